@@ -1,0 +1,34 @@
+import type { IPv4 } from "../ip/mod.ts";
+import type { EtcdOptions } from "../store/options.ts";
+
+/** All that the command line and the environment tell the agent, validated. */
+export interface AgentOptions {
+  readonly etcd: EtcdOptions;
+  readonly interface: InterfaceOptions;
+  /** Path of subnet.env. */
+  readonly subnetFile: string;
+  /** Renew the lease this many seconds before it runs out. */
+  readonly renewMargin: number;
+  /** Masquerade traffic that leaves the network. */
+  readonly ipMasq: boolean;
+  /** Accept forwarded traffic from and to the network. */
+  readonly forwardRules: boolean;
+  /** Seconds between checks of the firewall rules. */
+  readonly iptablesResync: number;
+  /** Do not ask for `--random-fully`. */
+  readonly masqRandomFullyDisable: boolean;
+  /** Address and port of the health endpoint; port 0 turns it off. */
+  readonly healthz: { readonly ip: string; readonly port: number };
+}
+
+/** How to choose the external interface. */
+export interface InterfaceOptions {
+  /** `-iface`: names or IPv4 addresses, in order of preference. */
+  readonly ifaces: readonly string[];
+  /** `-iface-regex`: matched against addresses first, then names. */
+  readonly regexes: readonly RegExp[];
+  /** `-iface-can-reach`: take the interface the kernel would reach this address by. */
+  readonly canReach?: IPv4;
+  /** `-public-ip`: advertised in place of the interface's address. */
+  readonly publicIP?: IPv4;
+}

@@ -1,0 +1,86 @@
+import type { IPv4 } from "../ip/mod.ts";
+
+/**
+ * Who holds a public IP: kept under `<prefix>/agents/<public ip>`, beside the lease and never
+ * inside its value, so that flannel's own readers see nothing new. It is what tells the host that
+ * came back from another host that was given the same address.
+ */
+export interface AgentRecord {
+  /** `/etc/machine-id`; images cloned with theirs share it, hence the two below. */
+  readonly machineId: string;
+  readonly hostname: string;
+  /** `/proc/sys/kernel/random/boot_id`: differs between two clones and between two boots. */
+  readonly bootId: string;
+  /** Version of the agent. */
+  readonly version: string;
+  /** Start of the agent, RFC 3339 in UTC. */
+  readonly started: string;
+  /** Random, new for each process: tells one writer of a record from another. */
+  readonly instance: string;
+  /**
+   * Present while a newcomer asks whether the holder is alive: a holder that is answers by writing
+   * its own record back.
+   */
+  readonly claims?: {
+    /** `instance` of the record that the claim replaced. */
+    readonly instance: string;
+    readonly hostname: string;
+  };
+  /** Present in a holder's answer: `instance` of the claim that it refuses. */
+  readonly refuses?: string;
+}
+
+/** An agent record as the store holds it. */
+export interface StoredAgentRecord {
+  readonly publicIP: IPv4;
+  readonly record: AgentRecord;
+  readonly revision: string;
+}
+
+/** Writes a record as JSON. */
+export function encodeAgentRecord(record: AgentRecord): string {
+  return JSON.stringify(record);
+}
+
+/**
+ * Reads a record; unknown members are kept out.
+ *
+ * @returns `undefined` when the text is not a record
+ */
+export function decodeAgentRecord(text: string): AgentRecord | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (typeof value !== "object" || value === null) return undefined;
+  const { machineId, hostname, bootId, version, started, instance, claims, refuses } =
+    value as Record<string, unknown>;
+  if (
+    typeof machineId !== "string" || typeof hostname !== "string" || typeof bootId !== "string" ||
+    typeof version !== "string" || typeof started !== "string" || typeof instance !== "string"
+  ) return undefined;
+  const claim = claims as Record<string, unknown> | null | undefined;
+  return {
+    machineId,
+    hostname,
+    bootId,
+    version,
+    started,
+    instance,
+    ...(typeof claim?.instance === "string" && typeof claim.hostname === "string"
+      ? { claims: { instance: claim.instance, hostname: claim.hostname } }
+      : {}),
+    ...(typeof refuses === "string" ? { refuses } : {}),
+  };
+}
+
+/**
+ * True when the two records come from one boot of one machine: then the earlier agent is known to
+ * be gone or replaced, and no claim is needed. Two clones never pass, nor does a machine after a
+ * reboot; for those the claim decides.
+ */
+export function sameBoot(a: AgentRecord, b: AgentRecord): boolean {
+  return a.machineId === b.machineId && a.hostname === b.hostname && a.bootId === b.bootId;
+}

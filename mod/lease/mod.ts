@@ -1,0 +1,9 @@
+/**
+ * Leases: their data, keys and values, and the records of the agents that hold them.
+ *
+ * @module
+ */
+export * from "./agent_record.ts";
+export * from "./key.ts";
+export * from "./lease.ts";
+export * from "./value.ts";

@@ -1,0 +1,70 @@
+import { formatIPv4, parseIPv4 } from "../ip/mod.ts";
+import type { JsonValue, LeaseAttributes, LeaseForm } from "./lease.ts";
+
+/**
+ * Writes a lease value byte for byte as flannel of the given form does: keys in the order
+ * PublicIP, PublicIPv6, BackendType, BackendData, no spaces, the last two omitted when absent.
+ */
+export function encodeLeaseValue(attributes: LeaseAttributes, form: LeaseForm): string {
+  const value: Record<string, JsonValue> = { PublicIP: formatIPv4(attributes.publicIP) };
+  if (form === "v0.20") value.PublicIPv6 = null;
+  if (attributes.backendType !== undefined) value.BackendType = attributes.backendType;
+  if (attributes.backendData !== undefined) value.BackendData = attributes.backendData;
+  return JSON.stringify(value);
+}
+
+/**
+ * Reads a lease value of either form. Keys match without regard to case and unknown ones are
+ * ignored, as Go's decoder does.
+ *
+ * @throws {LeaseValueError} when the text is not JSON, not an object, or lacks a usable PublicIP
+ */
+export function decodeLeaseValue(text: string): LeaseAttributes {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new LeaseValueError("is not JSON");
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new LeaseValueError("is not a JSON object");
+  }
+  let publicIP: unknown, backendType: unknown, backendData: JsonValue | undefined;
+  for (const [key, member] of Object.entries(value)) {
+    switch (key.toLowerCase()) {
+      case "publicip":
+        publicIP = member;
+        break;
+      case "backendtype":
+        backendType = member;
+        break;
+      case "backenddata":
+        backendData = member ?? undefined;
+        break;
+    }
+  }
+  const address = typeof publicIP === "string" ? parseIPv4(publicIP) : undefined;
+  if (address === undefined) {
+    throw new LeaseValueError(`has PublicIP ${JSON.stringify(publicIP)}, not an IPv4 address`);
+  }
+  if (backendType !== undefined && backendType !== null && typeof backendType !== "string") {
+    throw new LeaseValueError(`has BackendType ${JSON.stringify(backendType)}, not a string`);
+  }
+  return {
+    publicIP: address,
+    ...(backendType ? { backendType } : {}),
+    ...(backendData !== undefined ? { backendData } : {}),
+  };
+}
+
+/** True when the two say the same, whatever form they were read from. */
+export function sameAttributes(a: LeaseAttributes, b: LeaseAttributes): boolean {
+  return a.publicIP === b.publicIP && a.backendType === b.backendType &&
+    (a.backendData === b.backendData ||
+      JSON.stringify(a.backendData) === JSON.stringify(b.backendData));
+}
+
+/** A lease value that cannot be read. The message completes "the value of KEY ...". */
+export class LeaseValueError extends Error {
+  override readonly name = "LeaseValueError";
+}

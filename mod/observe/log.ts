@@ -1,0 +1,114 @@
+/**
+ * The agent's log: glog lines by default, since flannel's runbooks grep them, or JSON.
+ *
+ * A line is `Lmmdd hh:mm:ss.uuuuuu ppppppp file.ts:line] text`: L one of I W E, local time, the
+ * process id right-aligned in seven columns, and the caller's place in the source. Finding the
+ * caller costs a stack trace, some 10 us; nothing on a packet's path logs.
+ *
+ * @module
+ */
+
+/** How lines are written. */
+export type LogFormat = "glog" | "json";
+
+/** Values that go with a message; JSON lines carry them as members. */
+export type LogFields = Readonly<
+  Record<string, string | number | boolean | null | undefined | { toString(): string }>
+>;
+
+type Level = "info" | "warning" | "error";
+
+const settings = {
+  format: "glog" as LogFormat,
+  verbosity: 0,
+  write: (line: string): void => {
+    const bytes = new TextEncoder().encode(line);
+    for (let at = 0; at < bytes.length;) at += Deno.stderr.writeSync(bytes.subarray(at));
+  },
+};
+
+/** Options of {@linkcode configureLog}. */
+export interface LogOptions {
+  /** @default "glog" */
+  readonly format?: LogFormat;
+  /** Messages of {@linkcode verbose} up to this level are written. @default 0 */
+  readonly verbosity?: number;
+  /** Takes each finished line, its line feed included. @default standard error */
+  readonly write?: (line: string) => void;
+}
+
+/** Sets how the log is written, for the whole process. */
+export function configureLog(options: LogOptions): void {
+  Object.assign(settings, options);
+}
+
+/** Logs what an operator wants to know. */
+export function info(message: string, fields?: LogFields): void {
+  emit("info", message, fields);
+}
+
+/** Logs what an operator may have to look at. */
+export function warning(message: string, fields?: LogFields): void {
+  emit("warning", message, fields);
+}
+
+/** Logs what has failed. */
+export function error(message: string, fields?: LogFields): void {
+  emit("error", message, fields);
+}
+
+/** Logs detail at `-v=level` and above: 1 the data path, 2 leases, 4 netlink calls. */
+export function verbose(level: number, message: string, fields?: LogFields): void {
+  if (level <= settings.verbosity) emit("info", message, fields);
+}
+
+function emit(level: Level, message: string, fields: LogFields | undefined): void {
+  const now = new Date();
+  const text = message.trimEnd().replaceAll("\n", "; ");
+  settings.write(
+    settings.format === "json"
+      ? JSON.stringify({
+        time: now.toISOString(),
+        level,
+        message: text,
+        source: callSite(),
+        pid: Deno.pid,
+        ...stringified(fields),
+      }) + "\n"
+      : formatGlog(level, text, now, callSite(), Deno.pid),
+  );
+}
+
+/** One glog line. Exported for its test. */
+export function formatGlog(
+  level: Level,
+  text: string,
+  time: Date,
+  source: string,
+  pid: number,
+): string {
+  const two = (value: number) => String(value).padStart(2, "0");
+  const day = two(time.getMonth() + 1) + two(time.getDate());
+  const clock = `${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}`;
+  const micros = String(time.getMilliseconds() * 1000).padStart(6, "0");
+  return `${level[0]!.toUpperCase()}${day} ${clock}.${micros} ${
+    String(pid).padStart(7)
+  } ${source}] ${text}\n`;
+}
+
+function stringified(fields: LogFields | undefined): Record<string, unknown> {
+  const out: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(fields ?? {})) {
+    out[key] = typeof value === "object" && value !== null ? String(value) : value;
+  }
+  return out;
+}
+
+/** `file.ts:line` of the first stack frame outside this file. */
+function callSite(): string {
+  for (const frame of (new Error().stack ?? "").split("\n").slice(1)) {
+    const match = /([^/\\]+\.[jt]s):(\d+):\d+\)?$/.exec(frame);
+    if (match !== null && match[1] !== "log.ts") return `${match[1]}:${match[2]}`;
+  }
+  return "main.ts:0";
+}

@@ -1,0 +1,14 @@
+/** A store answered, but not with what was asked: refused, or not a store at all. */
+export class StoreError extends Error {
+  override readonly name: string = "StoreError";
+}
+
+/** No endpoint of the store could be reached or none was healthy; trying again may help. */
+export class StoreUnavailableError extends StoreError {
+  override readonly name = "StoreUnavailableError";
+}
+
+/** A compare-and-swap lost: somebody else created, changed or removed the entry. */
+export class ConflictError extends StoreError {
+  override readonly name = "ConflictError";
+}

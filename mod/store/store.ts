@@ -1,0 +1,139 @@
+import type { IPv4, Prefix } from "../ip/mod.ts";
+import type {
+  AgentRecord,
+  Lease,
+  LeaseAttributes,
+  LeaseForm,
+  StoredAgentRecord,
+} from "../lease/mod.ts";
+
+/** Where a watch continues; opaque to everyone but the adapter that gave it. */
+export type Cursor = string;
+
+/** The network configuration as stored: its text, or why there is none. */
+export type ConfigText =
+  | { readonly text: string }
+  /** The store's own words, for example `100: Key not found (/atomic.io) [97]`. */
+  | { readonly missing: string };
+
+/** All that the store holds of one network at one moment. */
+export interface Snapshot {
+  readonly config: ConfigText;
+  readonly leases: readonly Lease[];
+  readonly agents: readonly StoredAgentRecord[];
+  /** A watch from here misses nothing that this snapshot lacks. */
+  readonly cursor: Cursor;
+}
+
+/** One thing that happened in the store. */
+export type Change =
+  | { readonly type: "config"; readonly config: ConfigText }
+  /** Created, or its attributes or lifetime changed. */
+  | { readonly type: "lease"; readonly lease: Lease }
+  | { readonly type: "lease-removed"; readonly subnet: Prefix }
+  | { readonly type: "agent"; readonly agent: StoredAgentRecord }
+  | { readonly type: "agent-removed"; readonly publicIP: IPv4 };
+
+/** What a watch yields. */
+export type WatchItem =
+  | { readonly type: "changes"; readonly changes: readonly Change[]; readonly cursor: Cursor }
+  /**
+   * History was lost (v2 error 401, v3 compaction), or the whole directory went away: this is
+   * everything there is now, in place of what was known.
+   */
+  | { readonly type: "resync"; readonly reason: string; readonly snapshot: Snapshot };
+
+/** Options of {@linkcode Store.watch}. */
+export interface WatchOptions {
+  /** Ends the watch; the iteration then finishes without an error. */
+  readonly signal: AbortSignal;
+  /**
+   * Told when the connection behind the watch breaks (with the error) and when it stands again
+   * (with `undefined`), once per change of state. The watch goes on by itself either way.
+   */
+  readonly onState?: (error: Error | undefined) => void;
+}
+
+/** Options of a single call. */
+export interface CallOptions {
+  /** Gives the call up; it then rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * The shared store of one network: its config, its leases, its agents' records.
+ *
+ * Adapters are interchangeable: one table of cases (`store_cases.ts`) runs over each. Entries that
+ * cannot be read are skipped with one warning per key. Every call rejects with
+ * {@linkcode StoreUnavailableError} when no endpoint answers, and with {@linkcode StoreError} when
+ * one answers but refuses (wrong password, no permission, a reply that is not the store's).
+ */
+export interface Store extends AsyncDisposable {
+  /** For logs: `etcd v2 at http://10.0.0.1:2379, prefix /flannel/network`; never a secret. */
+  readonly name: string;
+  /** The form this store's other readers expect lease values in. */
+  readonly leaseForm: LeaseForm;
+
+  /** Reads everything at one moment, linearizable. A missing directory is an empty one. */
+  snapshot(options?: CallOptions): Promise<Snapshot>;
+
+  /** Reads one lease, with its `ttl` always present; `undefined` when there is none. */
+  lease(subnet: Prefix, options?: CallOptions): Promise<Lease | undefined>;
+
+  /**
+   * Creates a lease.
+   *
+   * @param ttl lifetime in seconds, or `PERMANENT`
+   * @throws {ConflictError} when the subnet has a lease already, whoever holds it
+   */
+  createLease(
+    subnet: Prefix,
+    attributes: LeaseAttributes,
+    ttl: number,
+    options?: CallOptions,
+  ): Promise<Lease>;
+
+  /**
+   * Writes a lease anew (to renew it, or with other attributes), provided that it is still the one
+   * that was read.
+   *
+   * @param lease as read; its `revision` is compared
+   * @throws {ConflictError} when it was changed or removed since
+   */
+  updateLease(
+    lease: Lease,
+    attributes: LeaseAttributes,
+    ttl: number,
+    options?: CallOptions,
+  ): Promise<Lease>;
+
+  /**
+   * Removes a lease, provided that it is still the one that was read; gone already is fine.
+   *
+   * @throws {ConflictError} when it was changed since
+   */
+  removeLease(lease: Lease, options?: CallOptions): Promise<void>;
+
+  /** Reads one agent's record; `undefined` when there is none or it cannot be read. */
+  agent(publicIP: IPv4, options?: CallOptions): Promise<StoredAgentRecord | undefined>;
+
+  /**
+   * Writes an agent's record.
+   *
+   * @param expected the revision it must still have; `undefined` when it must not exist
+   * @throws {ConflictError} when it has another revision, or exists
+   */
+  putAgent(
+    publicIP: IPv4,
+    record: AgentRecord,
+    ttl: number,
+    expected: string | undefined,
+    options?: CallOptions,
+  ): Promise<StoredAgentRecord>;
+
+  /**
+   * Yields what happens after `cursor`, in order, nothing twice and nothing left out. Breaks of
+   * the connection are mended inside, with back-off. Own writes are reported like any other.
+   */
+  watch(cursor: Cursor, options: WatchOptions): AsyncIterable<WatchItem>;
+}

@@ -1,0 +1,125 @@
+import type { IPv4, Prefix } from "../../ip/mod.ts";
+
+/** A 48-bit hardware address: lower-case hex octets with colons, `c6:8a:3d:5f:56:2e`. */
+export type Mac = string;
+
+/** A network interface, as RTM_NEWLINK tells it. */
+export interface Link {
+  readonly index: number;
+  readonly name: string;
+  /** IFF_* of linux/if.h. */
+  readonly flags: number;
+  /** Bytes. */
+  readonly mtu: number;
+  /** Absent on devices without one (TUN). */
+  readonly mac?: Mac;
+  /** IFLA_INFO_KIND: `vxlan`, `veth`, `bridge`, `tun`; absent on physical devices. */
+  readonly kind?: string;
+  /** Present when `kind` is `vxlan`. */
+  readonly vxlan?: VxlanAttributes;
+}
+
+/** IFLA_VXLAN_* of linux/if_link.h. */
+export interface VxlanAttributes {
+  readonly vni: number;
+  /** Index of the device that encapsulated packets leave by; 0 when none. */
+  readonly link: number;
+  /** Source of encapsulated packets. */
+  readonly local?: IPv4;
+  /** Multicast group or default destination. */
+  readonly group?: IPv4;
+  /** UDP destination port, host order. */
+  readonly port: number;
+  readonly learning: boolean;
+  readonly gbp: boolean;
+  readonly l2miss: boolean;
+  readonly l3miss: boolean;
+}
+
+/** A vxlan device to be made. */
+export interface VxlanLink {
+  readonly name: string;
+  readonly mtu: number;
+  readonly mac: Mac;
+  readonly vxlan: Pick<VxlanAttributes, "vni" | "link" | "port" | "learning" | "gbp"> & {
+    readonly local: IPv4;
+  };
+}
+
+/** An IPv4 address of an interface. */
+export interface InterfaceAddress {
+  /** Of the interface. */
+  readonly index: number;
+  readonly address: IPv4;
+  readonly prefixLength: number;
+  /** RT_SCOPE_*: 0 universe, 253 link, 254 host. */
+  readonly scope: number;
+  /** IFA_F_* of linux/if_addr.h; 0x80 permanent, 0x20 deprecated, 0x01 secondary. */
+  readonly flags: number;
+}
+
+/** An IPv4 unicast route. */
+export interface Route {
+  readonly destination: Prefix;
+  readonly gateway?: IPv4;
+  /** Index of the output interface. */
+  readonly oif: number;
+  /** RTNH_F_ONLINK: the gateway counts as reachable though no route leads to it. */
+  readonly onlink: boolean;
+  /** RTPROT_*: who installed it. */
+  readonly protocol: number;
+  /** RT_SCOPE_*. */
+  readonly scope: number;
+  /** RT_TABLE_*; 254 is main. */
+  readonly table: number;
+  /** Preferred source. */
+  readonly source?: IPv4;
+  /** RTA_PRIORITY; 0 when absent. */
+  readonly metric: number;
+}
+
+/** An IPv4 neighbour (ARP) entry. */
+export interface Neighbour {
+  /** Of the interface. */
+  readonly index: number;
+  readonly address: IPv4;
+  readonly mac: Mac;
+  /** NUD_* of linux/neighbour.h; 0x80 permanent. */
+  readonly state: number;
+}
+
+/** An entry of a vxlan device's forwarding database (family AF_BRIDGE, NTF_SELF). */
+export interface FdbEntry {
+  /** Of the interface. */
+  readonly index: number;
+  readonly mac: Mac;
+  /** Remote VTEP's underlay address; absent on entries that are not vxlan's. */
+  readonly destination?: IPv4;
+  /** NUD_*; 0x80 permanent. */
+  readonly state: number;
+}
+
+/** One change to the kernel's tables. `replace` creates or overwrites, `add` must not exist. */
+export type Operation =
+  | { readonly op: "add" | "replace" | "delete"; readonly kind: "route"; readonly object: Route }
+  | {
+    readonly op: "add" | "replace" | "delete";
+    readonly kind: "neighbour";
+    readonly object: Neighbour;
+  }
+  | { readonly op: "add" | "replace" | "delete"; readonly kind: "fdb"; readonly object: FdbEntry }
+  | {
+    readonly op: "add" | "replace" | "delete";
+    readonly kind: "address";
+    readonly object: InterfaceAddress;
+  };
+
+/** What the multicast monitor reports. */
+export type KernelEvent =
+  | { readonly type: "link" | "link-removed"; readonly link: Link }
+  | { readonly type: "address" | "address-removed"; readonly address: InterfaceAddress }
+  | { readonly type: "route" | "route-removed"; readonly route: Route }
+  | { readonly type: "neighbour" | "neighbour-removed"; readonly neighbour: Neighbour }
+  | { readonly type: "fdb" | "fdb-removed"; readonly entry: FdbEntry }
+  /** The socket overran (ENOBUFS): events were lost, dump anew. */
+  | { readonly type: "overrun" };
