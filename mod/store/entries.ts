@@ -1,0 +1,235 @@
+import { formatIPv4, type IPv4, parseIPv4, type Prefix } from "../ip/mod.ts";
+import {
+  decodeAgentRecord,
+  decodeLeaseValue,
+  type Lease,
+  leaseKey,
+  LeaseValueError,
+  parseLeaseKey,
+  type StoredAgentRecord,
+} from "../lease/mod.ts";
+import { warning } from "../observe/log.ts";
+import type { Change, ConfigText, Cursor, Snapshot } from "./store.ts";
+
+/** What a key below a network's prefix stands for. */
+export type EntryKey =
+  | { readonly type: "config" }
+  | { readonly type: "lease"; readonly subnet: Prefix }
+  | { readonly type: "agent"; readonly publicIP: IPv4 }
+  /**
+   * `subnets` or `agents` itself: a directory in etcd v2, and with it everything in it. In etcd v3
+   * just a key that means nothing.
+   */
+  | { readonly type: "directory" }
+  /** Not ours to read. `scope` is the part of the key that one warning covers. */
+  | { readonly type: "foreign"; readonly scope: string };
+
+const CONFIG: EntryKey = { type: "config" };
+const DIRECTORY: EntryKey = { type: "directory" };
+
+/** One entry as a store hands it over. */
+export interface RawEntry {
+  /** The whole key. */
+  readonly key: string;
+  readonly value: string;
+  /** The store's version of the entry, see {@linkcode Lease.revision}. */
+  readonly revision: string;
+  /** See {@linkcode Lease.ttl}. */
+  readonly ttl?: number | undefined;
+}
+
+/** Options of {@linkcode Entries}. */
+export interface EntriesOptions {
+  /** Takes each warning. @default the log */
+  readonly warn?: (message: string) => void;
+  /** Keys remembered as warned of; past it one last warning says that there are more. @default 1000 */
+  readonly maxWarned?: number;
+}
+
+/**
+ * The entries of one network: what its keys are, what their values say, and which cannot be read.
+ *
+ * Both etcd adapters speak through it, so that the same keys and values mean the same in both. An
+ * entry that cannot be read counts as absent, in a snapshot as in a watch, and is warned of once
+ * until it can be read.
+ *
+ * @example
+ * ```ts
+ * import { Entries } from "./entries.ts";
+ * const entries = new Entries("/flannel/network");
+ * const change = entries.put({
+ *   key: "/flannel/network/subnets/10.20.93.0-24",
+ *   value: '{"PublicIP":"192.0.2.7"}',
+ *   revision: "12",
+ * });
+ * console.assert(change?.type === "lease");
+ * ```
+ */
+export class Entries {
+  /** Directory of the network, without a trailing slash. */
+  readonly prefix: string;
+  readonly #warn: (message: string) => void;
+  readonly #maxWarned: number;
+  readonly #warned = new Set<string>();
+
+  constructor(prefix: string, options: EntriesOptions = {}) {
+    this.prefix = prefix;
+    this.#warn = options.warn ?? warning;
+    this.#maxWarned = options.maxWarned ?? 1000;
+  }
+
+  /** Key of the network configuration. */
+  get configKey(): string {
+    return `${this.prefix}/config`;
+  }
+
+  /** Key of a lease: `/flannel/network/subnets/10.20.93.0-24` */
+  leaseKey(subnet: Prefix): string {
+    return `${this.prefix}/subnets/${leaseKey(subnet)}`;
+  }
+
+  /** Key of an agent's record: `/flannel/network/agents/192.0.2.7` */
+  agentKey(publicIP: IPv4): string {
+    return `${this.prefix}/agents/${formatIPv4(publicIP)}`;
+  }
+
+  /**
+   * Tells what a key stands for.
+   *
+   * @param key the whole key
+   * @returns `undefined` for a key that is not below the prefix
+   */
+  parseKey(key: string): EntryKey | undefined {
+    const start = this.prefix.length + 1;
+    if (key.length <= start || key[start - 1] !== "/" || !key.startsWith(this.prefix)) {
+      return undefined;
+    }
+    const slash = key.indexOf("/", start);
+    const first = slash < 0 ? key.slice(start) : key.slice(start, slash);
+    if (first === "subnets" || first === "agents") {
+      if (slash < 0) return DIRECTORY;
+      const name = key.slice(slash + 1);
+      if (first === "subnets") {
+        const subnet = parseLeaseKey(name);
+        if (subnet !== undefined) return { type: "lease", subnet };
+      } else {
+        const publicIP = parseIPv4(name);
+        if (publicIP !== undefined) return { type: "agent", publicIP };
+      }
+      const end = key.indexOf("/", slash + 1);
+      return { type: "foreign", scope: end < 0 ? key : key.slice(0, end) };
+    }
+    if (first === "config" && slash < 0) return CONFIG;
+    // Other networks may be kept below the same prefix: one warning for all of each.
+    return { type: "foreign", scope: slash < 0 ? key : key.slice(0, slash) };
+  }
+
+  /**
+   * Reads an entry that was written.
+   *
+   * @returns the change it makes; one whose value cannot be read is gone (`lease-removed`,
+   * `agent-removed`); `undefined` for an entry that is none of ours
+   */
+  put(entry: RawEntry): Change | undefined {
+    const what = this.parseKey(entry.key);
+    switch (what?.type) {
+      case "config":
+        return { type: "config", config: { text: entry.value } };
+      case "lease": {
+        const lease = this.lease(what.subnet, entry);
+        return lease === undefined
+          ? { type: "lease-removed", subnet: what.subnet }
+          : { type: "lease", lease };
+      }
+      case "agent": {
+        const agent = this.agent(what.publicIP, entry);
+        return agent === undefined
+          ? { type: "agent-removed", publicIP: what.publicIP }
+          : { type: "agent", agent };
+      }
+      case "foreign":
+        this.ignore(what.scope, "is not a key of this network");
+        return undefined;
+      default:
+        return undefined;
+    }
+  }
+
+  /**
+   * Reads an entry that was deleted or ran out.
+   *
+   * @param missing the store's words for a missing config
+   * @returns the change it makes; `undefined` for an entry that is none of ours
+   */
+  remove(key: string, missing: string): Change | undefined {
+    const what = this.parseKey(key);
+    this.#warned.delete(key);
+    switch (what?.type) {
+      case "config":
+        return { type: "config", config: { missing } };
+      case "lease":
+        return { type: "lease-removed", subnet: what.subnet };
+      case "agent":
+        return { type: "agent-removed", publicIP: what.publicIP };
+      default:
+        return undefined;
+    }
+  }
+
+  /**
+   * Puts a snapshot together.
+   *
+   * @param missing the store's words for a missing config
+   */
+  snapshot(entries: Iterable<RawEntry>, missing: string, cursor: Cursor): Snapshot {
+    let config: ConfigText = { missing };
+    const leases: Lease[] = [];
+    const agents: StoredAgentRecord[] = [];
+    for (const entry of entries) {
+      const change = this.put(entry);
+      if (change?.type === "lease") leases.push(change.lease);
+      else if (change?.type === "agent") agents.push(change.agent);
+      else if (change?.type === "config") config = change.config;
+    }
+    return { config, leases, agents, cursor };
+  }
+
+  /** Reads the value of a lease; `undefined`, with a warning, when it cannot be read. */
+  lease(subnet: Prefix, entry: RawEntry): Lease | undefined {
+    let attributes;
+    try {
+      attributes = decodeLeaseValue(entry.value);
+    } catch (error) {
+      if (!(error instanceof LeaseValueError)) throw error;
+      this.ignore(entry.key, `holds a value that ${error.message}`);
+      return undefined;
+    }
+    if (this.#warned.size > 0) this.#warned.delete(entry.key);
+    const { ttl, revision } = entry;
+    return ttl === undefined
+      ? { subnet, attributes, revision }
+      : { subnet, attributes, ttl, revision };
+  }
+
+  /** Reads the value of an agent's record; `undefined`, with a warning, when it cannot be read. */
+  agent(publicIP: IPv4, entry: RawEntry): StoredAgentRecord | undefined {
+    const record = decodeAgentRecord(entry.value);
+    if (record === undefined) {
+      this.ignore(entry.key, "holds a value that is not an agent's record");
+      return undefined;
+    }
+    if (this.#warned.size > 0) this.#warned.delete(entry.key);
+    return { publicIP, record, revision: entry.revision };
+  }
+
+  /** Warns of an entry that is left out, unless that was done already. */
+  ignore(key: string, why: string): void {
+    if (this.#warned.has(key) || this.#warned.size > this.#maxWarned) return;
+    this.#warned.add(key);
+    this.#warn(
+      this.#warned.size > this.#maxWarned
+        ? `Ignoring more than ${this.#maxWarned} entries below ${this.prefix}; the others go unnamed`
+        : `Ignoring ${key}: it ${why}`,
+    );
+  }
+}
