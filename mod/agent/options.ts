@@ -1,5 +1,7 @@
-import type { IPv4 } from "../ip/mod.ts";
+import type { InterfaceOptions } from "../host/mod.ts";
 import type { EtcdOptions } from "../store/options.ts";
+
+export type { InterfaceOptions };
 
 /** All that the command line and the environment tell the agent, validated. */
 export interface AgentOptions {
@@ -19,16 +21,4 @@ export interface AgentOptions {
   readonly masqRandomFullyDisable: boolean;
   /** Address and port of the health endpoint; port 0 turns it off. */
   readonly healthz: { readonly ip: string; readonly port: number };
-}
-
-/** How to choose the external interface. */
-export interface InterfaceOptions {
-  /** `-iface`: names or IPv4 addresses, in order of preference. */
-  readonly ifaces: readonly string[];
-  /** `-iface-regex`: matched against addresses first, then names. */
-  readonly regexes: readonly RegExp[];
-  /** `-iface-can-reach`: take the interface the kernel would reach this address by. */
-  readonly canReach?: IPv4;
-  /** `-public-ip`: advertised in place of the interface's address. */
-  readonly publicIP?: IPv4;
 }
