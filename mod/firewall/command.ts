@@ -1,0 +1,128 @@
+import { FirewallError } from "./errors.ts";
+import type { FirewallOptions } from "./firewall.ts";
+
+/**
+ * Seconds to wait for the xtables lock, which another iptables holds while it works. Shorter than
+ * the time a command may take, so that the tool itself says what it has waited for.
+ */
+export const LOCK_SECONDS = 20;
+
+/** System directories that a shell opened with `su` or a cron job has not in its PATH. */
+const SYSTEM_DIRECTORIES = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/** Options of {@linkcode HostCommands}. */
+export interface HostCommandsOptions extends FirewallOptions {
+  /** Milliseconds a command may take. @default 30000 */
+  readonly timeLimit?: number;
+}
+
+/** Finds and runs the host's commands: without a shell, limited in time, and ended by a signal. */
+export class HostCommands {
+  readonly searchPath: readonly string[];
+  readonly #prefix: readonly string[];
+  readonly #signal: AbortSignal | undefined;
+  readonly #timeLimit: number;
+
+  constructor(options: HostCommandsOptions) {
+    this.searchPath = options.searchPath ?? defaultSearchPath();
+    this.#prefix = options.commandPrefix ?? [];
+    this.#signal = options.signal;
+    this.#timeLimit = options.timeLimit ?? 30_000;
+  }
+
+  /** Path of the executable of that name, or `undefined` when no directory has one. */
+  async find(name: string): Promise<string | undefined> {
+    for (const directory of this.searchPath) {
+      const path = `${directory}/${name}`;
+      try {
+        const { isFile, mode } = await Deno.stat(path);
+        if (isFile && ((mode ?? 0) & 0o111) !== 0) return path;
+      } catch {
+        // Absent, or in a directory we may not look into: the next may have it.
+      }
+    }
+    return undefined;
+  }
+
+  /**
+   * Runs a command to its end.
+   *
+   * @param program absolute path, from {@linkcode find}
+   * @param args passed on as they are
+   * @param input for its standard input; none when absent
+   * @throws {FirewallError} when it cannot be started, takes too long, or exits with a status
+   * other than 0; the message carries the status and what it wrote to standard error
+   * @returns what it wrote to standard output
+   */
+  async run(program: string, args: readonly string[], input?: string): Promise<string> {
+    this.#signal?.throwIfAborted();
+    const name = program.slice(program.lastIndexOf("/") + 1);
+    const [executable, ...rest] = [...this.#prefix, program, ...args] as [string, ...string[]];
+    let child: Deno.ChildProcess;
+    try {
+      child = new Deno.Command(executable, {
+        args: rest,
+        stdin: input === undefined ? "null" : "piped",
+        stdout: "piped",
+        stderr: "piped",
+      }).spawn();
+    } catch (cause) {
+      throw new FirewallError(`${name} could not be started: ${(cause as Error).message}`, {
+        cause,
+      });
+    }
+    let late = false;
+    const kill = () => {
+      try {
+        child.kill("SIGKILL");
+      } catch {
+        // It has just ended by itself.
+      }
+    };
+    const timer = setTimeout(() => {
+      late = true;
+      kill();
+    }, this.#timeLimit);
+    this.#signal?.addEventListener("abort", kill, { once: true });
+    try {
+      const [output] = await Promise.all([
+        child.output(),
+        input === undefined ? undefined : feed(child.stdin, input),
+      ]);
+      this.#signal?.throwIfAborted();
+      if (late) {
+        throw new FirewallError(`${name} had not ended after ${this.#timeLimit / 1000} seconds`);
+      }
+      if (!output.success) {
+        const said = oneLine(new TextDecoder().decode(output.stderr)) || "it gave no reason";
+        throw new FirewallError(`${name} failed with status ${output.code}: ${said}`, {
+          status: output.code,
+        });
+      }
+      return new TextDecoder().decode(output.stdout);
+    } finally {
+      clearTimeout(timer);
+      this.#signal?.removeEventListener("abort", kill);
+    }
+  }
+}
+
+/** Writes all of `text`. A child that ends without reading it tells why by its exit status. */
+async function feed(stdin: WritableStream<Uint8Array>, text: string): Promise<void> {
+  const writer = stdin.getWriter();
+  try {
+    await writer.write(new TextEncoder().encode(text));
+    await writer.close();
+  } catch {
+    await writer.abort().catch(() => {});
+  }
+}
+
+function oneLine(text: string): string {
+  return text.split("\n").map((line) => line.trim()).filter((line) => line !== "").join("; ");
+}
+
+function defaultSearchPath(): string[] {
+  const path = (Deno.env.get("PATH") ?? "").split(":").filter((directory) => directory !== "");
+  return [...new Set([...path, ...SYSTEM_DIRECTORIES])];
+}

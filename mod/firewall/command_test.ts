@@ -1,0 +1,93 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { HostCommands } from "./command.ts";
+import { FirewallError } from "./errors.ts";
+
+const host = new HostCommands({});
+
+async function path(name: string): Promise<string> {
+  const found = await host.find(name);
+  if (found === undefined) throw new Error(`${name} is not installed`);
+  return found;
+}
+
+Deno.test("HostCommands.find() takes the first directory that has an executable", async () => {
+  const empty = await Deno.makeTempDir();
+  const full = await Deno.makeTempDir();
+  try {
+    await Deno.writeTextFile(`${empty}/tool`, "", { mode: 0o644 });
+    await Deno.mkdir(`${empty}/folder`);
+    await Deno.writeTextFile(`${full}/tool`, "", { mode: 0o755 });
+    const commands = new HostCommands({ searchPath: ["/nonexistent", empty, full] });
+    assertEquals(await commands.find("tool"), `${full}/tool`);
+    assertEquals(await commands.find("folder"), undefined);
+    assertEquals(await commands.find("other"), undefined);
+  } finally {
+    await Deno.remove(empty, { recursive: true });
+    await Deno.remove(full, { recursive: true });
+  }
+});
+
+Deno.test("HostCommands looks into the system directories, whatever PATH says", () => {
+  for (const directory of ["/usr/local/sbin", "/usr/sbin", "/sbin"]) {
+    assert(host.searchPath.includes(directory));
+  }
+});
+
+Deno.test("HostCommands.run() passes arguments and input on untouched", async () => {
+  const words = ["two words", '"quoted"', "$HOME", "; false"];
+  assertEquals(await host.run(await path("printf"), ["%s\n", ...words]), words.join("\n") + "\n");
+  // More than a pipe holds, so that reading and writing have to go on at the same time.
+  const text = "0123456789abcde\n".repeat(20_000);
+  assertEquals(await host.run(await path("cat"), [], text), text);
+});
+
+Deno.test("HostCommands.run() puts the prefix before the command", async () => {
+  const commands = new HostCommands({ commandPrefix: [await path("env"), "ANSWER=42"] });
+  assertEquals((await commands.run(await path("printenv"), ["ANSWER"])).trim(), "42");
+});
+
+Deno.test("HostCommands.run() reports status and standard error in one line", async () => {
+  const sh = await path("sh");
+  const error = await assertRejects(
+    () => host.run(sh, ["-c", "echo one >&2; echo; echo ' two' >&2; exit 3"]),
+    FirewallError,
+  );
+  assertEquals(error.message, "sh failed with status 3: one; two");
+  assertEquals(error.status, 3);
+});
+
+Deno.test("HostCommands.run() survives a command that does not read its input", async () => {
+  const error = await assertRejects(
+    async () => await host.run(await path("false"), [], "x".repeat(1 << 20)),
+    FirewallError,
+  );
+  assertEquals(error.message, "false failed with status 1: it gave no reason");
+});
+
+Deno.test("HostCommands.run() says what could not be started", async () => {
+  const error = await assertRejects(() => host.run("/nonexistent/iptables", []), FirewallError);
+  assert(error.message.startsWith("iptables could not be started: "), error.message);
+  assert(error.cause instanceof Error);
+});
+
+Deno.test("HostCommands.run() ends a command that takes too long", async () => {
+  const commands = new HostCommands({ timeLimit: 100 });
+  const started = performance.now();
+  const error = await assertRejects(
+    async () => await commands.run(await path("sleep"), ["30"]),
+    FirewallError,
+  );
+  assertEquals(error.message, "sleep had not ended after 0.1 seconds");
+  assert(performance.now() - started < 10_000);
+});
+
+Deno.test("HostCommands.run() ends the command when the signal aborts", async () => {
+  const controller = new AbortController();
+  const commands = new HostCommands({ signal: controller.signal });
+  const started = performance.now();
+  const running = commands.run(await path("sleep"), ["30"]);
+  setTimeout(() => controller.abort(new DOMException("stop", "AbortError")), 50);
+  await assertRejects(() => running, DOMException, "stop");
+  assert(performance.now() - started < 10_000);
+  await assertRejects(async () => await commands.run(await path("true"), []), DOMException, "stop");
+});

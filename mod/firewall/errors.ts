@@ -1,0 +1,14 @@
+/**
+ * The host's firewall could not be read or changed. The message is one line that says which
+ * command failed, how, and where it is known, what would help.
+ */
+export class FirewallError extends Error {
+  override readonly name = "FirewallError";
+  /** Exit status of the command, when one ran to its end. */
+  readonly status?: number;
+
+  constructor(message: string, options: ErrorOptions & { readonly status?: number } = {}) {
+    super(message, options);
+    if (options.status !== undefined) this.status = options.status;
+  }
+}

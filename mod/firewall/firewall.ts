@@ -1,0 +1,73 @@
+import type { Prefix } from "../ip/mod.ts";
+
+/** What the firewall shall do for one network. */
+export interface FirewallSpec {
+  /** The whole container network, of all hosts. */
+  readonly network: Prefix;
+  /** This host's part of it. */
+  readonly subnet: Prefix;
+  /** Give packets that leave the network, or enter it from elsewhere, this host's address. */
+  readonly ipMasq: boolean;
+  /** Accept forwarded packets from and to the network. */
+  readonly forward: boolean;
+  /** Choose masqueraded source ports at random, where the tool can ask the kernel for it. */
+  readonly randomFully: boolean;
+}
+
+/** Network and subnet of an earlier run, as subnet.env tells them. */
+export type PreviousNetwork = Pick<FirewallSpec, "network" | "subnet">;
+
+/**
+ * What {@linkcode Firewall.ensure} found: all rules in place, not yet there, or damaged since this
+ * object last saw them in place.
+ */
+export type EnsureResult = "unchanged" | "applied" | "repaired";
+
+/**
+ * The rules of one network in the host's firewall. They outlive the object and the process, so
+ * that containers keep their way out while the agent is down; only {@linkcode Firewall.remove}
+ * takes them away.
+ */
+export interface Firewall {
+  /** The tool in use and its version, or why there is none; for logs and status. */
+  readonly description: string;
+
+  /**
+   * What {@linkcode ensure} would change, one line each; empty when nothing. Changes nothing.
+   *
+   * @throws {FirewallError} when the rules cannot be read
+   */
+  check(): Promise<readonly string[]>;
+
+  /**
+   * Brings the rules to what the specification asks for, touching no others: the missing are
+   * made, the ones of another network, another subnet or an older flannel are removed.
+   *
+   * @throws {FirewallError} when the rules cannot be read or changed
+   */
+  ensure(): Promise<EnsureResult>;
+
+  /**
+   * Removes every rule and chain of ours, and those an older flannel left for this network.
+   *
+   * @throws {FirewallError} when the rules cannot be read or changed
+   */
+  remove(): Promise<void>;
+}
+
+/** Options of `openFirewall`. */
+export interface FirewallOptions {
+  /** Ends commands under way; what they had not committed is not done. @default never */
+  readonly signal?: AbortSignal;
+  /**
+   * Put before every command: `["nsenter", "--net=/run/netns/host1"]` works on the rules of
+   * another network namespace.
+   *
+   * @default []
+   */
+  readonly commandPrefix?: readonly string[];
+  /**
+   * Directories to find the tools in. @default PATH, then /usr/local/sbin, /usr/sbin and /sbin
+   */
+  readonly searchPath?: readonly string[];
+}

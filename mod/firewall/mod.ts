@@ -1,0 +1,8 @@
+/**
+ * Masquerade and forward rules in the host's firewall.
+ *
+ * @module
+ */
+export * from "./errors.ts";
+export * from "./firewall.ts";
+export * from "./open_firewall.ts";

@@ -1,0 +1,71 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { Prefix } from "../ip/mod.ts";
+import { FirewallError } from "./errors.ts";
+import type { FirewallSpec } from "./firewall.ts";
+import { openFirewall } from "./open_firewall.ts";
+
+const SPEC: FirewallSpec = {
+  network: Prefix.parse("10.20.0.0/16")!,
+  subnet: Prefix.parse("10.20.93.0/24")!,
+  ipMasq: true,
+  forward: true,
+  randomFully: true,
+};
+
+async function withEmptyDirectory(test: (path: string) => Promise<void>): Promise<void> {
+  const directory = await Deno.makeTempDir();
+  try {
+    await test(directory);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+Deno.test("openFirewall() refuses to masquerade without iptables and names the cure", () =>
+  withEmptyDirectory(async (directory) => {
+    const error = await assertRejects(
+      () => openFirewall(SPEC, undefined, { searchPath: [directory] }),
+      FirewallError,
+    );
+    assertEquals(
+      error.message,
+      "iptables was not found, and -ip-masq needs it: install the package iptables (it is " +
+        `searched for in ${directory}), or run without -ip-masq`,
+    );
+  }));
+
+Deno.test("openFirewall() does without iptables when only forwarding is wanted, and says so", () =>
+  withEmptyDirectory(async (directory) => {
+    const spec = { ...SPEC, ipMasq: false };
+    const firewall = await openFirewall(spec, undefined, { searchPath: [directory] });
+    assert(firewall.description.startsWith("none: iptables was not found"), firewall.description);
+    assert(firewall.description.includes("10.20.0.0/16"), firewall.description);
+    assertEquals(await firewall.check(), []);
+    assertEquals(await firewall.ensure(), "unchanged");
+    await firewall.remove();
+  }));
+
+Deno.test("openFirewall() wants all three programs of an iptables", () =>
+  withEmptyDirectory(async (directory) => {
+    await Deno.writeTextFile(`${directory}/iptables`, "", { mode: 0o755 });
+    await Deno.writeTextFile(`${directory}/iptables-save`, "", { mode: 0o755 });
+    await assertRejects(
+      () => openFirewall(SPEC, undefined, { searchPath: [directory] }),
+      FirewallError,
+      "iptables was not found",
+    );
+  }));
+
+Deno.test("openFirewall() reports an iptables that does not work", () =>
+  withEmptyDirectory(async (directory) => {
+    for (const name of ["iptables", "iptables-save", "iptables-restore"]) {
+      await Deno.writeTextFile(`${directory}/${name}`, "#!/bin/sh\necho broken >&2\nexit 2\n", {
+        mode: 0o755,
+      });
+    }
+    await assertRejects(
+      () => openFirewall({ ...SPEC, ipMasq: false }, undefined, { searchPath: [directory] }),
+      FirewallError,
+      "iptables failed with status 2: broken",
+    );
+  }));

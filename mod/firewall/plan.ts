@@ -1,0 +1,181 @@
+import type { PreviousNetwork } from "./firewall.ts";
+import { legacyRules } from "./legacy.ts";
+import { jumpRule, OWN_CHAINS, type OwnChain, type Rule } from "./rules.ts";
+import {
+  joinWords,
+  ruleOptions,
+  sameRule,
+  type SavedChain,
+  type SavedRules,
+  splitWords,
+} from "./save_format.ts";
+
+/** A change of the host's rules. */
+export interface Plan {
+  /** For `iptables-restore --noflush`: one transaction for each table that has to change. */
+  readonly text: string;
+  /** What is wrong with the rules as they are, one line each. */
+  readonly differences: readonly string[];
+}
+
+/** Rules of each chain of ours; `undefined` for a chain that shall not exist. */
+export type DesiredChains = (chain: OwnChain) => readonly Rule[] | undefined;
+
+/** Nothing of ours. */
+export const NOTHING: DesiredChains = () => undefined;
+
+/**
+ * What brings the saved rules to the desired ones. Foreign rules are never named, except for a
+ * jump into a chain of ours that has to go.
+ *
+ * With `--noflush`, the line `:CHAIN - [0:0]` empties a chain of ours or makes it, and each
+ * table's part is committed as a whole, so that a packet sees all old rules or all new ones.
+ *
+ * @param saved all rules of the host
+ * @param networks this host's networks, by which rules of older flannels are told
+ * @returns `undefined` when nothing has to change
+ */
+export function planRestore(
+  saved: SavedRules,
+  desired: DesiredChains,
+  networks: readonly PreviousNetwork[],
+): Plan | undefined {
+  const lines: string[] = [];
+  const differences: string[] = [];
+  for (const chain of OWN_CHAINS) {
+    const part = planChain(chain, saved.get(chain.table) ?? new Map(), desired(chain), networks);
+    if (part.differences.length === 0) continue;
+    lines.push(`*${chain.table}`, ...part.lines, "COMMIT");
+    differences.push(...part.differences.map((text) => `${chain.table}: ${text}`));
+  }
+  return lines.length === 0 ? undefined : { text: lines.join("\n") + "\n", differences };
+}
+
+/** True when the saved rules hold anything of ours, or anything an older flannel left. */
+export function holdsOurs(saved: SavedRules, networks: readonly PreviousNetwork[]): boolean {
+  return planRestore(saved, NOTHING, networks) !== undefined;
+}
+
+/**
+ * How much others rely on this set of rules: their rules, their chains, and the built-in chains
+ * whose policy they changed.
+ */
+export function foreignWeight(saved: SavedRules, networks: readonly PreviousNetwork[]): number {
+  let weight = 0;
+  for (const [table, chains] of saved) {
+    for (const [name, { policy, rules }] of chains) {
+      const own = OWN_CHAINS.some((chain) => chain.table === table && chain.name === name);
+      if (!own) weight += rules.length + (policy === "ACCEPT" ? 0 : 1);
+    }
+  }
+  for (const chain of OWN_CHAINS) {
+    const chains = saved.get(chain.table);
+    if (chains === undefined) continue;
+    weight -= findJumps(chain, chains).length;
+    weight -= legacyRules(chain, chains.get(chain.parent)?.rules ?? [], networks).length;
+  }
+  return weight;
+}
+
+function planChain(
+  chain: OwnChain,
+  table: ReadonlyMap<string, SavedChain>,
+  wanted: readonly Rule[] | undefined,
+  networks: readonly PreviousNetwork[],
+): { lines: string[]; differences: string[] } {
+  const differences: string[] = [];
+  const parentRules = table.get(chain.parent)?.rules ?? [];
+  const present = table.get(chain.name);
+  const jumps = findJumps(chain, table);
+  const legacy = legacyRules(chain, parentRules, networks);
+  const keepJump = wanted !== undefined && jumps.length === 1 &&
+    isGoodJump(chain, jumps[0]!, parentRules);
+
+  for (const rule of legacy) differences.push(`${chain.parent} has an old flannel's ${rule}`);
+  if (wanted === undefined) {
+    if (present !== undefined) differences.push(`${chain.name} is there and should not be`);
+  } else {
+    if (present === undefined) differences.push(`${chain.name} is missing`);
+    else if (!sameRules(present.rules, wanted)) {
+      differences.push(`the rules in ${chain.name} are not the ones wanted`);
+    }
+    if (!keepJump) differences.push(`${chain.parent} does not lead to ${chain.name} as it should`);
+  }
+
+  const doomed = [
+    ...legacy.map((rule) => ({ from: chain.parent as string, rule })),
+    ...(keepJump ? [] : jumps),
+  ];
+  const lines = doomed.map(({ from, rule }) => `-D ${from} ${rule}`);
+  if (wanted !== undefined) {
+    lines.unshift(`:${chain.name} - [0:0]`);
+    lines.push(...wanted.map((rule) => `-A ${chain.name} ${joinWords(rule)}`));
+    if (!keepJump) lines.push(addJump(chain, without(parentRules, chain.parent, doomed)));
+  } else if (present !== undefined) {
+    lines.unshift(`:${chain.name} - [0:0]`);
+    lines.push(`-X ${chain.name}`);
+  }
+  return { lines, differences };
+}
+
+interface Placed {
+  /** Chain the rule stands in. */
+  readonly from: string;
+  readonly rule: string;
+}
+
+/** Every rule that leads into the chain, wherever it stands: no chain goes while one does. */
+function findJumps(chain: OwnChain, table: ReadonlyMap<string, SavedChain>): Placed[] {
+  const jumps: Placed[] = [];
+  for (const [from, { rules }] of table) {
+    // Our own chain is emptied, whatever is in it.
+    if (from === chain.name) continue;
+    for (const rule of rules) {
+      // Looking for the name first spares taking tens of thousands of foreign rules apart.
+      if (!rule.includes(chain.name)) continue;
+      const options = ruleOptions(splitWords(rule));
+      if (options.includes(`-j ${chain.name}`) || options.includes(`-g ${chain.name}`)) {
+        jumps.push({ from, rule });
+      }
+    }
+  }
+  return jumps;
+}
+
+function isGoodJump(chain: OwnChain, jump: Placed, parentRules: readonly string[]): boolean {
+  if (jump.from !== chain.parent || !sameRule(splitWords(jump.rule), jumpRule(chain))) return false;
+  const end = parentRules.findIndex(isCatchAll);
+  return end < 0 || parentRules.indexOf(jump.rule) < end;
+}
+
+/**
+ * The jump goes to the end, after what others decide; but before a rule that drops or rejects all
+ * packets, as the firewall of CentOS has at the end of FORWARD, where it would never be reached.
+ */
+function addJump(chain: OwnChain, parentRules: readonly string[]): string {
+  const end = parentRules.findIndex(isCatchAll);
+  const rule = joinWords(jumpRule(chain));
+  return end < 0 ? `-A ${chain.parent} ${rule}` : `-I ${chain.parent} ${end + 1} ${rule}`;
+}
+
+function isCatchAll(rule: string): boolean {
+  if (!/-j (DROP|REJECT)/.test(rule)) return false;
+  const options = ruleOptions(splitWords(rule));
+  return options.some((option) => option === "-j DROP" || option === "-j REJECT") &&
+    options.every((option) => /^(-j|--comment|--reject-with) /.test(option));
+}
+
+/** The rules that stay, once each of `doomed` has taken the first one equal to it away. */
+function without(rules: readonly string[], from: string, doomed: readonly Placed[]): string[] {
+  const left = [...rules];
+  for (const one of doomed) {
+    const at = one.from === from ? left.indexOf(one.rule) : -1;
+    if (at >= 0) left.splice(at, 1);
+  }
+  return left;
+}
+
+function sameRules(saved: readonly string[], wanted: readonly Rule[]): boolean {
+  return saved.length === wanted.length &&
+    saved.every((rule, i) => sameRule(splitWords(rule), wanted[i]!));
+}
