@@ -1,0 +1,11 @@
+/**
+ * Everything that reaches the kernel through the C library.
+ *
+ * @module
+ */
+export * from "./arena.ts";
+export * from "./errno.ts";
+export * from "./libc.ts";
+export * from "./namespace.ts";
+export * from "./netlink/mod.ts";
+export * from "./notify_socket.ts";

@@ -1,0 +1,13 @@
+/**
+ * rtnetlink: the kernel's tables of links, addresses, routes, neighbours and FDB entries.
+ *
+ * @module
+ */
+export type { BatchFailure, BatchResult } from "./batch.ts";
+export { type InterfaceFilter, Netlink } from "./connection.ts";
+export { IFF_UP, type LinkChange } from "./link.ts";
+export { NetlinkFormatError } from "./message.ts";
+export { type RouteFilter, type RouteLookup, RT_TABLE_MAIN } from "./route.ts";
+export type { NetlinkSocketOptions } from "./socket.ts";
+export type { Transport } from "./transport.ts";
+export type * from "./types.ts";
