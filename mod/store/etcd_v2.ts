@@ -1,0 +1,233 @@
+import type { IPv4, Prefix } from "../ip/mod.ts";
+import {
+  type AgentRecord,
+  encodeAgentRecord,
+  encodeLeaseValue,
+  type Lease,
+  type LeaseAttributes,
+  PERMANENT,
+  type StoredAgentRecord,
+} from "../lease/mod.ts";
+import { Entries, type RawEntry } from "./entries.ts";
+import { ConflictError, StoreError } from "./errors.ts";
+import {
+  type Answer,
+  displayEndpoints,
+  ErrorCode,
+  EtcdV2Client,
+  EtcdV2Error,
+  type Node,
+  type Position,
+} from "./etcd_v2_client.ts";
+import { missingText, rawEntry } from "./etcd_v2_event.ts";
+import { DEFAULT_TIMING, formatCursor, watchEtcdV2, type WatchTiming } from "./etcd_v2_watch.ts";
+import type { EtcdOptions } from "./options.ts";
+import type { CallOptions, Cursor, Snapshot, Store, WatchItem, WatchOptions } from "./store.ts";
+import { readTlsFiles } from "./tls_files.ts";
+
+/**
+ * Opens the store of flannel up to 0.17: etcd's v2 keys API, plain HTTP. No connection is made yet.
+ *
+ * @param timing times of watches, for tests
+ * @throws {ConfigError} when a TLS file or an endpoint cannot be used
+ */
+export async function openEtcdV2(
+  options: EtcdOptions,
+  timing: Partial<WatchTiming> = {},
+): Promise<Store> {
+  const client = new EtcdV2Client(options, await readTlsFiles(options));
+  return new EtcdV2Store(options, client, { ...DEFAULT_TIMING, ...timing });
+}
+
+/** Query of every read: through the quorum, so that no member answers from its past. */
+const READ = { quorum: true, recursive: false, sorted: false } as const;
+
+class EtcdV2Store implements Store {
+  readonly name: string;
+  readonly leaseForm = "v0.7";
+  readonly #client: EtcdV2Client;
+  readonly #entries: Entries;
+  readonly #timing: WatchTiming;
+
+  constructor(options: EtcdOptions, client: EtcdV2Client, timing: WatchTiming) {
+    this.name = `etcd v2 at ${displayEndpoints(options.endpoints)}, prefix ${options.prefix}`;
+    this.#client = client;
+    this.#entries = new Entries(options.prefix);
+    this.#timing = timing;
+  }
+
+  async snapshot({ signal }: CallOptions = {}): Promise<Snapshot> {
+    const key = this.#entries.prefix;
+    try {
+      const [{ node }, position] = await this.#client.call(
+        { method: "GET", key, query: { ...READ, recursive: true } },
+        signal,
+      );
+      const cursor = cursorAt(position);
+      const missing = node.dir
+        ? missingText(this.#entries.configKey, position.index ?? node.modifiedIndex)
+        // etcd's words for a path through an entry that is no directory.
+        : `104: Not a directory (${key}) [${position.index ?? node.modifiedIndex}]`;
+      return this.#entries.snapshot(this.#values(node), missing, cursor);
+    } catch (error) {
+      if (!(error instanceof EtcdV2Error) || error.code !== ErrorCode.keyNotFound) throw error;
+      return this.#entries.snapshot([], error.message, cursorAt(error.position));
+    }
+  }
+
+  async lease(subnet: Prefix, { signal }: CallOptions = {}): Promise<Lease | undefined> {
+    const entry = await this.#read(this.#entries.leaseKey(subnet), signal);
+    return entry && this.#entries.lease(subnet, entry);
+  }
+
+  async createLease(
+    subnet: Prefix,
+    attributes: LeaseAttributes,
+    ttl: number,
+    { signal }: CallOptions = {},
+  ): Promise<Lease> {
+    const key = this.#entries.leaseKey(subnet);
+    const value = encodeLeaseValue(attributes, this.leaseForm);
+    const node = await this.#write(key, value, ttl, { prevExist: false }, signal);
+    return written(subnet, attributes, node);
+  }
+
+  async updateLease(
+    lease: Lease,
+    attributes: LeaseAttributes,
+    ttl: number,
+    { signal }: CallOptions = {},
+  ): Promise<Lease> {
+    const key = this.#entries.leaseKey(lease.subnet);
+    const value = encodeLeaseValue(attributes, this.leaseForm);
+    const node = await this.#write(key, value, ttl, { prevIndex: lease.revision }, signal);
+    return written(lease.subnet, attributes, node);
+  }
+
+  async removeLease(lease: Lease, { signal }: CallOptions = {}): Promise<void> {
+    const key = this.#entries.leaseKey(lease.subnet);
+    try {
+      await this.#client.call(
+        { method: "DELETE", key, query: { prevIndex: lease.revision } },
+        signal,
+      );
+    } catch (error) {
+      if (error instanceof EtcdV2Error && error.code === ErrorCode.keyNotFound) return;
+      throw conflictOr(error);
+    }
+  }
+
+  async agent(
+    publicIP: IPv4,
+    { signal }: CallOptions = {},
+  ): Promise<StoredAgentRecord | undefined> {
+    const entry = await this.#read(this.#entries.agentKey(publicIP), signal);
+    return entry && this.#entries.agent(publicIP, entry);
+  }
+
+  async putAgent(
+    publicIP: IPv4,
+    record: AgentRecord,
+    ttl: number,
+    expected: string | undefined,
+    { signal }: CallOptions = {},
+  ): Promise<StoredAgentRecord> {
+    const node = await this.#write(
+      this.#entries.agentKey(publicIP),
+      encodeAgentRecord(record),
+      ttl,
+      expected === undefined ? { prevExist: false } : { prevIndex: expected },
+      signal,
+    );
+    return { publicIP, record, revision: String(node.modifiedIndex) };
+  }
+
+  watch(cursor: Cursor, options: WatchOptions): AsyncIterable<WatchItem> {
+    return watchEtcdV2(
+      {
+        client: this.#client,
+        entries: this.#entries,
+        timing: this.#timing,
+        snapshot: (signal) => this.snapshot({ signal }),
+      },
+      cursor,
+      options,
+    );
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#client[Symbol.dispose]();
+    return Promise.resolve();
+  }
+
+  /** Reads one value; `undefined` when there is none. */
+  async #read(key: string, signal: AbortSignal | undefined): Promise<RawEntry | undefined> {
+    let answer: Answer;
+    try {
+      [answer] = await this.#client.call({ method: "GET", key, query: READ }, signal);
+    } catch (error) {
+      if (error instanceof EtcdV2Error && error.code === ErrorCode.keyNotFound) return undefined;
+      throw error;
+    }
+    if (answer.node.dir) {
+      this.#entries.ignore(key, "is a directory");
+      return undefined;
+    }
+    return rawEntry(answer.node);
+  }
+
+  /** Writes a value under a condition. */
+  async #write(
+    key: string,
+    value: string,
+    ttl: number,
+    condition: { readonly prevExist: false } | { readonly prevIndex: string },
+    signal: AbortSignal | undefined,
+  ): Promise<Node> {
+    try {
+      const [{ node }] = await this.#client.call({
+        method: "PUT",
+        key,
+        query: condition,
+        // A value without ttl stays for ever, and loses the one it had.
+        form: ttl === PERMANENT ? { value } : { ttl, value },
+      }, signal);
+      return node;
+    } catch (error) {
+      throw conflictOr(error);
+    }
+  }
+
+  /** The values of a directory that are the network's, and what is foreign in it. */
+  *#values(directory: Node): Generator<RawEntry> {
+    for (const node of directory.nodes ?? []) {
+      if (!node.dir) yield rawEntry(node);
+      else if (node.key === this.#entries.configKey) {
+        this.#entries.ignore(node.key, "is a directory");
+      } else yield* this.#values(node);
+    }
+  }
+}
+
+function written(subnet: Prefix, attributes: LeaseAttributes, node: Node): Lease {
+  const { ttl, revision } = rawEntry(node);
+  return { subnet, attributes, ttl: ttl ?? PERMANENT, revision };
+}
+
+function cursorAt({ index, cluster }: Position): Cursor {
+  if (index === undefined) {
+    throw new StoreError(
+      "etcd's answer lacks the header X-Etcd-Index; a proxy may have dropped it",
+    );
+  }
+  return formatCursor({ index, cluster });
+}
+
+/** Turns "somebody was faster" into the contract's error. */
+function conflictOr(error: unknown): unknown {
+  if (!(error instanceof EtcdV2Error)) return error;
+  const { keyNotFound, compareFailed, keyExists } = ErrorCode;
+  return error.code === keyNotFound || error.code === compareFailed || error.code === keyExists
+    ? new ConflictError(error.message, { cause: error })
+    : error;
+}

@@ -1,0 +1,44 @@
+/**
+ * Says in a few words why `fetch` failed, without the URL that its own message repeats, and with
+ * the cure where it is an option of ours.
+ *
+ * Deno 2.9 puts the reason into `cause`, Deno 2.4 into the message.
+ *
+ * @param error what `fetch`, or reading a body, rejected with
+ * @param caFile path that `-etcd-cafile` gave
+ */
+export function describeFetchError(error: unknown, caFile?: string): string {
+  const messages: string[] = [];
+  for (let at = error; at instanceof Error; at = at.cause) messages.push(at.message);
+  const text = shorten(messages.find((message) => message !== "fetch failed") ?? String(error));
+  const hint = hintFor(text, caFile);
+  return hint === undefined ? text : `${hint} (${text})`;
+}
+
+function shorten(message: string): string {
+  const text = message
+    .replace(/^error sending request (from \S+ )?for (url )?\S+( \([^)]*\))?: /, "")
+    .replace(/^client error \(\w+\): /, "")
+    .replace(/^(tcp connect error|connection error|dns error): /, "");
+  // Layers of the HTTP library repeat the words of the system.
+  const half = /^(.*): (.*)$/.exec(text);
+  return half !== null && half[1]!.endsWith(half[2]!) ? half[1]! : text;
+}
+
+function hintFor(text: string, caFile: string | undefined): string | undefined {
+  if (text.includes("UnknownIssuer") || text.includes("BadSignature")) {
+    return caFile === undefined
+      ? "its certificate is signed by a CA that is not trusted here; name the CA with -etcd-cafile"
+      : `its certificate is not signed by the CA of -etcd-cafile ${caFile}`;
+  }
+  if (text.includes("CertificateRequired")) {
+    return "it asks for a client certificate; give -etcd-certfile and -etcd-keyfile";
+  }
+  if (text.includes("NotValidForName")) {
+    return "its certificate does not name this host among its subject alternative names";
+  }
+  if (text.includes("tls handshake eof") || text.includes("InvalidContentType")) {
+    return "it does not speak TLS; is it http:// ?";
+  }
+  return undefined;
+}
