@@ -14,9 +14,10 @@ const RESOURCE_PROBLEM = 4;
 /**
  * The rules in iptables, of either kind.
  *
- * Cost of an {@linkcode ensure} that finds all in place: one iptables-save, some 4 ms with
- * Docker's rules in it and 60 ms with 20,000 rules of others. When something is amiss:
- * one iptables-restore and one more iptables-save, to see that it has helped.
+ * Cost of an {@linkcode ensure} that finds all in place: one process, iptables-save. That is 2.4 ms
+ * with some twenty rules of others on the host, whom it grows with: 20,000 rules make it 250 ms in
+ * the nft set and 40 ms in the legacy one. When something is amiss, one iptables-restore and
+ * one more iptables-save, to see that it has helped, come to it.
  */
 export class IptablesFirewall implements Firewall {
   readonly #spec: FirewallSpec;
