@@ -1,5 +1,6 @@
 import type { NetworkConfig } from "../mod/config/mod.ts";
 import type { ExternalInterface } from "../mod/host/mod.ts";
+import type { Prefix } from "../mod/ip/mod.ts";
 import type { JsonValue, Lease, LeaseForm } from "../mod/lease/mod.ts";
 import type { LeaseSet, LeaseSetChange } from "../mod/subnet/mod.ts";
 import type { Netlink } from "../mod/sys/mod.ts";
@@ -10,6 +11,13 @@ export interface BackendContext {
   /** Where encapsulated packets leave and arrive. */
   readonly external: ExternalInterface;
   readonly netlink: Netlink;
+  /** Networks served before on this host: what is left of them on our devices is ours to remove. */
+  readonly formerNetworks: readonly Prefix[];
+  /**
+   * `BackendData` of the lease this host is known to have held: a device that has to be made anew
+   * takes its identity (vxlan: the VTEP's MAC) from there, so that peers need not learn another.
+   */
+  readonly formerData?: JsonValue | undefined;
 }
 
 /** One way of carrying packets between hosts. */
@@ -36,14 +44,26 @@ export interface Network {
   leaseData(form: LeaseForm): JsonValue | undefined;
 
   /**
+   * Looks at the lease that carries our public IP before it is re-used, where no agent record says
+   * who wrote it: what tells that it may be another host's.
+   */
+  suspicion?(lease: Lease): string | undefined;
+
+  /**
    * Brings everything in the kernel to what `own` and `peers` ask for: dump, diff, one batch. Used
    * at start, after a resync, when our own lease changed, and to repair drift.
    * Cost: one dump of each table plus O(differences).
+   *
+   * @returns how many objects the kernel refused (each was logged); worth another try later
    */
-  sync(own: Lease, peers: LeaseSet): Promise<void>;
+  sync(own: Lease, peers: LeaseSet): Promise<number>;
 
-  /** Carries one change of the peers to the kernel. Cost: O(changes). */
-  apply(change: LeaseSetChange): Promise<void>;
+  /**
+   * Carries one change of the peers to the kernel. Cost: O(changes).
+   *
+   * @returns how many objects the kernel refused
+   */
+  apply(change: LeaseSetChange): Promise<number>;
 
   /** What the backend is doing, for logs and status. */
   status(): NetworkStatus;
@@ -53,6 +73,9 @@ export interface Network {
    * {@linkcode Network.sync}) when ours was touched. Ends when `signal` aborts.
    */
   run(signal: AbortSignal, repair: (what: string) => void): Promise<void>;
+
+  /** Takes everything of ours out of the kernel: another backend or device has taken over. */
+  remove(): Promise<void>;
 }
 
 /** Counts for logs and status. */

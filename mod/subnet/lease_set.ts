@@ -9,6 +9,9 @@ export interface LeaseSetChange {
   readonly changed: readonly { readonly before: Lease; readonly after: Lease }[];
 }
 
+/** One thing that happened to one subnet. */
+export type LeaseEvent = { readonly put: Lease } | { readonly remove: Prefix };
+
 /** True when there is nothing in it. */
 export function isEmpty(change: LeaseSetChange): boolean {
   return change.added.length + change.removed.length + change.changed.length === 0;
@@ -43,9 +46,7 @@ export class LeaseSet {
    * Applies events in order. Events that cancel out (added and removed at once) leave no trace in
    * the result. Cost: O(events).
    */
-  apply(
-    events: Iterable<{ readonly put: Lease } | { readonly remove: Prefix }>,
-  ): LeaseSetChange {
+  apply(events: Iterable<LeaseEvent>): LeaseSetChange {
     const before = new Map<string, Lease | undefined>();
     for (const event of events) {
       const key = leaseKey("put" in event ? event.put.subnet : event.remove);

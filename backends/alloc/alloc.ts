@@ -1,0 +1,41 @@
+import type { Backend, BackendContext, Network, NetworkStatus } from "../backend.ts";
+
+/** A lease and nothing else: something outside carries the packets. */
+export const allocBackend: Backend = {
+  type: "alloc",
+  prepare(context: BackendContext): Promise<Network> {
+    return Promise.resolve(new AllocNetwork(context));
+  },
+};
+
+class AllocNetwork implements Network {
+  readonly mtu: number;
+
+  constructor({ external }: BackendContext) {
+    this.mtu = external.mtu;
+  }
+
+  leaseData(): undefined {
+    return undefined;
+  }
+
+  sync(): Promise<number> {
+    return Promise.resolve(0);
+  }
+
+  apply(): Promise<number> {
+    return Promise.resolve(0);
+  }
+
+  status(): NetworkStatus {
+    return { peers: 0, refused: new Map() };
+  }
+
+  run(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  remove(): Promise<void> {
+    return Promise.resolve();
+  }
+}

@@ -1,0 +1,65 @@
+import type { NetworkConfig } from "../mod/config/mod.ts";
+import { formatIPv4, type IPv4, isGlobalUnicast } from "../mod/ip/mod.ts";
+import { type Lease, leaseKey } from "../mod/lease/mod.ts";
+import { warning } from "../mod/observe/mod.ts";
+
+/** A lease longer than this leaves no room for a gateway and a container. */
+const LONGEST_LEASE = 30;
+
+/** Whom a lease is judged for. */
+export interface PeerRules {
+  readonly config: Pick<NetworkConfig, "network">;
+  readonly own: Lease;
+  /** Our public IP: a lease that leads back to us is not a peer's. */
+  readonly publicIP: IPv4;
+}
+
+/**
+ * Why a lease must not be programmed, whatever the backend; `undefined` when it may.
+ *
+ * The store is shared with whoever can write to it: one bad value must not take a route away from
+ * the host's own containers or from networks outside the overlay.
+ */
+export function refusal(lease: Lease, { config, own, publicIP }: PeerRules): string | undefined {
+  const { subnet, attributes } = lease;
+  if (!config.network.containsPrefix(subnet)) return `is outside Network ${config.network}`;
+  if (subnet.length > LONGEST_LEASE) return `is longer than /${LONGEST_LEASE}`;
+  if (subnet.overlaps(own.subnet)) return `overlaps our own subnet ${own.subnet}`;
+  const address = formatIPv4(attributes.publicIP);
+  if (attributes.publicIP === publicIP) return `carries our own public IP ${address}`;
+  if (!isGlobalUnicast(attributes.publicIP)) {
+    return `has public IP ${address}, which no host can have`;
+  }
+  return undefined;
+}
+
+/** Remembers which leases were refused, and says so once per lease and reason. */
+export class Refusals {
+  readonly #reasons = new Map<string, string>();
+
+  /** Subnet to reason. */
+  get reasons(): ReadonlyMap<string, string> {
+    return this.#reasons;
+  }
+
+  /** Notes the verdict on a lease; passes it on. */
+  note(lease: Lease, reason: string | undefined): string | undefined {
+    const key = leaseKey(lease.subnet);
+    if (reason === undefined) this.#reasons.delete(key);
+    else if (this.#reasons.get(key) !== reason) {
+      this.#reasons.set(key, reason);
+      warning(`Ignoring subnet ${lease.subnet}: it ${reason}`, { subnet: lease.subnet });
+    }
+    return reason;
+  }
+
+  /** Forgets a lease that is gone. */
+  forget(lease: Lease): void {
+    this.#reasons.delete(leaseKey(lease.subnet));
+  }
+
+  /** Forgets all but these keys. */
+  retain(keys: { has(key: string): boolean }): void {
+    for (const key of this.#reasons.keys()) if (!keys.has(key)) this.#reasons.delete(key);
+  }
+}

@@ -1,0 +1,148 @@
+/**
+ * From desired kernel objects to the operations that make them so: pure functions that every
+ * backend shares and that unit tests call without root.
+ *
+ * @module
+ */
+import { formatIPv4 } from "../mod/ip/mod.ts";
+import type {
+  FdbEntry,
+  InterfaceAddress,
+  Neighbour,
+  Operation,
+  Route,
+} from "../mod/sys/netlink/types.ts";
+
+/**
+ * Protocol number of the routes we install (`ip route ... proto 102`): how ours are told from
+ * foreign ones. Not assigned in linux/rtnetlink.h nor in iproute2's rt_protos.
+ */
+export const RTPROT_FLANNEL = 102;
+
+/** NUD_PERMANENT of linux/neighbour.h: never probed, never aged. */
+export const NUD_PERMANENT = 0x80;
+
+/** RT_TABLE_MAIN of linux/rtnetlink.h. */
+export const RT_TABLE_MAIN = 254;
+
+/** RT_SCOPE_UNIVERSE of linux/rtnetlink.h. */
+export const RT_SCOPE_UNIVERSE = 0;
+
+/** Kernel objects of one device. */
+export interface KernelObjects {
+  readonly addresses: Iterable<InterfaceAddress>;
+  readonly neighbours: Iterable<Neighbour>;
+  readonly fdb: Iterable<FdbEntry>;
+  readonly routes: Iterable<Route>;
+}
+
+/**
+ * The operations that turn `actual` into `desired`.
+ *
+ * @param actual only what is ours to change: the caller leaves foreign objects out
+ * @returns in an order that keeps packets flowing: addresses, then what a route needs before the
+ * route, then removals, routes first. A changed object is replaced in place, never deleted first.
+ */
+export function diff(desired: KernelObjects, actual: KernelObjects): Operation[] {
+  const operations: Operation[] = [];
+  const removals: Operation[] = [];
+
+  const addresses = index(actual.addresses, addressKey);
+  for (const object of desired.addresses) {
+    if (!addresses.delete(addressKey(object))) {
+      operations.push({ op: "replace", kind: "address", object });
+    }
+  }
+
+  const neighbours = index(actual.neighbours, neighbourKey);
+  for (const object of desired.neighbours) {
+    const is = take(neighbours, neighbourKey(object));
+    if (is === undefined || !sameNeighbour(is, object)) {
+      operations.push({ op: "replace", kind: "neighbour", object });
+    }
+  }
+
+  const fdb = index(actual.fdb, fdbKey);
+  for (const object of desired.fdb) {
+    const is = take(fdb, fdbKey(object));
+    if (is === undefined || is.state !== object.state) {
+      operations.push({ op: "replace", kind: "fdb", object });
+    }
+  }
+
+  const routes = index(actual.routes, routeKey);
+  for (const object of desired.routes) {
+    const is = take(routes, routeKey(object));
+    if (is === undefined || !sameRoute(is, object)) {
+      operations.push({ op: "replace", kind: "route", object });
+    }
+  }
+
+  for (const object of routes.values()) removals.push({ op: "delete", kind: "route", object });
+  for (const object of fdb.values()) removals.push({ op: "delete", kind: "fdb", object });
+  for (const object of neighbours.values()) {
+    removals.push({ op: "delete", kind: "neighbour", object });
+  }
+  for (const object of addresses.values()) {
+    removals.push({ op: "delete", kind: "address", object });
+  }
+  return operations.concat(removals);
+}
+
+function index<T, K>(objects: Iterable<T>, key: (object: T) => K): Map<K, T> {
+  const map = new Map<K, T>();
+  for (const object of objects) map.set(key(object), object);
+  return map;
+}
+
+function take<K, T>(map: Map<K, T>, key: K): T | undefined {
+  const value = map.get(key);
+  if (value !== undefined) map.delete(key);
+  return value;
+}
+
+function addressKey({ address, prefixLength }: InterfaceAddress): number {
+  return address * 64 + prefixLength;
+}
+
+function neighbourKey({ index, address }: Neighbour): number {
+  return index * 2 ** 32 + address;
+}
+
+/** With the destination: a MAC may wrongly have several, and all but one must go. */
+function fdbKey({ mac, destination }: FdbEntry): string {
+  return `${mac} ${destination}`;
+}
+
+/** What tells one route of the table from another (besides TOS, which we do not use). */
+function routeKey({ destination, metric }: Route): number | string {
+  const key = destination.address * 64 + destination.length;
+  return metric === 0 ? key : `${key} ${metric}`;
+}
+
+/** True when the neighbour needs no change. */
+export function sameNeighbour(a: Neighbour, b: Neighbour): boolean {
+  return a.address === b.address && a.mac === b.mac && a.state === b.state;
+}
+
+/** True when the route needs no change. */
+export function sameRoute(a: Route, b: Route): boolean {
+  return a.oif === b.oif && a.gateway === b.gateway && a.onlink === b.onlink &&
+    a.protocol === b.protocol && a.scope === b.scope && a.source === b.source;
+}
+
+/** Names an operation's object for a log line. */
+export function describe({ kind, object }: Operation): string {
+  switch (kind) {
+    case "route":
+      return `route to ${object.destination}`;
+    case "neighbour":
+      return `neighbour ${formatIPv4(object.address)} (${object.mac})`;
+    case "fdb":
+      return `FDB entry ${object.mac} (${
+        object.destination === undefined ? "no remote" : formatIPv4(object.destination)
+      })`;
+    case "address":
+      return `address ${formatIPv4(object.address)}/${object.prefixLength}`;
+  }
+}

@@ -1,0 +1,24 @@
+import { ConfigError } from "../mod/config/mod.ts";
+import type { Backend } from "./backend.ts";
+
+/** A new backend is a folder and one line here. Imported when chosen, so that none costs another. */
+const BACKENDS: Readonly<Record<string, () => Promise<Backend>>> = {
+  alloc: async () => (await import("./alloc/alloc.ts")).allocBackend,
+  vxlan: async () => (await import("./vxlan/vxlan.ts")).vxlanBackend,
+};
+
+/**
+ * Finds the backend of a config's `Backend.Type`.
+ *
+ * @throws {ConfigError} for a type that is not there
+ */
+export async function loadBackend(type: string): Promise<Backend> {
+  const load = Object.hasOwn(BACKENDS, type) ? BACKENDS[type] : undefined;
+  if (load === undefined) {
+    throw new ConfigError(
+      `unknown backend type: ${type === "" ? '""' : type} (Backend.Type must be one of ` +
+        `${Object.keys(BACKENDS).join(", ")})`,
+    );
+  }
+  return await load();
+}

@@ -1,0 +1,68 @@
+import { formatIPv4 } from "../../mod/ip/mod.ts";
+import { info, warning } from "../../mod/observe/mod.ts";
+import type { Link, Mac, Netlink, VxlanLink } from "../../mod/sys/mod.ts";
+
+/** What the device is to be. */
+export interface DeviceSpec extends Omit<VxlanLink, "mac"> {
+  /** Wanted MAC for a device that has to be made; random when absent. */
+  readonly mac?: Mac | undefined;
+}
+
+/**
+ * A VTEP MAC of our own: random, locally administered (bit 1 of the first octet) and not a group
+ * address (bit 0), after IEEE 802.
+ */
+export function randomMac(): Mac {
+  const octets = crypto.getRandomValues(new Uint8Array(6));
+  octets[0] = (octets[0]! & 0xfc) | 0x02;
+  return Array.from(octets, (octet) => octet.toString(16).padStart(2, "0")).join(":");
+}
+
+/**
+ * Why an existing device cannot serve; `undefined` when it can. MTU and flags can be changed on a
+ * living device and are not looked at.
+ */
+export function incompatibility(link: Link, spec: DeviceSpec): string | undefined {
+  const { vxlan: is } = link;
+  const want = spec.vxlan;
+  if (is === undefined) return `link type: ${link.kind ?? "physical"} vs vxlan`;
+  if (is.vni !== want.vni) return `vni: ${is.vni} vs ${want.vni}`;
+  if (is.link !== want.link) return `external interface: ${is.link} vs ${want.link}`;
+  if (is.local !== want.local) {
+    return `vtep (external) IP: ${is.local === undefined ? "none" : formatIPv4(is.local)} vs ` +
+      formatIPv4(want.local);
+  }
+  if (is.group !== undefined) return `group: ${formatIPv4(is.group)} vs none`;
+  if (is.l2miss) return "l2miss: on vs off";
+  if (is.l3miss) return "l3miss: on vs off";
+  if (is.port !== want.port) return `port: ${is.port} vs ${want.port}`;
+  if (is.gbp !== want.gbp) return `gbp: ${is.gbp} vs ${want.gbp}`;
+  if (is.learning !== want.learning) return `learning: ${is.learning} vs ${want.learning}`;
+  return undefined;
+}
+
+/**
+ * Makes the device ready: an existing one is kept with its MAC when it can serve (packets go on
+ * flowing), replaced when not, made when there is none; MTU set and link up in any case.
+ *
+ * @throws {SysError} when the kernel refuses
+ */
+export function ensureDevice(netlink: Netlink, spec: DeviceSpec): Link {
+  let link = netlink.link(spec.name);
+  if (link !== undefined) {
+    const reason = incompatibility(link, spec);
+    if (reason !== undefined) {
+      warning(
+        `"${spec.name}" already exists with incompatible configuration: ${reason}; recreating device`,
+      );
+      netlink.deleteLink(link.index);
+      link = undefined;
+    }
+  }
+  if (link === undefined) {
+    link = netlink.createVxlan({ ...spec, mac: spec.mac ?? randomMac() });
+    info(`Created device ${spec.name}, VTEP MAC ${link.mac}`, { device: spec.name });
+  }
+  netlink.setLink(link.index, { mtu: spec.mtu, up: true });
+  return { ...link, mtu: spec.mtu };
+}

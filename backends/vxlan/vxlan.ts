@@ -1,0 +1,244 @@
+import { formatIPv4, type IPv4 } from "../../mod/ip/mod.ts";
+import type { JsonValue, Lease, LeaseForm } from "../../mod/lease/mod.ts";
+import { leaseKey } from "../../mod/lease/mod.ts";
+import { info, verbose, warning } from "../../mod/observe/mod.ts";
+import type { LeaseSet, LeaseSetChange } from "../../mod/subnet/mod.ts";
+import { type Link, monitor, type Operation } from "../../mod/sys/mod.ts";
+import type { Backend, BackendContext, Network, NetworkStatus } from "../backend.ts";
+import { Refusals } from "../peers.ts";
+import {
+  describe,
+  diff,
+  type KernelObjects,
+  NUD_PERMANENT,
+  RT_TABLE_MAIN,
+  RTPROT_FLANNEL,
+} from "../reconcile.ts";
+import {
+  deviceAddress,
+  type PeerObjects,
+  peerObjects,
+  vtepMac,
+  type VxlanContext,
+  vxlanRefusal,
+} from "./desired.ts";
+import { type DeviceSpec, ensureDevice } from "./device.ts";
+import { drift } from "./drift.ts";
+import { vxlanOptions } from "./options.ts";
+import { PeerIndex } from "./peer_index.ts";
+
+/** RTPROT_KERNEL of linux/rtnetlink.h: routes that come and go with an address. */
+const RTPROT_KERNEL = 2;
+
+/** How long DirectRouting's answer for one public IP is believed, in milliseconds. */
+const DIRECT_TTL = 60_000;
+
+/** VXLAN in the kernel: the agent programs, the kernel carries. */
+export const vxlanBackend: Backend = {
+  type: "vxlan",
+  // deno-lint-ignore require-await -- a bad option is to be a rejection, as the interface says
+  async prepare(context: BackendContext): Promise<Network> {
+    return new VxlanNetwork(context);
+  },
+};
+
+class VxlanNetwork implements Network {
+  readonly mtu: number;
+  readonly leaseType = "vxlan";
+  readonly #context: BackendContext;
+  readonly #spec: DeviceSpec;
+  readonly #directRouting: boolean;
+  readonly #direct = new Map<IPv4, { direct: boolean; until: number }>();
+  readonly #refusals = new Refusals();
+  readonly #peers = new PeerIndex();
+  #device: Link;
+  #own: Lease | undefined;
+
+  constructor(context: BackendContext) {
+    this.#context = context;
+    const { external, config } = context;
+    const options = vxlanOptions(config.backend.options, external.mtu);
+    this.#directRouting = options.directRouting;
+    this.mtu = options.mtu;
+    this.#spec = {
+      name: `flannel.${options.vni}`,
+      mtu: options.mtu,
+      mac: vtepMac(context.formerData),
+      vxlan: {
+        vni: options.vni,
+        link: external.index,
+        local: external.address,
+        port: options.port,
+        gbp: options.gbp,
+        learning: options.learning,
+      },
+    };
+    this.#device = ensureDevice(context.netlink, this.#spec);
+  }
+
+  leaseData(form: LeaseForm): JsonValue {
+    const VtepMAC = this.#device.mac!;
+    return form === "v0.7" ? { VtepMAC } : { VNI: this.#spec.vxlan.vni, VtepMAC };
+  }
+
+  suspicion(lease: Lease): string | undefined {
+    const mac = vtepMac(lease.attributes.backendData);
+    if (mac === undefined || mac === this.#device.mac) return undefined;
+    return `its VTEP MAC is ${mac}, that of our ${this.#spec.name} is ${this.#device.mac}`;
+  }
+
+  sync(own: Lease, leases: LeaseSet): Promise<number> {
+    this.#own = own;
+    // A device deleted under us comes back with the MAC that the peers know.
+    this.#device = ensureDevice(this.#context.netlink, {
+      ...this.#spec,
+      mac: this.#device.mac,
+    });
+    const context = this.#peerContext(own);
+    const known = new Set<string>();
+    this.#peers.clear();
+    for (const lease of leases.values()) {
+      known.add(leaseKey(lease.subnet));
+      if (this.#accepts(lease, context)) this.#peers.add(peerObjects(lease, context));
+    }
+    this.#refusals.retain(known);
+    const address = deviceAddress(own, this.#device.index);
+    const desired = { ...this.#peers.objects(), addresses: [address] };
+    return Promise.resolve(this.#execute(diff(desired, this.#actual(own)), "sync"));
+  }
+
+  apply({ added, removed, changed }: LeaseSetChange): Promise<number> {
+    if (this.#own === undefined) throw new Error("apply() before sync()");
+    const context = this.#peerContext(this.#own);
+    const coming: PeerObjects[] = [];
+    const come = (lease: Lease, verb: string) => {
+      if (!this.#accepts(lease, context)) return;
+      coming.push(peerObjects(lease, context));
+      info(`Subnet ${verb}: ${lease.subnet} via ${formatIPv4(lease.attributes.publicIP)}`);
+    };
+    for (const lease of removed) {
+      this.#refusals.forget(lease);
+      if (this.#peers.get(lease.subnet)) info(`Subnet removed: ${lease.subnet}`);
+    }
+    for (const lease of added) come(lease, "added");
+    for (const { after } of changed) come(after, "changed");
+    const leaving = [...removed, ...changed.map(({ before }) => before)];
+    const { before, after } = this.#peers.change(leaving.map(({ subnet }) => subnet), coming);
+    return Promise.resolve(this.#execute(diff(after, before), "change"));
+  }
+
+  status(): NetworkStatus {
+    return {
+      device: this.#spec.name,
+      peers: this.#peers.size,
+      refused: this.#refusals.reasons,
+    };
+  }
+
+  async run(signal: AbortSignal, repair: (what: string) => void): Promise<void> {
+    for await (const events of monitor(["link", "address", "route", "neighbour"], { signal })) {
+      if (this.#own === undefined) continue;
+      const state = {
+        device: this.#device,
+        address: deviceAddress(this.#own, this.#device.index),
+        peers: this.#peers,
+        subnetLen: this.#context.config.subnetLen,
+      };
+      for (const event of events) {
+        const what = drift(event, state);
+        if (what === undefined) continue;
+        repair(what);
+        break;
+      }
+    }
+  }
+
+  remove(): Promise<void> {
+    const { netlink, external } = this.#context;
+    const link = netlink.link(this.#spec.name);
+    if (link?.vxlan?.vni === this.#spec.vxlan.vni) {
+      netlink.deleteLink(link.index);
+      info(`Removed device ${this.#spec.name}`);
+    }
+    // Routes by a device go with it; those of DirectRouting do not.
+    const direct = netlink.routes({ table: RT_TABLE_MAIN, protocol: RTPROT_FLANNEL })
+      .filter((route) => route.oif === external.index);
+    this.#execute(direct.map((object) => ({ op: "delete", kind: "route", object })), "removal");
+    return Promise.resolve();
+  }
+
+  #peerContext(own: Lease): VxlanContext {
+    const { config, external } = this.#context;
+    return {
+      config,
+      own,
+      publicIP: external.publicIP,
+      device: this.#device.index,
+      external: external.index,
+      isDirect: this.#directRouting ? (address) => this.#isDirect(address) : () => false,
+    };
+  }
+
+  /** One route look-up per public IP and minute. */
+  #isDirect(address: IPv4): boolean {
+    const known = this.#direct.get(address);
+    const now = performance.now();
+    if (known !== undefined && known.until > now) return known.direct;
+    let direct = false;
+    try {
+      const route = this.#context.netlink.routeTo(address);
+      direct = route.gateway === undefined && route.oif === this.#context.external.index;
+    } catch (error) {
+      verbose(2, `No route to ${formatIPv4(address)}: ${(error as Error).message}`);
+    }
+    this.#direct.set(address, { direct, until: now + DIRECT_TTL });
+    return direct;
+  }
+
+  #accepts(lease: Lease, context: VxlanContext): boolean {
+    if (lease.subnet.equals(context.own.subnet)) return false;
+    return this.#refusals.note(lease, vxlanRefusal(lease, context)) === undefined;
+  }
+
+  /**
+   * What the kernel has that is ours: on our device the neighbours, the FDB entries with a remote,
+   * and the addresses and routes that lie in a network we serve or served (flannel's own, left by
+   * an upgrade); anywhere the routes with our protocol number.
+   */
+  #actual(own: Lease): KernelObjects {
+    const { netlink, config, formerNetworks } = this.#context;
+    const { index } = this.#device;
+    const networks = [config.network, ...formerNetworks];
+    const inside = (address: IPv4) => networks.some((network) => network.contains(address));
+    return {
+      addresses: netlink.addresses({ index })
+        .filter(({ address }) => address === own.subnet.address || inside(address)),
+      neighbours: netlink.neighbours({ index })
+        .filter(({ state, address }) => state === NUD_PERMANENT || inside(address)),
+      fdb: netlink.fdb({ index }).filter(({ destination }) => destination !== undefined),
+      routes: netlink.routes({ table: RT_TABLE_MAIN }).filter((route) =>
+        route.protocol === RTPROT_FLANNEL ||
+        (route.oif === index && route.protocol !== RTPROT_KERNEL &&
+          inside(route.destination.address))
+      ),
+    };
+  }
+
+  /** Returns how many operations the kernel refused. */
+  #execute(operations: readonly Operation[], why: string): number {
+    if (operations.length === 0) return 0;
+    const started = performance.now();
+    const { applied, failures, systemCalls } = this.#context.netlink.execute(operations);
+    verbose(
+      2,
+      `${why}: ${applied} of ${operations.length} kernel objects in ` +
+        `${(performance.now() - started).toFixed(1)} ms, ${systemCalls} system calls`,
+    );
+    // A refusal is rarely alone; the first ones tell the cause.
+    for (const { operation, error } of failures.slice(0, 3)) {
+      warning(`Cannot ${operation.op} ${describe(operation)}: ${error.message}`);
+    }
+    if (failures.length > 3) warning(`... and ${failures.length - 3} more such errors`);
+    return failures.length;
+  }
+}

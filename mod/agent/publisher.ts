@@ -1,0 +1,122 @@
+import type { NetworkConfig } from "../config/mod.ts";
+import { type PreviousSubnet, type SubnetEnv, writeSubnetEnv } from "../export/mod.ts";
+import { type Firewall, FirewallError, openFirewall } from "../firewall/mod.ts";
+import type { Lease } from "../lease/mod.ts";
+import { info, notifySystemd, warning } from "../observe/mod.ts";
+import type { AgentOptions } from "./options.ts";
+import { StateLog } from "./state_log.ts";
+import { Timer } from "./timer.ts";
+
+/** The part of the options that is about this host's surroundings. */
+export type PublisherOptions = Pick<
+  AgentOptions,
+  "subnetFile" | "ipMasq" | "forwardRules" | "iptablesResync" | "masqRandomFullyDisable"
+>;
+
+/**
+ * Tells the rest of the host about the lease: firewall rules, subnet.env, systemd. In that order:
+ * who waits for the file or the unit finds everything in place.
+ */
+export class Publisher implements Disposable {
+  readonly #options: PublisherOptions;
+  readonly #signal: AbortSignal;
+  readonly #resync: Timer;
+  readonly #firewallState = new StateLog();
+  #published: PreviousSubnet;
+  #firewall: Firewall | undefined;
+  #ready = false;
+
+  /**
+   * @param published what subnet.env said when the agent started
+   * @param onResync called when the firewall rules are due for a check
+   */
+  constructor(
+    options: PublisherOptions,
+    published: PreviousSubnet,
+    onResync: () => void,
+    signal: AbortSignal,
+  ) {
+    this.#options = options;
+    this.#published = published;
+    this.#resync = new Timer(onResync);
+    this.#signal = signal;
+  }
+
+  /** What subnet.env says now. */
+  get published(): PreviousSubnet {
+    return this.#published;
+  }
+
+  /** True once systemd was told READY=1. */
+  get isReady(): boolean {
+    return this.#ready;
+  }
+
+  /**
+   * Publishes a lease.
+   *
+   * @throws {FirewallError} when masquerading was asked for and cannot be had, before anything was
+   * published
+   * @throws {Error} when the file cannot be written
+   */
+  async publish(config: NetworkConfig, lease: Lease, mtu: number): Promise<void> {
+    const before = this.#published;
+    const now: SubnetEnv = {
+      network: config.network,
+      subnet: lease.subnet,
+      mtu,
+      ipMasq: this.#options.ipMasq,
+    };
+    await this.#openFirewall(now, before);
+    await writeSubnetEnv(this.#options.subnetFile, now);
+    this.#published = now;
+    if (before.subnet !== undefined && !before.subnet.equals(lease.subnet)) {
+      warning(
+        `Subnet changed from ${before.subnet} to ${lease.subnet}: restart Docker, whose ` +
+          `containers are still on the old one`,
+      );
+    }
+    info(`Wrote subnet file to ${this.#options.subnetFile}`);
+    notifySystemd("READY=1");
+    this.#ready = true;
+  }
+
+  async #openFirewall(
+    { network, subnet }: SubnetEnv,
+    before: PreviousSubnet,
+  ): Promise<void> {
+    const { ipMasq, forwardRules, masqRandomFullyDisable } = this.#options;
+    this.#firewall = await openFirewall(
+      { network, subnet, ipMasq, forward: forwardRules, randomFully: !masqRandomFullyDisable },
+      before.network && before.subnet
+        ? { network: before.network, subnet: before.subnet }
+        : undefined,
+      { signal: this.#signal },
+    );
+    await this.checkFirewall(this.#ready || !ipMasq);
+  }
+
+  /**
+   * Puts missing firewall rules back.
+   *
+   * @param tolerant log what fails instead of throwing it
+   */
+  async checkFirewall(tolerant = true): Promise<void> {
+    if (this.#firewall === undefined) return;
+    try {
+      const result = await this.#firewall.ensure();
+      if (result === "applied") info(`Firewall rules in place (${this.#firewall.description})`);
+      if (result === "repaired") warning("Firewall rules were missing and have been put back");
+      if (this.#firewallState.clear()) info("The firewall works again");
+    } catch (cause) {
+      this.#signal.throwIfAborted();
+      if (!tolerant || !(cause instanceof FirewallError)) throw cause;
+      this.#firewallState.trouble(`failed to set up the firewall: ${cause.message}`);
+    }
+    this.#resync.set(this.#options.iptablesResync * 1000);
+  }
+
+  [Symbol.dispose](): void {
+    this.#resync.clear();
+  }
+}

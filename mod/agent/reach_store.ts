@@ -1,0 +1,38 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { info, notifySystemd } from "../observe/mod.ts";
+import { AmbiguousConfigError, openStore } from "../store/open.ts";
+import { type Store, StoreError } from "../store/mod.ts";
+import type { EtcdOptions } from "../store/options.ts";
+import { StateLog } from "./state_log.ts";
+
+/** How often a store that is not there yet is looked for, in milliseconds. */
+const RETRY = 1_000;
+
+/**
+ * Opens the store, waiting for as long as it cannot be told which one it is: etcd is down, or
+ * neither of its two APIs has the config yet.
+ *
+ * @throws the reason of `signal` when it aborts
+ * @throws {AmbiguousConfigError} when v2 and v3 hold different configs: no waiting mends that
+ */
+export async function reachStore(options: EtcdOptions, signal: AbortSignal): Promise<Store> {
+  const state = new StateLog();
+  for (;;) {
+    let reason: string;
+    try {
+      const opened = await openStore(options, { signal });
+      if ("store" in opened) {
+        info(opened.note);
+        return opened.store;
+      }
+      reason = opened.waiting;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof StoreError) || error instanceof AmbiguousConfigError) throw error;
+      reason = error.message;
+    }
+    state.trouble(`failed to retrieve network config: ${reason}`);
+    notifySystemd(`STATUS=Waiting for the network config: ${reason}`);
+    await sleep(RETRY, undefined, { signal });
+  }
+}

@@ -1,0 +1,73 @@
+import { warning } from "../observe/mod.ts";
+import { Timer } from "./timer.ts";
+
+/** Events that come together are repaired together, in milliseconds. */
+const SETTLE = 20;
+
+/** Who keeps deleting is answered ever more slowly, up to this, in milliseconds. */
+const SLOWEST = 800;
+
+/** A repair this long after the last one begins anew at the short delay, in milliseconds. */
+const CALM = 10_000;
+
+/** The backstop: whatever the kernel's events did not tell is found by then, in milliseconds. */
+const BACKSTOP = 300_000;
+
+/** What the kernel refused is offered again after this, in milliseconds. */
+const REFUSED = 10_000;
+
+/** One line per object and minute, in milliseconds. */
+const REPEAT = 60_000;
+
+/**
+ * Decides when the kernel state is looked over: soon after something of ours was touched, without
+ * a storm when that goes on and on, and every five minutes in any case.
+ */
+export class Repairs implements Disposable {
+  readonly #due: Timer;
+  readonly #backstop: Timer;
+  readonly #said = new Map<string, number>();
+  #delay = SETTLE;
+  #last = -Infinity;
+
+  /** @param onDue called when the kernel state is to be looked over */
+  constructor(onDue: () => void) {
+    this.#due = new Timer(onDue);
+    this.#backstop = new Timer(onDue);
+  }
+
+  /** Something of ours was touched. */
+  request(what: string): void {
+    const now = performance.now();
+    if (now - (this.#said.get(what) ?? -Infinity) > REPEAT) {
+      if (this.#said.size > 1000) this.#said.clear();
+      this.#said.set(what, now);
+      warning(`Repairing: ${what}`);
+    }
+    if (!this.#due.isSet) this.#due.set(this.#delay);
+  }
+
+  /** The kernel refused something; it may not next time. */
+  retry(): void {
+    if (!this.#due.isSet) this.#due.set(REFUSED);
+  }
+
+  /**
+   * Everything has just been looked over.
+   *
+   * @param refused how many objects the kernel did not take
+   */
+  done(refused: number): void {
+    const now = performance.now();
+    this.#delay = now - this.#last > CALM ? SETTLE : Math.min(this.#delay * 2, SLOWEST);
+    this.#last = now;
+    this.#due.clear();
+    this.#backstop.set(BACKSTOP);
+    if (refused > 0) this.retry();
+  }
+
+  [Symbol.dispose](): void {
+    this.#due.clear();
+    this.#backstop.clear();
+  }
+}

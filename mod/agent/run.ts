@@ -1,0 +1,62 @@
+import { readSubnetEnv } from "../export/mod.ts";
+import { findExternalInterface, hostIdentity } from "../host/mod.ts";
+import type { AgentRecord } from "../lease/mod.ts";
+import { info, notifySystemd } from "../observe/mod.ts";
+import { Netlink } from "../sys/mod.ts";
+import { VERSION } from "../version.ts";
+import { Agent } from "./agent.ts";
+import type { AgentOptions } from "./options.ts";
+import { reachStore } from "./reach_store.ts";
+
+/**
+ * Runs the agent: `flanneld` without a subcommand.
+ *
+ * The kernel's data path stays as it is when the agent ends, and so does the lease: a restart
+ * loses no packet.
+ *
+ * @param signal ends the agent in order
+ * @returns the exit code
+ * @throws {InterfaceError} when no interface fits
+ * @throws {DuplicatePublicIPError} when another live host has our public IP
+ * @throws {StoreError | SysError | FirewallError} when the host or the store refuse what is needed
+ */
+export async function runAgent(options: AgentOptions, signal: AbortSignal): Promise<number> {
+  info(`flanneld ${VERSION} starting`);
+  const stopping = () => {
+    info("Exiting...");
+    notifySystemd("STOPPING=1");
+  };
+  signal.addEventListener("abort", stopping, { once: true });
+  try {
+    using netlink = Netlink.open();
+    const external = await findExternalInterface(options.interface, netlink);
+    await using store = await reachStore(options.etcd, signal);
+    using agent = new Agent({
+      options,
+      store,
+      netlink,
+      external,
+      record: agentRecord(),
+      former: await readSubnetEnv(options.subnetFile),
+      signal,
+    });
+    return await agent.run();
+  } catch (error) {
+    if (signal.aborted) {
+      info("Exiting cleanly...");
+      return 0;
+    }
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", stopping);
+  }
+}
+
+function agentRecord(): AgentRecord {
+  return {
+    ...hostIdentity(),
+    version: VERSION,
+    started: new Date().toISOString(),
+    instance: crypto.randomUUID(),
+  };
+}

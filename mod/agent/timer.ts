@@ -1,0 +1,36 @@
+/** setTimeout's longest delay is 2^31-1 ms, 24.8 days; a longer one would fire at once. */
+const LONGEST = 2 ** 31 - 1;
+
+/** One timer that is set anew as plans change. */
+export class Timer implements Disposable {
+  readonly #fire: () => void;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(fire: () => void) {
+    this.#fire = fire;
+  }
+
+  /** True while it is set. */
+  get isSet(): boolean {
+    return this.#timer !== undefined;
+  }
+
+  /** Fires once after `milliseconds`, in place of what was planned. */
+  set(milliseconds: number): void {
+    this.clear();
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#fire();
+    }, Math.min(milliseconds, LONGEST));
+  }
+
+  /** Fires not at all. */
+  clear(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.clear();
+  }
+}

@@ -1,0 +1,7 @@
+/**
+ * What the agent tells: its log, systemd's notifications.
+ *
+ * @module
+ */
+export * from "./log.ts";
+export * from "./systemd.ts";

@@ -1,0 +1,20 @@
+import { sendUnixDatagram } from "../sys/mod.ts";
+import { verbose } from "./log.ts";
+
+/**
+ * Tells systemd about the state of the service, as sd_notify(3): one datagram to the socket that
+ * `NOTIFY_SOCKET` names. Without one (not a `Type=notify` unit) nothing is sent. A failure is no
+ * reason to stop: the agent works, only systemd does not know.
+ *
+ * @param assignments for example `READY=1`, `STATUS=Lease 10.20.93.0/24`, `STOPPING=1`
+ */
+export function notifySystemd(...assignments: readonly string[]): void {
+  const socket = Deno.env.get("NOTIFY_SOCKET");
+  if (socket === undefined || socket === "") return;
+  const lines = assignments.map((line) => line.replaceAll("\n", " "));
+  try {
+    sendUnixDatagram(socket, new TextEncoder().encode(lines.join("\n")));
+  } catch (error) {
+    verbose(1, `Cannot notify systemd at ${socket}: ${(error as Error).message}`);
+  }
+}

@@ -1,0 +1,28 @@
+import { LEASE_TTL, PERMANENT } from "../lease/mod.ts";
+
+/** After a failed renewal the next try follows in a minute, as flannel's. */
+export const RENEWAL_RETRY = 60;
+
+/** Share of the margin by which renewals are brought forward at random. */
+const JITTER = 0.1;
+
+/**
+ * Seconds until a lease is to be renewed: its time to live less the margin, brought forward by up
+ * to a tenth of the margin so that hosts started together do not renew together for ever.
+ *
+ * Counted from the time to live that the store told, never from its absolute expiration: that
+ * would add the difference of two clocks.
+ *
+ * @param ttl seconds left now; {@linkcode PERMANENT} for a reservation; absent counts as 24 hours
+ * @param margin seconds before expiry, `-subnet-lease-renew-margin`
+ * @returns `undefined` for a reservation, which needs no renewal
+ */
+export function renewalDelay(
+  ttl: number | undefined,
+  margin: number,
+  random: () => number = Math.random,
+): number | undefined {
+  if (ttl === PERMANENT) return undefined;
+  const due = (ttl ?? LEASE_TTL) - margin;
+  return Math.max(due - random() * JITTER * Math.min(margin, Math.max(due, 0)), 0);
+}
