@@ -27,6 +27,8 @@ const SYMBOLS = {
   close: { parameters: ["i32" /* fd */], result: "i32" },
   read: { parameters: ["i32", /* fd */ "buffer", /* buf */ "usize" /* count */], result: "i32" },
   write: { parameters: ["i32", /* fd */ "buffer", /* buf */ "usize" /* count */], result: "i32" },
+  readv: { parameters: ["i32", /* fd */ "buffer", /* iov */ "i32" /* iovcnt */], result: "i32" },
+  writev: { parameters: ["i32", /* fd */ "buffer", /* iov */ "i32" /* iovcnt */], result: "i32" },
   fcntl: { parameters: ["i32", /* fd */ "i32", /* cmd */ "i32" /* arg */], result: "i32" },
   ioctl: {
     parameters: ["i32", /* fd */ "u64", /* request */ "buffer" /* argp */],
