@@ -1,21 +1,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import {
-  type Firewall,
-  FirewallError,
-  type FirewallOptions,
-  type FirewallSpec,
-  openFirewall,
-} from "../../mod/firewall/mod.ts";
+import { FirewallError } from "../../mod/firewall/mod.ts";
 import { Prefix } from "../../mod/ip/mod.ts";
+import { open, setUpDocker, SPEC, test, type Variant } from "./firewall_lab.ts";
 import { Namespace } from "./firewall_namespace.ts";
-
-const SPEC: FirewallSpec = {
-  network: Prefix.parse("10.20.0.0/16")!,
-  subnet: Prefix.parse("10.20.93.0/24")!,
-  ipMasq: true,
-  forward: true,
-  randomFully: true,
-};
 
 const MASQ = '-m comment --comment "flanneld masq"';
 const FWD = '-m comment --comment "flanneld forward"';
@@ -55,23 +42,6 @@ const V0_19 = [
   "! -s 10.21.0.0/16 -d 10.21.0.0/16 -j MASQUERADE --random-fully",
 ];
 
-type Variant = "nft" | "legacy";
-
-/** Rules as Docker 26 sets them up, and one with a comment that is hard to read. */
-async function setUpDocker(host: Namespace, variant: Variant): Promise<void> {
-  const rules: string[][] = [
-    ["-P", "FORWARD", "DROP"],
-    ["-N", "DOCKER"],
-    ["-A", "FORWARD", "-o", "docker0", "-j", "DOCKER"],
-    ["-A", "FORWARD", "-i", "docker0", "!", "-o", "docker0", "-j", "ACCEPT"],
-    ["-t", "nat", "-A", "POSTROUTING", "-s", "172.17.0.0/16", "!", "-o", "docker0"]
-      .concat("-j", "MASQUERADE"),
-    ["-t", "nat", "-A", "POSTROUTING", "-s", "10.20.0.0/16", "-o", "mine0", "-m", "comment"]
-      .concat("--comment", `the operator's "own" -j FLANNEL-POSTRTG \\`, "-j", "ACCEPT"),
-  ];
-  for (const rule of rules) await host.run(`iptables-${variant}`, ...rule);
-}
-
 /** Lines of iptables-save per table, without counters and comments. */
 async function saved(host: Namespace, variant: Variant): Promise<Record<string, string[]>> {
   const tables: Record<string, string[]> = {};
@@ -108,25 +78,6 @@ function assertSaved(actual: Record<string, string[]>, expected: Record<string, 
       ]),
     );
   assertEquals(byChain(actual), byChain(expected));
-}
-
-function open(
-  host: Namespace,
-  spec: Partial<FirewallSpec> = {},
-  previous?: { network: Prefix; subnet: Prefix },
-  options: FirewallOptions = {},
-): Promise<Firewall> {
-  return openFirewall({ ...SPEC, ...spec }, previous, { commandPrefix: host.prefix, ...options });
-}
-
-function test(name: string, body: (host: Namespace, variant: Variant) => Promise<void>): void {
-  for (const variant of ["nft", "legacy"] as const) {
-    Deno.test(`${name}, with iptables-${variant}`, async () => {
-      await using host = await Namespace.make();
-      await setUpDocker(host, variant);
-      await body(host, variant);
-    });
-  }
 }
 
 test("Firewall.ensure() adds newer flannel's rules to Docker's", async (host, variant) => {
@@ -391,115 +342,3 @@ Deno.test("Firewall.ensure() waits for the lock that another iptables holds", as
   await holder.status;
   assert(waited > 500, `${waited} ms`);
 });
-
-test("packets pass a FORWARD that drops, and show the right source", async (host) => {
-  // container --- host --- peer: another host's container, as if through the overlay
-  //                  \---- outside: not of the network
-  await using container = await Namespace.make();
-  await using peer = await Namespace.make();
-  await using outside = await Namespace.make();
-  for (
-    const [namespace, device, gateway, address] of [
-      [container, "docker0", "10.20.93.1", "10.20.93.2"],
-      [peer, "flannel.1", "10.20.7.1", "10.20.7.2"],
-      [outside, "eth1", "192.0.2.1", "192.0.2.2"],
-    ] as const
-  ) {
-    await host.connect({ device, address: `${gateway}/24` }, namespace, {
-      device: "eth0",
-      address: `${address}/24`,
-    });
-    await namespace.run("ip", "route", "add", "default", "via", gateway);
-  }
-  await host.run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1");
-  const pings: [string, Namespace, Namespace, string][] = [
-    ["container to peer", container, peer, "10.20.7.2"],
-    ["peer to container", peer, container, "10.20.93.2"],
-    ["container to outside", container, outside, "192.0.2.2"],
-    ["outside to container", outside, container, "10.20.93.2"],
-    ["outside to peer", outside, peer, "10.20.7.2"],
-    ["host to peer", host, peer, "10.20.7.2"],
-  ];
-  const sources = async () =>
-    Object.fromEntries(
-      await Promise.all(pings.map(async ([name, from, to, address], i) => [
-        name,
-        await sourceSeen(from, to, address, 100 + i),
-      ])),
-    );
-
-  const dropped = await sources();
-  assertEquals(dropped, {
-    // Docker's own rule accepts what leaves docker0, but no reply comes back.
-    "container to peer": "10.20.93.2, unanswered",
-    "peer to container": "nothing",
-    "container to outside": "10.20.93.2, unanswered",
-    "outside to container": "nothing",
-    "outside to peer": "nothing",
-    "host to peer": "10.20.7.1",
-  });
-
-  const forward = await open(host, { ipMasq: false });
-  await forward.ensure();
-  assertEquals(await sources(), {
-    "container to peer": "10.20.93.2",
-    "peer to container": "10.20.7.2",
-    "container to outside": "10.20.93.2",
-    "outside to container": "192.0.2.2",
-    "outside to peer": "192.0.2.2",
-    "host to peer": "10.20.7.1",
-  });
-
-  const masquerade = await open(host);
-  await masquerade.ensure();
-  assertEquals(await sources(), {
-    "container to peer": "10.20.93.2",
-    "peer to container": "10.20.7.2",
-    "container to outside": "192.0.2.1",
-    "outside to container": "192.0.2.2",
-    "outside to peer": "10.20.7.1",
-    "host to peer": "10.20.7.1",
-  });
-
-  await masquerade.remove();
-  assertEquals(await sources(), dropped);
-});
-
-/**
- * Pings once; tells the source address that the target saw, and whether the reply came back.
- *
- * @param size of the payload in bytes; tells pings that run at the same time apart
- */
-async function sourceSeen(
-  from: Namespace,
-  to: Namespace,
-  address: string,
-  size: number,
-): Promise<string> {
-  const tcpdump = to.spawn(
-    ...["tcpdump", "-n", "-l", "--immediate-mode", "-c", "1", "-i", "eth0"],
-    // ip[2:2] is the total length: 20 bytes of IPv4 header and 8 of ICMP besides the payload.
-    ...["icmp[icmptype] == icmp-echo and dst host", address, `and ip[2:2] == ${28 + size}`],
-  );
-  const errors = tcpdump.stderr.getReader();
-  const decoder = new TextDecoder();
-  for (let said = ""; !said.includes("listening on");) {
-    const { value, done } = await errors.read();
-    if (done) throw new Error(`tcpdump: ${said}`);
-    said += decoder.decode(value);
-  }
-  const drained = (async () => {
-    while (!(await errors.read()).done);
-  })();
-  const ping = ["busybox", "ping", "-c", "1", "-W", "1", "-s", String(size), address];
-  const answered = await from.succeeds(...ping);
-  // What was answered was seen, and tcpdump ends by itself; else a second has gone by in vain.
-  const timer = setTimeout(() => tcpdump.kill("SIGINT"), answered ? 5_000 : 0);
-  const output = await new Response(tcpdump.stdout).text();
-  await tcpdump.status;
-  clearTimeout(timer);
-  await drained;
-  const source = /IP (\d+\.\d+\.\d+\.\d+) >/.exec(output)?.[1];
-  if (source === undefined) return "nothing";
-  return answered ? source : `${source}, unanswered`;
-}
