@@ -333,6 +333,9 @@ Deno.test("planRestore() is carried out at once, whatever the host's rules are",
       for (const chain of OWN_CHAINS) {
         const exists = rules.get(chain.table)!.has(chain.name);
         assertEquals(exists, desired(chain) !== undefined, chain.name);
+        const jumps = [...rules.get(chain.table)!.values()].flatMap((one) => one.rules)
+          .filter((rule) => splitWords(rule).includes(chain.name));
+        assertEquals(jumps.length, exists ? 1 : 0, chain.name);
       }
     }),
     { numRuns: 1000 },
