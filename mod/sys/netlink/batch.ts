@@ -179,7 +179,8 @@ export class Batch {
       this.#transport.wait();
       waited = true;
     }
-    return lost ? answered + 1 : operations.length;
+    // An answer lost before one that came (the kernel had no memory for it) could be any.
+    return lost ? 0 : operations.length;
   }
 
   #judge(operation: Operation, error: SysError, again: boolean): void {

@@ -7,6 +7,7 @@ export type { BatchFailure, BatchResult } from "./batch.ts";
 export { type InterfaceFilter, Netlink } from "./connection.ts";
 export { IFF_UP, type LinkChange } from "./link.ts";
 export { NetlinkFormatError } from "./message.ts";
+export { monitor, type MonitorGroup, type MonitorOptions } from "./monitor.ts";
 export { type RouteFilter, type RouteLookup, RT_TABLE_MAIN } from "./route.ts";
 export type { NetlinkSocketOptions } from "./socket.ts";
 export type { Transport } from "./transport.ts";

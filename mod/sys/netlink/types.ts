@@ -119,7 +119,12 @@ export type KernelEvent =
   | { readonly type: "link" | "link-removed"; readonly link: Link }
   | { readonly type: "address" | "address-removed"; readonly address: InterfaceAddress }
   | { readonly type: "route" | "route-removed"; readonly route: Route }
-  | { readonly type: "neighbour" | "neighbour-removed"; readonly neighbour: Neighbour }
+  | { readonly type: "neighbour"; readonly neighbour: Neighbour }
+  /** Gone, or without a MAC (failed, being resolved): the kernel no longer tells which it was. */
+  | {
+    readonly type: "neighbour-removed";
+    readonly neighbour: Pick<Neighbour, "index" | "address">;
+  }
   | { readonly type: "fdb" | "fdb-removed"; readonly entry: FdbEntry }
   /** The socket overran (ENOBUFS): events were lost, dump anew. */
   | { readonly type: "overrun" };

@@ -1,0 +1,68 @@
+import { readAddress, RTM_DELADDR, RTM_NEWADDR } from "./address.ts";
+import { readLink, RTM_DELLINK, RTM_NEWLINK } from "./link.ts";
+import type { MessageCursor } from "./message.ts";
+import {
+  AF_BRIDGE,
+  neighbourFamily,
+  readFdbEntry,
+  readNeighbour,
+  RTM_DELNEIGH,
+  RTM_NEWNEIGH,
+} from "./neighbour.ts";
+import { readRoute, RTM_DELROUTE, RTM_NEWROUTE } from "./route.ts";
+import type { KernelEvent } from "./types.ts";
+
+const AF_UNSPEC = 0;
+
+/**
+ * Reads a multicast message.
+ *
+ * @returns `undefined` for what the project has no use for: IPv6, bridge ports, multicast routes
+ */
+export function readKernelEvent(message: MessageCursor): KernelEvent | undefined {
+  switch (message.type) {
+    case RTM_NEWLINK:
+    case RTM_DELLINK: {
+      // A bridge tells of its ports by the same types under its own family: a port that leaves the
+      // bridge is "deleted" there.
+      if (message.view.getUint8(message.bodyStart) !== AF_UNSPEC) return undefined;
+      const link = readLink(message);
+      return { type: message.type === RTM_NEWLINK ? "link" : "link-removed", link };
+    }
+    case RTM_NEWADDR:
+    case RTM_DELADDR: {
+      const address = readAddress(message);
+      if (address === undefined) return undefined;
+      return { type: message.type === RTM_NEWADDR ? "address" : "address-removed", address };
+    }
+    case RTM_NEWROUTE:
+    case RTM_DELROUTE: {
+      const route = readRoute(message);
+      if (route === undefined) return undefined;
+      return { type: message.type === RTM_NEWROUTE ? "route" : "route-removed", route };
+    }
+    case RTM_NEWNEIGH:
+    case RTM_DELNEIGH:
+      return neighbourFamily(message) === AF_BRIDGE
+        ? readFdbEvent(message)
+        : readNeighbourEvent(message);
+    default:
+      return undefined;
+  }
+}
+
+function readFdbEvent(message: MessageCursor): KernelEvent | undefined {
+  const entry = readFdbEntry(message);
+  if (entry === undefined) return undefined;
+  return { type: message.type === RTM_NEWNEIGH ? "fdb" : "fdb-removed", entry };
+}
+
+function readNeighbourEvent(message: MessageCursor): KernelEvent | undefined {
+  const entry = readNeighbour(message);
+  if (entry === undefined) return undefined;
+  const { index, address, state, mac } = entry;
+  // Deletion is told without the MAC, often by a NEWNEIGH in state FAILED first.
+  return message.type === RTM_DELNEIGH || mac === undefined
+    ? { type: "neighbour-removed", neighbour: { index, address } }
+    : { type: "neighbour", neighbour: { index, address, mac, state } };
+}
