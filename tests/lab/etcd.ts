@@ -166,14 +166,13 @@ export class EtcdServer implements AsyncDisposable {
    * have none in v3.
    */
   async enableAuth(api: "v2" | "v3", password: string): Promise<void> {
+    const credentials = new TextEncoder().encode(`root:${password}`);
+    const authorization = `Basic ${btoa(String.fromCharCode(...credentials))}`;
     const send = async (method: string, path: string, body: unknown) => {
       const response = await this.fetch(path, {
         method,
         body: JSON.stringify(body),
-        headers: {
-          "content-type": "application/json",
-          authorization: `Basic ${btoa(`root:${password}`)}`,
-        },
+        headers: { "content-type": "application/json", authorization },
       });
       const text = await response.text();
       if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`);
