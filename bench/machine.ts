@@ -1,0 +1,8 @@
+/** One line on the machine that the figures were taken on. */
+export async function machine(): Promise<string> {
+  const cpuinfo = await Deno.readTextFile("/proc/cpuinfo");
+  const model = /model name\s*:\s*(.*)/.exec(cpuinfo)?.[1] ?? "unknown processor";
+  const memory = Math.round(Deno.systemMemoryInfo().total / 2 ** 30);
+  return `${navigator.hardwareConcurrency} x ${model}, ${memory} GiB, Linux ${Deno.osRelease()}, ` +
+    `Deno ${Deno.version.deno}, ${new Date().toISOString().slice(0, 10)}`;
+}

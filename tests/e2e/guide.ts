@@ -1,0 +1,66 @@
+/** What the guide's cluster looks like; shared by the end-to-end tests. */
+import type { EtcdApi, LabEtcd } from "../lab/lab_etcd.ts";
+import type { UnderlayHost } from "../lab/lab.ts";
+
+/** The guide's prefix. */
+export const PREFIX = "/flannel/network";
+
+/** The guide's vxlan config. */
+export const CONFIG = '{"Network": "10.20.0.0/16", "SubnetLen": 24, "Backend": {"Type": "vxlan"}}';
+
+/** Writes the guide's /etc/sysconfig/flanneld. */
+export async function writeSysconfig(
+  host: UnderlayHost,
+  etcd: LabEtcd,
+  { prefix = PREFIX, options = "-iface=eth1" }: { prefix?: string; options?: string } = {},
+): Promise<void> {
+  await host.writeTextFile(
+    "/etc/sysconfig/flanneld",
+    `FLANNEL_ETCD_ENDPOINTS="${etcd.endpoint}"\n` +
+      `FLANNEL_ETCD_PREFIX="${prefix}"\n` +
+      `FLANNEL_OPTIONS="${options}"\n`,
+  );
+}
+
+/** The variables of a host's subnet.env. */
+export async function subnetEnv(host: UnderlayHost): Promise<Record<string, string>> {
+  const text = await host.readTextFile("/run/flannel/subnet.env");
+  return Object.fromEntries(text.trim().split("\n").map((line) => line.split("=", 2)));
+}
+
+/** A host's leased subnet: `10.20.93.0/24`. */
+export async function subnetOf(host: UnderlayHost): Promise<string> {
+  const { FLANNEL_SUBNET } = await subnetEnv(host);
+  return FLANNEL_SUBNET!.replace(/\.1\//, ".0/");
+}
+
+/** A host's address on its flannel device. */
+export async function overlayAddress(host: UnderlayHost): Promise<string> {
+  return (await subnetOf(host)).split("/")[0]!;
+}
+
+/** Waits until a condition holds. */
+export async function eventually(
+  what: string,
+  condition: () => Promise<boolean>,
+  timeout = 10_000,
+): Promise<void> {
+  const until = Date.now() + timeout;
+  while (!await condition()) {
+    if (Date.now() > until) throw new Error(`not within ${timeout} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+/** Lease keys, without their directory. */
+export async function leaseKeys(etcd: LabEtcd, api: EtcdApi): Promise<string[]> {
+  return (await etcd.keys(api, `${PREFIX}/subnets`)).map((key) => key.split("/").at(-1)!);
+}
+
+/** True when every host reaches every other over the overlay. */
+export async function isFullMesh(hosts: readonly UnderlayHost[]): Promise<boolean> {
+  const addresses = await Promise.all(hosts.map(overlayAddress));
+  const pairs = hosts.flatMap((from) => addresses.map((to) => ({ from, to })));
+  const answers = await Promise.all(pairs.map(({ from, to }) => from.ping(to)));
+  return answers.every((count) => count === 1);
+}

@@ -1,0 +1,91 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { Lab, type UnderlayHost } from "../lab/lab.ts";
+import { type EtcdApi, LabEtcd } from "../lab/lab_etcd.ts";
+import { LabUnit } from "../lab/unit.ts";
+import { CONFIG, eventually, PREFIX, writeSysconfig } from "./guide.ts";
+
+Deno.test("flanneld answers the guide's first error: the prefix of another config", async () => {
+  await using lab = await Lab.start({ hosts: 1 });
+  await using stack = new AsyncDisposableStack();
+  const host = lab.hosts[0]!;
+  const etcd = stack.use(await LabEtcd.start(host));
+  await etcd.set("v2", `${PREFIX}/config`, CONFIG);
+  await writeSysconfig(host, etcd, { prefix: "/atomic.io/network" });
+  const unit = stack.use(await LabUnit.start(host, { wait: false }));
+  const [line] = await unit.process.waitFor(/.*failed to retrieve network config.*/);
+  assertMatch(line, /100: Key not found \(\/atomic\.io\) \[\d+\]/);
+  assertMatch(line, /-etcd-prefix|FLANNEL_ETCD_PREFIX/);
+
+  // The cure needs no restart.
+  await etcd.set("v2", "/atomic.io/network/config", CONFIG);
+  await unit.ready();
+});
+
+for (const api of ["v2", "v3"] as EtcdApi[]) {
+  Deno.test(`flanneld refuses the guide's second error: one public IP on two hosts, on etcd ${api}`, async () => {
+    await using lab = await Lab.start({ hosts: 2 });
+    await using stack = new AsyncDisposableStack();
+    const [first, second] = lab.hosts as [UnderlayHost, UnderlayHost];
+    const etcd = stack.use(await LabEtcd.start(first));
+    await etcd.set(api, `${PREFIX}/config`, CONFIG);
+    // Without -iface both take eth0, which has 10.0.2.15 on every Vagrant machine.
+    for (const host of lab.hosts) await writeSysconfig(host, etcd, { options: "" });
+    const holder = stack.use(await LabUnit.start(first));
+    assertMatch(holder.process.output, /10\.0\.2\.15/);
+
+    const newcomer = stack.use(await LabUnit.start(second, { wait: false }));
+    const { code } = await newcomer.process.status;
+    assertEquals(code, 1);
+    const last = newcomer.process.output.trimEnd().split("\n").at(-1)!;
+    assertMatch(last, /public IP 10\.0\.2\.15 is in use by host host100/);
+    assertMatch(last, /-iface/);
+    assert(holder.process.running);
+    assertMatch(holder.process.output, /Host host101 wants to use our public IP/);
+
+    // The cure that the line names.
+    await writeSysconfig(second, etcd);
+    stack.use(await LabUnit.start(second));
+    assertEquals((await etcd.keys(api, `${PREFIX}/subnets`)).length, 2);
+  });
+}
+
+Deno.test("flanneld takes over the lease of a host that is gone", async () => {
+  await using lab = await Lab.start({ hosts: 2 });
+  await using stack = new AsyncDisposableStack();
+  const [dead, heir] = lab.hosts as [UnderlayHost, UnderlayHost];
+  const etcd = stack.use(await LabEtcd.start(dead));
+  await etcd.set("v2", `${PREFIX}/config`, CONFIG);
+  for (const host of lab.hosts) await writeSysconfig(host, etcd, { options: "" });
+  const unit = stack.use(await LabUnit.start(dead));
+  await unit.kill();
+  const keys = await etcd.keys("v2", `${PREFIX}/subnets`);
+
+  const next = stack.use(await LabUnit.start(heir));
+  assertMatch(next.process.output, /Host host100 did not answer; taking over/);
+  assertEquals(await etcd.keys("v2", `${PREFIX}/subnets`), keys);
+});
+
+Deno.test("flanneld waits out a bad config, naming key and value, and starts when it is put right", async () => {
+  await using lab = await Lab.start({ hosts: 1 });
+  await using stack = new AsyncDisposableStack();
+  const host = lab.hosts[0]!;
+  const etcd = stack.use(await LabEtcd.start(host));
+  await writeSysconfig(host, etcd);
+  await etcd.set("v2", `${PREFIX}/config`, '{"Network": "10.20.0.0/16", "SubnetLen": 31}');
+  const unit = stack.use(await LabUnit.start(host, { wait: false }));
+  await unit.process.waitFor(/SubnetLen must be less than \/31/);
+  const mark = unit.process.mark();
+  await etcd.set(
+    "v2",
+    `${PREFIX}/config`,
+    '{"Network": "10.20.0.0/16", "Backend": {"Type": "vlan"}}',
+  );
+  await unit.process.waitFor(/unknown backend type: vlan/, { from: mark });
+  assertEquals(unit.process.output.match(/unknown backend type/g)?.length, 1);
+  await eventually(
+    "no device left of a config that failed",
+    async () => !(await host.exec(["ip", "link"])).includes("flannel"),
+  );
+  await etcd.set("v2", `${PREFIX}/config`, CONFIG);
+  await unit.ready();
+});

@@ -1,0 +1,112 @@
+import { assert, assertEquals } from "@std/assert";
+import { Lab, type UnderlayHost } from "../lab/lab.ts";
+import { type EtcdApi, LabEtcd } from "../lab/lab_etcd.ts";
+import { LabUnit } from "../lab/unit.ts";
+import {
+  CONFIG,
+  eventually,
+  isFullMesh,
+  leaseKeys,
+  overlayAddress,
+  PREFIX,
+  subnetOf,
+  writeSysconfig,
+} from "./guide.ts";
+
+/** Starts the unit on every host of a lab, one after the other. */
+async function startAll(
+  lab: Lab,
+  etcd: LabEtcd,
+  stack: AsyncDisposableStack,
+): Promise<LabUnit[]> {
+  const units: LabUnit[] = [];
+  for (const host of lab.hosts) {
+    await writeSysconfig(host, etcd);
+    units.push(stack.use(await LabUnit.start(host)));
+  }
+  return units;
+}
+
+/** Pings every 20 ms while `action` runs and for a second after; returns the replies lost. */
+async function lostDuring(
+  from: UnderlayHost,
+  address: string,
+  action: () => Promise<void>,
+): Promise<number> {
+  // busybox' ping sends one request per interval whatever comes back, and counts on SIGINT.
+  const ping = await from.spawn(["busybox", "ping", "-i", "0.02", "-W", "1", address]);
+  await ping.waitFor(/seq=5/);
+  await action();
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  ping.signal("SIGINT");
+  await ping.status;
+  const counts = /(\d+) packets transmitted, (\d+) packets received/.exec(ping.output);
+  assert(counts !== null, ping.output);
+  assert(Number(counts[1]) > 20, "the ping did not run");
+  return Number(counts[1]) - Number(counts[2]);
+}
+
+for (const api of ["v2", "v3"] as EtcdApi[]) {
+  Deno.test(`flanneld restarted by TERM and KILL loses no packet and keeps its subnet, on etcd ${api}`, async () => {
+    await using lab = await Lab.start({ hosts: 2 });
+    await using stack = new AsyncDisposableStack();
+    const etcd = stack.use(await LabEtcd.start(lab.hosts[0]!));
+    await etcd.set(api, `${PREFIX}/config`, CONFIG);
+    const units = await startAll(lab, etcd, stack);
+    const [here, there] = lab.hosts as [UnderlayHost, UnderlayHost];
+    const subnet = await subnetOf(there);
+    const target = await overlayAddress(there);
+
+    for (const end of ["stop", "kill"] as const) {
+      const lost = await lostDuring(here, target, async () => {
+        const status = await units[1]![end]();
+        if (end === "stop") assertEquals(status.code, 0);
+        units[1] = stack.use(await LabUnit.start(there));
+      });
+      assertEquals(lost, 0, `after ${end}`);
+      assertEquals(await subnetOf(there), subnet);
+    }
+    assertEquals((await leaseKeys(etcd, api)).length, 2);
+    assert(units[1]!.notifications.some((line) => line.startsWith("STATUS=Lease 10.20.")));
+    await units[1]!.stop();
+    assert(units[1]!.notifications.includes("STOPPING=1"));
+  });
+
+  Deno.test(`flanneld outlives its etcd and follows it again, on etcd ${api}`, async () => {
+    await using lab = await Lab.start({ hosts: 3 });
+    await using stack = new AsyncDisposableStack();
+    const etcd = stack.use(await LabEtcd.start(lab.hosts[0]!));
+    await etcd.set(api, `${PREFIX}/config`, CONFIG);
+    const [first, second, third] = lab.hosts as [UnderlayHost, UnderlayHost, UnderlayHost];
+    for (const host of [first, second]) {
+      await writeSysconfig(host, etcd);
+      stack.use(await LabUnit.start(host));
+    }
+    const lost = await lostDuring(first, await overlayAddress(second), async () => {
+      await etcd.stop();
+      await new Promise((resolve) => setTimeout(resolve, 2_000));
+      await etcd.start();
+    });
+    assertEquals(lost, 0);
+    // What happens after the outage reaches those who were there before it.
+    await writeSysconfig(third, etcd);
+    stack.use(await LabUnit.start(third));
+    await eventually("a full mesh of three", () => isFullMesh(lab.hosts), 20_000);
+  });
+}
+
+Deno.test("flanneld started before etcd waits, says so, and comes up by itself", async () => {
+  await using lab = await Lab.start({ hosts: 1 });
+  await using stack = new AsyncDisposableStack();
+  const host = lab.hosts[0]!;
+  const etcd = stack.use(await LabEtcd.start(host));
+  await etcd.set("v2", `${PREFIX}/config`, CONFIG);
+  await writeSysconfig(host, etcd);
+  await etcd.stop();
+  const unit = stack.use(await LabUnit.start(host, { wait: false }));
+  await unit.process.waitFor(/failed to retrieve network config/);
+  await new Promise((resolve) => setTimeout(resolve, 3_000));
+  assertEquals(unit.process.output.match(/failed to retrieve network config/g)?.length, 1);
+  await etcd.start();
+  await unit.ready();
+});
