@@ -7,6 +7,7 @@ import type { ModuleGraph } from "./module_graph.ts";
  */
 export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
   ["mod/ip", []],
+  ["mod/version.ts", []],
   ["mod/observe", ["mod/ip", "mod/sys"]],
   ["mod/sys", ["mod/ip"]],
   ["mod/lease", ["mod/ip"]],
@@ -24,21 +25,22 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
     "mod/agent",
     [
       ...["mod/ip", "mod/observe", "mod/sys", "mod/lease", "mod/config", "mod/store"],
-      ...["mod/host", "mod/export", "mod/firewall", "mod/subnet", "backends"],
+      ...["mod/host", "mod/export", "mod/firewall", "mod/subnet", "mod/version.ts", "backends"],
     ],
   ],
   [
     "mod/cli",
     [
       ...["mod/ip", "mod/observe", "mod/sys", "mod/lease", "mod/config", "mod/store"],
-      ...["mod/host", "mod/export", "mod/firewall", "mod/subnet", "backends", "mod/agent"],
+      ...["mod/host", "mod/export", "mod/firewall", "mod/subnet", "mod/version.ts", "backends"],
+      "mod/agent",
     ],
   ],
-  ["main.ts", ["mod/observe", "mod/agent", "mod/cli"]],
+  ["main.ts", ["mod/version.ts", "mod/observe", "mod/agent", "mod/cli"]],
 ]);
 
 /** Files that only tests load; what ships must not. */
-const TEST_FILE = /(_test|_cases|_testing|_bench)\.ts$|^(tests|bench|scripts)\//;
+const TEST_FILE = /(_test|_cases(_[a-z]+)*|_lab|_bench)\.ts$|^(tests|bench|scripts)\//;
 
 function layers(
   rows: readonly (readonly [string, readonly string[]])[],

@@ -1,0 +1,149 @@
+/**
+ * Writes the executable.
+ *
+ * Usage: `deno run -A scripts/compile.ts [--runtime=auto|download|npm|denort-bin] [--output=FILE]
+ * [ENTRY]`
+ *
+ * On an open network the Deno at hand compiles. On a closed one, where it cannot download the
+ * executable's base, an older Deno does, for which npm has the base (docs/decisions/0005-two-runtimes.md).
+ * `COMPILE_RUNTIME` stands in for `--runtime`.
+ *
+ * @module
+ */
+import { dirname, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { projectRoot } from "./module_graph.ts";
+import { chooseRuntime, downloadedDenort, type Runtime, sha256 } from "./runtime.ts";
+import { stage, type Staged } from "./stage.ts";
+
+/** How long `deno compile` may take, the download of denort included, in milliseconds. */
+const COMPILE_TIMEOUT = 600_000;
+
+const SOURCES = ["auto", "download", "npm", "denort-bin"] as const;
+
+/** Options of {@linkcode compile}. */
+export interface CompileOptions {
+  /** Directory of deno.json. */
+  readonly root: string;
+  /** Relative to it. */
+  readonly entry: string;
+  readonly output: string;
+  readonly runtime: Runtime;
+}
+
+/**
+ * Compiles a program into an executable that embeds what it imports, and nothing else.
+ *
+ * The program gets all permissions: Deno opens /proc/sys to nobody with less, and what calls into
+ * libc could help itself to any other.
+ *
+ * @throws {Error} when compiling fails, or something went in that should not have
+ */
+export async function compile(
+  { root, entry, output, runtime }: CompileOptions,
+): Promise<Staged> {
+  const dir = await Deno.makeTempDir({ prefix: "flanneld-compile-" });
+  try {
+    const staged = await stage(root, entry, dir);
+    const { success, stdout, stderr } = await new Deno.Command(runtime.deno, {
+      args: [
+        ...["compile", "--allow-all", "--no-prompt", "--no-check", "--frozen"],
+        // The cache would be a file of a known name in /tmp, which a daemon run by root would
+        // execute whoever had put it there. It saves 20 ms of start.
+        "--no-code-cache",
+        ...staged.includes.map((file) => `--include=${file}`),
+        `--output=${output}`,
+        entry,
+      ],
+      cwd: dir,
+      env: {
+        NO_COLOR: "1",
+        // Deno 2.4 otherwise trusts its own list of CAs alone, not that of a closed network.
+        DENO_TLS_CA_STORE: Deno.env.get("DENO_TLS_CA_STORE") ?? "system,mozilla",
+        ...(runtime.denort === undefined ? {} : { DENORT_BIN: runtime.denort }),
+      },
+      signal: AbortSignal.timeout(COMPILE_TIMEOUT),
+    }).output();
+    const log = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+    if (!success) {
+      const hint = runtime.source === "download"
+        ? "\n--runtime=npm takes a runtime from npm instead of downloading one"
+        : "";
+      throw new Error(`deno compile failed:\n${log.trimEnd()}${hint}`);
+    }
+    const stowaway = findStowaway(log, staged.leftOut);
+    if (stowaway !== undefined) {
+      await Deno.remove(output);
+      throw new Error(`the executable embeds what it does not import: ${stowaway}`);
+    }
+    return staged;
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+/**
+ * Looks through the list of embedded files that `deno compile` prints.
+ *
+ * @returns the first path in it that is a test or belongs to a package left out
+ */
+export function findStowaway(log: string, leftOut: readonly string[]): string | undefined {
+  return embeddedPaths(log).find((path) =>
+    /_test\.ts$/.test(path) || leftOut.some((name) => path.includes(`/${name}/`))
+  );
+}
+
+/**
+ * The paths of the tree that `deno compile` prints; directories that hold one package end in `/*`.
+ *
+ * @throws {Error} when there is no tree
+ */
+export function embeddedPaths(log: string): string[] {
+  const [, list] = log.split(/^Embedded Files$/m);
+  if (list === undefined) throw new Error(`deno compile listed no embedded files:\n${log}`);
+  const paths: string[] = [];
+  const above: string[] = [];
+  for (const line of list.split("\n")) {
+    const match = /^([ │]*)[├└]─[─┬] (\S+)/.exec(line);
+    if (match === null) continue;
+    // Each level is two columns wide.
+    above.length = match[1]!.length / 2;
+    above.push(match[2]!);
+    paths.push(`/${above.join("/")}`);
+  }
+  return paths;
+}
+
+if (import.meta.main) {
+  const root = projectRoot();
+  const { values, positionals } = parseArgs({
+    args: Deno.args,
+    allowPositionals: true,
+    options: {
+      runtime: { type: "string", default: Deno.env.get("COMPILE_RUNTIME") ?? "auto" },
+      output: { type: "string", default: `${root}/dist/flanneld` },
+    },
+  });
+  const source = SOURCES.find((source) => source === values.runtime);
+  if (source === undefined) {
+    console.error(`--runtime must be one of ${SOURCES.join(", ")}, not ${values.runtime}`);
+    Deno.exit(2);
+  }
+  const cacheHome = Deno.env.get("XDG_CACHE_HOME");
+  const cache = cacheHome ? `${cacheHome}/flanneld` : `${root}/.cache`;
+  try {
+    const runtime = await chooseRuntime({ source, cache });
+    const output = resolve(values.output);
+    await Deno.mkdir(dirname(output), { recursive: true });
+    const staged = await compile({ root, entry: positionals[0] ?? "main.ts", output, runtime });
+    const denort = runtime.denort ?? await downloadedDenort();
+    const hash = denort === undefined ? "unknown" : await sha256(denort);
+    const { size } = await Deno.stat(output);
+    console.log(`runtime   Deno ${runtime.version} (${runtime.source}), denort SHA-256 ${hash}`);
+    console.log(`embedded  ${staged.files.length} files, ${staged.packages.length} npm packages`);
+    console.log(`wrote     ${output}, ${(size / 1e6).toFixed(1)} MB`);
+  } catch (error) {
+    console.error(`compile: ${error instanceof Error ? error.message : error}`);
+    Deno.exit(1);
+  }
+}
