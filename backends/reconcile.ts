@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { formatIPv4 } from "../mod/ip/mod.ts";
 import type {
   FdbEntry,
   InterfaceAddress,
@@ -129,20 +128,4 @@ export function sameNeighbour(a: Neighbour, b: Neighbour): boolean {
 export function sameRoute(a: Route, b: Route): boolean {
   return a.oif === b.oif && a.gateway === b.gateway && a.onlink === b.onlink &&
     a.protocol === b.protocol && a.scope === b.scope && a.source === b.source;
-}
-
-/** Names an operation's object for a log line. */
-export function describe({ kind, object }: Operation): string {
-  switch (kind) {
-    case "route":
-      return `route to ${object.destination}`;
-    case "neighbour":
-      return `neighbour ${formatIPv4(object.address)} (${object.mac})`;
-    case "fdb":
-      return `FDB entry ${object.mac} (${
-        object.destination === undefined ? "no remote" : formatIPv4(object.destination)
-      })`;
-    case "address":
-      return `address ${formatIPv4(object.address)}/${object.prefixLength}`;
-  }
 }

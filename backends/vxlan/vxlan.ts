@@ -7,7 +7,6 @@ import { type Link, monitor, type Operation } from "../../mod/sys/mod.ts";
 import type { Backend, BackendContext, Network, NetworkStatus } from "../backend.ts";
 import { Refusals } from "../peers.ts";
 import {
-  describe,
   diff,
   type KernelObjects,
   NUD_PERMANENT,
@@ -235,9 +234,7 @@ class VxlanNetwork implements Network {
         `${(performance.now() - started).toFixed(1)} ms, ${systemCalls} system calls`,
     );
     // A refusal is rarely alone; the first ones tell the cause.
-    for (const { operation, error } of failures.slice(0, 3)) {
-      warning(`Cannot ${operation.op} ${describe(operation)}: ${error.message}`);
-    }
+    for (const { error } of failures.slice(0, 3)) warning(error.message);
     if (failures.length > 3) warning(`... and ${failures.length - 3} more such errors`);
     return failures.length;
   }

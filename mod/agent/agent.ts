@@ -82,7 +82,8 @@ export class Agent implements Disposable {
   /** Networks that were served on this host, the present one included. */
   readonly #served: Prefix[] = [];
   #config: ConfigText = { missing: "not read yet" };
-  #agents: readonly StoredAgentRecord[] = [];
+  /** News of the record under our public IP that has not been acted on; `undefined`: none. */
+  #recordNews: { readonly agent: StoredAgentRecord | undefined } | undefined;
   #active: Active | undefined;
 
   constructor(parts: AgentParts) {
@@ -187,7 +188,8 @@ export class Agent implements Disposable {
   #takeSnapshot(snapshot: Snapshot, reason?: string): LeaseSetChange {
     if (reason !== undefined) info(`Read the store anew: ${reason}`);
     this.#config = snapshot.config;
-    this.#agents = snapshot.agents;
+    const { publicIP } = this.#parts.external;
+    this.#recordNews = { agent: snapshot.agents.find((agent) => agent.publicIP === publicIP) };
     return this.#leases.replace(snapshot.leases);
   }
 
@@ -206,10 +208,10 @@ export class Agent implements Disposable {
           leases.push({ remove: change.subnet });
           break;
         case "agent":
-          if (change.agent.publicIP === publicIP) this.#agents = [change.agent];
+          if (change.agent.publicIP === publicIP) this.#recordNews = { agent: change.agent };
           break;
         case "agent-removed":
-          if (change.publicIP === publicIP) this.#agents = [];
+          if (change.publicIP === publicIP) this.#recordNews = { agent: undefined };
           break;
       }
     }
@@ -218,8 +220,10 @@ export class Agent implements Disposable {
 
   /** Sees to it that our record and our lease are still ours. */
   async #checkOwn(): Promise<void> {
-    const { publicIP } = this.#parts.external;
-    await this.#keeper.guard(this.#agents.find((agent) => agent.publicIP === publicIP));
+    if (this.#recordNews !== undefined) {
+      await this.#keeper.guard(this.#recordNews.agent);
+      this.#recordNews = undefined;
+    }
     const held = this.#keeper.lease;
     if (held === undefined || this.#active === undefined) return;
     if (await this.#keeper.observe(this.#leases.get(held.subnet), this.#active.attributes)) return;
@@ -254,7 +258,7 @@ export class Agent implements Disposable {
     if (former !== undefined) {
       info(`Network config changed: ${former.config.text} is now ${config.text}`);
     }
-    await this.#keeper.identify(this.#agents);
+    await this.#keeper.identify();
     const backend = await loadBackend(config.backend.type);
     const network = await backend.prepare({
       config,
@@ -302,6 +306,8 @@ export class Agent implements Disposable {
       network.suspicion?.bind(network),
       { leases },
     );
+    // Our own write comes back through the watch; until then it is known from here.
+    this.#leases.apply([{ put: lease }]);
     this.#repairs.done(await network.sync(lease, this.#leases));
     await this.#publisher.publish(config, lease, network.mtu);
     this.#tellStatus(active, lease);

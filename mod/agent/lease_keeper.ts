@@ -64,10 +64,10 @@ export class LeaseKeeper implements Disposable {
    *
    * @throws {DuplicatePublicIPError} when another live host is
    */
-  async identify(agents: Snapshot["agents"]): Promise<void> {
+  async identify(): Promise<void> {
     if (this.#identity !== undefined) return;
     const { store, publicIP, record, signal } = this.#options;
-    this.#former = agents.find((agent) => agent.publicIP === publicIP)?.record;
+    this.#former = (await store.agent(publicIP, { signal }))?.record;
     this.#identity = await claimIdentity(store, publicIP, record, { signal });
   }
 

@@ -49,6 +49,7 @@ export async function claimIdentity(
       if (held === undefined) {
         return await store.putAgent(publicIP, own, LEASE_TTL, undefined, call);
       }
+      if (held.record.instance === own.instance && held.record.claims === undefined) return held;
       if (held.record.instance === own.instance || sameBoot(held.record, own)) {
         return await store.putAgent(publicIP, own, LEASE_TTL, held.revision, call);
       }
