@@ -1,6 +1,7 @@
 import { formatIPv4, parseIPv4, Prefix } from "../ip/mod.ts";
 
-const KEY = /^(\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3})-(\d{1,2})$/;
+/** The length as flannel keeps it, in five bits, without leading zeros: a subnet has one key. */
+const KEY = /^(\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3})-(\d|[12]\d|3[01])$/;
 
 /**
  * The key of a lease below `<prefix>/subnets/`: 10.20.93.0/24 is `10.20.93.0-24`.
@@ -11,7 +12,7 @@ export function leaseKey(subnet: Prefix): string {
 
 /**
  * Parses a lease key. Keys of dual-stack leases (`10.12.13.0-24&fd00::-56`), with host bits set or
- * with a length above 31 (flannel keeps it in five bits) are not ours to read.
+ * with a length above 31 are not ours to read.
  *
  * @returns the subnet, or `undefined` for a foreign or malformed key
  */
@@ -19,8 +20,7 @@ export function parseLeaseKey(key: string): Prefix | undefined {
   const match = KEY.exec(key);
   if (match === null) return undefined;
   const address = parseIPv4(match[1]!);
-  const length = Number(match[2]);
-  if (address === undefined || length > 31) return undefined;
-  const subnet = new Prefix(address, length);
+  if (address === undefined) return undefined;
+  const subnet = new Prefix(address, Number(match[2]));
   return subnet.address === address ? subnet : undefined;
 }

@@ -2,6 +2,12 @@ import { formatIPv4, parseIPv4 } from "../ip/mod.ts";
 import type { JsonValue, LeaseAttributes, LeaseForm } from "./lease.ts";
 
 /**
+ * Longest value that is read, in UTF-16 code units. flannel's have some 150; what nests as deep as
+ * it is long would overflow the stack of whoever walks it.
+ */
+const LONGEST = 8192;
+
+/**
  * Writes a lease value byte for byte as flannel of the given form does: keys in the order
  * PublicIP, PublicIPv6, BackendType, BackendData, no spaces, the last two omitted when absent.
  */
@@ -17,9 +23,13 @@ export function encodeLeaseValue(attributes: LeaseAttributes, form: LeaseForm): 
  * Reads a lease value of either form. Keys match without regard to case and unknown ones are
  * ignored, as Go's decoder does.
  *
- * @throws {LeaseValueError} when the text is not JSON, not an object, or lacks a usable PublicIP
+ * @throws {LeaseValueError} when the text is not JSON, not an object, lacks a usable PublicIP, or is
+ * longer than 8 KiB
  */
 export function decodeLeaseValue(text: string): LeaseAttributes {
+  if (text.length > LONGEST) {
+    throw new LeaseValueError(`is ${text.length} characters long, more than ${LONGEST}`);
+  }
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -57,11 +67,23 @@ export function decodeLeaseValue(text: string): LeaseAttributes {
   };
 }
 
-/** True when the two say the same, whatever form they were read from. */
+/** True when the two say the same, whatever form and order of keys they were read from. */
 export function sameAttributes(a: LeaseAttributes, b: LeaseAttributes): boolean {
   return a.publicIP === b.publicIP && a.backendType === b.backendType &&
-    (a.backendData === b.backendData ||
-      JSON.stringify(a.backendData) === JSON.stringify(b.backendData));
+    sameJson(a.backendData, b.backendData);
+}
+
+function sameJson(a: JsonValue | undefined, b: JsonValue | undefined): boolean {
+  if (a === b) return true;
+  if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
+  if (Array.isArray(a) !== Array.isArray(b)) return false;
+  const [left, right] = [a, b] as Record<string, JsonValue>[];
+  const keys = Object.keys(left!);
+  if (keys.length !== Object.keys(right!).length) return false;
+  for (const key of keys) {
+    if (!Object.hasOwn(right!, key) || !sameJson(left![key], right![key])) return false;
+  }
+  return true;
 }
 
 /** A lease value that cannot be read. The message completes "the value of KEY ...". */

@@ -1,0 +1,67 @@
+import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import {
+  type AgentRecord,
+  decodeAgentRecord,
+  encodeAgentRecord,
+  sameBoot,
+} from "./agent_record.ts";
+
+const RECORD: AgentRecord = {
+  machineId: "b08dfa6083e7567a1921a715000001fb",
+  hostname: "host101",
+  bootId: "f7e8b6a9-57d1-4f0e-9c33-5a8f7d1ee3a1",
+  version: "0.1.0",
+  started: "2026-01-02T03:04:05Z",
+  instance: "2f0c",
+};
+
+const record: fc.Arbitrary<AgentRecord> = fc.record({
+  machineId: fc.string(),
+  hostname: fc.string(),
+  bootId: fc.string(),
+  version: fc.string(),
+  started: fc.string(),
+  instance: fc.string(),
+  claims: fc.record({ instance: fc.string(), hostname: fc.string() }),
+  refuses: fc.string(),
+}, { requiredKeys: ["machineId", "hostname", "bootId", "version", "started", "instance"] });
+
+Deno.test("decodeAgentRecord() undoes encodeAgentRecord()", () => {
+  fc.assert(fc.property(record, (value) => {
+    // The generator's objects have no prototype; the decoder's have.
+    assertEquals(decodeAgentRecord(encodeAgentRecord(value)), structuredClone(value));
+  }));
+});
+
+Deno.test("decodeAgentRecord() keeps unknown members out", () => {
+  const text = JSON.stringify({ ...RECORD, later: true, claims: null, refuses: 7 });
+  assertEquals(decodeAgentRecord(text), RECORD);
+  const claims = { instance: "1", hostname: "host102", later: true };
+  assertEquals(decodeAgentRecord(JSON.stringify({ ...RECORD, claims }))?.claims, {
+    instance: "1",
+    hostname: "host102",
+  });
+});
+
+Deno.test("decodeAgentRecord() returns undefined for what is no record", () => {
+  const texts = ["", "{", "null", "7", '"x"', "[]", "{}", '{"PublicIP":"1.2.3.4"}'];
+  for (const text of texts) assertEquals(decodeAgentRecord(text), undefined, text);
+  for (const member of Object.keys(RECORD)) {
+    for (const value of [undefined, null, 7, {}]) {
+      const text = JSON.stringify({ ...RECORD, [member]: value });
+      assertEquals(decodeAgentRecord(text), undefined, text);
+    }
+  }
+  fc.assert(fc.property(fc.oneof(fc.json(), fc.string()), (text) => {
+    assertEquals(decodeAgentRecord(text), undefined);
+  }));
+});
+
+Deno.test("sameBoot() is true of another agent on the same boot of one machine", () => {
+  assert(sameBoot(RECORD, { ...RECORD, instance: "77aa", started: "later", version: "0.2.0" }));
+  // Clones share the machine id and perhaps the name, a reboot all but the boot id.
+  assert(!sameBoot(RECORD, { ...RECORD, bootId: "x" }));
+  assert(!sameBoot(RECORD, { ...RECORD, hostname: "x" }));
+  assert(!sameBoot(RECORD, { ...RECORD, machineId: "x" }));
+});
