@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Installs what building and testing need and this Debian machine lacks: Debian's packages, and Deno
+# from npm. What is there already stays as it is. Run as root; running it again changes nothing.
+set -euo pipefail
+
+# The Deno that is installed where there is none, and the oldest one that will do.
+DENO=2.9.6
+DENO_OLDEST=2.4.2
+
+# command:package. npm is for Deno, here and, on closed networks, in scripts/runtime.ts.
+NEEDED="
+  etcd:etcd-server
+  etcdctl:etcd-client
+  dockerd:docker.io
+  docker:docker-cli
+  ip:iproute2
+  iptables:iptables
+  nft:nftables
+  iperf3:iperf3
+  tcpdump:tcpdump
+  openssl:openssl
+  fastd:fastd
+  nsenter:util-linux
+  ping:iputils-ping
+  ps:procps
+  tar:tar
+  update-ca-certificates:ca-certificates
+  npm:npm
+"
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# The labs' containers hold busybox alone, so it has to do without libraries.
+have_static_busybox() {
+  [ -x /usr/bin/busybox ] && ! ldd /usr/bin/busybox >/dev/null 2>&1
+}
+
+deno_will_do() {
+  local version
+  version=$(deno --version 2>/dev/null | sed -n '1s/^deno \([0-9.]*\).*/\1/p') || return 1
+  [ -n "$version" ] && printf '%s\n' "$DENO_OLDEST" "$version" | sort --version-sort --check=quiet
+}
+
+PATH=$PATH:/usr/sbin:/sbin
+missing=()
+for pair in $NEEDED; do
+  have "${pair%%:*}" || missing+=("${pair#*:}")
+done
+have_static_busybox || missing+=(busybox-static)
+
+if [ ${#missing[@]} -gt 0 ] || ! deno_will_do; then
+  if [ "$(id -u)" != 0 ]; then
+    echo "setup.sh: ${missing[*]:-deno} to be installed; run as root" >&2
+    exit 1
+  fi
+fi
+
+if [ ${#missing[@]} -gt 0 ]; then
+  if ! have apt-get; then
+    echo "setup.sh: missing: ${missing[*]} (Debian's names); install them and run again" >&2
+    exit 1
+  fi
+  echo "setup.sh: installing ${missing[*]}"
+  # The tests start etcd and dockerd themselves; the packages' own services need not run.
+  if [ ! -e /usr/sbin/policy-rc.d ]; then
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+    printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+    chmod 755 /usr/sbin/policy-rc.d
+  fi
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends "${missing[@]}"
+fi
+
+if ! deno_will_do; then
+  echo "setup.sh: installing Deno $DENO"
+  npm install --global --no-fund --no-audit "deno@$DENO"
+  hash -r
+fi
+deno --version | sed -n 's/^deno/setup.sh: all there, Deno/p'
