@@ -1,0 +1,68 @@
+/**
+ * The entry: reads the command line, runs what it asks for, and turns the outcome into an exit
+ * code. What a command needs is loaded when it runs, so that `-version` loads none of it.
+ *
+ * @module
+ */
+
+import { EXIT_OK } from "./mod/cli/exit_codes.ts";
+import { type AgentCommand, parseCommandLine } from "./mod/cli/parse.ts";
+import { Shutdown } from "./mod/cli/shutdown.ts";
+
+async function run(args: readonly string[]): Promise<number> {
+  const line = parseCommandLine(args, Deno.env.toObject());
+  switch (line.command) {
+    case "help": {
+      const { helpText } = await import("./mod/cli/help.ts");
+      print(helpText());
+      return EXIT_OK;
+    }
+    case "version": {
+      const { VERSION } = await import("./mod/version.ts");
+      print(`${VERSION}\n`);
+      return EXIT_OK;
+    }
+    case "subcommand": {
+      const subcommand = await line.subcommand.load();
+      using shutdown = new Shutdown();
+      return await subcommand.run(line.args, shutdown.signal);
+    }
+    case "agent":
+      return await runAgent(line.agent);
+  }
+}
+
+async function runAgent({ options, log, warnings }: AgentCommand): Promise<number> {
+  using shutdown = new Shutdown();
+  const { configureLog, error: logError, warning } = await import("./mod/observe/log.ts");
+  configureLog(log);
+  for (const line of warnings) warning(line);
+  const agent = await import("./mod/agent/mod.ts");
+  try {
+    return await agent.runAgent(options, shutdown.signal);
+  } catch (error) {
+    const { reportError } = await import("./mod/cli/report_error.ts");
+    const { text, exitCode } = reportError(error);
+    logError(text);
+    return exitCode;
+  }
+}
+
+async function report(error: unknown): Promise<number> {
+  const { reportError } = await import("./mod/cli/report_error.ts");
+  const { text, exitCode } = reportError(error);
+  console.error(text);
+  return exitCode;
+}
+
+function print(text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  try {
+    for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
+  } catch (error) {
+    // `flanneld -help | head` has seen enough.
+    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+  }
+}
+
+if (import.meta.main) Deno.exit(await run(Deno.args).catch(report));

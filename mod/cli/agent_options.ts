@@ -1,0 +1,193 @@
+/**
+ * Turns settings into what the agent takes: every URL, address and expression is read here, so
+ * that nothing further in meets a value it cannot use.
+ *
+ * @module
+ */
+
+import type { AgentOptions, InterfaceOptions } from "../agent/options.ts";
+import { type IPv4, isGlobalUnicast, isLinkLocal, parseIPv4 } from "../ip/ipv4.ts";
+import type { EtcdOptions } from "../store/options.ts";
+import type { FlagName } from "./flags.ts";
+import { compileGoRegExp } from "./go_regexp.ts";
+import type { Settings } from "./settings.ts";
+
+/**
+ * Validates all settings of the agent.
+ *
+ * @throws {UsageError} at the first value that cannot be used
+ */
+export function agentOptions(settings: Settings): AgentOptions {
+  return {
+    etcd: etcdOptions(settings),
+    interface: interfaceOptions(settings),
+    subnetFile: filePath(settings, "subnet-file"),
+    renewMargin: settings.int("subnet-lease-renew-margin") * 60,
+    ipMasq: settings.bool("ip-masq"),
+    forwardRules: settings.bool("iptables-forward-rules"),
+    iptablesResync: settings.int("iptables-resync"),
+    masqRandomFullyDisable: settings.bool("ip-masq-fully-random-disable"),
+    healthz: { ip: listenAddress(settings, "healthz-ip"), port: settings.int("healthz-port") },
+  };
+}
+
+/** What was given and comes to nothing, one line each, for the log. */
+export function idleOptions({ etcd }: AgentOptions): string[] {
+  const lines: string[] = [];
+  if (etcd.password !== undefined && etcd.username === undefined) {
+    lines.push("flag -etcd-password has no effect without -etcd-username");
+  }
+  const tls = etcd.caFile ?? etcd.certFile;
+  if (tls !== undefined && !etcd.endpoints.some((url) => url.startsWith("https:"))) {
+    lines.push(`file ${tls} has no effect: no URL of -etcd-endpoints begins with https://`);
+  }
+  return lines;
+}
+
+function etcdOptions(settings: Settings): EtcdOptions {
+  const api = settings.text("etcd-api") as EtcdOptions["api"];
+  const certFile = settings.optional("etcd-certfile");
+  const keyFile = settings.optional("etcd-keyfile");
+  if (certFile !== undefined && keyFile === undefined) {
+    throw settings.invalid("etcd-certfile", certFile, "it needs its key: give -etcd-keyfile too");
+  }
+  if (keyFile !== undefined && certFile === undefined) {
+    throw settings.invalid(
+      "etcd-keyfile",
+      keyFile,
+      "it needs its certificate: give -etcd-certfile too",
+    );
+  }
+  return {
+    endpoints: endpoints(settings, api),
+    prefix: etcdPrefix(settings),
+    api,
+    ...present("caFile", settings.optional("etcd-cafile")),
+    ...present("certFile", certFile),
+    ...present("keyFile", keyFile),
+    ...present("username", settings.optional("etcd-username")),
+    ...present("password", settings.optional("etcd-password")),
+  };
+}
+
+function endpoints(settings: Settings, api: EtcdOptions["api"]): string[] {
+  const text = settings.text("etcd-endpoints");
+  const members = text.split(",").map((member) => member.trim()).filter((member) => member !== "");
+  if (members.length === 0) {
+    throw settings.invalid(
+      "etcd-endpoints",
+      text,
+      "expected a URL such as http://127.0.0.1:2379, or several with commas between",
+    );
+  }
+  return members.map((member) => endpoint(settings, member, api));
+}
+
+function endpoint(settings: Settings, text: string, api: EtcdOptions["api"]): string {
+  const invalid = (why: string, shown = text) => settings.invalid("etcd-endpoints", shown, why);
+  if (!/^https?:\/\//i.test(text)) {
+    const meant = text.includes("://") ? "http://127.0.0.1:2379" : `http://${text}`;
+    throw invalid(
+      `expected an http:// or https:// URL such as ${withoutUserInfo(meant)}`,
+      withoutUserInfo(text),
+    );
+  }
+  if (!URL.canParse(text) || /\s/.test(text)) {
+    throw invalid("not a URL: expected one such as http://127.0.0.1:2379", withoutUserInfo(text));
+  }
+  const url = new URL(text);
+  if (url.username !== "" || url.password !== "") {
+    throw invalid(
+      "a URL must not hold credentials: use -etcd-username and -etcd-password",
+      withoutUserInfo(text),
+    );
+  }
+  if (/[?#]/.test(text)) {
+    throw invalid("expected no query and no fragment behind it", text.replace(/[?#].*/s, ""));
+  }
+  const path = url.pathname.replace(/\/+$/, "");
+  if (path !== "" && api === "v3") {
+    throw invalid(`etcd's v3 API has no path in its URL: expected ${url.origin}`);
+  }
+  return url.origin + path;
+}
+
+/** A URL as it may be shown: without `user:password@`, wherever a password with `/` ends. */
+function withoutUserInfo(url: string): string {
+  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)?.*@/is, "$1");
+}
+
+function etcdPrefix(settings: Settings): string {
+  const text = settings.text("etcd-prefix");
+  const components = text.split("/").filter((component) => component !== "");
+  if (components.length === 0 || components.some((name) => name === "." || name === "..")) {
+    throw settings.invalid(
+      "etcd-prefix",
+      text,
+      "expected the path of a directory, such as /coreos.com/network",
+    );
+  }
+  return "/" + components.join("/");
+}
+
+function interfaceOptions(settings: Settings): InterfaceOptions {
+  return {
+    ifaces: settings.list("iface").map((text) => {
+      if (isIPv6(text)) throw settings.invalid("iface", text, noIPv6("an IPv4 address or a name"));
+      return text;
+    }),
+    regexes: settings.list("iface-regex").map((text) => {
+      try {
+        return compileGoRegExp(text);
+      } catch (cause) {
+        if (!(cause instanceof SyntaxError)) throw cause;
+        throw settings.invalid("iface-regex", text, `not a regular expression: ${cause.message}`);
+      }
+    }),
+    ...present("canReach", hostAddress(settings, "iface-can-reach")),
+    ...present("publicIP", hostAddress(settings, "public-ip")),
+  };
+}
+
+/** An address of one host, as other hosts reach it. */
+function hostAddress(settings: Settings, name: FlagName<"string">): IPv4 | undefined {
+  const text = settings.optional(name);
+  if (text === undefined) return undefined;
+  const example = "an IPv4 address such as 172.28.128.101";
+  if (isIPv6(text)) throw settings.invalid(name, text, noIPv6(example));
+  const address = parseIPv4(text);
+  if (address === undefined) throw settings.invalid(name, text, `expected ${example}`);
+  if (!isGlobalUnicast(address) && !isLinkLocal(address)) {
+    throw settings.invalid(name, text, `no host can have this address: expected ${example}`);
+  }
+  return address;
+}
+
+function listenAddress(settings: Settings, name: FlagName<"string">): string {
+  const text = settings.text(name);
+  if (parseIPv4(text) !== undefined || isIPv6(text)) return text;
+  throw settings.invalid(name, text, "expected an address of this host, 127.0.0.1 or 0.0.0.0");
+}
+
+function filePath(settings: Settings, name: FlagName<"string">): string {
+  const text = settings.text(name);
+  if (text !== "" && !/(^|\/)\.{0,2}$/.test(text) && !text.includes("\0")) return text;
+  throw settings.invalid(
+    name,
+    text,
+    "expected the path of a file, such as /run/flannel/subnet.env",
+  );
+}
+
+function isIPv6(text: string): boolean {
+  return text.includes(":") && URL.canParse(`http://[${text}]/`);
+}
+
+function noIPv6(instead: string): string {
+  return `IPv6 is not there yet: expected ${instead}`;
+}
+
+/** A property that is left out when it has no value, as exactOptionalPropertyTypes asks. */
+function present<K extends string, V>(key: K, value: V | undefined): { [P in K]?: V } {
+  return value === undefined ? {} : { [key]: value } as { [P in K]?: V };
+}

@@ -1,0 +1,61 @@
+import type { FlagKind, FlagValue } from "./flag_syntax.ts";
+
+/** Headings of the help text, in its order. */
+export const FLAG_GROUPS = [
+  "etcd",
+  "interface",
+  "lease and files",
+  "firewall",
+  "health",
+  "logging",
+  "general",
+  "not there yet",
+] as const;
+
+/** A heading of the help text. */
+export type FlagGroup = typeof FLAG_GROUPS[number];
+
+/** One flag: all that parsing, help and completion need to know of it. */
+export interface FlagDefinition {
+  /** Without a dash. */
+  readonly name: string;
+  readonly kind: FlagKind;
+  readonly default: FlagValue;
+  readonly group: FlagGroup;
+  /** What stands for the value in the help text; booleans have none. */
+  readonly placeholder?: string;
+  readonly help: string;
+  /** May be given several times, and keeps all values. */
+  readonly repeatable?: true;
+  /** The only values a string may have. */
+  readonly choices?: readonly string[];
+  /** Least and greatest value of an integer, both inclusive. */
+  readonly range?: readonly [number, number];
+  /** Unit of an integer, for messages. */
+  readonly unit?: string;
+  /** Accepted for old command lines; says in the log why nothing comes of it. */
+  readonly noEffect?: string;
+  /** Known, and refused: what this program cannot do yet. */
+  readonly missing?: string;
+}
+
+/**
+ * Name of the environment variable behind a flag: `FLANNELD_` and the name in upper case, `-`
+ * written `_`.
+ */
+export function environmentName(flag: string): string {
+  return "FLANNELD_" + flag.toUpperCase().replaceAll("-", "_");
+}
+
+/** Says what a right value would be: `expected a whole number from 1 to 1439 (minutes)`. */
+export function expectation(flag: FlagDefinition): string {
+  if (flag.kind === "bool") return "expected true or false";
+  if (flag.kind === "int") {
+    const unit = flag.unit === undefined ? "" : ` of ${flag.unit}`;
+    const range = flag.range === undefined ? "" : ` from ${flag.range[0]} to ${flag.range[1]}`;
+    return `expected a whole number${unit}${range}`;
+  }
+  return flag.choices === undefined
+    ? `expected ${flag.placeholder}`
+    : `expected ${flag.choices.join(" or ")}`;
+}

@@ -1,0 +1,300 @@
+/**
+ * Every flag of the agent: those of flannel 0.7.1, those of newer flannel that concern etcd,
+ * interfaces, health and the firewall, and our own.
+ *
+ * @module
+ */
+
+import type { FlagDefinition } from "./flag_definition.ts";
+import type { FlagKind, FlagValue } from "./flag_syntax.ts";
+
+const SERVER = "client/server mode";
+const NETWORKS = "serving several networks";
+const KUBERNETES = "the Kubernetes subnet manager";
+
+/** In the order of the help text. */
+export const FLAGS = [
+  {
+    name: "etcd-endpoints",
+    kind: "string",
+    default: "http://127.0.0.1:4001,http://127.0.0.1:2379",
+    group: "etcd",
+    placeholder: "urls",
+    help: "comma-separated list of etcd client URLs",
+  },
+  {
+    name: "etcd-prefix",
+    kind: "string",
+    default: "/coreos.com/network",
+    group: "etcd",
+    placeholder: "path",
+    help: "directory that holds the network's config and subnets",
+  },
+  {
+    name: "etcd-api",
+    kind: "string",
+    default: "auto",
+    group: "etcd",
+    placeholder: "version",
+    choices: ["auto", "v2", "v3"],
+    help: "which of etcd's two stores to use; auto takes the one with the config",
+  },
+  {
+    name: "etcd-cafile",
+    kind: "string",
+    default: "",
+    group: "etcd",
+    placeholder: "file",
+    help: "PEM file of the certificate authority that signed etcd's certificate",
+  },
+  {
+    name: "etcd-certfile",
+    kind: "string",
+    default: "",
+    group: "etcd",
+    placeholder: "file",
+    help: "PEM file of the client certificate; goes with -etcd-keyfile",
+  },
+  {
+    name: "etcd-keyfile",
+    kind: "string",
+    default: "",
+    group: "etcd",
+    placeholder: "file",
+    help: "PEM file of the client certificate's key",
+  },
+  {
+    name: "etcd-username",
+    kind: "string",
+    default: "",
+    group: "etcd",
+    placeholder: "name",
+    help: "user to authenticate as",
+  },
+  {
+    name: "etcd-password",
+    kind: "string",
+    default: "",
+    group: "etcd",
+    placeholder: "password",
+    help: "password of that user; better given in the environment, where ps does not show it",
+  },
+
+  {
+    name: "iface",
+    kind: "string",
+    default: "",
+    group: "interface",
+    placeholder: "name-or-ip",
+    repeatable: true,
+    help: "name or IPv4 address of the interface to reach the other hosts by; " +
+      "given several times, the first that can be used is taken",
+  },
+  {
+    name: "iface-regex",
+    kind: "string",
+    default: "",
+    group: "interface",
+    placeholder: "regexp",
+    repeatable: true,
+    help: "regular expression for the address or name of that interface, tried after -iface; " +
+      "may be given several times",
+  },
+  {
+    name: "iface-can-reach",
+    kind: "string",
+    default: "",
+    group: "interface",
+    placeholder: "ip",
+    help: "take the interface by which the kernel would reach this address",
+  },
+  {
+    name: "public-ip",
+    kind: "string",
+    default: "",
+    group: "interface",
+    placeholder: "ip",
+    help: "address the other hosts send to, where it is not the interface's own",
+  },
+
+  {
+    name: "subnet-lease-renew-margin",
+    kind: "int",
+    default: 60,
+    group: "lease and files",
+    placeholder: "minutes",
+    range: [1, 1439],
+    unit: "minutes",
+    help: "renew the lease this many minutes before it runs out",
+  },
+  {
+    name: "subnet-file",
+    kind: "string",
+    default: "/run/flannel/subnet.env",
+    group: "lease and files",
+    placeholder: "file",
+    help: "file to write the leased subnet to, for Docker and CNI",
+  },
+
+  {
+    name: "ip-masq",
+    kind: "bool",
+    default: false,
+    group: "firewall",
+    help: "masquerade traffic that leaves the network",
+  },
+  {
+    name: "ip-masq-fully-random-disable",
+    kind: "bool",
+    default: false,
+    group: "firewall",
+    help: "masquerade without --random-fully",
+  },
+  {
+    name: "iptables-forward-rules",
+    kind: "bool",
+    default: true,
+    group: "firewall",
+    help: "accept forwarded traffic from and to the network",
+  },
+  {
+    name: "iptables-resync",
+    kind: "int",
+    default: 5,
+    group: "firewall",
+    placeholder: "seconds",
+    range: [1, 86400],
+    unit: "seconds",
+    help: "seconds between checks of the firewall rules",
+  },
+
+  {
+    name: "healthz-ip",
+    kind: "string",
+    default: "127.0.0.1",
+    group: "health",
+    placeholder: "ip",
+    help: "address of the health endpoint",
+  },
+  {
+    name: "healthz-port",
+    kind: "int",
+    default: 0,
+    group: "health",
+    placeholder: "port",
+    range: [0, 65535],
+    help: "port of the health endpoint; 0 means none",
+  },
+
+  {
+    name: "v",
+    kind: "int",
+    default: 0,
+    group: "logging",
+    placeholder: "level",
+    range: [0, 2147483647],
+    help: "log more: 1 the data path, 2 leases, 4 netlink calls",
+  },
+  {
+    name: "log-format",
+    kind: "string",
+    default: "glog",
+    group: "logging",
+    placeholder: "format",
+    choices: ["glog", "json"],
+    help: "how log lines are written",
+  },
+  idle("logtostderr", "bool", true, undefined, "the log always goes to standard error"),
+  idle("alsologtostderr", "bool", false, undefined, "the log always goes to standard error"),
+  idle("stderrthreshold", "string", "ERROR", "severity", "all messages go to standard error"),
+  idle("log_dir", "string", "", "dir", "no log files are written"),
+  idle("vmodule", "string", "", "pattern=level,...", "-v sets the level for the whole program"),
+  idle("log_backtrace_at", "string", "", "file:line", "log lines carry no stack traces"),
+
+  {
+    name: "help",
+    kind: "bool",
+    default: false,
+    group: "general",
+    help: "print this text",
+  },
+  {
+    name: "version",
+    kind: "bool",
+    default: false,
+    group: "general",
+    help: "print the version",
+  },
+
+  later("public-ipv6", "string", "", "ip", "IPv6"),
+  later("ip-blackhole-route", "bool", false, undefined, "the blackhole route"),
+  later("listen", "string", "", "address", SERVER),
+  later("remote", "string", "", "host:port", SERVER),
+  later("remote-keyfile", "string", "", "file", SERVER),
+  later("remote-certfile", "string", "", "file", SERVER),
+  later("remote-cafile", "string", "", "file", SERVER),
+  later("networks", "string", "", "names", NETWORKS),
+  later("watch-networks", "bool", false, undefined, NETWORKS),
+  later("subnet-dir", "string", "/run/flannel/networks", "dir", NETWORKS),
+  later("kube-subnet-mgr", "bool", false, undefined, KUBERNETES),
+  later("kube-api-url", "string", "", "url", KUBERNETES),
+  later("kube-annotation-prefix", "string", "flannel.alpha.coreos.com", "prefix", KUBERNETES),
+  later("kubeconfig-file", "string", "", "file", KUBERNETES),
+  later("net-config-path", "string", "/etc/kube-flannel/net-conf.json", "file", KUBERNETES),
+  later("set-node-network-unavailable", "bool", true, undefined, KUBERNETES),
+] as const satisfies readonly FlagDefinition[];
+
+type Flag = typeof FLAGS[number];
+
+/** Name of a flag of kind `K`. */
+export type FlagName<K extends FlagKind = FlagKind> = Extract<Flag, { readonly kind: K }>["name"];
+
+/** Name of a flag that may be given several times. */
+export type RepeatableFlagName = Extract<Flag, { readonly repeatable: true }>["name"];
+
+const BY_NAME: ReadonlyMap<string, FlagDefinition> = new Map(
+  FLAGS.map((flag) => [flag.name, flag]),
+);
+
+/** The flag of that name, if there is one. */
+export function flagNamed(name: string): FlagDefinition | undefined {
+  return BY_NAME.get(name);
+}
+
+/** A flag of glog, accepted so that old command lines work. */
+function idle<N extends string, K extends FlagKind>(
+  name: N,
+  kind: K,
+  value: FlagValue,
+  placeholder: string | undefined,
+  noEffect: string,
+) {
+  return {
+    name,
+    kind,
+    default: value,
+    group: "logging",
+    help: `accepted, without effect: ${noEffect}`,
+    noEffect,
+    ...(placeholder === undefined ? {} : { placeholder }),
+  } as const;
+}
+
+/** A flag whose feature this program does not have. */
+function later<N extends string, K extends FlagKind>(
+  name: N,
+  kind: K,
+  value: FlagValue,
+  placeholder: string | undefined,
+  missing: string,
+) {
+  return {
+    name,
+    kind,
+    default: value,
+    group: "not there yet",
+    help: `refused: ${missing} is not there yet`,
+    missing,
+    ...(placeholder === undefined ? {} : { placeholder }),
+  } as const;
+}

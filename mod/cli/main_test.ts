@@ -1,0 +1,94 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { VERSION } from "../version.ts";
+
+const MAIN = new URL("../../main.ts", import.meta.url).pathname;
+
+async function flanneld(args: readonly string[], environment: Record<string, string> = {}) {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--no-check", MAIN, ...args],
+    env: { NO_COLOR: "1", ...environment },
+  }).output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code, stdout: text(stdout), stderr: text(stderr) };
+}
+
+Deno.test("flanneld -version prints the version on standard output", async () => {
+  assertEquals(await flanneld(["-version"]), { code: 0, stdout: `${VERSION}\n`, stderr: "" });
+});
+
+Deno.test("flanneld -help prints the help text on standard output", async () => {
+  const stdout = await Deno.readTextFile(new URL("help_golden.txt", import.meta.url));
+  assertEquals(await flanneld(["-help"]), { code: 0, stdout, stderr: "" });
+});
+
+Deno.test("flanneld exits 2 with the message and a hint on a flag that is none", async () => {
+  assertEquals(await flanneld(["-iface-regexp=x"]), {
+    code: 2,
+    stdout: "",
+    stderr: "flag provided but not defined: -iface-regexp\n" +
+      "Did you mean -iface-regex? Run 'flanneld -help' for the list of flags.\n",
+  });
+});
+
+Deno.test("flanneld exits 2 on a bad value in the environment", async () => {
+  const { code, stderr } = await flanneld([], { FLANNELD_IP_MASQ: "yes" });
+  assertEquals(code, 2);
+  assertMatch(stderr, /^invalid value "yes" for flag -ip-masq from FLANNELD_IP_MASQ: .*\n$/);
+});
+
+Deno.test("flanneld docker-opts writes the file, and fails in one line", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "flanneld" });
+  try {
+    const paths = ["-f", `${directory}/subnet.env`, "-d", `${directory}/docker`];
+    await Deno.writeTextFile(paths[1]!, "FLANNEL_MTU=1450\n");
+    const call = (...args: string[]) => flanneld(["docker-opts", ...paths, ...args]);
+    assertEquals(await call("-c"), { code: 0, stdout: "", stderr: "" });
+    assertEquals(await Deno.readTextFile(paths[3]!), 'DOCKER_OPTS=" --mtu=1450"\n');
+    assertEquals(await call("-x"), {
+      code: 2,
+      stdout: "",
+      stderr: "flanneld docker-opts: unknown option '-x'\n" +
+        "Run 'flanneld docker-opts -h' for its options.\n",
+    });
+    await Deno.writeTextFile(paths[1]!, "FLANNEL_IPMASQ=maybe\n");
+    assertEquals(await call(), {
+      code: 1,
+      stdout: "",
+      stderr: "Invalid value of FLANNEL_IPMASQ: maybe (expected true or false)\n",
+    });
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("flanneld docker-opts -h prints its options on standard output", async () => {
+  const { code, stdout, stderr } = await flanneld(["docker-opts", "-h"]);
+  assertEquals([code, stderr], [0, ""]);
+  assertMatch(stdout, /^Usage: flanneld docker-opts \[options\]\n/);
+  for (const option of ["-f", "-d", "-i", "-c", "-k", "-m", "-h"]) {
+    assertMatch(stdout, new RegExp(`^  ${option}\\b`, "m"));
+  }
+});
+
+Deno.test("flanneld -version loads neither the agent nor commander", async () => {
+  const { stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["info", "--json", "--no-npm", MAIN],
+  }).output();
+  const { modules } = JSON.parse(new TextDecoder().decode(stdout)) as {
+    modules: {
+      specifier: string;
+      dependencies?: { isDynamic?: boolean; code?: { specifier: string } }[];
+    }[];
+  };
+  const bySpecifier = new Map(modules.map((module) => [module.specifier, module]));
+  const loaded = new Set([`file://${MAIN}`]);
+  for (const specifier of loaded) {
+    for (const { isDynamic, code } of bySpecifier.get(specifier)?.dependencies ?? []) {
+      if (!isDynamic && code !== undefined) loaded.add(code.specifier);
+    }
+  }
+  const outside = [...loaded].filter((specifier) =>
+    !/\/main\.ts$|\/mod\/(cli|ip)\//.test(specifier)
+  );
+  assertEquals(outside, []);
+});

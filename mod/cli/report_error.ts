@@ -1,0 +1,48 @@
+import { ConfigError } from "../config/errors.ts";
+import { ExportError } from "../export/errors.ts";
+import { FirewallError } from "../firewall/errors.ts";
+import { InterfaceError } from "../host/errors.ts";
+import { SysctlError } from "../host/sysctl.ts";
+import { StoreError } from "../store/errors.ts";
+import { AcquireError } from "../subnet/acquire.ts";
+import { DuplicatePublicIPError } from "../subnet/identity.ts";
+import { SysError } from "../sys/errno.ts";
+import { UsageError } from "./errors.ts";
+import { EXIT_FAILURE } from "./exit_codes.ts";
+
+/** Errors whose message was written for an operator and is all that he needs. */
+const TOLD = [
+  AcquireError,
+  ConfigError,
+  DuplicatePublicIPError,
+  ExportError,
+  FirewallError,
+  InterfaceError,
+  StoreError,
+  SysError,
+  SysctlError,
+] as const;
+
+/** What to show of an error, and what to exit with. */
+export interface ErrorReport {
+  /** Without a line feed at the end; several lines only for a defect, or a hint. */
+  readonly text: string;
+  readonly exitCode: number;
+}
+
+/**
+ * Decides what the operator gets to see of an error that ended the program: the message alone where
+ * he made a mistake or the host or the store refused something; the stack, too, where the
+ * program is wrong.
+ */
+export function reportError(error: unknown): ErrorReport {
+  if (error instanceof UsageError) {
+    const hint = error.hint === undefined ? "" : `\n${error.hint}`;
+    return { text: error.message + hint, exitCode: error.exitCode };
+  }
+  if (error instanceof Error && TOLD.some((kind) => error instanceof kind)) {
+    return { text: error.message, exitCode: EXIT_FAILURE };
+  }
+  const stack = error instanceof Error ? error.stack ?? error.message : String(error);
+  return { text: `a defect of flanneld, please report it: ${stack}`, exitCode: EXIT_FAILURE };
+}

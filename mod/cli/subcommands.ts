@@ -1,0 +1,36 @@
+/**
+ * The subcommands: `flanneld <name> [options]`. A new one is a file that exports `run`, and a line
+ * here. Their option parser, commander, is loaded by the subcommand that runs and by nothing else:
+ * it costs the agent's start more than all of mod/cli.
+ *
+ * @module
+ */
+
+import { nearest } from "./nearest.ts";
+import type { Subcommand } from "./subcommand.ts";
+import { UsageError } from "./errors.ts";
+
+/** In the order of the help text. */
+export const SUBCOMMANDS: readonly Subcommand[] = [
+  {
+    name: "docker-opts",
+    summary: "write the Docker daemon's options, as mk-docker-opts.sh does",
+    load: () => import("./docker_opts.ts"),
+  },
+];
+
+/**
+ * Finds a subcommand.
+ *
+ * @throws {UsageError} when there is none of that name; the message lists those there are
+ */
+export function subcommandNamed(name: string): Subcommand {
+  const found = SUBCOMMANDS.find((subcommand) => subcommand.name === name);
+  if (found !== undefined) return found;
+  const names = SUBCOMMANDS.map((subcommand) => subcommand.name);
+  const meant = nearest(name, names);
+  throw new UsageError(`unknown subcommand "${name}": expected ${names.join(", ")}`, {
+    hint: (meant === undefined ? "" : `Did you mean ${meant}? `) +
+      "Without a subcommand flanneld runs the agent; see flanneld -help.",
+  });
+}

@@ -1,0 +1,67 @@
+import { basename, dirname, join } from "node:path/posix";
+import { ExportError } from "./errors.ts";
+
+/** Mode of the files: everyone may read, whatever the umask is. */
+const FILE_MODE = 0o644;
+/** Mode of directories made for them. */
+const DIRECTORY_MODE = 0o755;
+
+/**
+ * Replaces a file in one step: a reader, or a host that loses power, finds the old text or the new
+ * one and never a part. The text goes into a new file beside it, is synced to disk and renamed, and
+ * the directory is synced after. Missing directories are made.
+ *
+ * What is not a regular file (`/dev/stdout`, a pipe, a link) is written in place: renaming would
+ * put a file where a device was.
+ *
+ * @throws {ExportError} when that fails; the old file is then as it was
+ */
+export async function writeFileAtomically(path: string, text: string): Promise<void> {
+  try {
+    await makeDirectory(dirname(path));
+    if (await isRegularOrMissing(path)) await replace(path, text);
+    else await Deno.writeTextFile(path, text);
+  } catch (cause) {
+    throw ExportError.from(`cannot write ${path}`, cause);
+  }
+}
+
+async function replace(path: string, text: string): Promise<void> {
+  const directory = dirname(path);
+  const temporary = join(directory, `.${basename(path)}.${crypto.randomUUID()}`);
+  try {
+    using file = await Deno.open(temporary, { write: true, createNew: true, mode: 0o600 });
+    const bytes = new TextEncoder().encode(text);
+    for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+    await Deno.chmod(temporary, FILE_MODE);
+    await file.sync();
+    await Deno.rename(temporary, path);
+  } catch (error) {
+    await Deno.remove(temporary).catch(() => {}); // the first error is the one to report
+    throw error;
+  }
+  using handle = await Deno.open(directory);
+  await handle.sync();
+}
+
+async function isRegularOrMissing(path: string): Promise<boolean> {
+  try {
+    return (await Deno.lstat(path)).isFile;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return true;
+    throw error;
+  }
+}
+
+/** `mkdir -p` whose mode does not depend on the umask. */
+async function makeDirectory(path: string): Promise<void> {
+  try {
+    await Deno.mkdir(path, { mode: DIRECTORY_MODE });
+  } catch (error) {
+    if (error instanceof Deno.errors.AlreadyExists) return;
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    await makeDirectory(dirname(path));
+    return await makeDirectory(path);
+  }
+  await Deno.chmod(path, DIRECTORY_MODE);
+}

@@ -1,0 +1,8 @@
+/**
+ * Files for the programs that use the network: Docker, CNI.
+ *
+ * @module
+ */
+export * from "./docker_opts.ts";
+export * from "./errors.ts";
+export * from "./subnet_env.ts";
