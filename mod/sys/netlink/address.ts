@@ -43,8 +43,8 @@ export function writeAddress(
   writeHeader(writer, address.prefixLength, address.flags & 0xff, address.scope, address.index);
   // On point-to-point links IFA_ADDRESS is the peer's; elsewhere the two are the same.
   writer.attributeIPv4(IFA_LOCAL, address.address);
-  writer.attributeIPv4(IFA_ADDRESS, address.address);
   if (address.flags > 0xff) writer.attributeU32(IFA_FLAGS, address.flags);
+  writer.attributeIPv4(IFA_ADDRESS, address.address);
   writer.end();
 }
 

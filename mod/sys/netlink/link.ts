@@ -76,18 +76,19 @@ export function writeVxlanLink(
   const { vxlan } = link;
   writer.begin(RTM_NEWLINK, flags, sequence);
   writeHeader(writer, 0, 0, 0);
-  writer.attributeString(IFLA_IFNAME, link.name);
+  // In the order of iproute2, so that the two can be compared.
   writer.attributeU32(IFLA_MTU, link.mtu);
   writer.attributeMac(IFLA_ADDRESS, link.mac);
+  writer.attributeString(IFLA_IFNAME, link.name);
   const info = writer.beginNested(IFLA_LINKINFO);
   writer.attributeString(IFLA_INFO_KIND, "vxlan");
   const data = writer.beginNested(IFLA_INFO_DATA);
-  writer.attributeU32(IFLA_VXLAN_ID, vxlan.vni);
   if (vxlan.link !== 0) writer.attributeU32(IFLA_VXLAN_LINK, vxlan.link);
+  if (vxlan.gbp) writer.attributeFlag(IFLA_VXLAN_GBP);
+  writer.attributeU32(IFLA_VXLAN_ID, vxlan.vni);
   writer.attributeIPv4(IFLA_VXLAN_LOCAL, vxlan.local);
   writer.attributeU8(IFLA_VXLAN_LEARNING, vxlan.learning ? 1 : 0);
   writer.attributePort(IFLA_VXLAN_PORT, vxlan.port);
-  if (vxlan.gbp) writer.attributeFlag(IFLA_VXLAN_GBP);
   writer.endNested(data);
   writer.endNested(info);
   writer.end();

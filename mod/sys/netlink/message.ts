@@ -35,9 +35,7 @@ export const NLM_F_REPLACE = 0x100;
 export const NLM_F_EXCL = 0x200;
 export const NLM_F_CREATE = 0x400;
 
-/** Attribute flag: contains attributes. */
-const NLA_F_NESTED = 0x8000;
-/** Attribute types without NLA_F_NESTED and NLA_F_NET_BYTEORDER. */
+/** Attribute types without the flags NLA_F_NESTED and NLA_F_NET_BYTEORDER. */
 const NLA_TYPE_MASK = 0x3fff;
 
 /** Bytes that are no netlink messages. The kernel never sends such; a truncated datagram looks so. */
@@ -187,10 +185,14 @@ export class MessageWriter {
     this.#attribute(type, 0);
   }
 
-  /** Starts an attribute that holds attributes. @returns what {@linkcode endNested} wants */
+  /**
+   * Starts an attribute that holds attributes. Without NLA_F_NESTED, as iproute2 does for links: kernels
+   * before 5.2 know no such flag, later ones ask for it in newer messages than ours only.
+   *
+   * @returns what {@linkcode endNested} wants
+   */
   beginNested(type: number): number {
-    const at = this.#attribute(type | NLA_F_NESTED, 0) - 4;
-    return at;
+    return this.#attribute(type, 0) - 4;
   }
 
   endNested(start: number): void {

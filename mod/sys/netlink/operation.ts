@@ -65,7 +65,12 @@ export function writeOperation(
   }
 }
 
-const REQUESTS = { route: "ROUTE", neighbour: "NEIGH", fdb: "NEIGH", address: "ADDR" };
+const REQUESTS = {
+  route: "ROUTE",
+  neighbour: "NEIGH",
+  fdb: "NEIGH",
+  address: "ADDR",
+};
 
 /** The request's name in linux/rtnetlink.h. */
 export function requestName(operation: Operation): string {
@@ -78,7 +83,7 @@ export function describeObject(operation: Operation): string {
     case "route": {
       const { destination, gateway, oif } = operation.object;
       const via = gateway === undefined ? "" : ` via ${formatIPv4(gateway)}`;
-      return `${destination}${via} oif ${oif}`;
+      return `${destination}${via} on interface ${oif}`;
     }
     case "neighbour": {
       const { address, mac, index } = operation.object;

@@ -44,7 +44,7 @@ export interface RecorderOptions {
    * @default no limit
    */
   readonly queue?: number;
-  /** @default 128 KiB */
+  /** @default 32 KiB */
   readonly sendLimit?: number;
   /** @default no limit */
   readonly messageLimit?: number;
@@ -82,7 +82,7 @@ export class Recorder implements Transport {
 
   constructor(options: RecorderOptions = {}) {
     this.#options = options;
-    this.sendLimit = options.sendLimit ?? 128 * 1024;
+    this.sendLimit = options.sendLimit ?? 32 * 1024;
     this.messageLimit = options.messageLimit ?? Number.MAX_SAFE_INTEGER;
   }
 

@@ -83,7 +83,10 @@ export function writeRouteLookup(
   writer.end();
 }
 
-/** An RTM_NEWROUTE or RTM_DELROUTE. A deletion takes away what matches in every given field. */
+/**
+ * An RTM_NEWROUTE or RTM_DELROUTE. A deletion takes away what matches in every given field; scope
+ * RT_SCOPE_NOWHERE (255) matches any.
+ */
 export function writeRoute(
   writer: MessageWriter,
   type: number,
@@ -102,12 +105,13 @@ export function writeRoute(
     RTN_UNICAST,
     onlink ? RTNH_F_ONLINK : 0,
   );
+  // In the order of iproute2, so that the two can be compared.
   if (destination.length !== 0) writer.attributeIPv4(RTA_DST, destination.address);
   if (route.gateway !== undefined) writer.attributeIPv4(RTA_GATEWAY, route.gateway);
-  if (route.oif !== 0) writer.attributeU32(RTA_OIF, route.oif);
   if (route.source !== undefined) writer.attributeIPv4(RTA_PREFSRC, route.source);
   if (route.metric !== 0) writer.attributeU32(RTA_PRIORITY, route.metric);
   if (table > 255) writer.attributeU32(RTA_TABLE, table);
+  if (route.oif !== 0) writer.attributeU32(RTA_OIF, route.oif);
   writer.end();
 }
 

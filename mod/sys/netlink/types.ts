@@ -74,7 +74,16 @@ export interface Route {
   readonly table: number;
   /** Preferred source. */
   readonly source?: IPv4;
-  /** RTA_PRIORITY; 0 when absent. */
+  /**
+   * RTA_PRIORITY; 0 when absent.
+   *
+   * Many routes that differ in nothing but destination and gateway should not share one metric. The
+   * kernel keeps a record (fib_info) per distinct gateway and finds it by a hash of protocol, scope,
+   * source, metric and interface, *not* of the gateway: all such records of one device lie in one
+   * chain that every addition walks. Measured on Linux 6.18: 5,000 onlink routes of one metric are added
+   * in 125 ms, 60,000 in 41 s; with a metric of their own for each 256 of them in 15 ms and 200 ms. (Nexthop
+   * objects, Linux 5.3, add 60,000 in 165 ms, but deleting the device then takes 23 s.)
+   */
   readonly metric: number;
 }
 
