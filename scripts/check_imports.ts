@@ -10,10 +10,11 @@ import { listSources, projectRoot, readModuleGraph } from "./module_graph.ts";
 
 if (import.meta.main) {
   const root = projectRoot();
-  const graph = await readModuleGraph(
-    root,
-    await listSources(root, ["main.ts", "mod", "backends"]),
-  );
+  const sources = await listSources(root, ["main.ts", "mod", "backends"]);
+  const graph = await readModuleGraph(root, sources).catch((error: Error) => {
+    console.error(error.message);
+    Deno.exit(1);
+  });
   const complaints = [
     ...findCycles(graph).map((cycle) => `circular import: ${cycle.join(" -> ")}`),
     ...brokenRules(graph),

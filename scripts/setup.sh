@@ -21,7 +21,6 @@ NEEDED="
   openssl:openssl
   fastd:fastd
   nsenter:util-linux
-  ping:iputils-ping
   ps:procps
   tar:tar
   update-ca-certificates:ca-certificates

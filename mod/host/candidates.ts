@@ -1,8 +1,5 @@
 import { formatIPv4, type IPv4, isGlobalUnicast, isLinkLocal } from "../ip/mod.ts";
-import type { InterfaceAddress, Link, Route } from "../sys/netlink/types.ts";
-
-/** IFF_UP of linux/if.h. */
-const IFF_UP = 0x1;
+import { IFF_UP, type InterfaceAddress, type Link, type Route } from "../sys/mod.ts";
 
 /** IFF_LOOPBACK of linux/if.h. */
 const IFF_LOOPBACK = 0x8;

@@ -1,5 +1,5 @@
 import { formatIPv4, type IPv4, parseIPv4 } from "../ip/mod.ts";
-import type { Link } from "../sys/netlink/types.ts";
+import type { Link } from "../sys/mod.ts";
 import {
   couldServe,
   describeLink,

@@ -1,7 +1,7 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { formatIPv4, parseIPv4, Prefix } from "../ip/mod.ts";
-import type { InterfaceAddress, Link, Route } from "../sys/netlink/types.ts";
+import type { InterfaceAddress, Link, Route } from "../sys/mod.ts";
 import type { HostTables } from "./candidates.ts";
 import { chooseInterface } from "./choose_interface.ts";
 import { InterfaceError } from "./errors.ts";

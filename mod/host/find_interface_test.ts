@@ -1,11 +1,12 @@
-import { assertEquals, assertRejects } from "@std/assert";
-import { parseIPv4, Prefix } from "../ip/mod.ts";
+import { assertEquals, assertThrows } from "@std/assert";
+import { formatIPv4, type IPv4, parseIPv4, Prefix } from "../ip/mod.ts";
 import { configureLog } from "../observe/log.ts";
+import { Errno, type RouteFilter, SysError } from "../sys/mod.ts";
 import { InterfaceError } from "./errors.ts";
-import { findExternalInterface, type HostQueries } from "./find_interface.ts";
+import { findExternalInterface } from "./find_interface.ts";
 
 /** A machine as Vagrant makes it, and what it was asked. */
-class Vagrant implements HostQueries {
+class Vagrant {
   readonly asked: string[] = [];
   links() {
     return [
@@ -15,12 +16,12 @@ class Vagrant implements HostQueries {
   }
   addresses() {
     const common = { prefixLength: 24, scope: 0, flags: 0x80 };
-    return Promise.resolve([
+    return [
       { index: 2, address: parseIPv4("10.0.2.15")!, ...common },
       { index: 3, address: parseIPv4("172.28.128.101")!, ...common },
-    ]);
+    ];
   }
-  routes({ table }: { table: number }) {
+  routes({ table }: RouteFilter = {}) {
     this.asked.push(`routes of table ${table}`);
     return [{
       destination: new Prefix(0, 0),
@@ -29,18 +30,21 @@ class Vagrant implements HostQueries {
       onlink: false,
       protocol: 3,
       scope: 0,
-      table,
+      table: 254,
       metric: 100,
     }];
   }
-  routeTo(address: number) {
-    this.asked.push(`route to ${address}`);
-    return address === parseIPv4("172.28.128.100")! ? { oif: 3 } : undefined;
+  routeTo(address: IPv4) {
+    this.asked.push(`route to ${formatIPv4(address)}`);
+    if (formatIPv4(address) !== "172.28.128.100") {
+      throw new SysError("RTM_GETROUTE", address === 0 ? Errno.ENOBUFS : Errno.ENETUNREACH);
+    }
+    return { oif: 3, source: parseIPv4("172.28.128.101")! };
   }
 }
 
 /** Runs `fn` and gives back what it logged, without time and place. */
-async function logged(fn: () => Promise<unknown>): Promise<string[]> {
+function logged(fn: () => void): string[] {
   const lines: string[] = [];
   configureLog({
     format: "json",
@@ -50,7 +54,7 @@ async function logged(fn: () => Promise<unknown>): Promise<string[]> {
     },
   });
   try {
-    await fn();
+    fn();
   } finally {
     configureLog({
       format: "glog",
@@ -60,10 +64,10 @@ async function logged(fn: () => Promise<unknown>): Promise<string[]> {
   return lines;
 }
 
-Deno.test("findExternalInterface() logs each step, and its doubt as a warning", async () => {
+Deno.test("findExternalInterface() logs each step, and its doubt as a warning", () => {
   const host = new Vagrant();
-  const lines = await logged(async () => {
-    const { name, mtu } = await findExternalInterface({ ifaces: [], regexes: [] }, host);
+  const lines = logged(() => {
+    const { name, mtu } = findExternalInterface({ ifaces: [], regexes: [] }, host);
     assertEquals([name, mtu], ["eth0", 1500]);
   });
   assertEquals(lines.slice(0, 3), [
@@ -75,17 +79,15 @@ Deno.test("findExternalInterface() logs each step, and its doubt as a warning", 
   assertEquals(host.asked, ["routes of table 254"]);
 });
 
-Deno.test("findExternalInterface() asks for the route to -iface-can-reach", async () => {
+Deno.test("findExternalInterface() asks for the route to -iface-can-reach", () => {
   const host = new Vagrant();
-  await logged(async () => {
-    const canReach = parseIPv4("172.28.128.100")!;
-    const found = await findExternalInterface({ ifaces: [], regexes: [], canReach }, host);
-    assertEquals([found.name, found.mtu], ["eth1", 1400]);
+  const find = (canReach: IPv4) =>
+    findExternalInterface({ ifaces: [], regexes: [], canReach }, host);
+  logged(() => {
+    const { name, mtu } = find(parseIPv4("172.28.128.100")!);
+    assertEquals([name, mtu], ["eth1", 1400]);
   });
-  const nowhere = parseIPv4("8.8.8.8")!;
-  await assertRejects(
-    () => findExternalInterface({ ifaces: [], regexes: [], canReach: nowhere }, host),
-    InterfaceError,
-    "this host has no route to 8.8.8.8",
-  );
+  assertEquals(host.asked[0], "route to 172.28.128.100");
+  assertThrows(() => find(parseIPv4("8.8.8.8")!), InterfaceError, "no route to 8.8.8.8");
+  assertThrows(() => find(0), SysError, "ENOBUFS");
 });

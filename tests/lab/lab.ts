@@ -28,7 +28,7 @@ export interface LabOptions {
  * @example
  * ```ts ignore
  * await using lab = await Lab.start({ hosts: 2 });
- * await lab.hosts[0].exec(["ping", "-c1", lab.hosts[1].address]);
+ * await lab.hosts[0]!.ping(lab.hosts[1]!.address);
  * ```
  */
 export class Lab implements AsyncDisposable {
