@@ -116,7 +116,8 @@ function fdbKey({ mac, destination }: FdbEntry): string {
 /** What tells one route of the table from another (besides TOS, which we do not use). */
 function routeKey({ destination, metric }: Route): number | string {
   const key = destination.address * 64 + destination.length;
-  return metric === 0 ? key : `${key} ${metric}`;
+  // 32 + 6 + 15 bits are what a number holds exactly.
+  return metric < 2 ** 15 ? metric * 2 ** 38 + key : `${key} ${metric}`;
 }
 
 /** True when the neighbour needs no change. */

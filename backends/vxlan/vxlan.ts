@@ -29,6 +29,9 @@ import { PeerIndex } from "./peer_index.ts";
 /** RTPROT_KERNEL of linux/rtnetlink.h: routes that come and go with an address. */
 const RTPROT_KERNEL = 2;
 
+/** RTPROT_BOOT of linux/rtnetlink.h: flannel's routes, and those of `ip route add`. */
+const RTPROT_BOOT = 3;
+
 /** How long DirectRouting's answer for one public IP is believed, in milliseconds. */
 const DIRECT_TTL = 60_000;
 
@@ -202,7 +205,8 @@ class VxlanNetwork implements Network {
   /**
    * What the kernel has that is ours: on our device the neighbours, the FDB entries with a remote,
    * and the addresses and routes that lie in a network we serve or served (flannel's own, left by
-   * an upgrade); anywhere the routes with our protocol number.
+   * an upgrade); anywhere the routes with our protocol number, and those to a peer's subnet that
+   * flannel or a hand installed: flannel replaces them, and next to ours they may win.
    */
   #actual(own: Lease): KernelObjects {
     const { netlink, config, formerNetworks } = this.#context;
@@ -218,7 +222,8 @@ class VxlanNetwork implements Network {
       routes: netlink.routes({ table: RT_TABLE_MAIN }).filter((route) =>
         route.protocol === RTPROT_FLANNEL ||
         (route.oif === index && route.protocol !== RTPROT_KERNEL &&
-          inside(route.destination.address))
+          inside(route.destination.address)) ||
+        (route.protocol === RTPROT_BOOT && this.#peers.get(route.destination) !== undefined)
       ),
     };
   }
