@@ -105,6 +105,11 @@ export class Agent implements Disposable {
     if (former.network) this.#served.push(former.network);
   }
 
+  /** True once a lease is published. */
+  get isReady(): boolean {
+    return this.#publisher.isReady;
+  }
+
   /**
    * Runs until the signal aborts.
    *

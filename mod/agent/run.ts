@@ -18,6 +18,7 @@ import { reachStore } from "./reach_store.ts";
  * @returns the exit code
  * @throws {InterfaceError} when no interface fits
  * @throws {DuplicatePublicIPError} when another live host has our public IP
+ * @throws {HealthError} when the health endpoint cannot listen
  * @throws {StoreError | SysError | FirewallError} when the host or the store refuse what is needed
  */
 export async function runAgent(options: AgentOptions, signal: AbortSignal): Promise<number> {
@@ -28,6 +29,13 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
   };
   signal.addEventListener("abort", stopping, { once: true });
   try {
+    let isReady = () => false;
+    const { ip, port } = options.healthz;
+    if (port !== 0) {
+      // Imported when asked for: Deno.serve costs start-up time and memory.
+      const { serveHealth } = await import("../observe/health.ts");
+      serveHealth({ ip, port, isReady: () => isReady(), signal });
+    }
     using netlink = Netlink.open();
     const external = await findExternalInterface(options.interface, netlink);
     await using store = await reachStore(options.etcd, signal);
@@ -40,6 +48,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
       former: await readSubnetEnv(options.subnetFile),
       signal,
     });
+    isReady = () => agent.isReady;
     return await agent.run();
   } catch (error) {
     if (signal.aborted) {

@@ -3,6 +3,7 @@ import { ExportError } from "../export/errors.ts";
 import { FirewallError } from "../firewall/errors.ts";
 import { InterfaceError } from "../host/errors.ts";
 import { SysctlError } from "../host/sysctl.ts";
+import { HealthError } from "../observe/health.ts";
 import { StoreError } from "../store/errors.ts";
 import { AcquireError } from "../subnet/acquire.ts";
 import { DuplicatePublicIPError } from "../subnet/identity.ts";
@@ -17,6 +18,7 @@ const TOLD = [
   DuplicatePublicIPError,
   ExportError,
   FirewallError,
+  HealthError,
   InterfaceError,
   StoreError,
   SysError,
