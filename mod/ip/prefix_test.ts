@@ -100,9 +100,11 @@ Deno.test("Prefix.containsPrefix() and overlaps() agree with comparing both ends
   }));
 });
 
-Deno.test("Prefix.equals() is true of the same address and length alone", () => {
+Deno.test("Prefix.equals() and key are those of the same address and length alone", () => {
   fc.assert(fc.property(pair, ([a, b]) => {
     assertEquals(a.equals(b), String(a) === String(b));
+    assertEquals(a.key === b.key, String(a) === String(b));
+    assert(a.key >= 0 && a.key < 2 ** 38);
     assert(a.equals(new Prefix(a.address, a.length)));
   }));
 });

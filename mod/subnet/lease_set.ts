@@ -1,4 +1,4 @@
-import { type Lease, leaseKey, sameAttributes } from "../lease/mod.ts";
+import { type Lease, sameAttributes } from "../lease/mod.ts";
 import type { Prefix } from "../ip/mod.ts";
 
 /** What changed between two states of a {@linkcode LeaseSet}. */
@@ -19,12 +19,12 @@ export function isEmpty(change: LeaseSetChange): boolean {
 
 /** The leases known at one moment, by subnet. */
 export class LeaseSet {
-  readonly #leases: Map<string, Lease>;
+  /** By {@linkcode Prefix.key}. */
+  readonly #leases = new Map<number, Lease>();
 
   /** @param leases at most one per subnet; of several the last counts */
   constructor(leases: Iterable<Lease> = []) {
-    this.#leases = new Map();
-    for (const lease of leases) this.#leases.set(leaseKey(lease.subnet), lease);
+    for (const lease of leases) this.#leases.set(lease.subnet.key, lease);
   }
 
   /** How many leases. */
@@ -39,7 +39,7 @@ export class LeaseSet {
 
   /** The lease of exactly this subnet. */
   get(subnet: Prefix): Lease | undefined {
-    return this.#leases.get(leaseKey(subnet));
+    return this.#leases.get(subnet.key);
   }
 
   /**
@@ -47,9 +47,9 @@ export class LeaseSet {
    * the result. Cost: O(events).
    */
   apply(events: Iterable<LeaseEvent>): LeaseSetChange {
-    const before = new Map<string, Lease | undefined>();
+    const before = new Map<number, Lease | undefined>();
     for (const event of events) {
-      const key = leaseKey("put" in event ? event.put.subnet : event.remove);
+      const { key } = "put" in event ? event.put.subnet : event.remove;
       if (!before.has(key)) before.set(key, this.#leases.get(key));
       if ("put" in event) this.#leases.set(key, event.put);
       else this.#leases.delete(key);
@@ -62,10 +62,10 @@ export class LeaseSet {
    * changed, which is what flannel misses after lost history. Cost: O(leases).
    */
   replace(leases: Iterable<Lease>): LeaseSetChange {
-    const before = new Map<string, Lease | undefined>(this.#leases);
+    const before = new Map<number, Lease | undefined>(this.#leases);
     this.#leases.clear();
     for (const lease of leases) {
-      const key = leaseKey(lease.subnet);
+      const { key } = lease.subnet;
       this.#leases.set(key, lease);
       if (!before.has(key)) before.set(key, undefined);
     }
@@ -75,8 +75,8 @@ export class LeaseSet {
 
 /** Compares the keys of `before`, where `undefined` says that there was no lease. */
 function compare(
-  before: ReadonlyMap<string, Lease | undefined>,
-  after: ReadonlyMap<string, Lease>,
+  before: ReadonlyMap<number, Lease | undefined>,
+  after: ReadonlyMap<number, Lease>,
 ): LeaseSetChange {
   const added: Lease[] = [];
   const removed: Lease[] = [];

@@ -3,12 +3,13 @@ import { LEASE_TTL, PERMANENT } from "../lease/mod.ts";
 /** After a failed renewal the next try follows in a minute, as flannel's. */
 export const RENEWAL_RETRY = 60;
 
-/** Share of the margin by which renewals are brought forward at random. */
+/** Share of the margin by which renewals are brought forward at random, at most. */
 const JITTER = 0.1;
 
 /**
  * Seconds until a lease is to be renewed: its time to live less the margin, brought forward by up
- * to a tenth of the margin so that hosts started together do not renew together for ever.
+ * to a tenth of the margin (or of the wait, where that is shorter) so that hosts started together
+ * do not renew together for ever.
  *
  * Counted from the time to live that the store told, never from its absolute expiration: that
  * would add the difference of two clocks.
