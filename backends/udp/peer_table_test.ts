@@ -133,7 +133,7 @@ function naiveRoute(leases: ReadonlyMap<string, [Prefix, IPv4]>, address: IPv4):
 }
 
 Deno.test("route() and peerOf() agree with a linear search over any leases", () => {
-  const networks: [string, number][] = [["10.40.0.0/16", 24], ["10.0.0.0/8", 12], [
+  const networks: [string, number][] = [["10.40.0.0/16", 24], ["10.16.0.0/14", 20], [
     "10.9.8.0/24",
     28,
   ]];
@@ -146,7 +146,7 @@ Deno.test("route() and peerOf() agree with a linear search over any leases", () 
   fc.assert(
     fc.property(
       fc.constantFrom(...networks),
-      fc.array(step, { maxLength: 60 }),
+      fc.array(step, { maxLength: 60, size: "max" }),
       fc.array(fc.nat(0xffffffff), { minLength: 10, maxLength: 10 }),
       ([text, subnetLen], steps, probes) => {
         const network = prefix(text);
@@ -176,7 +176,7 @@ Deno.test("route() and peerOf() agree with a linear search over any leases", () 
         assertEquals(table.size, leases.size);
       },
     ),
-    { numRuns: 500 },
+    { numRuns: 300 },
   );
 });
 

@@ -1,0 +1,56 @@
+import type { WorkerCounters } from "./counters.ts";
+import type { DatagramSocket, PacketDevice } from "./device.ts";
+import { Inbound } from "./inbound.ts";
+import { Outbound } from "./outbound.ts";
+import type { PacketMemory } from "./packet/memory.ts";
+import type { PeerLookup } from "./peer_lookup.ts";
+
+/** What a {@linkcode Router} stands between. */
+export interface RouterParts {
+  readonly memory: PacketMemory;
+  readonly device: PacketDevice;
+  readonly socket: DatagramSocket;
+  readonly peers: PeerLookup;
+  readonly counters: WorkerCounters;
+  /** Milliseconds, for the rate of ICMP errors. @default performance.now */
+  readonly now?: () => number;
+}
+
+/**
+ * The data path of one worker: takes packets from the device to the peers and back, with flannel's
+ * rules (a TTL each way, ICMP for what has no route) and with a filter that flannel lacks.
+ *
+ * It never waits and holds no packet between two calls: what the kernel does not take is dropped
+ * and counted, so memory does not grow under load.
+ *
+ * Where the microseconds go, for TCP at 8 Gbit/s, of some 60 us per 64 KB super-packet and side: the
+ * kernel's copies and its TCP 80 %, summing and cutting 8 %, headers, lookups and merging 5 %, the
+ * runtime's calls into C 3 %.
+ */
+export class Router {
+  readonly #outbound: Outbound;
+  readonly #inbound: Inbound;
+
+  constructor(parts: RouterParts) {
+    this.#outbound = new Outbound(parts);
+    this.#inbound = new Inbound(parts);
+  }
+
+  /**
+   * Takes what waits at the device to the peers, a bounded number of packets.
+   *
+   * @returns packets read; 0 when none was waiting; -errno when the device cannot be read
+   */
+  send(): number {
+    return this.#outbound.pump();
+  }
+
+  /**
+   * Takes what has arrived from the peers to the device, at most one batch.
+   *
+   * @returns trains received; 0 when nothing was waiting; -errno when the socket cannot be read
+   */
+  receive(): number {
+    return this.#inbound.pump();
+  }
+}

@@ -1,0 +1,142 @@
+import { closeDescriptor, cString, Errno, libc, SysError, unwrap } from "../../mod/sys/mod.ts";
+import type { MergerOptions } from "./packet/merge.ts";
+
+/** Linux `include/uapi/linux/if_tun.h`; the numbers hold on x86-64 and arm64. */
+const TUNSETIFF = 0x400454ca;
+const TUNSETPERSIST = 0x400454cb;
+const TUNSETOFFLOAD = 0x400454d0;
+const TUNSETVNETHDRSZ = 0x400454d8;
+const IFF_TUN = 0x0001;
+const IFF_MULTI_QUEUE = 0x0100;
+const IFF_NO_PI = 0x1000;
+const IFF_VNET_HDR = 0x4000;
+const TUN_F_CSUM = 0x01;
+const TUN_F_TSO4 = 0x02;
+const TUN_F_TSO_ECN = 0x08;
+const TUN_F_USO4 = 0x20;
+const TUN_F_USO6 = 0x40;
+/** `struct ifreq`: the name, then a union of which the flags are the first two bytes. */
+const IFREQ = 40;
+const IFNAMSIZ = 16;
+/** asm-generic/fcntl.h: O_RDWR | O_NONBLOCK | O_CLOEXEC. */
+const OPEN_FLAGS = 0o2 | 0o4000 | 0o2000000;
+
+/** Options of {@linkcode openTun}. */
+export interface TunOptions {
+  /** `flannel0`; a `%d` lets the kernel number it. */
+  readonly name: string;
+  /** Super-packets and partial checksums, as far as the kernel has them. @default true */
+  readonly segmentation?: boolean;
+  /** Queues, each with a descriptor of its own: one per worker. @default 1 */
+  readonly queues?: number;
+}
+
+/** A TUN device and the descriptors of its queues. */
+export interface Tun {
+  /** As the kernel named it. */
+  readonly name: string;
+  /** One per queue; non-blocking. */
+  readonly descriptors: readonly number[];
+  /** A virtio header precedes each packet. */
+  readonly virtio: boolean;
+  /** Super-packets the kernel hands over and takes. */
+  readonly segmentation: MergerOptions;
+}
+
+/**
+ * Opens a TUN device, or attaches to one that an earlier process left: it is persistent, so that its
+ * addresses and routes outlive the agent. A `kill -9` leaves the same thing, and the next start
+ * attaches to it.
+ *
+ * One that was made for another number of queues cannot be attached to (the kernel fixes one or
+ * many when it makes it) and is made anew, without its addresses.
+ *
+ * @throws {SysError} EBUSY when another process holds it; EINVAL when an interface of that name is
+ * no TUN device; EPERM without CAP_NET_ADMIN; ENOENT without the tun module
+ */
+export function openTun(options: TunOptions): Tun {
+  const { name, segmentation = true, queues = 1 } = options;
+  const flags = IFF_TUN | IFF_NO_PI | (segmentation ? IFF_VNET_HDR : 0);
+  const wanted = queues > 1 ? IFF_MULTI_QUEUE : 0;
+  const descriptors: number[] = [];
+  try {
+    let first: Attached;
+    try {
+      first = attach(name, flags | wanted);
+    } catch (error) {
+      if (!(error instanceof SysError) || error.errno !== Errno.EINVAL) throw error;
+      destroy(name, flags | (wanted ^ IFF_MULTI_QUEUE), error);
+      first = attach(name, flags | wanted);
+    }
+    descriptors.push(first.fd);
+    while (descriptors.length < queues) descriptors.push(attach(first.name, flags | wanted).fd);
+    unwrap("TUNSETPERSIST", libc().ioctl_int(first.fd, TUNSETPERSIST, 1), { subject: first.name });
+    const offered = segmentation ? offer(first.fd) : { tcp: false, udp: false };
+    return { name: first.name, descriptors, virtio: segmentation, segmentation: offered };
+  } catch (error) {
+    descriptors.forEach(closeDescriptor);
+    throw error;
+  }
+}
+
+/** Closes the queues. The device stays, unless `remove`. */
+export function closeTun(tun: Tun, options: { readonly remove?: boolean } = {}): void {
+  if (options.remove) libc().ioctl_int(tun.descriptors[0]!, TUNSETPERSIST, 0);
+  tun.descriptors.forEach(closeDescriptor);
+}
+
+interface Attached {
+  readonly fd: number;
+  readonly name: string;
+}
+
+function attach(name: string, flags: number): Attached {
+  const path = "/dev/net/tun";
+  const fd = unwrap("open", libc().open(cString(path), OPEN_FLAGS, 0), { subject: path });
+  try {
+    const request = new Uint8Array(new ArrayBuffer(IFREQ));
+    request.set(new TextEncoder().encode(name).subarray(0, IFNAMSIZ - 1));
+    new DataView(request.buffer).setUint16(IFNAMSIZ, flags, true);
+    unwrap("TUNSETIFF", libc().ioctl(fd, TUNSETIFF, request), { subject: name });
+    if ((flags & IFF_VNET_HDR) !== 0) {
+      // A device that stayed may have been left with the longer header of another program.
+      const size = new Uint8Array(new ArrayBuffer(4));
+      size[0] = 10;
+      unwrap("TUNSETVNETHDRSZ", libc().ioctl(fd, TUNSETVNETHDRSZ, size), { subject: name });
+    }
+    return { fd, name: new TextDecoder().decode(request.subarray(0, request.indexOf(0))) };
+  } catch (error) {
+    closeDescriptor(fd);
+    throw error;
+  }
+}
+
+/** Ends a device that was made for one queue where many are wanted, or the other way round. */
+function destroy(name: string, flags: number, cause: SysError): void {
+  let other: Attached;
+  try {
+    other = attach(name, flags);
+  } catch (error) {
+    if (!(error instanceof SysError) || error.errno !== Errno.EINVAL) throw error;
+    throw new SysError("TUNSETIFF", Errno.EINVAL, {
+      subject: name,
+      detail: "an interface of that name exists and is not a TUN device",
+      cause,
+    });
+  }
+  libc().ioctl_int(other.fd, TUNSETPERSIST, 0);
+  closeDescriptor(other.fd);
+}
+
+/**
+ * Asks for offloads, most first: the kernel refuses a set it does not know in whole. USO needs Linux
+ * 6.2 and both families at once; IPv6 packets are dropped later, as all of them.
+ */
+function offer(fd: number): MergerOptions {
+  const tso = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO_ECN;
+  const set = (flags: number) => libc().ioctl_int(fd, TUNSETOFFLOAD, flags) === 0;
+  if (set(tso | TUN_F_USO4 | TUN_F_USO6)) return { tcp: true, udp: true };
+  if (set(tso)) return { tcp: true, udp: false };
+  set(0);
+  return { tcp: false, udp: false };
+}

@@ -1,0 +1,96 @@
+import { Errno } from "../../mod/sys/errno.ts";
+import { errno, libc } from "../../mod/sys/libc.ts";
+import type { PacketDevice } from "./device.ts";
+import type { FrameVector } from "./packet/frames.ts";
+import { MAX_PACKET } from "./packet/ipv4.ts";
+import type { PacketMemory } from "./packet/memory.ts";
+import { readVirtioHeader, VIRTIO_HEADER, type VirtioHeader } from "./packet/virtio.ts";
+import { GSO_NONE } from "./packet/virtio.ts";
+import { baseAddress, IOVEC, writeIovec } from "./iovec.ts";
+
+/** UIO_MAXIOV of writev(2); the merger stays well below it. */
+const MAX_IOVECS = 1024;
+
+/** One queue of a TUN device, for one worker. */
+export class TunQueue implements PacketDevice {
+  readonly segmentation: { tcp: boolean; udp: boolean };
+  readonly #fd: number;
+  readonly #virtio: boolean;
+  readonly #memory: PacketMemory;
+  readonly #base: number;
+  readonly #header: number;
+  readonly #readIovecs: number;
+  readonly #writeIovecs: number;
+  readonly #readVector: Uint8Array<ArrayBuffer>;
+  readonly #writeVector: Uint8Array<ArrayBuffer>;
+
+  /**
+   * @param fd non-blocking
+   * @param memory holds the packets; the queue takes 17 KB of it for itself
+   * @param virtio a header precedes each packet
+   */
+  constructor(
+    fd: number,
+    memory: PacketMemory,
+    virtio: boolean,
+    segmentation: { readonly tcp: boolean; readonly udp: boolean },
+  ) {
+    this.#fd = fd;
+    this.#virtio = virtio;
+    this.#memory = memory;
+    this.segmentation = { ...segmentation };
+    this.#base = baseAddress(memory);
+    this.#header = memory.allocate(VIRTIO_HEADER);
+    this.#readIovecs = memory.allocate(2 * IOVEC);
+    this.#writeIovecs = memory.allocate(MAX_IOVECS * IOVEC);
+    this.#readVector = memory.bytes.subarray(this.#readIovecs, this.#readIovecs + 2 * IOVEC);
+    this.#writeVector = memory.bytes.subarray(
+      this.#writeIovecs,
+      this.#writeIovecs + MAX_IOVECS * IOVEC,
+    );
+    writeIovec(memory.view, this.#readIovecs, this.#base + this.#header, VIRTIO_HEADER);
+    writeIovec(memory.view, this.#writeIovecs, this.#base + this.#header, VIRTIO_HEADER);
+  }
+
+  read(offset: number, header: VirtioHeader): number {
+    // The header goes to a place of its own, so that packets lie right behind each other.
+    const { view } = this.#memory;
+    const prefix = this.#virtio ? 1 : 0;
+    const packet = this.#readIovecs + prefix * IOVEC;
+    writeIovec(view, packet, this.#base + offset, MAX_PACKET);
+    const result = libc().readv(this.#fd, this.#readVector, prefix + 1);
+    if (result <= 0) return result === 0 ? 0 : waiting(errno());
+    if (!this.#virtio) {
+      header.flags = 0;
+      header.gsoType = GSO_NONE;
+      return result;
+    }
+    readVirtioHeader(view, this.#header, header);
+    return result - VIRTIO_HEADER;
+  }
+
+  write(frames: FrameVector, from: number): number {
+    const { view } = this.#memory;
+    const { pieceOffset, pieceLength, pieceNext } = frames;
+    const prefix = this.#virtio ? 1 : 0;
+    for (let frame = from; frame < frames.count; frame++) {
+      if (this.#virtio) frames.writeHeader(frame, view, this.#header);
+      let at = this.#writeIovecs + prefix * IOVEC;
+      for (let piece = frames.first[frame]!; piece >= 0; piece = pieceNext[piece]!) {
+        writeIovec(view, at, this.#base + pieceOffset[piece]!, pieceLength[piece]!);
+        at += IOVEC;
+      }
+      const result = libc().writev(this.#fd, this.#writeVector, prefix + frames.pieces[frame]!);
+      if (result < 0) {
+        const error = errno();
+        return frame > from ? frame - from : -error;
+      }
+    }
+    return frames.count - from;
+  }
+}
+
+/** Nothing to read is 0, not an error. */
+function waiting(error: number): number {
+  return error === Errno.EAGAIN || error === Errno.EINTR ? 0 : -error;
+}

@@ -1,0 +1,311 @@
+import type { IPv4 } from "../../mod/ip/mod.ts";
+import { Errno } from "../../mod/sys/errno.ts";
+import { errno, libc } from "../../mod/sys/libc.ts";
+import { type DatagramSocket, OVERHEAD } from "./device.ts";
+import { baseAddress, IOVEC, writeIovec, writePointer } from "./iovec.ts";
+import { MAX_PACKET } from "./packet/ipv4.ts";
+import type { PacketMemory } from "./packet/memory.ts";
+import { AF_INET, allowFragments, pathMtu, SOCKADDR_IN, type Socket } from "./socket.ts";
+import { SOL_UDP, UDP_GRO, UDP_SEGMENT } from "./socket.ts";
+import type { TrainVector } from "./trains.ts";
+
+/** `struct mmsghdr` on 64-bit Linux: a `struct msghdr` of 56 bytes, then msg_len. */
+const MMSGHDR = 64;
+const MSG_NAME = 0;
+const MSG_NAMELEN = 8;
+const MSG_IOV = 16;
+const MSG_IOVLEN = 24;
+const MSG_CONTROL = 32;
+const MSG_CONTROLLEN = 40;
+const MSG_FLAGS = 48;
+const MSG_LEN = 56;
+/** `struct cmsghdr`: a size_t, level and type, then the data; aligned to 8 bytes. */
+const CMSG_LEVEL = 8;
+const CMSG_TYPE = 12;
+const CMSG_DATA = 16;
+const CMSG_SPACE = 24;
+/** Lengths of the two control messages: a u16 to the kernel, an int from it. */
+const SEGMENT_CMSG = CMSG_DATA + 2;
+const GRO_CMSG = CMSG_DATA + 4;
+const MSG_TRUNC = 0x20;
+const MSG_DONTWAIT = 0x40;
+
+/** Messages of one sendmmsg(2). */
+const SEND_BATCH = 64;
+/**
+ * Messages of one recvmmsg(2). Trains are up to 64 KB each: eight of them stay in the second-level
+ * cache until they are written to the device. Without trains more and smaller ones.
+ */
+const TRAIN_BATCH = 8;
+const PACKET_BATCH = 64;
+/** Room for one datagram where none is coalesced: jumbo frames pass, larger ones are truncated. */
+const PACKET_ROOM = 9216;
+/** UDP_MAX_SEGMENTS of Linux: 64 until 6.9, then 128. */
+const MAX_SEGMENTS = 128;
+const OLD_MAX_SEGMENTS = 64;
+
+/** Options of {@linkcode UdpSocket}. */
+export interface UdpSocketOptions {
+  /** UDP port of every peer. */
+  readonly port: number;
+}
+
+/** The tunnel's socket, for one worker. */
+export class UdpSocket implements DatagramSocket {
+  readonly #fd: number;
+  readonly #memory: PacketMemory;
+  readonly #base: number;
+  readonly #port: number;
+  #segmentation: boolean;
+  #maxSegments = MAX_SEGMENTS;
+  /** Offsets of the message vectors: sending, receiving. */
+  readonly #out: MessageVector;
+  readonly #in: MessageVector;
+  readonly #inBuffer: number;
+  readonly #inRoom: number;
+  /** Per message of a batch: the train it is of. */
+  readonly #trainOf = new Int32Array(SEND_BATCH);
+
+  /** @param memory holds the packets; the socket takes 0.6 MB of it for itself */
+  constructor(socket: Socket, memory: PacketMemory, options: UdpSocketOptions) {
+    this.#fd = socket.fd;
+    this.#memory = memory;
+    this.#base = baseAddress(memory);
+    this.#port = options.port;
+    this.#segmentation = socket.segmentation;
+    this.#out = new MessageVector(memory, SEND_BATCH);
+    const batch = socket.coalescing ? TRAIN_BATCH : PACKET_BATCH;
+    this.#in = new MessageVector(memory, batch);
+    this.#inRoom = socket.coalescing ? MAX_PACKET + 1 : PACKET_ROOM;
+    this.#inBuffer = memory.allocate(batch * this.#inRoom);
+    for (let i = 0; i < batch; i++) {
+      this.#in.setData(i, this.#base + this.#inBuffer + i * this.#inRoom, this.#inRoom);
+    }
+  }
+
+  /** True while trains are sent as such; false when each packet is a message. */
+  get segmentation(): boolean {
+    return this.#segmentation;
+  }
+
+  get maxSegments(): number {
+    return this.#maxSegments;
+  }
+
+  get receiveBatch(): number {
+    return this.#in.capacity;
+  }
+
+  send(trains: TrainVector, from: number): number {
+    let train = from;
+    while (train < trains.count) {
+      const messages = this.#fill(trains, train);
+      const sent = libc().sendmmsg(this.#fd, this.#out.bytes, messages, MSG_DONTWAIT);
+      if (sent < 0) {
+        let error = errno();
+        if (error === Errno.EINVAL && this.#isTooBig(trains, train)) error = Errno.EMSGSIZE;
+        else if (this.#adapt(error, trains, train)) continue;
+        return train > from ? train - from : -error;
+      }
+      train = this.#advance(trains, sent);
+    }
+    return train - from;
+  }
+
+  receive(trains: TrainVector): number {
+    trains.clear();
+    const messages = this.#in;
+    messages.reset();
+    const { view } = this.#memory;
+    const count = libc().recvmmsg(
+      this.#fd,
+      messages.bytes,
+      messages.capacity,
+      MSG_DONTWAIT,
+      NO_TIMEOUT,
+    );
+    if (count < 0) {
+      const error = errno();
+      return error === Errno.EAGAIN || error === Errno.EINTR ? 0 : -error;
+    }
+    for (let i = 0; i < count; i++) {
+      const message = messages.at(i);
+      const length = view.getUint32(message + MSG_LEN, true);
+      const segment = messages.groSize(i) || length;
+      trains.push(messages.address(i), 0, this.#inBuffer + i * this.#inRoom, length, segment);
+      if ((view.getUint32(message + MSG_FLAGS, true) & MSG_TRUNC) !== 0) trains.truncated[i] = 1;
+    }
+    return count;
+  }
+
+  sendOne(to: IPv4, offset: number, length: number, fragment: boolean): number {
+    if (fragment) allowFragments(this.#fd, true);
+    this.#out.setMessage(0, to, this.#port, this.#base + offset, length, 0);
+    const sent = libc().sendmmsg(this.#fd, this.#out.bytes, 1, MSG_DONTWAIT);
+    const result = sent < 0 ? -errno() : 0;
+    if (fragment) allowFragments(this.#fd, false);
+    return result;
+  }
+
+  pathMtu(to: IPv4): number {
+    return pathMtu(to);
+  }
+
+  /** Makes messages of the trains from `train` on, as many as fit a batch. */
+  #fill(trains: TrainVector, train: number): number {
+    let messages = 0;
+    for (; train < trains.count && messages < SEND_BATCH; train++) {
+      const length = trains.length[train]!;
+      const segment = trains.segment[train]!;
+      const address = trains.address[train]!;
+      let start = this.#base + trains.offset[train]!;
+      // Without segmentation each packet is a message; so are trains that are too long for it.
+      const step = this.#segmentation ? segment * this.#maxSegments : segment;
+      for (let left = length; left > 0 && messages < SEND_BATCH; messages++) {
+        const part = Math.min(step, left);
+        const size = part > segment ? segment : 0;
+        this.#out.setMessage(messages, address, this.#port, start, part, size);
+        this.#trainOf[messages] = train;
+        start += part;
+        left -= part;
+      }
+    }
+    return messages;
+  }
+
+  /**
+   * Takes what was sent off the trains.
+   *
+   * @returns the first train of which something is left
+   */
+  #advance(trains: TrainVector, sent: number): number {
+    let train = 0;
+    for (let i = 0; i < sent; i++) {
+      train = this.#trainOf[i]!;
+      const length = this.#out.length(i);
+      trains.offset[train]! += length;
+      trains.length[train]! -= length;
+    }
+    return trains.length[train] === 0 ? train + 1 : train;
+  }
+
+  /** Before Linux 6.15 a train of packets that do not fit the path is EINVAL, not EMSGSIZE. */
+  #isTooBig(trains: TrainVector, train: number): boolean {
+    const mtu = this.pathMtu(trains.address[train]!);
+    return mtu !== 0 && trains.segment[train]! + OVERHEAD > mtu;
+  }
+
+  /**
+   * Gives up what the kernel has refused, so that the same packets can be sent without it.
+   *
+   * @returns true when there was something to give up
+   */
+  #adapt(error: number, trains: TrainVector, train: number): boolean {
+    const packets = trains.packets(train);
+    if (!this.#segmentation || packets === 1) return false;
+    if (
+      error === Errno.EINVAL && packets > OLD_MAX_SEGMENTS && this.#maxSegments > OLD_MAX_SEGMENTS
+    ) {
+      this.#maxSegments = OLD_MAX_SEGMENTS;
+      return true;
+    }
+    // EIO: the interface does not compute checksums, which the kernel wants for trains.
+    if (error !== Errno.EIO && error !== Errno.EINVAL) return false;
+    this.#segmentation = false;
+    return true;
+  }
+}
+
+/** recvmmsg's timeout is an optional pointer. */
+const NO_TIMEOUT = null as unknown as Uint8Array<ArrayBuffer>;
+
+/** A vector of `struct mmsghdr`, with an address, one iovec and one control message each. */
+class MessageVector {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly #view: DataView;
+  readonly #messages: number;
+  readonly #names: number;
+  readonly #iovecs: number;
+  readonly #controls: number;
+
+  constructor(memory: PacketMemory, readonly capacity: number) {
+    const base = baseAddress(memory);
+    const view = this.#view = memory.view;
+    this.#messages = memory.allocate(capacity * MMSGHDR);
+    this.#names = memory.allocate(capacity * SOCKADDR_IN);
+    this.#iovecs = memory.allocate(capacity * IOVEC);
+    this.#controls = memory.allocate(capacity * CMSG_SPACE);
+    this.bytes = memory.bytes.subarray(this.#messages, this.#messages + capacity * MMSGHDR);
+    for (let i = 0; i < capacity; i++) {
+      const message = this.at(i);
+      writePointer(view, message + MSG_NAME, base + this.#names + i * SOCKADDR_IN);
+      view.setUint32(message + MSG_NAMELEN, SOCKADDR_IN, true);
+      writePointer(view, message + MSG_IOV, base + this.#iovecs + i * IOVEC);
+      view.setUint32(message + MSG_IOVLEN, 1, true);
+      writePointer(view, message + MSG_CONTROL, base + this.#controls + i * CMSG_SPACE);
+      view.setUint16(this.#names + i * SOCKADDR_IN, AF_INET, true);
+      const control = this.#controls + i * CMSG_SPACE;
+      view.setUint32(control, SEGMENT_CMSG, true);
+      view.setUint32(control + CMSG_LEVEL, SOL_UDP, true);
+      view.setUint32(control + CMSG_TYPE, UDP_SEGMENT, true);
+    }
+  }
+
+  /** Offset of a message. */
+  at(index: number): number {
+    return this.#messages + index * MMSGHDR;
+  }
+
+  /** Bytes of a message's data. */
+  length(index: number): number {
+    return this.#view.getUint32(this.#iovecs + index * IOVEC + 8, true);
+  }
+
+  setData(index: number, address: number, length: number): void {
+    writeIovec(this.#view, this.#iovecs + index * IOVEC, address, length);
+  }
+
+  /** @param segment size of a train's packets; 0 for a single datagram */
+  setMessage(
+    index: number,
+    to: IPv4,
+    port: number,
+    address: number,
+    length: number,
+    segment: number,
+  ): void {
+    const view = this.#view;
+    const name = this.#names + index * SOCKADDR_IN;
+    view.setUint16(name + 2, port);
+    view.setUint32(name + 4, to);
+    this.setData(index, address, length);
+    view.setUint32(this.at(index) + MSG_CONTROLLEN, segment === 0 ? 0 : CMSG_SPACE, true);
+    view.setUint16(this.#controls + index * CMSG_SPACE + CMSG_DATA, segment, true);
+  }
+
+  /** Gives the lengths back that the kernel has overwritten in the last receive. */
+  reset(): void {
+    const view = this.#view;
+    for (let i = 0; i < this.capacity; i++) {
+      const message = this.at(i);
+      view.setUint32(message + MSG_NAMELEN, SOCKADDR_IN, true);
+      view.setUint32(message + MSG_CONTROLLEN, CMSG_SPACE, true);
+    }
+  }
+
+  /** Address a message came from. */
+  address(index: number): IPv4 {
+    return this.#view.getUint32(this.#names + index * SOCKADDR_IN + 4);
+  }
+
+  /** Size of the datagrams in a received message; 0 when it is a single one. */
+  groSize(index: number): number {
+    const view = this.#view;
+    const control = this.#controls + index * CMSG_SPACE;
+    return view.getUint32(this.at(index) + MSG_CONTROLLEN, true) >= GRO_CMSG &&
+        view.getUint32(control + CMSG_LEVEL, true) === SOL_UDP &&
+        view.getUint32(control + CMSG_TYPE, true) === UDP_GRO
+      ? view.getUint32(control + CMSG_DATA, true)
+      : 0;
+  }
+}

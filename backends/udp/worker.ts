@@ -1,0 +1,142 @@
+/**
+ * The worker of the udp data path: blocks in poll(2) on the device, the socket and a wake-up
+ * descriptor, and carries packets whenever there are any. It is started once with everything it
+ * needs; from then on it shares memory with the main isolate and takes no messages, since nothing
+ * could be delivered while it is in poll.
+ *
+ * @module
+ */
+import { Errno, SysError } from "../../mod/sys/errno.ts";
+import { errno, libc } from "../../mod/sys/libc.ts";
+import { Counter, WorkerCounters } from "./counters.ts";
+import { Outbound } from "./outbound.ts";
+import type { MergerOptions } from "./packet/merge.ts";
+import { PacketMemory } from "./packet/memory.ts";
+import { PeerLookup, type SharedPeerTable } from "./peer_lookup.ts";
+import { Router } from "./router.ts";
+import type { Socket } from "./socket.ts";
+import { TunQueue } from "./tun_queue.ts";
+import { UdpSocket } from "./udp_socket.ts";
+
+/** What a worker is started with. */
+export interface WorkerStart {
+  readonly tun: {
+    readonly name: string;
+    readonly fd: number;
+    readonly virtio: boolean;
+    readonly segmentation: MergerOptions;
+  };
+  readonly socket: Socket;
+  /** UDP port of every peer. */
+  readonly port: number;
+  /** An eventfd(2): written to after `Word.Stop` is set. */
+  readonly wake: number;
+  readonly table: SharedPeerTable;
+  readonly counters: SharedArrayBuffer;
+}
+
+/** What of the kernel's help is in use. */
+export interface Offload {
+  /** Super-packets from and to the device. */
+  readonly tcp: boolean;
+  readonly udp: boolean;
+  /** Trains to and from the socket. */
+  readonly trains: boolean;
+  readonly coalescing: boolean;
+  /** Checksums by vector instructions. */
+  readonly vectors: boolean;
+}
+
+/** What a worker tells the main isolate. */
+export type WorkerReport =
+  | { readonly type: "running" | "offload"; readonly offload: Offload }
+  | { readonly type: "ended" }
+  | { readonly type: "failed"; readonly message: string };
+
+/** poll(2): `struct pollfd` is an int and two shorts. */
+const POLLFD = 8;
+const POLLIN = 1;
+/** Packet memory: what socket and device keep for themselves, and the buffers of the router. */
+const MEMORY = 1 << 20;
+
+/** Carries packets until the table says stop. */
+function run(start: WorkerStart, report: (report: WorkerReport) => void): void {
+  const memory = new PacketMemory(Outbound.MEMORY + MEMORY);
+  const device = new TunQueue(start.tun.fd, memory, start.tun.virtio, start.tun.segmentation);
+  const socket = new UdpSocket(start.socket, memory, { port: start.port });
+  const peers = new PeerLookup(start.table);
+  const counters = new WorkerCounters(start.counters);
+  const router = new Router({ memory, device, socket, peers, counters });
+  const wait = waiter(memory, [start.tun.fd, start.socket.fd, start.wake]);
+  const inUse = (): Offload => ({
+    ...device.segmentation,
+    trains: socket.segmentation,
+    coalescing: start.socket.coalescing,
+    vectors: memory.vectorized,
+  });
+  let reported = inUse();
+  report({ type: "running", offload: reported });
+
+  while (!peers.stopped) {
+    // While there is work nobody polls, as in flannel's proxy: a call less for each batch.
+    const received = check("recvmmsg", router.receive(), "udp socket");
+    const sent = check("readv", router.send(), start.tun.name);
+    if (received > 0 || sent > 0) continue;
+    const { tcp, udp } = device.segmentation;
+    if (tcp !== reported.tcp || udp !== reported.udp || socket.segmentation !== reported.trains) {
+      reported = inUse();
+      report({ type: "offload", offload: reported });
+    }
+    wait();
+    counters.values[Counter.wakeups]!++;
+  }
+}
+
+/** A function that blocks until one of the descriptors can be read. */
+function waiter(memory: PacketMemory, descriptors: readonly number[]): () => void {
+  const offset = memory.allocate(descriptors.length * POLLFD);
+  for (const [i, fd] of descriptors.entries()) {
+    memory.view.setInt32(offset + i * POLLFD, fd, true);
+    memory.view.setInt16(offset + i * POLLFD + 4, POLLIN, true);
+  }
+  const set = memory.bytes.subarray(offset, offset + descriptors.length * POLLFD);
+  return () => {
+    if (libc().poll(set, descriptors.length, -1) >= 0) return;
+    const error = errno();
+    if (error !== Errno.EINTR) throw new SysError("poll", error);
+  };
+}
+
+/**
+ * Passes counts on. Errors are of two kinds: those of a moment (a peer's ICMP, no memory) count as
+ * nothing received, and those that a descriptor will answer for ever (the device was deleted)
+ * end the worker.
+ */
+function check(syscall: string, result: number, subject: string): number {
+  switch (-result) {
+    case Errno.EBADF:
+    case Errno.EBADFD:
+    case Errno.EFAULT:
+    case Errno.EINVAL:
+    case Errno.ENODEV:
+    case Errno.ENOTSOCK:
+      throw new SysError(syscall, -result, { subject });
+    default:
+      return result;
+  }
+}
+
+const scope = self as unknown as {
+  onmessage: ((event: MessageEvent<WorkerStart>) => void) | null;
+  postMessage(report: WorkerReport): void;
+};
+
+scope.onmessage = ({ data }) => {
+  try {
+    run(data, (report) => scope.postMessage(report));
+    scope.postMessage({ type: "ended" });
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    scope.postMessage({ type: "failed", message });
+  }
+};
