@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { splitWords } from "./words.ts";
 
 Deno.test("splitWords() cuts as systemd does", () => {
+  // What systemd 257 passed to a program that was started with $FLANNEL_OPTIONS.
   const cases: [string, string[]][] = [
     ["", []],
     [" \t\r\n ", []],
@@ -19,6 +20,11 @@ Deno.test("splitWords() cuts as systemd does", () => {
     [`"open`, ["open"]],
     [`"`, [""]],
     ["dangling\\", ["dangling"]],
+    ["\\", [""]],
+    ['"a\\', ["a"]],
+    ["a\\tb", ["atb"]],
+    ['a"b c"d e', ["ab cd", "e"]],
+    ['-iface-regex="^eth\\d+$"', ["-iface-regex=^ethd+$"]],
   ];
   for (const [text, words] of cases) assertEquals(splitWords(text), words, text);
 });

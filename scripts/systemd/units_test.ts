@@ -1,0 +1,79 @@
+import { assertEquals } from "@std/assert";
+import { parseCommandLine } from "../../mod/cli/parse.ts";
+import { parseDotenv } from "../../mod/export/dotenv.ts";
+
+const read = (name: string) => Deno.readTextFile(new URL(name, import.meta.url));
+
+/** All values of each key of each section; comments and blank lines are left out. */
+async function readUnit(name: string): Promise<Record<string, Record<string, string[]>>> {
+  const unit: Record<string, Record<string, string[]>> = {};
+  let section: Record<string, string[]> | undefined;
+  for (const line of (await read(name)).split("\n")) {
+    if (line === "" || line.startsWith("#")) continue;
+    const heading = /^\[(\w+)\]$/.exec(line);
+    if (heading !== null) {
+      section = unit[heading[1]!] = {};
+      continue;
+    }
+    const [key, value] = line.split(/=(.*)/s) as [string, string];
+    (section![key] ??= []).push(value);
+  }
+  return unit;
+}
+
+Deno.test("flanneld.service is started as the guide's unit is", async () => {
+  assertEquals(await readUnit("flanneld.service"), {
+    Unit: {
+      Description: ["Flanneld overlay address etcd agent"],
+      After: ["network.target network-online.target etcd.service"],
+      Wants: ["network-online.target"],
+      Before: ["docker.service"],
+    },
+    Service: {
+      Type: ["notify"],
+      EnvironmentFile: ["/etc/sysconfig/flanneld", "-/etc/sysconfig/docker-network"],
+      ExecStart: ["/usr/bin/flanneld $FLANNEL_OPTIONS"],
+      ExecStartPost: [
+        "/usr/libexec/flannel/mk-docker-opts.sh -k DOCKER_NETWORK_OPTIONS -d /run/flannel/docker",
+      ],
+      TimeoutStartSec: ["0"],
+      Restart: ["on-failure"],
+      RestartSec: ["5"],
+      RestartPreventExitStatus: ["2"],
+      RuntimeDirectory: ["flannel"],
+      RuntimeDirectoryPreserve: ["yes"],
+    },
+    Install: { WantedBy: ["multi-user.target docker.service"] },
+  });
+});
+
+Deno.test("docker.service.d/flannel.conf gives Docker the options, and waits for them", async () => {
+  assertEquals(await readUnit("docker.service.d/flannel.conf"), {
+    Service: {
+      EnvironmentFile: ["-/run/flannel/docker"],
+      ExecStartPre: ["/bin/sh -c 'until [ -e /run/flannel/docker ]; do sleep 1; done'"],
+      TimeoutStartSec: ["0"],
+    },
+  });
+});
+
+Deno.test("flanneld.sysconfig starts the agent, with and without its examples", async () => {
+  const text = await read("flanneld.sysconfig");
+  for (const lines of [text, text.replaceAll(/^#(?=\w+=)/gm, "")]) {
+    const environment = Object.fromEntries(parseDotenv(lines));
+    const line = parseCommandLine([], environment);
+    if (line.command !== "agent") throw new Error(line.command);
+    const { options, warnings } = line.agent;
+    assertEquals(options.etcd.endpoints, ["http://127.0.0.1:2379"]);
+    assertEquals(options.etcd.prefix, "/coreos.com/network");
+    const examples = lines !== text;
+    assertEquals(options.interface.ifaces, examples ? ["eth1"] : []);
+    assertEquals(options.etcd.username, examples ? "flannel" : undefined);
+    assertEquals(
+      warnings,
+      examples
+        ? ["file /etc/flannel/ca.pem has no effect: no URL of -etcd-endpoints begins with https://"]
+        : [],
+    );
+  }
+});
