@@ -6,4 +6,4 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh
 deno task compile
-exec deno run -A scripts/quickstart.ts "$@"
+exec deno run -A --unstable-net scripts/quickstart.ts "$@"

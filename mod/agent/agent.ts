@@ -241,10 +241,7 @@ export class Agent implements Disposable {
   #settle(): Promise<void> {
     return this.#attempt(async () => {
       if ("missing" in this.#config) {
-        const keeping = this.#active === undefined ? "" : "; keeping the data path as it is";
-        return this.#trouble(
-          `failed to retrieve network config: ${this.#config.missing}${keeping}`,
-        );
+        return this.#trouble(this.#missing(this.#config.missing));
       }
       const active = this.#active;
       if (active === undefined || active.config.text !== this.#config.text) {
@@ -255,6 +252,15 @@ export class Agent implements Disposable {
       }
       if (this.#state.clear()) info("All is well again");
     });
+  }
+
+  #missing(reason: string): string {
+    const { prefix } = this.#parts.options.etcd;
+    const message = `failed to retrieve network config: ${reason}`;
+    return this.#active === undefined
+      ? `${message}; it is looked for at ${prefix}/config in ${this.#parts.store.name} (see ` +
+        `-etcd-prefix, FLANNEL_ETCD_PREFIX and -etcd-api)`
+      : `${message}; keeping the data path as it is until there is one again`;
   }
 
   /** Starts the network of a config, or goes over to it from another while packets flow. */

@@ -123,11 +123,14 @@ function stringified(fields: LogFields | undefined): Record<string, unknown> {
   return out;
 }
 
-/** `file.ts:line` of the first stack frame outside this file. */
+/** Files that log on behalf of their callers. */
+const WRAPPERS = new Set(["log.ts", "state_log.ts"]);
+
+/** `file.ts:line` of the first stack frame outside the wrappers. */
 function callSite(): string {
   for (const frame of (new Error().stack ?? "").split("\n").slice(1)) {
     const match = /([^/\\]+\.[jt]s):(\d+):\d+\)?$/.exec(frame);
-    if (match !== null && match[1] !== "log.ts") return `${match[1]}:${match[2]}`;
+    if (match !== null && !WRAPPERS.has(match[1]!)) return `${match[1]}:${match[2]}`;
   }
   return "main.ts:0";
 }
