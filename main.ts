@@ -34,6 +34,7 @@ async function run(args: readonly string[]): Promise<number> {
 
 async function runAgent({ options, log, warnings }: AgentCommand): Promise<number> {
   using shutdown = new Shutdown();
+  trustHostCertificates();
   const { configureLog, error: logError, warning } = await import("./mod/observe/log.ts");
   configureLog(log);
   for (const line of warnings) warning(line);
@@ -46,6 +47,15 @@ async function runAgent({ options, log, warnings }: AgentCommand): Promise<numbe
     logError(text);
     return exitCode;
   }
+}
+
+/**
+ * Without -etcd-cafile flannel trusts the certificates that the host trusts, and so do we; the
+ * runtime by itself trusts a list of its own. It reads the variable at the first TLS connection.
+ */
+function trustHostCertificates(): void {
+  const name = "DENO_TLS_CA_STORE";
+  if (Deno.env.get(name) === undefined) Deno.env.set(name, "system,mozilla");
 }
 
 async function report(error: unknown): Promise<number> {

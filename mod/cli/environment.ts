@@ -21,6 +21,7 @@ import {
   type GivenFlag,
   parseFlags,
   parseValue,
+  quote,
 } from "./flag_syntax.ts";
 import { flagNamed, FLAGS } from "./flags.ts";
 import { nearest } from "./nearest.ts";
@@ -111,7 +112,7 @@ function sysconfigOptions(environment: Environment): Map<string, Setting> {
     const { flags, rest } = parseFlags(splitWords(text), (name) => flagNamed(name)?.kind);
     if (rest.length > 0) {
       throw new UsageError(
-        `${SYSCONFIG_OPTIONS}: "${rest[0]}" is not a flag; expected flags alone`,
+        `${SYSCONFIG_OPTIONS}: ${quote(rest[0]!)} is not a flag: expected flags alone`,
       );
     }
     return settingsOf(flags.filter(({ name }) => !IMMEDIATE.has(name)), origin);

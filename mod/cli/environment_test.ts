@@ -118,7 +118,7 @@ Deno.test("resolveSettings() names variable, value and what would be right", () 
   );
   assertEquals(
     refused({ FLANNEL_OPTIONS: "-ip-masq true" }),
-    'FLANNEL_OPTIONS: "true" is not a flag; expected flags alone',
+    'FLANNEL_OPTIONS: "true" is not a flag: expected flags alone',
   );
   assertEquals(
     refused({ FLANNEL_OPTIONS: "-iptables-resync=0" }),

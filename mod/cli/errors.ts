@@ -14,7 +14,8 @@ export class UsageError extends Error {
 
   constructor(message: string, options: UsageErrorOptions = {}) {
     const { hint, ...rest } = options;
-    super(message, rest);
+    // What was typed is part of the message, and may hold line feeds and worse.
+    super(message.replaceAll(/\p{Cc}/gu, "?"), rest);
     this.hint = hint;
   }
 }

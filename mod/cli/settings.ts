@@ -65,11 +65,6 @@ export class Settings {
     this.#given = new Map(Array.from(given, (setting) => [setting.flag.name, setting]));
   }
 
-  /** What was given for a flag, if anything was. */
-  given(name: FlagName): Setting | undefined {
-    return this.#given.get(name);
-  }
-
   /** Value of a boolean flag. */
   bool(name: FlagName<"bool">): boolean {
     return this.#value(name) as boolean;

@@ -16,7 +16,7 @@ const RTF_GATEWAY = 0x0002;
  * import { Prefix } from "../ip/mod.ts";
  * import { findStaleRoute } from "./stale_route.ts";
  * const table = await Deno.readTextFile("/proc/net/route");
- * const stale = findStaleRoute(table, Prefix.parse("10.1.74.1/24")!);
+ * console.assert(findStaleRoute(table, Prefix.parse("192.0.2.1/30")!) === undefined);
  * ```
  */
 export function findStaleRoute(table: string, subnet: Prefix): string | undefined {
