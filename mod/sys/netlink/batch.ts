@@ -33,7 +33,12 @@ const ABSENT = new Set<number>([
 
 /** Numbers the requests of a socket, modulo 2^32. */
 export class Sequence {
-  #next = 1;
+  #next: number;
+
+  /** @param first number to be given */
+  constructor(first = 1) {
+    this.#next = first;
+  }
 
   /** Reserves `count` consecutive numbers. @returns the first */
   take(count = 1): number {

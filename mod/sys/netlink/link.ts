@@ -81,7 +81,7 @@ export function writeVxlanLink(
   writer.attributeMac(IFLA_ADDRESS, link.mac);
   writer.attributeString(IFLA_IFNAME, link.name);
   const info = writer.beginNested(IFLA_LINKINFO);
-  writer.attributeString(IFLA_INFO_KIND, "vxlan");
+  writer.attributeString(IFLA_INFO_KIND, "vxlan", 0);
   const data = writer.beginNested(IFLA_INFO_DATA);
   if (vxlan.link !== 0) writer.attributeU32(IFLA_VXLAN_LINK, vxlan.link);
   if (vxlan.gbp) writer.attributeFlag(IFLA_VXLAN_GBP);

@@ -172,12 +172,16 @@ export class MessageWriter {
     if (!parseMac(mac, this.#bytes, at)) throw new RangeError(`not a MAC address: "${mac}"`);
   }
 
-  /** A NUL-terminated string. */
-  attributeString(type: number, text: string): void {
+  /**
+   * A string.
+   *
+   * @param terminator bytes of NUL after it; the kernel takes most strings with or without
+   */
+  attributeString(type: number, text: string, terminator: 0 | 1 = 1): void {
     const utf8 = new TextEncoder().encode(text);
-    const at = this.#attribute(type, utf8.length + 1);
+    const at = this.#attribute(type, utf8.length + terminator);
     this.#bytes.set(utf8, at);
-    this.#bytes[at + utf8.length] = 0;
+    if (terminator === 1) this.#bytes[at + utf8.length] = 0;
   }
 
   /** An attribute that is true by being there. */
