@@ -1,0 +1,288 @@
+import { Buffer } from "node:buffer";
+import type { IKeyValue, IRangeResponse } from "etcd3";
+import type { IPv4, Prefix } from "../ip/mod.ts";
+import {
+  type AgentRecord,
+  encodeAgentRecord,
+  encodeLeaseValue,
+  type Lease,
+  type LeaseAttributes,
+  PERMANENT,
+  type StoredAgentRecord,
+} from "../lease/mod.ts";
+import { verbose } from "../observe/log.ts";
+import { Entries } from "./entries.ts";
+import { ConflictError, StoreError, StoreUnavailableError } from "./errors.ts";
+import { displayEndpoints } from "./etcd_v2_client.ts";
+import { EtcdV3Client, type EtcdV3ClientOptions } from "./etcd_v3_client.ts";
+import { isCompacted } from "./etcd_v3_errors.ts";
+import { CONFIG_MISSING, NO_LEASE, prefixRange, toRawEntry } from "./etcd_v3_keys.ts";
+import { watchPrefix } from "./etcd_v3_watch.ts";
+import type { EtcdOptions } from "./options.ts";
+import type {
+  CallOptions,
+  ConfigText,
+  Cursor,
+  Snapshot,
+  Store,
+  WatchItem,
+  WatchOptions,
+} from "./store.ts";
+import { readTlsFiles } from "./tls_files.ts";
+
+/** As the revision of a read: the newest there is. */
+const NEWEST = "0";
+
+/** Keys to a page of a snapshot: about a megabyte. */
+const PAGE = 5_000;
+
+/**
+ * Opens a network's store in etcd v3; connects with the first call.
+ *
+ * @throws {ConfigError} when a file of `options` cannot be read or is no PEM
+ */
+export async function openEtcdV3(
+  options: EtcdOptions,
+  clientOptions: EtcdV3ClientOptions = {},
+): Promise<Store> {
+  return new EtcdV3Store(
+    options,
+    new EtcdV3Client(options, await readTlsFiles(options), clientOptions),
+  );
+}
+
+/** One network's keys in etcd v3. */
+class EtcdV3Store implements Store {
+  readonly name: string;
+  readonly leaseForm = "v0.20";
+  readonly #client: EtcdV3Client;
+  readonly #entries: Entries;
+  readonly #watches = new Set<AbortController>();
+
+  constructor(options: EtcdOptions, client: EtcdV3Client) {
+    this.name = `etcd v3 at ${displayEndpoints(options.endpoints)}, prefix ${options.prefix}`;
+    this.#client = client;
+    this.#entries = new Entries(options.prefix);
+  }
+
+  async snapshot({ signal }: CallOptions = {}): Promise<Snapshot> {
+    for (let attempt = 1;; attempt++) {
+      try {
+        return await this.#snapshot(signal);
+      } catch (error) {
+        // Between two pages. The next attempt reads at a new revision.
+        if (attempt === 3 || !isCompacted(error)) throw error;
+      }
+    }
+  }
+
+  async #snapshot(signal: AbortSignal | undefined): Promise<Snapshot> {
+    let config: ConfigText = { missing: CONFIG_MISSING };
+    const leases: Lease[] = [];
+    const agents: StoredAgentRecord[] = [];
+    let { key, range_end } = prefixRange(this.#entries.prefix);
+    let page: IRangeResponse;
+    let revision = NEWEST;
+    do {
+      page = await this.#client.call("range", { key, range_end, limit: PAGE, revision }, signal);
+      if (revision === NEWEST) revision = page.header.revision;
+      for (const kv of page.kvs) {
+        const change = this.#entries.put(toRawEntry(kv));
+        if (change?.type === "lease") leases.push(change.lease);
+        else if (change?.type === "agent") agents.push(change.agent);
+        else if (change?.type === "config") config = change.config;
+      }
+      // The least key after the last one.
+      if (page.more) key = Buffer.concat([page.kvs.at(-1)!.key, Buffer.of(0)]);
+    } while (page.more);
+    return { config, leases, agents, cursor: revision };
+  }
+
+  async lease(subnet: Prefix, { signal }: CallOptions = {}): Promise<Lease | undefined> {
+    for (;;) {
+      const kv = await this.#get(this.#entries.leaseKey(subnet), signal);
+      if (kv === undefined) return undefined;
+      const lease = this.#entries.lease(subnet, toRawEntry(kv));
+      if (lease === undefined || lease.ttl !== undefined) return lease;
+      const left = await this.#client.call("leaseTimeToLive", { ID: kv.lease }, signal);
+      const [seconds, granted] = [Number(left.TTL), Number(left.grantedTTL)];
+      // etcd rounds down, which makes a last second look like PERMANENT. It says -1 of a lease that
+      // has run out since, and the entry with it.
+      if (seconds >= 0) return { ...lease, ttl: Math.min(seconds + 1, granted) };
+    }
+  }
+
+  async createLease(
+    subnet: Prefix,
+    attributes: LeaseAttributes,
+    ttl: number,
+    { signal }: CallOptions = {},
+  ): Promise<Lease> {
+    const value = encodeLeaseValue(attributes, this.leaseForm);
+    const written = await this.#write(
+      this.#entries.leaseKey(subnet),
+      value,
+      ttl,
+      undefined,
+      signal,
+    );
+    return { subnet, attributes, ...written };
+  }
+
+  async updateLease(
+    lease: Lease,
+    attributes: LeaseAttributes,
+    ttl: number,
+    { signal }: CallOptions = {},
+  ): Promise<Lease> {
+    const { subnet, revision } = lease;
+    const value = encodeLeaseValue(attributes, this.leaseForm);
+    const written = await this.#write(this.#entries.leaseKey(subnet), value, ttl, revision, signal);
+    return { subnet, attributes, ...written };
+  }
+
+  async removeLease(lease: Lease, { signal }: CallOptions = {}): Promise<void> {
+    const name = this.#entries.leaseKey(lease.subnet);
+    const key = Buffer.from(name);
+    const { succeeded, responses } = await this.#client.call("txn", {
+      compare: [{ key, target: "Mod", result: "Equal", mod_revision: lease.revision }],
+      success: [{ request_delete_range: { key, prev_kv: true } }],
+      failure: [{ request_range: { key } }],
+    }, signal);
+    if (succeeded) {
+      await this.#revokeUnused(responses[0]!.response_delete_range.prev_kvs[0]!.lease, signal);
+    } else if (responses[0]!.response_range.kvs.length > 0) {
+      throw new ConflictError(`${name} was changed since it was read`);
+    }
+  }
+
+  async agent(
+    publicIP: IPv4,
+    { signal }: CallOptions = {},
+  ): Promise<StoredAgentRecord | undefined> {
+    const kv = await this.#get(this.#entries.agentKey(publicIP), signal);
+    return kv === undefined ? undefined : this.#entries.agent(publicIP, toRawEntry(kv));
+  }
+
+  async putAgent(
+    publicIP: IPv4,
+    record: AgentRecord,
+    ttl: number,
+    expected: string | undefined,
+    { signal }: CallOptions = {},
+  ): Promise<StoredAgentRecord> {
+    const { revision } = await this.#write(
+      this.#entries.agentKey(publicIP),
+      encodeAgentRecord(record),
+      ttl,
+      expected,
+      signal,
+    );
+    return { publicIP, record, revision };
+  }
+
+  async *watch(cursor: Cursor, options: WatchOptions): AsyncIterable<WatchItem> {
+    const { signal } = options;
+    const controller = new AbortController();
+    const abort = () => controller.abort();
+    if (signal.aborted) return;
+    signal.addEventListener("abort", abort);
+    this.#watches.add(controller);
+    try {
+      yield* watchPrefix(this.#client, this.#entries, cursor, {
+        ...options,
+        signal: controller.signal,
+        snapshot: (signal) => this.snapshot({ signal }),
+      });
+    } finally {
+      signal.removeEventListener("abort", abort);
+      this.#watches.delete(controller);
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    for (const watch of this.#watches) watch.abort();
+    this.#client[Symbol.dispose]();
+    return Promise.resolve();
+  }
+
+  async #get(key: string, signal: AbortSignal | undefined): Promise<IKeyValue | undefined> {
+    const { kvs } = await this.#client.call("range", { key: Buffer.from(key) }, signal);
+    return kvs[0];
+  }
+
+  /**
+   * Writes an entry with an etcd lease of its own, and revokes the one that it had before.
+   *
+   * @param expected the revision the entry must have; `undefined` when it must not exist
+   * @throws {ConflictError}
+   */
+  async #write(
+    name: string,
+    value: string,
+    ttl: number,
+    expected: string | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<{ ttl: number; revision: string }> {
+    const key = Buffer.from(name);
+    const granted = ttl === PERMANENT
+      ? { ID: NO_LEASE, TTL: String(PERMANENT) }
+      : await this.#client.call("leaseGrant", { TTL: ttl }, signal);
+    const written = (revision: string) => ({ ttl: Number(granted.TTL), revision });
+    let answer;
+    try {
+      answer = await this.#client.call("txn", {
+        compare: [
+          expected === undefined
+            ? { key, target: "Version", result: "Equal", version: 0 }
+            : { key, target: "Mod", result: "Equal", mod_revision: expected },
+        ],
+        success: [{
+          request_put: { key, value: Buffer.from(value), lease: granted.ID, prev_kv: true },
+        }],
+        failure: [{ request_range: { key } }],
+      }, signal);
+    } catch (error) {
+      // Of any other failure it is not known whether etcd has written nevertheless.
+      if (error instanceof StoreError && !(error instanceof StoreUnavailableError)) {
+        await this.#revokeUnused(granted.ID, signal);
+      }
+      throw error;
+    }
+    if (answer.succeeded) {
+      const previous = answer.responses[0]!.response_put.prev_kv as IKeyValue | null;
+      await this.#revokeUnused(previous?.lease ?? NO_LEASE, signal);
+      return written(answer.header.revision);
+    }
+    const found = answer.responses[0]!.response_range.kvs[0];
+    // The answer to an earlier attempt was lost on the way: this is what it wrote.
+    if (granted.ID !== NO_LEASE && found?.lease === granted.ID) return written(found.mod_revision);
+    await this.#revokeUnused(granted.ID, signal);
+    throw new ConflictError(
+      expected === undefined
+        ? `${name} exists already`
+        : `${name} was ${found === undefined ? "removed" : "changed"} since it was read`,
+    );
+  }
+
+  /**
+   * Revokes an etcd lease that no key has any more, where flannel leaves one behind for a day with
+   * each renewal. Nothing depends on it: one that stays runs out.
+   */
+  async #revokeUnused(id: string, signal: AbortSignal | undefined): Promise<void> {
+    if (id === NO_LEASE) return;
+    try {
+      const { TTL, keys } = await this.#client.call(
+        "leaseTimeToLive",
+        { ID: id, keys: true },
+        signal,
+      );
+      // Somebody may have put other keys under it by hand.
+      if (Number(TTL) >= 0 && keys.length === 0) {
+        await this.#client.call("leaseRevoke", { ID: id }, signal);
+      }
+    } catch (error) {
+      verbose(2, `Etcd lease ${id} is left to run out: ${(error as Error).message}`);
+    }
+  }
+}

@@ -1,0 +1,103 @@
+import { type ServiceError, status } from "@grpc/grpc-js";
+import { StoreError, StoreUnavailableError } from "./errors.ts";
+import { describeFetchError } from "./fetch_error.ts";
+
+/** Whom a failed call was made to, and as whom. */
+export interface CallContext {
+  /** Of the endpoint. */
+  readonly url: string;
+  readonly username?: string | undefined;
+  readonly caFile?: string | undefined;
+}
+
+/**
+ * What gRPC reports, as the store's own errors: unavailable when another endpoint, or the same one
+ * later, may do better.
+ *
+ * The numbers are gRPC's status codes; the texts are etcd's, from its rpctypes package.
+ *
+ * @param error a `ServiceError`, or whatever else a call can throw
+ */
+export function toStoreError(error: unknown, context: CallContext): StoreError {
+  if (error instanceof StoreError) return error;
+  const { url, username, caFile } = context;
+  const details = describe(error, caFile);
+  const refused = (what: string) => new StoreError(`etcd at ${url} ${what}`, { cause: error });
+  const unavailable = () => new StoreUnavailableError(`${url}: ${details}`, { cause: error });
+  switch (/^etcdserver: (.*)/.exec(details)?.[1]) {
+    case "authentication failed, invalid user ID or password":
+      return refused(
+        `refuses user "${username}": wrong user name or password; set -etcd-username and -etcd-password`,
+      );
+    case "user name is empty":
+      return refused("asks for a user: set -etcd-username and -etcd-password");
+    case "permission denied":
+      return refused(
+        username === undefined
+          ? "denies access without a user: set -etcd-username and -etcd-password"
+          : `denies user "${username}" access to the prefix: grant its role readwrite on it`,
+      );
+    case "too many requests":
+      return unavailable();
+  }
+  switch ((error as Partial<ServiceError>).code) {
+    case status.UNIMPLEMENTED:
+      return refused(`does not speak etcd's v3 API (${details})`);
+    case status.INVALID_ARGUMENT:
+    case status.NOT_FOUND:
+    case status.ALREADY_EXISTS:
+    case status.PERMISSION_DENIED:
+    case status.RESOURCE_EXHAUSTED:
+    case status.FAILED_PRECONDITION:
+    case status.OUT_OF_RANGE:
+    case status.UNAUTHENTICATED:
+    case status.DATA_LOSS:
+      return refused(`refuses: ${details}`);
+    default:
+      return unavailable();
+  }
+}
+
+/** True when a call failed for want of a token that is still good; a new one then serves. */
+export function isStaleToken(error: unknown): boolean {
+  return [
+    "etcdserver: invalid auth token",
+    "etcdserver: revision of auth store is old",
+    // Authentication was turned on after the store had been told that it is off.
+    "etcdserver: user name is empty",
+  ].includes((error as Partial<ServiceError>).details ?? "");
+}
+
+/** True when etcd itself says so, over a connection that works. */
+export function isOfEtcd(error: unknown): boolean {
+  return (error as Partial<ServiceError>).details?.startsWith("etcdserver: ") ?? false;
+}
+
+/** True when etcd has forgotten the revision that was asked for. */
+export function isCompacted(error: unknown): boolean {
+  return error instanceof StoreError &&
+    (error.cause as Partial<ServiceError> | undefined)?.code === status.OUT_OF_RANGE;
+}
+
+/** True when the server has no users at all, so that none need be named. */
+export function isAuthDisabled(error: unknown): boolean {
+  return (error as Partial<ServiceError>).details === "etcdserver: authentication is not enabled";
+}
+
+/** True when the etcd lease in question is gone, by itself or by somebody's hand. */
+export function isLeaseGone(error: unknown): boolean {
+  return error instanceof StoreError &&
+    (error.cause as Partial<ServiceError> | undefined)?.code === status.NOT_FOUND;
+}
+
+/** gRPC's details, without its wrapping and time stamps. */
+function describe(error: unknown, caFile: string | undefined): string {
+  const { details, message } = error as Partial<ServiceError>;
+  const text = (details || message || String(error))
+    .replace(/^No connection established\. Last error: /, "")
+    .replace(/ \(\d{4}-\d\d-\d\dT[\d:.]+Z\)$/, "")
+    .replace(/^Deadline exceeded after ([\d.]+)s.*/, "no answer within $1 s")
+    // A refused watch gives its reason as the text of a whole status.
+    .replace(/^rpc error: code = \w+ desc = /, "");
+  return describeFetchError(new Error(text), caFile);
+}
