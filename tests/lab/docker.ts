@@ -1,4 +1,4 @@
-import { LabCommandError, type LabHost } from "./host.ts";
+import type { CommandResult, LabHost } from "./host.ts";
 import type { LabProcess } from "./process.ts";
 
 /** Name of the image that containers are made from. */
@@ -67,6 +67,11 @@ export class LabDocker implements AsyncDisposable {
     return this.#host.exec(["docker", ...args]);
   }
 
+  /** Runs the docker client, whatever its exit code. */
+  tryDocker(args: readonly string[]): Promise<CommandResult> {
+    return this.#host.run(["docker", ...args]);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stop();
   }
@@ -123,16 +128,13 @@ export class LabContainer {
    * @returns how many of the requests were answered
    */
   async ping(address: string, { count = 1 }: { count?: number } = {}): Promise<number> {
-    let output: string;
-    try {
-      output = await this.exec(["ping", "-c", String(count), "-W", "2", address]);
-    } catch (error) {
-      // ping exits with 1 when an answer is missing.
-      if (!(error instanceof LabCommandError)) throw error;
-      output = error.result.stdout;
-      if (!/packets received/.test(output)) throw error;
-    }
-    return Number(/(\d+) packets received/.exec(output)?.[1]);
+    const { stdout, stderr } = await this.#docker.tryDocker([
+      ...["exec", this.#name, "ping", "-c", String(count), "-W", "2", address],
+    ]);
+    // ping exits with 1 when an answer is missing.
+    const received = /(\d+) packets received/.exec(stdout)?.[1];
+    if (received === undefined) throw new Error(`${this.#name}: ping: ${stdout}${stderr}`);
+    return Number(received);
   }
 
   /** Kills and removes it. */

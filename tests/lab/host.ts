@@ -41,6 +41,7 @@ export class LabCommandError extends Error {
  */
 const INIT = `
 set -e
+cd /
 mount --make-rprivate /
 mount -t proc proc /proc
 mount -t tmpfs -o mode=755 tmpfs /run
@@ -198,7 +199,18 @@ export class LabHost implements AsyncDisposable {
   ): Deno.Command {
     return new Deno.Command("nsenter", {
       args: [
-        ...["--target", String(this.pid), "--net", "--mount", "--uts", "--pid", "--"],
+        // Where the tester is in a chroot, the mount namespace's own root is another one.
+        ...[
+          "--target",
+          String(this.pid),
+          "--net",
+          "--mount",
+          "--uts",
+          "--pid",
+          "--root",
+          "--wd",
+          "--",
+        ],
         ...command,
       ],
       clearEnv: true,
