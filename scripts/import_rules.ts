@@ -12,7 +12,7 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
   ["mod/sys", ["mod/ip"]],
   ["mod/lease", ["mod/ip"]],
   ["mod/config", ["mod/ip"]],
-  ["mod/store", ["mod/ip", "mod/lease", "mod/observe"]],
+  ["mod/store", ["mod/ip", "mod/lease", "mod/config", "mod/observe"]],
   ["mod/host", ["mod/ip", "mod/observe", "mod/sys"]],
   ["mod/export", ["mod/ip", "mod/observe", "mod/sys"]],
   ["mod/firewall", ["mod/ip", "mod/observe", "mod/sys", "mod/host"]],
