@@ -5,8 +5,11 @@ import {
   type InterfaceOptions,
 } from "../../mod/host/mod.ts";
 import { formatIPv4, parseIPv4 } from "../../mod/ip/mod.ts";
-import { Netlink } from "../../mod/sys/mod.ts";
+import { libc, Netlink } from "../../mod/sys/mod.ts";
 import { Lab, type UnderlayHost } from "../lab/lab.ts";
+
+// Opened once for the process, as in the agent: no test's leak.
+libc();
 
 /** `name address` of what would be chosen on a host of the lab. */
 function find(host: UnderlayHost, given: Partial<InterfaceOptions>): string {
