@@ -145,8 +145,7 @@ export class UdpDataPath implements AsyncDisposable {
   }
 
   /**
-   * Names our own lease: packets to addresses outside it are dropped, and its first address is the
-   * source of ICMP errors.
+   * Names our own lease: packets from peers to addresses outside it are dropped.
    */
   setOwn(lease: Prefix | undefined): void {
     this.#table.setOwn(lease);

@@ -2,7 +2,6 @@ import type { PacketDevice } from "./device.ts";
 import { FrameVector } from "./packet/frames.ts";
 import { MAX_ERROR, mayReport, writeUnreachable } from "./packet/icmp.ts";
 import type { PacketMemory } from "./packet/memory.ts";
-import type { PeerLookup } from "./peer_lookup.ts";
 
 /** ICMP errors a second and in one burst: the kernel's own limits (icmp(7): icmp_msgs_per_sec). */
 const RATE = 1000;
@@ -16,7 +15,6 @@ const BURST = 50;
 export class ErrorReporter {
   readonly #memory: PacketMemory;
   readonly #device: PacketDevice;
-  readonly #peers: PeerLookup;
   readonly #now: () => number;
   readonly #buffer: number;
   readonly #frame = new FrameVector(1);
@@ -27,28 +25,24 @@ export class ErrorReporter {
   constructor(
     memory: PacketMemory,
     device: PacketDevice,
-    peers: PeerLookup,
     now: () => number = () => performance.now(),
   ) {
     this.#memory = memory;
     this.#device = device;
-    this.#peers = peers;
     this.#now = now;
     this.#buffer = memory.allocate(MAX_ERROR);
     this.#filled = now();
   }
 
   /**
-   * Reports about the packet at `offset`, unless none may be sent about it, there are too many, or
-   * we have no address to send from.
+   * Reports about the packet at `offset`, unless none may be sent about it or there are too many.
    *
    * @param mtu for code 4: what fits, in bytes
    * @returns true when the device took the error
    */
   report(offset: number, code: number, mtu: number): boolean {
-    const source = this.#peers.ownAddress;
-    if (source === 0 || !mayReport(this.#memory.view, offset) || !this.#takeToken()) return false;
-    const length = writeUnreachable(this.#memory, this.#buffer, source, offset, code, mtu);
+    if (!mayReport(this.#memory.view, offset, code) || !this.#takeToken()) return false;
+    const length = writeUnreachable(this.#memory, this.#buffer, offset, code, mtu);
     this.#frame.clear();
     this.#frame.push(this.#buffer, length, false);
     return this.#device.write(this.#frame, 0) > 0;

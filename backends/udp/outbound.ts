@@ -53,7 +53,7 @@ export class Outbound {
     this.#peers = parts.peers;
     this.#counters = parts.counters;
     this.#values = parts.counters.values;
-    this.#errors = new ErrorReporter(memory, parts.device, parts.peers, parts.now);
+    this.#errors = new ErrorReporter(memory, parts.device, parts.now);
     this.#splitter = new Splitter(memory);
     this.#readBuffer = memory.allocate(READ_BUFFER);
     this.#splitBuffer = memory.allocate(SPLIT_BUFFER);

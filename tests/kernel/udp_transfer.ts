@@ -1,0 +1,29 @@
+/**
+ * Moves bytes through TCP, for the tests of the udp data path: `receive ADDRESS PORT` says
+ * "listening", takes one connection and prints the SHA-256 of what came; `send ADDRESS PORT
+ * MEGABYTES` sends random bytes and prints theirs.
+ *
+ * @module
+ */
+import { createHash } from "node:crypto";
+
+const [mode, hostname, port, megabytes] = Deno.args;
+const address = { hostname: hostname!, port: Number(port) };
+const hash = createHash("sha256");
+
+if (mode === "receive") {
+  const listener = Deno.listen(address);
+  console.log("listening");
+  const connection = await listener.accept();
+  for await (const chunk of connection.readable) hash.update(chunk);
+} else {
+  const connection = await Deno.connect(address);
+  const writer = connection.writable.getWriter();
+  for (let i = 0; i < Number(megabytes) * 16; i++) {
+    const chunk = crypto.getRandomValues(new Uint8Array(1 << 16));
+    hash.update(chunk);
+    await writer.write(chunk);
+  }
+  await writer.close();
+}
+console.log(hash.digest("hex"));
