@@ -259,7 +259,7 @@ export class Netlink implements Disposable {
   /**
    * Carries many changes out, in order, with as few system calls as there is room for: one send and
    * one receive for some 400 operations that succeed. 15,000 objects (5,000 routes of 20 metrics, as many
-   * neighbours and FDB entries) take 24 ms and 74 system calls, and are dumped in 5 ms; see
+   * neighbours and FDB entries) take 24 ms and 74 system calls, and are dumped in 7 ms; see
    * {@linkcode Route.metric} for what one metric would cost.
    *
    * A failure stops nothing: it is reported, and what follows is carried out. `add` fails with EEXIST when

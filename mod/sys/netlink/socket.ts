@@ -136,14 +136,15 @@ export class NetlinkSocket implements Transport {
   }
 
   wait(): void {
-    this.#open();
-    this.#systemCalls++;
-    const ready = libc().poll(this.#pollfd.bytes, 1, ANSWER_TIMEOUT_MS);
-    if (ready === -1) {
-      const number = errno();
-      if (number !== Errno.EINTR) throw new SysError("poll", number);
-    } else if (ready === 0) {
-      throw new SysError("poll", Errno.ETIMEDOUT, { detail: "netlink did not answer" });
+    for (;;) {
+      this.#open();
+      this.#systemCalls++;
+      const ready = libc().poll(this.#pollfd.bytes, 1, ANSWER_TIMEOUT_MS);
+      if (ready > 0) return;
+      const number = ready === 0 ? Errno.ETIMEDOUT : errno();
+      // A signal (EINTR) is no answer.
+      if (number === Errno.EINTR) continue;
+      throw new SysError("poll", number, { detail: "netlink did not answer" });
     }
   }
 
