@@ -1,31 +1,31 @@
 import type { IPv4 } from "../ip/mod.ts";
 
-/**
- * Who holds a public IP: kept under `<prefix>/agents/<public ip>`, beside the lease and never
- * inside its value, so that flannel's own readers see nothing new. It is what tells the host that
- * came back from another host that was given the same address.
- */
-export interface AgentRecord {
+/** What tells one agent from another. */
+export interface AgentIdentity {
   /** `/etc/machine-id`; images cloned with theirs share it, hence the two below. */
   readonly machineId: string;
   readonly hostname: string;
   /** `/proc/sys/kernel/random/boot_id`: differs between two clones and between two boots. */
   readonly bootId: string;
+  /** Random, new for each process: tells one writer of a record from another. */
+  readonly instance: string;
+}
+
+/**
+ * Who holds a public IP: kept under `<prefix>/agents/<public ip>`, beside the lease and never
+ * inside its value, so that flannel's own readers see nothing new. It is what tells the host that
+ * came back from another host that was given the same address.
+ */
+export interface AgentRecord extends AgentIdentity {
   /** Version of the agent. */
   readonly version: string;
   /** Start of the agent, RFC 3339 in UTC. */
   readonly started: string;
-  /** Random, new for each process: tells one writer of a record from another. */
-  readonly instance: string;
   /**
-   * Present while a newcomer asks whether the holder is alive: a holder that is answers by writing
-   * its own record back.
+   * Present while a newcomer asks whether the holder is alive: whose record the claim replaced. A
+   * holder that is alive answers by writing its own record back.
    */
-  readonly claims?: {
-    /** `instance` of the record that the claim replaced. */
-    readonly instance: string;
-    readonly hostname: string;
-  };
+  readonly claims?: AgentIdentity;
   /** Present in a holder's answer: `instance` of the claim that it refuses. */
   readonly refuses?: string;
 }
@@ -55,32 +55,34 @@ export function decodeAgentRecord(text: string): AgentRecord | undefined {
     return undefined;
   }
   if (typeof value !== "object" || value === null) return undefined;
-  const { machineId, hostname, bootId, version, started, instance, claims, refuses } =
-    value as Record<string, unknown>;
-  if (
-    typeof machineId !== "string" || typeof hostname !== "string" || typeof bootId !== "string" ||
-    typeof version !== "string" || typeof started !== "string" || typeof instance !== "string"
-  ) return undefined;
-  const claim = claims as Record<string, unknown> | null | undefined;
+  const { version, started, claims, refuses } = value as Record<string, unknown>;
+  const identity = decodeIdentity(value);
+  if (identity === undefined || typeof version !== "string" || typeof started !== "string") {
+    return undefined;
+  }
+  const claimed = decodeIdentity(claims);
   return {
-    machineId,
-    hostname,
-    bootId,
+    ...identity,
     version,
     started,
-    instance,
-    ...(typeof claim?.instance === "string" && typeof claim.hostname === "string"
-      ? { claims: { instance: claim.instance, hostname: claim.hostname } }
-      : {}),
+    ...(claimed === undefined ? {} : { claims: claimed }),
     ...(typeof refuses === "string" ? { refuses } : {}),
   };
 }
 
+function decodeIdentity(value: unknown): AgentIdentity | undefined {
+  const { machineId, hostname, bootId, instance } = (value ?? {}) as Record<string, unknown>;
+  return typeof machineId === "string" && typeof hostname === "string" &&
+      typeof bootId === "string" && typeof instance === "string"
+    ? { machineId, hostname, bootId, instance }
+    : undefined;
+}
+
 /**
- * True when the two records come from one boot of one machine: then the earlier agent is known to
+ * True when the two agents belong to one boot of one machine: then the earlier agent is known to
  * be gone or replaced, and no claim is needed. Two clones never pass, nor does a machine after a
  * reboot; for those the claim decides.
  */
-export function sameBoot(a: AgentRecord, b: AgentRecord): boolean {
+export function sameBoot(a: AgentIdentity, b: AgentIdentity): boolean {
   return a.machineId === b.machineId && a.hostname === b.hostname && a.bootId === b.bootId;
 }

@@ -23,7 +23,12 @@ const record: fc.Arbitrary<AgentRecord> = fc.record({
   version: fc.string(),
   started: fc.string(),
   instance: fc.string(),
-  claims: fc.record({ instance: fc.string(), hostname: fc.string() }),
+  claims: fc.record({
+    machineId: fc.string(),
+    hostname: fc.string(),
+    bootId: fc.string(),
+    instance: fc.string(),
+  }),
   refuses: fc.string(),
 }, { requiredKeys: ["machineId", "hostname", "bootId", "version", "started", "instance"] });
 
@@ -37,11 +42,12 @@ Deno.test("decodeAgentRecord() undoes encodeAgentRecord()", () => {
 Deno.test("decodeAgentRecord() keeps unknown members out", () => {
   const text = JSON.stringify({ ...RECORD, later: true, claims: null, refuses: 7 });
   assertEquals(decodeAgentRecord(text), RECORD);
-  const claims = { instance: "1", hostname: "host102", later: true };
-  assertEquals(decodeAgentRecord(JSON.stringify({ ...RECORD, claims }))?.claims, {
-    instance: "1",
-    hostname: "host102",
-  });
+  const { machineId, hostname, bootId, instance } = RECORD;
+  const claims = { machineId, hostname, bootId, instance };
+  const later = JSON.stringify({ ...RECORD, claims: { ...claims, later: true } });
+  assertEquals(decodeAgentRecord(later), { ...RECORD, claims });
+  const half = JSON.stringify({ ...RECORD, claims: { instance, hostname } });
+  assertEquals(decodeAgentRecord(half), RECORD);
 });
 
 Deno.test("decodeAgentRecord() returns undefined for what is no record", () => {
@@ -59,7 +65,8 @@ Deno.test("decodeAgentRecord() returns undefined for what is no record", () => {
 });
 
 Deno.test("sameBoot() is true of another agent on the same boot of one machine", () => {
-  assert(sameBoot(RECORD, { ...RECORD, instance: "77aa", started: "later", version: "0.2.0" }));
+  const restarted: AgentRecord = { ...RECORD, instance: "77aa", started: "x", version: "0.2.0" };
+  assert(sameBoot(RECORD, restarted));
   // Clones share the machine id and perhaps the name, a reboot all but the boot id.
   assert(!sameBoot(RECORD, { ...RECORD, bootId: "x" }));
   assert(!sameBoot(RECORD, { ...RECORD, hostname: "x" }));

@@ -186,7 +186,9 @@ export const callCases: readonly StoreCase[] = [
       () => store.putAgent(address, record("host2"), 600, undefined),
       ConflictError,
     );
-    const claim = { ...record("host2", "b"), claims: { instance: "a", hostname: "host1" } };
+    const { machineId, hostname, bootId, instance } = record("host1", "a");
+    const claims = { machineId, hostname, bootId, instance };
+    const claim = { ...record("host2", "b"), claims };
     const second = await store.putAgent(address, claim, 600, first.revision);
     assertEquals(await store.agent(address), second);
     assertEquals(second.record, claim);

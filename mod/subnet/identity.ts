@@ -5,9 +5,10 @@ import { info, warning } from "../observe/log.ts";
 import { ConflictError, type Store } from "../store/mod.ts";
 
 /**
- * How long a newcomer waits for the holder of its public IP to object, in milliseconds. A live
- * holder sees the claim through its watch within milliseconds; the grace covers one that is
- * reconnecting to the store or busy with a large resync.
+ * How long a newcomer waits for the holder of its public IP to object, in milliseconds: what a host
+ * pays for each reboot. A live holder sees the claim through its watch within milliseconds; the
+ * grace covers one that is busy with a large resync or connects anew. One whose watch an outage has
+ * brought to its longest back-off, 5 s, may come too late, and then gives way.
  */
 const GRACE = 3_000;
 
@@ -34,36 +35,20 @@ export interface ClaimOptions {
  *
  * @returns the record as stored
  * @throws {DuplicatePublicIPError} when the holder is alive
+ * @throws {StoreError} as the store does; called again, it goes on from what it has written
  */
 export async function claimIdentity(
   store: Store,
   publicIP: IPv4,
   own: AgentRecord,
-  { grace = GRACE, signal }: ClaimOptions,
+  options: ClaimOptions,
 ): Promise<StoredAgentRecord> {
-  const call = { signal };
   for (;;) {
-    signal.throwIfAborted();
+    options.signal.throwIfAborted();
     try {
-      const held = await store.agent(publicIP, call);
-      if (held === undefined) {
-        return await store.putAgent(publicIP, own, LEASE_TTL, undefined, call);
-      }
-      if (held.record.instance === own.instance && held.record.claims === undefined) return held;
-      if (held.record.instance === own.instance || sameBoot(held.record, own)) {
-        return await store.putAgent(publicIP, own, LEASE_TTL, held.revision, call);
-      }
-      const { instance, hostname } = held.record;
-      info(
-        `Public IP ${formatIPv4(publicIP)} was last used by host ${hostname}; asking for ` +
-          `${grace / 1000} s whether it is alive`,
-      );
-      const claim: AgentRecord = { ...own, claims: { instance, hostname } };
-      const claimed = await store.putAgent(publicIP, claim, LEASE_TTL, held.revision, call);
-      const settled = await outlastGrace(store, claimed, claim, grace, signal);
-      if (settled === undefined) continue;
-      info(`Host ${hostname} did not answer; taking over public IP ${formatIPv4(publicIP)}`);
-      return await store.putAgent(publicIP, own, LEASE_TTL, settled.revision, call);
+      const held = await store.agent(publicIP, { signal: options.signal });
+      const taken = await takeOver(store, publicIP, held, own, options);
+      if (taken !== undefined) return taken;
     } catch (error) {
       // Somebody wrote the record between our read and our write: look again.
       if (!(error instanceof ConflictError)) throw error;
@@ -71,15 +56,60 @@ export async function claimIdentity(
   }
 }
 
+/**
+ * One attempt to become the holder after `held`.
+ *
+ * @returns `undefined` when everything has changed meanwhile
+ * @throws {ConflictError} likewise
+ */
+async function takeOver(
+  store: Store,
+  publicIP: IPv4,
+  held: StoredAgentRecord | undefined,
+  own: AgentRecord,
+  { grace = GRACE, signal }: ClaimOptions,
+): Promise<StoredAgentRecord | undefined> {
+  const call = { signal };
+  if (held === undefined) return await store.putAgent(publicIP, own, LEASE_TTL, undefined, call);
+  const { record } = held;
+  if (record.claims === undefined) {
+    if (record.instance === own.instance) return held;
+    if (sameBoot(record, own)) {
+      return await store.putAgent(publicIP, own, LEASE_TTL, held.revision, call);
+    }
+  } else if (record.instance !== own.instance && sameBoot(record.claims, own)) {
+    // Restarted while a newcomer was asking for the one that we were.
+    return await refuse(store, held, own, signal);
+  }
+  // A claim is no possession, not even when it is ours and an outage came between: whoever it was
+  // made against has not had the whole grace to object.
+  let claimed = held;
+  if (record.instance !== own.instance) {
+    const { machineId, hostname, bootId, instance } = record;
+    info(
+      `Public IP ${formatIPv4(publicIP)} was last used by host ${hostname}; asking for ` +
+        `${grace / 1000} s whether it is alive`,
+    );
+    const claim = { ...own, claims: { machineId, hostname, bootId, instance } };
+    claimed = await store.putAgent(publicIP, claim, LEASE_TTL, held.revision, call);
+  }
+  const settled = await outlastGrace(store, claimed, grace, signal);
+  if (settled === undefined) return undefined;
+  info(
+    `Host ${claimed.record.claims!.hostname} did not answer; taking over public IP ` +
+      formatIPv4(publicIP),
+  );
+  return await store.putAgent(publicIP, own, LEASE_TTL, settled.revision, call);
+}
+
 /** Waits out the grace. Returns our claim as it stands then, or `undefined` to start over. */
 async function outlastGrace(
   store: Store,
   claimed: StoredAgentRecord,
-  claim: AgentRecord,
   grace: number,
   signal: AbortSignal,
 ): Promise<StoredAgentRecord | undefined> {
-  const { publicIP } = claimed;
+  const { publicIP, record: claim } = claimed;
   const until = performance.now() + grace;
   let standing = claimed;
   while (performance.now() < until) {
@@ -99,10 +129,15 @@ async function outlastGrace(
 }
 
 /**
- * What a holder does when its record was written by somebody else, as its watch reports.
+ * What a holder does when its watch reports a change of its record.
  *
+ * The watch may lag behind what we wrote since, so that a record which is not ours is only a reason
+ * to look.
+ *
+ * @param seen the record as the watch reported it
  * @returns our record as it stands now
- * @throws {DuplicatePublicIPError} when another live host has become the holder meanwhile
+ * @throws {DuplicatePublicIPError} when another live host has become the holder meanwhile, or
+ * another agent of this host
  */
 export async function guardIdentity(
   store: Store,
@@ -112,50 +147,60 @@ export async function guardIdentity(
   options: ClaimOptions,
 ): Promise<StoredAgentRecord> {
   if (seen?.record.instance === own.instance) return seen;
-  if (seen?.record.claims === undefined) return await claimIdentity(store, publicIP, own, options);
-  warning(
-    `Host ${seen.record.hostname} wants to use our public IP ${formatIPv4(publicIP)}; refusing. ` +
-      `It should be started with another -iface or -public-ip`,
-    { host: seen.record.hostname },
-  );
-  try {
-    return await refuse(store, seen, own, options.signal);
-  } catch (error) {
-    if (!(error instanceof ConflictError)) throw error;
-    return await guardIdentity(
-      store,
-      await store.agent(publicIP, { signal: options.signal }),
-      publicIP,
-      own,
-      options,
-    );
+  for (;;) {
+    options.signal.throwIfAborted();
+    try {
+      const stands = await store.agent(publicIP, { signal: options.signal });
+      if (stands?.record.instance === own.instance) return stands;
+      if (stands?.record.claims !== undefined) {
+        return await refuse(store, stands, own, options.signal);
+      }
+      if (stands !== undefined && sameBoot(stands.record, own)) {
+        // To take it back would be answered in kind, as fast as the store can.
+        throw new DuplicatePublicIPError(publicIP, stands.record.hostname, true);
+      }
+      const taken = await takeOver(store, publicIP, stands, own, options);
+      if (taken !== undefined) return taken;
+    } catch (error) {
+      if (!(error instanceof ConflictError)) throw error;
+    }
   }
 }
 
-function refuse(
+/** Writes `own` over a claim, so that the claimant knows that it has to go. */
+async function refuse(
   store: Store,
-  claimant: StoredAgentRecord,
+  { publicIP, record, revision }: StoredAgentRecord,
   own: AgentRecord,
   signal: AbortSignal,
 ): Promise<StoredAgentRecord> {
-  return store.putAgent(
-    claimant.publicIP,
-    { ...own, refuses: claimant.record.instance },
-    LEASE_TTL,
-    claimant.revision,
-    { signal },
+  const { instance: refuses, hostname } = record;
+  const refused = await store.putAgent(publicIP, { ...own, refuses }, LEASE_TTL, revision, {
+    signal,
+  });
+  warning(
+    `Host ${hostname} wants to use our public IP ${formatIPv4(publicIP)}; refused. It should be ` +
+      `started with another -iface or -public-ip`,
+    { host: hostname },
   );
+  return refused;
 }
 
-/** Another live host uses our public IP. The message is all that an operator needs. */
+/** Another live agent uses our public IP. The message is all that an operator needs. */
 export class DuplicatePublicIPError extends Error {
   override readonly name = "DuplicatePublicIPError";
 
-  constructor(publicIP: IPv4, hostname: string) {
+  /** @param isThisHost whether the other agent runs on this host. @default false */
+  constructor(publicIP: IPv4, hostname: string, isThisHost = false) {
+    const ip = formatIPv4(publicIP);
     super(
-      `public IP ${formatIPv4(publicIP)} is in use by host ${hostname}: two hosts with one ` +
-        `address would get the same subnet. Choose this host's own interface or address with ` +
-        `-iface (for example -iface=eth1) or -public-ip`,
+      isThisHost
+        ? `public IP ${ip} is in use by another flanneld on this host, which was started later: ` +
+          `one network needs only one. For a second network give each its own -etcd-prefix and ` +
+          `-subnet-file`
+        : `public IP ${ip} is in use by host ${hostname}: two hosts with one address would get ` +
+          `the same subnet. Choose this host's own interface or address with -iface (for example ` +
+          `-iface=eth1) or -public-ip`,
     );
   }
 }

@@ -1,0 +1,81 @@
+/**
+ * What the tests of the algorithms on leases need: both stores on a real etcd.
+ *
+ * @module
+ */
+import { EtcdServer } from "../../tests/lab/etcd.ts";
+import { decodeNetworkConfig, type NetworkConfig } from "../config/mod.ts";
+import { captureLog } from "../observe/log_lab.ts";
+import { openEtcdV2 } from "../store/etcd_v2.ts";
+import { openEtcdV3 } from "../store/etcd_v3.ts";
+import type { Store } from "../store/mod.ts";
+
+/** What a case is given. */
+export interface SubnetLab {
+  readonly store: Store;
+  /** The store again, as another agent opens it. */
+  another(): Promise<Store>;
+  /** Messages that were logged since the case began. */
+  readonly log: readonly string[];
+  /** Writes what no store would write, below the network's prefix. */
+  putRaw(key: string, value: string): Promise<void>;
+  /** Ends etcd; its data stay. */
+  stop(): Promise<void>;
+  resume(): Promise<void>;
+}
+
+/** A behaviour, named by a sentence that starts with the symbol, and what shows it. */
+export type SubnetCase = readonly [name: string, run: (lab: SubnetLab) => Promise<void>];
+
+/**
+ * Registers the cases as steps of one test per store, each on a prefix of its own.
+ *
+ * @param symbol what the cases are about
+ */
+export function subnetCases(symbol: string, cases: readonly SubnetCase[]): void {
+  for (const api of ["v2", "v3"] as const) {
+    Deno.test(`${symbol} over etcd ${api}`, async (t) => {
+      await using etcd = await EtcdServer.start({ v2: api === "v2" });
+      let number = 0;
+      for (const [name, run] of cases) {
+        const prefix = `/${api}/net${number++}`;
+        const options = { endpoints: [etcd.endpoint], prefix, api };
+        await t.step(name, async () => {
+          using log = captureLog();
+          await using stores = new AsyncDisposableStack();
+          const another = async () =>
+            stores.use(await (api === "v2" ? openEtcdV2(options) : openEtcdV3(options)));
+          await run({
+            store: await another(),
+            another,
+            log: log.lines,
+            putRaw: (key, value) => putRaw(etcd, api, `${prefix}/${key}`, value),
+            stop: () => etcd.stop(),
+            resume: () => etcd.resume(),
+          });
+        });
+      }
+    });
+  }
+}
+
+async function putRaw(
+  etcd: EtcdServer,
+  api: "v2" | "v3",
+  key: string,
+  value: string,
+): Promise<void> {
+  const response = api === "v2"
+    ? await etcd.fetch(`/v2/keys${key}`, { method: "PUT", body: new URLSearchParams({ value }) })
+    : await etcd.fetch("/v3/kv/put", {
+      method: "POST",
+      body: JSON.stringify({ key: btoa(key), value: btoa(value) }),
+    });
+  const text = await response.text();
+  if (!response.ok) throw new Error(`PUT ${key}: ${text}`);
+}
+
+/** A network config, decoded as the agent does. */
+export function config(text: Readonly<Record<string, unknown>>): NetworkConfig {
+  return decodeNetworkConfig(JSON.stringify(text));
+}
