@@ -1,6 +1,6 @@
 import { formatIPv4 } from "../../mod/ip/mod.ts";
 import { info, warning } from "../../mod/observe/mod.ts";
-import type { Link, Mac, Netlink, VxlanLink } from "../../mod/sys/mod.ts";
+import { IFF_UP, type Link, type Mac, type Netlink, type VxlanLink } from "../../mod/sys/mod.ts";
 
 /** What the device is to be. */
 export interface DeviceSpec extends Omit<VxlanLink, "mac"> {
@@ -63,6 +63,21 @@ export function ensureDevice(netlink: Netlink, spec: DeviceSpec): Link {
     link = netlink.createVxlan({ ...spec, mac: spec.mac ?? randomMac() });
     info(`Created device ${spec.name}, VTEP MAC ${link.mac}`, { device: spec.name });
   }
-  netlink.setLink(link.index, { mtu: spec.mtu, up: true });
-  return { ...link, mtu: spec.mtu };
+  if (link.mtu !== spec.mtu || (link.flags & IFF_UP) === 0) {
+    netlink.setLink(link.index, { mtu: spec.mtu, up: true });
+  }
+  return { ...link, mtu: spec.mtu, flags: link.flags | IFF_UP };
+}
+
+/**
+ * As {@linkcode ensureDevice}, for a device that is in use: it gets back the MAC that the peers
+ * know, whether it was deleted meanwhile or only altered.
+ *
+ * @throws {SysError} when the kernel refuses
+ */
+export function restoreDevice(netlink: Netlink, spec: DeviceSpec & { readonly mac: Mac }): Link {
+  const link = ensureDevice(netlink, spec);
+  if (link.mac === spec.mac) return link;
+  netlink.setLink(link.index, { mac: spec.mac });
+  return { ...link, mac: spec.mac };
 }

@@ -1,4 +1,4 @@
-import { formatIPv4, Prefix } from "../../mod/ip/mod.ts";
+import { formatIPv4 } from "../../mod/ip/mod.ts";
 import type { InterfaceAddress, KernelEvent, Link } from "../../mod/sys/mod.ts";
 import { NUD_PERMANENT, RT_TABLE_MAIN, sameNeighbour, sameRoute } from "../reconcile.ts";
 import type { PeerIndex } from "./peer_index.ts";
@@ -11,8 +11,6 @@ export interface OwnState {
   readonly device: Link;
   readonly address: InterfaceAddress;
   readonly peers: PeerIndex;
-  /** Length of the subnets that neighbours are looked up by. */
-  readonly subnetLen: number;
 }
 
 /**
@@ -52,8 +50,8 @@ export function drift(event: KernelEvent, own: OwnState): string | undefined {
     case "neighbour-removed": {
       if (event.neighbour.index !== device.index) return undefined;
       const { address } = event.neighbour;
-      const want = peers.get(new Prefix(address, own.subnetLen))?.neighbour;
-      if (want === undefined || want.address !== address) return undefined;
+      const want = peers.neighbour(address);
+      if (want === undefined) return undefined;
       if (event.type === "neighbour" && sameNeighbour(event.neighbour, want)) return undefined;
       return `neighbour ${formatIPv4(address)} removed or altered`;
     }

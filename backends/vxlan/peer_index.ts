@@ -1,107 +1,110 @@
+import type { IPv4, Prefix } from "../../mod/ip/mod.ts";
 import { leaseKey } from "../../mod/lease/mod.ts";
-import type { Prefix } from "../../mod/ip/mod.ts";
 import type { FdbEntry, Mac, Neighbour, Route } from "../../mod/sys/mod.ts";
 import type { KernelObjects } from "../reconcile.ts";
 import type { PeerObjects } from "./desired.ts";
+import { Claims } from "./claims.ts";
 
 /**
- * The objects of the peers that are programmed, by subnet and by VTEP.
+ * The objects of the peers that are programmed, by subnet, by VTEP and by neighbour.
  *
- * A VTEP may serve several subnets while its host moves from one to another: its FDB entry stays
- * until the last of them goes. Some 300 bytes a peer.
+ * A subnet has a route of its own. The kernel has one FDB entry per MAC and one neighbour per
+ * address, though, and several peers may need the same: a host that moves has two subnets on one
+ * VTEP for a while, a copied lease has the base address of another. Such an entry stays until the
+ * last peer that needs it goes, and says what the latest of those that are there asked for. Some 400
+ * bytes a peer.
  */
 export class PeerIndex {
   readonly #peers = new Map<string, PeerObjects>();
-  readonly #vteps = new Map<Mac, { entry: FdbEntry; users: number }>();
+  readonly #fdb = new Claims<Mac, FdbEntry>();
+  readonly #neighbours = new Claims<IPv4, Neighbour>();
 
   /** How many peers. */
   get size(): number {
     return this.#peers.size;
   }
 
-  /** The objects of the peer with exactly this subnet. */
+  /** The objects that the peer with exactly this subnet asks for. */
   get(subnet: Prefix): PeerObjects | undefined {
     return this.#peers.get(leaseKey(subnet));
   }
 
   /** The FDB entry of a VTEP. */
   vtep(mac: Mac): FdbEntry | undefined {
-    return this.#vteps.get(mac)?.entry;
+    return this.#fdb.get(mac);
+  }
+
+  /** The neighbour with this address. */
+  neighbour(address: IPv4): Neighbour | undefined {
+    return this.#neighbours.get(address);
   }
 
   /** Forgets everything. */
   clear(): void {
     this.#peers.clear();
-    this.#vteps.clear();
+    this.#fdb.clear();
+    this.#neighbours.clear();
   }
 
   /** Adds a peer that is not there. */
   add(objects: PeerObjects): void {
-    this.#peers.set(leaseKey(objects.route.destination), objects);
-    if (objects.fdb === undefined) return;
-    const users = (this.#vteps.get(objects.fdb.mac)?.users ?? 0) + 1;
-    this.#vteps.set(objects.fdb.mac, { entry: objects.fdb, users });
+    const { neighbour, fdb, route } = objects;
+    this.#peers.set(leaseKey(route.destination), objects);
+    if (fdb !== undefined) this.#fdb.add(fdb.mac, fdb);
+    if (neighbour !== undefined) this.#neighbours.add(neighbour.address, neighbour);
   }
 
-  /** Removes a peer; returns what it had. */
+  /** Removes a peer; returns what it had asked for. */
   remove(subnet: Prefix): PeerObjects | undefined {
     const key = leaseKey(subnet);
     const objects = this.#peers.get(key);
     if (objects === undefined) return undefined;
     this.#peers.delete(key);
-    const vtep = objects.fdb && this.#vteps.get(objects.fdb.mac);
-    if (vtep !== undefined && --vtep.users === 0) this.#vteps.delete(objects.fdb!.mac);
+    const { neighbour, fdb } = objects;
+    if (fdb !== undefined) this.#fdb.remove(fdb.mac, fdb);
+    if (neighbour !== undefined) this.#neighbours.remove(neighbour.address, neighbour);
     return objects;
   }
 
   /** All objects, each list read once. */
   objects(): Pick<KernelObjects, "neighbours" | "fdb" | "routes"> {
-    const neighbours: Neighbour[] = [];
-    const routes: Route[] = [];
-    for (const { neighbour, route } of this.#peers.values()) {
-      if (neighbour !== undefined) neighbours.push(neighbour);
-      routes.push(route);
-    }
-    return { neighbours, fdb: Array.from(this.#vteps.values(), ({ entry }) => entry), routes };
+    return {
+      neighbours: this.#neighbours.values(),
+      fdb: this.#fdb.values(),
+      routes: Array.from(this.#peers.values(), ({ route }) => route),
+    };
   }
 
   /**
    * Replaces some peers by others.
    *
-   * @returns the objects that were there and those that are to be, for `diff`: of VTEPs that
-   * several peers share only what really changes
+   * @returns the objects that were there and those that are to be, for `diff`: all that the peers
+   * touch, and nothing else
    */
   change(
     leaving: Iterable<Prefix>,
-    coming: Iterable<PeerObjects>,
+    coming: readonly PeerObjects[],
   ): { before: KernelObjects; after: KernelObjects } {
-    const before = new Gathered();
-    const after = new Gathered();
-    for (const subnet of leaving) {
-      const objects = this.remove(subnet);
-      if (objects !== undefined) before.gather(objects);
+    const left = new Set<PeerObjects>();
+    for (const subnet of [...leaving, ...coming.map(({ route }) => route.destination)]) {
+      const objects = this.get(subnet);
+      if (objects !== undefined) left.add(objects);
     }
-    for (const objects of coming) {
-      this.add(objects);
-      after.gather(objects);
+    const macs = new Set<Mac>();
+    const addresses = new Set<IPv4>();
+    for (const { fdb, neighbour } of [...left, ...coming]) {
+      if (fdb !== undefined) macs.add(fdb.mac);
+      if (neighbour !== undefined) addresses.add(neighbour.address);
     }
-    for (const { mac } of before.fdb) {
-      const standing = this.vtep(mac);
-      if (standing !== undefined && !after.fdb.includes(standing)) after.fdb.push(standing);
-    }
-    return { before, after };
-  }
-}
-
-class Gathered implements KernelObjects {
-  readonly addresses = [];
-  readonly neighbours: Neighbour[] = [];
-  readonly fdb: FdbEntry[] = [];
-  readonly routes: Route[] = [];
-
-  gather({ neighbour, fdb, route }: PeerObjects): void {
-    if (neighbour !== undefined) this.neighbours.push(neighbour);
-    if (fdb !== undefined) this.fdb.push(fdb);
-    this.routes.push(route);
+    const standing = (peers: Iterable<PeerObjects>): KernelObjects => ({
+      addresses: [],
+      neighbours: Array.from(addresses).flatMap((address) => this.neighbour(address) ?? []),
+      fdb: Array.from(macs).flatMap((mac) => this.vtep(mac) ?? []),
+      routes: Array.from(peers, ({ route }): Route => route),
+    });
+    const before = standing(left);
+    for (const { route } of left) this.remove(route.destination);
+    for (const objects of coming) this.add(objects);
+    return { before, after: standing(coming) };
   }
 }

@@ -21,7 +21,7 @@ import {
   type VxlanContext,
   vxlanRefusal,
 } from "./desired.ts";
-import { type DeviceSpec, ensureDevice } from "./device.ts";
+import { type DeviceSpec, ensureDevice, restoreDevice } from "./device.ts";
 import { drift } from "./drift.ts";
 import { vxlanOptions } from "./options.ts";
 import { PeerIndex } from "./peer_index.ts";
@@ -91,10 +91,9 @@ class VxlanNetwork implements Network {
 
   sync(own: Lease, leases: LeaseSet): Promise<number> {
     this.#own = own;
-    // A device deleted under us comes back with the MAC that the peers know.
-    this.#device = ensureDevice(this.#context.netlink, {
+    this.#device = restoreDevice(this.#context.netlink, {
       ...this.#spec,
-      mac: this.#device.mac,
+      mac: this.#device.mac!,
     });
     const context = this.#peerContext(own);
     const known = new Set<string>();
@@ -144,7 +143,6 @@ class VxlanNetwork implements Network {
         device: this.#device,
         address: deviceAddress(this.#own, this.#device.index),
         peers: this.#peers,
-        subnetLen: this.#context.config.subnetLen,
       };
       for (const event of events) {
         const what = drift(event, state);
@@ -164,7 +162,9 @@ class VxlanNetwork implements Network {
     }
     // Routes by a device go with it; those of DirectRouting do not.
     const direct = netlink.routes({ table: RT_TABLE_MAIN, protocol: RTPROT_FLANNEL })
-      .filter((route) => route.oif === external.index);
+      .filter(({ oif, destination }) =>
+        oif === external.index && this.#serves(destination.address)
+      );
     this.#execute(direct.map((object) => ({ op: "delete", kind: "route", object })), "removal");
     return Promise.resolve();
   }
@@ -202,28 +202,34 @@ class VxlanNetwork implements Network {
     return this.#refusals.note(lease, vxlanRefusal(lease, context)) === undefined;
   }
 
+  /** True for an address of a network that we serve or served. */
+  #serves(address: IPv4): boolean {
+    const { config, formerNetworks } = this.#context;
+    return config.network.contains(address) ||
+      formerNetworks.some((network) => network.contains(address));
+  }
+
   /**
    * What the kernel has that is ours: on our device the neighbours, the FDB entries with a remote,
    * and the addresses and routes that lie in a network we serve or served (flannel's own, left by
-   * an upgrade); anywhere the routes with our protocol number, and those to a peer's subnet that
-   * flannel or a hand installed: flannel replaces them, and next to ours they may win.
+   * an upgrade); on any device the routes into such a network with our protocol number, and those
+   * to a peer's subnet that flannel or a hand installed: flannel replaces them, and next to ours
+   * they may win. Routes with our number elsewhere are those of an agent for another network.
    */
   #actual(own: Lease): KernelObjects {
-    const { netlink, config, formerNetworks } = this.#context;
+    const { netlink } = this.#context;
     const { index } = this.#device;
-    const networks = [config.network, ...formerNetworks];
-    const inside = (address: IPv4) => networks.some((network) => network.contains(address));
     return {
       addresses: netlink.addresses({ index })
-        .filter(({ address }) => address === own.subnet.address || inside(address)),
+        .filter(({ address }) => address === own.subnet.address || this.#serves(address)),
       neighbours: netlink.neighbours({ index })
-        .filter(({ state, address }) => state === NUD_PERMANENT || inside(address)),
+        .filter(({ state, address }) => state === NUD_PERMANENT || this.#serves(address)),
       fdb: netlink.fdb({ index }).filter(({ destination }) => destination !== undefined),
       routes: netlink.routes({ table: RT_TABLE_MAIN }).filter((route) =>
-        route.protocol === RTPROT_FLANNEL ||
-        (route.oif === index && route.protocol !== RTPROT_KERNEL &&
-          inside(route.destination.address)) ||
-        (route.protocol === RTPROT_BOOT && this.#peers.get(route.destination) !== undefined)
+        this.#serves(route.destination.address) &&
+        (route.protocol === RTPROT_FLANNEL ||
+          (route.oif === index && route.protocol !== RTPROT_KERNEL) ||
+          (route.protocol === RTPROT_BOOT && this.#peers.get(route.destination) !== undefined))
       ),
     };
   }
