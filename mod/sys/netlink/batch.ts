@@ -1,6 +1,7 @@
 import { Errno, SysError } from "../errno.ts";
 import { acknowledgedErrno, acknowledgedReason } from "./acknowledgement.ts";
-import { MessageCursor, type MessageWriter, NLM_F_ACK, NLMSG_ERROR } from "./message.ts";
+import { MessageCursor, NLM_F_ACK, NLMSG_ERROR } from "./message.ts";
+import type { MessageWriter } from "./message_writer.ts";
 import { describeObject, requestName, writeOperation } from "./operation.ts";
 import type { Transport } from "./transport.ts";
 import type { Operation } from "./types.ts";

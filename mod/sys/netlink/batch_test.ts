@@ -3,7 +3,8 @@ import fc from "fast-check";
 import { Errno, SysError } from "../errno.ts";
 import { Batch, Sequence } from "./batch.ts";
 import { Netlink } from "./connection.ts";
-import { MessageWriter, NLM_F_ACK } from "./message.ts";
+import { NLM_F_ACK } from "./message.ts";
+import { MessageWriter } from "./message_writer.ts";
 import { type RecordedMessage, Recorder } from "./recorder.ts";
 import type { Operation } from "./types.ts";
 

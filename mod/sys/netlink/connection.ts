@@ -1,8 +1,8 @@
 import type { IPv4 } from "../../ip/mod.ts";
 import { Errno, SysError } from "../errno.ts";
-import { acknowledgedErrno, acknowledgedReason } from "./acknowledgement.ts";
 import { readAddress, RTM_NEWADDR, writeAddressQuery } from "./address.ts";
 import { Batch, type BatchResult, Sequence } from "./batch.ts";
+import { Exchange } from "./exchange.ts";
 import {
   type LinkChange,
   readLink,
@@ -12,18 +12,8 @@ import {
   writeLinkQuery,
   writeVxlanLink,
 } from "./link.ts";
-import {
-  MessageCursor,
-  MessageWriter,
-  NLM_F_ACK,
-  NLM_F_CREATE,
-  NLM_F_DUMP,
-  NLM_F_DUMP_INTR,
-  NLM_F_EXCL,
-  NLM_F_REQUEST,
-  NLMSG_DONE,
-  NLMSG_ERROR,
-} from "./message.ts";
+import { NLM_F_CREATE, NLM_F_EXCL } from "./message.ts";
+import { MessageWriter } from "./message_writer.ts";
 import {
   readFdbEntry,
   readNeighbour,
@@ -62,13 +52,6 @@ export interface InterfaceFilter {
   readonly index?: number | undefined;
 }
 
-/** How often a dump is begun anew when its table changed meanwhile. */
-const DUMP_ATTEMPTS = 10;
-
-/** Reads a message; `undefined` leaves it out. */
-type Read<T> = (message: MessageCursor) => T | undefined;
-type Write = (writer: MessageWriter, flags: number, sequence: number) => void;
-
 /**
  * The kernel's tables of links, IPv4 addresses, routes, neighbours and FDB entries.
  *
@@ -76,7 +59,7 @@ type Write = (writer: MessageWriter, flags: number, sequence: number) => void;
  * {@linkcode SysError}s that carry its own words where it has any.
  *
  * @example
- * ```ts no-run
+ * ```ts ignore
  * import { Netlink } from "./connection.ts";
  * using netlink = Netlink.open();
  * for (const link of netlink.links()) console.log(link.index, link.name, link.mtu);
@@ -86,11 +69,12 @@ export class Netlink implements Disposable {
   readonly #transport: Transport;
   readonly #sequence = new Sequence();
   readonly #writer = new MessageWriter();
-  readonly #cursor = new MessageCursor();
+  readonly #exchange: Exchange;
 
   /** Over a transport that this instance owns from now on: a socket, or a recorder in tests. */
   constructor(transport: Transport) {
     this.#transport = transport;
+    this.#exchange = new Exchange(transport, this.#sequence, this.#writer);
   }
 
   /**
@@ -104,7 +88,7 @@ export class Netlink implements Disposable {
 
   /** All links. */
   links(): Link[] {
-    return this.#dump("RTM_GETLINK", writeLinkQuery, RTM_NEWLINK, readLink);
+    return this.#exchange.dump({ name: "RTM_GETLINK" }, writeLinkQuery, RTM_NEWLINK, readLink);
   }
 
   /** The link of this name, or of this alternative name (Linux 5.5). */
@@ -121,9 +105,8 @@ export class Netlink implements Disposable {
 
   #findLink(which: number | string): Link | undefined {
     try {
-      return this.#get(
-        "RTM_GETLINK",
-        String(which),
+      return this.#exchange.get(
+        { name: "RTM_GETLINK", subject: String(which) },
         (writer, flags, sequence) => writeLinkQuery(writer, flags, sequence, which),
         RTM_NEWLINK,
         readLink,
@@ -137,8 +120,8 @@ export class Netlink implements Disposable {
   /** IPv4 addresses; none for an interface that does not exist. */
   addresses(filter: InterfaceFilter = {}): InterfaceAddress[] {
     const index = filter.index ?? 0;
-    return this.#dump(
-      "RTM_GETADDR",
+    return this.#exchange.dump(
+      { name: "RTM_GETADDR" },
       (writer, flags, sequence) => writeAddressQuery(writer, flags, sequence, index),
       RTM_NEWADDR,
       (message) => readAddress(message, index),
@@ -150,8 +133,8 @@ export class Netlink implements Disposable {
    * hops is told with its first.
    */
   routes(filter: RouteFilter = {}): Route[] {
-    return this.#dump(
-      "RTM_GETROUTE",
+    return this.#exchange.dump(
+      { name: "RTM_GETROUTE" },
       (writer, flags, sequence) => writeRouteQuery(writer, flags, sequence, filter),
       RTM_NEWROUTE,
       (message) => readRoute(message, filter),
@@ -161,8 +144,8 @@ export class Netlink implements Disposable {
   /** IPv4 neighbours that have a MAC. Those still being resolved, or failed, are left out. */
   neighbours(filter: InterfaceFilter = {}): Neighbour[] {
     const index = filter.index ?? 0;
-    return this.#dump(
-      "RTM_GETNEIGH",
+    return this.#exchange.dump(
+      { name: "RTM_GETNEIGH" },
       (writer, flags, sequence) => writeNeighbourQuery(writer, flags, sequence, index),
       RTM_NEWNEIGH,
       (message) => {
@@ -174,8 +157,8 @@ export class Netlink implements Disposable {
 
   /** The forwarding database of a device, as far as it keeps one of its own (vxlan does). */
   fdb(filter: { readonly index: number }): FdbEntry[] {
-    return this.#dump(
-      "RTM_GETNEIGH",
+    return this.#exchange.dump(
+      { name: "RTM_GETNEIGH" },
       (writer, flags, sequence) => writeFdbQuery(writer, flags, sequence, filter.index),
       RTM_NEWNEIGH,
       (message) => readFdbEntry(message, filter.index),
@@ -189,9 +172,8 @@ export class Netlink implements Disposable {
    *   unreachable, blackhole or prohibit route does
    */
   routeTo(address: IPv4): RouteLookup {
-    return this.#get(
-      "RTM_GETROUTE",
-      undefined,
+    return this.#exchange.get(
+      { name: "RTM_GETROUTE" },
       (writer, flags, sequence) => writeRouteLookup(writer, flags, sequence, address),
       RTM_NEWROUTE,
       readRouteLookup,
@@ -205,9 +187,8 @@ export class Netlink implements Disposable {
    *   kernel's vxlan module
    */
   createVxlan(link: VxlanLink): Link {
-    this.#request(
-      "RTM_NEWLINK",
-      link.name,
+    this.#exchange.request(
+      { name: "RTM_NEWLINK", subject: link.name },
       NLM_F_CREATE | NLM_F_EXCL,
       (writer, flags, sequence) => writeVxlanLink(writer, flags, sequence, link),
     );
@@ -229,9 +210,8 @@ export class Netlink implements Disposable {
    */
   deleteLink(index: number): boolean {
     try {
-      this.#request(
-        "RTM_DELLINK",
-        `interface ${index}`,
+      this.#exchange.request(
+        { name: "RTM_DELLINK", subject: `interface ${index}` },
         0,
         (writer, flags, sequence) => writeLinkDeletion(writer, flags, sequence, index),
       );
@@ -248,9 +228,8 @@ export class Netlink implements Disposable {
    * @throws {SysError} ENODEV when there is none; EINVAL for an MTU the device cannot have
    */
   setLink(index: number, change: LinkChange): void {
-    this.#request(
-      "RTM_NEWLINK",
-      `interface ${index}`,
+    this.#exchange.request(
+      { name: "RTM_NEWLINK", subject: `interface ${index}` },
       0,
       (writer, flags, sequence) => writeLinkChange(writer, flags, sequence, index, change),
     );
@@ -278,106 +257,5 @@ export class Netlink implements Disposable {
   /** Closes the socket. */
   [Symbol.dispose](): void {
     this.#transport[Symbol.dispose]();
-  }
-
-  #get<T>(
-    name: string,
-    subject: string | undefined,
-    write: Write,
-    type: number,
-    read: (message: MessageCursor) => T,
-  ): T {
-    let answer: { value: T } | undefined;
-    this.#request(name, subject, 0, write, (message) => {
-      if (message.type === type) answer = { value: read(message) };
-    });
-    if (answer === undefined) {
-      throw new SysError(name, Errno.ENOENT, { subject, detail: "answered without an object" });
-    }
-    return answer.value;
-  }
-
-  /** Sends one message and reads up to its acknowledgement. */
-  #request(
-    name: string,
-    subject: string | undefined,
-    flags: number,
-    write: Write,
-    visit: (message: MessageCursor) => void = () => {},
-  ): void {
-    const sequence = this.#send(NLM_F_REQUEST | NLM_F_ACK | flags, write);
-    this.#receiveUntilDone(sequence, name, subject, visit);
-  }
-
-  #dump<T>(name: string, write: Write, type: number, read: Read<T>): T[] {
-    for (let attempt = 0; attempt < DUMP_ATTEMPTS; attempt++) {
-      const objects: T[] = [];
-      let interrupted = false;
-      const sequence = this.#send(NLM_F_REQUEST | NLM_F_DUMP, write);
-      try {
-        this.#receiveUntilDone(sequence, name, undefined, (message) => {
-          if ((message.flags & NLM_F_DUMP_INTR) !== 0) interrupted = true;
-          if (message.type !== type) return;
-          const object = read(message);
-          if (object !== undefined) objects.push(object);
-        });
-      } catch (error) {
-        // A filter that names an interface or a table that is not there: nothing is in it.
-        const absent: number[] = [Errno.ENODEV, Errno.ENOENT];
-        if (error instanceof SysError && absent.includes(error.errno)) return [];
-        throw error;
-      }
-      if (!interrupted) return objects;
-    }
-    throw new SysError(name, Errno.EINTR, {
-      detail: `the table changed during each of ${DUMP_ATTEMPTS} dumps`,
-    });
-  }
-
-  #send(flags: number, write: Write): number {
-    const sequence = this.#sequence.take();
-    this.#writer.reset();
-    write(this.#writer, flags, sequence);
-    this.#transport.send(this.#writer.bytes);
-    return sequence;
-  }
-
-  /** Reads the answers to a request up to its acknowledgement or the end of its dump. */
-  #receiveUntilDone(
-    sequence: number,
-    name: string,
-    subject: string | undefined,
-    visit: (message: MessageCursor) => void,
-  ): void {
-    const cursor = this.#cursor;
-    let finished = false;
-    let failure: SysError | undefined;
-    const visitDatagram = (view: DataView, start: number, end: number) => {
-      cursor.enter(view, start, end);
-      while (cursor.next()) {
-        if (cursor.sequence !== sequence) continue;
-        if (cursor.type === NLMSG_ERROR || cursor.type === NLMSG_DONE) {
-          finished = true;
-          const number = acknowledgedErrno(cursor);
-          if (number !== 0) {
-            failure = new SysError(name, number, { subject, detail: acknowledgedReason(cursor) });
-          }
-        }
-        visit(cursor);
-      }
-    };
-    try {
-      for (let waited = false; !finished;) {
-        if (this.#transport.receive("dump", visitDatagram) > 0) continue;
-        if (waited) throw new SysError(name, Errno.ETIMEDOUT, { detail: "netlink did not answer" });
-        this.#transport.wait();
-        waited = true;
-      }
-    } catch (error) {
-      // An unread dump would make the socket refuse the next one (EBUSY).
-      while (this.#transport.receive("dump", () => {}) > 0);
-      throw error;
-    }
-    if (failure !== undefined) throw failure;
   }
 }

@@ -4,7 +4,8 @@ import { Errno, SysError } from "../errno.ts";
 import { RTM_NEWADDR, writeAddress } from "./address.ts";
 import { Netlink } from "./connection.ts";
 import { RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, writeLinkChange } from "./link.ts";
-import { MessageWriter, NLM_F_DUMP_INTR, NLMSG_DONE } from "./message.ts";
+import { NLM_F_DUMP_INTR, NLMSG_DONE } from "./message.ts";
+import { MessageWriter } from "./message_writer.ts";
 import { type RecordedMessage, Recorder } from "./recorder.ts";
 
 const address = {

@@ -6,7 +6,8 @@ import { parseIPv4, Prefix } from "../../ip/mod.ts";
 import { REPLIES, REQUESTS } from "./_iproute2.ts";
 import { readAddress, RTM_DELADDR, RTM_NEWADDR, writeAddress } from "./address.ts";
 import { readLink, writeLinkChange, writeLinkDeletion, writeVxlanLink } from "./link.ts";
-import { MessageCursor, MessageWriter, NLMSG_DONE } from "./message.ts";
+import { MessageCursor, NLMSG_DONE } from "./message.ts";
+import { MessageWriter } from "./message_writer.ts";
 import {
   readFdbEntry,
   readNeighbour,

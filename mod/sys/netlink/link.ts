@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { AttributeCursor, type MessageCursor, type MessageWriter } from "./message.ts";
+import { AttributeCursor, type MessageCursor } from "./message.ts";
+import type { MessageWriter } from "./message_writer.ts";
 import type { Link, VxlanAttributes, VxlanLink } from "./types.ts";
 
 export const RTM_NEWLINK = 16;

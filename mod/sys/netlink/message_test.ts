@@ -1,12 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import {
-  AttributeCursor,
-  HEADER_LENGTH,
-  MessageCursor,
-  MessageWriter,
-  NetlinkFormatError,
-} from "./message.ts";
+import { AttributeCursor, HEADER_LENGTH, MessageCursor, NetlinkFormatError } from "./message.ts";
+import { MessageWriter } from "./message_writer.ts";
 
 interface Attribute {
   readonly type: number;

@@ -64,7 +64,7 @@ const EFD_FLAGS = 0o2000000 | 0o4000;
  * @throws {SysError} when the namespace or the socket cannot be opened
  *
  * @example
- * ```ts no-run
+ * ```ts ignore
  * import { monitor } from "./monitor.ts";
  * const signal = AbortSignal.timeout(60_000);
  * for await (const events of monitor(["link", "route"], { signal })) console.log(events);

@@ -5,7 +5,8 @@
  * @module
  */
 import type { IPv4 } from "../../ip/mod.ts";
-import { AttributeCursor, type MessageCursor, type MessageWriter } from "./message.ts";
+import { AttributeCursor, type MessageCursor } from "./message.ts";
+import type { MessageWriter } from "./message_writer.ts";
 import type { FdbEntry, Mac, Neighbour } from "./types.ts";
 
 export const RTM_NEWNEIGH = 28;

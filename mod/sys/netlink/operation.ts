@@ -1,12 +1,7 @@
 import { formatIPv4 } from "../../ip/mod.ts";
 import { RTM_DELADDR, RTM_NEWADDR, writeAddress } from "./address.ts";
-import {
-  type MessageWriter,
-  NLM_F_CREATE,
-  NLM_F_EXCL,
-  NLM_F_REPLACE,
-  NLM_F_REQUEST,
-} from "./message.ts";
+import { NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST } from "./message.ts";
+import type { MessageWriter } from "./message_writer.ts";
 import { RTM_DELNEIGH, RTM_NEWNEIGH, writeFdbEntry, writeNeighbour } from "./neighbour.ts";
 import { RTM_DELROUTE, RTM_NEWROUTE, writeRoute } from "./route.ts";
 import type { Operation } from "./types.ts";

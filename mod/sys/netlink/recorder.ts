@@ -2,12 +2,12 @@ import { Errno, SysError } from "../errno.ts";
 import {
   HEADER_LENGTH,
   MessageCursor,
-  MessageWriter,
   NLM_F_ACK,
   NLM_F_DUMP,
   NLMSG_DONE,
   NLMSG_ERROR,
 } from "./message.ts";
+import { MessageWriter } from "./message_writer.ts";
 import type { Visit } from "./receive_vector.ts";
 import type { Expected, Transport } from "./transport.ts";
 

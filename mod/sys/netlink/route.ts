@@ -4,7 +4,8 @@
  * @module
  */
 import { type IPv4, Prefix } from "../../ip/mod.ts";
-import { AttributeCursor, type MessageCursor, type MessageWriter } from "./message.ts";
+import { AttributeCursor, type MessageCursor } from "./message.ts";
+import type { MessageWriter } from "./message_writer.ts";
 import type { Route } from "./types.ts";
 
 export const RTM_NEWROUTE = 24;
