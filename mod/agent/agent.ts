@@ -245,7 +245,7 @@ export class Agent implements Disposable {
       }
       const active = this.#active;
       if (active === undefined || active.config.text !== this.#config.text) {
-        await this.#bringUp(decodeNetworkConfig(this.#config.text), active);
+        await this.#bringUp(await decodeNetworkConfig(this.#config.text), active);
       } else if (this.#keeper.lease === undefined) {
         info("Acquiring a lease again");
         await this.#lease(active, this.#publisher.published.subnet);

@@ -18,10 +18,10 @@ const LEAST_SUBNET_BITS = 2;
  * @param text as stored under `<prefix>/config`
  * @throws {ConfigError} when the text cannot be used
  */
-export function decodeNetworkConfig(text: string): NetworkConfig {
+export async function decodeNetworkConfig(text: string): Promise<NetworkConfig> {
   const config = GoObject.parse(text);
   refuseWhatIsNotThere(config);
-  const network = decodeNetwork(config);
+  const network = await decodeNetwork(config);
   const subnetLen = decodeSubnetLen(config, network);
   const step = 2 ** (32 - subnetLen);
   // The first subnet is left out by default: its network address is the network's own.
@@ -62,7 +62,7 @@ function refuseWhatIsNotThere(config: GoObject): void {
   }
 }
 
-function decodeNetwork(config: GoObject): Prefix {
+async function decodeNetwork(config: GoObject): Promise<Prefix> {
   const text = config.string("Network");
   if (text === undefined) {
     throw new ConfigError(
@@ -70,7 +70,7 @@ function decodeNetwork(config: GoObject): Prefix {
         'write for example {"Network": "10.20.0.0/16"}',
     );
   }
-  const network = readNetwork("Network", text);
+  const network = await readNetwork("Network", text);
   if (network.length === 0) {
     throw new ConfigError(
       `please define a correct Network parameter in the flannel config: ` +

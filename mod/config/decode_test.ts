@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import fc from "fast-check";
 import { formatIPv4, parseIPv4, Prefix } from "../ip/mod.ts";
 import { decodeNetworkConfig } from "./decode.ts";
@@ -16,29 +16,29 @@ function show(config: NetworkConfig) {
   };
 }
 
-const decode = (value: unknown) => show(decodeNetworkConfig(JSON.stringify(value)));
-const messageOf = (value: unknown) =>
-  assertThrows(() => decodeNetworkConfig(JSON.stringify(value)), ConfigError).message;
+const decode = async (value: unknown) => show(await decodeNetworkConfig(JSON.stringify(value)));
+const messageOf = async (value: unknown) =>
+  (await assertRejects(() => decodeNetworkConfig(JSON.stringify(value)), ConfigError)).message;
 
-Deno.test("decodeNetworkConfig() takes the guide's two configs", () => {
+Deno.test("decodeNetworkConfig() takes the guide's two configs", async () => {
   const expected = {
     Network: "10.20.0.0/16",
     SubnetLen: 24,
     SubnetMin: "10.20.1.0",
     SubnetMax: "10.20.255.0",
   };
-  assertEquals(show(decodeNetworkConfig('{"Network": "10.20.0.0/16"}')), {
+  assertEquals(show(await decodeNetworkConfig('{"Network": "10.20.0.0/16"}')), {
     ...expected,
     Backend: "udp",
   });
   const text = '{"Network": "10.20.0.0/16", "SubnetLen": 24, "Backend": {"Type": "vxlan"}}';
-  const config = decodeNetworkConfig(text);
+  const config = await decodeNetworkConfig(text);
   assertEquals(show(config), { ...expected, Backend: "vxlan" });
   assertStrictEquals(config.text, text);
 });
 
-Deno.test("decodeNetworkConfig() passes flannel's own two cases", () => {
-  assertEquals(show(decodeNetworkConfig('{ "network": "10.3.0.0/16" }')), {
+Deno.test("decodeNetworkConfig() passes flannel's own two cases", async () => {
+  assertEquals(show(await decodeNetworkConfig('{ "network": "10.3.0.0/16" }')), {
     Network: "10.3.0.0/16",
     SubnetLen: 24,
     SubnetMin: "10.3.1.0",
@@ -51,10 +51,10 @@ Deno.test("decodeNetworkConfig() passes flannel's own two cases", () => {
     SubnetMax: "10.3.8.0",
     SubnetLen: 28,
   };
-  assertEquals(decode(config), { ...config, Backend: "udp" });
+  assertEquals(await decode(config), { ...config, Backend: "udp" });
 });
 
-Deno.test("decodeNetworkConfig() takes the example of flannel's documentation", () => {
+Deno.test("decodeNetworkConfig() takes the example of flannel's documentation", async () => {
   const config = {
     Network: "10.0.0.0/8",
     SubnetLen: 20,
@@ -62,16 +62,16 @@ Deno.test("decodeNetworkConfig() takes the example of flannel's documentation", 
     SubnetMax: "10.99.0.0",
     Backend: { Type: "udp", Port: 7890 },
   };
-  const decoded = decodeNetworkConfig(JSON.stringify(config));
+  const decoded = await decodeNetworkConfig(JSON.stringify(config));
   assertEquals(show(decoded), { ...config, Backend: "udp" });
   assertEquals(decoded.backend.options.int("Port"), 7890);
 });
 
-Deno.test("decodeNetworkConfig() masks the host bits of Network", () => {
-  assertEquals(decode({ Network: "10.1.5.9/16" }).Network, "10.1.0.0/16");
+Deno.test("decodeNetworkConfig() masks the host bits of Network", async () => {
+  assertEquals((await decode({ Network: "10.1.5.9/16" })).Network, "10.1.0.0/16");
 });
 
-Deno.test("decodeNetworkConfig() leases /24s where four fit, else quarters", () => {
+Deno.test("decodeNetworkConfig() leases /24s where four fit, else quarters", async () => {
   for (
     const [network, len, min, max] of [
       ["10.0.0.0/1", 24, "0.0.1.0", "127.255.255.0"],
@@ -82,19 +82,24 @@ Deno.test("decodeNetworkConfig() leases /24s where four fit, else quarters", () 
       ["10.1.2.16/28", 30, "10.1.2.20", "10.1.2.28"],
     ] as const
   ) {
-    const { SubnetLen, SubnetMin, SubnetMax } = decode({ Network: network });
+    const { SubnetLen, SubnetMin, SubnetMax } = await decode({ Network: network });
     assertEquals([SubnetLen, SubnetMin, SubnetMax], [len, min, max], network);
   }
 });
 
-Deno.test("decodeNetworkConfig() takes Go's zero values for absent keys", () => {
+Deno.test("decodeNetworkConfig() takes Go's zero values for absent keys", async () => {
   assertEquals(
-    decode({ Network: "10.3.0.0/16", SubnetLen: 0, SubnetMin: "0.0.0.0", SubnetMax: "0.0.0.0" }),
-    decode({ Network: "10.3.0.0/16" }),
+    await decode({
+      Network: "10.3.0.0/16",
+      SubnetLen: 0,
+      SubnetMin: "0.0.0.0",
+      SubnetMax: "0.0.0.0",
+    }),
+    await decode({ Network: "10.3.0.0/16" }),
   );
 });
 
-Deno.test("decodeNetworkConfig() refuses with flannel's message, the key, the value and a cure", () => {
+Deno.test("decodeNetworkConfig() refuses with flannel's message, the key, the value and a cure", async () => {
   const Network = "10.1.0.0/16";
   for (
     const [value, message] of [
@@ -200,15 +205,18 @@ Deno.test("decodeNetworkConfig() refuses with flannel's message, the key, the va
       ],
     ] as const
   ) {
-    assertEquals(messageOf(value), message);
+    assertEquals(await messageOf(value), message);
   }
 });
 
-Deno.test("decodeNetworkConfig() lower-cases Backend.Type", () => {
-  assertEquals(decode({ Network: "10.1.0.0/16", Backend: { Type: "VXLan" } }).Backend, "vxlan");
+Deno.test("decodeNetworkConfig() lower-cases Backend.Type", async () => {
+  assertEquals(
+    (await decode({ Network: "10.1.0.0/16", Backend: { Type: "VXLan" } })).Backend,
+    "vxlan",
+  );
 });
 
-Deno.test("decodeNetworkConfig() refuses what is not there yet in one clear line", () => {
+Deno.test("decodeNetworkConfig() refuses what is not there yet in one clear line", async () => {
   const Network = "10.1.0.0/16";
   for (
     const [value, message] of [
@@ -237,13 +245,13 @@ Deno.test("decodeNetworkConfig() refuses what is not there yet in one clear line
       ],
     ] as const
   ) {
-    assertEquals(messageOf(value), message);
+    assertEquals(await messageOf(value), message);
   }
 });
 
-Deno.test("decodeNetworkConfig() lets newer flannel's keys pass where they change nothing", () => {
+Deno.test("decodeNetworkConfig() lets newer flannel's keys pass where they change nothing", async () => {
   assertEquals(
-    decode({
+    await decode({
       Network: "10.1.0.0/16",
       EnableIPv4: true,
       EnableIPv6: false,
@@ -251,11 +259,11 @@ Deno.test("decodeNetworkConfig() lets newer flannel's keys pass where they chang
       EnableNFTables: false,
       Unknown: [1, { a: null }],
     }),
-    decode({ Network: "10.1.0.0/16" }),
+    await decode({ Network: "10.1.0.0/16" }),
   );
 });
 
-Deno.test("decodeNetworkConfig() gives back every valid config", () => {
+Deno.test("decodeNetworkConfig() gives back every valid config", async () => {
   const configs = fc.record({
     address: fc.nat(0xffffffff),
     length: fc.integer({ min: 1, max: 28 }),
@@ -277,12 +285,15 @@ Deno.test("decodeNetworkConfig() gives back every valid config", () => {
         );
       });
     });
-  fc.assert(
-    fc.property(configs, (config) => assertEquals(decode(config), { ...config, Backend: "udp" })),
+  await fc.assert(
+    fc.asyncProperty(
+      configs,
+      async (config) => assertEquals(await decode(config), { ...config, Backend: "udp" }),
+    ),
   );
 });
 
-Deno.test("decodeNetworkConfig() throws nothing but ConfigError, and what it gives is sound", () => {
+Deno.test("decodeNetworkConfig() throws nothing but ConfigError, and what it gives is sound", async () => {
   const addresses = fc.tuple(fc.constantFrom("10.1.", "10.", "::"), fc.constantFrom("0.0", "9.16"))
     .map((parts) => parts.join(""));
   const numbers = fc.oneof(fc.integer({ min: -1, max: 34 }), fc.double(), fc.constant("24"));
@@ -298,11 +309,11 @@ Deno.test("decodeNetworkConfig() throws nothing but ConfigError, and what it giv
     EnableIPv6: fc.oneof(fc.boolean(), fc.constant(null)),
   }, { requiredKeys: [] });
   const texts = fc.oneof(config.map((value) => stringify(value)), fc.json(), fc.string());
-  fc.assert(
-    fc.property(texts, (text) => {
+  await fc.assert(
+    fc.asyncProperty(texts, async (text) => {
       let config: NetworkConfig;
       try {
-        config = decodeNetworkConfig(text);
+        config = await decodeNetworkConfig(text);
       } catch (error) {
         if (!(error instanceof ConfigError)) throw error;
         assert(!error.message.includes("\n"), error.message);
