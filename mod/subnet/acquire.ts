@@ -2,7 +2,7 @@ import type { NetworkConfig } from "../config/network_config.ts";
 import { formatIPv4, type Prefix } from "../ip/mod.ts";
 import { type Lease, LEASE_TTL, type LeaseAttributes, PERMANENT } from "../lease/mod.ts";
 import { info, warning } from "../observe/log.ts";
-import { ConflictError, type Snapshot, type Store } from "../store/mod.ts";
+import { type CallOptions, ConflictError, type Snapshot, type Store } from "../store/mod.ts";
 import { isCompatible, pickSubnet } from "./pick.ts";
 
 /** Races lost before giving up, as flannel. Each retry reads the store anew. */
@@ -12,7 +12,7 @@ const ATTEMPTS = 10;
 export interface AcquireOptions {
   /** Tried next when no lease carries our public IP: the subnet this host had before. */
   readonly previous?: Prefix | undefined;
-  /** What the store held a moment ago; saves the first read. */
+  /** What the store held a moment ago: saves the first read. */
   readonly snapshot?: Pick<Snapshot, "leases">;
   /** Looks at a lease with our public IP before it is re-used; throws to refuse it. */
   readonly inspect?: (lease: Lease) => void;
@@ -39,18 +39,32 @@ export async function acquireLease(
   options: AcquireOptions = {},
 ): Promise<Lease> {
   const call = options.signal ? { signal: options.signal } : {};
-  let known = options.snapshot;
+  // Subnets that another was quicker to create, or whose lease cannot be read and is in no listing.
+  const contested: Prefix[] = [];
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const { leases } = known ?? await store.snapshot(call);
-    known = undefined;
+    const told = attempt === 0 ? options.snapshot : undefined;
+    const { leases } = told ?? await store.snapshot(call);
     try {
-      const reused = await reuseOwn(store, config, attributes, leases, options);
-      if (reused !== undefined) return reused;
+      const own = leases.filter((lease) => lease.attributes.publicIP === attributes.publicIP);
+      await removeMisfits(store, config, own, call);
+      const lease = preferred(config, own, options.previous);
+      if (lease !== undefined) return await reuse(store, lease, attributes, options);
 
-      const subnet = choose(config, leases, options);
-      const lease = await store.createLease(subnet, attributes, LEASE_TTL, call);
-      info(`Lease acquired: ${lease.subnet}`, { subnet: lease.subnet });
-      return lease;
+      const others = leases.filter((lease) => !own.includes(lease));
+      const taken = [...others.map(({ subnet }) => subnet), ...contested];
+      const subnet = choose(config, taken, options);
+      if (subnet === undefined) {
+        // What we were told may be a moment old.
+        if (told !== undefined) continue;
+        throw new OutOfSubnetsError(
+          `out of subnets: all of ${rangeOf(config)} (/${config.subnetLen} of ` +
+            `${config.network}) are leased`,
+        );
+      }
+      contested.push(subnet);
+      const created = await store.createLease(subnet, attributes, LEASE_TTL, call);
+      info(`Lease acquired: ${subnet}`, { subnet });
+      return created;
     } catch (error) {
       if (!(error instanceof ConflictError)) throw error;
       info(`Lost a race for a subnet (${error.message}); trying again`);
@@ -59,65 +73,81 @@ export async function acquireLease(
   throw new AcquireError("Max retries reached trying to acquire a subnet");
 }
 
-/** Takes over the lease that carries our public IP; removes such leases that do not fit. */
-async function reuseOwn(
+/** Removes the leases that do not fit the config. */
+async function removeMisfits(
   store: Store,
   config: NetworkConfig,
-  attributes: LeaseAttributes,
-  leases: readonly Lease[],
-  options: AcquireOptions,
-): Promise<Lease | undefined> {
-  const call = options.signal ? { signal: options.signal } : {};
-  const ip = formatIPv4(attributes.publicIP);
-  const own = leases.filter((lease) => lease.attributes.publicIP === attributes.publicIP);
+  own: readonly Lease[],
+  call: CallOptions,
+): Promise<void> {
   for (const lease of own) {
     if (isCompatible(config, lease.subnet)) continue;
+    const { subnet, attributes } = lease;
     info(
-      `Found lease (${lease.subnet}) for current IP (${ip}) but not compatible with current ` +
-        `config, deleting`,
-      { subnet: lease.subnet },
+      `Found lease (${subnet}) for current IP (${formatIPv4(attributes.publicIP)}) but not ` +
+        `compatible with current config, deleting`,
+      { subnet },
     );
     await store.removeLease(lease, call);
   }
-  const fitting = own.filter((lease) => isCompatible(config, lease.subnet));
-  // Of several (an operator's copy, a reservation), what this host had last is the best guess.
-  const lease = fitting.find((lease) => options.previous?.equals(lease.subnet)) ?? fitting[0];
-  if (lease === undefined) return undefined;
-  options.inspect?.(lease);
-  info(`Found lease (${lease.subnet}) for current IP (${ip}), reusing`, { subnet: lease.subnet });
+}
+
+/**
+ * The lease to be re-used: of several that fit (an operator's copy, a reservation), what this host
+ * had last is the best guess.
+ */
+function preferred(
+  config: NetworkConfig,
+  own: readonly Lease[],
+  previous: Prefix | undefined,
+): Lease | undefined {
+  const fitting = own.filter(({ subnet }) => isCompatible(config, subnet));
+  return fitting.find(({ subnet }) => previous?.equals(subnet)) ?? fitting[0];
+}
+
+/** Writes a lease that carries our public IP anew. */
+async function reuse(
+  store: Store,
+  lease: Lease,
+  attributes: LeaseAttributes,
+  { inspect, signal }: AcquireOptions,
+): Promise<Lease> {
+  inspect?.(lease);
+  const { subnet } = lease;
+  info(
+    `Found lease (${subnet}) for current IP (${formatIPv4(attributes.publicIP)}), reusing`,
+    { subnet },
+  );
   // v3 listings do not tell a time to live, but they do tell a permanent lease.
   const ttl = lease.ttl === PERMANENT ? PERMANENT : LEASE_TTL;
-  const reused = await store.updateLease(lease, attributes, ttl, call);
-  info(`Lease acquired: ${reused.subnet}`, { subnet: reused.subnet });
+  const reused = await store.updateLease(lease, attributes, ttl, signal ? { signal } : {});
+  info(`Lease acquired: ${subnet}`, { subnet });
   return reused;
 }
 
+/** A free subnet; `undefined` when there is none. */
 function choose(
   config: NetworkConfig,
-  leases: readonly Lease[],
+  taken: readonly Prefix[],
   { previous, random }: AcquireOptions,
-): Prefix {
+): Prefix | undefined {
   if (previous !== undefined) {
     if (!isCompatible(config, previous)) {
       warning(`Previous subnet (${previous}) is not within the current config, ignoring`);
-    } else if (leases.some((lease) => lease.subnet.overlaps(previous))) {
+    } else if (taken.some((subnet) => subnet.overlaps(previous))) {
       warning(`Previous subnet (${previous}) has been leased to another host, ignoring`);
     } else {
       info(`Found previously leased subnet (${previous}), reusing`);
       return previous;
     }
   }
-  const picked = pickSubnet(config, leases.map((lease) => lease.subnet), random);
-  if (picked === undefined) {
-    throw new OutOfSubnetsError(
-      `out of subnets: all of ${formatIPv4(config.subnetMin)} ... ` +
-        `${formatIPv4(config.subnetMax)} (/${config.subnetLen} of ${config.network}) are leased`,
-    );
-  }
-  info(
-    `Picking subnet in range ${formatIPv4(config.subnetMin)} ... ${formatIPv4(config.subnetMax)}`,
-  );
+  const picked = pickSubnet(config, taken, random);
+  if (picked !== undefined) info(`Picking subnet in range ${rangeOf(config)}`);
   return picked;
+}
+
+function rangeOf({ subnetMin, subnetMax }: NetworkConfig): string {
+  return `${formatIPv4(subnetMin)} ... ${formatIPv4(subnetMax)}`;
 }
 
 /** No lease could be had now; it may be possible later. */

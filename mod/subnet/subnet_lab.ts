@@ -76,6 +76,6 @@ async function putRaw(
 }
 
 /** A network config, decoded as the agent does. */
-export function config(text: Readonly<Record<string, unknown>>): NetworkConfig {
+export function config(text: Readonly<Record<string, unknown>>): Promise<NetworkConfig> {
   return decodeNetworkConfig(JSON.stringify(text));
 }

@@ -1,0 +1,319 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import type { NetworkConfig } from "../config/mod.ts";
+import type { Prefix } from "../ip/mod.ts";
+import { type Lease, LEASE_TTL, PERMANENT } from "../lease/mod.ts";
+import type { Store } from "../store/mod.ts";
+import { ip, net, vxlan } from "../store/store_lab.ts";
+import { AcquireError, acquireLease, OutOfSubnetsError } from "./acquire.ts";
+import { isCompatible } from "./pick.ts";
+import { config, subnetCases } from "./subnet_lab.ts";
+
+const GUIDE = await config({ Network: "10.20.0.0/16", Backend: { Type: "vxlan" } });
+
+/** Room for four hosts: 10.21.0.64, .80, .96 and .112, each /28. */
+const SMALL = await config({
+  Network: "10.21.0.0/24",
+  SubnetLen: 28,
+  SubnetMin: "10.21.0.64",
+  SubnetMax: "10.21.0.112",
+});
+
+const OWN = vxlan("192.0.2.1");
+const OTHER = vxlan("192.0.2.2", "0a:00:00:00:00:02");
+
+/** What an agent that starts gets. */
+async function subnets(store: Store): Promise<string[]> {
+  const { leases } = await store.snapshot();
+  return leases.map(({ subnet }) => String(subnet)).sort();
+}
+
+/** Fills a small network with leases of others, but for those left free. */
+async function fill(store: Store, free: readonly string[] = []): Promise<Lease[]> {
+  const all = ["10.21.0.64/28", "10.21.0.80/28", "10.21.0.96/28", "10.21.0.112/28"];
+  const leases: Lease[] = [];
+  for (const [i, subnet] of all.entries()) {
+    if (free.includes(subnet)) continue;
+    leases.push(await store.createLease(net(subnet), vxlan(`192.0.2.${i + 100}`), LEASE_TTL));
+  }
+  return leases;
+}
+
+/** The store, where a rival is always a moment quicker to create what the agent picks. */
+function withRival(store: Store, rival: Store, wins = Infinity): Store {
+  let won = 0;
+  const createLease: Store["createLease"] = async (subnet, attributes, ttl, options) => {
+    if (won++ < wins) await rival.createLease(subnet, vxlan(`192.0.2.${100 + won}`), ttl);
+    return await store.createLease(subnet, attributes, ttl, options);
+  };
+  return new Proxy(store, {
+    get(target, key) {
+      if (key === "createLease") return createLease;
+      const member = Reflect.get(target, key);
+      return typeof member === "function" ? member.bind(target) : member;
+    },
+  });
+}
+
+subnetCases("acquireLease()", [
+  ["acquireLease() takes a subnet of the range for a day", async ({ store, log }) => {
+    const lease = await acquireLease(store, GUIDE, OWN);
+    assert(isCompatible(GUIDE, lease.subnet), String(lease.subnet));
+    assertEquals(lease.attributes, OWN);
+    assertEquals(lease.ttl, LEASE_TTL);
+    const stored = (await store.lease(lease.subnet))!;
+    assertEquals({ ...stored, ttl: 0 }, { ...lease, ttl: 0 });
+    assert(stored.ttl! > LEASE_TTL - 10 && stored.ttl! <= LEASE_TTL, String(stored.ttl));
+    assertEquals(log, [
+      "I Picking subnet in range 10.20.1.0 ... 10.20.255.0",
+      `I Lease acquired: ${lease.subnet}`,
+    ]);
+  }],
+
+  ["acquireLease() chooses with the given random numbers", async ({ store }) => {
+    const lease = await acquireLease(store, GUIDE, OWN, { random: () => 0.5 });
+    assertEquals(String(lease.subnet), "10.20.51.0/24");
+  }],
+
+  ["acquireLease() reuses the lease of the same public IP, with its new attributes", async (
+    { store, another, log },
+  ) => {
+    await acquireLease(store, GUIDE, OTHER);
+    const first = await acquireLease(store, GUIDE, OWN);
+    const rebooted = vxlan("192.0.2.1", "0e:11:22:33:44:55");
+    const restarted = await another();
+    // Whatever it had before and wherever the dice fall.
+    const again = await acquireLease(restarted, GUIDE, rebooted, {
+      previous: net("10.20.77.0/24"),
+    });
+    assertEquals(again.subnet, first.subnet);
+    assertEquals((await store.lease(first.subnet))?.attributes, rebooted);
+    assertEquals((await subnets(store)).length, 2);
+    assertEquals(log.slice(-2), [
+      `I Found lease (${first.subnet}) for current IP (192.0.2.1), reusing`,
+      `I Lease acquired: ${first.subnet}`,
+    ]);
+  }],
+
+  ["acquireLease() renews what it reuses", async ({ store }) => {
+    await store.createLease(net("10.20.9.0/24"), OWN, 100);
+    const lease = await acquireLease(store, GUIDE, OWN);
+    assertEquals(String(lease.subnet), "10.20.9.0/24");
+    assert((await store.lease(lease.subnet))!.ttl! > 1000);
+  }],
+
+  ["acquireLease() keeps a permanent lease permanent", async ({ store }) => {
+    const reserved = net("10.20.9.0/24");
+    await store.createLease(reserved, vxlan("192.0.2.1", "0e:00:00:00:00:01"), PERMANENT);
+    for (let start = 0; start < 2; start++) {
+      const lease = await acquireLease(store, GUIDE, OWN);
+      assertEquals([lease.subnet, lease.ttl], [reserved, PERMANENT]);
+      const stored = await store.lease(reserved);
+      assertEquals([stored?.ttl, stored?.attributes], [PERMANENT, OWN]);
+    }
+  }],
+
+  ["acquireLease() takes of several leases of ours the one it had last", async ({ store }) => {
+    for (const subnet of ["10.20.7.0/24", "10.20.8.0/24", "10.20.9.0/24"]) {
+      await store.createLease(net(subnet), OWN, LEASE_TTL);
+    }
+    const lease = await acquireLease(store, GUIDE, OWN, { previous: net("10.20.8.0/24") });
+    assertEquals(String(lease.subnet), "10.20.8.0/24");
+  }],
+
+  ["acquireLease() moves to the new range when the config has changed", async (
+    { store, log },
+  ) => {
+    const first = await acquireLease(store, GUIDE, OWN);
+    const changed = await config({ Network: "10.4.0.0/16" });
+    const second = await acquireLease(store, changed, OWN, { previous: first.subnet });
+    assert(isCompatible(changed, second.subnet));
+    assertEquals(await subnets(store), [String(second.subnet)]);
+    assertEquals(
+      log.filter((line) => !/Picking|acquired/.test(line)),
+      [
+        `I Found lease (${first.subnet}) for current IP (192.0.2.1) but not compatible with ` +
+        `current config, deleting`,
+        `W Previous subnet (${first.subnet}) is not within the current config, ignoring`,
+      ],
+    );
+  }],
+
+  ["acquireLease() leaves the leases of others alone, compatible or not", async ({ store }) => {
+    await store.createLease(net("10.4.1.0/24"), OTHER, LEASE_TTL);
+    await acquireLease(store, GUIDE, OWN);
+    assert((await subnets(store)).includes("10.4.1.0/24"));
+  }],
+
+  ["acquireLease() takes the room of what it deletes into account", async ({ store }) => {
+    // Left from a time when a lease was as large as the whole range is now.
+    await store.createLease(net("10.21.0.64/26"), OWN, LEASE_TTL);
+    const lease = await acquireLease(store, SMALL, OWN, { previous: net("10.21.0.80/28") });
+    assertEquals(String(lease.subnet), "10.21.0.80/28");
+    assertEquals(await subnets(store), ["10.21.0.80/28"]);
+  }],
+
+  ["acquireLease() comes back to the previous subnet when it is free", async (
+    { store, log },
+  ) => {
+    const lease = await acquireLease(store, GUIDE, OWN, { previous: net("10.20.212.0/24") });
+    assertEquals(String(lease.subnet), "10.20.212.0/24");
+    assertEquals(log, [
+      "I Found previously leased subnet (10.20.212.0/24), reusing",
+      "I Lease acquired: 10.20.212.0/24",
+    ]);
+  }],
+
+  ["acquireLease() does not come back to a subnet that another has", async ({ store, log }) => {
+    await store.createLease(net("10.20.212.0/25"), OTHER, LEASE_TTL);
+    const lease = await acquireLease(store, GUIDE, OWN, { previous: net("10.20.212.0/24") });
+    assert(!lease.subnet.equals(net("10.20.212.0/24")));
+    assertEquals(
+      log[0],
+      "W Previous subnet (10.20.212.0/24) has been leased to another host, ignoring",
+    );
+  }],
+
+  ["acquireLease() does not come back to a subnet outside the range", async ({ store, log }) => {
+    // flannel's own case: 10.4.1.0/24 after the network has become 10.20.0.0/16.
+    for (const previous of ["10.4.1.0/24", "10.20.0.0/24", "10.20.9.0/25"]) {
+      const lease = await acquireLease(store, GUIDE, OWN, { previous: net(previous) });
+      assert(isCompatible(GUIDE, lease.subnet));
+      await store.removeLease(lease);
+    }
+    assertEquals(log.filter((line) => line.includes("not within the current config")).length, 3);
+  }],
+
+  ["acquireLease() picks anew after a conflict", async ({ store, another, log }) => {
+    const contested = withRival(store, await another(), 3);
+    const lease = await acquireLease(contested, SMALL, OWN);
+    const leases = await subnets(store);
+    assertEquals([leases.length, new Set(leases).size], [4, 4]);
+    assertEquals((await store.lease(lease.subnet))?.attributes, OWN);
+    assertEquals(log.filter((line) => /^I Lost a race for a subnet \(.+\)/.test(line)).length, 3);
+  }],
+
+  ["acquireLease() gives up after ten lost races", async ({ store, another }) => {
+    const contested = withRival(store, await another());
+    const error = await assertRejects(() => acquireLease(contested, GUIDE, OWN), AcquireError);
+    assertEquals(error.message, "Max retries reached trying to acquire a subnet");
+    assertEquals((await subnets(store)).length, 10);
+  }],
+
+  ["acquireLease() reads the store when what it was told is out of date", async ({ store }) => {
+    const leases = await fill(store, ["10.21.0.96/28"]);
+    // Told that nothing is leased: the first attempt is a conflict.
+    const lease = await acquireLease(store, SMALL, OWN, {
+      snapshot: { leases: [] },
+      random: () => 0,
+    });
+    assertEquals(String(lease.subnet), "10.21.0.96/28");
+    // Told that everything is leased, of which one is gone since.
+    await store.removeLease(leases[1]!);
+    const told = { leases: [...leases, lease] };
+    const second = await acquireLease(store, SMALL, vxlan("192.0.2.9"), { snapshot: told });
+    assertEquals(String(second.subnet), "10.21.0.80/28");
+    // Told of a lease of ours that was renewed since.
+    const renewed = await store.updateLease(second, second.attributes, 1000);
+    const third = await acquireLease(store, SMALL, second.attributes, {
+      snapshot: { leases: [second] },
+    });
+    assertEquals(third.subnet, second.subnet);
+    assert(third.revision !== renewed.revision);
+  }],
+
+  ["acquireLease() passes by a subnet whose lease cannot be read", async ({ store, putRaw }) => {
+    await fill(store, ["10.21.0.64/28", "10.21.0.112/28"]);
+    await putRaw("subnets/10.21.0.64-28", "not a lease");
+    const lease = await acquireLease(store, SMALL, OWN, { previous: net("10.21.0.64/28") });
+    assertEquals(String(lease.subnet), "10.21.0.112/28");
+  }],
+
+  ["acquireLease() says when it is out of subnets", async ({ store }) => {
+    await fill(store);
+    const error = await assertRejects(
+      () => acquireLease(store, SMALL, OWN),
+      OutOfSubnetsError,
+    );
+    assertEquals(
+      error.message,
+      "out of subnets: all of 10.21.0.64 ... 10.21.0.112 (/28 of 10.21.0.0/24) are leased",
+    );
+    assert(error instanceof AcquireError);
+    assertEquals((await subnets(store)).length, 4);
+  }],
+
+  ["acquireLease() lets inspect look at a lease before it is re-used, and refuse it", async (
+    { store },
+  ) => {
+    const inspected: Lease[] = [];
+    const inspect = (lease: Lease) => {
+      inspected.push(lease);
+    };
+    const first = await acquireLease(store, GUIDE, OWN, { inspect });
+    assertEquals(inspected, []);
+    await acquireLease(store, GUIDE, OWN, { inspect });
+    assertEquals(inspected.map(({ subnet, attributes }) => ({ subnet, attributes })), [
+      { subnet: first.subnet, attributes: OWN },
+    ]);
+    const before = await store.lease(first.subnet);
+    await assertRejects(
+      () =>
+        acquireLease(store, GUIDE, vxlan("192.0.2.1", "0e:00:00:00:00:01"), {
+          inspect: () => {
+            throw new Error("not this one");
+          },
+        }),
+      Error,
+      "not this one",
+    );
+    assertEquals((await store.lease(first.subnet))?.revision, before?.revision);
+  }],
+
+  ["acquireLease() ends with its signal", async ({ store }) => {
+    const signal = AbortSignal.abort(new Error("stop"));
+    await assertRejects(() => acquireLease(store, GUIDE, OWN, { signal }), Error, "stop");
+    assertEquals(await subnets(store), []);
+  }],
+
+  ["acquireLease() gives ten racers a subnet each", async ({ store, another }) => {
+    await race(store, another, await config({ Network: "10.22.0.0/24", SubnetLen: 28 }), 10, 10);
+  }],
+
+  ["acquireLease() gives as many of ten racers a subnet as there are", async (
+    { store, another },
+  ) => {
+    await race(store, another, SMALL, 10, 4);
+  }],
+]);
+
+/** Starts racers at one instant and sees to it that `room` of them get a subnet of their own. */
+async function race(
+  store: Store,
+  another: () => Promise<Store>,
+  network: NetworkConfig,
+  racers: number,
+  room: number,
+): Promise<void> {
+  const stores = await Promise.all(Array.from({ length: racers }, another));
+  const results = await Promise.allSettled(
+    stores.map((store, i) =>
+      acquireLease(store, network, { publicIP: ip(`192.0.2.${i + 1}`) }, {
+        snapshot: { leases: [] },
+      })
+    ),
+  );
+  const won: Prefix[] = [];
+  for (const [i, result] of results.entries()) {
+    if (result.status === "fulfilled") {
+      won.push(result.value.subnet);
+      const stored = await store.lease(result.value.subnet);
+      assertEquals(stored?.attributes.publicIP, ip(`192.0.2.${i + 1}`));
+    } else assert(result.reason instanceof OutOfSubnetsError, String(result.reason));
+  }
+  assertEquals(won.length, room);
+  for (const subnet of won) {
+    assert(isCompatible(network, subnet));
+    assertEquals(won.filter((other) => other.overlaps(subnet)).length, 1);
+  }
+  assertEquals(await subnets(store), won.map(String).sort());
+}
