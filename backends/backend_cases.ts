@@ -272,8 +272,12 @@ function register(subject: BackendSubject, cases: readonly Case[]): void {
         lab,
         host: lab.host,
         log: log.lines,
-        prepare: (subnet, host = lab.host) =>
-          prepare(backend, host.context({ Type: backend.type, ...options }), subnet),
+        prepare: async (subnet, host = lab.host) =>
+          await prepare(
+            backend,
+            await host.context({ Type: backend.type, ...options }),
+            subnet,
+          ),
       });
     });
   }

@@ -63,13 +63,13 @@ export class BackendHost implements Disposable {
    *
    * @param backend the config's `Backend`
    */
-  context(
+  async context(
     backend: Readonly<Record<string, JsonValue>>,
     overrides: Partial<BackendContext> & { readonly network?: string } = {},
-  ): BackendContext {
+  ): Promise<BackendContext> {
     const { network = NETWORK, ...rest } = overrides;
     return {
-      config: decodeNetworkConfig(JSON.stringify({ Network: network, Backend: backend })),
+      config: await decodeNetworkConfig(JSON.stringify({ Network: network, Backend: backend })),
       external: this.external,
       netlink: this.netlink,
       formerNetworks: [],

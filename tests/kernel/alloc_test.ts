@@ -13,7 +13,7 @@ Deno.test("alloc: sync() and apply() change nothing in the kernel", async () => 
   const changes = await host.changesDuring(async () => {
     const { network, own } = await prepare(
       allocBackend,
-      host.context({ Type: "alloc" }),
+      await host.context({ Type: "alloc" }),
       "10.20.1.0/24",
     );
     const leases = new LeaseSet();
