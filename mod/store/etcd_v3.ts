@@ -14,7 +14,7 @@ import { verbose } from "../observe/log.ts";
 import { Entries } from "./entries.ts";
 import { ConflictError, StoreError, StoreUnavailableError } from "./errors.ts";
 import { displayEndpoints } from "./etcd_v2_client.ts";
-import { EtcdV3Client, type EtcdV3ClientOptions } from "./etcd_v3_client.ts";
+import { type EtcdV3Caller, EtcdV3Client, type EtcdV3ClientOptions } from "./etcd_v3_client.ts";
 import { isCompacted } from "./etcd_v3_errors.ts";
 import { CONFIG_MISSING, NO_LEASE, prefixRange, toRawEntry } from "./etcd_v3_keys.ts";
 import { watchPrefix } from "./etcd_v3_watch.ts";
@@ -33,9 +33,6 @@ import { readTlsFiles } from "./tls_files.ts";
 /** As the revision of a read: the newest there is. */
 const NEWEST = "0";
 
-/** Keys to a page of a snapshot: about a megabyte. */
-const PAGE = 5_000;
-
 /**
  * Opens a network's store in etcd v3; connects with the first call.
  *
@@ -52,16 +49,26 @@ export async function openEtcdV3(
 }
 
 /** One network's keys in etcd v3. */
-class EtcdV3Store implements Store {
+export class EtcdV3Store implements Store {
   readonly name: string;
   readonly leaseForm = "v0.20";
-  readonly #client: EtcdV3Client;
+  readonly #client: EtcdV3Caller;
   readonly #entries: Entries;
+  readonly #pageSize: number;
   readonly #watches = new Set<AbortController>();
 
-  constructor(options: EtcdOptions, client: EtcdV3Client) {
+  /**
+   * @param client disposed of with the store
+   * @param pageSize keys to a page of a snapshot; the default makes pages of about a megabyte
+   */
+  constructor(
+    options: Pick<EtcdOptions, "endpoints" | "prefix">,
+    client: EtcdV3Caller,
+    pageSize = 5_000,
+  ) {
     this.name = `etcd v3 at ${displayEndpoints(options.endpoints)}, prefix ${options.prefix}`;
     this.#client = client;
+    this.#pageSize = pageSize;
     this.#entries = new Entries(options.prefix);
   }
 
@@ -84,7 +91,11 @@ class EtcdV3Store implements Store {
     let page: IRangeResponse;
     let revision = NEWEST;
     do {
-      page = await this.#client.call("range", { key, range_end, limit: PAGE, revision }, signal);
+      page = await this.#client.call(
+        "range",
+        { key, range_end, limit: this.#pageSize, revision },
+        signal,
+      );
       if (revision === NEWEST) revision = page.header.revision;
       for (const kv of page.kvs) {
         const change = this.#entries.put(toRawEntry(kv));

@@ -16,31 +16,16 @@ export interface EtcdV3ClientOptions {
    * @default 15_000
    */
   readonly heartbeat?: number;
+  /**
+   * Milliseconds a call may take at each endpoint. etcd itself gives a write up after 7 s.
+   *
+   * @default 10_000
+   */
+  readonly timeout?: number;
 }
 
-/** Milliseconds a call may take. etcd itself gives a write up after 7 s. */
-const CALL_TIMEOUT = 10_000;
-
-/**
- * Calls and watches on a cluster: takes the next endpoint when one fails, and keeps the token of
- * the user.
- */
-export class EtcdV3Client implements Disposable {
-  readonly #endpoints: readonly Endpoint[];
-  readonly #options: EtcdOptions;
-  readonly #heartbeat: number;
-  /** Index of the endpoint that served last. */
-  #pinned = 0;
-  /** `undefined` until asked for; empty when the server has no users. */
-  #token: string | undefined;
-
-  constructor(options: EtcdOptions, tls: TlsFiles, clientOptions: EtcdV3ClientOptions = {}) {
-    this.#options = options;
-    this.#heartbeat = clientOptions.heartbeat ?? 15_000;
-    // Shuffled, so that a thousand agents do not all use the first.
-    this.#endpoints = shuffled(options.endpoints).map((url) => new Endpoint(url, tls));
-  }
-
+/** What the store asks of a cluster. */
+export interface EtcdV3Caller extends Disposable {
   /**
    * Makes one call, at each endpoint in turn until one answers.
    *
@@ -50,27 +35,11 @@ export class EtcdV3Client implements Disposable {
    * @throws {StoreUnavailableError} when none answers
    * @throws {StoreError} when one answers, but refuses
    */
-  async call<M extends keyof Calls>(
+  call<M extends keyof Calls>(
     method: M,
     request: Calls[M][0],
     signal?: AbortSignal,
-  ): Promise<Calls[M][1]> {
-    const failures: StoreError[] = [];
-    for (let count = this.#endpoints.length; count > 0; count--) {
-      const index = this.#pinned;
-      const endpoint = this.#endpoints[index]!;
-      try {
-        return await this.#callAt(endpoint, method, request, CALL_TIMEOUT, signal);
-      } catch (error) {
-        signal?.throwIfAborted();
-        const failure = this.#failed(endpoint, error);
-        if (!(failure instanceof StoreUnavailableError)) throw failure;
-        failures.push(failure);
-        if (this.#pinned === index) this.#pinned = (index + 1) % this.#endpoints.length;
-      }
-    }
-    throw unavailable(failures);
-  }
+  ): Promise<Calls[M][1]>;
 
   /**
    * Opens one watch on one endpoint and yields what it says, until it fails: a watch does not
@@ -81,6 +50,60 @@ export class EtcdV3Client implements Disposable {
    * @param signal ends the iteration without an error
    * @throws {StoreError} when it fails; lost history is no failure, but the last response
    */
+  watch(request: IWatchCreateRequest, signal: AbortSignal): AsyncGenerator<IWatchResponse>;
+}
+
+/**
+ * Calls and watches on a cluster: takes the next endpoint when one fails, and keeps the token of
+ * the user.
+ */
+export class EtcdV3Client implements EtcdV3Caller {
+  readonly #endpoints: readonly Endpoint[];
+  readonly #prefix: string;
+  readonly #caFile: string | undefined;
+  readonly #user: { readonly name: string; readonly password: string } | undefined;
+  readonly #heartbeat: number;
+  readonly #timeout: number;
+  /** Index of the endpoint that served last. */
+  #pinned = 0;
+  /** `undefined` until asked for; empty when the server has no users. */
+  #token: string | undefined;
+
+  constructor(options: EtcdOptions, tls: TlsFiles, clientOptions: EtcdV3ClientOptions = {}) {
+    this.#prefix = options.prefix;
+    this.#caFile = options.caFile;
+    const { username, password = "" } = options;
+    this.#user = username ? { name: username, password } : undefined;
+    this.#heartbeat = clientOptions.heartbeat ?? 15_000;
+    this.#timeout = clientOptions.timeout ?? 10_000;
+    // Shuffled, so that a thousand agents do not all use the first.
+    this.#endpoints = shuffled(options.endpoints).map((url) => new Endpoint(url, tls));
+  }
+
+  async call<M extends keyof Calls>(
+    method: M,
+    request: Calls[M][0],
+    signal?: AbortSignal,
+  ): Promise<Calls[M][1]> {
+    const failures: StoreError[] = [];
+    const first = this.#pinned;
+    for (let i = 0; i < this.#endpoints.length; i++) {
+      const index = (first + i) % this.#endpoints.length;
+      const endpoint = this.#endpoints[index]!;
+      try {
+        const answer = await this.#callAt(endpoint, method, request, this.#timeout, signal);
+        this.#pinned = index;
+        return answer;
+      } catch (error) {
+        signal?.throwIfAborted();
+        const failure = this.#failed(endpoint, error);
+        if (!(failure instanceof StoreUnavailableError)) throw failure;
+        failures.push(failure);
+      }
+    }
+    throw unavailable(failures);
+  }
+
   async *watch(request: IWatchCreateRequest, signal: AbortSignal): AsyncGenerator<IWatchResponse> {
     const index = this.#pinned;
     const endpoint = this.#endpoints[index]!;
@@ -88,7 +111,7 @@ export class EtcdV3Client implements Disposable {
     let timer: ReturnType<typeof setInterval> | undefined;
     const cancel = () => stream?.cancel();
     try {
-      const token = await this.#authenticated(endpoint, CALL_TIMEOUT, signal);
+      const token = await this.#authenticated(endpoint, this.#timeout, signal);
       stream = await endpoint.watch(metadata(token), signal);
       signal.throwIfAborted();
       signal.addEventListener("abort", cancel);
@@ -131,9 +154,7 @@ export class EtcdV3Client implements Disposable {
       try {
         return await endpoint.call(method, request, { metadata: metadata(token), timeout, signal });
       } catch (error) {
-        if (attempt > 1 || this.#options.username === undefined || !isStaleToken(error)) {
-          throw error;
-        }
+        if (attempt > 1 || this.#user === undefined || !isStaleToken(error)) throw error;
         if (this.#token === token) this.#token = undefined;
       }
     }
@@ -141,15 +162,11 @@ export class EtcdV3Client implements Disposable {
 
   /** The user's token. etcd's simple tokens are good until unused for five minutes. */
   async #authenticated(endpoint: Endpoint, timeout: number, signal?: AbortSignal): Promise<string> {
-    const { username, password = "" } = this.#options;
-    if (username === undefined) return "";
+    if (this.#user === undefined) return "";
     if (this.#token !== undefined) return this.#token;
     try {
-      const answer = await endpoint.call(
-        "authenticate",
-        { name: username, password },
-        { metadata: metadata(""), timeout, signal },
-      );
+      const options = { metadata: metadata(""), timeout, signal };
+      const answer = await endpoint.call("authenticate", this.#user, options);
       return this.#token = answer.token;
     } catch (error) {
       if (!isAuthDisabled(error)) throw error;
@@ -160,7 +177,7 @@ export class EtcdV3Client implements Disposable {
   /** Ends a watch whose connection does not answer. */
   async #probe(endpoint: Endpoint, stream: WatchStream): Promise<void> {
     try {
-      const key = Buffer.from(`${this.#options.prefix}/config`);
+      const key = Buffer.from(`${this.#prefix}/config`);
       // Not linearizable, thus answered by the member alone: it costs the cluster nothing.
       const request = { key, count_only: true, serializable: true };
       await this.#callAt(endpoint, "range", request, this.#heartbeat / 3);
@@ -171,8 +188,8 @@ export class EtcdV3Client implements Disposable {
   }
 
   #toStoreError(endpoint: Endpoint, error: unknown): StoreError {
-    const { username, caFile } = this.#options;
-    return toStoreError(error, { url: endpoint.url, username, caFile });
+    const { url } = endpoint;
+    return toStoreError(error, { url, username: this.#user?.name, caFile: this.#caFile });
   }
 
   #failed(endpoint: Endpoint, error: unknown): StoreError {

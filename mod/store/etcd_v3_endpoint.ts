@@ -93,7 +93,7 @@ const CHANNEL_OPTIONS = {
  * of compaction, and leave an unclosed client behind whenever they authenticate.
  */
 export class Endpoint implements Disposable {
-  /** As configured: `http://10.0.0.1:2379` */
+  /** For display: as configured, less a user it may name. */
   readonly url: string;
   readonly #hostname: string;
   readonly #port: number;
@@ -108,8 +108,8 @@ export class Endpoint implements Disposable {
    * @param tls for `https`
    */
   constructor(url: string, tls: TlsFiles) {
-    this.url = url;
-    const { protocol, hostname, port } = new URL(url);
+    const { origin, protocol, hostname, port } = new URL(url);
+    this.url = origin;
     this.#hostname = hostname;
     this.#port = port !== "" ? Number(port) : protocol === "https:" ? 443 : 80;
     this.#tls = protocol === "https:" ? tls : undefined;

@@ -84,12 +84,6 @@ export function isAuthDisabled(error: unknown): boolean {
   return (error as Partial<ServiceError>).details === "etcdserver: authentication is not enabled";
 }
 
-/** True when the etcd lease in question is gone, by itself or by somebody's hand. */
-export function isLeaseGone(error: unknown): boolean {
-  return error instanceof StoreError &&
-    (error.cause as Partial<ServiceError> | undefined)?.code === status.NOT_FOUND;
-}
-
 /** gRPC's details, without its wrapping and time stamps. */
 function describe(error: unknown, caFile: string | undefined): string {
   const { details, message } = error as Partial<ServiceError>;
@@ -97,6 +91,10 @@ function describe(error: unknown, caFile: string | undefined): string {
     .replace(/^No connection established\. Last error: /, "")
     .replace(/ \(\d{4}-\d\d-\d\dT[\d:.]+Z\)$/, "")
     .replace(/^Deadline exceeded after ([\d.]+)s.*/, "no answer within $1 s")
+    .replace(
+      /^Received RST_STREAM .*: (.*(Protocol error|frame with invalid size).*)$/,
+      "the server does not speak HTTP/2 ($1)",
+    )
     // A refused watch gives its reason as the text of a whole status.
     .replace(/^rpc error: code = \w+ desc = /, "");
   return describeFetchError(new Error(text), caFile);

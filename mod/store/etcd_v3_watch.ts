@@ -1,7 +1,7 @@
 import type { IEvent, IWatchCreateRequest, IWatchResponse } from "etcd3";
 import type { Entries } from "./entries.ts";
 import { StoreError } from "./errors.ts";
-import type { EtcdV3Client } from "./etcd_v3_client.ts";
+import type { EtcdV3Caller } from "./etcd_v3_client.ts";
 import { CONFIG_MISSING, prefixRange, toRawEntry } from "./etcd_v3_keys.ts";
 import { sleep } from "./sleep.ts";
 import type { Change, Cursor, Snapshot, WatchItem, WatchOptions } from "./store.ts";
@@ -34,7 +34,7 @@ class HistoryLost extends Error {}
  * revision come in one response. The revision of the last response thus says where to go on.
  */
 export async function* watchPrefix(
-  client: EtcdV3Client,
+  client: EtcdV3Caller,
   entries: Entries,
   cursor: Cursor,
   options: PrefixWatchOptions,
@@ -102,7 +102,7 @@ function request(prefix: string, revision: bigint): IWatchCreateRequest {
  * loss of its data that would be much later, or never.
  */
 async function isCreated(
-  client: EtcdV3Client,
+  client: EtcdV3Caller,
   entries: Entries,
   at: Position,
   response: IWatchResponse,

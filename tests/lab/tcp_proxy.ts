@@ -2,6 +2,8 @@
 export interface TcpProxyOptions {
   /** Milliseconds without a byte in either direction after which a connection is cut. @default never */
   readonly idleTimeout?: number;
+  /** Port to listen on. @default a free one */
+  readonly port?: number;
 }
 
 /** A connection pair: the client's and ours to the server. */
@@ -28,13 +30,18 @@ export class TcpProxy implements AsyncDisposable {
     const { hostname, port } = new URL(target);
     this.#target = { hostname, port: Number(port) };
     this.#idleTimeout = options.idleTimeout ?? Infinity;
-    this.#listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    this.#listener = Deno.listen({ hostname: "127.0.0.1", port: options.port ?? 0 });
     this.#accepting = this.#accept();
   }
 
   /** Host and port to connect to. */
   get address(): string {
     return `127.0.0.1:${this.#listener.addr.port}`;
+  }
+
+  /** Port it listens on. */
+  get port(): number {
+    return this.#listener.addr.port;
   }
 
   /** Connections that were cut for being idle. */
