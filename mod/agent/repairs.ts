@@ -25,6 +25,7 @@ const REPEAT = 60_000;
  */
 export class Repairs implements Disposable {
   readonly #due: Timer;
+  readonly #retry: Timer;
   readonly #backstop: Timer;
   readonly #said = new Map<string, number>();
   #delay = SETTLE;
@@ -33,10 +34,15 @@ export class Repairs implements Disposable {
   /** @param onDue called when the kernel state is to be looked over */
   constructor(onDue: () => void) {
     this.#due = new Timer(onDue);
+    this.#retry = new Timer(onDue);
     this.#backstop = new Timer(onDue);
   }
 
-  /** Something of ours was touched. */
+  /**
+   * Something of ours was touched.
+   *
+   * @param what for the log
+   */
   request(what: string): void {
     const now = performance.now();
     if (now - (this.#said.get(what) ?? -Infinity) > REPEAT) {
@@ -44,12 +50,14 @@ export class Repairs implements Disposable {
       this.#said.set(what, now);
       warning(`Repairing: ${what}`);
     }
-    if (!this.#due.isSet) this.#due.set(this.#delay);
+    if (this.#due.isSet) return;
+    if (now - this.#last >= CALM) this.#delay = SETTLE;
+    this.#due.set(this.#delay);
   }
 
   /** The kernel refused something; it may not next time. */
   retry(): void {
-    if (!this.#due.isSet) this.#due.set(REFUSED);
+    if (!this.#retry.isSet) this.#retry.set(REFUSED);
   }
 
   /**
@@ -59,15 +67,17 @@ export class Repairs implements Disposable {
    */
   done(refused: number): void {
     const now = performance.now();
-    this.#delay = now - this.#last > CALM ? SETTLE : Math.min(this.#delay * 2, SLOWEST);
+    this.#delay = now - this.#last >= CALM ? SETTLE : Math.min(this.#delay * 2, SLOWEST);
     this.#last = now;
     this.#due.clear();
+    this.#retry.clear();
     this.#backstop.set(BACKSTOP);
     if (refused > 0) this.retry();
   }
 
   [Symbol.dispose](): void {
     this.#due.clear();
+    this.#retry.clear();
     this.#backstop.clear();
   }
 }

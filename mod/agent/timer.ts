@@ -1,11 +1,16 @@
-/** setTimeout's longest delay is 2^31-1 ms, 24.8 days; a longer one would fire at once. */
+/** setTimeout's longest delay in milliseconds, 24.8 days; a longer one would fire at once. */
 const LONGEST = 2 ** 31 - 1;
 
-/** One timer that is set anew as plans change. */
+/**
+ * One timer that is set anew as plans change.
+ *
+ * It keeps the process alive while it is set.
+ */
 export class Timer implements Disposable {
   readonly #fire: () => void;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
+  /** @param fire called each time that the timer runs out */
   constructor(fire: () => void) {
     this.#fire = fire;
   }
@@ -15,7 +20,7 @@ export class Timer implements Disposable {
     return this.#timer !== undefined;
   }
 
-  /** Fires once after `milliseconds`, in place of what was planned. */
+  /** Fires once after `milliseconds`, or after 24.8 days if that is less, in place of what was planned. */
   set(milliseconds: number): void {
     this.clear();
     this.#timer = setTimeout(() => {

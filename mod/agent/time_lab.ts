@@ -1,0 +1,68 @@
+/** Options of {@linkcode FakeTime}. */
+export interface FakeTimeOptions {
+  /**
+   * Timers of at least this many milliseconds stand still until told; shorter ones, and the clock,
+   * are real. With 0 time itself stands still.
+   *
+   * @default 0
+   */
+  readonly from?: number;
+}
+
+interface Planned {
+  readonly at: number;
+  readonly fire: () => void;
+}
+
+/** Takes the place of `setTimeout` and `performance.now` in tests, until it is disposed of. */
+export class FakeTime implements Disposable {
+  readonly #real = { setTimeout, clearTimeout, now: performance.now };
+  /** By the identifier that `setTimeout` gave, which is negative: real ones are positive. */
+  readonly #timers = new Map<number, Planned>();
+  #now = 1_000;
+  #last = 0;
+
+  constructor({ from = 0 }: FakeTimeOptions = {}) {
+    const { setTimeout: plan, clearTimeout: cancel } = this.#real;
+    const fakePlan = (call: (...args: unknown[]) => void, delay = 0, ...args: unknown[]) => {
+      const fire = () => call(...args);
+      if (delay < from) return plan(fire, delay);
+      this.#timers.set(--this.#last, { at: this.#now + delay, fire });
+      return this.#last;
+    };
+    const fakeCancel = (id?: number) => {
+      if (!this.#timers.delete(id!)) cancel(id);
+    };
+    globalThis.setTimeout = fakePlan as typeof setTimeout;
+    globalThis.clearTimeout = fakeCancel as typeof clearTimeout;
+    if (from === 0) performance.now = () => this.#now;
+  }
+
+  /** Milliseconds until each timer that is set, the next one first. */
+  get planned(): number[] {
+    return Array.from(this.#timers.values(), ({ at }) => at - this.#now).sort((a, b) => a - b);
+  }
+
+  /** Lets time pass; what becomes due happens in its order. */
+  tick(milliseconds: number): void {
+    const until = this.#now + milliseconds;
+    for (;;) {
+      let next: [number, Planned] | undefined;
+      for (const entry of this.#timers) {
+        if (entry[1].at <= until && (next === undefined || entry[1].at < next[1].at)) next = entry;
+      }
+      if (next === undefined) break;
+      const [id, { at, fire }] = next;
+      this.#timers.delete(id);
+      this.#now = at;
+      fire();
+    }
+    this.#now = until;
+  }
+
+  [Symbol.dispose](): void {
+    globalThis.setTimeout = this.#real.setTimeout;
+    globalThis.clearTimeout = this.#real.clearTimeout;
+    performance.now = this.#real.now;
+  }
+}
