@@ -1,6 +1,23 @@
-import { type ServiceError, status } from "@grpc/grpc-js";
+import type { ServiceError } from "@grpc/grpc-js";
 import { StoreError, StoreUnavailableError } from "./errors.ts";
 import { describeFetchError } from "./fetch_error.ts";
+
+/**
+ * gRPC's status codes (statuscodes.md of its documentation), as far as they matter here. Not
+ * imported from gRPC: the search for the config, which shall not load it, meets them too.
+ */
+const Status = {
+  invalidArgument: 3,
+  notFound: 5,
+  alreadyExists: 6,
+  permissionDenied: 7,
+  resourceExhausted: 8,
+  failedPrecondition: 9,
+  outOfRange: 11,
+  unimplemented: 12,
+  dataLoss: 15,
+  unauthenticated: 16,
+} as const;
 
 /** Whom a failed call was made to, and as whom. */
 export interface CallContext {
@@ -14,7 +31,7 @@ export interface CallContext {
  * What gRPC reports, as the store's own errors: unavailable when another endpoint, or the same one
  * later, may do better.
  *
- * The numbers are gRPC's status codes; the texts are etcd's, from its rpctypes package.
+ * The texts are etcd's, from its rpctypes package.
  *
  * @param error a `ServiceError`, or whatever else a call can throw
  */
@@ -41,17 +58,17 @@ export function toStoreError(error: unknown, context: CallContext): StoreError {
       return unavailable();
   }
   switch ((error as Partial<ServiceError>).code) {
-    case status.UNIMPLEMENTED:
+    case Status.unimplemented:
       return refused(`does not speak etcd's v3 API (${details})`);
-    case status.INVALID_ARGUMENT:
-    case status.NOT_FOUND:
-    case status.ALREADY_EXISTS:
-    case status.PERMISSION_DENIED:
-    case status.RESOURCE_EXHAUSTED:
-    case status.FAILED_PRECONDITION:
-    case status.OUT_OF_RANGE:
-    case status.UNAUTHENTICATED:
-    case status.DATA_LOSS:
+    case Status.invalidArgument:
+    case Status.notFound:
+    case Status.alreadyExists:
+    case Status.permissionDenied:
+    case Status.resourceExhausted:
+    case Status.failedPrecondition:
+    case Status.outOfRange:
+    case Status.unauthenticated:
+    case Status.dataLoss:
       return refused(`refuses: ${details}`);
     default:
       return unavailable();
@@ -76,7 +93,7 @@ export function isOfEtcd(error: unknown): boolean {
 /** True when etcd has forgotten the revision that was asked for. */
 export function isCompacted(error: unknown): boolean {
   return error instanceof StoreError &&
-    (error.cause as Partial<ServiceError> | undefined)?.code === status.OUT_OF_RANGE;
+    (error.cause as Partial<ServiceError> | undefined)?.code === Status.outOfRange;
 }
 
 /** True when the server has no users at all, so that none need be named. */
