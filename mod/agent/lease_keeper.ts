@@ -67,7 +67,9 @@ export class LeaseKeeper implements Disposable {
   async identify(): Promise<void> {
     if (this.#identity !== undefined) return;
     const { store, publicIP, record, signal } = this.#options;
-    this.#former = (await store.agent(publicIP, { signal }))?.record;
+    const found = await store.agent(publicIP, { signal });
+    // A record of our own is what an earlier call left that the store failed half-way.
+    if (found?.record.instance !== record.instance) this.#former = found?.record;
     this.#identity = await claimIdentity(store, publicIP, record, { signal });
   }
 
@@ -116,25 +118,24 @@ export class LeaseKeeper implements Disposable {
   }
 
   /**
-   * Takes in what the watch says of our subnet.
+   * Takes in what the watch says of our subnet. It may lag behind our own writes, so that anything
+   * but what we hold is only a reason to look.
    *
    * @returns false when the lease is no longer ours
+   * @throws {StoreError} as the store does
    */
   async observe(seen: Lease | undefined, attributes: LeaseAttributes): Promise<boolean> {
     const held = this.#lease;
     if (held === undefined) return false;
-    if (seen === undefined || !sameAttributes(seen.attributes, attributes)) {
+    if (seen?.revision === held.revision) return true;
+    const { store, signal } = this.#options;
+    const stands = await store.lease(held.subnet, { signal });
+    if (stands === undefined || !sameAttributes(stands.attributes, attributes)) {
       this.#lose();
       return false;
     }
-    if (seen.revision === held.revision) return true;
     // A change that we did not make: an operator made it permanent, or gave it a lifetime.
-    const { store, signal } = this.#options;
-    const told = seen.ttl !== undefined
-      ? seen
-      : await store.lease(seen.subnet, { signal }) ?? undefined;
-    if (told === undefined) return true; // its removal is the next event
-    this.#hold(told);
+    if (stands.revision !== held.revision) this.#hold(stands);
     return true;
   }
 
@@ -142,33 +143,51 @@ export class LeaseKeeper implements Disposable {
    * Renews lease and record. A failure is logged and tried again in a minute.
    *
    * @returns false when the lease turned out to be no longer ours
+   * @throws {DuplicatePublicIPError} when another live host has become the holder of our public IP
    */
   async renew(): Promise<boolean> {
-    const { store, publicIP, record, signal } = this.#options;
-    const lease = this.#lease;
-    if (lease === undefined) return false;
+    if (this.#lease === undefined) return false;
+    // Success sets the next one; whatever else comes of this, there will be one.
+    this.#renewal.set(RENEWAL_RETRY * 1000);
     try {
-      const ttl = lease.ttl === PERMANENT ? PERMANENT : LEASE_TTL;
-      this.#hold(await store.updateLease(lease, lease.attributes, ttl, { signal }));
-      const expires = new Date(Date.now() + LEASE_TTL * 1000).toISOString();
-      info(`Lease renewed, new expiration: ${expires}`, { subnet: lease.subnet });
-      this.#identity = await store.putAgent(
-        publicIP,
-        record,
-        LEASE_TTL,
-        this.#identity?.revision,
-        { signal },
-      );
+      if (!await this.#renewLease(this.#lease)) return false;
+      await this.#renewRecord();
     } catch (cause) {
-      if (cause instanceof ConflictError) {
-        // Changed behind our back; the watch says so too, but may be the slower one.
-        return await this.observe(await store.lease(lease.subnet, { signal }), lease.attributes);
-      }
       if (!(cause instanceof StoreError)) throw cause;
       error(`Error renewing lease (trying again in 1 min): ${cause.message}`);
       this.#renewal.set(RENEWAL_RETRY * 1000);
     }
     return true;
+  }
+
+  async #renewLease(lease: Lease): Promise<boolean> {
+    const { store, signal } = this.#options;
+    const ttl = lease.ttl === PERMANENT ? PERMANENT : LEASE_TTL;
+    try {
+      this.#hold(await store.updateLease(lease, lease.attributes, ttl, { signal }));
+    } catch (cause) {
+      if (!(cause instanceof ConflictError)) throw cause;
+      // Changed behind our back; the watch says so too, but may be the slower one.
+      return await this.observe(undefined, lease.attributes);
+    }
+    const expires = new Date(Date.now() + LEASE_TTL * 1000).toISOString();
+    info(`Lease renewed, new expiration: ${ttl === PERMANENT ? "none" : expires}`, {
+      subnet: lease.subnet,
+    });
+    return true;
+  }
+
+  async #renewRecord(): Promise<void> {
+    const { store, publicIP, record, signal } = this.#options;
+    // A newcomer's claim may have just been made, and is to be refused, not written over.
+    await this.guard(await store.agent(publicIP, { signal }));
+    const expected = this.#identity?.revision;
+    try {
+      this.#identity = await store.putAgent(publicIP, record, LEASE_TTL, expected, { signal });
+    } catch (cause) {
+      // Made in this very moment: the watch tells of it.
+      if (!(cause instanceof ConflictError)) throw cause;
+    }
   }
 
   #hold(lease: Lease): void {

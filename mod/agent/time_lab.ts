@@ -1,12 +1,12 @@
 /** Options of {@linkcode FakeTime}. */
 export interface FakeTimeOptions {
   /**
-   * Timers of at least this many milliseconds stand still until told; shorter ones, and the clock,
-   * are real. With 0 time itself stands still.
+   * Only timers set by code whose stack this matches stand still until told; others, and the clock,
+   * are real.
    *
-   * @default 0
+   * @default all, and the clock
    */
-  readonly from?: number;
+  readonly by?: RegExp;
 }
 
 interface Planned {
@@ -22,11 +22,11 @@ export class FakeTime implements Disposable {
   #now = 1_000;
   #last = 0;
 
-  constructor({ from = 0 }: FakeTimeOptions = {}) {
+  constructor({ by }: FakeTimeOptions = {}) {
     const { setTimeout: plan, clearTimeout: cancel } = this.#real;
     const fakePlan = (call: (...args: unknown[]) => void, delay = 0, ...args: unknown[]) => {
       const fire = () => call(...args);
-      if (delay < from) return plan(fire, delay);
+      if (by !== undefined && !by.test(new Error().stack!)) return plan(fire, delay);
       this.#timers.set(--this.#last, { at: this.#now + delay, fire });
       return this.#last;
     };
@@ -35,7 +35,7 @@ export class FakeTime implements Disposable {
     };
     globalThis.setTimeout = fakePlan as typeof setTimeout;
     globalThis.clearTimeout = fakeCancel as typeof clearTimeout;
-    if (from === 0) performance.now = () => this.#now;
+    if (by === undefined) performance.now = () => this.#now;
   }
 
   /** Milliseconds until each timer that is set, the next one first. */

@@ -1,0 +1,325 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { type AgentRecord, type Lease, LEASE_TTL, PERMANENT } from "../lease/mod.ts";
+import type { Store } from "../store/mod.ts";
+import { ip, net, record, vxlan } from "../store/store_lab.ts";
+import { config, subnetCases } from "../subnet/subnet_lab.ts";
+import { LeaseKeeper } from "./lease_keeper.ts";
+import { FakeTime } from "./time_lab.ts";
+
+const NETWORK = await config({ Network: "10.20.0.0/16", Backend: { Type: "vxlan" } });
+const IP = ip("192.0.2.1");
+const OWN = vxlan("192.0.2.1");
+const HOUR = 3600;
+
+/** A keeper whose timers stand still, with what it was made of. */
+class Fixture implements Disposable {
+  readonly store: Store;
+  /** For the keeper's timer alone; the store's are real. */
+  readonly time = new FakeTime({ by: /\/agent\/timer\.ts/ });
+  readonly own: AgentRecord;
+  readonly keeper: LeaseKeeper;
+  due = 0;
+
+  constructor(store: Store, own = record("host101", crypto.randomUUID())) {
+    this.store = store;
+    this.own = own;
+    this.keeper = new LeaseKeeper({
+      store,
+      publicIP: IP,
+      record: own,
+      renewMargin: HOUR,
+      onDue: () => this.due++,
+      signal: new AbortController().signal,
+    });
+  }
+
+  /** Becomes holder and leases a subnet, as the agent does. */
+  async start(): Promise<Lease> {
+    await this.keeper.identify();
+    return await this.keeper.acquire(NETWORK, OWN, undefined, undefined);
+  }
+
+  /** Sees to it that the next renewal is due in so many seconds, less the jitter. */
+  assertPlanned(seconds: number): void {
+    const [delay, ...more] = this.time.planned;
+    assertEquals(more, []);
+    const latest = seconds * 1000;
+    // A tenth of the margin, and a second or two that the store's rounding and the test may take.
+    const earliest = latest - Math.min(HOUR, seconds) * 100 - 2000;
+    assert(delay! <= latest && delay! >= earliest, `${delay} ms, not about ${latest}`);
+  }
+
+  /** The lease as the store has it. */
+  async stored(): Promise<Lease | undefined> {
+    return await this.store.lease(this.keeper.lease!.subnet);
+  }
+
+  [Symbol.dispose](): void {
+    this.keeper[Symbol.dispose]();
+    this.time[Symbol.dispose]();
+  }
+}
+
+subnetCases("LeaseKeeper", [
+  ["LeaseKeeper.acquire() holds a lease and plans its renewal", async ({ store }) => {
+    using fixture = new Fixture(store);
+    assertEquals(fixture.keeper.lease, undefined);
+    const lease = await fixture.start();
+    assertEquals(fixture.keeper.lease, lease);
+    assertEquals((await fixture.stored())?.revision, lease.revision);
+    assertEquals((await store.agent(IP))?.record, fixture.own);
+    fixture.assertPlanned(23 * HOUR);
+    fixture.time.tick(23 * HOUR * 1000);
+    assertEquals(fixture.due, 1);
+  }],
+
+  ["LeaseKeeper.identify() knows the lease of a record of this machine", async ({ store }) => {
+    using first = new Fixture(store);
+    await first.start();
+    assertEquals(first.keeper.knowsFormerLease, false);
+    using restarted = new Fixture(store);
+    await restarted.keeper.identify();
+    assertEquals(restarted.keeper.knowsFormerLease, true);
+    const { revision } = (await store.agent(IP))!;
+    await restarted.keeper.identify();
+    assertEquals((await store.agent(IP))?.revision, revision);
+  }],
+
+  [
+    "LeaseKeeper.acquire() passes the backend's doubt on when no record vouches for the lease",
+    async (
+      { store, log },
+    ) => {
+      // A real flannel's: a lease, but no record.
+      await store.createLease(net("10.20.9.0/24"), vxlan("192.0.2.1", "0e:00:00:00:00:01"), 1000);
+      const doubt = ({ subnet }: Lease) => `the MAC of ${subnet} is another`;
+      using fixture = new Fixture(store);
+      await fixture.keeper.identify();
+      const lease = await fixture.keeper.acquire(NETWORK, OWN, undefined, doubt);
+      assertEquals(lease.subnet, net("10.20.9.0/24"));
+      const warnings = () => log.filter((line) => line.startsWith("W "));
+      assertEquals(warnings().length, 1);
+      assertMatch(
+        warnings()[0]!,
+        /^W Lease 10\.20\.9\.0\/24 carries our public IP, but the MAC of .* -iface or -public-ip$/,
+      );
+      using restarted = new Fixture(store);
+      await restarted.keeper.identify();
+      await restarted.keeper.acquire(NETWORK, OWN, undefined, doubt);
+      assertEquals(warnings().length, 1);
+    },
+  ],
+
+  ["LeaseKeeper.renew() renews lease and record", async ({ store, log }) => {
+    using fixture = new Fixture(store);
+    const { keeper } = fixture;
+    const first = await fixture.start();
+    const before = (await store.agent(IP))!;
+    await new Promise((resolve) => setTimeout(resolve, 2100));
+    const aged = (await fixture.stored())!;
+    assert(aged.ttl! < LEASE_TTL - 1, String(aged.ttl));
+    assertEquals(await keeper.renew(), true);
+
+    const renewed = (await fixture.stored())!;
+    assert(renewed.ttl! >= LEASE_TTL - 1, String(renewed.ttl));
+    assertEquals([renewed.subnet, renewed.attributes], [first.subnet, OWN]);
+    assert(renewed.revision !== first.revision);
+    assertEquals(keeper.lease?.revision, renewed.revision);
+    const after = (await store.agent(IP))!;
+    assertEquals(after.record, before.record);
+    assert(after.revision !== before.revision);
+    fixture.assertPlanned(23 * HOUR);
+
+    const line = log.at(-1)!;
+    const [, expires] = /^I Lease renewed, new expiration: (\S+Z)$/.exec(line)!;
+    assert(Math.abs(Date.parse(expires!) - Date.now() - LEASE_TTL * 1000) < 60_000, line);
+    // Again and again, each from where the last one left.
+    assertEquals([await keeper.renew(), await keeper.renew()], [true, true]);
+    assertEquals(log.filter((line) => !line.startsWith("I ")), []);
+  }],
+
+  ["LeaseKeeper.renew() tells that the lease is gone", async ({ store }) => {
+    using fixture = new Fixture(store);
+    const lease = await fixture.start();
+    await store.removeLease(lease);
+    assertEquals(await fixture.keeper.renew(), false);
+    assertEquals([fixture.keeper.lease, fixture.time.planned], [undefined, []]);
+    assertEquals(await store.lease(lease.subnet), undefined);
+    assertEquals(await fixture.keeper.renew(), false);
+  }],
+
+  ["LeaseKeeper.renew() leaves a lease that has become another's to the other", async (
+    { store },
+  ) => {
+    using fixture = new Fixture(store);
+    const lease = await fixture.start();
+    await store.removeLease(lease);
+    const theirs = await store.createLease(lease.subnet, vxlan("192.0.2.2"), 1000);
+    assertEquals(await fixture.keeper.renew(), false);
+    assertEquals((await store.lease(lease.subnet))?.revision, theirs.revision);
+  }],
+
+  ["LeaseKeeper.renew() keeps a lease permanent that an operator made so", async ({ store }) => {
+    using fixture = new Fixture(store);
+    const lease = await fixture.start();
+    await store.updateLease(lease, OWN, PERMANENT);
+    assertEquals(await fixture.keeper.renew(), true);
+    assertEquals(fixture.keeper.lease?.ttl, PERMANENT);
+    assertEquals((await fixture.stored())?.ttl, PERMANENT);
+    assertEquals(fixture.time.planned, []);
+    assertEquals(await fixture.keeper.renew(), true);
+    assertEquals((await fixture.stored())?.ttl, PERMANENT);
+  }],
+
+  ["LeaseKeeper.renew() refuses the claim of a newcomer instead of writing over it unseen", async (
+    { store, log },
+  ) => {
+    using fixture = new Fixture(store);
+    await fixture.start();
+    const { machineId, hostname, bootId, instance } = fixture.own;
+    const claims = { machineId, hostname, bootId, instance };
+    const { revision } = (await store.agent(IP))!;
+    await store.putAgent(IP, { ...record("host102", "new"), claims }, LEASE_TTL, revision);
+    assertEquals(await fixture.keeper.renew(), true);
+    assertEquals((await store.agent(IP))?.record.instance, instance);
+    assertMatch(log.at(-1)!, /^W Host host102 wants to use our public IP 192\.0\.2\.1; refused/);
+  }],
+
+  ["LeaseKeeper.renew() writes a record that ran out anew", async ({ store }) => {
+    using fixture = new Fixture(store);
+    await fixture.start();
+    const { record, revision } = (await store.agent(IP))!;
+    await store.putAgent(IP, record, 1, revision);
+    while (await store.agent(IP) !== undefined) {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    assertEquals(await fixture.keeper.renew(), true);
+    assertEquals((await store.agent(IP))?.record, fixture.own);
+  }],
+
+  ["LeaseKeeper.observe() takes our own writes for what they are", async ({ store }) => {
+    using fixture = new Fixture(store);
+    const { keeper } = fixture;
+    const lease = await fixture.start();
+    const planned = fixture.time.planned;
+    assertEquals(await keeper.observe(lease, OWN), true);
+    await keeper.renew();
+    assertEquals(await keeper.observe(keeper.lease, OWN), true);
+    assertEquals(fixture.time.planned.length, planned.length);
+  }],
+
+  ["LeaseKeeper.observe() is not misled by reports from before our own writes", async (
+    { store },
+  ) => {
+    using fixture = new Fixture(store);
+    const { keeper } = fixture;
+    // The lease as an earlier boot left it, close to its end.
+    const old = await store.createLease(
+      net("10.20.9.0/24"),
+      vxlan("192.0.2.1", "0e:00:00:00:00:01"),
+      60,
+    );
+    const lease = await fixture.start();
+    assertEquals(lease.subnet, old.subnet);
+    for (const stale of [undefined, old]) {
+      assertEquals(await keeper.observe(stale, OWN), true);
+      assertEquals(keeper.lease, lease);
+      fixture.assertPlanned(23 * HOUR);
+    }
+  }],
+
+  ["LeaseKeeper.observe() tells a removal and a change by somebody else", async ({ store }) => {
+    for (const change of ["removal", "change"]) {
+      using fixture = new Fixture(store);
+      const { keeper } = fixture;
+      const lease = await fixture.start();
+      let seen: Lease | undefined;
+      if (change === "removal") await store.removeLease(lease);
+      else seen = await store.updateLease(lease, vxlan("192.0.2.66"), 1000);
+      assertEquals(await keeper.observe(seen, OWN), false);
+      assertEquals([keeper.lease, fixture.time.planned], [undefined, []]);
+      // Until there is a new one, nothing is ours.
+      assertEquals(await keeper.observe(seen, OWN), false);
+    }
+  }],
+
+  ["LeaseKeeper.observe() follows an operator who makes the lease permanent, and back", async (
+    { store },
+  ) => {
+    using fixture = new Fixture(store);
+    const { keeper } = fixture;
+    const permanent = await store.updateLease(await fixture.start(), OWN, PERMANENT);
+    assertEquals(await keeper.observe(permanent, OWN), true);
+    assertEquals([keeper.lease?.ttl, fixture.time.planned], [PERMANENT, []]);
+    const { ttl: _, ...untold } = await store.updateLease(permanent, OWN, 5 * HOUR);
+    assertEquals(await keeper.observe(untold, OWN), true);
+    fixture.assertPlanned(4 * HOUR);
+    assertEquals(await keeper.renew(), true);
+    fixture.assertPlanned(23 * HOUR);
+  }],
+
+  [
+    "LeaseKeeper.observe() keeps a lease whose value was written with its keys in another order",
+    async (
+      { store, putRaw },
+    ) => {
+      using fixture = new Fixture(store);
+      const lease = await fixture.start();
+      const key = `subnets/${lease.subnet}`.replace("/24", "-24");
+      await putRaw(
+        key,
+        '{ "BackendData": {"VtepMAC": "c6:8a:3d:5f:56:2e"}, "BackendType": "vxlan",' +
+          ' "PublicIP": "192.0.2.1" }',
+      );
+      assertEquals(await fixture.keeper.observe(await fixture.stored(), OWN), true);
+      assertEquals(fixture.keeper.lease?.ttl, PERMANENT);
+    },
+  ],
+
+  ["LeaseKeeper.guard() refuses a newcomer, and does nothing before there is a record", async (
+    { store },
+  ) => {
+    using fixture = new Fixture(store);
+    await fixture.keeper.guard(undefined);
+    assertEquals(await store.agent(IP), undefined);
+    await fixture.start();
+    const { machineId, hostname, bootId, instance } = fixture.own;
+    const claims = { machineId, hostname, bootId, instance };
+    const { revision } = (await store.agent(IP))!;
+    const claim = { ...record("host102", "new"), claims };
+    const claimed = await store.putAgent(IP, claim, LEASE_TTL, revision);
+    await fixture.keeper.guard(claimed);
+    const stands = (await store.agent(IP))!;
+    assertEquals([stands.record.instance, stands.record.refuses], [instance, "new"]);
+    // The next renewal of the record starts from there.
+    assertEquals(await fixture.keeper.renew(), true);
+    assertEquals((await store.agent(IP))?.record.instance, instance);
+  }],
+
+  ["LeaseKeeper.renew() tries again in a minute when the store is away", async (
+    { store, log, stop, resume },
+  ) => {
+    using fixture = new Fixture(store);
+    const { keeper, time } = fixture;
+    const lease = await fixture.start();
+    await stop();
+    assertEquals(await keeper.renew(), true);
+    assertMatch(log.at(-1)!, /^E Error renewing lease \(trying again in 1 min\): \S.*/);
+    assertEquals([time.planned, keeper.lease], [[60_000], lease]);
+    time.tick(60_000);
+    assertEquals(fixture.due, 1);
+    assertEquals(await keeper.renew(), true);
+    assertEquals(time.planned, [60_000]);
+    await resume();
+    assertEquals(await keeper.renew(), true);
+    assertMatch(log.at(-1)!, /^I Lease renewed/);
+    fixture.assertPlanned(23 * HOUR);
+  }],
+
+  ["LeaseKeeper leaves no timer behind", async ({ store }) => {
+    using fixture = new Fixture(store);
+    await fixture.start();
+    fixture.keeper[Symbol.dispose]();
+    assertEquals(fixture.time.planned, []);
+  }],
+]);
