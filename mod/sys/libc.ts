@@ -168,12 +168,18 @@ export function libc(): Libc {
   return (library ??= Deno.dlopen("libc.so.6", SYMBOLS)).symbols as Libc;
 }
 
+let errnoLocation: Deno.UnsafePointerView | undefined;
+
 /**
  * The calling thread's errno. Nothing but the failed call may come before it: any other call into C
  * may overwrite the number.
+ *
+ * Where it lies is asked once: an isolate stays on its thread, and loads this module for itself. The
+ * udp data path meets EAGAIN 100,000 times a second, and was paying with two objects for each.
  */
 export function errno(): number {
-  return new Deno.UnsafePointerView(libc().__errno_location()!).getInt32();
+  errnoLocation ??= new Deno.UnsafePointerView(libc().__errno_location()!);
+  return errnoLocation.getInt32();
 }
 
 /**
