@@ -92,11 +92,9 @@ const COMMON: readonly Case[] = [
   ["run() ends without an error when its signal aborts", async ({ host, prepare }) => {
     const { network, own } = await prepare(OWN);
     await network.sync(own, new LeaseSet());
-    const stop = new AbortController();
-    const { damage, ended } = host.watch(network, stop.signal);
-    stop.abort();
-    await ended;
-    assertEquals(damage, []);
+    const watch = host.watch(network);
+    await watch[Symbol.asyncDispose]();
+    assertEquals(watch.damage, []);
   }],
 ];
 

@@ -165,18 +165,25 @@ export class BackendHost implements Disposable {
   }
 
   /**
-   * Runs the network's watch for damage inside the namespace.
+   * Runs the network's watch for damage inside the namespace, until it is disposed of.
    *
-   * @returns what was to be repaired so far; grows until the signal aborts
+   * @returns what was to be repaired so far; it grows
    */
-  watch(network: Network, signal: AbortSignal): { damage: string[]; ended: Promise<void> } {
+  watch(network: Network): AsyncDisposable & { readonly damage: string[] } {
     const damage: string[] = [];
+    const stop = new AbortController();
     let ended = Promise.resolve();
     // The watch opens its socket before it returns its promise, hence in this namespace.
     this.namespace.enter(() => {
-      ended = network.run(signal, (what) => damage.push(what));
+      ended = network.run(stop.signal, (what) => damage.push(what));
     });
-    return { damage, ended };
+    return {
+      damage,
+      [Symbol.asyncDispose]: async () => {
+        stop.abort();
+        await ended;
+      },
+    };
   }
 
   /**

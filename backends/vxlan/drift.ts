@@ -1,10 +1,7 @@
 import { formatIPv4 } from "../../mod/ip/mod.ts";
-import type { InterfaceAddress, KernelEvent, Link } from "../../mod/sys/mod.ts";
+import { IFF_UP, type InterfaceAddress, type KernelEvent, type Link } from "../../mod/sys/mod.ts";
 import { NUD_PERMANENT, RT_TABLE_MAIN, sameNeighbour, sameRoute } from "../reconcile.ts";
 import type { PeerIndex } from "./peer_index.ts";
-
-/** IFF_UP of linux/if.h. */
-const IFF_UP = 0x1;
 
 /** What is ours in the kernel. */
 export interface OwnState {

@@ -3,7 +3,7 @@ import type { JsonValue, Lease, LeaseForm } from "../../mod/lease/mod.ts";
 import { leaseKey } from "../../mod/lease/mod.ts";
 import { info, verbose, warning } from "../../mod/observe/mod.ts";
 import type { LeaseSet, LeaseSetChange } from "../../mod/subnet/mod.ts";
-import { type Link, monitor, type Operation } from "../../mod/sys/mod.ts";
+import { IFF_UP, type KernelEvent, type Link, monitor, type Operation } from "../../mod/sys/mod.ts";
 import type { Backend, BackendContext, Network, NetworkStatus } from "../backend.ts";
 import { Refusals } from "../peers.ts";
 import {
@@ -22,7 +22,7 @@ import {
   vxlanRefusal,
 } from "./desired.ts";
 import { type DeviceSpec, ensureDevice, restoreDevice } from "./device.ts";
-import { drift } from "./drift.ts";
+import { drift, type OwnState } from "./drift.ts";
 import { vxlanOptions } from "./options.ts";
 import { PeerIndex } from "./peer_index.ts";
 
@@ -137,6 +137,8 @@ class VxlanNetwork implements Network {
   }
 
   async run(signal: AbortSignal, repair: (what: string) => void): Promise<void> {
+    const { external } = this.#context;
+    let externalDown = false;
     for await (const events of monitor(["link", "address", "route", "neighbour"], { signal })) {
       if (this.#own === undefined) continue;
       const state = {
@@ -144,13 +146,31 @@ class VxlanNetwork implements Network {
         address: deviceAddress(this.#own, this.#device.index),
         peers: this.#peers,
       };
+      // The first report of a group will do: a repair looks at everything.
+      let report: string | undefined;
       for (const event of events) {
-        const what = drift(event, state);
-        if (what === undefined) continue;
-        repair(what);
-        break;
+        if (event.type === "link" && event.link.index === external.index) {
+          const down = (event.link.flags & IFF_UP) === 0;
+          // The kernel takes an interface's routes away as it goes down, without a word.
+          if (externalDown && !down && this.#directRouting) {
+            this.#direct.clear();
+            report ??= `${external.name} came back, its routes did not`;
+          }
+          externalDown = down;
+        } else report ??= this.#damage(event, state);
       }
+      if (report !== undefined) repair(report);
     }
+  }
+
+  #damage(event: KernelEvent, state: OwnState): string | undefined {
+    const report = drift(event, state);
+    if (report === undefined) return undefined;
+    // All that was on a deleted device is told before the device itself.
+    const link = this.#context.netlink.linkByIndex(this.#device.index);
+    if (link === undefined) return `device ${this.#spec.name} removed`;
+    // A device that we have just made was down for a moment: what is it now?
+    return event.type === "link" ? drift({ ...event, link }, state) : report;
   }
 
   remove(): Promise<void> {
