@@ -182,16 +182,9 @@ export class Entries {
    * @param missing the store's words for a missing config
    */
   snapshot(entries: Iterable<RawEntry>, missing: string, cursor: Cursor): Snapshot {
-    let config: ConfigText = { missing };
-    const leases: Lease[] = [];
-    const agents: StoredAgentRecord[] = [];
-    for (const entry of entries) {
-      const change = this.put(entry);
-      if (change?.type === "lease") leases.push(change.lease);
-      else if (change?.type === "agent") agents.push(change.agent);
-      else if (change?.type === "config") config = change.config;
-    }
-    return { config, leases, agents, cursor };
+    const builder = new SnapshotBuilder(this);
+    for (const entry of entries) builder.add(entry);
+    return builder.build(missing, cursor);
   }
 
   /** Reads the value of a lease; `undefined`, with a warning, when it cannot be read. */
@@ -231,5 +224,35 @@ export class Entries {
         ? `Ignoring more than ${this.#maxWarned} entries below ${this.prefix}; the others go unnamed`
         : `Ignoring ${key}: it ${why}`,
     );
+  }
+}
+
+/** Puts a snapshot together as its entries arrive. */
+export class SnapshotBuilder {
+  readonly #entries: Entries;
+  readonly #leases: Lease[] = [];
+  readonly #agents: StoredAgentRecord[] = [];
+  #config: ConfigText | undefined;
+
+  constructor(entries: Entries) {
+    this.#entries = entries;
+  }
+
+  /** Adds an entry; of those that cannot be read {@linkcode Entries} warns. */
+  add(entry: RawEntry): void {
+    const change = this.#entries.put(entry);
+    if (change?.type === "lease") this.#leases.push(change.lease);
+    else if (change?.type === "agent") this.#agents.push(change.agent);
+    else if (change?.type === "config") this.#config = change.config;
+  }
+
+  /** @param missing the store's words for a missing config */
+  build(missing: string, cursor: Cursor): Snapshot {
+    return {
+      config: this.#config ?? { missing },
+      leases: this.#leases,
+      agents: this.#agents,
+      cursor,
+    };
   }
 }

@@ -8,7 +8,7 @@ import {
   PERMANENT,
   type StoredAgentRecord,
 } from "../lease/mod.ts";
-import { Entries, type RawEntry } from "./entries.ts";
+import { Entries, type RawEntry, SnapshotBuilder } from "./entries.ts";
 import { ConflictError, StoreError } from "./errors.ts";
 import {
   type Answer,
@@ -57,22 +57,29 @@ class EtcdV2Store implements Store {
   }
 
   async snapshot({ signal }: CallOptions = {}): Promise<Snapshot> {
-    const key = this.#entries.prefix;
+    const { prefix, configKey } = this.#entries;
+    let builder = new SnapshotBuilder(this.#entries);
+    let isValue = false;
+    let position: Position;
     try {
-      const [{ node }, position] = await this.#client.call(
-        { method: "GET", key, query: { ...READ, recursive: true } },
-        signal,
-      );
-      const cursor = cursorAt(position);
-      const missing = node.dir
-        ? missingText(this.#entries.configKey, position.index ?? node.modifiedIndex)
-        // etcd's words for a path through an entry that is no directory.
-        : `104: Not a directory (${key}) [${position.index ?? node.modifiedIndex}]`;
-      return this.#entries.snapshot(this.#values(node), missing, cursor);
+      position = await this.#client.list(prefix, () => {
+        builder = new SnapshotBuilder(this.#entries);
+        return (leaf) => {
+          if (!leaf.dir) builder.add(rawEntry(leaf));
+          else if (leaf.key === configKey) this.#entries.ignore(leaf.key, "is a directory");
+          isValue = leaf.key === prefix && !leaf.dir;
+        };
+      }, signal);
     } catch (error) {
       if (!(error instanceof EtcdV2Error) || error.code !== ErrorCode.keyNotFound) throw error;
-      return this.#entries.snapshot([], error.message, cursorAt(error.position));
+      return builder.build(error.message, cursorAt(error.position));
     }
+    const { index = 0 } = position;
+    return builder.build(
+      // etcd's words for a path that leads through a value.
+      isValue ? `104: Not a directory (${prefix}) [${index}]` : missingText(configKey, index),
+      cursorAt(position),
+    );
   }
 
   async lease(subnet: Prefix, { signal }: CallOptions = {}): Promise<Lease | undefined> {
@@ -195,16 +202,6 @@ class EtcdV2Store implements Store {
       return node;
     } catch (error) {
       throw conflictOr(error);
-    }
-  }
-
-  /** The values of a directory that are the network's, and what is foreign in it. */
-  *#values(directory: Node): Generator<RawEntry> {
-    for (const node of directory.nodes ?? []) {
-      if (!node.dir) yield rawEntry(node);
-      else if (node.key === this.#entries.configKey) {
-        this.#entries.ignore(node.key, "is a directory");
-      } else yield* this.#values(node);
     }
   }
 }

@@ -2,6 +2,7 @@ import { ConfigError } from "../config/errors.ts";
 import { Deadline } from "./deadline.ts";
 import { StoreError, StoreUnavailableError } from "./errors.ts";
 import { describeFetchError } from "./fetch_error.ts";
+import { LeafFinder } from "./etcd_v2_leaves.ts";
 import type { EtcdOptions } from "./options.ts";
 import type { TlsFiles } from "./tls_files.ts";
 
@@ -141,6 +142,38 @@ export class EtcdV2Client implements Disposable {
       deadline.extend(BODY_TIMEOUT, unanswered(BODY_TIMEOUT));
       const text = await response.text();
       return [parseAnswer(response, text, endpoint.url), positionOf(response)];
+    });
+  }
+
+  /**
+   * Reads a directory with all that is in it, one leaf at a time: a value, an empty directory, or
+   * the key itself when it is neither full nor missing. See {@linkcode LeafFinder} for the reason.
+   *
+   * @param begin gives what takes the leaves; called again when the answer breaks off and another
+   * endpoint is asked
+   * @throws {StoreError} as {@linkcode EtcdV2Client.call} does
+   */
+  async list(
+    key: string,
+    begin: () => (leaf: Node) => void,
+    signal?: AbortSignal,
+  ): Promise<Position> {
+    const query = { quorum: true, recursive: true, sorted: false };
+    return await this.#atSomeEndpoint(signal, async (endpoint) => {
+      using deadline = new Deadline(
+        RESPONSE_TIMEOUT,
+        unanswered(RESPONSE_TIMEOUT),
+        signal,
+        this.closed,
+      );
+      const response = await this.#fetch(endpoint, { method: "GET", key, query }, deadline.signal);
+      endpoint.heard = true;
+      deadline.extend(BODY_TIMEOUT, unanswered(BODY_TIMEOUT));
+      if (!response.ok || response.body === null) {
+        parseAnswer(response, await response.text(), endpoint.url);
+      }
+      await readLeaves(response, begin(), endpoint.url);
+      return positionOf(response);
     });
   }
 
@@ -371,10 +404,36 @@ function parseAnswer(response: Response, text: string, endpoint: string): Answer
       throw new EtcdV2Error(value.errorCode ?? 0, errorText(value), positionOf(response));
     }
   }
-  throw new StoreError(
+  throw notEtcd(response, endpoint);
+}
+
+async function readLeaves(
+  response: Response,
+  take: (leaf: Node) => void,
+  endpoint: string,
+): Promise<void> {
+  const finder = new LeafFinder((text) => {
+    let leaf;
+    try {
+      leaf = JSON.parse(text);
+    } catch {
+      throw notEtcd(response, endpoint);
+    }
+    if (typeof leaf.key !== "string") throw notEtcd(response, endpoint);
+    found = true;
+    take(leaf);
+  });
+  let found = false;
+  const decoder = new TextDecoder();
+  for await (const chunk of response.body!) finder.push(decoder.decode(chunk, { stream: true }));
+  if (!found || !finder.complete) throw notEtcd(response, endpoint);
+}
+
+function notEtcd({ status }: Response, endpoint: string): StoreError {
+  return new StoreError(
     "client: response is invalid json. The endpoint is probably not valid etcd cluster endpoint." +
-      ` (HTTP status ${response.status} from ${endpoint}; etcd 3.4 and later serve the v2 API` +
-      ` only with --enable-v2)`,
+      ` (HTTP status ${status} from ${endpoint}; etcd 3.4 and later serve the v2 API only with` +
+      ` --enable-v2)`,
   );
 }
 
