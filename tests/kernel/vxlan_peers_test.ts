@@ -278,3 +278,24 @@ test("DirectRouting carries packets between hosts on one link", async ({ lab }) 
   assertEquals(await here.ping("10.20.2.0", { source: "10.20.1.0" }), 1);
   assertEquals(await received(), before, "the packet came through the tunnel");
 });
+
+test("apply() logs who comes, changes and goes", async ({ host, log }) => {
+  const { network, own } = await prepareVxlan(host);
+  const leases = new LeaseSet();
+  await network.sync(own, leases);
+  const from = log.length;
+  const { subnet } = vxlanLease("10.20.2.0/24", "172.28.128.101");
+  for (const publicIP of ["172.28.128.101", "172.28.128.102", "127.0.0.1"]) {
+    await network.apply(leases.apply([{ put: vxlanLease(`${subnet}`, publicIP) }]));
+  }
+  await network.apply(leases.apply([{ remove: subnet }]));
+  await network.apply(leases.apply([{ put: vxlanLease(`${subnet}`, "172.28.128.101") }]));
+  await network.apply(leases.apply([{ remove: subnet }]));
+  assertEquals(log.slice(from), [
+    "I Subnet added: 10.20.2.0/24 via 172.28.128.101",
+    "I Subnet changed: 10.20.2.0/24 via 172.28.128.102",
+    "W Ignoring subnet 10.20.2.0/24: it has public IP 127.0.0.1, which no host can have",
+    "I Subnet added: 10.20.2.0/24 via 172.28.128.101",
+    "I Subnet removed: 10.20.2.0/24",
+  ]);
+});
