@@ -1,4 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
+import { makeCertificates } from "../../tests/lab/certificates.ts";
 import { VERSION } from "../version.ts";
 
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
@@ -34,6 +35,52 @@ Deno.test("flanneld exits 2 on a bad value in the environment", async () => {
   const { code, stderr } = await flanneld([], { FLANNELD_IP_MASQ: "yes" });
   assertEquals(code, 2);
   assertMatch(stderr, /^invalid value "yes" for flag -ip-masq from FLANNELD_IP_MASQ: .*\n$/);
+});
+
+Deno.test("flanneld exits 1 with one line of log when no interface fits", async () => {
+  const { code, stdout, stderr } = await flanneld(["-iface=nosuch"], { FLANNELD_IFCAE: "eth1" });
+  assertEquals([code, stdout], [1, ""]);
+  const lines = stderr.trimEnd().split("\n");
+  assertMatch(lines[0]!, /^W.*\bFLANNELD_IFCAE belongs to no flag.* FLANNELD_IFACE\?$/);
+  assertMatch(lines.at(-1)!, /^E\d{4} .* main\.ts:\d+\] .*\bnosuch\b/);
+  assertEquals(stderr.includes("    at "), false);
+});
+
+Deno.test("flanneld trusts the host's certificates, and exits 0 at SIGTERM", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "flanneld" });
+  try {
+    const { ca, server: { cert, key } } = await makeCertificates(directory);
+    const asked = Promise.withResolvers<"asked">();
+    await using server = Deno.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      cert: await Deno.readTextFile(cert),
+      key: await Deno.readTextFile(key),
+      onListen: () => {},
+    }, () => {
+      asked.resolve("asked");
+      return new Response("404 page not found\n", { status: 404 }); // no etcd, but trusted
+    });
+    await using child = new Deno.Command(Deno.execPath(), {
+      args: [
+        ...["run", "-A", "--no-check", MAIN, "-iface=127.0.0.1"],
+        `-etcd-endpoints=https://127.0.0.1:${server.addr.port}`,
+      ],
+      // Where OpenSSL and the runtime look for the host's certificates.
+      env: { NO_COLOR: "1", SSL_CERT_FILE: ca },
+      stderr: "piped",
+    }).spawn();
+    const output = new Response(child.stderr).text();
+    const late = setTimeout(() => child.kill("SIGKILL"), 20_000);
+    const first = await Promise.race([asked.promise, child.status]);
+    clearTimeout(late);
+    if (first !== "asked") throw new Error(await output);
+    child.kill("SIGTERM");
+    assertEquals(await child.status, { success: true, code: 0, signal: null });
+    assertMatch(await output, /\] Exiting\.\.\./);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
 });
 
 Deno.test("flanneld docker-opts writes the file, and fails in one line", async () => {
