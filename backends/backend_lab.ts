@@ -8,9 +8,12 @@ import { decodeNetworkConfig } from "../mod/config/mod.ts";
 import type { ExternalInterface } from "../mod/host/mod.ts";
 import { formatIPv4, parseIPv4, Prefix } from "../mod/ip/mod.ts";
 import type { JsonValue, Lease, LeaseAttributes } from "../mod/lease/mod.ts";
-import { type KernelEvent, monitor, Netlink, type Operation } from "../mod/sys/mod.ts";
+import { type KernelEvent, libc, monitor, Netlink, type Operation } from "../mod/sys/mod.ts";
 import { NetworkNamespace } from "../tests/lab/netns.ts";
 import type { Backend, BackendContext, Network } from "./backend.ts";
+
+// Loaded once for the process: Deno 2.4 takes it for a leak of the test that happens to be the first.
+libc();
 
 /** The guide's container network. */
 export const NETWORK = "10.20.0.0/16";
