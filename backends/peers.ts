@@ -25,7 +25,10 @@ export function refusal(lease: Lease, { config, own, publicIP }: PeerRules): str
   if (!config.network.containsPrefix(subnet)) return `is outside Network ${config.network}`;
   if (subnet.length > LONGEST_LEASE) return `is longer than /${LONGEST_LEASE}`;
   if (subnet.overlaps(own.subnet)) return `overlaps our own subnet ${own.subnet}`;
+  // Where hosts have addresses inside Network: the tunnel would lead into itself.
+  if (subnet.contains(publicIP)) return `contains our own public IP ${formatIPv4(publicIP)}`;
   const address = formatIPv4(attributes.publicIP);
+  if (subnet.contains(attributes.publicIP)) return `contains its own public IP ${address}`;
   if (attributes.publicIP === publicIP) return `carries our own public IP ${address}`;
   if (!isGlobalUnicast(attributes.publicIP)) {
     return `has public IP ${address}, which no host can have`;
@@ -37,13 +40,14 @@ export function refusal(lease: Lease, { config, own, publicIP }: PeerRules): str
 export class Refusals {
   readonly #reasons = new Map<string, string>();
 
-  /** Subnet to reason. */
+  /** Lease key to reason. */
   get reasons(): ReadonlyMap<string, string> {
     return this.#reasons;
   }
 
   /** Notes the verdict on a lease; passes it on. */
   note(lease: Lease, reason: string | undefined): string | undefined {
+    if (reason === undefined && this.#reasons.size === 0) return undefined;
     const key = leaseKey(lease.subnet);
     if (reason === undefined) this.#reasons.delete(key);
     else if (this.#reasons.get(key) !== reason) {
@@ -58,7 +62,7 @@ export class Refusals {
     this.#reasons.delete(leaseKey(lease.subnet));
   }
 
-  /** Forgets all but these keys. */
+  /** Forgets all but these lease keys. */
   retain(keys: { has(key: string): boolean }): void {
     for (const key of this.#reasons.keys()) if (!keys.has(key)) this.#reasons.delete(key);
   }

@@ -108,7 +108,10 @@ function neighbourKey({ index, address }: Neighbour): number {
   return index * 2 ** 32 + address;
 }
 
-/** With the destination: a MAC may wrongly have several, and all but one must go. */
+/**
+ * With the destination: an entry is deleted by both, and the MAC of zeros may have several. A new
+ * remote replaces the old one of its MAC, whose deletion then finds nothing.
+ */
 function fdbKey({ mac, destination }: FdbEntry): string {
   return `${mac} ${destination}`;
 }

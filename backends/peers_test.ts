@@ -1,0 +1,88 @@
+import { assertEquals } from "@std/assert";
+import { type Lease, leaseKey } from "../mod/lease/mod.ts";
+import { captureLog } from "../mod/observe/log_lab.ts";
+import { ip, net, vxlan } from "../mod/store/store_lab.ts";
+import { type PeerRules, refusal, Refusals } from "./peers.ts";
+
+function lease(subnet: string, publicIP = "192.0.2.2"): Lease {
+  return { subnet: net(subnet), attributes: vxlan(publicIP), revision: "1" };
+}
+
+const RULES: PeerRules = {
+  config: { network: net("10.20.0.0/16") },
+  own: lease("10.20.93.0/24", "192.0.2.1"),
+  publicIP: ip("192.0.2.1"),
+};
+
+Deno.test("refusal() lets a peer pass", () => {
+  for (const subnet of ["10.20.1.0/24", "10.20.255.0/24", "10.20.128.0/17", "10.20.0.0/30"]) {
+    assertEquals(refusal(lease(subnet), RULES), undefined, subnet);
+  }
+});
+
+Deno.test("refusal() names what a lease must not be", () => {
+  const cases: readonly (readonly [Lease, string])[] = [
+    [lease("10.21.1.0/24"), "is outside Network 10.20.0.0/16"],
+    [lease("192.168.1.0/24"), "is outside Network 10.20.0.0/16"],
+    // Larger than the network: it would take everybody's routes.
+    [lease("10.0.0.0/8"), "is outside Network 10.20.0.0/16"],
+    [lease("0.0.0.0/0"), "is outside Network 10.20.0.0/16"],
+    [lease("10.20.1.0/31"), "is longer than /30"],
+    [lease("10.20.1.7/32"), "is longer than /30"],
+    [lease("10.20.93.0/24"), "overlaps our own subnet 10.20.93.0/24"],
+    [lease("10.20.93.64/26"), "overlaps our own subnet 10.20.93.0/24"],
+    [lease("10.20.64.0/18"), "overlaps our own subnet 10.20.93.0/24"],
+    [lease("10.20.0.0/16"), "overlaps our own subnet 10.20.93.0/24"],
+    [lease("10.20.1.0/24", "192.0.2.1"), "carries our own public IP 192.0.2.1"],
+    [lease("10.20.1.0/24", "0.0.0.0"), "has public IP 0.0.0.0, which no host can have"],
+    [lease("10.20.1.0/24", "127.0.0.1"), "has public IP 127.0.0.1, which no host can have"],
+    [lease("10.20.1.0/24", "224.0.0.1"), "has public IP 224.0.0.1, which no host can have"],
+    [lease("10.20.1.0/24", "169.254.1.1"), "has public IP 169.254.1.1, which no host can have"],
+    [
+      lease("10.20.1.0/24", "255.255.255.255"),
+      "has public IP 255.255.255.255, which no host can have",
+    ],
+    [lease("10.20.1.0/24", "10.20.1.9"), "contains its own public IP 10.20.1.9"],
+  ];
+  for (const [lease, reason] of cases) {
+    assertEquals(refusal(lease, RULES), reason, `${lease.subnet}`);
+  }
+});
+
+Deno.test("refusal() keeps a lease from swallowing our own underlay", () => {
+  // Hosts inside Network, as an operator may have it with SubnetMin and SubnetMax.
+  const rules = { ...RULES, publicIP: ip("10.20.1.7") };
+  assertEquals(refusal(lease("10.20.1.0/24"), rules), "contains our own public IP 10.20.1.7");
+  assertEquals(refusal(lease("10.20.2.0/24", "10.20.1.8"), rules), undefined);
+});
+
+Deno.test("Refusals.note() warns once per lease and reason, and passes the verdict on", () => {
+  using log = captureLog();
+  const refusals = new Refusals();
+  const bad = lease("10.21.1.0/24");
+  assertEquals(refusals.note(lease("10.20.1.0/24"), undefined), undefined);
+  for (let i = 0; i < 3; i++) assertEquals(refusals.note(bad, "is bad"), "is bad");
+  assertEquals(refusals.note(bad, "is worse"), "is worse");
+  assertEquals([...refusals.reasons], [["10.21.1.0-24", "is worse"]]);
+  assertEquals(refusals.note(bad, undefined), undefined);
+  assertEquals([...refusals.reasons], []);
+  refusals.note(bad, "is bad");
+  assertEquals(log.lines, [
+    "W Ignoring subnet 10.21.1.0/24: it is bad",
+    "W Ignoring subnet 10.21.1.0/24: it is worse",
+    "W Ignoring subnet 10.21.1.0/24: it is bad",
+  ]);
+});
+
+Deno.test("Refusals.forget() and retain() forget what is gone", () => {
+  using log = captureLog();
+  const refusals = new Refusals();
+  const [a, b, c] = ["10.21.1.0/24", "10.21.2.0/24", "10.21.3.0/24"].map((subnet) => lease(subnet));
+  for (const lease of [a!, b!, c!]) refusals.note(lease, "is bad");
+  refusals.forget(a!);
+  assertEquals([...refusals.reasons.keys()], ["10.21.2.0-24", "10.21.3.0-24"]);
+  refusals.retain(new Set([leaseKey(a!.subnet), leaseKey(c!.subnet)]));
+  assertEquals([...refusals.reasons.keys()], ["10.21.3.0-24"]);
+  refusals.note(b!, "is bad");
+  assertEquals(log.lines.length, 4);
+});
