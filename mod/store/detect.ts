@@ -1,4 +1,4 @@
-import { StoreError } from "./errors.ts";
+import { StoreError, StoreUnavailableError } from "./errors.ts";
 
 /** Which of etcd's two stores: separate data behind the same address. */
 export type EtcdApi = "v2" | "v3";
@@ -10,6 +10,8 @@ export type Finding =
   | { readonly type: "missing"; readonly words: string }
   /** The server does not have this store, and why that is thought. */
   | { readonly type: "absent"; readonly why: string }
+  /** It may be there, but cannot be asked in this way. */
+  | { readonly type: "unasked"; readonly why: string }
   /** It does not let us in. */
   | { readonly type: "refused"; readonly error: StoreError };
 
@@ -32,6 +34,13 @@ export interface DetectOptions {
   readonly prefix: string;
   readonly v2: Candidate;
   readonly v3: Candidate;
+  /**
+   * Another way to ask v3, which costs more: for where it could not be asked, and for where `v3` is
+   * absent and v2 has no config.
+   *
+   * @default there is none
+   */
+  readonly v3Directly?: () => Promise<Candidate>;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -53,10 +62,18 @@ export class AmbiguousConfigError extends StoreError {
 export async function detectApi(options: DetectOptions): Promise<Detection> {
   const { prefix, signal } = options;
   const key = `${prefix}/config`;
-  const [v2, v3] = await Promise.all([
+  let [v2, v3] = await Promise.all([
     options.v2.findConfig(signal),
     options.v3.findConfig(signal),
   ]);
+  let v3Candidate = options.v3;
+  const direct = v3.type === "unasked" || (v3.type === "absent" && v2.type !== "config")
+    ? await options.v3Directly?.()
+    : undefined;
+  if (direct !== undefined) {
+    v3Candidate = direct;
+    v3 = await findDirectly(direct, v2, v3, signal);
+  }
   if (v2.type === "config" && v3.type === "config") {
     if (!sameConfig(v2.text, v3.text)) {
       throw new AmbiguousConfigError(
@@ -66,7 +83,7 @@ export async function detectApi(options: DetectOptions): Promise<Detection> {
     }
     const [old, current] = await Promise.all([
       options.v2.holdsLeases(signal),
-      options.v3.holdsLeases(signal),
+      v3Candidate.holdsLeases(signal),
     ]);
     const same = `Network config found in etcd v2 and, the same, in etcd v3 (${key})`;
     if (old && !current) return { api: "v2", note: `${same}; taking v2, which holds the leases` };
@@ -89,14 +106,27 @@ export async function detectApi(options: DetectOptions): Promise<Detection> {
       cause: v2.type === "refused" ? v2.error : v3.type === "refused" ? v3.error : undefined,
     });
   }
-  if (v2.type === "absent" && v3.type === "absent") {
-    throw new StoreError(
-      `etcd has neither a v2 store (${v2.why}) nor a v3 store (${v3.why}); correct -etcd-endpoints`,
-    );
+  if (v2.type !== "missing" && v3.type !== "missing") {
+    throw new StoreError(`${both}; correct -etcd-endpoints`);
   }
   return {
     waiting: `${both}; write the network config to ${key} of either, or correct -etcd-prefix`,
   };
+}
+
+async function findDirectly(
+  direct: Candidate,
+  v2: Finding,
+  v3: Finding,
+  signal: AbortSignal | undefined,
+): Promise<Finding> {
+  try {
+    return await direct.findConfig(signal);
+  } catch (error) {
+    // An etcd that has answered for v2 is there; it is one from before v3.
+    if (error instanceof StoreUnavailableError && v2.type !== "absent") return v3;
+    throw error;
+  }
 }
 
 /** What is said of the store that was not taken. */
@@ -113,6 +143,8 @@ function words(api: EtcdApi, finding: Finding): string {
       return `${finding.words} (etcd ${api})`;
     case "absent":
       return `no etcd ${api} there (${finding.why})`;
+    case "unasked":
+      return `etcd ${api} cannot be asked (${finding.why})`;
     case "refused":
       return `${finding.error.message} (etcd ${api})`;
   }

@@ -109,6 +109,73 @@ Deno.test("detectApi() takes no store while the other does not answer", async ()
   }
 });
 
+Deno.test("detectApi() asks v3 directly where its answer matters and its gateway gives none", async () => {
+  const unasked: Finding = { type: "unasked", why: "HTTP status 400" };
+  const table: readonly (readonly [Finding, Finding, Finding, "v2" | "v3"])[] = [
+    [missing.v2, absent, config(), "v3"],
+    [absent, absent, config(), "v3"],
+    [missing.v2, unasked, config(), "v3"],
+    [config(), unasked, missing.v3, "v2"],
+  ];
+  for (const [v2, v3, direct, api] of table) {
+    const detection = await detectApi({
+      prefix: PREFIX,
+      v2: candidate(v2),
+      v3: candidate(v3),
+      v3Directly: () => Promise.resolve(candidate(direct)),
+    });
+    if (!("api" in detection)) throw new Error(detection.waiting);
+    assertEquals(detection.api, api);
+  }
+  await assertRejects(
+    () =>
+      detectApi({
+        prefix: PREFIX,
+        v2: candidate(config()),
+        v3: candidate(unasked),
+        v3Directly: () => Promise.resolve(candidate(config("{}"))),
+      }),
+    AmbiguousConfigError,
+  );
+  const detection = await detectApi({
+    prefix: PREFIX,
+    v2: candidate(config(), true),
+    v3: candidate(unasked, false),
+    v3Directly: () => Promise.resolve(candidate(config(), true)),
+  });
+  if (!("api" in detection)) throw new Error(detection.waiting);
+  assertStringIncludes(detection.note, "both hold leases");
+  // A server without a gateway that has served v2 is from before v3.
+  await detectApi({
+    prefix: PREFIX,
+    v2: candidate(config()),
+    v3: candidate(absent),
+    v3Directly: () => Promise.reject(new Error("asked for nothing")),
+  });
+});
+
+Deno.test("detectApi() tells an etcd from before v3 from one that is not there", async () => {
+  const down = () => Promise.resolve(candidate(new StoreUnavailableError("nobody answers")));
+  const detection = await detectApi({
+    prefix: PREFIX,
+    v2: candidate(missing.v2),
+    v3: candidate(absent),
+    v3Directly: down,
+  });
+  if (!("waiting" in detection)) throw new Error(detection.note);
+  assertStringIncludes(detection.waiting, "no etcd v3 there");
+  await assertRejects(
+    () =>
+      detectApi({
+        prefix: PREFIX,
+        v2: candidate(absent),
+        v3: candidate(absent),
+        v3Directly: down,
+      }),
+    StoreUnavailableError,
+  );
+});
+
 Deno.test("detectApi() says that an etcd without either store is none", async () => {
   await assertRejects(
     () => detect(candidate(absent), candidate(absent)),

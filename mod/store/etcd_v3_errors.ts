@@ -98,7 +98,8 @@ export function isCompacted(error: unknown): boolean {
 
 /** True when the server has no users at all, so that none need be named. */
 export function isAuthDisabled(error: unknown): boolean {
-  return (error as Partial<ServiceError>).details === "etcdserver: authentication is not enabled";
+  return (error as Partial<ServiceError> | undefined)?.details ===
+    "etcdserver: authentication is not enabled";
 }
 
 /** gRPC's details, without its wrapping and time stamps. */

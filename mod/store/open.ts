@@ -1,0 +1,64 @@
+import { storeCandidate, v2Candidate, v3Candidate } from "./candidates.ts";
+import { detectApi, type Detection, type EtcdApi } from "./detect.ts";
+import { EtcdHttp } from "./etcd_http.ts";
+import { EtcdV2Client } from "./etcd_v2_client.ts";
+import { EtcdV3Gateway } from "./etcd_v3_gateway.ts";
+import type { EtcdOptions } from "./options.ts";
+import type { CallOptions, Store } from "./store.ts";
+import { readTlsFiles } from "./tls_files.ts";
+
+export { AmbiguousConfigError } from "./detect.ts";
+
+/** What {@linkcode openStore} comes to. */
+export type Opened =
+  /** @property note a line for the log: which store, and why that one */
+  | { readonly store: Store; readonly note: string }
+  /** There is no config yet that would tell the store: a line that says what was found and what to do. */
+  | { readonly waiting: string };
+
+/**
+ * Opens the store that the options name; with `auto` the one of etcd's two that holds the network
+ * config.
+ *
+ * Only what is chosen is loaded: gRPC doubles the memory of an agent, and one on v2 never sees it.
+ *
+ * @throws {ConfigError} when an endpoint or a TLS file cannot be used
+ * @throws {AmbiguousConfigError} when both stores hold a config, with different content
+ * @throws {StoreUnavailableError} when no endpoint answers (`auto` only; the others connect later)
+ * @throws {StoreError} when etcd refuses (`auto` only)
+ */
+export async function openStore(
+  options: EtcdOptions,
+  { signal }: CallOptions = {},
+): Promise<Opened> {
+  if (options.api !== "auto") {
+    const store = await open(options.api, options);
+    return { store, note: `Using ${store.name}, as -etcd-api says` };
+  }
+  const detection = await detect(options, signal);
+  return "api" in detection
+    ? { store: await open(detection.api, options), note: detection.note }
+    : detection;
+}
+
+async function detect(options: EtcdOptions, signal: AbortSignal | undefined): Promise<Detection> {
+  const tls = await readTlsFiles(options);
+  await using opened = new AsyncDisposableStack();
+  const http = opened.use(new EtcdHttp(options, tls));
+  return await detectApi({
+    prefix: options.prefix,
+    v2: v2Candidate(opened.use(new EtcdV2Client(options, tls)), options.prefix),
+    v3: v3Candidate(new EtcdV3Gateway(http), options.prefix),
+    v3Directly: async () => storeCandidate(opened.use(await open("v3", options))),
+    signal,
+  });
+}
+
+async function open(api: EtcdApi, options: EtcdOptions): Promise<Store> {
+  if (api === "v2") {
+    const { openEtcdV2 } = await import("./etcd_v2.ts");
+    return await openEtcdV2(options);
+  }
+  const { openEtcdV3 } = await import("./etcd_v3.ts");
+  return await openEtcdV3(options);
+}
