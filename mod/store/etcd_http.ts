@@ -238,12 +238,23 @@ function shuffled<T>(items: T[]): T[] {
   return items;
 }
 
+/**
+ * The text of an error as etcd's own tools show it. The keys API gives code, cause and index; etcd's
+ * other handlers send only `{"message":"..."}`.
+ */
+export function errorText(
+  body: { errorCode?: number; message: string; cause?: string; index?: number },
+): string {
+  const { errorCode, message, cause = "", index = 0 } = body;
+  return errorCode === undefined ? message : `${errorCode}: ${message} (${cause}) [${index}]`;
+}
+
 async function serverFailure(endpoint: string, response: Response): Promise<EndpointFailure> {
   const { status } = response;
   let detail = `${status} ${response.statusText}`.trim();
   try {
-    const { message } = JSON.parse(await response.text());
-    if (typeof message === "string") detail = message;
+    const body = JSON.parse(await response.text());
+    if (typeof body.message === "string") detail = errorText(body);
   } catch {
     // A proxy's page.
   }

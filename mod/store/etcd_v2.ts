@@ -10,9 +10,9 @@ import {
 } from "../lease/mod.ts";
 import { Entries, type RawEntry, SnapshotBuilder } from "./entries.ts";
 import { ConflictError, StoreError } from "./errors.ts";
+import { displayEndpoints, EtcdHttp } from "./etcd_http.ts";
 import {
   type Answer,
-  displayEndpoints,
   ErrorCode,
   EtcdV2Client,
   EtcdV2Error,
@@ -35,7 +35,7 @@ export async function openEtcdV2(
   options: EtcdOptions,
   timing: Partial<WatchTiming> = {},
 ): Promise<Store> {
-  const client = new EtcdV2Client(options, await readTlsFiles(options));
+  const client = new EtcdV2Client(new EtcdHttp(options, await readTlsFiles(options)));
   return new EtcdV2Store(options, client, { ...DEFAULT_TIMING, ...timing });
 }
 

@@ -1,10 +1,7 @@
-import { ConfigError } from "../config/errors.ts";
 import { Deadline } from "./deadline.ts";
-import { StoreError, StoreUnavailableError } from "./errors.ts";
-import { describeFetchError } from "./fetch_error.ts";
+import { StoreError } from "./errors.ts";
+import { errorText, type EtcdHttp, type HttpEndpoint, unanswered } from "./etcd_http.ts";
 import { LeafFinder } from "./etcd_v2_leaves.ts";
-import type { EtcdOptions } from "./options.ts";
-import type { TlsFiles } from "./tls_files.ts";
 
 /** Error codes of etcd v2's keys API (etcd 2.3, Documentation/errorcode.md). */
 export const ErrorCode = {
@@ -14,14 +11,10 @@ export const ErrorCode = {
   eventIndexCleared: 401,
 } as const;
 
-/** Milliseconds until an endpoint that was not heard from lately must have answered anything. */
-const CONNECT_TIMEOUT = 3_000;
 /** Milliseconds until a call must be answered; etcd gives a quorum request up after 7 s itself. */
 const RESPONSE_TIMEOUT = 15_000;
 /** Milliseconds for the answer to arrive after its headers: 20 MB at 350 kB/s. */
 const BODY_TIMEOUT = 60_000;
-/** How many redirections are followed. */
-const MAX_REDIRECTS = 10;
 
 /** etcd's own refusal. The message reads `100: Key not found (/flannel) [3]`. */
 export class EtcdV2Error extends StoreError {
@@ -73,50 +66,18 @@ export interface Position {
   readonly cluster: string;
 }
 
-/** An endpoint as configured. */
-interface Endpoint {
-  readonly url: string;
-  readonly authorization: string | undefined;
-  /** Something was received since the last failure. */
-  heard: boolean;
-}
-
-/** An endpoint's failure, after which the next one is tried. */
-class EndpointFailure extends Error {
-  override readonly name = "EndpointFailure";
-}
-
-/**
- * HTTP to the members of an etcd v2 cluster.
- *
- * The endpoints are shuffled once, then one is kept until it fails (no connection, no answer, or a
- * status of 500 and above), as flannel's client does.
- */
+/** etcd's v2 keys API at the members of a cluster. */
 export class EtcdV2Client implements Disposable {
-  readonly #endpoints: readonly Endpoint[];
-  readonly #http: Deno.HttpClient;
-  readonly #caFile: string | undefined;
-  readonly #closing = new AbortController();
-  #pinned = 0;
+  readonly #http: EtcdHttp;
 
-  /** @throws {ConfigError} when an endpoint is not an http or https URL */
-  constructor(options: EtcdOptions, tls: TlsFiles) {
-    this.#endpoints = shuffled(options.endpoints.map((url) => parseEndpoint(url, options)));
-    this.#caFile = options.caFile;
-    this.#http = Deno.createHttpClient({
-      // HTTP/2 would put every request on one connection. When that one dies silently, new
-      // requests keep dying on it; with HTTP/1.1 a request that is given up takes its connection
-      // along.
-      http2: false,
-      poolMaxIdlePerHost: 2,
-      ...(tls.ca === undefined ? {} : { caCerts: [tls.ca] }),
-      ...(tls.client ?? {}),
-    });
+  /** @param http disposed of with the client */
+  constructor(http: EtcdHttp) {
+    this.#http = http;
   }
 
   /** Fires when the client is closed. */
   get closed(): AbortSignal {
-    return this.#closing.signal;
+    return this.#http.closed;
   }
 
   /**
@@ -130,7 +91,7 @@ export class EtcdV2Client implements Disposable {
    * @throws {StoreUnavailableError} when no endpoint answers
    */
   async call(request: Request, signal?: AbortSignal): Promise<[Answer, Position]> {
-    return await this.#atSomeEndpoint(signal, async (endpoint) => {
+    return await this.#http.atSomeEndpoint(signal, async (endpoint) => {
       using deadline = new Deadline(
         RESPONSE_TIMEOUT,
         unanswered(RESPONSE_TIMEOUT),
@@ -138,7 +99,6 @@ export class EtcdV2Client implements Disposable {
         this.closed,
       );
       const response = await this.#fetch(endpoint, request, deadline.signal);
-      endpoint.heard = true;
       deadline.extend(BODY_TIMEOUT, unanswered(BODY_TIMEOUT));
       const text = await response.text();
       return [parseAnswer(response, text, endpoint.url), positionOf(response)];
@@ -159,7 +119,7 @@ export class EtcdV2Client implements Disposable {
     signal?: AbortSignal,
   ): Promise<Position> {
     const query = { quorum: true, recursive: true, sorted: false };
-    return await this.#atSomeEndpoint(signal, async (endpoint) => {
+    return await this.#http.atSomeEndpoint(signal, async (endpoint) => {
       using deadline = new Deadline(
         RESPONSE_TIMEOUT,
         unanswered(RESPONSE_TIMEOUT),
@@ -167,7 +127,6 @@ export class EtcdV2Client implements Disposable {
         this.closed,
       );
       const response = await this.#fetch(endpoint, { method: "GET", key, query }, deadline.signal);
-      endpoint.heard = true;
       deadline.extend(BODY_TIMEOUT, unanswered(BODY_TIMEOUT));
       if (!response.ok || response.body === null) {
         parseAnswer(response, await response.text(), endpoint.url);
@@ -185,9 +144,8 @@ export class EtcdV2Client implements Disposable {
    * @throws {StoreError} as {@linkcode EtcdV2Client.call} does
    */
   async openPoll(request: Request, signal: AbortSignal): Promise<Poll> {
-    return await this.#atSomeEndpoint(signal, async (endpoint) => {
+    return await this.#http.atSomeEndpoint(signal, async (endpoint) => {
       const response = await this.#fetch(endpoint, request, signal);
-      endpoint.heard = true;
       return {
         position: positionOf(response),
         answer: async () => {
@@ -204,118 +162,32 @@ export class EtcdV2Client implements Disposable {
    * @throws {StoreUnavailableError} when there is none
    */
   async reach(signal: AbortSignal): Promise<void> {
-    await this.#atSomeEndpoint(signal, async () => {});
+    await this.#http.atSomeEndpoint(signal, async () => {});
   }
 
   /** Forgets that the endpoint in use was ever heard from: the next request looks for it first. */
   doubt(): void {
-    this.#endpoints[this.#pinned]!.heard = false;
+    this.#http.doubt();
   }
 
   /** Ends every request with an error and closes the connections. */
   [Symbol.dispose](): void {
-    if (this.closed.aborted) return;
-    this.#closing.abort(new StoreError("the store is closed"));
-    this.#http.close();
+    this.#http[Symbol.dispose]();
   }
 
-  async #atSomeEndpoint<T>(
-    signal: AbortSignal | undefined,
-    use: (endpoint: Endpoint) => Promise<T>,
-  ): Promise<T> {
-    const failures: string[] = [];
-    const count = this.#endpoints.length;
-    const first = this.#pinned;
-    for (let i = 0; i < count; i++) {
-      signal?.throwIfAborted();
-      this.closed.throwIfAborted();
-      const at = (first + i) % count;
-      const endpoint = this.#endpoints[at]!;
-      try {
-        if (!endpoint.heard) await this.#lookFor(endpoint, signal);
-        const result = await use(endpoint);
-        this.#pinned = at;
-        return result;
-      } catch (error) {
-        if (error instanceof StoreError) {
-          this.#pinned = at;
-          throw error;
-        }
-        if (signal?.aborted) throw signal.reason;
-        this.closed.throwIfAborted();
-        endpoint.heard = false;
-        failures.push(
-          error instanceof EndpointFailure
-            ? error.message
-            : `${endpoint.url}: ${describeFetchError(error, this.#caFile)}`,
-        );
-      }
-    }
-    throw new StoreUnavailableError(
-      "client: etcd cluster is unavailable or misconfigured" +
-        failures.map((failure, i) => `; error #${i}: ${failure}`).join(""),
-    );
-  }
-
-  /**
-   * Finds out whether an endpoint is there by asking its version. `fetch` has no limit for
-   * connecting of its own, and a large snapshot may rightly take longer than a host that is down
-   * deserves.
-   */
-  async #lookFor(endpoint: Endpoint, signal: AbortSignal | undefined): Promise<void> {
-    using deadline = new Deadline(
-      CONNECT_TIMEOUT,
-      unanswered(CONNECT_TIMEOUT),
-      signal,
-      this.closed,
-    );
-    const response = await fetch(`${endpoint.url}/version`, {
-      client: this.#http,
-      redirect: "manual",
-      signal: deadline.signal,
-    });
-    if (response.status >= 500) throw await serverFailure(endpoint.url, response);
-    await response.body?.cancel();
-    endpoint.heard = true;
-  }
-
-  async #fetch(endpoint: Endpoint, request: Request, signal: AbortSignal): Promise<Response> {
-    let url = new URL(endpoint.url + keyPath(request.key));
-    for (const [name, value] of Object.entries(request.query)) {
-      url.searchParams.set(name, String(value));
-    }
-    for (let redirects = 0;; redirects++) {
-      const authorization = this.#authorizationFor(url);
-      const response = await fetch(url, {
-        client: this.#http,
-        method: request.method,
-        redirect: "manual",
-        signal,
-        ...(authorization === undefined ? {} : { headers: { authorization } }),
-        ...(request.form === undefined ? {} : {
-          body: new URLSearchParams(
-            Object.entries(request.form).map(([name, value]) => [name, String(value)]),
-          ),
-        }),
-      });
-      const location = response.headers.get("location");
-      if (response.status >= 300 && response.status < 400 && location !== null) {
-        await response.body?.cancel();
-        if (redirects === MAX_REDIRECTS) {
-          throw new EndpointFailure(`client: too many redirects from ${endpoint.url}`);
-        }
-        url = new URL(location, url);
-        continue;
-      }
-      if (response.status >= 500) throw await serverFailure(endpoint.url, response);
-      return response;
-    }
-  }
-
-  /** Credentials go to configured endpoints only, wherever a redirection leads. */
-  #authorizationFor(url: URL): string | undefined {
-    return this.#endpoints.find((endpoint) => new URL(endpoint.url).origin === url.origin)
-      ?.authorization;
+  #fetch(endpoint: HttpEndpoint, request: Request, signal: AbortSignal): Promise<Response> {
+    const { method, key, query, form } = request;
+    return this.#http.fetch(endpoint, {
+      method,
+      path: keyPath(key),
+      query,
+      authorize: basicAuthorization,
+      ...(form === undefined ? {} : {
+        body: new URLSearchParams(
+          Object.entries(form).map(([name, value]) => [name, String(value)]),
+        ),
+      }),
+    }, signal);
   }
 }
 
@@ -330,53 +202,11 @@ export interface Poll {
   answer(): Promise<Answer | undefined>;
 }
 
-/** Endpoints for display: without the credentials a URL may carry. */
-export function displayEndpoints(endpoints: readonly string[]): string {
-  return endpoints.map((endpoint) => parseEndpoint(endpoint, {}).url).join(",");
-}
-
-function parseEndpoint(
-  text: string,
-  options: Pick<EtcdOptions, "username" | "password">,
-): Endpoint {
-  const url = URL.parse(text);
-  if (url === null || (url.protocol !== "http:" && url.protocol !== "https:")) {
-    // The text may hold a password.
-    throw new ConfigError(
-      "-etcd-endpoints holds a text that is not http://HOST:PORT or https://...",
-    );
-  }
-  const [username, password] = options.username
-    ? [options.username, options.password ?? ""]
-    : [decoded(url.username), decoded(url.password)];
-  return {
-    url: url.origin + url.pathname.replace(/\/+$/, ""),
-    authorization: username === "" ? undefined : basicAuthorization(username, password),
-    heard: false,
-  };
-}
-
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
-}
-
 /** RFC 7617, in UTF-8. */
-function basicAuthorization(username: string, password: string): string {
-  const bytes = new TextEncoder().encode(`${username}:${password}`);
+function basicAuthorization({ user }: HttpEndpoint): string | undefined {
+  if (user === undefined) return undefined;
+  const bytes = new TextEncoder().encode(`${user.name}:${user.password}`);
   return `Basic ${btoa(String.fromCharCode(...bytes))}`;
-}
-
-/** Fisher and Yates. */
-function shuffled<T>(items: T[]): T[] {
-  for (let i = items.length - 1; i > 0; i--) {
-    const j = Math.floor(Math.random() * (i + 1));
-    [items[i], items[j]] = [items[j]!, items[i]!];
-  }
-  return items;
 }
 
 function keyPath(key: string): string {
@@ -435,34 +265,4 @@ function notEtcd({ status }: Response, endpoint: string): StoreError {
       ` (HTTP status ${status} from ${endpoint}; etcd 3.4 and later serve the v2 API only with` +
       ` --enable-v2)`,
   );
-}
-
-/**
- * The text of a keys API error as etcd's own tools show it; etcd's other handlers send only
- * `{"message":"..."}`.
- */
-function errorText(
-  body: { errorCode?: number; message: string; cause?: string; index?: number },
-): string {
-  const { errorCode, message, cause = "", index = 0 } = body;
-  return errorCode === undefined ? message : `${errorCode}: ${message} (${cause}) [${index}]`;
-}
-
-async function serverFailure(endpoint: string, response: Response): Promise<EndpointFailure> {
-  const { status } = response;
-  let detail = `${status} ${response.statusText}`.trim();
-  try {
-    detail = errorText(JSON.parse(await response.text()));
-  } catch {
-    // A proxy's page.
-  }
-  return new EndpointFailure(
-    status === 500 || status === 503
-      ? `client: etcd member ${endpoint} has no leader (${detail})`
-      : `client: etcd member ${endpoint} returns server error [${detail}]`,
-  );
-}
-
-function unanswered(ms: number): () => Error {
-  return () => new Error(`no answer within ${ms / 1000} s`);
 }

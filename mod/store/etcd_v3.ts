@@ -13,7 +13,7 @@ import {
 import { verbose } from "../observe/log.ts";
 import { Entries } from "./entries.ts";
 import { ConflictError, StoreError, StoreUnavailableError } from "./errors.ts";
-import { displayEndpoints } from "./etcd_v2_client.ts";
+import { displayEndpoints } from "./etcd_http.ts";
 import { type EtcdV3Caller, EtcdV3Client, type EtcdV3ClientOptions } from "./etcd_v3_client.ts";
 import { isCompacted } from "./etcd_v3_errors.ts";
 import { CONFIG_MISSING, NO_LEASE, prefixRange, toRawEntry } from "./etcd_v3_keys.ts";

@@ -47,7 +47,7 @@ async function detect(options: EtcdOptions, signal: AbortSignal | undefined): Pr
   const http = opened.use(new EtcdHttp(options, tls));
   return await detectApi({
     prefix: options.prefix,
-    v2: v2Candidate(opened.use(new EtcdV2Client(options, tls)), options.prefix),
+    v2: v2Candidate(new EtcdV2Client(http), options.prefix),
     v3: v3Candidate(new EtcdV3Gateway(http), options.prefix),
     v3Directly: async () => storeCandidate(opened.use(await open("v3", options))),
     signal,
