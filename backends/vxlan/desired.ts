@@ -47,14 +47,19 @@ export function vtepMac(data: JsonValue | undefined): Mac | undefined {
 /** Why a lease is not programmed by vxlan; `undefined` when it is. */
 export function vxlanRefusal(lease: Lease, rules: PeerRules): string | undefined {
   const type = lease.attributes.backendType ?? "";
-  if (type !== "vxlan") return `is non-vxlan: type=${type === "" ? "udp or none" : type}`;
+  if (type !== "vxlan") return `is non-vxlan: type=${type === "" ? "udp or none" : cut(type)}`;
   const reason = refusal(lease, rules);
   if (reason !== undefined) return reason;
   if (vtepMac(lease.attributes.backendData) === undefined) {
     const data = JSON.stringify(lease.attributes.backendData) ?? "nothing";
-    return `has no usable VtepMAC in its BackendData (${data})`;
+    return `has no usable VtepMAC in its BackendData (${cut(data)})`;
   }
   return undefined;
+}
+
+/** No more of what somebody wrote into the store than a line bears. */
+function cut(text: string): string {
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
 
 /**

@@ -32,7 +32,7 @@ export interface VxlanOptions {
  * @throws {ConfigError} for a value of the wrong type or out of range
  */
 export function vxlanOptions(options: GoObject, interfaceMtu: number): VxlanOptions {
-  const vni = options.int("VNI", { min: 1, max: 2 ** 24 - 1 }) ?? 1;
+  const vni = options.int("VNI", { min: 0, max: 2 ** 24 - 1 }) ?? 1;
   const port = options.int("Port", { min: 0, max: 65535 }) ?? 0;
   const smallest = SMALLEST_MTU + ENCAPSULATION;
   const underlay = options.int("MTU", { min: 0, max: 65535 }) ?? 0;

@@ -1,5 +1,4 @@
 import type { IPv4, Prefix } from "../../mod/ip/mod.ts";
-import { leaseKey } from "../../mod/lease/mod.ts";
 import type { FdbEntry, Mac, Neighbour, Route } from "../../mod/sys/mod.ts";
 import type { KernelObjects } from "../reconcile.ts";
 import type { PeerObjects } from "./desired.ts";
@@ -15,7 +14,8 @@ import { Claims } from "./claims.ts";
  * bytes a peer.
  */
 export class PeerIndex {
-  readonly #peers = new Map<string, PeerObjects>();
+  /** By {@linkcode Prefix.key}. */
+  readonly #peers = new Map<number, PeerObjects>();
   readonly #fdb = new Claims<Mac, FdbEntry>();
   readonly #neighbours = new Claims<IPv4, Neighbour>();
 
@@ -26,7 +26,7 @@ export class PeerIndex {
 
   /** The objects that the peer with exactly this subnet asks for. */
   get(subnet: Prefix): PeerObjects | undefined {
-    return this.#peers.get(leaseKey(subnet));
+    return this.#peers.get(subnet.key);
   }
 
   /** The FDB entry of a VTEP. */
@@ -49,17 +49,16 @@ export class PeerIndex {
   /** Adds a peer that is not there. */
   add(objects: PeerObjects): void {
     const { neighbour, fdb, route } = objects;
-    this.#peers.set(leaseKey(route.destination), objects);
+    this.#peers.set(route.destination.key, objects);
     if (fdb !== undefined) this.#fdb.add(fdb.mac, fdb);
     if (neighbour !== undefined) this.#neighbours.add(neighbour.address, neighbour);
   }
 
   /** Removes a peer; returns what it had asked for. */
   remove(subnet: Prefix): PeerObjects | undefined {
-    const key = leaseKey(subnet);
-    const objects = this.#peers.get(key);
+    const objects = this.#peers.get(subnet.key);
     if (objects === undefined) return undefined;
-    this.#peers.delete(key);
+    this.#peers.delete(subnet.key);
     const { neighbour, fdb } = objects;
     if (fdb !== undefined) this.#fdb.remove(fdb.mac, fdb);
     if (neighbour !== undefined) this.#neighbours.remove(neighbour.address, neighbour);

@@ -55,16 +55,22 @@ export function decodeLeaseValue(text: string): LeaseAttributes {
   }
   const address = typeof publicIP === "string" ? parseIPv4(publicIP) : undefined;
   if (address === undefined) {
-    throw new LeaseValueError(`has PublicIP ${JSON.stringify(publicIP)}, not an IPv4 address`);
+    throw new LeaseValueError(`has PublicIP ${quote(publicIP)}, not an IPv4 address`);
   }
   if (backendType !== undefined && backendType !== null && typeof backendType !== "string") {
-    throw new LeaseValueError(`has BackendType ${JSON.stringify(backendType)}, not a string`);
+    throw new LeaseValueError(`has BackendType ${quote(backendType)}, not a string`);
   }
   return {
     publicIP: address,
     ...(backendType ? { backendType } : {}),
     ...(backendData !== undefined ? { backendData } : {}),
   };
+}
+
+/** As JSON, and no more of it than a line bears. */
+function quote(value: unknown): string {
+  const text = String(JSON.stringify(value));
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
 
 /** True when the two say the same, whatever form and order of keys they were read from. */

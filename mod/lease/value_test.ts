@@ -120,6 +120,14 @@ Deno.test("decodeLeaseValue() says what it cannot read", () => {
   }
 });
 
+Deno.test("decodeLeaseValue() quotes no more of a value than a line bears", () => {
+  for (const member of [{ PublicIP: "x".repeat(5000) }, { BackendType: Array(1000).fill(1) }]) {
+    const text = JSON.stringify({ PublicIP: "1.2.3.4", ...member });
+    const error = assertThrows(() => decodeLeaseValue(text), LeaseValueError);
+    assert(error.message.length < 150 && error.message.includes("..."), error.message);
+  }
+});
+
 Deno.test("decodeLeaseValue() refuses a value so long that it may nest too deep to be walked", () => {
   const nested = (depth: number) =>
     `{"PublicIP":"1.2.3.4","BackendData":${"[".repeat(depth)}${"]".repeat(depth)}}`;

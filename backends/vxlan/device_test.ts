@@ -1,0 +1,73 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { ip } from "../../mod/store/store_lab.ts";
+import type { Link, VxlanAttributes } from "../../mod/sys/mod.ts";
+import { type DeviceSpec, incompatibility, randomMac } from "./device.ts";
+
+const SPEC: DeviceSpec = {
+  name: "flannel.1",
+  mtu: 1450,
+  vxlan: {
+    vni: 1,
+    link: 2,
+    local: ip("172.28.128.101"),
+    port: 8472,
+    learning: false,
+    gbp: false,
+  },
+};
+
+/** A device as the spec asks for, but for some attributes. */
+function link(changes: Partial<VxlanAttributes> = {}): Link {
+  return {
+    index: 7,
+    name: "flannel.1",
+    flags: 0x1,
+    mtu: 1450,
+    mac: "0e:00:00:00:00:01",
+    kind: "vxlan",
+    vxlan: { ...SPEC.vxlan, l2miss: false, l3miss: false, ...changes },
+  };
+}
+
+Deno.test("incompatibility() finds none where MTU, flags and MAC alone differ", () => {
+  assertEquals(incompatibility(link(), SPEC), undefined);
+  const other = { ...link(), mtu: 1400, flags: 0, mac: "0e:00:00:00:00:09" };
+  assertEquals(incompatibility(other, SPEC), undefined);
+});
+
+Deno.test("incompatibility() names what differs, in flannel's words", () => {
+  const cases: readonly (readonly [Partial<VxlanAttributes>, string])[] = [
+    [{ vni: 2 }, "vni: 2 vs 1"],
+    [{ link: 3 }, "external interface: 3 vs 2"],
+    [{ local: ip("10.0.2.15") }, "vtep (external) IP: 10.0.2.15 vs 172.28.128.101"],
+    [{ group: ip("239.1.1.1") }, "group: 239.1.1.1 vs none"],
+    [{ l2miss: true }, "l2miss: on vs off"],
+    [{ l3miss: true }, "l3miss: on vs off"],
+    [{ port: 4790 }, "port: 4790 vs 8472"],
+    [{ gbp: true }, "gbp: true vs false"],
+    [{ learning: true }, "learning: true vs false"],
+  ];
+  for (const [changes, reason] of cases) assertEquals(incompatibility(link(changes), SPEC), reason);
+  const { local: _, ...unbound } = link().vxlan!;
+  assertEquals(
+    incompatibility({ ...link(), vxlan: unbound }, SPEC),
+    "vtep (external) IP: none vs 172.28.128.101",
+  );
+});
+
+Deno.test("incompatibility() does not take a device of another kind", () => {
+  const { vxlan: _, kind: __, ...bare } = link();
+  assertEquals(incompatibility({ ...bare, kind: "bridge" }, SPEC), "link type: bridge vs vxlan");
+  assertEquals(incompatibility(bare, SPEC), "link type: physical vs vxlan");
+});
+
+Deno.test("randomMac() is locally administered, of one station, and another each time", () => {
+  const macs = Array.from({ length: 1000 }, randomMac);
+  for (const mac of macs) {
+    assertMatch(mac, /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/);
+    assertEquals(parseInt(mac.slice(0, 2), 16) & 0b11, 0b10);
+  }
+  // 46 random bits: two alike among a thousand come once in 10^8 runs.
+  assertEquals(new Set(macs).size, 1000);
+  assert(new Set(macs.map((mac) => mac.slice(0, 2))).size > 32);
+});
