@@ -6,17 +6,18 @@ import type { ModuleGraph } from "./module_graph.ts";
  * kernels, a backend nothing of etcd.
  */
 export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
+  ["mod/async", []],
   ["mod/ip", []],
   ["mod/version.ts", []],
   ["mod/observe", ["mod/ip", "mod/sys"]],
   ["mod/sys", ["mod/ip"]],
   ["mod/lease", ["mod/ip"]],
   ["mod/config", ["mod/ip"]],
-  ["mod/store", ["mod/ip", "mod/lease", "mod/config", "mod/observe"]],
+  ["mod/store", ["mod/async", "mod/ip", "mod/lease", "mod/config", "mod/observe"]],
   ["mod/host", ["mod/ip", "mod/observe", "mod/sys"]],
   ["mod/export", ["mod/ip", "mod/observe", "mod/sys"]],
   ["mod/firewall", ["mod/ip", "mod/observe", "mod/sys", "mod/host"]],
-  ["mod/subnet", ["mod/ip", "mod/observe", "mod/lease", "mod/config", "mod/store"]],
+  ["mod/subnet", ["mod/async", "mod/ip", "mod/observe", "mod/lease", "mod/config", "mod/store"]],
   [
     "backends",
     ["mod/ip", "mod/observe", "mod/sys", "mod/lease", "mod/config", "mod/host", "mod/subnet"],
@@ -24,7 +25,7 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
   [
     "mod/agent",
     [
-      ...["mod/ip", "mod/observe", "mod/sys", "mod/lease", "mod/config", "mod/store"],
+      ...["mod/async", "mod/ip", "mod/observe", "mod/sys", "mod/lease", "mod/config", "mod/store"],
       ...["mod/host", "mod/export", "mod/firewall", "mod/subnet", "mod/version.ts", "backends"],
     ],
   ],

@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from "node:timers/promises";
+import { sleep } from "../async/sleep.ts";
 import type { Network } from "../../backends/backend.ts";
 import { loadBackend } from "../../backends/registry.ts";
 import { ConfigError, decodeNetworkConfig, type NetworkConfig } from "../config/mod.ts";
@@ -142,7 +142,8 @@ export class Agent implements Disposable {
         signal.throwIfAborted();
         if (!(error instanceof StoreError)) throw error;
         this.#trouble(`failed to retrieve network config: ${error.message}`);
-        await sleep(RETRY, undefined, { signal });
+        await sleep(RETRY, signal);
+        signal.throwIfAborted();
       }
     }
   }

@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from "node:timers/promises";
+import { sleep } from "../async/sleep.ts";
 import { info, notifySystemd } from "../observe/mod.ts";
 import { AmbiguousConfigError, openStore } from "../store/open.ts";
 import { type Store, StoreError } from "../store/mod.ts";
@@ -33,6 +33,7 @@ export async function reachStore(options: EtcdOptions, signal: AbortSignal): Pro
     }
     state.trouble(`failed to retrieve network config: ${reason}`);
     notifySystemd(`STATUS=Waiting for the network config: ${reason}`);
-    await sleep(RETRY, undefined, { signal });
+    await sleep(RETRY, signal);
+    signal.throwIfAborted();
   }
 }

@@ -9,7 +9,7 @@ import {
   type Position,
 } from "./etcd_v2_client.ts";
 import { readEvent } from "./etcd_v2_event.ts";
-import { sleep } from "./sleep.ts";
+import { sleep } from "../async/sleep.ts";
 import type { Cursor, Snapshot, WatchItem, WatchOptions } from "./store.ts";
 
 /** Times of a watch, in milliseconds; see {@linkcode DEFAULT_TIMING} for what each is good for. */
@@ -127,13 +127,14 @@ async function poll(
   using deadline = new Deadline(place.pollTime, () => new Error("the poll's time is over"), signal);
   const started = performance.now();
   let position: Position | undefined;
+  let standing: ReturnType<typeof setTimeout> | undefined;
   try {
     const opened = await client.openPoll({
       method: "GET",
       key: entries.prefix,
       query: { recursive: true, wait: true, waitIndex: place.next },
     }, deadline.signal);
-    link.stands();
+    standing = setTimeout(() => link.stands(), timing.settled);
     position = opened.position;
     place.observe(position);
     if (place.isAnotherCluster(position)) {
@@ -147,7 +148,10 @@ async function poll(
       }
     }
     const event = await opened.answer();
-    if (event !== undefined) return { type: "event", answer: event };
+    if (event !== undefined) {
+      link.stands();
+      return { type: "event", answer: event };
+    }
     if (performance.now() - started < timing.settled) {
       return { type: "failed", error: new StoreError("etcd ends long polls at once") };
     }
@@ -161,6 +165,8 @@ async function poll(
       client.doubt();
       return { type: "failed", error: error as Error };
     }
+  } finally {
+    clearTimeout(standing);
   }
   // Cut by etcd, by something on the way, or by our own limit: nothing happened meanwhile. Whether
   // the other end is still there is asked before the next poll, which would wait long for it.

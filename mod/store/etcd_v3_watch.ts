@@ -3,7 +3,7 @@ import type { Entries } from "./entries.ts";
 import { StoreError } from "./errors.ts";
 import type { EtcdV3Caller } from "./etcd_v3_client.ts";
 import { CONFIG_MISSING, prefixRange, toRawEntry } from "./etcd_v3_keys.ts";
-import { sleep } from "./sleep.ts";
+import { sleep } from "../async/sleep.ts";
 import type { Change, Cursor, Snapshot, WatchItem, WatchOptions } from "./store.ts";
 
 /** Options of {@linkcode watchPrefix}. */

@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from "node:timers/promises";
+import { sleep } from "../async/sleep.ts";
 import { formatIPv4, type IPv4 } from "../ip/mod.ts";
 import { type AgentRecord, LEASE_TTL, sameBoot, type StoredAgentRecord } from "../lease/mod.ts";
 import { info, warning } from "../observe/log.ts";
@@ -113,7 +113,8 @@ async function outlastGrace(
   const until = performance.now() + grace;
   let standing = claimed;
   while (performance.now() < until) {
-    await sleep(POLL, undefined, { signal });
+    await sleep(POLL, signal);
+    signal.throwIfAborted();
     const seen = await store.agent(publicIP, { signal });
     if (seen === undefined) return undefined;
     if (seen.record.instance === claim.instance) {

@@ -41,7 +41,7 @@ async function lostDuring(
   ping.signal("SIGINT");
   await ping.status;
   const counts = /(\d+) packets transmitted, (\d+) packets received/.exec(ping.output);
-  assert(counts !== null, ping.output);
+  if (counts === null) throw new Error(ping.output);
   assert(Number(counts[1]) > 20, "the ping did not run");
   return Number(counts[1]) - Number(counts[2]);
 }
