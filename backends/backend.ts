@@ -18,6 +18,18 @@ export interface BackendContext {
    * takes its identity (vxlan: the VTEP's MAC) from there, so that peers need not learn another.
    */
   readonly formerData?: JsonValue | undefined;
+  /** What this host asks of the udp backend, whatever the network's config says. */
+  readonly udp?: UdpHostOptions;
+}
+
+/** Options of the udp backend that are this host's own: `-udp-*`. */
+export interface UdpHostOptions {
+  /** Take datagrams from any address, with any inner source. @default false */
+  readonly acceptAny?: boolean;
+  /** Refuse inner sources outside the network. @default false */
+  readonly strictSource?: boolean;
+  /** Workers, each with a queue of the device and a socket of its own. @default 1 */
+  readonly workers?: number;
 }
 
 /** One way of carrying packets between hosts. */
@@ -76,6 +88,9 @@ export interface Network {
 
   /** Takes everything of ours out of the kernel: another backend or device has taken over. */
   remove(): Promise<void>;
+
+  /** Ends what runs in this process; what is in the kernel stays. Calling it again does nothing. */
+  close(): Promise<void>;
 }
 
 /** Counts for logs and status. */
@@ -84,6 +99,8 @@ export interface NetworkStatus {
   readonly device?: string;
   /** Peers whose objects are programmed. */
   readonly peers: number;
+  /** What the data path makes use of, where that varies: `TCP segmentation, UDP trains`. */
+  readonly features?: string;
   /** Subnets that were refused, with the reason. */
   readonly refused: ReadonlyMap<string, string>;
 }

@@ -38,4 +38,8 @@ class AllocNetwork implements Network {
   remove(): Promise<void> {
     return Promise.resolve();
   }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
 }

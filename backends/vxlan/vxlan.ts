@@ -1,10 +1,11 @@
 import { formatIPv4, type IPv4 } from "../../mod/ip/mod.ts";
 import type { JsonValue, Lease, LeaseForm } from "../../mod/lease/mod.ts";
 import { leaseKey } from "../../mod/lease/mod.ts";
-import { info, verbose, warning } from "../../mod/observe/mod.ts";
+import { info, verbose } from "../../mod/observe/mod.ts";
 import type { LeaseSet, LeaseSetChange } from "../../mod/subnet/mod.ts";
-import { IFF_UP, type KernelEvent, type Link, monitor, type Operation } from "../../mod/sys/mod.ts";
+import { IFF_UP, type KernelEvent, type Link, monitor } from "../../mod/sys/mod.ts";
 import type { Backend, BackendContext, Network, NetworkStatus } from "../backend.ts";
+import { execute } from "../execute.ts";
 import { Refusals } from "../peers.ts";
 import {
   diff,
@@ -105,7 +106,9 @@ class VxlanNetwork implements Network {
     this.#refusals.retain(known);
     const address = deviceAddress(own, this.#device.index);
     const desired = { ...this.#peers.objects(), addresses: [address] };
-    return Promise.resolve(this.#execute(diff(desired, this.#actual(own)), "sync"));
+    return Promise.resolve(
+      execute(this.#context.netlink, diff(desired, this.#actual(own)), "sync"),
+    );
   }
 
   apply({ added, removed, changed }: LeaseSetChange): Promise<number> {
@@ -125,7 +128,7 @@ class VxlanNetwork implements Network {
     for (const { after } of changed) come(after, "changed");
     const leaving = [...removed, ...changed.map(({ before }) => before)];
     const { before, after } = this.#peers.change(leaving.map(({ subnet }) => subnet), coming);
-    return Promise.resolve(this.#execute(diff(after, before), "change"));
+    return Promise.resolve(execute(this.#context.netlink, diff(after, before), "change"));
   }
 
   status(): NetworkStatus {
@@ -185,7 +188,16 @@ class VxlanNetwork implements Network {
       .filter(({ oif, destination }) =>
         oif === external.index && this.#serves(destination.address)
       );
-    this.#execute(direct.map((object) => ({ op: "delete", kind: "route", object })), "removal");
+    execute(
+      this.#context.netlink,
+      direct.map((object) => ({ op: "delete", kind: "route", object })),
+      "removal",
+    );
+    return Promise.resolve();
+  }
+
+  /** Nothing of it runs in this process. */
+  close(): Promise<void> {
     return Promise.resolve();
   }
 
@@ -252,21 +264,5 @@ class VxlanNetwork implements Network {
           (route.protocol === RTPROT_BOOT && this.#peers.get(route.destination) !== undefined))
       ),
     };
-  }
-
-  /** Returns how many operations the kernel refused. */
-  #execute(operations: readonly Operation[], why: string): number {
-    if (operations.length === 0) return 0;
-    const started = performance.now();
-    const { applied, failures, systemCalls } = this.#context.netlink.execute(operations);
-    verbose(
-      2,
-      `${why}: ${applied} of ${operations.length} kernel objects in ` +
-        `${(performance.now() - started).toFixed(1)} ms, ${systemCalls} system calls`,
-    );
-    // A refusal is rarely alone; the first ones tell the cause.
-    for (const { error } of failures.slice(0, 3)) warning(error.message);
-    if (failures.length > 3) warning(`... and ${failures.length - 3} more such errors`);
-    return failures.length;
   }
 }

@@ -70,7 +70,7 @@ interface Active {
  * what is up and does what is missing. So start, a changed config, a lost lease and a deleted
  * directory are one piece of code, and what failed is simply tried again.
  */
-export class Agent implements Disposable {
+export class Agent implements AsyncDisposable {
   readonly #parts: AgentParts;
   readonly #inbox = new Inbox<AgentEvent>();
   readonly #state = new StateLog();
@@ -125,8 +125,9 @@ export class Agent implements Disposable {
     for (;;) await this.#handle(await this.#inbox.next(this.#parts.signal));
   }
 
-  [Symbol.dispose](): void {
+  async [Symbol.asyncDispose](): Promise<void> {
     this.#active?.watching.abort();
+    await this.#active?.network.close();
     this.#keeper[Symbol.dispose]();
     this.#publisher[Symbol.dispose]();
     this.#repairs[Symbol.dispose]();
@@ -266,16 +267,19 @@ export class Agent implements Disposable {
 
   /** Starts the network of a config, or goes over to it from another while packets flow. */
   async #bringUp(config: NetworkConfig, former: Active | undefined): Promise<void> {
-    const { store, netlink, external, signal } = this.#parts;
+    const { options, store, netlink, external, signal } = this.#parts;
     if (former !== undefined) {
       info(`Network config changed: ${former.config.text} is now ${config.text}`);
     }
     await this.#keeper.identify();
     const backend = await loadBackend(config.backend.type);
+    // Two of one kind may want one device or one port.
+    if (former?.config.backend.type === config.backend.type) await former.network.close();
     const network = await backend.prepare({
       config,
       external,
       netlink,
+      udp: options.udp,
       formerNetworks: this.#served,
       formerData: this.#keeper.knowsFormerLease
         ? this.#storedOwn()?.attributes.backendData
@@ -292,7 +296,13 @@ export class Agent implements Disposable {
       },
       watching: new AbortController(),
     };
-    await this.#lease(active, this.#publisher.published.subnet);
+    try {
+      await this.#lease(active, this.#publisher.published.subnet);
+    } catch (error) {
+      // The next attempt prepares anew, and must not meet this one on its device.
+      await network.close();
+      throw error;
+    }
     former?.watching.abort();
     if (former !== undefined && former.network.status().device !== network.status().device) {
       await former.network.remove();

@@ -147,15 +147,13 @@ export class LeaseKeeper implements Disposable {
    */
   async renew(): Promise<boolean> {
     if (this.#lease === undefined) return false;
-    // Success sets the next one; whatever else comes of this, there will be one.
-    this.#renewal.set(RENEWAL_RETRY * 1000);
     try {
       if (!await this.#renewLease(this.#lease)) return false;
       await this.#renewRecord();
     } catch (cause) {
+      this.#renewal.set(RENEWAL_RETRY * 1000);
       if (!(cause instanceof StoreError)) throw cause;
       error(`Error renewing lease (trying again in 1 min): ${cause.message}`);
-      this.#renewal.set(RENEWAL_RETRY * 1000);
     }
     return true;
   }

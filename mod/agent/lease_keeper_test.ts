@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type AgentRecord, type Lease, LEASE_TTL, PERMANENT } from "../lease/mod.ts";
-import type { Store } from "../store/mod.ts";
+import { type Store, StoreUnavailableError } from "../store/mod.ts";
 import { ip, net, record, vxlan } from "../store/store_lab.ts";
 import { config, subnetCases } from "../subnet/subnet_lab.ts";
 import { LeaseKeeper } from "./lease_keeper.ts";
@@ -314,6 +314,31 @@ subnetCases("LeaseKeeper", [
     assertEquals(await keeper.renew(), true);
     assertMatch(log.at(-1)!, /^I Lease renewed/);
     fixture.assertPlanned(23 * HOUR);
+  }],
+
+  ["LeaseKeeper.renew() tries again in a minute when only the lease could be renewed", async (
+    { store, log },
+  ) => {
+    let away = false;
+    const failing = new Proxy(store, {
+      get(target, key) {
+        if (key === "putAgent" && away) {
+          return () => Promise.reject(new StoreUnavailableError("no endpoint answers"));
+        }
+        const member = Reflect.get(target, key);
+        return typeof member === "function" ? member.bind(target) : member;
+      },
+    });
+    using fixture = new Fixture(failing);
+    const lease = await fixture.start();
+    away = true;
+    assertEquals(await fixture.keeper.renew(), true);
+    assert((await fixture.stored())!.revision !== lease.revision);
+    assertEquals(
+      log.at(-1),
+      "E Error renewing lease (trying again in 1 min): no endpoint answers",
+    );
+    assertEquals(fixture.time.planned, [60_000]);
   }],
 
   ["LeaseKeeper leaves no timer behind", async ({ store }) => {

@@ -1,4 +1,5 @@
 import type { InterfaceOptions } from "../host/mod.ts";
+import type { UdpHostOptions } from "../../backends/backend.ts";
 import type { EtcdOptions } from "../store/options.ts";
 
 export type { InterfaceOptions };
@@ -19,6 +20,8 @@ export interface AgentOptions {
   readonly iptablesResync: number;
   /** Do not ask for `--random-fully`. */
   readonly masqRandomFullyDisable: boolean;
+  /** What this host asks of the udp backend. */
+  readonly udp: UdpHostOptions;
   /** Address and port of the health endpoint; port 0 turns it off. */
   readonly healthz: { readonly ip: string; readonly port: number };
 }

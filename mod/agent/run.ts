@@ -39,7 +39,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     using netlink = Netlink.open();
     const external = await findExternalInterface(options.interface, netlink);
     await using store = await reachStore(options.etcd, signal);
-    using agent = new Agent({
+    await using agent = new Agent({
       options,
       store,
       netlink,

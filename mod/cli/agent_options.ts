@@ -27,6 +27,11 @@ export function agentOptions(settings: Settings): AgentOptions {
     forwardRules: settings.bool("iptables-forward-rules"),
     iptablesResync: settings.int("iptables-resync"),
     masqRandomFullyDisable: settings.bool("ip-masq-fully-random-disable"),
+    udp: {
+      workers: settings.int("udp-workers"),
+      strictSource: settings.bool("udp-strict-source"),
+      acceptAny: settings.bool("udp-accept-any"),
+    },
     healthz: { ip: listenAddress(settings, "healthz-ip"), port: settings.int("healthz-port") },
   };
 }

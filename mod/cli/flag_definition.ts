@@ -6,6 +6,7 @@ export const FLAG_GROUPS = [
   "interface",
   "lease and files",
   "firewall",
+  "udp backend",
   "health",
   "logging",
   "general",

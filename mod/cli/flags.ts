@@ -169,6 +169,31 @@ export const FLAGS = [
   },
 
   {
+    name: "udp-workers",
+    kind: "int",
+    default: 1,
+    group: "udp backend",
+    placeholder: "number",
+    range: [1, 64],
+    help: "threads that carry packets; more than one pays on hosts with more than two processors",
+  },
+  {
+    name: "udp-strict-source",
+    kind: "bool",
+    default: false,
+    group: "udp backend",
+    help: "drop packets from other hosts whose source is outside the network",
+  },
+  {
+    name: "udp-accept-any",
+    kind: "bool",
+    default: false,
+    group: "udp backend",
+    help:
+      "take packets from addresses that hold no lease: for hosts behind a NAT that rewrites them",
+  },
+
+  {
     name: "healthz-ip",
     kind: "string",
     default: "127.0.0.1",

@@ -1,0 +1,49 @@
+import type { Prefix } from "../../mod/ip/mod.ts";
+import type { Lease } from "../../mod/lease/mod.ts";
+import type { InterfaceAddress, Route } from "../../mod/sys/mod.ts";
+import {
+  type KernelObjects,
+  RT_SCOPE_UNIVERSE,
+  RT_TABLE_MAIN,
+  RTPROT_FLANNEL,
+} from "../reconcile.ts";
+
+/** IFA_F_PERMANENT of linux/if_addr.h. */
+const IFA_F_PERMANENT = 0x80;
+
+/** RT_SCOPE_LINK of linux/rtnetlink.h: the destination is reached without a gateway. */
+const RT_SCOPE_LINK = 253;
+
+/** The objects of the TUN device. */
+export interface DeviceObjects extends KernelObjects {
+  readonly addresses: readonly [InterfaceAddress];
+  readonly routes: readonly [Route];
+}
+
+/**
+ * One address, the lease's base as /32, and one route for the whole network, as newer flannel: 0.7.1
+ * gave the address the network's length, whose connected route overlaps docker0's. Which host a
+ * packet goes to is the data path's table.
+ */
+export function deviceObjects(own: Lease, network: Prefix, device: number): DeviceObjects {
+  return {
+    addresses: [{
+      index: device,
+      address: own.subnet.address,
+      prefixLength: 32,
+      scope: RT_SCOPE_UNIVERSE,
+      flags: IFA_F_PERMANENT,
+    }],
+    neighbours: [],
+    fdb: [],
+    routes: [{
+      destination: network,
+      oif: device,
+      onlink: false,
+      protocol: RTPROT_FLANNEL,
+      scope: RT_SCOPE_LINK,
+      table: RT_TABLE_MAIN,
+      metric: 0,
+    }],
+  };
+}

@@ -1,0 +1,227 @@
+import { formatIPv4, type IPv4, type Prefix } from "../../mod/ip/mod.ts";
+import { type Lease, leaseKey } from "../../mod/lease/mod.ts";
+import { info } from "../../mod/observe/mod.ts";
+import type { LeaseSet, LeaseSetChange } from "../../mod/subnet/mod.ts";
+import { IFF_UP, type KernelEvent, type Link, monitor } from "../../mod/sys/mod.ts";
+import type { Backend, BackendContext, Network, NetworkStatus } from "../backend.ts";
+import { execute } from "../execute.ts";
+import { refusal, Refusals } from "../peers.ts";
+import { diff, type KernelObjects, RT_TABLE_MAIN, sameRoute } from "../reconcile.ts";
+import { UdpDataPath } from "./data_path.ts";
+import { type DeviceObjects, deviceObjects } from "./desired.ts";
+import { type UdpOptions, udpOptions } from "./options.ts";
+
+/** The device, as flannel's first one of its pattern `flannel%d`. */
+const DEVICE = "flannel0";
+
+/** RTPROT_KERNEL of linux/rtnetlink.h: routes that come and go with an address. */
+const RTPROT_KERNEL = 2;
+
+/** One IPv4 packet in one UDP datagram, carried in user space. */
+export const udpBackend: Backend = {
+  type: "udp",
+  async prepare(context: BackendContext): Promise<Network> {
+    const options = udpOptions(context.config.backend.options, context.external.mtu);
+    const network = new UdpNetwork(context, options);
+    await network.open();
+    return network;
+  },
+};
+
+class UdpNetwork implements Network {
+  readonly mtu: number;
+  readonly #context: BackendContext;
+  readonly #options: UdpOptions;
+  readonly #refusals = new Refusals();
+  /** Subnets that the data path routes. */
+  readonly #routed = new Map<string, Prefix>();
+  #path: UdpDataPath | undefined;
+  #device: Link | undefined;
+  #own: Lease | undefined;
+  /** Called when a worker fails; set while {@linkcode run} does. */
+  #repair: ((what: string) => void) | undefined;
+
+  constructor(context: BackendContext, options: UdpOptions) {
+    this.#context = context;
+    this.#options = options;
+    this.mtu = options.mtu;
+  }
+
+  /** flannel's leases of this backend carry nothing besides the public IP. */
+  leaseData(): undefined {
+    return undefined;
+  }
+
+  /** Opens device, socket and workers, and brings the device up; what runs is left alone. */
+  async open(): Promise<void> {
+    const { netlink, external, config, udp } = this.#context;
+    if (this.#path === undefined) {
+      const path = await UdpDataPath.open({
+        network: config.network,
+        subnetLen: config.subnetLen,
+        device: DEVICE,
+        address: external.address,
+        port: this.#options.port,
+        ...udp,
+      });
+      this.#path = path;
+      path.failed.catch(async (error: Error) => {
+        await path.close();
+        if (this.#path === path) this.#path = undefined;
+        this.#repair?.(error.message);
+      });
+      info(`Tunnel on ${DEVICE}, UDP port ${this.#options.port}: ${describe(path)}`);
+    }
+    const link = netlink.link(DEVICE)!;
+    netlink.setLink(link.index, { mtu: this.mtu, up: true });
+    this.#device = { ...link, mtu: this.mtu };
+  }
+
+  async sync(own: Lease, leases: LeaseSet): Promise<number> {
+    this.#own = own;
+    await this.open();
+    this.#path!.setOwn(own.subnet);
+    const known = new Set<string>();
+    for (const lease of leases.values()) {
+      known.add(leaseKey(lease.subnet));
+      this.#take(lease);
+    }
+    this.#refusals.retain(known);
+    for (const [key, subnet] of this.#routed) if (!known.has(key)) this.#drop(subnet);
+    return execute(this.#context.netlink, diff(this.#objects(own), this.#actual()), "sync");
+  }
+
+  apply({ added, removed, changed }: LeaseSetChange): Promise<number> {
+    // Without a data path a repair is under way, which takes all leases.
+    if (this.#path === undefined) return Promise.resolve(0);
+    for (const lease of removed) {
+      this.#refusals.forget(lease);
+      if (this.#drop(lease.subnet)) info(`Subnet removed: ${lease.subnet}`);
+    }
+    const take = (lease: Lease, verb: string) => {
+      if (!this.#take(lease)) return;
+      info(`Subnet ${verb}: ${lease.subnet} via ${formatIPv4(lease.attributes.publicIP)}`);
+    };
+    for (const lease of added) take(lease, "added");
+    for (const { after } of changed) take(after, "changed");
+    return Promise.resolve(0);
+  }
+
+  status(): NetworkStatus {
+    return {
+      device: DEVICE,
+      peers: this.#routed.size,
+      ...(this.#path === undefined ? {} : { features: describe(this.#path) }),
+      refused: this.#refusals.reasons,
+    };
+  }
+
+  async run(signal: AbortSignal, repair: (what: string) => void): Promise<void> {
+    this.#repair = repair;
+    try {
+      for await (const events of monitor(["link", "address", "route"], { signal })) {
+        const report = events.map((event) => this.#drift(event)).find((what) => what !== undefined);
+        if (report !== undefined) repair(report);
+      }
+    } finally {
+      this.#repair = undefined;
+    }
+  }
+
+  async remove(): Promise<void> {
+    await this.#path?.close({ remove: true });
+    this.#path = undefined;
+    info(`Removed device ${DEVICE}`);
+  }
+
+  async close(): Promise<void> {
+    await this.#path?.close();
+    this.#path = undefined;
+  }
+
+  /** Routes a lease, or takes its route away when it is refused. Our own is neither. */
+  #take(lease: Lease): boolean {
+    const { subnet, attributes } = lease;
+    const own = this.#own!;
+    if (subnet.equals(own.subnet)) return false;
+    const { config, external } = this.#context;
+    let reason = refusal(lease, { config, own, publicIP: external.publicIP });
+    if (reason === undefined) {
+      try {
+        this.#path!.setPeer(subnet, attributes.publicIP);
+      } catch (error) {
+        if (!(error instanceof RangeError)) throw error;
+        reason = `cannot be told apart by udp: ${error.message}`;
+      }
+    }
+    if (this.#refusals.note(lease, reason) !== undefined) this.#drop(subnet);
+    else this.#routed.set(leaseKey(subnet), subnet);
+    return reason === undefined;
+  }
+
+  #drop(subnet: Prefix): boolean {
+    this.#path?.removePeer(subnet);
+    return this.#routed.delete(leaseKey(subnet));
+  }
+
+  /** What of ours an event says was taken away or altered. Our own changes agree with what is wanted. */
+  #drift(event: KernelEvent): string | undefined {
+    const device = this.#device;
+    if (device === undefined || this.#own === undefined) return undefined;
+    const { addresses: [address], routes: [route] } = this.#objects(this.#own);
+    switch (event.type) {
+      case "overrun":
+        return "kernel events were lost";
+      case "link-removed":
+        return event.link.index === device.index ? `device ${DEVICE} removed` : undefined;
+      case "link":
+        if (event.link.index !== device.index) return undefined;
+        if ((event.link.flags & IFF_UP) === 0) return `device ${DEVICE} set down`;
+        return event.link.mtu === this.mtu ? undefined : `MTU of ${DEVICE} altered`;
+      case "address-removed":
+        return event.address.index === device.index && event.address.address === address!.address
+          ? `address of ${DEVICE} removed`
+          : undefined;
+      case "route-removed":
+        return sameRoute(event.route, route!) &&
+            event.route.destination.equals(route!.destination)
+          ? `route to ${route!.destination} removed`
+          : undefined;
+      default:
+        return undefined;
+    }
+  }
+
+  #objects(own: Lease): DeviceObjects {
+    return deviceObjects(own, this.#context.config.network, this.#device!.index);
+  }
+
+  /** Addresses and routes on our device that lie in a network we serve or served. */
+  #actual(): KernelObjects {
+    const { netlink, config, formerNetworks } = this.#context;
+    const { index } = this.#device!;
+    const networks = [config.network, ...formerNetworks];
+    const serves = (address: IPv4) => networks.some((network) => network.contains(address));
+    return {
+      addresses: netlink.addresses({ index }).filter(({ address }) => serves(address)),
+      neighbours: [],
+      fdb: [],
+      routes: netlink.routes({ table: RT_TABLE_MAIN, oif: index }).filter((route) =>
+        route.protocol !== RTPROT_KERNEL && serves(route.destination.address)
+      ),
+    };
+  }
+}
+
+/** `TCP and UDP segmentation, UDP trains`: what the kernel helps with. */
+function describe(path: UdpDataPath): string {
+  const { tcp, udp, trains, coalescing, vectors } = path.offload();
+  const parts = [
+    tcp && "TCP segmentation",
+    udp && "UDP segmentation",
+    trains && "UDP trains",
+    coalescing && "UDP coalescing",
+    vectors && "several packets a system call",
+  ].filter((part) => part !== false);
+  return parts.length === 0 ? "no offload, one packet at a time" : parts.join(", ");
+}
