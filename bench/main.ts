@@ -9,6 +9,7 @@ import { machine } from "./machine.ts";
 
 const BENCHES: Readonly<Record<string, () => Promise<{ run(): Promise<void> }>>> = {
   scale: () => import("./scale/mod.ts"),
+  udp: () => import("./udp/mod.ts"),
 };
 
 const names = Deno.args.length > 0 ? Deno.args : Object.keys(BENCHES);

@@ -15,6 +15,8 @@ const MAX_FRAMES = 1024;
 /** Verdicts beside the counters of the reasons, which are 0 and up. */
 const ACCEPTED = -1;
 const UNKNOWN = -2;
+/** No public IP. */
+const NOBODY = -1;
 
 /** The way from the peers to the device. */
 export class Inbound {
@@ -28,8 +30,9 @@ export class Inbound {
   readonly #trains: TrainVector;
   readonly #frames = new FrameVector(MAX_FRAMES);
   readonly #merger: Merger;
-  /** Who sent the present train, and the verdict on its last packet: most of a train is one flow. */
-  #sender = 0;
+  /** Who sent the last train of this batch, and the verdict on its last packet: most are one flow. */
+  #sender = NOBODY;
+  #peer = 0;
   #lastSource = 0;
   #lastDestination = 0;
   #lastVerdict = UNKNOWN;
@@ -54,6 +57,8 @@ export class Inbound {
     const count = this.#socket.receive(this.#trains);
     if (count <= 0) return count;
     this.#values[Counter.receivedTrains]! += count;
+    // What was looked up holds for one batch: a peer that is removed is refused from the next on.
+    this.#sender = NOBODY;
     for (let train = 0; train < count; train++) this.#receiveTrain(train);
     this.#write();
     return count;
@@ -73,13 +78,15 @@ export class Inbound {
       this.#values[Counter.dropReceiveTruncated]! += trains.packets(train);
       return;
     }
-    const peer = this.#peers.peerOf(address);
-    if (peer === 0 && !this.#peers.acceptAny) {
+    if (address !== this.#sender) {
+      this.#sender = address;
+      this.#peer = this.#peers.peerOf(address);
+      this.#lastVerdict = UNKNOWN;
+    }
+    if (this.#peer === 0 && !this.#peers.acceptAny) {
       this.#values[Counter.dropReceiveUnknownSender]! += trains.packets(train);
       return;
     }
-    this.#sender = address;
-    this.#lastVerdict = UNKNOWN;
     let packets = 0;
     let bytes = 0;
     const end = trains.offset[train]! + length;
@@ -89,7 +96,7 @@ export class Inbound {
       packets++;
       bytes += accepted;
     }
-    this.#counters.received(peer, packets, bytes);
+    this.#counters.received(this.#peer, packets, bytes);
   }
 
   /** @returns its length; 0 when it was dropped */

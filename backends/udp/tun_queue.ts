@@ -24,9 +24,12 @@ export class TunQueue implements PacketDevice {
   readonly #readVector: Uint8Array<ArrayBuffer>;
   readonly #writeVector: Uint8Array<ArrayBuffer>;
 
+  /** Bytes of packet memory that a queue takes. */
+  static readonly MEMORY: number = (MAX_IOVECS + 4) * IOVEC + 256;
+
   /**
    * @param fd non-blocking
-   * @param memory holds the packets; the queue takes 17 KB of it for itself
+   * @param memory holds the packets; the queue takes {@linkcode TunQueue.MEMORY} for itself
    * @param virtio a header precedes each packet
    */
   constructor(

@@ -33,13 +33,18 @@ const MSG_DONTWAIT = 0x40;
 /** Messages of one sendmmsg(2). */
 const SEND_BATCH = 64;
 /**
- * Messages of one recvmmsg(2). Trains are up to 64 KB each: eight of them stay in the second-level
- * cache until they are written to the device. Without trains more and smaller ones.
+ * Messages of one recvmmsg(2). Where the kernel coalesces, eight trains of 64 KB stay in the
+ * second-level cache until they are written to the device. Where a wire without receive offload
+ * hands over packet by packet, a whole super-packet's worth is taken at a time.
  */
 const TRAIN_BATCH = 8;
-const PACKET_BATCH = 64;
+const PACKET_BATCH = 48;
+/** A batch of longer messages than this, on average, is one of trains. */
+const TRAIN_BYTES = 4096;
+/** Room for a train: off the powers of two, so that not all begin at the same line of the cache. */
+const TRAIN_ROOM = MAX_PACKET + 1 + 25 * 64;
 /** Room for one datagram where none is coalesced: jumbo frames pass, larger ones are truncated. */
-const PACKET_ROOM = 9216;
+const PACKET_ROOM = 9216 + 64;
 /** UDP_MAX_SEGMENTS of Linux: 64 until 6.9, then 128. */
 const MAX_SEGMENTS = 128;
 const OLD_MAX_SEGMENTS = 64;
@@ -63,10 +68,15 @@ export class UdpSocket implements DatagramSocket {
   readonly #in: MessageVector;
   readonly #inBuffer: number;
   readonly #inRoom: number;
+  /** Messages of the next receive, by what the last one brought. */
+  #receiveSize = PACKET_BATCH;
   /** Per message of a batch: the train it is of. */
   readonly #trainOf = new Int32Array(SEND_BATCH);
 
-  /** @param memory holds the packets; the socket takes 0.6 MB of it for itself */
+  /** Bytes of packet memory that a socket takes; most of them are never touched. */
+  static readonly MEMORY: number = PACKET_BATCH * TRAIN_ROOM + 64 * 1024;
+
+  /** @param memory holds the packets; the socket takes {@linkcode UdpSocket.MEMORY} for itself */
   constructor(socket: Socket, memory: PacketMemory, options: UdpSocketOptions) {
     this.#fd = socket.fd;
     this.#memory = memory;
@@ -74,11 +84,10 @@ export class UdpSocket implements DatagramSocket {
     this.#port = options.port;
     this.#segmentation = socket.segmentation;
     this.#out = new MessageVector(memory, SEND_BATCH);
-    const batch = socket.coalescing ? TRAIN_BATCH : PACKET_BATCH;
-    this.#in = new MessageVector(memory, batch);
-    this.#inRoom = socket.coalescing ? MAX_PACKET + 1 : PACKET_ROOM;
-    this.#inBuffer = memory.allocate(batch * this.#inRoom);
-    for (let i = 0; i < batch; i++) {
+    this.#in = new MessageVector(memory, PACKET_BATCH);
+    this.#inRoom = socket.coalescing ? TRAIN_ROOM : PACKET_ROOM;
+    this.#inBuffer = memory.allocate(PACKET_BATCH * this.#inRoom);
+    for (let i = 0; i < PACKET_BATCH; i++) {
       this.#in.setData(i, this.#base + this.#inBuffer + i * this.#inRoom, this.#inRoom);
     }
   }
@@ -115,12 +124,12 @@ export class UdpSocket implements DatagramSocket {
   receive(trains: TrainVector): number {
     trains.clear();
     const messages = this.#in;
-    messages.reset();
+    messages.reset(this.#receiveSize);
     const { view } = this.#memory;
     const count = libc().recvmmsg(
       this.#fd,
       messages.bytes,
-      messages.capacity,
+      this.#receiveSize,
       MSG_DONTWAIT,
       NO_TIMEOUT,
     );
@@ -128,13 +137,16 @@ export class UdpSocket implements DatagramSocket {
       const error = errno();
       return error === Errno.EAGAIN || error === Errno.EINTR ? 0 : -error;
     }
+    let bytes = 0;
     for (let i = 0; i < count; i++) {
       const message = messages.at(i);
       const length = view.getUint32(message + MSG_LEN, true);
+      bytes += length;
       const segment = messages.groSize(i) || length;
       trains.push(messages.address(i), 0, this.#inBuffer + i * this.#inRoom, length, segment);
       if ((view.getUint32(message + MSG_FLAGS, true) & MSG_TRUNC) !== 0) trains.truncated[i] = 1;
     }
+    this.#receiveSize = bytes > count * TRAIN_BYTES ? TRAIN_BATCH : PACKET_BATCH;
     return count;
   }
 
@@ -284,9 +296,9 @@ class MessageVector {
   }
 
   /** Gives the lengths back that the kernel has overwritten in the last receive. */
-  reset(): void {
+  reset(count: number): void {
     const view = this.#view;
-    for (let i = 0; i < this.capacity; i++) {
+    for (let i = 0; i < count; i++) {
       const message = this.at(i);
       view.setUint32(message + MSG_NAMELEN, SOCKADDR_IN, true);
       view.setUint32(message + MSG_CONTROLLEN, CMSG_SPACE, true);

@@ -56,12 +56,10 @@ export type WorkerReport =
 /** poll(2): `struct pollfd` is an int and two shorts. */
 const POLLFD = 8;
 const POLLIN = 1;
-/** Packet memory: what socket and device keep for themselves, and the buffers of the router. */
-const MEMORY = 1 << 20;
 
 /** Carries packets until the table says stop. */
 function run(start: WorkerStart, report: (report: WorkerReport) => void): void {
-  const memory = new PacketMemory(Outbound.MEMORY + MEMORY);
+  const memory = new PacketMemory(Outbound.MEMORY + UdpSocket.MEMORY + TunQueue.MEMORY);
   const device = new TunQueue(start.tun.fd, memory, start.tun.virtio, start.tun.segmentation);
   const socket = new UdpSocket(start.socket, memory, { port: start.port });
   const peers = new PeerLookup(start.table);

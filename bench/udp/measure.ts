@@ -1,0 +1,147 @@
+import { Namespace } from "../../tests/kernel/firewall_namespace.ts";
+import { UdpLab } from "../../tests/kernel/udp_lab.ts";
+import { batch, type Path, type PathSetup } from "./paths.ts";
+import { setTxOffload } from "./wire.ts";
+
+/** What one path does. */
+export interface Figures {
+  /** Gbit/s received. */
+  readonly tcp1: number;
+  readonly tcp8: number;
+  /** The same between containers, through a bridge on each host. */
+  readonly containers: number;
+  /** The same with the tx offloads of the wire off. */
+  readonly wire: number;
+  /** Thousands of packets received a second, of 64 and of 1400 bytes. */
+  readonly udp64: number;
+  readonly udp1400: number;
+  /** Microseconds, mean. */
+  readonly ping: number;
+  /** Processor seconds of both ends' processes for a gigabyte of TCP. */
+  readonly cpu: number;
+  /** Resident set of the larger process under load, MB. */
+  readonly rss: number;
+}
+
+/** Seconds of each run. */
+const SECONDS = 3;
+
+/** Sets a path up in a fresh lab and measures it. */
+export async function measure(setup: PathSetup): Promise<Figures> {
+  await using stack = new AsyncDisposableStack();
+  const lab = stack.use(await UdpLab.make());
+  for (const host of lab.hosts) {
+    await host.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward");
+  }
+  // Its own end comes before the lab's.
+  await using pathStack = new AsyncDisposableStack();
+  const path = await setup(lab, pathStack);
+  await reachable(lab, path.address);
+  const [left, right] = lab.hosts;
+
+  const before = await processorSeconds(path);
+  const one = await tcp(left, right, path.address, 1);
+  const cpu = (await processorSeconds(path) - before) / one.gigabytes;
+  const rss = await residentSet(path);
+  const tcp8 = await tcp(left, right, path.address, 8);
+  const udp64 = await udp(left, right, path.address, 64);
+  const udp1400 = await udp(left, right, path.address, 1400);
+  const ping = await pingMean(left, path.address);
+  const containers = await containerTcp(lab, stack);
+  for (const host of lab.hosts) setTxOffload(host, "eth1", false);
+  const wire = await tcp(left, right, path.address, 1);
+  return {
+    ...{ tcp1: one.gigabits, tcp8: tcp8.gigabits, containers, wire: wire.gigabits },
+    ...{ udp64, udp1400, ping, cpu, rss },
+  };
+}
+
+/** Waits until the other host answers. */
+async function reachable(lab: UdpLab, address: string): Promise<void> {
+  for (let tries = 0; tries < 50; tries++) {
+    if (await lab.hosts[0].succeeds("busybox", "ping", "-c", "1", "-W", "1", address)) return;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  throw new Error(`${address} does not answer`);
+}
+
+interface IperfEnd {
+  readonly sum_received: { readonly bytes: number; readonly bits_per_second: number };
+  readonly sum: {
+    readonly packets: number;
+    readonly lost_packets: number;
+    readonly seconds: number;
+  };
+}
+
+async function iperf(
+  from: Namespace,
+  to: Namespace,
+  address: string,
+  ...args: string[]
+): Promise<IperfEnd> {
+  const server = to.spawn("iperf3", "-s", "-1");
+  for (let tries = 0; tries < 100; tries++) {
+    if ((await to.run("ss", "-Hltn", "sport = :5201")).trim() !== "") break;
+  }
+  const text = await from.run("iperf3", "-c", address, "-t", String(SECONDS), "-J", ...args);
+  await server.output();
+  return JSON.parse(text).end;
+}
+
+async function tcp(from: Namespace, to: Namespace, address: string, streams: number) {
+  const { sum_received: sum } = await iperf(from, to, address, "-P", String(streams));
+  return { gigabits: sum.bits_per_second / 1e9, gigabytes: sum.bytes / 1e9 };
+}
+
+async function udp(from: Namespace, to: Namespace, address: string, size: number) {
+  const { sum } = await iperf(from, to, address, "-u", "-b", "0", "-l", String(size));
+  return (sum.packets - sum.lost_packets) / sum.seconds / 1000;
+}
+
+async function pingMean(from: Namespace, address: string): Promise<number> {
+  const text = await from.run("busybox", "ping", "-q", "-c", "200", "-i", "0.01", address);
+  return Number(/= [\d.]+\/([\d.]+)\//.exec(text)![1]) * 1000;
+}
+
+/** TCP between a container on each host: namespaces behind a bridge named docker0. */
+async function containerTcp(lab: UdpLab, stack: AsyncDisposableStack): Promise<number> {
+  const containers: Namespace[] = [];
+  for (const [i, host] of lab.hosts.entries()) {
+    const container = stack.use(await Namespace.make());
+    containers.push(container);
+    const subnet = `10.40.${i + 1}`;
+    await batch(host, [
+      "link add docker0 type bridge",
+      `addr add ${subnet}.1/24 dev docker0`,
+      "link set docker0 up",
+      `link add veth0 type veth peer name eth0 netns ${container.name}`,
+      "link set veth0 master docker0 up",
+    ]);
+    // dockerd gives its bridge the MTU of subnet.env.
+    await batch(container, [
+      `addr add ${subnet}.2/24 dev eth0`,
+      "link set eth0 mtu 1450 up",
+      `route add default via ${subnet}.1`,
+    ]);
+  }
+  return (await tcp(containers[0]!, containers[1]!, "10.40.2.2", 1)).gigabits;
+}
+
+async function processorSeconds({ pids }: Path): Promise<number> {
+  let ticks = 0;
+  for (const pid of pids) {
+    // proc(5): utime and stime are the 14th and 15th field; the 2nd may hold spaces.
+    const fields = (await Deno.readTextFile(`/proc/${pid}/stat`)).split(") ")[1]!.split(" ");
+    ticks += Number(fields[11]) + Number(fields[12]);
+  }
+  return ticks / 100;
+}
+
+async function residentSet({ pids }: Path): Promise<number> {
+  const sizes = await Promise.all(pids.map(async (pid) => {
+    const status = await Deno.readTextFile(`/proc/${pid}/status`);
+    return Number(/VmRSS:\s+(\d+)/.exec(status)![1]) / 1000;
+  }));
+  return Math.max(0, ...sizes);
+}

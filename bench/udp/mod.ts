@@ -1,0 +1,48 @@
+/**
+ * How the udp data path compares: with the bare wire, the kernel's vxlan, a C proxy that carries one
+ * packet at a time (fastd without encryption stands for flannel's), and itself without offload. Two
+ * hosts in namespaces, the sender's and the receiver's processes on the same processors.
+ *
+ * @module
+ */
+import { type Figures, measure } from "./measure.ts";
+import { PATHS } from "./paths.ts";
+
+const ROWS: [keyof Figures, string, number][] = [
+  ["tcp1", "TCP, 1 stream, Gbit/s", 2],
+  ["tcp8", "TCP, 8 streams, Gbit/s", 2],
+  ["containers", "TCP, container to container", 2],
+  ["wire", "TCP, wire that cuts to 1500", 2],
+  ["udp64", "UDP 64 B received, kpps", 0],
+  ["udp1400", "UDP 1400 B received, kpps", 0],
+  ["ping", "ping, us", 0],
+  ["cpu", "process CPU s per GB", 2],
+  ["rss", "RSS under load, MB", 0],
+];
+
+/** Prints each figure and, in brackets, its ratio to the first path's. */
+export async function run(): Promise<void> {
+  const names = Object.keys(PATHS);
+  const figures: Figures[] = [];
+  for (const name of names) figures.push(await measure(PATHS[name]!));
+  const width = 18;
+  console.log(["".padEnd(28), ...names.map((name) => name.padStart(width))].join(" "));
+  for (const [key, label, digits] of ROWS) {
+    const cells = figures.map((figure) => {
+      const value = figure[key];
+      const base = figures[0]![key];
+      const ratio = base > 0 ? ` (${(value / base).toFixed(2)})` : "";
+      return (value > 0 ? value.toFixed(digits) + ratio : "-").padStart(width);
+    });
+    console.log([label.padEnd(28), ...cells].join(" "));
+  }
+  const [fastd, ours, plain] = ["fastd null", "ours", "ours, no offload"].map((name) =>
+    figures[names.indexOf(name)]!
+  );
+  const times = (a: number, b: number) => (a / b).toFixed(1);
+  console.log(
+    `against fastd: TCP x${times(ours!.tcp1, fastd!.tcp1)}, UDP 64 B x` +
+      `${times(ours!.udp64, fastd!.udp64)}, ping x${times(ours!.ping, fastd!.ping)}; ` +
+      `without offload TCP x${times(plain!.tcp1, fastd!.tcp1)}`,
+  );
+}
