@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { Lab, type UnderlayHost } from "../lab/lab.ts";
 import { type EtcdApi, LabEtcd } from "../lab/lab_etcd.ts";
+import { lostReplies } from "../lab/lost_replies.ts";
 import { LabUnit } from "../lab/unit.ts";
 import {
   CONFIG,
@@ -27,25 +28,6 @@ async function startAll(
   return units;
 }
 
-/** Pings every 20 ms while `action` runs and for a second after; returns the replies lost. */
-async function lostDuring(
-  from: UnderlayHost,
-  address: string,
-  action: () => Promise<void>,
-): Promise<number> {
-  // busybox' ping sends one request per interval whatever comes back, and counts on SIGINT.
-  const ping = await from.spawn(["busybox", "ping", "-i", "0.02", "-W", "1", address]);
-  await ping.waitFor(/seq=5/);
-  await action();
-  await new Promise((resolve) => setTimeout(resolve, 1_000));
-  ping.signal("SIGINT");
-  await ping.status;
-  const counts = /(\d+) packets transmitted, (\d+) packets received/.exec(ping.output);
-  if (counts === null) throw new Error(ping.output);
-  assert(Number(counts[1]) > 20, "the ping did not run");
-  return Number(counts[1]) - Number(counts[2]);
-}
-
 for (const api of ["v2", "v3"] as EtcdApi[]) {
   Deno.test(`flanneld restarted by TERM and KILL loses no packet and keeps its subnet, on etcd ${api}`, async () => {
     await using lab = await Lab.start({ hosts: 2 });
@@ -58,7 +40,7 @@ for (const api of ["v2", "v3"] as EtcdApi[]) {
     const target = await overlayAddress(there);
 
     for (const end of ["stop", "kill"] as const) {
-      const lost = await lostDuring(here, target, async () => {
+      const lost = await lostReplies(here, target, async () => {
         const status = await units[1]![end]();
         if (end === "stop") assertEquals(status.code, 0);
         units[1] = stack.use(await LabUnit.start(there));
@@ -82,7 +64,7 @@ for (const api of ["v2", "v3"] as EtcdApi[]) {
       await writeSysconfig(host, etcd);
       stack.use(await LabUnit.start(host));
     }
-    const lost = await lostDuring(first, await overlayAddress(second), async () => {
+    const lost = await lostReplies(first, await overlayAddress(second), async () => {
       await etcd.stop();
       await new Promise((resolve) => setTimeout(resolve, 2_000));
       await etcd.start();

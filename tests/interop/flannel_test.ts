@@ -1,0 +1,183 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import {
+  CONFIG,
+  eventually,
+  overlayAddress,
+  PREFIX,
+  subnetOf,
+  writeSysconfig,
+} from "../e2e/guide.ts";
+import { Lab, type UnderlayHost } from "../lab/lab.ts";
+import { type EtcdApi, LabEtcd } from "../lab/lab_etcd.ts";
+import { lostReplies } from "../lab/lost_replies.ts";
+import { LabUnit } from "../lab/unit.ts";
+import { FlannelHost } from "./flannel_host.ts";
+
+/** Which flannel is on which store. */
+const FLANNELS = [["0.7.1", "v2"], ["0.20", "v3"]] as const;
+
+/** Stands for docker0: the address of the containers' gateway. */
+async function makeDocker0(host: UnderlayHost, base: string): Promise<string> {
+  const address = base.replace(/0$/, "1");
+  await host.exec("ip link add docker0 type bridge".split(" "));
+  await host.exec(["ip", "address", "add", `${address}/24`, "dev", "docker0"]);
+  await host.exec("ip link set docker0 up".split(" "));
+  return address;
+}
+
+/** The kernel objects of a host's flannel.1, as iproute2 shows them. */
+async function objectsOf(host: UnderlayHost): Promise<string> {
+  return await host.exec([
+    "sh",
+    "-c",
+    "ip -4 -o addr show dev flannel.1; ip -4 route show dev flannel.1; " +
+    "ip -4 neigh show nud all dev flannel.1; bridge fdb show dev flannel.1",
+  ]);
+}
+
+async function macOf(host: UnderlayHost): Promise<string> {
+  return JSON.parse(await host.exec("ip -j link show flannel.1".split(" ")))[0].address;
+}
+
+/** Lines that ask an operator to look. */
+function warnings(unit: LabUnit): string[] {
+  return unit.process.output.split("\n").filter((line) => /^[WE]\d{4} /.test(line));
+}
+
+/** Host100 has etcd. */
+async function startLab(
+  stack: AsyncDisposableStack,
+  api: EtcdApi,
+  hosts: number,
+): Promise<{ lab: Lab; etcd: LabEtcd }> {
+  const lab = stack.use(await Lab.start({ hosts }));
+  const etcd = stack.use(await LabEtcd.start(lab.hosts[0]!));
+  await etcd.set(api, `${PREFIX}/config`, CONFIG);
+  return { lab, etcd };
+}
+
+async function startOurs(
+  stack: AsyncDisposableStack,
+  host: UnderlayHost,
+  etcd: LabEtcd,
+  options = "-iface=eth1",
+): Promise<LabUnit> {
+  await writeSysconfig(host, etcd, { options });
+  return stack.use(await LabUnit.start(host));
+}
+
+for (const [version, api] of FLANNELS) {
+  Deno.test(`flanneld and flannel ${version} reach each other, on etcd ${api}`, async () => {
+    await using stack = new AsyncDisposableStack();
+    const { lab, etcd } = await startLab(stack, api, 3);
+    const [first, second, third] = lab.hosts as [UnderlayHost, UnderlayHost, UnderlayHost];
+
+    // Before flannel, which comes by the watch, and after it, from the snapshot.
+    const units = [await startOurs(stack, first, etcd)];
+    const flannel = stack.use(await FlannelHost.start(third, etcd, api, "10.20.77.0"));
+    units.push(await startOurs(stack, second, etcd));
+    await flannel.learn();
+    const ours = [first, second];
+    const bases = await Promise.all(ours.map(overlayAddress));
+    const gateways = await Promise.all(ours.map((host, i) => makeDocker0(host, bases[i]!)));
+    const flannelsGateway = await makeDocker0(third, flannel.base);
+    const reachable = async () => {
+      for (const host of ours) {
+        assertEquals(await host.ping(flannel.base), 1);
+        assertEquals(await host.ping(flannelsGateway), 1);
+      }
+      for (const address of [...bases, ...gateways]) assertEquals(await third.ping(address), 1);
+      assertEquals(await first.ping(gateways[1]!), 1);
+    };
+    await eventually("the peer by the watch", async () => await first.ping(flannel.base) === 1);
+    await reachable();
+
+    // A reboot of flannel's host: another MAC, and nothing is left of the old one.
+    const former = flannel.mac;
+    await flannel.reboot();
+    for (const host of ours) {
+      await eventually(
+        `${host.name} with the new MAC`,
+        async () => (await objectsOf(host)).includes(flannel.mac),
+      );
+      assert(!(await objectsOf(host)).includes(former));
+    }
+    await reachable();
+
+    // It stays away, and its lease runs out.
+    await flannel.renew(1);
+    for (const [i, host] of ours.entries()) {
+      await units[i]!.process.waitFor("Subnet removed: 10.20.77.0/24");
+      await eventually(
+        `nothing of the peer on ${host.name}`,
+        async () => !/10\.20\.77\.|172\.28\.128\.102/.test(await objectsOf(host)),
+      );
+    }
+    assertEquals(await first.ping(gateways[1]!), 1);
+    for (const unit of units) assertEquals(warnings(unit), []);
+  });
+
+  Deno.test(`flanneld takes flannel ${version}'s place without a lost packet, on etcd ${api}`, async () => {
+    await using stack = new AsyncDisposableStack();
+    const { lab, etcd } = await startLab(stack, api, 2);
+    const [peer, host] = lab.hosts as [UnderlayHost, UnderlayHost];
+    const other = await startOurs(stack, peer, etcd);
+    const flannel = stack.use(await FlannelHost.start(host, etcd, api, "10.20.77.0"));
+    await flannel.learn();
+    // What flannel never cleans up: a peer that left, and 0.7.1's addresses of former leases.
+    await flannel.remember("10.20.66.0", "172.28.128.166", "0a:00:00:00:00:66");
+    if (api === "v2") await host.exec("ip addr add 10.20.55.0/32 dev flannel.1".split(" "));
+    const gateway = await makeDocker0(host, flannel.base);
+    const target = await overlayAddress(peer);
+    assertEquals(await host.ping(target), 1);
+    await eventually("the peer's route", async () => await peer.ping(gateway) === 1);
+    const mac = await macOf(host);
+    const value = await etcd.get(api, flannel.key);
+
+    let unit: LabUnit | undefined;
+    const lost = await Promise.all([
+      lostReplies(peer, gateway, async () => {
+        await flannel.stop();
+        unit = await startOurs(stack, host, etcd);
+      }),
+      lostReplies(host, target, () => new Promise((resolve) => setTimeout(resolve, 2_000))),
+    ]);
+    assertEquals(lost, [0, 0]);
+    assertEquals(await subnetOf(host), "10.20.77.0/24");
+    assertEquals(await macOf(host), mac);
+    assertEquals(await etcd.get(api, flannel.key), value);
+    assertEquals((await etcd.keys(api, `${PREFIX}/subnets`)).length, 2);
+
+    const objects = await objectsOf(host);
+    for (const stale of ["10.20.66.", "172.28.128.166", "10.20.55.", "10.20.0.0/16"]) {
+      assert(!objects.includes(stale), `${stale} is left:\n${objects}`);
+    }
+    const subnet = target.replaceAll(".", "\\.");
+    assertMatch(objects, new RegExp(`${subnet}/24 via ${subnet} .*onlink`));
+    assertMatch(unit!.process.output, /Found lease \(10\.20\.77\.0\/24\) for current IP/);
+    assertEquals(warnings(unit!), []);
+    assertEquals(warnings(other), []);
+  });
+
+  Deno.test(`flanneld warns when flannel ${version} holds its public IP, on etcd ${api}`, async () => {
+    await using stack = new AsyncDisposableStack();
+    const { lab, etcd } = await startLab(stack, api, 2);
+    const [first, second] = lab.hosts as [UnderlayHost, UnderlayHost];
+    // Vagrant's address, the same on all machines.
+    const flannel = stack.use(
+      await FlannelHost.start(first, etcd, api, "10.20.77.0", {
+        ...{ iface: "eth0", publicIP: "10.0.2.15" },
+      }),
+    );
+    const unit = await startOurs(stack, second, etcd, "");
+    const lines = warnings(unit).filter((line) => line.includes("10.20.77.0"));
+    assertEquals(lines.length, 1, unit.process.output);
+    assertMatch(
+      lines[0]!,
+      new RegExp(
+        `Lease 10\\.20\\.77\\.0/24 carries our public IP, but its VTEP MAC is ${flannel.mac}, ` +
+          `that of our flannel\\.1 is ${await macOf(second)}\\..*-iface or -public-ip`,
+      ),
+    );
+  });
+}
