@@ -12,24 +12,56 @@ import {
   writeSysconfig,
 } from "./guide.ts";
 
-const NEW_CONFIG = '{"Network": "10.30.0.0/16", "Backend": {"Type": "vxlan"}}';
+/** The recipe's new config, and the other way round. */
+const CHANGES = [
+  {
+    name: "vxlan to vxlan",
+    from: CONFIG,
+    to: '{"Network": "10.30.0.0/16", "Backend": {"Type": "vxlan"}}',
+    device: "flannel.1",
+    gone: undefined,
+  },
+  {
+    name: "udp to vxlan",
+    from: '{"Network": "10.20.0.0/16"}',
+    to: '{"Network": "10.30.0.0/16", "Backend": {"Type": "vxlan"}}',
+    device: "flannel.1",
+    gone: "flannel0",
+  },
+  {
+    name: "vxlan to udp",
+    from: CONFIG,
+    to: '{"Network": "10.30.0.0/16"}',
+    device: "flannel0",
+    gone: "flannel.1",
+  },
+  {
+    name: "udp to another port",
+    from: '{"Network": "10.20.0.0/16"}',
+    to: '{"Network": "10.30.0.0/16", "Backend": {"Type": "udp", "Port": 8286}}',
+    device: "flannel0",
+    gone: undefined,
+  },
+];
+const APIS: readonly EtcdApi[] = ["v2", "v3"];
 
-for (const api of ["v2", "v3"] as EtcdApi[]) {
-  Deno.test(`flanneld follows the guide's CIDR change while running, on etcd ${api}`, async () => {
+for (const { api, change } of APIS.flatMap((api) => CHANGES.map((change) => ({ api, change })))) {
+  const { name, from, to, device, gone } = change;
+  Deno.test(`flanneld follows the guide's CIDR change, ${name}, on etcd ${api}`, async () => {
     await using lab = await Lab.start({ hosts: 3 });
     await using stack = new AsyncDisposableStack();
     const etcd = stack.use(await LabEtcd.start(lab.hosts[0]!));
-    await etcd.set(api, `${PREFIX}/config`, CONFIG);
+    await etcd.set(api, `${PREFIX}/config`, from);
     const units: LabUnit[] = [];
     for (const host of lab.hosts) {
       await writeSysconfig(host, etcd);
       units.push(stack.use(await LabUnit.start(host)));
     }
-    assert(await isFullMesh(lab.hosts));
+    await eventually("a full mesh", () => isFullMesh(lab.hosts));
 
     await etcd.removeAll(api, PREFIX);
     for (const unit of units) await unit.process.waitFor(/keeping the data path as it is/);
-    await etcd.set(api, `${PREFIX}/config`, NEW_CONFIG);
+    await etcd.set(api, `${PREFIX}/config`, to);
     for (const host of lab.hosts) {
       await eventually(
         `${host.name} in the new network`,
@@ -44,9 +76,10 @@ for (const api of ["v2", "v3"] as EtcdApi[]) {
       const everything = await host.exec([
         "sh",
         "-c",
-        "ip -4 addr show dev flannel.1; ip route; ip neigh show nud all dev flannel.1",
+        `ip -4 addr show dev ${device}; ip route; ip neigh show nud all dev ${device}; ip link`,
       ]);
       assert(!everything.includes("10.20."), everything);
+      assert(gone === undefined || !everything.includes(`${gone}:`), everything);
       const { output } = units[i]!.process;
       assertMatch(output, /Network config changed/);
       assertMatch(output, /Lease acquired: 10\.30\./);

@@ -8,6 +8,22 @@ export const PREFIX = "/flannel/network";
 /** The guide's vxlan config. */
 export const CONFIG = '{"Network": "10.20.0.0/16", "SubnetLen": 24, "Backend": {"Type": "vxlan"}}';
 
+/** What a network of one of the guide's two configs looks like on a host. */
+export interface GuideBackend {
+  readonly type: "vxlan" | "udp";
+  /** The text that the guide writes to etcd. */
+  readonly config: string;
+  readonly device: string;
+  /** Bytes, on an interface of 1500. */
+  readonly mtu: number;
+}
+
+/** The guide's two ways: the default, and vxlan. */
+export const BACKENDS: readonly GuideBackend[] = [
+  { type: "vxlan", config: CONFIG, device: "flannel.1", mtu: 1450 },
+  { type: "udp", config: '{"Network": "10.20.0.0/16"}', device: "flannel0", mtu: 1472 },
+];
+
 /** Writes the guide's /etc/sysconfig/flanneld. */
 export async function writeSysconfig(
   host: UnderlayHost,
