@@ -73,6 +73,7 @@ const COMMON: readonly Case[] = [
     let second = first;
     const changes = await host.changesDuring(async () => {
       assertEquals(await first.network.sync(first.own, leases()), 0);
+      await first.network.close();
       second = await prepare(OWN);
       assertEquals(await second.network.sync(second.own, leases()), 0);
     });
@@ -265,17 +266,18 @@ function register(subject: BackendSubject, cases: readonly Case[]): void {
     Deno.test(`${backend.type}: ${sentence}`, async () => {
       using log = captureLog();
       await using lab = await BackendLab.make();
+      await using running = new AsyncDisposableStack();
       await run({
         subject,
         lab,
         host: lab.host,
         log: log.lines,
-        prepare: async (subnet, host = lab.host) =>
-          await prepare(
-            backend,
-            await host.context({ Type: backend.type, ...options }),
-            subnet,
-          ),
+        prepare: async (subnet, host = lab.host) => {
+          const context = await host.context({ Type: backend.type, ...options });
+          const node = await prepare(backend, context, subnet);
+          running.defer(() => node.network.close());
+          return node;
+        },
       });
     });
   }
