@@ -59,16 +59,13 @@ async function fastd(lab: UdpLab, stack: AsyncDisposableStack): Promise<Path> {
   for (const [i, host] of lab.hosts.entries()) {
     const other = 1 - i;
     const own = DEVICE_ADDRESSES[i]!;
+    const up = `ip addr add ${own}/32 dev fastd0 && ip link set fastd0 up && ` +
+      `ip route add ${NETWORK} dev fastd0 src ${own}`;
+    const peer = `key "${keys[other]!.key}"; remote ${ADDRESSES[other]}:10000;`;
     await Deno.writeTextFile(
       `${dir}/${i}.conf`,
-      `mode tun; interface "fastd0"; method "null"; mtu 1471;
-bind ${ADDRESSES[i]}:10000; secret "${keys[i]!.secret}"; log level warn;
-on up "ip addr add ${
-        DEVICE_ADDRESSES[i]
-      }/32 dev fastd0 && ip link set fastd0 up && ip route add ${NETWORK} dev fastd0 src ${
-        DEVICE_ADDRESSES[i]
-      }";
-peer "other" { key "${keys[other]!.key}"; remote ${ADDRESSES[other]}:10000; }
+      `mode tun; interface "fastd0"; method "null"; mtu 1471; log level warn;
+bind ${ADDRESSES[i]}:10000; secret "${keys[i]!.secret}"; on up "${up}"; peer "other" { ${peer} }
 `,
     );
     const process = host.spawn("fastd", "--config", `${dir}/${i}.conf`);

@@ -19,7 +19,7 @@ const PEER = parseIPv4(ADDRESSES[1])!;
 
 /** A socket of host 0 or 1 with a memory of its own. */
 class Endpoint implements Disposable {
-  readonly memory = new PacketMemory(2 << 20);
+  readonly memory = new PacketMemory(UdpSocket.MEMORY + 512 * 1024);
   readonly trains = new TrainVector(256);
   readonly socket: UdpSocket;
   readonly fd: number;
