@@ -28,6 +28,8 @@ export interface UdpDataPathOptions {
   readonly acceptAny?: boolean;
   /** Refuse inner sources outside the network. @default false */
   readonly strictSource?: boolean;
+  /** Called when the kernel has refused what was in use: what is left. @default nothing is done */
+  readonly onOffloadLost?: (left: Offload) => void;
 }
 
 /** Traffic with one peer. */
@@ -136,7 +138,7 @@ export class UdpDataPath implements AsyncDisposable {
         new PathWorker({
           tun: { name, virtio, segmentation, fd: tun.descriptors[i]! },
           ...{ socket, port, table: table.shared, counters: memories[i]! },
-        }),
+        }, options.onOffloadLost),
       );
     }
     await Promise.all(workers.map((worker) => worker.running));
@@ -230,7 +232,10 @@ class PathWorker {
   readonly #wake: number;
   readonly #ended = Promise.withResolvers<void>();
 
-  constructor(start: Omit<WorkerStart, "wake">) {
+  constructor(
+    start: Omit<WorkerStart, "wake">,
+    onOffloadLost: (left: Offload) => void = () => {},
+  ) {
     this.#wake = unwrap("eventfd", libc().eventfd(0, EVENTFD_FLAGS));
     const running = Promise.withResolvers<void>();
     const failed = Promise.withResolvers<never>();
@@ -254,7 +259,7 @@ class PathWorker {
           return running.resolve();
         case "offload":
           this.offload = data.offload;
-          return;
+          return onOffloadLost(data.offload);
         case "ended":
           return this.#ended.resolve();
         case "failed":

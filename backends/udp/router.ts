@@ -23,9 +23,11 @@ export interface RouterParts {
  * It never waits and holds no packet between two calls: what the kernel does not take is dropped
  * and counted, so memory does not grow under load.
  *
- * Where the microseconds go, for TCP at 8 Gbit/s, of some 60 us per 64 KB super-packet and side: the
- * kernel's copies and its TCP 80 %, summing and cutting 8 %, headers, lookups and merging 5 %, the
- * runtime's calls into C 3 %.
+ * Where the microseconds go (perf, two 2.9 GHz Xeon processors for both ends and iperf3, TCP at 9 to 10
+ * Gbit/s). A super-packet of 64 KB costs 33 us to send: 8 copying between kernel and user, 4 cutting and
+ * summing, 1 for headers, the rest the kernel's UDP, veth and wake-ups. It costs 24 us to receive: 6
+ * copying, 2 summing, 3 for filter and merging, the rest the kernel's TCP and wake-ups. Of 530 ns that
+ * a packet takes on the receiving side 75 are ours.
  */
 export class Router {
   readonly #outbound: Outbound;

@@ -1,6 +1,6 @@
 import { formatIPv4, type IPv4, type Prefix } from "../../mod/ip/mod.ts";
 import { type Lease, leaseKey } from "../../mod/lease/mod.ts";
-import { info } from "../../mod/observe/mod.ts";
+import { info, warning } from "../../mod/observe/mod.ts";
 import type { LeaseSet, LeaseSetChange } from "../../mod/subnet/mod.ts";
 import { IFF_UP, type KernelEvent, type Link, monitor } from "../../mod/sys/mod.ts";
 import type { Backend, BackendContext, Network, NetworkStatus } from "../backend.ts";
@@ -10,6 +10,7 @@ import { diff, type KernelObjects, RT_TABLE_MAIN, sameRoute } from "../reconcile
 import { UdpDataPath } from "./data_path.ts";
 import { type DeviceObjects, deviceObjects } from "./desired.ts";
 import { type UdpOptions, udpOptions } from "./options.ts";
+import type { Offload } from "./worker.ts";
 
 /** The device, as flannel's first one of its pattern `flannel%d`. */
 const DEVICE = "flannel0";
@@ -62,6 +63,8 @@ class UdpNetwork implements Network {
         device: DEVICE,
         address: external.address,
         port: this.#options.port,
+        onOffloadLost: (left) =>
+          warning(`The kernel has refused an offload of ${DEVICE}; left: ${describe(left)}`),
         ...udp,
       });
       this.#path = path;
@@ -70,7 +73,7 @@ class UdpNetwork implements Network {
         if (this.#path === path) this.#path = undefined;
         this.#repair?.(error.message);
       });
-      info(`Tunnel on ${DEVICE}, UDP port ${this.#options.port}: ${describe(path)}`);
+      info(`Tunnel on ${DEVICE}, UDP port ${this.#options.port}: ${describe(path.offload())}`);
     }
     const link = netlink.link(DEVICE)!;
     netlink.setLink(link.index, { mtu: this.mtu, up: true });
@@ -111,7 +114,7 @@ class UdpNetwork implements Network {
     return {
       device: DEVICE,
       peers: this.#routed.size,
-      ...(this.#path === undefined ? {} : { features: describe(this.#path) }),
+      ...(this.#path === undefined ? {} : { features: describe(this.#path.offload()) }),
       refused: this.#refusals.reasons,
     };
   }
@@ -214,14 +217,13 @@ class UdpNetwork implements Network {
 }
 
 /** `TCP and UDP segmentation, UDP trains`: what the kernel helps with. */
-function describe(path: UdpDataPath): string {
-  const { tcp, udp, trains, coalescing, vectors } = path.offload();
+function describe({ tcp, udp, trains, coalescing, vectors }: Offload): string {
   const parts = [
     tcp && "TCP segmentation",
     udp && "UDP segmentation",
     trains && "UDP trains",
     coalescing && "UDP coalescing",
-    vectors && "several packets a system call",
+    vectors && "vector checksums",
   ].filter((part) => part !== false);
   return parts.length === 0 ? "no offload, one packet at a time" : parts.join(", ");
 }
