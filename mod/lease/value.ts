@@ -86,9 +86,8 @@ function sameJson(a: JsonValue | undefined, b: JsonValue | undefined): boolean {
   const [left, right] = [a, b] as Record<string, JsonValue>[];
   const keys = Object.keys(left!);
   if (keys.length !== Object.keys(right!).length) return false;
-  for (const key of keys) {
-    if (!Object.hasOwn(right!, key) || !sameJson(left![key], right![key])) return false;
-  }
+  // One frame a level: `every` would take three.
+  for (const key of keys) if (!sameJson(left![key], right![key])) return false;
   return true;
 }
 

@@ -177,6 +177,25 @@ Deno.test("sameAttributes() compares what is said, not how", () => {
   }
 });
 
+Deno.test("sameAttributes() is not taken in by what looks alike", () => {
+  const data = (text: string) => decodeLeaseValue(`{"PublicIP":"1.2.3.4","BackendData":${text}}`);
+  const pairs = [
+    ["{}", "[]"],
+    ['{"0":1}', "[1]"],
+    ['{"a":{}}', '{"a":[]}'],
+    ['{"a":null}', '{"b":null}'],
+    ['{"__proto__":{}}', '{"b":{}}'],
+    ["0", "false"],
+    ['""', "0"],
+    ["[1,2]", "[2,1]"],
+    ['"1"', "1"],
+  ] as const;
+  for (const [a, b] of pairs) {
+    assert(!sameAttributes(data(a), data(b)) && !sameAttributes(data(b), data(a)), `${a} ${b}`);
+    assert(sameAttributes(data(a), data(a)) && sameAttributes(data(b), data(b)), `${a} ${b}`);
+  }
+});
+
 /** The same value with the keys of each object in sorted order. */
 function canonical(value: JsonValue | undefined): unknown {
   if (typeof value !== "object" || value === null) return value;

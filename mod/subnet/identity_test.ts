@@ -162,6 +162,21 @@ subnetCases("claimIdentity() and guardIdentity()", [
     assertEquals((await store.agent(IP))?.record.claims, undefined);
   }],
 
+  [
+    "claimIdentity() lets the first of two newcomers follow a dead host, and refuses the second",
+    async (
+      { store, another },
+    ) => {
+      await claim(store, agent("host101"));
+      const first = agent("host501");
+      const attempt = claim(await another(), first);
+      attempt.catch(() => {});
+      while ((await store.agent(IP))?.record.claims === undefined);
+      await assertRejects(() => claim(store, agent("host502")), DuplicatePublicIPError, "host501");
+      assertEquals((await attempt).record, first);
+    },
+  ],
+
   ["claimIdentity() lets exactly one of three newcomers take what nobody holds", async (
     { store, another },
   ) => {
