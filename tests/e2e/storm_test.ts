@@ -3,7 +3,7 @@ import { Lab } from "../lab/lab.ts";
 import { type EtcdApi, LabEtcd } from "../lab/lab_etcd.ts";
 import { LabUnit } from "../lab/unit.ts";
 import {
-  CONFIG,
+  BACKENDS,
   eventually,
   isFullMesh,
   leaseKeys,
@@ -15,15 +15,20 @@ import {
 const HOSTS = 10;
 const ROUNDS = 10;
 
-for (const api of ["v2", "v3"] as EtcdApi[]) {
+const APIS: readonly EtcdApi[] = ["v2", "v3"];
+
+for (
+  const { api, backend } of APIS.flatMap((api) => BACKENDS.map((backend) => ({ api, backend })))
+) {
+  const { type, config, device } = backend;
   // A gap between snapshot and watch loses a peer here: newer flannel does in most such starts.
-  Deno.test(`ten agents started at one instant, ten times, are a full mesh, on etcd ${api}`, async () => {
+  Deno.test(`ten agents started at one instant, ten times, are a full mesh by ${type}, on etcd ${api}`, async () => {
     await using lab = await Lab.start({ hosts: HOSTS });
     await using stack = new AsyncDisposableStack();
     const etcd = stack.use(await LabEtcd.start(lab.hosts[0]!));
     for (const host of lab.hosts) await writeSysconfig(host, etcd);
     for (let round = 1; round <= ROUNDS; round++) {
-      await etcd.set(api, `${PREFIX}/config`, CONFIG);
+      await etcd.set(api, `${PREFIX}/config`, config);
       const units = await Promise.all(lab.hosts.map((host) => LabUnit.start(host)));
       await using _units = new AsyncDisposableStack();
       for (const unit of units) _units.use(unit);
@@ -37,7 +42,7 @@ for (const api of ["v2", "v3"] as EtcdApi[]) {
       await etcd.removeAll(api, PREFIX);
       // Every round begins on a host that has never had a subnet.
       for (const host of lab.hosts) {
-        await host.exec(["ip", "link", "del", "flannel.1"]);
+        await host.exec(["ip", "link", "del", device]);
         await Deno.remove(host.path("/run/flannel/subnet.env"));
       }
     }
