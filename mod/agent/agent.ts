@@ -171,7 +171,7 @@ export class Agent implements AsyncDisposable {
       case "firewall":
         return await this.#publisher.checkFirewall();
       case "retry":
-        return await this.#settle();
+        return await this.#look();
       case "repair":
         return await this.#attempt(() => this.#repair());
       case "renew":
@@ -184,12 +184,17 @@ export class Agent implements AsyncDisposable {
           : this.#takeChanges(event.item.changes);
         // The peers first: they wait for nothing that the store would have to answer.
         if (this.#active !== undefined && !isEmpty(change)) await this.#apply(change);
-        return await this.#attempt(async () => {
-          await this.#checkOwn();
-          await this.#settle();
-        });
+        return await this.#look();
       }
     }
+  }
+
+  /** Looks whether what is ours still is, then whether anything is missing. */
+  #look(): Promise<void> {
+    return this.#attempt(async () => {
+      await this.#checkOwn();
+      await this.#settle();
+    });
   }
 
   #takeSnapshot(snapshot: Snapshot, reason?: string): LeaseSetChange {
