@@ -4,7 +4,7 @@
  * @module
  */
 import { type IPv4, parseIPv4, Prefix } from "../ip/mod.ts";
-import type { AgentRecord, LeaseAttributes } from "../lease/mod.ts";
+import type { AgentRecord, Lease, LeaseAttributes } from "../lease/mod.ts";
 import type { EtcdOptions } from "./options.ts";
 import type { Store } from "./store.ts";
 
@@ -44,7 +44,7 @@ export interface StoreLab extends AsyncDisposable {
   /** Stops the server, removes its data, and starts it again. */
   wipe(): Promise<void>;
   /** Freezes the server (`true`) or lets it go on: connections stand, nothing answers. */
-  freeze(on: boolean): void;
+  freeze(on: boolean): Promise<void>;
 }
 
 /** What a case is given. */
@@ -88,4 +88,11 @@ export function record(hostname: string, instance = "1"): AgentRecord {
     started: "2026-01-02T03:04:05Z",
     instance,
   };
+}
+
+/** A lease without its ttl, which runs down between two readings, and which listings may lack. */
+export function withoutTtl(lease: Lease | undefined): Omit<Lease, "ttl"> | undefined {
+  if (lease === undefined) return undefined;
+  const { subnet, attributes, revision } = lease;
+  return { subnet, attributes, revision };
 }

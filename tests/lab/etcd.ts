@@ -21,6 +21,9 @@ export interface EtcdServerOptions {
 /** Milliseconds until etcd must serve: it takes 50, but tests share machines. */
 const START_TIMEOUT = 30_000;
 
+/** Milliseconds until an etcd that was told to end is killed; it waits 7 s for its clients itself. */
+const STOP_TIMEOUT = 15_000;
+
 /**
  * A real etcd of one member in a directory of its own, for tests and benches.
  *
@@ -63,13 +66,15 @@ export class EtcdServer implements AsyncDisposable {
    */
   static async start(options: EtcdServerOptions = {}): Promise<EtcdServer> {
     const tls = options.tls?.certificates;
-    const client = Deno.createHttpClient(
-      tls === undefined ? {} : {
+    const client = Deno.createHttpClient({
+      // etcd does not end before it has read a byte from each connection.
+      poolIdleTimeout: 2_000,
+      ...(tls === undefined ? {} : {
         caCerts: [await Deno.readTextFile(tls.ca)],
         cert: await Deno.readTextFile(tls.client.cert),
         key: await Deno.readTextFile(tls.client.key),
-      },
-    );
+      }),
+    });
     for (let attempt = 1;; attempt++) {
       const server = new EtcdServer(
         options,
@@ -163,8 +168,9 @@ export class EtcdServer implements AsyncDisposable {
   }
 
   /** Freezes the process (`true`) or lets it go on: connections stand, nothing answers. */
-  freeze(on: boolean): void {
+  async freeze(on: boolean): Promise<void> {
     this.#process?.kill(on ? "SIGSTOP" : "SIGCONT");
+    while (on && !await this.#stopped()) await new Promise((resolve) => setTimeout(resolve, 2));
   }
 
   /**
@@ -209,6 +215,17 @@ export class EtcdServer implements AsyncDisposable {
     await Deno.remove(this.directory, { recursive: true });
   }
 
+  /** A signal takes effect when the kernel next looks at each thread, not when it is sent. */
+  async #stopped(): Promise<boolean> {
+    const tasks = `/proc/${this.pid}/task`;
+    for await (const { name } of Deno.readDir(tasks)) {
+      // proc_pid_stat(5): the state follows the command's name in parentheses.
+      const stat = await Deno.readTextFile(`${tasks}/${name}/stat`);
+      if (!/\) T /.test(stat)) return false;
+    }
+    return true;
+  }
+
   async #serves(): Promise<boolean> {
     try {
       const response = await this.fetch("/health", { signal: AbortSignal.timeout(1000) });
@@ -228,7 +245,12 @@ export class EtcdServer implements AsyncDisposable {
     } catch {
       // Ended by itself.
     }
+    const timer = setTimeout(() => {
+      console.error(`etcd ${process.pid} ignored ${signal} for ${STOP_TIMEOUT / 1000} s`);
+      process.kill("SIGKILL");
+    }, STOP_TIMEOUT);
     await process.status;
+    clearTimeout(timer);
   }
 }
 
