@@ -17,9 +17,12 @@ export async function lostReplies(
   await new Promise((resolve) => setTimeout(resolve, 1_000));
   ping.signal("SIGINT");
   await ping.status;
-  const counts = /(\d+) packets transmitted, (\d+) packets received/.exec(ping.output);
-  if (counts === null || Number(counts[1]) <= 20) {
-    throw new Error(`the ping did not run: ${ping.output}`);
-  }
-  return Number(counts[1]) - Number(counts[2]);
+  const sent = Number(/(\d+) packets transmitted/.exec(ping.output)?.[1] ?? 0);
+  if (sent <= 20) throw new Error(`the ping did not run: ${ping.output}`);
+  const answered = new Set(
+    Array.from(ping.output.matchAll(/seq=(\d+)/g), ([, seq]) => Number(seq)),
+  );
+  // The last request may have been on its way.
+  return Array.from({ length: sent - 1 }, (_, seq) => seq).filter((seq) => !answered.has(seq))
+    .length;
 }
