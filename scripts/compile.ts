@@ -47,7 +47,7 @@ export async function compile(
     const staged = await stage(root, entry, dir);
     const { success, stdout, stderr } = await new Deno.Command(runtime.deno, {
       args: [
-        ...["compile", "--allow-all", "--no-prompt", "--no-check", "--frozen"],
+        ...["compile", "--allow-all", "--no-prompt", "--no-check", "--no-lock"],
         // The cache would be a file of a known name in /tmp, which a daemon run by root would
         // execute whoever had put it there. It saves 20 ms of start.
         "--no-code-cache",
@@ -71,7 +71,7 @@ export async function compile(
         : "";
       throw new Error(`deno compile failed:\n${log.trimEnd()}${hint}`);
     }
-    const stowaway = findStowaway(log, staged.leftOut);
+    const stowaway = findStowaway(log, staged.files);
     if (stowaway !== undefined) {
       await Deno.remove(output);
       throw new Error(`the executable embeds what it does not import: ${stowaway}`);
@@ -85,12 +85,14 @@ export async function compile(
 /**
  * Looks through the list of embedded files that `deno compile` prints.
  *
- * @returns the first path in it that is a test or belongs to a package left out
+ * @param expected the files that may be in it
+ * @returns the first path in it that is none of them, and above none of them
  */
-export function findStowaway(log: string, leftOut: readonly string[]): string | undefined {
-  return embeddedPaths(log).find((path) =>
-    /_test\.ts$/.test(path) || leftOut.some((name) => path.includes(`/${name}/`))
-  );
+export function findStowaway(log: string, expected: readonly string[]): string | undefined {
+  return embeddedPaths(log).find((path) => {
+    const below = path.replace(/^\//, "").replace(/\*$/, "").replace(/\/?$/, "/");
+    return !expected.some((file) => `${file}/`.startsWith(below));
+  });
 }
 
 /**

@@ -1,3 +1,4 @@
+import { bundlePackages } from "./bundle.ts";
 import { isTestFile } from "./import_rules.ts";
 import { type Lockfile, packageName, reduceLockfile } from "./lockfile.ts";
 import { type ModuleGraph, readModuleGraph } from "./module_graph.ts";
@@ -8,11 +9,12 @@ export interface Staged {
   readonly files: readonly string[];
   /** Files that no import names, for `--include`. */
   readonly includes: readonly string[];
-  /** Ids of the npm packages: `etcd3@1.1.2`. */
+  /** Ids of the npm packages that something of is in the bundles: `etcd3@1.1.2`. */
   readonly packages: readonly string[];
-  /** Names of packages that the project has and the program does not import. */
-  readonly leftOut: readonly string[];
 }
+
+/** Where the bundles of npm packages go. */
+const BUNDLES = "npm";
 
 /** A worker, or an asset: no import names it, its URL does. */
 const URL_OF_FILE = /new URL\(\s*["'](\.{1,2}\/[^"']+)["']\s*,\s*import\.meta\.url\s*,?\s*\)/g;
@@ -42,21 +44,35 @@ export async function stage(root: string, entry: string, dir: string): Promise<S
   const used = files.flatMap((file) => graph.get(file)?.specifiers ?? []);
   const imports = Object.fromEntries(
     Object.entries(config.imports ?? {}).filter(([name]) =>
-      used.some((specifier) => specifier === name || specifier.startsWith(`${name}/`))
+      used.some((specifier) => isBare(specifier, { [name]: "" }))
     ),
   );
-  const { compilerOptions = {} } = config;
-  await writeJson(`${dir}/deno.json`, { nodeModulesDir: "none", imports, compilerOptions });
 
   const lock = JSON.parse(await Deno.readTextFile(`${root}/deno.lock`)) as Lockfile;
   const npm = Object.values(imports).filter((target) => target.startsWith("npm:"));
   const reduced = reduceLockfile(lock, npm.map(withoutPath));
-  await writeJson(`${dir}/deno.lock`, reduced);
-  const packages = Object.keys(reduced.npm ?? {});
-  const names = new Set(packages.map(packageName));
-  const leftOut = [...new Set(Object.keys(lock.npm ?? {}).map(packageName))]
-    .filter((name) => !names.has(name));
-  return { files, includes, packages, leftOut };
+  const bundle = await bundlePackages({
+    imports,
+    lock: reduced,
+    specifiers: [...new Set(used.filter((specifier) => isBare(specifier, imports)))].sort(),
+    output: `${dir}/${BUNDLES}`,
+  });
+  const { compilerOptions = {} } = config;
+  await writeJson(`${dir}/deno.json`, {
+    nodeModulesDir: "none",
+    imports: Object.fromEntries(
+      [...bundle.modules].map(([specifier, file]) => [specifier, `./${BUNDLES}/${file}`]),
+    ),
+    compilerOptions,
+  });
+  const bundled = [...bundle.modules.values(), ...bundle.chunks, ...bundle.assets];
+  return {
+    files: [...files, ...bundled.map((file) => `${BUNDLES}/${file}`)].sort(),
+    includes: [...includes, ...bundle.assets.map((file) => `${BUNDLES}/${file}`)],
+    packages: Object.keys(reduced.npm ?? {}).filter((id) =>
+      bundle.packageNames.includes(packageName(id))
+    ),
+  };
 }
 
 /** Everything the entry loads at run time. Workers and assets are found in the sources' text. */
@@ -92,6 +108,13 @@ function reachableModules(graph: ModuleGraph, entries: readonly string[]): Set<s
 /** `npm:deno-std@1.4.0` of `npm:deno-std@1.4.0/assert/mod.js`, which is how deno.lock has it. */
 function withoutPath(target: string): string {
   return /^npm:\/?((?:@[^/]+\/)?[^/]+)/.exec(target)![0];
+}
+
+/** Whether an import map's keys, or what lies below them, are meant. */
+function isBare(specifier: string, imports: Readonly<Record<string, string>>): boolean {
+  return Object.keys(imports).some((name) =>
+    specifier === name || specifier.startsWith(`${name}/`)
+  );
 }
 
 async function writeJson(path: string, value: unknown): Promise<void> {
