@@ -7,17 +7,17 @@ import { ConflictError, type Store } from "../store/mod.ts";
 /**
  * How long a newcomer waits for the holder of its public IP to object, in milliseconds: what a host
  * pays for each reboot. A live holder sees the claim through its watch within milliseconds; the
- * grace covers one that is busy with a large resync or connects anew. One whose watch an outage has
- * brought to its longest back-off, 5 s, may come too late, and then gives way.
+ * grace covers one that is busy with a large resync, and one whose watch an outage has brought to
+ * its longest back-off, 5 s.
  */
-const GRACE = 3_000;
+const GRACE = 6_000;
 
 /** How often the newcomer looks, in milliseconds. */
 const POLL = 200;
 
 /** Options of {@linkcode claimIdentity}. */
 export interface ClaimOptions {
-  /** Milliseconds a holder has to object. @default 3000 */
+  /** Milliseconds a holder has to object. @default 6000 */
   readonly grace?: number;
   readonly signal: AbortSignal;
 }
