@@ -1,15 +1,13 @@
 import type { NetworkConfig } from "../../mod/config/mod.ts";
-import type { IPv4, Prefix } from "../../mod/ip/mod.ts";
+import type { IPv4 } from "../../mod/ip/mod.ts";
 import type { JsonValue, Lease } from "../../mod/lease/mod.ts";
 import type { FdbEntry, InterfaceAddress, Mac, Neighbour, Route } from "../../mod/sys/mod.ts";
 import { type PeerRules, refusal } from "../peers.ts";
 import { NUD_PERMANENT, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN, RTPROT_FLANNEL } from "../reconcile.ts";
+import { metricOf } from "../route_metric.ts";
 
 /** IFA_F_PERMANENT of linux/if_addr.h. */
 const IFA_F_PERMANENT = 0x80;
-
-/** How many subnets' routes share one metric, see {@linkcode metricOf}. */
-const SUBNETS_PER_METRIC = 256;
 
 /** What the objects are computed from, besides the lease. */
 export interface VxlanContext extends PeerRules {
@@ -92,23 +90,6 @@ export function peerObjects(lease: Lease, context: VxlanContext): PeerObjects {
     },
     route: { ...route, gateway: subnet.address, oif: context.device, onlink: true },
   };
-}
-
-/**
- * The metric of a peer's route: 0 in a network of up to 256 subnets, like the guide's /16 of /24s,
- * and one more for each further 256.
- *
- * The kernel keeps routes that differ only in destination and gateway in one hash chain, and walks
- * it for each addition: 60,000 of one metric take 41 s, spread like this 0.2 s (see
- * {@linkcode Route.metric}). A metric decides between routes to the same destination, and there is
- * one route to each subnet, so its value means nothing else.
- */
-export function metricOf(
-  subnet: Prefix,
-  { network, subnetLen }: Pick<NetworkConfig, "network" | "subnetLen">,
-): number {
-  const index = (subnet.address - network.address) / 2 ** (32 - subnetLen);
-  return Math.floor(index / SUBNETS_PER_METRIC);
 }
 
 /** The device's own address: the lease's base as /32, so that no connected route overlaps docker0. */

@@ -8,20 +8,26 @@ export const PREFIX = "/flannel/network";
 /** The guide's vxlan config. */
 export const CONFIG = '{"Network": "10.20.0.0/16", "SubnetLen": 24, "Backend": {"Type": "vxlan"}}';
 
-/** What a network of one of the guide's two configs looks like on a host. */
+/** What a network of one config looks like on a host. */
 export interface GuideBackend {
-  readonly type: "vxlan" | "udp";
-  /** The text that the guide writes to etcd. */
+  readonly type: "vxlan" | "udp" | "host-gw";
+  /** The text that is written to etcd. */
   readonly config: string;
-  readonly device: string;
+  /** Absent where packets leave by the hosts' own interface. */
+  readonly device?: string;
   /** Bytes, on an interface of 1500. */
   readonly mtu: number;
 }
 
-/** The guide's two ways: the default, and vxlan. */
+/** The guide's two ways, the default and vxlan; and host-gw. */
 export const BACKENDS: readonly GuideBackend[] = [
   { type: "vxlan", config: CONFIG, device: "flannel.1", mtu: 1450 },
   { type: "udp", config: '{"Network": "10.20.0.0/16"}', device: "flannel0", mtu: 1472 },
+  {
+    type: "host-gw",
+    config: '{"Network": "10.20.0.0/16", "Backend": {"Type": "host-gw"}}',
+    mtu: 1500,
+  },
 ];
 
 /** Writes the guide's /etc/sysconfig/flanneld. */
@@ -50,7 +56,19 @@ export async function subnetOf(host: UnderlayHost): Promise<string> {
   return FLANNEL_SUBNET!.replace(/\.1\//, ".0/");
 }
 
-/** A host's address on its flannel device. */
+/**
+ * Gives a host the base address of its lease, which a backend's device has, where there is none: what
+ * {@linkcode isFullMesh} pings.
+ */
+export async function standInForDevice(
+  host: UnderlayHost,
+  { device }: GuideBackend,
+): Promise<void> {
+  if (device !== undefined) return;
+  await host.exec(["ip", "addr", "add", `${await overlayAddress(host)}/32`, "dev", "lo"]);
+}
+
+/** A host's address on its flannel device, or what stands in for it. */
 export async function overlayAddress(host: UnderlayHost): Promise<string> {
   return (await subnetOf(host)).split("/")[0]!;
 }

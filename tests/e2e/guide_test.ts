@@ -6,9 +6,11 @@ import { LabUnit } from "../lab/unit.ts";
 import {
   BACKENDS,
   eventually,
+  type GuideBackend,
   isFullMesh,
   leaseKeys,
   PREFIX,
+  standInForDevice,
   subnetEnv,
   writeSysconfig,
 } from "./guide.ts";
@@ -18,7 +20,7 @@ const APIS: readonly EtcdApi[] = ["v2", "v3"];
 for (
   const { api, backend } of APIS.flatMap((api) => BACKENDS.map((backend) => ({ api, backend })))
 ) {
-  const { type, config, device, mtu } = backend;
+  const { type, config, mtu } = backend;
   Deno.test(`flanneld carries the guide's nine container pings by ${type}, on etcd ${api}`, async () => {
     await using lab = await Lab.start({ hosts: 3 });
     await using stack = new AsyncDisposableStack();
@@ -53,8 +55,9 @@ for (
       assert(keys.includes(key), `${key} is not among ${keys}`);
       assertEquals(
         await etcd.get(api, `${PREFIX}/subnets/${key}`),
-        await leaseValue(host, api, type === "vxlan" ? device : undefined),
+        await leaseValue(host, api, backend),
       );
+      await standInForDevice(host, backend);
     }
     await eventually("a full mesh", () => isFullMesh(lab.hosts));
 
@@ -79,11 +82,12 @@ for (
 async function leaseValue(
   host: UnderlayHost,
   api: EtcdApi,
-  vxlanDevice: string | undefined,
+  { type, device }: GuideBackend,
 ): Promise<string> {
   const publicIP = `"PublicIP":"${host.address}"` + (api === "v3" ? ',"PublicIPv6":null' : "");
-  if (vxlanDevice === undefined) return `{${publicIP}}`;
-  const [link] = JSON.parse(await host.exec(["ip", "-j", "link", "show", vxlanDevice]));
+  if (type === "udp") return `{${publicIP}}`;
+  if (type === "host-gw") return `{${publicIP},"BackendType":"host-gw"}`;
+  const [link] = JSON.parse(await host.exec(["ip", "-j", "link", "show", device!]));
   const vni = api === "v3" ? '"VNI":1,' : "";
   return `{${publicIP},"BackendType":"vxlan","BackendData":{${vni}"VtepMAC":"${link.address}"}}`;
 }

@@ -7,7 +7,9 @@ import {
   eventually,
   isFullMesh,
   leaseKeys,
+  overlayAddress,
   PREFIX,
+  standInForDevice,
   subnetOf,
   writeSysconfig,
 } from "./guide.ts";
@@ -36,13 +38,18 @@ for (
       assertEquals((await leaseKeys(etcd, api)).length, HOSTS, `round ${round}`);
       const subnets = await Promise.all(lab.hosts.map(subnetOf));
       assertEquals(new Set(subnets).size, HOSTS, `round ${round}: ${subnets}`);
+      for (const host of lab.hosts) await standInForDevice(host, backend);
       await eventually(`a full mesh in round ${round}`, () => isFullMesh(lab.hosts), 5_000);
 
       await Promise.all(units.map((unit) => unit.stop()));
       await etcd.removeAll(api, PREFIX);
       // Every round begins on a host that has never had a subnet.
       for (const host of lab.hosts) {
-        await host.exec(["ip", "link", "del", device]);
+        if (device !== undefined) await host.exec(["ip", "link", "del", device]);
+        else {
+          await host.exec(["ip", "addr", "del", `${await overlayAddress(host)}/32`, "dev", "lo"]);
+          await host.exec(["ip", "route", "flush", "proto", "102"]);
+        }
         await Deno.remove(host.path("/run/flannel/subnet.env"));
       }
     }

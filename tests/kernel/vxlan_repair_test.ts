@@ -10,6 +10,7 @@ const [NEAR, FAR] = ["172.28.128.101", "172.29.0.7"] as const;
 const DAMAGE: readonly (readonly [command: string, report: string])[] = [
   ["ip route del 10.20.3.0/24", "route to 10.20.3.0/24 removed"],
   ["ip route replace 10.20.3.0/24 via 172.28.128.9", "route to 10.20.3.0/24 altered"],
+  ["ip route replace blackhole 10.20.3.0/24", "route to 10.20.3.0/24 altered"],
   ["ip route del 10.20.2.0/24", "route to 10.20.2.0/24 removed"],
   [
     "ip neighbour del 10.20.3.0 dev flannel.1",

@@ -9,7 +9,7 @@ import {
   RTM_DELNEIGH,
   RTM_NEWNEIGH,
 } from "./neighbour.ts";
-import { readRoute, RTM_DELROUTE, RTM_NEWROUTE } from "./route.ts";
+import { readRouteEvent, RTM_DELROUTE, RTM_NEWROUTE } from "./route.ts";
 import type { KernelEvent } from "./types.ts";
 
 const AF_UNSPEC = 0;
@@ -37,7 +37,7 @@ export function readKernelEvent(message: MessageCursor): KernelEvent | undefined
     }
     case RTM_NEWROUTE:
     case RTM_DELROUTE: {
-      const route = readRoute(message);
+      const route = readRouteEvent(message);
       if (route === undefined) return undefined;
       return { type: message.type === RTM_NEWROUTE ? "route" : "route-removed", route };
     }

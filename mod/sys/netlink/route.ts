@@ -32,6 +32,8 @@ const RTA_MULTIPATH = 9;
 const RTA_TABLE = 15;
 
 const RTN_UNICAST = 1;
+/** Blackhole, unreachable and prohibit: routes that lead nowhere. */
+const RTN_REFUSING = [6, 7, 8];
 /** rtm_flags and rtnh_flags share the low bits. */
 const RTNH_F_ONLINK = 4;
 /** A cached exception (path MTU, redirect), no route of the table. */
@@ -143,12 +145,23 @@ function writeHeader(
  * @returns `undefined` when it is no IPv4 unicast route, or the filter rejects it
  */
 export function readRoute(message: MessageCursor, filter?: RouteFilter): Route | undefined {
+  const type = message.view.getUint8(message.bodyStart + 7);
+  return type === RTN_UNICAST ? readAnyRoute(message, filter) : undefined;
+}
+
+/**
+ * As {@linkcode readRoute}, but reads routes that lead nowhere too, with interface 0: one that is put in a
+ * unicast route's place is all that tells of that one's end.
+ */
+export function readRouteEvent(message: MessageCursor): Route | undefined {
+  const type = message.view.getUint8(message.bodyStart + 7);
+  return type === RTN_UNICAST || RTN_REFUSING.includes(type) ? readAnyRoute(message) : undefined;
+}
+
+function readAnyRoute(message: MessageCursor, filter?: RouteFilter): Route | undefined {
   const { view, bodyStart: start } = message;
   const flags = view.getUint32(start + 8, true);
-  if (
-    view.getUint8(start) !== AF_INET || view.getUint8(start + 7) !== RTN_UNICAST ||
-    (flags & RTM_F_CLONED) !== 0
-  ) return undefined;
+  if (view.getUint8(start) !== AF_INET || (flags & RTM_F_CLONED) !== 0) return undefined;
   const protocol = view.getUint8(start + 5);
   if (filter?.protocol !== undefined && protocol !== filter.protocol) return undefined;
   const hop: Hop = {

@@ -127,6 +127,7 @@ export type Operation =
 export type KernelEvent =
   | { readonly type: "link" | "link-removed"; readonly link: Link }
   | { readonly type: "address" | "address-removed"; readonly address: InterfaceAddress }
+  /** Of routes that lead nowhere too (blackhole, unreachable, prohibit), with interface 0. */
   | { readonly type: "route" | "route-removed"; readonly route: Route }
   | { readonly type: "neighbour"; readonly neighbour: Neighbour }
   /** Gone, or without a MAC (failed, being resolved): the kernel no longer tells which it was. */

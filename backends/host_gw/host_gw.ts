@@ -1,0 +1,186 @@
+import { ConfigError } from "../../mod/config/mod.ts";
+import { formatIPv4, type IPv4, type Prefix } from "../../mod/ip/mod.ts";
+import { type Lease, leaseKey } from "../../mod/lease/mod.ts";
+import { info, warning } from "../../mod/observe/mod.ts";
+import type { LeaseSet, LeaseSetChange } from "../../mod/subnet/mod.ts";
+import { monitor, type Route } from "../../mod/sys/mod.ts";
+import type { Backend, BackendContext, Network, NetworkStatus } from "../backend.ts";
+import { execute } from "../execute.ts";
+import { Refusals } from "../peers.ts";
+import { diff, type KernelObjects, RT_TABLE_MAIN, RTPROT_FLANNEL } from "../reconcile.ts";
+import { type HostGwContext, hostGwRefusal, linkPrefixes, peerRoute } from "./desired.ts";
+import { GatewayDrift } from "./drift.ts";
+
+/** RTPROT_BOOT of linux/rtnetlink.h: flannel's routes, and those of `ip route add`. */
+const RTPROT_BOOT = 3;
+
+/** Plain routes between hosts on one link: nothing is encapsulated. */
+export const hostGwBackend: Backend = {
+  type: "host-gw",
+  // deno-lint-ignore require-await -- a bad option is to be a rejection, as the interface says
+  async prepare(context: BackendContext): Promise<Network> {
+    return new HostGwNetwork(context);
+  },
+};
+
+class HostGwNetwork implements Network {
+  readonly mtu: number;
+  readonly leaseType = "host-gw";
+  readonly #context: BackendContext;
+  readonly #refusals = new Refusals();
+  /** By {@linkcode Prefix.key}. */
+  readonly #routes = new Map<number, Route>();
+  #link: readonly Prefix[] = [];
+  #own: Lease | undefined;
+  #saidNoLink = false;
+
+  constructor(context: BackendContext) {
+    const { external } = context;
+    if (external.publicIP !== external.address) {
+      throw new ConfigError(
+        `your PublicIP differs from interface IP, meaning that probably you're on a NAT, which is ` +
+          `not supported by host-gw backend (public IP ${formatIPv4(external.publicIP)}, ` +
+          `${external.name} has ${formatIPv4(external.address)}; vxlan and udp work behind a NAT)`,
+      );
+    }
+    this.#context = context;
+    this.mtu = external.mtu;
+  }
+
+  leaseData(): undefined {
+    return undefined;
+  }
+
+  sync(own: Lease, leases: LeaseSet): Promise<number> {
+    const { netlink, external } = this.#context;
+    this.#own = own;
+    const table = netlink.routes({ table: RT_TABLE_MAIN });
+    this.#link = linkPrefixes(table, external.index);
+    if (!this.#hasLink()) return Promise.resolve(1);
+    const context = this.#peerContext(own);
+    const known = new Set<string>();
+    this.#routes.clear();
+    for (const lease of leases.values()) {
+      known.add(leaseKey(lease.subnet));
+      if (this.#accepts(lease, context)) {
+        this.#routes.set(lease.subnet.key, peerRoute(lease, context));
+      }
+    }
+    this.#refusals.retain(known);
+    const actual = table.filter((route) => this.#isOurs(route));
+    return Promise.resolve(
+      execute(netlink, diff(objects(this.#routes.values()), objects(actual)), "sync"),
+    );
+  }
+
+  apply({ added, removed, changed }: LeaseSetChange): Promise<number> {
+    if (this.#own === undefined) throw new Error("apply() before sync()");
+    // Until the interface is back there is nothing to route by; its return ends in sync().
+    if (this.#link.length === 0) return Promise.resolve(1);
+    const context = this.#peerContext(this.#own);
+    const before = new Set<Route>();
+    const after: Route[] = [];
+    const leave = ({ subnet }: Lease): boolean => {
+      const route = this.#routes.get(subnet.key);
+      if (route === undefined) return false;
+      before.add(route);
+      return this.#routes.delete(subnet.key);
+    };
+    for (const lease of removed) {
+      this.#refusals.forget(lease);
+      if (leave(lease)) info(`Subnet removed: ${lease.subnet}`);
+    }
+    const come = (lease: Lease, verb: string) => {
+      leave(lease);
+      if (!this.#accepts(lease, context)) return;
+      const route = peerRoute(lease, context);
+      this.#routes.set(lease.subnet.key, route);
+      after.push(route);
+      info(`Subnet ${verb}: ${lease.subnet} via ${formatIPv4(lease.attributes.publicIP)}`);
+    };
+    for (const lease of added) come(lease, "added");
+    for (const { after: lease } of changed) come(lease, "changed");
+    return Promise.resolve(
+      execute(this.#context.netlink, diff(objects(after), objects(before)), "change"),
+    );
+  }
+
+  status(): NetworkStatus {
+    return { peers: this.#routes.size, refused: this.#refusals.reasons };
+  }
+
+  async run(signal: AbortSignal, repair: (what: string) => void): Promise<void> {
+    const { external } = this.#context;
+    const drift = new GatewayDrift();
+    const state = { external, route: ({ key }: Prefix) => this.#routes.get(key) };
+    for await (const events of monitor(["link", "route"], { signal })) {
+      if (this.#own === undefined) continue;
+      let report: string | undefined;
+      // Of each group the first will do, since a repair looks at everything; but all are to be seen.
+      for (const event of events) {
+        const what = drift.report(event, state);
+        report ??= what;
+      }
+      if (report !== undefined) repair(report);
+    }
+  }
+
+  remove(): Promise<void> {
+    const { netlink, external } = this.#context;
+    const ours = netlink.routes({ table: RT_TABLE_MAIN, protocol: RTPROT_FLANNEL })
+      .filter(({ oif, destination }) =>
+        oif === external.index && this.#serves(destination.address)
+      );
+    execute(netlink, ours.map((object) => ({ op: "delete", kind: "route", object })), "removal");
+    return Promise.resolve();
+  }
+
+  /** Nothing of it runs in this process. */
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  /** False, and said once, while the interface has no network of its own to find peers on. */
+  #hasLink(): boolean {
+    const { name } = this.#context.external;
+    const has = this.#link.length > 0;
+    if (!has && !this.#saidNoLink) {
+      warning(
+        `${name} is down or has no network of its own: no peer can be routed to until it has`,
+      );
+    }
+    this.#saidNoLink = !has;
+    return has;
+  }
+
+  #peerContext(own: Lease): HostGwContext {
+    const { config, external } = this.#context;
+    return { config, own, publicIP: external.publicIP, external, link: this.#link };
+  }
+
+  #accepts(lease: Lease, context: HostGwContext): boolean {
+    if (lease.subnet.equals(context.own.subnet)) return false;
+    return this.#refusals.note(lease, hostGwRefusal(lease, context)) === undefined;
+  }
+
+  /** True for an address of a network that we serve or served. */
+  #serves(address: IPv4): boolean {
+    const { config, formerNetworks } = this.#context;
+    return config.network.contains(address) ||
+      formerNetworks.some((network) => network.contains(address));
+  }
+
+  /**
+   * Routes into a network we serve or served with our protocol number; and those to a peer's subnet
+   * that flannel or a hand installed: flannel replaces them, and next to ours they may win.
+   */
+  #isOurs({ destination, protocol }: Route): boolean {
+    return this.#serves(destination.address) &&
+      (protocol === RTPROT_FLANNEL ||
+        (protocol === RTPROT_BOOT && this.#routes.has(destination.key)));
+  }
+}
+
+function objects(routes: Iterable<Route>): KernelObjects {
+  return { addresses: [], neighbours: [], fdb: [], routes };
+}
