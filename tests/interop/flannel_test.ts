@@ -16,6 +16,9 @@ import { FlannelHost } from "./flannel_host.ts";
 /** Which flannel is on which store. */
 const FLANNELS = [["0.7.1", "v2"], ["0.20", "v3"]] as const;
 
+/** flannel's; agents choose among the first hundred that are free. */
+const SUBNET = "10.20.177.0";
+
 /** Stands for docker0: the address of the containers' gateway. */
 async function makeDocker0(host: UnderlayHost, base: string): Promise<string> {
   const address = base.replace(/0$/, "1");
@@ -74,7 +77,7 @@ for (const [version, api] of FLANNELS) {
 
     // Before flannel, which comes by the watch, and after it, from the snapshot.
     const units = [await startOurs(stack, first, etcd)];
-    const flannel = stack.use(await FlannelHost.start(third, etcd, api, "10.20.77.0"));
+    const flannel = stack.use(await FlannelHost.start(third, etcd, api, SUBNET));
     units.push(await startOurs(stack, second, etcd));
     await flannel.learn();
     const ours = [first, second];
@@ -107,10 +110,10 @@ for (const [version, api] of FLANNELS) {
     // It stays away, and its lease runs out.
     await flannel.renew(1);
     for (const [i, host] of ours.entries()) {
-      await units[i]!.process.waitFor("Subnet removed: 10.20.77.0/24");
+      await units[i]!.process.waitFor("Subnet removed: 10.20.177.0/24");
       await eventually(
         `nothing of the peer on ${host.name}`,
-        async () => !/10\.20\.77\.|172\.28\.128\.102/.test(await objectsOf(host)),
+        async () => !/10\.20\.177\.|172\.28\.128\.102/.test(await objectsOf(host)),
       );
     }
     assertEquals(await first.ping(gateways[1]!), 1);
@@ -122,11 +125,11 @@ for (const [version, api] of FLANNELS) {
     const { lab, etcd } = await startLab(stack, api, 2);
     const [peer, host] = lab.hosts as [UnderlayHost, UnderlayHost];
     const other = await startOurs(stack, peer, etcd);
-    const flannel = stack.use(await FlannelHost.start(host, etcd, api, "10.20.77.0"));
+    const flannel = stack.use(await FlannelHost.start(host, etcd, api, SUBNET));
     await flannel.learn();
     // What flannel never cleans up: a peer that left, and 0.7.1's addresses of former leases.
-    await flannel.remember("10.20.66.0", "172.28.128.166", "0a:00:00:00:00:66");
-    if (api === "v2") await host.exec("ip addr add 10.20.55.0/32 dev flannel.1".split(" "));
+    await flannel.remember("10.20.166.0", "172.28.128.166", "0a:00:00:00:00:66");
+    if (api === "v2") await host.exec("ip addr add 10.20.155.0/32 dev flannel.1".split(" "));
     const gateway = await makeDocker0(host, flannel.base);
     const target = await overlayAddress(peer);
     assertEquals(await host.ping(target), 1);
@@ -143,18 +146,18 @@ for (const [version, api] of FLANNELS) {
       lostReplies(host, target, () => new Promise((resolve) => setTimeout(resolve, 2_000))),
     ]);
     assertEquals(lost, [0, 0]);
-    assertEquals(await subnetOf(host), "10.20.77.0/24");
+    assertEquals(await subnetOf(host), "10.20.177.0/24");
     assertEquals(await macOf(host), mac);
     assertEquals(await etcd.get(api, flannel.key), value);
     assertEquals((await etcd.keys(api, `${PREFIX}/subnets`)).length, 2);
 
     const objects = await objectsOf(host);
-    for (const stale of ["10.20.66.", "172.28.128.166", "10.20.55.", "10.20.0.0/16"]) {
+    for (const stale of ["10.20.166.", "172.28.128.166", "10.20.155.", "10.20.0.0/16"]) {
       assert(!objects.includes(stale), `${stale} is left:\n${objects}`);
     }
     const subnet = target.replaceAll(".", "\\.");
     assertMatch(objects, new RegExp(`${subnet}/24 via ${subnet} .*onlink`));
-    assertMatch(unit!.process.output, /Found lease \(10\.20\.77\.0\/24\) for current IP/);
+    assertMatch(unit!.process.output, /Found lease \(10\.20\.177\.0\/24\) for current IP/);
     assertEquals(warnings(unit!), []);
     assertEquals(warnings(other), []);
   });
@@ -165,17 +168,17 @@ for (const [version, api] of FLANNELS) {
     const [first, second] = lab.hosts as [UnderlayHost, UnderlayHost];
     // Vagrant's address, the same on all machines.
     const flannel = stack.use(
-      await FlannelHost.start(first, etcd, api, "10.20.77.0", {
+      await FlannelHost.start(first, etcd, api, SUBNET, {
         ...{ iface: "eth0", publicIP: "10.0.2.15" },
       }),
     );
     const unit = await startOurs(stack, second, etcd, "");
-    const lines = warnings(unit).filter((line) => line.includes("10.20.77.0"));
+    const lines = warnings(unit).filter((line) => line.includes(SUBNET));
     assertEquals(lines.length, 1, unit.process.output);
     assertMatch(
       lines[0]!,
       new RegExp(
-        `Lease 10\\.20\\.77\\.0/24 carries our public IP, but its VTEP MAC is ${flannel.mac}, ` +
+        `Lease 10\\.20\\.177\\.0/24 carries our public IP, but its VTEP MAC is ${flannel.mac}, ` +
           `that of our flannel\\.1 is ${await macOf(second)}\\..*-iface or -public-ip`,
       ),
     );
