@@ -137,6 +137,21 @@ const SYMBOLS = {
   setns: { parameters: ["i32", /* fd */ "i32" /* nstype */], result: "i32" },
   unshare: { parameters: ["i32" /* flags */], result: "i32" },
   kill: { parameters: ["i32", /* pid */ "i32" /* sig */], result: "i32" },
+  mount: {
+    parameters: [
+      "buffer", /* source */
+      "buffer", /* target */
+      "buffer", /* filesystemtype */
+      "u64", /* mountflags */
+      "buffer", /* data */
+    ],
+    result: "i32",
+  },
+  // For system calls that the C library has no function for, with the arguments of bpf(2).
+  syscall: {
+    parameters: ["i64", /* number */ "i32", /* cmd */ "buffer", /* attr */ "u32" /* size */],
+    result: "i32",
+  },
 } as const satisfies Deno.ForeignLibraryInterface;
 
 type Symbols = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];

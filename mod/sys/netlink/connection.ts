@@ -12,7 +12,7 @@ import {
   writeLinkQuery,
   writeVxlanLink,
 } from "./link.ts";
-import { NLM_F_CREATE, NLM_F_EXCL } from "./message.ts";
+import { NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from "./message.ts";
 import { MessageWriter } from "./message_writer.ts";
 import {
   readFdbEntry,
@@ -31,6 +31,17 @@ import {
   writeRouteQuery,
 } from "./route.ts";
 import { NetlinkSocket, type NetlinkSocketOptions } from "./socket.ts";
+import {
+  type AttachedFilter,
+  type BpfFilter,
+  type FilterPlace,
+  readFilter,
+  RTM_NEWTFILTER,
+  writeClsact,
+  writeFilter,
+  writeFilterDeletion,
+  writeFilterQuery,
+} from "./traffic_control.ts";
 import type { Transport } from "./transport.ts";
 import type {
   FdbEntry,
@@ -233,6 +244,58 @@ export class Netlink implements Disposable {
       0,
       (writer, flags, sequence) => writeLinkChange(writer, flags, sequence, index, change),
     );
+  }
+
+  /**
+   * Puts a BPF classifier on an interface, or another program in its place: each packet meets the
+   * one or the other. It stays until it is taken off or the interface goes.
+   *
+   * @throws {SysError} ENODEV when there is no such interface; EINVAL, or EOPNOTSUPP without the kernel's
+   *   classifier
+   */
+  setFilter(filter: BpfFilter): void {
+    const subject = `interface ${filter.index}`;
+    try {
+      this.#exchange.request(
+        { name: "RTM_NEWQDISC", subject },
+        NLM_F_CREATE | NLM_F_EXCL,
+        (writer, flags, sequence) => writeClsact(writer, flags, sequence, filter.index),
+      );
+    } catch (error) {
+      if (!(error instanceof SysError) || error.errno !== Errno.EEXIST) throw error;
+    }
+    this.#exchange.request(
+      { name: "RTM_NEWTFILTER", subject },
+      NLM_F_CREATE | NLM_F_REPLACE,
+      (writer, flags, sequence) => writeFilter(writer, flags, sequence, filter),
+    );
+  }
+
+  /** The BPF classifiers on one side of an interface; none for an interface that does not exist. */
+  filters(index: number, direction: FilterPlace["direction"]): AttachedFilter[] {
+    return this.#exchange.dump(
+      { name: "RTM_GETTFILTER" },
+      (writer, flags, sequence) => writeFilterQuery(writer, flags, sequence, index, direction),
+      RTM_NEWTFILTER,
+      (message) => readFilter(message, direction),
+    );
+  }
+
+  /** Takes a BPF classifier off. @returns false when there was none */
+  removeFilter(place: FilterPlace): boolean {
+    const absent: number[] = [Errno.ENOENT, Errno.ENODEV, Errno.EINVAL];
+    try {
+      this.#exchange.request(
+        { name: "RTM_DELTFILTER", subject: `interface ${place.index}` },
+        0,
+        (writer, flags, sequence) => writeFilterDeletion(writer, flags, sequence, place),
+      );
+      return true;
+    } catch (error) {
+      // EINVAL: without clsact there is no parent to look below.
+      if (error instanceof SysError && absent.includes(error.errno)) return false;
+      throw error;
+    }
   }
 
   /**

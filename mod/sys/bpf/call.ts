@@ -1,0 +1,36 @@
+import type { SysErrorOptions } from "../errno.ts";
+import { libc, unwrap } from "../libc.ts";
+import { Command, type CommandName } from "./constants.ts";
+
+/** bpf(2)'s number (asm/unistd_64.h; asm-generic/unistd.h). */
+const SYSCALL_NUMBERS: Readonly<Record<string, number>> = { x86_64: 321, aarch64: 280 };
+
+/**
+ * bpf(2).
+ *
+ * @param attributes `union bpf_attr`, off V8's heap; pointers in it are an arena's
+ * @returns a descriptor, or 0
+ * @throws {SysError} named after the command: EPERM without CAP_BPF (or CAP_SYS_ADMIN), EINVAL for
+ * what this kernel does not know
+ */
+export function bpf(
+  command: CommandName,
+  attributes: Uint8Array<ArrayBuffer>,
+  options?: SysErrorOptions,
+): number {
+  return unwrap(command, tryBpf(command, attributes), options);
+}
+
+/** bpf(2), without an exception: -1 and errno. For what is expected to fail now and then. */
+export function tryBpf(command: CommandName, attributes: Uint8Array<ArrayBuffer>): number {
+  const number = SYSCALL_NUMBERS[Deno.build.arch]!;
+  return libc().syscall(number, Command[command], attributes, attributes.length);
+}
+
+/** Longest name of a program or map, without its NUL (linux/bpf.h, BPF_OBJ_NAME_LEN). */
+const NAME_LENGTH = 15;
+
+/** An object's name as the kernel keeps it. */
+export function objectName(name: string): Uint8Array {
+  return new TextEncoder().encode(name).subarray(0, NAME_LENGTH);
+}

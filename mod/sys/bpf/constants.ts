@@ -1,0 +1,107 @@
+/**
+ * Names and numbers of linux/bpf.h, as much of them as the project uses. Where a number came later
+ * than Linux 5.10, the comment says when.
+ *
+ * @module
+ */
+
+/** `enum bpf_cmd`. */
+export const Command = {
+  BPF_MAP_CREATE: 0,
+  BPF_MAP_LOOKUP_ELEM: 1,
+  BPF_MAP_UPDATE_ELEM: 2,
+  BPF_MAP_DELETE_ELEM: 3,
+  BPF_MAP_GET_NEXT_KEY: 4,
+  BPF_PROG_LOAD: 5,
+  BPF_OBJ_PIN: 6,
+  BPF_OBJ_GET: 7,
+  BPF_PROG_TEST_RUN: 10,
+  BPF_OBJ_GET_INFO_BY_FD: 15,
+  BPF_LINK_CREATE: 28,
+  BPF_LINK_UPDATE: 29,
+  BPF_LINK_DETACH: 34,
+} as const;
+
+/** Name of a command. */
+export type CommandName = keyof typeof Command;
+
+/** `enum bpf_map_type`. */
+export const MapType = {
+  BPF_MAP_TYPE_HASH: 1,
+  BPF_MAP_TYPE_ARRAY: 2,
+  BPF_MAP_TYPE_PERCPU_HASH: 5,
+  BPF_MAP_TYPE_PERCPU_ARRAY: 6,
+  BPF_MAP_TYPE_LPM_TRIE: 11,
+} as const;
+
+/** Name of a map type. */
+export type MapTypeName = keyof typeof MapType;
+
+/** Elements are allocated as they come; an LPM trie knows no other way. */
+export const BPF_F_NO_PREALLOC = 1;
+
+/** `enum bpf_prog_type`: classifier of traffic control. */
+export const BPF_PROG_TYPE_SCHED_CLS = 3;
+
+/** `enum bpf_attach_type`, Linux 6.6. */
+export const AttachType = { BPF_TCX_INGRESS: 46, BPF_TCX_EGRESS: 47 } as const;
+
+/** `enum bpf_link_type`, Linux 6.6. */
+export const BPF_LINK_TYPE_TCX = 11;
+
+/** `enum bpf_func_id`: what a program can call. Arguments go in R1 to R5, the result comes in R0. */
+export const Helper = {
+  /** (map, key pointer): pointer to the value or NULL. */
+  map_lookup_elem: 1,
+  get_prandom_u32: 7,
+  /** (skb, offset, pointer, length, flags) */
+  skb_store_bytes: 9,
+  /** (ifindex, flags) */
+  redirect: 23,
+  /** (skb, offset, pointer, length) */
+  skb_load_bytes: 26,
+  /** (skb, length) */
+  skb_pull_data: 39,
+  /** (skb, head room, flags) */
+  skb_change_head: 43,
+  /** (skb, difference, mode, flags) */
+  skb_adjust_room: 50,
+  /** (ifindex, parameters, their length, flags) */
+  redirect_neigh: 152,
+} as const;
+
+/** Name of a helper. */
+export type HelperName = keyof typeof Helper;
+
+/** Flag of skb_store_bytes: skb->csum follows the bytes. */
+export const BPF_F_RECOMPUTE_CSUM = 1;
+/** Flag of redirect: to the receiving side of the interface. */
+export const BPF_F_INGRESS = 1;
+/** Mode of skb_adjust_room: behind the link layer's header. */
+export const BPF_ADJ_ROOM_MAC = 1;
+/** Flags of skb_adjust_room. */
+export const BPF_F_ADJ_ROOM_FIXED_GSO = 1;
+export const BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 = 2;
+export const BPF_F_ADJ_ROOM_ENCAP_L4_UDP = 16;
+
+/** Verdicts of a classifier in direct-action mode (linux/pkt_cls.h; for TCX the same numbers). */
+export const Verdict = {
+  /** The next program, or the stack when there is none. */
+  TC_ACT_UNSPEC: -1,
+  TC_ACT_SHOT: 2,
+  TC_ACT_REDIRECT: 7,
+} as const;
+
+/** Offsets in `struct __sk_buff`, in bytes; each member is a u32 in host order but for `protocol`. */
+export const SkBuff = {
+  len: 0,
+  /** PACKET_* of linux/if_packet.h; 0 is "to us". */
+  pkt_type: 4,
+  /** In network order. */
+  protocol: 16,
+  vlan_present: 20,
+  data: 76,
+  data_end: 80,
+  gso_segs: 164,
+  gso_size: 176,
+} as const;

@@ -1,0 +1,12 @@
+/**
+ * Programs inside the kernel: bpf(2) without a compiler, an object file or a library.
+ *
+ * @module
+ */
+export * from "./assembler.ts";
+export * from "./bpffs.ts";
+export * from "./constants.ts";
+export * from "./error.ts";
+export * from "./link.ts";
+export * from "./map.ts";
+export * from "./program.ts";

@@ -1,0 +1,126 @@
+import { Arena } from "../arena.ts";
+import { SysError } from "../errno.ts";
+import { closeDescriptor, cString } from "../libc.ts";
+import { type AssembledProgram, linkProgram } from "./assembler.ts";
+import { bpf, objectName } from "./call.ts";
+import { BPF_PROG_TYPE_SCHED_CLS } from "./constants.ts";
+import { BpfError } from "./error.ts";
+import { objectInfo } from "./info.ts";
+
+/** The verifier's log in full takes some 200 bytes an instruction and path. */
+const LOG_SIZE = 1 << 20;
+
+/** redirect_neigh, skb_adjust_room and others are for GPL-compatible programs only. */
+const LICENSE = "GPL";
+
+/** How a test run ended. */
+export interface TestRun {
+  /** The program's verdict. */
+  readonly verdict: number;
+  /** The packet as the program left it, from its link-layer header on. */
+  readonly packet: Uint8Array;
+}
+
+/** A loaded classifier (BPF_PROG_TYPE_SCHED_CLS). */
+export class BpfProgram implements Disposable {
+  /** @param fd that this instance owns from now on */
+  constructor(readonly name: string, readonly fd: number) {}
+
+  /**
+   * Loads a program.
+   *
+   * @param maps descriptors of the maps that it names
+   * @throws {BpfError} when the verifier refuses it, with its log; when the kernel lets nobody load
+   * programs, without
+   */
+  static load(
+    name: string,
+    program: AssembledProgram,
+    maps: Readonly<Record<string, number>> = {},
+  ): BpfProgram {
+    const instructions = linkProgram(program, maps);
+    try {
+      return new BpfProgram(name, load(name, instructions));
+    } catch (error) {
+      if (!(error instanceof SysError)) throw error;
+      // The log costs time and memory and is wanted only by who failed.
+      using arena = new Arena();
+      const log = arena.allocate(LOG_SIZE);
+      try {
+        return new BpfProgram(name, load(name, instructions, log));
+      } catch (cause) {
+        if (!(cause instanceof SysError)) throw cause;
+        const text = new TextDecoder().decode(log.bytes.subarray(0, log.bytes.indexOf(0)));
+        throw new BpfError(name, cause, text);
+      }
+    }
+  }
+
+  /** Number by which links and filters name it. */
+  get id(): number {
+    return objectInfo(this.fd, 8).getUint32(4, true);
+  }
+
+  /** Hash of the instructions, 16 hex digits. It does not tell one map from another. */
+  get tag(): string {
+    const info = objectInfo(this.fd, 16);
+    return info.getBigUint64(8, false).toString(16).padStart(16, "0");
+  }
+
+  /**
+   * Runs the program on a packet (BPF_PROG_TEST_RUN). Nothing is sent: a redirection is only a
+   * verdict. The packet counts as addressed to us, and as come in by the loopback device.
+   *
+   * @param packet from the Ethernet header on, at least 14 bytes
+   * @throws {SysError} EINVAL for a packet that is too short or too long
+   */
+  run(packet: Uint8Array): TestRun {
+    using arena = new Arena();
+    const input = arena.allocate(packet.length);
+    input.bytes.set(packet);
+    const output = arena.allocate(packet.length + 256);
+    const attributes = arena.allocate(80);
+    const { view } = attributes;
+    view.setInt32(0, this.fd, true);
+    view.setUint32(8, input.bytes.length, true);
+    view.setUint32(12, output.bytes.length, true);
+    view.setBigUint64(16, input.address, true);
+    view.setBigUint64(24, output.address, true);
+    view.setUint32(32, 1, true);
+    bpf("BPF_PROG_TEST_RUN", attributes.bytes, { subject: this.name });
+    return {
+      verdict: view.getInt32(4, true),
+      packet: output.bytes.slice(0, view.getUint32(12, true)),
+    };
+  }
+
+  /** Closes the descriptor. The program lives on while a link or a filter holds it. */
+  [Symbol.dispose](): void {
+    closeDescriptor(this.fd);
+  }
+}
+
+function load(
+  name: string,
+  instructions: Uint8Array<ArrayBuffer>,
+  log?: { readonly address: bigint },
+): number {
+  using arena = new Arena();
+  const code = arena.allocate(instructions.length);
+  code.bytes.set(instructions);
+  const license = arena.allocate(LICENSE.length + 1);
+  license.bytes.set(cString(LICENSE));
+  const attributes = arena.allocate(72);
+  const { view } = attributes;
+  view.setUint32(0, BPF_PROG_TYPE_SCHED_CLS, true);
+  view.setUint32(4, instructions.length / 8, true);
+  view.setBigUint64(8, code.address, true);
+  view.setBigUint64(16, license.address, true);
+  if (log !== undefined) {
+    view.setUint32(24, 1, true);
+    view.setUint32(28, LOG_SIZE, true);
+    view.setBigUint64(32, log.address, true);
+  }
+  attributes.bytes.set(objectName(name), 48);
+  return bpf("BPF_PROG_LOAD", attributes.bytes);
+}
