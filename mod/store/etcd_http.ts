@@ -59,6 +59,9 @@ export class EtcdHttp implements Disposable {
       // along.
       http2: false,
       poolMaxIdlePerHost: 2,
+      // A connection that was opened and then not needed keeps etcd 3 from ending: it waits for
+      // the first byte of each without limit.
+      poolIdleTimeout: 5_000,
       ...(tls.ca === undefined ? {} : { caCerts: [tls.ca] }),
       ...(tls.client ?? {}),
     });

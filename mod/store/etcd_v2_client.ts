@@ -44,7 +44,6 @@ export interface Node {
   readonly key: string;
   readonly dir?: boolean;
   readonly value?: string;
-  readonly nodes?: readonly Node[];
   readonly modifiedIndex: number;
   /** Seconds left. Omitted when zero, so its absence does not say that there is no expiry. */
   readonly ttl?: number;

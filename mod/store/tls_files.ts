@@ -39,6 +39,8 @@ export async function readTlsFiles(
     throw new ConfigError(`${key.flag} ${key.path} needs its certificate: give -etcd-certfile`);
   }
   if (cert !== undefined && key !== undefined) await checkPair(cert, key);
+  // The runtime is to read it in the end; a client made of it needs no connection.
+  if (ca !== undefined) parse(ca, () => Deno.createHttpClient({ caCerts: [ca.text] }).close());
   return {
     ...(ca === undefined ? {} : { ca: ca.text }),
     ...(cert === undefined || key === undefined
@@ -72,19 +74,20 @@ async function read(
 async function checkPair(cert: Named, key: Named): Promise<void> {
   const { createPrivateKey, createPublicKey, X509Certificate } = await import("node:crypto");
   const form = { type: "spki", format: "pem" } as const;
-  const parse = <T>(file: Named, parser: () => T): T => {
-    try {
-      return parser();
-    } catch (error) {
-      throw new ConfigError(`${file.flag} ${file.path}: ${reason(error)}`, { cause: error });
-    }
-  };
   const certified = parse(cert, () => new X509Certificate(cert.text).publicKey.export(form));
   const held = parse(key, () => createPublicKey(createPrivateKey(key.text)).export(form));
   if (certified !== held) {
     throw new ConfigError(
       `${key.flag} ${key.path} is not the private key of ${cert.flag} ${cert.path}`,
     );
+  }
+}
+
+function parse<T>({ flag, path }: Named, parser: () => T): T {
+  try {
+    return parser();
+  } catch (error) {
+    throw new ConfigError(`${flag} ${path} cannot be used: ${reason(error)}`, { cause: error });
   }
 }
 
