@@ -210,6 +210,23 @@ Deno.test("UdpDataPath tells what fits a narrow path and fragments what may be",
   assertEquals((await node.report()).counters.tooBigs, counters.tooBigs);
 });
 
+Deno.test("UdpDataPath carries a flood of small datagrams in few frames, none of them refused", async () => {
+  await using lab = await UdpLab.make();
+  const [a, b] = await lab.startBoth();
+  const [left, right] = lab.hosts;
+  const server = right.spawn("iperf3", "-s", "-1");
+  while ((await right.run("ss", "-Hltn", "sport = :5201")).trim() === "");
+  await left.run("iperf3", "-c", DEVICE_ADDRESSES[1], "-t", "1", "-u", "-b", "0", "-l", "64");
+  await server.output();
+  const [sender, receiver] = [await a.report(), await b.report()];
+  const { receivedPackets, writtenFrames, dropReceiveRefused } = receiver.counters;
+  assert(receivedPackets > 5000, `${receivedPackets} packets`);
+  assert(writtenFrames * 2 < receivedPackets, `${writtenFrames} frames`);
+  assert(sender.counters.sentTrains * 2 < sender.counters.sentPackets);
+  assertEquals(dropReceiveRefused, 0);
+  assert(receiver.offload.udp && sender.offload.trains);
+});
+
 Deno.test("UdpDataPath follows peers without a pause and drops what they lost", async () => {
   await using lab = await UdpLab.make();
   const [a] = await lab.startBoth();

@@ -120,6 +120,7 @@ const SUPER_PACKETS: [string, (fields: TcpFields) => Uint8Array, TcpFields, numb
   ["TCP without DF", tcpPacket, { payload: pattern(7000), fragment: 0, id: 77 }, 1460],
   ["TCP of odd segments", tcpPacket, { payload: pattern(777), acknowledgment: 0xdeadbeef }, 7],
   ["UDP", udpPacket, { payload: pattern(40000), id: 5 }, 1400],
+  ["UDP, as many as one frame takes", udpPacket, { payload: pattern(64 * 70) }, 70],
   ["UDP of odd datagrams", udpPacket, { payload: pattern(1111), fragment: 0 }, 33],
   ["UDP of zeros", udpPacket, { payload: new Uint8Array(3000), ...{ sourcePort: 0 } }, 1000],
 ];

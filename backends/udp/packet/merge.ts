@@ -28,21 +28,22 @@ interface OpenFlow {
   size: number;
   /** TCP: the sequence number that continues it. */
   sequence: number;
-  /** Identification of the last packet, and how it moves: -1 not known yet, 0 not at all, 1 up. */
+  /** Identification of the last packet. */
   identification: number;
-  step: number;
 }
 
 /** Flows that may grow at one time: more bulk flows than this rarely share one batch. */
 const FLOWS = 8;
-/** Pieces of one frame; writev takes 1024 (UIO_MAXIOV). */
-const MAX_PIECES = 512;
+/** Packets of one frame: writev takes 1024 pieces (UIO_MAXIOV). */
+const MAX_TCP_PACKETS = 512;
+/** UDP_MAX_SEGMENTS before Linux 6.9; a frame of more is refused (EINVAL). */
+const MAX_UDP_PACKETS = 64;
 
 /**
  * Puts the packets of a batch into frames for the TUN device, consecutive segments of one flow into
  * one super-packet: what the kernel's generic receive offload does for a network card, with its
  * rules (`tcp_gro_receive`, `udp_gro_receive`, `inet_gro_receive`), so that cutting the result again
- * gives the same packets.
+ * gives the same packets (but for the identification of packets with DF, which is nobody's business).
  *
  * A segment continues a frame when it is the next in sequence, its checksums are right and all
  * that the super-packet says once is the same: addresses, ports, TOS with its ECN bits, TTL, DF,
@@ -66,7 +67,7 @@ export class Merger {
     this.#options = options;
     for (let i = 0; i < FLOWS; i++) {
       const place = { frame: -1, first: 0, headers: 0, size: 0, sequence: 0 };
-      this.#flows.push({ ...place, identification: 0, step: -1 });
+      this.#flows.push({ ...place, identification: 0 });
     }
   }
 
@@ -144,7 +145,10 @@ export class Merger {
 
     const flow = this.#find(offset);
     if (flow !== undefined) {
-      if (verified && payload <= flow.size && this.#continuesIp(flow, offset, payload)) {
+      if (
+        verified && payload <= flow.size &&
+        this.#continuesIp(flow, offset, payload, MAX_UDP_PACKETS)
+      ) {
         return this.#extend(flow, offset, headers, payload);
       }
       this.#close(flow);
@@ -185,7 +189,7 @@ export class Merger {
   }
 
   /** What the IPv4 header and the size have to say. */
-  #continuesIp(flow: OpenFlow, offset: number, payload: number): boolean {
+  #continuesIp(flow: OpenFlow, offset: number, payload: number, maxPackets: number): boolean {
     const { view } = this.#memory;
     const { first } = flow;
     if (
@@ -193,14 +197,14 @@ export class Merger {
       view.getUint8(offset + ipv4.TTL) !== view.getUint8(first + ipv4.TTL) ||
       view.getUint16(offset + ipv4.FRAGMENT) !== view.getUint16(first + ipv4.FRAGMENT) ||
       this.#frames.bytes[flow.frame]! + payload > ipv4.MAX_PACKET ||
-      this.#frames.pieces[flow.frame]! >= MAX_PIECES
+      this.#frames.pieces[flow.frame]! >= maxPackets
     ) return false;
-    // With DF the identification means nothing (RFC 6864 4.1), and senders that leave it at one
-    // value are common; without DF it has to count up, as cutting the frame will make it.
+    // With DF the identification means nothing and nobody may look at it (RFC 6864 4.1): senders
+    // leave it at one value, or it has jumped where packets were lost. Without DF it has to count up,
+    // as cutting the frame will make it.
+    if (ipv4.dontFragment(view, offset)) return true;
     const identification = view.getUint16(offset + ipv4.IDENTIFICATION);
-    const step = (identification - flow.identification) & 0xffff;
-    if (step > 1 || (step === 0 && !ipv4.dontFragment(view, offset))) return false;
-    return flow.step < 0 || flow.step === step;
+    return ((identification - flow.identification) & 0xffff) === 1;
   }
 
   #continuesTcp(flow: OpenFlow, offset: number, headers: number, payload: number): boolean {
@@ -220,7 +224,7 @@ export class Merger {
     for (let option = TCP_MIN_HEADER; option < headers - ipv4.MIN_HEADER; option += 4) {
       if (view.getUint32(b + option) !== view.getUint32(a + option)) return false;
     }
-    return this.#continuesIp(flow, offset, payload);
+    return this.#continuesIp(flow, offset, payload, MAX_TCP_PACKETS);
   }
 
   #open(frame: number, offset: number, headers: number, payload: number): OpenFlow {
@@ -233,15 +237,12 @@ export class Merger {
     flow.headers = headers;
     flow.size = payload;
     flow.identification = this.#memory.view.getUint16(offset + ipv4.IDENTIFICATION);
-    flow.step = -1;
     return flow;
   }
 
   #extend(flow: OpenFlow, offset: number, headers: number, payload: number): void {
     this.#frames.append(flow.frame, offset + headers, payload);
-    const identification = this.#memory.view.getUint16(offset + ipv4.IDENTIFICATION);
-    flow.step = (identification - flow.identification) & 0xffff;
-    flow.identification = identification;
+    flow.identification = this.#memory.view.getUint16(offset + ipv4.IDENTIFICATION);
     if (payload < flow.size) this.#close(flow);
   }
 

@@ -1,0 +1,135 @@
+import { type IPv4, Prefix } from "../../../mod/ip/mod.ts";
+import type { MapShape } from "../../../mod/sys/bpf/mod.ts";
+
+/**
+ * The maps of the kernel path, by the names that programs and pins know them by. Addresses in them are
+ * in network order, all else in host order.
+ */
+export const MAPS = {
+  /** Which host holds which subnet: {@linkcode routeKey} to {@linkcode routeValue}. */
+  routes: {
+    type: "BPF_MAP_TYPE_LPM_TRIE",
+    keySize: 8,
+    valueSize: 8,
+    maxEntries: 1 << 20,
+  },
+  /** Hosts that have a lease, by public IP, with their traffic in {@linkcode Traffic}. */
+  peers: {
+    type: "BPF_MAP_TYPE_PERCPU_HASH",
+    keySize: 4,
+    valueSize: 32,
+    maxEntries: 1 << 20,
+    sparse: true,
+  },
+  /** Drops by {@linkcode REASONS}. */
+  reasons: {
+    type: "BPF_MAP_TYPE_PERCPU_ARRAY",
+    keySize: 4,
+    valueSize: 8,
+    maxEntries: 16,
+  },
+} as const satisfies Record<string, MapShape>;
+
+/** Name of a map. */
+export type MapName = keyof typeof MAPS;
+
+/** Offsets in a peer's value, u64 each; bytes are those of inner packets. */
+export const Traffic = { sentPackets: 0, sentBytes: 8, receivedPackets: 16, receivedBytes: 24 };
+
+/** Why packets are dropped, by their index: the names of the user-space path's counters. */
+export const REASONS = [
+  /** The kernel refused to make room for, or to write, the outer header. */
+  "dropSendRefused",
+  "dropReceiveUnknownSender",
+  "dropReceiveForeign",
+  "dropReceiveSpoofed",
+  /** The kernel refused to take the outer header off. */
+  "dropReceiveRefused",
+] as const;
+
+/** Why a packet was dropped. */
+export type Reason = typeof REASONS[number];
+
+/** A subnet and who holds it. */
+export interface KernelRoute {
+  readonly subnet: Prefix;
+  readonly publicIP: IPv4;
+  /** Packets to and from there are carried here; otherwise they are passed to user space. */
+  readonly carried: boolean;
+}
+
+/** `struct bpf_lpm_trie_key`: u32 prefix length, then the address. */
+export function routeKey({ address, length }: Prefix): Uint8Array {
+  const bytes = new Uint8Array(8);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, length, true);
+  view.setUint32(4, address, false);
+  return bytes;
+}
+
+/** Reads {@linkcode routeKey}. */
+export function readRouteKey(key: Uint8Array): Prefix {
+  const view = new DataView(key.buffer, key.byteOffset);
+  return new Prefix(view.getUint32(4, false), view.getUint32(0, true));
+}
+
+/** The public IP, then 1 for what is carried here and 0 for the rest. */
+export function routeValue({ publicIP, carried }: KernelRoute): Uint8Array {
+  const bytes = new Uint8Array(8);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, publicIP, false);
+  view.setUint32(4, carried ? 1 : 0, true);
+  return bytes;
+}
+
+/** Reads {@linkcode routeValue}. */
+export function readRouteValue(value: DataView): Pick<KernelRoute, "publicIP" | "carried"> {
+  return { publicIP: value.getUint32(0, false), carried: value.getUint32(4, true) !== 0 };
+}
+
+/** A peer's key: its address. */
+export function peerKey(publicIP: IPv4): Uint8Array {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, publicIP, false);
+  return bytes;
+}
+
+/** Reads {@linkcode peerKey}. */
+export function readPeerKey(key: Uint8Array): IPv4 {
+  return new DataView(key.buffer, key.byteOffset).getUint32(0, false);
+}
+
+/** What is written into the programs as constants. */
+export interface PathSettings {
+  /** Index of flannel0. */
+  readonly device: number;
+  /** Index of the external interface, an Ethernet one. */
+  readonly underlay: number;
+  /** Its MTU in bytes. */
+  readonly mtu: number;
+  /** Its address: source of what is sent, destination of what is received. */
+  readonly address: IPv4;
+  /** UDP port, ours and every peer's. */
+  readonly port: number;
+  /** Our lease: what packets from peers may be addressed to. */
+  readonly own: Prefix;
+  /** All leases lie in it. */
+  readonly network: Prefix;
+  /** Leave it to user space what to do with datagrams from any address. */
+  readonly acceptAny: boolean;
+  /** Refuse inner sources outside the network. */
+  readonly strictSource: boolean;
+}
+
+/** IPv4 and UDP header around each packet, in bytes. */
+export const OVERHEAD = 28;
+
+/** Two bytes in network order as a number that loads and stores of the program take. */
+export function raw16(value: number): number {
+  return ((value & 0xff) << 8) | ((value >>> 8) & 0xff);
+}
+
+/** Four bytes in network order likewise. */
+export function raw32(value: number): number {
+  return ((raw16(value & 0xffff) << 16) | raw16(value >>> 16)) >>> 0;
+}
