@@ -20,7 +20,8 @@ import {
   type Position,
 } from "./etcd_v2_client.ts";
 import { missingText, rawEntry } from "./etcd_v2_event.ts";
-import { DEFAULT_TIMING, formatCursor, watchEtcdV2, type WatchTiming } from "./etcd_v2_watch.ts";
+import { DEFAULT_TIMING, formatCursor, type WatchTiming } from "./etcd_v2_place.ts";
+import { watchEtcdV2 } from "./etcd_v2_watch.ts";
 import type { EtcdOptions } from "./options.ts";
 import type { CallOptions, Cursor, Snapshot, Store, WatchItem, WatchOptions } from "./store.ts";
 import { readTlsFiles } from "./tls_files.ts";

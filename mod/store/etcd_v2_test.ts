@@ -6,7 +6,7 @@ import { StoreFollower } from "../../tests/lab/store_follower.ts";
 import { TcpProxy } from "../../tests/lab/tcp_proxy.ts";
 import { StoreError, StoreUnavailableError } from "./errors.ts";
 import { openEtcdV2 } from "./etcd_v2.ts";
-import { DEFAULT_TIMING, type WatchTiming } from "./etcd_v2_watch.ts";
+import { DEFAULT_TIMING, type WatchTiming } from "./etcd_v2_place.ts";
 import type { EtcdOptions } from "./options.ts";
 import { storeCases } from "./store_cases.ts";
 import { net, type StoreLab, type StoreLabOptions, vxlan, withoutTtl } from "./store_lab.ts";
