@@ -31,9 +31,11 @@ export function v2Candidate(client: EtcdV2Client, prefix: string): Candidate {
     },
     async holdsLeases(signal) {
       try {
-        const key = `${prefix}/subnets`;
-        const [{ node }] = await client.call({ method: "GET", key, query }, signal);
-        return (node.nodes ?? []).some(({ key, dir }) => !dir && isLease(entries, key));
+        let found = false;
+        await client.list(`${prefix}/subnets`, () => ({ key, dir }) => {
+          found ||= !dir && isLease(entries, key);
+        }, signal);
+        return found;
       } catch (error) {
         if (error instanceof EtcdV2Error && error.code === ErrorCode.keyNotFound) return false;
         throw error;

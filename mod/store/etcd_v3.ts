@@ -211,10 +211,9 @@ export class EtcdV3Store implements Store {
     }
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
     for (const watch of this.#watches) watch.abort();
-    this.#client[Symbol.dispose]();
-    return Promise.resolve();
+    await this.#client[Symbol.asyncDispose]();
   }
 
   async #get(key: string, signal: AbortSignal | undefined): Promise<IKeyValue | undefined> {

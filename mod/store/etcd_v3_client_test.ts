@@ -20,13 +20,13 @@ Deno.test("EtcdV3Client.call() goes from endpoint to endpoint and stays with one
   await using etcd = await EtcdServer.start({ v2: false });
   await using proxy = new TcpProxy(etcd.endpoint);
   const dead = Array.from({ length: 4 }, () => `http://127.0.0.1:${freePort()}`);
-  using calls = client([...dead, `http://${proxy.address}`]);
+  await using calls = client([...dead, `http://${proxy.address}`]);
   for (let i = 0; i < 5; i++) assertEquals((await calls.call("range", ANY)).kvs, []);
 });
 
 Deno.test("EtcdV3Client.call() names every endpoint that fails, and why", async () => {
   const ports = [freePort(), freePort()];
-  using calls = client([
+  await using calls = client([
     `http://user:secret@127.0.0.1:${ports[0]}`,
     `http://localhost:${ports[1]}`,
   ]);
@@ -45,7 +45,7 @@ Deno.test("EtcdV3Client.call() gives up on an endpoint that accepts and says not
   await using etcd = await EtcdServer.start({ v2: false });
   await using mute = new TcpProxy(etcd.endpoint);
   mute.silence(true);
-  using calls = client([`http://${mute.address}`], { timeout: 1_000 });
+  await using calls = client([`http://${mute.address}`], { timeout: 1_000 });
   const controller = new AbortController();
   setTimeout(() => controller.abort(new Error("enough")), 300);
   await assertRejects(() => calls.call("range", ANY, controller.signal), Error, "enough");
@@ -60,7 +60,7 @@ Deno.test("EtcdV3Client.call() says of a server of another kind that it is one",
     { port: 0, hostname: "127.0.0.1", onListen: () => {} },
     () => new Response(null, { status: 404 }),
   );
-  using calls = client([`http://127.0.0.1:${server.addr.port}`]);
+  await using calls = client([`http://127.0.0.1:${server.addr.port}`]);
   await assertRejects(() => calls.call("range", ANY), StoreError, "does not speak etcd's v3 API");
 
   using ssh = Deno.listen({ port: 0, hostname: "127.0.0.1" });
@@ -68,7 +68,7 @@ Deno.test("EtcdV3Client.call() says of a server of another kind that it is one",
     await connection.write(new TextEncoder().encode("SSH-2.0-OpenSSH_9.2\r\n"));
     return connection;
   });
-  using other = client([`http://127.0.0.1:${ssh.addr.port}`]);
+  await using other = client([`http://127.0.0.1:${ssh.addr.port}`]);
   await assertRejects(
     () => other.call("range", ANY),
     StoreUnavailableError,
@@ -79,7 +79,7 @@ Deno.test("EtcdV3Client.call() says of a server of another kind that it is one",
 
 Deno.test("EtcdV3Client.call() works after the server was restarted while nothing ran", async () => {
   await using etcd = await EtcdServer.start({ v2: false });
-  using calls = client([etcd.endpoint]);
+  await using calls = client([etcd.endpoint]);
   await calls.call("range", ANY);
   await etcd.restart();
   await calls.call("range", ANY);
@@ -87,7 +87,7 @@ Deno.test("EtcdV3Client.call() works after the server was restarted while nothin
 
 Deno.test("EtcdV3Client.call() rejects once the client is closed", async () => {
   const calls = client(["http://127.0.0.1:1"]);
-  calls[Symbol.dispose]();
+  await calls[Symbol.asyncDispose]();
   await assertRejects(() => calls.call("range", ANY), StoreError, "the store is closed");
 });
 

@@ -163,7 +163,7 @@ Deno.test("snapshot() starts anew when etcd compacts its history between two pag
       return answer;
     },
     watch: (...call) => client.watch(...call),
-    [Symbol.dispose]: () => client[Symbol.dispose](),
+    [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
   }, 25);
   assertEquals((await store.snapshot()).leases.length, 60);
   // One page of the first attempt, three of the second.

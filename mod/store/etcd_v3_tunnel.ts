@@ -1,6 +1,6 @@
 import { lookup } from "node:dns";
 import { warning } from "../observe/log.ts";
-import { abortable } from "./_abortable.ts";
+import { abortable } from "../async/abortable.ts";
 import { Deadline } from "./deadline.ts";
 import type { TlsFiles } from "./tls_files.ts";
 
@@ -13,7 +13,7 @@ export interface TunnelOptions {
   readonly tls?: TlsFiles | undefined;
   /** Milliseconds until the connection must stand, TLS handshake included. */
   readonly timeout: number;
-  /** Told once when the server's side has broken, before gRPC's side is closed. */
+  /** Told once when the server's side has broken; gRPC's side is closed after. */
   readonly onBreak: (reason: Error) => void;
 }
 
@@ -30,14 +30,16 @@ const LINGER = 1_000;
  *
  * The socket lives in a directory that only this user can enter, until gRPC has connected to it.
  */
-export class Tunnel implements Disposable {
+export class Tunnel implements AsyncDisposable {
   /** Path of the socket. It can be connected to once. */
   readonly path: string;
   readonly #directory: string;
   readonly #listener: Deno.UnixListener;
   readonly #upstream: Deno.Conn;
   readonly #onBreak: (reason: Error) => void;
+  readonly #running: Promise<void>;
   #local: Deno.Conn | undefined;
+  #reason: Error | undefined;
   #closed = false;
 
   private constructor(
@@ -50,7 +52,7 @@ export class Tunnel implements Disposable {
     this.#listener = Deno.listen({ transport: "unix", path: this.path });
     this.#upstream = upstream;
     this.#onBreak = onBreak;
-    this.#run();
+    this.#running = this.#run();
   }
 
   /**
@@ -72,15 +74,15 @@ export class Tunnel implements Disposable {
     }
   }
 
-  /** Closes both sides. gRPC's channel must be closed before. */
-  [Symbol.dispose](): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#upstream.close();
-    if (this.#local === undefined) {
-      this.#listener.close();
-      this.#removeSocket();
-    }
+  /** What broke the server's side, when something has. */
+  get reason(): Error | undefined {
+    return this.#reason;
+  }
+
+  /** Closes the server's side, and gRPC's when gRPC has done so or after a second. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#close();
+    await this.#running;
   }
 
   async #run(): Promise<void> {
@@ -109,8 +111,19 @@ export class Tunnel implements Disposable {
 
   #broken(reason: Error): void {
     if (this.#closed) return;
-    this[Symbol.dispose]();
+    this.#reason = reason;
+    this.#close();
     this.#onBreak(reason);
+  }
+
+  #close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#upstream.close();
+    if (this.#local === undefined) {
+      this.#listener.close();
+      this.#removeSocket();
+    }
   }
 
   #removeSocket(): void {

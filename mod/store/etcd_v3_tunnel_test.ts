@@ -37,7 +37,7 @@ Deno.test("Tunnel carries bytes both ways, and leaves no file", async () => {
   near.close();
   assertEquals(await readText(far), "");
   far.close();
-  tunnel[Symbol.dispose]();
+  await tunnel[Symbol.asyncDispose]();
 });
 
 Deno.test("Tunnel leaves no file when nobody has connected to it", async () => {
@@ -45,8 +45,8 @@ Deno.test("Tunnel leaves no file when nobody has connected to it", async () => {
   const { onBreak } = breakage();
   const tunnel = await Tunnel.open({ hostname, port: server.addr.port, timeout: 1_000, onBreak });
   const far = await server.accept();
-  tunnel[Symbol.dispose]();
-  tunnel[Symbol.dispose]();
+  await tunnel[Symbol.asyncDispose]();
+  await tunnel[Symbol.asyncDispose]();
   await assertRejects(() => Deno.stat(dirname(tunnel.path)), Deno.errors.NotFound);
   assertEquals(await readText(far), "");
   far.close();
@@ -55,7 +55,12 @@ Deno.test("Tunnel leaves no file when nobody has connected to it", async () => {
 Deno.test("Tunnel tells of a break before it closes gRPC's side", async () => {
   using server = Deno.listen({ hostname, port: 0 });
   const { onBreak, reason } = breakage();
-  using tunnel = await Tunnel.open({ hostname, port: server.addr.port, timeout: 1_000, onBreak });
+  await using tunnel = await Tunnel.open({
+    hostname,
+    port: server.addr.port,
+    timeout: 1_000,
+    onBreak,
+  });
   const near = await Deno.connect({ transport: "unix", path: tunnel.path });
   const far = await server.accept();
   far.close();

@@ -129,7 +129,7 @@ async function isCreated(
 
 /** Takes a response in: moves the position past it and says what it changes. */
 function advance(entries: Entries, at: Position, response: IWatchResponse): Change[] {
-  const { compact_revision, events, header, watch_id } = response;
+  const { compact_revision, events, header } = response;
   if (compact_revision !== "0") {
     throw new HistoryLost(
       `etcd has compacted its history up to revision ${compact_revision}, ` +
@@ -137,9 +137,8 @@ function advance(entries: Entries, at: Position, response: IWatchResponse): Chan
     );
   }
   if (events.length === 0) {
-    // A progress notice. Those of id -1 are about the whole stream, which before 3.5.8 ran ahead of
-    // the events.
-    if (watch_id !== "-1" && !response.created && BigInt(header.revision) > at.revision) {
+    // A progress notice.
+    if (!response.created && BigInt(header.revision) > at.revision) {
       at.revision = BigInt(header.revision);
     }
     return [];

@@ -223,7 +223,7 @@ Deno.test("openStore() rejects when nobody answers, and tells of every endpoint"
 
 Deno.test("openStore() gives up with the signal's reason", async () => {
   await using etcd = await EtcdServer.start();
-  etcd.freeze(true);
+  await etcd.freeze(true);
   const controller = new AbortController();
   setTimeout(() => controller.abort(new Error("enough")), 100);
   const started = performance.now();
@@ -233,7 +233,7 @@ Deno.test("openStore() gives up with the signal's reason", async () => {
     "enough",
   );
   assert(performance.now() - started < 1_000);
-  etcd.freeze(false);
+  await etcd.freeze(false);
 });
 
 Deno.test("openStore() loads no gRPC for a config in v2", async () => {

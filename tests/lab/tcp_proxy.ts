@@ -23,6 +23,7 @@ export class TcpProxy implements AsyncDisposable {
   readonly #pairs = new Map<Pair, Promise<void>>();
   readonly #accepting: Promise<void>;
   #silent = false;
+  #accepted = 0;
   #cuts = 0;
 
   /** @param target URL of the server; only host and port count */
@@ -42,6 +43,11 @@ export class TcpProxy implements AsyncDisposable {
   /** Port it listens on. */
   get port(): number {
     return this.#listener.addr.port;
+  }
+
+  /** Connections that were accepted. */
+  get accepted(): number {
+    return this.#accepted;
   }
 
   /** Connections that were cut for being idle. */
@@ -66,6 +72,7 @@ export class TcpProxy implements AsyncDisposable {
 
   async #accept(): Promise<void> {
     for await (const client of this.#listener) {
+      this.#accepted++;
       let server;
       try {
         server = await Deno.connect(this.#target);

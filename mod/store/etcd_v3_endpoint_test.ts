@@ -1,0 +1,60 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { Buffer } from "node:buffer";
+import { Metadata } from "@grpc/grpc-js";
+import { EtcdServer } from "../../tests/lab/etcd.ts";
+import { TcpProxy } from "../../tests/lab/tcp_proxy.ts";
+import { Endpoint } from "./etcd_v3_endpoint.ts";
+
+const ANY = { key: Buffer.from("/flannel/network/config") };
+
+function options(more: { timeout?: number; signal?: AbortSignal } = {}) {
+  return { metadata: new Metadata(), timeout: 5_000, ...more };
+}
+
+Deno.test("Endpoint makes many calls over one connection, and a new one when it is used up", async () => {
+  await using etcd = await EtcdServer.start({ v2: false });
+  await using proxy = new TcpProxy(etcd.endpoint);
+  await using endpoint = new Endpoint(`http://${proxy.address}`, {});
+  await Promise.all(Array.from({ length: 20 }, () => endpoint.call("range", ANY, options())));
+  assertEquals(proxy.accepted, 1);
+  for (let i = 0; i < 600; i++) await endpoint.call("range", ANY, options());
+  assertEquals(proxy.accepted, 3);
+});
+
+Deno.test("Endpoint.call() gives a call up with the signal's reason, and no other", async () => {
+  await using etcd = await EtcdServer.start({ v2: false });
+  await using endpoint = new Endpoint(etcd.endpoint, {});
+  await endpoint.call("range", ANY, options());
+  await etcd.freeze(true);
+  const controller = new AbortController();
+  const given = endpoint.call("range", ANY, options({ signal: controller.signal }));
+  const other = endpoint.call("range", ANY, options());
+  controller.abort(new Error("enough"));
+  await assertRejects(() => given, Error, "enough");
+  await etcd.freeze(false);
+  assertEquals((await other).kvs, []);
+});
+
+Deno.test("Endpoint.reset() fails what is under way with its reason; the next call works", async () => {
+  await using etcd = await EtcdServer.start({ v2: false });
+  await using endpoint = new Endpoint(etcd.endpoint, {});
+  const stream = await endpoint.watch(new Metadata(), new AbortController().signal);
+  stream.write({ create_request: { ...ANY } });
+  const responses = stream[Symbol.asyncIterator]();
+  assert((await responses.next()).value.created);
+  await etcd.freeze(true);
+  const call = endpoint.call("range", ANY, options());
+  // The call is on its way once the connection was found to stand.
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  endpoint.reset(new Error("cut"));
+  await assertRejects(() => call, Error, "cut");
+  await assertRejects(() => responses.next(), Error, "cut");
+  await etcd.freeze(false);
+  assertEquals((await endpoint.call("range", ANY, options())).kvs, []);
+});
+
+Deno.test("Endpoint shows no user that its URL names", async () => {
+  await using endpoint = new Endpoint("http://root:secret@192.0.2.1:2379", {});
+  assertEquals(endpoint.url, "http://192.0.2.1:2379");
+  assert(!Deno.inspect(endpoint, { depth: 9 }).includes("secret"));
+});
