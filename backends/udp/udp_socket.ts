@@ -2,32 +2,14 @@ import type { IPv4 } from "../../mod/ip/mod.ts";
 import { Errno } from "../../mod/sys/errno.ts";
 import { errno, libc } from "../../mod/sys/libc.ts";
 import { type DatagramSocket, OVERHEAD } from "./device.ts";
-import { baseAddress, IOVEC, writeIovec, writePointer } from "./iovec.ts";
+import { baseAddress } from "./iovec.ts";
+import { MessageVector } from "./message_vector.ts";
 import { MAX_PACKET } from "./packet/ipv4.ts";
 import type { PacketMemory } from "./packet/memory.ts";
-import { AF_INET, allowFragments, pathMtu, SOCKADDR_IN, type Socket } from "./socket.ts";
-import { SOL_UDP, UDP_GRO, UDP_SEGMENT } from "./socket.ts";
+import { allowFragments, pathMtu, type Socket } from "./socket.ts";
 import type { TrainVector } from "./trains.ts";
 
-/** `struct mmsghdr` on 64-bit Linux: a `struct msghdr` of 56 bytes, then msg_len. */
-const MMSGHDR = 64;
-const MSG_NAME = 0;
-const MSG_NAMELEN = 8;
-const MSG_IOV = 16;
-const MSG_IOVLEN = 24;
-const MSG_CONTROL = 32;
-const MSG_CONTROLLEN = 40;
-const MSG_FLAGS = 48;
-const MSG_LEN = 56;
-/** `struct cmsghdr`: a size_t, level and type, then the data; aligned to 8 bytes. */
-const CMSG_LEVEL = 8;
-const CMSG_TYPE = 12;
-const CMSG_DATA = 16;
-const CMSG_SPACE = 24;
-/** Lengths of the two control messages: a u16 to the kernel, an int from it. */
-const SEGMENT_CMSG = CMSG_DATA + 2;
-const GRO_CMSG = CMSG_DATA + 4;
-const MSG_TRUNC = 0x20;
+/** linux/socket.h. */
 const MSG_DONTWAIT = 0x40;
 
 /** Messages of one sendmmsg(2). */
@@ -58,7 +40,6 @@ export interface UdpSocketOptions {
 /** The tunnel's socket, for one worker. */
 export class UdpSocket implements DatagramSocket {
   readonly #fd: number;
-  readonly #memory: PacketMemory;
   readonly #base: number;
   readonly #port: number;
   #segmentation: boolean;
@@ -79,7 +60,6 @@ export class UdpSocket implements DatagramSocket {
   /** @param memory holds the packets; the socket takes {@linkcode UdpSocket.MEMORY} for itself */
   constructor(socket: Socket, memory: PacketMemory, options: UdpSocketOptions) {
     this.#fd = socket.fd;
-    this.#memory = memory;
     this.#base = baseAddress(memory);
     this.#port = options.port;
     this.#segmentation = socket.segmentation;
@@ -125,7 +105,6 @@ export class UdpSocket implements DatagramSocket {
     trains.clear();
     const messages = this.#in;
     messages.reset(this.#receiveSize);
-    const { view } = this.#memory;
     const count = libc().recvmmsg(
       this.#fd,
       messages.bytes,
@@ -139,12 +118,11 @@ export class UdpSocket implements DatagramSocket {
     }
     let bytes = 0;
     for (let i = 0; i < count; i++) {
-      const message = messages.at(i);
-      const length = view.getUint32(message + MSG_LEN, true);
+      const length = messages.received(i);
       bytes += length;
       const segment = messages.groSize(i) || length;
       trains.push(messages.address(i), 0, this.#inBuffer + i * this.#inRoom, length, segment);
-      if ((view.getUint32(message + MSG_FLAGS, true) & MSG_TRUNC) !== 0) trains.truncated[i] = 1;
+      if (messages.truncated(i)) trains.truncated[i] = 1;
     }
     this.#receiveSize = bytes > count * TRAIN_BYTES ? TRAIN_BATCH : PACKET_BATCH;
     return count;
@@ -230,94 +208,3 @@ export class UdpSocket implements DatagramSocket {
 
 /** recvmmsg's timeout is an optional pointer. */
 const NO_TIMEOUT = null as unknown as Uint8Array<ArrayBuffer>;
-
-/** A vector of `struct mmsghdr`, with an address, one iovec and one control message each. */
-class MessageVector {
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  readonly #view: DataView;
-  readonly #messages: number;
-  readonly #names: number;
-  readonly #iovecs: number;
-  readonly #controls: number;
-
-  constructor(memory: PacketMemory, readonly capacity: number) {
-    const base = baseAddress(memory);
-    const view = this.#view = memory.view;
-    this.#messages = memory.allocate(capacity * MMSGHDR);
-    this.#names = memory.allocate(capacity * SOCKADDR_IN);
-    this.#iovecs = memory.allocate(capacity * IOVEC);
-    this.#controls = memory.allocate(capacity * CMSG_SPACE);
-    this.bytes = memory.bytes.subarray(this.#messages, this.#messages + capacity * MMSGHDR);
-    for (let i = 0; i < capacity; i++) {
-      const message = this.at(i);
-      writePointer(view, message + MSG_NAME, base + this.#names + i * SOCKADDR_IN);
-      view.setUint32(message + MSG_NAMELEN, SOCKADDR_IN, true);
-      writePointer(view, message + MSG_IOV, base + this.#iovecs + i * IOVEC);
-      view.setUint32(message + MSG_IOVLEN, 1, true);
-      writePointer(view, message + MSG_CONTROL, base + this.#controls + i * CMSG_SPACE);
-      view.setUint16(this.#names + i * SOCKADDR_IN, AF_INET, true);
-      const control = this.#controls + i * CMSG_SPACE;
-      view.setUint32(control, SEGMENT_CMSG, true);
-      view.setUint32(control + CMSG_LEVEL, SOL_UDP, true);
-      view.setUint32(control + CMSG_TYPE, UDP_SEGMENT, true);
-    }
-  }
-
-  /** Offset of a message. */
-  at(index: number): number {
-    return this.#messages + index * MMSGHDR;
-  }
-
-  /** Bytes of a message's data. */
-  length(index: number): number {
-    return this.#view.getUint32(this.#iovecs + index * IOVEC + 8, true);
-  }
-
-  setData(index: number, address: number, length: number): void {
-    writeIovec(this.#view, this.#iovecs + index * IOVEC, address, length);
-  }
-
-  /** @param segment size of a train's packets; 0 for a single datagram */
-  setMessage(
-    index: number,
-    to: IPv4,
-    port: number,
-    address: number,
-    length: number,
-    segment: number,
-  ): void {
-    const view = this.#view;
-    const name = this.#names + index * SOCKADDR_IN;
-    view.setUint16(name + 2, port);
-    view.setUint32(name + 4, to);
-    this.setData(index, address, length);
-    view.setUint32(this.at(index) + MSG_CONTROLLEN, segment === 0 ? 0 : CMSG_SPACE, true);
-    view.setUint16(this.#controls + index * CMSG_SPACE + CMSG_DATA, segment, true);
-  }
-
-  /** Gives the lengths back that the kernel has overwritten in the last receive. */
-  reset(count: number): void {
-    const view = this.#view;
-    for (let i = 0; i < count; i++) {
-      const message = this.at(i);
-      view.setUint32(message + MSG_NAMELEN, SOCKADDR_IN, true);
-      view.setUint32(message + MSG_CONTROLLEN, CMSG_SPACE, true);
-    }
-  }
-
-  /** Address a message came from. */
-  address(index: number): IPv4 {
-    return this.#view.getUint32(this.#names + index * SOCKADDR_IN + 4);
-  }
-
-  /** Size of the datagrams in a received message; 0 when it is a single one. */
-  groSize(index: number): number {
-    const view = this.#view;
-    const control = this.#controls + index * CMSG_SPACE;
-    return view.getUint32(this.at(index) + MSG_CONTROLLEN, true) >= GRO_CMSG &&
-        view.getUint32(control + CMSG_LEVEL, true) === SOL_UDP &&
-        view.getUint32(control + CMSG_TYPE, true) === UDP_GRO
-      ? view.getUint32(control + CMSG_DATA, true)
-      : 0;
-  }
-}

@@ -34,8 +34,8 @@ export const UDP_HEADER = 8;
  * The segments are written one behind the other, all of {@linkcode Splitter.segmentLength} but the
  * last: the layout that UDP_SEGMENT sends as one train.
  *
- * Where the time goes, per 64 KB on a Xeon at 2.9 GHz: 2.2 us copying and summing payload, some
- * 2.5 us for the 45 headers.
+ * Where the time goes, per 64 KB on a 2.9 GHz Xeon: 4 us copying and summing what the kernel has just
+ * written (2.2 when it lies in the cache), 1 us for the 45 headers.
  */
 export class Splitter {
   readonly #memory: PacketMemory;
