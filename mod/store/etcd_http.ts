@@ -203,7 +203,8 @@ export function unanswered(ms: number): () => Error {
   return () => new Error(`no answer within ${ms / 1000} s`);
 }
 
-function parseEndpoint(
+/** @throws {ConfigError} for a text that is no http or https URL */
+export function parseEndpoint(
   text: string,
   options: Pick<EtcdOptions, "username" | "password">,
 ): HttpEndpoint {

@@ -2,6 +2,7 @@ import { Buffer } from "node:buffer";
 import { Metadata } from "@grpc/grpc-js";
 import type { IWatchCreateRequest, IWatchResponse } from "etcd3";
 import { type StoreError, StoreUnavailableError } from "./errors.ts";
+import { parseEndpoint } from "./etcd_http.ts";
 import { isAuthDisabled, isOfEtcd, isStaleToken, toStoreError } from "./etcd_v3_errors.ts";
 import { type Calls, Endpoint, type WatchStream } from "./etcd_v3_endpoint.ts";
 import type { EtcdOptions } from "./options.ts";
@@ -74,16 +75,17 @@ export class EtcdV3Client implements EtcdV3Caller {
   /** `undefined` until asked for; empty when the server has no users. */
   #token: string | undefined;
 
+  /** @throws {ConfigError} when an endpoint is not an http or https URL */
   constructor(options: EtcdOptions, tls: TlsFiles, clientOptions: EtcdV3ClientOptions = {}) {
     const key = Buffer.from(`${options.prefix}/config`);
     this.#probe = { key, filters: ["Noput", "Nodelete"] };
     this.#caFile = options.caFile;
-    const { username, password = "" } = options;
-    this.#user = username ? { name: username, password } : undefined;
+    const endpoints = options.endpoints.map((text) => parseEndpoint(text, options));
+    this.#user = endpoints.find(({ user }) => user !== undefined)?.user;
     this.#heartbeat = clientOptions.heartbeat ?? 10_000;
     this.#timeout = clientOptions.timeout ?? 10_000;
     // Shuffled, so that a thousand agents do not all use the first.
-    this.#endpoints = shuffled(options.endpoints).map((url) => new Endpoint(url, tls));
+    this.#endpoints = shuffled(endpoints).map(({ url }) => new Endpoint(url, tls));
   }
 
   async call<M extends keyof Calls>(

@@ -1,9 +1,16 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { Buffer } from "node:buffer";
 import { EtcdServer, freePort } from "../../tests/lab/etcd.ts";
 import { EtcdGateway } from "../../tests/lab/etcd_gateway.ts";
 import { StoreFollower } from "../../tests/lab/store_follower.ts";
 import { TcpProxy } from "../../tests/lab/tcp_proxy.ts";
+import { ConfigError } from "../config/errors.ts";
 import { StoreError, StoreUnavailableError } from "./errors.ts";
 import { openEtcdV3 } from "./etcd_v3.ts";
 import { EtcdV3Client, type EtcdV3ClientOptions } from "./etcd_v3_client.ts";
@@ -133,6 +140,19 @@ Deno.test("EtcdV3Client takes a user that the server does not need, and needs la
   await store.snapshot();
   await etcd.enableAuth("v3", "secret");
   await store.snapshot();
+});
+
+Deno.test("EtcdV3Client takes the user that an endpoint names", async () => {
+  await using etcd = await EtcdServer.start({ v2: false });
+  await etcd.enableAuth("v3", "S3cret/+ é");
+  const endpoint = etcd.endpoint.replace("//", `//root:${encodeURIComponent("S3cret/+ é")}@`);
+  await using calls = client([endpoint]);
+  assertEquals((await calls.call("range", ANY)).kvs, []);
+});
+
+Deno.test("EtcdV3Client refuses an endpoint that is none, without showing it", () => {
+  const error = assertThrows(() => client(["root:secret@10.0.0.1:2379"]), ConfigError);
+  assert(!error.message.includes("secret"));
 });
 
 Deno.test("EtcdV3Client tells a user without rights which one, and over what", async () => {

@@ -103,7 +103,7 @@ const CHANNEL_OPTIONS = {
  * of compaction, and leave an unclosed client behind whenever they authenticate.
  */
 export class Endpoint implements AsyncDisposable {
-  /** For display: as configured, less a user it may name. */
+  /** Without credentials, for display. */
   readonly url: string;
   readonly #hostname: string;
   readonly #port: number;
@@ -118,12 +118,12 @@ export class Endpoint implements AsyncDisposable {
   #closed = false;
 
   /**
-   * @param url with scheme `http` or `https`
+   * @param url with scheme `http` or `https` and without credentials
    * @param tls for `https`
    */
   constructor(url: string, tls: TlsFiles) {
-    const { origin, protocol, hostname, port } = new URL(url);
-    this.url = origin;
+    this.url = url;
+    const { protocol, hostname, port } = new URL(url);
     this.#hostname = hostname;
     this.#port = port !== "" ? Number(port) : protocol === "https:" ? 443 : 80;
     this.#tls = protocol === "https:" ? tls : undefined;

@@ -52,9 +52,3 @@ Deno.test("Endpoint.reset() fails what is under way with its reason; the next ca
   await etcd.freeze(false);
   assertEquals((await endpoint.call("range", ANY, options())).kvs, []);
 });
-
-Deno.test("Endpoint shows no user that its URL names", async () => {
-  await using endpoint = new Endpoint("http://root:secret@192.0.2.1:2379", {});
-  assertEquals(endpoint.url, "http://192.0.2.1:2379");
-  assert(!Deno.inspect(endpoint, { depth: 9 }).includes("secret"));
-});
