@@ -14,6 +14,12 @@ export interface FirewallSpec {
   readonly randomFully: boolean;
 }
 
+/**
+ * Which of the host's tools the rules are made with: `iptables`, `nftables`, or, with `auto`, the one
+ * that the host uses.
+ */
+export type FirewallMode = "auto" | "iptables" | "nftables";
+
 /** Network and subnet of an earlier run, as subnet.env tells them. */
 export type PreviousNetwork = Pick<FirewallSpec, "network" | "subnet">;
 
@@ -33,7 +39,8 @@ export interface Firewall {
   readonly description: string;
 
   /**
-   * What {@linkcode ensure} would change, one line each; empty when nothing. Changes nothing.
+   * What {@linkcode ensure} would change, one line each, `- ` or `+ ` before a rule in its tool's
+   * words; empty when nothing. Changes nothing.
    *
    * @throws {FirewallError} when the rules cannot be read
    */
@@ -48,15 +55,32 @@ export interface Firewall {
   ensure(): Promise<EnsureResult>;
 
   /**
-   * Removes every rule and chain of ours, and those an older flannel left for this network.
+   * Removes every rule, chain and table of ours, whichever tool made them, and those an older flannel
+   * left for this network.
    *
    * @throws {FirewallError} when the rules cannot be read or changed
    */
   remove(): Promise<void>;
+
+  /**
+   * What else on this host drops forwarded packets of the network, one line each, with the cure: chains
+   * of nftables that belong to others and so are not ours to change. No rule in another table can
+   * accept what they drop.
+   */
+  obstacles(): Promise<readonly string[]>;
 }
 
 /** Options of `openFirewall`. */
 export interface FirewallOptions {
+  /** Which tool to use. @default "auto" */
+  readonly mode?: FirewallMode;
+  /**
+   * The network's config asks for nftables (`EnableNFTables`): what `auto` takes where the host
+   * has it.
+   *
+   * @default false
+   */
+  readonly preferNftables?: boolean;
   /** Ends commands under way; what they had not committed is not done. @default never */
   readonly signal?: AbortSignal;
   /**

@@ -1,7 +1,7 @@
 import { type HostCommands, LOCK_SECONDS } from "./command.ts";
 import { FirewallError } from "./errors.ts";
 import type { PreviousNetwork } from "./firewall.ts";
-import { foreignWeight, holdsOurs } from "./plan.ts";
+import { foreignWeight } from "./plan.ts";
 import { parseSave, type SavedRules } from "./save_format.ts";
 
 /** Which of the kernel's two sets of rules an iptables works on. */
@@ -68,8 +68,10 @@ export class Iptables {
 /** The iptables to use. */
 export interface IptablesChoice {
   readonly use: Iptables;
-  /** The other, when rules of ours are left in its set from a time when it was used. */
-  readonly stray?: Iptables;
+  /** The one of the other set. */
+  readonly other?: Iptables;
+  /** How much others rely on the set of `use`; 0 when nobody does. */
+  readonly foreignWeight: number;
 }
 
 /**
@@ -98,27 +100,24 @@ export async function chooseIptables(
       failures.push(error);
     }
   }
-  const readable: { iptables: Iptables; saved: SavedRules }[] = [];
+  const readable: { iptables: Iptables; weight: number }[] = [];
   for (const iptables of found.values()) {
     try {
-      readable.push({ iptables, saved: await iptables.save() });
+      const weight = foreignWeight(await iptables.save(), networks);
+      readable.push({ iptables, weight });
     } catch (error) {
       if (!(error instanceof FirewallError)) throw error;
       failures.push(error);
     }
   }
-  const [first, second] = readable;
-  if (first === undefined) {
-    if (failures.length > 0) throw failures[0];
-    return undefined;
-  }
-  if (second === undefined) return { use: first.iptables };
-  const [use, other] = foreignWeight(second.saved, networks) > foreignWeight(first.saved, networks)
-    ? [second, first]
-    : [first, second];
+  if (readable.length === 0 && failures.length > 0) throw failures[0];
+  // Stable: of equals the first stays the first.
+  const [use, other] = readable.sort((a, b) => b.weight - a.weight);
+  if (use === undefined) return undefined;
   return {
     use: use.iptables,
-    ...(holdsOurs(other.saved, networks) ? { stray: other.iptables } : {}),
+    ...(other === undefined ? {} : { other: other.iptables }),
+    foreignWeight: use.weight,
   };
 }
 

@@ -1,5 +1,6 @@
 import type { PreviousNetwork } from "./firewall.ts";
-import { FORWARD_CHAIN, MASQUERADE_CHAIN, MULTICAST, type OwnChain } from "./rules.ts";
+import { MULTICAST } from "./policy.ts";
+import { FORWARD_CHAIN, MASQUERADE_CHAIN, type OwnChain } from "./rules.ts";
 import { ruleOptions, splitWords } from "./save_format.ts";
 
 /**

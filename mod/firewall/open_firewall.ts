@@ -1,20 +1,21 @@
 import { HostCommands } from "./command.ts";
 import { FirewallError } from "./errors.ts";
 import type { Firewall, FirewallOptions, FirewallSpec, PreviousNetwork } from "./firewall.ts";
-import { IptablesFirewall } from "./iptables_firewall.ts";
-import { chooseIptables } from "./iptables.ts";
+import { HostFirewall } from "./host_firewall.ts";
+import { findTools } from "./tools.ts";
 
 /**
- * Finds the host's firewall tool; changes nothing yet.
+ * Finds the host's firewall tools; changes nothing yet.
  *
- * A host without a tool is an error only when masquerading is asked for. Accepting forwarded
- * packets is on by default, and where no tool is installed nothing of its kind drops them: the
- * firewall returned then does nothing, says so in its description, and looks for the tool again
- * at each `ensure()`, since installing Docker brings one.
+ * A host without a tool is an error only when masquerading, or one tool by name, is asked for.
+ * Accepting forwarded packets is on by default, and where no tool is installed nothing of its kind
+ * drops them: the firewall returned then does nothing, says so in its description, and looks for
+ * the tools again at each `ensure()`, since installing Docker brings one.
  *
- * @param spec what the rules shall do
+ * @param spec what the rules shall do; a specification with both features off removes everything
  * @param previous what an earlier run served; rules it left outside our chains are found by it
- * @throws {FirewallError} when `spec.ipMasq` is set and the host has no usable iptables
+ * @throws {FirewallError} when `spec.ipMasq` is set and the host has no usable tool, or not the one
+ * asked for
  */
 export async function openFirewall(
   spec: FirewallSpec,
@@ -23,12 +24,17 @@ export async function openFirewall(
 ): Promise<Firewall> {
   const commands = new HostCommands(options);
   const networks = previous === undefined ? [spec] : [spec, previous];
-  const choice = await chooseIptables(commands, networks);
-  if (choice === undefined && spec.ipMasq) {
+  const { mode = "auto", preferNftables = false } = options;
+  const find = () => findTools(commands, { mode, preferNftables, spec, networks });
+  const tools = await find();
+  if (tools.description === undefined && spec.ipMasq) {
     throw new FirewallError(
-      "iptables was not found, and -ip-masq needs it: install the package iptables (it is " +
-        `searched for in ${commands.searchPath.join(":")}), or run without -ip-masq`,
+      "neither iptables nor nft was found, and -ip-masq needs one of them: install the package " +
+        `iptables or nftables (they are searched for in ${
+          commands.searchPath.join(":")
+        }), or run ` +
+        "without -ip-masq",
     );
   }
-  return new IptablesFirewall(spec, networks, commands, choice);
+  return new HostFirewall(spec, tools, find);
 }

@@ -21,7 +21,7 @@ async function withEmptyDirectory(test: (path: string) => Promise<void>): Promis
   }
 }
 
-Deno.test("openFirewall() refuses to masquerade without iptables and names the cure", () =>
+Deno.test("openFirewall() refuses to masquerade without a tool and names the cure", () =>
   withEmptyDirectory(async (directory) => {
     const error = await assertRejects(
       () => openFirewall(SPEC, undefined, { searchPath: [directory] }),
@@ -29,20 +29,50 @@ Deno.test("openFirewall() refuses to masquerade without iptables and names the c
     );
     assertEquals(
       error.message,
-      "iptables was not found, and -ip-masq needs it: install the package iptables (it is " +
-        `searched for in ${directory}), or run without -ip-masq`,
+      "neither iptables nor nft was found, and -ip-masq needs one of them: install the package " +
+        `iptables or nftables (they are searched for in ${directory}), or run without -ip-masq`,
     );
   }));
 
-Deno.test("openFirewall() does without iptables when only forwarding is wanted, and says so", () =>
+Deno.test("openFirewall() does without a tool when only forwarding is wanted, and says so", () =>
   withEmptyDirectory(async (directory) => {
     const spec = { ...SPEC, ipMasq: false };
     const firewall = await openFirewall(spec, undefined, { searchPath: [directory] });
-    assert(firewall.description.startsWith("none: iptables was not found"), firewall.description);
+    assert(
+      firewall.description.startsWith("none: neither iptables nor nft was found"),
+      firewall.description,
+    );
     assert(firewall.description.includes("10.20.0.0/16"), firewall.description);
     assertEquals(await firewall.check(), []);
     assertEquals(await firewall.ensure(), "unchanged");
+    assertEquals(await firewall.obstacles(), []);
     await firewall.remove();
+  }));
+
+Deno.test("openFirewall() wants the tool that was asked for by name, masquerading or not", () =>
+  withEmptyDirectory(async (directory) => {
+    for (const [mode, program] of [["iptables", "iptables"], ["nftables", "nft"]] as const) {
+      const error = await assertRejects(
+        () =>
+          openFirewall({ ...SPEC, ipMasq: false }, undefined, { mode, searchPath: [directory] }),
+        FirewallError,
+      );
+      assertEquals(
+        error.message,
+        `${program} was not found, and -firewall ${mode} needs it: install the package ${mode} ` +
+          `(it is searched for in ${directory}), or run with -firewall auto`,
+      );
+    }
+  }));
+
+Deno.test("openFirewall() reports an nft that does not work when nothing else is there", () =>
+  withEmptyDirectory(async (directory) => {
+    await Deno.writeTextFile(`${directory}/nft`, "#!/bin/sh\necho broken\n", { mode: 0o755 });
+    await assertRejects(
+      () => openFirewall(SPEC, undefined, { mode: "nftables", searchPath: [directory] }),
+      FirewallError,
+      'nft --version answered "broken"',
+    );
   }));
 
 Deno.test("openFirewall() wants all three programs of an iptables", () =>
@@ -52,7 +82,7 @@ Deno.test("openFirewall() wants all three programs of an iptables", () =>
     await assertRejects(
       () => openFirewall(SPEC, undefined, { searchPath: [directory] }),
       FirewallError,
-      "iptables was not found",
+      "neither iptables nor nft was found",
     );
   }));
 

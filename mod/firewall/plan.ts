@@ -1,6 +1,6 @@
 import type { PreviousNetwork } from "./firewall.ts";
 import { legacyRules } from "./legacy.ts";
-import { jumpRule, OWN_CHAINS, type OwnChain, type Rule } from "./rules.ts";
+import { FORWARD_CHAIN, jumpRule, OWN_CHAINS, type OwnChain, type Rule } from "./rules.ts";
 import {
   joinWords,
   ruleOptions,
@@ -16,6 +16,15 @@ export interface Plan {
   readonly text: string;
   /** What is wrong with the rules as they are, one line each. */
   readonly differences: readonly string[];
+  /** What the transaction takes away and adds, rule by rule, in the words of iptables(8). */
+  readonly changes: readonly RuleChange[];
+}
+
+/** One rule or chain that goes or comes. */
+export interface RuleChange {
+  readonly sign: "-" | "+";
+  /** `-t filter -A FLANNEL-FWD -s 10.20.0.0/16 -j ACCEPT`, or `nft`'s words for it. */
+  readonly rule: string;
 }
 
 /** Rules of each chain of ours; `undefined` for a chain that shall not exist. */
@@ -42,18 +51,39 @@ export function planRestore(
 ): Plan | undefined {
   const lines: string[] = [];
   const differences: string[] = [];
+  const changes: RuleChange[] = [];
   for (const chain of OWN_CHAINS) {
     const part = planChain(chain, saved.get(chain.table) ?? new Map(), desired(chain), networks);
     if (part.differences.length === 0) continue;
     lines.push(`*${chain.table}`, ...part.lines, "COMMIT");
     differences.push(...part.differences.map((text) => `${chain.table}: ${text}`));
+    changes.push(
+      ...part.changes.map(({ sign, rule }) => ({ sign, rule: `-t ${chain.table} ${rule}` })),
+    );
   }
-  return lines.length === 0 ? undefined : { text: lines.join("\n") + "\n", differences };
+  return lines.length === 0 ? undefined : { text: lines.join("\n") + "\n", differences, changes };
 }
 
 /** True when the saved rules hold anything of ours, or anything an older flannel left. */
 export function holdsOurs(saved: SavedRules, networks: readonly PreviousNetwork[]): boolean {
   return planRestore(saved, NOTHING, networks) !== undefined;
+}
+
+/**
+ * True when this set may drop forwarded packets that nobody else drops: its FORWARD has another
+ * policy than ACCEPT, or rules of others. Where it is empty and accepts, no rule of ours is needed.
+ */
+export function mayDropForwarded(
+  saved: SavedRules,
+  networks: readonly PreviousNetwork[],
+): boolean {
+  const table = saved.get(FORWARD_CHAIN.table);
+  const forward = table?.get(FORWARD_CHAIN.parent);
+  if (table === undefined || forward === undefined) return false;
+  const ours = findJumps(FORWARD_CHAIN, table)
+    .filter(({ from }) => from === FORWARD_CHAIN.parent).length +
+    legacyRules(FORWARD_CHAIN, forward.rules, networks).length;
+  return forward.policy !== "ACCEPT" || forward.rules.length > ours;
 }
 
 /**
@@ -82,7 +112,7 @@ function planChain(
   table: ReadonlyMap<string, SavedChain>,
   wanted: readonly Rule[] | undefined,
   networks: readonly PreviousNetwork[],
-): { lines: string[]; differences: string[] } {
+): { lines: string[]; differences: string[]; changes: RuleChange[] } {
   const differences: string[] = [];
   const parentRules = table.get(chain.parent)?.rules ?? [];
   const present = table.get(chain.name);
@@ -107,15 +137,52 @@ function planChain(
     ...(keepJump ? [] : jumps),
   ];
   const lines = doomed.map(({ from, rule }) => `-D ${from} ${rule}`);
+  const changes: RuleChange[] = doomed.map(({ from, rule }) => ({
+    sign: "-",
+    rule: `-A ${from} ${rule}`,
+  }));
+  if (wanted !== undefined || present !== undefined) {
+    lines.unshift(`:${chain.name} - [0:0]`);
+    changes.push(...chainChanges(chain, present?.rules, wanted));
+  }
   if (wanted !== undefined) {
-    lines.unshift(`:${chain.name} - [0:0]`);
     lines.push(...wanted.map((rule) => `-A ${chain.name} ${joinWords(rule)}`));
-    if (!keepJump) lines.push(addJump(chain, without(parentRules, chain.parent, doomed)));
+    if (!keepJump) {
+      const jump = addJump(chain, without(parentRules, chain.parent, doomed));
+      lines.push(jump);
+      changes.push({ sign: "+", rule: jump });
+    }
   } else if (present !== undefined) {
-    lines.unshift(`:${chain.name} - [0:0]`);
     lines.push(`-X ${chain.name}`);
   }
-  return { lines, differences };
+  return { lines, differences, changes };
+}
+
+/** What goes from a chain of ours and comes to it; the chain itself where it is all or nothing. */
+function chainChanges(
+  chain: OwnChain,
+  present: readonly string[] | undefined,
+  wanted: readonly Rule[] | undefined,
+): RuleChange[] {
+  const left = [...present ?? []];
+  const coming = (wanted ?? []).filter((rule) => {
+    const at = left.findIndex((one) => sameRule(splitWords(one), rule));
+    if (at >= 0) left.splice(at, 1);
+    return at < 0;
+  });
+  const reordered = left.length === 0 && coming.length === 0 && wanted !== undefined &&
+    present !== undefined && !sameRules(present, wanted);
+  const append = `-A ${chain.name}`;
+  const changes: RuleChange[] = [];
+  for (const rule of reordered ? present : left) {
+    changes.push({ sign: "-", rule: `${append} ${rule}` });
+  }
+  if (wanted === undefined) changes.push({ sign: "-", rule: `-N ${chain.name}` });
+  if (present === undefined) changes.push({ sign: "+", rule: `-N ${chain.name}` });
+  for (const rule of reordered ? wanted : coming) {
+    changes.push({ sign: "+", rule: `${append} ${joinWords(rule)}` });
+  }
+  return changes;
 }
 
 interface Placed {

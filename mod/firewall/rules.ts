@@ -1,4 +1,11 @@
 import type { FirewallSpec } from "./firewall.ts";
+import {
+  type AddressMatch,
+  forwardRules,
+  masqueradeRules,
+  type PacketRule,
+  type Verdict,
+} from "./policy.ts";
 
 /**
  * A rule in the words of iptables(8), without table and chain:
@@ -34,56 +41,47 @@ export const FORWARD_CHAIN: OwnChain = {
 /** All chains of ours, in the order in which they are applied. */
 export const OWN_CHAINS: readonly OwnChain[] = [MASQUERADE_CHAIN, FORWARD_CHAIN];
 
-/** IPv4 multicast, RFC 5771: it cannot leave through a masquerade. */
-export const MULTICAST = "224.0.0.0/4";
-
-/** kube-proxy's mark on packets that it masquerades itself; twice breaks some kernels. */
-const KUBE_PROXY_MARK = "0x4000/0x4000";
+const TARGETS: Readonly<Record<Verdict, readonly string[]>> = {
+  "return": ["RETURN"],
+  "accept": ["ACCEPT"],
+  "masquerade": ["MASQUERADE"],
+  "masquerade at random": ["MASQUERADE", "--random-fully"],
+};
 
 /** The jump in the parent that leads into a chain of ours. */
 export function jumpRule(chain: OwnChain): Rule {
-  return rule(chain, [], "-j", chain.name);
+  return [...commented(chain), "-j", chain.name];
 }
 
 /** The rules that a chain of ours shall hold, in their order; `undefined` when it shall not be. */
 export function desiredRules(chain: OwnChain, spec: FirewallSpec): readonly Rule[] | undefined {
   switch (chain) {
     case MASQUERADE_CHAIN:
-      return spec.ipMasq ? masqueradeRules(spec) : undefined;
+      return spec.ipMasq ? masqueradeRules(spec).map((rule) => inWords(chain, rule)) : undefined;
     case FORWARD_CHAIN:
-      return spec.forward ? forwardRules(spec) : undefined;
+      return spec.forward ? forwardRules(spec).map((rule) => inWords(chain, rule)) : undefined;
     default:
       return undefined;
   }
 }
 
-/**
- * Newer flannel's rules. Inside the network the source stays; from it to elsewhere, and from
- * elsewhere to containers of other hosts, it becomes this host's address, so that replies come
- * back here. From elsewhere to our own containers it stays: replies pass here anyway.
- */
-function masqueradeRules({ network, subnet, randomFully }: FirewallSpec): Rule[] {
-  const n = network.toString();
-  const p = subnet.toString();
-  const masquerade = ["-j", "MASQUERADE", ...(randomFully ? ["--random-fully"] : [])];
-  const chain = MASQUERADE_CHAIN;
+function inWords(chain: OwnChain, { mark, source, destination, verdict }: PacketRule): Rule {
+  const bits = mark === undefined ? undefined : `0x${mark.toString(16)}`;
   return [
-    rule(chain, ["-m", "mark", "--mark", KUBE_PROXY_MARK], "-j", "RETURN"),
-    rule(chain, ["-s", p, "-d", n], "-j", "RETURN"),
-    rule(chain, ["-s", n, "-d", p], "-j", "RETURN"),
-    rule(chain, ["!", "-s", n, "-d", p], "-j", "RETURN"),
-    rule(chain, ["-s", n, "!", "-d", MULTICAST], ...masquerade),
-    rule(chain, ["!", "-s", n, "-d", n], ...masquerade),
+    ...(bits === undefined ? [] : ["-m", "mark", "--mark", `${bits}/${bits}`]),
+    ...address("-s", source),
+    ...address("-d", destination),
+    ...commented(chain),
+    "-j",
+    ...TARGETS[verdict],
   ];
 }
 
-function forwardRules({ network }: FirewallSpec): Rule[] {
-  return [
-    rule(FORWARD_CHAIN, ["-s", network.toString()], "-j", "ACCEPT"),
-    rule(FORWARD_CHAIN, ["-d", network.toString()], "-j", "ACCEPT"),
-  ];
+function address(option: string, match: AddressMatch | undefined): string[] {
+  if (match === undefined) return [];
+  return [...(match.outside ? ["!"] : []), option, match.prefix];
 }
 
-function rule(chain: OwnChain, match: readonly string[], ...target: string[]): Rule {
-  return [...match, "-m", "comment", "--comment", chain.comment, ...target];
+function commented(chain: OwnChain): string[] {
+  return ["-m", "comment", "--comment", chain.comment];
 }

@@ -1,0 +1,202 @@
+/**
+ * Rules as nft(8) reads them, and the JSON in which `nft -j` tells them (libnftables-json(5)).
+ *
+ * @module
+ */
+import { FirewallError } from "./errors.ts";
+import type { AddressMatch, PacketRule, Verdict } from "./policy.ts";
+
+/** A base chain: where it hooks into a packet's way, and what it does at its end. */
+export interface NftHook {
+  readonly type: string;
+  readonly hook: string;
+  /** Chains with lower numbers see a packet first. */
+  readonly priority: number;
+  /** `accept` or `drop`. */
+  readonly policy: string;
+}
+
+/** A chain with its rules. */
+export interface NftChain extends Partial<NftHook> {
+  readonly name: string;
+  /**
+   * Each in the words of {@linkcode formatNftRule}; as JSON where those have no word for something
+   * in it.
+   */
+  readonly rules: readonly string[];
+}
+
+/** One table, as the kernel has it. */
+export interface NftTable {
+  /** Flags, such as `dormant`; empty as a rule. */
+  readonly flags: readonly string[];
+  readonly chains: readonly NftChain[];
+  /** True when it holds what is neither chain nor rule: sets, maps, counters. */
+  readonly hasOther: boolean;
+}
+
+/** A base chain of any table. */
+export interface NftBaseChain extends NftHook {
+  readonly family: string;
+  readonly table: string;
+  readonly name: string;
+}
+
+const VERDICTS: Readonly<Record<Verdict, string>> = {
+  "return": "return",
+  "accept": "accept",
+  "masquerade": "masquerade",
+  "masquerade at random": "masquerade fully-random",
+};
+
+/** A rule in nft's words: `ip saddr 10.20.0.0/16 ip daddr != 224.0.0.0/4 masquerade`. */
+export function formatNftRule({ mark, source, destination, verdict }: PacketRule): string {
+  const bits = mark === undefined ? undefined : `0x${mark.toString(16)}`;
+  return [
+    ...(bits === undefined ? [] : [`meta mark & ${bits} == ${bits}`]),
+    ...address("saddr", source),
+    ...address("daddr", destination),
+    VERDICTS[verdict],
+  ].join(" ");
+}
+
+function address(field: string, match: AddressMatch | undefined): string[] {
+  if (match === undefined) return [];
+  return [`ip ${field} ${match.outside ? "!= " : ""}${match.prefix}`];
+}
+
+/**
+ * Reads what `nft -j list table` wrote.
+ *
+ * @throws {FirewallError} when it is not that
+ */
+export function parseNftTable(text: string): NftTable {
+  let flags: readonly string[] = [];
+  let hasOther = false;
+  const chains = new Map<string, { chain: Json; rules: string[] }>();
+  for (const [kind, value] of objectsOf(text)) {
+    switch (kind) {
+      case "table":
+        flags = [value.flags ?? []].flat().map(String);
+        break;
+      case "chain":
+        chains.set(String(value.name), { chain: value, rules: [] });
+        break;
+      case "rule":
+        chains.get(String(value.chain))?.rules.push(formatExpressions(value.expr));
+        break;
+      default:
+        hasOther = true;
+    }
+  }
+  return {
+    flags,
+    hasOther,
+    chains: [...chains].map(([name, { chain, rules }]) => ({
+      name,
+      ...("hook" in chain ? hookOf(chain) : {}),
+      rules,
+    })),
+  };
+}
+
+/**
+ * Reads what `nft -j list chains` wrote: the base chains, since others are reached through them.
+ *
+ * @throws {FirewallError} when it is not that
+ */
+export function parseNftBaseChains(text: string): NftBaseChain[] {
+  return objectsOf(text)
+    .filter(([kind, value]) => kind === "chain" && "hook" in value)
+    .map(([, value]) => ({
+      family: String(value.family),
+      table: String(value.table),
+      name: String(value.name),
+      ...hookOf(value),
+    }));
+}
+
+/**
+ * Reads what `nft -j list tables` wrote.
+ *
+ * @returns `ip flannel-ipv4`: family and name of each
+ * @throws {FirewallError} when it is not that
+ */
+export function parseNftTables(text: string): string[] {
+  return objectsOf(text).filter(([kind]) => kind === "table")
+    .map(([, { family, name }]) => `${family} ${name}`);
+}
+
+type Json = { readonly [key: string]: unknown };
+
+/** The members of `{"nftables": [{"chain": {...}}, ...]}`, without the one about nft itself. */
+function objectsOf(text: string): [string, Json][] {
+  let list: unknown;
+  try {
+    // Nothing at all is what old releases write when there is nothing to list.
+    list = text.trim() === "" ? [] : JSON.parse(text).nftables;
+  } catch (cause) {
+    throw new FirewallError(`nft -j answered ${JSON.stringify(text.slice(0, 80))}`, { cause });
+  }
+  if (!Array.isArray(list)) {
+    throw new FirewallError(`nft -j answered ${JSON.stringify(text.slice(0, 80))}`);
+  }
+  return list.flatMap((member) => Object.entries(member as Record<string, Json>))
+    .filter(([kind]) => kind !== "metainfo");
+}
+
+function hookOf({ type, hook, prio, policy }: Json): NftHook {
+  return {
+    type: String(type),
+    hook: String(hook),
+    priority: Number(prio),
+    // Absent means the default.
+    policy: String(policy ?? "accept"),
+  };
+}
+
+/** An expression list in our words, or as JSON when it holds anything that our rules do not. */
+function formatExpressions(expressions: unknown): string {
+  const words = Array.isArray(expressions) ? expressions.map(formatExpression) : [undefined];
+  return words.includes(undefined) ? JSON.stringify(expressions) : words.join(" ");
+}
+
+function formatExpression(expression: Json): string | undefined {
+  const [kind, value] = Object.entries(expression)[0] ?? [];
+  switch (kind) {
+    case "match":
+      return formatMatch(value as Json);
+    case "return":
+    case "accept":
+      return kind;
+    case "masquerade": {
+      const { flags = [], ...rest } = (value ?? {}) as Json;
+      if (Object.keys(rest).length > 0) return undefined;
+      return ["masquerade", [flags].flat().join(",")].filter((word) => word !== "").join(" ");
+    }
+    default:
+      return undefined;
+  }
+}
+
+function formatMatch({ op, left, right }: Json): string | undefined {
+  const operand = left as { payload?: Json; "&"?: [{ meta?: Json }, number] } | undefined;
+  if (operand?.payload !== undefined) {
+    const { protocol, field } = operand.payload;
+    const prefix = formatPrefix(right);
+    if (protocol !== "ip" || prefix === undefined || (op !== "==" && op !== "!=")) return undefined;
+    return `ip ${field} ${op === "!=" ? "!= " : ""}${prefix}`;
+  }
+  const masked = operand?.["&"];
+  if (Array.isArray(masked) && masked[0]?.meta?.key === "mark" && typeof right === "number") {
+    return `meta mark & 0x${Number(masked[1]).toString(16)} ${op} 0x${right.toString(16)}`;
+  }
+  return undefined;
+}
+
+/** nft tells a prefix of 32 bits as an address. */
+function formatPrefix(right: unknown): string | undefined {
+  if (typeof right === "string") return `${right}/32`;
+  const { prefix } = (right ?? {}) as { prefix?: Json };
+  return prefix === undefined ? undefined : `${prefix.addr}/${prefix.len}`;
+}

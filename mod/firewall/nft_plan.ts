@@ -1,0 +1,134 @@
+import type { FirewallSpec } from "./firewall.ts";
+import { formatNftRule, type NftChain, type NftHook, type NftTable } from "./nft_format.ts";
+import type { RuleChange } from "./plan.ts";
+import { forwardRules, masqueradeRules } from "./policy.ts";
+
+/** Family and name of our table: newer flannel's, so that either finds the other's. */
+export const OWN_TABLE = "ip flannel-ipv4";
+
+/** Newer flannel makes it, with or without IPv6; we need none. */
+export const IPV6_TABLE = "ip6 flannel-ipv6";
+
+/** NF_IP_PRI_NAT_SRC of linux/netfilter_ipv4.h, nft's `srcnat`. */
+const PRIORITY_SRCNAT = 100;
+
+/** NF_IP_PRI_FILTER of linux/netfilter_ipv4.h, nft's `filter`. */
+const PRIORITY_FILTER = 0;
+
+/** A base chain with its rules in nft's words. */
+export interface DesiredChain extends NftHook {
+  readonly name: string;
+  readonly rules: readonly string[];
+}
+
+/** A change of nft's rules. */
+export interface NftPlan {
+  /** For `nft -f -`: one transaction. */
+  readonly text: string;
+  /** What it takes away and adds, rule by rule. */
+  readonly changes: readonly RuleChange[];
+}
+
+/** The chains that our table shall hold, by newer flannel's names; none when it shall not be. */
+export function desiredNftChains(spec: FirewallSpec): DesiredChain[] {
+  const chains: DesiredChain[] = [];
+  if (spec.ipMasq) {
+    chains.push({
+      name: "postrtg",
+      ...{ type: "nat", hook: "postrouting", priority: PRIORITY_SRCNAT, policy: "accept" },
+      rules: masqueradeRules(spec).map(formatNftRule),
+    });
+  }
+  if (spec.forward) {
+    chains.push({
+      name: "forward",
+      ...{ type: "filter", hook: "forward", priority: PRIORITY_FILTER, policy: "accept" },
+      rules: forwardRules(spec).map(formatNftRule),
+    });
+  }
+  return chains;
+}
+
+/**
+ * What brings our table to the desired chains. It is made anew as a whole, in the same transaction
+ * in which the old one goes: a packet sees all old rules or all new ones, whatever was done to it.
+ * Tables of others are never named.
+ *
+ * @param table ours as it is; `undefined` when there is none
+ * @param hasIPv6Table newer flannel's other table is there
+ * @returns `undefined` when nothing has to change
+ */
+export function planNft(
+  table: NftTable | undefined,
+  desired: readonly DesiredChain[],
+  hasIPv6Table = false,
+): NftPlan | undefined {
+  const lines: string[] = [];
+  const changes: RuleChange[] = [];
+  if (hasIPv6Table) {
+    lines.push(`delete table ${IPV6_TABLE}`);
+    changes.push({ sign: "-", rule: `table ${IPV6_TABLE}` });
+  }
+  const ours = tableChanges(table, desired);
+  if (ours.length > 0) {
+    changes.push(...ours);
+    // Deleting what is not there fails, adding what is there does not.
+    if (table !== undefined) lines.push(`add table ${OWN_TABLE}`, `delete table ${OWN_TABLE}`);
+    if (desired.length > 0) lines.push(`add table ${OWN_TABLE}`);
+    for (const chain of desired) {
+      lines.push(`add chain ${OWN_TABLE} ${chain.name} { ${formatHook(chain)}; }`);
+      lines.push(...chain.rules.map((rule) => `add rule ${OWN_TABLE} ${chain.name} ${rule}`));
+    }
+  }
+  return lines.length === 0 ? undefined : { text: lines.join("\n") + "\n", changes };
+}
+
+function tableChanges(table: NftTable | undefined, desired: readonly DesiredChain[]): RuleChange[] {
+  const changes: RuleChange[] = [];
+  const wanted = desired.length > 0;
+  if (table === undefined) {
+    if (wanted) changes.push({ sign: "+", rule: `table ${OWN_TABLE}` });
+  } else if (!wanted) {
+    changes.push({ sign: "-", rule: `table ${OWN_TABLE}` });
+  } else {
+    for (const flag of table.flags) changes.push({ sign: "-", rule: `flag ${flag}` });
+    if (table.hasOther) changes.push({ sign: "-", rule: "sets, maps and objects of others" });
+  }
+  const present = new Map(table?.chains.map((chain) => [chain.name, chain]));
+  for (const chain of desired) {
+    changes.push(...chainChanges(present.get(chain.name), chain));
+    present.delete(chain.name);
+  }
+  for (const chain of present.values()) changes.push(...chainChanges(chain, undefined));
+  return changes.map(({ sign, rule }) => ({
+    sign,
+    rule: rule.startsWith("table") ? rule : `${OWN_TABLE} ${rule}`,
+  }));
+}
+
+function chainChanges(is: NftChain | undefined, want: DesiredChain | undefined): RuleChange[] {
+  const before = is === undefined ? [] : linesOf(is);
+  const after = want === undefined ? [] : linesOf(want);
+  if (before.length === after.length && before.every((line, i) => line === after[i])) return [];
+  const left = [...before];
+  const coming = after.filter((line) => {
+    const at = left.indexOf(line);
+    if (at >= 0) left.splice(at, 1);
+    return at < 0;
+  });
+  const reordered = left.length === 0 && coming.length === 0;
+  return [
+    ...(reordered ? before : left).map((rule) => ({ sign: "-" as const, rule })),
+    ...(reordered ? after : coming).map((rule) => ({ sign: "+" as const, rule })),
+  ];
+}
+
+function linesOf(chain: NftChain): string[] {
+  const { name, type, rules } = chain;
+  const head = type === undefined ? `${name} {}` : `${name} { ${formatHook(chain)}; }`;
+  return [head, ...rules.map((rule) => `${name} ${rule}`)];
+}
+
+function formatHook({ type, hook, priority, policy }: Partial<NftHook>): string {
+  return `type ${type} hook ${hook} priority ${priority}; policy ${policy}`;
+}

@@ -1,0 +1,64 @@
+import type { Prefix } from "../ip/mod.ts";
+import type { FirewallSpec } from "./firewall.ts";
+
+/** IPv4 multicast, RFC 5771: it cannot leave through a masquerade. */
+export const MULTICAST = "224.0.0.0/4";
+
+/** kube-proxy's mark on packets that it masquerades itself; twice breaks some kernels. */
+export const KUBE_PROXY_MARK = 0x4000;
+
+/** What one rule asks of an address of the packet. */
+export interface AddressMatch {
+  /** A prefix, as `Prefix` writes it. */
+  readonly prefix: string;
+  /** The address lies outside. @default false */
+  readonly outside?: true;
+}
+
+/** What becomes of a packet that a rule matches. */
+export type Verdict = "return" | "accept" | "masquerade" | "masquerade at random";
+
+/** One rule, in no tool's words: all that it asks for has to hold. */
+export interface PacketRule {
+  /** Bits of the packet's mark that have to be set, whatever the others are. */
+  readonly mark?: number;
+  readonly source?: AddressMatch;
+  readonly destination?: AddressMatch;
+  readonly verdict: Verdict;
+}
+
+/**
+ * Newer flannel's rules. Inside the network the source stays; from it to elsewhere, and from
+ * elsewhere to containers of other hosts, it becomes this host's address, so that replies come
+ * back here. From elsewhere to our own containers it stays: replies pass here anyway.
+ */
+export function masqueradeRules({ network, subnet, randomFully }: FirewallSpec): PacketRule[] {
+  const inNetwork = inside(network);
+  const inSubnet = inside(subnet);
+  const elsewhere: AddressMatch = { ...inNetwork, outside: true };
+  const masquerade = randomFully ? "masquerade at random" : "masquerade";
+  return [
+    { mark: KUBE_PROXY_MARK, verdict: "return" },
+    { source: inSubnet, destination: inNetwork, verdict: "return" },
+    { source: inNetwork, destination: inSubnet, verdict: "return" },
+    { source: elsewhere, destination: inSubnet, verdict: "return" },
+    {
+      source: inNetwork,
+      destination: { prefix: MULTICAST, outside: true },
+      verdict: masquerade,
+    },
+    { source: elsewhere, destination: inNetwork, verdict: masquerade },
+  ];
+}
+
+/** Acceptance of what is forwarded from and to the network. */
+export function forwardRules({ network }: FirewallSpec): PacketRule[] {
+  return [
+    { source: inside(network), verdict: "accept" },
+    { destination: inside(network), verdict: "accept" },
+  ];
+}
+
+function inside(prefix: Prefix): AddressMatch {
+  return { prefix: prefix.toString() };
+}

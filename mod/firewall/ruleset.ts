@@ -1,0 +1,34 @@
+import type { RuleChange } from "./plan.ts";
+
+/**
+ * What a set of rules is to hold of ours: all that was asked for, nothing, or the acceptance of
+ * forwarded packets alone and only where the set may drop them.
+ *
+ * Packets pass every set there is. One set masquerades; but a packet that one of them drops is gone,
+ * whatever the others say, so that acceptance has to be where the drop is.
+ */
+export type Role = "all" | "acceptance" | "nothing";
+
+/** What {@linkcode Ruleset.reconcile} did; `made` when nothing of ours was there before. */
+export type Reconciled = "unchanged" | "changed" | "made";
+
+/** One of the kernel's sets of rules (iptables knows two, nftables is one), and its tool. */
+export interface Ruleset {
+  /** Tool and version. */
+  readonly description: string;
+
+  /**
+   * What {@linkcode reconcile} would change.
+   *
+   * @throws {FirewallError} when the rules cannot be read
+   */
+  check(role: Role): Promise<readonly RuleChange[]>;
+
+  /**
+   * Brings our part of the set to what the role asks for; all of it, or when it fails, what was
+   * there.
+   *
+   * @throws {FirewallError} when the rules cannot be read or changed
+   */
+  reconcile(role: Role): Promise<Reconciled>;
+}

@@ -1,0 +1,114 @@
+import type { HostCommands } from "./command.ts";
+import { FirewallError } from "./errors.ts";
+import type { FirewallMode, FirewallSpec, PreviousNetwork } from "./firewall.ts";
+import { chooseIptables, type IptablesChoice } from "./iptables.ts";
+import { IptablesRuleset } from "./iptables_ruleset.ts";
+import { OWN_TABLE } from "./nft_plan.ts";
+import { Nftables, NftablesRuleset } from "./nftables.ts";
+import type { Role, Ruleset } from "./ruleset.ts";
+
+/** Tables that iptables-nft, ip6tables-nft and their like make: they count as iptables'. */
+const IPTABLES_TABLE = /^(ip|ip6) (filter|nat|mangle|raw|security)$|^(arp|bridge) /;
+
+/** A set of rules and what it is to hold of ours. */
+export interface Assignment {
+  readonly ruleset: Ruleset;
+  readonly role: Role;
+}
+
+/** What of the host's tools is used for what. */
+export interface Tools {
+  /** The set that everything asked for goes to comes first; without a tool there is none. */
+  readonly assignments: readonly Assignment[];
+  /** The tool in use, for logs; absent without one. */
+  readonly description?: string;
+  /** Where the host's nftables are looked into; absent when it has none. */
+  readonly nftables?: Nftables;
+  /** False when iptables may yet be installed, and its set then has to be seen to. */
+  readonly complete: boolean;
+}
+
+/** What {@linkcode findTools} goes by. */
+export interface ToolsRequest {
+  readonly mode: FirewallMode;
+  readonly preferNftables: boolean;
+  readonly spec: FirewallSpec;
+  readonly networks: readonly PreviousNetwork[];
+}
+
+/**
+ * Finds the host's firewall tools and decides which set of rules is to hold what.
+ *
+ * | mode | all that was asked for | acceptance, where it may be dropped | nothing of ours |
+ * |---|---|---|---|
+ * | iptables | iptables' set with more foreign rules | its other set | nftables |
+ * | nftables | nftables | both of iptables' sets | |
+ *
+ * `auto` is nftables when the config prefers it; when the host has no iptables; and when others
+ * have tables in nftables and nobody has a rule in iptables. Otherwise, and where there is no
+ * nft, it is iptables.
+ *
+ * @throws {FirewallError} when a tool was asked for by name and is not there, or does not work
+ */
+export async function findTools(commands: HostCommands, request: ToolsRequest): Promise<Tools> {
+  const { mode, spec, networks } = request;
+  const nftables = await optional(Nftables.find(commands), mode === "nftables");
+  if (mode === "nftables" && nftables === undefined) throw notFound("nft", "nftables", commands);
+  const iptables = await optional(
+    chooseIptables(commands, networks),
+    mode === "iptables" || nftables === undefined,
+  );
+  if (mode === "iptables" && iptables === undefined) {
+    throw notFound("iptables", "iptables", commands);
+  }
+
+  const assignments: Assignment[] = [];
+  const useNftables = nftables !== undefined &&
+    (mode === "nftables" ||
+      (mode === "auto" && await prefersNftables(request, iptables, nftables)));
+  const nft = nftables && new NftablesRuleset(nftables, spec);
+  if (nft && useNftables) assignments.push({ ruleset: nft, role: "all" });
+  for (const tool of [iptables?.use, iptables?.other]) {
+    if (tool === undefined) continue;
+    const role = assignments.length === 0 ? "all" : "acceptance";
+    assignments.push({ ruleset: new IptablesRuleset(tool, spec, networks), role });
+  }
+  if (nft && !useNftables) assignments.push({ ruleset: nft, role: "nothing" });
+  return {
+    assignments,
+    ...(assignments[0] === undefined ? {} : { description: assignments[0].ruleset.description }),
+    ...(nftables === undefined ? {} : { nftables }),
+    complete: iptables !== undefined,
+  };
+}
+
+async function prefersNftables(
+  { preferNftables }: ToolsRequest,
+  iptables: IptablesChoice | undefined,
+  nftables: Nftables,
+): Promise<boolean> {
+  if (preferNftables || iptables === undefined) return true;
+  if (iptables.foreignWeight > 0) return false;
+  const tables = await nftables.tables();
+  return tables.some((name) => name !== OWN_TABLE && !IPTABLES_TABLE.test(name));
+}
+
+/** What a tool that does not work means, where another will do: that it is not there. */
+async function optional<T>(
+  found: Promise<T | undefined>,
+  isNeeded: boolean,
+): Promise<T | undefined> {
+  try {
+    return await found;
+  } catch (error) {
+    if (isNeeded || !(error instanceof FirewallError)) throw error;
+    return undefined;
+  }
+}
+
+function notFound(program: string, mode: FirewallMode, { searchPath }: HostCommands) {
+  return new FirewallError(
+    `${program} was not found, and -firewall ${mode} needs it: install the package ${mode} (it is ` +
+      `searched for in ${searchPath.join(":")}), or run with -firewall auto`,
+  );
+}
