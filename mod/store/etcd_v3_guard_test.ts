@@ -10,9 +10,14 @@ const LONG_STACK = `BadResource: Bad resource ID
     at ClientHttp2Stream.Readable.read (node:_stream_readable:617:12)
     at processTicksAndRejections (ext:deno_node/_next_tick.ts:36:15)
     at eventLoopTick (ext:core/01_core.js:185:21)`;
+/** The same, when it was gRPC that made the stream read on. */
+const GRPC_STACK = `BadResource: Bad resource ID
+    at node:http2:821:50
+    at ClientHttp2Stream._read (node:http2:848:7)
+    at Http2SubchannelCall.startRead (file:///srv/npm/grpc-grpc-js.js:99:5)`;
 const OWN_STACK = `Error: something of ours
-    at file:///srv/flanneld/main.ts:1:7
-    at async node:http2:821:44`;
+    at listener (file:///srv/flanneld/main.ts:1:7)
+    at ClientHttp2Stream.emit (node:http2:821:44)`;
 
 function failure(stack: string): Error {
   return Object.assign(new Error("broken"), { stack });
@@ -34,7 +39,7 @@ function reject(reason: unknown): boolean {
 
 Deno.test("onHttp2Rejection() hears what Deno's HTTP/2 client lets nobody catch", async () => {
   const heard: Error[] = [];
-  const expected = [failure(STACK), failure(LONG_STACK)];
+  const expected = [failure(STACK), failure(LONG_STACK), failure(GRPC_STACK)];
   {
     using _ = onHttp2Rejection((error) => heard.push(error));
     for (const error of expected) assert(reject(error));
@@ -43,10 +48,10 @@ Deno.test("onHttp2Rejection() hears what Deno's HTTP/2 client lets nobody catch"
     // For real: this would end the test run.
     Promise.reject(expected[0]);
     await new Promise((resolve) => setTimeout(resolve, 20));
-    assertEquals(heard.length, 3);
+    assertEquals(heard.length, 4);
   }
   assert(!reject(failure(STACK)), "heard after its end");
-  assertEquals(heard.length, 3);
+  assertEquals(heard.length, 4);
 });
 
 Deno.test("onHttp2Rejection() leaves all other rejections alone", () => {
