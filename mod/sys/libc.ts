@@ -180,7 +180,11 @@ let library: Deno.DynamicLibrary<typeof SYMBOLS> | undefined;
  * @throws {Deno.errors.NotCapable} without `--allow-ffi`
  */
 export function libc(): Libc {
-  return (library ??= Deno.dlopen("libc.so.6", SYMBOLS)).symbols as Libc;
+  if (library === undefined) {
+    library = Deno.dlopen("libc.so.6", SYMBOLS);
+    errno(); // So that the first call that matters finds it compiled and allocates nothing.
+  }
+  return library.symbols as Libc;
 }
 
 let errnoLocation: Deno.UnsafePointerView | undefined;
@@ -189,8 +193,11 @@ let errnoLocation: Deno.UnsafePointerView | undefined;
  * The calling thread's errno. Nothing but the failed call may come before it: any other call into C
  * may overwrite the number.
  *
- * Where it lies is asked once: an isolate stays on its thread, and loads this module for itself. The
- * udp data path meets EAGAIN 100,000 times a second, and was paying with two objects for each.
+ * "Any other call" includes V8's own: when an allocation makes it wait for a lock the first time, it
+ * looks for the processor's frequency in /sys, and leaves an ENOENT (seen in one of 15 starts). So
+ * between the failed call and this one there must be no allocation, and there is none here once
+ * {@linkcode libc} has been opened. Where errno lies is asked once: an isolate stays on its thread,
+ * and loads this module for itself.
  */
 export function errno(): number {
   errnoLocation ??= new Deno.UnsafePointerView(libc().__errno_location()!);
