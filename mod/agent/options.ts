@@ -1,5 +1,6 @@
 import type { InterfaceOptions } from "../host/mod.ts";
 import type { UdpHostOptions } from "../../backends/backend.ts";
+import type { FirewallMode } from "../firewall/firewall.ts";
 import type { EtcdOptions } from "../store/options.ts";
 
 export type { InterfaceOptions };
@@ -12,6 +13,8 @@ export interface AgentOptions {
   readonly subnetFile: string;
   /** Renew the lease this many seconds before it runs out. */
   readonly renewMargin: number;
+  /** Which tool makes the firewall rules. */
+  readonly firewall: FirewallMode;
   /** Masquerade traffic that leaves the network. */
   readonly ipMasq: boolean;
   /** Accept forwarded traffic from and to the network. */

@@ -10,7 +10,12 @@ import { Timer } from "./timer.ts";
 /** The part of the options that is about this host's surroundings. */
 export type PublisherOptions = Pick<
   AgentOptions,
-  "subnetFile" | "ipMasq" | "forwardRules" | "iptablesResync" | "masqRandomFullyDisable"
+  | "subnetFile"
+  | "firewall"
+  | "ipMasq"
+  | "forwardRules"
+  | "iptablesResync"
+  | "masqRandomFullyDisable"
 >;
 
 /**
@@ -24,6 +29,8 @@ export class Publisher implements Disposable {
   readonly #firewallState = new StateLog();
   #published: PreviousSubnet;
   #firewall: Firewall | undefined;
+  /** Those that have been told; `undefined` before the first look. */
+  #obstacles: readonly string[] | undefined;
   #ready = false;
 
   /**
@@ -67,7 +74,7 @@ export class Publisher implements Disposable {
       mtu,
       ipMasq: this.#options.ipMasq,
     };
-    await this.#openFirewall(now, before);
+    await this.#openFirewall(now, before, config);
     await writeSubnetEnv(this.#options.subnetFile, now);
     this.#published = now;
     if (before.subnet !== undefined && !before.subnet.equals(lease.subnet)) {
@@ -84,14 +91,15 @@ export class Publisher implements Disposable {
   async #openFirewall(
     { network, subnet }: SubnetEnv,
     before: PreviousSubnet,
+    { enableNFTables }: NetworkConfig,
   ): Promise<void> {
-    const { ipMasq, forwardRules, masqRandomFullyDisable } = this.#options;
+    const { firewall: mode, ipMasq, forwardRules, masqRandomFullyDisable } = this.#options;
     this.#firewall = await openFirewall(
       { network, subnet, ipMasq, forward: forwardRules, randomFully: !masqRandomFullyDisable },
       before.network && before.subnet
         ? { network: before.network, subnet: before.subnet }
         : undefined,
-      { signal: this.#signal },
+      { signal: this.#signal, mode, preferNftables: enableNFTables },
     );
     await this.checkFirewall(this.#ready || !ipMasq);
   }
@@ -107,6 +115,7 @@ export class Publisher implements Disposable {
       const result = await this.#firewall.ensure();
       if (result === "applied") info(`Firewall rules in place (${this.#firewall.description})`);
       if (result === "repaired") warning("Firewall rules were missing and have been put back");
+      if (result !== "unchanged" || this.#obstacles === undefined) await this.#tellObstacles();
       if (this.#firewallState.clear()) info("The firewall works again");
     } catch (cause) {
       this.#signal.throwIfAborted();
@@ -114,6 +123,13 @@ export class Publisher implements Disposable {
       this.#firewallState.trouble(`failed to set up the firewall: ${cause.message}`);
     }
     this.#resync.set(this.#options.iptablesResync * 1000);
+  }
+
+  /** Says once of each what else drops the network's packets. */
+  async #tellObstacles(): Promise<void> {
+    const obstacles = await this.#firewall!.obstacles();
+    for (const line of obstacles) if (!this.#obstacles?.includes(line)) warning(line);
+    this.#obstacles = obstacles;
   }
 
   [Symbol.dispose](): void {

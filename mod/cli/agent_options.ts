@@ -6,6 +6,7 @@
  */
 
 import type { AgentOptions, InterfaceOptions } from "../agent/options.ts";
+import type { FirewallMode } from "../firewall/firewall.ts";
 import { type IPv4, isGlobalUnicast, isLinkLocal, parseIPv4 } from "../ip/ipv4.ts";
 import type { EtcdOptions } from "../store/options.ts";
 import type { FlagName } from "./flags.ts";
@@ -23,6 +24,7 @@ export function agentOptions(settings: Settings): AgentOptions {
     interface: interfaceOptions(settings),
     subnetFile: filePath(settings, "subnet-file"),
     renewMargin: settings.int("subnet-lease-renew-margin") * 60,
+    firewall: settings.text("firewall") as FirewallMode,
     ipMasq: settings.bool("ip-masq"),
     forwardRules: settings.bool("iptables-forward-rules"),
     iptablesResync: settings.int("iptables-resync"),

@@ -4,7 +4,7 @@
  * | code | when |
  * |---|---|
  * | 0 | the agent was stopped by a signal; a subcommand did its work; `-help`, `-version` |
- * | 1 | a failure: no usable interface, an address another host holds, a file that cannot be written, a defect in the program |
+ * | 1 | a failure: no usable interface, an address another host holds, a file that cannot be written, no firewall tool for `-ip-masq`, a defect in the program |
  * | 2 | a command line or an environment that cannot be used; starting again cannot help |
  * | 128 + n | ended at once by signal n: the second of two, or one the agent does not handle |
  *

@@ -137,6 +137,16 @@ export const FLAGS = [
   },
 
   {
+    name: "firewall",
+    kind: "string",
+    default: "auto",
+    group: "firewall",
+    placeholder: "tool",
+    choices: ["auto", "iptables", "nftables"],
+    help: "what makes the rules; auto takes nftables where the network's config asks for it " +
+      "or the host uses no iptables",
+  },
+  {
     name: "ip-masq",
     kind: "bool",
     default: false,

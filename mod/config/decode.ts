@@ -33,7 +33,12 @@ export async function decodeNetworkConfig(text: string): Promise<NetworkConfig> 
         `${formatIPv4(subnetMax)}; SubnetMin must be the lower one`,
     );
   }
-  return { network, subnetLen, subnetMin, subnetMax, backend: decodeBackend(config), text };
+  return {
+    ...{ network, subnetLen, subnetMin, subnetMax },
+    backend: decodeBackend(config),
+    enableNFTables: config.bool("EnableNFTables") ?? false,
+    text,
+  };
 }
 
 function refuseWhatIsNotThere(config: GoObject): void {
@@ -52,12 +57,6 @@ function refuseWhatIsNotThere(config: GoObject): void {
   if (config.bool("EnableIPv4") === false) {
     throw new ConfigError(
       'EnableIPv4 is false, and IPv6 is not there yet; set "EnableIPv4": true or take it out',
-    );
-  }
-  if (config.bool("EnableNFTables") === true) {
-    throw new ConfigError(
-      "nftables rules are not there yet: EnableNFTables is true; " +
-        'set "EnableNFTables": false to have the rules made with iptables',
     );
   }
 }

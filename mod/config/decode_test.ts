@@ -238,11 +238,6 @@ Deno.test("decodeNetworkConfig() refuses what is not there yet in one clear line
         { EnableIPv4: false },
         'EnableIPv4 is false, and IPv6 is not there yet; set "EnableIPv4": true or take it out',
       ],
-      [
-        { Network, EnableNFTables: true },
-        "nftables rules are not there yet: EnableNFTables is true; " +
-        'set "EnableNFTables": false to have the rules made with iptables',
-      ],
     ] as const
   ) {
     assertEquals(await messageOf(value), message);
@@ -260,6 +255,19 @@ Deno.test("decodeNetworkConfig() lets newer flannel's keys pass where they chang
       Unknown: [1, { a: null }],
     }),
     await decode({ Network: "10.1.0.0/16" }),
+  );
+});
+
+Deno.test("decodeNetworkConfig() reads EnableNFTables, off when absent", async () => {
+  const Network = "10.1.0.0/16";
+  const enabled = async (config: object) =>
+    (await decodeNetworkConfig(JSON.stringify(config))).enableNFTables;
+  assertEquals(await enabled({ Network, EnableNFTables: true }), true);
+  assertEquals(await enabled({ Network }), false);
+  assertEquals(
+    await messageOf({ Network, EnableNFTables: "yes" }),
+    'EnableNFTables must be true or false, not "yes" ' +
+      "(json: cannot unmarshal string into Go struct field Config.EnableNFTables of type bool)",
   );
 });
 

@@ -17,6 +17,8 @@ export interface NetworkConfig {
     /** The `Backend` object, for the backend to read its own options from. */
     readonly options: GoObject;
   };
+  /** The firewall rules are to be made with nftables, on hosts that have it and were told nothing else. */
+  readonly enableNFTables: boolean;
   /** As stored: two configs are the same when their texts are. */
   readonly text: string;
 }
