@@ -5,6 +5,7 @@ import { info, notifySystemd } from "../observe/mod.ts";
 import { Netlink } from "../sys/mod.ts";
 import { VERSION } from "../version.ts";
 import { Agent } from "./agent.ts";
+import { lockHost } from "./host_lock.ts";
 import type { AgentOptions } from "./options.ts";
 import { reachStore } from "./reach_store.ts";
 
@@ -16,6 +17,7 @@ import { reachStore } from "./reach_store.ts";
  *
  * @param signal ends the agent in order
  * @returns the exit code
+ * @throws {AlreadyRunningError} when another agent works for the same subnet file
  * @throws {InterfaceError} when no interface fits
  * @throws {DuplicatePublicIPError} when another live host has our public IP
  * @throws {HealthError} when the health endpoint cannot listen
@@ -36,6 +38,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
       const { serveHealth } = await import("../observe/health.ts");
       serveHealth({ ip, port, isReady: () => isReady(), signal });
     }
+    using _lock = await lockHost(options.subnetFile);
     using netlink = Netlink.open();
     const external = await findExternalInterface(options.interface, netlink);
     await using store = await reachStore(options.etcd, signal);

@@ -1,3 +1,4 @@
+import { AlreadyRunningError } from "../agent/host_lock.ts";
 import { ConfigError } from "../config/errors.ts";
 import { ExportError } from "../export/errors.ts";
 import { FirewallError } from "../firewall/errors.ts";
@@ -14,6 +15,7 @@ import { EXIT_FAILURE } from "./exit_codes.ts";
 /** Errors whose message was written for an operator and is all that he needs. */
 const TOLD = [
   AcquireError,
+  AlreadyRunningError,
   ConfigError,
   DuplicatePublicIPError,
   ExportError,

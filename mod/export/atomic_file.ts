@@ -54,7 +54,7 @@ async function isRegularOrMissing(path: string): Promise<boolean> {
 }
 
 /** `mkdir -p` whose mode does not depend on the umask. */
-async function makeDirectory(path: string): Promise<void> {
+export async function makeDirectory(path: string): Promise<void> {
   try {
     await Deno.mkdir(path, { mode: DIRECTORY_MODE });
   } catch (error) {

@@ -1,0 +1,49 @@
+import { dirname } from "node:path/posix";
+import { makeDirectory } from "../export/atomic_file.ts";
+import { ExportError } from "../export/errors.ts";
+import { FileLock } from "../sys/mod.ts";
+
+/** Another flanneld works on this host for the same subnet file. The message is one line. */
+export class AlreadyRunningError extends Error {
+  override readonly name = "AlreadyRunningError";
+
+  /** @param pid of the other one, where it could be read */
+  constructor(readonly pid: number | undefined, subnetFile: string) {
+    super(
+      `flanneld ${pid === undefined ? "" : `(pid ${pid}) `}is running with subnet file ` +
+        `${subnetFile}: stop it first. An agent for a second network on this host needs a ` +
+        `-subnet-file and an -etcd-prefix of its own`,
+    );
+  }
+}
+
+/** Where the lock of a subnet file is. */
+export function hostLockPath(subnetFile: string): string {
+  return `${subnetFile}.lock`;
+}
+
+/**
+ * Makes this process the only one that works for a subnet file, for as long as it lives or until the
+ * lock is disposed: an agent, or a clean-up.
+ *
+ * @throws {AlreadyRunningError} when another one is
+ * @throws {ExportError | SysError} when the lock cannot be made
+ */
+export async function lockHost(subnetFile: string): Promise<FileLock> {
+  const path = hostLockPath(subnetFile);
+  try {
+    await makeDirectory(dirname(path));
+  } catch (cause) {
+    throw ExportError.from(`cannot make the directory of ${subnetFile}`, cause);
+  }
+  const lock = FileLock.tryAcquire(path);
+  if (lock === undefined) throw new AlreadyRunningError(await holder(path), subnetFile);
+  // For people, and for the message above; the lock itself knows no process.
+  await Deno.writeTextFile(path, `${Deno.pid}\n`);
+  return lock;
+}
+
+async function holder(path: string): Promise<number | undefined> {
+  const text = await Deno.readTextFile(path).catch(() => "");
+  return /^\d+\n$/.test(text) ? Number(text) : undefined;
+}

@@ -1,0 +1,66 @@
+import { Errno, SysError } from "./errno.ts";
+import { closeDescriptor, cString, libc, unwrap } from "./libc.ts";
+
+/**
+ * asm-generic/fcntl.h: O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC. Without the last, a command that
+ * outlives us would keep the lock.
+ */
+const OPEN_FLAGS = 0o2 | 0o100 | 0o400000 | 0o2000000;
+
+/** asm-generic/fcntl.h: LOCK_EX | LOCK_NB. */
+const LOCK_NOW = 2 | 4;
+
+/**
+ * An exclusive lock on a file, flock(2): the kernel gives it back when its holder ends, however that
+ * ends, so that none is ever left over. The file stays and means nothing by itself.
+ */
+export class FileLock implements Disposable {
+  readonly path: string;
+  #fd: number | undefined;
+
+  private constructor(path: string, fd: number) {
+    this.path = path;
+    this.#fd = fd;
+  }
+
+  /**
+   * Takes the lock if nobody has it. The file is made when it is missing, for everyone to read.
+   *
+   * @returns `undefined` when somebody has it, this process included
+   * @throws {SysError} when the file cannot be opened: ENOENT without its directory, ELOOP when it
+   * is a symbolic link
+   */
+  static tryAcquire(path: string): FileLock | undefined {
+    for (;;) {
+      const fd = unwrap("open", libc().open(cString(path), OPEN_FLAGS, 0o644), { subject: path });
+      try {
+        unwrap("flock", libc().flock(fd, LOCK_NOW), { subject: path });
+      } catch (error) {
+        closeDescriptor(fd);
+        if (error instanceof SysError && error.errno === Errno.EAGAIN) return undefined;
+        throw error;
+      }
+      // Between our opening and locking the holder may have removed the file: a lock on what
+      // nobody else can open any more keeps nobody out.
+      if (isSameFile(`/proc/self/fd/${fd}`, path)) return new FileLock(path, fd);
+      closeDescriptor(fd);
+    }
+  }
+
+  /** Gives the lock back. Calling it again does nothing. */
+  [Symbol.dispose](): void {
+    if (this.#fd === undefined) return;
+    closeDescriptor(this.#fd);
+    this.#fd = undefined;
+  }
+}
+
+function isSameFile(a: string, b: string): boolean {
+  try {
+    const [one, other] = [Deno.statSync(a), Deno.statSync(b)];
+    return one.ino === other.ino && one.dev === other.dev;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}

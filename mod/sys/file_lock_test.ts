@@ -1,0 +1,92 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { SysError } from "./errno.ts";
+import { FileLock } from "./file_lock.ts";
+import { libc } from "./libc.ts";
+
+libc();
+
+async function withDirectory(body: (directory: string) => void | Promise<void>): Promise<void> {
+  const directory = await Deno.makeTempDir();
+  try {
+    await body(directory);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+/** Another process: tells whether flock(1) gets the lock. */
+async function isFree(path: string): Promise<boolean> {
+  const { success } = await new Deno.Command("flock", { args: ["--nonblock", path, "true"] })
+    .output();
+  return success;
+}
+
+Deno.test("FileLock.tryAcquire() keeps other processes out until it is disposed", () =>
+  withDirectory(async (directory) => {
+    const path = `${directory}/lock`;
+    {
+      using lock = FileLock.tryAcquire(path);
+      assertEquals(lock?.path, path);
+      assert(!await isFree(path));
+      assertEquals((await Deno.stat(path)).mode! & 0o777, 0o644 & ~Deno.umask());
+    }
+    assert(await isFree(path));
+  }));
+
+Deno.test("FileLock.tryAcquire() is refused what another holds, in this process too", () =>
+  withDirectory((directory) => {
+    const path = `${directory}/lock`;
+    using lock = FileLock.tryAcquire(path)!;
+    assertEquals(FileLock.tryAcquire(path), undefined);
+    lock[Symbol.dispose]();
+    lock[Symbol.dispose]();
+    using again = FileLock.tryAcquire(path);
+    assert(again !== undefined);
+  }));
+
+Deno.test("FileLock.tryAcquire() gets what a killed process held", () =>
+  withDirectory(async (directory) => {
+    const path = `${directory}/lock`;
+    const holder = new Deno.Command("flock", {
+      args: ["--no-fork", path, "sh", "-c", "echo held; exec sleep 60"],
+      stdout: "piped",
+    }).spawn();
+    const output = holder.stdout.getReader();
+    await output.read();
+    assertEquals(FileLock.tryAcquire(path), undefined);
+    holder.kill("SIGKILL");
+    await holder.status;
+    await output.cancel();
+    using lock = FileLock.tryAcquire(path);
+    assert(lock !== undefined);
+  }));
+
+Deno.test("FileLock.tryAcquire() is not inherited by a command that outlives us", () =>
+  withDirectory(async (directory) => {
+    const path = `${directory}/lock`;
+    const lock = FileLock.tryAcquire(path)!;
+    const child = new Deno.Command("sleep", { args: ["60"] }).spawn();
+    lock[Symbol.dispose]();
+    assert(await isFree(path));
+    child.kill("SIGKILL");
+    await child.status;
+  }));
+
+Deno.test("FileLock.tryAcquire() takes the file that is there now, not the one it was", () =>
+  withDirectory(async (directory) => {
+    const path = `${directory}/lock`;
+    using first = FileLock.tryAcquire(path);
+    await Deno.remove(path);
+    using second = FileLock.tryAcquire(path);
+    assert(first !== undefined && second !== undefined);
+    assert(!await isFree(path));
+  }));
+
+Deno.test("FileLock.tryAcquire() follows no symbolic link and makes no directory", () =>
+  withDirectory(async (directory) => {
+    await Deno.symlink(`${directory}/elsewhere`, `${directory}/lock`);
+    const error = assertThrows(() => FileLock.tryAcquire(`${directory}/lock`), SysError);
+    assertEquals(error.code, "ELOOP");
+    const missing = assertThrows(() => FileLock.tryAcquire(`${directory}/no/lock`), SysError);
+    assertEquals(missing.code, "ENOENT");
+  }));
