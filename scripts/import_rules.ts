@@ -14,7 +14,7 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
   ["mod/lease", ["mod/ip"]],
   ["mod/config", ["mod/ip"]],
   ["mod/store", ["mod/async", "mod/ip", "mod/lease", "mod/config", "mod/observe"]],
-  ["mod/host", ["mod/ip", "mod/observe", "mod/sys"]],
+  ["mod/host", ["mod/async", "mod/ip", "mod/observe", "mod/sys"]],
   ["mod/export", ["mod/ip", "mod/observe", "mod/sys"]],
   ["mod/firewall", ["mod/ip", "mod/observe", "mod/sys", "mod/host"]],
   ["mod/subnet", ["mod/async", "mod/ip", "mod/observe", "mod/lease", "mod/config", "mod/store"]],

@@ -183,6 +183,7 @@ class VxlanNetwork implements Network {
       netlink.deleteLink(link.index);
       info(`Removed device ${this.#spec.name}`);
     }
+    if (!this.#directRouting) return Promise.resolve();
     // Routes by a device go with it; those of DirectRouting do not.
     const direct = netlink.routes({ table: RT_TABLE_MAIN, protocol: RTPROT_FLANNEL })
       .filter(({ oif, destination }) =>

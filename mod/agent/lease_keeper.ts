@@ -1,5 +1,5 @@
 import type { NetworkConfig } from "../config/mod.ts";
-import type { IPv4, Prefix } from "../ip/mod.ts";
+import { formatIPv4, type IPv4, type Prefix } from "../ip/mod.ts";
 import {
   type AgentRecord,
   type Lease,
@@ -20,10 +20,12 @@ import {
 } from "../subnet/mod.ts";
 import { Timer } from "./timer.ts";
 
+/** Lifetime of a record that is given up, in seconds: the shortest that both of etcd's stores have. */
+const LAPSE = 1;
+
 /** What a {@linkcode LeaseKeeper} is given. */
 export interface LeaseKeeperOptions {
   readonly store: Store;
-  readonly publicIP: IPv4;
   /** Who we are. */
   readonly record: AgentRecord;
   /** Seconds before expiry at which to renew. */
@@ -43,6 +45,8 @@ export class LeaseKeeper implements Disposable {
   #identity: StoredAgentRecord | undefined;
   #former: AgentRecord | undefined;
   #lease: Lease | undefined;
+  /** The last lease that was held, until there is another. */
+  #last: Lease | undefined;
 
   constructor(options: LeaseKeeperOptions) {
     this.#options = options;
@@ -60,17 +64,32 @@ export class LeaseKeeper implements Disposable {
   }
 
   /**
-   * Becomes the holder of our public IP; once, before anything is leased.
+   * Becomes the holder of a public IP, before anything is leased; and gives up the one held before.
    *
-   * @throws {DuplicatePublicIPError} when another live host is
+   * @throws {DuplicatePublicIPError} when another live host holds it
    */
-  async identify(): Promise<void> {
-    if (this.#identity !== undefined) return;
-    const { store, publicIP, record, signal } = this.#options;
+  async identify(publicIP: IPv4): Promise<void> {
+    const left = this.#identity;
+    if (left?.publicIP === publicIP) return;
+    const { store, record, signal } = this.#options;
     const found = await store.agent(publicIP, { signal });
     // A record of our own is what an earlier call left that the store failed half-way.
     if (found?.record.instance !== record.instance) this.#former = found?.record;
     this.#identity = await claimIdentity(store, publicIP, record, { signal });
+    if (left !== undefined) await this.#leave(left);
+  }
+
+  /** Lets a record lapse at once, so that whoever has its public IP next need not ask for us. */
+  async #leave({ publicIP, revision }: StoredAgentRecord): Promise<void> {
+    const { store, record, signal } = this.#options;
+    try {
+      await store.putAgent(publicIP, record, LAPSE, revision, { signal });
+    } catch (cause) {
+      signal.throwIfAborted();
+      if (!(cause instanceof StoreError)) throw cause;
+      // Someone has claimed it already, or it lapses within a day.
+      info(`The record of our former public IP ${formatIPv4(publicIP)} stays: ${cause.message}`);
+    }
   }
 
   /**
@@ -80,7 +99,8 @@ export class LeaseKeeper implements Disposable {
    */
   async guard(seen: StoredAgentRecord | undefined): Promise<void> {
     if (this.#identity === undefined) return;
-    const { store, publicIP, record, signal } = this.#options;
+    const { store, record, signal } = this.#options;
+    const { publicIP } = this.#identity;
     this.#identity = await guardIdentity(store, seen, publicIP, record, { signal });
   }
 
@@ -101,6 +121,7 @@ export class LeaseKeeper implements Disposable {
     this.#renewal.clear();
     const lease = await acquireLease(store, config, attributes, {
       previous,
+      held: this.#last,
       signal,
       ...(snapshot ? { snapshot } : {}),
       inspect: (found) => {
@@ -176,7 +197,9 @@ export class LeaseKeeper implements Disposable {
   }
 
   async #renewRecord(): Promise<void> {
-    const { store, publicIP, record, signal } = this.#options;
+    const { store, record, signal } = this.#options;
+    if (this.#identity === undefined) return;
+    const { publicIP } = this.#identity;
     // A newcomer's claim may have just been made, and is to be refused, not written over.
     await this.guard(await store.agent(publicIP, { signal }));
     const expected = this.#identity?.revision;
@@ -189,7 +212,7 @@ export class LeaseKeeper implements Disposable {
   }
 
   #hold(lease: Lease): void {
-    this.#lease = lease;
+    this.#lease = this.#last = lease;
     const delay = renewalDelay(lease.ttl, this.#options.renewMargin);
     if (delay === undefined) this.#renewal.clear();
     else this.#renewal.set(delay * 1000);

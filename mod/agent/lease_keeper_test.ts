@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { type AgentRecord, type Lease, LEASE_TTL, PERMANENT } from "../lease/mod.ts";
 import { type Store, StoreUnavailableError } from "../store/mod.ts";
 import { ip, net, record, vxlan } from "../store/store_lab.ts";
@@ -25,7 +25,6 @@ class Fixture implements Disposable {
     this.own = own;
     this.keeper = new LeaseKeeper({
       store,
-      publicIP: IP,
       record: own,
       renewMargin: HOUR,
       onDue: () => this.due++,
@@ -35,7 +34,7 @@ class Fixture implements Disposable {
 
   /** Becomes holder and leases a subnet, as the agent does. */
   async start(): Promise<Lease> {
-    await this.keeper.identify();
+    await this.keeper.identify(IP);
     return await this.keeper.acquire(NETWORK, OWN, undefined, undefined);
   }
 
@@ -78,10 +77,10 @@ subnetCases("LeaseKeeper", [
     await first.start();
     assertEquals(first.keeper.knowsFormerLease, false);
     using restarted = new Fixture(store);
-    await restarted.keeper.identify();
+    await restarted.keeper.identify(IP);
     assertEquals(restarted.keeper.knowsFormerLease, true);
     const { revision } = (await store.agent(IP))!;
-    await restarted.keeper.identify();
+    await restarted.keeper.identify(IP);
     assertEquals((await store.agent(IP))?.revision, revision);
   }],
 
@@ -94,7 +93,7 @@ subnetCases("LeaseKeeper", [
       await store.createLease(net("10.20.9.0/24"), vxlan("192.0.2.1", "0e:00:00:00:00:01"), 1000);
       const doubt = ({ subnet }: Lease) => `the MAC of ${subnet} is another`;
       using fixture = new Fixture(store);
-      await fixture.keeper.identify();
+      await fixture.keeper.identify(IP);
       const lease = await fixture.keeper.acquire(NETWORK, OWN, undefined, doubt);
       assertEquals(lease.subnet, net("10.20.9.0/24"));
       const warnings = () => log.filter((line) => line.startsWith("W "));
@@ -104,7 +103,7 @@ subnetCases("LeaseKeeper", [
         /^W Lease 10\.20\.9\.0\/24 carries our public IP, but the MAC of .* -iface or -public-ip$/,
       );
       using restarted = new Fixture(store);
-      await restarted.keeper.identify();
+      await restarted.keeper.identify(IP);
       await restarted.keeper.acquire(NETWORK, OWN, undefined, doubt);
       assertEquals(warnings().length, 1);
     },
@@ -339,6 +338,66 @@ subnetCases("LeaseKeeper", [
       "E Error renewing lease (trying again in 1 min): no endpoint answers",
     );
     assertEquals(fixture.time.planned, [60_000]);
+  }],
+
+  ["LeaseKeeper moves record and lease to another public IP", async ({ store }) => {
+    using fixture = new Fixture(store);
+    const { keeper } = fixture;
+    const lease = await fixture.start();
+    const moved = ip("192.0.2.9");
+    await keeper.identify(moved);
+    const taken = await keeper.acquire(NETWORK, vxlan("192.0.2.9"), lease.subnet, undefined);
+    assertEquals(taken.subnet, lease.subnet);
+    assertEquals((await store.agent(moved))?.record, fixture.own);
+    // Nobody who comes to the old address need ask for us.
+    const until = Date.now() + 10_000;
+    while (await store.agent(IP) !== undefined) {
+      assert(Date.now() < until, "the record of the former public IP stays");
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    // What is renewed and guarded from now on is the new one.
+    await keeper.guard(undefined);
+    assertEquals(await keeper.renew(), true);
+    assertEquals(await store.agent(IP), undefined);
+    assertEquals((await store.agent(moved))?.record, fixture.own);
+  }],
+
+  [
+    "LeaseKeeper takes its lease along, though the store failed in the middle",
+    async ({ store }) => {
+      let away = false;
+      const failing = new Proxy(store, {
+        get(target, key) {
+          if (key === "updateLease" && away) {
+            return () => Promise.reject(new StoreUnavailableError("no endpoint answers"));
+          }
+          const member = Reflect.get(target, key);
+          return typeof member === "function" ? member.bind(target) : member;
+        },
+      });
+      using fixture = new Fixture(failing);
+      const { keeper } = fixture;
+      const lease = await fixture.start();
+      await keeper.identify(ip("192.0.2.9"));
+      const move = () => keeper.acquire(NETWORK, vxlan("192.0.2.9"), lease.subnet, undefined);
+      away = true;
+      await assertRejects(move, StoreUnavailableError);
+      assertEquals(keeper.lease, undefined);
+      away = false;
+      assertEquals((await move()).subnet, lease.subnet);
+    },
+  ],
+
+  ["LeaseKeeper.identify() leaves a former public IP to whoever has claimed it", async (
+    { store, log },
+  ) => {
+    using fixture = new Fixture(store);
+    await fixture.start();
+    const { revision } = (await store.agent(IP))!;
+    const theirs = await store.putAgent(IP, record("host102", "new"), LEASE_TTL, revision);
+    await fixture.keeper.identify(ip("192.0.2.9"));
+    assertEquals((await store.agent(IP))?.revision, theirs.revision);
+    assertMatch(log.at(-1)!, /^I The record of our former public IP 192\.0\.2\.1 stays: /);
   }],
 
   ["LeaseKeeper leaves no timer behind", async ({ store }) => {

@@ -27,7 +27,7 @@ export class Publisher implements Disposable {
   readonly #signal: AbortSignal;
   readonly #resync: Timer;
   readonly #firewallState = new StateLog();
-  #published: PreviousSubnet;
+  #published: PreviousSubnet & { readonly mtu?: number };
   #firewall: Firewall | undefined;
   /** Those that have been told; `undefined` before the first look. */
   #obstacles: readonly string[] | undefined;
@@ -81,6 +81,12 @@ export class Publisher implements Disposable {
       warning(
         `Subnet changed from ${before.subnet} to ${lease.subnet}: restart Docker, whose ` +
           `containers are still on the old one`,
+      );
+    }
+    if (before.mtu !== undefined && before.mtu !== mtu) {
+      warning(
+        `MTU changed from ${before.mtu} to ${mtu}: restart Docker, whose containers still send ` +
+          `packets of the old size`,
       );
     }
     info(`Wrote subnet file to ${this.#options.subnetFile}`);

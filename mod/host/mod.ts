@@ -8,5 +8,6 @@ export * from "./errors.ts";
 export type * from "./external_interface.ts";
 export * from "./find_interface.ts";
 export * from "./identity.ts";
+export * from "./interface_watch.ts";
 export type * from "./options.ts";
 export * from "./sysctl.ts";

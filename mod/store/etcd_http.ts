@@ -44,16 +44,18 @@ export class EndpointFailure extends Error {
  */
 export class EtcdHttp implements Disposable {
   readonly #endpoints: readonly HttpEndpoint[];
-  readonly #http: Deno.HttpClient;
+  readonly #clientOptions: Deno.CreateHttpClientOptions;
+  #http: Deno.HttpClient;
   readonly #caFile: string | undefined;
   readonly #closing = new AbortController();
+  #dropping = new AbortController();
   #pinned = 0;
 
   /** @throws {ConfigError} when an endpoint is not an http or https URL */
   constructor(options: Omit<EtcdOptions, "api" | "prefix">, tls: TlsFiles) {
     this.#endpoints = shuffled(options.endpoints.map((url) => parseEndpoint(url, options)));
     this.#caFile = options.caFile;
-    this.#http = Deno.createHttpClient({
+    this.#clientOptions = {
       // HTTP/2 would put every request on one connection. When that one dies silently, new
       // requests keep dying on it; with HTTP/1.1 a request that is given up takes its connection
       // along.
@@ -64,12 +66,27 @@ export class EtcdHttp implements Disposable {
       poolIdleTimeout: 5_000,
       ...(tls.ca === undefined ? {} : { caCerts: [tls.ca] }),
       ...(tls.client ?? {}),
-    });
+    };
+    this.#http = Deno.createHttpClient(this.#clientOptions);
   }
 
   /** Fires when the client is closed. */
   get closed(): AbortSignal {
     return this.#closing.signal;
+  }
+
+  /** Fires when the connections that stand now are dropped: whoever waits for an answer gives up. */
+  get dropped(): AbortSignal {
+    return this.#dropping.signal;
+  }
+
+  /** Drops the connections that stand; requests that come next make new ones. */
+  reconnect(): void {
+    if (this.closed.aborted) return;
+    this.#http.close();
+    this.#http = Deno.createHttpClient(this.#clientOptions);
+    this.#dropping.abort(new Error("the connection was given up"));
+    this.#dropping = new AbortController();
   }
 
   /**
@@ -181,6 +198,7 @@ export class EtcdHttp implements Disposable {
       unanswered(CONNECT_TIMEOUT),
       signal,
       this.closed,
+      this.dropped,
     );
     const response = await fetch(`${endpoint.url}/version`, {
       client: this.#http,

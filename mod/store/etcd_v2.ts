@@ -163,6 +163,10 @@ class EtcdV2Store implements Store {
     );
   }
 
+  reconnect(): void {
+    this.#client.reconnect();
+  }
+
   [Symbol.asyncDispose](): Promise<void> {
     this.#client[Symbol.dispose]();
     return Promise.resolve();

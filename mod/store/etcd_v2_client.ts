@@ -79,6 +79,16 @@ export class EtcdV2Client implements Disposable {
     return this.#http.closed;
   }
 
+  /** Fires when the connections that stand now are dropped. */
+  get dropped(): AbortSignal {
+    return this.#http.dropped;
+  }
+
+  /** Drops the connections that stand; what is under way over them fails. */
+  reconnect(): void {
+    this.#http.reconnect();
+  }
+
   /**
    * Makes one call and reads its answer.
    *
@@ -96,6 +106,7 @@ export class EtcdV2Client implements Disposable {
         unanswered(RESPONSE_TIMEOUT),
         signal,
         this.closed,
+        this.#http.dropped,
       );
       const response = await this.#fetch(endpoint, request, deadline.signal);
       deadline.extend(BODY_TIMEOUT, unanswered(BODY_TIMEOUT));
@@ -124,6 +135,7 @@ export class EtcdV2Client implements Disposable {
         unanswered(RESPONSE_TIMEOUT),
         signal,
         this.closed,
+        this.#http.dropped,
       );
       const response = await this.#fetch(endpoint, { method: "GET", key, query }, deadline.signal);
       deadline.extend(BODY_TIMEOUT, unanswered(BODY_TIMEOUT));

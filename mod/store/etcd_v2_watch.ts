@@ -96,7 +96,12 @@ async function poll(
     return { type: "failed", error: error as Error };
   }
   // Leaving this function ends the poll.
-  using deadline = new Deadline(place.pollTime, () => new Error("the poll's time is over"), signal);
+  using deadline = new Deadline(
+    place.pollTime,
+    () => new Error("the poll's time is over"),
+    signal,
+    client.dropped,
+  );
   const started = performance.now();
   let position: Position | undefined;
   let standing: ReturnType<typeof setTimeout> | undefined;

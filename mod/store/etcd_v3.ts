@@ -211,6 +211,10 @@ export class EtcdV3Store implements Store {
     }
   }
 
+  reconnect(): void {
+    this.#client.reconnect();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const watch of this.#watches) watch.abort();
     await this.#client[Symbol.asyncDispose]();

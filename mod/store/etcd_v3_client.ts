@@ -52,6 +52,9 @@ export interface EtcdV3Caller extends AsyncDisposable {
    * @throws {StoreError} when it fails; lost history is no failure, but the last response
    */
   watch(request: IWatchCreateRequest, signal: AbortSignal): AsyncGenerator<IWatchResponse>;
+
+  /** Drops all connections and what runs over them; what comes next makes new ones. */
+  reconnect(): void;
 }
 
 /**
@@ -162,6 +165,12 @@ export class EtcdV3Client implements EtcdV3Caller {
       clearInterval(timer);
       signal.removeEventListener("abort", cancel);
       stream?.cancel();
+    }
+  }
+
+  reconnect(): void {
+    for (const endpoint of this.#endpoints) {
+      endpoint.reset(new StoreUnavailableError(`${endpoint.url}: the connection was given up`));
     }
   }
 

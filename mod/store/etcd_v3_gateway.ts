@@ -56,7 +56,13 @@ export class EtcdV3Gateway {
    */
   async range(range: GatewayRange, signal?: AbortSignal): Promise<GatewayEntry[]> {
     return await this.#http.atSomeEndpoint(signal, async (endpoint) => {
-      using deadline = new Deadline(TIMEOUT, unanswered(TIMEOUT), signal, this.#http.closed);
+      using deadline = new Deadline(
+        TIMEOUT,
+        unanswered(TIMEOUT),
+        signal,
+        this.#http.closed,
+        this.#http.dropped,
+      );
       let absent: GatewayAbsentError | undefined;
       for (const root of ROOTS) {
         try {

@@ -163,6 +163,7 @@ Deno.test("snapshot() starts anew when etcd compacts its history between two pag
       return answer;
     },
     watch: (...call) => client.watch(...call),
+    reconnect: () => client.reconnect(),
     [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
   }, 25);
   assertEquals((await store.snapshot()).leases.length, 60);

@@ -132,6 +132,13 @@ export interface Store extends AsyncDisposable {
   ): Promise<StoredAgentRecord>;
 
   /**
+   * Drops the connections that stand, for when the address is gone that they were made from: what is
+   * under way over them fails as though the server had gone, instead of waiting for an answer, and
+   * watches go on over new ones.
+   */
+  reconnect(): void;
+
+  /**
    * Yields what happens after `cursor`, in order, nothing twice and nothing left out. Breaks of
    * the connection are mended inside, with back-off. Own writes are reported like any other.
    */

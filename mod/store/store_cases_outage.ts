@@ -66,6 +66,32 @@ export const outageCases: readonly StoreCase[] = [
     assertEquals(follower.resyncs, 0);
   }],
 
+  ["reconnect() leaves connections that answer no more, and what waits for them", async (
+    { lab, prefix },
+  ) => {
+    await using proxy = new TcpProxy(lab.endpoint);
+    await using store = await lab.open(prefix, { endpoints: [`http://${proxy.address}`] });
+    await using direct = await lab.open(prefix);
+    await using follower = await StoreFollower.start(store);
+    await store.createLease(net("10.20.1.0/24"), vxlan("192.0.2.1"), 600);
+    await follower.until(({ leases }) => leases.size === 1);
+    // As when the address is gone that the connections come from.
+    proxy.silence(true);
+    const waiting = assertRejects(() => store.snapshot(), StoreUnavailableError);
+    await direct.createLease(net("10.20.2.0/24"), vxlan("192.0.2.2"), 600);
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    proxy.silence(false);
+    assertEquals(follower.leases.size, 1);
+    const started = performance.now();
+    store.reconnect();
+    await waiting;
+    assertEquals((await store.snapshot()).leases.length, 2);
+    await follower.until(({ leases }) => leases.size === 2);
+    const took = performance.now() - started;
+    assert(took < 2_000, `${took} ms`);
+    assertEquals(follower.resyncs, 0);
+  }],
+
   ["watch() takes a new snapshot when the server's data were replaced", async (
     { lab, prefix },
   ) => {

@@ -1,6 +1,12 @@
 import type { NetworkConfig } from "../config/network_config.ts";
 import { formatIPv4, type Prefix } from "../ip/mod.ts";
-import { type Lease, LEASE_TTL, type LeaseAttributes, PERMANENT } from "../lease/mod.ts";
+import {
+  type Lease,
+  LEASE_TTL,
+  type LeaseAttributes,
+  PERMANENT,
+  sameAttributes,
+} from "../lease/mod.ts";
 import { info, warning } from "../observe/log.ts";
 import { type CallOptions, ConflictError, type Snapshot, type Store } from "../store/mod.ts";
 import { isCompatible, pickSubnet } from "./pick.ts";
@@ -12,6 +18,11 @@ const ATTEMPTS = 10;
 export interface AcquireOptions {
   /** Tried next when no lease carries our public IP: the subnet this host had before. */
   readonly previous?: Prefix | undefined;
+  /**
+   * The lease that this very agent held last: still ours where it stands as it was, though it carries
+   * another public IP than we have now.
+   */
+  readonly held?: Lease | undefined;
   /** What the store held a moment ago: saves the first read. */
   readonly snapshot?: Pick<Snapshot, "leases">;
   /** Looks at a lease with our public IP before it is re-used; throws to refuse it. */
@@ -22,8 +33,8 @@ export interface AcquireOptions {
 }
 
 /**
- * Leases a subnet for this host: the one that carries our public IP if it fits the config, else
- * the previous one if it is free and fits, else a random free one.
+ * Leases a subnet for this host: the one that carries our public IP, or that this agent holds, if it
+ * fits the config, else the previous one if it is free and fits, else a random free one.
  *
  * Every write is a compare-and-swap. Of two agents after one subnet one gets a ConflictError,
  * reads the store again and picks anew.
@@ -45,7 +56,9 @@ export async function acquireLease(
     const told = attempt === 0 ? options.snapshot : undefined;
     const { leases } = told ?? await store.snapshot(call);
     try {
-      const own = leases.filter((lease) => lease.attributes.publicIP === attributes.publicIP);
+      const own = leases.filter((lease) =>
+        lease.attributes.publicIP === attributes.publicIP || isSame(lease, options.held)
+      );
       await removeMisfits(store, config, own, call);
       const lease = preferred(config, own, options.previous);
       if (lease !== undefined) return await reuse(store, lease, attributes, options);
@@ -71,6 +84,11 @@ export async function acquireLease(
     }
   }
   throw new AcquireError("Max retries reached trying to acquire a subnet");
+}
+
+function isSame(lease: Lease, held: Lease | undefined): boolean {
+  return held !== undefined && lease.subnet.equals(held.subnet) &&
+    sameAttributes(lease.attributes, held.attributes);
 }
 
 /** Removes the leases that do not fit the config. */
@@ -114,8 +132,11 @@ async function reuse(
 ): Promise<Lease> {
   inspect?.(lease);
   const { subnet } = lease;
+  const [was, is] = [lease.attributes.publicIP, attributes.publicIP].map(formatIPv4);
   info(
-    `Found lease (${subnet}) for current IP (${formatIPv4(attributes.publicIP)}), reusing`,
+    was === is
+      ? `Found lease (${subnet}) for current IP (${is}), reusing`
+      : `Moving lease (${subnet}) from IP ${was} to ${is}`,
     { subnet },
   );
   // v3 listings do not tell a time to live, but they do tell a permanent lease.

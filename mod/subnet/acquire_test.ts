@@ -74,6 +74,35 @@ subnetCases("acquireLease()", [
     assertEquals(String(lease.subnet), "10.20.51.0/24");
   }],
 
+  ["acquireLease() takes the lease that is held along to another public IP", async (
+    { store, log },
+  ) => {
+    const held = await acquireLease(store, GUIDE, OWN);
+    const moved = await acquireLease(store, GUIDE, vxlan("192.0.2.9"), {
+      held,
+      previous: held.subnet,
+    });
+    assertEquals([moved.subnet, moved.attributes], [held.subnet, vxlan("192.0.2.9")]);
+    assertEquals(await subnets(store), [String(held.subnet)]);
+    assertEquals(
+      log.at(-2),
+      `I Moving lease (${held.subnet}) from IP 192.0.2.1 to 192.0.2.9`,
+    );
+    assertEquals((await store.lease(held.subnet))?.attributes, vxlan("192.0.2.9"));
+  }],
+
+  ["acquireLease() takes no lease along that is not as it was held", async ({ store }) => {
+    const held = await acquireLease(store, GUIDE, OWN);
+    // Somebody has given the subnet away meanwhile.
+    const theirs = await store.updateLease(held, OTHER, LEASE_TTL);
+    const lease = await acquireLease(store, GUIDE, vxlan("192.0.2.9"), {
+      held,
+      previous: held.subnet,
+    });
+    assert(!lease.subnet.equals(held.subnet));
+    assertEquals((await store.lease(held.subnet))?.revision, theirs.revision);
+  }],
+
   ["acquireLease() reuses the lease of the same public IP, with its new attributes", async (
     { store, another, log },
   ) => {

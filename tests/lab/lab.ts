@@ -37,17 +37,20 @@ export class Lab implements AsyncDisposable {
   readonly hosts: readonly UnderlayHost[];
   /** The host that all cables end in. */
   readonly switch: LabHost;
+  readonly #mtu: number;
   readonly #stack: AsyncDisposableStack;
 
   private constructor(
     dir: string,
     hub: LabHost,
     hosts: readonly UnderlayHost[],
+    mtu: number,
     stack: AsyncDisposableStack,
   ) {
     this.dir = dir;
     this.switch = hub;
     this.hosts = hosts;
+    this.#mtu = mtu;
     this.#stack = stack;
   }
 
@@ -74,7 +77,7 @@ export class Lab implements AsyncDisposable {
       );
     }
     await cable(hub, hosts, mtu);
-    return new Lab(dir, hub, hosts, stack.move());
+    return new Lab(dir, hub, hosts, mtu, stack.move());
   }
 
   /** The host with this name. */
@@ -92,6 +95,17 @@ export class Lab implements AsyncDisposable {
   /** Puts the cable back. */
   async plug(host: UnderlayHost): Promise<void> {
     await this.switch.exec(["ip", "link", "set", portOf(host, "eth1"), "up"]);
+  }
+
+  /** Takes a host's eth1 out. */
+  async removeInterface(host: UnderlayHost): Promise<void> {
+    await host.exec(["ip", "link", "del", "eth1"]);
+  }
+
+  /** Puts a new eth1 in, which is up, with an index of its own and without an address. */
+  async addInterface(host: UnderlayHost): Promise<void> {
+    await connect(this.switch, [{ host, device: "eth1" }], this.#mtu);
+    await host.exec(["ip", "link", "set", "eth1", "up"]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -114,18 +128,13 @@ async function cable(hub: LabHost, hosts: readonly UnderlayHost[], mtu: number):
   // The bridge is to be a switch, without the machine's firewall in its way.
   const bridgeNetfilter = "/proc/sys/net/bridge/bridge-nf-call-iptables";
   await hub.exec(["sh", "-c", `[ ! -e ${bridgeNetfilter} ] || echo 0 > ${bridgeNetfilter}`]);
-  const lines = ["link add name br0 type bridge mcast_snooping 0", "link set br0 up"];
-  for (const host of hosts) {
-    for (const device of ["eth0", "eth1"]) {
-      const port = portOf(host, device);
-      lines.push(
-        `link add name ${port} mtu ${mtu} type veth peer name ${device} mtu ${mtu} netns ${host.pid}`,
-        `link set ${port} ${device === "eth1" ? "master br0" : ""} up`,
-      );
-    }
-  }
-  // The switch sees process ids of its own namespace only, hence not LabHost.exec().
-  await ipBatch(["--target", String(hub.pid), "--net"], lines);
+  await hub.exec(["ip", "link", "add", "name", "br0", "type", "bridge", "mcast_snooping", "0"]);
+  await hub.exec(["ip", "link", "set", "br0", "up"]);
+  await connect(
+    hub,
+    hosts.flatMap((host) => ["eth0", "eth1"].map((device) => ({ host, device }))),
+    mtu,
+  );
   await Promise.all(hosts.map((host) =>
     ipBatch(["--target", String(host.pid), "--net"], [
       `addr add ${DECOY.address}/24 broadcast + dev eth0`,
@@ -135,6 +144,23 @@ async function cable(hub: LabHost, hosts: readonly UnderlayHost[], mtu: number):
       `route add default via ${DECOY.gateway} dev eth0 metric 100`,
     ])
   ));
+}
+
+/** Makes devices in hosts, each with its cable to the switch. */
+async function connect(
+  hub: LabHost,
+  devices: readonly { readonly host: LabHost; readonly device: string }[],
+  mtu: number,
+): Promise<void> {
+  const lines = devices.flatMap(({ host, device }) => {
+    const port = portOf(host, device);
+    return [
+      `link add name ${port} mtu ${mtu} type veth peer name ${device} mtu ${mtu} netns ${host.pid}`,
+      `link set ${port} ${device === "eth1" ? "master br0" : ""} up`,
+    ];
+  });
+  // The switch sees process ids of its own namespace only, hence not LabHost.exec().
+  await ipBatch(["--target", String(hub.pid), "--net"], lines);
 }
 
 async function ipBatch(namespaces: readonly string[], lines: readonly string[]): Promise<void> {
