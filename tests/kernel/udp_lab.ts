@@ -6,7 +6,10 @@
  */
 import type { CounterName } from "../../backends/udp/counters.ts";
 import type { PeerTraffic } from "../../backends/udp/data_path.ts";
+import type { Attachment } from "../../backends/udp/kernel/kernel_path.ts";
+import type { Reason } from "../../backends/udp/kernel/layout.ts";
 import type { Offload } from "../../backends/udp/worker.ts";
+import { BPFFS } from "../../mod/sys/bpf/mod.ts";
 import { Namespace } from "./firewall_namespace.ts";
 import type { NodeCommand, NodeOptions } from "./udp_node.ts";
 
@@ -16,6 +19,13 @@ export interface NodeReport {
   readonly traffic: PeerTraffic[];
   readonly offload: Offload;
   readonly leases: number;
+  /** Of a node that carries packets in the kernel. */
+  readonly kernel?: {
+    readonly attachment: Attachment;
+    readonly damage: string | null;
+    readonly drops: Record<Reason, number>;
+    readonly traffic: PeerTraffic[];
+  };
   /** Resident set of the process, in bytes. */
   readonly rss: number;
 }
@@ -111,6 +121,11 @@ export class UdpLab implements AsyncDisposable {
     readonly nodes: UdpNode[],
   ) {}
 
+  /** Where a host's kernel path keeps its pins; removed with the lab. */
+  pins(host: 0 | 1): string {
+    return `${BPFFS}/flanneld_test_${this.hosts[host].name}`;
+  }
+
   /** Makes the hosts; `eth1` joins them. */
   static async make(): Promise<UdpLab> {
     const hosts = [await Namespace.make(), await Namespace.make()] as const;
@@ -145,6 +160,9 @@ export class UdpLab implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const node of this.nodes) await node[Symbol.asyncDispose]();
+    for (const host of [0, 1] as const) {
+      await Deno.remove(this.pins(host), { recursive: true }).catch(() => {}); // Few have any.
+    }
     for (const host of this.hosts) await host[Symbol.asyncDispose]();
   }
 }

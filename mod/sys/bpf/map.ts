@@ -76,6 +76,11 @@ export class BpfMap implements Disposable {
       (info.getUint32(20, true) & BPF_F_NO_PREALLOC) === (sparse ? BPF_F_NO_PREALLOC : 0);
   }
 
+  /** Number that tells it from every other map of the machine. */
+  get id(): number {
+    return objectInfo(this.fd, 8).getUint32(4, true);
+  }
+
   /**
    * The values of a key, one per processor in a per-CPU map; `undefined` when it is not there. A
    * view that the next call overwrites.

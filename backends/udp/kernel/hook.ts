@@ -1,0 +1,165 @@
+import {
+  type BpfProgram,
+  type Direction,
+  openPin,
+  pin,
+  removePin,
+  TcxLink,
+} from "../../../mod/sys/bpf/mod.ts";
+import type { Netlink } from "../../../mod/sys/mod.ts";
+
+/** A place on an interface where one of the path's programs runs, and goes on to when the agent ends. */
+export interface Hook extends Disposable {
+  /**
+   * Makes a program run on an interface: in place of the one that is there, without a packet in
+   * between that meets none, and on no other interface.
+   *
+   * @throws {SysError} when the kernel refuses
+   */
+  ensure(program: BpfProgram, index: number): void;
+  /** What is not as {@linkcode Hook.ensure} left it; `undefined` when all is well. */
+  damage(): string | undefined;
+  /** Takes the program off, also one that an earlier agent left. */
+  remove(): void;
+}
+
+interface Attached {
+  readonly index: number;
+  readonly programId: number;
+}
+
+/** A TCX link, kept by a pin. */
+export class TcxHook implements Hook {
+  readonly #path: string;
+  readonly #direction: Direction;
+  #link: TcxLink | undefined;
+  #attached: Attached | undefined;
+
+  /** @param path of the pin */
+  constructor(path: string, direction: Direction) {
+    this.#path = path;
+    this.#direction = direction;
+  }
+
+  ensure(program: BpfProgram, index: number): void {
+    this.#attached = undefined;
+    const link = this.#held();
+    if (link?.isAt(index, this.#direction)) {
+      link.update(program);
+      if (!this.#isPinned()) pin(link.fd, this.#path);
+    } else {
+      // Behind the pin of the old link stands nothing any more, or another interface.
+      const fresh = TcxLink.attach(program, index, this.#direction);
+      this.#replace(fresh);
+      pin(fresh.fd, this.#path);
+    }
+    this.#attached = { index, programId: program.id };
+  }
+
+  damage(): string | undefined {
+    if (this.#attached === undefined || this.#link === undefined) return undefined;
+    const { index, programId } = this.#attached;
+    const what = `${this.#direction} program of interface ${index}`;
+    if (!this.#link.isAt(index, this.#direction)) return `${what} detached`;
+    if (this.#link.programId !== programId) return `${what} replaced`;
+    return this.#isPinned() ? undefined : `${what} unpinned`;
+  }
+
+  remove(): void {
+    const link = this.#held();
+    this.#attached = undefined;
+    removePin(this.#path);
+    link?.detach();
+    this.#replace(undefined);
+  }
+
+  [Symbol.dispose](): void {
+    this.#attached = undefined;
+    this.#replace(undefined);
+  }
+
+  /** The link that this or an earlier process made. */
+  #held(): TcxLink | undefined {
+    if (this.#link === undefined) {
+      const fd = openPin(this.#path);
+      if (fd !== undefined) this.#link = new TcxLink(fd);
+    }
+    return this.#link;
+  }
+
+  #isPinned(): boolean {
+    const fd = openPin(this.#path);
+    if (fd === undefined) return false;
+    using _link = new TcxLink(fd);
+    return true;
+  }
+
+  #replace(link: TcxLink | undefined): void {
+    this.#link?.[Symbol.dispose]();
+    this.#link = link;
+  }
+}
+
+/** A clsact filter, which needs no pin: for kernels before TCX (Linux 6.6). */
+export class ClsactHook implements Hook {
+  /** By it our filter is told from others', and found by the next agent; flannel's udp port. */
+  static readonly PRIORITY = 8285;
+
+  readonly #netlink: Netlink;
+  readonly #direction: Direction;
+  readonly #name: string;
+  /** Where an earlier agent may have left one. */
+  readonly #interfaces: readonly string[];
+  #attached: Attached | undefined;
+
+  /** @param interfaces names of those that a filter of an earlier agent may be on */
+  constructor(
+    netlink: Netlink,
+    name: string,
+    direction: Direction,
+    interfaces: readonly string[],
+  ) {
+    this.#netlink = netlink;
+    this.#name = name;
+    this.#direction = direction;
+    this.#interfaces = interfaces;
+  }
+
+  ensure(program: BpfProgram, index: number): void {
+    if (this.#attached !== undefined && this.#attached.index !== index) this.remove();
+    this.#attached = undefined;
+    this.#netlink.setFilter({ ...this.#place(index), name: this.#name, fd: program.fd });
+    this.#attached = { index, programId: program.id };
+  }
+
+  damage(): string | undefined {
+    if (this.#attached === undefined) return undefined;
+    const { index, programId } = this.#attached;
+    const found = this.#netlink.filters(index, this.#direction).find(({ priority }) =>
+      priority === ClsactHook.PRIORITY
+    );
+    const what = `${this.#direction} program of interface ${index}`;
+    if (found === undefined) return `${what} detached`;
+    return found.programId === programId ? undefined : `${what} replaced`;
+  }
+
+  remove(): void {
+    const indices = new Set(this.#attached === undefined ? [] : [this.#attached.index]);
+    for (const name of this.#interfaces) {
+      const index = this.#netlink.link(name)?.index;
+      if (index === undefined) continue;
+      const ours = this.#netlink.filters(index, this.#direction).some(({ name, priority }) =>
+        name === this.#name && priority === ClsactHook.PRIORITY
+      );
+      if (ours) indices.add(index);
+    }
+    this.#attached = undefined;
+    for (const index of indices) this.#netlink.removeFilter(this.#place(index));
+  }
+
+  [Symbol.dispose](): void {}
+
+  #place(index: number) {
+    return { index, direction: this.#direction, priority: ClsactHook.PRIORITY };
+  }
+}

@@ -1,0 +1,361 @@
+import type { IPv4, Prefix } from "../../../mod/ip/mod.ts";
+import {
+  Assembler,
+  BpfMap,
+  BpfProgram,
+  ensureBpffs,
+  openPin,
+  pin,
+  R0,
+  removePin,
+  TcxLink,
+  Verdict,
+} from "../../../mod/sys/bpf/mod.ts";
+import { Errno, type Netlink, SysError } from "../../../mod/sys/mod.ts";
+import type { PeerTraffic } from "../data_path.ts";
+import { decapsulation } from "./decapsulate.ts";
+import { encapsulation } from "./encapsulate.ts";
+import { ClsactHook, type Hook, TcxHook } from "./hook.ts";
+import {
+  type KernelRoute,
+  type MapName,
+  MAPS,
+  type PathSettings,
+  peerKey,
+  readPeerKey,
+  readRouteKey,
+  readRouteValue,
+  type Reason,
+  REASONS,
+  routeKey,
+  routeValue,
+  Traffic,
+} from "./layout.ts";
+
+/** How programs are attached: by TCX from Linux 6.6 on, by clsact filters before. */
+export type Attachment = "tcx" | "clsact";
+
+/** Options of {@linkcode KernelPath.open}. */
+export interface KernelPathOptions {
+  /** In the network namespace of the calling thread. */
+  readonly netlink: Netlink;
+  /** Directory for the pins, in the BPF file system; it is this path's alone. */
+  readonly directory: string;
+  /** What the programs will be made of; `own` may be any prefix yet. */
+  readonly settings: PathSettings;
+  /** Names of device and underlay. */
+  readonly interfaces: { readonly device: string; readonly underlay: string };
+  /** @default the first that the kernel has */
+  readonly attachment?: Attachment | undefined;
+}
+
+/** `struct bpf_insn[]`: what is attached to learn whether that can be done. */
+const PASS = new Assembler().mov(R0, Verdict.TC_ACT_UNSPEC).exit().assemble();
+
+/**
+ * The udp backend's packets inside the kernel: two programs, the maps that they read, and what keeps both
+ * there when the agent ends.
+ *
+ * It carries what {@linkcode KernelPath.sync} says from then on, whether an agent runs or not. What it does not
+ * carry it hands on, so the user-space path runs behind it, with the same device and the same peers.
+ */
+export class KernelPath implements Disposable {
+  readonly attachment: Attachment;
+  readonly #directory: string;
+  readonly #maps: Readonly<Record<MapName, BpfMap>>;
+  /** In the order of attaching: a host that sends must be able to receive. */
+  readonly #hooks: { readonly decapsulate: Hook; readonly encapsulate: Hook };
+  readonly #routes = new Map<number, KernelRoute>();
+  /** How many subnets a host holds. */
+  readonly #leases = new Map<IPv4, number>();
+  #settings: string | undefined;
+
+  private constructor(
+    { netlink, directory, interfaces }: KernelPathOptions,
+    attachment: Attachment,
+    maps: Readonly<Record<MapName, BpfMap>>,
+  ) {
+    const { device, underlay } = interfaces;
+    this.attachment = attachment;
+    this.#directory = directory;
+    this.#maps = maps;
+    this.#hooks = attachment === "tcx"
+      ? {
+        decapsulate: new TcxHook(`${directory}/decapsulate`, "ingress"),
+        encapsulate: new TcxHook(`${directory}/encapsulate`, "egress"),
+      }
+      : {
+        decapsulate: new ClsactHook(netlink, "flanneld_udp_in", "ingress", [underlay]),
+        encapsulate: new ClsactHook(netlink, "flanneld_udp_out", "egress", [device]),
+      };
+  }
+
+  /**
+   * Takes over what an earlier agent left, or makes it anew. Nothing is carried that was not before.
+   *
+   * @throws {BpfError} when the verifier refuses a program
+   * @throws {SysError} when the kernel refuses maps, pins or attaching: EPERM without the privilege or
+   * under lockdown, EINVAL for what it does not know
+   */
+  static open(options: KernelPathOptions): KernelPath {
+    using stack = new DisposableStack();
+    ensureBpffs();
+    Deno.mkdirSync(options.directory, { recursive: true });
+    const maps = Object.fromEntries(
+      Object.keys(MAPS).map((name) =>
+        [name, stack.use(openMap(options.directory, name as MapName))] as const
+      ),
+    ) as Record<MapName, BpfMap>;
+    for (const program of load(options.settings, maps)) program[Symbol.dispose]();
+    const attachment = options.attachment ?? probeAttachment(options.settings.device);
+    stack.move();
+    return new KernelPath(options, attachment, maps);
+  }
+
+  /**
+   * Brings everything to what is asked for: entries of the maps by difference, then programs. The first call
+   * starts the carrying; after an earlier agent not one packet goes another way.
+   *
+   * @throws {SysError} when the kernel refuses; what was carried is carried on
+   */
+  sync(settings: PathSettings, routes: Iterable<KernelRoute>): void {
+    // Whoever removed the pins may have removed their directory.
+    Deno.mkdirSync(this.#directory, { recursive: true });
+    const wanted = new Map<number, KernelRoute>();
+    for (const route of routes) wanted.set(route.subnet.key, route);
+    this.#syncMaps(wanted);
+    const text = JSON.stringify(settings);
+    if (this.#settings !== text || this.#hookDamage() !== undefined) {
+      this.#settings = undefined;
+      using programs = new DisposableStack();
+      const [encapsulate, decapsulate] = load(settings, this.#maps);
+      programs.use(encapsulate);
+      programs.use(decapsulate);
+      this.#hooks.decapsulate.ensure(decapsulate, settings.underlay);
+      this.#hooks.encapsulate.ensure(encapsulate, settings.device);
+      this.#settings = text;
+    }
+    this.#pinMaps();
+  }
+
+  /** Adds a subnet, or changes its holder or its way. One call into the kernel, or two. */
+  setRoute(route: KernelRoute): void {
+    const { subnet, publicIP } = route;
+    const before = this.#routes.get(subnet.key);
+    this.#hold(publicIP);
+    this.#maps.routes.update(routeKey(subnet), routeValue(route));
+    this.#routes.set(subnet.key, route);
+    if (before !== undefined) this.#release(before.publicIP);
+  }
+
+  /** Forgets a subnet; unknown ones are ignored. */
+  removeRoute(subnet: Prefix): void {
+    const before = this.#routes.get(subnet.key);
+    if (before === undefined) return;
+    this.#routes.delete(subnet.key);
+    this.#maps.routes.delete(routeKey(subnet));
+    this.#release(before.publicIP);
+  }
+
+  /**
+   * What of ours somebody took away since the last {@linkcode KernelPath.sync}, which puts it back. The
+   * kernel has no events for that: it costs a dozen system calls to look.
+   */
+  damage(): string | undefined {
+    if (this.#settings === undefined) return undefined;
+    const unpinned = Object.keys(MAPS).find((name) => !exists(`${this.#directory}/${name}`));
+    return this.#hookDamage() ?? (unpinned === undefined ? undefined : `map ${unpinned} unpinned`);
+  }
+
+  /** Drops by reason, since the maps were made. */
+  drops(): Record<Reason, number> {
+    const { reasons } = this.#maps;
+    const key = new Uint8Array(4);
+    return Object.fromEntries(REASONS.map((reason, index) => {
+      key[0] = index;
+      return [reason, reasons.sum(reasons.lookup(key)!, 0)];
+    })) as Record<Reason, number>;
+  }
+
+  /** Traffic by peer, since it was added. */
+  traffic(): PeerTraffic[] {
+    const { peers } = this.#maps;
+    return [...this.#leases.keys()].flatMap((publicIP) => {
+      const values = peers.lookup(peerKey(publicIP));
+      if (values === undefined) return [];
+      return [{
+        publicIP,
+        sentPackets: peers.sum(values, Traffic.sentPackets),
+        sentBytes: peers.sum(values, Traffic.sentBytes),
+        receivedPackets: peers.sum(values, Traffic.receivedPackets),
+        receivedBytes: peers.sum(values, Traffic.receivedBytes),
+      }];
+    });
+  }
+
+  /** Ends the carrying and takes everything out of the kernel. */
+  remove(): void {
+    this.#settings = undefined;
+    this.#hooks.encapsulate.remove();
+    this.#hooks.decapsulate.remove();
+    removePins(this.#directory);
+  }
+
+  /** Lets go of it; what is in the kernel stays and goes on. */
+  [Symbol.dispose](): void {
+    for (const hook of Object.values(this.#hooks)) hook[Symbol.dispose]();
+    for (const map of Object.values(this.#maps)) map[Symbol.dispose]();
+  }
+
+  #syncMaps(wanted: ReadonlyMap<number, KernelRoute>): void {
+    const { routes, peers } = this.#maps;
+    const leases = new Map<IPv4, number>();
+    for (const { publicIP } of wanted.values()) {
+      leases.set(publicIP, (leases.get(publicIP) ?? 0) + 1);
+    }
+    const known = new Set(peers.keys().map(readPeerKey));
+    for (const publicIP of leases.keys()) if (!known.has(publicIP)) this.#addPeer(publicIP);
+    const stale: Uint8Array[] = [];
+    const right = new Set<number>();
+    for (const key of routes.keys()) {
+      const subnet = readRouteKey(key);
+      const route = wanted.get(subnet.key);
+      if (route === undefined) {
+        stale.push(key);
+        continue;
+      }
+      const value = routes.lookup(key);
+      if (value === undefined) continue;
+      const { publicIP, carried } = readRouteValue(value);
+      if (publicIP === route.publicIP && carried === route.carried) right.add(subnet.key);
+    }
+    for (const [key, route] of wanted) {
+      if (!right.has(key)) routes.update(routeKey(route.subnet), routeValue(route));
+    }
+    for (const key of stale) routes.delete(key);
+    for (const publicIP of known) if (!leases.has(publicIP)) peers.delete(peerKey(publicIP));
+    this.#routes.clear();
+    for (const [key, route] of wanted) this.#routes.set(key, route);
+    this.#leases.clear();
+    for (const [publicIP, count] of leases) this.#leases.set(publicIP, count);
+  }
+
+  #hold(publicIP: IPv4): void {
+    const count = this.#leases.get(publicIP) ?? 0;
+    if (count === 0) this.#addPeer(publicIP);
+    this.#leases.set(publicIP, count + 1);
+  }
+
+  #release(publicIP: IPv4): void {
+    const count = this.#leases.get(publicIP)! - 1;
+    if (count > 0) {
+      this.#leases.set(publicIP, count);
+      return;
+    }
+    this.#leases.delete(publicIP);
+    this.#maps.peers.delete(peerKey(publicIP));
+  }
+
+  #addPeer(publicIP: IPv4): void {
+    this.#maps.peers.update(peerKey(publicIP), new Uint8Array(MAPS.peers.valueSize));
+  }
+
+  #hookDamage(): string | undefined {
+    return this.#hooks.decapsulate.damage() ?? this.#hooks.encapsulate.damage();
+  }
+
+  /** After the programs: half a path that is pinned would be adopted. */
+  #pinMaps(): void {
+    for (const [name, map] of Object.entries(this.#maps)) {
+      const path = `${this.#directory}/${name}`;
+      if (!exists(path) || !isSameMap(path, map)) pin(map.fd, path);
+    }
+  }
+}
+
+/**
+ * Removes what an agent left behind that may have ended, without knowing more of it than its pins.
+ *
+ * @param directory of the pins
+ */
+export function removeKernelPath(
+  { netlink, directory, interfaces }: Pick<
+    KernelPathOptions,
+    "netlink" | "directory" | "interfaces"
+  >,
+): void {
+  const { device, underlay } = interfaces;
+  new ClsactHook(netlink, "flanneld_udp_out", "egress", [device]).remove();
+  new ClsactHook(netlink, "flanneld_udp_in", "ingress", [underlay]).remove();
+  if (!exists(directory)) return;
+  new TcxHook(`${directory}/encapsulate`, "egress").remove();
+  new TcxHook(`${directory}/decapsulate`, "ingress").remove();
+  removePins(directory);
+}
+
+function removePins(directory: string): void {
+  for (const name of Object.keys(MAPS)) removePin(`${directory}/${name}`);
+  try {
+    Deno.removeSync(directory, { recursive: true });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+function openMap(directory: string, name: MapName): BpfMap {
+  const shape = MAPS[name];
+  const fd = openPin(`${directory}/${name}`);
+  if (fd === undefined) return BpfMap.create(`flanneld_${name}`, shape);
+  const pinned = new BpfMap(fd, shape);
+  if (BpfMap.hasShape(fd, shape)) return pinned;
+  // Another version's. Its programs go on with it until ours take their place.
+  pinned[Symbol.dispose]();
+  return BpfMap.create(`flanneld_${name}`, shape);
+}
+
+function isSameMap(path: string, map: BpfMap): boolean {
+  const fd = openPin(path);
+  if (fd === undefined) return false;
+  using pinned = new BpfMap(fd, map.shape);
+  return pinned.id === map.id;
+}
+
+function load(
+  settings: PathSettings,
+  maps: Readonly<Record<MapName, BpfMap>>,
+): [encapsulate: BpfProgram, decapsulate: BpfProgram] {
+  const descriptors = Object.fromEntries(
+    Object.entries(maps).map(([name, { fd }]) => [name, fd]),
+  );
+  const encapsulate = BpfProgram.load("flanneld_encap", encapsulation(settings), descriptors);
+  try {
+    const decapsulate = BpfProgram.load("flanneld_decap", decapsulation(settings), descriptors);
+    return [encapsulate, decapsulate];
+  } catch (error) {
+    encapsulate[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** Attaches a program that does nothing, for a moment. */
+function probeAttachment(device: number): Attachment {
+  using program = BpfProgram.load("flanneld_probe", PASS);
+  try {
+    using _link = TcxLink.attach(program, device, "egress");
+    return "tcx";
+  } catch (error) {
+    // An attach type that the kernel does not know.
+    if (error instanceof SysError && error.errno === Errno.EINVAL) return "clsact";
+    throw error;
+  }
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,332 @@
+/** The udp backend's kernel path on real devices: two hosts in namespaces, a veth pair between them. */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { setTxOffload } from "../../bench/udp/wire.ts";
+import { ipv4Packet, naiveChecksum, pattern } from "../../backends/udp/packet/_fixtures.ts";
+import { udpPacket } from "../../backends/udp/packet/_fixtures.ts";
+import type { Attachment } from "../../backends/udp/kernel/kernel_path.ts";
+import { parseIPv4 } from "../../mod/ip/mod.ts";
+import { libc } from "../../mod/sys/mod.ts";
+import type { Namespace } from "./firewall_namespace.ts";
+import { ADDRESSES, DEVICE_ADDRESSES, LEASES, lines, UdpLab, type UdpNode } from "./udp_lab.ts";
+import type { KernelOptions } from "./udp_node.ts";
+import { RawPeer } from "./udp_raw_peer.ts";
+
+libc();
+
+const ip = (text: string) => parseIPv4(text)!;
+const [here, there] = DEVICE_ADDRESSES;
+
+/** Ways of carrying packets that are there at the same time in a cluster. */
+type Mode = "kernel" | "user" | "one-packet";
+const MODES: readonly Mode[] = ["kernel", "user", "one-packet"];
+
+/** Starts a node that carries by kernel what the agent would on a wire like veth. */
+function start(lab: UdpLab, host: 0 | 1, mode: Mode, kernel: Partial<KernelOptions> = {}) {
+  switch (mode) {
+    case "kernel":
+      return lab.start(host, { kernel: { directory: lab.pins(host), ...kernel } });
+    case "user":
+      return lab.start(host);
+    case "one-packet":
+      return lab.start(host, { deviceOffload: false, socketOffload: false });
+  }
+}
+
+function startBoth(lab: UdpLab, kernel: Partial<KernelOptions> = {}): Promise<[UdpNode, UdpNode]> {
+  return (async () => [
+    await start(lab, 0, "kernel", kernel),
+    await start(lab, 1, "kernel", kernel),
+  ])();
+}
+
+async function say(host: Namespace, ...command: string[]): Promise<string> {
+  const { stdout, stderr } = await host.spawn(...command).output();
+  return new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+}
+
+function ping(from: Namespace, to: string, count: number, ...options: string[]): Promise<string> {
+  const args = ["-c", String(count), "-i", "0.1", "-W", "1", ...options, to];
+  return say(from, "busybox", "ping", ...args);
+}
+
+/** Runs a program in two hosts: the one that listens says so first. */
+async function exchange(
+  program: string,
+  [from, fromArgs]: [Namespace, string[]],
+  [to, toArgs]: [Namespace, string[]],
+): Promise<[sent: string, received: string]> {
+  const path = new URL(program, import.meta.url).pathname;
+  const command = [Deno.execPath(), "run", "-A", "--no-check", "--no-lock", path];
+  const receiver = to.spawn(...command, "receive", ...toArgs);
+  const said = lines(receiver.stdout);
+  assertEquals((await said.next()).value, "listening");
+  const sent = (await from.run(...command, "send", ...fromArgs)).trim();
+  const received = (await said.next()).value!;
+  await said.return(undefined);
+  await receiver.stderr.cancel();
+  await receiver.status;
+  return [sent, received];
+}
+
+async function transfer(from: Namespace, to: Namespace, address: string, megabytes: number) {
+  const args = [address, "5001"];
+  const [sent, received] = await exchange(
+    "./udp_transfer.ts",
+    [from, [...args, String(megabytes)]],
+    [to, args],
+  );
+  assertEquals(received, sent);
+}
+
+async function mixed(from: Namespace, to: Namespace, address: string, count: number) {
+  // A slow reader is not what is tested: nothing may be lost for want of room.
+  await from.run("ip", "link", "set", "flannel0", "txqueuelen", "20000");
+  const seed = Math.floor(Math.random() * 2 ** 31);
+  const [sent, received] = await exchange(
+    "./udp_mixed.ts",
+    [from, [address, String(count), String(seed)]],
+    [to, [address, String(count)]],
+  );
+  assertEquals(JSON.parse(received), JSON.parse(sent), `seed ${seed}`);
+}
+
+for (const attachment of ["tcx", "clsact"] as Attachment[]) {
+  Deno.test(`KernelPath carries pings, fragments and bulk TCP both ways, by ${attachment}`, async () => {
+    await using lab = await UdpLab.make();
+    const [a, b] = await startBoth(lab, { attachment });
+    const [left, right] = lab.hosts;
+    const pings = await ping(left, there, 3);
+    assertStringIncludes(pings, "3 packets received");
+    assertStringIncludes(pings, "ttl=62", "a TTL for each end, as in user space");
+    assertStringIncludes(await ping(left, there, 2, "-s", "8000"), "2 packets received");
+    await transfer(left, right, there, 64);
+    await transfer(right, left, here, 64);
+    const [ours, theirs] = [await a.report(), await b.report()];
+    assertEquals(ours.kernel!.attachment, attachment);
+    const [[sent], [received]] = [ours.kernel!.traffic, theirs.kernel!.traffic];
+    assertEquals(sent!.publicIP, ip(ADDRESSES[1]));
+    assert(sent!.sentBytes > 64e6 && sent!.receivedBytes > 64e6);
+    assertEquals(sent!.sentBytes, received!.receivedBytes);
+    assertEquals(sent!.sentPackets, received!.receivedPackets);
+    for (const { counters, kernel } of [ours, theirs]) {
+      assertEquals([counters.sentPackets, counters.receivedPackets], [0, 0], "none by user space");
+      assertEquals(Object.values(kernel!.drops), [0, 0, 0, 0, 0]);
+    }
+  });
+}
+
+for (const from of MODES) {
+  for (const to of MODES) {
+    Deno.test(`10,000 mixed datagrams arrive unharmed from ${from} to ${to}`, async () => {
+      await using lab = await UdpLab.make();
+      const carried = from === "kernel" && to === "kernel";
+      const kernel = carried ? {} : { carried: [] };
+      const a = await start(lab, 0, from, kernel);
+      await start(lab, 1, to, kernel);
+      await mixed(lab.hosts[0], lab.hosts[1], there, 10_000);
+      const { kernel: path, counters } = await a.report();
+      const byKernel = path?.traffic[0]?.sentPackets ?? 0;
+      // UDP GSO goes by user space between kernels too; the rest does not.
+      assertEquals(byKernel > 4_000, carried);
+      assert(counters.sentPackets > 1_000);
+    });
+  }
+}
+
+for (const peer of ["user", "one-packet"] as Mode[]) {
+  Deno.test(`KernelPath carries a peer in ${peer} mode where the wire finishes packets`, async () => {
+    await using lab = await UdpLab.make();
+    const [left, right] = lab.hosts;
+    for (const host of lab.hosts) setTxOffload(host, "eth1", false);
+    const a = await start(lab, 0, "kernel");
+    await start(lab, 1, peer);
+    await transfer(left, right, there, 32);
+    await transfer(right, left, here, 32);
+    await mixed(left, right, there, 3_000);
+    await mixed(right, left, here, 3_000);
+    const [traffic] = (await a.report()).kernel!.traffic;
+    assert(traffic!.sentBytes > 32e6 && traffic!.receivedBytes > 32e6);
+  });
+}
+
+Deno.test("KernelPath takes datagrams summed in part from a peer in user space", async () => {
+  await using lab = await UdpLab.make();
+  // What they send is not finished, what we send is.
+  setTxOffload(lab.hosts[0], "eth1", false);
+  const a = await start(lab, 0, "kernel");
+  await start(lab, 1, "user");
+  await mixed(lab.hosts[1], lab.hosts[0], here, 5_000);
+  await transfer(lab.hosts[1], lab.hosts[0], here, 32);
+  const [traffic] = (await a.report()).kernel!.traffic;
+  // Most come in trains, for user space.
+  assert(traffic!.receivedPackets > 100, `${traffic!.receivedPackets} packets`);
+});
+
+Deno.test("KernelPath speaks flannel's wire format: one IPv4 packet is one datagram", async () => {
+  await using lab = await UdpLab.make();
+  const node = await start(lab, 0, "kernel");
+  using peer = new RawPeer(lab.hosts[1], ADDRESSES[1]);
+  const pinging = ping(lab.hosts[0], "10.40.2.7", 1);
+  const request = await peer.receive();
+  assertEquals([request[0], request[8], request[9]], [0x45, 63, 1], "IPv4, a TTL less, ICMP");
+  assertEquals([...request.slice(12, 20)], [10, 40, 1, 0, 10, 40, 2, 7]);
+  assertEquals(naiveChecksum(request.subarray(0, 20)), 0);
+  const icmp = request.slice(20);
+  icmp[0] = 0; // Echo reply: the request with type 0 and a new checksum.
+  icmp.fill(0, 2, 4);
+  const checksum = naiveChecksum(icmp);
+  icmp.set([checksum >> 8, checksum & 255], 2);
+  peer.send(
+    ADDRESSES[0],
+    ipv4Packet({
+      ...{ source: ip("10.40.2.7"), destination: ip("10.40.1.0") },
+      ...{ protocol: 1, ttl: 63, payload: icmp },
+    }),
+  );
+  const said = await pinging;
+  assertStringIncludes(said, "1 packets received");
+  assertStringIncludes(said, "ttl=62");
+  const [traffic] = (await node.report()).kernel!.traffic;
+  assertEquals([traffic!.sentPackets, traffic!.receivedPackets], [1, 1]);
+});
+
+Deno.test("KernelPath and the path behind it drop by the same reasons as user space alone", async () => {
+  await using lab = await UdpLab.make();
+  const node = await lab.start(0, {
+    peers: { [LEASES[1]]: ADDRESSES[1], "10.40.3.0/24": "172.28.128.103" },
+    kernel: { directory: lab.pins(0) },
+  });
+  await lab.hosts[1].run("ip", "addr", "add", "172.28.128.102/24", "dev", "eth1");
+  using peer = new RawPeer(lab.hosts[1], ADDRESSES[1]);
+  using stranger = new RawPeer(lab.hosts[1], "172.28.128.102");
+  const datagram = (source: string, destination: string, ttl = 64) =>
+    udpPacket({
+      ...{ source: ip(source), destination: ip(destination), ttl },
+      ...{ payload: pattern(40), destinationPort: 9 },
+    });
+  const good = datagram("10.40.2.9", "10.40.1.0");
+  peer.send(ADDRESSES[0], good);
+  peer.send(ADDRESSES[0], good);
+  peer.send(ADDRESSES[0], datagram("192.168.1.1", "10.40.1.0"));
+  stranger.send(ADDRESSES[0], good);
+  peer.send(ADDRESSES[0], datagram("10.40.3.9", "10.40.1.0"));
+  peer.send(ADDRESSES[0], datagram("10.40.1.9", "10.40.1.0"));
+  peer.send(ADDRESSES[0], datagram("10.40.2.9", "10.40.3.1"));
+  peer.send(ADDRESSES[0], datagram("10.40.2.9", "10.40.1.0", 1));
+  peer.send(ADDRESSES[0], good.slice(0, 60));
+  peer.send(ADDRESSES[0], new Uint8Array(0));
+  peer.send(ADDRESSES[0], pattern(1000));
+  // Larger than any MTU: it comes in fragments, which the stack joins for user space.
+  peer.send(
+    ADDRESSES[0],
+    ipv4Packet({
+      ...{ source: ip("10.40.2.9"), destination: ip("10.40.1.0") },
+      ...{ protocol: 253, payload: pattern(30000) },
+    }),
+  );
+  let { counters, kernel } = await node.report();
+  for (let tries = 0; counters.receivedPackets < 2 && tries < 100; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    ({ counters, kernel } = await node.report());
+  }
+  const drops: Record<string, number> = kernel!.drops;
+  assertEquals(
+    Object.fromEntries(
+      Object.entries(counters).filter(([name]) => name.startsWith("dropRec"))
+        .map(([name, count]) => [name, count + (drops[name] ?? 0)]),
+    ),
+    {
+      dropReceiveUnknownSender: 1,
+      dropReceiveSpoofed: 2,
+      dropReceiveForeign: 1,
+      dropReceiveMalformed: 3,
+      dropReceiveTruncated: 0,
+      dropReceiveTtl: 1,
+      dropReceiveRefused: 0,
+    },
+  );
+  const [traffic] = kernel!.traffic;
+  assertEquals([traffic!.receivedPackets, counters.receivedPackets], [2, 2]);
+});
+
+Deno.test("KernelPath leaves ICMP to user space: no route, and nothing for a TTL that is used up", async () => {
+  await using lab = await UdpLab.make();
+  const node = await start(lab, 0, "kernel");
+  const [host] = lab.hosts;
+  const refused = await say(host, "busybox", "nc", "-w", "5", "10.40.99.1", "80");
+  assertStringIncludes(refused, "Network is unreachable");
+  assertStringIncludes(await ping(host, there, 1, "-t", "1"), "0 packets received");
+  const { counters } = await node.report();
+  assertEquals([counters.unreachables, counters.dropSendTtl], [1, 1]);
+});
+
+Deno.test("KernelPath follows peers, and what each is carried by, without a pause", async () => {
+  await using lab = await UdpLab.make();
+  const [a, b] = await startBoth(lab);
+  const reached = async () => (await ping(lab.hosts[0], there, 1)).includes("1 packets received");
+  assert(await reached());
+  await a.tell({ peers: { [LEASES[1]]: null } });
+  assert(!await reached());
+  await a.tell({ peers: { [LEASES[1]]: ADDRESSES[1] } });
+  assert(await reached());
+  // While a transfer runs, both ends change their minds again and again.
+  const over = transfer(lab.hosts[0], lab.hosts[1], there, 256).then(() => true);
+  let ended = false;
+  over.finally(() => ended = true);
+  for (let round = 0; !ended; round++) {
+    const carried = round % 2 === 0 ? [] : [...ADDRESSES];
+    await Promise.all([a.tell({ carried }), b.tell({ carried })]);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  await over;
+  const { counters, kernel } = await a.report();
+  assert(counters.sentPackets > 0 && kernel!.traffic[0]!.sentPackets > 0);
+});
+
+Deno.test("a killed node goes on carrying, and the next one takes over without losing a packet", async () => {
+  await using lab = await UdpLab.make();
+  const [a] = await startBoth(lab);
+  const [left] = lab.hosts;
+  const pinging = ping(left, there, 40);
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  await a.kill();
+  assertStringIncludes(await ping(left, there, 5), "5 packets received", "with nobody there");
+  const again = await start(lab, 0, "kernel");
+  assertStringIncludes(await pinging, "40 packets received");
+  const { kernel } = await again.report();
+  assert(kernel!.traffic[0]!.sentPackets >= 25, "counted on from where the other ended");
+});
+
+for (const attachment of ["tcx", "clsact"] as Attachment[]) {
+  Deno.test(`KernelPath.damage() tells what was taken away, and sync() puts it back, by ${attachment}`, async () => {
+    await using lab = await UdpLab.make();
+    const [a] = await startBoth(lab, { attachment });
+    const [left] = lab.hosts;
+    const damage = async () => (await a.report()).kernel!.damage;
+    assertEquals(await damage(), null);
+    const detach = attachment === "tcx"
+      // The other way to take a program off is to remove its pin while nobody holds it.
+      ? ["rm", "-r", lab.pins(0)]
+      : ["tc", "filter", "del", "dev", "eth1", "ingress"];
+    await left.run(...detach);
+    assertStringIncludes(String(await damage()), attachment === "tcx" ? "unpinned" : "detached");
+    await a.tell({ sync: true });
+    assertEquals(await damage(), null);
+    await a.kill();
+    assertStringIncludes(await ping(left, there, 2), "2 packets received");
+  });
+}
+
+Deno.test("KernelPath.remove() leaves nothing behind", async () => {
+  await using lab = await UdpLab.make();
+  const [a] = await startBoth(lab);
+  const [left] = lab.hosts;
+  await a.tell({ removeKernel: true });
+  const pins = await Deno.stat(lab.pins(0)).then(() => true, () => false);
+  assertEquals(pins, false);
+  // The peer's kernel sends what only a kernel takes, so it goes over first.
+  await lab.nodes[1]!.tell({ carried: [] });
+  const before = await a.report();
+  assertStringIncludes(await ping(left, there, 2), "2 packets received");
+  assertEquals((await a.report()).counters.sentPackets - before.counters.sentPackets, 2);
+});
