@@ -113,16 +113,7 @@ class EtcdV2Store implements Store {
   }
 
   async removeLease(lease: Lease, { signal }: CallOptions = {}): Promise<void> {
-    const key = this.#entries.leaseKey(lease.subnet);
-    try {
-      await this.#client.call(
-        { method: "DELETE", key, query: { prevIndex: lease.revision } },
-        signal,
-      );
-    } catch (error) {
-      if (error instanceof EtcdV2Error && error.code === ErrorCode.keyNotFound) return;
-      throw conflictOr(error);
-    }
+    await this.#remove(this.#entries.leaseKey(lease.subnet), lease.revision, signal);
   }
 
   async agent(
@@ -150,6 +141,13 @@ class EtcdV2Store implements Store {
     return { publicIP, record, revision: String(node.modifiedIndex) };
   }
 
+  async removeAgent(
+    { publicIP, revision }: StoredAgentRecord,
+    { signal }: CallOptions = {},
+  ): Promise<void> {
+    await this.#remove(this.#entries.agentKey(publicIP), revision, signal);
+  }
+
   watch(cursor: Cursor, options: WatchOptions): AsyncIterable<WatchItem> {
     return watchEtcdV2(
       {
@@ -170,6 +168,15 @@ class EtcdV2Store implements Store {
   [Symbol.asyncDispose](): Promise<void> {
     this.#client[Symbol.dispose]();
     return Promise.resolve();
+  }
+
+  async #remove(key: string, revision: string, signal: AbortSignal | undefined): Promise<void> {
+    try {
+      await this.#client.call({ method: "DELETE", key, query: { prevIndex: revision } }, signal);
+    } catch (error) {
+      if (error instanceof EtcdV2Error && error.code === ErrorCode.keyNotFound) return;
+      throw conflictOr(error);
+    }
   }
 
   /** Reads one value; `undefined` when there is none. */

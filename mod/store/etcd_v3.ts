@@ -153,18 +153,7 @@ export class EtcdV3Store implements Store {
   }
 
   async removeLease(lease: Lease, { signal }: CallOptions = {}): Promise<void> {
-    const name = this.#entries.leaseKey(lease.subnet);
-    const key = Buffer.from(name);
-    const { succeeded, responses } = await this.#client.call("txn", {
-      compare: [{ key, target: "Mod", result: "Equal", mod_revision: lease.revision }],
-      success: [{ request_delete_range: { key, prev_kv: true } }],
-      failure: [{ request_range: { key } }],
-    }, signal);
-    if (succeeded) {
-      await this.#revokeUnused(responses[0]!.response_delete_range.prev_kvs[0]!.lease, signal);
-    } else if (responses[0]!.response_range.kvs.length > 0) {
-      throw new ConflictError(`${name} was changed since it was read`);
-    }
+    await this.#remove(this.#entries.leaseKey(lease.subnet), lease.revision, signal);
   }
 
   async agent(
@@ -190,6 +179,13 @@ export class EtcdV3Store implements Store {
       signal,
     );
     return { publicIP, record, revision };
+  }
+
+  async removeAgent(
+    { publicIP, revision }: StoredAgentRecord,
+    { signal }: CallOptions = {},
+  ): Promise<void> {
+    await this.#remove(this.#entries.agentKey(publicIP), revision, signal);
   }
 
   async *watch(cursor: Cursor, options: WatchOptions): AsyncIterable<WatchItem> {
@@ -218,6 +214,20 @@ export class EtcdV3Store implements Store {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const watch of this.#watches) watch.abort();
     await this.#client[Symbol.asyncDispose]();
+  }
+
+  async #remove(name: string, revision: string, signal: AbortSignal | undefined): Promise<void> {
+    const key = Buffer.from(name);
+    const { succeeded, responses } = await this.#client.call("txn", {
+      compare: [{ key, target: "Mod", result: "Equal", mod_revision: revision }],
+      success: [{ request_delete_range: { key, prev_kv: true } }],
+      failure: [{ request_range: { key } }],
+    }, signal);
+    if (succeeded) {
+      await this.#revokeUnused(responses[0]!.response_delete_range.prev_kvs[0]!.lease, signal);
+    } else if (responses[0]!.response_range.kvs.length > 0) {
+      throw new ConflictError(`${name} was changed since it was read`);
+    }
   }
 
   async #get(key: string, signal: AbortSignal | undefined): Promise<IKeyValue | undefined> {

@@ -132,6 +132,13 @@ export interface Store extends AsyncDisposable {
   ): Promise<StoredAgentRecord>;
 
   /**
+   * Removes an agent's record, provided that it is still the one that was read; gone already is fine.
+   *
+   * @throws {ConflictError} when it was changed since
+   */
+  removeAgent(agent: StoredAgentRecord, options?: CallOptions): Promise<void>;
+
+  /**
    * Drops the connections that stand, for when the address is gone that they were made from: what is
    * under way over them fails as though the server had gone, instead of waiting for an answer, and
    * watches go on over new ones.

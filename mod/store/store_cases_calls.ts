@@ -193,6 +193,22 @@ export const callCases: readonly StoreCase[] = [
     assertEquals((await store.agent(address))?.record.instance, "b");
   }],
 
+  [
+    "removeAgent() removes a record that is still the one read, and no other",
+    async ({ lab, prefix }) => {
+      await using store = await lab.open(prefix);
+      const address = ip("192.0.2.1");
+      const first = await store.putAgent(address, record("host1"), 600, undefined);
+      const second = await store.putAgent(address, record("host1"), 600, first.revision);
+      await assertRejects(() => store.removeAgent(first), ConflictError);
+      assertEquals(await store.agent(address), second);
+      await store.removeAgent(second);
+      assertEquals(await store.agent(address), undefined);
+      // Gone already.
+      await store.removeAgent(second);
+    },
+  ],
+
   ["entries that cannot be read are left out with one warning each", async (
     { lab, prefix, log },
   ) => {
