@@ -3,9 +3,17 @@ import { type PreviousSubnet, type SubnetEnv, writeSubnetEnv } from "../export/m
 import { type Firewall, FirewallError, openFirewall } from "../firewall/mod.ts";
 import type { Lease } from "../lease/mod.ts";
 import { info, notifySystemd, warning } from "../observe/mod.ts";
+import { monitorRuleset } from "../sys/mod.ts";
+import { Backoff } from "./backoff.ts";
 import type { AgentOptions } from "./options.ts";
 import { StateLog } from "./state_log.ts";
 import { Timer } from "./timer.ts";
+
+/** A check runs the firewall's tool, which costs 10 ms or more; others may change rules all the time. */
+const TIMES = { shortest: 100, longest: 800, calm: 10_000 };
+
+/** One line a minute, in milliseconds. */
+const REPEAT = 60_000;
 
 /** The part of the options that is about this host's surroundings. */
 export type PublisherOptions = Pick<
@@ -26,12 +34,17 @@ export class Publisher implements Disposable {
   readonly #options: PublisherOptions;
   readonly #signal: AbortSignal;
   readonly #resync: Timer;
+  /** Set when others have changed rules, which may have been ours. */
+  readonly #soon: Timer;
+  readonly #backoff = new Backoff(TIMES);
   readonly #firewallState = new StateLog();
   #published: PreviousSubnet & { readonly mtu?: number };
   #firewall: Firewall | undefined;
   /** Those that have been told; `undefined` before the first look. */
   #obstacles: readonly string[] | undefined;
   #ready = false;
+  #watching = false;
+  #toldRepair = -Infinity;
 
   /**
    * @param published what subnet.env said when the agent started
@@ -46,6 +59,10 @@ export class Publisher implements Disposable {
     this.#options = options;
     this.#published = published;
     this.#resync = new Timer(onResync);
+    this.#soon = new Timer(() => {
+      this.#backoff.answered();
+      onResync();
+    });
     this.#signal = signal;
   }
 
@@ -107,7 +124,23 @@ export class Publisher implements Disposable {
         : undefined,
       { signal: this.#signal, mode, preferNftables: enableNFTables },
     );
+    this.#watchRules();
     await this.checkFirewall(this.#ready || !ipMasq);
+  }
+
+  /** Has rules looked at soon after somebody changed some. */
+  #watchRules(): void {
+    if (this.#watching) return;
+    this.#watching = true;
+    const watch = async () => {
+      for await (const _ of monitorRuleset({ signal: this.#signal })) {
+        if (!this.#soon.isSet) this.#soon.set(this.#backoff.delay);
+      }
+    };
+    watch().catch((error: Error) => {
+      const { iptablesResync } = this.#options;
+      info(`Firewall rules are looked at every ${iptablesResync} s only: ${error.message}`);
+    });
   }
 
   /**
@@ -117,10 +150,11 @@ export class Publisher implements Disposable {
    */
   async checkFirewall(tolerant = true): Promise<void> {
     if (this.#firewall === undefined) return;
+    this.#soon.clear();
     try {
       const result = await this.#firewall.ensure();
       if (result === "applied") info(`Firewall rules in place (${this.#firewall.description})`);
-      if (result === "repaired") warning("Firewall rules were missing and have been put back");
+      if (result === "repaired") this.#tellRepair();
       if (result !== "unchanged" || this.#obstacles === undefined) await this.#tellObstacles();
       if (this.#firewallState.clear()) info("The firewall works again");
     } catch (cause) {
@@ -129,6 +163,14 @@ export class Publisher implements Disposable {
       this.#firewallState.trouble(`failed to set up the firewall: ${cause.message}`);
     }
     this.#resync.set(this.#options.iptablesResync * 1000);
+  }
+
+  /** Once a minute, whoever goes on deleting. */
+  #tellRepair(): void {
+    const now = performance.now();
+    if (now - this.#toldRepair < REPEAT) return;
+    this.#toldRepair = now;
+    warning("Firewall rules were missing and have been put back");
   }
 
   /** Says once of each what else drops the network's packets. */
@@ -140,5 +182,6 @@ export class Publisher implements Disposable {
 
   [Symbol.dispose](): void {
     this.#resync.clear();
+    this.#soon.clear();
   }
 }

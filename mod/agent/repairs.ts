@@ -1,14 +1,9 @@
 import { warning } from "../observe/mod.ts";
+import { Backoff } from "./backoff.ts";
 import { Timer } from "./timer.ts";
 
-/** Events that come together are repaired together, in milliseconds. */
-const SETTLE = 20;
-
-/** Who keeps deleting is answered ever more slowly, up to this, in milliseconds. */
-const SLOWEST = 800;
-
-/** A repair this long after the last one begins anew at the short delay, in milliseconds. */
-const CALM = 10_000;
+/** Even who keeps deleting sees things back within a second. */
+const TIMES = { shortest: 20, longest: 800, calm: 10_000 };
 
 /** The backstop: whatever the kernel's events did not tell is found by then, in milliseconds. */
 const BACKSTOP = 300_000;
@@ -28,8 +23,7 @@ export class Repairs implements Disposable {
   readonly #retry: Timer;
   readonly #backstop: Timer;
   readonly #said = new Map<string, number>();
-  #delay = SETTLE;
-  #last = -Infinity;
+  readonly #backoff = new Backoff(TIMES);
 
   /** @param onDue called when the kernel state is to be looked over */
   constructor(onDue: () => void) {
@@ -50,9 +44,7 @@ export class Repairs implements Disposable {
       this.#said.set(what, now);
       warning(`Repairing: ${what}`);
     }
-    if (this.#due.isSet) return;
-    if (now - this.#last >= CALM) this.#delay = SETTLE;
-    this.#due.set(this.#delay);
+    if (!this.#due.isSet) this.#due.set(this.#backoff.delay);
   }
 
   /** The kernel refused something; it may not next time. */
@@ -66,9 +58,7 @@ export class Repairs implements Disposable {
    * @param refused how many objects the kernel did not take
    */
   done(refused: number): void {
-    const now = performance.now();
-    this.#delay = now - this.#last >= CALM ? SETTLE : Math.min(this.#delay * 2, SLOWEST);
-    this.#last = now;
+    this.#backoff.answered();
     this.#due.clear();
     this.#retry.clear();
     this.#backstop.set(BACKSTOP);

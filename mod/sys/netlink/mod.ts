@@ -9,6 +9,7 @@ export { IFF_UP, type LinkChange } from "./link.ts";
 export { NetlinkFormatError } from "./message.ts";
 export { monitor, type MonitorGroup, type MonitorOptions } from "./monitor.ts";
 export { type RouteFilter, type RouteLookup, RT_TABLE_MAIN } from "./route.ts";
+export { monitorRuleset } from "./ruleset_monitor.ts";
 export type { NetlinkSocketOptions } from "./socket.ts";
 export type { AttachedFilter, BpfFilter, FilterPlace } from "./traffic_control.ts";
 export type { Transport } from "./transport.ts";

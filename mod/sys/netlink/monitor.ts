@@ -1,10 +1,6 @@
-import { Arena, type Memory } from "../arena.ts";
-import { Errno, SysError } from "../errno.ts";
-import { closeDescriptor, libc, unwrap } from "../libc.ts";
 import { readKernelEvent } from "./event.ts";
-import { MessageCursor } from "./message.ts";
-import { ReceiveVector } from "./receive_vector.ts";
-import { openSocket, setReceiveBuffer } from "./socket.ts";
+import { openSocket } from "./socket.ts";
+import { Subscription } from "./subscription.ts";
 import type { KernelEvent } from "./types.ts";
 
 /** RTNLGRP_* of linux/rtnetlink.h. `neighbour` tells FDB entries too. */
@@ -35,21 +31,6 @@ export interface MonitorOptions {
 const RECEIVE_BUFFER = 16 * 1024 * 1024;
 
 /**
- * One event is a datagram of its own: 100 bytes for a route, 2 KiB for a link with all it tells.
- */
-const SLOTS = 64;
-const SLOT_SIZE = 4096;
-
-/** A flood is handed on in parts, so that its events need not all be in memory. */
-const EVENTS_PER_PART = 4096;
-
-const POLLIN = 1;
-/** struct pollfd: i32 fd, i16 events, i16 revents. */
-const POLLFD_LENGTH = 8;
-/** EFD_CLOEXEC | EFD_NONBLOCK, x86-64 and arm64. */
-const EFD_FLAGS = 0o2000000 | 0o4000;
-
-/**
  * Tells what changes in the kernel's tables, whoever changes it, the caller included.
  *
  * It listens from the call on, not from the first iteration: subscribe, then dump, then iterate, and nothing
@@ -74,104 +55,13 @@ export function monitor(
   groups: readonly MonitorGroup[],
   options: MonitorOptions,
 ): AsyncIterable<KernelEvent[]> {
-  const subscription = new Subscription(groups, options);
+  const mask = groups.reduce((mask, group) => mask | (1 << (GROUPS[group] - 1)), 0);
+  const subscription = new Subscription<KernelEvent>({
+    socket: openSocket(options.netns, mask),
+    signal: options.signal,
+    receiveBuffer: options.receiveBuffer ?? RECEIVE_BUFFER,
+    read: readKernelEvent,
+    lost: { type: "overrun" },
+  });
   return { [Symbol.asyncIterator]: () => subscription.events() };
-}
-
-class Subscription {
-  readonly #signal: AbortSignal;
-  readonly #socket: number;
-  readonly #wakeup: number;
-  readonly #arena = new Arena();
-  readonly #vector: ReceiveVector;
-  readonly #pollfds: Memory;
-  readonly #count: Memory;
-  readonly #cursor = new MessageCursor();
-  #iterated = false;
-  #closed = false;
-
-  constructor(groups: readonly MonitorGroup[], options: MonitorOptions) {
-    this.#signal = options.signal;
-    const mask = groups.reduce((mask, group) => mask | (1 << (GROUPS[group] - 1)), 0);
-    this.#socket = openSocket(options.netns, mask);
-    try {
-      setReceiveBuffer(this.#socket, options.receiveBuffer ?? RECEIVE_BUFFER);
-      this.#wakeup = unwrap("eventfd", libc().eventfd(0, EFD_FLAGS));
-    } catch (error) {
-      closeDescriptor(this.#socket);
-      this.#arena.close();
-      throw error;
-    }
-    const memory = this.#arena.allocate(SLOTS * SLOT_SIZE);
-    this.#vector = new ReceiveVector(this.#arena, memory, SLOTS);
-    this.#pollfds = this.#arena.allocate(2 * POLLFD_LENGTH);
-    [this.#socket, this.#wakeup].forEach((fd, index) => {
-      this.#pollfds.view.setInt32(index * POLLFD_LENGTH, fd, true);
-      this.#pollfds.view.setInt16(index * POLLFD_LENGTH + 4, POLLIN, true);
-    });
-    this.#count = this.#arena.allocate(8);
-    this.#count.view.setBigUint64(0, 1n, true);
-    this.#signal.addEventListener("abort", this.#abort, { once: true });
-    if (this.#signal.aborted) this.#abort();
-  }
-
-  readonly #abort = () => {
-    // While a poll is under way only it may say when the descriptors are free.
-    if (this.#iterated) libc().write(this.#wakeup, this.#count.bytes, 8);
-    else this.#close();
-  };
-
-  async *events(): AsyncGenerator<KernelEvent[], void, undefined> {
-    if (this.#iterated) throw new TypeError("a monitor can be iterated once");
-    if (this.#closed) return;
-    this.#iterated = true;
-    try {
-      while (!this.#signal.aborted) {
-        const events = this.#take();
-        if (events.length > 0) yield events;
-        else await this.#wait();
-      }
-    } finally {
-      this.#close();
-    }
-  }
-
-  /** Everything that is queued, up to a limit. */
-  #take(): KernelEvent[] {
-    const events: KernelEvent[] = [];
-    const visit = (view: DataView, start: number, end: number) => {
-      this.#cursor.enter(view, start, end);
-      while (this.#cursor.next()) {
-        const event = readKernelEvent(this.#cursor);
-        if (event !== undefined) events.push(event);
-      }
-    };
-    while (events.length < EVENTS_PER_PART) {
-      try {
-        if (this.#vector.receive(this.#socket, visit) === 0) break;
-      } catch (error) {
-        // An event longer than its slot is as lost as one that found no room.
-        const lost = error instanceof SysError &&
-          (error.errno === Errno.ENOBUFS || error.errno === Errno.EMSGSIZE);
-        if (!lost) throw error;
-        events.push({ type: "overrun" });
-      }
-    }
-    return events;
-  }
-
-  async #wait(): Promise<void> {
-    const ready = await libc().poll_async(this.#pollfds.pointer, 2, -1);
-    // The other thread's errno is out of reach: ask again here. EINTR simply leads back here.
-    if (ready === -1) unwrap("poll", libc().poll(this.#pollfds.bytes, 2, 0));
-  }
-
-  #close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#signal.removeEventListener("abort", this.#abort);
-    closeDescriptor(this.#socket);
-    closeDescriptor(this.#wakeup);
-    this.#arena.close();
-  }
 }

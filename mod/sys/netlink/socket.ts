@@ -163,16 +163,21 @@ export class NetlinkSocket implements Transport {
 }
 
 /**
- * Opens a NETLINK_ROUTE socket and binds it to multicast groups.
+ * Opens a netlink socket and binds it to multicast groups.
  *
  * @param netns path of a network namespace; `undefined` is the thread's own
- * @param groups bit `n - 1` joins group `n` (RTNLGRP_*)
+ * @param groups bit `n - 1` joins group `n` (RTNLGRP_*, NFNLGRP_*)
+ * @param protocol NETLINK_*. @default NETLINK_ROUTE
  * @throws {SysError}
  */
-export function openSocket(netns: string | undefined, groups = 0): number {
+export function openSocket(
+  netns: string | undefined,
+  groups = 0,
+  protocol = NETLINK_ROUTE,
+): number {
   const fd = inNetworkNamespace(
     netns,
-    () => unwrap("socket", libc().socket(AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_ROUTE)),
+    () => unwrap("socket", libc().socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol)),
   );
   try {
     const address = netlinkAddress(groups);

@@ -1,0 +1,41 @@
+import type { MessageCursor } from "./message.ts";
+import type { MonitorOptions } from "./monitor.ts";
+import { openSocket } from "./socket.ts";
+import { Subscription } from "./subscription.ts";
+
+/** NETLINK_NETFILTER of linux/netlink.h. */
+const NETLINK_NETFILTER = 12;
+
+/** NFNLGRP_NFTABLES of linux/netfilter/nfnetlink.h. */
+const NFNLGRP_NFTABLES = 7;
+
+/**
+ * NFNL_SUBSYS_NFTABLES in the high byte, NFT_MSG_NEWGEN in the low one (linux/netfilter/nfnetlink.h,
+ * nf_tables.h): ends the messages of each transaction.
+ */
+const NEW_GENERATION = 10 << 8 | 15;
+
+/** One message of a few hundred bytes a transaction is read; the rules between are passed over. */
+const RECEIVE_BUFFER = 1024 * 1024;
+
+/**
+ * Tells that rules of nf_tables were changed, whoever changed them and for whatever: `nft` and iptables in
+ * its nft form. iptables' legacy form tells nobody of its changes.
+ *
+ * It listens from the call on, as {@linkcode monitor} does.
+ *
+ * @returns one `changed` a transaction, in groups of what was queued
+ * @throws {SysError} EPROTONOSUPPORT when the kernel has no netfilter; EPERM without CAP_NET_ADMIN
+ */
+export function monitorRuleset(
+  { netns, signal, receiveBuffer = RECEIVE_BUFFER }: MonitorOptions,
+): AsyncIterable<readonly "changed"[]> {
+  const subscription = new Subscription<"changed">({
+    socket: openSocket(netns, 1 << (NFNLGRP_NFTABLES - 1), NETLINK_NETFILTER),
+    signal,
+    receiveBuffer,
+    read: ({ type }: MessageCursor) => type === NEW_GENERATION ? "changed" : undefined,
+    lost: "changed",
+  });
+  return { [Symbol.asyncIterator]: () => subscription.events() };
+}
