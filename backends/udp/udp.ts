@@ -182,14 +182,20 @@ class UdpNetwork implements Network {
         if ((event.link.flags & IFF_UP) === 0) return `device ${DEVICE} set down`;
         return event.link.mtu === this.mtu ? undefined : `MTU of ${DEVICE} altered`;
       case "address-removed":
-        return event.address.index === device.index && event.address.address === address!.address
+        return event.address.index === device.index && event.address.address === address.address
           ? `address of ${DEVICE} removed`
           : undefined;
-      case "route-removed":
-        return sameRoute(event.route, route!) &&
-            event.route.destination.equals(route!.destination)
-          ? `route to ${route!.destination} removed`
+      case "route":
+      case "route-removed": {
+        const { destination, metric, table } = event.route;
+        if (!destination.equals(route.destination)) return undefined;
+        if (metric !== route.metric || table !== route.table) return undefined;
+        const same = sameRoute(event.route, route);
+        // Another route's removal uncovers ours; our own must come back.
+        return same === (event.type === "route-removed")
+          ? `route to ${destination} ${same ? "removed" : "altered"}`
           : undefined;
+      }
       default:
         return undefined;
     }
