@@ -2,6 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { Metadata } from "@grpc/grpc-js";
 import { EtcdServer } from "../../tests/lab/etcd.ts";
+import { EtcdGateway } from "../../tests/lab/etcd_gateway.ts";
 import { TcpProxy } from "../../tests/lab/tcp_proxy.ts";
 import { Endpoint } from "./etcd_v3_endpoint.ts";
 
@@ -19,6 +20,24 @@ Deno.test("Endpoint makes many calls over one connection, and a new one when it 
   assertEquals(proxy.accepted, 1);
   for (let i = 0; i < 600; i++) await endpoint.call("range", ANY, options());
   assertEquals(proxy.accepted, 3);
+
+  await new EtcdGateway(etcd).put(ANY.key.toString(), "x".repeat(1_000_000));
+  for (let i = 0; i < 6; i++) await endpoint.call("range", ANY, options());
+  assertEquals(proxy.accepted, 4);
+});
+
+Deno.test("Endpoint keeps a used-up connection for as long as a watch runs over it", async () => {
+  await using etcd = await EtcdServer.start({ v2: false });
+  await using proxy = new TcpProxy(etcd.endpoint);
+  await using endpoint = new Endpoint(`http://${proxy.address}`, {});
+  const stream = await endpoint.watch(new Metadata(), new AbortController().signal);
+  for (let i = 0; i < 310; i++) await endpoint.call("range", ANY, options());
+  assertEquals(proxy.accepted, 1);
+  const responses = stream[Symbol.asyncIterator]();
+  stream.cancel();
+  await assertRejects(() => responses.next());
+  for (let i = 0; i < 2; i++) await endpoint.call("range", ANY, options());
+  assertEquals(proxy.accepted, 2);
 });
 
 Deno.test("Endpoint.call() gives a call up with the signal's reason, and no other", async () => {

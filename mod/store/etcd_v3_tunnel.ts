@@ -39,6 +39,7 @@ export class Tunnel implements AsyncDisposable {
   readonly #onBreak: (reason: Error) => void;
   readonly #running: Promise<void>;
   #local: Deno.Conn | undefined;
+  #received = 0;
   #reason: Error | undefined;
   #closed = false;
 
@@ -74,6 +75,11 @@ export class Tunnel implements AsyncDisposable {
     }
   }
 
+  /** Bytes that have come from the server. */
+  get received(): number {
+    return this.#received;
+  }
+
   /** What broke the server's side, when something has. */
   get reason(): Error | undefined {
     return this.#reason;
@@ -96,7 +102,7 @@ export class Tunnel implements AsyncDisposable {
     this.#listener.close();
     this.#removeSocket();
     const outward = relay(local, this.#upstream);
-    const inward = relay(this.#upstream, local);
+    const inward = relay(this.#upstream, local, (count) => this.#received += count);
     this.#broken(
       await Promise.race([
         outward.then(() => new Error("the connection was closed"), (error) => error),
@@ -202,12 +208,21 @@ async function drain(from: Deno.Conn): Promise<void> {
   while (await from.read(buffer) !== null);
 }
 
-/** Copies until the end of `from`. */
-async function relay(from: Deno.Conn, to: Deno.Conn): Promise<void> {
+/**
+ * Copies until the end of `from`.
+ *
+ * @param passed told of the bytes of each piece
+ */
+async function relay(
+  from: Deno.Conn,
+  to: Deno.Conn,
+  passed?: (count: number) => void,
+): Promise<void> {
   const buffer = new Uint8Array(64 * 1024);
   for (;;) {
     const count = await from.read(buffer);
     if (count === null) return;
+    passed?.(count);
     for (let at = 0; at < count;) at += await to.write(buffer.subarray(at, count));
   }
 }

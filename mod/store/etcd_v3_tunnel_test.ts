@@ -33,6 +33,7 @@ Deno.test("Tunnel carries bytes both ways, and leaves no file", async () => {
   assertEquals(await readText(far), "ping");
   await far.write(new TextEncoder().encode("pong"));
   assertEquals(await readText(near), "pong");
+  assertEquals(tunnel.received, 4);
   await assertRejects(() => Deno.stat(dirname(tunnel.path)), Deno.errors.NotFound);
   near.close();
   assertEquals(await readText(far), "");
