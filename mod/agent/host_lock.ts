@@ -43,6 +43,24 @@ export async function lockHost(subnetFile: string): Promise<FileLock> {
   return lock;
 }
 
+/**
+ * Looks whether somebody has the lock, and changes nothing.
+ *
+ * @throws {AlreadyRunningError} when somebody has
+ */
+export async function refuseRunning(subnetFile: string): Promise<void> {
+  const path = hostLockPath(subnetFile);
+  try {
+    await Deno.lstat(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return;
+    throw error;
+  }
+  const lock = FileLock.tryAcquire(path);
+  if (lock === undefined) throw new AlreadyRunningError(await holder(path), subnetFile);
+  lock[Symbol.dispose]();
+}
+
 async function holder(path: string): Promise<number | undefined> {
   const text = await Deno.readTextFile(path).catch(() => "");
   return /^\d+\n$/.test(text) ? Number(text) : undefined;

@@ -14,6 +14,11 @@ import { UsageError } from "./errors.ts";
 /** In the order of the help text. */
 export const SUBCOMMANDS: readonly Subcommand[] = [
   {
+    name: "cleanup",
+    summary: "take away what a stopped agent has left on this host",
+    load: () => import("./cleanup.ts"),
+  },
+  {
     name: "docker-opts",
     summary: "write the Docker daemon's options, as mk-docker-opts.sh does",
     load: () => import("./docker_opts.ts"),

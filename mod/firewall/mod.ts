@@ -5,4 +5,5 @@
  */
 export * from "./errors.ts";
 export * from "./firewall.ts";
+export * from "./open_cleaner.ts";
 export * from "./open_firewall.ts";

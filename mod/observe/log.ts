@@ -21,6 +21,7 @@ type Level = "info" | "warning" | "error";
 const settings = {
   format: "glog" as LogFormat,
   verbosity: 0,
+  quiet: false,
   write: writeToStderr,
 };
 
@@ -30,6 +31,8 @@ export interface LogOptions {
   readonly format?: LogFormat;
   /** Messages of {@linkcode verbose} up to this level are written. @default 0 */
   readonly verbosity?: number;
+  /** Leave out what is only to be known; `-v` brings it back. @default false */
+  readonly quiet?: boolean;
   /** Takes each finished line, its line feed included. @default standard error */
   readonly write?: (line: string) => void;
 }
@@ -66,6 +69,7 @@ export function verbose(level: number, message: string, fields?: LogFields): voi
 }
 
 function emit(level: Level, message: string, fields: LogFields | undefined): void {
+  if (level === "info" && settings.quiet && settings.verbosity === 0) return;
   const now = new Date();
   // Messages quote what others wrote: etcd's words of several lines, values out of the store.
   const text = message.trimEnd().replaceAll("\n", "; ").replaceAll(/\p{Cc}/gu, escapeControl);

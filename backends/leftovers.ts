@@ -1,0 +1,92 @@
+import { formatIPv4, type IPv4, type Prefix } from "../mod/ip/mod.ts";
+import { type Link, type Netlink, type Route, RT_TABLE_MAIN } from "../mod/sys/mod.ts";
+import { RTPROT_FLANNEL } from "./reconcile.ts";
+
+/** RTPROT_KERNEL of linux/rtnetlink.h: routes that come and go with an address. */
+const RTPROT_KERNEL = 2;
+
+/** Something of ours in the kernel that outlived its agent. */
+export interface Leftover {
+  /** In the words of ip(8): `device flannel.1`. */
+  readonly what: string;
+  /**
+   * Takes it away; gone already is fine.
+   *
+   * @throws {SysError} when the kernel refuses
+   */
+  remove(): void;
+}
+
+/**
+ * Finds what agents have left in the kernel for some networks, whichever backend they used: our
+ * devices, and our routes by other devices. Addresses, routes, neighbours and FDB entries of a
+ * device go with it.
+ *
+ * A device is ours by its name and kind, and by what it carries: an address or a route in one of the
+ * networks, or nothing at all. So that of an agent for another network stays. Routes are ours by
+ * their protocol number.
+ *
+ * @param networks none when it is not known what was served: then our protocol number decides alone
+ */
+export function findLeftovers(netlink: Netlink, networks: readonly Prefix[]): Leftover[] {
+  const serves = (address: IPv4) =>
+    networks.length === 0 || networks.some((network) => network.contains(address));
+  const routes = netlink.routes({ table: RT_TABLE_MAIN });
+  const links = netlink.links();
+  const devices = links.filter((link) =>
+    isOurKind(link) && isOurs(link, netlink, routes, networks)
+  );
+  const gone = new Set(devices.map(({ index }) => index));
+  return [
+    ...routes
+      .filter(({ protocol, destination, oif }) =>
+        protocol === RTPROT_FLANNEL && serves(destination.address) && !gone.has(oif)
+      )
+      .map((object) => ({
+        what: describeRoute(object, links),
+        remove: () => {
+          const [failure] = netlink.execute([{ op: "delete", kind: "route", object }]).failures;
+          if (failure !== undefined) throw failure.error;
+        },
+      })),
+    ...devices.map(({ name, index }) => ({
+      what: `device ${name}`,
+      remove: () => void netlink.deleteLink(index),
+    })),
+  ];
+}
+
+/** True for a device as vxlan or udp makes it. */
+function isOurKind({ name, kind, vxlan }: Link): boolean {
+  if (kind === "vxlan") return name === `flannel.${vxlan?.vni}`;
+  return kind === "tun" && name === "flannel0";
+}
+
+function isOurs(
+  { index }: Link,
+  netlink: Netlink,
+  table: readonly Route[],
+  networks: readonly Prefix[],
+): boolean {
+  const routes = table.filter(({ oif, protocol }) => oif === index && protocol !== RTPROT_KERNEL);
+  if (networks.length === 0) return routes.some(({ protocol }) => protocol === RTPROT_FLANNEL);
+  const carried = [
+    ...netlink.addresses({ index }).map(({ address }) => address),
+    ...routes.map(({ destination }) => destination.address),
+  ];
+  return carried.length === 0 ||
+    carried.some((address) => networks.some((network) => network.contains(address)));
+}
+
+/** `route 10.20.65.0/24 via 172.28.128.102 dev eth1`, as ip-route(8) would take it. */
+export function describeRoute(
+  { destination, gateway, oif, metric, onlink }: Route,
+  links: readonly Pick<Link, "index" | "name">[],
+): string {
+  const device = links.find(({ index }) => index === oif)?.name ?? `interface ${oif}`;
+  return `route ${destination}` +
+    (gateway === undefined ? "" : ` via ${formatIPv4(gateway)}`) +
+    ` dev ${device}` +
+    (metric === 0 ? "" : ` metric ${metric}`) +
+    (onlink ? " onlink" : "");
+}

@@ -1,0 +1,179 @@
+import { dirname } from "node:path/posix";
+import { findLeftovers } from "../../backends/leftovers.ts";
+import { ConfigError, decodeNetworkConfig } from "../config/mod.ts";
+import { findExportedFiles, type PreviousSubnet, readSubnetEnv } from "../export/mod.ts";
+import { openFirewallCleaner } from "../firewall/mod.ts";
+import { findExternalInterface, hostIdentity } from "../host/mod.ts";
+import type { Prefix } from "../ip/mod.ts";
+import { type Store, StoreError } from "../store/mod.ts";
+import { openStore } from "../store/open.ts";
+import { Netlink } from "../sys/mod.ts";
+import { hostLockPath, lockHost, refuseRunning } from "./host_lock.ts";
+import type { AgentOptions } from "./options.ts";
+import { findRelease } from "./release.ts";
+import type { Removal } from "./removal.ts";
+
+/** How long the store may take, in milliseconds: a host is also cleaned of a cluster that is gone. */
+const STORE_LIMIT = 10_000;
+
+/** The directory that a package or systemd makes for the agent's files. */
+const RUNTIME_DIRECTORY = "/run/flannel";
+
+/** Options of {@linkcode cleanUp}. */
+export interface CleanupOptions {
+  /** Change nothing, only tell. @default false */
+  readonly dryRun?: boolean;
+  /** Give the lease back and remove the agent's record. @default false */
+  readonly release?: boolean;
+  readonly signal: AbortSignal;
+  /** Told what was removed, or in a dry run would be. */
+  readonly onRemoved: (what: string) => void;
+  /** Told what looks like ours, or was asked to go, and stays; with the reason. */
+  readonly onKept: (what: string) => void;
+  /** Told what could not be removed; the rest is removed all the same. */
+  readonly onFailed: (message: string) => void;
+}
+
+/**
+ * Takes away what an agent left on this host for one network: devices, routes, firewall rules, files,
+ * and when asked its lease. Nothing of others is touched, and a second run finds nothing to do.
+ *
+ * The network is known from subnet.env, and where that is missing, from the store.
+ *
+ * @throws {AlreadyRunningError} while an agent runs
+ * @throws {SysError | FirewallError | ExportError} when the host cannot be looked into
+ * @throws {InterfaceError | StoreError} when the lease is to be released and cannot be found out
+ */
+export async function cleanUp(agent: AgentOptions, options: CleanupOptions): Promise<void> {
+  const { dryRun = false, signal } = options;
+  if (dryRun) await refuseRunning(agent.subnetFile);
+  using _lock = dryRun ? undefined : await lockHost(agent.subnetFile);
+  try {
+    using netlink = Netlink.open();
+    await using opened = new AsyncDisposableStack();
+    const former = await readSubnetEnv(agent.subnetFile);
+    const removals: Removal[] = [];
+    const networks: Prefix[] = former.network === undefined ? [] : [former.network];
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(STORE_LIMIT)]);
+    if (options.release || former.network === undefined) {
+      const store = await reach(agent, limit, options.release ?? false);
+      if (store !== undefined) {
+        opened.use(store);
+        const network = await networkOf(store, limit);
+        if (network !== undefined) networks.push(network);
+        if (options.release) {
+          removals.push(...await release(agent, store, former, netlink, limit, options));
+        }
+      }
+    }
+    for (const { what, remove } of findLeftovers(netlink, networks)) {
+      removals.push({ what: [what], remove });
+    }
+    removals.push(...await firewallRules(former, signal));
+    removals.push(...await files(agent.subnetFile, options));
+    await removeAll(removals, options);
+    if (!dryRun) await removeRuntime(agent.subnetFile);
+  } catch (cause) {
+    if (signal.aborted || !isTimeout(cause)) throw cause;
+    throw new StoreError(
+      `the store has not answered within ${
+        STORE_LIMIT / 1000
+      } s, so the lease is not released and ` +
+        "nothing was removed; without -release this host can be cleaned all the same",
+      { cause },
+    );
+  }
+}
+
+/** The store; `undefined` when it cannot be told or reached, and does not have to be. */
+async function reach(
+  { etcd }: AgentOptions,
+  signal: AbortSignal,
+  required: boolean,
+): Promise<Store | undefined> {
+  try {
+    const found = await openStore(etcd, { signal });
+    if ("store" in found) return found.store;
+    if (required) throw new StoreError(`the lease cannot be released: ${found.waiting}`);
+  } catch (error) {
+    if (required || !isStoreTrouble(error)) throw error;
+  }
+  return undefined;
+}
+
+async function networkOf(store: Store, signal: AbortSignal): Promise<Prefix | undefined> {
+  try {
+    const { config } = await store.snapshot({ signal });
+    if ("text" in config) return (await decodeNetworkConfig(config.text)).network;
+  } catch (error) {
+    // Without a config that can be read, subnet.env and our protocol number have to do.
+    if (!isStoreTrouble(error)) throw error;
+  }
+  return undefined;
+}
+
+function isStoreTrouble(error: unknown): boolean {
+  return error instanceof StoreError || error instanceof ConfigError || isTimeout(error);
+}
+
+function isTimeout(error: unknown): boolean {
+  return error instanceof DOMException && error.name === "TimeoutError";
+}
+
+async function release(
+  agent: AgentOptions,
+  store: Store,
+  former: PreviousSubnet,
+  netlink: Netlink,
+  signal: AbortSignal,
+  { onKept }: CleanupOptions,
+): Promise<readonly Removal[]> {
+  const { publicIP } = findExternalInterface(agent.interface, netlink);
+  const request = { publicIP, host: hostIdentity(), subnet: former.subnet };
+  const { removals, kept } = await findRelease(store, request, { signal });
+  kept.forEach(onKept);
+  return removals;
+}
+
+async function firewallRules(
+  { network, subnet }: PreviousSubnet,
+  signal: AbortSignal,
+): Promise<Removal[]> {
+  const previous = network && subnet ? { network, subnet } : undefined;
+  const firewall = await openFirewallCleaner(previous, { signal });
+  const rules = (await firewall.check()).map((line) => `firewall rule ${line.replace(/^- /, "")}`);
+  if (rules.length === 0) return [];
+  return [{ what: rules, remove: async () => void await firewall.ensure() }];
+}
+
+async function files(subnetFile: string, { onKept }: CleanupOptions): Promise<Removal[]> {
+  const removals: Removal[] = [];
+  for (const { path, foreign } of await findExportedFiles(subnetFile)) {
+    if (foreign !== undefined) onKept(`file ${path}: ${foreign}`);
+    else removals.push({ what: [`file ${path}`], remove: () => Deno.remove(path) });
+  }
+  return removals;
+}
+
+async function removeAll(
+  removals: readonly Removal[],
+  { dryRun = false, signal, onRemoved, onFailed }: CleanupOptions,
+): Promise<void> {
+  for (const { what, remove } of removals) {
+    signal.throwIfAborted();
+    try {
+      if (!dryRun) await remove();
+      what.forEach(onRemoved);
+    } catch (error) {
+      onFailed(`${what.join(", ")}: ${(error as Error).message}`);
+    }
+  }
+}
+
+/** The lock, while we hold it, and the directory that is then empty. */
+async function removeRuntime(subnetFile: string): Promise<void> {
+  await Deno.remove(hostLockPath(subnetFile)).catch(() => {});
+  if (dirname(subnetFile) !== RUNTIME_DIRECTORY) return;
+  // Not empty: somebody else's file keeps it.
+  await Deno.remove(RUNTIME_DIRECTORY).catch(() => {});
+}

@@ -1,0 +1,70 @@
+/**
+ * `flanneld cleanup`: takes away what an agent has left on this host.
+ *
+ * @module
+ */
+
+import { cleanUp } from "../agent/cleanup.ts";
+import { configureLog } from "../observe/log.ts";
+import { type AgentSubcommand, parseAgentSubcommand } from "./agent_subcommand.ts";
+import { EXIT_FAILURE, EXIT_OK } from "./exit_codes.ts";
+import type { RunSubcommand } from "./subcommand.ts";
+
+const CLEANUP: AgentSubcommand = {
+  name: "cleanup",
+  summary: "Takes away what an agent that was stopped has left on this host: devices, routes, " +
+    "firewall rules of iptables and nftables, subnet.env and the file with Docker's options. It " +
+    "says what it removes and touches nothing of others.",
+  flags: [
+    { name: "dry-run", kind: "bool", help: "only say what would be removed" },
+    {
+      name: "release",
+      kind: "bool",
+      help: "also give this host's lease back and remove its agent record from the store, where " +
+        "they are known to be this host's",
+    },
+  ],
+  exitCodes: "0 all of it is gone, or there was nothing; 1 an agent runs, or something could not " +
+    "be removed or released; 2 wrong command line or environment.",
+};
+
+/**
+ * Runs the subcommand with the environment of the process.
+ *
+ * @throws {UsageError} for flags that cannot be used
+ * @throws as `cleanUp` does
+ */
+export const run: RunSubcommand = async (args, signal) => {
+  const line = await parseAgentSubcommand(CLEANUP, args, Deno.env.toObject());
+  if ("help" in line) {
+    console.log(line.help.trimEnd());
+    return EXIT_OK;
+  }
+  const { options, log, warnings } = line.agent;
+  configureLog({ ...log, quiet: true });
+  for (const warning of warnings) console.error(warning);
+  const dryRun = line.own.get("dry-run") === true;
+  const release = line.own.get("release") === true;
+  let removed = 0;
+  let failed = 0;
+  await cleanUp(options, {
+    dryRun,
+    release,
+    signal,
+    onRemoved: (what) => {
+      removed++;
+      console.log(`${dryRun ? "would remove" : "removed"} ${what}`);
+    },
+    onKept: (what) => {
+      // Asked to go and stays; what merely looks like ours is no failure.
+      if (release && what.startsWith("lease")) failed++;
+      console.log(`kept ${what}`);
+    },
+    onFailed: (message) => {
+      failed++;
+      console.error(`cannot remove ${message}`);
+    },
+  });
+  if (removed === 0 && failed === 0) console.log("nothing to remove");
+  return failed === 0 ? EXIT_OK : EXIT_FAILURE;
+};

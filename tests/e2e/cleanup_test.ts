@@ -1,0 +1,232 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { Lab, type UnderlayHost } from "../lab/lab.ts";
+import { type EtcdApi, LabEtcd } from "../lab/lab_etcd.ts";
+import { FLANNELD, LabUnit } from "../lab/unit.ts";
+import {
+  BACKENDS,
+  CONFIG,
+  eventually,
+  leaseKeys,
+  PREFIX,
+  subnetOf,
+  writeSysconfig,
+} from "./guide.ts";
+
+const HOST_GW = '{"Network": "10.20.0.0/16", "Backend": {"Type": "host-gw"}}';
+
+/** Each backend, each on one of etcd's APIs, and the firewall by each tool. */
+const CASES: readonly { type: string; config: string; api: EtcdApi; options: string }[] = [
+  { type: "vxlan", config: CONFIG, api: "v2", options: "-iface=eth1 -ip-masq -firewall=iptables" },
+  {
+    type: "udp",
+    config: BACKENDS[1]!.config,
+    api: "v3",
+    options: "-iface=eth1 -ip-masq -firewall=nftables",
+  },
+  { type: "host-gw", config: HOST_GW, api: "v2", options: "-iface=eth1" },
+];
+
+/** What is on a host before the agent, much of it such as could be taken for ours. */
+const FOREIGN = `
+ip link add flannel.7 type vxlan id 7 dev eth1 local 172.28.128.100 dstport 4789 2>/dev/null ||
+  ip link add flannel.7 type vxlan id 7 dev eth1 dstport 4789
+ip address add 10.77.1.0/32 dev flannel.7
+ip link set flannel.7 up
+ip route add 10.77.2.0/24 dev flannel.7 proto 102
+ip route add 192.0.2.0/24 dev eth1 proto 102
+ip route add 10.20.250.0/24 dev eth1 proto static
+ip tuntap add dev tun7 mode tun
+iptables -P FORWARD DROP
+iptables -A FORWARD -s 10.20.0.0/16 -i docker0 -j ACCEPT
+iptables -t nat -A POSTROUTING -s 10.20.0.0/16 -o tun7 -j MASQUERADE
+nft add table inet site
+nft add chain inet site guard '{ type filter hook forward priority 5; policy accept; }'
+mkdir -p /run/flannel/networks
+echo 'FLANNEL_SUBNET=10.77.1.1/24' > /run/flannel/networks/other.env
+echo 'DOCKER_OPTS="--bip=10.9.9.1/24"' > /run/docker_opts.env
+`;
+
+/** All that an agent could have touched. */
+async function stateOf(host: UnderlayHost): Promise<string> {
+  const script = `
+ip -4 -o address | sed 's/^[0-9]*: //'
+ip -o link | sed 's/^[0-9]*: //; s/ link-netnsid.*//; s/<[^>]*>//; s/ state [A-Z]*//'
+ip -4 route show table all
+iptables-nft-save | grep -v '^#' | sed 's/ \\[.*//'
+iptables-legacy-save | grep -v '^#' | sed 's/ \\[.*//'
+nft list tables
+find /run -maxdepth 1 -name 'docker*' | sort | xargs -r head
+find /run/flannel -type f -not -name '*.lock' 2>/dev/null | sort | xargs -r head
+find /run -name flannel -o -path '/run/flannel/*' -not -name '*.lock' | sort
+`;
+  return (await host.exec(["sh", "-c", script])).replaceAll(" linkdown", "");
+}
+
+function cleanup(host: UnderlayHost, ...flags: string[]) {
+  return host.run([FLANNELD, "cleanup", ...flags]);
+}
+
+/** Keys of agents' records, without their directory. */
+async function agentKeys(etcd: LabEtcd, api: EtcdApi): Promise<string[]> {
+  return (await etcd.keys(api, `${PREFIX}/agents`)).map((key) => key.split("/").at(-1)!);
+}
+
+for (const { type, config, api, options } of CASES) {
+  Deno.test(`flanneld cleanup leaves a host as it was before ${type}, on etcd ${api}`, async () => {
+    await using lab = await Lab.start({ hosts: 2 });
+    await using stack = new AsyncDisposableStack();
+    const [here, there] = lab.hosts as [UnderlayHost, UnderlayHost];
+    const etcd = stack.use(await LabEtcd.start(there));
+    await etcd.set(api, `${PREFIX}/config`, config);
+    await here.exec(["sh", "-e", "-c", FOREIGN]);
+    // iptables makes its tables when it is first asked.
+    await here.exec(["sh", "-c", "iptables -S >/dev/null; iptables -t nat -S > /dev/null"]);
+    for (const host of lab.hosts) await writeSysconfig(host, etcd, { options });
+    const before = await stateOf(here);
+
+    const peer = stack.use(await LabUnit.start(there));
+    const agent = stack.use(await LabUnit.start(here));
+    const subnet = await subnetOf(here);
+    await eventually("a route to the peer", async () => {
+      const routes = await here.exec(["ip", "route", "show", "proto", "102"]);
+      return routes.includes(type === "udp" ? "10.20.0.0/16" : await subnetOf(there));
+    });
+
+    // An agent that runs is not to lose its network.
+    const running = await stateOf(here);
+    for (const flags of [[], ["-dry-run"], ["-release"]]) {
+      const refused = await cleanup(here, ...flags);
+      assertEquals(refused.code, 1);
+      assertMatch(refused.stderr, /^flanneld \(pid \d+\) is running with subnet file [^\n]+\n$/);
+      assertEquals(refused.stdout, "");
+    }
+    const pid = /pid (\d+)/.exec((await cleanup(here)).stderr)![1]!;
+    assertMatch(await here.readTextFile(`/proc/${pid}/cmdline`), /flanneld/);
+    assertEquals(await stateOf(here), running);
+    await agent.stop();
+
+    const left = await stateOf(here);
+    const dry = await cleanup(here, "-dry-run");
+    assertEquals(dry.code, 0, dry.stderr);
+    assertEquals(await stateOf(here), left);
+
+    const done = await cleanup(here);
+    assertEquals(done.stderr, "");
+    assertEquals(done.code, 0);
+    assertEquals(done.stdout.replaceAll("removed ", "would remove "), dry.stdout);
+    assertMatch(done.stdout, /^removed file \/run\/flannel\/docker$/m);
+    assertMatch(done.stdout, /^removed file \/run\/flannel\/subnet\.env$/m);
+    assertMatch(done.stdout, /^removed firewall rule (iptables|nft) /m);
+    assertMatch(
+      done.stdout,
+      type === "host-gw" ? /^removed route 10\.20\.\S+ via /m : /^removed device flannel[.01]+$/m,
+    );
+    assertMatch(done.stdout, /^kept file \/run\/docker_opts.env: /m);
+    assertEquals(await stateOf(here), before);
+
+    const again = await cleanup(here);
+    assertEquals([again.code, again.stdout, again.stderr], [0, "nothing to remove\n", ""]);
+    assertEquals(await stateOf(here), before);
+
+    // The lease is still this host's, and it comes back to it.
+    assert((await leaseKeys(etcd, api)).includes(subnet.replace("/", "-")));
+    const next = stack.use(await LabUnit.start(here));
+    assertEquals(await subnetOf(here), subnet);
+    await next.stop();
+    const released = await cleanup(here, "-release");
+    assertEquals(released.code, 0, released.stderr);
+    assertMatch(released.stdout, new RegExp(`^removed lease ${subnet} in etcd ${api}`, "m"));
+    assertEquals(await stateOf(here), before);
+    assertEquals(await leaseKeys(etcd, api), [(await subnetOf(there)).replace("/", "-")]);
+    assertEquals((await agentKeys(etcd, api)).length, 1);
+    await peer.process.waitFor(/Subnet removed/);
+    const twice = await cleanup(here, "-release");
+    assertEquals([twice.code, twice.stdout], [0, "nothing to remove\n"]);
+  });
+}
+
+Deno.test("flanneld cleanup without etcd cleans the host, and with -release removes nothing", async () => {
+  await using lab = await Lab.start({ hosts: 1 });
+  await using stack = new AsyncDisposableStack();
+  const host = lab.hosts[0]!;
+  const etcd = stack.use(await LabEtcd.start(host));
+  await etcd.set("v2", `${PREFIX}/config`, CONFIG);
+  await writeSysconfig(host, etcd);
+  await stack.use(await LabUnit.start(host)).stop();
+  await etcd.stop();
+
+  const left = await stateOf(host);
+  const refused = await cleanup(host, "-release");
+  assertEquals(refused.code, 1);
+  assertEquals(refused.stderr.trim().split("\n").length, 1, refused.stderr);
+  assertMatch(refused.stderr, /etcd/);
+  assertEquals(await stateOf(host), left);
+
+  const done = await cleanup(host);
+  assertEquals([done.code, done.stderr], [0, ""]);
+  const state = await stateOf(host);
+  assert(!/flannel/i.test(state), state);
+  // Neither subnet.env nor a store: nothing to be found, and no failure.
+  const again = await cleanup(host);
+  assertEquals([again.code, again.stdout], [0, "nothing to remove\n"]);
+});
+
+Deno.test("flanneld cleanup -release keeps what is not this host's: a reservation, another host's lease", async () => {
+  await using lab = await Lab.start({ hosts: 1 });
+  await using stack = new AsyncDisposableStack();
+  const host = lab.hosts[0]!;
+  const etcd = stack.use(await LabEtcd.start(host));
+  await etcd.set("v2", `${PREFIX}/config`, CONFIG);
+  await writeSysconfig(host, etcd);
+  const unit = stack.use(await LabUnit.start(host));
+  const [key] = await leaseKeys(etcd, "v2");
+  await unit.stop();
+  const lease = `${PREFIX}/subnets/${key}`;
+  const value = (await etcd.get("v2", lease))!;
+
+  await etcd.set("v2", lease, value);
+  const reserved = await cleanup(host, "-release");
+  assertEquals(reserved.code, 1);
+  assertMatch(reserved.stdout, /^kept lease \S+: it has no lifetime, so it is a reservation$/m);
+  assertEquals(await leaseKeys(etcd, "v2"), [key]);
+
+  const again = stack.use(await LabUnit.start(host));
+  await again.stop();
+  const [agent] = await etcd.keys("v2", `${PREFIX}/agents`);
+  const record = JSON.parse((await etcd.get("v2", agent!))!);
+  await etcd.set(
+    "v2",
+    agent!,
+    JSON.stringify({ ...record, hostname: "other", machineId: "0".repeat(32) }),
+  );
+  const foreign = await cleanup(host, "-release");
+  assertEquals(foreign.code, 1);
+  assertMatch(foreign.stdout, /^kept lease of public IP \S+: its holder is host other$/m);
+  assertEquals(await leaseKeys(etcd, "v2"), [key]);
+});
+
+Deno.test("flanneld keeps a second agent off its subnet file", async () => {
+  await using lab = await Lab.start({ hosts: 1 });
+  await using stack = new AsyncDisposableStack();
+  const host = lab.hosts[0]!;
+  const etcd = stack.use(await LabEtcd.start(host));
+  await etcd.set("v2", `${PREFIX}/config`, CONFIG);
+  await writeSysconfig(host, etcd);
+  const first = stack.use(await LabUnit.start(host));
+  const second = await LabUnit.start(host, { wait: false });
+  assertEquals((await second.process.status).code, 1);
+  assertMatch(second.process.output, /flanneld \(pid \d+\) is running with subnet file/);
+  assert(first.process.running);
+  await first.kill();
+  stack.use(await LabUnit.start(host));
+});
+
+Deno.test("flanneld cleanup refuses a command line that it cannot use", async () => {
+  await using lab = await Lab.start({ hosts: 1 });
+  const host = lab.hosts[0]!;
+  for (const flags of [["-relase"], ["now"], ["-subnet-file="], ["-sysconfig=/no/such"]]) {
+    const { code, stdout, stderr } = await cleanup(host, ...flags);
+    assertEquals([code, stdout], [flags[0]!.startsWith("-sysconfig") ? 1 : 2, ""], stderr);
+    assert(!stderr.includes("defect"), stderr);
+  }
+});
