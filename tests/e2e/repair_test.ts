@@ -1,48 +1,258 @@
 import { assert, assertEquals } from "@std/assert";
 import { Lab, type UnderlayHost } from "../lab/lab.ts";
 import { LabEtcd } from "../lab/lab_etcd.ts";
+import { lostReplies } from "../lab/lost_replies.ts";
 import { LabUnit } from "../lab/unit.ts";
-import { CONFIG, eventually, isFullMesh, overlayAddress, PREFIX, writeSysconfig } from "./guide.ts";
+import {
+  BACKENDS,
+  eventually,
+  type GuideBackend,
+  isFullMesh,
+  overlayAddress,
+  PREFIX,
+  standInForDevice,
+  writeSysconfig,
+} from "./guide.ts";
 
-/** What is done to a host, and the first line that its agent says about it. */
-const DAMAGE: readonly (readonly [command: string, report: RegExp])[] = [
-  ["ip link del flannel.1", /Repairing: device flannel\.1 removed/],
-  ["ip link set flannel.1 down", /Repairing: device flannel\.1 set down/],
-  ["ip route flush proto 102", /Repairing: route to \S+ removed/],
-  ["ip addr flush dev flannel.1", /Repairing: address of flannel\.1 removed/],
-  ["ip neigh flush dev flannel.1 nud permanent", /Repairing: neighbour \S+ removed or altered/],
-  ["ip link set flannel.1 address 0a:00:00:00:00:55", /Repairing: MAC of flannel\.1 altered/],
+/** How long anything of ours may be missing, in milliseconds. */
+const LIMIT = 1_000;
+
+/** Between two pings, in milliseconds. */
+const INTERVAL = 20;
+
+/** One way to do damage. */
+interface Damage {
+  readonly object: string;
+  /** For a shell; `PEER` is another host's subnet, `BASE` its first address, `MAC` its VTEP's. */
+  readonly command: string;
+  /** What the agent says; of the firewall it says it once a minute for all. */
+  readonly report?: RegExp;
+}
+
+const FIREWALL: readonly Damage[] = [
+  { object: "firewall rules", command: "iptables -F FLANNEL-FWD" },
+  { object: "jump to the firewall rules", command: "iptables -F FORWARD" },
+  { object: "all firewall rules", command: "nft flush ruleset" },
 ];
 
-Deno.test("flanneld mends what others break of its kernel state, while it runs", async (t) => {
-  await using lab = await Lab.start({ hosts: 3 });
+/** The columns of the table, by backend: each is broken under a running ping. */
+const TABLE: Readonly<Record<GuideBackend["type"], readonly Damage[]>> = {
+  "vxlan": [
+    {
+      object: "device",
+      command: "ip link del flannel.1",
+      report: /Repairing: device flannel\.1 removed/,
+    },
+    {
+      object: "device's state",
+      command: "ip link set flannel.1 down",
+      report: /Repairing: device flannel\.1 set down/,
+    },
+    {
+      object: "device's MAC",
+      command: "ip link set flannel.1 address 0a:00:00:00:00:55",
+      report: /Repairing: MAC of flannel\.1 altered/,
+    },
+    {
+      object: "device's MTU",
+      command: "ip link set flannel.1 mtu 1200",
+      report: /Repairing: MTU of flannel\.1 altered/,
+    },
+    {
+      object: "address",
+      command: "ip addr flush dev flannel.1",
+      report: /Repairing: address of flannel\.1 removed/,
+    },
+    {
+      object: "route",
+      command: "ip route del PEER",
+      report: /Repairing: route to \S+ removed/,
+    },
+    {
+      object: "route's gateway",
+      command: "ip route replace PEER via 172.28.128.1",
+      report: /Repairing: route to \S+ altered/,
+    },
+    {
+      object: "route's kind",
+      command: "ip route replace blackhole PEER",
+      report: /Repairing: route to \S+ altered/,
+    },
+    {
+      object: "neighbour",
+      command: "ip neigh del BASE dev flannel.1",
+      report: /Repairing: neighbour \S+ removed or altered/,
+    },
+    {
+      object: "FDB entry",
+      command: "bridge fdb del MAC dev flannel.1",
+      report: /Repairing: FDB entry \S+ removed/,
+    },
+    {
+      object: "FDB entry's remote",
+      command: "bridge fdb replace MAC dev flannel.1 dst 172.28.128.77",
+      report: /Repairing: FDB entry \S+ altered/,
+    },
+    ...FIREWALL,
+  ],
+  "udp": [
+    {
+      object: "device",
+      command: "ip link del flannel0",
+      report: /Repairing: device flannel0 (removed|set down)/,
+    },
+    {
+      object: "device's state",
+      command: "ip link set flannel0 down",
+      report: /Repairing: device flannel0 set down/,
+    },
+    {
+      object: "device's MTU",
+      command: "ip link set flannel0 mtu 1200",
+      report: /Repairing: MTU of flannel0 altered/,
+    },
+    {
+      object: "address",
+      command: "ip addr flush dev flannel0",
+      report: /Repairing: address of flannel0 removed/,
+    },
+    {
+      object: "route",
+      command: "ip route del 10.20.0.0/16",
+      report: /Repairing: route to 10\.20\.0\.0\/16 removed/,
+    },
+    {
+      object: "route's gateway",
+      command: "ip route replace 10.20.0.0/16 via 172.28.128.1",
+      report: /Repairing: route to 10\.20\.0\.0\/16 altered/,
+    },
+    ...FIREWALL,
+  ],
+  "host-gw": [
+    {
+      object: "route",
+      command: "ip route del PEER",
+      report: /Repairing: route to \S+ removed/,
+    },
+    {
+      object: "all routes",
+      command: "ip route flush proto 102",
+      report: /Repairing: route to \S+ removed/,
+    },
+    {
+      object: "route's gateway",
+      command: "ip route replace PEER via 172.28.128.1",
+      report: /Repairing: route to \S+ altered/,
+    },
+    {
+      object: "route's kind",
+      command: "ip route replace blackhole PEER",
+      report: /Repairing: route to \S+ altered/,
+    },
+    ...FIREWALL,
+  ],
+};
+
+/** All that is ours on a host, less the numbers that a device made anew has others of. */
+async function stateOf(host: UnderlayHost, { device }: GuideBackend): Promise<string> {
+  const ofDevice = [
+    `ip -o link show DEV | sed 's/^[0-9]*: //'`,
+    "ip -4 -o addr show dev DEV | awk '{print $4}'",
+    "ip neigh show nud permanent dev DEV | sort",
+    "bridge fdb show dev DEV | grep dst | sort",
+  ].map((line) => device === undefined ? "" : line.replaceAll("DEV", device));
+  const everywhere = ["ip -4 route show proto 102", "iptables-save | grep -E -- '-A .*FLANNEL'"];
+  const { stdout } = await host.run(["sh", "-c", [...ofDevice, ...everywhere].join("\n")]);
+  return stdout;
+}
+
+async function started(
+  backend: GuideBackend,
+  options: string,
+  test: (lab: Lab, units: readonly LabUnit[], etcd: LabEtcd) => Promise<void>,
+): Promise<void> {
+  await using lab = await Lab.start({ hosts: 2 });
   await using stack = new AsyncDisposableStack();
   const etcd = stack.use(await LabEtcd.start(lab.hosts[0]!));
-  await etcd.set("v2", `${PREFIX}/config`, CONFIG);
+  await etcd.set("v2", `${PREFIX}/config`, backend.config);
   const units: LabUnit[] = [];
   for (const host of lab.hosts) {
-    await writeSysconfig(host, etcd);
+    await writeSysconfig(host, etcd, { options });
     units.push(stack.use(await LabUnit.start(host)));
+    await standInForDevice(host, backend);
   }
-  const [, host] = lab.hosts as [UnderlayHost, UnderlayHost, UnderlayHost];
-  const { process } = units[1]!;
-  const values = async () =>
-    await Promise.all(
-      (await etcd.keys("v2", `${PREFIX}/subnets`)).map((key) => etcd.get("v2", key)),
-    );
-  const before = await values();
   await eventually("a full mesh", () => isFullMesh(lab.hosts));
+  await test(lab, units, etcd);
+}
 
-  for (const [command, report] of DAMAGE) {
-    await t.step(command, async () => {
-      const mark = process.mark();
-      await host.exec(command.split(" "));
-      await process.waitFor(report, { from: mark });
-      await eventually("a full mesh again", () => isFullMesh(lab.hosts), 5_000);
+for (const backend of BACKENDS) {
+  Deno.test(`flanneld by ${backend.type} mends within a second what others break, whatever it is`, async (t) => {
+    await started(backend, "-iface=eth1 -ip-masq", async (lab, units, etcd) => {
+      const [peer, host] = lab.hosts as [UnderlayHost, UnderlayHost];
+      const { process } = units[1]!;
+      const base = await overlayAddress(peer);
+      const ownBase = await overlayAddress(host);
+      const values = async () =>
+        await Promise.all(
+          (await etcd.keys("v2", `${PREFIX}/subnets`)).map((key) => etcd.get("v2", key)),
+        );
+      const before = await values();
+      const whole = await stateOf(host, backend);
+      const mac = backend.type === "vxlan"
+        ? JSON.parse(await peer.exec(["ip", "-j", "link", "show", backend.device!]))[0].address
+        : "";
+      for (const { object, command, report } of TABLE[backend.type]) {
+        const line = command.replaceAll("PEER", `${base}/24`).replaceAll("BASE", base)
+          .replaceAll("MAC", mac);
+        await t.step(`${object}: ${line}`, async () => {
+          let took = 0;
+          // From the other side: a ping that is refused a route gives up.
+          const lost = await lostReplies(peer, ownBase, async () => {
+            await host.exec(["sh", "-c", line]);
+            const since = performance.now();
+            await eventually(
+              `all of it again; it was\n${whole}`,
+              async () => await stateOf(host, backend) === whole,
+              5_000,
+            );
+            took = performance.now() - since;
+          });
+          assert(took < LIMIT, `back after ${took.toFixed(0)} ms`);
+          assert(lost * INTERVAL < LIMIT, `${lost} replies lost`);
+          // Said once a minute, hence perhaps of the damage before.
+          if (report !== undefined) await process.waitFor(report);
+        });
+      }
+      // The other need not have noticed: leases, subnets and VTEPs are what they were.
+      assertEquals(await values(), before);
+      assert(!units[0]!.process.output.includes("Repairing"), units[0]!.process.output);
+      const { output } = process;
+      assertEquals(output.match(/Firewall rules were missing and have been put back/g)?.length, 1);
     });
-  }
-  // The others need not have noticed: lease, subnet and VTEP are what they were.
-  assertEquals(await values(), before);
-  for (const unit of [units[0]!, units[2]!]) assert(!unit.process.output.includes("Repairing"));
-  assertEquals(await host.ping(await overlayAddress(lab.hosts[0]!)), 1);
-});
+  });
+
+  Deno.test(`flanneld by ${backend.type} answers who deletes again and again ever more slowly, and says it once`, async () => {
+    await started(backend, "-iface=eth1 -v=2", async (lab, units) => {
+      const [peer, host] = lab.hosts as [UnderlayHost, UnderlayHost];
+      const { process } = units[1]!;
+      const route = backend.type === "udp" ? "10.20.0.0/16" : `${await overlayAddress(peer)}/24`;
+      const whole = await stateOf(host, backend);
+      const mark = process.mark();
+      await host.exec([
+        "sh",
+        "-c",
+        `end=$(($(date +%s) + 6)); while [ $(date +%s) -lt $end ]; do
+           ip route del ${route} proto 102 2>/dev/null; iptables -F FLANNEL-FWD; sleep 0.01
+         done`,
+      ]);
+      await eventually("all again", async () => await stateOf(host, backend) === whole, LIMIT);
+      const output = process.output.slice(mark);
+      // After 20, 20, 40, ... ms, then each 800 ms.
+      const repairs = output.match(/sync: \d+ of \d+ kernel objects/g)?.length ?? 0;
+      assert(repairs >= 5 && repairs <= 16, `${repairs} repairs in 6 s`);
+      for (const line of [`Repairing: route to ${route} removed`, "Firewall rules were missing"]) {
+        assertEquals(output.split(line).length - 1, 1, `${line}\n${output}`);
+      }
+    });
+  });
+}
