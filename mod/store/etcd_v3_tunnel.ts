@@ -164,7 +164,9 @@ async function connectPlain({ hostname, port }: TunnelOptions): Promise<Deno.Con
   // Deno 2.4 tries the first address of a name only.
   for (const address of await addressesOf(hostname)) {
     try {
-      return await Deno.connect({ hostname: address, port });
+      const connection = await Deno.connect({ hostname: address, port });
+      connection.setNoDelay();
+      return connection;
     } catch (error) {
       failure ??= error;
     }
