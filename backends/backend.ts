@@ -1,6 +1,6 @@
 import type { NetworkConfig } from "../mod/config/mod.ts";
 import type { ExternalInterface } from "../mod/host/mod.ts";
-import type { Prefix } from "../mod/ip/mod.ts";
+import type { IPv4, Prefix } from "../mod/ip/mod.ts";
 import type { JsonValue, Lease, LeaseForm } from "../mod/lease/mod.ts";
 import type { LeaseSet, LeaseSetChange } from "../mod/subnet/mod.ts";
 import type { Netlink } from "../mod/sys/mod.ts";
@@ -18,6 +18,11 @@ export interface BackendContext {
    * takes its identity (vxlan: the VTEP's MAC) from there, so that peers need not learn another.
    */
   readonly formerData?: JsonValue | undefined;
+  /**
+   * What a host's data path takes besides what every host's does, as its agent's record says at this
+   * moment; nothing for flannel's hosts. @default nothing for all
+   */
+  readonly featuresOf?: (publicIP: IPv4) => readonly string[];
   /** What this host asks of the udp backend, whatever the network's config says. */
   readonly udp?: UdpHostOptions;
 }
@@ -30,6 +35,11 @@ export interface UdpHostOptions {
   readonly strictSource?: boolean;
   /** Workers, each with a queue of the device and a socket of its own. @default 1 */
   readonly workers?: number;
+  /**
+   * Where packets are carried: `kernel` by eBPF programs with user space behind them, `user` in user
+   * space alone, `auto` by what the kernel allows. @default "user"
+   */
+  readonly datapath?: "auto" | "kernel" | "user";
 }
 
 /** One way of carrying packets between hosts. */
@@ -77,6 +87,20 @@ export interface Network {
    */
   apply(change: LeaseSetChange): Promise<number>;
 
+  /**
+   * What this host's data path takes besides what every host's does: for its agent's record, where
+   * other hosts' {@linkcode BackendContext.featuresOf} reads it. It may change with any call.
+   */
+  features?(): readonly string[];
+
+  /**
+   * Takes in that {@linkcode BackendContext.featuresOf} answers otherwise for these hosts. Cost:
+   * O(their leases).
+   *
+   * @returns how many objects the kernel refused
+   */
+  featuresChanged?(publicIPs: ReadonlySet<IPv4>): Promise<number>;
+
   /** What the backend is doing, for logs and status. */
   status(): NetworkStatus;
 
@@ -101,6 +125,11 @@ export interface NetworkStatus {
   readonly peers: number;
   /** What the data path makes use of, where that varies: `TCP segmentation, UDP trains`. */
   readonly features?: string;
+  /**
+   * How packets go to each peer's subnet, where a backend has more ways than one: `kernel`, or `user`
+   * with the reason.
+   */
+  readonly paths?: ReadonlyMap<string, string>;
   /** Subnets that were refused, with the reason. */
   readonly refused: ReadonlyMap<string, string>;
 }

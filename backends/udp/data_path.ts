@@ -2,7 +2,7 @@ import type { IPv4, Prefix } from "../../mod/ip/mod.ts";
 import { closeDescriptor, libc, unwrap } from "../../mod/sys/libc.ts";
 import { type CounterName, Counters, type PeerCounters, WorkerCounters } from "./counters.ts";
 import { PeerTable } from "./peer_table.ts";
-import { openSocket, type Socket } from "./socket.ts";
+import { disableCoalescing, openSocket, type Socket } from "./socket.ts";
 import { closeTun, openTun, type Tun } from "./tun.ts";
 import type { Offload, WorkerReport, WorkerStart } from "./worker.ts";
 
@@ -166,6 +166,14 @@ export class UdpDataPath implements AsyncDisposable {
   /** Forgets a peer's subnet; unknown ones are ignored. */
   removePeer(subnet: Prefix): void {
     this.#table.remove(subnet);
+  }
+
+  /**
+   * Lets datagrams arrive one by one from now on, on a host whose kernel takes them before they come
+   * here: what it does not see as single ones it cannot take.
+   */
+  stopCoalescing(): void {
+    for (const { fd } of this.#sockets) disableCoalescing(fd);
   }
 
   /** Leases that are routed. */

@@ -84,6 +84,11 @@ export function openSocket(options: SocketOptions): Socket {
   }
 }
 
+/** Stops UDP_GRO; a kernel that has none does not mind. */
+export function disableCoalescing(fd: number): void {
+  setOption(fd, SOL_UDP, UDP_GRO, 0);
+}
+
 /** Lets the kernel cut the next datagrams into IP fragments, or stops it. */
 export function allowFragments(fd: number, allowed: boolean): void {
   setOption(fd, SOL_IP, IP_MTU_DISCOVER, allowed ? IP_PMTUDISC_WANT : IP_PMTUDISC_DO);

@@ -9,11 +9,15 @@ import { refusal, Refusals } from "../peers.ts";
 import { diff, type KernelObjects, RT_TABLE_MAIN, sameRoute } from "../reconcile.ts";
 import { UdpDataPath } from "./data_path.ts";
 import { type DeviceObjects, deviceObjects } from "./desired.ts";
+import { type PeerSubnet, UdpKernel } from "./kernel/udp_kernel.ts";
 import { type UdpOptions, udpOptions } from "./options.ts";
 import type { Offload } from "./worker.ts";
 
 /** The device, as flannel's first one of its pattern `flannel%d`. */
 const DEVICE = "flannel0";
+
+/** How often the programs in the kernel are looked at, in milliseconds. */
+const INSPECTION = 2_000;
 
 /** RTPROT_KERNEL of linux/rtnetlink.h: routes that come and go with an address. */
 const RTPROT_KERNEL = 2;
@@ -34,8 +38,9 @@ class UdpNetwork implements Network {
   readonly #context: BackendContext;
   readonly #options: UdpOptions;
   readonly #refusals = new Refusals();
-  /** Subnets that the data path routes. */
-  readonly #routed = new Map<string, Prefix>();
+  /** Subnets that the data path routes, with their holders. */
+  readonly #routed = new Map<string, PeerSubnet>();
+  readonly #kernel: UdpKernel;
   #path: UdpDataPath | undefined;
   #device: Link | undefined;
   #own: Lease | undefined;
@@ -46,6 +51,7 @@ class UdpNetwork implements Network {
     this.#context = context;
     this.#options = options;
     this.mtu = options.mtu;
+    this.#kernel = new UdpKernel(context, options.port, DEVICE);
   }
 
   /** flannel's leases of this backend carry nothing besides the public IP. */
@@ -78,6 +84,7 @@ class UdpNetwork implements Network {
     const link = netlink.link(DEVICE)!;
     netlink.setLink(link.index, { mtu: this.mtu, up: true });
     this.#device = { ...link, mtu: this.mtu };
+    this.#kernel.open(link.index, this.#path);
   }
 
   async sync(own: Lease, leases: LeaseSet): Promise<number> {
@@ -90,7 +97,8 @@ class UdpNetwork implements Network {
       this.#take(lease);
     }
     this.#refusals.retain(known);
-    for (const [key, subnet] of this.#routed) if (!known.has(key)) this.#drop(subnet);
+    for (const [key, { subnet }] of this.#routed) if (!known.has(key)) this.#drop(subnet);
+    this.#kernel.sync(own.subnet, this.#device!.index, this.#routed.values());
     return execute(this.#context.netlink, diff(this.#objects(own), this.#actual()), "sync");
   }
 
@@ -103,6 +111,7 @@ class UdpNetwork implements Network {
     }
     const take = (lease: Lease, verb: string) => {
       if (!this.#take(lease)) return;
+      this.#kernel.setPeer(this.#routed.get(leaseKey(lease.subnet))!);
       info(`Subnet ${verb}: ${lease.subnet} via ${formatIPv4(lease.attributes.publicIP)}`);
     };
     for (const lease of added) take(lease, "added");
@@ -110,34 +119,58 @@ class UdpNetwork implements Network {
     return Promise.resolve(0);
   }
 
+  features(): readonly string[] {
+    return this.#kernel.features();
+  }
+
+  featuresChanged(publicIPs: ReadonlySet<IPv4>): Promise<number> {
+    for (const peer of this.#routed.values()) {
+      if (publicIPs.has(peer.publicIP)) this.#kernel.setPeer(peer);
+    }
+    return Promise.resolve(0);
+  }
+
   status(): NetworkStatus {
+    const paths = () => this.#kernel.paths(this.#routed.values());
     return {
       device: DEVICE,
       peers: this.#routed.size,
       ...(this.#path === undefined ? {} : { features: describe(this.#path.offload()) }),
+      // Only who asks for it pays for it.
+      get paths() {
+        return paths();
+      },
       refused: this.#refusals.reasons,
     };
   }
 
   async run(signal: AbortSignal, repair: (what: string) => void): Promise<void> {
     this.#repair = repair;
+    // The kernel tells nobody when a program is taken off.
+    const inspection = setInterval(() => {
+      const report = this.#kernel.damage();
+      if (report !== undefined) repair(report);
+    }, INSPECTION);
     try {
       for await (const events of monitor(["link", "address", "route"], { signal })) {
         const report = events.map((event) => this.#drift(event)).find((what) => what !== undefined);
         if (report !== undefined) repair(report);
       }
     } finally {
+      clearInterval(inspection);
       this.#repair = undefined;
     }
   }
 
   async remove(): Promise<void> {
+    this.#kernel.remove();
     await this.#path?.close({ remove: true });
     this.#path = undefined;
     info(`Removed device ${DEVICE}`);
   }
 
   async close(): Promise<void> {
+    this.#kernel.close();
     await this.#path?.close();
     this.#path = undefined;
   }
@@ -158,11 +191,12 @@ class UdpNetwork implements Network {
       }
     }
     if (this.#refusals.note(lease, reason) !== undefined) this.#drop(subnet);
-    else this.#routed.set(leaseKey(subnet), subnet);
+    else this.#routed.set(leaseKey(subnet), { subnet, publicIP: attributes.publicIP });
     return reason === undefined;
   }
 
   #drop(subnet: Prefix): boolean {
+    this.#kernel.removePeer(subnet);
     this.#path?.removePeer(subnet);
     return this.#routed.delete(leaseKey(subnet));
   }

@@ -178,6 +178,7 @@ export class Agent implements AsyncDisposable {
           : this.#known.takeChanges(event.item.changes, publicIP);
         // The peers first: they wait for nothing that the store would have to answer.
         if (!isEmpty(change)) await this.#apply(change);
+        await this.#applyFeatures();
         return await this.#look();
       }
     }
@@ -225,6 +226,7 @@ export class Agent implements AsyncDisposable {
         info("Acquiring a lease again");
         await this.#lease(active, this.#publisher.published.subnet);
       }
+      await this.#announce();
       if (this.#state.clear()) info("All is well again");
     });
   }
@@ -282,6 +284,7 @@ export class Agent implements AsyncDisposable {
       external,
       netlink,
       udp: options.udp,
+      featuresOf: (publicIP) => this.#known.features.of(publicIP),
       formerNetworks: this.#served,
       formerData: this.#formerData(),
     });
@@ -381,6 +384,24 @@ export class Agent implements AsyncDisposable {
       if (refused > 0) this.#repairs.retry();
     });
     if (this.#keeper.lease !== undefined) this.#tellStatus(active, this.#keeper.lease);
+  }
+
+  /** Carries to the kernel that hosts have begun, or ceased, to take more than all do. */
+  async #applyFeatures(): Promise<void> {
+    const changed = this.#known.features.takeChanged();
+    const active = this.#active;
+    // A look at everything asks anew anyway.
+    if (changed.size === 0 || active === undefined || this.#unsynced) return;
+    await this.#attempt(async () => {
+      const refused = await active.network.featuresChanged?.(changed) ?? 0;
+      if (refused > 0) this.#repairs.retry();
+    });
+  }
+
+  /** Tells the other hosts what ours takes, once it does. Our packets do not wait for the store. */
+  async #announce(): Promise<void> {
+    if (this.#active === undefined || this.#keeper.lease === undefined) return;
+    await this.#keeper.announce(this.#active.network.features?.() ?? []);
   }
 
   /** Runs a step. What may mend itself is said and tried again; the rest is thrown. */

@@ -7,6 +7,7 @@ import {
   type LeaseAttributes,
   PERMANENT,
   sameAttributes,
+  sameBoot,
   type StoredAgentRecord,
 } from "../lease/mod.ts";
 import { error, info, warning } from "../observe/mod.ts";
@@ -42,6 +43,8 @@ export interface LeaseKeeperOptions {
 export class LeaseKeeper implements Disposable {
   readonly #options: LeaseKeeperOptions;
   readonly #renewal: Timer;
+  /** Who we are, with what our data path takes. */
+  #record: AgentRecord;
   #identity: StoredAgentRecord | undefined;
   #former: AgentRecord | undefined;
   #lease: Lease | undefined;
@@ -50,6 +53,7 @@ export class LeaseKeeper implements Disposable {
 
   constructor(options: LeaseKeeperOptions) {
     this.#options = options;
+    this.#record = options.record;
     this.#renewal = new Timer(options.onDue);
   }
 
@@ -71,19 +75,34 @@ export class LeaseKeeper implements Disposable {
   async identify(publicIP: IPv4): Promise<void> {
     const left = this.#identity;
     if (left?.publicIP === publicIP) return;
-    const { store, record, signal } = this.#options;
+    const { store, signal } = this.#options;
     const found = await store.agent(publicIP, { signal });
     // A record of our own is what an earlier call left that the store failed half-way.
-    if (found?.record.instance !== record.instance) this.#former = found?.record;
-    this.#identity = await claimIdentity(store, publicIP, record, { signal });
+    if (found?.record.instance !== this.#record.instance) this.#former = found?.record;
+    // What an earlier agent of this boot put into the kernel is there, until we say otherwise.
+    if (found !== undefined && sameBoot(found.record, this.#record)) {
+      this.#record = withFeatures(this.#record, found.record.features ?? []);
+    }
+    this.#identity = await claimIdentity(store, publicIP, this.#record, { signal });
     if (left !== undefined) await this.#leave(left);
+  }
+
+  /**
+   * Tells the other hosts what our data path takes. What they know already costs nothing.
+   *
+   * @throws {StoreError} as the store does; called again, it tries again
+   */
+  async announce(features: readonly string[]): Promise<void> {
+    this.#record = withFeatures(this.#record, features);
+    const told = this.#identity?.record.features ?? [];
+    if (told.join() !== features.join()) await this.#renewRecord();
   }
 
   /** Lets a record lapse at once, so that whoever has its public IP next need not ask for us. */
   async #leave({ publicIP, revision }: StoredAgentRecord): Promise<void> {
-    const { store, record, signal } = this.#options;
+    const { store, signal } = this.#options;
     try {
-      await store.putAgent(publicIP, record, LAPSE, revision, { signal });
+      await store.putAgent(publicIP, this.#record, LAPSE, revision, { signal });
     } catch (cause) {
       signal.throwIfAborted();
       if (!(cause instanceof StoreError)) throw cause;
@@ -99,9 +118,9 @@ export class LeaseKeeper implements Disposable {
    */
   async guard(seen: StoredAgentRecord | undefined): Promise<void> {
     if (this.#identity === undefined) return;
-    const { store, record, signal } = this.#options;
+    const { store, signal } = this.#options;
     const { publicIP } = this.#identity;
-    this.#identity = await guardIdentity(store, seen, publicIP, record, { signal });
+    this.#identity = await guardIdentity(store, seen, publicIP, this.#record, { signal });
   }
 
   /**
@@ -197,14 +216,16 @@ export class LeaseKeeper implements Disposable {
   }
 
   async #renewRecord(): Promise<void> {
-    const { store, record, signal } = this.#options;
+    const { store, signal } = this.#options;
     if (this.#identity === undefined) return;
     const { publicIP } = this.#identity;
     // A newcomer's claim may have just been made, and is to be refused, not written over.
     await this.guard(await store.agent(publicIP, { signal }));
     const expected = this.#identity?.revision;
     try {
-      this.#identity = await store.putAgent(publicIP, record, LEASE_TTL, expected, { signal });
+      this.#identity = await store.putAgent(publicIP, this.#record, LEASE_TTL, expected, {
+        signal,
+      });
     } catch (cause) {
       // Made in this very moment: the watch tells of it.
       if (!(cause instanceof ConflictError)) throw cause;
@@ -226,4 +247,10 @@ export class LeaseKeeper implements Disposable {
   [Symbol.dispose](): void {
     this.#renewal.clear();
   }
+}
+
+/** A record that says what a data path takes. */
+function withFeatures(record: AgentRecord, features: readonly string[]): AgentRecord {
+  const { features: _former, ...bare } = record;
+  return features.length === 0 ? bare : { ...bare, features };
 }

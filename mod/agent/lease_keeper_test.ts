@@ -84,6 +84,44 @@ subnetCases("LeaseKeeper", [
     assertEquals((await store.agent(IP))?.revision, revision);
   }],
 
+  ["LeaseKeeper.announce() writes features into the record, once, and takes them out", async (
+    { store },
+  ) => {
+    using fixture = new Fixture(store);
+    await fixture.start();
+    await fixture.keeper.announce([]);
+    assertEquals((await store.agent(IP))?.record, fixture.own);
+    await fixture.keeper.announce(["x"]);
+    const told = (await store.agent(IP))!;
+    assertEquals(told.record, { ...fixture.own, features: ["x"] });
+    await fixture.keeper.announce(["x"]);
+    assertEquals((await store.agent(IP))?.revision, told.revision);
+    // A renewal keeps them.
+    assertEquals(await fixture.keeper.renew(), true);
+    assertEquals((await store.agent(IP))?.record.features, ["x"]);
+    await fixture.keeper.announce([]);
+    assertEquals((await store.agent(IP))?.record, fixture.own);
+  }],
+
+  ["LeaseKeeper.identify() goes on with the features of its boot, and with no others", async (
+    { store },
+  ) => {
+    using first = new Fixture(store);
+    await first.start();
+    await first.keeper.announce(["x"]);
+    using restarted = new Fixture(store);
+    await restarted.keeper.identify(IP);
+    assertEquals((await store.agent(IP))?.record.features, ["x"]);
+    await restarted.keeper.announce([]);
+    assertEquals((await store.agent(IP))?.record, restarted.own);
+
+    await restarted.keeper.announce(["x"]);
+    const rebooted = { ...record("host101", crypto.randomUUID()), bootId: crypto.randomUUID() };
+    using later = new Fixture(store, rebooted);
+    await later.keeper.identify(IP);
+    assertEquals((await store.agent(IP))?.record, rebooted);
+  }],
+
   [
     "LeaseKeeper.acquire() passes the backend's doubt on when no record vouches for the lease",
     async (

@@ -30,6 +30,7 @@ export function agentOptions(settings: Settings): AgentOptions {
     iptablesResync: settings.int("iptables-resync"),
     masqRandomFullyDisable: settings.bool("ip-masq-fully-random-disable"),
     udp: {
+      datapath: settings.text("udp-datapath") as "auto" | "kernel" | "user",
       workers: settings.int("udp-workers"),
       strictSource: settings.bool("udp-strict-source"),
       acceptAny: settings.bool("udp-accept-any"),

@@ -179,6 +179,16 @@ export const FLAGS = [
   },
 
   {
+    name: "udp-datapath",
+    kind: "string",
+    default: "auto",
+    group: "udp backend",
+    placeholder: "path",
+    choices: ["auto", "kernel", "user"],
+    help: "where packets are carried: by programs inside the kernel, or by this process; auto " +
+      "takes the kernel where it can",
+  },
+  {
     name: "udp-workers",
     kind: "int",
     default: 1,

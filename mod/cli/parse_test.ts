@@ -42,7 +42,7 @@ Deno.test("parseCommandLine() gives flannel's defaults", () => {
       forwardRules: true,
       iptablesResync: 5,
       masqRandomFullyDisable: false,
-      udp: { workers: 1, strictSource: false, acceptAny: false },
+      udp: { datapath: "auto", workers: 1, strictSource: false, acceptAny: false },
       healthz: { ip: "127.0.0.1", port: 0 },
     },
     log: { format: "glog", verbosity: 0 },
@@ -73,6 +73,7 @@ Deno.test("parseCommandLine() reads every flag of the agent", () => {
     "-ip-masq-fully-random-disable",
     "-iptables-forward-rules=false",
     "-iptables-resync=60",
+    "-udp-datapath=kernel",
     "-udp-workers=2",
     "-udp-strict-source",
     "-udp-accept-any",
@@ -105,7 +106,7 @@ Deno.test("parseCommandLine() reads every flag of the agent", () => {
     forwardRules: false,
     iptablesResync: 60,
     masqRandomFullyDisable: true,
-    udp: { workers: 2, strictSource: true, acceptAny: true },
+    udp: { datapath: "kernel", workers: 2, strictSource: true, acceptAny: true },
     healthz: { ip: "0.0.0.0", port: 8081 },
   });
   assertEquals(log, { format: "json", verbosity: 2 });

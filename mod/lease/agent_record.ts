@@ -22,6 +22,11 @@ export interface AgentRecord extends AgentIdentity {
   /** Start of the agent, RFC 3339 in UTC. */
   readonly started: string;
   /**
+   * What this host's data path takes besides what every host's does, by the backends' names for it.
+   * It says what is in the kernel, which outlives the agent. Absent when there is nothing to say.
+   */
+  readonly features?: readonly string[];
+  /**
    * Present while a newcomer asks whether the holder is alive: whose record the claim replaced. A
    * holder that is alive answers by writing its own record back.
    */
@@ -55,7 +60,7 @@ export function decodeAgentRecord(text: string): AgentRecord | undefined {
     return undefined;
   }
   if (typeof value !== "object" || value === null) return undefined;
-  const { version, started, claims, refuses } = value as Record<string, unknown>;
+  const { version, started, features, claims, refuses } = value as Record<string, unknown>;
   const identity = decodeIdentity(value);
   if (identity === undefined || typeof version !== "string" || typeof started !== "string") {
     return undefined;
@@ -65,9 +70,14 @@ export function decodeAgentRecord(text: string): AgentRecord | undefined {
     ...identity,
     version,
     started,
+    ...(isTextArray(features) && features.length > 0 ? { features } : {}),
     ...(claimed === undefined ? {} : { claims: claimed }),
     ...(typeof refuses === "string" ? { refuses } : {}),
   };
+}
+
+function isTextArray(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((member) => typeof member === "string");
 }
 
 function decodeIdentity(value: unknown): AgentIdentity | undefined {

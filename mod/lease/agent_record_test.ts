@@ -23,6 +23,7 @@ const record: fc.Arbitrary<AgentRecord> = fc.record({
   version: fc.string(),
   started: fc.string(),
   instance: fc.string(),
+  features: fc.array(fc.string(), { minLength: 1 }),
   claims: fc.record({
     machineId: fc.string(),
     hostname: fc.string(),
@@ -42,6 +43,9 @@ Deno.test("decodeAgentRecord() undoes encodeAgentRecord()", () => {
 Deno.test("decodeAgentRecord() keeps unknown members out", () => {
   const text = JSON.stringify({ ...RECORD, later: true, claims: null, refuses: 7 });
   assertEquals(decodeAgentRecord(text), RECORD);
+  for (const features of [[], "x", ["x", 7], { 0: "x" }]) {
+    assertEquals(decodeAgentRecord(JSON.stringify({ ...RECORD, features })), RECORD);
+  }
   const { machineId, hostname, bootId, instance } = RECORD;
   const claims = { machineId, hostname, bootId, instance };
   const later = JSON.stringify({ ...RECORD, claims: { ...claims, later: true } });

@@ -37,7 +37,8 @@ export class LabCommandError extends Error {
  * runs in the host; and its standard input ends with the tester, however that ends. Nothing
  * outlives a lab, and nothing has a name that the next one could clash with.
  *
- * `/etc` and `/var/lib` are the machine's, with the host's own changes on top; `/run` starts empty.
+ * `/etc` and `/var/lib` are the machine's, with the host's own changes on top; `/run` and the BPF file
+ * system start empty.
  */
 const INIT = `
 set -e
@@ -49,6 +50,7 @@ for tree in etc var/lib; do
   mkdir -p "$1/$tree" "$1/work/$tree"
   mount -t overlay -o "lowerdir=/$tree,upperdir=$1/$tree,workdir=$1/work/$tree" overlay "/$tree"
 done
+mount -t bpf bpf /sys/fs/bpf
 hostname "$2"
 echo "$2" > /etc/hostname
 echo "$3" > /etc/machine-id

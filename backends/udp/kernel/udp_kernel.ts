@@ -1,0 +1,248 @@
+import { formatIPv4, type IPv4, type Prefix } from "../../../mod/ip/mod.ts";
+import { info, verbose, warning } from "../../../mod/observe/mod.ts";
+import { BpfError, BPFFS } from "../../../mod/sys/bpf/mod.ts";
+import { SysError } from "../../../mod/sys/mod.ts";
+import type { BackendContext } from "../../backend.ts";
+import type { UdpDataPath } from "../data_path.ts";
+import { KernelPath, removeKernelPath } from "./kernel_path.ts";
+import type { KernelRoute, PathSettings } from "./layout.ts";
+import { finishesPackets, readUnderlay } from "./underlay.ts";
+
+/**
+ * Member of an agent's record: this host's kernel takes the packets of udp datagrams as another kernel
+ * leaves them, with checksums open and super-packets whole.
+ */
+export const KERNEL_FEATURE = "udp-kernel";
+
+/** A peer's subnet. */
+export interface PeerSubnet {
+  readonly subnet: Prefix;
+  readonly publicIP: IPv4;
+}
+
+/**
+ * The kernel's part in a udp network: whether there is one, and for which peers.
+ *
+ * What cannot be had is no error with `auto`: one line says so, and user space, which runs in any case, carries
+ * everything.
+ */
+export class UdpKernel {
+  readonly #context: BackendContext;
+  readonly #port: number;
+  readonly #device: string;
+  #path: KernelPath | undefined;
+  /** Set when the kernel has refused, which is then not asked again. */
+  #refused = false;
+  /** True when what leaves by the underlay is finished, so that any peer can take it. */
+  #finishes = false;
+  /** Set while what {@linkcode UdpKernel.sync} brought about is there. */
+  #isCarrying = false;
+  /** By subnet: why its packets go through user space; absent for those that the kernel carries. */
+  readonly #reasons = new Map<number, string>();
+
+  /** @param device name of the TUN device */
+  constructor(context: BackendContext, port: number, device: string) {
+    this.#context = context;
+    this.#port = port;
+    this.#device = device;
+  }
+
+  get #mode(): "auto" | "kernel" | "user" {
+    return this.#context.udp?.datapath ?? "user";
+  }
+
+  /**
+   * Takes over what is in the kernel, or finds out that there can be nothing.
+   *
+   * @param index of the device
+   * @param behind runs behind it
+   * @throws {BpfError | SysError | UnsuitableError} when the kernel refuses what `-udp-datapath=kernel`
+   * asks for
+   */
+  open(index: number, behind: UdpDataPath): void {
+    if (this.#mode === "user") {
+      if (!this.#refused) this.#attempt(() => removeKernelPath(this.#place()));
+      this.#refused = true;
+      return;
+    }
+    if (this.#path !== undefined || this.#refused) {
+      if (this.#path !== undefined && this.#finishes) behind.stopCoalescing();
+      return;
+    }
+    this.#attempt(() => {
+      const { external, netlink, config } = this.#context;
+      if (netlink.linkByIndex(external.index)?.mac === undefined) {
+        throw new UnsuitableError(`${external.name} is not an Ethernet interface`);
+      }
+      const underlay = readUnderlay(external.name);
+      this.#finishes = finishesPackets(underlay);
+      this.#path = KernelPath.open({
+        ...this.#place(),
+        settings: this.#settings(config.network, index),
+      });
+      // Where peers send finished datagrams, trains of them would be for user space.
+      if (this.#finishes) behind.stopCoalescing();
+      info(
+        `The kernel carries packets of ${this.#device} (eBPF by ` +
+          `${this.#path.attachment === "tcx" ? "TCX" : "clsact"}) to ${
+            this.#finishes
+              ? "every peer"
+              : `peers that say they do alike, as ${external.name} does not finish checksums`
+          }; the rest goes through user space`,
+      );
+    });
+  }
+
+  /** Brings everything in the kernel to what is asked for. */
+  sync(own: Prefix, index: number, peers: Iterable<PeerSubnet>): void {
+    this.#attempt(() => {
+      this.#reasons.clear();
+      this.#path?.sync(this.#settings(own, index), Array.from(peers, (peer) => this.#route(peer)));
+      this.#isCarrying = this.#path !== undefined;
+    });
+  }
+
+  /** Adds a peer's subnet, or decides anew how its packets go. Before the first sync() it waits for that. */
+  setPeer(peer: PeerSubnet): void {
+    if (!this.#isCarrying) return;
+    this.#attempt(() => {
+      const route = this.#route(peer);
+      this.#path?.setRoute(route);
+      verbose(
+        1,
+        `${peer.subnet} via ${formatIPv4(peer.publicIP)} goes through ` +
+          `${route.carried ? "the kernel" : "user space"}`,
+      );
+    });
+  }
+
+  /** Forgets a peer's subnet. */
+  removePeer(subnet: Prefix): void {
+    this.#reasons.delete(subnet.key);
+    if (this.#isCarrying) this.#attempt(() => this.#path?.removeRoute(subnet));
+  }
+
+  /** For this host's record. */
+  features(): readonly string[] {
+    return this.#isCarrying ? [KERNEL_FEATURE] : [];
+  }
+
+  /** `kernel`, or `user` with the reason, for each subnet. */
+  paths(peers: Iterable<PeerSubnet>): ReadonlyMap<string, string> {
+    return new Map(Array.from(peers, ({ subnet }) => {
+      const reason = this.#isCarrying
+        ? this.#reasons.get(subnet.key)
+        : "this host has no path in the kernel";
+      return [String(subnet), reason === undefined ? "kernel" : `user (${reason})`];
+    }));
+  }
+
+  /** What of ours somebody has taken away. */
+  damage(): string | undefined {
+    if (!this.#isCarrying) return undefined;
+    try {
+      return this.#path?.damage();
+    } catch (error) {
+      if (!(error instanceof SysError)) throw error;
+      return `programs in the kernel: ${error.message}`;
+    }
+  }
+
+  /** Takes everything out of the kernel. */
+  remove(): void {
+    this.#isCarrying = false;
+    this.#path?.remove();
+    this.close();
+  }
+
+  /** Lets go; the kernel carries on. */
+  close(): void {
+    this.#isCarrying = false;
+    this.#path?.[Symbol.dispose]();
+    this.#path = undefined;
+  }
+
+  #route(peer: PeerSubnet): KernelRoute {
+    const reason = this.#reason(peer.publicIP);
+    if (reason === undefined) this.#reasons.delete(peer.subnet.key);
+    else this.#reasons.set(peer.subnet.key, reason);
+    return { ...peer, carried: reason === undefined };
+  }
+
+  /** Why a peer's packets go through user space; `undefined` when the kernel carries them. */
+  #reason(publicIP: IPv4): string | undefined {
+    const { external, netlink, featuresOf } = this.#context;
+    if (!this.#finishes && featuresOf?.(publicIP).includes(KERNEL_FEATURE) !== true) {
+      return "the peer does not say that its kernel takes them";
+    }
+    try {
+      if (netlink.routeTo(publicIP).oif === external.index) return undefined;
+    } catch (error) {
+      if (!(error instanceof SysError)) throw error;
+    }
+    return `no route to it by ${external.name}`;
+  }
+
+  #settings(own: Prefix, index: number): PathSettings {
+    const { config, external, udp } = this.#context;
+    return {
+      device: index,
+      underlay: external.index,
+      mtu: external.mtu,
+      address: external.address,
+      port: this.#port,
+      own,
+      network: config.network,
+      acceptAny: udp?.acceptAny ?? false,
+      strictSource: udp?.strictSource ?? false,
+    };
+  }
+
+  #place() {
+    const { netlink, external } = this.#context;
+    return {
+      netlink,
+      directory: pinDirectory(this.#device),
+      interfaces: { device: this.#device, underlay: external.name },
+    };
+  }
+
+  /** Runs a step. What the kernel refuses ends its part, and with `kernel` the network. */
+  #attempt(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      if (
+        !(error instanceof SysError || error instanceof BpfError ||
+          error instanceof UnsuitableError)
+      ) throw error;
+      if (error instanceof BpfError) verbose(2, error.log);
+      if (this.#mode === "kernel") throw error;
+      if (this.#mode === "auto") warning(`udp stays in user space: ${error.message}`);
+      this.#refused = true;
+      try {
+        this.close();
+        // What an earlier agent left as well: this one could not look after it.
+        removeKernelPath(this.#place());
+      } catch (second) {
+        if (!(second instanceof SysError)) throw second;
+        warning(`What is left of udp in the kernel: ${second.message}`);
+      }
+    }
+  }
+}
+
+/** The kernel path cannot be used here; the message says why. */
+export class UnsuitableError extends Error {
+  override readonly name = "UnsuitableError";
+}
+
+/**
+ * Where the pins are. A device has its name in one network namespace only, and hosts that are namespaces of one
+ * machine may share a BPF file system: hence the number of ours.
+ */
+function pinDirectory(device: string): string {
+  // Not /proc/self: that is the main thread's.
+  const namespace = /\d+/.exec(Deno.readLinkSync("/proc/thread-self/ns/net"))![0];
+  return `${BPFFS}/flanneld/${device}_${namespace}`;
+}

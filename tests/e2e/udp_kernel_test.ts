@@ -1,0 +1,177 @@
+/** The udp backend's kernel path in a running cluster: who goes by it, and what it outlives. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { Lab, type UnderlayHost } from "../lab/lab.ts";
+import { LabEtcd } from "../lab/lab_etcd.ts";
+import { lostReplies } from "../lab/lost_replies.ts";
+import { FLANNELD, LabUnit } from "../lab/unit.ts";
+import {
+  BACKENDS,
+  eventually,
+  isFullMesh,
+  overlayAddress,
+  PREFIX,
+  subnetOf,
+  writeSysconfig,
+} from "./guide.ts";
+
+const CONFIG = BACKENDS.find(({ type }) => type === "udp")!.config;
+const AUTO = "-iface=eth1";
+const USER = "-iface=eth1 -udp-datapath=user";
+const TRANSFER = new URL("../kernel/udp_transfer.ts", import.meta.url).pathname;
+
+/** Two hosts with their agents. */
+interface Cluster extends AsyncDisposable {
+  readonly hosts: readonly [UnderlayHost, UnderlayHost];
+  readonly etcd: LabEtcd;
+  readonly units: [LabUnit, LabUnit];
+  /** Ends an agent and starts another on its host. */
+  restart(host: 0 | 1, end: "stop" | "kill", options: string): Promise<void>;
+}
+
+async function start(options: readonly [string, string]): Promise<Cluster> {
+  await using stack = new AsyncDisposableStack();
+  const lab = stack.use(await Lab.start({ hosts: 2 }));
+  const hosts = lab.hosts as unknown as [UnderlayHost, UnderlayHost];
+  const etcd = stack.use(await LabEtcd.start(hosts[0]));
+  await etcd.set("v3", `${PREFIX}/config`, CONFIG);
+  const startUnit = async (host: 0 | 1, options: string) => {
+    await writeSysconfig(hosts[host], etcd, { options });
+    return stack.use(await LabUnit.start(hosts[host]));
+  };
+  const units: [LabUnit, LabUnit] = [
+    await startUnit(0, options[0]),
+    await startUnit(1, options[1]),
+  ];
+  await eventually("a full mesh", () => isFullMesh(hosts));
+  const owned = stack.move();
+  const restart = async (host: 0 | 1, end: "stop" | "kill", options: string) => {
+    await units[host][end]();
+    await writeSysconfig(hosts[host], etcd, { options });
+    units[host] = owned.use(await LabUnit.start(hosts[host]));
+  };
+  return { hosts, etcd, units, restart, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}
+
+/** How many packets of ours the process of an agent has read: flannel0's transmit counter. */
+async function readByAgent(host: UnderlayHost): Promise<number> {
+  const [link] = JSON.parse(await host.exec(["ip", "-j", "-s", "link", "show", "flannel0"]));
+  return link.stats64.tx.packets;
+}
+
+/** True when pings go both ways without any agent seeing them. */
+async function isByKernel([a, b]: readonly [UnderlayHost, UnderlayHost]): Promise<boolean> {
+  const counters = () => Promise.all([a, b].map(readByAgent));
+  const before = await counters();
+  if (await a.ping(await overlayAddress(b), { count: 1 }) !== 1) return false;
+  return String(await counters()) === String(before);
+}
+
+/** Sends random bytes by TCP and compares checksums, while `action` runs. */
+async function transferDuring(
+  [from, to]: readonly [UnderlayHost, UnderlayHost],
+  megabytes: number,
+  action: () => Promise<void>,
+): Promise<void> {
+  const command = [Deno.execPath(), "run", "-A", "--no-check", "--no-lock", TRANSFER];
+  const target = [await overlayAddress(to), "5001"];
+  const env = { DENO_DIR: Deno.env.get("DENO_DIR") ?? `${Deno.env.get("HOME")}/.cache/deno` };
+  const receiver = await to.spawn([...command, "receive", ...target], { env });
+  await receiver.waitFor(/listening/);
+  const sending = from.exec([...command, "send", ...target, String(megabytes)], { env });
+  await Promise.all([action(), sending]);
+  await receiver.status;
+  assertEquals(receiver.output.trim().split("\n").at(-1), (await sending).trim());
+}
+
+Deno.test("udp goes through the kernel between agents that do alike, and loses no packet when they are killed", async () => {
+  await using cluster = await start([AUTO, AUTO]);
+  const { hosts, units, restart } = cluster;
+  const [here, there] = hosts;
+  assertMatch(units[0].process.output, /The kernel carries packets of flannel0 \(eBPF by TCX\)/);
+  await eventually("the kernel's path", () => isByKernel(hosts));
+  const subnet = await subnetOf(there);
+  const target = await overlayAddress(there);
+
+  for (const end of ["kill", "stop"] as const) {
+    const lost = await lostReplies(here, target, async () => {
+      await restart(1, end, AUTO);
+      await restart(0, end, AUTO);
+    });
+    assertEquals(lost, 0, `after ${end}`);
+  }
+  assertEquals(await subnetOf(there), subnet);
+
+  // With both agents gone the kernels go on alone.
+  for (const unit of units) await unit.kill();
+  assertEquals(await here.ping(target, { count: 3 }), 3);
+  await transferDuring(hosts, 32, () => Promise.resolve());
+});
+
+Deno.test("udp moves bytes unharmed while agents are killed and started again", async () => {
+  await using cluster = await start([AUTO, AUTO]);
+  const { hosts, restart } = cluster;
+  await eventually("the kernel's path", () => isByKernel(hosts));
+  await transferDuring(hosts, 1500, async () => {
+    await restart(0, "kill", AUTO);
+    await restart(1, "kill", AUTO);
+  });
+  await eventually("the kernel's path", () => isByKernel(hosts));
+});
+
+Deno.test("udp goes over to the kernel and back, live and under load, as a peer's agent changes", async () => {
+  await using cluster = await start([AUTO, USER]);
+  const { hosts, restart } = cluster;
+  const [here, there] = hosts;
+  // Whose kernel does not unwrap gets finished packets, from user space.
+  assert(!await isByKernel(hosts));
+  await transferDuring(hosts, 32, () => Promise.resolve());
+  await transferDuring([there, here], 32, () => Promise.resolve());
+
+  await transferDuring(hosts, 300, () => restart(1, "stop", AUTO));
+  await eventually("the kernel's path", () => isByKernel(hosts));
+  await transferDuring([there, here], 300, () => restart(0, "stop", USER));
+  await eventually("user space again", async () => !await isByKernel(hosts));
+  await eventually("a full mesh", () => isFullMesh(hosts));
+  await transferDuring(hosts, 32, () => Promise.resolve());
+  // What is not used is not left in the kernel.
+  const pins = await here.run(["find", "/sys/fs/bpf/flanneld", "-type", "f"]);
+  assertEquals(pins.stdout, "");
+});
+
+Deno.test("udp puts programs and pins back that somebody took away", async () => {
+  await using cluster = await start([AUTO, AUTO]);
+  const { hosts, units } = cluster;
+  const [here] = hosts;
+  await eventually("the kernel's path", () => isByKernel(hosts));
+  const pins = async () =>
+    (await here.run(["find", "/sys/fs/bpf/flanneld", "-type", "f"])).stdout.split("\n").sort();
+  const before = await pins();
+  assertEquals(before.length, 6, before.join(" "));
+  await here.exec(["sh", "-c", "rm -r /sys/fs/bpf/flanneld"]);
+  await eventually("the pins", async () => String(await pins()) === String(before));
+  assertMatch(units[0].process.output, /Repairing: .* unpinned/);
+  for (const unit of units) await unit.kill();
+  assertEquals(await here.ping(await overlayAddress(hosts[1]), { count: 3 }), 3);
+});
+
+Deno.test("udp stays in user space where the kernel lets nobody load programs, and says so in one line", async () => {
+  await using cluster = await start([AUTO, AUTO]);
+  const { hosts, etcd, units } = cluster;
+  await units[1].kill();
+  // A host whose agent may administer the network, and no more.
+  const flags = [
+    ...[`-etcd-endpoints=${etcd.endpoint}`, `-etcd-prefix=${PREFIX}`, "-iface=eth1"],
+    ...["-subnet-file=/run/flannel/subnet.env"],
+  ];
+  const command = ["setpriv", "--bounding-set=-bpf,-sys_admin,-perfmon", FLANNELD, ...flags];
+  const agent = await hosts[1].spawn(command);
+  await agent.waitFor(/udp stays in user space: .*EPERM/);
+  await eventually("a full mesh", () => isFullMesh(hosts));
+  assertEquals(agent.output.match(/udp stays in user space/g)?.length, 1);
+  agent.signal("SIGTERM");
+  await agent.status;
+
+  const asked = await hosts[1].run([...command, "-udp-datapath=kernel"]);
+  assertEquals(asked.code, 1);
+  assertMatch(asked.stderr, /EPERM/);
+});
