@@ -25,6 +25,7 @@ async function run(args: readonly string[]): Promise<number> {
     case "subcommand": {
       const subcommand = await line.subcommand.load();
       using shutdown = new Shutdown();
+      trustHostCertificates();
       return await subcommand.run(line.args, shutdown.signal);
     }
     case "agent":

@@ -3,7 +3,7 @@ import type { ExternalInterface } from "../mod/host/mod.ts";
 import type { IPv4, Prefix } from "../mod/ip/mod.ts";
 import type { JsonValue, Lease, LeaseForm } from "../mod/lease/mod.ts";
 import type { LeaseSet, LeaseSetChange } from "../mod/subnet/mod.ts";
-import type { Netlink } from "../mod/sys/mod.ts";
+import type { DryRunNetlink, Netlink } from "../mod/sys/mod.ts";
 
 /** What a backend is given: the network it serves and the host it runs on. */
 export interface BackendContext {
@@ -23,9 +23,18 @@ export interface BackendContext {
    * moment; nothing for flannel's hosts. @default nothing for all
    */
   readonly featuresOf?: (publicIP: IPv4) => readonly string[];
+  /**
+   * Set when nothing may be changed: `netlink` then takes changes down and makes none, and what a
+   * backend does by other means (ioctl, bpf, a socket, a thread) it leaves out. Of the network only
+   * {@linkcode PlannedNetwork} is used.
+   */
+  readonly dryRun?: DryRun;
   /** What this host asks of the udp backend, whatever the network's config says. */
   readonly udp?: UdpHostOptions;
 }
+
+/** Takes down the changes that are not made through netlink. */
+export type DryRun = Pick<DryRunNetlink, "makeLink">;
 
 /** Options of the udp backend that are this host's own: `-udp-*`. */
 export interface UdpHostOptions {
@@ -54,6 +63,12 @@ export interface Backend {
    * @throws {SysError} when the kernel refuses the device
    */
   prepare(context: BackendContext): Promise<Network>;
+
+  /**
+   * As {@linkcode prepare} for a context with `dryRun`, where that needs another network. Without it
+   * `prepare` works through `netlink` alone.
+   */
+  plan?(context: BackendContext & { readonly dryRun: DryRun }): Promise<PlannedNetwork>;
 }
 
 /** A backend at work for one network. The kernel state it makes outlives it. */
@@ -116,6 +131,9 @@ export interface Network {
   /** Ends what runs in this process; what is in the kernel stays. Calling it again does nothing. */
   close(): Promise<void>;
 }
+
+/** What a dry run uses of a network. */
+export type PlannedNetwork = Pick<Network, "mtu" | "leaseType" | "leaseData" | "sync" | "close">;
 
 /** Counts for logs and status. */
 export interface NetworkStatus {

@@ -1,5 +1,6 @@
-import { formatIPv4, type IPv4, type Prefix } from "../mod/ip/mod.ts";
+import type { IPv4, Prefix } from "../mod/ip/mod.ts";
 import { type Link, type Netlink, type Route, RT_TABLE_MAIN } from "../mod/sys/mod.ts";
+import { describeRoute } from "./describe.ts";
 import { RTPROT_FLANNEL } from "./reconcile.ts";
 
 /** RTPROT_KERNEL of linux/rtnetlink.h: routes that come and go with an address. */
@@ -36,6 +37,8 @@ export function findLeftovers(netlink: Netlink, networks: readonly Prefix[]): Le
   const devices = links.filter((link) =>
     isOurKind(link) && isOurs(link, netlink, routes, networks)
   );
+  const nameOf = (index: number) =>
+    links.find((link) => link.index === index)?.name ?? `interface ${index}`;
   const gone = new Set(devices.map(({ index }) => index));
   return [
     ...routes
@@ -43,7 +46,7 @@ export function findLeftovers(netlink: Netlink, networks: readonly Prefix[]): Le
         protocol === RTPROT_FLANNEL && serves(destination.address) && !gone.has(oif)
       )
       .map((object) => ({
-        what: describeRoute(object, links),
+        what: describeRoute(object, nameOf),
         remove: () => {
           const [failure] = netlink.execute([{ op: "delete", kind: "route", object }]).failures;
           if (failure !== undefined) throw failure.error;
@@ -76,17 +79,4 @@ function isOurs(
   ];
   return carried.length === 0 ||
     carried.some((address) => networks.some((network) => network.contains(address)));
-}
-
-/** `route 10.20.65.0/24 via 172.28.128.102 dev eth1`, as ip-route(8) would take it. */
-export function describeRoute(
-  { destination, gateway, oif, metric, onlink }: Route,
-  links: readonly Pick<Link, "index" | "name">[],
-): string {
-  const device = links.find(({ index }) => index === oif)?.name ?? `interface ${oif}`;
-  return `route ${destination}` +
-    (gateway === undefined ? "" : ` via ${formatIPv4(gateway)}`) +
-    ` dev ${device}` +
-    (metric === 0 ? "" : ` metric ${metric}`) +
-    (onlink ? " onlink" : "");
 }

@@ -1,6 +1,6 @@
-import type { Prefix } from "../../mod/ip/mod.ts";
+import type { IPv4, Prefix } from "../../mod/ip/mod.ts";
 import type { Lease } from "../../mod/lease/mod.ts";
-import type { InterfaceAddress, Route } from "../../mod/sys/mod.ts";
+import type { InterfaceAddress, Netlink, Route } from "../../mod/sys/mod.ts";
 import {
   type KernelObjects,
   RT_SCOPE_UNIVERSE,
@@ -10,6 +10,9 @@ import {
 
 /** IFA_F_PERMANENT of linux/if_addr.h. */
 const IFA_F_PERMANENT = 0x80;
+
+/** RTPROT_KERNEL of linux/rtnetlink.h: routes that come and go with an address. */
+const RTPROT_KERNEL = 2;
 
 /** RT_SCOPE_LINK of linux/rtnetlink.h: the destination is reached without a gateway. */
 const RT_SCOPE_LINK = 253;
@@ -45,5 +48,22 @@ export function deviceObjects(own: Lease, network: Prefix, device: number): Devi
       table: RT_TABLE_MAIN,
       metric: 0,
     }],
+  };
+}
+
+/** Addresses and routes on the device that lie in a network we serve or served. */
+export function actualObjects(
+  netlink: Netlink,
+  device: number,
+  networks: readonly Prefix[],
+): KernelObjects {
+  const serves = (address: IPv4) => networks.some((network) => network.contains(address));
+  return {
+    addresses: netlink.addresses({ index: device }).filter(({ address }) => serves(address)),
+    neighbours: [],
+    fdb: [],
+    routes: netlink.routes({ table: RT_TABLE_MAIN, oif: device }).filter((route) =>
+      route.protocol !== RTPROT_KERNEL && serves(route.destination.address)
+    ),
   };
 }

@@ -6,9 +6,10 @@ import { IFF_UP, type KernelEvent, type Link, monitor } from "../../mod/sys/mod.
 import type { Backend, BackendContext, Network, NetworkStatus } from "../backend.ts";
 import { execute } from "../execute.ts";
 import { refusal, Refusals } from "../peers.ts";
-import { diff, type KernelObjects, RT_TABLE_MAIN, sameRoute } from "../reconcile.ts";
+import { diff, type KernelObjects, sameRoute } from "../reconcile.ts";
 import { UdpDataPath } from "./data_path.ts";
-import { type DeviceObjects, deviceObjects } from "./desired.ts";
+import { actualObjects, type DeviceObjects, deviceObjects } from "./desired.ts";
+import { UdpDryRun } from "./dry_run.ts";
 import { type PeerSubnet, UdpKernel } from "./kernel/udp_kernel.ts";
 import { type UdpOptions, udpOptions } from "./options.ts";
 import type { Offload } from "./worker.ts";
@@ -19,9 +20,6 @@ const DEVICE = "flannel0";
 /** How often the programs in the kernel are looked at, in milliseconds. */
 const INSPECTION = 2_000;
 
-/** RTPROT_KERNEL of linux/rtnetlink.h: routes that come and go with an address. */
-const RTPROT_KERNEL = 2;
-
 /** One IPv4 packet in one UDP datagram, carried in user space. */
 export const udpBackend: Backend = {
   type: "udp",
@@ -30,6 +28,11 @@ export const udpBackend: Backend = {
     const network = new UdpNetwork(context, options);
     await network.open();
     return network;
+  },
+  // deno-lint-ignore require-await -- a bad option is to be a rejection, as the interface says
+  async plan(context) {
+    const { mtu } = udpOptions(context.config.backend.options, context.external.mtu);
+    return new UdpDryRun(context, context.dryRun, DEVICE, mtu);
   },
 };
 
@@ -239,20 +242,9 @@ class UdpNetwork implements Network {
     return deviceObjects(own, this.#context.config.network, this.#device!.index);
   }
 
-  /** Addresses and routes on our device that lie in a network we serve or served. */
   #actual(): KernelObjects {
     const { netlink, config, formerNetworks } = this.#context;
-    const { index } = this.#device!;
-    const networks = [config.network, ...formerNetworks];
-    const serves = (address: IPv4) => networks.some((network) => network.contains(address));
-    return {
-      addresses: netlink.addresses({ index }).filter(({ address }) => serves(address)),
-      neighbours: [],
-      fdb: [],
-      routes: netlink.routes({ table: RT_TABLE_MAIN, oif: index }).filter((route) =>
-        route.protocol !== RTPROT_KERNEL && serves(route.destination.address)
-      ),
-    };
+    return actualObjects(netlink, this.#device!.index, [config.network, ...formerNetworks]);
   }
 }
 

@@ -158,7 +158,10 @@ Deno.test("parseCommandLine() finds a subcommand in the first word", () => {
 
 Deno.test("parseCommandLine() lists the subcommands when a word is none", () => {
   const error = refused(["docker-ops"]);
-  assertEquals(error.message, 'unknown subcommand "docker-ops": expected cleanup, docker-opts');
+  assertEquals(
+    error.message,
+    'unknown subcommand "docker-ops": expected cleanup, docker-opts, plan',
+  );
   assertEquals(
     error.hint,
     "Did you mean docker-opts? Without a subcommand flanneld runs the agent; see flanneld -help.",

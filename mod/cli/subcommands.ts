@@ -23,6 +23,11 @@ export const SUBCOMMANDS: readonly Subcommand[] = [
     summary: "write the Docker daemon's options, as mk-docker-opts.sh does",
     load: () => import("./docker_opts.ts"),
   },
+  {
+    name: "plan",
+    summary: "say what the agent would change on this host now",
+    load: () => import("./plan.ts"),
+  },
 ];
 
 /**

@@ -114,7 +114,7 @@ async function removeMisfits(
  * The lease to be re-used: of several that fit (an operator's copy, a reservation), what this host
  * had last is the best guess.
  */
-function preferred(
+export function preferred(
   config: NetworkConfig,
   own: readonly Lease[],
   previous: Prefix | undefined,
@@ -147,7 +147,7 @@ async function reuse(
 }
 
 /** A free subnet; `undefined` when there is none. */
-function choose(
+export function choose(
   config: NetworkConfig,
   taken: readonly Prefix[],
   { previous, random }: AcquireOptions,

@@ -11,6 +11,7 @@ import {
   subnetOf,
   writeSysconfig,
 } from "./guide.ts";
+import { stateOf } from "./host_state.ts";
 
 const HOST_GW = '{"Network": "10.20.0.0/16", "Backend": {"Type": "host-gw"}}';
 
@@ -45,22 +46,6 @@ mkdir -p /run/flannel/networks
 echo 'FLANNEL_SUBNET=10.77.1.1/24' > /run/flannel/networks/other.env
 echo 'DOCKER_OPTS="--bip=10.9.9.1/24"' > /run/docker_opts.env
 `;
-
-/** All that an agent could have touched. */
-async function stateOf(host: UnderlayHost): Promise<string> {
-  const script = `
-ip -4 -o address | sed 's/^[0-9]*: //'
-ip -o link | sed 's/^[0-9]*: //; s/ link-netnsid.*//; s/<[^>]*>//; s/ state [A-Z]*//'
-ip -4 route show table all
-iptables-nft-save | grep -v '^#' | sed 's/ \\[.*//'
-iptables-legacy-save | grep -v '^#' | sed 's/ \\[.*//'
-nft list tables
-find /run -maxdepth 1 -name 'docker*' | sort | xargs -r head
-find /run/flannel -type f -not -name '*.lock' 2>/dev/null | sort | xargs -r head
-find /run -name flannel -o -path '/run/flannel/*' -not -name '*.lock' | sort
-`;
-  return (await host.exec(["sh", "-c", script])).replaceAll(" linkdown", "");
-}
 
 function cleanup(host: UnderlayHost, ...flags: string[]) {
   return host.run([FLANNELD, "cleanup", ...flags]);

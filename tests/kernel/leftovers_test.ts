@@ -53,7 +53,7 @@ Deno.test("findLeftovers() finds devices and routes of one network and takes the
     assertEquals(found.map(({ what }) => what).sort(), [
       "device flannel.1",
       "device flannel0",
-      "route 10.20.65.0/24 via 172.28.128.102 dev eth1 metric 3",
+      "route 10.20.65.0/24 via 172.28.128.102 dev eth1 proto 102 metric 3",
     ]);
     for (const leftover of found) leftover.remove();
     assertEquals(findLeftovers(netlink, [NETWORK]), []);
@@ -83,7 +83,7 @@ Deno.test("findLeftovers() goes by our protocol number where no network is known
     assertEquals(findLeftovers(netlink, []).map(({ what }) => what).sort(), [
       "device flannel.2",
       "device flannel0",
-      "route 10.20.65.0/24 via 172.28.128.102 dev eth1 metric 3",
-      "route 10.30.65.0/24 via 172.28.128.102 dev eth1",
+      "route 10.20.65.0/24 via 172.28.128.102 dev eth1 proto 102 metric 3",
+      "route 10.30.65.0/24 via 172.28.128.102 dev eth1 proto 102",
     ]);
   }));

@@ -1,0 +1,108 @@
+/**
+ * Kernel objects in the words of ip(8) and bridge(8), for people.
+ *
+ * @module
+ */
+import { formatIPv4 } from "../mod/ip/mod.ts";
+import {
+  type FdbEntry,
+  IFF_UP,
+  type InterfaceAddress,
+  type Link,
+  type Neighbour,
+  type PlannedChange,
+  type Route,
+} from "../mod/sys/mod.ts";
+
+/** Name of an interface by its index. */
+export type NameOf = (index: number) => string;
+
+/** One line of a diff: what goes, or what comes. */
+export interface DiffLine {
+  readonly sign: "-" | "+";
+  readonly text: string;
+}
+
+/** The lines of a planned change. */
+export function describeChange(change: PlannedChange, nameOf: NameOf): DiffLine[] {
+  const lines: DiffLine[] = [];
+  if (change.before !== undefined) {
+    lines.push({ sign: "-", text: describe(change.kind, change.before, nameOf, change.after) });
+  }
+  if (change.after !== undefined) {
+    lines.push({ sign: "+", text: describe(change.kind, change.after, nameOf, change.before) });
+  }
+  return lines;
+}
+
+/** @param other the same object before or after, where there is one */
+function describe(
+  kind: PlannedChange["kind"],
+  object: NonNullable<PlannedChange["before"]>,
+  nameOf: NameOf,
+  other: unknown,
+): string {
+  switch (kind) {
+    case "link":
+      return describeLink(object as Link, nameOf, other !== undefined);
+    case "address":
+      return describeAddress(object as InterfaceAddress, nameOf);
+    case "neighbour":
+      return describeNeighbour(object as Neighbour, nameOf);
+    case "fdb":
+      return describeFdbEntry(object as FdbEntry, nameOf);
+    case "route":
+      return describeRoute(object as Route, nameOf);
+  }
+}
+
+/** @param isAltered what a device is made with is then left out, and its MAC told */
+function describeLink(
+  { name, kind, mtu, mac, flags, vxlan }: Link,
+  nameOf: NameOf,
+  isAltered: boolean,
+): string {
+  const words = [`device ${name}`];
+  if (!isAltered) {
+    if (kind !== undefined) words.push(`type ${kind}`);
+    if (vxlan !== undefined) {
+      words.push(`id ${vxlan.vni}`);
+      if (vxlan.local !== undefined) words.push(`local ${formatIPv4(vxlan.local)}`);
+      if (vxlan.link !== 0) words.push(`dev ${nameOf(vxlan.link)}`);
+      words.push(`dstport ${vxlan.port}`, vxlan.learning ? "learning" : "nolearning");
+      if (vxlan.gbp) words.push("gbp");
+    }
+  } else if (mac !== undefined) words.push(`address ${mac}`);
+  words.push(`mtu ${mtu}`, (flags & IFF_UP) === 0 ? "down" : "up");
+  return words.join(" ");
+}
+
+function describeAddress({ index, address, prefixLength }: InterfaceAddress, nameOf: NameOf) {
+  return `address ${formatIPv4(address)}/${prefixLength} dev ${nameOf(index)}`;
+}
+
+function describeNeighbour({ index, address, mac, state }: Neighbour, nameOf: NameOf): string {
+  return `neighbour ${formatIPv4(address)} lladdr ${mac} dev ${nameOf(index)}${nud(state)}`;
+}
+
+function describeFdbEntry({ index, mac, destination, state }: FdbEntry, nameOf: NameOf): string {
+  return `fdb ${mac}${destination === undefined ? "" : ` dst ${formatIPv4(destination)}`}` +
+    ` dev ${nameOf(index)}${nud(state)}`;
+}
+
+/** NUD_* of linux/neighbour.h, where it is not the one that ours have. */
+function nud(state: number): string {
+  return state === 0x80 ? "" : ` nud 0x${state.toString(16)}`;
+}
+
+/** `route 10.20.65.0/24 via 172.28.128.102 dev eth1 proto 102`. */
+export function describeRoute(
+  { destination, gateway, oif, metric, onlink, protocol }: Route,
+  nameOf: NameOf,
+): string {
+  return `route ${destination}` +
+    (gateway === undefined ? "" : ` via ${formatIPv4(gateway)}`) +
+    ` dev ${nameOf(oif)} proto ${protocol}` +
+    (metric === 0 ? "" : ` metric ${metric}`) +
+    (onlink ? " onlink" : "");
+}

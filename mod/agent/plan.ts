@@ -1,0 +1,238 @@
+import type { BackendContext } from "../../backends/backend.ts";
+import { describeChange, type DiffLine } from "../../backends/describe.ts";
+import { loadBackend } from "../../backends/registry.ts";
+import { decodeNetworkConfig, type NetworkConfig } from "../config/mod.ts";
+import {
+  formatSubnetEnv,
+  type PreviousSubnet,
+  readSubnetEnv,
+  type SubnetEnv,
+} from "../export/mod.ts";
+import { openFirewall } from "../firewall/mod.ts";
+import { type ExternalInterface, findExternalInterface, hostIdentity } from "../host/mod.ts";
+import { formatIPv4, type Prefix } from "../ip/mod.ts";
+import {
+  encodeLeaseValue,
+  LEASE_TTL,
+  type LeaseAttributes,
+  sameAttributes,
+  type StoredAgentRecord,
+} from "../lease/mod.ts";
+import { type Snapshot, type Store, StoreError } from "../store/mod.ts";
+import { openStore } from "../store/open.ts";
+import { LeaseSet } from "../subnet/mod.ts";
+import { type LeasePlan, planLease } from "../subnet/plan_lease.ts";
+import { DryRunNetlink } from "../sys/mod.ts";
+import type { AgentOptions } from "./options.ts";
+
+/** How long the store may take, in milliseconds. */
+const STORE_LIMIT = 10_000;
+
+/** What the agent would do on this host. */
+export interface AgentPlan {
+  /** What stays as it is and the rest follows from, one line each. */
+  readonly facts: readonly string[];
+  /** What would change. */
+  readonly changes: readonly DiffLine[];
+  /** What would be in the way of the network's packets all the same. */
+  readonly obstacles: readonly string[];
+}
+
+/**
+ * Finds out what the agent, started or looking over everything now, would change on this host and in
+ * the store, by the code that would change it; and changes nothing. The agent may be running.
+ *
+ * @throws {InterfaceError | StoreError | ConfigError | AcquireError | FirewallError | SysError} when
+ * the agent could not do its work either
+ */
+export async function planAgent(options: AgentOptions, signal: AbortSignal): Promise<AgentPlan> {
+  using netlink = DryRunNetlink.open();
+  const external = findExternalInterface(options.interface, netlink);
+  await using store = await reach(options, signal);
+  const snapshot = await store.snapshot({ signal });
+  const config = await configOf(snapshot, store);
+  const former = await readSubnetEnv(options.subnetFile);
+  const agent = snapshot.agents.find(({ publicIP }) => publicIP === external.publicIP);
+
+  const { network, attributes } = await prepare(options, config, {
+    ...{ external, netlink, snapshot, former, store, agent },
+  });
+  try {
+    const lease = planLease(config, snapshot.leases, external.publicIP, former.subnet);
+    const leases = new LeaseSet();
+    leases.replace(snapshot.leases.filter((one) => !lease.misfits.includes(one)));
+    const own = { subnet: lease.subnet, attributes, revision: "planned", ttl: LEASE_TTL };
+    leases.apply([{ put: own }]);
+    await network.sync(own, leases);
+
+    const env: SubnetEnv = {
+      ...{ network: config.network, subnet: lease.subnet },
+      ...{ mtu: network.mtu, ipMasq: options.ipMasq },
+    };
+    const firewall = await planFirewall(options, config, env, former, signal);
+    return {
+      facts: facts(external, config, lease, firewall.description),
+      changes: [
+        ...recordChanges(agent, external),
+        ...leaseChanges(lease, attributes, store),
+        ...netlink.changes.flatMap((change) =>
+          describeChange(change, (index) => netlink.nameOf(index))
+        ),
+        ...firewall.changes,
+        ...await fileChanges(options.subnetFile, formatSubnetEnv(env)),
+      ],
+      obstacles: firewall.obstacles,
+    };
+  } finally {
+    await network.close();
+  }
+}
+
+async function reach({ etcd }: AgentOptions, signal: AbortSignal): Promise<Store> {
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(STORE_LIMIT)]);
+  try {
+    const opened = await openStore(etcd, { signal: limit });
+    if ("store" in opened) return opened.store;
+    throw new StoreError(`failed to retrieve network config: ${opened.waiting}`);
+  } catch (cause) {
+    if (signal.aborted || !limit.aborted) throw cause;
+    throw new StoreError(`etcd has not answered within ${STORE_LIMIT / 1000} s`, { cause });
+  }
+}
+
+async function configOf({ config }: Snapshot, store: Store): Promise<NetworkConfig> {
+  if ("text" in config) return await decodeNetworkConfig(config.text);
+  throw new StoreError(`failed to retrieve network config: ${config.missing}, in ${store.name}`);
+}
+
+/** What {@linkcode prepare} starts from. */
+interface Found {
+  readonly external: ExternalInterface;
+  readonly netlink: DryRunNetlink;
+  readonly snapshot: Snapshot;
+  readonly former: PreviousSubnet;
+  readonly store: Store;
+  readonly agent: StoredAgentRecord | undefined;
+}
+
+async function prepare(
+  options: AgentOptions,
+  config: NetworkConfig,
+  { external, netlink, snapshot, former, store, agent }: Found,
+) {
+  const held = agent?.record.machineId === hostIdentity().machineId
+    ? snapshot.leases.find(({ attributes }) => attributes.publicIP === external.publicIP)
+    : undefined;
+  const context: BackendContext & { readonly dryRun: DryRunNetlink } = {
+    ...{ config, external, netlink, udp: options.udp, dryRun: netlink },
+    formerNetworks: former.network === undefined ? [] : [former.network],
+    formerData: held?.attributes.backendData,
+  };
+  const backend = await loadBackend(config.backend.type);
+  const network = await (backend.plan?.(context) ?? backend.prepare(context));
+  const data = network.leaseData(store.leaseForm);
+  const attributes: LeaseAttributes = {
+    publicIP: external.publicIP,
+    ...(network.leaseType === undefined ? {} : { backendType: network.leaseType }),
+    ...(data === undefined ? {} : { backendData: data }),
+  };
+  return { network, attributes };
+}
+
+async function planFirewall(
+  options: AgentOptions,
+  config: NetworkConfig,
+  { network, subnet, ipMasq }: SubnetEnv,
+  former: PreviousSubnet,
+  signal: AbortSignal,
+) {
+  const { forwardRules: forward, masqRandomFullyDisable, firewall: mode } = options;
+  const previous = former.network && former.subnet
+    ? { network: former.network, subnet: former.subnet }
+    : undefined;
+  const firewall = await openFirewall(
+    { network, subnet, ipMasq, forward, randomFully: !masqRandomFullyDisable },
+    previous,
+    { signal, mode, preferNftables: config.enableNFTables },
+  );
+  const lines = await firewall.check();
+  return {
+    description: firewall.description,
+    changes: lines.map((line): DiffLine => ({
+      sign: line.startsWith("-") ? "-" : "+",
+      text: `firewall ${line.slice(2)}`,
+    })),
+    obstacles: await firewall.obstacles(),
+  };
+}
+
+function facts(
+  { name, address, publicIP, mtu }: ExternalInterface,
+  config: NetworkConfig,
+  { subnet, reused, isPicked }: LeasePlan,
+  firewall: string,
+): string[] {
+  const other = publicIP === address ? "" : `, public IP ${formatIPv4(publicIP)}`;
+  const how = reused !== undefined
+    ? "held under our public IP"
+    : isPicked
+    ? "picked from the free ones; the agent may pick another"
+    : "had before, and free";
+  return [
+    `interface ${name} ${formatIPv4(address)}${other}, mtu ${mtu}`,
+    `network ${config.network}, backend ${config.backend.type}`,
+    `subnet ${subnet}: ${how}`,
+    `firewall ${firewall}`,
+  ];
+}
+
+/** A record of this machine is written anew at each start, which is no change to speak of. */
+function recordChanges(
+  agent: StoredAgentRecord | undefined,
+  { publicIP }: ExternalInterface,
+): DiffLine[] {
+  const { machineId, hostname } = hostIdentity();
+  const text = (host: string) => `agent record ${formatIPv4(publicIP)} of host ${host}`;
+  const ours: DiffLine = { sign: "+", text: text(hostname) };
+  if (agent === undefined) return [ours];
+  const { record } = agent;
+  if (record.machineId === machineId && record.hostname === hostname) return [];
+  const asked = `${
+    text(record.hostname)
+  }, which is asked first: if it is alive, the agent does not start`;
+  return [{ sign: "-", text: asked }, ours];
+}
+
+function leaseChanges(
+  { subnet, reused, misfits }: LeasePlan,
+  attributes: LeaseAttributes,
+  { leaseForm }: Store,
+): DiffLine[] {
+  const text = (subnet: Prefix, value: LeaseAttributes) =>
+    `lease ${subnet} ${encodeLeaseValue(value, leaseForm)}`;
+  const lines: DiffLine[] = misfits.map((lease) => ({
+    sign: "-",
+    text: text(lease.subnet, lease.attributes),
+  }));
+  if (reused !== undefined) {
+    if (sameAttributes(reused.attributes, attributes)) return lines;
+    lines.push({ sign: "-", text: text(subnet, reused.attributes) });
+  }
+  return [...lines, { sign: "+", text: text(subnet, attributes) }];
+}
+
+async function fileChanges(path: string, after: string): Promise<DiffLine[]> {
+  let before = "";
+  try {
+    before = await Deno.readTextFile(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  const [is, want] = [before, after].map((text) => text.split("\n").filter((line) => line !== ""));
+  return [
+    ...is!.filter((line) => !want!.includes(line))
+      .map((line): DiffLine => ({ sign: "-", text: `file ${path} ${line}` })),
+    ...want!.filter((line) => !is!.includes(line))
+      .map((line): DiffLine => ({ sign: "+", text: `file ${path} ${line}` })),
+  ];
+}

@@ -1,0 +1,54 @@
+/**
+ * `flanneld plan`: what the agent would change on this host now.
+ *
+ * @module
+ */
+
+import { planAgent } from "../agent/plan.ts";
+import { configureLog } from "../observe/log.ts";
+import { type AgentSubcommand, parseAgentSubcommand } from "./agent_subcommand.ts";
+import { EXIT_FAILURE, EXIT_OK } from "./exit_codes.ts";
+import { reportError } from "./report_error.ts";
+import type { RunSubcommand } from "./subcommand.ts";
+
+/** Something would change, as diff(1) and `terraform plan -detailed-exitcode` have it. */
+const EXIT_CHANGES = 2;
+
+const PLAN: AgentSubcommand = {
+  name: "plan",
+  summary: "Says what the agent would change on this host now, and in the store for it, one line " +
+    "for each object that goes (-) or comes (+): lease, device, addresses, routes, neighbours, " +
+    "forwarding entries, firewall rules, subnet.env. It changes nothing, and the agent may be " +
+    "running: on a host where all is well there is nothing to change.",
+  flags: [],
+  exitCodes: "0 nothing would change; 2 something would; 1 it cannot be told, a wrong command " +
+    "line included.",
+};
+
+/** Runs the subcommand with the environment of the process. Fails by its exit code alone. */
+export const run: RunSubcommand = async (args, signal) => {
+  try {
+    return await plan(args, signal);
+  } catch (error) {
+    // Not with 2, which a wrong command line has elsewhere.
+    console.error(reportError(error).text);
+    return EXIT_FAILURE;
+  }
+};
+
+async function plan(args: readonly string[], signal: AbortSignal): Promise<number> {
+  const line = await parseAgentSubcommand(PLAN, args, Deno.env.toObject());
+  if ("help" in line) {
+    console.log(line.help.trimEnd());
+    return EXIT_OK;
+  }
+  const { options, log, warnings } = line.agent;
+  configureLog({ ...log, quiet: true });
+  for (const warning of warnings) console.error(warning);
+  const { facts, changes, obstacles } = await planAgent(options, signal);
+  for (const fact of facts) console.log(`  ${fact}`);
+  for (const { sign, text } of changes) console.log(`${sign} ${text}`);
+  for (const obstacle of obstacles) console.log(`! ${obstacle}`);
+  if (changes.length === 0) console.log("nothing would change");
+  return changes.length === 0 ? EXIT_OK : EXIT_CHANGES;
+}

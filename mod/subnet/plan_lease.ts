@@ -1,0 +1,48 @@
+import type { NetworkConfig } from "../config/network_config.ts";
+import type { IPv4, Prefix } from "../ip/mod.ts";
+import type { Lease } from "../lease/mod.ts";
+import { choose, OutOfSubnetsError, preferred } from "./acquire.ts";
+import { isCompatible } from "./pick.ts";
+
+/** What {@linkcode acquireLease} would do. */
+export interface LeasePlan {
+  /** The subnet that would be held. */
+  readonly subnet: Prefix;
+  /** The lease that it would be reused from; `undefined` when one would be created. */
+  readonly reused: Lease | undefined;
+  /** True when the subnet is one of many that are free: another may be taken in the end. */
+  readonly isPicked: boolean;
+  /** Leases with our public IP that do not fit the config and would be removed. */
+  readonly misfits: readonly Lease[];
+}
+
+/**
+ * Tells what {@linkcode acquireLease} would do with these leases; writes nothing.
+ *
+ * @param previous the subnet this host had before
+ * @throws {OutOfSubnetsError} when no subnet is free
+ */
+export function planLease(
+  config: NetworkConfig,
+  leases: readonly Lease[],
+  publicIP: IPv4,
+  previous: Prefix | undefined,
+): LeasePlan {
+  const own = leases.filter(({ attributes }) => attributes.publicIP === publicIP);
+  const misfits = own.filter(({ subnet }) => !isCompatible(config, subnet));
+  const reused = preferred(config, own, previous);
+  if (reused !== undefined) return { subnet: reused.subnet, reused, isPicked: false, misfits };
+  const taken = leases.filter((lease) => !own.includes(lease)).map(({ subnet }) => subnet);
+  const subnet = choose(config, taken, { previous });
+  if (subnet === undefined) {
+    throw new OutOfSubnetsError(
+      `out of subnets: all /${config.subnetLen} of ${config.network} that may be leased are`,
+    );
+  }
+  return {
+    subnet,
+    reused: undefined,
+    isPicked: previous === undefined || !subnet.equals(previous),
+    misfits,
+  };
+}

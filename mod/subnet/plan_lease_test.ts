@@ -1,0 +1,45 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { decodeNetworkConfig } from "../config/mod.ts";
+import type { Lease } from "../lease/mod.ts";
+import { ip, net } from "../store/store_lab.ts";
+import { OutOfSubnetsError } from "./acquire.ts";
+import { planLease } from "./plan_lease.ts";
+
+const CONFIG = await decodeNetworkConfig(
+  '{"Network": "10.20.0.0/16", "SubnetMin": "10.20.1.0", "SubnetMax": "10.20.2.0"}',
+);
+const OURS = ip("192.0.2.1");
+
+function lease(subnet: string, publicIP = "192.0.2.1"): Lease {
+  return { subnet: net(subnet), attributes: { publicIP: ip(publicIP) }, revision: "1" };
+}
+
+Deno.test("planLease() reuses the lease of our public IP, of several the one we had", () => {
+  const [one, two] = [lease("10.20.1.0/24"), lease("10.20.2.0/24")];
+  const first = planLease(CONFIG, [one, two], OURS, undefined);
+  assertEquals([first.reused, first.isPicked, first.misfits], [one, false, []]);
+  assertEquals(planLease(CONFIG, [one, two], OURS, two.subnet).reused, two);
+});
+
+Deno.test("planLease() takes the former subnet when it is free, else picks one", () => {
+  const previous = net("10.20.2.0/24");
+  assertEquals(planLease(CONFIG, [], OURS, previous), {
+    ...{ subnet: previous, reused: undefined, isPicked: false, misfits: [] },
+  });
+  const taken = lease("10.20.2.0/24", "192.0.2.2");
+  assertEquals(planLease(CONFIG, [taken], OURS, previous), {
+    ...{ subnet: net("10.20.1.0/24"), reused: undefined, isPicked: true, misfits: [] },
+  });
+});
+
+Deno.test("planLease() names the leases of ours that do not fit the config", () => {
+  const misfit = lease("10.30.1.0/24");
+  const { misfits, reused, subnet } = planLease(CONFIG, [misfit], OURS, misfit.subnet);
+  assertEquals([misfits, reused], [[misfit], undefined]);
+  assert(CONFIG.network.containsPrefix(subnet));
+});
+
+Deno.test("planLease() fails as the agent would when all subnets are leased", () => {
+  const leases = [lease("10.20.1.0/24", "192.0.2.2"), lease("10.20.2.0/24", "192.0.2.3")];
+  assertThrows(() => planLease(CONFIG, leases, OURS, undefined), OutOfSubnetsError);
+});
