@@ -31,6 +31,17 @@ export interface BackendContext {
   readonly dryRun?: DryRun;
   /** What this host asks of the udp backend, whatever the network's config says. */
   readonly udp?: UdpHostOptions;
+  /** Likewise of the vxlan backend. */
+  readonly vxlan?: VxlanHostOptions;
+}
+
+/** Options of the vxlan backend that are this host's own: `-vxlan-*`. */
+export interface VxlanHostOptions {
+  /**
+   * Transmit checksum offload of the device: `off` where the kernel may compute wrong checksums,
+   * which `auto` tells by the kernel's version. @default "auto"
+   */
+  readonly txChecksum?: "auto" | "on" | "off";
 }
 
 /** Takes down the changes that are not made through netlink. */

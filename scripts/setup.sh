@@ -14,6 +14,7 @@ NEEDED="
   dockerd:docker.io
   docker:docker-cli
   ip:iproute2
+  ethtool:ethtool
   iptables:iptables
   nft:nftables
   iperf3:iperf3

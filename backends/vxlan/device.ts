@@ -1,11 +1,20 @@
 import { formatIPv4 } from "../../mod/ip/mod.ts";
 import { info, warning } from "../../mod/observe/mod.ts";
-import { IFF_UP, type Link, type Mac, type Netlink, type VxlanLink } from "../../mod/sys/mod.ts";
+import {
+  IFF_UP,
+  type Link,
+  type Mac,
+  type Netlink,
+  SysError,
+  type VxlanLink,
+} from "../../mod/sys/mod.ts";
 
 /** What the device is to be. */
 export interface DeviceSpec extends Omit<VxlanLink, "mac"> {
   /** Wanted MAC for a device that has to be made; random when absent. */
   readonly mac?: Mac | undefined;
+  /** Wanted transmit checksum offload; left alone when absent. */
+  readonly txChecksum?: boolean | undefined;
 }
 
 /**
@@ -66,7 +75,21 @@ export function ensureDevice(netlink: Netlink, spec: DeviceSpec): Link {
   if (link.mtu !== spec.mtu || (link.flags & IFF_UP) === 0) {
     netlink.setLink(link.index, { mtu: spec.mtu, up: true });
   }
+  setTxChecksum(netlink, spec);
   return { ...link, mtu: spec.mtu, flags: link.flags | IFF_UP };
+}
+
+/** Packets flow either way, so that a refusal is no error. */
+function setTxChecksum(netlink: Netlink, { name, txChecksum: wanted }: DeviceSpec): void {
+  if (wanted === undefined) return;
+  try {
+    if (netlink.transmitChecksumOffload(name) === wanted) return;
+    netlink.setTransmitChecksumOffload(name, wanted);
+    info(`Turned tx-checksum-ip-generic of ${name} ${wanted ? "on" : "off"}`);
+  } catch (error) {
+    if (!(error instanceof SysError)) throw error;
+    warning(`tx-checksum-ip-generic of ${name} stays as it is: ${error.message}`);
+  }
 }
 
 /**

@@ -3,7 +3,7 @@ import type { JsonValue, Lease, LeaseForm } from "../../mod/lease/mod.ts";
 import { leaseKey } from "../../mod/lease/mod.ts";
 import { info, verbose } from "../../mod/observe/mod.ts";
 import type { LeaseSet, LeaseSetChange } from "../../mod/subnet/mod.ts";
-import { IFF_UP, type KernelEvent, type Link, monitor } from "../../mod/sys/mod.ts";
+import { IFF_UP, type KernelEvent, type Link, monitor, SysError } from "../../mod/sys/mod.ts";
 import type { Backend, BackendContext, Network, NetworkStatus } from "../backend.ts";
 import { execute } from "../execute.ts";
 import { Refusals } from "../peers.ts";
@@ -14,6 +14,7 @@ import {
   RT_TABLE_MAIN,
   RTPROT_FLANNEL,
 } from "../reconcile.ts";
+import { wantedTxChecksum } from "./checksum.ts";
 import {
   deviceAddress,
   type PeerObjects,
@@ -63,8 +64,18 @@ class VxlanNetwork implements Network {
     const options = vxlanOptions(config.backend.options, external.mtu);
     this.#directRouting = options.directRouting;
     this.mtu = options.mtu;
+    const { txChecksum = "auto" } = context.vxlan ?? {};
+    const release = Deno.osRelease();
+    const wanted = wantedTxChecksum(txChecksum, release);
+    if (txChecksum === "auto" && wanted === false) {
+      info(
+        `Linux ${release} may compute wrong checksums of encapsulated packets that are masqueraded; ` +
+          `going without tx-checksum-ip-generic (-vxlan-tx-checksum=on keeps it)`,
+      );
+    }
     this.#spec = {
       name: `flannel.${options.vni}`,
+      txChecksum: wanted,
       mtu: options.mtu,
       mac: vtepMac(context.formerData),
       vxlan: {
@@ -167,13 +178,30 @@ class VxlanNetwork implements Network {
   }
 
   #damage(event: KernelEvent, state: OwnState): string | undefined {
-    const report = drift(event, state);
+    const report = drift(event, state) ?? this.#offloadDamage(event);
     if (report === undefined) return undefined;
     // All that was on a deleted device is told before the device itself.
     const link = this.#context.netlink.linkByIndex(this.#device.index);
     if (link === undefined) return `device ${this.#spec.name} removed`;
     // A device that we have just made was down for a moment: what is it now?
-    return event.type === "link" ? drift({ ...event, link }, state) : report;
+    return event.type === "link"
+      ? drift({ ...event, link }, state) ?? this.#offloadDamage(event)
+      : report;
+  }
+
+  /** The kernel tells that features have changed, but not which. */
+  #offloadDamage(event: KernelEvent): string | undefined {
+    const { name, txChecksum } = this.#spec;
+    if (txChecksum === undefined || event.type !== "link") return undefined;
+    if (event.link.index !== this.#device.index) return undefined;
+    try {
+      const is = this.#context.netlink.transmitChecksumOffload(name);
+      return is === txChecksum ? undefined : `tx-checksum-ip-generic of ${name} altered`;
+    } catch (error) {
+      // The device has gone meanwhile, which is told too.
+      if (error instanceof SysError) return undefined;
+      throw error;
+    }
   }
 
   remove(): Promise<void> {

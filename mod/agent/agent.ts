@@ -284,6 +284,7 @@ export class Agent implements AsyncDisposable {
       external,
       netlink,
       udp: options.udp,
+      vxlan: options.vxlan,
       featuresOf: (publicIP) => this.#known.features.of(publicIP),
       formerNetworks: this.#served,
       formerData: this.#formerData(),

@@ -1,5 +1,5 @@
 import type { InterfaceOptions } from "../host/mod.ts";
-import type { UdpHostOptions } from "../../backends/backend.ts";
+import type { UdpHostOptions, VxlanHostOptions } from "../../backends/backend.ts";
 import type { FirewallMode } from "../firewall/firewall.ts";
 import type { EtcdOptions } from "../store/options.ts";
 
@@ -11,6 +11,8 @@ export interface AgentOptions {
   readonly interface: InterfaceOptions;
   /** Path of subnet.env. */
   readonly subnetFile: string;
+  /** Program and arguments to be run when the subnet has changed; none when absent. */
+  readonly onSubnetChange?: readonly [string, ...string[]];
   /** Renew the lease this many seconds before it runs out. */
   readonly renewMargin: number;
   /** Which tool makes the firewall rules. */
@@ -25,6 +27,8 @@ export interface AgentOptions {
   readonly masqRandomFullyDisable: boolean;
   /** What this host asks of the udp backend. */
   readonly udp: UdpHostOptions;
+  /** What this host asks of the vxlan backend. */
+  readonly vxlan: VxlanHostOptions;
   /** Address and port of the health endpoint; port 0 turns it off. */
   readonly healthz: { readonly ip: string; readonly port: number };
 }

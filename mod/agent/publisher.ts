@@ -1,5 +1,10 @@
 import type { NetworkConfig } from "../config/mod.ts";
-import { type PreviousSubnet, type SubnetEnv, writeSubnetEnv } from "../export/mod.ts";
+import {
+  type PreviousSubnet,
+  type SubnetEnv,
+  subnetVariables,
+  writeSubnetEnv,
+} from "../export/mod.ts";
 import { type Firewall, FirewallError, openFirewall } from "../firewall/mod.ts";
 import type { Lease } from "../lease/mod.ts";
 import { info, notifySystemd, warning } from "../observe/mod.ts";
@@ -7,6 +12,7 @@ import { monitorRuleset } from "../sys/mod.ts";
 import { Backoff } from "./backoff.ts";
 import type { AgentOptions } from "./options.ts";
 import { StateLog } from "./state_log.ts";
+import { SubnetHook } from "./subnet_hook.ts";
 import { Timer } from "./timer.ts";
 
 /** A check runs the firewall's tool, which costs 10 ms or more; others may change rules all the time. */
@@ -19,6 +25,7 @@ const REPEAT = 60_000;
 export type PublisherOptions = Pick<
   AgentOptions,
   | "subnetFile"
+  | "onSubnetChange"
   | "firewall"
   | "ipMasq"
   | "forwardRules"
@@ -39,6 +46,7 @@ export class Publisher implements Disposable {
   readonly #backoff = new Backoff(TIMES);
   readonly #firewallState = new StateLog();
   #published: PreviousSubnet & { readonly mtu?: number };
+  readonly #hook: SubnetHook | undefined;
   #firewall: Firewall | undefined;
   /** Those that have been told; `undefined` before the first look. */
   #obstacles: readonly string[] | undefined;
@@ -64,6 +72,8 @@ export class Publisher implements Disposable {
       onResync();
     });
     this.#signal = signal;
+    const { onSubnetChange } = options;
+    if (onSubnetChange !== undefined) this.#hook = new SubnetHook(onSubnetChange, { signal });
   }
 
   /** What subnet.env says now. */
@@ -94,7 +104,8 @@ export class Publisher implements Disposable {
     await this.#openFirewall(now, before, config);
     await writeSubnetEnv(this.#options.subnetFile, now);
     this.#published = now;
-    if (before.subnet !== undefined && !before.subnet.equals(lease.subnet)) {
+    const isMoved = before.subnet !== undefined && !before.subnet.equals(lease.subnet);
+    if (isMoved) {
       warning(
         `Subnet changed from ${before.subnet} to ${lease.subnet}: restart Docker, whose ` +
           `containers are still on the old one`,
@@ -109,6 +120,12 @@ export class Publisher implements Disposable {
     info(`Wrote subnet file to ${this.#options.subnetFile}`);
     notifySystemd("READY=1");
     this.#ready = true;
+    if (isMoved) {
+      this.#hook?.run({
+        ...subnetVariables(now),
+        FLANNEL_PREVIOUS_SUBNET: String(before.subnet),
+      });
+    }
   }
 
   async #openFirewall(

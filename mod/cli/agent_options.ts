@@ -12,6 +12,7 @@ import type { EtcdOptions } from "../store/options.ts";
 import type { FlagName } from "./flags.ts";
 import { compileGoRegExp } from "./go_regexp.ts";
 import type { Settings } from "./settings.ts";
+import { splitWords } from "./words.ts";
 
 /**
  * Validates all settings of the agent.
@@ -23,6 +24,7 @@ export function agentOptions(settings: Settings): AgentOptions {
     etcd: etcdOptions(settings),
     interface: interfaceOptions(settings),
     subnetFile: filePath(settings, "subnet-file"),
+    ...present("onSubnetChange", command(settings, "on-subnet-change")),
     renewMargin: settings.int("subnet-lease-renew-margin") * 60,
     firewall: settings.text("firewall") as FirewallMode,
     ipMasq: settings.bool("ip-masq"),
@@ -35,6 +37,7 @@ export function agentOptions(settings: Settings): AgentOptions {
       strictSource: settings.bool("udp-strict-source"),
       acceptAny: settings.bool("udp-accept-any"),
     },
+    vxlan: { txChecksum: settings.text("vxlan-tx-checksum") as "auto" | "on" | "off" },
     healthz: { ip: listenAddress(settings, "healthz-ip"), port: settings.int("healthz-port") },
   };
 }
@@ -175,6 +178,18 @@ function listenAddress(settings: Settings, name: FlagName<"string">): string {
   const text = settings.text(name);
   if (parseIPv4(text) !== undefined || isIPv6(text)) return text;
   throw settings.invalid(name, text, "expected an address of this host, 127.0.0.1 or 0.0.0.0");
+}
+
+/** A command line, cut into words as systemd does; there is no shell. */
+function command(
+  settings: Settings,
+  name: FlagName<"string">,
+): readonly [string, ...string[]] | undefined {
+  const text = settings.text(name);
+  const [program, ...args] = splitWords(text);
+  if (program === undefined) return undefined;
+  if (program !== "" && !text.includes("\0")) return [program, ...args];
+  throw settings.invalid(name, text, "expected a program and its arguments");
 }
 
 function filePath(settings: Settings, name: FlagName<"string">): string {

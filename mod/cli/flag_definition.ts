@@ -7,6 +7,7 @@ export const FLAG_GROUPS = [
   "lease and files",
   "firewall",
   "udp backend",
+  "vxlan backend",
   "health",
   "logging",
   "general",

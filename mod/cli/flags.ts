@@ -135,6 +135,15 @@ export const FLAGS = [
     placeholder: "file",
     help: "file to write the leased subnet to, for Docker and CNI",
   },
+  {
+    name: "on-subnet-change",
+    kind: "string",
+    default: "",
+    group: "lease and files",
+    placeholder: "command",
+    help: "program and arguments to run, without a shell, after that file was rewritten with " +
+      "another subnet: to restart Docker",
+  },
 
   {
     name: "firewall",
@@ -211,6 +220,17 @@ export const FLAGS = [
     group: "udp backend",
     help:
       "take packets from addresses that hold no lease: for hosts behind a NAT that rewrites them",
+  },
+
+  {
+    name: "vxlan-tx-checksum",
+    kind: "string",
+    default: "auto",
+    group: "vxlan backend",
+    placeholder: "offload",
+    choices: ["auto", "on", "off"],
+    help: "checksum offload of the vxlan device; auto turns it off on kernels that compute " +
+      "wrong checksums",
   },
 
   {

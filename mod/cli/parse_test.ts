@@ -43,6 +43,7 @@ Deno.test("parseCommandLine() gives flannel's defaults", () => {
       iptablesResync: 5,
       masqRandomFullyDisable: false,
       udp: { datapath: "auto", workers: 1, strictSource: false, acceptAny: false },
+      vxlan: { txChecksum: "auto" },
       healthz: { ip: "127.0.0.1", port: 0 },
     },
     log: { format: "glog", verbosity: 0 },
@@ -68,6 +69,7 @@ Deno.test("parseCommandLine() reads every flag of the agent", () => {
     "-public-ip=203.0.113.9",
     "-subnet-lease-renew-margin=0x1e",
     "-subnet-file=/tmp/subnet.env",
+    "-on-subnet-change=/sbin/restart-docker 'for good'",
     "-firewall=nftables",
     "-ip-masq",
     "-ip-masq-fully-random-disable",
@@ -77,6 +79,7 @@ Deno.test("parseCommandLine() reads every flag of the agent", () => {
     "-udp-workers=2",
     "-udp-strict-source",
     "-udp-accept-any",
+    "-vxlan-tx-checksum=off",
     "-healthz-ip=0.0.0.0",
     "-healthz-port=8081",
     "-log-format=json",
@@ -100,6 +103,7 @@ Deno.test("parseCommandLine() reads every flag of the agent", () => {
       publicIP: parseIPv4("203.0.113.9")!,
     },
     subnetFile: "/tmp/subnet.env",
+    onSubnetChange: ["/sbin/restart-docker", "for good"],
     renewMargin: 30 * 60,
     firewall: "nftables",
     ipMasq: true,
@@ -107,10 +111,21 @@ Deno.test("parseCommandLine() reads every flag of the agent", () => {
     iptablesResync: 60,
     masqRandomFullyDisable: true,
     udp: { datapath: "kernel", workers: 2, strictSource: true, acceptAny: true },
+    vxlan: { txChecksum: "off" },
     healthz: { ip: "0.0.0.0", port: 8081 },
   });
   assertEquals(log, { format: "json", verbosity: 2 });
   assertEquals(warnings, []);
+});
+
+Deno.test("parseCommandLine() takes no command for no wish, and refuses one without a program", () => {
+  for (const text of ["", "  "]) {
+    assertEquals(options([`-on-subnet-change=${text}`]).onSubnetChange, undefined);
+  }
+  assertEquals(
+    refused(["-on-subnet-change='' now"]).message,
+    "invalid value \"'' now\" for flag -on-subnet-change: expected a program and its arguments",
+  );
 });
 
 Deno.test("parseCommandLine() runs with the guide's sysconfig file and unit", () => {

@@ -29,12 +29,21 @@ export interface PreviousSubnet {
   readonly subnet?: Prefix;
 }
 
-/** The file's text. Docker's bridge is given the lease's first address, hence base + 1. */
-export function formatSubnetEnv({ network, subnet, mtu, ipMasq }: SubnetEnv): string {
-  return `FLANNEL_NETWORK=${network}\n` +
-    `FLANNEL_SUBNET=${formatIPv4(subnet.address + 1)}/${subnet.length}\n` +
-    `FLANNEL_MTU=${mtu}\n` +
-    `FLANNEL_IPMASQ=${ipMasq}\n`;
+/** The file's variables. Docker's bridge is given the lease's first address, hence base + 1. */
+export function subnetVariables(
+  { network, subnet, mtu, ipMasq }: SubnetEnv,
+): Record<string, string> {
+  return {
+    FLANNEL_NETWORK: String(network),
+    FLANNEL_SUBNET: `${formatIPv4(subnet.address + 1)}/${subnet.length}`,
+    FLANNEL_MTU: String(mtu),
+    FLANNEL_IPMASQ: String(ipMasq),
+  };
+}
+
+/** The file's text. */
+export function formatSubnetEnv(env: SubnetEnv): string {
+  return Object.entries(subnetVariables(env)).map(([name, value]) => `${name}=${value}\n`).join("");
 }
 
 /**

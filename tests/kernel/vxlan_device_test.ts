@@ -141,3 +141,39 @@ test("remove() leaves a device that is not its own", async ({ lab }) => {
   await network.remove();
   assertEquals(await lab.host.state(), before);
 });
+
+test("prepare() turns checksum offload on and off as it is told, and keeps it so", async ({ host, log, step }) => {
+  const offload = async () => {
+    const text = await host.namespace.exec("ethtool", "-k", "flannel.1");
+    return /tx-checksum-ip-generic: (\w+)/.exec(text)?.[1];
+  };
+  for (const txChecksum of ["off", "on", "off"] as const) {
+    await step(txChecksum, async () => {
+      const { network, own } = await prepareVxlan(host, {}, { vxlan: { txChecksum } });
+      assertEquals(await offload(), txChecksum);
+      await network.sync(own, new LeaseSet());
+      await using watch = host.watch(network);
+      const other = txChecksum === "on" ? "off" : "on";
+      await host.namespace.exec("ethtool", "-K", "flannel.1", "tx-checksum-ip-generic", other);
+      while (watch.damage.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+      assertEquals(watch.damage[0], "tx-checksum-ip-generic of flannel.1 altered");
+      await network.sync(own, new LeaseSet());
+      assertEquals(await offload(), txChecksum);
+      // A device made anew begins with what the kernel gives it.
+      await ip(host, "link del flannel.1");
+      await network.sync(own, new LeaseSet());
+      assertEquals(await offload(), txChecksum);
+    });
+  }
+  assertEquals(log.filter((line) => line.startsWith("W")), []);
+  assertEquals(log.includes("I Turned tx-checksum-ip-generic of flannel.1 off"), true);
+});
+
+test("prepare() leaves checksum offload alone on a kernel without the bug", async ({ host }) => {
+  await ip(host, DEVICE);
+  await host.namespace.exec("ethtool", "-K", "flannel.1", "tx-checksum-ip-generic", "off");
+  const { network, own } = await prepareVxlan(host);
+  await network.sync(own, new LeaseSet());
+  const text = await host.namespace.exec("ethtool", "-k", "flannel.1");
+  assertMatch(text, /tx-checksum-ip-generic: off/);
+});

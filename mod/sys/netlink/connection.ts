@@ -1,5 +1,6 @@
 import type { IPv4 } from "../../ip/mod.ts";
 import { Errno, SysError } from "../errno.ts";
+import { setTransmitChecksumOffload, transmitChecksumOffload } from "../ethtool.ts";
 import { readAddress, RTM_NEWADDR, writeAddressQuery } from "./address.ts";
 import { Batch, type BatchResult, Sequence } from "./batch.ts";
 import { Exchange } from "./exchange.ts";
@@ -82,8 +83,15 @@ export class Netlink implements Disposable {
   readonly #writer = new MessageWriter();
   readonly #exchange: Exchange;
 
-  /** Over a transport that this instance owns from now on: a socket, or a recorder in tests. */
-  constructor(transport: Transport) {
+  readonly #netns: string | undefined;
+
+  /**
+   * Over a transport that this instance owns from now on: a socket, or a recorder in tests.
+   *
+   * @param netns where the transport leads to
+   */
+  constructor(transport: Transport, netns?: string) {
+    this.#netns = netns;
     this.#transport = transport;
     this.#exchange = new Exchange(transport, this.#sequence, this.#writer);
   }
@@ -94,7 +102,7 @@ export class Netlink implements Disposable {
    * @throws {SysError} when the namespace or the socket cannot be opened
    */
   static open(options: NetlinkSocketOptions = {}): Netlink {
-    return new Netlink(NetlinkSocket.open(options));
+    return new Netlink(NetlinkSocket.open(options), options.netns);
   }
 
   /** All links. */
@@ -296,6 +304,25 @@ export class Netlink implements Disposable {
       if (error instanceof SysError && absent.includes(error.errno)) return false;
       throw error;
     }
+  }
+
+  /**
+   * Whether a device leaves checksums of what it sends to be computed later, see
+   * {@linkcode transmitChecksumOffload}. Not by netlink, which tells features from Linux 5.6 on only.
+   *
+   * @throws {SysError} as that does
+   */
+  transmitChecksumOffload(name: string): boolean {
+    return transmitChecksumOffload(name, { netns: this.#netns });
+  }
+
+  /**
+   * Turns that on or off.
+   *
+   * @throws {SysError} as {@linkcode setTransmitChecksumOffload} does
+   */
+  setTransmitChecksumOffload(name: string, on: boolean): void {
+    setTransmitChecksumOffload(name, on, { netns: this.#netns });
   }
 
   /**
