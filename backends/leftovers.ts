@@ -2,9 +2,13 @@ import type { IPv4, Prefix } from "../mod/ip/mod.ts";
 import { type Link, type Netlink, type Route, RT_TABLE_MAIN } from "../mod/sys/mod.ts";
 import { describeRoute } from "./describe.ts";
 import { RTPROT_FLANNEL } from "./reconcile.ts";
+import { KernelLeftover } from "./udp/kernel/leftover.ts";
 
 /** RTPROT_KERNEL of linux/rtnetlink.h: routes that come and go with an address. */
 const RTPROT_KERNEL = 2;
+
+/** Device of the udp backend. */
+const UDP_DEVICE = "flannel0";
 
 /** Something of ours in the kernel that outlived its agent. */
 export interface Leftover {
@@ -40,7 +44,9 @@ export function findLeftovers(netlink: Netlink, networks: readonly Prefix[]): Le
   const nameOf = (index: number) =>
     links.find((link) => link.index === index)?.name ?? `interface ${index}`;
   const gone = new Set(devices.map(({ index }) => index));
+  const isForeign = links.some(({ name, index }) => name === UDP_DEVICE && !gone.has(index));
   return [
+    ...(isForeign ? [] : kernelPath(netlink, links)),
     ...routes
       .filter(({ protocol, destination, oif }) =>
         protocol === RTPROT_FLANNEL && serves(destination.address) && !gone.has(oif)
@@ -59,10 +65,18 @@ export function findLeftovers(netlink: Netlink, networks: readonly Prefix[]): Le
   ];
 }
 
+/** Programs of the udp backend: those at the external interface outlive the device. */
+function kernelPath(netlink: Netlink, links: readonly Link[]): Leftover[] {
+  const underlays = links.filter(({ mac }) => mac !== undefined).map(({ name }) => name);
+  const leftover = new KernelLeftover(netlink, UDP_DEVICE, underlays);
+  if (!leftover.exists()) return [];
+  return [{ what: `eBPF programs of ${UDP_DEVICE}`, remove: () => leftover.remove() }];
+}
+
 /** True for a device as vxlan or udp makes it. */
 function isOurKind({ name, kind, vxlan }: Link): boolean {
   if (kind === "vxlan") return name === `flannel.${vxlan?.vni}`;
-  return kind === "tun" && name === "flannel0";
+  return kind === "tun" && name === UDP_DEVICE;
 }
 
 function isOurs(

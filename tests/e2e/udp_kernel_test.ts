@@ -175,3 +175,26 @@ Deno.test("udp stays in user space where the kernel lets nobody load programs, a
   assertEquals(asked.code, 1);
   assertMatch(asked.stderr, /EPERM/);
 });
+
+Deno.test("flanneld cleanup takes udp's programs out of the kernel", async () => {
+  await using cluster = await start([AUTO, AUTO]);
+  const { hosts, units } = cluster;
+  const [here, there] = hosts;
+  await eventually("the kernel's path", () => isByKernel(hosts));
+  await units[0].stop();
+  const address = await overlayAddress(here);
+  assertEquals(await there.ping(address), 1);
+  const { stdout } = await here.run([FLANNELD, "cleanup"]);
+  assertMatch(stdout, /eBPF programs of flannel0/);
+  assertEquals((await here.run(["find", "/sys/fs/bpf/flanneld", "-type", "f"])).stdout, "");
+  // What the peer sends now meets no program, and no socket: the host says so.
+  const before = await icmpErrors(here);
+  await there.ping(address);
+  assert(await icmpErrors(here) > before);
+});
+
+/** How many "destination unreachable" a host has sent. */
+async function icmpErrors(host: UnderlayHost): Promise<number> {
+  const text = await host.exec(["nstat", "-asz", "IcmpOutDestUnreachs"]);
+  return Number(/IcmpOutDestUnreachs\s+(\d+)/.exec(text)![1]);
+}

@@ -3,9 +3,12 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { setTxOffload } from "../../bench/udp/wire.ts";
 import { ipv4Packet, naiveChecksum, pattern } from "../../backends/udp/packet/_fixtures.ts";
 import { udpPacket } from "../../backends/udp/packet/_fixtures.ts";
-import type { Attachment } from "../../backends/udp/kernel/kernel_path.ts";
-import { parseIPv4 } from "../../mod/ip/mod.ts";
-import { libc } from "../../mod/sys/mod.ts";
+import { type Attachment, KernelPath } from "../../backends/udp/kernel/kernel_path.ts";
+import type { KernelRoute, PathSettings } from "../../backends/udp/kernel/layout.ts";
+import { parseIPv4, Prefix } from "../../mod/ip/mod.ts";
+import { BPFFS } from "../../mod/sys/bpf/mod.ts";
+import { libc, Netlink } from "../../mod/sys/mod.ts";
+import { NetworkNamespace } from "../lab/netns.ts";
 import type { Namespace } from "./firewall_namespace.ts";
 import { ADDRESSES, DEVICE_ADDRESSES, LEASES, lines, UdpLab, type UdpNode } from "./udp_lab.ts";
 import type { KernelOptions } from "./udp_node.ts";
@@ -329,4 +332,41 @@ Deno.test("KernelPath.remove() leaves nothing behind", async () => {
   const before = await a.report();
   assertStringIncludes(await ping(left, there, 2), "2 packets received");
   assertEquals((await a.report()).counters.sentPackets - before.counters.sentPackets, 2);
+});
+
+Deno.test("KernelPath.sync() brings 65,536 peers into the kernel in seconds, and looks them over in as many", async () => {
+  await using namespace = await NetworkNamespace.create();
+  await namespace.ip("link", "add", "eth1", "type", "veth", "peer", "name", "eth2");
+  using netlink = Netlink.open({ netns: namespace.path });
+  const { index, mtu } = netlink.link("eth1")!;
+  const network = Prefix.parse("10.0.0.0/8")!;
+  const settings: PathSettings = {
+    ...{ device: netlink.link("eth2")!.index, underlay: index, mtu, port: 8285 },
+    ...{ address: ip(ADDRESSES[0]), own: Prefix.parse("10.0.0.0/24")!, network },
+    ...{ acceptAny: false, strictSource: false },
+  };
+  const directory = `${BPFFS}/flanneld_test_${namespace.name}`;
+  const routes = Array.from({ length: 65_536 }, (_, i) => ({
+    subnet: new Prefix(network.address + i * 256, 24),
+    publicIP: ip("172.16.0.0") + i,
+    carried: i % 2 === 0,
+  }));
+  using path = namespace.enter(() =>
+    KernelPath.open({
+      ...{ netlink, directory, settings },
+      interfaces: { device: "eth2", underlay: "eth1" },
+    })
+  );
+  try {
+    const timed = (routes: KernelRoute[]) => {
+      const started = performance.now();
+      namespace.enter(() => path.sync(settings, routes));
+      return performance.now() - started;
+    };
+    const times = [timed(routes), timed(routes), timed(routes.slice(0, 10))];
+    for (const time of times) assert(time < 3_000, `${times} ms`);
+    assertEquals(path.traffic().length, 10);
+  } finally {
+    path.remove();
+  }
 });

@@ -112,8 +112,17 @@ export class ClsactHook implements Hook {
   readonly #interfaces: readonly string[];
   #attached: Attached | undefined;
 
-  /** @param interfaces names of those that a filter of an earlier agent may be on */
-  constructor(
+  /** The place of the encapsulation program, with the interfaces that it may be on already. */
+  static encapsulate(netlink: Netlink, interfaces: readonly string[]): ClsactHook {
+    return new ClsactHook(netlink, "flanneld_udp_out", "egress", interfaces);
+  }
+
+  /** Likewise of the decapsulation program. */
+  static decapsulate(netlink: Netlink, interfaces: readonly string[]): ClsactHook {
+    return new ClsactHook(netlink, "flanneld_udp_in", "ingress", interfaces);
+  }
+
+  private constructor(
     netlink: Netlink,
     name: string,
     direction: Direction,
@@ -143,21 +152,32 @@ export class ClsactHook implements Hook {
     return found.programId === programId ? undefined : `${what} replaced`;
   }
 
+  /** True when a filter of ours is there, of this or an earlier agent. */
+  isPresent(): boolean {
+    return this.#present().size > 0;
+  }
+
   remove(): void {
-    const indices = new Set(this.#attached === undefined ? [] : [this.#attached.index]);
-    for (const name of this.#interfaces) {
-      const index = this.#netlink.link(name)?.index;
-      if (index === undefined) continue;
-      const ours = this.#netlink.filters(index, this.#direction).some(({ name, priority }) =>
-        name === this.#name && priority === ClsactHook.PRIORITY
-      );
-      if (ours) indices.add(index);
-    }
+    const indices = this.#present();
+    if (this.#attached !== undefined) indices.add(this.#attached.index);
     this.#attached = undefined;
     for (const index of indices) this.#netlink.removeFilter(this.#place(index));
   }
 
   [Symbol.dispose](): void {}
+
+  /** The interfaces that have a filter of ours, by index. */
+  #present(): Set<number> {
+    const indices = this.#interfaces.map((name) => this.#netlink.link(name)?.index);
+    return new Set(
+      indices.filter((index) =>
+        index !== undefined &&
+        this.#netlink.filters(index, this.#direction).some((filter) =>
+          filter.name === this.#name && filter.priority === ClsactHook.PRIORITY
+        )
+      ),
+    ) as Set<number>;
+  }
 
   #place(index: number) {
     return { index, direction: this.#direction, priority: ClsactHook.PRIORITY };

@@ -7,7 +7,6 @@ import {
   openPin,
   pin,
   R0,
-  removePin,
   TcxLink,
   Verdict,
 } from "../../../mod/sys/bpf/mod.ts";
@@ -16,6 +15,7 @@ import type { PeerTraffic } from "../data_path.ts";
 import { decapsulation } from "./decapsulate.ts";
 import { encapsulation } from "./encapsulate.ts";
 import { ClsactHook, type Hook, TcxHook } from "./hook.ts";
+import { pathExists, removePins } from "./pins.ts";
 import {
   type KernelRoute,
   type MapName,
@@ -85,8 +85,8 @@ export class KernelPath implements Disposable {
         encapsulate: new TcxHook(`${directory}/encapsulate`, "egress"),
       }
       : {
-        decapsulate: new ClsactHook(netlink, "flanneld_udp_in", "ingress", [underlay]),
-        encapsulate: new ClsactHook(netlink, "flanneld_udp_out", "egress", [device]),
+        decapsulate: ClsactHook.decapsulate(netlink, [underlay]),
+        encapsulate: ClsactHook.encapsulate(netlink, [device]),
       };
   }
 
@@ -163,7 +163,7 @@ export class KernelPath implements Disposable {
    */
   damage(): string | undefined {
     if (this.#settings === undefined) return undefined;
-    const unpinned = Object.keys(MAPS).find((name) => !exists(`${this.#directory}/${name}`));
+    const unpinned = Object.keys(MAPS).find((name) => !pathExists(`${this.#directory}/${name}`));
     return this.#hookDamage() ?? (unpinned === undefined ? undefined : `map ${unpinned} unpinned`);
   }
 
@@ -268,37 +268,8 @@ export class KernelPath implements Disposable {
   #pinMaps(): void {
     for (const [name, map] of Object.entries(this.#maps)) {
       const path = `${this.#directory}/${name}`;
-      if (!exists(path) || !isSameMap(path, map)) pin(map.fd, path);
+      if (!pathExists(path) || !isSameMap(path, map)) pin(map.fd, path);
     }
-  }
-}
-
-/**
- * Removes what an agent left behind that may have ended, without knowing more of it than its pins.
- *
- * @param directory of the pins
- */
-export function removeKernelPath(
-  { netlink, directory, interfaces }: Pick<
-    KernelPathOptions,
-    "netlink" | "directory" | "interfaces"
-  >,
-): void {
-  const { device, underlay } = interfaces;
-  new ClsactHook(netlink, "flanneld_udp_out", "egress", [device]).remove();
-  new ClsactHook(netlink, "flanneld_udp_in", "ingress", [underlay]).remove();
-  if (!exists(directory)) return;
-  new TcxHook(`${directory}/encapsulate`, "egress").remove();
-  new TcxHook(`${directory}/decapsulate`, "ingress").remove();
-  removePins(directory);
-}
-
-function removePins(directory: string): void {
-  for (const name of Object.keys(MAPS)) removePin(`${directory}/${name}`);
-  try {
-    Deno.removeSync(directory, { recursive: true });
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
 }
 
@@ -346,16 +317,6 @@ function probeAttachment(device: number): Attachment {
   } catch (error) {
     // An attach type that the kernel does not know.
     if (error instanceof SysError && error.errno === Errno.EINVAL) return "clsact";
-    throw error;
-  }
-}
-
-function exists(path: string): boolean {
-  try {
-    Deno.lstatSync(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
     throw error;
   }
 }

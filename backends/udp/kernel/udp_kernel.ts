@@ -1,11 +1,13 @@
 import { formatIPv4, type IPv4, type Prefix } from "../../../mod/ip/mod.ts";
 import { info, verbose, warning } from "../../../mod/observe/mod.ts";
-import { BpfError, BPFFS } from "../../../mod/sys/bpf/mod.ts";
+import { BpfError } from "../../../mod/sys/bpf/mod.ts";
 import { SysError } from "../../../mod/sys/mod.ts";
 import type { BackendContext } from "../../backend.ts";
 import type { UdpDataPath } from "../data_path.ts";
-import { KernelPath, removeKernelPath } from "./kernel_path.ts";
+import { KernelPath } from "./kernel_path.ts";
 import type { KernelRoute, PathSettings } from "./layout.ts";
+import { KernelLeftover } from "./leftover.ts";
+import { pinDirectory } from "./pins.ts";
 import { finishesPackets, readUnderlay } from "./underlay.ts";
 
 /**
@@ -61,7 +63,7 @@ export class UdpKernel {
    */
   open(index: number, behind: UdpDataPath): void {
     if (this.#mode === "user") {
-      if (!this.#refused) this.#attempt(() => removeKernelPath(this.#place()));
+      if (!this.#refused) this.#attempt(() => this.#leftover().remove());
       this.#refused = true;
       return;
     }
@@ -207,6 +209,11 @@ export class UdpKernel {
     };
   }
 
+  #leftover(): KernelLeftover {
+    const { netlink, external } = this.#context;
+    return new KernelLeftover(netlink, this.#device, [external.name]);
+  }
+
   /** Runs a step. What the kernel refuses ends its part, and with `kernel` the network. */
   #attempt(step: () => void): void {
     try {
@@ -223,7 +230,7 @@ export class UdpKernel {
       try {
         this.close();
         // What an earlier agent left as well: this one could not look after it.
-        removeKernelPath(this.#place());
+        this.#leftover().remove();
       } catch (second) {
         if (!(second instanceof SysError)) throw second;
         warning(`What is left of udp in the kernel: ${second.message}`);
@@ -235,14 +242,4 @@ export class UdpKernel {
 /** The kernel path cannot be used here; the message says why. */
 export class UnsuitableError extends Error {
   override readonly name = "UnsuitableError";
-}
-
-/**
- * Where the pins are. A device has its name in one network namespace only, and hosts that are namespaces of one
- * machine may share a BPF file system: hence the number of ours.
- */
-function pinDirectory(device: string): string {
-  // Not /proc/self: that is the main thread's.
-  const namespace = /\d+/.exec(Deno.readLinkSync("/proc/thread-self/ns/net"))![0];
-  return `${BPFFS}/flanneld/${device}_${namespace}`;
 }

@@ -1,0 +1,43 @@
+import type { Netlink } from "../../../mod/sys/mod.ts";
+import { ClsactHook, type Hook, TcxHook } from "./hook.ts";
+import { pathExists, pinDirectory, removePins } from "./pins.ts";
+
+/** A kernel path whose agent may have ended, known by its traces alone. */
+export class KernelLeftover {
+  readonly #directory: string;
+  readonly #filters: readonly ClsactHook[];
+
+  /**
+   * @param device name of the TUN device
+   * @param underlays names of the interfaces that may have been the external one
+   */
+  constructor(netlink: Netlink, device: string, underlays: readonly string[]) {
+    this.#directory = pinDirectory(device);
+    this.#filters = [
+      ClsactHook.encapsulate(netlink, [device]),
+      ClsactHook.decapsulate(netlink, underlays),
+    ];
+  }
+
+  /** True when there is anything. */
+  exists(): boolean {
+    return pathExists(this.#directory) || this.#filters.some((filter) => filter.isPresent());
+  }
+
+  /**
+   * Takes it away; what is gone already is fine.
+   *
+   * @throws {SysError} when the kernel refuses
+   */
+  remove(): void {
+    const hooks: Hook[] = [...this.#filters];
+    if (pathExists(this.#directory)) {
+      hooks.push(
+        new TcxHook(`${this.#directory}/encapsulate`, "egress"),
+        new TcxHook(`${this.#directory}/decapsulate`, "ingress"),
+      );
+    }
+    for (const hook of hooks) hook.remove();
+    removePins(this.#directory);
+  }
+}
