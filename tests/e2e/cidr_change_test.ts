@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { Lab } from "../lab/lab.ts";
+import { Lab, type UnderlayHost } from "../lab/lab.ts";
 import { type EtcdApi, LabEtcd } from "../lab/lab_etcd.ts";
 import { LabUnit } from "../lab/unit.ts";
 import {
@@ -7,6 +7,7 @@ import {
   eventually,
   isFullMesh,
   leaseKeys,
+  overlayAddress,
   PREFIX,
   subnetOf,
   writeSysconfig,
@@ -42,7 +43,42 @@ const CHANGES = [
     device: "flannel0",
     gone: undefined,
   },
+  {
+    name: "vxlan to host-gw",
+    from: CONFIG,
+    to: '{"Network": "10.30.0.0/16", "Backend": {"Type": "host-gw"}}',
+    device: undefined,
+    gone: "flannel.1",
+  },
+  {
+    name: "vxlan with direct routes to host-gw, in the same network",
+    from: '{"Network": "10.30.0.0/16", "Backend": {"Type": "vxlan", "DirectRouting": true}}',
+    to: '{"Network": "10.30.0.0/16", "Backend": {"Type": "host-gw"}}',
+    device: undefined,
+    gone: "flannel.1",
+  },
+  {
+    name: "host-gw to vxlan",
+    from: '{"Network": "10.20.0.0/16", "Backend": {"Type": "host-gw"}}',
+    to: '{"Network": "10.30.0.0/16", "Backend": {"Type": "vxlan"}}',
+    device: "flannel.1",
+    gone: undefined,
+  },
+  {
+    name: "host-gw to udp, in the same network",
+    from: '{"Network": "10.30.0.0/16", "Backend": {"Type": "host-gw"}}',
+    to: '{"Network": "10.30.0.0/16"}',
+    device: "flannel0",
+    gone: "via 172.28.128.10",
+  },
 ];
+
+/** What stands for a container's address where a network has no device, in both of the networks. */
+async function giveAddresses(hosts: readonly UnderlayHost[]): Promise<void> {
+  for (const host of hosts) {
+    await host.exec(["ip", "addr", "replace", `${await overlayAddress(host)}/32`, "dev", "lo"]);
+  }
+}
 const APIS: readonly EtcdApi[] = ["v2", "v3"];
 
 for (const { api, change } of APIS.flatMap((api) => CHANGES.map((change) => ({ api, change })))) {
@@ -57,17 +93,27 @@ for (const { api, change } of APIS.flatMap((api) => CHANGES.map((change) => ({ a
       await writeSysconfig(host, etcd);
       units.push(stack.use(await LabUnit.start(host)));
     }
+    const isHostGw = (config: string) => config.includes("host-gw");
+    if (isHostGw(from)) await giveAddresses(lab.hosts);
     await eventually("a full mesh", () => isFullMesh(lab.hosts));
 
     await etcd.removeAll(api, PREFIX);
     for (const unit of units) await unit.process.waitFor(/keeping the data path as it is/);
+    const marks = units.map(({ process }) => process.mark());
     await etcd.set(api, `${PREFIX}/config`, to);
+    for (const [i, { process }] of units.entries()) {
+      await process.waitFor(/Wrote subnet file/, { from: marks[i]! });
+    }
     for (const host of lab.hosts) {
       await eventually(
         `${host.name} in the new network`,
         async () => (await subnetOf(host)).startsWith("10.30."),
       );
     }
+    for (const host of isHostGw(from) ? lab.hosts : []) {
+      await host.exec(["ip", "addr", "flush", "dev", "lo", "scope", "global"]);
+    }
+    if (isHostGw(to)) await giveAddresses(lab.hosts);
     await eventually("a full mesh in the new network", () => isFullMesh(lab.hosts));
 
     assertEquals((await leaseKeys(etcd, api)).length, 3);
@@ -76,13 +122,17 @@ for (const { api, change } of APIS.flatMap((api) => CHANGES.map((change) => ({ a
       const everything = await host.exec([
         "sh",
         "-c",
-        `ip -4 addr show dev ${device}; ip route; ip neigh show nud all dev ${device}; ip link`,
+        (device === undefined
+          ? ""
+          : `ip -4 addr show dev ${device}; ip neigh show nud all dev ${device}; `) +
+        "ip route; ip link",
       ]);
       assert(!everything.includes("10.20."), everything);
-      assert(gone === undefined || !everything.includes(`${gone}:`), everything);
+      assert(gone === undefined || !everything.includes(gone), everything);
       const { output } = units[i]!.process;
       assertMatch(output, /Network config changed/);
       assertMatch(output, /Lease acquired: 10\.30\./);
+      if (!from.includes("10.20.")) continue;
       assertMatch(output, /Subnet changed from 10\.20\.\S+ to 10\.30\.\S+: restart Docker/);
     }
   });
@@ -104,4 +154,38 @@ Deno.test("flanneld takes the same subnet again when only its lease was deleted"
   await units[1]!.process.waitFor(`Lease acquired: ${subnet}`, { from: mark });
   assertEquals(await subnetOf(lab.hosts[1]!), subnet);
   await eventually("a full mesh again", () => isFullMesh(lab.hosts));
+});
+
+Deno.test("flanneld runs the operator's command when the subnet has changed, and at no other time", async () => {
+  await using lab = await Lab.start({ hosts: 1 });
+  await using stack = new AsyncDisposableStack();
+  const host = lab.hosts[0]!;
+  const etcd = stack.use(await LabEtcd.start(host));
+  await etcd.set("v2", `${PREFIX}/config`, CONFIG);
+  await host.writeTextFile(
+    "/run/restart-docker",
+    '#!/bin/sh\necho "$FLANNEL_PREVIOUS_SUBNET $FLANNEL_SUBNET $FLANNEL_MTU $FLANNEL_NETWORK" ' +
+      ">> /run/ran\ncat /run/flannel/subnet.env >> /run/ran\nexit 7\n",
+  );
+  await host.exec(["chmod", "+x", "/run/restart-docker"]);
+  const options = "-iface=eth1 -on-subnet-change=/run/restart-docker";
+  await writeSysconfig(host, etcd, { options });
+  const first = stack.use(await LabUnit.start(host));
+  const before = await subnetOf(host);
+  // The same subnet again, twice.
+  await etcd.removeAll("v2", `${PREFIX}/subnets`);
+  await first.process.waitFor(/Lease \S+ has been revoked/);
+  await first.process.waitFor(/Acquiring a lease again[^]*Wrote subnet file/);
+  await first.stop();
+  const { process } = stack.use(await LabUnit.start(host));
+  assert(!process.output.includes("on-subnet-change"), process.output);
+
+  await etcd.set("v2", `${PREFIX}/config`, CONFIG.replace("10.20.", "10.30."));
+  await process.waitFor(/-on-subnet-change command \/run\/restart-docker failed: exit code 7/);
+  const subnet = (await subnetOf(host)).replace(".0/", ".1/");
+  assertEquals(
+    await host.readTextFile("/run/ran"),
+    `${before} ${subnet} 1450 10.30.0.0/16\n` +
+      await host.readTextFile("/run/flannel/subnet.env"),
+  );
 });
