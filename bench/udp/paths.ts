@@ -19,6 +19,7 @@ export const PATHS: Readonly<Record<string, PathSetup>> = {
   "vxlan": vxlan,
   "fastd null": fastd,
   "ours": (lab) => ours(lab, {}),
+  "ours in the kernel": kernel,
   "ours, no offload": (lab) => ours(lab, { deviceOffload: false, socketOffload: false }),
 };
 
@@ -92,6 +93,16 @@ async function fastdKeys(): Promise<{ secret: string; key: string }> {
 async function ours(lab: UdpLab, options: Partial<NodeOptions>): Promise<Path> {
   const nodes = await lab.startBoth(options);
   return { address: DEVICE_ADDRESSES[1], pids: nodes.map((node) => node.pid) };
+}
+
+/** The data path in the kernel, with the one in user space behind it. */
+async function kernel(lab: UdpLab): Promise<Path> {
+  const pids: number[] = [];
+  for (const host of [0, 1] as const) {
+    const node = await lab.start(host, { kernel: { directory: lab.pins(host) } });
+    pids.push(node.pid);
+  }
+  return { address: DEVICE_ADDRESSES[1], pids };
 }
 
 /** Runs lines of `ip` in a host. */
