@@ -1,5 +1,5 @@
 /**
- * Kernel objects in the words of ip(8) and bridge(8), for people.
+ * Kernel objects in the words of ip(8), bridge(8) and ethtool(8), for people.
  *
  * @module
  */
@@ -12,6 +12,7 @@ import {
   type Neighbour,
   type PlannedChange,
   type Route,
+  type TransmitChecksum,
 } from "../mod/sys/mod.ts";
 
 /** Name of an interface by its index. */
@@ -53,6 +54,10 @@ function describe(
       return describeFdbEntry(object as FdbEntry, nameOf);
     case "route":
       return describeRoute(object as Route, nameOf);
+    case "tx-checksum": {
+      const { name, on } = object as TransmitChecksum;
+      return `tx-checksum-ip-generic ${on ? "on" : "off"} dev ${name}`;
+    }
   }
 }
 

@@ -124,7 +124,7 @@ async function prepare(
     ? snapshot.leases.find(({ attributes }) => attributes.publicIP === external.publicIP)
     : undefined;
   const context: BackendContext & { readonly dryRun: DryRunNetlink } = {
-    ...{ config, external, netlink, udp: options.udp, dryRun: netlink },
+    ...{ config, external, netlink, udp: options.udp, vxlan: options.vxlan, dryRun: netlink },
     formerNetworks: former.network === undefined ? [] : [former.network],
     formerData: held?.attributes.backendData,
   };

@@ -22,7 +22,7 @@ const CASES: readonly { type: string; config: string; api: EtcdApi; options: str
     type: "udp",
     config: BACKENDS[1]!.config,
     api: "v3",
-    options: "-iface=eth1 -ip-masq -firewall=nftables",
+    options: "-iface=eth1 -ip-masq -firewall=nftables -udp-datapath=kernel",
   },
   { type: "host-gw", config: HOST_GW, api: "v2", options: "-iface=eth1" },
 ];
@@ -107,6 +107,7 @@ for (const { type, config, api, options } of CASES) {
       type === "host-gw" ? /^removed route 10\.20\.\S+ via /m : /^removed device flannel[.01]+$/m,
     );
     assertMatch(done.stdout, /^kept file \/run\/docker_opts.env: /m);
+    assertEquals(/^removed eBPF programs of flannel0$/m.test(done.stdout), type === "udp");
     assertEquals(await stateOf(here), before);
 
     const again = await cleanup(here);

@@ -9,6 +9,10 @@ ip -4 route show table all
 iptables-nft-save | grep -v '^#' | sed 's/ \\[.*//'
 iptables-legacy-save | grep -v '^#' | sed 's/ \\[.*//'
 nft list tables
+for path in /sys/fs/bpf/flanneld/*_$(readlink /proc/self/ns/net | tr -dc 0-9)*; do
+  if [ -e "$path" ]; then echo "$path"; fi
+done
+for device in eth0 eth1; do tc filter show dev $device ingress; done
 find /run -maxdepth 1 -name 'docker*' | sort | xargs -r head
 find /run/flannel -type f -not -name '*.lock' 2>/dev/null | sort | xargs -r head
 find /run -name flannel -o -path '/run/flannel/*' -not -name '*.lock' | sort

@@ -57,8 +57,9 @@ const CASES: readonly Case[] = [
     type: "vxlan",
     config: CONFIG,
     api: "v2",
-    options: "-iface=eth1 -ip-masq -firewall=iptables",
+    options: "-iface=eth1 -ip-masq -firewall=iptables -vxlan-tx-checksum=off",
     fresh: [
+      /^\+ tx-checksum-ip-generic off dev flannel\.1$/m,
       /^\+ device flannel\.1 type vxlan id 1 local 172\.28\.128\.100 dev eth1 dstport 8472 nolearning mtu 1450 up$/m,
       /^\+ address 10\.20\.\d+\.0\/32 dev flannel\.1$/m,
       /^\+ route 10\.20\.\d+\.0\/24 via 10\.20\.\d+\.0 dev flannel\.1 proto 102 onlink$/m,
@@ -110,6 +111,13 @@ const CASES: readonly Case[] = [
         lines: [
           "- device flannel.1 address OWN mtu 1400 up",
           "+ device flannel.1 address OWN mtu 1450 up",
+        ],
+      },
+      {
+        command: "ethtool -K flannel.1 tx-checksum-ip-generic on",
+        lines: [
+          "- tx-checksum-ip-generic on dev flannel.1",
+          "+ tx-checksum-ip-generic off dev flannel.1",
         ],
       },
       ...IPTABLES,

@@ -48,6 +48,11 @@ Deno.test("DryRunNetlink tells what each change would replace, and the kernel st
     { op: "delete", kind: "address", object: { ...address, address: ip("10.20.9.0") } },
   ];
   netlink.execute(operations);
+  assertEquals(netlink.transmitChecksumOffload("flannel.1"), true);
+  netlink.setTransmitChecksumOffload("flannel.1", true);
+  netlink.setTransmitChecksumOffload("flannel.1", false);
+  assertEquals(netlink.transmitChecksumOffload("flannel.1"), false);
+  netlink.setTransmitChecksumOffload("flannel.1", false);
   assertEquals(
     netlink.changes.flatMap((change) => describeChange(change, (index) => netlink.nameOf(index)))
       .map(({ sign, text }) => `${sign} ${text}`),
@@ -60,9 +65,12 @@ Deno.test("DryRunNetlink tells what each change would replace, and the kernel st
       "- route 10.20.7.0/24 via 10.20.7.0 dev flannel.1 proto 102 onlink",
       "+ route 10.20.7.0/24 via 172.28.128.101 dev eth1 proto 102",
       "- address 10.20.93.0/32 dev flannel.1",
+      "- tx-checksum-ip-generic on dev flannel.1",
+      "+ tx-checksum-ip-generic off dev flannel.1",
     ],
   );
   assertEquals(state(), before);
+  assertEquals(real.transmitChecksumOffload("flannel.1"), true);
 });
 
 Deno.test("DryRunNetlink takes a deleted link's routes for gone, and its name for free", async () => {
@@ -79,6 +87,8 @@ Deno.test("DryRunNetlink takes a deleted link's routes for gone, and its name fo
     vxlan: { ...vxlan!, local, port: 4789 },
   });
   assertEquals(netlink.link("flannel.1")?.index, made.index);
+  // The old one may have been told otherwise.
+  assertEquals(netlink.transmitChecksumOffload("flannel.1"), true);
   assertEquals(netlink.addresses({ index: made.index }), []);
   assertEquals(netlink.fdb({ index: made.index }), []);
   assertEquals(netlink.neighbours({ index: made.index }), []);

@@ -21,7 +21,15 @@ export type PlannedChange =
   | Change<"address", InterfaceAddress>
   | Change<"neighbour", Neighbour>
   | Change<"fdb", FdbEntry>
-  | Change<"route", Route>;
+  | Change<"route", Route>
+  | Change<"tx-checksum", TransmitChecksum>;
+
+/** Whether a device leaves checksums of what it sends to be computed later. */
+export interface TransmitChecksum {
+  /** Of the device. */
+  readonly name: string;
+  readonly on: boolean;
+}
 
 interface Change<Kind, T> {
   readonly kind: Kind;
@@ -46,14 +54,17 @@ export class DryRunNetlink extends Netlink {
   /** By index, what became of a link; in the order in which they were touched. */
   readonly #links = new Map<number, { readonly before?: Link; after?: Link }>();
   readonly #changes: PlannedChange[] = [];
+  /** By index, what was asked for. */
+  readonly #checksums = new Map<number | undefined, boolean>();
   #nextIndex = FIRST_INDEX;
 
-  constructor(transport: Transport) {
-    super(new QueriesOnly(transport));
+  /** @param netns where the transport leads to */
+  constructor(transport: Transport, netns?: string) {
+    super(new QueriesOnly(transport), netns);
   }
 
   static override open(options: NetlinkSocketOptions = {}): DryRunNetlink {
-    return new DryRunNetlink(NetlinkSocket.open(options));
+    return new DryRunNetlink(NetlinkSocket.open(options), options.netns);
   }
 
   /** All changes that were asked for, links first. */
@@ -112,6 +123,23 @@ export class DryRunNetlink extends Netlink {
     const planned = this.#links.get(index);
     if (planned !== undefined) planned.after = after;
     else this.#links.set(index, { before: is, after });
+  }
+
+  override transmitChecksumOffload(name: string): boolean {
+    const planned = this.#checksums.get(this.link(name)?.index);
+    // The kernel makes devices with it.
+    return planned ?? (this.#isMade(name) || super.transmitChecksumOffload(name));
+  }
+
+  override setTransmitChecksumOffload(name: string, on: boolean): void {
+    if (this.transmitChecksumOffload(name) === on) return;
+    const after: TransmitChecksum = { name, on };
+    this.#changes.push({
+      kind: "tx-checksum",
+      ...(this.#isMade(name) ? {} : { before: { name, on: !on } }),
+      after,
+    });
+    this.#checksums.set(this.link(name)?.index, on);
   }
 
   override execute(operations: Iterable<Operation>): BatchResult {
@@ -173,6 +201,10 @@ export class DryRunNetlink extends Netlink {
 
   #isPlanned(index: number | undefined): boolean {
     return index !== undefined && index >= FIRST_INDEX;
+  }
+
+  #isMade(name: string): boolean {
+    return this.#madeLinks().some((link) => link.name === name);
   }
 
   #madeLinks(): Link[] {

@@ -5,7 +5,7 @@
  */
 export type { BatchFailure, BatchResult } from "./batch.ts";
 export { type InterfaceFilter, Netlink } from "./connection.ts";
-export { DryRunNetlink, type PlannedChange } from "./dry_run.ts";
+export { DryRunNetlink, type PlannedChange, type TransmitChecksum } from "./dry_run.ts";
 export { IFF_UP, type LinkChange } from "./link.ts";
 export { NetlinkFormatError } from "./message.ts";
 export { monitor, type MonitorGroup, type MonitorOptions } from "./monitor.ts";
