@@ -28,6 +28,8 @@ export class LabProcess implements AsyncDisposable {
   /** Process id as seen from outside the host. */
   readonly pid: number;
   readonly #name: string;
+  /** Of the `nsenter` that waits for the process. */
+  readonly #parent: number;
   #output = "";
   #ended = false;
   readonly #waiters = new Set<Waiter>();
@@ -35,6 +37,7 @@ export class LabProcess implements AsyncDisposable {
   private constructor(name: string, pid: number, child: Deno.ChildProcess) {
     this.#name = name;
     this.pid = pid;
+    this.#parent = child.pid;
     const drained = Promise.all([this.#collect(child.stdout), this.#collect(child.stderr)]);
     this.status = (async () => {
       const status = await child.status;
@@ -112,6 +115,8 @@ export class LabProcess implements AsyncDisposable {
     if (!this.running) return;
     try {
       Deno.kill(this.pid, signal);
+      // nsenter stops with its child, and does not see by itself that that goes on.
+      if (signal === "SIGCONT") Deno.kill(this.#parent, signal);
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
