@@ -8,6 +8,7 @@
 import { machine } from "./machine.ts";
 
 const BENCHES: Readonly<Record<string, () => Promise<{ run(): Promise<void> }>>> = {
+  repair: () => import("./repair/mod.ts"),
   scale: () => import("./scale/mod.ts"),
   udp: () => import("./udp/mod.ts"),
 };
