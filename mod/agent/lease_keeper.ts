@@ -21,9 +21,6 @@ import {
 } from "../subnet/mod.ts";
 import { Timer } from "./timer.ts";
 
-/** Lifetime of a record that is given up, in seconds: the shortest that both of etcd's stores have. */
-const LAPSE = 1;
-
 /** What a {@linkcode LeaseKeeper} is given. */
 export interface LeaseKeeperOptions {
   readonly store: Store;
@@ -98,16 +95,18 @@ export class LeaseKeeper implements Disposable {
     if (told.join() !== features.join()) await this.#renewRecord();
   }
 
-  /** Lets a record lapse at once, so that whoever has its public IP next need not ask for us. */
-  async #leave({ publicIP, revision }: StoredAgentRecord): Promise<void> {
+  /** Gives a record up, so that whoever has its public IP next need not ask for us. */
+  async #leave(left: StoredAgentRecord): Promise<void> {
     const { store, signal } = this.#options;
     try {
-      await store.putAgent(publicIP, this.#record, LAPSE, revision, { signal });
+      await store.removeAgent(left, { signal });
     } catch (cause) {
       signal.throwIfAborted();
       if (!(cause instanceof StoreError)) throw cause;
       // Someone has claimed it already, or it lapses within a day.
-      info(`The record of our former public IP ${formatIPv4(publicIP)} stays: ${cause.message}`);
+      info(
+        `The record of our former public IP ${formatIPv4(left.publicIP)} stays: ${cause.message}`,
+      );
     }
   }
 
