@@ -12,6 +12,7 @@ const RULES: PeerRules = {
   config: { network: net("10.20.0.0/16") },
   own: lease("10.20.93.0/24", "192.0.2.1"),
   publicIP: ip("192.0.2.1"),
+  connected: [net("10.20.50.0/24"), net("192.0.2.0/24")],
 };
 
 Deno.test("refusal() lets a peer pass", () => {
@@ -30,6 +31,8 @@ Deno.test("refusal() names what a lease must not be", () => {
     [lease("10.20.1.0/31"), "is longer than /30"],
     [lease("10.20.1.7/32"), "is longer than /30"],
     [lease("10.20.93.0/24"), "overlaps our own subnet 10.20.93.0/24"],
+    [lease("10.20.50.0/24"), "meets 10.20.50.0/24, which an interface of this host is on"],
+    [lease("10.20.48.0/20"), "meets 10.20.50.0/24, which an interface of this host is on"],
     [lease("10.20.93.64/26"), "overlaps our own subnet 10.20.93.0/24"],
     [lease("10.20.64.0/18"), "overlaps our own subnet 10.20.93.0/24"],
     [lease("10.20.0.0/16"), "overlaps our own subnet 10.20.93.0/24"],

@@ -24,6 +24,7 @@ const CONTEXT: HostGwContext = {
   config: { network: net("10.20.0.0/16"), subnetLen: 24 },
   own: lease("10.20.93.0/24", "172.28.128.101"),
   publicIP: ip("172.28.128.101"),
+  connected: [],
   external: EXTERNAL,
   link: [net("172.28.128.0/24")],
 };

@@ -6,7 +6,7 @@ import type { LeaseSet, LeaseSetChange } from "../../mod/subnet/mod.ts";
 import { monitor, type Route } from "../../mod/sys/mod.ts";
 import type { Backend, BackendContext, Network, NetworkStatus } from "../backend.ts";
 import { execute } from "../execute.ts";
-import { Refusals } from "../peers.ts";
+import { connectedNetworks, Refusals } from "../peers.ts";
 import { diff, type KernelObjects, RT_TABLE_MAIN, RTPROT_FLANNEL } from "../reconcile.ts";
 import { type HostGwContext, hostGwRefusal, linkPrefixes, peerRoute } from "./desired.ts";
 import { GatewayDrift } from "./drift.ts";
@@ -155,7 +155,14 @@ class HostGwNetwork implements Network {
 
   #peerContext(own: Lease): HostGwContext {
     const { config, external } = this.#context;
-    return { config, own, publicIP: external.publicIP, external, link: this.#link };
+    return {
+      config,
+      own,
+      publicIP: external.publicIP,
+      connected: connectedNetworks(this.#context.netlink, undefined),
+      external,
+      link: this.#link,
+    };
   }
 
   #accepts(lease: Lease, context: HostGwContext): boolean {

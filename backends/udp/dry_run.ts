@@ -3,7 +3,7 @@ import type { LeaseSet } from "../../mod/subnet/mod.ts";
 import type { Link } from "../../mod/sys/mod.ts";
 import type { BackendContext, DryRun, PlannedNetwork } from "../backend.ts";
 import { execute } from "../execute.ts";
-import { refusal, Refusals } from "../peers.ts";
+import { connectedNetworks, refusal, Refusals } from "../peers.ts";
 import { diff } from "../reconcile.ts";
 import { actualObjects, deviceObjects } from "./desired.ts";
 
@@ -31,9 +31,10 @@ export class UdpDryRun implements PlannedNetwork {
   sync(own: Lease, leases: LeaseSet): Promise<number> {
     const { netlink, config, external, formerNetworks } = this.#context;
     const refusals = new Refusals();
+    const connected = connectedNetworks(netlink, this.#device.index);
     for (const lease of leases.values()) {
       if (leaseKey(lease.subnet) === leaseKey(own.subnet)) continue;
-      refusals.note(lease, refusal(lease, { config, own, publicIP: external.publicIP }));
+      refusals.note(lease, refusal(lease, { config, own, publicIP: external.publicIP, connected }));
     }
     const { index } = this.#device;
     const networks = [config.network, ...formerNetworks];

@@ -5,7 +5,7 @@ import type { LeaseSet, LeaseSetChange } from "../../mod/subnet/mod.ts";
 import { IFF_UP, type KernelEvent, type Link, monitor } from "../../mod/sys/mod.ts";
 import type { Backend, BackendContext, Network, NetworkStatus } from "../backend.ts";
 import { execute } from "../execute.ts";
-import { refusal, Refusals } from "../peers.ts";
+import { connectedNetworks, refusal, Refusals } from "../peers.ts";
 import { diff, type KernelObjects, sameRoute } from "../reconcile.ts";
 import { UdpDataPath } from "./data_path.ts";
 import { actualObjects, type DeviceObjects, deviceObjects } from "./desired.ts";
@@ -95,9 +95,10 @@ class UdpNetwork implements Network {
     await this.open();
     this.#path!.setOwn(own.subnet);
     const known = new Set<string>();
+    const connected = this.#connected();
     for (const lease of leases.values()) {
       known.add(leaseKey(lease.subnet));
-      this.#take(lease);
+      this.#take(lease, connected);
     }
     this.#refusals.retain(known);
     for (const [key, { subnet }] of this.#routed) if (!known.has(key)) this.#drop(subnet);
@@ -112,8 +113,9 @@ class UdpNetwork implements Network {
       this.#refusals.forget(lease);
       if (this.#drop(lease.subnet)) info(`Subnet removed: ${lease.subnet}`);
     }
+    const connected = this.#connected();
     const take = (lease: Lease, verb: string) => {
-      if (!this.#take(lease)) return;
+      if (!this.#take(lease, connected)) return;
       this.#kernel.setPeer(this.#routed.get(leaseKey(lease.subnet))!);
       info(`Subnet ${verb}: ${lease.subnet} via ${formatIPv4(lease.attributes.publicIP)}`);
     };
@@ -179,12 +181,12 @@ class UdpNetwork implements Network {
   }
 
   /** Routes a lease, or takes its route away when it is refused. Our own is neither. */
-  #take(lease: Lease): boolean {
+  #take(lease: Lease, connected: readonly Prefix[]): boolean {
     const { subnet, attributes } = lease;
     const own = this.#own!;
     if (subnet.equals(own.subnet)) return false;
     const { config, external } = this.#context;
-    let reason = refusal(lease, { config, own, publicIP: external.publicIP });
+    let reason = refusal(lease, { config, own, publicIP: external.publicIP, connected });
     if (reason === undefined) {
       try {
         this.#path!.setPeer(subnet, attributes.publicIP);
@@ -196,6 +198,10 @@ class UdpNetwork implements Network {
     if (this.#refusals.note(lease, reason) !== undefined) this.#drop(subnet);
     else this.#routed.set(leaseKey(subnet), { subnet, publicIP: attributes.publicIP });
     return reason === undefined;
+  }
+
+  #connected(): Prefix[] {
+    return connectedNetworks(this.#context.netlink, this.#device?.index);
   }
 
   #drop(subnet: Prefix): boolean {

@@ -12,6 +12,7 @@ const CONTEXT: VxlanContext = {
   config: { network: net("10.20.0.0/16"), subnetLen: 24 },
   own: { subnet: net("10.20.93.0/24"), attributes: vxlan("192.0.2.1"), revision: "1" },
   publicIP: ip("192.0.2.1"),
+  connected: [],
   device: DEVICE,
   external: EXTERNAL,
   isDirect: (address) => address === DIRECT,

@@ -6,7 +6,7 @@ import type { LeaseSet, LeaseSetChange } from "../../mod/subnet/mod.ts";
 import { IFF_UP, type KernelEvent, type Link, monitor, SysError } from "../../mod/sys/mod.ts";
 import type { Backend, BackendContext, Network, NetworkStatus } from "../backend.ts";
 import { execute } from "../execute.ts";
-import { Refusals } from "../peers.ts";
+import { connectedNetworks, Refusals } from "../peers.ts";
 import {
   diff,
   type KernelObjects,
@@ -236,6 +236,7 @@ class VxlanNetwork implements Network {
       config,
       own,
       publicIP: external.publicIP,
+      connected: connectedNetworks(this.#context.netlink, this.#device.index),
       device: this.#device.index,
       external: external.index,
       isDirect: this.#directRouting ? (address) => this.#isDirect(address) : () => false,
