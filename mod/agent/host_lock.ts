@@ -11,8 +11,7 @@ export class AlreadyRunningError extends Error {
   constructor(readonly pid: number | undefined, subnetFile: string) {
     super(
       `flanneld ${pid === undefined ? "" : `(pid ${pid}) `}is running with subnet file ` +
-        `${subnetFile}: stop it first. An agent for a second network on this host needs a ` +
-        `-subnet-file and an -etcd-prefix of its own`,
+        `${subnetFile}: stop it first`,
     );
   }
 }

@@ -258,7 +258,7 @@ export const FLAGS = [
     group: "logging",
     placeholder: "level",
     range: [0, 2147483647],
-    help: "log more: 1 the data path, 2 leases, 4 netlink calls",
+    help: "log more: 1 what each peer goes by, 2 each change to the kernel and what it cost",
   },
   {
     name: "log-format",

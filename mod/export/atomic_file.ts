@@ -56,12 +56,21 @@ async function isRegularOrMissing(path: string): Promise<boolean> {
 /** `mkdir -p` whose mode does not depend on the umask. */
 export async function makeDirectory(path: string): Promise<void> {
   try {
+    await makeOneDirectory(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound) || path === dirname(path)) throw error;
+    await makeDirectory(dirname(path));
+    // Once more and no oftener: below /proc, or behind a link to nowhere, it stays missing.
+    await makeOneDirectory(path);
+  }
+}
+
+async function makeOneDirectory(path: string): Promise<void> {
+  try {
     await Deno.mkdir(path, { mode: DIRECTORY_MODE });
   } catch (error) {
     if (error instanceof Deno.errors.AlreadyExists) return;
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    await makeDirectory(dirname(path));
-    return await makeDirectory(path);
+    throw error;
   }
   await Deno.chmod(path, DIRECTORY_MODE);
 }

@@ -91,3 +91,11 @@ Deno.test("writeFileAtomically() says which file failed and why, and leaves noth
     await assertRejects(() => writeFileAtomically(directory, "text"), ExportError);
     assertEquals(namesIn(directory), ["file"]);
   }));
+
+Deno.test("writeFileAtomically() gives up where a directory cannot come to be", () =>
+  inDirectory(async (directory) => {
+    await Deno.symlink(`${directory}/nowhere/at/all`, `${directory}/link`);
+    for (const path of ["/proc/nothing/subnet.env", `${directory}/link/below/subnet.env`]) {
+      await assertRejects(() => writeFileAtomically(path, "text"), ExportError);
+    }
+  }));

@@ -63,7 +63,7 @@ export function error(message: string, fields?: LogFields): void {
   emit("error", message, fields);
 }
 
-/** Logs detail at `-v=level` and above: 1 the data path, 2 leases, 4 netlink calls. */
+/** Logs detail at `-v=level` and above: 1 ways and doubts, 2 each change to the kernel. */
 export function verbose(level: number, message: string, fields?: LogFields): void {
   if (level <= settings.verbosity) emit("info", message, fields);
 }

@@ -129,7 +129,8 @@ export class EtcdHttp implements Disposable {
     }
     throw new StoreUnavailableError(
       "client: etcd cluster is unavailable or misconfigured" +
-        failures.map((failure, i) => `; error #${i}: ${failure}`).join(""),
+        // In an order that stays, whichever was asked first: the log tells news from repetition by it.
+        failures.toSorted().map((failure, i) => `; error #${i}: ${failure}`).join(""),
     );
   }
 

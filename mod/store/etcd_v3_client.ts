@@ -242,7 +242,9 @@ function metadata(token: string): Metadata {
 function unavailable(failures: readonly StoreError[]): StoreUnavailableError {
   return new StoreUnavailableError(
     "client: etcd cluster is unavailable or misconfigured" +
-      failures.map(({ message }, i) => `; error #${i}: ${message}`).join(""),
+      failures.map(({ message }) => message).toSorted().map((message, i) =>
+        `; error #${i}: ${message}`
+      ).join(""),
     { cause: failures },
   );
 }
