@@ -18,6 +18,15 @@ import type {
  */
 export const RTPROT_FLANNEL = 102;
 
+/** RTPROT_KERNEL of linux/rtnetlink.h: routes that come and go with an address. */
+export const RTPROT_KERNEL = 2;
+
+/** RTPROT_BOOT of linux/rtnetlink.h: the routes of flannel, and those of `ip route add`. */
+export const RTPROT_BOOT = 3;
+
+/** IFA_F_PERMANENT of linux/if_addr.h. */
+export const IFA_F_PERMANENT = 0x80;
+
 /** NUD_PERMANENT of linux/neighbour.h: never probed, never aged. */
 export const NUD_PERMANENT = 0x80;
 

@@ -7,12 +7,15 @@ import { monitor, type Route } from "../../mod/sys/mod.ts";
 import type { Backend, BackendContext, Network, NetworkStatus } from "../backend.ts";
 import { execute } from "../execute.ts";
 import { connectedNetworks, Refusals } from "../peers.ts";
-import { diff, type KernelObjects, RT_TABLE_MAIN, RTPROT_FLANNEL } from "../reconcile.ts";
+import {
+  diff,
+  type KernelObjects,
+  RT_TABLE_MAIN,
+  RTPROT_BOOT,
+  RTPROT_FLANNEL,
+} from "../reconcile.ts";
 import { type HostGwContext, hostGwRefusal, linkPrefixes, peerRoute } from "./desired.ts";
 import { GatewayDrift } from "./drift.ts";
-
-/** RTPROT_BOOT of linux/rtnetlink.h: flannel's routes, and those of `ip route add`. */
-const RTPROT_BOOT = 3;
 
 /** Plain routes between hosts on one link: nothing is encapsulated. */
 export const hostGwBackend: Backend = {

@@ -2,17 +2,13 @@ import type { IPv4, Prefix } from "../../mod/ip/mod.ts";
 import type { Lease } from "../../mod/lease/mod.ts";
 import type { InterfaceAddress, Netlink, Route } from "../../mod/sys/mod.ts";
 import {
+  IFA_F_PERMANENT,
   type KernelObjects,
   RT_SCOPE_UNIVERSE,
   RT_TABLE_MAIN,
   RTPROT_FLANNEL,
+  RTPROT_KERNEL,
 } from "../reconcile.ts";
-
-/** IFA_F_PERMANENT of linux/if_addr.h. */
-const IFA_F_PERMANENT = 0x80;
-
-/** RTPROT_KERNEL of linux/rtnetlink.h: routes that come and go with an address. */
-const RTPROT_KERNEL = 2;
 
 /** RT_SCOPE_LINK of linux/rtnetlink.h: the destination is reached without a gateway. */
 const RT_SCOPE_LINK = 253;

@@ -3,11 +3,14 @@ import type { IPv4 } from "../../mod/ip/mod.ts";
 import type { JsonValue, Lease } from "../../mod/lease/mod.ts";
 import type { FdbEntry, InterfaceAddress, Mac, Neighbour, Route } from "../../mod/sys/mod.ts";
 import { type PeerRules, refusal } from "../peers.ts";
-import { NUD_PERMANENT, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN, RTPROT_FLANNEL } from "../reconcile.ts";
+import {
+  IFA_F_PERMANENT,
+  NUD_PERMANENT,
+  RT_SCOPE_UNIVERSE,
+  RT_TABLE_MAIN,
+  RTPROT_FLANNEL,
+} from "../reconcile.ts";
 import { metricOf } from "../route_metric.ts";
-
-/** IFA_F_PERMANENT of linux/if_addr.h. */
-const IFA_F_PERMANENT = 0x80;
 
 /** What the objects are computed from, besides the lease. */
 export interface VxlanContext extends PeerRules {

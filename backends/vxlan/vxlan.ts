@@ -12,7 +12,9 @@ import {
   type KernelObjects,
   NUD_PERMANENT,
   RT_TABLE_MAIN,
+  RTPROT_BOOT,
   RTPROT_FLANNEL,
+  RTPROT_KERNEL,
 } from "../reconcile.ts";
 import { wantedTxChecksum } from "./checksum.ts";
 import {
@@ -27,12 +29,6 @@ import { type DeviceSpec, ensureDevice, restoreDevice } from "./device.ts";
 import { drift, type OwnState } from "./drift.ts";
 import { vxlanOptions } from "./options.ts";
 import { PeerIndex } from "./peer_index.ts";
-
-/** RTPROT_KERNEL of linux/rtnetlink.h: routes that come and go with an address. */
-const RTPROT_KERNEL = 2;
-
-/** RTPROT_BOOT of linux/rtnetlink.h: flannel's routes, and those of `ip route add`. */
-const RTPROT_BOOT = 3;
 
 /** How long DirectRouting's answer for one public IP is believed, in milliseconds. */
 const DIRECT_TTL = 60_000;
