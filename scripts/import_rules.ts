@@ -14,6 +14,8 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
   ["mod/lease", ["mod/ip"]],
   ["mod/config", ["mod/ip"]],
   ["mod/store", ["mod/async", "mod/ip", "mod/lease", "mod/config", "mod/observe"]],
+  ["mod/server", ["mod/async", "mod/ip", "mod/lease", "mod/config", "mod/observe", "mod/store"]],
+  ["mod/probe", ["mod/async", "mod/ip", "mod/sys"]],
   ["mod/host", ["mod/async", "mod/ip", "mod/observe", "mod/sys"]],
   ["mod/export", ["mod/ip", "mod/observe", "mod/sys"]],
   ["mod/firewall", ["mod/ip", "mod/observe", "mod/sys", "mod/host"]],
@@ -27,6 +29,15 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
     [
       ...["mod/async", "mod/ip", "mod/observe", "mod/sys", "mod/lease", "mod/config", "mod/store"],
       ...["mod/host", "mod/export", "mod/firewall", "mod/subnet", "mod/version.ts", "backends"],
+      ...["mod/server", "mod/probe"],
+    ],
+  ],
+  [
+    "mod/doctor",
+    [
+      ...["mod/async", "mod/ip", "mod/observe", "mod/sys", "mod/lease", "mod/config", "mod/store"],
+      ...["mod/host", "mod/export", "mod/firewall", "mod/subnet", "mod/version.ts", "backends"],
+      ...["mod/probe", "mod/agent"],
     ],
   ],
   [
@@ -34,7 +45,7 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
     [
       ...["mod/ip", "mod/observe", "mod/sys", "mod/lease", "mod/config", "mod/store"],
       ...["mod/host", "mod/export", "mod/firewall", "mod/subnet", "mod/version.ts", "backends"],
-      "mod/agent",
+      ...["mod/agent", "mod/doctor", "mod/server", "mod/probe", "mod/async"],
     ],
   ],
   ["main.ts", ["mod/version.ts", "mod/observe", "mod/agent", "mod/cli"]],
