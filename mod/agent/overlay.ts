@@ -1,0 +1,246 @@
+import type { Network } from "../../backends/backend.ts";
+import { loadBackend } from "../../backends/registry.ts";
+import type { NetworkConfig } from "../config/mod.ts";
+import type { ExternalInterface } from "../host/mod.ts";
+import type { Prefix } from "../ip/mod.ts";
+import { type Lease, type LeaseAttributes, sameAttributes } from "../lease/mod.ts";
+import { info, notifySystemd } from "../observe/mod.ts";
+import type { Store } from "../store/mod.ts";
+import type { LeaseSetChange } from "../subnet/mod.ts";
+import type { Netlink } from "../sys/mod.ts";
+import type { Known } from "./known.ts";
+import type { LeaseKeeper } from "./lease_keeper.ts";
+import type { AgentOptions } from "./options.ts";
+import type { Publisher } from "./publisher.ts";
+import type { Repairs } from "./repairs.ts";
+
+/** What an {@linkcode Overlay} works with. */
+export interface OverlayParts {
+  readonly options: Pick<AgentOptions, "udp" | "vxlan">;
+  readonly store: Pick<Store, "leaseForm">;
+  readonly netlink: Netlink;
+  readonly known: Known;
+  readonly keeper: LeaseKeeper;
+  readonly publisher: Publisher;
+  readonly repairs: Repairs;
+  /** The network that subnet.env named at start. */
+  readonly formerNetwork: Prefix | undefined;
+  /** Told when a watch on the kernel ends by an error. */
+  readonly onFailed: (error: unknown) => void;
+  readonly signal: AbortSignal;
+}
+
+/** A network that is up: its config and the backend that carries it. */
+export interface ActiveNetwork {
+  readonly config: NetworkConfig;
+  readonly external: ExternalInterface;
+  readonly network: Network;
+  readonly attributes: LeaseAttributes;
+}
+
+interface Active extends ActiveNetwork {
+  readonly watching: AbortController;
+}
+
+/**
+ * The network as it is carried on this host: the backend at work for a config, with the lease it
+ * carries, from one config or interface to the next while packets flow.
+ */
+export class Overlay implements AsyncDisposable {
+  readonly #parts: OverlayParts;
+  /** Networks that were served on this host, the present one included. */
+  readonly #served: Prefix[] = [];
+  #active: Active | undefined;
+  /** The kernel may not have what it should: a look at all of it has failed, or was put off. */
+  #unsynced = false;
+
+  constructor(parts: OverlayParts) {
+    this.#parts = parts;
+    if (parts.formerNetwork !== undefined) this.#served.push(parts.formerNetwork);
+  }
+
+  /** What is up; `undefined` before the first bring-up. */
+  get active(): ActiveNetwork | undefined {
+    return this.#active;
+  }
+
+  /** The kernel may not have what it should; the next {@linkcode mend} looks at all of it. */
+  invalidate(): void {
+    this.#unsynced = true;
+  }
+
+  /**
+   * Starts the network of a config, or goes over to it from another while packets flow.
+   *
+   * @throws {ConfigError | StoreError | AcquireError | SysError | FirewallError} and changes nothing
+   * that a second call would not put right
+   */
+  async bringUp(config: NetworkConfig, external: ExternalInterface): Promise<void> {
+    const { keeper, signal, repairs, onFailed } = this.#parts;
+    const former = this.#active;
+    if (former !== undefined && former.config.text !== config.text) {
+      info(`Network config changed: ${former.config.text} is now ${config.text}`);
+    }
+    await keeper.identify(external.publicIP);
+    const backend = await loadBackend(config.backend.type);
+    // Two of one kind may want one device or one port.
+    if (former?.config.backend.type === config.backend.type) await former.network.close();
+    const active = this.#prepared(
+      config,
+      external,
+      await backend.prepare(this.#context(config, external)),
+    );
+    const { network, attributes } = active;
+    const held = keeper.lease;
+    try {
+      // Only the device is new: that must not wait for a store which may lie behind it.
+      if (
+        held !== undefined && former?.config.text === config.text &&
+        sameAttributes(held.attributes, attributes)
+      ) await this.#program(active, held);
+      else await this.#lease(active);
+    } catch (error) {
+      // The next attempt prepares anew, and must not meet this one on its device.
+      await network.close();
+      throw error;
+    }
+    former?.watching.abort();
+    this.#active = active;
+    if (former !== undefined && !isOneDevice(former, active)) {
+      await former.network.remove();
+      // Routes of two backends may be the same ones.
+      await this.#sync();
+    }
+    if (!this.#served.some((prefix) => prefix.equals(config.network))) {
+      this.#served.push(config.network);
+    }
+    network.run(
+      AbortSignal.any([signal, active.watching.signal]),
+      (what) => repairs.request(what),
+    ).catch(onFailed);
+  }
+
+  /** Takes a lease for the network that is up, in place of one that was lost. */
+  async leaseAgain(): Promise<void> {
+    if (this.#active !== undefined) await this.#lease(this.#active);
+  }
+
+  /** Looks over everything in the kernel that is ours, where that is due and can be done. */
+  async mend(external: ExternalInterface): Promise<void> {
+    if (this.#unsynced && this.#active?.external === external) await this.#sync();
+  }
+
+  /** Carries a change of the peers to the kernel, unless all of it is to be looked over anyway. */
+  async apply(change: LeaseSetChange, external: ExternalInterface): Promise<void> {
+    const active = this.#active;
+    if (active === undefined || this.#unsynced || active.external !== external) return;
+    this.#unsynced = true;
+    const refused = await active.network.apply(change);
+    this.#unsynced = false;
+    if (refused > 0) this.#parts.repairs.retry();
+    const { lease } = this.#parts.keeper;
+    if (lease !== undefined) tellStatus(active, lease);
+  }
+
+  /** Carries to the kernel that hosts have begun, or ceased, to take more than all do. */
+  async applyFeatures(): Promise<void> {
+    const { known, repairs } = this.#parts;
+    const changed = known.features.takeChanged();
+    // A look at everything asks anew anyway.
+    if (changed.size === 0 || this.#active === undefined || this.#unsynced) return;
+    this.#unsynced = true;
+    const refused = await this.#active.network.featuresChanged?.(changed) ?? 0;
+    this.#unsynced = false;
+    if (refused > 0) repairs.retry();
+  }
+
+  /** Ends what runs in this process; what is in the kernel stays. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#active?.watching.abort();
+    await this.#active?.network.close();
+  }
+
+  #context(config: NetworkConfig, external: ExternalInterface) {
+    const { options, netlink, known } = this.#parts;
+    return {
+      ...{ config, external, netlink },
+      udp: options.udp,
+      vxlan: options.vxlan,
+      featuresOf: (publicIP: number) => known.features.of(publicIP),
+      formerNetworks: this.#served,
+      formerData: this.#formerData(external),
+    };
+  }
+
+  #prepared(config: NetworkConfig, external: ExternalInterface, network: Network): Active {
+    const data = network.leaseData(this.#parts.store.leaseForm);
+    return {
+      ...{ config, external, network },
+      attributes: {
+        publicIP: external.publicIP,
+        ...(network.leaseType === undefined ? {} : { backendType: network.leaseType }),
+        ...(data === undefined ? {} : { backendData: data }),
+      },
+      watching: new AbortController(),
+    };
+  }
+
+  /** `BackendData` that peers know this host by. */
+  #formerData({ publicIP }: ExternalInterface): Lease["attributes"]["backendData"] {
+    const { keeper, known } = this.#parts;
+    if (keeper.lease !== undefined) return keeper.lease.attributes.backendData;
+    if (!keeper.knowsFormerLease) return undefined;
+    return known.leaseOf(publicIP)?.attributes.backendData;
+  }
+
+  /** Takes a lease for a network, programs the peers, tells the host. */
+  async #lease(active: Active): Promise<void> {
+    const { known, keeper, publisher } = this.#parts;
+    const { config, network, attributes } = active;
+    const lease = await keeper.acquire(
+      config,
+      attributes,
+      publisher.published.subnet,
+      network.suspicion?.bind(network),
+      { leases: [...known.leases.values()] },
+    );
+    // Our own write comes back through the watch; until then it is known from here.
+    known.leases.apply([{ put: lease }]);
+    await this.#program(active, lease);
+  }
+
+  /** Programs all peers, tells the host. */
+  async #program(active: Active, lease: Lease): Promise<void> {
+    await this.#synchronize(active.network, lease);
+    await this.#parts.publisher.publish(active.config, lease, active.network.mtu);
+    tellStatus(active, lease);
+  }
+
+  async #sync(): Promise<void> {
+    const { lease } = this.#parts.keeper;
+    if (this.#active !== undefined && lease !== undefined) {
+      await this.#synchronize(this.#active.network, lease);
+    }
+  }
+
+  async #synchronize(network: Network, lease: Lease): Promise<void> {
+    const { known, repairs } = this.#parts;
+    this.#unsynced = true;
+    repairs.done(await network.sync(lease, known.leases));
+    this.#unsynced = false;
+  }
+}
+
+function tellStatus({ config, network }: ActiveNetwork, lease: Lease): void {
+  const { device, peers } = network.status();
+  notifySystemd(
+    `STATUS=Lease ${lease.subnet}, ${config.backend.type}${device ? ` on ${device}` : ""}, ` +
+      `${peers} peers`,
+  );
+}
+
+/** True when the later of two networks goes on with the device of the earlier. */
+function isOneDevice(before: ActiveNetwork, after: ActiveNetwork): boolean {
+  return before.config.backend.type === after.config.backend.type &&
+    before.network.status().device === after.network.status().device;
+}
