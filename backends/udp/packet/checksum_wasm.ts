@@ -6,7 +6,7 @@
  *
  * The two functions of the module work on the packet memory itself:
  *
- * - `sum(at, length)`: see {@linkcode onesComplementSum} in checksum.ts, whose result it equals;
+ * - `sum(at, length)`: see {@linkcode onesComplementSum} in mod/ip/checksum.ts, whose result it equals;
  * - `copy_sum(to, from, length)`: the same sum of the bytes it copies, so that cutting a
  *   super-packet reads each byte once.
  *

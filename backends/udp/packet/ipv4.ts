@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { fold, swap16, updateChecksum } from "./checksum.ts";
+import { fold, swap16, updateChecksum } from "../../../mod/ip/checksum.ts";
 import type { PacketMemory } from "./memory.ts";
 
 /** Header without options, in bytes. */

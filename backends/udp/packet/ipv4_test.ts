@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { ipv4Packet, memoryWith, naiveChecksum, pattern, tcpPacket } from "./_fixtures.ts";
 import * as ipv4 from "./ipv4.ts";
-import { swap16 } from "./checksum.ts";
+import { swap16 } from "../../../mod/ip/checksum.ts";
 
 Deno.test("packetLength() accepts whole packets and tells padding from packet", () => {
   const packet = ipv4Packet({ payload: pattern(30) });

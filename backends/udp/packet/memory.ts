@@ -1,4 +1,4 @@
-import { onesComplementSum } from "./checksum.ts";
+import { onesComplementSum } from "../../../mod/ip/checksum.ts";
 import { type ChecksumKernel, checksumKernel } from "./checksum_wasm.ts";
 
 const PAGE = 65536;

@@ -1,4 +1,4 @@
-import { fold } from "./checksum.ts";
+import { fold } from "../../../mod/ip/checksum.ts";
 import type { FrameVector } from "./frames.ts";
 import * as ipv4 from "./ipv4.ts";
 import type { PacketMemory } from "./memory.ts";

@@ -1,4 +1,4 @@
-import { fold, swap16 } from "./checksum.ts";
+import { fold, swap16 } from "../../../mod/ip/checksum.ts";
 import * as ipv4 from "./ipv4.ts";
 import type { PacketMemory } from "./memory.ts";
 import { GSO_ECN, GSO_TCPV4, GSO_UDP_L4, TCP_CHECKSUM, UDP_CHECKSUM } from "./virtio.ts";
