@@ -9,6 +9,7 @@ import {
 import type { AgentRecord } from "../lease/mod.ts";
 import { info, notifySystemd, warning } from "../observe/mod.ts";
 import { type Store, StoreError, type WatchItem } from "../store/mod.ts";
+import { describeConfigPlace } from "../store/options.ts";
 import { AcquireError, DuplicatePublicIPError, isEmpty } from "../subnet/mod.ts";
 import type { Netlink } from "../sys/mod.ts";
 import { Inbox } from "./inbox.ts";
@@ -243,11 +244,10 @@ export class Agent implements AsyncDisposable {
   }
 
   #missing(reason: string): string {
-    const { prefix } = this.#parts.options.etcd;
+    const { options, store } = this.#parts;
     const message = `failed to retrieve network config: ${reason}`;
     return this.#overlay.active === undefined
-      ? `${message}; it is looked for at ${prefix}/config in ${this.#parts.store.name} (see ` +
-        `-etcd-prefix, FLANNEL_ETCD_PREFIX and -etcd-api)`
+      ? `${message}; ${describeConfigPlace(options.store, store.name)}`
       : `${message}; keeping the data path as it is until there is one again`;
   }
 

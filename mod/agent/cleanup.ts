@@ -87,12 +87,12 @@ export async function cleanUp(agent: AgentOptions, options: CleanupOptions): Pro
 
 /** The store; `undefined` when it cannot be told or reached, and does not have to be. */
 async function reach(
-  { etcd }: AgentOptions,
+  { store: options }: AgentOptions,
   signal: AbortSignal,
   required: boolean,
 ): Promise<Store | undefined> {
   try {
-    const found = await openStore(etcd, { signal });
+    const found = await openStore(options, { signal, readOnly: !required });
     if ("store" in found) return found.store;
     if (required) throw new StoreError(`the lease cannot be released: ${found.waiting}`);
   } catch (error) {

@@ -1,13 +1,13 @@
 import type { InterfaceOptions } from "../host/mod.ts";
 import type { UdpHostOptions, VxlanHostOptions } from "../../backends/backend.ts";
 import type { FirewallMode } from "../firewall/firewall.ts";
-import type { EtcdOptions } from "../store/options.ts";
+import type { StoreOptions } from "../store/options.ts";
 
 export type { InterfaceOptions };
 
 /** All that the command line and the environment tell the agent, validated. */
 export interface AgentOptions {
-  readonly etcd: EtcdOptions;
+  readonly store: StoreOptions;
   readonly interface: InterfaceOptions;
   /** Path of subnet.env. */
   readonly subnetFile: string;

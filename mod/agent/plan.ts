@@ -88,15 +88,15 @@ export async function planAgent(options: AgentOptions, signal: AbortSignal): Pro
   }
 }
 
-async function reach({ etcd }: AgentOptions, signal: AbortSignal): Promise<Store> {
+async function reach(options: AgentOptions, signal: AbortSignal): Promise<Store> {
   const limit = AbortSignal.any([signal, AbortSignal.timeout(STORE_LIMIT)]);
   try {
-    const opened = await openStore(etcd, { signal: limit });
+    const opened = await openStore(options.store, { signal: limit, readOnly: true });
     if ("store" in opened) return opened.store;
     throw new StoreError(`failed to retrieve network config: ${opened.waiting}`);
   } catch (cause) {
     if (signal.aborted || !limit.aborted) throw cause;
-    throw new StoreError(`etcd has not answered within ${STORE_LIMIT / 1000} s`, { cause });
+    throw new StoreError(`the store has not answered within ${STORE_LIMIT / 1000} s`, { cause });
   }
 }
 

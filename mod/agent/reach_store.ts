@@ -2,7 +2,7 @@ import { sleep } from "../async/sleep.ts";
 import { info, notifySystemd } from "../observe/mod.ts";
 import { AmbiguousConfigError, openStore } from "../store/open.ts";
 import { type Store, StoreError } from "../store/mod.ts";
-import type { EtcdOptions } from "../store/options.ts";
+import type { StoreOptions } from "../store/options.ts";
 import { StateLog } from "./state_log.ts";
 
 /** How often a store that is not there yet is looked for, in milliseconds. */
@@ -15,7 +15,7 @@ const RETRY = 1_000;
  * @throws the reason of `signal` when it aborts
  * @throws {AmbiguousConfigError} when v2 and v3 hold different configs: no waiting mends that
  */
-export async function reachStore(options: EtcdOptions, signal: AbortSignal): Promise<Store> {
+export async function reachStore(options: StoreOptions, signal: AbortSignal): Promise<Store> {
   const state = new StateLog();
   for (;;) {
     let reason: string;

@@ -41,7 +41,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     using _lock = await lockHost(options.subnetFile);
     using netlink = Netlink.open();
     const external = await findExternalInterface(options.interface, netlink);
-    await using store = await reachStore(options.etcd, signal);
+    await using store = await reachStore(options.store, signal);
     await using agent = new Agent({
       options,
       store,

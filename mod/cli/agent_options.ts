@@ -8,7 +8,7 @@
 import type { AgentOptions, InterfaceOptions } from "../agent/options.ts";
 import type { FirewallMode } from "../firewall/firewall.ts";
 import { type IPv4, isGlobalUnicast, isLinkLocal, parseIPv4 } from "../ip/ipv4.ts";
-import type { EtcdOptions } from "../store/options.ts";
+import type { EtcdOptions, StoreOptions } from "../store/options.ts";
 import type { FlagName } from "./flags.ts";
 import { compileGoRegExp } from "./go_regexp.ts";
 import type { Settings } from "./settings.ts";
@@ -21,7 +21,7 @@ import { splitWords } from "./words.ts";
  */
 export function agentOptions(settings: Settings): AgentOptions {
   return {
-    etcd: etcdOptions(settings),
+    store: storeOptions(settings),
     interface: interfaceOptions(settings),
     subnetFile: filePath(settings, "subnet-file"),
     ...present("onSubnetChange", command(settings, "on-subnet-change")),
@@ -43,8 +43,9 @@ export function agentOptions(settings: Settings): AgentOptions {
 }
 
 /** What was given and comes to nothing, one line each, for the log. */
-export function idleOptions({ etcd }: AgentOptions): string[] {
+export function idleOptions({ store: etcd }: AgentOptions): string[] {
   const lines: string[] = [];
+  if (etcd.kind !== "etcd") return lines;
   if (etcd.password !== undefined && etcd.username === undefined) {
     lines.push("flag -etcd-password has no effect without -etcd-username");
   }
@@ -53,6 +54,10 @@ export function idleOptions({ etcd }: AgentOptions): string[] {
     lines.push(`file ${tls} has no effect: no URL of -etcd-endpoints begins with https://`);
   }
   return lines;
+}
+
+function storeOptions(settings: Settings): StoreOptions {
+  return { kind: "etcd", ...etcdOptions(settings) };
 }
 
 function etcdOptions(settings: Settings): EtcdOptions {

@@ -4,6 +4,7 @@ import { resolveSettings } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { parseFlags } from "./flag_syntax.ts";
 import { flagNamed } from "./flags.ts";
+import { etcdOf } from "./options_lab.ts";
 
 function optionsOf(...args: string[]) {
   const { flags } = parseFlags(args, (name) => flagNamed(name)?.kind);
@@ -13,7 +14,7 @@ function optionsOf(...args: string[]) {
 const refused = (...args: string[]) => assertThrows(() => optionsOf(...args), UsageError).message;
 
 Deno.test("agentOptions() reads a list of endpoints, spaces and trailing slashes aside", () => {
-  const read = (text: string) => optionsOf(`-etcd-endpoints=${text}`).etcd.endpoints;
+  const read = (text: string) => etcdOf(optionsOf(`-etcd-endpoints=${text}`)).endpoints;
   assertEquals(read("http://172.28.128.100:2379"), ["http://172.28.128.100:2379"]);
   assertEquals(read(" http://a:1/ , https://B.example,"), ["http://a:1", "https://b.example"]);
   assertEquals(read("http://[fd00::1]:2379"), ["http://[fd00::1]:2379"]);
@@ -80,7 +81,7 @@ Deno.test("agentOptions() never shows credentials of a URL", () => {
 });
 
 Deno.test("agentOptions() brings the prefix into one form", () => {
-  const read = (text: string) => optionsOf(`-etcd-prefix=${text}`).etcd.prefix;
+  const read = (text: string) => etcdOf(optionsOf(`-etcd-prefix=${text}`)).prefix;
   assertEquals(read("/flannel/network"), "/flannel/network");
   assertEquals(read("flannel//network/"), "/flannel/network");
   for (const text of ["", "/", "//", "/a/../b", "/a/."]) {

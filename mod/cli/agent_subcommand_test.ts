@@ -2,6 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { ExportError } from "../export/errors.ts";
 import { type AgentSubcommand, parseAgentSubcommand } from "./agent_subcommand.ts";
 import { UsageError } from "./errors.ts";
+import { etcdOf } from "./options_lab.ts";
 
 const SUBCOMMAND: AgentSubcommand = {
   name: "tidy",
@@ -35,7 +36,7 @@ Deno.test("parseAgentSubcommand() takes the agent's flags and its own", async ()
   assertEquals(line.own, new Map([["dry-run", true]]));
   assertEquals(line.agent.options.interface.ifaces, ["eth1"]);
   assertEquals(line.agent.options.subnetFile, "/tmp/x.env");
-  assertEquals(line.agent.options.etcd.prefix, "/a");
+  assertEquals(etcdOf(line.agent.options).prefix, "/a");
 });
 
 Deno.test("parseAgentSubcommand() reads the sysconfig file behind the environment", () =>
@@ -46,10 +47,10 @@ Deno.test("parseAgentSubcommand() reads the sysconfig file behind the environmen
       const line = await parse([`-sysconfig=${path}`], {
         FLANNEL_ETCD_PREFIX: "/from-environment",
       });
-      const { etcd, interface: { ifaces } } = line.agent.options;
-      assertEquals(etcd.prefix, "/from-environment");
-      assertEquals(etcd.endpoints, ["http://a:1"]);
-      assertEquals(ifaces, ["eth1"]);
+      const { options } = line.agent;
+      assertEquals(etcdOf(options).prefix, "/from-environment");
+      assertEquals(etcdOf(options).endpoints, ["http://a:1"]);
+      assertEquals(options.interface.ifaces, ["eth1"]);
     },
   ));
 

@@ -6,6 +6,7 @@ import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { FLAGS } from "./flags.ts";
 import { type AgentCommand, parseCommandLine } from "./parse.ts";
+import { etcdOf } from "./options_lab.ts";
 
 function agent(args: readonly string[], environment: Environment = {}): AgentCommand {
   const line = parseCommandLine(args, environment);
@@ -29,7 +30,8 @@ function refused(args: readonly string[], environment: Environment = {}): UsageE
 Deno.test("parseCommandLine() gives flannel's defaults", () => {
   assertEquals(agent([]), {
     options: {
-      etcd: {
+      store: {
+        kind: "etcd",
         endpoints: ["http://127.0.0.1:4001", "http://127.0.0.1:2379"],
         prefix: "/coreos.com/network",
         api: "auto",
@@ -86,7 +88,8 @@ Deno.test("parseCommandLine() reads every flag of the agent", () => {
     "-v=2",
   ]);
   assertEquals(options, {
-    etcd: {
+    store: {
+      kind: "etcd",
       endpoints: ["https://a:2379", "https://b:2379"],
       prefix: "/flannel/network",
       api: "v2",
@@ -136,7 +139,11 @@ Deno.test("parseCommandLine() runs with the guide's sysconfig file and unit", ()
   };
   for (const args of [["-iface=eth1"], []]) {
     assertObjectMatch(options(args, environment), {
-      etcd: { endpoints: ["http://172.28.128.100:2379"], prefix: "/flannel/network" },
+      store: {
+        kind: "etcd",
+        endpoints: ["http://172.28.128.100:2379"],
+        prefix: "/flannel/network",
+      },
       interface: { ifaces: ["eth1"] },
     });
   }
@@ -238,7 +245,7 @@ Deno.test("parseCommandLine() suggests the flag that was probably meant", () => 
 });
 
 Deno.test("parseCommandLine() keeps the last of a flag given twice", () => {
-  assertEquals(options(["-etcd-prefix=/a", "-etcd-prefix=/b"]).etcd.prefix, "/b");
+  assertEquals(etcdOf(options(["-etcd-prefix=/a", "-etcd-prefix=/b"])).prefix, "/b");
   assertEquals(options(["-ip-masq", "-ip-masq=false"]).ipMasq, false);
 });
 

@@ -1,9 +1,10 @@
 import { storeCandidate, v2Candidate, v3Candidate } from "./candidates.ts";
 import { detectApi, type Detection, type EtcdApi } from "./detect.ts";
 import { EtcdHttp } from "./etcd_http.ts";
+import { StoreError } from "./errors.ts";
 import { EtcdV2Client } from "./etcd_v2_client.ts";
 import { EtcdV3Gateway } from "./etcd_v3_gateway.ts";
-import type { EtcdOptions } from "./options.ts";
+import type { EtcdOptions, StoreOptions } from "./options.ts";
 import type { CallOptions, Store } from "./store.ts";
 import { readTlsFiles } from "./tls_files.ts";
 
@@ -16,21 +17,42 @@ export type Opened =
   /** There is no config yet that would tell the store: a line that says what was found and what to do. */
   | { readonly waiting: string };
 
+/** Options of {@linkcode openStore}. */
+export interface OpenOptions extends CallOptions {
+  /**
+   * The store is only read. An embedded one can then be opened beside the agent that writes it; for
+   * the others it makes no difference.
+   *
+   * @default false
+   */
+  readonly readOnly?: boolean;
+}
+
 /**
- * Opens the store that the options name; with `auto` the one of etcd's two that holds the network
- * config.
+ * Opens the store that the options name; of etcd with `auto` the one of its two that holds the
+ * network config.
  *
  * Only what is chosen is loaded: gRPC doubles the memory of an agent, and one on v2 never sees it.
  *
- * @throws {ConfigError} when an endpoint or a TLS file cannot be used
- * @throws {AmbiguousConfigError} when both stores hold a config, with different content
+ * @throws {ConfigError} when an endpoint, a TLS file or a seed cannot be used
+ * @throws {AmbiguousConfigError} when both stores of etcd hold a config, with different content
  * @throws {StoreUnavailableError} when no endpoint answers (`auto` only; the others connect later)
- * @throws {StoreError} when etcd refuses (`auto` only)
+ * @throws {StoreError} when etcd refuses (`auto` only), or a file is not what it should be
  */
 export async function openStore(
-  options: EtcdOptions,
-  { signal }: CallOptions = {},
+  options: StoreOptions,
+  { signal }: OpenOptions = {},
 ): Promise<Opened> {
+  switch (options.kind) {
+    case "etcd":
+      return await openEtcd(options, signal);
+    case "embedded":
+    case "remote":
+      throw new StoreError(`-store ${options.kind} is not there yet`);
+  }
+}
+
+async function openEtcd(options: EtcdOptions, signal: AbortSignal | undefined): Promise<Opened> {
   if (options.api !== "auto") {
     const store = await open(options.api, options);
     return { store, note: `Using ${store.name}, as -etcd-api says` };

@@ -4,7 +4,7 @@ import { EtcdServer, freePort } from "../../tests/lab/etcd.ts";
 import { EtcdGateway } from "../../tests/lab/etcd_gateway.ts";
 import { StoreError, StoreUnavailableError } from "./errors.ts";
 import { AmbiguousConfigError, openStore } from "./open.ts";
-import type { EtcdOptions } from "./options.ts";
+import type { EtcdOptions, EtcdStoreOptions } from "./options.ts";
 
 const PREFIX = "/flannel/network";
 const KEY = `${PREFIX}/config`;
@@ -40,12 +40,12 @@ function operatorOf(etcd: EtcdServer): Operator {
   };
 }
 
-function optionsFor(etcd: EtcdServer, more: Partial<EtcdOptions> = {}): EtcdOptions {
-  return { endpoints: [etcd.endpoint], prefix: PREFIX, api: "auto", ...more };
+function optionsFor(etcd: EtcdServer, more: Partial<EtcdOptions> = {}): EtcdStoreOptions {
+  return { kind: "etcd", endpoints: [etcd.endpoint], prefix: PREFIX, api: "auto", ...more };
 }
 
 /** The API that `auto` takes, and the note about it. */
-async function chosen(options: EtcdOptions): Promise<{ api: string; note: string }> {
+async function chosen(options: EtcdStoreOptions): Promise<{ api: string; note: string }> {
   const opened = await openStore(options);
   if (!("store" in opened)) throw new Error(`waiting: ${opened.waiting}`);
   await using store = opened.store;
@@ -54,7 +54,7 @@ async function chosen(options: EtcdOptions): Promise<{ api: string; note: string
   return { api: /^etcd (v\d) at/.exec(store.name)![1]!, note: opened.note };
 }
 
-async function waiting(options: EtcdOptions): Promise<string> {
+async function waiting(options: EtcdStoreOptions): Promise<string> {
   const opened = await openStore(options);
   if ("store" in opened) {
     await opened.store[Symbol.asyncDispose]();
@@ -215,7 +215,7 @@ Deno.test("openStore() looks through TLS and past authentication", async (t) => 
 Deno.test("openStore() rejects when nobody answers, and tells of every endpoint", async () => {
   const endpoints = [`http://127.0.0.1:${freePort()}`, `http://127.0.0.1:${freePort()}`];
   const error = await assertRejects(
-    () => openStore({ endpoints, prefix: PREFIX, api: "auto" }),
+    () => openStore({ kind: "etcd", endpoints, prefix: PREFIX, api: "auto" }),
     StoreUnavailableError,
   );
   for (const endpoint of endpoints) assertStringIncludes(error.message, endpoint);

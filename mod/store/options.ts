@@ -1,4 +1,69 @@
-/** How to reach the store. Values come validated from the command line. */
+/** Which store, and how to reach it. Values come validated from the command line. */
+export type StoreOptions = EtcdStoreOptions | EmbeddedStoreOptions | RemoteStoreOptions;
+
+/** Name of the network where several are not told apart: `_` on the wire, as flannel has it. */
+export const UNNAMED_NETWORK = "_";
+
+/** etcd, v2 or v3. A named network is a deeper {@linkcode EtcdOptions.prefix}. */
+export interface EtcdStoreOptions extends EtcdOptions {
+  readonly kind: "etcd";
+}
+
+/** The leases in one local file. */
+export interface EmbeddedStoreOptions {
+  readonly kind: "embedded";
+  /** Path of the database file; its directory is made when it is missing. */
+  readonly path: string;
+  /** @default UNNAMED_NETWORK */
+  readonly network?: string;
+  /** Text of the config that is written when the network has none. */
+  readonly seed?: string;
+}
+
+/** A `flanneld -listen` elsewhere, over any store. */
+export interface RemoteStoreOptions {
+  readonly kind: "remote";
+  /** `host:port` each, at least one. */
+  readonly servers: readonly string[];
+  /** @default UNNAMED_NETWORK */
+  readonly network?: string;
+  /** Paths of PEM files: any of them asks for TLS; certificate and key go together. */
+  readonly caFile?: string;
+  readonly certFile?: string;
+  readonly keyFile?: string;
+}
+
+/**
+ * The options for a named network of the same store.
+ *
+ * @param name without `/`
+ */
+export function withNetwork<T extends StoreOptions>(options: T, name: string): T {
+  return options.kind === "etcd"
+    ? { ...options, prefix: `${options.prefix}/${name}` }
+    : { ...options, network: name };
+}
+
+/**
+ * Where the network config is looked for and by which flags that is chosen, to complete a message
+ * that it is missing.
+ *
+ * @param name of the store, as {@linkcode Store.name} tells it
+ */
+export function describeConfigPlace(options: StoreOptions, name: string): string {
+  switch (options.kind) {
+    case "etcd":
+      return `it is looked for at ${options.prefix}/config in ${name} (see -etcd-prefix, ` +
+        "FLANNEL_ETCD_PREFIX and -etcd-api)";
+    case "embedded":
+      return `it is looked for in ${name}; give -network, for example -network=10.20.0.0/16, ` +
+        "to have it written there";
+    case "remote":
+      return `${name} looks for it in its own store (see -store and -etcd-prefix there)`;
+  }
+}
+
+/** How to reach etcd. */
 export interface EtcdOptions {
   /** Client URLs, `http://` or `https://`, without a trailing slash; at least one. */
   readonly endpoints: readonly string[];

@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { parseCommandLine } from "../../mod/cli/parse.ts";
 import { parseDotenv } from "../../mod/export/dotenv.ts";
+import { etcdOf } from "../../mod/cli/options_lab.ts";
 
 const read = (name: string) => Deno.readTextFile(new URL(name, import.meta.url));
 
@@ -64,11 +65,11 @@ Deno.test("flanneld.sysconfig starts the agent, with and without its examples", 
     const line = parseCommandLine([], environment);
     if (line.command !== "agent") throw new Error(line.command);
     const { options, warnings } = line.agent;
-    assertEquals(options.etcd.endpoints, ["http://127.0.0.1:2379"]);
-    assertEquals(options.etcd.prefix, "/coreos.com/network");
+    assertEquals(etcdOf(options).endpoints, ["http://127.0.0.1:2379"]);
+    assertEquals(etcdOf(options).prefix, "/coreos.com/network");
     const examples = lines !== text;
     assertEquals(options.interface.ifaces, examples ? ["eth1"] : []);
-    assertEquals(options.etcd.username, examples ? "flannel" : undefined);
+    assertEquals(etcdOf(options).username, examples ? "flannel" : undefined);
     assertEquals(
       warnings,
       examples
