@@ -19,7 +19,7 @@ import {
   type Node,
   type Position,
 } from "./etcd_v2_client.ts";
-import { missingText, rawEntry } from "./etcd_v2_event.ts";
+import { missingText, rawEntry, readEvent } from "./etcd_v2_event.ts";
 import { DEFAULT_TIMING, formatCursor, type WatchTiming } from "./etcd_v2_place.ts";
 import { watchEtcdV2 } from "./etcd_v2_watch.ts";
 import type { EtcdOptions } from "./options.ts";
@@ -148,12 +148,45 @@ class EtcdV2Store implements Store {
     await this.#remove(this.#entries.agentKey(publicIP), revision, signal);
   }
 
+  async putConfig(
+    text: string,
+    expected: string | undefined,
+    { signal }: CallOptions = {},
+  ): Promise<void> {
+    const key = this.#entries.configKey;
+    const found = await this.#read(key, signal);
+    if (found?.value !== expected) {
+      if (found?.value === text) return;
+      throw configConflict(key, found);
+    }
+    const condition = found === undefined
+      ? { prevExist: false } as const
+      : { prevIndex: found.revision };
+    try {
+      await this.#write(key, text, PERMANENT, condition, signal);
+    } catch (error) {
+      // A call that was repeated at another endpoint loses against itself.
+      if (!(error instanceof ConflictError)) throw error;
+      const now = await this.#read(key, signal);
+      if (now?.value !== text) throw configConflict(key, now);
+    }
+  }
+
+  async removeConfig(expected: string, { signal }: CallOptions = {}): Promise<void> {
+    const key = this.#entries.configKey;
+    const found = await this.#read(key, signal);
+    if (found === undefined) return;
+    if (found.value !== expected) throw configConflict(key, found);
+    await this.#remove(key, found.revision, signal);
+  }
+
   watch(cursor: Cursor, options: WatchOptions): AsyncIterable<WatchItem> {
     return watchEtcdV2(
       {
         client: this.#client,
-        entries: this.#entries,
+        prefix: this.#entries.prefix,
         timing: this.#timing,
+        read: (event) => readEvent(event, this.#entries),
         snapshot: (signal) => this.snapshot({ signal }),
       },
       cursor,
@@ -218,12 +251,22 @@ class EtcdV2Store implements Store {
   }
 }
 
+function configConflict(key: string, found: RawEntry | undefined): ConflictError {
+  return new ConflictError(
+    `${key} was ${found === undefined ? "removed" : "written"} by somebody else since it was read`,
+  );
+}
+
 function written(subnet: Prefix, attributes: LeaseAttributes, node: Node): Lease {
   const { ttl, revision } = rawEntry(node);
   return { subnet, attributes, ttl: ttl ?? PERMANENT, revision };
 }
 
-function cursorAt({ index, cluster }: Position): Cursor {
+/** Where a watch goes on after an answer.
+ *
+ * @throws {StoreError} when a proxy hides etcd's position
+ */
+export function cursorAt({ index, cluster }: Position): Cursor {
   if (index === undefined) {
     throw new StoreError(
       "etcd's answer lacks the header X-Etcd-Index; a proxy may have dropped it",

@@ -188,6 +188,38 @@ export class EtcdV3Store implements Store {
     await this.#remove(this.#entries.agentKey(publicIP), revision, signal);
   }
 
+  async putConfig(
+    text: string,
+    expected: string | undefined,
+    { signal }: CallOptions = {},
+  ): Promise<void> {
+    const key = Buffer.from(this.#entries.configKey);
+    const value = Buffer.from(text);
+    const { succeeded, responses } = await this.#client.call("txn", {
+      compare: [
+        expected === undefined
+          ? { key, target: "Version", result: "Equal", version: 0 }
+          : { key, target: "Value", result: "Equal", value: Buffer.from(expected) },
+      ],
+      success: [{ request_put: { key, value } }],
+      failure: [{ request_range: { key } }],
+    }, signal);
+    if (succeeded) return;
+    const found = responses[0]!.response_range.kvs[0];
+    if (found === undefined || !value.equals(found.value)) throw this.#configConflict(found);
+  }
+
+  async removeConfig(expected: string, { signal }: CallOptions = {}): Promise<void> {
+    const key = Buffer.from(this.#entries.configKey);
+    const { succeeded, responses } = await this.#client.call("txn", {
+      compare: [{ key, target: "Value", result: "Equal", value: Buffer.from(expected) }],
+      success: [{ request_delete_range: { key } }],
+      failure: [{ request_range: { key } }],
+    }, signal);
+    const found = succeeded ? undefined : responses[0]!.response_range.kvs[0];
+    if (found !== undefined) throw this.#configConflict(found);
+  }
+
   async *watch(cursor: Cursor, options: WatchOptions): AsyncIterable<WatchItem> {
     const { signal } = options;
     const controller = new AbortController();
@@ -228,6 +260,13 @@ export class EtcdV3Store implements Store {
     } else if (responses[0]!.response_range.kvs.length > 0) {
       throw new ConflictError(`${name} was changed since it was read`);
     }
+  }
+
+  #configConflict(found: IKeyValue | undefined): ConflictError {
+    return new ConflictError(
+      `${this.#entries.configKey} was ${found === undefined ? "removed" : "written"} ` +
+        "by somebody else since it was read",
+    );
   }
 
   async #get(key: string, signal: AbortSignal | undefined): Promise<IKeyValue | undefined> {

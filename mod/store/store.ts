@@ -34,14 +34,14 @@ export type Change =
   | { readonly type: "agent"; readonly agent: StoredAgentRecord }
   | { readonly type: "agent-removed"; readonly publicIP: IPv4 };
 
-/** What a watch yields. */
-export type WatchItem =
-  | { readonly type: "changes"; readonly changes: readonly Change[]; readonly cursor: Cursor }
+/** What a watch yields, of one network unless said otherwise. */
+export type WatchItem<C = Change, S = Snapshot> =
+  | { readonly type: "changes"; readonly changes: readonly C[]; readonly cursor: Cursor }
   /**
    * History was lost (v2 error 401, v3 compaction), or the whole directory went away: this is
    * everything there is now, in place of what was known.
    */
-  | { readonly type: "resync"; readonly reason: string; readonly snapshot: Snapshot };
+  | { readonly type: "resync"; readonly reason: string; readonly snapshot: S };
 
 /** Options of {@linkcode Store.watch}. */
 export interface WatchOptions {
@@ -137,6 +137,23 @@ export interface Store extends AsyncDisposable {
    * @throws {ConflictError} when it was changed since
    */
   removeAgent(agent: StoredAgentRecord, options?: CallOptions): Promise<void>;
+
+  /**
+   * Writes the network config, provided that it is still the one that was read. Where the answer to
+   * an earlier attempt was lost on the way, the config that is there already counts as written.
+   *
+   * @param expected the text that was read; `undefined` when there must be no config
+   * @throws {ConflictError} when it was changed, removed or written since
+   */
+  putConfig(text: string, expected: string | undefined, options?: CallOptions): Promise<void>;
+
+  /**
+   * Removes the network config, provided that it is still the one that was read; gone already is
+   * fine. Leases and records stay.
+   *
+   * @throws {ConflictError} when it was changed since
+   */
+  removeConfig(expected: string, options?: CallOptions): Promise<void>;
 
   /**
    * Drops the connections that stand, for when the address is gone that they were made from: what is

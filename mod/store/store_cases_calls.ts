@@ -209,6 +209,52 @@ export const callCases: readonly StoreCase[] = [
     },
   ],
 
+  ["putConfig() writes over the expected text only", async ({ lab, prefix }) => {
+    await using store = await lab.open(prefix);
+    const key = `${prefix}/config`;
+    const [one, two] = [' {"Network": "10.20.0.0/16"}\n', '{"Network": "10.30.0.0/16", "é": "+&"}'];
+    await assertRejects(() => store.putConfig(two, one), ConflictError);
+    assertEquals(await lab.get(key), undefined);
+    await store.putConfig(one, undefined);
+    assertEquals(await lab.get(key), one);
+    for (const expected of [undefined, two]) {
+      await assertRejects(() => store.putConfig("{}", expected), ConflictError);
+    }
+    await store.putConfig(two, one);
+    // As after an answer that was lost.
+    await store.putConfig(two, one);
+    assertEquals((await store.snapshot()).config, { text: two });
+    // What an operator left empty can be written over, too.
+    await lab.put(key, "");
+    await store.putConfig(one, "");
+    assertEquals(await lab.get(key), one);
+  }],
+
+  ["putConfig() lets exactly one of ten racers win", async ({ lab, prefix }) => {
+    await using store = await lab.open(prefix);
+    const results = await Promise.allSettled(
+      Array.from({ length: 10 }, (_, i) => store.putConfig(`{"Racer":${i}}`, undefined)),
+    );
+    const winners = results.flatMap(({ status }, i) => status === "fulfilled" ? [i] : []);
+    assertEquals(winners.length, 1);
+    assertEquals(await lab.get(`${prefix}/config`), `{"Racer":${winners[0]}}`);
+    for (const result of results) {
+      if (result.status === "rejected") assert(result.reason instanceof ConflictError);
+    }
+  }],
+
+  ["removeConfig() removes the expected text only, and no lease", async ({ lab, prefix }) => {
+    await using store = await lab.open(prefix);
+    await store.removeConfig("{}");
+    await store.putConfig("{}", undefined);
+    const lease = await store.createLease(SUBNET, vxlan("192.0.2.1"), 600);
+    await assertRejects(() => store.removeConfig('{"Network":"10.20.0.0/16"}'), ConflictError);
+    assertEquals(await lab.get(`${prefix}/config`), "{}");
+    await store.removeConfig("{}");
+    assertEquals(await lab.get(`${prefix}/config`), undefined);
+    assertEquals((await store.snapshot()).leases.map(withoutTtl), [withoutTtl(lease)]);
+  }],
+
   ["entries that cannot be read are left out with one warning each", async (
     { lab, prefix, log },
   ) => {
