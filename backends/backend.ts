@@ -4,6 +4,7 @@ import type { IPv4, Prefix } from "../mod/ip/mod.ts";
 import type { JsonValue, Lease, LeaseForm } from "../mod/lease/mod.ts";
 import type { LeaseSet, LeaseSetChange } from "../mod/subnet/mod.ts";
 import type { DryRunNetlink, Netlink } from "../mod/sys/mod.ts";
+import type { DiffLine } from "./describe.ts";
 
 /** What a backend is given: the network it serves and the host it runs on. */
 export interface BackendContext {
@@ -29,6 +30,8 @@ export interface BackendContext {
    * {@linkcode PlannedNetwork} is used.
    */
   readonly dryRun?: DryRun;
+  /** Ends what a backend waits for outside this host: the agent is to end. @default never */
+  readonly signal?: AbortSignal;
   /** What this host asks of the udp backend, whatever the network's config says. */
   readonly udp?: UdpHostOptions;
   /** Likewise of the vxlan backend. */
@@ -80,6 +83,46 @@ export interface Backend {
    * `prepare` works through `netlink` alone.
    */
   plan?(context: BackendContext & { readonly dryRun: DryRun }): Promise<PlannedNetwork>;
+
+  /**
+   * Finds what this host has outside of itself for the lease that it gives back: `cleanup -release`.
+   *
+   * @throws {ProviderError} when it cannot be found out
+   */
+  release?(context: ReleaseContext): Promise<readonly Releasable[]>;
+
+  /**
+   * Looks whether what the backend needs outside of this host is as it should be: `doctor`. Changes
+   * nothing; what it finds out is in the findings, failures included.
+   *
+   * @param own this host's subnet, where it has one
+   */
+  check?(context: BackendContext, own: Prefix | undefined): Promise<readonly BackendFinding[]>;
+}
+
+/** What {@linkcode Backend.release} goes by. */
+export interface ReleaseContext
+  extends Pick<BackendContext, "config" | "external" | "formerNetworks"> {
+  readonly signal: AbortSignal;
+}
+
+/** Something outside of this host that is this host's. */
+export interface Releasable {
+  /** `route 10.20.93.0/24 in rtb-0a1b2c to eni-0a1b2c` */
+  readonly what: string;
+  /**
+   * Takes it away; gone already is fine.
+   *
+   * @throws {ProviderError} when the provider refuses
+   */
+  remove(): Promise<void>;
+}
+
+/** What a check has found. */
+export interface BackendFinding {
+  /** `warning`: the agent would change it; `failed`: somebody else has to. */
+  readonly state: "ok" | "warning" | "failed";
+  readonly text: string;
 }
 
 /** A backend at work for one network. The kernel state it makes outlives it. */
@@ -127,6 +170,12 @@ export interface Network {
    */
   featuresChanged?(publicIPs: ReadonlySet<IPv4>): Promise<number>;
 
+  /** After a dry run's {@linkcode Network.sync}: what would change outside of this host. */
+  planned?(): readonly DiffLine[];
+
+  /** Likewise what is in the way of packets there, and not the backend's to change. */
+  obstacles?(): readonly string[];
+
   /** What the backend is doing, for logs and status. */
   status(): NetworkStatus;
 
@@ -144,7 +193,10 @@ export interface Network {
 }
 
 /** What a dry run uses of a network. */
-export type PlannedNetwork = Pick<Network, "mtu" | "leaseType" | "leaseData" | "sync" | "close">;
+export type PlannedNetwork = Pick<
+  Network,
+  "mtu" | "leaseType" | "leaseData" | "sync" | "close" | "planned" | "obstacles"
+>;
 
 /** Counts for logs and status. */
 export interface NetworkStatus {
@@ -161,4 +213,8 @@ export interface NetworkStatus {
   readonly paths?: ReadonlyMap<string, string>;
   /** Subnets that were refused, with the reason. */
   readonly refused: ReadonlyMap<string, string>;
+  /** Where a provider's router carries the packets: how our route is in each of its tables. */
+  readonly routeTables?: ReadonlyMap<string, string>;
+  /** Why the provider's tables could not be looked at, when they could not. */
+  readonly failure?: string;
 }

@@ -22,7 +22,10 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
   ["mod/subnet", ["mod/async", "mod/ip", "mod/observe", "mod/lease", "mod/config", "mod/store"]],
   [
     "backends",
-    ["mod/ip", "mod/observe", "mod/sys", "mod/lease", "mod/config", "mod/host", "mod/subnet"],
+    [
+      ...["mod/async", "mod/ip", "mod/observe", "mod/sys", "mod/lease", "mod/config", "mod/host"],
+      "mod/subnet",
+    ],
   ],
   [
     "mod/agent",

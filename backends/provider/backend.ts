@@ -1,0 +1,118 @@
+import type { GoObject } from "../../mod/config/mod.ts";
+import type { Prefix } from "../../mod/ip/mod.ts";
+import type { Backend, BackendContext, BackendFinding, ReleaseContext } from "../backend.ts";
+import { describeProviderChange } from "./desired.ts";
+import { ProviderError } from "./errors.ts";
+import { ProviderNetwork } from "./network.ts";
+import type { RouteProvider } from "./provider.ts";
+import { ownRoutes, RouteReconciler } from "./reconciler.ts";
+import { retry } from "./retry.ts";
+
+/** Seconds from one look at the provider's tables to the next, where the config does not say. */
+const REPAIR_PERIOD = 60;
+
+/** What a provider's machine knows of itself is there at once, in milliseconds. */
+const OPEN_LIMIT = 30_000;
+
+/** What a provider's backend is made of. */
+export interface ProviderBackendParts {
+  /** Value of `Backend.Type`. */
+  readonly type: string;
+  /**
+   * Reads the options and finds out which machine this is.
+   *
+   * @throws {ConfigError} for a bad option
+   * @throws {ProviderError} when this is not a machine of the provider
+   */
+  open(context: ProviderContext, signal: AbortSignal): Promise<RouteProvider>;
+}
+
+/** What a provider is opened with. */
+export type ProviderContext = Pick<BackendContext, "config" | "external">;
+
+/** The backend of a provider: all but the provider itself. */
+export function providerBackend({ type, open }: ProviderBackendParts): Backend {
+  const openInTime = async (context: ProviderContext, signal = new AbortController().signal) => {
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(OPEN_LIMIT)]);
+    try {
+      return await retry(() => open(context, limit), { signal: limit });
+    } catch (error) {
+      signal.throwIfAborted();
+      if (error instanceof ProviderError) {
+        throw new ProviderError(error.kind, `${type}: ${error.message}`, { cause: error });
+      }
+      throw error;
+    }
+  };
+  return {
+    type,
+    async prepare(context) {
+      const repairPeriod = repairPeriodOf(context.config.backend.options);
+      const provider = await openInTime(context, context.signal);
+      return new ProviderNetwork(provider, context, { repairPeriod });
+    },
+    async release(context) {
+      const provider = await openInTime(context, context.signal);
+      return await findRoutes(provider, context);
+    },
+    async check(context, own) {
+      return await check(() => openInTime(context, context.signal), context, own);
+    },
+  };
+}
+
+function repairPeriodOf(options: GoObject): number {
+  return options.int("RepairPeriod", { min: 1, max: 86_400 }) ?? REPAIR_PERIOD;
+}
+
+/** Routes to this host, each with the way to remove it. */
+async function findRoutes(
+  provider: RouteProvider,
+  { config, formerNetworks, signal }: ReleaseContext,
+): Promise<{ what: string; remove(): Promise<void> }[]> {
+  const survey = await retry(() => provider.survey(signal), { signal });
+  const networks = [config.network, ...formerNetworks];
+  return ownRoutes(survey, { networks, subnetLen: config.subnetLen }).map((change) => ({
+    what: describeProviderChange(change, survey.self).map(({ text }) => text).join(", "),
+    remove: async () => {
+      try {
+        await retry(() => provider.remove(change.table, change.route, signal), { signal });
+      } catch (error) {
+        if (!(error instanceof ProviderError) || error.kind !== "missing") throw error;
+      }
+    },
+  }));
+}
+
+/** Looks at the provider as the agent would, and says what an operator has to know. */
+async function check(
+  open: () => Promise<RouteProvider>,
+  { config, formerNetworks, signal }: BackendContext,
+  own: Prefix | undefined,
+): Promise<BackendFinding[]> {
+  try {
+    const provider = await open();
+    const wanted = {
+      own,
+      networks: [config.network, ...formerNetworks],
+      subnetLen: config.subnetLen,
+    };
+    const { survey, lines, obstacles } = await new RouteReconciler(provider)
+      .look(wanted, signal ?? new AbortController().signal);
+    return [
+      {
+        state: "ok",
+        text: `this machine is ${survey.self}; route tables: ` +
+          survey.tables.map(({ id, routes }) => `${id} with ${routes.length} routes`).join(", "),
+      },
+      ...obstacles.map((text): BackendFinding => ({ state: "failed", text })),
+      ...lines.map(({ sign, text }): BackendFinding => ({
+        state: "warning",
+        text: sign === "+" ? `missing: ${text}` : `in the way: ${text}`,
+      })),
+    ];
+  } catch (error) {
+    if (!(error instanceof ProviderError)) throw error;
+    return [{ state: "failed", text: error.message }];
+  }
+}

@@ -1,0 +1,45 @@
+import { sleep } from "../../mod/async/sleep.ts";
+import { ProviderError } from "./errors.ts";
+
+/** Upper bound of the first wait, in milliseconds; it doubles with each. */
+const FIRST = 250;
+
+/** Upper bound of any wait, in milliseconds. */
+const LONGEST = 8_000;
+
+/** Options of {@linkcode retry}. */
+export interface RetryOptions {
+  /** Ends the waiting. When its reason is a `TimeoutError`, the last failure is thrown in its place. */
+  readonly signal: AbortSignal;
+  /** Uniform in [0, 1). @default Math.random */
+  readonly random?: () => number;
+}
+
+/**
+ * Repeats a call that was throttled or found the provider down, until it succeeds or the time is
+ * over. Waits with full jitter: a random time between nothing and a bound that doubles, so that a
+ * hundred hosts that were throttled together do not come back together.
+ *
+ * @throws {ProviderError} at once for anything that waiting does not mend, and for the last failure
+ * when the time is over
+ * @throws the signal's reason when somebody gave up
+ */
+export async function retry<T>(
+  call: () => Promise<T>,
+  { signal, random = Math.random }: RetryOptions,
+): Promise<T> {
+  for (let bound = FIRST;; bound = Math.min(bound * 2, LONGEST)) {
+    try {
+      return await call();
+    } catch (error) {
+      if (!(error instanceof ProviderError) || !error.isPassing) throw error;
+      await sleep(random() * bound, signal);
+      if (signal.aborted) throw isTimeout(signal.reason) ? error : signal.reason;
+    }
+  }
+}
+
+/** True for the reason of `AbortSignal.timeout()`. */
+export function isTimeout(reason: unknown): boolean {
+  return reason instanceof DOMException && reason.name === "TimeoutError";
+}
