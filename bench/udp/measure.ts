@@ -24,37 +24,57 @@ export interface Figures {
 }
 
 /** Seconds of each run. */
-const SECONDS = 3;
+const SECONDS = 2;
 
-/** Sets a path up in a fresh lab and measures it. */
-export async function measure(setup: PathSetup): Promise<Figures> {
-  await using stack = new AsyncDisposableStack();
+/** A path in a lab of its own, ready to be measured. */
+export interface Track {
+  readonly lab: UdpLab;
+  readonly path: Path;
+  /** Where the container of host 1 is reached from that of host 0. */
+  readonly container: string;
+  readonly containers: readonly Namespace[];
+}
+
+/** Sets a path up in a lab of its own. */
+export async function layOut(setup: PathSetup, stack: AsyncDisposableStack): Promise<Track> {
   const lab = stack.use(await UdpLab.make());
   for (const host of lab.hosts) {
     await host.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward");
   }
-  // Its own end comes before the lab's.
-  await using pathStack = new AsyncDisposableStack();
-  const path = await setup(lab, pathStack);
+  const path = await setup(lab, stack);
   await reachable(lab, path.address);
-  const [left, right] = lab.hosts;
-
-  const before = await processorSeconds(path);
-  const one = await tcp(left, right, path.address, 1);
-  const cpu = (await processorSeconds(path) - before) / one.gigabytes;
-  const rss = await residentSet(path);
-  const tcp8 = await tcp(left, right, path.address, 8);
-  const udp64 = await udp(left, right, path.address, 64);
-  const udp1400 = await udp(left, right, path.address, 1400);
-  const ping = await pingMean(left, path.address);
-  const containers = await containerTcp(lab, stack);
-  for (const host of lab.hosts) setTxOffload(host, "eth1", false);
-  const wire = await tcp(left, right, path.address, 1);
-  return {
-    ...{ tcp1: one.gigabits, tcp8: tcp8.gigabits, containers, wire: wire.gigabits },
-    ...{ udp64, udp1400, ping, cpu, rss },
-  };
+  const containers = await addContainers(lab, stack);
+  return { lab, path, containers, container: "10.40.2.2" };
 }
+
+/** What of a {@linkcode Track} is measured, one after the other. */
+export const MEASUREMENTS: readonly ((track: Track) => Promise<Partial<Figures>>)[] = [
+  async ({ lab: { hosts: [left, right] }, path }) => {
+    const before = await processorSeconds(path);
+    const one = await tcp(left, right, path.address, 1);
+    const cpu = (await processorSeconds(path) - before) / one.gigabytes;
+    return { tcp1: one.gigabits, cpu, rss: await residentSet(path) };
+  },
+  async ({ lab: { hosts: [left, right] }, path }) => ({
+    tcp8: (await tcp(left, right, path.address, 8)).gigabits,
+  }),
+  async ({ lab: { hosts: [left, right] }, path }) => ({
+    udp64: await udp(left, right, path.address, 64),
+  }),
+  async ({ lab: { hosts: [left, right] }, path }) => ({
+    udp1400: await udp(left, right, path.address, 1400),
+  }),
+  async ({ lab, path }) => ({ ping: await pingMean(lab.hosts[0], path.address) }),
+  async ({ containers: [left, right], container }) => ({
+    containers: (await tcp(left!, right!, container, 1)).gigabits,
+  }),
+  async ({ lab: { hosts }, path }) => {
+    for (const host of hosts) setTxOffload(host, "eth1", false);
+    const { gigabits } = await tcp(...hosts, path.address, 1);
+    for (const host of hosts) setTxOffload(host, "eth1", true);
+    return { wire: gigabits };
+  },
+];
 
 /** Waits until the other host answers. */
 async function reachable(lab: UdpLab, address: string): Promise<void> {
@@ -104,8 +124,8 @@ async function pingMean(from: Namespace, address: string): Promise<number> {
   return Number(/= [\d.]+\/([\d.]+)\//.exec(text)![1]) * 1000;
 }
 
-/** TCP between a container on each host: namespaces behind a bridge named docker0. */
-async function containerTcp(lab: UdpLab, stack: AsyncDisposableStack): Promise<number> {
+/** A container on each host: a namespace behind a bridge named docker0. */
+async function addContainers(lab: UdpLab, stack: AsyncDisposableStack): Promise<Namespace[]> {
   const containers: Namespace[] = [];
   for (const [i, host] of lab.hosts.entries()) {
     const container = stack.use(await Namespace.make());
@@ -125,7 +145,7 @@ async function containerTcp(lab: UdpLab, stack: AsyncDisposableStack): Promise<n
       `route add default via ${subnet}.1`,
     ]);
   }
-  return (await tcp(containers[0]!, containers[1]!, "10.40.2.2", 1)).gigabits;
+  return containers;
 }
 
 async function processorSeconds({ pids }: Path): Promise<number> {

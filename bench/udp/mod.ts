@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { type Figures, measure } from "./measure.ts";
+import { type Figures, layOut, MEASUREMENTS, type Track } from "./measure.ts";
 import { PATHS } from "./paths.ts";
 
 const ROWS: [keyof Figures, string, number][] = [
@@ -20,11 +20,25 @@ const ROWS: [keyof Figures, string, number][] = [
   ["rss", "RSS under load, MB", 0],
 ];
 
-/** Prints each figure and, in brackets, its ratio to the first path's. */
+/** How often each figure is taken; the median counts. */
+const ROUNDS = 3;
+
+/**
+ * Prints each figure and, in brackets, its ratio to the first path's. Every path has a lab of its own,
+ * and they are measured in turn: what the machine does meanwhile falls on all alike.
+ */
 export async function run(): Promise<void> {
+  await using stack = new AsyncDisposableStack();
   const names = Object.keys(PATHS);
-  const figures: Figures[] = [];
-  for (const name of names) figures.push(await measure(PATHS[name]!));
+  const tracks: Track[] = [];
+  for (const name of names) tracks.push(await layOut(PATHS[name]!, stack));
+  const rounds: Partial<Figures>[][] = names.map(() => []);
+  for (const measurement of MEASUREMENTS) {
+    for (let round = 0; round < ROUNDS; round++) {
+      for (const [i, track] of tracks.entries()) rounds[i]!.push(await measurement(track));
+    }
+  }
+  const figures = rounds.map(medians);
   const width = 18;
   console.log(["".padEnd(28), ...names.map((name) => name.padStart(width))].join(" "));
   for (const [key, label, digits] of ROWS) {
@@ -45,4 +59,13 @@ export async function run(): Promise<void> {
       `${times(ours!.udp64, fastd!.udp64)}, ping x${times(ours!.ping, fastd!.ping)}; ` +
       `without offload TCP x${times(plain!.tcp1, fastd!.tcp1)}`,
   );
+}
+
+/** The median of each figure. */
+function medians(rounds: readonly Partial<Figures>[]): Figures {
+  const median = (key: keyof Figures) => {
+    const values = rounds.map((round) => round[key]).filter((value) => value !== undefined);
+    return values.sort((a, b) => a - b)[values.length >> 1]!;
+  };
+  return Object.fromEntries(ROWS.map(([key]) => [key, median(key)])) as unknown as Figures;
 }
