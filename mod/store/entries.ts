@@ -38,6 +38,20 @@ export interface RawEntry {
   readonly ttl?: number | undefined;
 }
 
+/** Reads what happens to keys below a prefix as changes of one kind. */
+export interface KeyReader<C> {
+  /** Directory of the keys, without a trailing slash. */
+  readonly prefix: string;
+  /** Reads an entry that was written; `undefined` when it changes nothing. */
+  put(entry: RawEntry): C | undefined;
+  /**
+   * Reads an entry that was deleted or ran out; `undefined` when it changes nothing.
+   *
+   * @param missing the store's words for a missing config
+   */
+  remove(key: string, missing: string): C | undefined;
+}
+
 /** Options of {@linkcode Entries}. */
 export interface EntriesOptions {
   /** Takes each warning. @default the log */
@@ -65,7 +79,7 @@ export interface EntriesOptions {
  * console.assert(change?.type === "lease");
  * ```
  */
-export class Entries {
+export class Entries implements KeyReader<Change> {
   /** Directory of the network, without a trailing slash. */
   readonly prefix: string;
   readonly #warn: (message: string) => void;

@@ -3,15 +3,15 @@ import { type Answer, ErrorCode, type Node } from "./etcd_v2_client.ts";
 import { PERMANENT } from "../lease/mod.ts";
 import type { Change } from "./store.ts";
 
-/** What an event means to one network. */
-export type EventMeaning =
-  | { readonly type: "change"; readonly change: Change }
+/** What an event means to who watches a directory. */
+export type EventMeaning<C = Change> =
+  | { readonly type: "change"; readonly change: C }
   /** A directory went away and much with it, which one event does not list. */
   | { readonly type: "directory-gone"; readonly reason: string }
   /** Nothing of ours. */
   | { readonly type: "nothing" };
 
-const NOTHING: EventMeaning = { type: "nothing" };
+const NOTHING: EventMeaning<never> = { type: "nothing" };
 
 /**
  * Reads one event of a recursive watch on the network's directory.

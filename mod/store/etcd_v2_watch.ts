@@ -1,5 +1,4 @@
 import { Deadline } from "./deadline.ts";
-import type { Entries } from "./entries.ts";
 import { StoreError, StoreUnavailableError } from "./errors.ts";
 import {
   type Answer,
@@ -8,17 +7,24 @@ import {
   EtcdV2Error,
   type Position,
 } from "./etcd_v2_client.ts";
-import { readEvent } from "./etcd_v2_event.ts";
+import type { EventMeaning } from "./etcd_v2_event.ts";
 import { Place, type WatchTiming } from "./etcd_v2_place.ts";
 import { sleep } from "../async/sleep.ts";
-import type { Cursor, Snapshot, WatchItem, WatchOptions } from "./store.ts";
+import type { Cursor, WatchItem, WatchOptions } from "./store.ts";
 
 /** What a watch is made of. */
-export interface WatchSource {
+export interface WatchSource<C, S extends { readonly cursor: Cursor }> extends PollSource {
+  /** Says what an event means. */
+  read(event: Answer): EventMeaning<C>;
+  snapshot(signal: AbortSignal): Promise<S>;
+}
+
+/** What a long poll is made of. */
+interface PollSource {
   readonly client: EtcdV2Client;
-  readonly entries: Entries;
+  /** The directory that is watched. */
+  readonly prefix: string;
   readonly timing: WatchTiming;
-  snapshot(signal: AbortSignal): Promise<Snapshot>;
 }
 
 /** What came of one long poll. */
@@ -30,11 +36,11 @@ type PollResult =
   | { readonly type: "failed"; readonly error: Error };
 
 /** Follows the directory by long polls; see {@linkcode Store.watch}. */
-export async function* watchEtcdV2(
-  source: WatchSource,
+export async function* watchEtcdV2<C, S extends { readonly cursor: Cursor }>(
+  source: WatchSource<C, S>,
   cursor: Cursor,
   options: WatchOptions,
-): AsyncGenerator<WatchItem, void> {
+): AsyncGenerator<WatchItem<C, S>, void> {
   // Ends with the store too.
   using life = new Deadline(Infinity, () => undefined, options.signal, source.client.closed);
   const { signal } = life;
@@ -64,7 +70,7 @@ export async function* watchEtcdV2(
       case "event": {
         const { answer } = result;
         place.seen(answer.node.modifiedIndex);
-        const meaning = readEvent(answer, source.entries);
+        const meaning = source.read(answer);
         if (meaning.type === "directory-gone") lost = meaning.reason;
         if (meaning.type === "change") {
           yield { type: "changes", changes: [meaning.change], cursor: place.cursor };
@@ -85,7 +91,7 @@ export async function* watchEtcdV2(
 
 /** Makes one long poll from `place`, which learns what the poll shows of etcd's position. */
 async function poll(
-  { client, entries, timing }: WatchSource,
+  { client, prefix, timing }: PollSource,
   place: Place,
   link: Link,
   signal: AbortSignal,
@@ -108,7 +114,7 @@ async function poll(
   try {
     const opened = await client.openPoll({
       method: "GET",
-      key: entries.prefix,
+      key: prefix,
       query: { recursive: true, wait: true, waitIndex: place.next },
     }, deadline.signal);
     standing = setTimeout(() => link.stands(), timing.settled);
@@ -119,7 +125,7 @@ async function poll(
     }
     if (place.isAhead(position)) {
       // Either this member lags, or the cluster was set up anew and counts from the start.
-      const index = await indexNow(client, entries, signal);
+      const index = await indexNow(client, prefix, signal);
       if (place.isAhead({ ...position, index })) {
         return { type: "lost", reason: `etcd's index went back to ${index}` };
       }
@@ -156,13 +162,13 @@ async function poll(
 /** etcd's index, read through the quorum. */
 async function indexNow(
   client: EtcdV2Client,
-  entries: Entries,
+  prefix: string,
   signal: AbortSignal,
 ): Promise<number | undefined> {
   try {
     const [, { index }] = await client.call({
       method: "GET",
-      key: entries.prefix,
+      key: prefix,
       query: { quorum: true, recursive: false, sorted: false },
     }, signal);
     return index;

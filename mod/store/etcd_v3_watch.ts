@@ -1,15 +1,15 @@
 import type { IEvent, IWatchCreateRequest, IWatchResponse } from "etcd3";
-import type { Entries } from "./entries.ts";
+import type { KeyReader } from "./entries.ts";
 import { StoreError } from "./errors.ts";
 import type { EtcdV3Caller } from "./etcd_v3_client.ts";
 import { CONFIG_MISSING, prefixRange, toRawEntry } from "./etcd_v3_keys.ts";
 import { sleep } from "../async/sleep.ts";
-import type { Change, Cursor, Snapshot, WatchItem, WatchOptions } from "./store.ts";
+import type { Cursor, WatchItem, WatchOptions } from "./store.ts";
 
 /** Options of {@linkcode watchPrefix}. */
-export interface PrefixWatchOptions extends WatchOptions {
+export interface PrefixWatchOptions<S> extends WatchOptions {
   /** Reads everything anew, after lost history. */
-  readonly snapshot: (signal: AbortSignal) => Promise<Snapshot>;
+  readonly snapshot: (signal: AbortSignal) => Promise<S>;
 }
 
 /** Milliseconds before a watch is tried again: doubled each time, from the first to the second. */
@@ -33,12 +33,12 @@ class HistoryLost extends Error {}
  * etcd keeps the order: an event is never sent after one of a later revision, and all events of one
  * revision come in one response. The revision of the last response thus says where to go on.
  */
-export async function* watchPrefix(
+export async function* watchPrefix<C, S extends { readonly cursor: Cursor }>(
   client: EtcdV3Caller,
-  entries: Entries,
+  entries: KeyReader<C>,
   cursor: Cursor,
-  options: PrefixWatchOptions,
-): AsyncGenerator<WatchItem> {
+  options: PrefixWatchOptions<S>,
+): AsyncGenerator<WatchItem<C, S>> {
   const { signal, snapshot, onState } = options;
   const at: Position = { revision: BigInt(cursor), cluster: undefined };
   let lost: string | undefined;
@@ -103,7 +103,7 @@ function request(prefix: string, revision: bigint): IWatchCreateRequest {
  */
 async function isCreated(
   client: EtcdV3Caller,
-  entries: Entries,
+  { prefix }: Pick<KeyReader<unknown>, "prefix">,
   at: Position,
   response: IWatchResponse,
   signal: AbortSignal,
@@ -116,7 +116,7 @@ async function isCreated(
   at.cluster = cluster_id;
   if (BigInt(revision) < at.revision) {
     // A member that lags behind its cluster is told apart by asking the cluster.
-    const { key } = prefixRange(entries.prefix);
+    const { key } = prefixRange(prefix);
     const { header } = await client.call("range", { key, count_only: true }, signal);
     if (BigInt(header.revision) < at.revision) {
       throw new HistoryLost(
@@ -128,7 +128,7 @@ async function isCreated(
 }
 
 /** Takes a response in: moves the position past it and says what it changes. */
-function advance(entries: Entries, at: Position, response: IWatchResponse): Change[] {
+function advance<C>(entries: KeyReader<C>, at: Position, response: IWatchResponse): C[] {
   const { compact_revision, events, header } = response;
   if (compact_revision !== "0") {
     throw new HistoryLost(
@@ -143,7 +143,7 @@ function advance(entries: Entries, at: Position, response: IWatchResponse): Chan
     }
     return [];
   }
-  const changes: Change[] = [];
+  const changes: C[] = [];
   for (const event of events) {
     const change = toChange(entries, event);
     if (change !== undefined) changes.push(change);
@@ -152,7 +152,7 @@ function advance(entries: Entries, at: Position, response: IWatchResponse): Chan
   return changes;
 }
 
-function toChange(entries: Entries, event: IEvent): Change | undefined {
+function toChange<C>(entries: KeyReader<C>, event: IEvent): C | undefined {
   const entry = toRawEntry(event.kv);
   return event.type === "Delete" ? entries.remove(entry.key, CONFIG_MISSING) : entries.put(entry);
 }
