@@ -1,0 +1,41 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import { Pace } from "./pace.ts";
+
+Deno.test("Pace.take() lets a burst through, then one after the other", () => {
+  const pace = new Pace(100, 3, 0);
+  assertEquals([pace.take(0), pace.take(0), pace.take(0), pace.take(0)], [0, 0, 0, 10]);
+  assertEquals([pace.take(10), pace.take(10), pace.take(1000)], [0, 10, 0]);
+});
+
+Deno.test("Pace.take() never lets more through than burst and rate allow, and no less to who waits", () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 5000 }),
+      fc.integer({ min: 1, max: 50 }),
+      fc.array(fc.nat(40), { minLength: 1, maxLength: 200 }),
+      (rate, burst, gaps) => {
+        const pace = new Pace(rate, burst, 0);
+        let now = 0;
+        let sent = 0;
+        for (const gap of gaps) {
+          now += gap;
+          const wait = pace.take(now);
+          if (wait === 0) sent++;
+          else {
+            now += wait;
+            assertEquals(pace.take(now), 0, "after the wait it was told");
+            sent++;
+          }
+          assert(sent <= burst + now * rate / 1000 + 1e-6);
+        }
+      },
+    ),
+  );
+});
+
+Deno.test("Pace refuses a rate or a burst that lets nothing through", () => {
+  for (const [rate, burst] of [[0, 1], [-1, 1], [NaN, 1], [1, 0]] as const) {
+    assertThrows(() => new Pace(rate, burst, 0), RangeError);
+  }
+});

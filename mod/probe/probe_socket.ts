@@ -1,0 +1,304 @@
+import type { IPv4 } from "../ip/mod.ts";
+import {
+  Arena,
+  closeDescriptor,
+  Errno,
+  errno,
+  inNetworkNamespace,
+  libc,
+  type Memory,
+  SysError,
+  unwrap,
+} from "../sys/mod.ts";
+import {
+  type Control,
+  type ExtendedError,
+  IP_RECVERR,
+  readControl,
+  SO_TIMESTAMPNS,
+} from "./control.ts";
+
+/** linux/socket.h, asm-generic/socket.h, linux/in.h, linux/icmp.h; x86-64 and arm64 alike. */
+const AF_INET = 2;
+const SOCK_CLOEXEC = 0o2000000;
+const SOCK_DGRAM = 2;
+const SOCK_RAW = 3;
+const IPPROTO_ICMP = 1;
+const SOL_SOCKET = 1;
+const SO_RCVBUF = 8;
+const SOL_IP = 0;
+const IP_MTU_DISCOVER = 10;
+const IP_PMTUDISC_DONT = 0;
+/** DF, whatever the kernel has learned of the path: only the device's own MTU counts. */
+const IP_PMTUDISC_PROBE = 3;
+const SOL_RAW = 255;
+const ICMP_FILTER = 1;
+/** Bits of the types that are filtered out: all but 0, echo reply. Errors come by the error queue. */
+const ALL_BUT_REPLIES = ~1;
+const MSG_DONTWAIT = 0x40;
+const MSG_ERRQUEUE = 0x2000;
+const CLOCK_REALTIME = 0;
+
+const POLLIN = 1;
+/** struct pollfd: i32 fd, i16 events, i16 revents. POLLERR needs no asking for. */
+const POLLFD_LENGTH = 8;
+/** EFD_CLOEXEC | EFD_NONBLOCK. */
+const EFD_FLAGS = 0o2000000 | 0o4000;
+
+/** struct sockaddr_in. */
+const SOCKADDR_IN = 16;
+/** struct msghdr (64 bits) and the places of its fields. */
+const MSGHDR = {
+  length: 56,
+  name: 0,
+  namelen: 8,
+  iov: 16,
+  iovlen: 24,
+  control: 32,
+  controllen: 40,
+};
+/** Of a message only the headers and the token are looked at; the rest may be cut off. */
+const DATA_LENGTH = 128;
+const CONTROL_LENGTH = 256;
+/** What may wait until this thread looks: 1,000 short replies are 1 MiB in the kernel's reckoning. */
+const RECEIVE_BUFFER = 1 << 20;
+/** The longest IP packet. */
+const MAX_PACKET = 65535;
+/** Errors of the socket that are read one after the other before it is left until the next poll. */
+const MOST_ERRORS = 1024;
+
+/** What kind of socket it is. */
+export type ProbeSocketKind =
+  /** Needs CAP_NET_RAW; gives packets with their IP header. */
+  | "raw"
+  /** icmp(7), for the groups of net.ipv4.ping_group_range; writes its own identifier. */
+  | "ping"
+  | "udp";
+
+/** A message that came in. It lies in `view` from 0 to `length` until the next one. */
+export interface Received {
+  readonly view: DataView;
+  readonly length: number;
+  readonly from: IPv4;
+  /** Milliseconds of {@linkcode ProbeSocket.now}; absent when the kernel does not tell. */
+  readonly at: number | undefined;
+}
+
+/** An entry of the error queue: what was quoted of our packet behind its IP header. */
+export interface ReceivedError extends ExtendedError {
+  readonly view: DataView;
+  readonly length: number;
+  /** Where our packet was going. */
+  readonly to: IPv4;
+  readonly port: number;
+}
+
+/** Where to open it. */
+export interface ProbeSocketOptions {
+  /** Path of a network namespace. @default the calling thread's */
+  readonly netns?: string | undefined;
+}
+
+/** A socket that probes are sent from, and their answers and ICMP errors come back to. */
+export class ProbeSocket {
+  readonly kind: ProbeSocketKind;
+  /** For the packet to be sent, without its IP header. */
+  readonly outgoing: Uint8Array<ArrayBuffer>;
+  readonly #fd: number;
+  readonly #wakeup: number;
+  readonly #arena = new Arena();
+  readonly #name: Memory;
+  readonly #data: Memory;
+  readonly #control: Memory;
+  readonly #header: Memory;
+  readonly #pollfds: Memory;
+  readonly #count: Memory;
+  readonly #clock: Memory;
+  readonly #epoch: number;
+  readonly #destination = new DataView(new ArrayBuffer(SOCKADDR_IN));
+  #dontFragment: boolean | undefined;
+
+  /**
+   * Opens a socket for ICMP echoes: a raw one, and where that is not allowed a ping socket.
+   *
+   * @throws {SysError} EPERM or EACCES when neither is allowed
+   */
+  static icmp(options: ProbeSocketOptions = {}): ProbeSocket {
+    try {
+      return new ProbeSocket("raw", open(SOCK_RAW, IPPROTO_ICMP, options));
+    } catch (error) {
+      if (!(error instanceof SysError) || error.errno !== Errno.EPERM) throw error;
+      return new ProbeSocket("ping", open(SOCK_DGRAM, IPPROTO_ICMP, options));
+    }
+  }
+
+  /**
+   * Opens a UDP socket on a port of the kernel's choice.
+   *
+   * @throws {SysError}
+   */
+  static udp(options: ProbeSocketOptions = {}): ProbeSocket {
+    return new ProbeSocket("udp", open(SOCK_DGRAM, 0, options));
+  }
+
+  private constructor(kind: ProbeSocketKind, fd: number) {
+    this.kind = kind;
+    this.#fd = fd;
+    try {
+      unwrap("IP_RECVERR", setOption(fd, SOL_IP, IP_RECVERR, 1));
+      // Without either, times are those of this thread, and a flood is lost.
+      setOption(fd, SOL_SOCKET, SO_TIMESTAMPNS, 1);
+      setOption(fd, SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER);
+      if (kind === "raw") {
+        unwrap("ICMP_FILTER", setOption(fd, SOL_RAW, ICMP_FILTER, ALL_BUT_REPLIES));
+      }
+      this.#wakeup = unwrap("eventfd", libc().eventfd(0, EFD_FLAGS));
+    } catch (error) {
+      closeDescriptor(fd);
+      this.#arena.close();
+      throw error;
+    }
+    this.outgoing = this.#arena.allocate(MAX_PACKET).bytes;
+    this.#name = this.#arena.allocate(SOCKADDR_IN);
+    this.#data = this.#arena.allocate(DATA_LENGTH);
+    this.#control = this.#arena.allocate(CONTROL_LENGTH);
+    const iovec = this.#arena.allocate(16);
+    iovec.view.setBigUint64(0, this.#data.address, true);
+    iovec.view.setBigUint64(8, BigInt(DATA_LENGTH), true);
+    this.#header = this.#arena.allocate(MSGHDR.length);
+    this.#header.view.setBigUint64(MSGHDR.name, this.#name.address, true);
+    this.#header.view.setBigUint64(MSGHDR.iov, iovec.address, true);
+    this.#header.view.setBigUint64(MSGHDR.iovlen, 1n, true);
+    this.#header.view.setBigUint64(MSGHDR.control, this.#control.address, true);
+    this.#pollfds = this.#arena.allocate(2 * POLLFD_LENGTH);
+    [fd, this.#wakeup].forEach((fd, index) => {
+      this.#pollfds.view.setInt32(index * POLLFD_LENGTH, fd, true);
+      this.#pollfds.view.setInt16(index * POLLFD_LENGTH + 4, POLLIN, true);
+    });
+    this.#count = this.#arena.allocate(8);
+    this.#clock = this.#arena.allocate(16);
+    this.#destination.setUint16(0, AF_INET, true);
+    libc().clock_gettime(CLOCK_REALTIME, this.#clock.bytes);
+    this.#epoch = Number(this.#clock.view.getBigInt64(0, true));
+  }
+
+  /**
+   * CLOCK_REALTIME in milliseconds since about the socket's opening: what the kernel stamps packets
+   * with. It may step when the host's clock is set.
+   */
+  now(): number {
+    libc().clock_gettime(CLOCK_REALTIME, this.#clock.bytes);
+    const { view } = this.#clock;
+    return this.#milliseconds(
+      Number(view.getBigInt64(0, true)),
+      Number(view.getBigInt64(8, true)),
+    );
+  }
+
+  /** Whether packets sent from now on carry DF, and are refused when the device's MTU is less. */
+  setDontFragment(on: boolean): void {
+    if (this.#dontFragment === on) return;
+    const value = on ? IP_PMTUDISC_PROBE : IP_PMTUDISC_DONT;
+    unwrap("IP_MTU_DISCOVER", setOption(this.#fd, SOL_IP, IP_MTU_DISCOVER, value));
+    this.#dontFragment = on;
+  }
+
+  /**
+   * Sends the first `length` bytes of {@linkcode outgoing}.
+   *
+   * @returns 0, or the error number; which may be that of an earlier packet's ICMP error
+   */
+  send(length: number, to: IPv4, port = 0): number {
+    this.#destination.setUint16(2, port);
+    this.#destination.setUint32(4, to);
+    const address = new Uint8Array(this.#destination.buffer);
+    const sent = libc().sendto(
+      ...[this.#fd, this.outgoing, length, MSG_DONTWAIT, address, SOCKADDR_IN] as const,
+    );
+    return sent === -1 ? errno() : 0;
+  }
+
+  /** Takes all that is queued: messages, then errors. */
+  receive(
+    onMessage: (message: Received) => void,
+    onError: (error: ReceivedError) => void,
+  ): void {
+    for (;;) {
+      const length = this.#receive(0);
+      if (length === undefined) break;
+      const { received } = this.#readControl();
+      onMessage({
+        ...{ view: this.#data.view, length, from: this.#name.view.getUint32(4) },
+        at: received && this.#milliseconds(received.seconds, received.nanoseconds),
+      });
+    }
+    for (;;) {
+      const length = this.#receive(MSG_ERRQUEUE);
+      if (length === undefined) return;
+      const { error } = this.#readControl();
+      if (error === undefined) continue;
+      const name = this.#name.view;
+      onError({
+        ...{ view: this.#data.view, length, to: name.getUint32(4), port: name.getUint16(2) },
+        ...error,
+      });
+    }
+  }
+
+  /** Waits on another thread until there is something to receive, or {@linkcode wake} is called. */
+  async wait(): Promise<void> {
+    const ready = await libc().poll_async(this.#pollfds.pointer, 2, -1);
+    // The other thread's errno is out of reach: ask again here. EINTR simply leads back here.
+    if (ready === -1) unwrap("poll", libc().poll(this.#pollfds.bytes, 2, 0));
+    libc().read(this.#wakeup, this.#count.bytes, 8);
+  }
+
+  /** Makes {@linkcode wait} return. */
+  wake(): void {
+    this.#count.view.setBigUint64(0, 1n, true);
+    libc().write(this.#wakeup, this.#count.bytes, 8);
+  }
+
+  /** Gives everything back; only while nobody waits. */
+  close(): void {
+    closeDescriptor(this.#fd);
+    closeDescriptor(this.#wakeup);
+    this.#arena.close();
+  }
+
+  /** @returns bytes of the message, of which the first {@linkcode DATA_LENGTH} are there */
+  #receive(flags: number): number | undefined {
+    const { view, bytes } = this.#header;
+    for (let errors = 0; errors < MOST_ERRORS; errors++) {
+      view.setUint32(MSGHDR.namelen, SOCKADDR_IN, true);
+      view.setBigUint64(MSGHDR.controllen, BigInt(CONTROL_LENGTH), true);
+      const length = libc().recvmsg(this.#fd, bytes, MSG_DONTWAIT | flags);
+      if (length >= 0) return Math.min(length, DATA_LENGTH);
+      // Any other is the error of a packet sent earlier, which the error queue tells more of.
+      if (errno() === Errno.EAGAIN) return undefined;
+    }
+    return undefined;
+  }
+
+  #readControl(): Control {
+    const length = Number(this.#header.view.getBigUint64(MSGHDR.controllen, true));
+    return readControl(this.#control.view, Math.min(length, CONTROL_LENGTH));
+  }
+
+  #milliseconds(seconds: number, nanoseconds: number): number {
+    return (seconds - this.#epoch) * 1000 + nanoseconds / 1e6;
+  }
+}
+
+function open(type: number, protocol: number, { netns }: ProbeSocketOptions): number {
+  return inNetworkNamespace(
+    netns,
+    () => unwrap("socket", libc().socket(AF_INET, type | SOCK_CLOEXEC, protocol)),
+  );
+}
+
+function setOption(fd: number, level: number, name: number, value: number): number {
+  const bytes = new Uint8Array(new ArrayBuffer(4));
+  new DataView(bytes.buffer).setInt32(0, value, true);
+  return libc().setsockopt(fd, level, name, bytes, 4);
+}
