@@ -36,8 +36,8 @@ async function run(args: readonly string[]): Promise<number> {
 async function runAgent({ options, log, warnings }: AgentCommand): Promise<number> {
   using shutdown = new Shutdown();
   trustHostCertificates();
-  const { configureLog, error: logError, warning } = await import("./mod/observe/log.ts");
-  configureLog(log);
+  const { configureLog, error: logError, flushLog, warning } = await import("./mod/observe/log.ts");
+  configureLog({ ...log, limitRepeats: true });
   for (const line of warnings) warning(line);
   const agent = await import("./mod/agent/mod.ts");
   try {
@@ -47,6 +47,8 @@ async function runAgent({ options, log, warnings }: AgentCommand): Promise<numbe
     const { text, exitCode } = reportError(error);
     logError(text);
     return exitCode;
+  } finally {
+    flushLog();
   }
 }
 

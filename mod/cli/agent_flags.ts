@@ -16,7 +16,10 @@ import { flagNamed } from "./flags.ts";
 /** Everything the agent is started with. */
 export interface AgentCommand {
   readonly options: AgentOptions;
-  readonly log: { readonly format: LogFormat; readonly verbosity: number };
+  readonly log: {
+    readonly format: LogFormat | "auto";
+    readonly verbosity: number;
+  };
   /** Lines for the log: none of them keeps the agent from running. */
   readonly warnings: readonly string[];
 }
@@ -53,7 +56,10 @@ export function agentCommand(flags: readonly GivenFlag[], environment: Environme
   const options = agentOptions(settings);
   return {
     options,
-    log: { format: settings.text("log-format") as LogFormat, verbosity: settings.int("v") },
+    log: {
+      format: settings.text("log-format") as LogFormat | "auto",
+      verbosity: settings.int("v"),
+    },
     warnings: [...warnings, ...idleOptions(options)],
   };
 }

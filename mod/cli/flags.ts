@@ -263,11 +263,12 @@ export const FLAGS = [
   {
     name: "log-format",
     kind: "string",
-    default: "glog",
+    default: "auto",
     group: "logging",
     placeholder: "format",
-    choices: ["glog", "json"],
-    help: "how log lines are written",
+    choices: ["auto", "glog", "json", "journald"],
+    help: "how log lines are written; auto is glog's, with a priority before each where standard " +
+      "error is the journal",
   },
   idle("logtostderr", "bool", true, undefined, "the log always goes to standard error"),
   idle("alsologtostderr", "bool", false, undefined, "the log always goes to standard error"),

@@ -48,7 +48,7 @@ Deno.test("parseCommandLine() gives flannel's defaults", () => {
       vxlan: { txChecksum: "auto" },
       healthz: { ip: "127.0.0.1", port: 0 },
     },
-    log: { format: "glog", verbosity: 0 },
+    log: { format: "auto", verbosity: 0 },
     warnings: [],
   });
 });

@@ -1,38 +1,39 @@
 /**
- * The agent's log: glog lines by default, since flannel's runbooks grep them, or JSON.
+ * The agent's log: glog lines by default, since flannel's runbooks grep them, JSON, or glog's with
+ * priorities for the journal.
  *
- * A line is `Lmmdd hh:mm:ss.uuuuuu ppppppp file.ts:line] text`: L one of I W E, local time, the
- * process id right-aligned in seven columns, and the caller's place in the source. Finding the
- * caller costs a stack trace, some 25 us; nothing on a packet's path logs.
+ * A line names its caller's place in the source. Finding that costs a stack trace, some 25 us; nothing on
+ * a packet's path logs.
  *
  * @module
  */
+import type { LogFields } from "./log_fields.ts";
+import { formatLine, isJournal, type Level, type LogFormat, type LogLine } from "./log_format.ts";
+import { Repeats } from "./log_repeats.ts";
 
-/** How lines are written. */
-export type LogFormat = "glog" | "json";
-
-/** Values that go with a message; JSON lines carry them as members. */
-export type LogFields = Readonly<
-  Record<string, string | number | boolean | null | undefined | { toString(): string }>
->;
-
-type Level = "info" | "warning" | "error";
+export type { LogFields, LogFormat };
 
 const settings = {
   format: "glog" as LogFormat,
   verbosity: 0,
   quiet: false,
+  limitRepeats: false,
   write: writeToStderr,
 };
 
+/** Lines since the start, by level, those left out included; `-v` counts as debug. */
+const counts: Record<Level, number> = { debug: 0, info: 0, warning: 0, error: 0 };
+
 /** Options of {@linkcode configureLog}. */
 export interface LogOptions {
-  /** @default "glog" */
-  readonly format?: LogFormat;
+  /** `auto` is journald's where standard error is the journal, else glog's. @default "glog" */
+  readonly format?: LogFormat | "auto";
   /** Messages of {@linkcode verbose} up to this level are written. @default 0 */
   readonly verbosity?: number;
   /** Leave out what is only to be known; `-v` brings it back. @default false */
   readonly quiet?: boolean;
+  /** Leave out a line that comes more than five times a minute, and say how often. @default false */
+  readonly limitRepeats?: boolean;
   /** Takes each finished line, its line feed included. @default standard error */
   readonly write?: (line: string) => void;
 }
@@ -42,10 +43,23 @@ export interface LogOptions {
  *
  * @returns what was set before
  */
-export function configureLog(options: LogOptions): Required<LogOptions> {
+export function configureLog({ format, ...options }: LogOptions): Required<LogOptions> {
   const before = { ...settings };
   Object.assign(settings, options);
+  if (format === "auto") {
+    settings.format = isJournal(Deno.env.get("JOURNAL_STREAM")) ? "journald" : "glog";
+  } else if (format !== undefined) settings.format = format;
   return before;
+}
+
+/** Lines logged since the start, by level. */
+export function logCounts(): Readonly<Record<Level, number>> {
+  return counts;
+}
+
+/** Says of lines that were left out how often, before the process ends. */
+export function flushLog(): void {
+  repeats.flush();
 }
 
 /** Logs what an operator wants to know. */
@@ -65,43 +79,29 @@ export function error(message: string, fields?: LogFields): void {
 
 /** Logs detail at `-v=level` and above: 1 ways and doubts, 2 each change to the kernel. */
 export function verbose(level: number, message: string, fields?: LogFields): void {
-  if (level <= settings.verbosity) emit("info", message, fields);
+  if (level <= settings.verbosity) emit("debug", message, fields);
 }
+
+const repeats = new Repeats<Omit<LogLine, "time">>({
+  onOmitted: ({ text, ...line }, count, seconds) =>
+    settings.write(formatLine(settings.format, {
+      ...line,
+      text: `The same line ${count} times more in ${seconds.toFixed(0)} s: ${text}`,
+      time: new Date(),
+      fields: { ...line.fields, repeats: count, seconds },
+    })),
+});
 
 function emit(level: Level, message: string, fields: LogFields | undefined): void {
   if (level === "info" && settings.quiet && settings.verbosity === 0) return;
-  const now = new Date();
+  counts[level]++;
   // Messages quote what others wrote: etcd's words of several lines, values out of the store.
   const text = message.trimEnd().replaceAll("\n", "; ").replaceAll(/\p{Cc}/gu, escapeControl);
-  settings.write(
-    settings.format === "json"
-      ? JSON.stringify({
-        time: now.toISOString(),
-        level,
-        message: text,
-        source: callSite(),
-        pid: Deno.pid,
-        ...stringified(fields),
-      }) + "\n"
-      : formatGlog(level, text, now, callSite(), Deno.pid),
-  );
-}
-
-/** One glog line. Exported for its test. */
-export function formatGlog(
-  level: Level,
-  text: string,
-  time: Date,
-  source: string,
-  pid: number,
-): string {
-  const two = (value: number) => String(value).padStart(2, "0");
-  const day = two(time.getMonth() + 1) + two(time.getDate());
-  const clock = `${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}`;
-  const micros = String(time.getMilliseconds() * 1000).padStart(6, "0");
-  return `${level[0]!.toUpperCase()}${day} ${clock}.${micros} ${
-    String(pid).padStart(7)
-  } ${source}] ${text}\n`;
+  const line = { level, text, fields, source: callSite(), pid: Deno.pid };
+  // Who asks for detail wants all of it.
+  const isLimited = settings.limitRepeats && level !== "debug";
+  if (isLimited && !repeats.admit(`${level} ${text}`, line)) return;
+  settings.write(formatLine(settings.format, { ...line, time: new Date() }));
 }
 
 /** `\x1b` for an escape character, which a terminal would obey. */
@@ -117,14 +117,6 @@ function writeToStderr(line: string): void {
     // Nobody reads the log any more (EPIPE), or whoever does is behind (EAGAIN). There is nowhere
     // to say so, and no reason to leave the data path without its agent.
   }
-}
-
-function stringified(fields: LogFields | undefined): Record<string, unknown> {
-  const out: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(fields ?? {})) {
-    out[key] = typeof value === "object" && value !== null ? String(value) : value;
-  }
-  return out;
 }
 
 /** Files that log on behalf of their callers. */

@@ -1,6 +1,15 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import fc from "fast-check";
-import { configureLog, error, formatGlog, info, type LogOptions, verbose, warning } from "./log.ts";
+import {
+  configureLog,
+  error,
+  flushLog,
+  info,
+  logCounts,
+  type LogOptions,
+  verbose,
+  warning,
+} from "./log.ts";
 
 /** What `act` logs, a line each. */
 function logged(act: () => void, options: LogOptions = {}): string[] {
@@ -20,19 +29,6 @@ function line(): number {
 }
 
 const GLOG = /^[IWE]\d{4} \d\d:\d\d:\d\d\.\d{6} [ \d]{7} [^ :\]]+:\d+\] [^\n]*\n$/;
-
-Deno.test("formatGlog() writes a line that glog's readers know", () => {
-  const time = new Date(2026, 0, 2, 3, 4, 5, 67);
-  assertEquals(
-    formatGlog("info", "Lease acquired: 10.20.48.0/24", time, "acquire.ts:52", 1234),
-    "I0102 03:04:05.067000    1234 acquire.ts:52] Lease acquired: 10.20.48.0/24\n",
-  );
-  assertEquals(
-    formatGlog("warning", "x", new Date(2026, 11, 31, 23, 59, 59, 999), "a.ts:1", 12345678),
-    "W1231 23:59:59.999000 12345678 a.ts:1] x\n",
-  );
-  assertMatch(formatGlog("error", "", time, "a.ts:1", 1), /^E0102 .* a\.ts:1\] \n$/);
-});
 
 Deno.test("info(), warning() and error() write one glog line each and name their caller", () => {
   let at = 0;
@@ -97,7 +93,7 @@ Deno.test("verbose() writes up to the verbosity that is set", () => {
 Deno.test("configureLog() turns lines into JSON with the fields as members", () => {
   const subnet = { toString: () => "10.20.48.0/24" };
   const [text, ...more] = logged(
-    () => warning("two\nlines", { subnet, count: 3, ok: true, none: null, absent: undefined }),
+    () => warning("two\nlines", { subnet, count: 3, reason: "no", error: undefined }),
     { format: "json" },
   );
   assertEquals(more, []);
@@ -109,8 +105,7 @@ Deno.test("configureLog() turns lines into JSON with the fields as members", () 
     pid: Deno.pid,
     subnet: "10.20.48.0/24",
     count: 3,
-    ok: true,
-    none: null,
+    reason: "no",
   });
   assert(Math.abs(Date.parse(time) - Date.now()) < 60_000 && time.endsWith("Z"));
   assertMatch(source, /^log_test\.ts:\d+$/);
@@ -121,6 +116,38 @@ Deno.test("configureLog() returns what was set, and changes only what it is told
   const between = configureLog(before);
   assertEquals(between, { ...before, verbosity: 3 });
   assertEquals(configureLog({}), before);
+});
+
+Deno.test("configureLog() writes glog's lines with a priority for the journal", () => {
+  const lines = logged(() => {
+    info("one");
+    warning("two");
+    error("three");
+    verbose(1, "four");
+  }, { format: "journald", verbosity: 1 });
+  assertEquals(lines.map((text) => text.slice(0, 4)), ["<6>I", "<4>W", "<3>E", "<7>I"]);
+  for (const text of lines) assertMatch(text.slice(3), GLOG);
+});
+
+Deno.test("configureLog() counts a line that comes again and again, and no detail", () => {
+  const options = { limitRepeats: true, verbosity: 1, format: "json" } as const;
+  const before = { ...logCounts() };
+  const lines = logged(() => {
+    for (let i = 0; i < 20; i++) warning("again", { subnet: "10.20.48.0/24" });
+    for (let i = 0; i < 20; i++) verbose(1, "detail");
+    flushLog();
+  }, options).map((text) => JSON.parse(text));
+  assertEquals(lines.length, 5 + 20 + 1);
+  const { message, repeats, subnet, level, source } = lines.at(-1);
+  assertEquals({ message, repeats, subnet, level }, {
+    message: "The same line 15 times more in 0 s: again",
+    repeats: 15,
+    subnet: "10.20.48.0/24",
+    level: "warning",
+  });
+  assertEquals(source, lines[0].source);
+  assertEquals(logCounts().warning - before.warning, 20);
+  assertEquals(logCounts().debug - before.debug, 20);
 });
 
 /** Runs a program that logs to standard error, which the caller holds. */

@@ -182,7 +182,7 @@ async function refuse(
   warning(
     `Host ${hostname} wants to use our public IP ${formatIPv4(publicIP)}; refused. It should be ` +
       `started with another -iface or -public-ip`,
-    { host: hostname },
+    { hostname, publicIP: formatIPv4(publicIP) },
   );
   return refused;
 }

@@ -1,0 +1,56 @@
+/**
+ * Values that go with a message; JSON lines carry them as members under these names.
+ *
+ * This is the dictionary of them, and docs/operations.md has it for operators: a field that is not
+ * here does not compile, one that is not there fails a test. Names are shared by all messages, so that a
+ * search for one subnet finds all that was said of it.
+ */
+export interface LogFields {
+  /** Type of a backend: `vxlan`. */
+  readonly backend?: string | undefined;
+  /** The command that was run, with its arguments. */
+  readonly command?: string | undefined;
+  /** The network's config as stored. */
+  readonly config?: string | undefined;
+  /** How many. */
+  readonly count?: number | undefined;
+  /** Name of a device of ours: `flannel.1`. */
+  readonly device?: string | undefined;
+  /** What went wrong, in the words of whoever refused. */
+  readonly error?: string | undefined;
+  /** When a lease runs out, RFC 3339 in UTC. */
+  readonly expires?: string | undefined;
+  /** Path of a file. */
+  readonly file?: string | undefined;
+  /** Name of another host, as its agent's record has it. */
+  readonly hostname?: string | undefined;
+  /** Name of the external interface. */
+  readonly interface?: string | undefined;
+  /** Bytes. */
+  readonly mtu?: number | undefined;
+  /** Range of the overlay network. */
+  readonly network?: Text | undefined;
+  /** Name of a network with -networks. */
+  readonly networkName?: string | undefined;
+  /** What was damaged in the kernel. */
+  readonly object?: string | undefined;
+  /** What was before: a subnet, an MTU, a config. */
+  readonly previous?: Text | number | undefined;
+  /** Public IP of the host that is spoken of, dotted. */
+  readonly publicIP?: string | undefined;
+  /** Why something was decided. */
+  readonly reason?: string | undefined;
+  /** How often the line was left out. */
+  readonly repeats?: number | undefined;
+  /** A time that passed. */
+  readonly seconds?: number | undefined;
+  /** The store: `etcd v2 at http://10.0.0.1:2379, prefix /flannel/network`. */
+  readonly store?: string | undefined;
+  /** The lease's subnet that is spoken of. */
+  readonly subnet?: Text | undefined;
+  /** Version of the agent. */
+  readonly version?: string | undefined;
+}
+
+/** A text, or what has one: a prefix. An address is a number, and is to be formatted first. */
+type Text = string | (object & { toString(): string });

@@ -1,0 +1,111 @@
+/** Options of {@linkcode Repeats}. */
+export interface RepeatsOptions<Line> {
+  /**
+   * Told of a line that was left out, when its time is over.
+   *
+   * @param count how often
+   * @param seconds from the first that was written to the last that was left out
+   */
+  readonly onOmitted: (line: Line, count: number, seconds: number) => void;
+  /** How often a line may come within {@linkcode window}. @default 5 */
+  readonly burst?: number;
+  /** Milliseconds from the first of its kind on. @default 60_000 */
+  readonly window?: number;
+  /** How many different lines are remembered. @default 256 */
+  readonly capacity?: number;
+  /** A clock in milliseconds. @default performance.now */
+  readonly now?: () => number;
+}
+
+interface Entry<Line> {
+  readonly line: Line;
+  readonly since: number;
+  written: number;
+  omitted: number;
+  last: number;
+}
+
+/**
+ * Leaves out lines that come again and again, and tells how often: whatever goes wrong in a loop does
+ * not bury the line that says why.
+ */
+export class Repeats<Line> implements Disposable {
+  readonly #options: Required<RepeatsOptions<Line>>;
+  /** In the order of their beginning. */
+  readonly #entries = new Map<string, Entry<Line>>();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(options: RepeatsOptions<Line>) {
+    this.#options = {
+      burst: 5,
+      window: 60_000,
+      capacity: 256,
+      now: () => performance.now(),
+      ...options,
+    };
+  }
+
+  /**
+   * Decides on a line.
+   *
+   * @param key what makes it the same line
+   * @returns false when it is to be left out
+   */
+  admit(key: string, line: Line): boolean {
+    const { burst, window, capacity, now } = this.#options;
+    const at = now();
+    const entry = this.#entries.get(key);
+    if (entry !== undefined && at - entry.since < window) {
+      if (entry.written < burst) {
+        entry.written++;
+        return true;
+      }
+      entry.omitted++;
+      entry.last = at;
+      this.#plan(at);
+      return false;
+    }
+    if (entry !== undefined) this.#end(key, entry);
+    else if (this.#entries.size >= capacity) {
+      const [oldest] = this.#entries;
+      this.#end(...oldest!);
+    }
+    this.#entries.set(key, { line, since: at, written: 1, omitted: 0, last: at });
+    return true;
+  }
+
+  /** Tells of all that was left out, and begins anew. */
+  flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    for (const [key, entry] of this.#entries) this.#end(key, entry);
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#entries.clear();
+  }
+
+  #end(key: string, { line, since, last, omitted }: Entry<Line>): void {
+    this.#entries.delete(key);
+    if (omitted > 0) this.#options.onOmitted(line, omitted, (last - since) / 1000);
+  }
+
+  /** Sees to it that what was left out is told when the window of the oldest such line is over. */
+  #plan(at: number): void {
+    if (this.#timer !== undefined) return;
+    const first = this.#entries.values().find(({ omitted }) => omitted > 0);
+    if (first === undefined) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      const now = this.#options.now();
+      for (const [key, entry] of this.#entries) {
+        if (now - entry.since >= this.#options.window) this.#end(key, entry);
+      }
+      this.#plan(now);
+    }, Math.max(0, first.since + this.#options.window - at));
+    // A log is no reason to go on living.
+    Deno.unrefTimer(this.#timer);
+  }
+}
