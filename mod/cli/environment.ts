@@ -24,7 +24,7 @@ import {
   quote,
 } from "./flag_syntax.ts";
 import { flagNamed, FLAGS } from "./flags.ts";
-import { nearest } from "./nearest.ts";
+import { nearest } from "../config/nearest.ts";
 import { checkValue, invalidValue, type Origin, type Setting, Settings } from "./settings.ts";
 import { splitWords } from "./words.ts";
 

@@ -7,7 +7,7 @@
  */
 
 import { quote } from "./flag_syntax.ts";
-import { nearest } from "./nearest.ts";
+import { nearest } from "../config/nearest.ts";
 import type { Subcommand } from "./subcommand.ts";
 import { UsageError } from "./errors.ts";
 

@@ -37,6 +37,7 @@ export async function decodeNetworkConfig(text: string): Promise<NetworkConfig> 
     ...{ network, subnetLen, subnetMin, subnetMax },
     backend: decodeBackend(config),
     enableNFTables: config.bool("EnableNFTables") ?? false,
+    members: config,
     text,
   };
 }
@@ -47,7 +48,7 @@ function refuseWhatIsNotThere(config: GoObject): void {
     throw new ConfigError('IPv6 is not there yet: EnableIPv6 is true; set "EnableIPv6": false');
   }
   const key = ["IPv6Network", "IPv6SubnetLen", "IPv6SubnetMin", "IPv6SubnetMax"]
-    .find((key) => config.has(key));
+    .filter((key) => config.has(key))[0];
   // With EnableIPv6 written out as false, these have no effect in flannel either.
   if (key !== undefined && ipv6 === undefined) {
     throw new ConfigError(
@@ -133,18 +134,19 @@ function decodeBound(
 }
 
 function decodeBackend(config: GoObject): NetworkConfig["backend"] {
-  let options: GoObject | undefined;
+  const isThere = config.has("Backend");
+  let options: GoObject;
   let type: string | undefined;
   try {
-    options = config.object("Backend");
-    type = options?.string("Type");
+    options = config.object("Backend") ?? GoObject.empty();
+    type = options.string("Type");
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     throw new ConfigError(`error decoding Backend property of config: ${error.message}`, {
       cause: error,
     });
   }
-  if (options === undefined) return { type: DEFAULT_BACKEND, options: GoObject.EMPTY };
+  if (!isThere) return { type: DEFAULT_BACKEND, options };
   if (type === undefined || type === "") {
     throw new ConfigError(
       "unknown backend type: Backend has no Type; " +

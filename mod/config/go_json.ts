@@ -34,6 +34,8 @@ const SECRET = /psk|secret|password|accesskey/i;
 export class GoObject {
   /** By folded key. */
   readonly #members = new Map<string, { readonly key: string; readonly node: JsonNode }>();
+  /** Keys that were asked for, as the program spells them, by folded key. */
+  readonly #asked = new Map<string, string>();
   /** Put before keys in messages: `Backend.` for the members of `Backend`. */
   readonly #path: string;
 
@@ -45,7 +47,9 @@ export class GoObject {
   }
 
   /** An object without members. */
-  static readonly EMPTY: GoObject = new GoObject([], "");
+  static empty(): GoObject {
+    return new GoObject([], "");
+  }
 
   /**
    * Reads a text.
@@ -55,7 +59,7 @@ export class GoObject {
    */
   static parse(text: string, what = "the network config"): GoObject {
     const node = parseText(text, what);
-    if (node.kind === "null") return GoObject.EMPTY;
+    if (node.kind === "null") return GoObject.empty();
     if (node.kind !== "object") {
       throw new ConfigError(
         `${what} must be a JSON object such as {"Network": "10.20.0.0/16"}, not ${
@@ -66,6 +70,16 @@ export class GoObject {
     return new GoObject(node.members, "");
   }
 
+  /** Keys that were asked for so far, as the program spells them: all there are to know, in the end. */
+  askedKeys(): string[] {
+    return [...this.#asked.values()];
+  }
+
+  /** Keys that nobody has asked for so far, as they were written. */
+  unreadKeys(): string[] {
+    return this.keys().filter((key) => !this.#asked.has(fold(key)));
+  }
+
   /** Keys as they were written, without those that are null. */
   keys(): string[] {
     return [...this.#members.values()].map(({ key }) => key);
@@ -73,6 +87,7 @@ export class GoObject {
 
   /** True when the key is present and not null. */
   has(key: string): boolean {
+    this.#asked.set(fold(key), key);
     return this.#members.has(fold(key));
   }
 
@@ -165,6 +180,7 @@ export class GoObject {
   }
 
   #get(key: string): JsonNode | undefined {
+    this.#asked.set(fold(key), key);
     return this.#members.get(fold(key))?.node;
   }
 

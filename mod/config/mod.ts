@@ -7,3 +7,4 @@ export * from "./decode.ts";
 export * from "./errors.ts";
 export * from "./go_json.ts";
 export type * from "./network_config.ts";
+export * from "./unknown_keys.ts";

@@ -19,6 +19,8 @@ export interface NetworkConfig {
   };
   /** The firewall rules are to be made with nftables, on hosts that have it and were told nothing else. */
   readonly enableNFTables: boolean;
+  /** The whole object, for what is left of it unread. */
+  readonly members: GoObject;
   /** As stored: two configs are the same when their texts are. */
   readonly text: string;
 }

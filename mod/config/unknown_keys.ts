@@ -1,0 +1,53 @@
+import { nearest } from "./nearest.ts";
+import type { NetworkConfig } from "./network_config.ts";
+
+/**
+ * Names the keys of a network config that mean nothing to whoever has read it, one line each.
+ * flannel ignores them in silence: a `SubnetLenght` leaves the default in force on every host.
+ *
+ * A key counts as known when it was asked for; so this is called when the backend has read its
+ * options, too.
+ *
+ * @returns lines that name the key and, where one is near, what was probably meant
+ */
+export function unknownKeys({ members, backend }: NetworkConfig): string[] {
+  const known = members.askedKeys();
+  const options = backend.options.askedKeys();
+  const ofBackend = `of backend ${backend.type}`;
+  return [
+    ...members.unreadKeys().map((key) => {
+      const elsewhere = find(key, options);
+      return `${shown(key)} is not a key of the network config and is ignored` +
+        (elsewhere === undefined
+          ? didYouMean(nearestKey(key, known))
+          : `; ${elsewhere} belongs inside "Backend": {...}`);
+    }),
+    ...backend.options.unreadKeys().map((key) => {
+      const elsewhere = find(key, known);
+      return `${shown(backend.options.path(key))} is not a key ${ofBackend} and is ignored` +
+        (elsewhere === undefined
+          ? didYouMean(nearestKey(key, options))
+          : `; ${elsewhere} belongs outside of "Backend"`);
+    }),
+  ];
+}
+
+function find(key: string, keys: readonly string[]): string | undefined {
+  return keys.find((known) => known.toLowerCase() === key.toLowerCase());
+}
+
+/** Case does not matter to Go, so it does not make keys differ here either. */
+function nearestKey(key: string, keys: readonly string[]): string | undefined {
+  const meant = nearest(key.toLowerCase(), keys.map((known) => known.toLowerCase()));
+  return meant === undefined ? undefined : find(meant, keys);
+}
+
+function didYouMean(key: string | undefined): string {
+  return key === undefined ? "" : `; did you mean ${key}?`;
+}
+
+/** On one line, whatever is in it. */
+function shown(key: string): string {
+  const text = key.length > 60 ? `${key.slice(0, 57)}...` : key;
+  return /^[\w.-]+$/.test(text) ? text : JSON.stringify(text).replaceAll(/\p{Cc}/gu, "?");
+}
