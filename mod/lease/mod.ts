@@ -4,6 +4,7 @@
  * @module
  */
 export * from "./agent_record.ts";
+export * from "./go_json.ts";
 export * from "./key.ts";
 export * from "./lease.ts";
 export * from "./value.ts";

@@ -1,4 +1,5 @@
 import { formatIPv4, parseIPv4 } from "../ip/mod.ts";
+import { encodeGoJson } from "./go_json.ts";
 import type { JsonValue, LeaseAttributes, LeaseForm } from "./lease.ts";
 
 /**
@@ -9,14 +10,15 @@ const LONGEST = 8192;
 
 /**
  * Writes a lease value byte for byte as flannel of the given form does: keys in the order
- * PublicIP, PublicIPv6, BackendType, BackendData, no spaces, the last two omitted when absent.
+ * PublicIP, PublicIPv6, BackendType, BackendData, no spaces, the last two omitted when absent, and
+ * characters escaped that Go escapes.
  */
 export function encodeLeaseValue(attributes: LeaseAttributes, form: LeaseForm): string {
   const value: Record<string, JsonValue> = { PublicIP: formatIPv4(attributes.publicIP) };
   if (form === "v0.20") value.PublicIPv6 = null;
   if (attributes.backendType !== undefined) value.BackendType = attributes.backendType;
   if (attributes.backendData !== undefined) value.BackendData = attributes.backendData;
-  return JSON.stringify(value);
+  return encodeGoJson(value);
 }
 
 /**

@@ -45,6 +45,13 @@ const VALUES: readonly (readonly [v07: string, v020: string, LeaseAttributes])[]
     '{"PublicIP":"1.2.3.4","PublicIPv6":null,"BackendType":"extension","BackendData":"10 20\\n"}',
     { publicIP: ip("1.2.3.4"), backendType: "extension", backendData: "10 20\n" },
   ],
+  [
+    String
+      .raw`{"PublicIP":"1.2.3.4","BackendType":"extension","BackendData":"\u003ca\u003e \u0026"}`,
+    String.raw`{"PublicIP":"1.2.3.4","PublicIPv6":null,"BackendType":"extension",` +
+    String.raw`"BackendData":"\u003ca\u003e \u0026"}`,
+    { publicIP: ip("1.2.3.4"), backendType: "extension", backendData: "<a> &" },
+  ],
 ];
 
 const attributes: fc.Arbitrary<LeaseAttributes> = fc.record({

@@ -66,7 +66,7 @@ export const callCases: readonly StoreCase[] = [
     await store.createLease(net("10.20.95.0/24"), odd, 86400);
     assertEquals(
       await lab.get(`${prefix}/subnets/10.20.95.0-24`),
-      `{"PublicIP":"172.28.128.103"${v6},"BackendType":"a+b &é","BackendData":"100% = 🙂"}`,
+      `{"PublicIP":"172.28.128.103"${v6},"BackendType":"a+b \\u0026é","BackendData":"100% = 🙂"}`,
     );
     assertEquals((await store.lease(net("10.20.95.0/24")))?.attributes, odd);
   }],
