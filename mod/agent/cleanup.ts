@@ -11,6 +11,7 @@ import { Netlink } from "../sys/mod.ts";
 import { hostLockPath, lockHost, refuseRunning } from "./host_lock.ts";
 import type { AgentOptions } from "./options.ts";
 import { findRelease } from "./release.ts";
+import { findProviderRoutes, PROVIDER_LIMIT } from "./release_routes.ts";
 import type { Removal } from "./removal.ts";
 
 /** How long the store may take, in milliseconds: a host is also cleaned of a cluster that is gone. */
@@ -62,7 +63,7 @@ export async function cleanUp(agent: AgentOptions, options: CleanupOptions): Pro
         const network = await networkOf(store, limit);
         if (network !== undefined) networks.push(network);
         if (options.release) {
-          removals.push(...await release(agent, store, former, netlink, limit, options));
+          removals.push(...await release(agent, store, former, netlink, options));
         }
       }
     }
@@ -125,14 +126,21 @@ async function release(
   store: Store,
   former: PreviousSubnet,
   netlink: Netlink,
-  signal: AbortSignal,
-  { onKept }: CleanupOptions,
+  { onKept, onFailed, signal }: CleanupOptions,
 ): Promise<readonly Removal[]> {
-  const { publicIP } = findExternalInterface(agent.interface, netlink);
-  const request = { publicIP, host: hostIdentity(), subnet: former.subnet };
-  const { removals, kept } = await findRelease(store, request, { signal });
+  const external = findExternalInterface(agent.interface, netlink);
+  const request = { publicIP: external.publicIP, host: hostIdentity(), subnet: former.subnet };
+  // The store has just answered; the lease is removed when the provider has done its part.
+  const late = AbortSignal.any([signal, AbortSignal.timeout(STORE_LIMIT + PROVIDER_LIMIT)]);
+  const { removals, kept } = await findRelease(store, request, { signal: late });
   kept.forEach(onKept);
-  return removals;
+  // Whose lease stays may use its route.
+  if (kept.length > 0) return removals;
+  const formerNetworks = former.network === undefined ? [] : [former.network];
+  const routes = await findProviderRoutes(store, external, {
+    ...{ formerNetworks, signal, onFailed },
+  });
+  return [...routes, ...removals];
 }
 
 async function firewallRules(

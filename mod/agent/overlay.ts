@@ -161,9 +161,9 @@ export class Overlay implements AsyncDisposable {
   }
 
   #context(config: NetworkConfig, external: ExternalInterface) {
-    const { options, netlink, known } = this.#parts;
+    const { options, netlink, known, signal } = this.#parts;
     return {
-      ...{ config, external, netlink },
+      ...{ config, external, netlink, signal },
       udp: options.udp,
       vxlan: options.vxlan,
       featuresOf: (publicIP: number) => known.features.of(publicIP),

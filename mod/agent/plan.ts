@@ -42,8 +42,8 @@ export interface AgentPlan {
  * Finds out what the agent, started or looking over everything now, would change on this host and in
  * the store, by the code that would change it; and changes nothing. The agent may be running.
  *
- * @throws {InterfaceError | StoreError | ConfigError | AcquireError | FirewallError | SysError} when
- * the agent could not do its work either
+ * @throws {InterfaceError | StoreError | ConfigError | AcquireError | FirewallError | SysError |
+ * ProviderError} when the agent could not do its work either
  */
 export async function planAgent(options: AgentOptions, signal: AbortSignal): Promise<AgentPlan> {
   using netlink = DryRunNetlink.open();
@@ -55,7 +55,7 @@ export async function planAgent(options: AgentOptions, signal: AbortSignal): Pro
   const agent = snapshot.agents.find(({ publicIP }) => publicIP === external.publicIP);
 
   const { network, attributes } = await prepare(options, config, {
-    ...{ external, netlink, snapshot, former, store, agent },
+    ...{ external, netlink, snapshot, former, store, agent, signal },
   });
   try {
     const lease = planLease(config, snapshot.leases, external.publicIP, former.subnet);
@@ -78,10 +78,11 @@ export async function planAgent(options: AgentOptions, signal: AbortSignal): Pro
         ...netlink.changes.flatMap((change) =>
           describeChange(change, (index) => netlink.nameOf(index))
         ),
+        ...network.planned?.() ?? [],
         ...firewall.changes,
         ...await fileChanges(options.subnetFile, formatSubnetEnv(env)),
       ],
-      obstacles: firewall.obstacles,
+      obstacles: [...network.obstacles?.() ?? [], ...firewall.obstacles],
     };
   } finally {
     await network.close();
@@ -113,18 +114,20 @@ interface Found {
   readonly former: PreviousSubnet;
   readonly store: Store;
   readonly agent: StoredAgentRecord | undefined;
+  readonly signal: AbortSignal;
 }
 
 async function prepare(
   options: AgentOptions,
   config: NetworkConfig,
-  { external, netlink, snapshot, former, store, agent }: Found,
+  { external, netlink, snapshot, former, store, agent, signal }: Found,
 ) {
   const held = agent?.record.machineId === hostIdentity().machineId
     ? snapshot.leases.find(({ attributes }) => attributes.publicIP === external.publicIP)
     : undefined;
   const context: BackendContext & { readonly dryRun: DryRunNetlink } = {
     ...{ config, external, netlink, udp: options.udp, vxlan: options.vxlan, dryRun: netlink },
+    signal,
     formerNetworks: former.network === undefined ? [] : [former.network],
     formerData: held?.attributes.backendData,
   };

@@ -1,3 +1,4 @@
+import { ProviderError } from "../../backends/provider/errors.ts";
 import { AlreadyRunningError } from "../agent/host_lock.ts";
 import { ConfigError } from "../config/errors.ts";
 import { ExportError } from "../export/errors.ts";
@@ -22,6 +23,7 @@ const TOLD = [
   FirewallError,
   HealthError,
   InterfaceError,
+  ProviderError,
   StoreError,
   SysError,
   SysctlError,
