@@ -5,3 +5,4 @@
  */
 export * from "./log.ts";
 export * from "./systemd.ts";
+export * from "./watchdog.ts";
