@@ -1,7 +1,7 @@
 import { readSubnetEnv } from "../export/mod.ts";
 import { findExternalInterface, hostIdentity } from "../host/mod.ts";
 import type { AgentRecord } from "../lease/mod.ts";
-import { info, notifySystemd } from "../observe/mod.ts";
+import { feedWatchdog, info, notifySystemd } from "../observe/mod.ts";
 import { Netlink } from "../sys/mod.ts";
 import { VERSION } from "../version.ts";
 import { Agent } from "./agent.ts";
@@ -52,6 +52,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
       signal,
     });
     isReady = () => agent.isReady;
+    feedWatchdog({ isWell: () => true, signal });
     return await agent.run();
   } catch (error) {
     if (signal.aborted) {
