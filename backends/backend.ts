@@ -1,4 +1,4 @@
-import type { NetworkConfig } from "../mod/config/mod.ts";
+import type { GoObject, NetworkConfig } from "../mod/config/mod.ts";
 import type { ExternalInterface } from "../mod/host/mod.ts";
 import type { IPv4, Prefix } from "../mod/ip/mod.ts";
 import type { JsonValue, Lease, LeaseForm } from "../mod/lease/mod.ts";
@@ -77,6 +77,16 @@ export interface Backend {
    * @throws {SysError} when the kernel refuses the device
    */
   prepare(context: BackendContext): Promise<Network>;
+
+  /**
+   * Reads the backend's options as {@linkcode prepare} does on a host whose interface has this MTU,
+   * and does nothing else: how a config is checked before anybody uses it.
+   *
+   * @param interfaceMtu in bytes
+   * @returns MTU for containers, in bytes
+   * @throws {ConfigError} for a bad option
+   */
+  mtuFor?(options: GoObject, interfaceMtu: number): number;
 
   /**
    * As {@linkcode prepare} for a context with `dryRun`, where that needs another network. Without it

@@ -23,6 +23,7 @@ const INSPECTION = 2_000;
 /** One IPv4 packet in one UDP datagram, carried in user space. */
 export const udpBackend: Backend = {
   type: "udp",
+  mtuFor: (options, interfaceMtu) => udpOptions(options, interfaceMtu).mtu,
   async prepare(context: BackendContext): Promise<Network> {
     const options = udpOptions(context.config.backend.options, context.external.mtu);
     const network = new UdpNetwork(context, options);
