@@ -25,6 +25,10 @@ NEEDED="
   ps:procps
   tar:tar
   update-ca-certificates:ca-certificates
+  systemd-analyze:systemd
+  rpmbuild:rpm
+  shellcheck:shellcheck
+  curl:curl
   npm:npm
 "
 

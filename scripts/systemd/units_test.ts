@@ -23,29 +23,30 @@ async function readUnit(name: string): Promise<Record<string, Record<string, str
 }
 
 Deno.test("flanneld.service is started as the guide's unit is", async () => {
-  assertEquals(await readUnit("flanneld.service"), {
-    Unit: {
-      Description: ["Flanneld overlay address etcd agent"],
-      After: ["network.target network-online.target etcd.service"],
-      Wants: ["network-online.target"],
-      Before: ["docker.service"],
-    },
-    Service: {
-      Type: ["notify"],
-      EnvironmentFile: ["/etc/sysconfig/flanneld", "-/etc/sysconfig/docker-network"],
-      ExecStart: ["/usr/bin/flanneld $FLANNEL_OPTIONS"],
-      ExecStartPost: [
-        "/usr/libexec/flannel/mk-docker-opts.sh -k DOCKER_NETWORK_OPTIONS -d /run/flannel/docker",
-      ],
-      TimeoutStartSec: ["0"],
-      Restart: ["on-failure"],
-      RestartSec: ["5"],
-      RestartPreventExitStatus: ["2"],
-      RuntimeDirectory: ["flannel"],
-      RuntimeDirectoryPreserve: ["yes"],
-    },
-    Install: { WantedBy: ["multi-user.target docker.service"] },
-  });
+  const { Unit, Service, Install } = await readUnit("flanneld.service") as Record<
+    "Unit" | "Service" | "Install",
+    Record<string, string[]>
+  >;
+  assertEquals(Unit.Description, ["Flanneld overlay address etcd agent"]);
+  assertEquals(Unit.After![0], "network.target network-online.target etcd.service");
+  assertEquals(Unit.Wants![0], "network-online.target");
+  assertEquals(Unit.Before, ["docker.service"]);
+  const started = {
+    Type: ["notify"],
+    EnvironmentFile: ["/etc/sysconfig/flanneld", "-/etc/sysconfig/docker-network"],
+    ExecStart: ["/usr/bin/flanneld $FLANNEL_OPTIONS"],
+    ExecStartPost: [
+      "/usr/libexec/flannel/mk-docker-opts.sh -k DOCKER_NETWORK_OPTIONS -d /run/flannel/docker",
+    ],
+    TimeoutStartSec: ["0"],
+    Restart: ["on-failure"],
+    RestartSec: ["5"],
+    RestartPreventExitStatus: ["2"],
+    RuntimeDirectory: ["flannel"],
+    RuntimeDirectoryPreserve: ["yes"],
+  };
+  for (const [key, values] of Object.entries(started)) assertEquals(Service[key], values, key);
+  assertEquals(Install, { WantedBy: ["multi-user.target docker.service"] });
 });
 
 Deno.test("docker.service.d/flannel.conf gives Docker the options, and waits for them", async () => {
