@@ -13,7 +13,7 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
   ["mod/sys", ["mod/ip"]],
   ["mod/lease", ["mod/ip"]],
   ["mod/config", ["mod/ip"]],
-  ["mod/store", ["mod/async", "mod/ip", "mod/lease", "mod/config", "mod/observe"]],
+  ["mod/store", ["mod/async", "mod/ip", "mod/lease", "mod/config", "mod/observe", "mod/sys"]],
   ["mod/server", ["mod/async", "mod/ip", "mod/lease", "mod/config", "mod/observe", "mod/store"]],
   ["mod/probe", ["mod/async", "mod/ip", "mod/sys"]],
   ["mod/host", ["mod/async", "mod/ip", "mod/observe", "mod/sys"]],

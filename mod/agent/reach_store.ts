@@ -1,7 +1,7 @@
 import { sleep } from "../async/sleep.ts";
 import { info, notifySystemd } from "../observe/mod.ts";
 import { AmbiguousConfigError, openStore } from "../store/open.ts";
-import { type Store, StoreError } from "../store/mod.ts";
+import { type Store, StoreError, StoreFileError } from "../store/mod.ts";
 import type { StoreOptions } from "../store/options.ts";
 import { StateLog } from "./state_log.ts";
 
@@ -14,13 +14,14 @@ const RETRY = 1_000;
  *
  * @throws the reason of `signal` when it aborts
  * @throws {AmbiguousConfigError} when v2 and v3 hold different configs: no waiting mends that
+ * @throws {StoreFileError} when the file of an embedded store cannot be used
  */
 export async function reachStore(options: StoreOptions, signal: AbortSignal): Promise<Store> {
   const state = new StateLog();
   for (;;) {
     let reason: string;
     try {
-      const opened = await openStore(options, { signal });
+      const opened = await openStore(options, { signal, owner: true });
       if ("store" in opened) {
         info(opened.note);
         return opened.store;
@@ -28,7 +29,8 @@ export async function reachStore(options: StoreOptions, signal: AbortSignal): Pr
       reason = opened.waiting;
     } catch (error) {
       signal.throwIfAborted();
-      if (!(error instanceof StoreError) || error instanceof AmbiguousConfigError) throw error;
+      const isLasting = error instanceof AmbiguousConfigError || error instanceof StoreFileError;
+      if (!(error instanceof StoreError) || isLasting) throw error;
       reason = error.message;
     }
     state.trouble(`failed to retrieve network config: ${reason}`);

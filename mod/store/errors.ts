@@ -12,3 +12,11 @@ export class StoreUnavailableError extends StoreError {
 export class ConflictError extends StoreError {
   override readonly name = "ConflictError";
 }
+
+/**
+ * The file of an embedded store cannot be used: in use by another agent, damaged, or not a store. No
+ * waiting mends it.
+ */
+export class StoreFileError extends StoreError {
+  override readonly name = "StoreFileError";
+}

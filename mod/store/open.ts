@@ -26,6 +26,13 @@ export interface OpenOptions extends CallOptions {
    * @default false
    */
   readonly readOnly?: boolean;
+  /**
+   * The caller is the one process that an embedded store works in: leases run out in it, and it seeds
+   * the config. For the others it makes no difference.
+   *
+   * @default false
+   */
+  readonly owner?: boolean;
 }
 
 /**
@@ -41,12 +48,16 @@ export interface OpenOptions extends CallOptions {
  */
 export async function openStore(
   options: StoreOptions,
-  { signal }: OpenOptions = {},
+  { signal, readOnly = false, owner = false }: OpenOptions = {},
 ): Promise<Opened> {
   switch (options.kind) {
     case "etcd":
       return await openEtcd(options, signal);
-    case "embedded":
+    case "embedded": {
+      const { openEmbedded } = await import("./embedded.ts");
+      const store = await openEmbedded(options, { readOnly, owner });
+      return { store, note: `Using the ${store.name}` };
+    }
     case "remote":
       throw new StoreError(`-store ${options.kind} is not there yet`);
   }

@@ -12,6 +12,16 @@ import type { StoreLab, StoreLabOptions } from "./store_lab.ts";
 
 export type { StoreLab, StoreLabOptions } from "./store_lab.ts";
 
+/** Options of {@linkcode storeCases}. */
+export interface StoreCasesOptions {
+  /**
+   * There is a server between the store and its data, which can be down, out of reach and guarded.
+   *
+   * @default true
+   */
+  readonly hasServer?: boolean;
+}
+
 /**
  * Registers the cases as tests named after the store.
  *
@@ -20,13 +30,15 @@ export type { StoreLab, StoreLabOptions } from "./store_lab.ts";
 export function storeCases(
   name: string,
   makeLab: (options?: StoreLabOptions) => Promise<StoreLab>,
+  { hasServer = true }: StoreCasesOptions = {},
 ): void {
   Deno.test(`${name}: calls and watches`, async (t) => {
     const lines: string[] = [];
     configureLog({ write: (line) => lines.push(line) });
     await using lab = await makeLab();
     let number = 0;
-    for (const [sentence, run] of [...callCases, ...watchCases, ...outageCases]) {
+    const cases = [...callCases, ...watchCases, ...(hasServer ? outageCases : [])];
+    for (const [sentence, run] of cases) {
       await t.step(sentence, async () => {
         lines.length = 0;
         await run({ lab, prefix: `/cases/net${number++}`, log: lines });
@@ -34,7 +46,7 @@ export function storeCases(
     }
   });
 
-  for (const [sentence, options, run] of accessCases) {
+  for (const [sentence, options, run] of hasServer ? accessCases : []) {
     Deno.test(`${name}: ${sentence}`, async () => {
       await using lab = await makeLab(options);
       await run(lab);

@@ -109,6 +109,31 @@ export const outageCases: readonly StoreCase[] = [
     assertEquals(Object.keys(follower.publicIPs), ["10.20.99.0-24"]);
   }],
 
+  ["calls give up with the signal's reason when nobody answers", async ({ lab, prefix }) => {
+    await using store = await lab.open(prefix);
+    await store.snapshot();
+    const reason = new Error("enough");
+    const subnet = net("10.20.93.0/24");
+    await lab.freeze(true);
+    try {
+      for (
+        const call of [
+          (signal: AbortSignal) => store.snapshot({ signal }),
+          (signal: AbortSignal) => store.lease(subnet, { signal }),
+          (signal: AbortSignal) => store.createLease(subnet, vxlan("192.0.2.1"), 9, { signal }),
+        ]
+      ) {
+        const controller = new AbortController();
+        setTimeout(() => controller.abort(reason), 100);
+        const started = performance.now();
+        assertEquals(await assertRejects(() => call(controller.signal)), reason);
+        assert(performance.now() - started < 1_000);
+      }
+    } finally {
+      await lab.freeze(false);
+    }
+  }],
+
   ["calls try every endpoint before they reject with StoreUnavailableError", async (
     { lab, prefix },
   ) => {

@@ -1,0 +1,45 @@
+import { decodeNetworkConfig, type NetworkConfig } from "../config/mod.ts";
+import { info, warning } from "../observe/log.ts";
+import { ConflictError } from "./errors.ts";
+import type { Store } from "./store.ts";
+
+/**
+ * Writes the network config that the flags ask for where there is none. One that is there holds: it
+ * may have been changed since, and hosts live by it; where it says something else the log tells.
+ *
+ * @throws {ConfigError} when the seed is no network config
+ * @throws {StoreError} as the store does
+ */
+export async function seedConfig(store: Store, seed: string): Promise<void> {
+  const wanted = await decodeNetworkConfig(seed);
+  const { config } = await store.snapshot();
+  if ("missing" in config) {
+    try {
+      await store.putConfig(seed, undefined);
+      info(`Network config written to the ${store.name}: ${seed}`);
+      return;
+    } catch (error) {
+      // Another process was quicker; what it wrote is looked at when the agent reads it.
+      if (error instanceof ConflictError) return;
+      throw error;
+    }
+  }
+  if (await says(config.text, wanted)) return;
+  warning(
+    `The network config in the ${store.name} holds: ${config.text}. The flags -network, ` +
+      `-subnet-len and -backend, which ask for ${seed}, are for the first start alone; ` +
+      "'flanneld config set' changes it",
+  );
+}
+
+async function says(text: string, wanted: NetworkConfig): Promise<boolean> {
+  let config: NetworkConfig;
+  try {
+    config = await decodeNetworkConfig(text);
+  } catch {
+    // The agent says what is wrong with it.
+    return false;
+  }
+  return config.network.equals(wanted.network) && config.subnetLen === wanted.subnetLen &&
+    JSON.stringify(config.backend) === JSON.stringify(wanted.backend);
+}
