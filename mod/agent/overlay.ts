@@ -1,10 +1,10 @@
 import type { Network } from "../../backends/backend.ts";
 import { loadBackend } from "../../backends/registry.ts";
-import type { NetworkConfig } from "../config/mod.ts";
+import { type NetworkConfig, unknownKeys } from "../config/mod.ts";
 import type { ExternalInterface } from "../host/mod.ts";
 import type { Prefix } from "../ip/mod.ts";
 import { type Lease, type LeaseAttributes, sameAttributes } from "../lease/mod.ts";
-import { info, notifySystemd } from "../observe/mod.ts";
+import { info, notifySystemd, warning } from "../observe/mod.ts";
 import type { Store } from "../store/mod.ts";
 import type { LeaseSetChange } from "../subnet/mod.ts";
 import type { Netlink } from "../sys/mod.ts";
@@ -51,6 +51,8 @@ export class Overlay implements AsyncDisposable {
   /** Networks that were served on this host, the present one included. */
   readonly #served: Prefix[] = [];
   #active: Active | undefined;
+  /** Text of the config whose unknown keys were told last. */
+  #told: string | undefined;
   /** The kernel may not have what it should: a look at all of it has failed, or was put off. */
   #unsynced = false;
 
@@ -90,6 +92,7 @@ export class Overlay implements AsyncDisposable {
       external,
       await backend.prepare(this.#context(config, external)),
     );
+    this.#tellUnknownKeys(config);
     const { network, attributes } = active;
     const held = keeper.lease;
     try {
@@ -158,6 +161,13 @@ export class Overlay implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#active?.watching.abort();
     await this.#active?.network.close();
+  }
+
+  /** Says once of each config which of its keys mean nothing, now that the backend has read its own. */
+  #tellUnknownKeys(config: NetworkConfig): void {
+    if (this.#told === config.text) return;
+    this.#told = config.text;
+    for (const line of unknownKeys(config)) warning(`Network config: ${line}`);
   }
 
   #context(config: NetworkConfig, external: ExternalInterface) {

@@ -9,7 +9,8 @@ import { parseDotenv } from "../export/dotenv.ts";
 import { ExportError, reasonOf } from "../export/errors.ts";
 import { type AgentCommand, agentCommand, parseAgentFlags, unexpected } from "./agent_flags.ts";
 import type { Environment } from "./environment.ts";
-import type { FlagKind, FlagValue } from "./flag_syntax.ts";
+import { UsageError } from "./errors.ts";
+import type { FlagKind, FlagValue, GivenFlag } from "./flag_syntax.ts";
 
 /** What systemd starts the agent with, as the CentOS package has it. */
 const SYSCONFIG = "/etc/sysconfig/flanneld";
@@ -18,7 +19,19 @@ const SYSCONFIG = "/etc/sysconfig/flanneld";
 export interface OwnFlag {
   readonly name: string;
   readonly kind: FlagKind;
+  /** What stands for the value in the help text. @default "file", and none for a boolean */
+  readonly placeholder?: string;
   readonly help: string;
+}
+
+/** Words that a subcommand takes besides flags. */
+export interface Operands {
+  /** As the usage line has them: `[JSON|FILE|-]`. */
+  readonly usage: string;
+  /** What they are, in a sentence or two. */
+  readonly help: string;
+  /** How many at least and at most, both inclusive. */
+  readonly count: readonly [number, number];
 }
 
 /** What a subcommand of this kind is. */
@@ -27,6 +40,8 @@ export interface AgentSubcommand {
   /** One paragraph for its help text. */
   readonly summary: string;
   readonly flags: readonly OwnFlag[];
+  /** @default it takes none */
+  readonly operands?: Operands;
   /** Its exit codes, in a sentence. */
   readonly exitCodes: string;
 }
@@ -38,6 +53,8 @@ export type AgentSubcommandLine =
     readonly agent: AgentCommand;
     /** Values of the subcommand's own flags that were given. */
     readonly own: ReadonlyMap<string, FlagValue>;
+    /** The words that are no flags, as many as {@linkcode Operands.count} allows. */
+    readonly operands: readonly string[];
   };
 
 const SYSCONFIG_FLAG: OwnFlag = {
@@ -61,13 +78,11 @@ export async function parseAgentSubcommand(
 ): Promise<AgentSubcommandLine> {
   const own = [...subcommand.flags, SYSCONFIG_FLAG];
   const kinds = Object.fromEntries(own.map(({ name, kind }) => [name, kind]));
-  const { flags, rest } = parseAgentFlags(args, kinds);
+  const { flags, operands } = parseWords(args, kinds, subcommand.operands !== undefined);
   if (flags.some(({ name, value }) => (name === "h" || name === "help") && value === true)) {
     return { help: helpText(subcommand, own) };
   }
-  if (rest.length > 0) {
-    throw unexpected(rest[0]!, flags.at(-1), `Run 'flanneld ${subcommand.name} -h' for its flags.`);
-  }
+  checkOperands(subcommand, operands, flags.at(-1));
   const given = new Map(
     flags.filter(({ name }) => Object.hasOwn(kinds, name)).map(({ name, value }) => [name, value]),
   );
@@ -78,7 +93,33 @@ export async function parseAgentSubcommand(
       ...environment,
     }),
     own: given,
+    operands,
   };
+}
+
+/** Where words other than flags are expected, flags may follow them, too. */
+function parseWords(
+  args: readonly string[],
+  kinds: Readonly<Record<string, FlagKind>>,
+  takesOperands: boolean,
+): { readonly flags: readonly GivenFlag[]; readonly operands: readonly string[] } {
+  const { flags, rest } = parseAgentFlags(args, kinds);
+  const isEnded = args[args.length - rest.length - 1] === "--";
+  if (!takesOperands || rest.length === 0 || isEnded) return { flags, operands: rest };
+  const more = parseWords(rest.slice(1), kinds, takesOperands);
+  return { flags: [...flags, ...more.flags], operands: [rest[0]!, ...more.operands] };
+}
+
+function checkOperands(
+  { name, operands }: AgentSubcommand,
+  words: readonly string[],
+  last: GivenFlag | undefined,
+): void {
+  const hint = `Run 'flanneld ${name} -h' for its flags.`;
+  const [least, most] = operands?.count ?? [0, 0];
+  if (words.length > most) throw unexpected(words[most]!, last, hint);
+  if (words.length >= least) return;
+  throw new UsageError(`flanneld ${name} needs ${operands!.usage}: ${operands!.help}`, { hint });
 }
 
 /** The flannel variables of a sysconfig file; of the default one only if there is one. */
@@ -93,16 +134,23 @@ async function readSysconfig(path: string | undefined): Promise<Environment> {
   return Object.fromEntries([...parseDotenv(text)].filter(([name]) => name.startsWith("FLANNEL")));
 }
 
-function helpText({ name, summary, exitCodes }: AgentSubcommand, own: readonly OwnFlag[]): string {
-  const flags = own.map((flag) =>
-    `  -${flag.name}${flag.kind === "bool" ? "" : " file"}\n${fill(flag.help, "      ")}`
-  );
-  return `Usage: flanneld ${name} [flags]\n\n${fill(summary, "")}\n${flags.join("")}\n` +
+function helpText(
+  { name, summary, operands, exitCodes }: AgentSubcommand,
+  own: readonly OwnFlag[],
+): string {
+  const flags = own.map((flag) => `  ${flagWords(flag)}\n${fill(flag.help, "      ")}`);
+  const usage = `Usage: flanneld ${name} [flags]${operands && ` ${operands.usage}` || ""}`;
+  const words = operands && `\n${fill(operands.help, "")}` || "";
+  return `${usage}\n\n${fill(summary, "")}${words}\n${flags.join("")}\n` +
     fill(
       "Besides, it takes the flags of the agent and reads its environment variables, as " +
         "flanneld -help lists them: run it with those that the agent is run with.",
       "",
     ) + `\n${fill(`Exit codes: ${exitCodes}`, "")}`;
+}
+
+function flagWords({ name, kind, placeholder = "file" }: OwnFlag): string {
+  return kind === "bool" ? `-${name}` : `-${name} ${placeholder}`;
 }
 
 /** Breaks a text into lines of up to 80 columns at its spaces. */

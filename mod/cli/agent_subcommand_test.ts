@@ -84,3 +84,21 @@ Deno.test("parseAgentSubcommand() gives a help text of 80 columns", async () => 
     for (const text of line.help.split("\n")) assert(text.length <= 80, text);
   }
 });
+
+Deno.test("parseAgentSubcommand() takes operands before, between and after flags", async () => {
+  const subcommand: AgentSubcommand = {
+    ...SUBCOMMAND,
+    operands: { usage: "FILE [FILE]", help: "what to tidy", count: [1, 2] },
+  };
+  const parse = async (...args: string[]) => {
+    const line = await parseAgentSubcommand(subcommand, args, {});
+    return "help" in line ? line.help : [line.operands, [...line.own.keys()]];
+  };
+  assertEquals(await parse("a", "-dry-run", "-"), [["a", "-"], ["dry-run"]]);
+  assertEquals(await parse("-dry-run", "--", "-dry-run"), [["-dry-run"], ["dry-run"]]);
+  await assertRejects(() => parse(), UsageError, "flanneld tidy needs FILE [FILE]: what to tidy");
+  await assertRejects(() => parse("a", "b", "c"), UsageError, 'unexpected argument "c"');
+  await assertRejects(() => parse("a", "-dry"), UsageError, "not defined: -dry");
+  const help = await parse("a", "-h") as string;
+  assert(help.startsWith("Usage: flanneld tidy [flags] FILE [FILE]\n"), help);
+});
