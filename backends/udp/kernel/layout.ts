@@ -13,9 +13,13 @@ export const MAPS = {
     valueSize: 8,
     maxEntries: 1 << 20,
   },
-  /** Hosts that have a lease, by public IP, with their traffic in {@linkcode Traffic}. */
+  /**
+   * Hosts that have a lease, by public IP, with their traffic in {@linkcode Traffic}. The processors share
+   * an entry and add atomically, some nanoseconds for a super-packet: entries for each of them would
+   * have the kernel's per-CPU allocator take 19 us a peer, 1.2 s for 65,536, where these take 2.
+   */
   peers: {
-    type: "BPF_MAP_TYPE_PERCPU_HASH",
+    type: "BPF_MAP_TYPE_HASH",
     keySize: 4,
     valueSize: 32,
     maxEntries: 1 << 20,

@@ -113,10 +113,9 @@ export function lookup(map: MapName, keyAt: number) {
     a.loadMap(R1, map).mov(R2, R10).alu(R2, "add", keyAt).call("map_lookup_elem");
 }
 
-/** Adds to an u64 behind R0. R1 is used. The map is per CPU, and no other packet comes between. */
+/** Adds to an u64 behind R0, which other processors may add to at the same time. */
 export function add(offset: number, amount: Register) {
-  return (a: Assembler) =>
-    a.load(R1, R0, offset, 8).alu(R1, "add", amount).store(R0, offset, R1, 8);
+  return (a: Assembler) => a.atomicAdd(R0, offset, amount, 8);
 }
 
 /** Ends the program: whatever comes next on the interface gets the packet as it was. */

@@ -37,6 +37,7 @@ const BPF_ALU64 = 0x07;
 /** Memory access modes. */
 const BPF_IMM = 0x00;
 const BPF_MEM = 0x60;
+const BPF_ATOMIC = 0xc0;
 /** Source of the second operand: immediate or register. */
 const BPF_K = 0x00;
 const BPF_X = 0x08;
@@ -182,6 +183,16 @@ export class Assembler {
         source: operand.register,
         offset,
       });
+  }
+
+  /** Adds a register to memory, whatever other processors do there (BPF_ADD of BPF_ATOMIC). */
+  atomicAdd(base: Register, offset: number, amount: Register, size: 4 | 8): this {
+    return this.#push({
+      opcode: BPF_STX | BPF_ATOMIC | SIZES[size],
+      destination: base.register,
+      source: amount.register,
+      offset,
+    });
   }
 
   /** Loads the address of a map. */
