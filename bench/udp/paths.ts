@@ -19,7 +19,8 @@ export const PATHS: Readonly<Record<string, PathSetup>> = {
   "vxlan": vxlan,
   "fastd null": fastd,
   "ours": (lab) => ours(lab, {}),
-  "ours in the kernel": kernel,
+  "ours in the kernel": (lab) => kernel(lab),
+  "kernel, 65,536 peers": (lab) => kernel(lab, 65_536),
   "ours, no offload": (lab) => ours(lab, { deviceOffload: false, socketOffload: false }),
 };
 
@@ -96,13 +97,32 @@ async function ours(lab: UdpLab, options: Partial<NodeOptions>): Promise<Path> {
 }
 
 /** The data path in the kernel, with the one in user space behind it. */
-async function kernel(lab: UdpLab): Promise<Path> {
+async function kernel(lab: UdpLab, peers = 0): Promise<Path> {
   const pids: number[] = [];
   for (const host of [0, 1] as const) {
-    const node = await lab.start(host, { kernel: { directory: lab.pins(host) } });
+    const node = await lab.start(host, {
+      kernel: { directory: lab.pins(host) },
+      ...(peers > 0 && { network: "10.0.0.0/8" }),
+    });
     pids.push(node.pid);
+    if (peers === 0) continue;
+    const before = performance.now();
+    await node.tell({ peers: manyPeers(peers) });
+    const took = performance.now() - before;
+    console.log(
+      `host ${host} took ${peers} peers, in user space and kernel, in ${took.toFixed(0)} ms`,
+    );
   }
   return { address: DEVICE_ADDRESSES[1], pids };
+}
+
+/** Leases from 10.0.0.0/24 on, but for those of the lab's own hosts and their neighbours. */
+function manyPeers(count: number): Record<string, string> {
+  const peers: Record<string, string> = {};
+  for (let i = 0; i < count; i++) {
+    if (i >> 8 !== 40) peers[`10.${i >> 8}.${i & 255}.0/24`] = `100.64.${i >> 8}.${i & 255}`;
+  }
+  return peers;
 }
 
 /** Runs lines of `ip` in a host. */
