@@ -10,6 +10,7 @@
 import type { LogFields } from "./log_fields.ts";
 import { formatLine, isJournal, type Level, type LogFormat, type LogLine } from "./log_format.ts";
 import { Repeats } from "./log_repeats.ts";
+import { currentScope } from "./scope.ts";
 
 export type { LogFields, LogFormat };
 
@@ -96,11 +97,15 @@ function emit(level: Level, message: string, fields: LogFields | undefined): voi
   if (level === "info" && settings.quiet && settings.verbosity === 0) return;
   counts[level]++;
   // Messages quote what others wrote: etcd's words of several lines, values out of the store.
-  const text = message.trimEnd().replaceAll("\n", "; ").replaceAll(/\p{Cc}/gu, escapeControl);
+  const plain = message.trimEnd().replaceAll("\n", "; ").replaceAll(/\p{Cc}/gu, escapeControl);
+  const network = currentScope()?.name;
+  const isNamed = network !== undefined && settings.format !== "json";
+  const text = isNamed ? `${network}: ${plain}` : plain;
+  if (network !== undefined) fields = { ...fields, networkName: network };
   const line = { level, text, fields, source: callSite(), pid: Deno.pid };
   // Who asks for detail wants all of it.
   const isLimited = settings.limitRepeats && level !== "debug";
-  if (isLimited && !repeats.admit(`${level} ${text}`, line)) return;
+  if (isLimited && !repeats.admit(`${level} ${network} ${text}`, line)) return;
   settings.write(formatLine(settings.format, { ...line, time: new Date() }));
 }
 

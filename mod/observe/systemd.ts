@@ -1,14 +1,18 @@
 import { sendUnixDatagram } from "../sys/mod.ts";
 import { verbose } from "./log.ts";
+import { currentScope } from "./scope.ts";
 
 /**
  * Tells systemd about the state of the service, as sd_notify(3): one datagram to the socket that
  * `NOTIFY_SOCKET` names. Without one (not a `Type=notify` unit) nothing is sent. A failure is no
- * reason to stop: the agent works, only systemd does not know.
+ * reason to stop: the agent works, only systemd does not know. In the scope of one network of several
+ * the scope is told instead.
  *
  * @param assignments for example `READY=1`, `STATUS=Lease 10.20.93.0/24`, `STOPPING=1`
  */
 export function notifySystemd(...assignments: readonly string[]): void {
+  const scope = currentScope();
+  if (scope !== undefined) return scope.notify(assignments);
   const socket = Deno.env.get("NOTIFY_SOCKET");
   if (socket === undefined || socket === "") return;
   const lines = assignments.map((line) => line.replaceAll("\n", " "));
