@@ -14,7 +14,13 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
   ["mod/lease", ["mod/ip"]],
   ["mod/config", ["mod/ip"]],
   ["mod/store", ["mod/async", "mod/ip", "mod/lease", "mod/config", "mod/observe", "mod/sys"]],
-  ["mod/server", ["mod/async", "mod/ip", "mod/lease", "mod/config", "mod/observe", "mod/store"]],
+  [
+    "mod/server",
+    [
+      ...["mod/async", "mod/ip", "mod/lease", "mod/config", "mod/observe", "mod/store"],
+      "mod/subnet",
+    ],
+  ],
   ["mod/probe", ["mod/async", "mod/ip", "mod/sys"]],
   ["mod/host", ["mod/async", "mod/ip", "mod/observe", "mod/sys"]],
   ["mod/export", ["mod/ip", "mod/observe", "mod/sys"]],

@@ -9,8 +9,8 @@ import {
 } from "./etcd_v2_client.ts";
 import type { EventMeaning } from "./etcd_v2_event.ts";
 import { Place, type WatchTiming } from "./etcd_v2_place.ts";
-import { sleep } from "../async/sleep.ts";
 import type { Cursor, WatchItem, WatchOptions } from "./store.ts";
+import { WatchLink } from "./watch_link.ts";
 
 /** What a watch is made of. */
 export interface WatchSource<C, S extends { readonly cursor: Cursor }> extends PollSource {
@@ -44,7 +44,7 @@ export async function* watchEtcdV2<C, S extends { readonly cursor: Cursor }>(
   // Ends with the store too.
   using life = new Deadline(Infinity, () => undefined, options.signal, source.client.closed);
   const { signal } = life;
-  const link = new Link(source.timing, options.onState);
+  const link = new WatchLink(source.timing, options.onState);
   const place = new Place(cursor, source.timing);
   let lost: string | undefined;
 
@@ -93,7 +93,7 @@ export async function* watchEtcdV2<C, S extends { readonly cursor: Cursor }>(
 async function poll(
   { client, prefix, timing }: PollSource,
   place: Place,
-  link: Link,
+  link: WatchLink,
   signal: AbortSignal,
 ): Promise<PollResult> {
   try {
@@ -177,36 +177,5 @@ async function indexNow(
       return error.position.index;
     }
     throw error;
-  }
-}
-
-/** The connection's state as the watch sees it, and how long to wait before trying again. */
-class Link {
-  readonly #timing: WatchTiming;
-  readonly #onState: WatchOptions["onState"];
-  #stands = true;
-  #failures = 0;
-
-  constructor(timing: WatchTiming, onState: WatchOptions["onState"]) {
-    this.#timing = timing;
-    this.#onState = onState;
-  }
-
-  stands(): void {
-    this.#failures = 0;
-    if (this.#stands) return;
-    this.#stands = true;
-    this.#onState?.(undefined);
-  }
-
-  /** Reports the break, then waits: twice as long each time, with jitter against stampedes. */
-  async broken(error: unknown, signal: AbortSignal): Promise<void> {
-    if (this.#stands) {
-      this.#stands = false;
-      this.#onState?.(error instanceof Error ? error : new Error(String(error)));
-    }
-    const { firstBackoff, longestBackoff } = this.#timing;
-    const most = Math.min(firstBackoff * 2 ** this.#failures++, longestBackoff);
-    await sleep(most * (0.5 + Math.random() / 2), signal);
   }
 }

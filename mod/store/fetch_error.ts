@@ -1,3 +1,5 @@
+import type { TlsFlags } from "./tls_files.ts";
+
 /**
  * Says in a few words why `fetch` failed, without the URL that its own message repeats, and with
  * the cure where it is an option of ours.
@@ -6,12 +8,17 @@
  *
  * @param error what `fetch`, or reading a body, rejected with
  * @param caFile path that `-etcd-cafile` gave
+ * @param flags what the flags for TLS begin with
  */
-export function describeFetchError(error: unknown, caFile?: string): string {
+export function describeFetchError(
+  error: unknown,
+  caFile?: string,
+  flags: TlsFlags = "-etcd",
+): string {
   const messages: string[] = [];
   for (let at = error; at instanceof Error; at = at.cause) messages.push(at.message);
   const text = shorten(messages.find((message) => message !== "fetch failed") ?? String(error));
-  const hint = hintFor(text, caFile);
+  const hint = hintFor(text, caFile, flags);
   return hint === undefined ? text : `${hint} (${text})`;
 }
 
@@ -25,14 +32,23 @@ function shorten(message: string): string {
   return half !== null && half[1]!.endsWith(half[2]!) ? half[1]! : text;
 }
 
-function hintFor(text: string, caFile: string | undefined): string | undefined {
+function hintFor(
+  text: string,
+  caFile: string | undefined,
+  flags: TlsFlags,
+): string | undefined {
   if (text.includes("UnknownIssuer") || text.includes("BadSignature")) {
     return caFile === undefined
-      ? "its certificate is signed by a CA that is not trusted here; name the CA with -etcd-cafile"
-      : `its certificate is not signed by the CA of -etcd-cafile ${caFile}`;
+      ? "its certificate is signed by a CA that is not trusted here; name the CA with " +
+        `${flags}-cafile`
+      : `its certificate is not signed by the CA of ${flags}-cafile ${caFile}`;
   }
   if (text.includes("CertificateRequired")) {
-    return "it asks for a client certificate; give -etcd-certfile and -etcd-keyfile";
+    return `it asks for a client certificate; give ${flags}-certfile and ${flags}-keyfile`;
+  }
+  // Alerts by which a server refuses the client's certificate (RFC 8446, 6.2), as rustls names them.
+  if (/UnknownCA|BadCertificate|CertificateUnknown|CertificateExpired|DecryptError/.test(text)) {
+    return `it does not accept the client certificate of ${flags}-certfile`;
   }
   if (text.includes("NotValidForName")) {
     return "its certificate does not name this host among its subject alternative names";

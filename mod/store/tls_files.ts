@@ -8,6 +8,9 @@ export interface TlsFiles {
   readonly client?: { readonly cert: string; readonly key: string };
 }
 
+/** What the flags begin with that name the files: of etcd, and of a server of leases. */
+export type TlsFlags = "-etcd" | "-remote";
+
 /** One file as the operator named it. */
 interface Named {
   readonly flag: string;
@@ -16,7 +19,7 @@ interface Named {
 }
 
 /**
- * Reads the files that `-etcd-cafile`, `-etcd-certfile` and `-etcd-keyfile` name.
+ * Reads the files that `-etcd-cafile`, `-etcd-certfile` and `-etcd-keyfile` name, or those of `-remote`.
  *
  * Key and certificate are compared here: Deno 2.4 aborts the process when they do not belong
  * together.
@@ -26,17 +29,18 @@ interface Named {
  */
 export async function readTlsFiles(
   options: Pick<EtcdOptions, "caFile" | "certFile" | "keyFile">,
+  flags: TlsFlags = "-etcd",
 ): Promise<TlsFiles> {
   const [ca, cert, key] = await Promise.all([
-    read("-etcd-cafile", options.caFile, "CERTIFICATE"),
-    read("-etcd-certfile", options.certFile, "CERTIFICATE"),
-    read("-etcd-keyfile", options.keyFile, "PRIVATE KEY"),
+    read(`${flags}-cafile`, options.caFile, "CERTIFICATE"),
+    read(`${flags}-certfile`, options.certFile, "CERTIFICATE"),
+    read(`${flags}-keyfile`, options.keyFile, "PRIVATE KEY"),
   ]);
   if (cert !== undefined && key === undefined) {
-    throw new ConfigError(`${cert.flag} ${cert.path} needs its private key: give -etcd-keyfile`);
+    throw new ConfigError(`${cert.flag} ${cert.path} needs its private key: give ${flags}-keyfile`);
   }
   if (key !== undefined && cert === undefined) {
-    throw new ConfigError(`${key.flag} ${key.path} needs its certificate: give -etcd-certfile`);
+    throw new ConfigError(`${key.flag} ${key.path} needs its certificate: give ${flags}-certfile`);
   }
   if (cert !== undefined && key !== undefined) await checkPair(cert, key);
   // The runtime is to read it in the end; a client made of it needs no connection.

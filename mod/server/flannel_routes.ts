@@ -1,0 +1,242 @@
+import { decodeNetworkConfig, type NetworkConfig } from "../config/mod.ts";
+import { formatIPv4, type Prefix } from "../ip/mod.ts";
+import { type Lease, LEASE_TTL, leaseKey, PERMANENT } from "../lease/mod.ts";
+import { ConflictError, StoreError } from "../store/mod.ts";
+import {
+  decodeReservation,
+  decodeWireAttributes,
+  decodeWireLease,
+  encodeLeaseWatch,
+  encodeNetworkWatch,
+  encodeReservations,
+  encodeWireConfig,
+  encodeWireLease,
+  type WireReservation,
+} from "../store/remote_protocol.ts";
+import { acquireLease, isCompatible } from "../subnet/mod.ts";
+import { Deadline } from "../store/deadline.ts";
+import type { Feed } from "./feed.ts";
+import { forgotten } from "./network_state.ts";
+import type { NamesFeed, ServedNetwork } from "./networks.ts";
+
+/**
+ * Races that are lost before giving up, as flannel: each means that somebody else wrote the very entry
+ * between our reading and our writing.
+ */
+const ATTEMPTS = 10;
+
+/**
+ * Milliseconds that a poll is held at most. flannel's server holds them for ever; here each is answered
+ * some time, so that one whose client is gone without a word does not stay.
+ */
+const HELD = 60 * 60 * 1000;
+
+/** How a watch goes on. */
+export interface WatchRequest {
+  /** Where to go on; `undefined` for the question what there is. */
+  readonly next: string | undefined;
+  /** The client is gone. */
+  readonly signal: AbortSignal;
+}
+
+/** Waits as {@linkcode Feed.poll} does; `undefined` when nothing came of it. */
+async function poll<C, S extends { readonly cursor: string }, E>(
+  feed: Feed<C, S, E>,
+  next: string,
+  select: (entry: E) => boolean,
+  signal: AbortSignal,
+): Promise<{ entries: readonly E[]; cursor: string } | undefined> {
+  using held = new Deadline(HELD * (0.9 + Math.random() / 10), () => undefined, signal);
+  const polled = await feed.poll(next, select, held.signal);
+  signal.throwIfAborted();
+  return polled === "lost" || polled.entries.length === 0 ? undefined : polled;
+}
+
+/** `GET /v1/{network}/config` */
+export async function getConfig(network: ServedNetwork): Promise<string> {
+  return encodeWireConfig(await configOf(network));
+}
+
+/** `POST /v1/{network}/leases`: leases a subnet that the server chooses. */
+export async function postLease(network: ServedNetwork, body: string): Promise<string> {
+  const attributes = decodeWireAttributes(body);
+  const config = await configOf(network);
+  const { store, state } = network;
+  const lease = await acquireLease(store, config, attributes, {
+    snapshot: { leases: [...state.leases] },
+  });
+  return encodeWireLease(state.onWire(lease));
+}
+
+/**
+ * `PUT /v1/{network}/leases/{key}`: renews a lease. As in flannel the body says which, and one that
+ * ran out is had again; but not one that went to another host, nor outside of what may be leased.
+ */
+export async function putLease(network: ServedNetwork, body: string): Promise<string> {
+  const { subnet, attributes } = decodeWireLease(body);
+  const { store, state } = network;
+  const config = await configOf(network);
+  const lease = await untilNoRace(async () => {
+    const held = await store.lease(subnet);
+    if (held !== undefined) {
+      if (held.attributes.publicIP !== attributes.publicIP) throw takenBy(held);
+      const ttl = held.ttl === PERMANENT ? PERMANENT : LEASE_TTL;
+      return await store.updateLease(held, attributes, ttl);
+    }
+    if (isCompatible(config, subnet)) return await store.createLease(subnet, attributes, LEASE_TTL);
+    throw new StoreError(`subnet ${subnet} may not be leased: it does not fit the network config`);
+  });
+  return encodeWireLease(state.onWire(lease));
+}
+
+/** `DELETE /v1/{network}/leases/{key}` */
+export async function deleteLease(network: ServedNetwork, subnet: Prefix): Promise<void> {
+  const { store } = network;
+  await untilNoRace(async () => {
+    const lease = await store.lease(subnet);
+    if (lease === undefined) throw notFound(network, subnet);
+    await store.removeLease(lease);
+  });
+}
+
+/** `GET /v1/{network}/leases[?next=C]` */
+export async function watchLeases(
+  { feed, state }: ServedNetwork,
+  { next, signal }: WatchRequest,
+): Promise<string> {
+  if (next !== undefined) {
+    const polled = await poll(feed, next, ({ event }) => event !== undefined, signal);
+    // Nothing new would read as "everything is gone": 0.7.1 takes an answer without events for a
+    // snapshot. So who has waited long enough is told what there is.
+    if (polled !== undefined) {
+      return encodeLeaseWatch({
+        events: polled.entries.map(({ event }) => event!),
+        cursor: polled.cursor,
+      });
+    }
+  }
+  const { snapshot, cursor } = await feed.read();
+  return encodeLeaseWatch({
+    snapshot: snapshot.leases.map((lease) => state.onWire(lease)),
+    cursor,
+  });
+}
+
+/** `GET /v1/{network}/leases/{key}[?next=C]` */
+export async function watchLease(
+  network: ServedNetwork,
+  subnet: Prefix,
+  { next, signal }: WatchRequest,
+): Promise<string> {
+  const { feed, store, state } = network;
+  if (next !== undefined) {
+    const polled = await poll(
+      feed,
+      next,
+      ({ event }) => event !== undefined && event.lease.subnet.equals(subnet),
+      signal,
+    );
+    if (polled !== undefined) {
+      return encodeLeaseWatch({
+        events: polled.entries.map(({ event }) => event!),
+        cursor: polled.cursor,
+      });
+    }
+  }
+  await feed.ready();
+  // Before the reading: an event that comes twice does no harm.
+  const { cursor } = feed;
+  const lease = await store.lease(subnet);
+  if (lease !== undefined) {
+    return encodeLeaseWatch({ snapshot: [state.onWire(lease)], cursor });
+  }
+  if (next === undefined) throw notFound(network, subnet);
+  // 0.7.1 would ask again and again after an error, and never lease anew.
+  return encodeLeaseWatch({ events: [forgotten(subnet)], cursor });
+}
+
+/** `GET /v1/[?next=C]` */
+export async function watchNetworks(
+  feed: NamesFeed,
+  { next, signal }: WatchRequest,
+): Promise<string> {
+  if (next !== undefined) {
+    const polled = await poll(feed, next, () => true, signal);
+    if (polled !== undefined) {
+      return encodeNetworkWatch({ events: polled.entries, cursor: polled.cursor });
+    }
+  }
+  const { snapshot, cursor } = await feed.read();
+  return encodeNetworkWatch({ snapshot: snapshot.names, cursor });
+}
+
+/** `GET /v1/{network}/reservations` */
+export async function getReservations({ feed }: ServedNetwork): Promise<string> {
+  const { snapshot } = await feed.read();
+  return encodeReservations(
+    snapshot.leases.filter(({ ttl }) => ttl === PERMANENT).map((
+      { subnet, attributes: { publicIP } },
+    ) => ({ subnet, publicIP })),
+  );
+}
+
+/** `POST /v1/{network}/reservations` */
+export async function postReservation(network: ServedNetwork, body: string): Promise<void> {
+  const { subnet, publicIP }: WireReservation = decodeReservation(body);
+  const { store } = network;
+  const config = await configOf(network);
+  if (subnet.length !== config.subnetLen) {
+    throw new StoreError("reservation subnet has mask incompatible with network config");
+  }
+  if (!config.network.overlaps(subnet)) {
+    throw new StoreError("reservation subnet is outside of flannel network");
+  }
+  await untilNoRace(async () => {
+    const held = await store.lease(subnet);
+    if (held === undefined) return await store.createLease(subnet, { publicIP }, PERMANENT);
+    if (held.attributes.publicIP !== publicIP) {
+      throw new StoreError("subnet: lease already taken");
+    }
+    return await store.updateLease(held, held.attributes, PERMANENT);
+  });
+}
+
+/** `DELETE /v1/{network}/reservations/{key}` */
+export async function deleteReservation(network: ServedNetwork, subnet: Prefix): Promise<void> {
+  const { store } = network;
+  await untilNoRace(async () => {
+    const lease = await store.lease(subnet);
+    if (lease === undefined) throw notFound(network, subnet);
+    await store.updateLease(lease, lease.attributes, LEASE_TTL);
+  });
+}
+
+/** The config as it stands. */
+async function configOf({ feed, state }: ServedNetwork): Promise<NetworkConfig> {
+  await feed.ready();
+  const { config } = state;
+  if ("missing" in config) throw new StoreError(config.missing);
+  return await decodeNetworkConfig(config.text);
+}
+
+async function untilNoRace<T>(attempt: () => Promise<T>): Promise<T> {
+  for (let i = 1;; i++) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (!(error instanceof ConflictError)) throw error;
+      if (i === ATTEMPTS) throw new StoreError("subnet: no more tries", { cause: error });
+    }
+  }
+}
+
+function takenBy({ subnet, attributes }: Lease): StoreError {
+  return new StoreError(
+    `subnet ${subnet} is leased to another host, ${formatIPv4(attributes.publicIP)}`,
+  );
+}
+
+/** In etcd's words, which is where flannel's own server has them from. */
+function notFound({ name }: ServedNetwork, subnet: Prefix): StoreError {
+  return new StoreError(`100: Key not found (/${name}/subnets/${leaseKey(subnet)}) [0]`);
+}

@@ -1,0 +1,9 @@
+/**
+ * The server of `-listen`: flannel 0.7.1's client/server protocol, and more for clients of ours, over
+ * any store.
+ *
+ * @module
+ */
+export type { Connection, ConnectionSource, HttpLimits } from "./http.ts";
+export type { NetworkSource } from "./networks.ts";
+export * from "./server.ts";

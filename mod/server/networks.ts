@@ -1,0 +1,142 @@
+import { type Store, StoreError, StoreUnavailableError } from "../store/mod.ts";
+import type { Change, Snapshot } from "../store/mod.ts";
+import {
+  isNetworkName,
+  type NameChange,
+  type NamesSnapshot,
+  type NetworkNames,
+} from "../store/networks.ts";
+import { UNNAMED_NETWORK } from "../store/options.ts";
+import type { WireNetworkEvent } from "../store/remote_protocol.ts";
+import { Feed, type FeedState } from "./feed.ts";
+import { type NetworkEntry, NetworkState } from "./network_state.ts";
+
+/** Networks that are served at a time: each costs a watch of the store. */
+const MOST_NETWORKS = 256;
+
+/** One network, as it is served. */
+export interface ServedNetwork {
+  readonly name: string;
+  readonly store: Store;
+  readonly state: NetworkState;
+  readonly feed: Feed<Change, Snapshot, NetworkEntry>;
+}
+
+/** The networks' names, as they are served. */
+export type NamesFeed = Feed<NameChange, NamesSnapshot, WireNetworkEvent>;
+
+/** Where networks come from. */
+export interface NetworkSource {
+  /** Opens the store of a network; the unnamed one is {@linkcode UNNAMED_NETWORK}. */
+  open(network: string, signal: AbortSignal): Promise<Store>;
+  /** Opens the names of all others; absent where there are none. */
+  names?(signal: AbortSignal): Promise<NetworkNames>;
+}
+
+/** Every network that was asked for, its store opened once. */
+export class ServedNetworks implements AsyncDisposable {
+  readonly #source: NetworkSource;
+  readonly #networks = new Map<string, Promise<ServedNetwork>>();
+  readonly #closing = new AbortController();
+  #names: Promise<{ names: NetworkNames; feed: NamesFeed }> | undefined;
+
+  constructor(source: NetworkSource) {
+    this.#source = source;
+  }
+
+  /**
+   * @returns `undefined` for a name that no network has
+   * @throws {StoreError} when its store cannot be opened, or there are too many networks
+   */
+  async get(name: string): Promise<ServedNetwork | undefined> {
+    if (!isNetworkName(name)) return undefined;
+    let network = this.#networks.get(name);
+    if (network === undefined) {
+      if (this.#networks.size >= MOST_NETWORKS) await this.#makeRoom();
+      network = this.#open(name);
+      this.#networks.set(name, network);
+      // What failed is tried again by whoever asks next.
+      network.catch(() => this.#networks.delete(name));
+    }
+    return await network;
+  }
+
+  /** The names of all networks but the unnamed. */
+  async names(): Promise<NamesFeed> {
+    this.#names ??= this.#openNames();
+    this.#names.catch(() => this.#names = undefined);
+    return (await this.#names).feed;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closing.signal.aborted) return;
+    this.#closing.abort(new StoreError("the server is shutting down"));
+    for (const opening of this.#networks.values()) await opening.then(close, () => {});
+    await this.#names?.then(async ({ names, feed }) => {
+      feed[Symbol.dispose]();
+      await names[Symbol.asyncDispose]();
+    }, () => {});
+  }
+
+  async #open(name: string): Promise<ServedNetwork> {
+    const store = await this.#source.open(name, this.#closing.signal);
+    const state = new NetworkState();
+    return { name, store, state, feed: new Feed(store, state) };
+  }
+
+  async #openNames(): Promise<{ names: NetworkNames; feed: NamesFeed }> {
+    const names = await this.#source.names?.(this.#closing.signal) ?? NO_NAMES;
+    return { names, feed: new Feed(names, new NamesState()) };
+  }
+
+  /** Gives up a network without a config: anybody can ask for any name. */
+  async #makeRoom(): Promise<void> {
+    for (const [name, opening] of this.#networks) {
+      const network = await opening.catch(() => undefined);
+      if (name === UNNAMED_NETWORK || network === undefined) continue;
+      if (network.feed.isLive && "text" in network.state.config) continue;
+      this.#networks.delete(name);
+      await close(network);
+      return;
+    }
+    throw new StoreUnavailableError(`the server serves ${MOST_NETWORKS} networks already`);
+  }
+}
+
+async function close({ feed, store }: ServedNetwork): Promise<void> {
+  feed[Symbol.dispose]();
+  await store[Symbol.asyncDispose]();
+}
+
+/** The names that are known. */
+class NamesState implements FeedState<NameChange, NamesSnapshot, WireNetworkEvent> {
+  readonly #names = new Set<string>();
+
+  replace({ names }: NamesSnapshot): WireNetworkEvent[] {
+    const gone = [...this.#names].filter((name) => !names.includes(name));
+    return [
+      ...gone.map((network) => this.apply({ type: "removed", network })),
+      ...names.map((network) => this.apply({ type: "added", network })),
+    ].filter((event) => event !== undefined);
+  }
+
+  apply({ type, network }: NameChange): WireNetworkEvent | undefined {
+    if (type === "removed") return this.#names.delete(network) ? { type, network } : undefined;
+    // A config that is written again is that of a network that may have been set up anew.
+    this.#names.add(network);
+    return { type, network };
+  }
+}
+
+/** The names of a store that keeps no networks beside each other. */
+const NO_NAMES: NetworkNames = {
+  name: "none",
+  snapshot: () => Promise.resolve({ names: [], cursor: "0" }),
+  async *watch(_cursor, { signal }) {
+    await new Promise<void>((resolve) => {
+      if (signal.aborted) resolve();
+      signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+  },
+  [Symbol.asyncDispose]: () => Promise.resolve(),
+};
