@@ -19,9 +19,19 @@ export const SUBCOMMANDS: readonly Subcommand[] = [
     load: () => import("./cleanup.ts"),
   },
   {
+    name: "config",
+    summary: "get, set, validate or delete the network config in the store",
+    load: () => import("./config.ts"),
+  },
+  {
     name: "docker-opts",
     summary: "write the Docker daemon's options, as mk-docker-opts.sh does",
     load: () => import("./docker_opts.ts"),
+  },
+  {
+    name: "doctor",
+    summary: "find out what is wrong with this host and its network",
+    load: () => import("./doctor.ts"),
   },
   {
     name: "plan",

@@ -12,8 +12,12 @@ export interface IntOptions {
   readonly goType?: "int" | "uint";
 }
 
-/** Keys whose values no message may show. */
 const SECRET = /psk|secret|password|accesskey/i;
+
+/** True for keys whose values no message may show. */
+export function isSecretKey(key: string): boolean {
+  return SECRET.test(key);
+}
 
 /**
  * A JSON object read by the rules of Go's `encoding/json`, which every flannel decodes its
@@ -146,6 +150,21 @@ export class GoObject {
   }
 
   /**
+   * One string, or a list of strings, as a list.
+   *
+   * @throws {ConfigError} when it is anything else
+   */
+  strings(key: string): string[] | undefined {
+    const node = this.#get(key);
+    if (node === undefined) return undefined;
+    const nodes = node.kind === "array" ? node.elements : [node];
+    return nodes.map((one) => {
+      if (one.kind === "string") return one.value;
+      throw this.#mismatch(key, one, "a string or a list of strings", "string");
+    });
+  }
+
+  /**
    * An IPv4 address, written as a string.
    *
    * @throws {ConfigError} when it is anything else, an IPv6 address included
@@ -185,7 +204,7 @@ export class GoObject {
   }
 
   #mismatch(key: string, node: JsonNode, wanted: string, goType: string): ConfigError {
-    const secret = SECRET.test(key);
+    const secret = isSecretKey(key);
     const found = secret ? `a ${node.kind}` : describe(node);
     const go = node.kind === "number" && !secret ? `number ${cut(node.text)}` : node.kind;
     // The top-level struct has a name in flannel, those of the backends have none.

@@ -1,0 +1,286 @@
+/**
+ * `flanneld config get|set|validate|delete`: the network config, looked at and changed under the eyes
+ * of whoever does it.
+ *
+ * @module
+ */
+
+import { checkConfig, type CheckedConfig } from "../../backends/check_config.ts";
+import { ConfigError } from "../config/mod.ts";
+import { formatIPv4 } from "../ip/mod.ts";
+import { configureLog } from "../observe/log.ts";
+import type { ConfigText } from "../store/mod.ts";
+import {
+  type AgentSubcommand,
+  type AgentSubcommandLine,
+  type OwnFlag,
+  parseAgentSubcommand,
+} from "./agent_subcommand.ts";
+import { configDiff, describeConsequences, listHosts, roomOf } from "./config_changes.ts";
+import { confirm, processTerminal } from "./config_confirm.ts";
+import { findConfig, type FoundConfig, inTime } from "./config_store.ts";
+import { readGivenConfig } from "./config_text.ts";
+import { nearest } from "../config/nearest.ts";
+import { UsageError } from "./errors.ts";
+import { EXIT_OK } from "./exit_codes.ts";
+import { quote } from "./flag_syntax.ts";
+import type { RunSubcommand } from "./subcommand.ts";
+
+/** Nothing was written: the answer was no, or there was nobody to ask. */
+const EXIT_UNCONFIRMED = 3;
+
+const YES: OwnFlag = { name: "yes", kind: "bool", help: "do not ask; for scripts" };
+const CONFIG_OPERAND = "JSON|FILE|-";
+const WRITING_CODES =
+  "0 done, or there was nothing to do; 1 it failed, or somebody else was faster; " +
+  "2 wrong command line or environment; 3 not confirmed.";
+
+/** What follows the flags, as far as a verb needs it. */
+type Line = Extract<AgentSubcommandLine, { readonly agent: unknown }>;
+
+/** One of the things that `flanneld config` does. */
+interface Verb {
+  readonly spec: AgentSubcommand;
+  readonly run: (line: Line, signal: AbortSignal) => Promise<number>;
+}
+
+const VERBS: readonly Verb[] = [
+  {
+    spec: {
+      name: "config get",
+      summary: "Prints the network config as it is stored, and on standard error where it is.",
+      flags: [],
+      exitCodes: "0 printed; 1 there is none, or it cannot be read; 2 wrong command line or " +
+        "environment.",
+    },
+    run: get,
+  },
+  {
+    spec: {
+      name: "config set",
+      summary:
+        "Writes the network config into the store that the agents read. It is checked as an " +
+        "agent checks it, what changes for the hosts that run is shown, and you are asked. What " +
+        "somebody else writes in the meantime is not overwritten.",
+      flags: [YES],
+      operands: {
+        usage: CONFIG_OPERAND,
+        help: "The config is given as JSON that begins with {, as a file, or as - for standard " +
+          "input.",
+        count: [1, 1],
+      },
+      exitCodes: WRITING_CODES,
+    },
+    run: set,
+  },
+  {
+    spec: {
+      name: "config validate",
+      summary:
+        "Checks a network config as an agent does, and says what it comes to. A config that " +
+        "is given is checked offline; without one, the one in the store is.",
+      flags: [],
+      operands: {
+        usage: `[${CONFIG_OPERAND}]`,
+        help: "The config is given as JSON that begins with {, as a file, or as - for standard " +
+          "input.",
+        count: [0, 1],
+      },
+      exitCodes: "0 agents can use it; 1 they cannot, or there is none; 2 wrong command line or " +
+        "environment.",
+    },
+    run: validate,
+  },
+  {
+    spec: {
+      name: "config delete",
+      summary: "Removes the network config from the store, after showing the hosts that run and " +
+        "asking. Leases stay, and so do packets; but no host can start without a config.",
+      flags: [YES],
+      exitCodes: WRITING_CODES,
+    },
+    run: remove,
+  },
+];
+
+/**
+ * Runs the subcommand with the environment of the process.
+ *
+ * @throws {UsageError} for a command line that cannot be used
+ * @throws {ConfigError} for a config that no agent could use
+ * @throws {StoreError} when the store does not do its part
+ */
+export const run: RunSubcommand = async (args, signal) => {
+  const [name = "", ...rest] = args;
+  if (/^--?h(elp)?$/.test(name)) {
+    console.log(helpText());
+    return EXIT_OK;
+  }
+  const { spec, run } = verbNamed(name);
+  const line = await parseAgentSubcommand(spec, rest, Deno.env.toObject());
+  if ("help" in line) {
+    console.log(line.help.trimEnd());
+    return EXIT_OK;
+  }
+  const { log, warnings } = line.agent;
+  configureLog({ ...log, quiet: true });
+  for (const warning of warnings) console.error(warning);
+  return await run(line, signal);
+};
+
+function verbNamed(name: string): Verb {
+  const names = VERBS.map(({ spec }) => spec.name.replace("config ", ""));
+  const verb = VERBS[names.indexOf(name)];
+  if (verb !== undefined) return verb;
+  const meant = nearest(name, names);
+  throw new UsageError(
+    name === ""
+      ? `flanneld config needs a word that says what to do: ${names.join(", ")}`
+      : `unknown word ${quote(name)} after config: expected ${names.join(", ")}`,
+    {
+      hint: (meant === undefined ? "" : `Did you mean ${meant}? `) +
+        "Run 'flanneld config -h' for what they do.",
+    },
+  );
+}
+
+function helpText(): string {
+  const verbs = VERBS.map(({ spec: { name, operands, summary } }) =>
+    `  flanneld ${name}${operands === undefined ? "" : ` ${operands.usage}`}\n` +
+    `      ${summary.split(/[.,] /)[0]!.replace(/\.$/, "")}\n`
+  );
+  return `Usage: flanneld config <what to do> [flags]\n\n${verbs.join("")}\n` +
+    "Each takes the flags of the agent and reads its environment variables and\n" +
+    "/etc/sysconfig/flanneld, so that it finds the store that the agent finds;\n" +
+    "-h lists the rest.";
+}
+
+async function get({ agent }: Line, signal: AbortSignal): Promise<number> {
+  await using found = await findConfig(agent.options.store, signal);
+  console.error(found.note);
+  console.log(textOf(found).replace(/\n$/, ""));
+  return EXIT_OK;
+}
+
+async function validate({ agent, operands }: Line, signal: AbortSignal): Promise<number> {
+  const [word] = operands;
+  let text: string;
+  let from: string;
+  if (word !== undefined) {
+    ({ text, from } = await readGivenConfig(word));
+  } else {
+    await using found = await findConfig(agent.options.store, signal);
+    text = textOf(found);
+    from = `the config in ${found.store.name}`;
+  }
+  const checked = await check(text, from);
+  for (const line of describe(checked)) console.log(line);
+  return EXIT_OK;
+}
+
+async function set(line: Line, signal: AbortSignal): Promise<number> {
+  const { text, from } = await readGivenConfig(line.operands[0]!);
+  const after = await check(text, from);
+  await using found = await findConfig(line.agent.options.store, signal, { forWriting: true });
+  const { store, snapshot } = found;
+  const old = oldText(snapshot.config);
+  console.log(found.note);
+  if (old === text) {
+    console.log("The config is there already, to the byte.");
+    return EXIT_OK;
+  }
+  for (const line of configDiff(old, text)) console.log(line);
+  for (const line of describe(after)) console.log(line);
+  for (const line of describeConsequences(await usable(old), after, snapshot)) console.log(line);
+  const code = await ask(line, `Write it to ${store.name}?`, signal);
+  if (code !== undefined) return code;
+  await inTime(signal, (call) => store.putConfig(text, old, call));
+  console.log(`Written to ${store.name}.`);
+  return EXIT_OK;
+}
+
+async function remove(line: Line, signal: AbortSignal): Promise<number> {
+  await using found = await findConfig(line.agent.options.store, signal);
+  const { store, snapshot: { leases, agents } } = found;
+  const text = textOf(found);
+  console.log(found.note);
+  for (const line of configDiff(text, "{}")) console.log(line);
+  console.log(
+    leases.length === 0
+      ? "No host holds a lease."
+      : `Hosts with a lease (${leases.length}) keep it, and their packets flow; none can start ` +
+        "without a config, and none goes over to another:",
+  );
+  for (const host of listHosts(leases, agents)) console.log(host);
+  const code = await ask(line, `Delete the config in ${store.name}?`, signal);
+  if (code !== undefined) return code;
+  await inTime(signal, (call) => store.removeConfig(text, call));
+  console.log(`Deleted from ${store.name}.`);
+  return EXIT_OK;
+}
+
+/** @returns the exit code when it must not be done */
+async function ask(
+  { own }: Line,
+  question: string,
+  signal: AbortSignal,
+): Promise<number | undefined> {
+  if (own.get("yes") === true) return undefined;
+  switch (await confirm(question, processTerminal(), signal)) {
+    case "yes":
+      return undefined;
+    case "no":
+      console.error("Nothing was changed.");
+      return EXIT_UNCONFIRMED;
+    case "nobody to ask":
+      console.error(
+        "Nothing was changed: standard input is no terminal to ask at; give -yes to do it unasked.",
+      );
+      return EXIT_UNCONFIRMED;
+  }
+}
+
+function textOf({ store, snapshot: { config } }: FoundConfig): string {
+  if ("text" in config) return config.text;
+  throw new ConfigError(`there is no network config: ${config.missing}, in ${store.name}`);
+}
+
+function oldText(config: ConfigText): string | undefined {
+  return "text" in config ? config.text : undefined;
+}
+
+/** Checks a config; what is odd about it goes to standard error. */
+async function check(text: string, from: string): Promise<CheckedConfig> {
+  let checked: CheckedConfig;
+  try {
+    checked = await checkConfig(text);
+  } catch (cause) {
+    if (!(cause instanceof ConfigError)) throw cause;
+    throw new ConfigError(`${from} cannot be used: ${cause.message}`, { cause });
+  }
+  for (const warning of checked.warnings) console.error(`warning: ${warning}`);
+  return checked;
+}
+
+async function usable(text: string | undefined): Promise<CheckedConfig | undefined> {
+  if (text === undefined) return undefined;
+  try {
+    return await checkConfig(text);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    console.log(`What is there now no agent can use: ${error.message}`);
+    return undefined;
+  }
+}
+
+function describe(checked: CheckedConfig): string[] {
+  const { network, subnetLen, subnetMin, subnetMax, backend } = checked.config;
+  const mtu = checked.mtu === undefined
+    ? ""
+    : `; MTU for containers ${checked.mtu} where the interface has 1500`;
+  return [
+    `Network ${network}: ${roomOf(checked)} subnets of /${subnetLen}, from ` +
+    `${formatIPv4(subnetMin)} to ${formatIPv4(subnetMax)}`,
+    `Backend ${backend.type}${mtu}`,
+  ];
+}
