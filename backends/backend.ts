@@ -227,4 +227,26 @@ export interface NetworkStatus {
   readonly routeTables?: ReadonlyMap<string, string>;
   /** Why the provider's tables could not be looked at, when they could not. */
   readonly failure?: string;
+  /** Why no packets are carried at all at this moment. */
+  readonly stopped?: string;
+  /** Reads what was carried; absent where nobody counts. It costs O(peers): for whoever asks. */
+  readonly traffic?: () => NetworkTraffic;
+}
+
+/** Packets and bytes, without encapsulation, since the data path began to count. */
+export interface TrafficCounts {
+  readonly sentPackets: number;
+  readonly sentBytes: number;
+  readonly receivedPackets: number;
+  readonly receivedBytes: number;
+}
+
+/** What a data path has carried. */
+export interface NetworkTraffic {
+  /** With all peers. */
+  readonly total: TrafficCounts;
+  /** By reason; none that did not occur. */
+  readonly drops: Readonly<Record<string, number>>;
+  /** By the peer's public IP; absent where the data path does not tell them apart. */
+  readonly peers?: ReadonlyMap<IPv4, TrafficCounts>;
 }

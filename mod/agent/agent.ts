@@ -19,6 +19,9 @@ import type { AgentOptions } from "./options.ts";
 import { Overlay } from "./overlay.ts";
 import { Publisher } from "./publisher.ts";
 import { Repairs } from "./repairs.ts";
+import { observedStore } from "./status_store.ts";
+import type { AgentView } from "./status_view.ts";
+import { Vitals } from "./status_vitals.ts";
 import { StateLog } from "./state_log.ts";
 import { firstSnapshot, followStore } from "./store_feed.ts";
 import { Timer } from "./timer.ts";
@@ -28,7 +31,8 @@ const RETRY = 2_000;
 
 /** All that can happen to an agent. */
 type AgentEvent =
-  | { readonly type: "watch"; readonly item: WatchItem }
+  /** @property arrival as performance.now() tells it */
+  | { readonly type: "watch"; readonly item: WatchItem; readonly arrival: number }
   | { readonly type: Signal }
   | { readonly type: "failed"; readonly error: unknown };
 
@@ -60,6 +64,8 @@ export class Agent implements AsyncDisposable {
   readonly #parts: AgentParts;
   readonly #inbox = new Inbox<AgentEvent>();
   readonly #state = new StateLog();
+  readonly #connection = new StateLog();
+  readonly #vitals = new Vitals();
   readonly #known = new Known();
   readonly #watch: InterfaceWatch;
   readonly #keeper: LeaseKeeper;
@@ -72,8 +78,10 @@ export class Agent implements AsyncDisposable {
   #isInterfaceStale = false;
 
   constructor(parts: AgentParts) {
-    this.#parts = parts;
-    const { options, store, netlink, external, record, former, signal } = parts;
+    const vitals = this.#vitals;
+    const store = observedStore(parts.store, vitals);
+    this.#parts = { ...parts, store };
+    const { options, netlink, external, record, former, signal } = parts;
     this.#external = external;
     this.#watch = new InterfaceWatch({
       options: options.interface,
@@ -88,11 +96,12 @@ export class Agent implements AsyncDisposable {
       onDue: push("renew"),
       signal,
     });
-    this.#publisher = new Publisher(options, former, push("firewall"), signal);
-    this.#repairs = new Repairs(push("repair"));
+    const damaged = (what: string) => vitals.damaged(what);
+    this.#publisher = new Publisher(options, former, push("firewall"), signal, damaged);
+    this.#repairs = new Repairs(push("repair"), damaged);
     this.#retry = new Timer(push("retry"));
     this.#overlay = new Overlay({
-      ...{ options, store, netlink, signal },
+      ...{ options, store, netlink, signal, vitals },
       ...{ known: this.#known, keeper: this.#keeper, repairs: this.#repairs },
       publisher: this.#publisher,
       formerNetwork: former.network,
@@ -100,9 +109,37 @@ export class Agent implements AsyncDisposable {
     });
   }
 
-  /** True once a lease is published. */
-  get isReady(): boolean {
-    return this.#publisher.isReady;
+  /** For whoever asks how it goes, now and later. */
+  get view(): AgentView {
+    const { options, store } = this.#parts;
+    const publisher = this.#publisher;
+    const keeper = this.#keeper;
+    const troubles = () => [this.#state.current, this.#connection.current, publisher.trouble];
+    const external = () => this.#external;
+    const overlay = this.#overlay;
+    return {
+      name: "",
+      subnetFile: options.subnetFile,
+      ...{ store, known: this.#known, vitals: this.#vitals },
+      get isReady() {
+        return publisher.isReady;
+      },
+      get troubles() {
+        return troubles().filter((trouble) => trouble !== undefined);
+      },
+      get external() {
+        return external();
+      },
+      get lease() {
+        return keeper.lease;
+      },
+      get term() {
+        return keeper.term;
+      },
+      get active() {
+        return overlay.active;
+      },
+    };
   }
 
   /**
@@ -117,11 +154,15 @@ export class Agent implements AsyncDisposable {
     const failed = (error: unknown) => this.#inbox.push({ type: "failed", error });
     const first = await firstSnapshot(store, signal, (message) => this.#trouble(message));
     this.#known.takeSnapshot(first, this.#external.publicIP);
-    followStore(store, first.cursor, signal, (item) => this.#inbox.push({ type: "watch", item }))
-      .catch(failed);
-    await this.#settle();
+    const onItem = (item: WatchItem) =>
+      this.#inbox.push({ type: "watch", item, arrival: performance.now() });
+    followStore(store, first.cursor, signal, onItem, this.#connection).catch(failed);
+    await this.#vitals.handle("start", () => this.#settle());
     this.#watch.run(signal, () => this.#inbox.push({ type: "interface" })).catch(failed);
-    for (;;) await this.#handle(await this.#inbox.next(signal));
+    for (;;) {
+      const event = await this.#inbox.next(signal);
+      await this.#vitals.handle(event.type, () => this.#handle(event));
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -162,6 +203,7 @@ export class Agent implements AsyncDisposable {
           await this.#attempt(() => this.#overlay.apply(change, this.#external));
         }
         await this.#attempt(() => this.#overlay.applyFeatures());
+        this.#vitals.carried(event.arrival);
         return await this.#look();
       }
     }

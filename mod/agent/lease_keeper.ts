@@ -33,6 +33,15 @@ export interface LeaseKeeperOptions {
   readonly signal: AbortSignal;
 }
 
+/** Times of a lease, as performance.now() tells them. */
+export interface LeaseTerm {
+  /** When it was last written, or read. */
+  readonly since: number;
+  /** Absent for one that does not run out. */
+  readonly renewal?: number;
+  readonly expiry?: number;
+}
+
 /**
  * Holds this host's place in the store: its identity record and its lease. It decides nothing by
  * itself; the agent tells it what the watch reports.
@@ -45,6 +54,7 @@ export class LeaseKeeper implements Disposable {
   #identity: StoredAgentRecord | undefined;
   #former: AgentRecord | undefined;
   #lease: Lease | undefined;
+  #term: LeaseTerm | undefined;
   /** The last lease that was held, until there is another. */
   #last: Lease | undefined;
 
@@ -57,6 +67,11 @@ export class LeaseKeeper implements Disposable {
   /** The lease held; `undefined` before the first one and after it was lost. */
   get lease(): Lease | undefined {
     return this.#lease;
+  }
+
+  /** Of the lease held, or held last. */
+  get term(): LeaseTerm | undefined {
+    return this.#term;
   }
 
   /** True when the record we found was this machine's own: its lease is known to be ours. */
@@ -233,9 +248,17 @@ export class LeaseKeeper implements Disposable {
 
   #hold(lease: Lease): void {
     this.#lease = this.#last = lease;
+    const now = performance.now();
     const delay = renewalDelay(lease.ttl, this.#options.renewMargin);
     if (delay === undefined) this.#renewal.clear();
     else this.#renewal.set(delay * 1000);
+    this.#term = {
+      since: now,
+      ...(delay === undefined ? {} : { renewal: now + delay * 1000 }),
+      ...(lease.ttl === undefined || lease.ttl === PERMANENT
+        ? {}
+        : { expiry: now + lease.ttl * 1000 }),
+    };
   }
 
   #lose(): void {

@@ -31,4 +31,16 @@ export interface AgentOptions {
   readonly vxlan: VxlanHostOptions;
   /** Address and port of the health endpoint; port 0 turns it off. */
   readonly healthz: { readonly ip: string; readonly port: number };
+  /** What the agent tells of itself. */
+  readonly status: StatusOptions;
+}
+
+/** Options of what the agent tells of itself. */
+export interface StatusOptions {
+  /** Path of the unix socket; absent for none. */
+  readonly socket?: string;
+  /** Seconds for which the store may not be followed before `/healthz` fails. */
+  readonly watchBound: number;
+  /** How many peers have series of their own in `/metrics`. */
+  readonly metricsPeers: number;
 }

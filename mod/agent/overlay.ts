@@ -13,6 +13,7 @@ import type { LeaseKeeper } from "./lease_keeper.ts";
 import type { AgentOptions } from "./options.ts";
 import type { Publisher } from "./publisher.ts";
 import type { Repairs } from "./repairs.ts";
+import type { Vitals } from "./status_vitals.ts";
 
 /** What an {@linkcode Overlay} works with. */
 export interface OverlayParts {
@@ -23,6 +24,7 @@ export interface OverlayParts {
   readonly keeper: LeaseKeeper;
   readonly publisher: Publisher;
   readonly repairs: Repairs;
+  readonly vitals: Vitals;
   /** The network that subnet.env named at start. */
   readonly formerNetwork: Prefix | undefined;
   /** Told when a watch on the kernel ends by an error. */
@@ -138,7 +140,10 @@ export class Overlay implements AsyncDisposable {
     const active = this.#active;
     if (active === undefined || this.#unsynced || active.external !== external) return;
     this.#unsynced = true;
-    const refused = await active.network.apply(change);
+    const refused = await this.#parts.vitals.reconcile(
+      "change",
+      () => active.network.apply(change),
+    );
     this.#unsynced = false;
     if (refused > 0) this.#parts.repairs.retry();
     const { lease } = this.#parts.keeper;
@@ -234,9 +239,9 @@ export class Overlay implements AsyncDisposable {
   }
 
   async #synchronize(network: Network, lease: Lease): Promise<void> {
-    const { known, repairs } = this.#parts;
+    const { known, repairs, vitals } = this.#parts;
     this.#unsynced = true;
-    repairs.done(await network.sync(lease, known.leases));
+    repairs.done(await vitals.reconcile("sync", () => network.sync(lease, known.leases)));
     this.#unsynced = false;
   }
 }

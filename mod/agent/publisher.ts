@@ -11,7 +11,7 @@ import { info, notifySystemd, warning } from "../observe/mod.ts";
 import { monitorRuleset } from "../sys/mod.ts";
 import { Backoff } from "./backoff.ts";
 import type { AgentOptions } from "./options.ts";
-import { StateLog } from "./state_log.ts";
+import { StateLog, type Trouble } from "./state_log.ts";
 import { SubnetHook } from "./subnet_hook.ts";
 import { Timer } from "./timer.ts";
 
@@ -40,6 +40,7 @@ export type PublisherOptions = Pick<
 export class Publisher implements Disposable {
   readonly #options: PublisherOptions;
   readonly #signal: AbortSignal;
+  readonly #onDamage: (what: string) => void;
   readonly #resync: Timer;
   /** Set when others have changed rules, which may have been ours. */
   readonly #soon: Timer;
@@ -57,13 +58,16 @@ export class Publisher implements Disposable {
   /**
    * @param published what subnet.env said when the agent started
    * @param onResync called when the firewall rules are due for a check
+   * @param onDamage told of rules that were missing, each time
    */
   constructor(
     options: PublisherOptions,
     published: PreviousSubnet,
     onResync: () => void,
     signal: AbortSignal,
+    onDamage: (what: string) => void = () => {},
   ) {
+    this.#onDamage = onDamage;
     this.#options = options;
     this.#published = published;
     this.#resync = new Timer(onResync);
@@ -79,6 +83,11 @@ export class Publisher implements Disposable {
   /** What subnet.env says now. */
   get published(): PreviousSubnet {
     return this.#published;
+  }
+
+  /** What is wrong with the firewall. */
+  get trouble(): Trouble | undefined {
+    return this.#firewallState.current;
   }
 
   /** True once systemd was told READY=1. */
@@ -184,6 +193,7 @@ export class Publisher implements Disposable {
 
   /** Once a minute, whoever goes on deleting. */
   #tellRepair(): void {
+    this.#onDamage("firewall rules were missing");
     const now = performance.now();
     if (now - this.#toldRepair < REPEAT) return;
     this.#toldRepair = now;

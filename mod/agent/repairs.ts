@@ -25,8 +25,14 @@ export class Repairs implements Disposable {
   readonly #said = new Map<string, number>();
   readonly #backoff = new Backoff(TIMES);
 
-  /** @param onDue called when the kernel state is to be looked over */
-  constructor(onDue: () => void) {
+  readonly #onDamage: (what: string) => void;
+
+  /**
+   * @param onDue called when the kernel state is to be looked over
+   * @param onDamage told of what was touched, each time
+   */
+  constructor(onDue: () => void, onDamage: (what: string) => void = () => {}) {
+    this.#onDamage = onDamage;
     this.#due = new Timer(onDue);
     this.#retry = new Timer(onDue);
     this.#backstop = new Timer(onDue);
@@ -38,11 +44,12 @@ export class Repairs implements Disposable {
    * @param what for the log
    */
   request(what: string): void {
+    this.#onDamage(what);
     const now = performance.now();
     if (now - (this.#said.get(what) ?? -Infinity) > REPEAT) {
       if (this.#said.size > 1000) this.#said.clear();
       this.#said.set(what, now);
-      warning(`Repairing: ${what}`);
+      warning(`Repairing: ${what}`, { object: what });
     }
     if (!this.#due.isSet) this.#due.set(this.#backoff.delay);
   }

@@ -8,6 +8,9 @@ import { Agent } from "./agent.ts";
 import { lockHost } from "./host_lock.ts";
 import type { AgentOptions } from "./options.ts";
 import { reachStore } from "./reach_store.ts";
+import { StatusPages } from "./status_pages.ts";
+import { serveSocket, serveTcp } from "./status_server.ts";
+import type { AgentView } from "./status_view.ts";
 
 /**
  * Runs the agent: `flanneld` without a subcommand.
@@ -31,14 +34,16 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
   };
   signal.addEventListener("abort", stopping, { once: true });
   try {
-    let isReady = () => false;
-    const { ip, port } = options.healthz;
-    if (port !== 0) {
-      // Imported when asked for: Deno.serve costs start-up time and memory.
-      const { serveHealth } = await import("../observe/health.ts");
-      serveHealth({ ip, port, isReady: () => isReady(), signal });
-    }
+    const views: AgentView[] = [];
+    const status = new StatusPages({
+      views: () => views,
+      isReady: () => views.length > 0 && views.every(({ isReady }) => isReady),
+      ...options.status,
+      signal,
+    });
+    await serveTcp(options, status.pages, signal);
     using _lock = await lockHost(options.subnetFile);
+    await serveSocket(options.status, status.pages, signal);
     using netlink = Netlink.open();
     const external = await findExternalInterface(options.interface, netlink);
     await using store = await reachStore(options.store, signal);
@@ -51,8 +56,8 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
       former: await readSubnetEnv(options.subnetFile),
       signal,
     });
-    isReady = () => agent.isReady;
-    feedWatchdog({ isWell: () => true, signal });
+    views.push(agent.view);
+    feedWatchdog({ isWell: status.isWell, signal });
     return await agent.run();
   } catch (error) {
     if (signal.aborted) {

@@ -3,12 +3,19 @@ import { error } from "../observe/mod.ts";
 /** How often a state that lasts is repeated, in milliseconds. */
 const REPEAT = 60_000;
 
+/** Something that is wrong, and since when, as Date.now() tells it. */
+export interface Trouble {
+  readonly since: number;
+  readonly message: string;
+}
+
 /**
  * Says what is wrong once, when it begins or changes, and then every minute, instead of every
  * second as flannel does.
  */
 export class StateLog {
   #state: string | undefined;
+  #trouble: Trouble | undefined;
   #said = -Infinity;
   readonly #write: (message: string) => void;
   readonly #now: () => number;
@@ -30,11 +37,17 @@ export class StateLog {
     return this.#state !== undefined;
   }
 
+  /** What is wrong. */
+  get current(): Trouble | undefined {
+    return this.#trouble;
+  }
+
   /** Something is wrong. */
   trouble(message: string): void {
     // etcd v2's errors end in its index, which grows with every write of anybody.
     const state = message.replaceAll(/ \[\d+\]/g, "");
     const now = this.#now();
+    this.#trouble = { since: this.#trouble?.since ?? Date.now(), message };
     if (state === this.#state && now - this.#said < REPEAT) return;
     this.#state = state;
     this.#said = now;
@@ -45,6 +58,7 @@ export class StateLog {
   clear(): boolean {
     const was = this.isTroubled;
     this.#state = undefined;
+    this.#trouble = undefined;
     this.#said = -Infinity;
     return was;
   }

@@ -36,14 +36,18 @@ export async function firstSnapshot(
   }
 }
 
-/** Hands on all that happens in the store after `cursor`, and logs when it cannot be followed. */
+/**
+ * Hands on all that happens in the store after `cursor`, and logs when it cannot be followed.
+ *
+ * @param connection told of that
+ */
 export async function followStore(
   store: Store,
   cursor: Cursor,
   signal: AbortSignal,
   onItem: (item: WatchItem) => void,
+  connection: StateLog = new StateLog(),
 ): Promise<void> {
-  const connection = new StateLog();
   const onState = (error: Error | undefined) => {
     if (error !== undefined) connection.trouble(`Watch subnets: ${error.message}`);
     else if (connection.clear()) info("Watch subnets: connected again");

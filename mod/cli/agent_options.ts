@@ -6,6 +6,7 @@
  */
 
 import type { AgentOptions, InterfaceOptions } from "../agent/options.ts";
+import { defaultSocketPath } from "../agent/status_socket.ts";
 import type { FirewallMode } from "../firewall/firewall.ts";
 import { type IPv4, isGlobalUnicast, isLinkLocal, parseIPv4 } from "../ip/ipv4.ts";
 import type { EtcdOptions, StoreOptions } from "../store/options.ts";
@@ -39,6 +40,11 @@ export function agentOptions(settings: Settings): AgentOptions {
     },
     vxlan: { txChecksum: settings.text("vxlan-tx-checksum") as "auto" | "on" | "off" },
     healthz: { ip: listenAddress(settings, "healthz-ip"), port: settings.int("healthz-port") },
+    status: {
+      ...present("socket", socketPath(settings)),
+      watchBound: settings.int("healthz-watch-bound"),
+      metricsPeers: settings.int("metrics-peers"),
+    },
   };
 }
 
@@ -197,14 +203,26 @@ function command(
   throw settings.invalid(name, text, "expected a program and its arguments");
 }
 
-function filePath(settings: Settings, name: FlagName<"string">): string {
+/** Path of the unix socket; `undefined` for none. */
+function socketPath(settings: Settings): string | undefined {
+  switch (settings.text("status-socket")) {
+    case "none":
+      return undefined;
+    case "auto":
+      return defaultSocketPath(filePath(settings, "subnet-file"));
+    default:
+      return filePath(settings, "status-socket", "auto, none or a path such as /run/flanneld.sock");
+  }
+}
+
+function filePath(
+  settings: Settings,
+  name: FlagName<"string">,
+  expected = "the path of a file, such as /run/flannel/subnet.env",
+): string {
   const text = settings.text(name);
   if (text !== "" && !/(^|\/)\.{0,2}$/.test(text) && !text.includes("\0")) return text;
-  throw settings.invalid(
-    name,
-    text,
-    "expected the path of a file, such as /run/flannel/subnet.env",
-  );
+  throw settings.invalid(name, text, `expected ${expected}`);
 }
 
 function isIPv6(text: string): boolean {

@@ -248,7 +248,35 @@ export const FLAGS = [
     group: "health",
     placeholder: "port",
     range: [0, 65535],
-    help: "port of the health endpoint; 0 means none",
+    help: "port of the health endpoint, of /metrics and /status; 0 means none",
+  },
+  {
+    name: "healthz-watch-bound",
+    kind: "int",
+    default: 120,
+    group: "health",
+    placeholder: "seconds",
+    range: [1, 86400],
+    unit: "seconds",
+    help: "/healthz fails when the store could not be followed for this long",
+  },
+  {
+    name: "metrics-peers",
+    kind: "int",
+    default: 1000,
+    group: "health",
+    placeholder: "number",
+    range: [0, 1000000],
+    help: "peers that have series of their own in /metrics, the first by subnet",
+  },
+  {
+    name: "status-socket",
+    kind: "string",
+    default: "auto",
+    group: "health",
+    placeholder: "path",
+    help: "unix socket for flanneld status; auto is flanneld.sock beside the subnet file " +
+      "(blue.sock beside blue.env), none is none",
   },
 
   {

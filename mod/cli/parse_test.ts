@@ -47,6 +47,7 @@ Deno.test("parseCommandLine() gives flannel's defaults", () => {
       udp: { datapath: "auto", workers: 1, strictSource: false, acceptAny: false },
       vxlan: { txChecksum: "auto" },
       healthz: { ip: "127.0.0.1", port: 0 },
+      status: { socket: "/run/flannel/flanneld.sock", watchBound: 120, metricsPeers: 1000 },
     },
     log: { format: "auto", verbosity: 0 },
     warnings: [],
@@ -84,6 +85,9 @@ Deno.test("parseCommandLine() reads every flag of the agent", () => {
     "-vxlan-tx-checksum=off",
     "-healthz-ip=0.0.0.0",
     "-healthz-port=8081",
+    "-healthz-watch-bound=60",
+    "-metrics-peers=10",
+    "-status-socket=none",
     "-log-format=json",
     "-v=2",
   ]);
@@ -116,6 +120,7 @@ Deno.test("parseCommandLine() reads every flag of the agent", () => {
     udp: { datapath: "kernel", workers: 2, strictSource: true, acceptAny: true },
     vxlan: { txChecksum: "off" },
     healthz: { ip: "0.0.0.0", port: 8081 },
+    status: { watchBound: 60, metricsPeers: 10 },
   });
   assertEquals(log, { format: "json", verbosity: 2 });
   assertEquals(warnings, []);

@@ -1,11 +1,12 @@
+import { answer, type Pages } from "./pages.ts";
+
 /** Options of {@linkcode serveHealth}. */
 export interface HealthOptions {
   /** Address to listen on. */
   readonly ip: string;
   /** TCP port; 0 for any free one. */
   readonly port: number;
-  /** True once the lease is published. */
-  readonly isReady: () => boolean;
+  readonly pages: Pages;
   /** Ends the server. */
   readonly signal: AbortSignal;
 }
@@ -16,18 +17,17 @@ export class HealthError extends Error {
 }
 
 /**
- * Serves what newer flannel serves to a supervisor: `/healthz` answers 200 `flanneld is running`
- * while the process does, `/readyz` answers 200 `flanneld is ready` once subnet.env is written and
- * 503 before.
+ * Serves the agent's pages over TCP.
  *
  * @returns the port
  * @throws {HealthError} when the address cannot be listened on
  */
-export function serveHealth({ ip, port, isReady, signal }: HealthOptions): number {
+export function serveHealth({ ip, port, pages, signal }: HealthOptions): number {
+  const localOnly = ip === "::1" || ip.startsWith("127.");
   try {
     const server = Deno.serve(
       { hostname: ip, port, signal, onListen: () => {} },
-      (request) => answer(new URL(request.url).pathname, isReady()),
+      (request) => answer(pages, request, { localOnly }),
     );
     return server.addr.port;
   } catch (cause) {
@@ -36,18 +36,5 @@ export function serveHealth({ ip, port, isReady, signal }: HealthOptions): numbe
         `${(cause as Error).message}; choose an address of this host and a free port`,
       { cause },
     );
-  }
-}
-
-function answer(path: string, ready: boolean): Response {
-  switch (path) {
-    case "/healthz":
-      return new Response("flanneld is running\n");
-    case "/readyz":
-      return ready
-        ? new Response("flanneld is ready\n")
-        : new Response("flanneld is not ready yet\n", { status: 503 });
-    default:
-      return new Response("not found: there are /healthz and /readyz\n", { status: 404 });
   }
 }

@@ -1,20 +1,26 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { HealthError, serveHealth } from "./health.ts";
+import { textResponse } from "./pages.ts";
 
-Deno.test("serveHealth() tells running from ready", async () => {
+Deno.test("serveHealth() serves pages on loopback to whoever asks for this host", async () => {
   const abort = new AbortController();
-  let ready = false;
-  const options = { ip: "127.0.0.1", port: 0, isReady: () => ready, signal: abort.signal };
-  const port = serveHealth(options);
-  const get = async (path: string) => {
-    const response = await fetch(`http://127.0.0.1:${port}${path}`);
-    return `${response.status} ${(await response.text()).trim()}`;
+  const options = {
+    ip: "127.0.0.1",
+    port: 0,
+    pages: { "/healthz": () => textResponse("flanneld is running") },
+    signal: abort.signal,
   };
-  assertEquals(await get("/healthz"), "200 flanneld is running");
-  assertEquals(await get("/readyz"), "503 flanneld is not ready yet");
-  ready = true;
-  assertEquals(await get("/readyz"), "200 flanneld is ready");
-  assertEquals((await get("/")).slice(0, 3), "404");
+  const port = serveHealth(options);
+  const get = async (name: string) => {
+    // fetch() would not send another name than the one it connects to.
+    using connection = await Deno.connect({ hostname: "127.0.0.1", port });
+    const request = `GET /healthz HTTP/1.1\r\nHost: ${name}\r\nConnection: close\r\n\r\n`;
+    await connection.write(new TextEncoder().encode(request));
+    return (await new Response(connection.readable).text()).split(/ |\r\n/)[1];
+  };
+  assertEquals(await get(`127.0.0.1:${port}`), "200");
+  assertEquals(await get(`localhost:${port}`), "200");
+  assertEquals(await get("rebound.example.com"), "421");
   assertThrows(() => serveHealth({ ...options, port }), HealthError, `127.0.0.1:${port}`);
   abort.abort();
 });

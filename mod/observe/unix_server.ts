@@ -1,0 +1,60 @@
+import { answer, type Pages } from "./pages.ts";
+
+/** Owner may connect (connect(2) asks for write permission), nobody else. */
+const MODE = 0o600;
+
+/** Options of {@linkcode serveUnix}. */
+export interface UnixServerOptions {
+  /** Path of the socket, up to 107 bytes (unix(7)). */
+  readonly path: string;
+  readonly pages: Pages;
+  /** Ends the server and removes the socket. */
+  readonly signal: AbortSignal;
+}
+
+/** The socket cannot be served. The message is one line. */
+export class SocketError extends Error {
+  override readonly name = "SocketError";
+}
+
+/**
+ * Serves pages over a unix socket that its owner alone can connect to. One that a dead process left is
+ * replaced.
+ *
+ * @throws {SocketError} when another process serves there, the path is taken by something else, or the
+ * directory does not allow it
+ */
+export async function serveUnix({ path, pages, signal }: UnixServerOptions): Promise<void> {
+  await removeStale(path);
+  // From its first moment on it is nobody else's.
+  const mask = Deno.umask(0o777 & ~MODE);
+  try {
+    Deno.serve({ path, signal, onListen: () => {} }, (request) => answer(pages, request));
+  } catch (cause) {
+    throw new SocketError(`cannot serve on ${path}: ${(cause as Error).message}`, { cause });
+  } finally {
+    Deno.umask(mask);
+  }
+  signal.addEventListener("abort", () => {
+    try {
+      Deno.removeSync(path);
+    } catch {
+      // Whoever removed it wanted the same.
+    }
+  }, { once: true });
+}
+
+async function removeStale(path: string): Promise<void> {
+  try {
+    if (!(await Deno.lstat(path)).isSocket) {
+      throw new SocketError(`cannot serve on ${path}: it is there, and no socket`);
+    }
+    (await Deno.connect({ transport: "unix", path })).close();
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return;
+    if (cause instanceof Deno.errors.ConnectionRefused) return await Deno.remove(path);
+    if (cause instanceof SocketError) throw cause;
+    throw new SocketError(`cannot serve on ${path}: ${(cause as Error).message}`, { cause });
+  }
+  throw new SocketError(`cannot serve on ${path}: another process does`);
+}
