@@ -4,6 +4,7 @@ import type { Backend } from "./backend.ts";
 /** A new backend is a folder and one line here. Imported when chosen, so that none costs another. */
 const BACKENDS: Readonly<Record<string, () => Promise<Backend>>> = {
   alloc: async () => (await import("./alloc/alloc.ts")).allocBackend,
+  "aws-vpc": async () => (await import("./aws_vpc/aws_vpc.ts")).awsVpcBackend,
   "host-gw": async () => (await import("./host_gw/host_gw.ts")).hostGwBackend,
   udp: async () => (await import("./udp/udp.ts")).udpBackend,
   vxlan: async () => (await import("./vxlan/vxlan.ts")).vxlanBackend,

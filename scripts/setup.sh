@@ -39,6 +39,14 @@ have_static_busybox() {
   [ -x /usr/bin/busybox ] && ! ldd /usr/bin/busybox >/dev/null 2>&1
 }
 
+# An EC2 to test against, by the name of its modules: what it serves with, it only recommends.
+have_moto() {
+  local module
+  for module in moto flask flask_cors; do
+    [ -d "/usr/lib/python3/dist-packages/$module" ] || return 1
+  done
+}
+
 deno_will_do() {
   local version
   version=$(deno --version 2>/dev/null | sed -n '1s/^deno \([0-9.]*\).*/\1/p') || return 1
@@ -51,6 +59,7 @@ for pair in $NEEDED; do
   have "${pair%%:*}" || missing+=("${pair#*:}")
 done
 have_static_busybox || missing+=(busybox-static)
+have_moto || missing+=(python3-moto python3-flask python3-flask-cors)
 
 if [ ${#missing[@]} -gt 0 ] || ! deno_will_do; then
   if [ "$(id -u)" != 0 ]; then
