@@ -2,7 +2,7 @@ import type { IPv4 } from "../ip/mod.ts";
 import { info, warning } from "../observe/log.ts";
 import { Errno, type Netlink, RT_TABLE_MAIN, SysError } from "../sys/mod.ts";
 import type { HostTables } from "./candidates.ts";
-import { chooseInterface } from "./choose_interface.ts";
+import { chooseInterface, type InterfaceChoice } from "./choose_interface.ts";
 import type { ExternalInterface } from "./external_interface.ts";
 import type { InterfaceOptions } from "./options.ts";
 
@@ -14,6 +14,9 @@ const NO_ROUTE: readonly number[] = [
   Errno.EINVAL,
 ];
 
+/** Kernel tables that the choice goes by. */
+type Tables = Pick<Netlink, "links" | "addresses" | "routes" | "routeTo">;
+
 /**
  * Asks the kernel for what {@linkcode chooseInterface} needs, chooses, and logs how.
  *
@@ -22,18 +25,28 @@ const NO_ROUTE: readonly number[] = [
  */
 export function findExternalInterface(
   options: InterfaceOptions,
-  netlink: Pick<Netlink, "links" | "addresses" | "routes" | "routeTo">,
+  netlink: Tables,
 ): ExternalInterface {
+  const { external, steps, doubt } = examineInterface(options, netlink);
+  for (const step of steps) info(step);
+  if (doubt !== undefined) warning(doubt);
+  return external;
+}
+
+/**
+ * As {@linkcode findExternalInterface}, but tells how instead of logging it.
+ *
+ * @throws {InterfaceError} when no interface fits
+ * @throws {SysError} when the kernel does not answer
+ */
+export function examineInterface(options: InterfaceOptions, netlink: Tables): InterfaceChoice {
   const reach = options.canReach === undefined ? undefined : lookUp(options.canReach, netlink);
-  const { external, steps, doubt } = chooseInterface(options, {
+  return chooseInterface(options, {
     links: netlink.links(),
     addresses: netlink.addresses(),
     routes: netlink.routes({ table: RT_TABLE_MAIN }),
     ...(reach === undefined ? {} : { reach }),
   });
-  for (const step of steps) info(step);
-  if (doubt !== undefined) warning(doubt);
-  return external;
 }
 
 function lookUp(address: IPv4, netlink: Pick<Netlink, "routeTo">): HostTables["reach"] {

@@ -14,6 +14,8 @@ export interface GatewayRange {
   readonly rangeEnd?: string;
   /** @default no limit */
   readonly limit?: number;
+  /** Leave the values out. @default false */
+  readonly keysOnly?: boolean;
 }
 
 /** An entry as the gateway gives it. */
@@ -79,7 +81,7 @@ export class EtcdV3Gateway {
   async #rangeBelow(
     root: string,
     endpoint: HttpEndpoint,
-    { key, rangeEnd, limit }: GatewayRange,
+    { key, rangeEnd, limit, keysOnly }: GatewayRange,
     signal: AbortSignal,
   ): Promise<GatewayEntry[]> {
     const token = await this.#authenticate(root, endpoint, signal);
@@ -90,6 +92,7 @@ export class EtcdV3Gateway {
         key: toBase64(key),
         ...(rangeEnd === undefined ? {} : { range_end: toBase64(rangeEnd) }),
         ...(limit === undefined ? {} : { limit }),
+        ...(keysOnly ? { keys_only: true } : {}),
       },
       token,
       signal,

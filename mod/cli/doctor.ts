@@ -1,0 +1,78 @@
+/**
+ * `flanneld doctor`: finds out what is wrong with this host and its network.
+ *
+ * @module
+ */
+
+import { type CheckReport, countVerdicts, runDoctor } from "../doctor/mod.ts";
+import { configureLog } from "../observe/log.ts";
+import { VERSION } from "../version.ts";
+import { type AgentSubcommand, parseAgentSubcommand } from "./agent_subcommand.ts";
+import { EXIT_FAILURE, EXIT_OK } from "./exit_codes.ts";
+import type { RunSubcommand } from "./subcommand.ts";
+
+/** Version of the JSON; a change that breaks readers raises it. */
+const DOCTOR_VERSION = 1;
+
+const DOCTOR: AgentSubcommand = {
+  name: "doctor",
+  summary: "Looks for what is wrong with this host and its network: store, prefix, config, " +
+    "interface, lease, kernel parameters, firewall, Docker, routes, whether packets get to the " +
+    "other hosts and how large they may be, clock, versions. Each check says what was seen and " +
+    "the command that cures it. It changes nothing, and the agent may be running. It takes root " +
+    "to look at everything.",
+  flags: [{ name: "json", kind: "bool", help: "print one JSON object for scripts" }],
+  exitCodes: "0 no problem was found, though there may be warnings; 1 a problem was found, or " +
+    "nothing could be looked at; 2 wrong command line or environment.",
+};
+
+/**
+ * Runs the subcommand with the environment of the process.
+ *
+ * @throws {UsageError} for flags that cannot be used
+ */
+export const run: RunSubcommand = async (args, signal) => {
+  const line = await parseAgentSubcommand(DOCTOR, args, Deno.env.toObject());
+  if ("help" in line) {
+    console.log(line.help.trimEnd());
+    return EXIT_OK;
+  }
+  const { options, log, warnings } = line.agent;
+  // What is wrong is told by the checks.
+  configureLog({ ...log, quiet: true, ...(log.verbosity > 0 ? {} : { write: () => {} }) });
+  for (const warning of warnings) console.error(warning);
+  const isJson = line.own.get("json") === true;
+  const isVerbose = log.verbosity > 0;
+  const reports = await runDoctor(options, {
+    signal,
+    ...(isJson ? {} : { onReport: (report) => console.log(describe(report, isVerbose)) }),
+  });
+  const counts = countVerdicts(reports);
+  if (isJson) {
+    console.log(JSON.stringify(
+      {
+        doctorVersion: DOCTOR_VERSION,
+        version: VERSION,
+        hostname: Deno.hostname(),
+        time: new Date().toISOString(),
+        counts,
+        checks: reports,
+      },
+      undefined,
+      2,
+    ));
+  } else {
+    console.log(
+      `\n${counts.problem} problems, ${counts.warning} warnings, ${counts.unchecked} not checked`,
+    );
+  }
+  return counts.problem > 0 || counts.unchecked === reports.length ? EXIT_FAILURE : EXIT_OK;
+};
+
+/** One line for a check, and below it, where it is not well or more is asked for, the rest. */
+function describe({ verdict, id, summary, evidence, cure }: CheckReport, all: boolean): string {
+  const lines = [`${verdict.padEnd(9)}  ${id.padEnd(16)}  ${summary}`];
+  if (verdict !== "ok" || all) lines.push(...evidence.map((line) => `             ${line}`));
+  lines.push(...cure.map((line) => `           > ${line}`));
+  return lines.join("\n");
+}

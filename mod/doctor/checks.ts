@@ -1,0 +1,47 @@
+/**
+ * What `flanneld doctor` looks at, in order. A new check is a file in checks/ and a line here.
+ *
+ * @module
+ */
+import type { Check } from "./check.ts";
+import { agentCheck } from "./checks/agent.ts";
+import { bridgeNetfilterCheck } from "./checks/bridge_netfilter.ts";
+import { clockCheck } from "./checks/clock.ts";
+import { configCheck } from "./checks/config.ts";
+import { conflictCheck } from "./checks/conflict.ts";
+import { dockerAddressCheck, dockerMtuCheck } from "./checks/docker.ts";
+import { firewallCheck } from "./checks/firewall.ts";
+import { forwardingCheck } from "./checks/forwarding.ts";
+import { interfaceCheck } from "./checks/interface.ts";
+import { kernelCheck } from "./checks/kernel.ts";
+import { leaseCheck } from "./checks/lease.ts";
+import { pathMtuCheck } from "./checks/path_mtu.ts";
+import { peersCheck } from "./checks/peers.ts";
+import { prefixCheck } from "./checks/prefix.ts";
+import { publicIpCheck } from "./checks/public_ip.ts";
+import { rpFilterCheck } from "./checks/rp_filter.ts";
+import { storeCheck } from "./checks/store.ts";
+import { versionsCheck } from "./checks/versions.ts";
+
+/** Each only asks for what those before it have found to be there. */
+export const CHECKS: readonly Check[] = [
+  storeCheck,
+  prefixCheck,
+  configCheck,
+  interfaceCheck,
+  publicIpCheck,
+  agentCheck,
+  leaseCheck,
+  conflictCheck,
+  forwardingCheck,
+  rpFilterCheck,
+  bridgeNetfilterCheck,
+  firewallCheck,
+  dockerAddressCheck,
+  dockerMtuCheck,
+  kernelCheck,
+  peersCheck,
+  pathMtuCheck,
+  clockCheck,
+  versionsCheck,
+];

@@ -1,0 +1,24 @@
+import { checkConfig } from "../../../backends/check_config.ts";
+import { ConfigError } from "../../config/mod.ts";
+import { type Check, ok, problem, Unavailable, warning } from "../check.ts";
+
+/** Can the config be used, and is each of its keys one that means something? */
+export const configCheck: Check = {
+  id: "config",
+  title: "the network config is valid",
+  async run(host) {
+    const { config: stored } = await host.snapshot();
+    if (!("text" in stored)) throw new Unavailable("there is no config");
+    const cure = ["correct the config in the store; agents follow it without a restart"];
+    try {
+      const { config, warnings } = await checkConfig(stored.text);
+      if (warnings.length > 0) {
+        return warning("the config holds keys that mean nothing", { evidence: warnings, cure });
+      }
+      return ok(`Network ${config.network}, SubnetLen ${config.subnetLen}, ${config.backend.type}`);
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      return problem(error.message, { cure });
+    }
+  },
+};

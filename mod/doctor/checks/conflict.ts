@@ -1,0 +1,51 @@
+import { RTPROT_FLANNEL } from "../../../backends/reconcile.ts";
+import { formatIPv4, Prefix } from "../../ip/mod.ts";
+import { RT_TABLE_MAIN } from "../../sys/mod.ts";
+import { atMost, type Check, ok, problem } from "../check.ts";
+
+/** RTPROT_KERNEL of linux/rtnetlink.h: comes and goes with an address. */
+const RTPROT_KERNEL = 2;
+
+/** Does the range meet a network that this host is on, or has a route of somebody else's into? */
+export const conflictCheck: Check = {
+  id: "conflict",
+  title: "the network's range is free of this host's own networks",
+  async run(host) {
+    const { netlink } = host;
+    const { network } = await host.config();
+    const { device } = await host.tunnel();
+    const own = await host.ownLease();
+    const name = (index: number) => netlink.linkByIndex(index)?.name ?? `interface ${index}`;
+    const ours = device === undefined ? undefined : netlink.link(device)?.index;
+    const addresses = netlink.addresses()
+      .map((address) => ({
+        ...address,
+        prefix: new Prefix(address.address, address.prefixLength),
+      }))
+      // Docker's bridge has an address of our own lease.
+      .filter(({ index, prefix }) =>
+        index !== ours && prefix.overlaps(network) && own?.subnet.containsPrefix(prefix) !== true
+      )
+      .map(({ index, address, prefixLength }) =>
+        `${name(index)} has ${formatIPv4(address)}/${prefixLength}`
+      );
+    const routes = netlink.routes({ table: RT_TABLE_MAIN })
+      .filter(({ destination, oif, protocol }) =>
+        network.containsPrefix(destination) && oif !== ours && protocol !== RTPROT_KERNEL &&
+        protocol !== RTPROT_FLANNEL
+      )
+      .map(({ destination, oif, gateway }) =>
+        `a route that is not ours leads to ${destination} by ${name(oif)}` +
+        (gateway === undefined ? "" : ` via ${formatIPv4(gateway)}`)
+      );
+    const evidence = [...addresses, ...routes];
+    if (evidence.length === 0) return ok(`nothing else of this host is in ${network}`);
+    return problem(`this host has a network of its own in ${network}`, {
+      evidence: atMost(evidence),
+      cure: [
+        "take a Network for containers that no host is on (the agents go over to it by themselves),",
+        "or remove the address or the route: ip address del ..., ip route del ...",
+      ],
+    });
+  },
+};

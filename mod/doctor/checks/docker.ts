@@ -1,0 +1,96 @@
+import { formatIPv4 } from "../../ip/mod.ts";
+import { type Check, type Finding, ok, problem, Unavailable } from "../check.ts";
+import type { Examination } from "../examination.ts";
+
+const BRIDGE = "docker0";
+const DAEMON_CONFIG = "/etc/docker/daemon.json";
+const CURE = [
+  "/usr/libexec/flannel/mk-docker-opts.sh -k DOCKER_NETWORK_OPTIONS -d /run/flannel/docker",
+  "systemctl restart docker   # with $DOCKER_NETWORK_OPTIONS on its command line",
+];
+
+/** Is Docker's bridge in the lease? Containers elsewhere are reached by nobody. */
+export const dockerAddressCheck: Check = {
+  id: "docker-address",
+  title: "docker0 is in the lease",
+  async run(host) {
+    const lease = await ownLease(host);
+    const link = host.netlink.link(BRIDGE);
+    if (link === undefined) {
+      throw new Unavailable(`there is no ${BRIDGE}: Docker does not run here`);
+    }
+    const addresses = host.netlink.addresses({ index: link.index });
+    const texts = addresses.map(({ address, prefixLength }) =>
+      `${formatIPv4(address)}/${prefixLength}`
+    );
+    const inside = addresses.some(({ address }) => lease.subnet.contains(address));
+    if (inside) return ok(`${BRIDGE} has ${texts.join(", ")}, in ${lease.subnet}`);
+    return problem(`${BRIDGE} has ${texts.join(", ") || "no address"}, not in ${lease.subnet}`, {
+      evidence: ["Docker was started before flanneld, or without its options"],
+      cure: CURE,
+    });
+  },
+};
+
+/** Do containers send packets that fit? Larger ones are cut or lost. */
+export const dockerMtuCheck: Check = {
+  id: "docker-mtu",
+  title: "containers have the network's MTU",
+  async run(host): Promise<Finding> {
+    const { mtu } = await host.tunnel();
+    const link = host.netlink.link(BRIDGE);
+    if (link === undefined) {
+      throw new Unavailable(`there is no ${BRIDGE}: Docker does not run here`);
+    }
+    if (mtu === undefined) throw new Unavailable("the MTU of this backend is not known here");
+    const told = await mtuOfDaemon() ?? await mtuOfFile();
+    // A bridge without containers has 1500 in older Docker, whatever containers get.
+    const value = told?.mtu ?? link.mtu;
+    const source = told?.source ?? `ip link show ${BRIDGE}`;
+    if (value <= mtu) return ok(`${value}, and ${mtu} fits (${source})`);
+    return problem(`containers send packets of ${value} bytes, and ${mtu} fits`, {
+      evidence: [source],
+      cure: CURE,
+    });
+  },
+};
+
+async function ownLease(host: Examination) {
+  const lease = await host.ownLease();
+  if (lease === undefined) throw new Unavailable("this host holds no lease");
+  return lease;
+}
+
+interface ToldMtu {
+  readonly mtu: number;
+  readonly source: string;
+}
+
+/** `--mtu` of the daemon that runs in our network. */
+async function mtuOfDaemon(): Promise<ToldMtu | undefined> {
+  const own = await Deno.readLink("/proc/self/ns/net");
+  for await (const { name } of Deno.readDir("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      const words = (await Deno.readTextFile(`/proc/${name}/cmdline`)).split("\0");
+      if (!/(^|\/)dockerd$/.test(words[0] ?? "")) continue;
+      if (await Deno.readLink(`/proc/${name}/ns/net`) !== own) continue;
+      const text = /(?:^| )--mtu[= ](\d+)/.exec(words.join(" "))?.[1];
+      if (text !== undefined) return { mtu: Number(text), source: `dockerd --mtu=${text}` };
+    } catch {
+      // It has ended, or is not ours to look into.
+    }
+  }
+  return undefined;
+}
+
+/** `mtu` of daemon.json. */
+async function mtuOfFile(): Promise<ToldMtu | undefined> {
+  try {
+    const { mtu } = JSON.parse(await Deno.readTextFile(DAEMON_CONFIG));
+    if (typeof mtu === "number") return { mtu, source: DAEMON_CONFIG };
+  } catch {
+    // There is none, or it is Docker's to complain about.
+  }
+  return undefined;
+}

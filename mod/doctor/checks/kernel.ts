@@ -1,0 +1,25 @@
+import { atMost, type Check, ok, problem } from "../check.ts";
+
+/** Is all in the kernel that should be? What the agent would change is what is missing or wrong. */
+export const kernelCheck: Check = {
+  id: "kernel",
+  title: "device, addresses, routes, neighbours and forwarding entries are complete",
+  async run(host) {
+    const { kernel } = await host.plan();
+    const { device } = await host.tunnel();
+    if (kernel.length === 0) {
+      const refused = (await host.peers()).filter(({ refused }) => refused !== undefined).length;
+      const carried = (await host.peers()).length - refused;
+      return ok(
+        `${device ?? "routes"}: ${carried} peers` + (refused > 0 ? `, ${refused} refused` : ""),
+      );
+    }
+    return problem(`${kernel.length} objects are missing or wrong`, {
+      evidence: atMost(kernel.map(({ sign, text }) => `${sign} ${text}`)),
+      cure: [
+        "an agent that runs puts them back at once: is it running? journalctl -u flanneld -n 50",
+        "what keeps altering them is another program: NetworkManager, systemd-networkd, a script",
+      ],
+    });
+  },
+};

@@ -1,0 +1,47 @@
+import { PERMANENT } from "../../lease/mod.ts";
+import { type Check, ok, problem, warning } from "../check.ts";
+
+/** Does this host hold a lease, for how long, and does subnet.env say the same? */
+export const leaseCheck: Check = {
+  id: "lease",
+  title: "this host's lease, and subnet.env",
+  async run(host) {
+    const { subnetFile, renewMargin } = host.options;
+    const start = ["systemctl restart flanneld", "journalctl -u flanneld -n 50"];
+    host.external();
+    const lease = await host.ownLease();
+    if (lease === undefined) {
+      return problem("this host holds no lease in the network", { cure: start });
+    }
+    const { network } = await host.config();
+    const env = await host.subnetEnv();
+    if (env.subnet === undefined) {
+      return problem(`${subnetFile} is missing or says no subnet`, {
+        evidence: [`the lease is ${lease.subnet}`],
+        cure: start,
+      });
+    }
+    if (!env.subnet.equals(lease.subnet) || env.network?.equals(network) !== true) {
+      return problem(`${subnetFile} does not say what the store does`, {
+        evidence: [
+          `the file: subnet ${env.subnet} of network ${env.network ?? "none"}`,
+          `the store: subnet ${lease.subnet} of network ${network}`,
+        ],
+        cure: [...start, "then restart Docker: systemctl restart docker"],
+      });
+    }
+    const store = await host.store();
+    const ttl = (await store.lease(lease.subnet, { signal: host.signal }))?.ttl;
+    if (ttl === PERMANENT) return ok(`${lease.subnet}, reserved without expiry`);
+    if (ttl === undefined) return ok(String(lease.subnet));
+    const left = `${Math.floor(ttl / 3600)} h ${Math.floor(ttl % 3600 / 60)} min`;
+    // It is renewed at the margin, and tried again for as long as that lasts.
+    if (ttl < renewMargin * 0.9) {
+      return warning(`lease ${lease.subnet} runs out in ${left}, and should have been renewed`, {
+        evidence: [`it is renewed ${renewMargin / 60} min before it runs out`],
+        cure: start,
+      });
+    }
+    return ok(`${lease.subnet}, for another ${left}`);
+  },
+};

@@ -1,0 +1,67 @@
+import { measurePathMtu, type PathMtu } from "../../probe/mod.ts";
+import { formatIPv4 } from "../../ip/mod.ts";
+import { type Check, ok, problem, Unavailable } from "../check.ts";
+import { nameOf } from "../peers.ts";
+import { type PeerReach, reachPeers } from "../reach.ts";
+
+/** Peers to which it is measured what fits, once it is known that a full packet does not. */
+const MOST_MEASURED = 8;
+/** Echoes of full size to each, so that a lost one is not taken for one that does not fit. */
+const COPIES = 3;
+
+/** Does a packet of the network's MTU get to each peer in one piece? */
+export const pathMtuCheck: Check = {
+  id: "path-mtu",
+  title: "full packets get to the peers",
+  async run(host) {
+    const { mtu: limit, port } = await host.tunnel();
+    if (limit === undefined) throw new Unavailable("the MTU of this backend is not known here");
+    const targets = (await reachPeers(host)).flatMap((one) => {
+      if (one.overlay !== undefined) return [{ one, address: one.overlay.address }];
+      if (port !== undefined || !one.isUp) return [];
+      return [{ one, address: one.peer.lease.attributes.publicIP }];
+    });
+    if (targets.length === 0) throw new Unavailable("no peer answers");
+    const prober = await host.prober();
+    const { signal } = host;
+    const addresses = targets.flatMap(({ address }) => new Array<number>(COPIES).fill(address));
+    const echoes = await prober.echo(addresses, {
+      ...{ size: limit, dontFragment: true, signal },
+    });
+    const narrow = targets.filter((_, i) =>
+      echoes.slice(i * COPIES, (i + 1) * COPIES).every(({ type }) => type !== "reply")
+    );
+    if (narrow.length === 0) return ok(`${limit} bytes, to ${targets.length} of them`);
+    const measured = await Promise.all(
+      narrow.slice(0, MOST_MEASURED).map(async ({ one, address }) => ({
+        one,
+        path: await measurePathMtu(prober, address, { limit, signal }),
+      })),
+    );
+    const found = measured.flatMap(({ path }) => path === undefined ? [] : [path.mtu]);
+    const least = found.length === 0 ? undefined : Math.min(...found);
+    const name = host.external().name;
+    return problem(
+      `packets of ${limit} bytes do not get to ${narrow.length} of ${targets.length} hosts` +
+        (least === undefined ? "" : `; ${least} do`),
+      {
+        evidence: measured.map(describe),
+        cure: least === undefined ? [] : [
+          `raise the MTU of what lies between: packets of ${host.external().mtu} bytes leave by ${name}`,
+          `or lower it on every host: ip link set ${name} mtu ${
+            host.external().mtu - (limit - least)
+          }; the agents follow, then restart Docker`,
+        ],
+      },
+    );
+  },
+};
+
+function describe({ one, path }: { readonly one: PeerReach; readonly path: PathMtu | undefined }) {
+  const told = path?.toldBy === undefined
+    ? ""
+    : path.toldBy === "here"
+    ? ", says this host's kernel"
+    : `, says ${formatIPv4(path.toldBy)}`;
+  return `${nameOf(one.peer)}: ${path === undefined ? "nothing above 576" : path.mtu} bytes${told}`;
+}

@@ -1,0 +1,92 @@
+import { atMost, type Check, type Finding, ok, problem, warning } from "../check.ts";
+import type { Examination } from "../examination.ts";
+import { nameOf } from "../peers.ts";
+import { type PeerReach, reachPeers } from "../reach.ts";
+
+/** Do packets get to every peer and back? */
+export const peersCheck: Check = {
+  id: "peers",
+  title: "peers answer through the network",
+  async run(host) {
+    const reached = await reachPeers(host);
+    if (reached.length === 0) return ok("there is no other host");
+    const isDirect = (await host.tunnel()).port === undefined;
+    // Without a tunnel the address of Docker's bridge is all there is to ask beside the host's own.
+    const answers = reached.filter(({ overlay, isUp }) =>
+      overlay !== undefined || (isDirect && isUp)
+    );
+    const blocked = reached.filter((one) => !answers.includes(one) && one.isUp);
+    const silent = reached.filter((one) => !answers.includes(one) && !one.isUp);
+    if (blocked.length > 0) return await blockedFinding(host, blocked, reached.length);
+    if (silent.length === 0) return ok(`${reached.length} of ${reached.length}${times(answers)}`);
+    return silentFinding(silent, reached.length, host.external().name);
+  },
+};
+
+/** `, 0.08 to 0.31 ms`. */
+function times(answers: readonly PeerReach[]): string {
+  const rtts = answers.flatMap(({ overlay }) => overlay === undefined ? [] : [overlay.rtt]);
+  if (rtts.length === 0) return " hosts answer; Docker's bridge there does not";
+  const [least, most] = [Math.min(...rtts), Math.max(...rtts)].map((rtt) => rtt.toFixed(2));
+  return least === most ? `, ${least} ms` : `, ${least} to ${most} ms`;
+}
+
+/** The hosts are up, and the network does not get there. */
+async function blockedFinding(
+  host: Examination,
+  blocked: readonly PeerReach[],
+  of: number,
+): Promise<Finding> {
+  const { port } = await host.tunnel();
+  const isClosed = blocked.every(({ port }) => port?.type === "closed");
+  const evidence = blocked.map((one) => `${nameOf(one.peer)}: ${whatIsWrong(one, port)}`);
+  const summary = isClosed
+    ? `${blocked.length} of ${of} hosts are up, and nobody there takes UDP port ${port}`
+    : `UDP port ${port} is blocked between this host and ${blocked.length} of ${of}, which are up`;
+  return problem(summary, {
+    evidence: atMost(evidence),
+    cure: isClosed
+      ? [
+        "systemctl start flanneld   # there",
+        "ss -lun   # there: is it another port? Then that host has another config",
+      ]
+      : [
+        `firewall-cmd --permanent --add-port=${port}/udp && firewall-cmd --reload   # on both hosts`,
+        `iptables -I INPUT -p udp --dport ${port} -j ACCEPT   # without firewalld, on both hosts`,
+        `in a cloud: let the hosts' security group take UDP ${port} from itself`,
+        `tcpdump -ni ${host.external().name} udp port ${port}   # which of the two does not see them?`,
+      ],
+  });
+}
+
+function whatIsWrong({ port: answer, failure }: PeerReach, port: number | undefined): string {
+  switch (answer?.type) {
+    case "closed":
+      return `nobody listens on UDP port ${port} there`;
+    case "rejected":
+      return `UDP port ${port} is refused (${answer.words})`;
+    case "not-sent":
+      return `this host does not send to UDP port ${port} there (${answer.error.message})`;
+    case "unreachable":
+      return answer.words;
+  }
+  if (failure?.type === "not-sent") return `this host does not send (${failure.error.message})`;
+  return `it answers at its public address; UDP port ${port} is dropped on the way, there or back`;
+}
+
+/** Nothing comes back, from anywhere. */
+function silentFinding(silent: readonly PeerReach[], of: number, device: string): Finding {
+  const evidence = atMost(silent.map(({ peer }) => nameOf(peer)));
+  const cure = [
+    `ping -I ${device} <its address>   # from here; and from another host`,
+    "a host that is gone keeps its lease for a day; remove it: etcdctl rm, or etcdctl del",
+  ];
+  if (silent.length === of) {
+    return problem(`no other host answers, not even at its public address`, { evidence, cure });
+  }
+  return warning(
+    `${silent.length} of ${of} hosts do not answer, not even at their public addresses: down, or ` +
+      "cut off",
+    { evidence, cure },
+  );
+}

@@ -1,0 +1,65 @@
+import { findConfigs, type FoundConfig } from "../../store/find_configs.ts";
+import type { EtcdStoreOptions } from "../../store/options.ts";
+import { atMost, type Check, type Finding, ok, problem, Unavailable } from "../check.ts";
+import type { Examination } from "../examination.ts";
+
+/** Is there a config where it is looked for? The guide's first error is another prefix. */
+export const prefixCheck: Check = {
+  id: "prefix",
+  title: "a network config is where it is looked for",
+  async run(host) {
+    const found = await host.storeSearch();
+    if ("error" in found) throw new Unavailable("the store is not reached");
+    const { store } = host.options;
+    if ("waiting" in found) return await missing(host, found.waiting);
+    const { config } = await host.snapshot();
+    if (!("text" in config)) return await missing(host, config.missing);
+    return ok(store.kind === "etcd" ? `${store.prefix}/config` : found.store.name);
+  },
+};
+
+async function missing({ options, signal }: Examination, words: string): Promise<Finding> {
+  const { store } = options;
+  if (store.kind !== "etcd") return problem(`there is no network config: ${words}`);
+  const configs = await findConfigs(store, { signal });
+  const own = configs.find(({ prefix }) => prefix === store.prefix);
+  const evidence = [
+    words,
+    ...atMost(
+      configs.map(({ api, prefix, text }) =>
+        `etcd ${api} holds one at prefix ${prefix}: ${cut(text)}`
+      ),
+    ),
+  ];
+  return problem(`there is no network config at ${store.prefix}/config`, {
+    evidence: configs.length > 0 ? evidence : [words, "no prefix of either API holds one"],
+    cure: own !== undefined
+      ? [`take it from etcd ${own.api}: ${flag(own)}`]
+      : cures(store, configs),
+  });
+}
+
+function cures(store: EtcdStoreOptions, configs: readonly FoundConfig[]): string[] {
+  if (configs.length > 0) {
+    return configs.slice(0, 4).map(({ prefix }) =>
+      `FLANNEL_ETCD_PREFIX="${prefix}" in /etc/sysconfig/flanneld, then systemctl restart flanneld`
+    );
+  }
+  const key = `${store.prefix}/config`;
+  const value = `'{"Network": "10.20.0.0/16", "Backend": {"Type": "vxlan"}}'`;
+  const endpoints = store.endpoints.map((url) => URL.parse(url)?.origin ?? url).join(",");
+  return [
+    store.api === "v2"
+      ? `ETCDCTL_API=2 etcdctl --endpoints ${endpoints} set ${key} ${value}`
+      : `ETCDCTL_API=3 etcdctl --endpoints ${endpoints} put ${key} ${value}`,
+  ];
+}
+
+function flag({ api }: FoundConfig): string {
+  return `-etcd-api=${api} in FLANNEL_OPTIONS, or leave -etcd-api out`;
+}
+
+function cut(text: string): string {
+  const line = text.replaceAll(/\s+/g, " ");
+  return line.length > 100 ? `${line.slice(0, 97)}...` : line;
+}

@@ -1,0 +1,38 @@
+import { VERSION } from "../../version.ts";
+import { atMost, type Check, ok, problem } from "../check.ts";
+import { nameOf } from "../peers.ts";
+
+/** Are all hosts of one backend? Those of another reach nobody here. */
+export const versionsCheck: Check = {
+  id: "versions",
+  title: "backends and versions of all hosts",
+  async run(host) {
+    const { backend: { type } } = await host.config();
+    const peers = await host.peers();
+    // Leases of udp and alloc name no backend.
+    const named = (backendType = "") => backendType === "" ? undefined : backendType;
+    const expected = type === "udp" || type === "alloc" ? undefined : type;
+    const others = peers.filter(({ lease }) => named(lease.attributes.backendType) !== expected);
+    const versions = new Map<string, number>();
+    for (const { agent } of peers) {
+      const version = agent === undefined ? "without a record (flannel)" : agent.record.version;
+      versions.set(version, (versions.get(version) ?? 0) + 1);
+    }
+    const evidence = [
+      `this executable: ${VERSION}`,
+      ...[...versions].map(([version, count]) => `${count} other hosts: ${version}`),
+    ];
+    if (others.length === 0) return ok(`${peers.length} other hosts, all ${type}`, evidence);
+    return problem(`the config says ${type}, and ${others.length} hosts use another backend`, {
+      evidence: atMost(
+        others.map((peer) =>
+          `${nameOf(peer)}: ${named(peer.lease.attributes.backendType) ?? "udp"}`
+        ),
+      ),
+      cure: [
+        "flannel takes a new backend only when it is restarted: systemctl restart flanneld there",
+        "a host that is gone keeps its lease for a day; remove it: etcdctl rm, or etcdctl del",
+      ],
+    });
+  },
+};

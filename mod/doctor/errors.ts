@@ -1,0 +1,41 @@
+import { ConfigError } from "../config/errors.ts";
+import { ExportError } from "../export/errors.ts";
+import { FirewallError } from "../firewall/errors.ts";
+import { InterfaceError } from "../host/errors.ts";
+import { SysctlError } from "../host/sysctl.ts";
+import { StoreError } from "../store/errors.ts";
+import { AcquireError } from "../subnet/acquire.ts";
+import { Errno, SysError } from "../sys/mod.ts";
+import { Unavailable } from "./check.ts";
+
+/** Errors whose message is all that an operator needs. */
+const TOLD = [
+  ...[AcquireError, ConfigError, ExportError, FirewallError, InterfaceError, StoreError],
+  ...[SysError, SysctlError],
+];
+
+/** True when a call had no answer in the time it was given. */
+export function isTimeout(error: unknown): boolean {
+  return error instanceof DOMException && error.name === "TimeoutError";
+}
+
+/**
+ * Why something could not be looked at, in a few words.
+ *
+ * @throws what is no such reason but a defect
+ */
+export function reasonNotChecked(error: unknown): string {
+  if (error instanceof Unavailable) return error.message;
+  if (Deno.uid() !== 0 && isRefusal(error)) return "it takes root: run as root";
+  if (isTimeout(error)) return "no answer in time";
+  if (error instanceof Error && TOLD.some((kind) => error instanceof kind)) return error.message;
+  throw error;
+}
+
+/** True when the kernel, or a tool, did not let us; other users than root cannot tell why. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof FirewallError || error instanceof Deno.errors.PermissionDenied ||
+    error instanceof Deno.errors.NotCapable ||
+    (error instanceof SysError && [Errno.EPERM, Errno.EACCES].includes(error.errno as 1)) ||
+    (error instanceof SysctlError && error.cause instanceof Deno.errors.PermissionDenied);
+}

@@ -1,0 +1,214 @@
+import type { DiffLine } from "../../backends/describe.ts";
+import { type AgentPlan, planAgent } from "../agent/plan.ts";
+import type { AgentOptions } from "../agent/options.ts";
+import { ConfigError, decodeNetworkConfig, type NetworkConfig } from "../config/mod.ts";
+import { type PreviousSubnet, readSubnetEnv } from "../export/mod.ts";
+import { examineInterface, type InterfaceChoice, InterfaceError } from "../host/mod.ts";
+import type { ExternalInterface } from "../host/mod.ts";
+import type { Lease } from "../lease/mod.ts";
+import { Prober } from "../probe/mod.ts";
+import { type Snapshot, type Store, StoreError } from "../store/mod.ts";
+import { openStore } from "../store/open.ts";
+import { Netlink, SysError } from "../sys/mod.ts";
+import { Unavailable } from "./check.ts";
+import { isTimeout } from "./errors.ts";
+import { type PeerLease, peersOf } from "./peers.ts";
+import { type Tunnel, tunnelOf } from "./tunnel.ts";
+
+/** How long the store may take, in milliseconds. */
+const STORE_LIMIT = 10_000;
+
+/** What became of looking for the store. */
+export type StoreSearch =
+  | { readonly store: Store; readonly note: string }
+  /** etcd answers, but holds no config that would tell which of its stores it is. */
+  | { readonly waiting: string }
+  | { readonly error: Error };
+
+/** What the agent would change, by what it concerns. */
+export interface PlannedChanges {
+  /** Device, addresses, routes, neighbours, forwarding entries. */
+  readonly kernel: readonly DiffLine[];
+  readonly firewall: readonly DiffLine[];
+  readonly obstacles: readonly string[];
+}
+
+/**
+ * What is known of this host and its network, found out once and when first asked for. What cannot be
+ * found out is an {@linkcode Unavailable} to each check that asks.
+ */
+export class Examination implements AsyncDisposable {
+  readonly options: AgentOptions;
+  readonly netlink: Netlink;
+  readonly signal: AbortSignal;
+  readonly #facts = new Map<string, Promise<unknown>>();
+  readonly #opened = new AsyncDisposableStack();
+
+  constructor(options: AgentOptions, signal: AbortSignal) {
+    this.options = options;
+    this.signal = signal;
+    this.netlink = this.#opened.use(Netlink.open());
+  }
+
+  /** Looks for the store. */
+  storeSearch(): Promise<StoreSearch> {
+    return this.remember("store", async (): Promise<StoreSearch> => {
+      const limit = this.#storeLimit();
+      try {
+        const found = await openStore(this.options.store, { signal: limit, readOnly: true });
+        if (!("store" in found)) return found;
+        this.#opened.use(found.store);
+        // Some adapters connect with the first call.
+        await this.remember("snapshot", () => found.store.snapshot({ signal: limit }));
+        return found;
+      } catch (error) {
+        this.signal.throwIfAborted();
+        if (isTimeout(error)) {
+          return { error: new StoreError(`no answer within ${STORE_LIMIT / 1000} s`) };
+        }
+        if (error instanceof StoreError || error instanceof ConfigError) return { error };
+        throw error;
+      }
+    });
+  }
+
+  /** The store that holds the config. */
+  async store(): Promise<Store> {
+    const found = await this.storeSearch();
+    if ("store" in found) return found.store;
+    throw new Unavailable("error" in found ? "the store is not reached" : "there is no config");
+  }
+
+  /** All that it holds. */
+  async snapshot(): Promise<Snapshot> {
+    const store = await this.store();
+    return await this.remember("snapshot", () => store.snapshot({ signal: this.#storeLimit() }));
+  }
+
+  /** The network config. */
+  async config(): Promise<NetworkConfig> {
+    const { config } = await this.snapshot();
+    if (!("text" in config)) throw new Unavailable("there is no config");
+    return await this.remember("config", async () => {
+      try {
+        return await decodeNetworkConfig(config.text);
+      } catch (error) {
+        if (error instanceof ConfigError) throw new Unavailable("the config cannot be used");
+        throw error;
+      }
+    });
+  }
+
+  /**
+   * Which interface the agent takes.
+   *
+   * @throws {InterfaceError} when none fits
+   */
+  interfaceChoice(): InterfaceChoice {
+    return examineInterface(this.options.interface, this.netlink);
+  }
+
+  /** The interface that carries packets between hosts. */
+  external(): ExternalInterface {
+    try {
+      return this.interfaceChoice().external;
+    } catch (error) {
+      if (error instanceof InterfaceError) throw new Unavailable("there is no interface to use");
+      throw error;
+    }
+  }
+
+  /** How packets between hosts are carried. */
+  async tunnel(): Promise<Tunnel> {
+    const config = await this.config();
+    try {
+      return tunnelOf(config, this.external());
+    } catch (error) {
+      if (error instanceof ConfigError) throw new Unavailable("the config cannot be used");
+      throw error;
+    }
+  }
+
+  /** The lease under our public IP that fits the config. */
+  async ownLease(): Promise<Lease | undefined> {
+    const [{ leases }, { network }] = [await this.snapshot(), await this.config()];
+    const { publicIP } = this.external();
+    const { subnet } = await this.subnetEnv();
+    const own = leases.filter(({ attributes, subnet }) =>
+      attributes.publicIP === publicIP && network.containsPrefix(subnet)
+    );
+    return own.find((lease) => subnet !== undefined && lease.subnet.equals(subnet)) ?? own[0];
+  }
+
+  /** What the agent has written for Docker. */
+  subnetEnv(): Promise<PreviousSubnet> {
+    return this.remember("subnet.env", () => readSubnetEnv(this.options.subnetFile));
+  }
+
+  /** The other hosts' leases, with why one is refused. */
+  async peers(): Promise<readonly PeerLease[]> {
+    const own = await this.ownLease();
+    if (own === undefined) throw new Unavailable("this host holds no lease");
+    const [config, { leases, agents }] = [await this.config(), await this.snapshot()];
+    const { device } = await this.tunnel();
+    return peersOf({
+      ...{ config, leases, agents, own, netlink: this.netlink, external: this.external() },
+      device: device === undefined ? undefined : this.netlink.link(device)?.index,
+    });
+  }
+
+  /** What the agent would change on this host now. */
+  async plan(): Promise<PlannedChanges> {
+    const config = await this.config();
+    if (!["vxlan", "udp", "host-gw", "alloc"].includes(config.backend.type)) {
+      throw new Unavailable(`backend ${config.backend.type} is not looked into`);
+    }
+    this.external();
+    const { changes, obstacles }: AgentPlan = await this.remember(
+      "plan",
+      () => planAgent(this.options, this.signal),
+    );
+    const firewall = changes.filter(({ text }) => text.startsWith("firewall "));
+    const others = /^(firewall|lease|agent record|file) /;
+    return {
+      firewall,
+      kernel: changes.filter(({ text }) => !others.test(text)),
+      obstacles,
+    };
+  }
+
+  /** For echoes. */
+  async prober(): Promise<Prober> {
+    return await this.remember("prober", () => Promise.resolve(this.#opened.use(Prober.open())));
+  }
+
+  /** Where the kernel would send to an address; `undefined`: nowhere. */
+  routeTo(address: number): ReturnType<Netlink["routeTo"]> | undefined {
+    try {
+      return this.netlink.routeTo(address);
+    } catch (error) {
+      if (error instanceof SysError) return undefined;
+      throw error;
+    }
+  }
+
+  /**
+   * Finds a fact out when it is first asked for; later calls get the same.
+   *
+   * @param fact its name, one for each `find`
+   */
+  remember<T>(fact: string, find: () => Promise<T>): Promise<T> {
+    let found = this.#facts.get(fact);
+    if (found === undefined) this.#facts.set(fact, found = find());
+    return found as Promise<T>;
+  }
+
+  /** Closes what was opened. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#opened.disposeAsync();
+  }
+
+  #storeLimit(): AbortSignal {
+    return AbortSignal.any([this.signal, AbortSignal.timeout(STORE_LIMIT)]);
+  }
+}

@@ -1,0 +1,8 @@
+/**
+ * Finds out what is wrong with a host and its network, and explains where packets go.
+ *
+ * @module
+ */
+export * from "./check.ts";
+export * from "./checks.ts";
+export * from "./run.ts";

@@ -1,0 +1,75 @@
+import { type EchoOutcome, type Failure, type PortOutcome, probeUdpPort } from "../probe/mod.ts";
+import { Unavailable } from "./check.ts";
+import type { Examination } from "./examination.ts";
+import { echoAddresses, type PeerLease } from "./peers.ts";
+
+/** Milliseconds to wait for an echo. */
+const TIMEOUT = 1_000;
+
+/** How a peer was reached. */
+export interface PeerReach {
+  readonly peer: PeerLease;
+  /** The address of its subnet that answered, and in how many milliseconds. */
+  readonly overlay: { readonly address: number; readonly rtt: number } | undefined;
+  /** What became of the echo through the network, where none was answered. */
+  readonly failure: Failure | undefined;
+  /** Whether its public address answers an echo; asked where the network does not. */
+  readonly isUp: boolean;
+  /** What the tunnel's port answers there; asked likewise. */
+  readonly port: PortOutcome | undefined;
+}
+
+/**
+ * Sends echoes through the network to every peer whose packets are carried; where none comes back,
+ * asks the public address and the tunnel's port.
+ *
+ * @throws {Unavailable} when nothing is carried by this backend
+ * @throws {SysError} EPERM without the right to send echoes
+ */
+export async function reachPeers(host: Examination): Promise<readonly PeerReach[]> {
+  return await host.remember("reach", () => reach(host));
+}
+
+async function reach(host: Examination): Promise<readonly PeerReach[]> {
+  const { backend: { type } } = await host.config();
+  if (type === "alloc") throw new Unavailable("alloc carries no packets");
+  const peers = (await host.peers()).filter(({ refused }) => refused === undefined);
+  if (peers.length === 0) return [];
+  const prober = await host.prober();
+  const options = { timeout: TIMEOUT, signal: host.signal };
+  const overlay = new Map<PeerLease, NonNullable<PeerReach["overlay"]>>();
+  const failures = new Map<PeerLease, Failure>();
+  // The device's address, then that of Docker's bridge: host-gw has no device.
+  for (const which of [0, 1] as const) {
+    const left = peers.filter((peer) => !overlay.has(peer));
+    if (left.length === 0) break;
+    const addresses = left.map(({ lease }) => echoAddresses(lease)[which]);
+    const outcomes = await prober.echo(addresses, options);
+    left.forEach((peer, i) => {
+      const outcome: EchoOutcome = outcomes[i]!;
+      if (outcome.type === "reply") {
+        overlay.set(peer, { address: addresses[i]!, rtt: outcome.rtt });
+      } else if (!failures.has(peer)) failures.set(peer, outcome);
+    });
+  }
+  const lost = peers.filter((peer) => !overlay.has(peer));
+  const publicIPs = lost.map(({ lease }) => lease.attributes.publicIP);
+  const { port } = await host.tunnel();
+  const [echoes, ports] = lost.length === 0 ? [[], []] : await Promise.all([
+    prober.echo(publicIPs, options),
+    port === undefined ? [] : probeUdpPort(publicIPs, port, options),
+  ]);
+  return peers.map((peer) => {
+    const at = lost.indexOf(peer);
+    const answer = ports[at];
+    return {
+      peer,
+      overlay: overlay.get(peer),
+      failure: overlay.has(peer) ? undefined : failures.get(peer),
+      // A port that is closed, or refused, is so by somebody.
+      isUp: at < 0 || echoes[at]?.type === "reply" || answer?.type === "closed" ||
+        answer?.type === "rejected",
+      port: answer,
+    };
+  });
+}
