@@ -2,6 +2,12 @@ import type { Prefix } from "../ip/mod.ts";
 
 /** What the firewall shall do for one network. */
 export interface FirewallSpec {
+  /**
+   * Tells the chains of this network from those of others on the host, see `chainTag`.
+   *
+   * @default none: flannel's own names
+   */
+  readonly tag?: string | undefined;
   /** The whole container network, of all hosts. */
   readonly network: Prefix;
   /** This host's part of it. */

@@ -6,6 +6,7 @@ import {
   holdsOurs,
   mayDropForwarded,
   NOTHING,
+  type Plan,
   planRestore,
   type RuleChange,
 } from "./plan.ts";
@@ -45,7 +46,7 @@ export class IptablesRuleset implements Ruleset {
 
   async check(role: Role): Promise<readonly RuleChange[]> {
     const saved = await this.#iptables.save();
-    const plan = planRestore(saved, this.#desired(role, saved), this.#networks);
+    const plan = this.#plan(saved, this.#desired(role, saved));
     return (plan?.changes ?? []).map(({ sign, rule }) => ({
       sign,
       rule: `${this.#iptables.name} ${rule}`,
@@ -64,9 +65,9 @@ export class IptablesRuleset implements Ruleset {
     let differences: readonly string[] = [];
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const saved = await this.#iptables.save();
-      const plan = planRestore(saved, this.#desired(role, saved), this.#networks);
+      const plan = this.#plan(saved, this.#desired(role, saved));
       if (plan === undefined) return attempt === 0 ? "unchanged" : fresh ? "made" : "changed";
-      if (attempt === 0) fresh = !holdsOurs(saved, this.#networks);
+      if (attempt === 0) fresh = !holdsOurs(saved, this.#networks, this.#spec.tag);
       // Refused once and nothing has changed since: it would be refused again.
       if (failure !== undefined && failure.status !== RESOURCE_PROBLEM && plan.text === applied) {
         break;
@@ -91,12 +92,16 @@ export class IptablesRuleset implements Ruleset {
   /** Takes away what a failed start has put in place: one table may have been committed. */
   async #undo(): Promise<void> {
     try {
-      const plan = planRestore(await this.#iptables.save(), NOTHING, this.#networks);
+      const plan = this.#plan(await this.#iptables.save(), NOTHING);
       if (plan !== undefined) await this.#iptables.restore(plan.text);
     } catch (error) {
       // The error that led here says more.
       if (!(error instanceof FirewallError)) throw error;
     }
+  }
+
+  #plan(saved: SavedRules, desired: DesiredChains): Plan | undefined {
+    return planRestore(saved, desired, this.#networks, this.#spec.tag);
   }
 
   #desired(role: Role, saved: SavedRules): DesiredChains {
@@ -107,7 +112,7 @@ export class IptablesRuleset implements Ruleset {
         return (chain) => desiredRules(chain, spec);
       case "acceptance":
         return mayDropForwarded(saved, this.#networks)
-          ? (chain) => chain === FORWARD_CHAIN ? desiredRules(chain, spec) : undefined
+          ? (chain) => chain.parent === FORWARD_CHAIN.parent ? desiredRules(chain, spec) : undefined
           : NOTHING;
       case "nothing":
         return NOTHING;

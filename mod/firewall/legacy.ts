@@ -1,6 +1,6 @@
 import type { PreviousNetwork } from "./firewall.ts";
 import { MULTICAST } from "./policy.ts";
-import { FORWARD_CHAIN, MASQUERADE_CHAIN, type OwnChain } from "./rules.ts";
+import type { OwnChain } from "./rules.ts";
 import { ruleOptions, splitWords } from "./save_format.ts";
 
 /**
@@ -42,8 +42,8 @@ export function legacyRules(
   for (const rule of rules) {
     const options = ruleOptions(splitWords(rule));
     if (options.includes(`--comment ${chain.comment}`)) {
-      if (options.some((option) => VERDICTS.get(chain)!.has(option))) commented.push(rule);
-    } else if (chain === MASQUERADE_CHAIN) {
+      if (options.some((option) => VERDICTS[chain.parent].has(option))) commented.push(rule);
+    } else if (chain.parent === "POSTROUTING") {
       const shape = form(options.filter((option) => option !== "--random-fully"));
       if (masquerades.has(shape)) masquerading.push(rule);
       else if (returns.has(shape)) returning.push(rule);
@@ -53,10 +53,10 @@ export function legacyRules(
 }
 
 /** What flannel's rules in the parent ended in; a jump to a chain of ours is none of them. */
-const VERDICTS: ReadonlyMap<OwnChain, ReadonlySet<string>> = new Map([
-  [MASQUERADE_CHAIN, new Set(["-j RETURN", "-j MASQUERADE"])],
-  [FORWARD_CHAIN, new Set(["-j ACCEPT"])],
-]);
+const VERDICTS: Readonly<Record<OwnChain["parent"], ReadonlySet<string>>> = {
+  POSTROUTING: new Set(["-j RETURN", "-j MASQUERADE"]),
+  FORWARD: new Set(["-j ACCEPT"]),
+};
 
 function form(options: readonly string[]): string {
   return options.toSorted().join(" ");

@@ -7,3 +7,4 @@ export * from "./errors.ts";
 export * from "./firewall.ts";
 export * from "./open_cleaner.ts";
 export * from "./open_firewall.ts";
+export { chainTag } from "./tag.ts";

@@ -2,9 +2,22 @@ import type { FirewallSpec } from "./firewall.ts";
 import { formatNftRule, type NftChain, type NftHook, type NftTable } from "./nft_format.ts";
 import type { RuleChange } from "./plan.ts";
 import { forwardRules, masqueradeRules } from "./policy.ts";
+import { isNamedAfter } from "./rules.ts";
 
-/** Family and name of our table: newer flannel's, so that either finds the other's. */
-export const OWN_TABLE = "ip flannel-ipv4";
+const OWN_TABLE = "ip flannel-ipv4";
+
+/**
+ * Family and name of a network's table: newer flannel's, so that either finds the other's; with a tag
+ * that of one network of several.
+ */
+export function ownTable(tag: string | undefined): string {
+  return tag === undefined ? OWN_TABLE : `${OWN_TABLE}-${tag}`;
+}
+
+/** True for the table of any network. @param name family and name */
+export function isOwnTable(name: string): boolean {
+  return isNamedAfter(name, OWN_TABLE);
+}
 
 /** Newer flannel makes it, with or without IPv6; we need none. */
 export const IPV6_TABLE = "ip6 flannel-ipv6";
@@ -56,12 +69,14 @@ export function desiredNftChains(spec: FirewallSpec): DesiredChain[] {
  *
  * @param table ours as it is; `undefined` when there is none
  * @param hasIPv6Table newer flannel's other table is there
+ * @param own name of our table
  * @returns `undefined` when nothing has to change
  */
 export function planNft(
   table: NftTable | undefined,
   desired: readonly DesiredChain[],
   hasIPv6Table = false,
+  own = OWN_TABLE,
 ): NftPlan | undefined {
   const lines: string[] = [];
   const changes: RuleChange[] = [];
@@ -69,27 +84,31 @@ export function planNft(
     lines.push(`delete table ${IPV6_TABLE}`);
     changes.push({ sign: "-", rule: `table ${IPV6_TABLE}` });
   }
-  const ours = tableChanges(table, desired);
+  const ours = tableChanges(table, desired, own);
   if (ours.length > 0) {
     changes.push(...ours);
     // Deleting what is not there fails, adding what is there does not.
-    if (table !== undefined) lines.push(`add table ${OWN_TABLE}`, `delete table ${OWN_TABLE}`);
-    if (desired.length > 0) lines.push(`add table ${OWN_TABLE}`);
+    if (table !== undefined) lines.push(`add table ${own}`, `delete table ${own}`);
+    if (desired.length > 0) lines.push(`add table ${own}`);
     for (const chain of desired) {
-      lines.push(`add chain ${OWN_TABLE} ${chain.name} { ${formatHook(chain)}; }`);
-      lines.push(...chain.rules.map((rule) => `add rule ${OWN_TABLE} ${chain.name} ${rule}`));
+      lines.push(`add chain ${own} ${chain.name} { ${formatHook(chain)}; }`);
+      lines.push(...chain.rules.map((rule) => `add rule ${own} ${chain.name} ${rule}`));
     }
   }
   return lines.length === 0 ? undefined : { text: lines.join("\n") + "\n", changes };
 }
 
-function tableChanges(table: NftTable | undefined, desired: readonly DesiredChain[]): RuleChange[] {
+function tableChanges(
+  table: NftTable | undefined,
+  desired: readonly DesiredChain[],
+  own: string,
+): RuleChange[] {
   const changes: RuleChange[] = [];
   const wanted = desired.length > 0;
   if (table === undefined) {
-    if (wanted) changes.push({ sign: "+", rule: `table ${OWN_TABLE}` });
+    if (wanted) changes.push({ sign: "+", rule: `table ${own}` });
   } else if (!wanted) {
-    changes.push({ sign: "-", rule: `table ${OWN_TABLE}` });
+    changes.push({ sign: "-", rule: `table ${own}` });
   } else {
     for (const flag of table.flags) changes.push({ sign: "-", rule: `flag ${flag}` });
     if (table.hasOther) changes.push({ sign: "-", rule: "sets, maps and objects of others" });
@@ -102,7 +121,7 @@ function tableChanges(table: NftTable | undefined, desired: readonly DesiredChai
   for (const chain of present.values()) changes.push(...chainChanges(chain, undefined));
   return changes.map(({ sign, rule }) => ({
     sign,
-    rule: rule.startsWith("table") ? rule : `${OWN_TABLE} ${rule}`,
+    rule: rule.startsWith("table") ? rule : `${own} ${rule}`,
   }));
 }
 

@@ -8,7 +8,7 @@ import {
   parseNftTable,
   parseNftTables,
 } from "./nft_format.ts";
-import { desiredNftChains, IPV6_TABLE, type NftPlan, OWN_TABLE, planNft } from "./nft_plan.ts";
+import { desiredNftChains, IPV6_TABLE, type NftPlan, ownTable, planNft } from "./nft_plan.ts";
 import type { RuleChange } from "./plan.ts";
 import type { Reconciled, Role, Ruleset } from "./ruleset.ts";
 
@@ -132,9 +132,14 @@ export class NftablesRuleset implements Ruleset {
 
   async #plan(role: Role): Promise<{ table: NftTable | undefined; plan: NftPlan | undefined }> {
     const tables = await this.#nftables.tables();
-    const table = tables.includes(OWN_TABLE) ? await this.#nftables.table(OWN_TABLE) : undefined;
+    const { tag } = this.#spec;
+    const own = ownTable(tag);
+    const table = tables.includes(own) ? await this.#nftables.table(own) : undefined;
     // A drop in another table is none of ours to answer: no table accepts for another.
     const desired = role === "all" ? desiredNftChains(this.#spec) : [];
-    return { table, plan: planNft(table, desired, tables.includes(IPV6_TABLE)) };
+    return {
+      table,
+      plan: planNft(table, desired, tag === undefined && tables.includes(IPV6_TABLE), own),
+    };
   }
 }

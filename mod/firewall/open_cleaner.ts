@@ -10,15 +10,17 @@ const NO_NETWORK = new Prefix(0, 0);
  * of rules, its `ensure()` takes it away. A host without a tool has nothing.
  *
  * @param previous what was served: rules of an older flannel outside our chains are found by it
+ * @param tag of the network whose rules they are, see {@linkcode FirewallSpec.tag}
  * @throws {FirewallError} when no tool of the host works
  */
 export function openFirewallCleaner(
   previous: PreviousNetwork | undefined,
   options: FirewallOptions = {},
+  tag?: string,
 ): Promise<Firewall> {
   const nothing = { ipMasq: false, forward: false, randomFully: false };
   return openFirewall(
-    { network: NO_NETWORK, subnet: NO_NETWORK, ...nothing },
+    { network: NO_NETWORK, subnet: NO_NETWORK, tag, ...nothing },
     previous,
     options,
   );

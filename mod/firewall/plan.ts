@@ -1,6 +1,13 @@
 import type { PreviousNetwork } from "./firewall.ts";
 import { legacyRules } from "./legacy.ts";
-import { FORWARD_CHAIN, jumpRule, OWN_CHAINS, type OwnChain, type Rule } from "./rules.ts";
+import {
+  FORWARD_CHAIN,
+  jumpRule,
+  type OwnChain,
+  ownChainNamed,
+  ownChains,
+  type Rule,
+} from "./rules.ts";
 import {
   joinWords,
   ruleOptions,
@@ -42,17 +49,19 @@ export const NOTHING: DesiredChains = () => undefined;
  *
  * @param saved all rules of the host
  * @param networks this host's networks, by which rules of older flannels are told
+ * @param tag tells the network's chains, see {@linkcode FirewallSpec.tag}; those with others are left alone
  * @returns `undefined` when nothing has to change
  */
 export function planRestore(
   saved: SavedRules,
   desired: DesiredChains,
   networks: readonly PreviousNetwork[],
+  tag?: string,
 ): Plan | undefined {
   const lines: string[] = [];
   const differences: string[] = [];
   const changes: RuleChange[] = [];
-  for (const chain of OWN_CHAINS) {
+  for (const chain of ownChains(tag)) {
     const part = planChain(chain, saved.get(chain.table) ?? new Map(), desired(chain), networks);
     if (part.differences.length === 0) continue;
     lines.push(`*${chain.table}`, ...part.lines, "COMMIT");
@@ -65,8 +74,12 @@ export function planRestore(
 }
 
 /** True when the saved rules hold anything of ours, or anything an older flannel left. */
-export function holdsOurs(saved: SavedRules, networks: readonly PreviousNetwork[]): boolean {
-  return planRestore(saved, NOTHING, networks) !== undefined;
+export function holdsOurs(
+  saved: SavedRules,
+  networks: readonly PreviousNetwork[],
+  tag?: string,
+): boolean {
+  return planRestore(saved, NOTHING, networks, tag) !== undefined;
 }
 
 /**
@@ -80,7 +93,7 @@ export function mayDropForwarded(
   const table = saved.get(FORWARD_CHAIN.table);
   const forward = table?.get(FORWARD_CHAIN.parent);
   if (table === undefined || forward === undefined) return false;
-  const ours = findJumps(FORWARD_CHAIN, table)
+  const ours = chainsIn(FORWARD_CHAIN.table, table).flatMap((chain) => findJumps(chain, table))
     .filter(({ from }) => from === FORWARD_CHAIN.parent).length +
     legacyRules(FORWARD_CHAIN, forward.rules, networks).length;
   return forward.policy !== "ACCEPT" || forward.rules.length > ours;
@@ -94,17 +107,23 @@ export function foreignWeight(saved: SavedRules, networks: readonly PreviousNetw
   let weight = 0;
   for (const [table, chains] of saved) {
     for (const [name, { policy, rules }] of chains) {
-      const own = OWN_CHAINS.some((chain) => chain.table === table && chain.name === name);
+      const own = ownChainNamed(table, name) !== undefined;
       if (!own) weight += rules.length + (policy === "ACCEPT" ? 0 : 1);
     }
   }
-  for (const chain of OWN_CHAINS) {
+  for (const chain of ownChains(undefined)) {
     const chains = saved.get(chain.table);
     if (chains === undefined) continue;
-    weight -= findJumps(chain, chains).length;
+    for (const own of chainsIn(chain.table, chains)) weight -= findJumps(own, chains).length;
     weight -= legacyRules(chain, chains.get(chain.parent)?.rules ?? [], networks).length;
   }
   return weight;
+}
+
+/** The chains of all networks that a table has. */
+function chainsIn(table: string, chains: ReadonlyMap<string, SavedChain>): OwnChain[] {
+  return [...chains.keys()].map((name) => ownChainNamed(table, name))
+    .filter((chain) => chain !== undefined);
 }
 
 function planChain(

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { Prefix } from "../ip/mod.ts";
 import type { FirewallSpec } from "./firewall.ts";
 import { type DesiredChains, foreignWeight, holdsOurs, NOTHING, planRestore } from "./plan.ts";
-import { desiredRules, OWN_CHAINS } from "./rules.ts";
+import { desiredRules, ownChains } from "./rules.ts";
 import { parseSave, type SavedRules, splitWords } from "./save_format.ts";
 
 const SPEC: FirewallSpec = {
@@ -292,7 +292,7 @@ const tableModel = (table: "nat" | "filter") =>
     for (const [name, rules] of Object.entries(others)) {
       if (!chains.has(name)) chains.set(name, { policy: "-", rules: [...rules] });
     }
-    const ownName = OWN_CHAINS.find((chain) => chain.table === table)!.name;
+    const ownName = ownChains(undefined).find((chain) => chain.table === table)!.name;
     // No kernel holds a jump to a chain that is not there.
     const jumps = [...chains.values()].some(({ rules }) =>
       rules.some((rule) => splitWords(rule).includes(ownName))
@@ -314,7 +314,7 @@ const desires = fc.constantFrom(
 
 /** The rules of others, in their chains and their order. */
 function foreignRules(model: Model): unknown {
-  const own = new Set(OWN_CHAINS.map((chain) => chain.name));
+  const own = new Set(ownChains(undefined).map((chain) => chain.name));
   return [...model].map(([table, chains]) => [
     table,
     [...chains].filter(([name]) => !own.has(name)).map(([name, { policy, rules }]) => [
@@ -335,7 +335,7 @@ Deno.test("planRestore() is carried out at once, whatever the host's rules are",
       restore(rules, plan.text);
       assertEquals(planRestore(rules, desired, [SPEC]), undefined);
       assertEquals(foreignRules(rules), before);
-      for (const chain of OWN_CHAINS) {
+      for (const chain of ownChains(undefined)) {
         const exists = rules.get(chain.table)!.has(chain.name);
         assertEquals(exists, desired(chain) !== undefined, chain.name);
         const jumps = [...rules.get(chain.table)!.values()].flatMap((one) => one.rules)

@@ -38,8 +38,24 @@ export const FORWARD_CHAIN: OwnChain = {
   comment: "flanneld forward",
 };
 
-/** All chains of ours, in the order in which they are applied. */
-export const OWN_CHAINS: readonly OwnChain[] = [MASQUERADE_CHAIN, FORWARD_CHAIN];
+const CHAINS: readonly OwnChain[] = [MASQUERADE_CHAIN, FORWARD_CHAIN];
+
+/** All chains of one network, in the order in which they are applied. */
+export function ownChains(tag: string | undefined): readonly OwnChain[] {
+  if (tag === undefined) return CHAINS;
+  return CHAINS.map((chain) => ({ ...chain, name: `${chain.name}-${tag}` }));
+}
+
+/** The chain of that name and table, whichever network's it is; `undefined` for one of others. */
+export function ownChainNamed(table: string, name: string): OwnChain | undefined {
+  const chain = CHAINS.find((one) => one.table === table && isNamedAfter(name, one.name));
+  return chain && { ...chain, name };
+}
+
+/** True for the base name and for that of a network with a tag. */
+export function isNamedAfter(name: string, base: string): boolean {
+  return name === base || name.startsWith(`${base}-`);
+}
 
 const TARGETS: Readonly<Record<Verdict, readonly string[]>> = {
   "return": ["RETURN"],
@@ -55,13 +71,11 @@ export function jumpRule(chain: OwnChain): Rule {
 
 /** The rules that a chain of ours shall hold, in their order; `undefined` when it shall not be. */
 export function desiredRules(chain: OwnChain, spec: FirewallSpec): readonly Rule[] | undefined {
-  switch (chain) {
-    case MASQUERADE_CHAIN:
+  switch (chain.parent) {
+    case "POSTROUTING":
       return spec.ipMasq ? masqueradeRules(spec).map((rule) => inWords(chain, rule)) : undefined;
-    case FORWARD_CHAIN:
+    case "FORWARD":
       return spec.forward ? forwardRules(spec).map((rule) => inWords(chain, rule)) : undefined;
-    default:
-      return undefined;
   }
 }
 

@@ -3,7 +3,7 @@ import { FirewallError } from "./errors.ts";
 import type { FirewallMode, FirewallSpec, PreviousNetwork } from "./firewall.ts";
 import { chooseIptables, type IptablesChoice } from "./iptables.ts";
 import { IptablesRuleset } from "./iptables_ruleset.ts";
-import { OWN_TABLE } from "./nft_plan.ts";
+import { isOwnTable } from "./nft_plan.ts";
 import { Nftables, NftablesRuleset } from "./nftables.ts";
 import type { Role, Ruleset } from "./ruleset.ts";
 
@@ -90,7 +90,7 @@ async function prefersNftables(
   if (preferNftables || iptables === undefined) return true;
   if (iptables.foreignWeight > 0) return false;
   const tables = await nftables.tables();
-  return tables.some((name) => name !== OWN_TABLE && !IPTABLES_TABLE.test(name));
+  return tables.some((name) => !isOwnTable(name) && !IPTABLES_TABLE.test(name));
 }
 
 /** What a tool that does not work means, where another will do: that it is not there. */
