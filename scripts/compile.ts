@@ -46,7 +46,7 @@ export interface CompileOptions {
  * Compiles a program into an executable that embeds what it imports, and nothing else.
  *
  * The program gets all permissions: Deno opens /proc/sys to nobody with less, and what calls into
- * libc could help itself to any other.
+ * libc could help itself to any other (docs/decisions/0013-all-permissions.md).
  *
  * @throws {Error} when compiling fails, or something went in that should not have
  */

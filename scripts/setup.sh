@@ -28,6 +28,7 @@ NEEDED="
   systemd-analyze:systemd
   rpmbuild:rpm
   shellcheck:shellcheck
+  chattr:e2fsprogs
   curl:curl
   npm:npm
 "

@@ -1,0 +1,395 @@
+#!/bin/sh
+# Installs flanneld: the executable, its unit, Docker's drop-in, mk-docker-opts.sh, the man page and
+# completions. Runs under any POSIX shell:
+#
+#   curl -fsSL URL/install.sh | sh -s -- --url=URL
+#
+# What cannot be done in full is not done at all. All of it is functions, called in the last line: of a
+# script that was cut off on its way here, nothing runs.
+
+set -eu
+LC_ALL=C
+export LC_ALL
+
+usage() {
+	cat <<-'EOT'
+		Usage: install.sh [options]
+
+		Installs flanneld from a release: a directory or web address that holds SHA256SUMS and
+		flanneld-VERSION-linux-ARCH.tar.gz. Without --url and --tarball it installs what it was
+		unpacked with.
+
+		  --url=URL        web address of the release (https://, http:// or file://)
+		  --tarball=FILE   take this tarball instead; SHA256SUMS beside it, or --sha256
+		  --sha256=HEX     checksum of the tarball, instead of the one in SHA256SUMS
+		  --version=V      version to take where the release holds several
+		  --prefix=DIR     where to install (default /usr); the unit is made to fit
+		  --root=DIR       install below DIR, as if it were /
+		  --dry-run        say what would be done, and change nothing
+		  --uninstall      take away what was installed; /etc/sysconfig/flanneld stays if it was edited
+		  -h, --help       print this
+
+		Exit codes: 0 done, 1 failed and nothing changed, 2 wrong command line.
+	EOT
+}
+
+say() { printf '%s\n' "install.sh: $*"; }
+
+fail() {
+	printf '%s\n' "install.sh: $*" >&2
+	exit 1
+}
+
+wrong() {
+	printf '%s\n' "install.sh: $*" "Try install.sh --help" >&2
+	exit 2
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# The machine, as the tarballs' names have it.
+architecture() {
+	machine=$(uname -m)
+	case $machine in
+	x86_64 | amd64) echo x86_64 ;;
+	aarch64 | arm64) echo aarch64 ;;
+	*) fail "there is no flanneld for this machine: $machine; there is one for x86_64 and aarch64" ;;
+	esac
+}
+
+sha256_of() {
+	if have sha256sum; then sum=$(sha256sum <"$1")
+	elif have openssl; then sum=$(openssl dgst -sha256 -r <"$1")
+	else fail "neither sha256sum nor openssl is there to check what was downloaded"
+	fi
+	printf '%s\n' "${sum%% *}"
+}
+
+# download URL FILE
+download() {
+	case $1 in
+	file://*)
+		cp "${1#file://}" "$2" || fail "cannot read ${1#file://}"
+		return
+		;;
+	esac
+	if have curl; then
+		curl --fail --silent --show-error --location --retry 2 --connect-timeout 20 --output "$2" "$1" ||
+			fail "cannot download $1"
+	elif have wget; then
+		wget -q -O "$2" "$1" || fail "cannot download $1"
+	else
+		fail "neither curl nor wget is there to download with; get the tarball and use --tarball"
+	fi
+}
+
+# Removes what was put beside its place but not yet in it, and the directories made for that.
+clean() {
+	status=$?
+	trap '' HUP INT TERM
+	if [ -n "${work-}" ]; then
+		if [ -f "$work/pending" ]; then
+			while IFS= read -r file; do rm -f "$file"; done <"$work/pending"
+		fi
+		if [ "$status" != 0 ] && [ -f "$work/made" ]; then
+			sort -r "$work/made" | while IFS= read -r dir; do rmdir "$dir" 2>/dev/null || :; done
+		fi
+		rm -rf "$work"
+	fi
+	exit "$status"
+}
+
+# make_directory DIR: as mkdir -p, and remembers what was not there.
+make_directory() {
+	[ ! -d "$1" ] || return 0
+	make_directory "$(dirname "$1")" || return 1
+	mkdir "$1" || return 1
+	printf '%s\n' "$1" >>"$work/made"
+	chmod 755 "$1"
+}
+
+# Finds the tarball's line in a SHA256SUMS file: sets `name` and `expected`.
+choose() {
+	arch=$(architecture)
+	pattern="flanneld-${version:-*}-linux-$arch.tar.gz"
+	name=
+	while read -r sum file; do
+		file=${file#\*}
+		# shellcheck disable=SC2254 # a pattern is meant
+		case $file in
+		$pattern)
+			[ -z "$name" ] || fail "$2 holds several versions; choose one with --version"
+			name=$file
+			expected=$sum
+			;;
+		esac
+	done <"$1"
+	[ -n "$name" ] || fail "$2 holds no flanneld${version:+ $version} for $arch"
+}
+
+# Fetches, checks and unpacks; sets `tree`, the directory that holds usr/ and etc/.
+fetch() {
+	if [ -z "$url$tarball" ]; then
+		tree=$(cd "$(dirname "$0")" && pwd)
+		[ -f "$tree/usr/bin/flanneld" ] ||
+			wrong "nothing to install: give --url or --tarball, or run the install.sh of an unpacked tarball"
+		return
+	fi
+	expected=$sha256
+	if [ -n "$tarball" ]; then
+		[ -f "$tarball" ] || fail "$tarball is not there"
+		archive=$tarball
+		if [ -z "$expected" ]; then
+			sums=$(dirname "$tarball")/SHA256SUMS
+			[ -f "$sums" ] || fail "no checksum for $tarball: give --sha256, or put SHA256SUMS beside it"
+			expected=$(sed -n "s/^\([0-9a-f]\{64\}\) [ *]$(basename "$tarball" | sed 's/\./\\./g')\$/\1/p" "$sums")
+			[ -n "$expected" ] || fail "$sums does not name $(basename "$tarball")"
+		fi
+	else
+		url=${url%/}
+		download "$url/SHA256SUMS" "$work/SHA256SUMS"
+		choose "$work/SHA256SUMS" "$url/SHA256SUMS"
+		[ -z "$sha256" ] || expected=$sha256
+		archive=$work/$name
+		say "downloading $url/$name"
+		download "$url/$name" "$archive"
+	fi
+	actual=$(sha256_of "$archive")
+	[ "$actual" = "$expected" ] ||
+		fail "$(basename "$archive") is not what it should be: its SHA-256 is $actual, not $expected"
+	mkdir "$work/unpacked"
+	tar -xzf "$archive" -C "$work/unpacked" || fail "cannot unpack $(basename "$archive")"
+	tree=$(echo "$work"/unpacked/*)
+	[ -f "$tree/usr/bin/flanneld" ] || fail "$(basename "$archive") holds no usr/bin/flanneld"
+}
+
+# Where a file of the tarball goes, below the root.
+place() {
+	case $1 in
+	usr/lib/systemd/system/*)
+		if [ "$prefix" = /usr ]; then echo "/$1"
+		else echo "/etc/systemd/system/${1#usr/lib/systemd/system/}"
+		fi
+		;;
+	usr/*) echo "${prefix%/}/${1#usr/}" ;;
+	*) echo "/$1" ;;
+	esac
+}
+
+# Lets what names /usr/bin and /usr/libexec name the prefix.
+fit() {
+	[ "$prefix" != /usr ] || return 0
+	fitted=$work/unit
+	sed "s#/usr/bin/flanneld#${prefix%/}/bin/flanneld#; s#/usr/libexec/flannel/#${prefix%/}/libexec/flannel/#" \
+		"$tree/usr/lib/systemd/system/flanneld.service" >"$fitted"
+}
+
+# source_of FILE: what is copied for a file of the tarball.
+source_of() {
+	case $1 in
+	usr/lib/systemd/system/flanneld.service) echo "${fitted:-$tree/$1}" ;;
+	*) echo "$tree/$1" ;;
+	esac
+}
+
+# Puts all files beside their places, and then, when all are there, into them.
+install_files() {
+	: >"$work/pending"
+	: >"$work/made"
+	: >"$work/manifest"
+	: >"$work/moves"
+	changed=0
+	(cd "$tree" && find usr etc -type f | sort) >"$work/files"
+	while IFS= read -r file; do
+		target=$(place "$file")
+		source=$(source_of "$file")
+		printf '%s  %s\n' "$(sha256_of "$source")" "$target" >>"$work/manifest"
+		if [ -f "$root$target" ]; then
+			! cmp -s "$source" "$root$target" || continue
+			case $file in
+			etc/*)
+				say "kept $root$target, which is yours"
+				continue
+				;;
+			esac
+		fi
+		[ ! -e "$root$target" ] || [ -f "$root$target" ] || fail "$root$target is in the way: it is no file"
+		changed=$((changed + 1))
+		if [ -n "$dry_run" ]; then
+			say "would write $root$target"
+			continue
+		fi
+		put_beside "$source" "$target" "$(mode_of "$file")"
+	done <"$work/files"
+	manifest=${prefix%/}/libexec/flannel/installed
+	if [ -n "$dry_run" ]; then
+		[ "$changed" != 0 ] || say "would change nothing: flanneld $found is installed in $prefix"
+		return
+	fi
+	if [ ! -f "$root$manifest" ] || ! cmp -s "$work/manifest" "$root$manifest"; then
+		put_beside "$work/manifest" "$manifest" 644
+	fi
+	if [ ! -s "$work/moves" ]; then
+		say "flanneld $found is installed in $prefix already"
+		return
+	fi
+	# From here on it is renames alone; they are not to be interrupted.
+	trap '' HUP INT TERM
+	: >"$work/done"
+	while IFS= read -r target; do
+		beside=$(beside_of "$target")
+		printf '%s\n' "$beside.old" >>"$work/pending"
+		if ! keep_old "$target" "$beside" || ! mv -f "$beside" "$root$target"; then
+			roll_back
+			fail "cannot write $root$target; everything is as it was"
+		fi
+		printf '%s\n' "$target" >>"$work/done"
+	done <"$work/moves"
+	if [ -z "$root" ] && [ -d /run/systemd/system ] && have systemctl; then systemctl daemon-reload; fi
+	say "installed flanneld $found in $root$prefix"
+	if [ -z "$root" ]; then
+		say "next: edit /etc/sysconfig/flanneld, then systemctl enable --now flanneld"
+		say "on a host where it runs already: systemctl restart flanneld (no packet is lost)"
+	fi
+}
+
+keep_old() { [ ! -f "$root$1" ] || ln -f "$root$1" "$2.old"; }
+
+roll_back() {
+	while IFS= read -r written; do
+		old=$(beside_of "$written").old
+		if [ -f "$old" ]; then mv -f "$old" "$root$written"; else rm -f "$root$written"; fi
+	done <"$work/done"
+}
+
+mode_of() {
+	case $1 in
+	usr/bin/* | *.sh) echo 755 ;;
+	*) echo 644 ;;
+	esac
+}
+
+beside_of() { echo "$root$(dirname "$1")/.$(basename "$1").install-$$"; }
+
+# put_beside SOURCE TARGET MODE
+put_beside() {
+	beside=$(beside_of "$2")
+	make_directory "$root$(dirname "$2")" || fail "cannot make $root$(dirname "$2"); run as root"
+	printf '%s\n' "$beside" >>"$work/pending"
+	if ! cp "$1" "$beside" || ! chmod "$3" "$beside"; then
+		fail "cannot write $root$2; everything is as it was"
+	fi
+	printf '%s\n' "$2" >>"$work/moves"
+}
+
+uninstall() {
+	manifest=$root${prefix%/}/libexec/flannel/installed
+	[ -f "$manifest" ] || fail "install.sh has installed nothing in $root$prefix"
+	if [ -n "$dry_run" ]; then
+		while read -r _ target; do
+			[ ! -f "$root$target" ] || say "would remove $root$target"
+		done <"$manifest"
+		return
+	fi
+	if [ -z "$root" ] && [ -d /run/systemd/system ] && have systemctl; then
+		systemctl disable --now flanneld.service || fail "cannot stop flanneld.service"
+	fi
+	trap '' HUP INT TERM
+	cp "$manifest" "$work/manifest"
+	while read -r sum target; do
+		[ -f "$root$target" ] || continue
+		case $target in
+		/etc/sysconfig/*)
+			if [ "$(sha256_of "$root$target")" != "$sum" ]; then
+				say "kept $root$target, which was edited"
+				continue
+			fi
+			;;
+		esac
+		rm -f "$root$target"
+		say "removed $root$target"
+	done <"$work/manifest"
+	rm -f "$manifest"
+	# Directories that are ours alone, and those of others that happen to be empty now.
+	while read -r _ target; do
+		dir=$(dirname "$target")
+		while [ "$dir" != / ] && rmdir "$root$dir" 2>/dev/null; do dir=$(dirname "$dir"); done
+	done <"$work/manifest"
+	if [ -z "$root" ] && [ -d /run/systemd/system ] && have systemctl; then systemctl daemon-reload; fi
+	say "what the agent left in the kernel stays, as at every stop; flanneld cleanup would have removed it"
+}
+
+# A package manager's files are its own.
+refuse_package() {
+	[ -z "$root" ] && [ -e "$prefix/bin/flanneld" ] && [ ! -e "$prefix/libexec/flannel/installed" ] || return 0
+	if have rpm && owner=$(rpm -qf "$prefix/bin/flanneld" 2>/dev/null); then
+		fail "$prefix/bin/flanneld belongs to the package $owner; upgrade or remove that"
+	fi
+	if have dpkg && owner=$(dpkg -S "$prefix/bin/flanneld" 2>/dev/null); then
+		fail "$prefix/bin/flanneld belongs to the package ${owner%%:*}; upgrade or remove that"
+	fi
+}
+
+main() {
+	url='' tarball='' sha256='' version='' prefix=/usr root='' dry_run='' action=install fitted=''
+	while [ $# -gt 0 ]; do
+		option=$1
+		shift
+		case $option in
+		--url | --tarball | --sha256 | --version | --prefix | --root)
+			[ $# -gt 0 ] || wrong "$option needs a value"
+			option=$option=$1
+			shift
+			;;
+		esac
+		value=${option#*=}
+		case $option in
+		--url=*) url=$value ;;
+		--tarball=*) tarball=$value ;;
+		--sha256=*) sha256=$(printf '%s' "$value" | tr 'A-F' 'a-f') ;;
+		--version=*) version=${value#v} ;;
+		--prefix=*) prefix=$value ;;
+		--root=*) root=${value%/} ;;
+		--dry-run) dry_run=1 ;;
+		--uninstall) action=uninstall ;;
+		-h | --help)
+			usage
+			return
+			;;
+		*) wrong "unknown option: $option" ;;
+		esac
+	done
+	case $prefix in
+	/*) prefix=$(printf '%s' "$prefix" | sed 's#//*#/#g; s#\(.\)/$#\1#') ;;
+	*) wrong "--prefix must begin with /, not $prefix" ;;
+	esac
+	case $prefix in
+	*[!A-Za-z0-9/._-]*) wrong "--prefix must be of letters, digits and /._-, which systemd takes as they are: $prefix" ;;
+	esac
+	case $url in
+	'' | https://* | http://* | file://*) ;;
+	*) wrong "--url must begin with https://, http:// or file://, not $url" ;;
+	esac
+	[ -z "$url" ] || [ -z "$tarball" ] || wrong "--url and --tarball exclude each other"
+	[ -z "$sha256" ] || [ ${#sha256} = 64 ] || wrong "--sha256 must be 64 hex digits, not $sha256"
+	[ -z "$root" ] || [ -d "$root" ] || wrong "--root: there is no directory $root"
+
+	work=$(mktemp -d "${TMPDIR:-/tmp}/flanneld-install.XXXXXX")
+	trap clean EXIT
+	trap 'exit 129' HUP
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+	if [ "$action" = uninstall ]; then
+		uninstall
+		return
+	fi
+	refuse_package
+	fetch
+	fit
+	found=$("$tree/usr/bin/flanneld" -version 2>"$work/refused") ||
+		fail "this machine does not run flanneld, which needs glibc 2.27 or newer: $(tail -n 1 "$work/refused")"
+	[ -z "$version" ] || [ "$found" = "$version" ] || fail "the tarball holds flanneld $found, not $version"
+	install_files
+}
+
+main "$@"

@@ -1,0 +1,91 @@
+import { layOut, type PackageFile, type PackageInfo, runTool } from "./package_files.ts";
+import { AFTER_INSTALL, AFTER_REMOVE, BEFORE_REMOVE } from "./package_scripts.ts";
+
+/**
+ * Writes the RPM package.
+ *
+ * @param directory where it goes
+ * @returns its name
+ */
+export async function packageRpm(
+  files: readonly PackageFile[],
+  info: PackageInfo,
+  directory: string,
+): Promise<string> {
+  const work = await Deno.makeTempDir({ prefix: "flanneld-package-" });
+  try {
+    await layOut(files, `${work}/tree`);
+    await Deno.writeTextFile(`${work}/flanneld.spec`, spec(files, info, `${work}/tree`));
+    await runTool([
+      ...["rpmbuild", "-bb", "--quiet", "--target", `${info.arch}-linux`] as const,
+      ...["--define", `_topdir ${work}`, "--define", `_rpmdir ${work}/out`],
+      ...["--define", `_tmppath ${work}`, "--define", "_rpmfilename %{NAME}.rpm"],
+      `${work}/flanneld.spec`,
+    ], { env: { SOURCE_DATE_EPOCH: String(info.sourceDateEpoch) } });
+    const name = `flanneld-${info.version}-1.${info.arch}.rpm`;
+    await Deno.copyFile(`${work}/out/flanneld.rpm`, `${directory}/${name}`);
+    return name;
+  } finally {
+    await Deno.remove(work, { recursive: true });
+  }
+}
+
+/** rpm-spec(5) */
+function spec(files: readonly PackageFile[], { version }: PackageInfo, tree: string): string {
+  // A tilde sorts before everything: 0.2.0~rc.1 is older than 0.2.0.
+  const rpmVersion = version.replace("-", "~");
+  const list = files.map(({ path, mode, isConfig }) => {
+    const kind = isConfig
+      ? "%config(noreplace) "
+      : path.startsWith("/usr/share/doc/")
+      ? "%doc "
+      : "";
+    return `%attr(0${mode.toString(8)}, root, root) ${kind}${path}`;
+  });
+  return `# Built from finished files: nothing is compiled here, and nothing may be stripped, since the
+# executable's program lies behind its ELF image.
+%global debug_package %{nil}
+%global __os_install_post %{nil}
+%global __brp_mangle_shebangs %{nil}
+%global _build_id_links none
+%global _binary_payload w6.gzdio
+%global _buildhost flanneld
+%global use_source_date_epoch_as_buildtime 1
+%global clamp_mtime_to_source_date_epoch 1
+%global source_date_epoch_from_changelog 0
+%global build_mtime_policy clamp_to_source_date_epoch
+
+Name: flanneld
+Version: ${rpmVersion}
+Release: 1
+Summary: Overlay network agent, in place of CoreOS flannel
+License: LicenseRef-unspecified
+AutoReqProv: no
+Requires: glibc >= 2.27
+Requires: /bin/sh
+Recommends: (nftables or iptables)
+Obsoletes: flannel
+
+%description
+Leases a subnet of one container network from etcd for each host, and keeps every
+other host's subnet reachable.
+
+%install
+cp -a ${tree}/. %{buildroot}/
+
+%post
+upgrade=0
+[ "$1" -lt 2 ] || upgrade=1
+${AFTER_INSTALL}
+%preun
+[ "$1" = 0 ] || exit 0
+${BEFORE_REMOVE}
+%postun
+${AFTER_REMOVE}
+%files
+%defattr(-, root, root, 0755)
+%dir /usr/libexec/flannel
+%dir /usr/share/doc/flanneld
+${list.join("\n")}
+`;
+}

@@ -1,0 +1,26 @@
+/**
+ * What packages run, as POSIX shell; the same in rpm and deb. Nothing is started by an installation:
+ * the agent needs its settings first. Where systemd does not run (a container, an image that is being
+ * built) there is nothing to tell it.
+ *
+ * @module
+ */
+
+/** With `$upgrade` 1 or 0. A restart loses no packet, and what ran goes on as the new version. */
+export const AFTER_INSTALL = `if [ -d /run/systemd/system ]; then
+  systemctl daemon-reload || :
+  [ "$upgrade" = 0 ] || systemctl try-restart flanneld.service || :
+fi
+`;
+
+/** Before the last version goes. */
+export const BEFORE_REMOVE = `if [ -d /run/systemd/system ]; then
+  systemctl --no-reload disable --now flanneld.service || :
+fi
+`;
+
+/** After it went. */
+export const AFTER_REMOVE = `if [ -d /run/systemd/system ]; then
+  systemctl daemon-reload || :
+fi
+`;

@@ -1,0 +1,40 @@
+import {
+  layOut,
+  type PackageFile,
+  type PackageInfo,
+  packageName,
+  runTool,
+} from "./package_files.ts";
+
+/**
+ * Writes the tarball: the files below a directory of its name, with install.sh beside them.
+ *
+ * @param installer path of install.sh
+ * @param directory where it goes
+ * @returns its name
+ */
+export async function packageTar(
+  files: readonly PackageFile[],
+  info: PackageInfo,
+  installer: string,
+  directory: string,
+): Promise<string> {
+  const name = packageName(info);
+  const work = await Deno.makeTempDir({ prefix: "flanneld-package-" });
+  try {
+    await layOut(
+      [...files, { path: "/install.sh", mode: 0o755, content: installer }],
+      `${work}/${name}`,
+    );
+    const output = `${directory}/${name}.tar.gz`;
+    await runTool([
+      "tar",
+      ...["--create", "--sort=name", "--format=ustar", "--owner=0", "--group=0"],
+      ...["--numeric-owner", "--mode=u=rwX,go=rX", `--mtime=@${info.sourceDateEpoch}`],
+      ...["--use-compress-program=gzip --no-name", `--file=${output}`, `--directory=${work}`, name],
+    ]);
+    return `${name}.tar.gz`;
+  } finally {
+    await Deno.remove(work, { recursive: true });
+  }
+}

@@ -1,0 +1,433 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { writeRelease } from "../../scripts/package.ts";
+import { VERSION } from "../../mod/version.ts";
+import { Lab } from "../lab/lab.ts";
+import { LabEtcd } from "../lab/lab_etcd.ts";
+import { FLANNELD } from "../lab/unit.ts";
+import { CONFIG, PREFIX } from "./guide.ts";
+
+const ROOT = new URL("../../", import.meta.url).pathname.replace(/\/$/, "");
+const INSTALL = `${ROOT}/scripts/install.sh`;
+const INFO = { version: VERSION, arch: "x86_64", sourceDateEpoch: 1_700_000_000 } as const;
+const TARBALL = `flanneld-${VERSION}-linux-x86_64.tar.gz`;
+
+/** The shells that a host may have for /bin/sh. */
+const SHELLS = [["dash"], ["busybox", "sh"], ["bash", "--posix"]] as const;
+
+/** What an installation in /usr has to hold at least. */
+const FILES = [
+  "/etc/sysconfig/flanneld",
+  "/usr/bin/flanneld",
+  "/usr/lib/systemd/system/docker.service.d/flannel.conf",
+  "/usr/lib/systemd/system/flanneld.service",
+  "/usr/libexec/flannel/mk-docker-opts.sh",
+];
+
+const work = await Deno.makeTempDir({ prefix: "flanneld-install-test-" });
+globalThis.addEventListener("unload", () => Deno.removeSync(work, { recursive: true }));
+const RELEASE = `${work}/release`;
+await writeRelease({ root: ROOT, executable: FLANNELD, output: RELEASE, info: INFO });
+
+interface Result {
+  readonly code: number;
+  readonly output: string;
+}
+
+async function run(command: readonly string[], env: Record<string, string> = {}): Promise<Result> {
+  const [name, ...args] = command as [string, ...string[]];
+  const { code, stdout, stderr } = await new Deno.Command(name, {
+    args,
+    env,
+    stdin: "null",
+    signal: AbortSignal.timeout(60_000),
+  }).output();
+  const decoder = new TextDecoder();
+  return { code, output: decoder.decode(stdout) + decoder.decode(stderr) };
+}
+
+/** An empty root, and a directory for temporary files that has to be empty at the end. */
+async function scratch(): Promise<{ root: string; temporary: string } & AsyncDisposable> {
+  const dir = await Deno.makeTempDir({ dir: work });
+  for (const name of ["root", "tmp"]) await Deno.mkdir(`${dir}/${name}`);
+  return {
+    root: `${dir}/root`,
+    temporary: `${dir}/tmp`,
+    async [Symbol.asyncDispose]() {
+      const left = [...Deno.readDirSync(`${dir}/tmp`)].map(({ name }) => name);
+      await Deno.remove(dir, { recursive: true });
+      assertEquals(left, []);
+    },
+  };
+}
+
+/** Every file and directory below a root, with what tells whether it was touched. */
+async function snapshot(root: string): Promise<string> {
+  return (await run(["find", root, "-printf", "%P %y %m %s %i %T@\n"])).output
+    .split("\n").sort().filter((line) => !line.startsWith(" ")).join("\n");
+}
+
+async function filesOf(root: string): Promise<string[]> {
+  const { output } = await run(["find", root, "-type", "f", "-printf", "/%P\n"]);
+  return output.split("\n").filter((line) => line !== "").sort();
+}
+
+/** Serves the release, but for what `answer` answers itself. */
+function serve(answer: (path: string) => Response | undefined) {
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
+    const { pathname } = new URL(request.url);
+    const own = answer(pathname);
+    if (own !== undefined) return own;
+    const file = await Deno.open(`${RELEASE}${pathname}`).catch(() => undefined);
+    if (file === undefined) return new Response(null, { status: 404 });
+    return new Response(file.readable);
+  });
+  return { server, url: `http://127.0.0.1:${server.addr.port}` };
+}
+
+Deno.test("install.sh passes shellcheck", async () => {
+  assertEquals(await run(["shellcheck", INSTALL]), { code: 0, output: "" });
+});
+
+for (const shell of SHELLS) {
+  Deno.test(`install.sh installs from the web, again, and uninstalls, under ${shell[0]}`, async () => {
+    await using place = await scratch();
+    const { root, temporary } = place;
+    const { server, url } = serve(() => undefined);
+    await using _server = { [Symbol.asyncDispose]: () => server.shutdown() };
+    const install = (...args: string[]) =>
+      run([...shell, INSTALL, `--root=${root}`, ...args], { TMPDIR: temporary });
+
+    const dry = await install(`--url=${url}`, "--dry-run");
+    assertEquals(dry.code, 0, dry.output);
+    assertStringIncludes(dry.output, `would write ${root}/usr/bin/flanneld`);
+    assertEquals(await filesOf(root), []);
+
+    const first = await install("--url", url, `--version=${VERSION}`);
+    assertEquals(first.code, 0, first.output);
+    assertStringIncludes(first.output, `installed flanneld ${VERSION} in ${root}/usr`);
+    const files = await filesOf(root);
+    for (const file of FILES) assert(files.includes(file), file);
+    assertEquals((await Deno.stat(`${root}/usr/bin/flanneld`)).mode! & 0o7777, 0o755);
+    assertEquals((await Deno.stat(`${root}/etc/sysconfig/flanneld`)).mode! & 0o7777, 0o644);
+    assertEquals(
+      (await run([`${root}/usr/bin/flanneld`, "-version"])).output,
+      `${VERSION}\n`,
+    );
+
+    const before = await snapshot(root);
+    const again = await install(`--url=${url}`);
+    assertStringIncludes(again.output, "is installed in /usr already");
+    assertEquals(await snapshot(root), before);
+
+    await Deno.writeTextFile(`${root}/etc/sysconfig/flanneld`, "FLANNEL_OPTIONS=-v=2\n");
+    await Deno.writeTextFile(`${root}/usr/libexec/flannel/mk-docker-opts.sh`, "broken\n");
+    const repaired = await install(`--url=${url}`);
+    assertStringIncludes(repaired.output, `kept ${root}/etc/sysconfig/flanneld, which is yours`);
+    assertEquals(
+      await Deno.readTextFile(`${root}/etc/sysconfig/flanneld`),
+      "FLANNEL_OPTIONS=-v=2\n",
+    );
+    assertEquals(
+      await Deno.readTextFile(`${root}/usr/libexec/flannel/mk-docker-opts.sh`),
+      await Deno.readTextFile(`${ROOT}/scripts/mk-docker-opts.sh`),
+    );
+
+    const removedDry = await install("--uninstall", "--dry-run");
+    assertStringIncludes(removedDry.output, `would remove ${root}/usr/bin/flanneld`);
+    assertEquals(await filesOf(root), files);
+    const removed = await install("--uninstall");
+    assertEquals(removed.code, 0, removed.output);
+    assertStringIncludes(removed.output, "which was edited");
+    assertEquals(await filesOf(root), ["/etc/sysconfig/flanneld"]);
+    const nothing = await install("--uninstall");
+    assertEquals(nothing.code, 1);
+    assertMatch(nothing.output, /has installed nothing in .*\/usr/);
+  });
+}
+
+Deno.test("install.sh changes nothing when the download is cut off, altered, missing or refused", async () => {
+  await using place = await scratch();
+  const { root, temporary } = place;
+  const bytes = await Deno.readFile(`${RELEASE}/${TARBALL}`);
+  const sums = await Deno.readTextFile(`${RELEASE}/SHA256SUMS`);
+  const cases: readonly [string, (path: string) => Response | undefined, RegExp][] = [
+    [
+      "cut off",
+      (path) =>
+        path !== `/${TARBALL}` ? undefined : new Response(bytes.subarray(0, bytes.length / 2)),
+      /is not what it should be: its SHA-256 is [0-9a-f]{64}, not [0-9a-f]{64}/,
+    ],
+    [
+      "altered checksum",
+      (path) =>
+        path !== "/SHA256SUMS" ? undefined : new Response(sums.replaceAll(/^[0-9a-f]/gm, "0")),
+      /is not what it should be/,
+    ],
+    [
+      "no tarball",
+      (path) => path !== `/${TARBALL}` ? undefined : new Response(null, { status: 404 }),
+      /cannot download http:\/\/127/,
+    ],
+    [
+      "another machine's alone",
+      (path) =>
+        path !== "/SHA256SUMS"
+          ? undefined
+          : new Response(sums.replaceAll("linux-x86_64.tar", "linux-aarch64.tar")),
+      /holds no flanneld for x86_64/,
+    ],
+    [
+      "two versions",
+      (path) =>
+        path !== "/SHA256SUMS"
+          ? undefined
+          : new Response(sums + sums.replaceAll(`flanneld-${VERSION}`, "flanneld-9.9.9")),
+      /holds several versions; choose one with --version/,
+    ],
+  ];
+  for (const [what, answer, expected] of cases) {
+    const { server, url } = serve(answer);
+    try {
+      const { code, output } = await run(
+        ["dash", INSTALL, `--root=${root}`, `--url=${url}`],
+        { TMPDIR: temporary },
+      );
+      assertEquals(code, 1, `${what}: ${output}`);
+      assertMatch(output, expected, what);
+      assertEquals([...Deno.readDirSync(root)], [], what);
+    } finally {
+      await server.shutdown();
+    }
+  }
+});
+
+Deno.test("install.sh leaves nothing behind when it is ended in the middle of a download", async () => {
+  await using place = await scratch();
+  const { root, temporary } = place;
+  const reached = Promise.withResolvers<void>();
+  const { server, url } = serve((path) => {
+    if (path !== `/${TARBALL}`) return undefined;
+    return new Response(
+      new ReadableStream({
+        start(controller) {
+          controller.enqueue(new Uint8Array(65536));
+          reached.resolve();
+        },
+      }),
+    );
+  });
+  // A group of its own: the signal goes to the shell and to curl, as control-C does.
+  const child = new Deno.Command("setsid", {
+    args: ["dash", INSTALL, `--root=${root}`, `--url=${url}`],
+    env: { TMPDIR: temporary },
+    stdout: "null",
+    stderr: "null",
+    signal: AbortSignal.timeout(60_000),
+  }).spawn();
+  await reached.promise;
+  await run(["kill", "-TERM", "--", `-${child.pid}`]);
+  const { code } = await child.status;
+  assertEquals(code, 143);
+  assertEquals([...Deno.readDirSync(root)], []);
+  await server.shutdown();
+});
+
+Deno.test("install.sh leaves nothing behind when the disk is full", async () => {
+  await using place = await scratch();
+  const { root, temporary } = place;
+  const { code, output } = await run([
+    ...["unshare", "--mount", "sh", "-c"],
+    'mount -t tmpfs -o size=40m tmpfs "$1" && { dash "$2" --root="$1" --tarball="$3"; c=$?; ' +
+    'find "$1" -mindepth 1; exit $c; }',
+    ...["sh", root, INSTALL, `${RELEASE}/${TARBALL}`],
+  ], { TMPDIR: temporary });
+  assertEquals(code, 1, output);
+  assertMatch(output, /cannot write \S+\/usr\/bin\/flanneld; everything is as it was\n$/);
+});
+
+Deno.test("install.sh takes back what it has written when one file cannot be replaced", async () => {
+  await using place = await scratch();
+  const { root, temporary } = place;
+  const install = () =>
+    run(["dash", INSTALL, `--root=${root}`, `--tarball=${RELEASE}/${TARBALL}`], {
+      TMPDIR: temporary,
+    });
+  await install();
+  const unit = `${root}/usr/lib/systemd/system/flanneld.service`;
+  const dropIn = `${root}/usr/lib/systemd/system/docker.service.d/flannel.conf`;
+  for (const path of [unit, dropIn]) await Deno.writeTextFile(path, "old\n");
+  const before = await filesOf(root);
+  await run(["chattr", "+i", unit]);
+  try {
+    const { code, output } = await install();
+    assertEquals(code, 1, output);
+    assertStringIncludes(output, `cannot write ${unit}; everything is as it was`);
+    assertEquals(await Deno.readTextFile(dropIn), "old\n");
+    assertEquals(await filesOf(root), before);
+  } finally {
+    await run(["chattr", "-i", unit]);
+  }
+});
+
+Deno.test("install.sh lets the unit fit another prefix", async () => {
+  await using place = await scratch();
+  const { root, temporary } = place;
+  const { code, output } = await run([
+    ...["dash", INSTALL, `--root=${root}`, "--prefix=/opt/flannel"],
+    `--tarball=${RELEASE}/${TARBALL}`,
+  ], { TMPDIR: temporary });
+  assertEquals(code, 0, output);
+  const unit = await Deno.readTextFile(`${root}/etc/systemd/system/flanneld.service`);
+  assertMatch(unit, /^ExecStart=\/opt\/flannel\/bin\/flanneld \$FLANNEL_OPTIONS$/m);
+  assertMatch(unit, /^ExecStartPost=\/opt\/flannel\/libexec\/flannel\/mk-docker-opts\.sh /m);
+  assert((await Deno.stat(`${root}/opt/flannel/bin/flanneld`)).isFile);
+});
+
+Deno.test("install.sh refuses a command line that it cannot use, with one line that says why", async () => {
+  const cases = [
+    [["--nosuch"], "unknown option: --nosuch"],
+    [["--prefix=usr"], "--prefix must begin with /, not usr"],
+    [["--prefix=/a b"], "--prefix must be of letters"],
+    [["--url=ftp://x"], "--url must begin with https://, http:// or file://, not ftp://x"],
+    [["--url=http://x", "--tarball=y"], "--url and --tarball exclude each other"],
+    [["--sha256=abc", "--tarball=y"], "--sha256 must be 64 hex digits, not abc"],
+    [["--root=/nosuch"], "--root: there is no directory /nosuch"],
+    [["--version"], "--version needs a value"],
+    [[], "nothing to install: give --url or --tarball"],
+  ] as const;
+  for (const [args, expected] of cases) {
+    const { code, output } = await run(["dash", INSTALL, ...args]);
+    assertEquals(code, 2, output);
+    assertStringIncludes(output.split("\n")[0]!, expected);
+  }
+});
+
+/**
+ * A root with nothing but a shell and the C library: no Deno, no Node, no etcd, no iptables.
+ */
+async function bareRoot(dir: string): Promise<void> {
+  const { output } = await run(["ldd", FLANNELD]);
+  for (const library of output.match(/(?<=[\t ])\/\S+/g) ?? []) {
+    await Deno.mkdir(`${dir}${library}`.replace(/\/[^/]*$/, ""), { recursive: true });
+    await Deno.copyFile(library, `${dir}${library}`);
+  }
+  for (const name of ["bin", "proc", "tmp", "run", "etc", "dev", "var/lib/dpkg/info"]) {
+    await Deno.mkdir(`${dir}/${name}`, { recursive: true });
+  }
+  await Deno.copyFile("/usr/bin/busybox", `${dir}/bin/busybox`);
+  for (const applet of (await run(["busybox", "--list"])).output.trim().split("\n")) {
+    if (applet !== "busybox") await Deno.symlink("busybox", `${dir}/bin/${applet}`);
+  }
+  await run(["mknod", "-m", "666", `${dir}/dev/null`, "c", "1", "3"]);
+  await Deno.writeTextFile(`${dir}/etc/machine-id`, "0123456789abcdef0123456789abcdef\n");
+  await Deno.writeTextFile(`${dir}/var/lib/dpkg/status`, "");
+}
+
+interface Manager {
+  readonly name: string;
+  readonly install: (root: string) => readonly string[];
+  /** Prints nothing when every file is as the package has it. */
+  readonly verify?: (root: string) => readonly string[];
+  readonly remove: (root: string) => readonly string[];
+  /** What stays when the settings were edited. */
+  readonly left: string;
+}
+
+const DEB = `${RELEASE}/flanneld_${VERSION}_amd64.deb`;
+const RPM = `${RELEASE}/flanneld-${VERSION}-1.x86_64.rpm`;
+
+const MANAGERS: readonly Manager[] = [
+  {
+    name: "the tarball, by the root's own shell",
+    install: (root) => [
+      ...["chroot", root, "/bin/sh", "/release/install.sh"],
+      `--tarball=/release/${TARBALL}`,
+    ],
+    remove: (root) => ["chroot", root, "/bin/sh", "/release/install.sh", "--uninstall"],
+    left: "/etc/sysconfig/flanneld",
+  },
+  {
+    name: "the rpm",
+    // The C library is there, but not by way of a package.
+    install: (root) => ["rpm", "--root", root, "--nodeps", "--install", RPM],
+    verify: (root) => ["rpm", "--root", root, "--nodeps", "--verify", "flanneld"],
+    remove: (root) => ["rpm", "--root", root, "--erase", "flanneld"],
+    left: "/etc/sysconfig/flanneld.rpmsave",
+  },
+  {
+    name: "the deb",
+    install: (root) => ["dpkg", `--root=${root}`, "--force-depends", "--install", DEB],
+    verify: (root) => ["dpkg", `--root=${root}`, "--verify", "flanneld"],
+    remove: (root) => ["dpkg", `--root=${root}`, "--remove", "flanneld"],
+    left: "/etc/sysconfig/flanneld",
+  },
+];
+
+Deno.test("each package is installed in a bare root, runs an agent there, and is removed", async (t) => {
+  await using lab = await Lab.start({ hosts: 2 });
+  const [one, two] = lab.hosts as [typeof lab.hosts[0] & object, typeof lab.hosts[0] & object];
+  await using etcd = await LabEtcd.start(one);
+  await etcd.set("v3", `${PREFIX}/config`, CONFIG);
+  for (const { name, install, verify, remove, left } of MANAGERS) {
+    await t.step(name, async () => {
+      await using place = await scratch();
+      const { root } = place;
+      await bareRoot(root);
+      await Deno.mkdir(`${root}/release`);
+      for (const file of [TARBALL, "install.sh", "SHA256SUMS"]) {
+        await Deno.copyFile(`${RELEASE}/${file}`, `${root}/release/${file}`);
+      }
+      // The executable reads itself by way of /proc, which is mounted for the test alone.
+      const inRoot = (command: readonly string[]) =>
+        run([
+          ...["unshare", "--mount", "sh", "-c"],
+          'mount -t proc proc "$0/proc" && exec "$@"',
+          ...[root, ...command],
+        ]);
+      const installed = await inRoot(install(root));
+      assertEquals(installed.code, 0, installed.output);
+      const files = await filesOf(root);
+      for (const file of FILES) assert(files.includes(file), `${file}\n${installed.output}`);
+      if (verify !== undefined) assertEquals(await run(verify(root)), { code: 0, output: "" });
+
+      const { code, output } = await inRoot(["chroot", root, "/usr/bin/flanneld", "-version"]);
+      assertEquals({ code, output }, { code: 0, output: `${VERSION}\n` });
+
+      const agent = await two.spawn([
+        ...["sh", "-c", 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'],
+        ...[root, "/usr/bin/flanneld", "-iface=eth1"],
+        ...[`-etcd-endpoints=${etcd.endpoint}`, `-etcd-prefix=${PREFIX}`],
+      ]);
+      await agent.waitFor("Wrote subnet file to /run/flannel/subnet.env");
+      await agent.stop();
+      await two.exec(["umount", `${root}/proc`]);
+      assertMatch(
+        await Deno.readTextFile(`${root}/run/flannel/subnet.env`),
+        /^FLANNEL_SUBNET=10\.20\.\d+\.1\/24$/m,
+      );
+      const options = await inRoot([
+        ...["chroot", root, "/usr/libexec/flannel/mk-docker-opts.sh"],
+        ...["-k", "DOCKER_NETWORK_OPTIONS", "-d", "/run/flannel/docker"],
+      ]);
+      assertEquals(options.code, 0, options.output);
+
+      await Deno.writeTextFile(`${root}/etc/sysconfig/flanneld`, "edited\n");
+      const removed = await inRoot(remove(root));
+      assertEquals(removed.code, 0, removed.output);
+      const ours = (await filesOf(root)).filter((file) =>
+        /flannel/.test(file) && !file.startsWith("/run/") && !file.startsWith("/release/") &&
+        !file.startsWith("/var/lib/")
+      );
+      assertEquals(ours, [left]);
+    });
+  }
+});
+
+Deno.test("a second build of the same release gives the same bytes", async () => {
+  const again = `${work}/again`;
+  await writeRelease({ root: ROOT, executable: FLANNELD, output: again, info: INFO });
+  assertEquals(
+    await Deno.readTextFile(`${again}/SHA256SUMS`),
+    await Deno.readTextFile(`${RELEASE}/SHA256SUMS`),
+  );
+});
