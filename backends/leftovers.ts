@@ -22,6 +22,15 @@ export interface Leftover {
   remove(): void;
 }
 
+/** Options of {@linkcode findLeftovers}. */
+export interface LeftoverOptions {
+  /**
+   * Other networks are served on this host: a device that carries nothing may be one of theirs that
+   * is only coming up, and stays. @default false
+   */
+  readonly besideOthers?: boolean;
+}
+
 /**
  * Finds what agents have left in the kernel for some networks, whichever backend they used: our
  * devices, and our routes by other devices. Addresses, routes, neighbours and FDB entries of a
@@ -32,14 +41,19 @@ export interface Leftover {
  * their protocol number.
  *
  * @param networks none when it is not known what was served: then our protocol number decides alone
+ * @param options of which networks there are besides
  */
-export function findLeftovers(netlink: Netlink, networks: readonly Prefix[]): Leftover[] {
+export function findLeftovers(
+  netlink: Netlink,
+  networks: readonly Prefix[],
+  { besideOthers = false }: LeftoverOptions = {},
+): Leftover[] {
   const serves = (address: IPv4) =>
     networks.length === 0 || networks.some((network) => network.contains(address));
   const routes = netlink.routes({ table: RT_TABLE_MAIN });
   const links = netlink.links();
   const devices = links.filter((link) =>
-    isOurKind(link) && isOurs(link, netlink, routes, networks)
+    isOurKind(link) && isOurs(link, netlink, routes, networks, besideOthers)
   );
   const nameOf = (index: number) =>
     links.find((link) => link.index === index)?.name ?? `interface ${index}`;
@@ -84,6 +98,7 @@ function isOurs(
   netlink: Netlink,
   table: readonly Route[],
   networks: readonly Prefix[],
+  besideOthers: boolean,
 ): boolean {
   const routes = table.filter(({ oif, protocol }) => oif === index && protocol !== RTPROT_KERNEL);
   if (networks.length === 0) return routes.some(({ protocol }) => protocol === RTPROT_FLANNEL);
@@ -91,6 +106,6 @@ function isOurs(
     ...netlink.addresses({ index }).map(({ address }) => address),
     ...routes.map(({ destination }) => destination.address),
   ];
-  return carried.length === 0 ||
+  return (carried.length === 0 && !besideOthers) ||
     carried.some((address) => networks.some((network) => network.contains(address)));
 }

@@ -118,7 +118,7 @@ export class Agent implements AsyncDisposable {
     const external = () => this.#external;
     const overlay = this.#overlay;
     return {
-      name: "",
+      name: options.networkName ?? "",
       subnetFile: options.subnetFile,
       ...{ store, known: this.#known, vitals: this.#vitals },
       get isReady() {

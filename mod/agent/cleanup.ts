@@ -2,7 +2,7 @@ import { dirname } from "node:path/posix";
 import { findLeftovers } from "../../backends/leftovers.ts";
 import { ConfigError, decodeNetworkConfig } from "../config/mod.ts";
 import { findExportedFiles, type PreviousSubnet, readSubnetEnv } from "../export/mod.ts";
-import { openFirewallCleaner } from "../firewall/mod.ts";
+import { chainTag, openFirewallCleaner } from "../firewall/mod.ts";
 import { findExternalInterface, hostIdentity } from "../host/mod.ts";
 import type { Prefix } from "../ip/mod.ts";
 import { type Store, StoreError } from "../store/mod.ts";
@@ -67,10 +67,8 @@ export async function cleanUp(agent: AgentOptions, options: CleanupOptions): Pro
         }
       }
     }
-    for (const { what, remove } of findLeftovers(netlink, networks)) {
-      removals.push({ what: [what], remove });
-    }
-    removals.push(...await firewallRules(former, signal));
+    removals.push(...kernelObjects(agent, netlink, networks));
+    removals.push(...await firewallRules(agent, former, signal));
     removals.push(...await files(agent.subnetFile, options));
     await removeAll(removals, options);
     if (!dryRun) await removeRuntime(agent.subnetFile);
@@ -143,12 +141,29 @@ async function release(
   return [...routes, ...removals];
 }
 
+function kernelObjects(
+  { networkName, subnetFile }: AgentOptions,
+  netlink: Netlink,
+  networks: readonly Prefix[],
+): Removal[] {
+  const besideOthers = chainTag(networkName, subnetFile) !== undefined;
+  // Our protocol number would name the objects of all networks.
+  if (besideOthers && networks.length === 0) return [];
+  return findLeftovers(netlink, networks, { besideOthers })
+    .map(({ what, remove }) => ({ what: [what], remove }));
+}
+
 async function firewallRules(
+  { networkName, subnetFile }: AgentOptions,
   { network, subnet }: PreviousSubnet,
   signal: AbortSignal,
 ): Promise<Removal[]> {
   const previous = network && subnet ? { network, subnet } : undefined;
-  const firewall = await openFirewallCleaner(previous, { signal });
+  const firewall = await openFirewallCleaner(
+    previous,
+    { signal },
+    chainTag(networkName, subnetFile),
+  );
   const rules = (await firewall.check()).map((line) => `firewall rule ${line.replace(/^- /, "")}`);
   if (rules.length === 0) return [];
   return [{ what: rules, remove: async () => void await firewall.ensure() }];

@@ -11,6 +11,10 @@ export interface AgentOptions {
   readonly interface: InterfaceOptions;
   /** Path of subnet.env. */
   readonly subnetFile: string;
+  /** Several networks, each below the store's place; absent for the one that is there. */
+  readonly networks?: NetworksOptions;
+  /** Name of the network where it is one of several; told by its own firewall chains. */
+  readonly networkName?: string;
   /** Program and arguments to be run when the subnet has changed; none when absent. */
   readonly onSubnetChange?: readonly [string, ...string[]];
   /** Renew the lease this many seconds before it runs out. */
@@ -33,6 +37,16 @@ export interface AgentOptions {
   readonly healthz: { readonly ip: string; readonly port: number };
   /** What the agent tells of itself. */
   readonly status: StatusOptions;
+}
+
+/** Which networks are served, where there are several. */
+export interface NetworksOptions {
+  /** Names; with `watch` an empty list allows all. */
+  readonly allowed: readonly string[];
+  /** Serve networks as they come and go in the store. */
+  readonly watch: boolean;
+  /** Directory of each network's subnet.env, `<network>.env`. */
+  readonly directory: string;
 }
 
 /** Options of what the agent tells of itself. */

@@ -8,7 +8,7 @@ import {
   readSubnetEnv,
   type SubnetEnv,
 } from "../export/mod.ts";
-import { openFirewall } from "../firewall/mod.ts";
+import { chainTag, openFirewall } from "../firewall/mod.ts";
 import { type ExternalInterface, findExternalInterface, hostIdentity } from "../host/mod.ts";
 import { formatIPv4, type Prefix } from "../ip/mod.ts";
 import {
@@ -154,7 +154,10 @@ async function planFirewall(
     ? { network: former.network, subnet: former.subnet }
     : undefined;
   const firewall = await openFirewall(
-    { network, subnet, ipMasq, forward, randomFully: !masqRandomFullyDisable },
+    {
+      ...{ tag: chainTag(options.networkName, options.subnetFile), network, subnet },
+      ...{ ipMasq, forward, randomFully: !masqRandomFullyDisable },
+    },
     previous,
     { signal, mode, preferNftables: config.enableNFTables },
   );

@@ -5,7 +5,7 @@ import {
   subnetVariables,
   writeSubnetEnv,
 } from "../export/mod.ts";
-import { type Firewall, FirewallError, openFirewall } from "../firewall/mod.ts";
+import { chainTag, type Firewall, FirewallError, openFirewall } from "../firewall/mod.ts";
 import type { Lease } from "../lease/mod.ts";
 import { info, notifySystemd, warning } from "../observe/mod.ts";
 import { monitorRuleset } from "../sys/mod.ts";
@@ -25,6 +25,7 @@ const REPEAT = 60_000;
 export type PublisherOptions = Pick<
   AgentOptions,
   | "subnetFile"
+  | "networkName"
   | "onSubnetChange"
   | "firewall"
   | "ipMasq"
@@ -143,8 +144,9 @@ export class Publisher implements Disposable {
     { enableNFTables }: NetworkConfig,
   ): Promise<void> {
     const { firewall: mode, ipMasq, forwardRules, masqRandomFullyDisable } = this.#options;
+    const tag = chainTag(this.#options.networkName, this.#options.subnetFile);
     this.#firewall = await openFirewall(
-      { network, subnet, ipMasq, forward: forwardRules, randomFully: !masqRandomFullyDisable },
+      { tag, network, subnet, ipMasq, forward: forwardRules, randomFully: !masqRandomFullyDisable },
       before.network && before.subnet
         ? { network: before.network, subnet: before.subnet }
         : undefined,

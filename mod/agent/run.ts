@@ -1,13 +1,7 @@
-import { readSubnetEnv } from "../export/mod.ts";
-import { findExternalInterface, hostIdentity } from "../host/mod.ts";
-import type { AgentRecord } from "../lease/mod.ts";
 import { feedWatchdog, info, notifySystemd } from "../observe/mod.ts";
-import { Netlink } from "../sys/mod.ts";
 import { VERSION } from "../version.ts";
-import { Agent } from "./agent.ts";
-import { lockHost } from "./host_lock.ts";
 import type { AgentOptions } from "./options.ts";
-import { reachStore } from "./reach_store.ts";
+import { serveNetwork } from "./serve_network.ts";
 import { StatusPages } from "./status_pages.ts";
 import { serveSocket, serveTcp } from "./status_server.ts";
 import type { AgentView } from "./status_view.ts";
@@ -42,23 +36,26 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
       signal,
     });
     await serveTcp(options, status.pages, signal);
-    using _lock = await lockHost(options.subnetFile);
-    await serveSocket(options.status, status.pages, signal);
-    using netlink = Netlink.open();
-    const external = await findExternalInterface(options.interface, netlink);
-    await using store = await reachStore(options.store, signal);
-    await using agent = new Agent({
-      options,
-      store,
-      netlink,
-      external,
-      record: agentRecord(),
-      former: await readSubnetEnv(options.subnetFile),
+    const onAgent = (view: AgentView) => {
+      views.push(view);
+      return () => void views.splice(views.indexOf(view), 1);
+    };
+    const serveStatus = () => serveSocket(options.status, status.pages, signal);
+    const feed = () => feedWatchdog({ isWell: status.isWell, signal });
+    if (options.networks !== undefined) {
+      await serveStatus();
+      feed();
+      const { serveNetworks } = await import("./networks.ts");
+      return await serveNetworks(options, options.networks, { signal, onAgent });
+    }
+    return await serveNetwork(options, {
       signal,
+      onLocked: serveStatus,
+      onAgent: (view) => {
+        onAgent(view);
+        feed();
+      },
     });
-    views.push(agent.view);
-    feedWatchdog({ isWell: status.isWell, signal });
-    return await agent.run();
   } catch (error) {
     if (signal.aborted) {
       info("Exiting cleanly...");
@@ -68,13 +65,4 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
   } finally {
     signal.removeEventListener("abort", stopping);
   }
-}
-
-function agentRecord(): AgentRecord {
-  return {
-    ...hostIdentity(),
-    version: VERSION,
-    started: new Date().toISOString(),
-    instance: crypto.randomUUID(),
-  };
 }

@@ -1,0 +1,251 @@
+import { sleep } from "../async/sleep.ts";
+import { error as logError, info, warning } from "../observe/mod.ts";
+import { openScopes, type RunInScope } from "../observe/scope.ts";
+import { notifySystemd } from "../observe/systemd.ts";
+import { isNetworkName } from "../store/networks.ts";
+import { withNetwork } from "../store/options.ts";
+import { Backoff } from "./backoff.ts";
+import { cleanUp } from "./cleanup.ts";
+import { type NetworkFeed, networkFeed } from "./networks_feed.ts";
+import { NetworksReadiness } from "./networks_readiness.ts";
+import type { AgentOptions, NetworksOptions } from "./options.ts";
+import { serveNetwork, type ServeOptions } from "./serve_network.ts";
+import type { AgentView } from "./status_view.ts";
+
+/** How long systemd is made to wait for networks that do not come up, in milliseconds. */
+const GRACE = 10_000;
+
+/** Between the attempts to serve a network that fails, in milliseconds. */
+const TIMES = { shortest: 1_000, longest: 30_000, calm: 60_000 };
+
+/** What {@linkcode serveNetworks} is given. */
+export interface ServeNetworksOptions {
+  readonly signal: AbortSignal;
+  /** Takes the view of an agent that has begun; what it returns is called when that has ended. */
+  readonly onAgent: (view: AgentView) => () => void;
+  /** Milliseconds. @default 10000 */
+  readonly grace?: number;
+}
+
+/** The agent's options for one network of several. */
+export function optionsOfNetwork(
+  options: AgentOptions,
+  { directory }: NetworksOptions,
+  network: string,
+): AgentOptions {
+  const { networks: _several, ...rest } = options;
+  return {
+    ...rest,
+    store: withNetwork(options.store, network),
+    subnetFile: `${directory}/${network}.env`,
+    networkName: network,
+  };
+}
+
+/**
+ * Serves several networks in one process, each by an agent of its own, which knows nothing of the
+ * others: with its own view of the store, its own lease, backend, firewall rules and subnet file. One
+ * that fails is begun anew, ever more slowly, while the others go on.
+ *
+ * @throws the signal's reason when it aborts
+ * @throws {ConfigError} when the store cannot be used at all
+ */
+export async function serveNetworks(
+  options: AgentOptions,
+  networks: NetworksOptions,
+  serve: ServeNetworksOptions,
+): Promise<never> {
+  const { signal } = serve;
+  const runIn = await openScopes();
+  await using feed = await networkFeed(options.store, networks, signal);
+  const supervisor = new Supervisor(
+    { ...options, store: feed.store },
+    networks,
+    serve,
+    runIn,
+    feed.first,
+  );
+  try {
+    await supervisor.run(feed);
+  } finally {
+    await supervisor.ended();
+  }
+  signal.throwIfAborted();
+  throw new Error("the list of networks has ended");
+}
+
+/** Names of the networks that have a subnet file: those that were served here, by whichever agent. */
+export async function subnetFiles(directory: string): Promise<ReadonlySet<string>> {
+  const names = new Set<string>();
+  try {
+    for await (const { name, isFile } of Deno.readDir(directory)) {
+      const network = name.endsWith(".env") ? name.slice(0, -".env".length) : "";
+      if (isFile && isNetworkName(network)) names.add(network);
+    }
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  return names;
+}
+
+interface Served {
+  readonly stop: AbortController;
+  /** Fulfilled when the agent has ended, and with `removed` when all is cleaned up. */
+  readonly done: Promise<void>;
+}
+
+class Supervisor {
+  readonly #options: AgentOptions;
+  readonly #networks: NetworksOptions;
+  readonly #serve: ServeNetworksOptions;
+  readonly #runIn: RunInScope;
+  readonly #readiness: NetworksReadiness;
+  readonly #served = new Map<string, Served>();
+  /** Clean-ups under way, by network: its successor of the same name waits for them. */
+  readonly #leaving = new Map<string, Promise<void>>();
+  #isReady = false;
+  #status = "";
+
+  constructor(
+    options: AgentOptions,
+    networks: NetworksOptions,
+    serve: ServeNetworksOptions,
+    runIn: RunInScope,
+    first: ReadonlySet<string>,
+  ) {
+    this.#options = options;
+    this.#networks = networks;
+    this.#serve = serve;
+    this.#runIn = runIn;
+    this.#readiness = new NetworksReadiness(first);
+  }
+
+  async run(feed: NetworkFeed): Promise<void> {
+    const { signal, grace = GRACE } = this.#serve;
+    if (this.#networks.watch) {
+      for (const network of await subnetFiles(this.#networks.directory)) {
+        if (!feed.first.has(network)) this.#leave(network, Promise.resolve());
+      }
+    }
+    for (const network of feed.first) this.#add(network);
+    this.#tell();
+    const id = setTimeout(() => {
+      this.#readiness.endGrace();
+      this.#tell();
+    }, grace);
+    try {
+      for await (const names of feed.follow(signal)) {
+        for (const network of this.#served.keys()) {
+          if (!names.has(network)) this.#remove(network);
+        }
+        for (const network of names) if (!this.#served.has(network)) this.#add(network);
+        this.#tell();
+      }
+    } finally {
+      clearTimeout(id);
+    }
+  }
+
+  /** Fulfilled when no agent runs any more. */
+  async ended(): Promise<void> {
+    for (const { stop } of this.#served.values()) stop.abort(this.#serve.signal.reason);
+    await Promise.all([...this.#served.values()].map(({ done }) => done));
+    await Promise.all(this.#leaving.values());
+  }
+
+  #add(network: string): void {
+    info(`Network added: ${network}`, { networkName: network });
+    const stop = new AbortController();
+    const signal = AbortSignal.any([this.#serve.signal, stop.signal]);
+    const scope = {
+      name: network,
+      notify: (assignments: readonly string[]) => {
+        // What a network says while it is taken away counts no more.
+        if (this.#served.get(network)?.stop !== stop) return;
+        this.#readiness.take(network, assignments);
+        this.#tell();
+      },
+    };
+    const before = this.#leaving.get(network);
+    const done = this.#runIn(scope, async () => {
+      await before;
+      await this.#keepServing(network, signal);
+    });
+    this.#served.set(network, { stop, done });
+  }
+
+  async #keepServing(network: string, signal: AbortSignal): Promise<void> {
+    const options = optionsOfNetwork(this.#options, this.#networks, network);
+    const backoff = new Backoff(TIMES);
+    let ended: (() => void) | undefined;
+    const serving: ServeOptions = {
+      signal,
+      onAgent: (view) => ended = this.#serve.onAgent(view),
+    };
+    while (!signal.aborted) {
+      try {
+        await serveNetwork(options, serving);
+      } catch (error) {
+        if (signal.aborted) return;
+        const { message } = error instanceof Error ? error : new Error(String(error));
+        const delay = backoff.delay;
+        backoff.answered();
+        logError(`The network cannot be served (trying again in ${delay / 1000} s): ${message}`);
+        notifySystemd(`STATUS=${message}`);
+        await sleep(delay, signal);
+      } finally {
+        ended?.();
+        ended = undefined;
+      }
+    }
+  }
+
+  /** Ends the agent of a network and takes away what it has left on this host. */
+  #remove(network: string): void {
+    const { stop, done } = this.#served.get(network)!;
+    this.#served.delete(network);
+    this.#readiness.remove(network);
+    stop.abort();
+    this.#leave(network, done);
+  }
+
+  /** Takes away what a network has left on this host. @param done fulfilled when its agent has ended */
+  #leave(network: string, done: Promise<void>): void {
+    info(`Network removed: ${network}`, { networkName: network });
+    const scope = { name: network, notify: () => {} };
+    const leaving = this.#runIn(scope, async () => {
+      await done;
+      await this.#cleanUp(network);
+      if (this.#leaving.get(network) === leaving) this.#leaving.delete(network);
+    });
+    this.#leaving.set(network, leaving);
+  }
+
+  async #cleanUp(network: string): Promise<void> {
+    const options = optionsOfNetwork(this.#options, this.#networks, network);
+    try {
+      // One that never had a lease has left nothing.
+      if (!(await subnetFiles(this.#networks.directory)).has(network)) return;
+      await cleanUp(options, {
+        signal: this.#serve.signal,
+        onRemoved: (what) => info(`Removed ${what}`),
+        onKept: (what) => info(`Kept ${what}`),
+        onFailed: (message) => warning(`Cannot remove ${message}`),
+      });
+    } catch (error) {
+      if (this.#serve.signal.aborted) return;
+      warning(`Cannot take away what is left of the network: ${(error as Error).message}`);
+    }
+  }
+
+  /** Tells systemd what has changed. */
+  #tell(): void {
+    const { isReady, status } = this.#readiness.state;
+    if (status !== this.#status) notifySystemd(`STATUS=${status}`);
+    this.#status = status;
+    if (isReady && !this.#isReady) {
+      this.#isReady = true;
+      notifySystemd("READY=1");
+    }
+  }
+}

@@ -1,0 +1,140 @@
+import { sleep } from "../async/sleep.ts";
+import { info, warning } from "../observe/mod.ts";
+import { notifySystemd } from "../observe/systemd.ts";
+import { StoreError, StoreFileError } from "../store/mod.ts";
+import type { NamesSnapshot, NetworkNames } from "../store/networks.ts";
+import { type NamesOpened, openNetworkNames } from "../store/networks_open.ts";
+import { AmbiguousConfigError } from "../store/open.ts";
+import type { StoreOptions } from "../store/options.ts";
+import type { NetworksOptions } from "./options.ts";
+import { StateLog } from "./state_log.ts";
+
+/** How soon a store that did not answer is asked again, in milliseconds: flannel's second. */
+const RETRY = 1_000;
+
+/** Which networks this host is to serve, now and from now on. */
+export interface NetworkFeed extends AsyncDisposable {
+  /** What the networks are parts of; of etcd's two stores the one that holds them. */
+  readonly store: StoreOptions;
+  readonly first: ReadonlySet<string>;
+  /** Yields all that are to be served, each time that changes; ends when the signal aborts. */
+  follow(signal: AbortSignal): AsyncIterable<ReadonlySet<string>>;
+}
+
+/**
+ * Finds out which networks are to be served: those that are listed, or with `watch` those of the store
+ * which are allowed, waiting for as long as it cannot be had.
+ *
+ * A network that is listed is served whether it has a config yet or not: its agent waits for one.
+ *
+ * @throws the reason of `signal` when it aborts
+ * @throws {ConfigError | AmbiguousConfigError | StoreFileError} which no waiting mends
+ */
+export async function networkFeed(
+  options: StoreOptions,
+  networks: NetworksOptions,
+  signal: AbortSignal,
+): Promise<NetworkFeed> {
+  if (!networks.watch) return listed(options, networks.allowed);
+  const opened = await insist(signal, async () => {
+    const found = await openNetworkNames(options, { signal });
+    if ("waiting" in found) throw new StoreError(found.waiting);
+    return found;
+  });
+  info(opened.note);
+  try {
+    const snapshot = await insist(signal, () => opened.names.snapshot({ signal }));
+    return new WatchedFeed(opened, snapshot, networks.allowed);
+  } catch (error) {
+    await opened.names[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+function listed(store: StoreOptions, allowed: readonly string[]): NetworkFeed {
+  return {
+    store,
+    first: new Set(allowed),
+    // deno-lint-ignore require-yield -- the list stays as it is
+    async *follow(signal) {
+      if (signal.aborted) return;
+      await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+    },
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+}
+
+async function insist<T>(signal: AbortSignal, step: () => Promise<T>): Promise<T> {
+  const state = new StateLog();
+  for (;;) {
+    try {
+      return await step();
+    } catch (error) {
+      signal.throwIfAborted();
+      const isLasting = error instanceof AmbiguousConfigError || error instanceof StoreFileError;
+      if (!(error instanceof StoreError) || isLasting) throw error;
+      state.trouble(`Failed to retrieve networks: ${error.message}`);
+      notifySystemd(`STATUS=Waiting for the list of networks: ${error.message}`);
+      await sleep(RETRY, signal);
+      signal.throwIfAborted();
+    }
+  }
+}
+
+class WatchedFeed implements NetworkFeed {
+  readonly store: StoreOptions;
+  readonly first: ReadonlySet<string>;
+  readonly #source: NetworkNames;
+  readonly #cursor: string;
+  readonly #allowed: ReadonlySet<string>;
+  readonly #refused = new Set<string>();
+  readonly #names = new Set<string>();
+
+  constructor(
+    { names, store }: Extract<NamesOpened, { names: NetworkNames }>,
+    snapshot: NamesSnapshot,
+    allowed: readonly string[],
+  ) {
+    this.#source = names;
+    this.#cursor = snapshot.cursor;
+    this.#allowed = new Set(allowed);
+    this.store = store;
+    for (const name of snapshot.names) this.#admit(name);
+    this.first = new Set(this.#names);
+  }
+
+  async *follow(signal: AbortSignal): AsyncIterable<ReadonlySet<string>> {
+    const connection = new StateLog();
+    const onState = (error: Error | undefined) => {
+      if (error !== undefined) connection.trouble(`Watch networks: ${error.message}`);
+      else if (connection.clear()) info("Watch networks: connected again");
+    };
+    for await (const item of this.#source.watch(this.#cursor, { signal, onState })) {
+      if (item.type === "resync") {
+        info(`Read the list of networks anew: ${item.reason}`);
+        this.#names.clear();
+        for (const name of item.snapshot.names) this.#admit(name);
+      } else {
+        for (const { type, network } of item.changes) {
+          if (type === "added") this.#admit(network);
+          else this.#names.delete(network);
+        }
+      }
+      yield new Set(this.#names);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#source[Symbol.asyncDispose]();
+  }
+
+  /** An empty list allows all. */
+  #admit(network: string): void {
+    if (this.#allowed.size === 0 || this.#allowed.has(network)) {
+      this.#names.add(network);
+    } else if (!this.#refused.has(network)) {
+      this.#refused.add(network);
+      warning(`Network "${network}" is not allowed`, { networkName: network });
+    }
+  }
+}

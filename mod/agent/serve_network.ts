@@ -1,0 +1,57 @@
+import { readSubnetEnv } from "../export/mod.ts";
+import { findExternalInterface, hostIdentity } from "../host/mod.ts";
+import type { AgentRecord } from "../lease/mod.ts";
+import { Netlink } from "../sys/mod.ts";
+import { VERSION } from "../version.ts";
+import { Agent } from "./agent.ts";
+import { lockHost } from "./host_lock.ts";
+import type { AgentOptions } from "./options.ts";
+import { reachStore } from "./reach_store.ts";
+import type { AgentView } from "./status_view.ts";
+
+/** What {@linkcode serveNetwork} is given. */
+export interface ServeOptions {
+  readonly signal: AbortSignal;
+  /** Called once the host is ours. */
+  readonly onLocked?: () => Promise<void>;
+  /** Takes the view of the agent that has begun. */
+  readonly onAgent: (view: AgentView) => void;
+}
+
+/**
+ * Serves one network until the signal aborts. What is in the kernel then stays, and so does the lease.
+ *
+ * @throws the signal's reason
+ * @throws {AlreadyRunningError} when another agent works for the same subnet file
+ * @throws {InterfaceError} when no interface fits
+ * @throws {DuplicatePublicIPError} when another live host has our public IP
+ * @throws {StoreError | SysError | FirewallError} when the host or the store refuse what is needed
+ */
+export async function serveNetwork(options: AgentOptions, serve: ServeOptions): Promise<never> {
+  const { signal } = serve;
+  using _lock = await lockHost(options.subnetFile);
+  await serve.onLocked?.();
+  using netlink = Netlink.open();
+  const external = await findExternalInterface(options.interface, netlink);
+  await using store = await reachStore(options.store, signal);
+  await using agent = new Agent({
+    options,
+    store,
+    netlink,
+    external,
+    record: agentRecord(),
+    former: await readSubnetEnv(options.subnetFile),
+    signal,
+  });
+  serve.onAgent(agent.view);
+  return await agent.run();
+}
+
+function agentRecord(): AgentRecord {
+  return {
+    ...hostIdentity(),
+    version: VERSION,
+    started: new Date().toISOString(),
+    instance: crypto.randomUUID(),
+  };
+}
