@@ -9,10 +9,11 @@ import type { AgentOptions, InterfaceOptions } from "../agent/options.ts";
 import { defaultSocketPath } from "../agent/status_socket.ts";
 import type { FirewallMode } from "../firewall/firewall.ts";
 import { type IPv4, isGlobalUnicast, isLinkLocal, parseIPv4 } from "../ip/ipv4.ts";
-import type { EtcdOptions, StoreOptions } from "../store/options.ts";
 import type { FlagName } from "./flags.ts";
 import { compileGoRegExp } from "./go_regexp.ts";
 import type { Settings } from "./settings.ts";
+import { storeOptions } from "./store_options.ts";
+import { isFilePath, present } from "./values.ts";
 import { splitWords } from "./words.ts";
 
 /**
@@ -60,96 +61,6 @@ export function idleOptions({ store: etcd }: AgentOptions): string[] {
     lines.push(`file ${tls} has no effect: no URL of -etcd-endpoints begins with https://`);
   }
   return lines;
-}
-
-function storeOptions(settings: Settings): StoreOptions {
-  return { kind: "etcd", ...etcdOptions(settings) };
-}
-
-function etcdOptions(settings: Settings): EtcdOptions {
-  const api = settings.text("etcd-api") as EtcdOptions["api"];
-  const certFile = settings.optional("etcd-certfile");
-  const keyFile = settings.optional("etcd-keyfile");
-  if (certFile !== undefined && keyFile === undefined) {
-    throw settings.invalid("etcd-certfile", certFile, "it needs its key: give -etcd-keyfile too");
-  }
-  if (keyFile !== undefined && certFile === undefined) {
-    throw settings.invalid(
-      "etcd-keyfile",
-      keyFile,
-      "it needs its certificate: give -etcd-certfile too",
-    );
-  }
-  return {
-    endpoints: endpoints(settings, api),
-    prefix: etcdPrefix(settings),
-    api,
-    ...present("caFile", settings.optional("etcd-cafile")),
-    ...present("certFile", certFile),
-    ...present("keyFile", keyFile),
-    ...present("username", settings.optional("etcd-username")),
-    ...present("password", settings.optional("etcd-password")),
-  };
-}
-
-function endpoints(settings: Settings, api: EtcdOptions["api"]): string[] {
-  const text = settings.text("etcd-endpoints");
-  const members = text.split(",").map((member) => member.trim()).filter((member) => member !== "");
-  if (members.length === 0) {
-    throw settings.invalid(
-      "etcd-endpoints",
-      text,
-      "expected a URL such as http://127.0.0.1:2379, or several with commas between",
-    );
-  }
-  return members.map((member) => endpoint(settings, member, api));
-}
-
-function endpoint(settings: Settings, text: string, api: EtcdOptions["api"]): string {
-  const invalid = (why: string, shown = text) => settings.invalid("etcd-endpoints", shown, why);
-  if (!/^https?:\/\//i.test(text)) {
-    const meant = text.includes("://") ? "http://127.0.0.1:2379" : `http://${text}`;
-    throw invalid(
-      `expected an http:// or https:// URL such as ${withoutUserInfo(meant)}`,
-      withoutUserInfo(text),
-    );
-  }
-  if (!URL.canParse(text) || /\s/.test(text)) {
-    throw invalid("not a URL: expected one such as http://127.0.0.1:2379", withoutUserInfo(text));
-  }
-  const url = new URL(text);
-  if (url.username !== "" || url.password !== "") {
-    throw invalid(
-      "a URL must not hold credentials: use -etcd-username and -etcd-password",
-      withoutUserInfo(text),
-    );
-  }
-  if (/[?#]/.test(text)) {
-    throw invalid("expected no query and no fragment behind it", text.replace(/[?#].*/s, ""));
-  }
-  const path = url.pathname.replace(/\/+$/, "");
-  if (path !== "" && api === "v3") {
-    throw invalid(`etcd's v3 API has no path in its URL: expected ${url.origin}`);
-  }
-  return url.origin + path;
-}
-
-/** A URL as it may be shown: without `user:password@`, wherever a password with `/` ends. */
-function withoutUserInfo(url: string): string {
-  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)?.*@/is, "$1");
-}
-
-function etcdPrefix(settings: Settings): string {
-  const text = settings.text("etcd-prefix");
-  const components = text.split("/").filter((component) => component !== "");
-  if (components.length === 0 || components.some((name) => name === "." || name === "..")) {
-    throw settings.invalid(
-      "etcd-prefix",
-      text,
-      "expected the path of a directory, such as /coreos.com/network",
-    );
-  }
-  return "/" + components.join("/");
 }
 
 function interfaceOptions(settings: Settings): InterfaceOptions {
@@ -221,7 +132,7 @@ function filePath(
   expected = "the path of a file, such as /run/flannel/subnet.env",
 ): string {
   const text = settings.text(name);
-  if (text !== "" && !/(^|\/)\.{0,2}$/.test(text) && !text.includes("\0")) return text;
+  if (isFilePath(text)) return text;
   throw settings.invalid(name, text, `expected ${expected}`);
 }
 
@@ -231,9 +142,4 @@ function isIPv6(text: string): boolean {
 
 function noIPv6(instead: string): string {
   return `IPv6 is not there yet: expected ${instead}`;
-}
-
-/** A property that is left out when it has no value, as exactOptionalPropertyTypes asks. */
-function present<K extends string, V>(key: K, value: V | undefined): { [P in K]?: V } {
-  return value === undefined ? {} : { [key]: value } as { [P in K]?: V };
 }

@@ -134,6 +134,9 @@ export function usageErrorOf(error: FlagSyntaxError, prefix = ""): UsageError {
   return new UsageError(prefix + error.message, { cause: error, hint });
 }
 
+/** A line of subnet.env, which hosts have in their environment where units read that file. */
+const EXPORTED_NETWORK = "FLANNEL_NETWORK";
+
 /** Variables that belong to nobody but look like ours. */
 function* misspelt(environment: Environment): Generator<string> {
   const ofFlags = FLAGS.map(({ name }) => environmentName(name));
@@ -150,7 +153,7 @@ function* misspelt(environment: Environment): Generator<string> {
       const meant = nearest(variable.slice(9), ofFlags.map((name) => name.slice(9)));
       const help = meant === undefined ? "" : `; did you mean FLANNELD_${meant}?`;
       yield `environment variable ${variable} belongs to no flag and is ignored${help}`;
-    } else if (variable.startsWith("FLANNEL_")) {
+    } else if (variable.startsWith("FLANNEL_") && variable !== EXPORTED_NETWORK) {
       const suffix = variable.slice(8);
       const meant = ofFlags.find((name) => name === `FLANNELD_${suffix}`) ??
         ofPackage.find((name) =>

@@ -2,6 +2,7 @@ import type { FlagKind, FlagValue } from "./flag_syntax.ts";
 
 /** Headings of the help text, in its order. */
 export const FLAG_GROUPS = [
+  "store",
   "etcd",
   "interface",
   "lease and files",

@@ -15,6 +15,44 @@ const KUBERNETES = "the Kubernetes subnet manager";
 /** In the order of the help text. */
 export const FLAGS = [
   {
+    name: "store",
+    kind: "string",
+    default: "etcd",
+    group: "store",
+    placeholder: "store",
+    help: "where the network's config and leases are: etcd, or embedded[=PATH], a file of this " +
+      "host, by default /var/lib/flannel/leases.db",
+  },
+  {
+    name: "network",
+    kind: "string",
+    default: "",
+    group: "store",
+    placeholder: "cidr",
+    help:
+      "with -store embedded: the container network, such as 10.20.0.0/16, for the config that " +
+      "is written at the first start",
+  },
+  {
+    name: "subnet-len",
+    kind: "int",
+    default: 0,
+    group: "store",
+    placeholder: "bits",
+    range: [0, 30],
+    help: "goes with -network: prefix length of each host's subnet; 0 leaves it to the rules of " +
+      "the config",
+  },
+  {
+    name: "backend",
+    kind: "string",
+    default: "",
+    group: "store",
+    placeholder: "type",
+    help: "goes with -network: vxlan, host-gw, udp or another backend's type, or the config's " +
+      "Backend object in JSON",
+  },
+  {
     name: "etcd-endpoints",
     kind: "string",
     default: "http://127.0.0.1:4001,http://127.0.0.1:2379",
