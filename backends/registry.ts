@@ -5,6 +5,7 @@ import type { Backend } from "./backend.ts";
 const BACKENDS: Readonly<Record<string, () => Promise<Backend>>> = {
   alloc: async () => (await import("./alloc/alloc.ts")).allocBackend,
   "aws-vpc": async () => (await import("./aws_vpc/aws_vpc.ts")).awsVpcBackend,
+  gce: async () => (await import("./gce/gce.ts")).gceBackend,
   "host-gw": async () => (await import("./host_gw/host_gw.ts")).hostGwBackend,
   udp: async () => (await import("./udp/udp.ts")).udpBackend,
   vxlan: async () => (await import("./vxlan/vxlan.ts")).vxlanBackend,

@@ -4,6 +4,7 @@
  * @module
  */
 import { ProviderError, type ProviderErrorKind } from "../provider/errors.ts";
+import { fetchReason } from "../provider/fetch_reason.ts";
 import { isTimeout } from "../provider/retry.ts";
 import { parseXml, type XmlElement, XmlError } from "./xml.ts";
 
@@ -69,7 +70,7 @@ export async function sendQuery(
     text = await response.text();
   } catch (error) {
     signal.throwIfAborted();
-    const reason = isTimeout(error) ? `no answer within ${PATIENCE / 1000} s` : innermost(error);
+    const reason = isTimeout(error) ? `no answer within ${PATIENCE / 1000} s` : fetchReason(error);
     throw new ProviderError("unavailable", `${what}: ${url.host}: ${reason}`, { cause: error });
   }
   if (!response.ok) throw failureOf(response.status, text, what, who);
@@ -89,15 +90,6 @@ export async function sendQuery(
       { cause },
     );
   }
-}
-
-/** Deno 2.4 has the reason in the message, Deno 2.9 in the cause. */
-function innermost(error: unknown): string {
-  let message = String(error);
-  for (let at = error; at instanceof Error; at = at.cause) {
-    if (at.message !== "fetch failed") message = at.message;
-  }
-  return message.replace(/^error sending request for url \([^)]*\): /, "").slice(0, 300);
 }
 
 /** Codes of "Error codes for the Amazon EC2 API" and of the common query errors. */

@@ -40,11 +40,12 @@ export function diffRoutes({ tables, settings }: Survey, wanted: Wanted): Provid
   const { own } = wanted;
   if (own === undefined) return changes;
   for (const table of tables) {
-    const there = table.routes.find(({ destination }) => destination.equals(own));
+    // Beside one that nobody can change another may stand, and where it may win.
+    const there = table.routes.find(({ destination, target, isFixed = false }) =>
+      destination.equals(own) && (target === "ours" || !isFixed)
+    );
     if (there === undefined) changes.push({ op: "create", table, destination: own });
-    else if (there.target !== "ours" && !there.isFixed) {
-      changes.push({ op: "replace", table, route: there });
-    }
+    else if (there.target !== "ours") changes.push({ op: "replace", table, route: there });
   }
   return changes;
 }
@@ -66,19 +67,19 @@ export interface FixedRoute {
   readonly text: string;
 }
 
-/** Routes to our subnet that nobody can replace: packets go where they lead. */
+/** Routes to our subnet that nobody can replace, where there is none of ours. */
 export function fixedRoutes({ tables }: Survey, own: Prefix): FixedRoute[] {
-  return tables.flatMap(({ id, routes }) =>
-    routes
-      .filter(({ destination, isFixed, target }) =>
-        isFixed && target !== "ours" && destination.equals(own)
-      )
+  return tables.flatMap(({ id, routes }) => {
+    const toOwn = routes.filter(({ destination }) => destination.equals(own));
+    if (toOwn.some(({ target }) => target === "ours")) return [];
+    return toOwn
+      .filter(({ isFixed = false }) => isFixed)
       .map(({ via }) => ({
         table: id,
         text: `route ${own} in ${id} leads to ${via} and cannot be replaced: packets to our ` +
           "subnet do not come here",
-      }))
-  );
+      }));
+  });
 }
 
 /** The lines of a diff. */

@@ -1,0 +1,197 @@
+import { sleep } from "../../mod/async/sleep.ts";
+import { ProviderError } from "../provider/errors.ts";
+import { fetchReason } from "../provider/fetch_reason.ts";
+import { isTimeout } from "../provider/retry.ts";
+import { decodeFailure, failureOf } from "./failure.ts";
+import type { GceMetadata } from "./metadata.ts";
+
+/** The service's address in Compute Engine's REST reference. */
+const ENDPOINT = "https://compute.googleapis.com/compute/v1/";
+
+/** How long one answer may take, in milliseconds. */
+const PATIENCE = 15_000;
+
+/** An operation is looked at again after this, in milliseconds; ever later, up to the second. */
+const POLL = { first: 100, last: 1_000 };
+
+/** A Route resource, as far as it is needed. */
+export interface RouteResource {
+  readonly name: string;
+  /** URL of the network. */
+  readonly network: string;
+  readonly destRange: string;
+  readonly priority: number;
+  /** URL of the instance it leads to. */
+  readonly nextHopInstance?: string;
+  readonly warnings?: readonly { readonly code: string }[];
+}
+
+/** An Instance resource, as far as it is needed. */
+export interface InstanceResource {
+  readonly canIpForward?: boolean;
+}
+
+/** An Operation resource, as far as it is needed. */
+interface Operation {
+  readonly name: string;
+  readonly status: "PENDING" | "RUNNING" | "DONE";
+  readonly httpErrorStatusCode?: number;
+  readonly error?: {
+    readonly errors?: readonly { readonly code?: string; readonly message?: string }[];
+  };
+}
+
+/** What a {@linkcode Compute} works with. */
+export interface ComputeOptions {
+  readonly metadata: Pick<GceMetadata, "accessToken" | "forgetToken">;
+  readonly project: string;
+  /** For messages. */
+  readonly account: string;
+}
+
+/**
+ * The calls of Compute Engine's API that routes need. Each is one attempt; one that changes something
+ * returns when that is done.
+ */
+export class Compute {
+  readonly #options: ComputeOptions;
+  readonly #endpoint: string;
+
+  constructor(options: ComputeOptions) {
+    this.#options = options;
+    // gcloud's own variable for another address of the service.
+    const named = Deno.env.get("CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE")?.trim();
+    this.#endpoint = (named || ENDPOINT).replace(/\/?$/, "/");
+    if (URL.parse(this.#endpoint) === null) {
+      throw new ProviderError(
+        "unsuitable",
+        `CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE must be a URL such as ${ENDPOINT}, not ${named}`,
+      );
+    }
+  }
+
+  /** All routes of the project. */
+  async listRoutes(signal: AbortSignal): Promise<RouteResource[]> {
+    const routes: RouteResource[] = [];
+    for (let token = "";;) {
+      const query = new URLSearchParams({ maxResults: "500", ...(token && { pageToken: token }) });
+      const page = await this.#call<{ items?: RouteResource[]; nextPageToken?: string }>({
+        ...{ method: "GET", path: `global/routes?${query}`, verb: "routes.list", signal },
+      });
+      routes.push(...page.items ?? []);
+      token = page.nextPageToken ?? "";
+      if (token === "") return routes;
+    }
+  }
+
+  async insertRoute(route: RouteResource, signal: AbortSignal): Promise<void> {
+    // The same request again, after an answer that was lost, is taken for what it is.
+    const query = new URLSearchParams({ requestId: crypto.randomUUID() });
+    const { name } = route;
+    await this.#change({
+      ...{ method: "POST", path: `global/routes?${query}`, verb: "routes.insert", signal },
+      ...{ body: route, resource: `global/routes/${name}` },
+    });
+  }
+
+  async deleteRoute(name: string, signal: AbortSignal): Promise<void> {
+    const query = new URLSearchParams({ requestId: crypto.randomUUID() });
+    await this.#change({
+      ...{
+        method: "DELETE",
+        path: `global/routes/${name}?${query}`,
+        verb: "routes.delete",
+        signal,
+      },
+      resource: `global/routes/${name}`,
+    });
+  }
+
+  async getInstance(zone: string, name: string, signal: AbortSignal): Promise<InstanceResource> {
+    return await this.#call({
+      ...{ method: "GET", path: `zones/${zone}/instances/${name}`, verb: "instances.get", signal },
+    });
+  }
+
+  /** Makes a call and waits until what it began is done. */
+  async #change(call: Call): Promise<void> {
+    let operation = await this.#call<Operation>(call);
+    for (let delay = POLL.first; operation.status !== "DONE";) {
+      await sleep(delay, call.signal);
+      call.signal.throwIfAborted();
+      delay = Math.min(delay * 2, POLL.last);
+      operation = await this.#call({
+        method: "GET",
+        path: `global/operations/${operation.name}`,
+        verb: "globalOperations.get",
+        signal: call.signal,
+      });
+    }
+    const error = operation.error?.errors?.[0];
+    if (error === undefined) return;
+    throw failureOf({
+      status: operation.httpErrorStatusCode ?? 0,
+      reason: error.code ?? "",
+      message: error.message ?? "",
+    }, this.#words(call));
+  }
+
+  async #call<T>(call: Call): Promise<T> {
+    const { method, path, body, signal } = call;
+    for (let attempt = 1;; attempt++) {
+      const token = await this.#options.metadata.accessToken(signal);
+      let response: Response;
+      let text: string;
+      try {
+        response = await fetch(`${this.#endpoint}projects/${this.#options.project}/${path}`, {
+          method,
+          headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+          // A redirect would carry the token to somebody else.
+          redirect: "error",
+          signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE)]),
+          ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+        });
+        text = await response.text();
+      } catch (error) {
+        signal.throwIfAborted();
+        const reason = isTimeout(error)
+          ? `no answer within ${PATIENCE / 1000} s`
+          : fetchReason(error);
+        throw new ProviderError("unavailable", `${this.#words(call).what}: ${reason}`, {
+          cause: error,
+        });
+      }
+      if (response.ok) return this.#decode(text, call);
+      this.#options.metadata.forgetToken();
+      if (response.status === 401 && attempt === 1) continue;
+      throw failureOf(decodeFailure(response.status, text), this.#words(call));
+    }
+  }
+
+  #decode<T>(text: string, call: Call): T {
+    try {
+      return JSON.parse(text);
+    } catch (cause) {
+      const { what } = this.#words(call);
+      throw new ProviderError("unavailable", `${what}: the answer is not JSON`, { cause });
+    }
+  }
+
+  #words({ verb, resource, path }: Call) {
+    const { project, account } = this.#options;
+    const object = resource ?? path.replace(/\?.*$/, "");
+    return { what: `compute.${verb} on projects/${project}/${object}`, who: account };
+  }
+}
+
+/** A call below the project. */
+interface Call {
+  readonly method: "GET" | "POST" | "DELETE";
+  readonly path: string;
+  /** As the REST reference names it: `routes.insert`. */
+  readonly verb: string;
+  readonly body?: unknown;
+  /** For messages, where the path does not tell. */
+  readonly resource?: string;
+  readonly signal: AbortSignal;
+}

@@ -1,0 +1,11 @@
+/**
+ * Says in a few words why `fetch` failed, without the URL: Deno 2.4 has the reason in the message, Deno
+ * 2.9 in the cause.
+ */
+export function fetchReason(error: unknown): string {
+  let message = String(error);
+  for (let at = error; at instanceof Error; at = at.cause) {
+    if (at.message !== "fetch failed") message = at.message;
+  }
+  return message.replace(/^error sending request for url \([^)]*\): /, "").slice(0, 300);
+}
