@@ -21,6 +21,8 @@ export interface OwnFlag {
   readonly kind: FlagKind;
   /** What stands for the value in the help text. @default "file", and none for a boolean */
   readonly placeholder?: string;
+  /** The only values there are. */
+  readonly choices?: readonly string[];
   readonly help: string;
 }
 
@@ -32,6 +34,8 @@ export interface Operands {
   readonly help: string;
   /** How many at least and at most, both inclusive. */
   readonly count: readonly [number, number];
+  /** The only words there are. @default files, for completion */
+  readonly choices?: readonly string[];
 }
 
 /** What a subcommand of this kind is. */
@@ -44,6 +48,10 @@ export interface AgentSubcommand {
   readonly operands?: Operands;
   /** Its exit codes, in a sentence. */
   readonly exitCodes: string;
+  /** The word after the name chooses one of these. @default there is no such word */
+  readonly verbs?: readonly AgentSubcommand[];
+  /** False for one that takes none of the agent's flags. @default true */
+  readonly agentFlags?: boolean;
 }
 
 /** What its command line comes to. */
@@ -57,7 +65,8 @@ export type AgentSubcommandLine =
     readonly operands: readonly string[];
   };
 
-const SYSCONFIG_FLAG: OwnFlag = {
+/** What every subcommand of this kind takes. */
+export const SYSCONFIG_FLAG: OwnFlag = {
   name: "sysconfig",
   kind: "string",
   help: `file to read the variables from that are not in the environment (default ${SYSCONFIG}, ` +

@@ -10,7 +10,8 @@ import { type AgentSubcommand, parseAgentSubcommand } from "./agent_subcommand.t
 import { EXIT_FAILURE, EXIT_OK } from "./exit_codes.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 
-const CLEANUP: AgentSubcommand = {
+/** What the subcommand is. */
+export const spec: AgentSubcommand = {
   name: "cleanup",
   summary: "Takes away what an agent that was stopped has left on this host: devices, routes, " +
     "firewall rules of iptables and nftables, subnet.env and the file with Docker's options. It " +
@@ -35,7 +36,7 @@ const CLEANUP: AgentSubcommand = {
  * @throws as `cleanUp` does
  */
 export const run: RunSubcommand = async (args, signal) => {
-  const line = await parseAgentSubcommand(CLEANUP, args, Deno.env.toObject());
+  const line = await parseAgentSubcommand(spec, args, Deno.env.toObject());
   if ("help" in line) {
     console.log(line.help.trimEnd());
     return EXIT_OK;

@@ -103,6 +103,15 @@ const VERBS: readonly Verb[] = [
   },
 ];
 
+/** What the subcommand is. */
+export const spec: AgentSubcommand = {
+  name: "config",
+  summary: "Looks at the network config in the store, and changes it.",
+  flags: [],
+  exitCodes: "see each.",
+  verbs: VERBS.map(({ spec }) => spec),
+};
+
 /**
  * Runs the subcommand with the environment of the process.
  *

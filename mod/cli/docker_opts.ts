@@ -10,6 +10,7 @@ import { dockerOptions } from "../export/docker_opts.ts";
 import { parseDotenv } from "../export/dotenv.ts";
 import { ExportError } from "../export/errors.ts";
 import { findStaleRoute } from "../export/stale_route.ts";
+import type { AgentSubcommand } from "./agent_subcommand.ts";
 import { createCommand, parseSubcommand } from "./commander.ts";
 import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
@@ -25,6 +26,27 @@ interface Options {
   readonly m?: true;
   readonly k: string;
 }
+
+/** What the subcommand is. */
+export const spec: AgentSubcommand = {
+  name: "docker-opts",
+  summary: "Writes the options of the Docker daemon for the leased subnet, as an environment file.",
+  flags: [
+    { name: "f", kind: "string", help: "env file that flanneld writes" },
+    { name: "d", kind: "string", help: "file to write" },
+    { name: "i", kind: "bool", help: "write each option as a variable of its own" },
+    {
+      name: "c",
+      kind: "bool",
+      help: "write all options as one variable; both without -i and -c",
+    },
+    { name: "k", kind: "string", placeholder: "key", help: "name of that variable" },
+    { name: "m", kind: "bool", help: "leave --ip-masq out" },
+  ],
+  exitCodes: "0 written; 1 it cannot be, or a route takes the subnet to another host; 2 wrong " +
+    "command line.",
+  agentFlags: false,
+};
 
 /**
  * Runs the subcommand with the environment of the process.
@@ -42,14 +64,13 @@ export async function dockerOpts(
 ): Promise<number> {
   const command = createCommand(
     "docker-opts",
-    "Write the options of the Docker daemon for the leased subnet, as an environment file.",
-  )
-    .option("-f <file>", "env file that flanneld writes", "/run/flannel/subnet.env")
-    .option("-d <file>", "file to write", "/run/docker_opts.env")
-    .option("-i", "write each option as a variable of its own")
-    .option("-c", "write all options as one variable; both without -i and -c")
-    .option("-k <key>", "name of that variable", "DOCKER_OPTS")
-    .option("-m", "leave --ip-masq out");
+    spec.summary,
+  );
+  const defaults = { f: "/run/flannel/subnet.env", d: "/run/docker_opts.env", k: "DOCKER_OPTS" };
+  for (const { name, kind, placeholder = "file", help } of spec.flags) {
+    if (kind === "bool") command.option(`-${name}`, help);
+    else command.option(`-${name} <${placeholder}>`, help, defaults[name as keyof typeof defaults]);
+  }
   const done = parseSubcommand(command, args);
   if (done !== undefined) return done;
   const { f, d, i, c, m, k } = command.opts<Options>();

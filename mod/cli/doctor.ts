@@ -14,7 +14,8 @@ import type { RunSubcommand } from "./subcommand.ts";
 /** Version of the JSON; a change that breaks readers raises it. */
 const DOCTOR_VERSION = 1;
 
-const DOCTOR: AgentSubcommand = {
+/** What the subcommand is. */
+export const spec: AgentSubcommand = {
   name: "doctor",
   summary: "Looks for what is wrong with this host and its network: store, prefix, config, " +
     "interface, lease, kernel parameters, firewall, Docker, routes, whether packets get to the " +
@@ -32,7 +33,7 @@ const DOCTOR: AgentSubcommand = {
  * @throws {UsageError} for flags that cannot be used
  */
 export const run: RunSubcommand = async (args, signal) => {
-  const line = await parseAgentSubcommand(DOCTOR, args, Deno.env.toObject());
+  const line = await parseAgentSubcommand(spec, args, Deno.env.toObject());
   if ("help" in line) {
     console.log(line.help.trimEnd());
     return EXIT_OK;

@@ -14,7 +14,8 @@ import type { RunSubcommand } from "./subcommand.ts";
 /** Something would change, as diff(1) and `terraform plan -detailed-exitcode` have it. */
 const EXIT_CHANGES = 2;
 
-const PLAN: AgentSubcommand = {
+/** What the subcommand is. */
+export const spec: AgentSubcommand = {
   name: "plan",
   summary: "Says what the agent would change on this host now, and in the store for it, one line " +
     "for each object that goes (-) or comes (+): lease, device, addresses, routes, neighbours, " +
@@ -37,7 +38,7 @@ export const run: RunSubcommand = async (args, signal) => {
 };
 
 async function plan(args: readonly string[], signal: AbortSignal): Promise<number> {
-  const line = await parseAgentSubcommand(PLAN, args, Deno.env.toObject());
+  const line = await parseAgentSubcommand(spec, args, Deno.env.toObject());
   if ("help" in line) {
     console.log(line.help.trimEnd());
     return EXIT_OK;

@@ -1,3 +1,5 @@
+import type { AgentSubcommand } from "./agent_subcommand.ts";
+
 /**
  * Runs a subcommand.
  *
@@ -13,5 +15,12 @@ export interface Subcommand {
   readonly name: string;
   /** One line for the help text. */
   readonly summary: string;
-  readonly load: () => Promise<{ readonly run: RunSubcommand }>;
+  readonly load: () => Promise<SubcommandModule>;
+}
+
+/** What the file of a subcommand exports. */
+export interface SubcommandModule {
+  readonly run: RunSubcommand;
+  /** What completions and the manual page tell of it. */
+  readonly spec: AgentSubcommand;
 }

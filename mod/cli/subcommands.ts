@@ -19,6 +19,11 @@ export const SUBCOMMANDS: readonly Subcommand[] = [
     load: () => import("./cleanup.ts"),
   },
   {
+    name: "completions",
+    summary: "print the completion script of bash, zsh or fish",
+    load: () => import("./completions.ts"),
+  },
+  {
     name: "config",
     summary: "get, set, validate or delete the network config in the store",
     load: () => import("./config.ts"),
@@ -32,6 +37,11 @@ export const SUBCOMMANDS: readonly Subcommand[] = [
     name: "doctor",
     summary: "find out what is wrong with this host and its network",
     load: () => import("./doctor.ts"),
+  },
+  {
+    name: "man",
+    summary: "print the manual page",
+    load: () => import("./man.ts"),
   },
   {
     name: "plan",

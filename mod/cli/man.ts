@@ -1,0 +1,26 @@
+/**
+ * `flanneld man`: prints the manual page.
+ *
+ * @module
+ */
+
+import { type AgentSubcommand, parseAgentSubcommand } from "./agent_subcommand.ts";
+import { EXIT_OK } from "./exit_codes.ts";
+import { manPage } from "./man_page.ts";
+import type { RunSubcommand } from "./subcommand.ts";
+
+/** What the subcommand is. */
+export const spec: AgentSubcommand = {
+  name: "man",
+  summary: "Prints the manual page in roff: flanneld man | man -l -",
+  flags: [],
+  exitCodes: "0 printed; 2 wrong command line.",
+  agentFlags: false,
+};
+
+/** Prints the page. */
+export const run: RunSubcommand = async (args) => {
+  const line = await parseAgentSubcommand(spec, args, {});
+  console.log(("help" in line ? line.help : await manPage()).trimEnd());
+  return EXIT_OK;
+};
