@@ -3,6 +3,7 @@ import { closeDescriptor, libc, unwrap } from "../../mod/sys/libc.ts";
 import { type CounterName, Counters, type PeerCounters, WorkerCounters } from "./counters.ts";
 import { PeerTable } from "./peer_table.ts";
 import { disableCoalescing, openSocket, type Socket } from "./socket.ts";
+import type { PathTraffic } from "./traffic.ts";
 import { closeTun, openTun, type Tun } from "./tun.ts";
 import type { Offload, WorkerReport, WorkerStart } from "./worker.ts";
 
@@ -205,6 +206,11 @@ export class UdpDataPath implements AsyncDisposable {
       publicIP: peer.publicIP,
       ...this.#counters.peer(peer),
     }));
+  }
+
+  /** Both, for whoever wants to know all of it. */
+  figures(): PathTraffic {
+    return { peers: this.traffic(), counters: this.counters() };
   }
 
   /**

@@ -12,6 +12,7 @@ import { actualObjects, type DeviceObjects, deviceObjects } from "./desired.ts";
 import { UdpDryRun } from "./dry_run.ts";
 import { type PeerSubnet, UdpKernel } from "./kernel/udp_kernel.ts";
 import { type UdpOptions, udpOptions } from "./options.ts";
+import { combineTraffic } from "./traffic.ts";
 import type { Offload } from "./worker.ts";
 
 /** The device, as flannel's first one of its pattern `flannel%d`. */
@@ -46,6 +47,8 @@ class UdpNetwork implements Network {
   readonly #routed = new Map<string, PeerSubnet>();
   readonly #kernel: UdpKernel;
   #path: UdpDataPath | undefined;
+  /** Why there is none, after one has failed. */
+  #stopped: string | undefined;
   #device: Link | undefined;
   #own: Lease | undefined;
   /** Called when a worker fails; set while {@linkcode run} does. */
@@ -78,9 +81,13 @@ class UdpNetwork implements Network {
         ...udp,
       });
       this.#path = path;
+      this.#stopped = undefined;
       path.failed.catch(async (error: Error) => {
         await path.close();
-        if (this.#path === path) this.#path = undefined;
+        if (this.#path === path) {
+          this.#path = undefined;
+          this.#stopped = error.message;
+        }
         this.#repair?.(error.message);
       });
       info(`Tunnel on ${DEVICE}, UDP port ${this.#options.port}: ${describe(path.offload())}`);
@@ -146,6 +153,8 @@ class UdpNetwork implements Network {
       get paths() {
         return paths();
       },
+      traffic: () => combineTraffic([this.#path?.figures(), this.#kernel.figures()]),
+      ...(this.#stopped === undefined ? {} : { stopped: this.#stopped }),
       refused: this.#refusals.reasons,
     };
   }

@@ -5,6 +5,7 @@ import { info, verbose } from "../../mod/observe/mod.ts";
 import type { LeaseSet, LeaseSetChange } from "../../mod/subnet/mod.ts";
 import { IFF_UP, type KernelEvent, type Link, monitor, SysError } from "../../mod/sys/mod.ts";
 import type { Backend, BackendContext, Network, NetworkStatus } from "../backend.ts";
+import { deviceTraffic } from "../device_traffic.ts";
 import { execute } from "../execute.ts";
 import { connectedNetworks, Refusals } from "../peers.ts";
 import {
@@ -144,6 +145,7 @@ class VxlanNetwork implements Network {
       device: this.#spec.name,
       peers: this.#peers.size,
       refused: this.#refusals.reasons,
+      traffic: () => deviceTraffic(this.#context.netlink, this.#device.index),
     };
   }
 

@@ -637,3 +637,20 @@ Deno.test("monitor() ends at once when aborted, and gives its descriptors back",
   netlink[Symbol.dispose]();
   assertEquals(descriptors(), before);
 });
+
+Deno.test("Netlink.linkStatistics() counts as iproute2 does", async () => {
+  await using namespace = await underlay();
+  await namespace.ip("neighbour", "add", "192.168.56.7", "lladdr", macOf(7), "dev", "eth1");
+  await namespace.exec("busybox", "ping", "-c", "3", "-i", "0.1", "-W", "1", "192.168.56.7")
+    .catch(() => {}); // nobody answers
+  using netlink = Netlink.open({ netns: namespace.path });
+  // Whatever else the kernel sends by itself has an end.
+  const [{ stats64 }] = JSON.parse(
+    await namespace.ip("-json", "-statistics", "link", "show", "dev", "wire"),
+  );
+  const is = netlink.linkStatistics(netlink.link("wire")!.index);
+  assert(is.receivedPackets >= 3 && is.receivedPackets >= stats64.rx.packets);
+  assert(is.receivedBytes >= 3 * 98 && is.receivedBytes >= stats64.rx.bytes);
+  assertEquals(is.receiveErrors, stats64.rx.errors);
+  assertThrows(() => netlink.linkStatistics(12345), SysError, "ENODEV");
+});

@@ -4,6 +4,7 @@ import { BpfError } from "../../../mod/sys/bpf/mod.ts";
 import { SysError } from "../../../mod/sys/mod.ts";
 import type { BackendContext } from "../../backend.ts";
 import type { UdpDataPath } from "../data_path.ts";
+import type { PathTraffic } from "../traffic.ts";
 import { KernelPath } from "./kernel_path.ts";
 import type { KernelRoute, PathSettings } from "./layout.ts";
 import { KernelLeftover } from "./leftover.ts";
@@ -137,6 +138,11 @@ export class UdpKernel {
         : "this host has no path in the kernel";
       return [String(subnet), reason === undefined ? "kernel" : `user (${reason})`];
     }));
+  }
+
+  /** What the kernel has carried; `undefined` when nothing can be. */
+  figures(): PathTraffic | undefined {
+    return this.#path && { peers: this.#path.traffic(), counters: this.#path.drops() };
   }
 
   /** What of ours somebody has taken away. */

@@ -13,6 +13,7 @@ import {
   writeLinkQuery,
   writeVxlanLink,
 } from "./link.ts";
+import { readStatistics, writeStatisticsQuery } from "./link_statistics.ts";
 import { NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from "./message.ts";
 import { MessageWriter } from "./message_writer.ts";
 import {
@@ -48,6 +49,7 @@ import type {
   FdbEntry,
   InterfaceAddress,
   Link,
+  LinkStatistics,
   Neighbour,
   Operation,
   Route,
@@ -120,6 +122,20 @@ export class Netlink implements Disposable {
   linkByIndex(index: number): Link | undefined {
     if (index <= 0) return undefined;
     return this.#findLink(index);
+  }
+
+  /**
+   * What went through a link.
+   *
+   * @throws {SysError} ENODEV when there is none of this index
+   */
+  linkStatistics(index: number): LinkStatistics {
+    return this.#exchange.get(
+      { name: "RTM_GETLINK", subject: String(index) },
+      (writer, flags, sequence) => writeStatisticsQuery(writer, flags, sequence, index),
+      RTM_NEWLINK,
+      readStatistics,
+    );
   }
 
   #findLink(which: number | string): Link | undefined {

@@ -58,7 +58,7 @@ export function writeLinkQuery(
   which?: number | string,
 ): void {
   writer.begin(RTM_GETLINK, flags, sequence);
-  writeHeader(writer, typeof which === "number" ? which : 0, 0, 0);
+  writeLinkHeader(writer, typeof which === "number" ? which : 0, 0, 0);
   writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
   if (typeof which === "string") {
     const long = new TextEncoder().encode(which).length > IFNAME_LENGTH;
@@ -76,7 +76,7 @@ export function writeVxlanLink(
 ): void {
   const { vxlan } = link;
   writer.begin(RTM_NEWLINK, flags, sequence);
-  writeHeader(writer, 0, 0, 0);
+  writeLinkHeader(writer, 0, 0, 0);
   // In the order of iproute2, so that the two can be compared.
   writer.attributeU32(IFLA_MTU, link.mtu);
   writer.attributeMac(IFLA_ADDRESS, link.mac);
@@ -104,8 +104,8 @@ export function writeLinkChange(
   change: LinkChange,
 ): void {
   writer.begin(RTM_NEWLINK, flags, sequence);
-  if (change.up === undefined) writeHeader(writer, index, 0, 0);
-  else writeHeader(writer, index, change.up ? IFF_UP : 0, IFF_UP);
+  if (change.up === undefined) writeLinkHeader(writer, index, 0, 0);
+  else writeLinkHeader(writer, index, change.up ? IFF_UP : 0, IFF_UP);
   if (change.mtu !== undefined) writer.attributeU32(IFLA_MTU, change.mtu);
   if (change.mac !== undefined) writer.attributeMac(IFLA_ADDRESS, change.mac);
   writer.end();
@@ -119,11 +119,17 @@ export function writeLinkDeletion(
   index: number,
 ): void {
   writer.begin(RTM_DELLINK, flags, sequence);
-  writeHeader(writer, index, 0, 0);
+  writeLinkHeader(writer, index, 0, 0);
   writer.end();
 }
 
-function writeHeader(writer: MessageWriter, index: number, flags: number, change: number): void {
+/** struct ifinfomsg. @param index 0 for none */
+export function writeLinkHeader(
+  writer: MessageWriter,
+  index: number,
+  flags: number,
+  change: number,
+): void {
   writer.u8(0); // AF_UNSPEC
   writer.u8(0);
   writer.u16(0);

@@ -19,6 +19,18 @@ export interface Link {
   readonly vxlan?: VxlanAttributes;
 }
 
+/** What went through a link since it was made. Bytes of Ethernet devices count the Ethernet header. */
+export interface LinkStatistics {
+  readonly receivedPackets: number;
+  readonly sentPackets: number;
+  readonly receivedBytes: number;
+  readonly sentBytes: number;
+  readonly receiveErrors: number;
+  readonly sendErrors: number;
+  readonly receiveDrops: number;
+  readonly sendDrops: number;
+}
+
 /** IFLA_VXLAN_* of linux/if_link.h. */
 export interface VxlanAttributes {
   readonly vni: number;

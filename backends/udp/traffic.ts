@@ -1,0 +1,44 @@
+import type { IPv4 } from "../../mod/ip/mod.ts";
+import type { NetworkTraffic, TrafficCounts } from "../backend.ts";
+import type { CounterName } from "./counters.ts";
+import type { PeerTraffic } from "./data_path.ts";
+import type { Reason } from "./kernel/layout.ts";
+
+/** What one of the two data paths has counted. */
+export interface PathTraffic {
+  readonly peers: readonly PeerTraffic[];
+  /** Drops by reason; user space's counters hold others besides, which are no drops. */
+  readonly counters: Readonly<Partial<Record<CounterName | Reason, number>>>;
+}
+
+/** What both data paths have carried. A packet is counted by the one that carried it. */
+export function combineTraffic(paths: readonly (PathTraffic | undefined)[]): NetworkTraffic {
+  const peers = new Map<IPv4, TrafficCounts>();
+  const drops: Record<string, number> = {};
+  let total: TrafficCounts = NONE;
+  for (const path of paths) {
+    if (path === undefined) continue;
+    for (const { publicIP, ...counts } of path.peers) {
+      peers.set(publicIP, add(peers.get(publicIP) ?? NONE, counts));
+      total = add(total, counts);
+    }
+    for (const [name, count] of Object.entries(path.counters)) {
+      const reason = /^drop([A-Z].*)$/.exec(name)?.[1];
+      if (reason === undefined || count === 0) continue;
+      const key = reason[0]!.toLowerCase() + reason.slice(1);
+      drops[key] = (drops[key] ?? 0) + count;
+    }
+  }
+  return { total, drops, peers };
+}
+
+const NONE: TrafficCounts = { sentPackets: 0, sentBytes: 0, receivedPackets: 0, receivedBytes: 0 };
+
+function add(a: TrafficCounts, b: TrafficCounts): TrafficCounts {
+  return {
+    sentPackets: a.sentPackets + b.sentPackets,
+    sentBytes: a.sentBytes + b.sentBytes,
+    receivedPackets: a.receivedPackets + b.receivedPackets,
+    receivedBytes: a.receivedBytes + b.receivedBytes,
+  };
+}
