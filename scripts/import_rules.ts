@@ -21,6 +21,7 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
       "mod/subnet",
     ],
   ],
+  ["mod/page", []],
   ["mod/probe", ["mod/async", "mod/ip", "mod/sys"]],
   ["mod/host", ["mod/async", "mod/ip", "mod/observe", "mod/sys"]],
   ["mod/export", ["mod/ip", "mod/observe", "mod/sys"]],
@@ -38,7 +39,7 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
     [
       ...["mod/async", "mod/ip", "mod/observe", "mod/sys", "mod/lease", "mod/config", "mod/store"],
       ...["mod/host", "mod/export", "mod/firewall", "mod/subnet", "mod/version.ts", "backends"],
-      ...["mod/server", "mod/probe"],
+      ...["mod/server", "mod/probe", "mod/page"],
     ],
   ],
   [

@@ -36,6 +36,10 @@ export class StatusPages {
 
   /** Pages by path. */
   readonly pages: Pages = {
+    "/": async () => {
+      const { clusterPage } = await import("../page/page.ts");
+      return await clusterPage();
+    },
     "/healthz": () => this.#healthz(),
     "/readyz": () =>
       this.#source.isReady()
