@@ -3,7 +3,7 @@ import { parseIPv4, type Prefix } from "../ip/mod.ts";
 import { parseLeaseKey } from "../lease/mod.ts";
 import { info, verbose } from "../observe/log.ts";
 import { ConflictError, StoreError, StoreUnavailableError } from "../store/mod.ts";
-import { GONE } from "../store/remote_extension.ts";
+import { GONE, VERSION_BODY } from "../store/remote_extension.ts";
 import { JSON_TYPE, WireError } from "../store/remote_protocol.ts";
 import { AcquireError } from "../subnet/mod.ts";
 import * as flannel from "./flannel_routes.ts";
@@ -91,7 +91,7 @@ class Router {
   ): HttpReply {
     const line = `${method} ${target.slice(0, 200)} - ${shown}`;
     // flannel's line for each request; agents of ours ask too often for that.
-    if (isOurs && reply.status < 400) verbose(1, line);
+    if (isOurs && (reply.status < 400 || reply.body === GONE)) verbose(1, line);
     else info(line);
     return reply;
   }
@@ -150,6 +150,7 @@ class Router {
     signal: AbortSignal,
   ): Promise<{ body: Body } | undefined> {
     if (more.length > 0 || name === undefined) return undefined;
+    if (what === "version") return { body: VERSION_BODY };
     const network = await this.#network(name);
     const revision = query.get("revision") ?? "";
     switch (`${method} ${what ?? ""}${key === undefined ? "" : "/key"}`) {

@@ -1,7 +1,6 @@
 import { storeCandidate, v2Candidate, v3Candidate } from "./candidates.ts";
 import { detectApi, type Detection, type EtcdApi } from "./detect.ts";
 import { EtcdHttp } from "./etcd_http.ts";
-import { StoreError } from "./errors.ts";
 import { EtcdV2Client } from "./etcd_v2_client.ts";
 import { EtcdV3Gateway } from "./etcd_v3_gateway.ts";
 import type { EtcdOptions, StoreOptions } from "./options.ts";
@@ -58,8 +57,11 @@ export async function openStore(
       const store = await openEmbedded(options, { readOnly, owner });
       return { store, note: `Using the ${store.name}` };
     }
-    case "remote":
-      throw new StoreError(`-store ${options.kind} is not there yet`);
+    case "remote": {
+      const { openRemote } = await import("./remote.ts");
+      const store = await openRemote(options);
+      return { store, note: `Using the ${store.name}` };
+    }
   }
 }
 

@@ -5,6 +5,7 @@
  *
  * | request | answer |
  * |---|---|
+ * | `GET store/version` | {@linkcode VERSION_BODY}, whatever state the store is in |
  * | `GET store` | snapshot |
  * | `GET store?next=CURSOR` | within {@linkcode HELD_POLL}: changes, perhaps none, or a snapshot |
  * | `GET store/leases/{key}`, `GET store/agents/{ip}` | entry; 404 `gone` when there is none |
@@ -34,6 +35,9 @@ import type { Change, ConfigText, Cursor, Snapshot } from "./store.ts";
 
 /** Milliseconds after which the server answers a poll although nothing has happened. */
 export const HELD_POLL = 45_000;
+
+/** Answer to `GET store/version`. A flannel 0.7.1 answers 404. */
+export const VERSION_BODY = '{"version":1}\n';
 
 /** Text of the 404 that means "no such entry", not "no such path". */
 export const GONE = "gone\n";

@@ -94,6 +94,15 @@ export interface Store extends AsyncDisposable {
   ): Promise<Lease>;
 
   /**
+   * Leases whichever subnet the server chooses, for 24 hours: the one that has the public IP, if there is
+   * one, and if not a free one. Present where only the server chooses (flannel 0.7.1's client/server
+   * protocol); there {@linkcode createLease} makes reservations only.
+   */
+  assignLease?:
+    | ((attributes: LeaseAttributes, options?: CallOptions) => Promise<Lease>)
+    | undefined;
+
+  /**
    * Writes a lease anew (to renew it, or with other attributes), provided that it is still the one
    * that was read.
    *

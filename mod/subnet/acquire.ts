@@ -50,6 +50,12 @@ export async function acquireLease(
   options: AcquireOptions = {},
 ): Promise<Lease> {
   const call = options.signal ? { signal: options.signal } : {};
+  // A server that chooses by itself knows better than we what is free.
+  if (store.assignLease !== undefined) {
+    const lease = await store.assignLease(attributes, call);
+    info(`Lease acquired: ${lease.subnet}`, { subnet: lease.subnet });
+    return lease;
+  }
   // Subnets that another was quicker to create, or whose lease cannot be read and is in no listing.
   const contested: Prefix[] = [];
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
