@@ -9,6 +9,7 @@ import { HealthError } from "../observe/health.ts";
 import { StoreError } from "../store/errors.ts";
 import { AcquireError } from "../subnet/acquire.ts";
 import { DuplicatePublicIPError } from "../subnet/identity.ts";
+import { ReservationError } from "../subnet/reserve.ts";
 import { SysError } from "../sys/errno.ts";
 import { UsageError } from "./errors.ts";
 import { EXIT_FAILURE } from "./exit_codes.ts";
@@ -24,6 +25,7 @@ const TOLD = [
   HealthError,
   InterfaceError,
   ProviderError,
+  ReservationError,
   StoreError,
   SysError,
   SysctlError,

@@ -39,6 +39,11 @@ export const SUBCOMMANDS: readonly Subcommand[] = [
     load: () => import("./doctor.ts"),
   },
   {
+    name: "lease",
+    summary: "list the network's subnets, and keep some for certain hosts",
+    load: () => import("./lease.ts"),
+  },
+  {
     name: "man",
     summary: "print the manual page",
     load: () => import("./man.ts"),

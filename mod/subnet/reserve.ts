@@ -1,0 +1,95 @@
+import { decodeNetworkConfig } from "../config/mod.ts";
+import { formatIPv4, type IPv4, type Prefix } from "../ip/mod.ts";
+import { type Lease, LEASE_TTL, PERMANENT } from "../lease/mod.ts";
+import { type CallOptions, ConflictError, type Store, StoreError } from "../store/mod.ts";
+
+/** As many races in a row as flannel loses before it gives up. */
+const ATTEMPTS = 10;
+
+/** A reservation that the rules forbid. The message is one line. */
+export class ReservationError extends Error {
+  override readonly name = "ReservationError";
+}
+
+/**
+ * Keeps a subnet for the host with a public IP: as a lease that does not run out, held or not. A lease
+ * that the host has already only loses its lifetime; what the host publishes in it stays.
+ *
+ * @throws {ReservationError} when the subnet does not fit the network's config, overlaps a lease of
+ * another host, or ten races in a row were lost
+ * @throws {ConfigError} when the network's config cannot be used
+ * @throws {StoreError} when there is no config, and as the store does
+ */
+export async function reserveSubnet(
+  store: Store,
+  subnet: Prefix,
+  publicIP: IPv4,
+  options: CallOptions = {},
+): Promise<Lease> {
+  return await untilWon(async () => {
+    const { config, leases } = await store.snapshot(options);
+    if ("missing" in config) {
+      throw new StoreError(`there is no network config in the ${store.name}: ${config.missing}`);
+    }
+    const { network, subnetLen } = await decodeNetworkConfig(config.text);
+    if (subnet.length !== subnetLen) {
+      throw new ReservationError(
+        `reservation subnet has mask incompatible with network config: ${subnet} where subnets ` +
+          `are /${subnetLen}`,
+      );
+    }
+    if (!network.overlaps(subnet)) {
+      throw new ReservationError(
+        `reservation subnet is outside of flannel network: ${subnet} is not in ${network}`,
+      );
+    }
+    const held = await store.lease(subnet, options);
+    const taken = [...leases, ...(held === undefined ? [] : [held])].find((lease) =>
+      lease.subnet.overlaps(subnet) && lease.attributes.publicIP !== publicIP
+    );
+    if (taken !== undefined) {
+      throw new ReservationError(
+        `subnet: lease already taken: ${taken.subnet} belongs to ` +
+          formatIPv4(taken.attributes.publicIP),
+      );
+    }
+    return held === undefined
+      ? await store.createLease(subnet, { publicIP }, PERMANENT, options)
+      : await store.updateLease(held, held.attributes, PERMANENT, options);
+  });
+}
+
+/**
+ * Gives a reservation up: its lease runs out in 24 hours, unless the host that has it renews it, as
+ * flannel does.
+ *
+ * @throws {ReservationError} when nothing is reserved under the subnet, or ten races in a row were lost
+ * @throws {StoreError} as the store does
+ */
+export async function releaseReservation(
+  store: Store,
+  subnet: Prefix,
+  options: CallOptions = {},
+): Promise<Lease> {
+  return await untilWon(async () => {
+    const lease = await store.lease(subnet, options);
+    if (lease === undefined) throw new ReservationError(`${subnet} is not reserved, nor leased`);
+    if (lease.ttl !== PERMANENT) {
+      throw new ReservationError(
+        `${subnet} is not reserved: it is leased to ${formatIPv4(lease.attributes.publicIP)}`,
+      );
+    }
+    return await store.updateLease(lease, lease.attributes, LEASE_TTL, options);
+  });
+}
+
+async function untilWon<T>(attempt: () => Promise<T>): Promise<T> {
+  for (let i = 1;; i++) {
+    try {
+      return await attempt();
+    } catch (cause) {
+      if (!(cause instanceof ConflictError)) throw cause;
+      if (i === ATTEMPTS) throw new ReservationError("subnet: no more tries", { cause });
+    }
+  }
+}
