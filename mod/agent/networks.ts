@@ -1,7 +1,7 @@
 import { sleep } from "../async/sleep.ts";
 import { error as logError, info, warning } from "../observe/mod.ts";
 import { openScopes, type RunInScope } from "../observe/scope.ts";
-import { notifySystemd } from "../observe/systemd.ts";
+import { notifyOfProcess, notifySystemd } from "../observe/systemd.ts";
 import { isNetworkName } from "../store/networks.ts";
 import { withNetwork } from "../store/options.ts";
 import { Backoff } from "./backoff.ts";
@@ -13,7 +13,7 @@ import { serveNetwork, type ServeOptions } from "./serve_network.ts";
 import type { AgentView } from "./status_view.ts";
 
 /** How long systemd is made to wait for networks that do not come up, in milliseconds. */
-const GRACE = 10_000;
+const GRACE = 5_000;
 
 /** Between the attempts to serve a network that fails, in milliseconds. */
 const TIMES = { shortest: 1_000, longest: 30_000, calm: 60_000 };
@@ -23,7 +23,7 @@ export interface ServeNetworksOptions {
   readonly signal: AbortSignal;
   /** Takes the view of an agent that has begun; what it returns is called when that has ended. */
   readonly onAgent: (view: AgentView) => () => void;
-  /** Milliseconds. @default 10000 */
+  /** Milliseconds. @default 5000 */
   readonly grace?: number;
 }
 
@@ -241,11 +241,11 @@ class Supervisor {
   /** Tells systemd what has changed. */
   #tell(): void {
     const { isReady, status } = this.#readiness.state;
-    if (status !== this.#status) notifySystemd(`STATUS=${status}`);
+    if (status !== this.#status) notifyOfProcess(`STATUS=${status}`);
     this.#status = status;
     if (isReady && !this.#isReady) {
       this.#isReady = true;
-      notifySystemd("READY=1");
+      notifyOfProcess("READY=1");
     }
   }
 }

@@ -1,3 +1,4 @@
+import { makeDirectory } from "../export/atomic_file.ts";
 import { feedWatchdog, info, notifySystemd } from "../observe/mod.ts";
 import { VERSION } from "../version.ts";
 import type { AgentOptions } from "./options.ts";
@@ -43,6 +44,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     const serveStatus = () => serveSocket(options.status, status.pages, signal);
     const feed = () => feedWatchdog({ isWell: status.isWell, signal });
     if (options.networks !== undefined) {
+      await makeDirectory(options.networks.directory);
       await serveStatus();
       feed();
       const { serveNetworks } = await import("./networks.ts");

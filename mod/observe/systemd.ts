@@ -12,7 +12,12 @@ import { currentScope } from "./scope.ts";
  */
 export function notifySystemd(...assignments: readonly string[]): void {
   const scope = currentScope();
-  if (scope !== undefined) return scope.notify(assignments);
+  if (scope === undefined) notifyOfProcess(...assignments);
+  else scope.notify(assignments);
+}
+
+/** As {@linkcode notifySystemd}, for the whole process, in whichever scope. */
+export function notifyOfProcess(...assignments: readonly string[]): void {
   const socket = Deno.env.get("NOTIFY_SOCKET");
   if (socket === undefined || socket === "") return;
   const lines = assignments.map((line) => line.replaceAll("\n", " "));
