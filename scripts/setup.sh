@@ -23,6 +23,9 @@ NEEDED="
   fastd:fastd
   nsenter:util-linux
   ps:procps
+  zsh:zsh
+  fish:fish
+  groff:groff-base
   tar:tar
   update-ca-certificates:ca-certificates
   systemd-analyze:systemd

@@ -24,13 +24,24 @@ export function helpText(): string {
 Usage: flanneld [flags]                  run the agent
        flanneld <subcommand> [options]   do one thing; -h lists its options
 
+First steps, as root; ETCD is the address of an etcd that all hosts reach:
+  1. Once, write the network's config:
+       flanneld config set -etcd-endpoints=http://ETCD:2379 -etcd-api=v3 \\
+         -etcd-prefix=/flannel/network '{"Network": "10.20.0.0/16"}'
+     (-etcd-api=v2 where flannel 0.7.1 takes part, or anything up to 0.17)
+  2. On every host, run the agent with the same endpoints and prefix:
+       flanneld -etcd-endpoints=http://ETCD:2379 -etcd-prefix=/flannel/network
+     -iface=eth1 where the hosts reach each other by another interface than
+     that of the default route, as on Vagrant's machines
+  3. When something is wrong: flanneld doctor, with the flags of the agent
+
+Subcommands:
+${subcommands.join("")}
 Flags take one dash or two, and a value after = or as the next word. A boolean
 is set by its name alone, and unset by -name=false. A flag that is not given is
 taken from the environment variable in brackets.
 
 ${groups.join("\n")}
-Subcommands:
-${subcommands.join("")}
 Behind FLANNELD_* stand the variables of the CentOS package: FLANNEL_OPTIONS
 (flags), FLANNEL_ETCD_ENDPOINTS and FLANNEL_ETCD_PREFIX.
 
