@@ -60,7 +60,14 @@ export async function packageFiles(root: string, executable: string): Promise<Pa
       ...file("scripts/systemd/flanneld.sysconfig", "/etc/sysconfig/flanneld"),
       isConfig: true,
     },
-    ...["README.md", "CHANGELOG.md", "SECURITY.md", "docs/operations.md"]
+    ...[
+      "README.md",
+      "CHANGELOG.md",
+      "SECURITY.md",
+      "docs/guide.md",
+      "docs/guide.zh.md",
+      "docs/operations.md",
+    ]
       .map((path) => file(path, `/usr/share/doc/flanneld/${path.replace(/.*\//, "")}`)),
   ];
   const names = SUBCOMMANDS.map(({ name }) => name);

@@ -8,7 +8,7 @@ const GROUP_PREFIX = "flanneld-lab-";
 const COMMAND_TIMEOUT = 60_000;
 
 /**
- * Becomes PID 1 of the lab's systemd: with control groups of its own, `/usr/bin` and `/usr/libexec`
+ * Becomes PID 1 of the lab's systemd: with control groups of its own, the directories that packages write to
  * with the host's changes on top, a journal, and no unit of the machine's beside it.
  *
  * The bpf file system is mounted anew because the one that is there is the host's own mount, which
@@ -27,14 +27,16 @@ mount --make-rprivate /
 mount -t proc proc /proc
 umount -R /sys/fs/cgroup 2>/dev/null || true
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-for tree in usr/bin usr/libexec usr/share; do
+for tree in usr/bin usr/libexec usr/lib/systemd usr/share; do
   mkdir -p "$1/$tree" "$1/work/$tree"
   mount -t overlay -o "lowerdir=/$tree,upperdir=$1/$tree,workdir=$1/work/$tree" overlay "/$tree"
 done
 mkdir -p /run/systemd/system /run/systemd/journald.conf.d
 printf "[Journal]\\nStorage=volatile\\nReadKMsg=no\\nAudit=no\\nForwardToConsole=no\\n" \\
   > /run/systemd/journald.conf.d/lab.conf
-ln -s /dev/null /run/systemd/system/systemd-journald-dev-log.socket
+for unit in systemd-journald-dev-log.socket tmp.mount; do
+  ln -s /dev/null "/run/systemd/system/$unit"
+done
 printf "[Unit]\\nDescription=Lab\\nWants=systemd-journald.service\\n" > /run/systemd/system/lab.target
 : > /run/lab-console
 mount --bind /run/lab-console /dev/console

@@ -1,0 +1,159 @@
+import { dirname, join } from "node:path/posix";
+
+/** What documents are held against. */
+export interface DocFacts {
+  /** Names of the agent's flags and of the subcommands', without a dash. */
+  readonly flags: ReadonlySet<string>;
+  readonly subcommands: ReadonlySet<string>;
+  /** Of deno.json. */
+  readonly tasks: ReadonlySet<string>;
+  /** Of install.sh, with their dashes. */
+  readonly installerOptions: ReadonlySet<string>;
+  /** The parts of the house and what each may import. */
+  readonly layers: ReadonlyMap<string, readonly string[]>;
+  /** Whether a path, relative to the project's root, is there. */
+  exists(path: string): Promise<boolean>;
+  read(path: string): Promise<string>;
+}
+
+/** Where the rooms and their graph are. */
+const ARCHITECTURE = "docs/architecture.md";
+
+/** A path of the tree in a code span: placeholders and patterns are not looked up. */
+const TREE_PATH = /^(?:mod|backends|tests|bench|scripts|docs)\/[\w./-]+$/;
+
+/** Options of other tools: Deno's, scripts/compile.ts', etcdctl's, and single letters. */
+const FOREIGN = /^--(allow|v8|unstable|runtime|ttl|lease)|^-[A-Z]|^--?[a-z]$/;
+
+/** Subcommands that `flanneld` is followed by in a sentence or a listing, not a command. */
+const WORDS_AFTER = new Set(["flags"]);
+
+/**
+ * What a document names that is not there: files and headings that links lead to, paths in code spans,
+ * subcommands, flags and tasks; in docs/architecture.md, also parts of the house that are left out.
+ *
+ * @param path relative to the project's root
+ * @returns one line each
+ */
+export async function docProblems(
+  path: string,
+  text: string,
+  facts: DocFacts,
+): Promise<string[]> {
+  const found = [
+    ...await brokenLinks(path, text, facts),
+    ...await brokenSpans(text, facts),
+    ...brokenCommands(text, facts),
+  ];
+  if (path === ARCHITECTURE) found.push(...missingLayers(text, facts.layers));
+  return found.map((problem) => `${path}: ${problem}`);
+}
+
+/** GitHub's anchor of a heading: lower case, without punctuation, dashes for spaces. */
+export function anchorOf(heading: string): string {
+  return heading.toLowerCase().replace(/[^\p{L}\p{N}\s_-]/gu, "").trim().replace(/\s/g, "-");
+}
+
+/** The graph of the rooms, for docs/architecture.md: who imports whom, without what follows of it. */
+export function layerGraph(layers: ReadonlyMap<string, readonly string[]>): string {
+  const name = (layer: string) => layer.replace(/^mod\//, "").replace(/\.ts$/, "");
+  const reach = (from: string): Set<string> => {
+    const seen = new Set<string>();
+    const queue = [...layers.get(from) ?? []];
+    for (const layer of queue) {
+      if (seen.has(layer)) continue;
+      seen.add(layer);
+      queue.push(...layers.get(layer) ?? []);
+    }
+    return seen;
+  };
+  const lines: string[] = [];
+  for (const [layer, allowed] of layers) {
+    const direct = allowed.filter((to) =>
+      !allowed.some((other) => other !== to && reach(other).has(to))
+    );
+    for (const to of direct.sort()) lines.push(`  ${name(layer)} --> ${name(to)}`);
+  }
+  return `graph TD\n${lines.join("\n")}\n`;
+}
+
+async function brokenLinks(path: string, text: string, facts: DocFacts): Promise<string[]> {
+  const problems: string[] = [];
+  const prose = text.replaceAll(/^```.*?^```$/gms, "");
+  for (const [, target] of prose.matchAll(/\]\(([^)\s]+)\)/g)) {
+    if (/^[a-z]+:/.test(target!)) continue;
+    const [file, anchor] = target!.split("#");
+    const at = file === "" ? path : join(dirname(path), file!);
+    if (!await facts.exists(at)) problems.push(`link to ${target}, which is not there`);
+    else if (anchor !== undefined && at.endsWith(".md")) {
+      const headings = [...(await facts.read(at)).matchAll(/^#+ (.*)$/gm)];
+      if (!headings.some(([, heading]) => anchorOf(heading!) === anchor)) {
+        problems.push(`link to ${target}: ${at} has no such heading`);
+      }
+    }
+  }
+  return problems;
+}
+
+async function brokenSpans(text: string, facts: DocFacts): Promise<string[]> {
+  const problems: string[] = [];
+  for (const span of spans(text)) {
+    if (TREE_PATH.test(span) && !await facts.exists(span)) {
+      problems.push(`\`${span}\` is not there`);
+    }
+    const flag = /^(--?)([a-z][a-z0-9_-]*)/i.exec(span);
+    if (flag === null || FOREIGN.test(span)) continue;
+    if (facts.flags.has(flag[2]!) || facts.installerOptions.has(flag[0])) continue;
+    problems.push(`\`${span}\`: there is no such flag`);
+  }
+  return problems;
+}
+
+function brokenCommands(text: string, facts: DocFacts): string[] {
+  const problems: string[] = [];
+  const code = [...spans(text), ...blocks(text)].flatMap((part) =>
+    part.replaceAll("\\\n", " ").split("\n")
+  );
+  for (const line of code) {
+    for (const [, task] of line.matchAll(/\bdeno task ([\w:]+)/g)) {
+      if (!facts.tasks.has(task!)) problems.push(`deno task ${task}: there is no such task`);
+    }
+    for (const [, args] of line.matchAll(/(?:^|[;&|] *)(?:\S*\/)?flanneld((?: [^\s;&|#]+)+)/g)) {
+      const words = args!.trim().replace(/'[^']*'/g, "").split(" ");
+      const [first] = words;
+      if (/^[a-z][a-z-]+$/.test(first!) && !WORDS_AFTER.has(first!)) {
+        if (!facts.subcommands.has(first!)) {
+          problems.push(`flanneld ${first}: there is no such subcommand`);
+        }
+      }
+      for (const word of words) {
+        const flag = /^\[?--?([a-z][a-z0-9_-]+)/.exec(word)?.[1];
+        if (flag !== undefined && !facts.flags.has(flag) && flag !== "help") {
+          problems.push(`flanneld ... ${word}: there is no such flag`);
+        }
+      }
+    }
+  }
+  return problems;
+}
+
+function missingLayers(text: string, layers: DocFacts["layers"]): string[] {
+  const problems = [...layers.keys()]
+    .filter((layer) => !text.includes(`| \`${layer}\``))
+    .map((layer) => `\`${layer}\` is in no row of the table of rooms`);
+  const graph = /^```mermaid\n(.*?)^```$/ms.exec(text)?.[1];
+  if (graph !== layerGraph(layers)) {
+    problems.push(`the graph of the rooms is to be\n${layerGraph(layers)}`);
+  }
+  return problems;
+}
+
+function spans(text: string): string[] {
+  const prose = text.replaceAll(/^```.*?^```$/gms, "");
+  return [...prose.matchAll(/`([^`]+)`/g)].map(([, span]) => span!.replaceAll("\n", " "));
+}
+
+/** The text of fenced blocks of shell. */
+function blocks(text: string): string[] {
+  return [...text.matchAll(/^```sh.*?\n(.*?)^```$/gms)].map(([, block]) => block!);
+}

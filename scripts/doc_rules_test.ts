@@ -1,0 +1,62 @@
+import { assertEquals } from "@std/assert";
+import { anchorOf, type DocFacts, docProblems, layerGraph } from "./doc_rules.ts";
+
+const FILES: Record<string, string> = {
+  "docs/b.md": "# Title\n\n## When it fails: `x`\n",
+  "mod/ip/mod.ts": "",
+  "mod/sys/mod.ts": "",
+  "mod/cli/parse.ts": "",
+};
+
+const FACTS: DocFacts = {
+  flags: new Set(["iface", "etcd-prefix", "yes"]),
+  subcommands: new Set(["plan", "config"]),
+  tasks: new Set(["ok", "test:kernel"]),
+  installerOptions: new Set(["--prefix"]),
+  layers: new Map([["mod/ip", []], ["mod/sys", ["mod/ip"]], ["mod/cli", ["mod/ip", "mod/sys"]]]),
+  exists: (path) =>
+    Promise.resolve(Object.keys(FILES).some((file) => `${file}/`.startsWith(`${path}/`))),
+  read: (path) => Promise.resolve(FILES[path]!),
+};
+
+Deno.test("docProblems() finds nothing where all is there", async () => {
+  const text = "[b](b.md#when-it-fails-x) [x](https://nosuch) `mod/ip/mod.ts` `mod/<name>/x.ts`\n" +
+    "`-iface=eth1` `--prefix` `-A` `flanneld plan` `flanneld config set -yes` `deno task ok`\n" +
+    "```sh\nflanneld config set -yes '{\"a\": -nosuch}' || true\nip -d link # flanneld nosuch\n```\n";
+  assertEquals(await docProblems("docs/a.md", text, FACTS), []);
+});
+
+Deno.test("docProblems() names each thing that is not there", async () => {
+  const cases = [
+    ["[x](nosuch.md)", "link to nosuch.md, which is not there"],
+    ["[x](b.md#nosuch)", "link to b.md#nosuch: docs/b.md has no such heading"],
+    ["`mod/nosuch.ts`", "`mod/nosuch.ts` is not there"],
+    ["`-ifaces=eth1`", "`-ifaces=eth1`: there is no such flag"],
+    ["`flanneld plans`", "flanneld plans: there is no such subcommand"],
+    ["```sh\n/usr/bin/flanneld -nosuch\n```", "flanneld ... -nosuch: there is no such flag"],
+    ["`deno task nosuch`", "deno task nosuch: there is no such task"],
+  ];
+  for (const [text, problem] of cases) {
+    assertEquals(await docProblems("docs/a.md", `${text}\n`, FACTS), [`docs/a.md: ${problem}`]);
+  }
+});
+
+Deno.test("docProblems() wants every room, and the graph of them, in architecture.md", async () => {
+  const rows = "| `mod/ip` |\n| `mod/sys` |\n| `mod/cli` |\n";
+  const graph = "```mermaid\ngraph TD\n  sys --> ip\n  cli --> sys\n```\n";
+  assertEquals(await docProblems("docs/architecture.md", rows + graph, FACTS), []);
+  assertEquals(
+    (await docProblems("docs/architecture.md", "| `mod/ip` |\n| `mod/sys` |\n" + graph, FACTS))[0],
+    "docs/architecture.md: `mod/cli` is in no row of the table of rooms",
+  );
+  assertEquals((await docProblems("docs/architecture.md", rows, FACTS)).length, 1);
+});
+
+Deno.test("layerGraph() leaves out what follows from the rest", () => {
+  assertEquals(layerGraph(FACTS.layers), "graph TD\n  sys --> ip\n  cli --> sys\n");
+});
+
+Deno.test("anchorOf() is what GitHub makes of a heading", () => {
+  assertEquals(anchorOf("When it fails: `x`"), "when-it-fails-x");
+  assertEquals(anchorOf("1. etcd"), "1-etcd");
+});

@@ -1,0 +1,75 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { writeRelease } from "../../scripts/package.ts";
+import { VERSION } from "../../mod/version.ts";
+import { Lab } from "../lab/lab.ts";
+import { LabEtcd } from "../lab/lab_etcd.ts";
+import { LabSystemd } from "../lab/systemd.ts";
+import { FLANNELD } from "../lab/unit.ts";
+import { eventually, isFullMesh } from "./guide.ts";
+
+const ROOT = new URL("../../", import.meta.url).pathname.replace(/\/$/, "");
+
+/** A fenced block of the guide. */
+interface Block {
+  /** Where it is to be run: `all`, `host100`, or `shown`: not in the lab. */
+  readonly where: string;
+  readonly text: string;
+}
+
+async function blocks(path: string): Promise<Block[]> {
+  const text = await Deno.readTextFile(`${ROOT}/${path}`);
+  return [...text.matchAll(/^```(sh|text)(?: (\w+))?\n(.*?)^```$/gms)]
+    .map(([, language, where, text]) => ({
+      where: where ?? (language === "text" ? "output" : ""),
+      text: text!,
+    }));
+}
+
+Deno.test("guide.zh.md has the commands of guide.md, word for word", async () => {
+  const english = await blocks("docs/guide.md");
+  assert(english.length > 15);
+  assertEquals(await blocks("docs/guide.zh.md"), english);
+});
+
+Deno.test("guide.md leads three hosts under a real systemd to one network, and away from it again", async (t) => {
+  await using lab = await Lab.start({ hosts: 3 });
+  await using stack = new AsyncDisposableStack();
+  await using _etcd = await LabEtcd.start(lab.hosts[0]!);
+  const release = `${lab.dir}/release`;
+  await writeRelease({
+    root: ROOT,
+    executable: FLANNELD,
+    output: release,
+    info: { version: VERSION, arch: "x86_64", sourceDateEpoch: 1_700_000_000 },
+    formats: ["tar"],
+  });
+  const systemds = new Map<string, LabSystemd>();
+  for (const host of lab.hosts) {
+    systemds.set(host.name, stack.use(await LabSystemd.start(host)));
+  }
+  for (const { where, text } of await blocks("docs/guide.md")) {
+    if (where === "shown" || where === "output") continue;
+    const names = where === "all" ? [...systemds.keys()] : [where];
+    await t.step(`${where}: ${text.split("\n")[0]}`, async () => {
+      for (const name of names) {
+        const systemd = systemds.get(name);
+        assert(systemd !== undefined, `the guide has no ${name}`);
+        await systemd.exec(["sh", "-ec", `cd ${release}\n${text}`]);
+      }
+      if (text.includes("enable --now flanneld") || text.startsWith("until ")) {
+        await eventually("a full mesh", () => isFullMesh(lab.hosts));
+      }
+      if (text.includes("route show proto 102")) {
+        const routes = (await lab.hosts[0]!.exec(["ip", "route", "show", "proto", "102"])).trim();
+        assertEquals(routes.split("\n").length, 2);
+        for (const route of routes.split("\n")) {
+          assertMatch(route, /^(10\.20\.\d+\.0)\/24 via \1 dev flannel\.1 onlink/);
+        }
+      }
+    });
+  }
+  const last = systemds.get("host102")!;
+  assertEquals((await last.run(["ip", "link", "show", "flannel.1"])).code, 1);
+  assertEquals((await last.run(["test", "-e", "/usr/bin/flanneld"])).code, 1);
+  assertEquals((await last.run(["test", "-e", "/etc/sysconfig/flanneld"])).code, 0);
+});
