@@ -2,7 +2,7 @@ import { sleep } from "../async/sleep.ts";
 import { error as logError, info, warning } from "../observe/mod.ts";
 import { openScopes, type RunInScope } from "../observe/scope.ts";
 import { notifyOfProcess, notifySystemd } from "../observe/systemd.ts";
-import { isNetworkName } from "../store/networks.ts";
+import { isNetworkName } from "../store/network_name.ts";
 import { withNetwork } from "../store/options.ts";
 import { Backoff } from "./backoff.ts";
 import { cleanUp } from "./cleanup.ts";

@@ -5,13 +5,14 @@
  * @module
  */
 
-import type { AgentOptions, InterfaceOptions } from "../agent/options.ts";
+import type { AgentOptions, InterfaceOptions, NetworksOptions } from "../agent/options.ts";
 import { defaultSocketPath } from "../agent/status_socket.ts";
 import type { FirewallMode } from "../firewall/firewall.ts";
 import { type IPv4, isGlobalUnicast, isLinkLocal, parseIPv4 } from "../ip/ipv4.ts";
 import type { FlagName } from "./flags.ts";
 import { compileGoRegExp } from "./go_regexp.ts";
 import type { Settings } from "./settings.ts";
+import { isNetworkName } from "../store/network_name.ts";
 import { storeOptions } from "./store_options.ts";
 import { isFilePath, present } from "./values.ts";
 import { splitWords } from "./words.ts";
@@ -26,6 +27,7 @@ export function agentOptions(settings: Settings): AgentOptions {
     store: storeOptions(settings),
     interface: interfaceOptions(settings),
     subnetFile: filePath(settings, "subnet-file"),
+    ...present("networks", networksOptions(settings)),
     ...present("onSubnetChange", command(settings, "on-subnet-change")),
     renewMargin: settings.int("subnet-lease-renew-margin") * 60,
     firewall: settings.text("firewall") as FirewallMode,
@@ -61,6 +63,33 @@ export function idleOptions({ store: etcd }: AgentOptions): string[] {
     lines.push(`file ${tls} has no effect: no URL of -etcd-endpoints begins with https://`);
   }
   return lines;
+}
+
+/** Several networks; `undefined` when one is served. */
+function networksOptions(settings: Settings): NetworksOptions | undefined {
+  const text = settings.text("networks");
+  const watch = settings.bool("watch-networks");
+  const allowed = [...new Set(text.split(",").map((name) => name.trim()))]
+    .filter((name) => name !== "");
+  if (allowed.length === 0 && !watch) return undefined;
+  const bad = allowed.find((name) => !isNetworkName(name));
+  if (bad !== undefined) {
+    throw settings.invalid(
+      "networks",
+      text,
+      `${JSON.stringify(bad)} cannot name a network: expected letters, digits and . _ ~ -`,
+    );
+  }
+  const given = settings.text("subnet-dir");
+  const directory = given.replace(/\/+$/, "");
+  if (!isFilePath(directory)) {
+    throw settings.invalid(
+      "subnet-dir",
+      given,
+      "expected the path of a directory, such as /run/flannel/networks",
+    );
+  }
+  return { allowed, watch, directory };
 }
 
 function interfaceOptions(settings: Settings): InterfaceOptions {

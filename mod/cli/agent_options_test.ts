@@ -191,3 +191,28 @@ Deno.test("idleOptions() tells of a password without a user, and of TLS files wi
     [],
   );
 });
+
+Deno.test("agentOptions() serves one network unless several are asked for", () => {
+  assertEquals(optionsOf().networks, undefined);
+  assertEquals(optionsOf("-networks= ,").networks, undefined);
+  assertEquals(optionsOf("-networks=b, a,b", "-subnet-dir=/run/n/").networks, {
+    allowed: ["b", "a"],
+    watch: false,
+    directory: "/run/n",
+  });
+  assertEquals(optionsOf("-watch-networks").networks, {
+    allowed: [],
+    watch: true,
+    directory: "/run/flannel/networks",
+  });
+  assertEquals(
+    refused("-networks=blue,a/b"),
+    'invalid value "blue,a/b" for flag -networks: "a/b" cannot name a network: expected letters, ' +
+      "digits and . _ ~ -",
+  );
+  assertEquals(
+    refused("-watch-networks", "-subnet-dir=/"),
+    'invalid value "/" for flag -subnet-dir: expected the path of a directory, such as ' +
+      "/run/flannel/networks",
+  );
+});

@@ -6,6 +6,7 @@ export const FLAG_GROUPS = [
   "etcd",
   "interface",
   "lease and files",
+  "several networks",
   "firewall",
   "udp backend",
   "vxlan backend",

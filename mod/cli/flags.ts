@@ -9,7 +9,6 @@ import type { FlagDefinition } from "./flag_definition.ts";
 import type { FlagKind, FlagValue } from "./flag_syntax.ts";
 
 const SERVER = "client/server mode";
-const NETWORKS = "serving several networks";
 const KUBERNETES = "the Kubernetes subnet manager";
 
 /** In the order of the help text. */
@@ -181,6 +180,31 @@ export const FLAGS = [
     placeholder: "command",
     help: "program and arguments to run, without a shell, after that file was rewritten with " +
       "another subnet: to restart Docker",
+  },
+
+  {
+    name: "networks",
+    kind: "string",
+    default: "",
+    group: "several networks",
+    placeholder: "names",
+    help: "serve these networks, with commas between, each from its own config below the store's " +
+      "place",
+  },
+  {
+    name: "watch-networks",
+    kind: "bool",
+    default: false,
+    group: "several networks",
+    help: "serve every network there is, as they come and go; with -networks those alone",
+  },
+  {
+    name: "subnet-dir",
+    kind: "string",
+    default: "/run/flannel/networks",
+    group: "several networks",
+    placeholder: "dir",
+    help: "directory to write each network's leased subnet to, as NETWORK.env",
   },
 
   {
@@ -365,9 +389,6 @@ export const FLAGS = [
   later("remote-keyfile", "string", "", "file", SERVER),
   later("remote-certfile", "string", "", "file", SERVER),
   later("remote-cafile", "string", "", "file", SERVER),
-  later("networks", "string", "", "names", NETWORKS),
-  later("watch-networks", "bool", false, undefined, NETWORKS),
-  later("subnet-dir", "string", "/run/flannel/networks", "dir", NETWORKS),
   later("kube-subnet-mgr", "bool", false, undefined, KUBERNETES),
   later("kube-api-url", "string", "", "url", KUBERNETES),
   later("kube-annotation-prefix", "string", "flannel.alpha.coreos.com", "prefix", KUBERNETES),

@@ -6,6 +6,7 @@
  */
 import { warning } from "../observe/log.ts";
 import type { KeyReader, RawEntry } from "./entries.ts";
+import { isNetworkName, LONGEST_NAME } from "./network_name.ts";
 import type { CallOptions, Cursor, WatchItem, WatchOptions } from "./store.ts";
 
 /** The names of all networks at one moment. */
@@ -34,17 +35,6 @@ export interface NetworkNames extends AsyncDisposable {
 
   /** Yields what happens after `cursor`, as {@linkcode Store.watch} does. */
   watch(cursor: Cursor, options: WatchOptions): AsyncIterable<WatchItem<NameChange, NamesSnapshot>>;
-}
-
-/** NAME_MAX of linux/limits.h, less what `.env.lock` and a temporary file's name need. */
-const LONGEST_NAME = 200;
-
-/**
- * True for a name that a network can be served under: it becomes the name of a file, a word of the log
- * and a part of a URL.
- */
-export function isNetworkName(name: string): boolean {
-  return name.length <= LONGEST_NAME && /^[\w.~-]+$/.test(name) && !name.startsWith(".");
 }
 
 /** Keys that belong to the network of the prefix itself, not to one beside it. */
