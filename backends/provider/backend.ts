@@ -11,8 +11,8 @@ import { retry } from "./retry.ts";
 /** Seconds from one look at the provider's tables to the next, where the config does not say. */
 const REPAIR_PERIOD = 60;
 
-/** What a provider's machine knows of itself is there at once, in milliseconds. */
-const OPEN_LIMIT = 30_000;
+/** How long a machine may take to find out which one it is, in milliseconds. */
+const OPEN_LIMIT = 10_000;
 
 /** What a provider's backend is made of. */
 export interface ProviderBackendParts {

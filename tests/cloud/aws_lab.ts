@@ -79,9 +79,17 @@ export class AwsLab implements CloudLab {
   async addMachine(name: string, address: string): Promise<CloudMachine> {
     const { Instances } = await this.moto.call("ec2", "run_instances", {
       ...{ ImageId: "ami-12c6146b", MinCount: 1, MaxCount: 1 },
+      SubnetId: this.subnetId,
+    });
+    const { InstanceId } = Instances[0];
+    // An interface of its own: moto does not free the address of one that goes with its instance.
+    const { NetworkInterface } = await this.moto.call("ec2", "create_network_interface", {
       ...{ SubnetId: this.subnetId, PrivateIpAddress: address },
     });
-    const { InstanceId, NetworkInterfaces } = Instances[0];
+    const target: string = NetworkInterface.NetworkInterfaceId;
+    await this.moto.call("ec2", "attach_network_interface", {
+      ...{ NetworkInterfaceId: target, InstanceId, DeviceIndex: 1 },
+    });
     const metadata = this.#stack.use(
       new Imds({
         ...{ hostname: this.#place.hostname ?? "127.0.0.1" },
@@ -91,7 +99,7 @@ export class AwsLab implements CloudLab {
     );
     this.metadata.set(name, metadata);
     const machine: CloudMachine = {
-      ...{ name, address, target: NetworkInterfaces[0].NetworkInterfaceId },
+      ...{ name, address, target },
       env: {
         AWS_ENDPOINT_URL: this.proxy.endpoint,
         AWS_EC2_METADATA_SERVICE_ENDPOINT: metadata.endpoint,
@@ -105,6 +113,7 @@ export class AwsLab implements CloudLab {
   async terminate({ name, target }: CloudMachine): Promise<void> {
     const id = this.#instances.get(name)!;
     await this.moto.call("ec2", "terminate_instances", { InstanceIds: [id] });
+    await this.moto.call("ec2", "delete_network_interface", { NetworkInterfaceId: target });
     this.proxy.gone.add(target);
   }
 
