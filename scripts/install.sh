@@ -386,8 +386,13 @@ main() {
 	refuse_package
 	fetch
 	fit
-	found=$("$tree/usr/bin/flanneld" -version 2>"$work/refused") ||
-		fail "this machine does not run flanneld, which needs glibc 2.27 or newer: $(tail -n 1 "$work/refused")"
+	status=0
+	found=$("$tree/usr/bin/flanneld" -version 2>"$work/refused") || status=$?
+	case $status in
+	0) ;;
+	126) fail "no program may be run in $tree: set TMPDIR to a directory that is not mounted noexec" ;;
+	*) fail "this machine does not run flanneld, which needs glibc 2.27 or newer: $(tail -n 1 "$work/refused")" ;;
+	esac
 	[ -z "$version" ] || [ "$found" = "$version" ] || fail "the tarball holds flanneld $found, not $version"
 	install_files
 }

@@ -245,6 +245,39 @@ Deno.test("install.sh leaves nothing behind when the disk is full", async () => 
   assertMatch(output, /cannot write \S+\/usr\/bin\/flanneld; everything is as it was\n$/);
 });
 
+Deno.test("install.sh says what to do where temporary files may not be run", async () => {
+  await using place = await scratch();
+  const { root, temporary } = place;
+  const { code, output } = await run([
+    ...["unshare", "--mount", "sh", "-c"],
+    'mount -t tmpfs -o noexec tmpfs "$TMPDIR" && dash "$2" --root="$1" --tarball="$3"',
+    ...["sh", root, INSTALL, `${RELEASE}/${TARBALL}`],
+  ], { TMPDIR: temporary });
+  assertEquals(code, 1, output);
+  assertMatch(output, /set TMPDIR to a directory that is not mounted noexec\n$/);
+  assertEquals([...Deno.readDirSync(root)], []);
+});
+
+Deno.test("install.sh downloads with wget where there is no curl", async () => {
+  await using place = await scratch();
+  const { root, temporary } = place;
+  const { server, url } = serve(() => undefined);
+  await using _server = { [Symbol.asyncDispose]: () => server.shutdown() };
+  // busybox has a wget, and all else that the script needs.
+  const bin = `${temporary}/bin`;
+  await Deno.mkdir(bin);
+  for (const applet of (await run(["busybox", "--list"])).output.trim().split("\n")) {
+    await Deno.symlink("/usr/bin/busybox", `${bin}/${applet}`);
+  }
+  const { code, output } = await run(
+    [`${bin}/sh`, INSTALL, `--root=${root}`, `--url=${url}`],
+    { TMPDIR: temporary, PATH: bin },
+  );
+  await Deno.remove(bin, { recursive: true });
+  assertEquals(code, 0, output);
+  assertEquals((await run([`${root}/usr/bin/flanneld`, "-version"])).output, `${VERSION}\n`);
+});
+
 Deno.test("install.sh takes back what it has written when one file cannot be replaced", async () => {
   await using place = await scratch();
   const { root, temporary } = place;
