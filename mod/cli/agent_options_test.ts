@@ -61,6 +61,11 @@ Deno.test("agentOptions() refuses endpoints that are no URLs of etcd", () => {
     'invalid value "http://proxy/etcd" for flag -etcd-endpoints: ' +
       "etcd's v3 API has no path in its URL: expected http://proxy",
   );
+  assertEquals(
+    refused("-etcd-endpoints=http://a:2379/v2/keys"),
+    'invalid value "http://a:2379/v2/keys" for flag -etcd-endpoints: ' +
+      "etcd's API adds its own path: expected http://a:2379",
+  );
 });
 
 Deno.test("agentOptions() never shows credentials of a URL", () => {

@@ -1,4 +1,5 @@
 import { ProviderError } from "../../backends/provider/errors.ts";
+import { ClashError } from "../agent/host_claims.ts";
 import { AlreadyRunningError } from "../agent/host_lock.ts";
 import { ConfigError } from "../config/errors.ts";
 import { ExportError } from "../export/errors.ts";
@@ -10,7 +11,7 @@ import { StoreError } from "../store/errors.ts";
 import { AcquireError } from "../subnet/acquire.ts";
 import { DuplicatePublicIPError } from "../subnet/identity.ts";
 import { ReservationError } from "../subnet/reserve.ts";
-import { SysError } from "../sys/errno.ts";
+import { Errno, SysError } from "../sys/errno.ts";
 import { UsageError } from "./errors.ts";
 import { EXIT_FAILURE } from "./exit_codes.ts";
 
@@ -18,6 +19,7 @@ import { EXIT_FAILURE } from "./exit_codes.ts";
 const TOLD = [
   AcquireError,
   AlreadyRunningError,
+  ClashError,
   ConfigError,
   DuplicatePublicIPError,
   ExportError,
@@ -49,8 +51,26 @@ export function reportError(error: unknown): ErrorReport {
     return { text: error.message + hint, exitCode: error.exitCode };
   }
   if (error instanceof Error && TOLD.some((kind) => error instanceof kind)) {
-    return { text: error.message, exitCode: EXIT_FAILURE };
+    return { text: error.message + privilegeHint(error), exitCode: EXIT_FAILURE };
   }
   const stack = error instanceof Error ? error.stack ?? error.message : String(error);
   return { text: `a defect of flanneld, please report it: ${stack}`, exitCode: EXIT_FAILURE };
+}
+
+/** What to do where the host has refused for want of privileges; empty for all other errors. */
+function privilegeHint(error: Error): string {
+  if (error instanceof StoreError) return "";
+  for (let at: unknown = error; at instanceof Error; at = at.cause) {
+    const { EPERM, EACCES } = Errno;
+    if (at instanceof SysError ? at.errno === EPERM || at.errno === EACCES : isDenied(at)) {
+      return "; run as root (or give it CAP_NET_ADMIN and CAP_NET_RAW, and its directories)";
+    }
+  }
+  return "";
+}
+
+function isDenied(error: Error): boolean {
+  // Older runtimes have another class for EPERM.
+  return error instanceof Deno.errors.PermissionDenied ||
+    /\(os error (1|13)\)/.test(error.message);
 }

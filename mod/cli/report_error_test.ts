@@ -20,8 +20,8 @@ Deno.test("reportError() shows an operator the message alone", () => {
       new StoreUnavailableError("what"),
     ]
   ) assertEquals(reportError(error), { text: "what", exitCode: 1 });
-  const denied = new SysError("bind", 13);
-  assertEquals(reportError(denied), { text: denied.message, exitCode: 1 });
+  const busy = new SysError("bind", 98);
+  assertEquals(reportError(busy), { text: busy.message, exitCode: 1 });
   const duplicate = new DuplicatePublicIPError(0x0a00020f, "host102");
   assertEquals(reportError(duplicate), { text: duplicate.message, exitCode: 1 });
 });
@@ -39,4 +39,19 @@ Deno.test("reportError() shows the stack of a defect, and exits 1", () => {
   assertMatch(text, /^a defect of flanneld.*TypeError: x is not a function\n\s+at .*_test\.ts/s);
   assertEquals(exitCode, 1);
   assertEquals(reportError("thrown").text.endsWith("report it: thrown"), true);
+});
+
+Deno.test("reportError() says whom to run as when the host refuses for want of privileges", () => {
+  const hint = "; run as root (or give it CAP_NET_ADMIN and CAP_NET_RAW, and its directories)";
+  for (const errno of [1, 13]) {
+    const error = new SysError("RTM_NEWLINK", errno, { subject: "flannel.1" });
+    assertEquals(reportError(error).text, error.message + hint);
+  }
+  const cause = new Deno.errors.PermissionDenied("Permission denied (os error 13)");
+  assertEquals(
+    reportError(ExportError.from("cannot write /run/flannel/subnet.env", cause)).text,
+    `cannot write /run/flannel/subnet.env: Permission denied (os error 13)${hint}`,
+  );
+  const store = new StoreError("permission denied", { cause });
+  assertEquals(reportError(store).text, "permission denied");
 });

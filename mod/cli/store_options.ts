@@ -151,6 +151,9 @@ function endpoint(settings: Settings, text: string, api: EtcdOptions["api"]): st
   if (path !== "" && api === "v3") {
     throw invalid(`etcd's v3 API has no path in its URL: expected ${url.origin}`);
   }
+  if (/^\/v[23]($|\/)/.test(path)) {
+    throw invalid(`etcd's API adds its own path: expected ${url.origin}`);
+  }
   return url.origin + path;
 }
 

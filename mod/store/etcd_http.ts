@@ -123,7 +123,7 @@ export class EtcdHttp implements Disposable {
         failures.push(
           error instanceof EndpointFailure
             ? error.message
-            : `${endpoint.url}: ${describeFetchError(error, this.#caFile)}`,
+            : `${endpoint.url}: ${describeFetchError(error, this.#caFile, "-etcd", endpoint.url)}`,
         );
       }
     }

@@ -38,7 +38,7 @@ export interface CallContext {
 export function toStoreError(error: unknown, context: CallContext): StoreError {
   if (error instanceof StoreError) return error;
   const { url, username, caFile } = context;
-  const details = describe(error, caFile);
+  const details = describe(error, caFile, url);
   const refused = (what: string) => new StoreError(`etcd at ${url} ${what}`, { cause: error });
   const unavailable = () => new StoreUnavailableError(`${url}: ${details}`, { cause: error });
   switch (/^etcdserver: (.*)/.exec(details)?.[1]) {
@@ -103,7 +103,7 @@ export function isAuthDisabled(error: unknown): boolean {
 }
 
 /** gRPC's details, without its wrapping and time stamps. */
-function describe(error: unknown, caFile: string | undefined): string {
+function describe(error: unknown, caFile: string | undefined, url: string): string {
   const { details, message } = error as Partial<ServiceError>;
   const text = (details || message || String(error))
     .replace(/^No connection established\. Last error: /, "")
@@ -115,5 +115,5 @@ function describe(error: unknown, caFile: string | undefined): string {
     )
     // A refused watch gives its reason as the text of a whole status.
     .replace(/^rpc error: code = \w+ desc = /, "");
-  return describeFetchError(new Error(text), caFile);
+  return describeFetchError(new Error(text), caFile, "-etcd", url);
 }

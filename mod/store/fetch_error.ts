@@ -9,16 +9,18 @@ import type { TlsFlags } from "./tls_files.ts";
  * @param error what `fetch`, or reading a body, rejected with
  * @param caFile path that `-etcd-cafile` gave
  * @param flags what the flags for TLS begin with
+ * @param url of the server: whether it was spoken to over TLS
  */
 export function describeFetchError(
   error: unknown,
   caFile?: string,
   flags: TlsFlags = "-etcd",
+  url = "",
 ): string {
   const messages: string[] = [];
   for (let at = error; at instanceof Error; at = at.cause) messages.push(at.message);
   const text = shorten(messages.find((message) => message !== "fetch failed") ?? String(error));
-  const hint = hintFor(text, caFile, flags);
+  const hint = hintFor(text, caFile, flags, url);
   return hint === undefined ? text : `${hint} (${text})`;
 }
 
@@ -36,6 +38,7 @@ function hintFor(
   text: string,
   caFile: string | undefined,
   flags: TlsFlags,
+  url: string,
 ): string | undefined {
   if (text.includes("UnknownIssuer") || text.includes("BadSignature")) {
     return caFile === undefined
@@ -48,13 +51,25 @@ function hintFor(
   }
   // Alerts by which a server refuses the client's certificate (RFC 8446, 6.2), as rustls names them.
   if (/UnknownCA|BadCertificate|CertificateUnknown|CertificateExpired|DecryptError/.test(text)) {
-    return `it does not accept the client certificate of ${flags}-certfile`;
+    return `it does not accept the client certificate of ${flags}-certfile: is it of a CA that the ` +
+      "server trusts, and has it not run out?";
   }
   if (text.includes("NotValidForName")) {
     return "its certificate does not name this host among its subject alternative names";
   }
-  if (text.includes("tls handshake eof") || text.includes("InvalidContentType")) {
-    return "it does not speak TLS; is it http:// ?";
+  if (/certificate expired|\bExpired\b/.test(text)) {
+    return "its certificate has run out, or this host's clock is wrong";
+  }
+  if (/certificate not valid yet|NotValidYet/.test(text)) {
+    return "its certificate is not valid yet, or this host's clock is wrong";
+  }
+  if (
+    text.includes("tls handshake eof") || text.includes("InvalidContentType") ||
+    (url.startsWith("https:") && text.includes("unexpected end of file"))
+  ) return "it does not speak TLS; is it http:// ?";
+  // What a server of TLS does that is spoken to without.
+  if (url.startsWith("http:") && /^(connection closed before|the server closed)/.test(text)) {
+    return "the server closed the connection; is it https:// ?";
   }
   return undefined;
 }

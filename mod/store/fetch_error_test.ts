@@ -62,3 +62,21 @@ Deno.test("describeFetchError() names the option that cures a TLS failure", () =
   assert(describe("received fatal alert: CertificateRequired").includes("-etcd-certfile"));
   assert(describe("tls handshake eof").includes("http://"));
 });
+
+Deno.test("describeFetchError() tells certificates that ran out, and http from https", () => {
+  const describe = (reason: string, url = "https://h:2379") =>
+    describeFetchError(new TypeError(reason), undefined, "-etcd", url);
+  const expired = "invalid peer certificate: certificate expired: verification time 1795542933";
+  assertEquals(
+    describe(expired),
+    `its certificate has run out, or this host's clock is wrong (${expired})`,
+  );
+  assert(describe("invalid peer certificate: Expired").includes("has run out"));
+  assert(describe("invalid peer certificate: NotValidYet").includes("not valid yet"));
+  assert(describe("received fatal alert: UnknownCA").includes("a CA that the server trusts"));
+  assert(describe("unexpected end of file").includes("is it http:// ?"));
+  for (const closed of ["connection closed before message completed", "the server closed the x"]) {
+    assert(describe(closed, "http://h:2379").includes("is it https:// ?"));
+    assertEquals(describe(closed), closed);
+  }
+});
