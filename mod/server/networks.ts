@@ -1,11 +1,7 @@
 import { type Store, StoreError, StoreUnavailableError } from "../store/mod.ts";
 import type { Change, Snapshot } from "../store/mod.ts";
-import {
-  isNetworkName,
-  type NameChange,
-  type NamesSnapshot,
-  type NetworkNames,
-} from "../store/networks.ts";
+import { isNetworkName } from "../store/network_name.ts";
+import type { NameChange, NamesSnapshot, NetworkNames } from "../store/networks.ts";
 import { UNNAMED_NETWORK } from "../store/options.ts";
 import type { WireNetworkEvent } from "../store/remote_protocol.ts";
 import { Feed, type FeedState } from "./feed.ts";

@@ -20,6 +20,8 @@ export interface StoreCasesOptions {
    * @default true
    */
   readonly hasServer?: boolean;
+  /** What guards it: TLS and passwords, TLS alone, or nothing. @default "all" */
+  readonly access?: "all" | "tls" | "none";
 }
 
 /**
@@ -30,7 +32,7 @@ export interface StoreCasesOptions {
 export function storeCases(
   name: string,
   makeLab: (options?: StoreLabOptions) => Promise<StoreLab>,
-  { hasServer = true }: StoreCasesOptions = {},
+  { hasServer = true, access = hasServer ? "all" : "none" }: StoreCasesOptions = {},
 ): void {
   Deno.test(`${name}: calls and watches`, async (t) => {
     const lines: string[] = [];
@@ -46,7 +48,8 @@ export function storeCases(
     }
   });
 
-  for (const [sentence, options, run] of hasServer ? accessCases : []) {
+  for (const [sentence, options, run] of access === "none" ? [] : accessCases) {
+    if (access === "tls" && options.password !== undefined) continue;
     Deno.test(`${name}: ${sentence}`, async () => {
       await using lab = await makeLab(options);
       await run(lab);

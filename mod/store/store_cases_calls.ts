@@ -283,7 +283,8 @@ export const callCases: readonly StoreCase[] = [
       assertEquals(await store.agent(ip("192.0.2.8")), undefined);
     }
     const expected = [...Object.keys(bad), `${prefix}/blue`];
-    const warned = log.map((line) => /\] Ignoring (.*?): /.exec(line)?.[1]);
+    const warned = log.map((line) => /\] Ignoring (.*?): /.exec(line)?.[1])
+      .filter((key) => key !== undefined);
     assertEquals(warned.sort(), expected.sort());
   }],
 
