@@ -14,7 +14,7 @@ import { compileGoRegExp } from "./go_regexp.ts";
 import type { Settings } from "./settings.ts";
 import { isNetworkName } from "../store/network_name.ts";
 import { storeOptions } from "./store_options.ts";
-import { isFilePath, present } from "./values.ts";
+import { isDirectory, isFilePath, present } from "./values.ts";
 import { splitWords } from "./words.ts";
 
 /**
@@ -26,7 +26,7 @@ export function agentOptions(settings: Settings): AgentOptions {
   return {
     store: storeOptions(settings),
     interface: interfaceOptions(settings),
-    subnetFile: filePath(settings, "subnet-file"),
+    subnetFile: subnetFile(settings),
     ...present("networks", networksOptions(settings)),
     ...present("onSubnetChange", command(settings, "on-subnet-change")),
     renewMargin: settings.int("subnet-lease-renew-margin") * 60,
@@ -149,10 +149,23 @@ function socketPath(settings: Settings): string | undefined {
     case "none":
       return undefined;
     case "auto":
-      return defaultSocketPath(filePath(settings, "subnet-file"));
+      return defaultSocketPath(subnetFile(settings));
     default:
       return filePath(settings, "status-socket", "auto, none or a path such as /run/flanneld.sock");
   }
+}
+
+/** Docker and the next start read it from elsewhere than the directory that this process is in. */
+function subnetFile(settings: Settings): string {
+  const name = "subnet-file";
+  const path = filePath(settings, name);
+  if (!path.startsWith("/")) {
+    throw settings.invalid(name, path, "expected a path that begins with /");
+  }
+  if (isDirectory(path)) {
+    throw settings.invalid(name, path, `it is a directory: expected ${path}/subnet.env`);
+  }
+  return path;
 }
 
 function filePath(

@@ -175,7 +175,14 @@ Deno.test("agentOptions() wants the path of a file to write", () => {
         "expected the path of a file, such as /run/flannel/subnet.env",
     );
   }
-  assertEquals(optionsOf("-subnet-file=subnet.env").subnetFile, "subnet.env");
+  assertEquals(
+    refused("-subnet-file=subnet.env"),
+    'invalid value "subnet.env" for flag -subnet-file: expected a path that begins with /',
+  );
+  assertEquals(
+    refused("-subnet-file=/etc"),
+    'invalid value "/etc" for flag -subnet-file: it is a directory: expected /etc/subnet.env',
+  );
 });
 
 Deno.test("idleOptions() tells of a password without a user, and of TLS files without TLS", () => {

@@ -7,3 +7,12 @@ export function present<K extends string, V>(key: K, value: V | undefined): { [P
 export function isFilePath(text: string): boolean {
   return text !== "" && !/(^|\/)\.{0,2}$/.test(text) && !text.includes("\0");
 }
+
+/** True when there is a directory of that path, as far as this user can see. */
+export function isDirectory(path: string): boolean {
+  try {
+    return Deno.statSync(path).isDirectory;
+  } catch {
+    return false;
+  }
+}
