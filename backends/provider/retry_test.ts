@@ -1,0 +1,62 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { ProviderError, type ProviderErrorKind } from "./errors.ts";
+import { retry } from "./retry.ts";
+
+const never = new AbortController().signal;
+
+/** Fails so often, then returns how often it was called. */
+function failing(times: number, kind: ProviderErrorKind) {
+  let calls = 0;
+  return () => {
+    calls++;
+    return calls > times
+      ? Promise.resolve(calls)
+      : Promise.reject(new ProviderError(kind, `failure ${calls}`));
+  };
+}
+
+Deno.test("retry() repeats what passes, and nothing else", async () => {
+  for (const kind of ["throttled", "unavailable"] as const) {
+    assertEquals(await retry(failing(4, kind), { signal: never, random: () => 0 }), 5);
+  }
+  for (const kind of ["denied", "missing", "exists", "limit", "unsuitable"] as const) {
+    const call = failing(4, kind);
+    await assertRejects(() => retry(call, { signal: never }), ProviderError, "failure 1");
+  }
+  const defect = new TypeError("defect");
+  await assertRejects(() => retry(() => Promise.reject(defect), { signal: never }), TypeError);
+});
+
+Deno.test("retry() throws the last failure when the time is over, and the reason of who gave up", async () => {
+  const start = performance.now();
+  const signal = AbortSignal.timeout(100);
+  await assertRejects(
+    () => retry(failing(Infinity, "throttled"), { signal, random: () => 0.999 }),
+    ProviderError,
+    "failure",
+  );
+  assert(performance.now() - start < 1000);
+  const ending = new AbortController();
+  setTimeout(() => ending.abort(new Error("the end")), 20);
+  await assertRejects(
+    () => retry(failing(Infinity, "unavailable"), { signal: ending.signal, random: () => 0.999 }),
+    Error,
+    "the end",
+  );
+});
+
+Deno.test("retry() waits at random within a bound that doubles up to 8 s", async () => {
+  const bounds: number[] = [];
+  const setTimer = globalThis.setTimeout;
+  // deno-lint-ignore no-explicit-any
+  (globalThis as any).setTimeout = (run: () => void, wait: number) => {
+    bounds.push(wait);
+    return setTimer(run, 0);
+  };
+  try {
+    await retry(failing(8, "throttled"), { signal: never, random: () => 0.5 });
+  } finally {
+    globalThis.setTimeout = setTimer;
+  }
+  assertEquals(bounds, [125, 250, 500, 1000, 2000, 4000, 4000, 4000]);
+});
