@@ -6,7 +6,6 @@
  */
 
 import type { AgentOptions, InterfaceOptions, NetworksOptions } from "../agent/options.ts";
-import { defaultSocketPath } from "../agent/status_socket.ts";
 import type { FirewallMode } from "../firewall/firewall.ts";
 import { type IPv4, isGlobalUnicast, isLinkLocal, parseIPv4 } from "../ip/ipv4.ts";
 import type { FlagName } from "./flags.ts";
@@ -15,6 +14,7 @@ import type { Settings } from "./settings.ts";
 import { isNetworkName } from "../store/network_name.ts";
 import { storeOptions } from "./store_options.ts";
 import { isDirectory, isFilePath, present } from "./values.ts";
+import { defaultSocketPath } from "./status_socket.ts";
 import { splitWords } from "./words.ts";
 
 /**

@@ -7,6 +7,7 @@ import { UsageError } from "./errors.ts";
 import { FLAGS } from "./flags.ts";
 import { type AgentCommand, parseCommandLine } from "./parse.ts";
 import { etcdOf } from "./options_lab.ts";
+import { SUBCOMMANDS } from "./subcommands.ts";
 
 function agent(args: readonly string[], environment: Environment = {}): AgentCommand {
   const line = parseCommandLine(args, environment);
@@ -187,7 +188,7 @@ Deno.test("parseCommandLine() lists the subcommands when a word is none", () => 
   const error = refused(["docker-ops"]);
   assertEquals(
     error.message,
-    'unknown subcommand "docker-ops": expected cleanup, docker-opts, plan',
+    `unknown subcommand "docker-ops": expected ${SUBCOMMANDS.map(({ name }) => name).join(", ")}`,
   );
   assertEquals(
     error.hint,

@@ -53,6 +53,11 @@ export const SUBCOMMANDS: readonly Subcommand[] = [
     summary: "say what the agent would change on this host now",
     load: () => import("./plan.ts"),
   },
+  {
+    name: "status",
+    summary: "say how the agent of this host does",
+    load: () => import("./status.ts"),
+  },
 ];
 
 /**
