@@ -1,8 +1,8 @@
 /**
  * Writes the executable.
  *
- * Usage: `deno run -A scripts/compile.ts [--runtime=auto|download|npm|denort-bin] [--output=FILE]
- * [ENTRY]`
+ * Usage: `deno run -A scripts/compile.ts [--runtime=auto|download|npm|denort-bin]
+ * [--target=x86_64-unknown-linux-gnu|aarch64-unknown-linux-gnu] [--output=FILE] [ENTRY]`
  *
  * On an open network the Deno at hand compiles. On a closed one, where it cannot download the
  * executable's base, an older Deno does, for which npm has the base (docs/decisions/0005-two-runtimes.md).
@@ -30,6 +30,9 @@ const COMPILE_TIMEOUT = 600_000;
  */
 const V8_FLAGS = "--max-semi-space-size=1";
 
+/** The agent's system calls are those of Linux with glibc, on either. */
+const TARGETS = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"];
+
 const SOURCES = ["auto", "download", "npm", "denort-bin"] as const;
 
 /** Options of {@linkcode compile}. */
@@ -40,6 +43,8 @@ export interface CompileOptions {
   readonly entry: string;
   readonly output: string;
   readonly runtime: Runtime;
+  /** The machine that it is for, as Deno names it. @default this one */
+  readonly target?: string;
 }
 
 /**
@@ -51,7 +56,7 @@ export interface CompileOptions {
  * @throws {Error} when compiling fails, or something went in that should not have
  */
 export async function compile(
-  { root, entry, output, runtime }: CompileOptions,
+  { root, entry, output, runtime, target = Deno.build.target }: CompileOptions,
 ): Promise<Staged> {
   const dir = await Deno.makeTempDir({ prefix: "flanneld-compile-" });
   try {
@@ -63,6 +68,8 @@ export async function compile(
         // execute whoever had put it there. It saves 20 ms of start.
         "--no-code-cache",
         `--v8-flags=${V8_FLAGS}`,
+        // With a base of one's own Deno takes that, whatever the target.
+        ...(target === Deno.build.target ? [] : [`--target=${target}`]),
         ...staged.includes.map((file) => `--include=${file}`),
         `--output=${output}`,
         entry,
@@ -136,8 +143,14 @@ if (import.meta.main) {
     options: {
       runtime: { type: "string", default: Deno.env.get("COMPILE_RUNTIME") ?? "auto" },
       output: { type: "string", default: `${root}/dist/flanneld` },
+      target: { type: "string", default: Deno.build.target },
     },
   });
+  const { target } = values;
+  if (!TARGETS.includes(target)) {
+    console.error(`--target must be one of ${TARGETS.join(", ")}, not ${target}`);
+    Deno.exit(2);
+  }
   const source = SOURCES.find((source) => source === values.runtime);
   if (source === undefined) {
     console.error(`--runtime must be one of ${SOURCES.join(", ")}, not ${values.runtime}`);
@@ -146,11 +159,17 @@ if (import.meta.main) {
   const cacheHome = Deno.env.get("XDG_CACHE_HOME");
   const cache = cacheHome ? `${cacheHome}/flanneld` : `${root}/.cache`;
   try {
-    const runtime = await chooseRuntime({ source, cache });
+    const runtime = await chooseRuntime({ source, cache, target });
     const output = resolve(values.output);
     await Deno.mkdir(dirname(output), { recursive: true });
-    const staged = await compile({ root, entry: positionals[0] ?? "main.ts", output, runtime });
-    const denort = runtime.denort ?? await downloadedDenort();
+    const staged = await compile({
+      root,
+      entry: positionals[0] ?? "main.ts",
+      output,
+      runtime,
+      target,
+    });
+    const denort = runtime.denort ?? await downloadedDenort(target);
     const hash = denort === undefined ? "unknown" : await sha256(denort);
     const { size } = await Deno.stat(output);
     console.log(`runtime   Deno ${runtime.version} (${runtime.source}), denort SHA-256 ${hash}`);

@@ -46,7 +46,7 @@ export interface ReleaseOptions {
 export async function writeRelease(options: ReleaseOptions): Promise<string[]> {
   const { root, executable, output, info, formats = FORMATS } = options;
   await Deno.mkdir(output, { recursive: true });
-  const files = await packageFiles(root, executable);
+  const files = await packageFiles(root, executable, info);
   const installer = `${root}/scripts/install.sh`;
   const writers: Record<PackageFormat, () => Promise<string>> = {
     tar: () => packageTar(files, info, installer, output),
@@ -60,8 +60,11 @@ export async function writeRelease(options: ReleaseOptions): Promise<string[]> {
   await Deno.writeTextFile(`${output}/${bom}`, await describe(options));
   names.push("install.sh", bom);
   names.sort();
+  // Those of other machines, written before, are of the same release.
+  const all = [...Deno.readDirSync(output)].map(({ name }) => name)
+    .filter((name) => name === "install.sh" || name.includes(info.version)).sort();
   const sums = await Promise.all(
-    names.map(async (name) => `${await sha256(`${output}/${name}`)}  ${name}\n`),
+    all.map(async (name) => `${await sha256(`${output}/${name}`)}  ${name}\n`),
   );
   await Deno.writeTextFile(`${output}/SHA256SUMS`, sums.join(""));
   return [...names, "SHA256SUMS"];

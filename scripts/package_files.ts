@@ -39,10 +39,23 @@ const PRINTED: readonly (readonly [args: readonly string[], path: string])[] = [
  * All files of an installation, under the names of CentOS's flannel package.
  *
  * @param root directory of deno.json
- * @param executable what `deno task compile` wrote; it prints its own manual
- * @throws {Error} when it does not run here
+ * @param executable what `deno task compile` wrote
+ * @throws {Error} when it does not run here and should, or is of another version
  */
-export async function packageFiles(root: string, executable: string): Promise<PackageFile[]> {
+export async function packageFiles(
+  root: string,
+  executable: string,
+  { version, arch }: PackageInfo,
+): Promise<PackageFile[]> {
+  // One for another machine does not run here: its sources print the manual.
+  const isOurs = arch === Deno.build.arch;
+  const program = isOurs
+    ? [executable] as const
+    : [Deno.execPath(), "run", "-A", "--no-check", `${root}/main.ts`] as const;
+  if (isOurs) {
+    const found = (await runTool([executable, "-version"])).trim();
+    if (found !== version) throw new Error(`${executable} is ${found}, not ${version}: compile it`);
+  }
   const file = (source: string, path: string, mode = 0o644): PackageFile => ({
     path,
     mode,
@@ -73,7 +86,7 @@ export async function packageFiles(root: string, executable: string): Promise<Pa
   const names = SUBCOMMANDS.map(({ name }) => name);
   for (const [args, path] of PRINTED) {
     if (!names.includes(args[0]!)) continue;
-    const text = await print(executable, args);
+    const text = new TextEncoder().encode(await runTool([...program, ...args]));
     files.push({ path, mode: 0o644, content: path.endsWith(".gz") ? gzip(text) : text });
   }
   return files.sort((a, b) => a.path < b.path ? -1 : 1);
@@ -115,13 +128,6 @@ export async function runTool(
     throw new Error(`${name} failed with ${output.code}:\n${text}`);
   }
   return decoder.decode(output.stdout);
-}
-
-async function print(
-  executable: string,
-  args: readonly string[],
-): Promise<Uint8Array<ArrayBuffer>> {
-  return new TextEncoder().encode(await runTool([executable, ...args]));
 }
 
 /** RFC 1952 without a time and a name, as node:zlib writes it. */

