@@ -3,7 +3,12 @@ import { findLeftovers } from "../../backends/leftovers.ts";
 import { ConfigError, decodeNetworkConfig } from "../config/mod.ts";
 import { findExportedFiles, type PreviousSubnet, readSubnetEnv } from "../export/mod.ts";
 import { chainTag, openFirewallCleaner } from "../firewall/mod.ts";
-import { findExternalInterface, hostIdentity } from "../host/mod.ts";
+import {
+  type ExternalInterface,
+  findExternalInterface,
+  hostIdentity,
+  InterfaceError,
+} from "../host/mod.ts";
 import type { Prefix } from "../ip/mod.ts";
 import { type Store, StoreError } from "../store/mod.ts";
 import { openStore } from "../store/open.ts";
@@ -45,7 +50,10 @@ export interface CleanupOptions {
  * @throws {SysError | FirewallError | ExportError} when the host cannot be looked into
  * @throws {InterfaceError | StoreError} when the lease is to be released and cannot be found out
  */
-export async function cleanUp(agent: AgentOptions, options: CleanupOptions): Promise<void> {
+export async function cleanUp(
+  agent: AgentOptions,
+  options: CleanupOptions,
+): Promise<void> {
   const { dryRun = false, signal } = options;
   if (dryRun) await refuseRunning(agent.subnetFile);
   using _lock = dryRun ? undefined : await lockHost(agent.subnetFile);
@@ -63,7 +71,9 @@ export async function cleanUp(agent: AgentOptions, options: CleanupOptions): Pro
         const network = await networkOf(store, limit);
         if (network !== undefined) networks.push(network);
         if (options.release) {
-          removals.push(...await release(agent, store, former, netlink, options));
+          removals.push(
+            ...await release(agent, store, former, netlink, options),
+          );
         }
       }
     }
@@ -93,17 +103,48 @@ async function reach(
   try {
     const found = await openStore(options, { signal, readOnly: !required });
     if ("store" in found) return found.store;
-    if (required) throw new StoreError(`the lease cannot be released: ${found.waiting}`);
+    if (required) throw new StoreError(found.waiting);
   } catch (error) {
-    if (required || !isStoreTrouble(error)) throw error;
+    if (
+      !isStoreTrouble(error) || (required && !(error instanceof StoreError))
+    ) throw error;
+    if (required) {
+      throw new StoreError(notReleased(error.message), { cause: error });
+    }
   }
   return undefined;
 }
 
-async function networkOf(store: Store, signal: AbortSignal): Promise<Prefix | undefined> {
+function notReleased(why: string): string {
+  return `the lease cannot be released, and nothing was removed: ${why}; without -release this host ` +
+    "can be cleaned all the same";
+}
+
+/** Our own address is what tells our lease from others'. */
+function ownInterface(
+  agent: AgentOptions,
+  netlink: Netlink,
+): ExternalInterface {
+  try {
+    return findExternalInterface(agent.interface, netlink);
+  } catch (cause) {
+    if (!(cause instanceof InterfaceError)) throw cause;
+    throw new InterfaceError(
+      `${notReleased(cause.message)}; give the -iface and -public-ip that the agent runs with`,
+      { cause },
+    );
+  }
+}
+
+async function networkOf(
+  store: Store,
+  signal: AbortSignal,
+): Promise<Prefix | undefined> {
   try {
     const { config } = await store.snapshot({ signal });
-    if ("text" in config) return (await decodeNetworkConfig(config.text)).network;
+    if ("text" in config) {
+      return (await decodeNetworkConfig(config.text)).network;
+    }
   } catch (error) {
     // Without a config that can be read, subnet.env and our protocol number have to do.
     if (!isStoreTrouble(error)) throw error;
@@ -112,7 +153,8 @@ async function networkOf(store: Store, signal: AbortSignal): Promise<Prefix | un
 }
 
 function isStoreTrouble(error: unknown): boolean {
-  return error instanceof StoreError || error instanceof ConfigError || isTimeout(error);
+  return error instanceof StoreError || error instanceof ConfigError ||
+    isTimeout(error);
 }
 
 function isTimeout(error: unknown): boolean {
@@ -126,11 +168,20 @@ async function release(
   netlink: Netlink,
   { onKept, onFailed, signal }: CleanupOptions,
 ): Promise<readonly Removal[]> {
-  const external = findExternalInterface(agent.interface, netlink);
-  const request = { publicIP: external.publicIP, host: hostIdentity(), subnet: former.subnet };
+  const external = ownInterface(agent, netlink);
+  const request = {
+    publicIP: external.publicIP,
+    host: hostIdentity(),
+    subnet: former.subnet,
+  };
   // The store has just answered; the lease is removed when the provider has done its part.
-  const late = AbortSignal.any([signal, AbortSignal.timeout(STORE_LIMIT + PROVIDER_LIMIT)]);
-  const { removals, kept } = await findRelease(store, request, { signal: late });
+  const late = AbortSignal.any([
+    signal,
+    AbortSignal.timeout(STORE_LIMIT + PROVIDER_LIMIT),
+  ]);
+  const { removals, kept } = await findRelease(store, request, {
+    signal: late,
+  });
   kept.forEach(onKept);
   // Whose lease stays may use its route.
   if (kept.length > 0) return removals;
@@ -169,11 +220,17 @@ async function firewallRules(
   return [{ what: rules, remove: async () => void await firewall.ensure() }];
 }
 
-async function files(subnetFile: string, { onKept }: CleanupOptions): Promise<Removal[]> {
+async function files(
+  subnetFile: string,
+  { onKept }: CleanupOptions,
+): Promise<Removal[]> {
   const removals: Removal[] = [];
   for (const { path, foreign } of await findExportedFiles(subnetFile)) {
     if (foreign !== undefined) onKept(`file ${path}: ${foreign}`);
-    else removals.push({ what: [`file ${path}`], remove: () => Deno.remove(path) });
+    else {removals.push({
+        what: [`file ${path}`],
+        remove: () => Deno.remove(path),
+      });}
   }
   return removals;
 }
