@@ -50,10 +50,7 @@ export interface CleanupOptions {
  * @throws {SysError | FirewallError | ExportError} when the host cannot be looked into
  * @throws {InterfaceError | StoreError} when the lease is to be released and cannot be found out
  */
-export async function cleanUp(
-  agent: AgentOptions,
-  options: CleanupOptions,
-): Promise<void> {
+export async function cleanUp(agent: AgentOptions, options: CleanupOptions): Promise<void> {
   const { dryRun = false, signal } = options;
   if (dryRun) await refuseRunning(agent.subnetFile);
   using _lock = dryRun ? undefined : await lockHost(agent.subnetFile);
@@ -71,9 +68,7 @@ export async function cleanUp(
         const network = await networkOf(store, limit);
         if (network !== undefined) networks.push(network);
         if (options.release) {
-          removals.push(
-            ...await release(agent, store, former, netlink, options),
-          );
+          removals.push(...await release(agent, store, former, netlink, options));
         }
       }
     }
@@ -105,12 +100,8 @@ async function reach(
     if ("store" in found) return found.store;
     if (required) throw new StoreError(found.waiting);
   } catch (error) {
-    if (
-      !isStoreTrouble(error) || (required && !(error instanceof StoreError))
-    ) throw error;
-    if (required) {
-      throw new StoreError(notReleased(error.message), { cause: error });
-    }
+    if (!isStoreTrouble(error) || (required && !(error instanceof StoreError))) throw error;
+    if (required) throw new StoreError(notReleased((error as Error).message), { cause: error });
   }
   return undefined;
 }
@@ -121,10 +112,7 @@ function notReleased(why: string): string {
 }
 
 /** Our own address is what tells our lease from others'. */
-function ownInterface(
-  agent: AgentOptions,
-  netlink: Netlink,
-): ExternalInterface {
+function ownInterface(agent: AgentOptions, netlink: Netlink): ExternalInterface {
   try {
     return findExternalInterface(agent.interface, netlink);
   } catch (cause) {
@@ -136,15 +124,10 @@ function ownInterface(
   }
 }
 
-async function networkOf(
-  store: Store,
-  signal: AbortSignal,
-): Promise<Prefix | undefined> {
+async function networkOf(store: Store, signal: AbortSignal): Promise<Prefix | undefined> {
   try {
     const { config } = await store.snapshot({ signal });
-    if ("text" in config) {
-      return (await decodeNetworkConfig(config.text)).network;
-    }
+    if ("text" in config) return (await decodeNetworkConfig(config.text)).network;
   } catch (error) {
     // Without a config that can be read, subnet.env and our protocol number have to do.
     if (!isStoreTrouble(error)) throw error;
@@ -153,8 +136,7 @@ async function networkOf(
 }
 
 function isStoreTrouble(error: unknown): boolean {
-  return error instanceof StoreError || error instanceof ConfigError ||
-    isTimeout(error);
+  return error instanceof StoreError || error instanceof ConfigError || isTimeout(error);
 }
 
 function isTimeout(error: unknown): boolean {
@@ -169,19 +151,10 @@ async function release(
   { onKept, onFailed, signal }: CleanupOptions,
 ): Promise<readonly Removal[]> {
   const external = ownInterface(agent, netlink);
-  const request = {
-    publicIP: external.publicIP,
-    host: hostIdentity(),
-    subnet: former.subnet,
-  };
+  const request = { publicIP: external.publicIP, host: hostIdentity(), subnet: former.subnet };
   // The store has just answered; the lease is removed when the provider has done its part.
-  const late = AbortSignal.any([
-    signal,
-    AbortSignal.timeout(STORE_LIMIT + PROVIDER_LIMIT),
-  ]);
-  const { removals, kept } = await findRelease(store, request, {
-    signal: late,
-  });
+  const late = AbortSignal.any([signal, AbortSignal.timeout(STORE_LIMIT + PROVIDER_LIMIT)]);
+  const { removals, kept } = await findRelease(store, request, { signal: late });
   kept.forEach(onKept);
   // Whose lease stays may use its route.
   if (kept.length > 0) return removals;
@@ -220,17 +193,11 @@ async function firewallRules(
   return [{ what: rules, remove: async () => void await firewall.ensure() }];
 }
 
-async function files(
-  subnetFile: string,
-  { onKept }: CleanupOptions,
-): Promise<Removal[]> {
+async function files(subnetFile: string, { onKept }: CleanupOptions): Promise<Removal[]> {
   const removals: Removal[] = [];
   for (const { path, foreign } of await findExportedFiles(subnetFile)) {
     if (foreign !== undefined) onKept(`file ${path}: ${foreign}`);
-    else {removals.push({
-        what: [`file ${path}`],
-        remove: () => Deno.remove(path),
-      });}
+    else removals.push({ what: [`file ${path}`], remove: () => Deno.remove(path) });
   }
   return removals;
 }
