@@ -79,6 +79,14 @@ export interface Backend {
   prepare(context: BackendContext): Promise<Network>;
 
   /**
+   * What the kernel has once and the network takes, as {@linkcode prepare} will, in words that are the
+   * same in every network: two networks of one host that share one cannot both be served.
+   *
+   * @throws {ConfigError} for a bad option
+   */
+  resources?(context: Pick<BackendContext, "config" | "external">): readonly string[];
+
+  /**
    * Reads the backend's options as {@linkcode prepare} does on a host whose interface has this MTU,
    * and does nothing else: how a config is checked before anybody uses it.
    *

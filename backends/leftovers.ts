@@ -12,6 +12,8 @@ const UDP_DEVICE = "flannel0";
 
 /** Something of ours in the kernel that outlived its agent. */
 export interface Leftover {
+  /** A device goes with all that is on it, a path with the device that it served. */
+  readonly kind: "device" | "path" | "route";
   /** In the words of ip(8): `device flannel.1`. */
   readonly what: string;
   /**
@@ -29,6 +31,8 @@ export interface LeftoverOptions {
    * is only coming up, and stays. @default false
    */
   readonly besideOthers?: boolean;
+  /** Names of devices that are in use. @default none */
+  readonly keep?: readonly (string | undefined)[];
 }
 
 /**
@@ -46,14 +50,15 @@ export interface LeftoverOptions {
 export function findLeftovers(
   netlink: Netlink,
   networks: readonly Prefix[],
-  { besideOthers = false }: LeftoverOptions = {},
+  { besideOthers = false, keep = [] }: LeftoverOptions = {},
 ): Leftover[] {
   const serves = (address: IPv4) =>
     networks.length === 0 || networks.some((network) => network.contains(address));
   const routes = netlink.routes({ table: RT_TABLE_MAIN });
   const links = netlink.links();
   const devices = links.filter((link) =>
-    isOurKind(link) && isOurs(link, netlink, routes, networks, besideOthers)
+    isOurKind(link) && !keep.includes(link.name) &&
+    isOurs(link, netlink, routes, networks, besideOthers)
   );
   const nameOf = (index: number) =>
     links.find((link) => link.index === index)?.name ?? `interface ${index}`;
@@ -65,14 +70,16 @@ export function findLeftovers(
       .filter(({ protocol, destination, oif }) =>
         protocol === RTPROT_FLANNEL && serves(destination.address) && !gone.has(oif)
       )
-      .map((object) => ({
+      .map((object): Leftover => ({
+        kind: "route",
         what: describeRoute(object, nameOf),
         remove: () => {
           const [failure] = netlink.execute([{ op: "delete", kind: "route", object }]).failures;
           if (failure !== undefined) throw failure.error;
         },
       })),
-    ...devices.map(({ name, index }) => ({
+    ...devices.map(({ name, index }): Leftover => ({
+      kind: "device",
       what: `device ${name}`,
       remove: () => void netlink.deleteLink(index),
     })),
@@ -84,7 +91,11 @@ function kernelPath(netlink: Netlink, links: readonly Link[]): Leftover[] {
   const underlays = links.filter(({ mac }) => mac !== undefined).map(({ name }) => name);
   const leftover = new KernelLeftover(netlink, UDP_DEVICE, underlays);
   if (!leftover.exists()) return [];
-  return [{ what: `eBPF programs of ${UDP_DEVICE}`, remove: () => leftover.remove() }];
+  return [{
+    kind: "path",
+    what: `eBPF programs of ${UDP_DEVICE}`,
+    remove: () => leftover.remove(),
+  }];
 }
 
 /** True for a device as vxlan or udp makes it. */

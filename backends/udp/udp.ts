@@ -24,6 +24,9 @@ const INSPECTION = 2_000;
 /** One IPv4 packet in one UDP datagram, carried in user space. */
 export const udpBackend: Backend = {
   type: "udp",
+  resources: ({ config, external }) => [
+    `UDP port ${udpOptions(config.backend.options, external.mtu).port}`,
+  ],
   mtuFor: (options, interfaceMtu) => udpOptions(options, interfaceMtu).mtu,
   async prepare(context: BackendContext): Promise<Network> {
     const options = udpOptions(context.config.backend.options, context.external.mtu);

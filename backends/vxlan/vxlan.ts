@@ -37,6 +37,9 @@ const DIRECT_TTL = 60_000;
 /** VXLAN in the kernel: the agent programs, the kernel carries. */
 export const vxlanBackend: Backend = {
   type: "vxlan",
+  resources: ({ config, external }) => [
+    `VNI ${vxlanOptions(config.backend.options, external.mtu).vni}`,
+  ],
   mtuFor: (options, interfaceMtu) => vxlanOptions(options, interfaceMtu).mtu,
   // deno-lint-ignore require-await -- a bad option is to be a rejection, as the interface says
   async prepare(context: BackendContext): Promise<Network> {

@@ -12,6 +12,7 @@ import { type Store, StoreError, type WatchItem } from "../store/mod.ts";
 import { describeConfigPlace } from "../store/options.ts";
 import { AcquireError, DuplicatePublicIPError, isEmpty } from "../subnet/mod.ts";
 import type { Netlink } from "../sys/mod.ts";
+import type { HostClaims } from "./host_claims.ts";
 import { Inbox } from "./inbox.ts";
 import { Known } from "./known.ts";
 import { LeaseKeeper } from "./lease_keeper.ts";
@@ -49,6 +50,8 @@ export interface AgentParts {
   readonly record: AgentRecord;
   /** What subnet.env said at start. */
   readonly former: PreviousSubnet;
+  /** What this host's networks take. */
+  readonly claims: HostClaims;
   readonly signal: AbortSignal;
 }
 
@@ -104,6 +107,7 @@ export class Agent implements AsyncDisposable {
       ...{ options, store, netlink, signal, vitals },
       ...{ known: this.#known, keeper: this.#keeper, repairs: this.#repairs },
       publisher: this.#publisher,
+      claims: parts.claims,
       formerNetwork: former.network,
       onFailed: (error) => this.#inbox.push({ type: "failed", error }),
     });
@@ -147,7 +151,7 @@ export class Agent implements AsyncDisposable {
    *
    * @throws the signal's reason
    * @throws {DuplicatePublicIPError} when another live host has our public IP
-   * @throws {SysError | FirewallError} when the host refuses what the first start needs
+   * @throws {SysError | FirewallError | ClashError} when the host refuses what the first start needs
    */
   async run(): Promise<never> {
     const { store, signal } = this.#parts;
@@ -290,7 +294,8 @@ export class Agent implements AsyncDisposable {
     const message = `failed to retrieve network config: ${reason}`;
     return this.#overlay.active === undefined
       ? `${message}; ${describeConfigPlace(options.store, store.name)}`
-      : `${message}; keeping the data path as it is until there is one again`;
+      : `${message}; this host keeps its subnet and device until there is one again, and the way to each ` +
+        `peer whose lease still stands`;
   }
 
   /** Tells the other hosts what ours takes, once it does. Our packets do not wait for the store. */

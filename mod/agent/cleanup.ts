@@ -13,6 +13,7 @@ import type { Prefix } from "../ip/mod.ts";
 import { type Store, StoreError } from "../store/mod.ts";
 import { openStore } from "../store/open.ts";
 import { Netlink } from "../sys/mod.ts";
+import { sweepClaims } from "./host_claims.ts";
 import { hostLockPath, lockHost, refuseRunning } from "./host_lock.ts";
 import type { AgentOptions } from "./options.ts";
 import { findRelease } from "./release.ts";
@@ -220,6 +221,7 @@ async function removeAll(
 /** The lock, while we hold it, and the directory that is then empty. */
 async function removeRuntime(subnetFile: string): Promise<void> {
   await Deno.remove(hostLockPath(subnetFile)).catch(() => {});
+  await sweepClaims();
   if (dirname(subnetFile) !== RUNTIME_DIRECTORY) return;
   // Not empty: somebody else's file keeps it.
   await Deno.remove(RUNTIME_DIRECTORY).catch(() => {});

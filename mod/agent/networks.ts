@@ -15,6 +15,9 @@ import type { AgentView } from "./status_view.ts";
 /** How long systemd is made to wait for networks that do not come up, in milliseconds. */
 const GRACE = 5_000;
 
+/** What networks that were served before have ahead of those that are new, in milliseconds. */
+const HEAD_START = 1_000;
+
 /** Between the attempts to serve a network that fails, in milliseconds. */
 const TIMES = { shortest: 1_000, longest: 30_000, calm: 60_000 };
 
@@ -127,8 +130,7 @@ class Supervisor {
         if (!feed.first.has(network)) this.#leave(network, Promise.resolve());
       }
     }
-    for (const network of feed.first) this.#add(network);
-    this.#tell();
+    await this.#begin(feed.first, signal);
     const id = setTimeout(() => {
       this.#readiness.endGrace();
       this.#tell();
@@ -144,6 +146,18 @@ class Supervisor {
     } finally {
       clearTimeout(id);
     }
+  }
+
+  /** Of two networks that clash the one goes on that was served before. */
+  async #begin(first: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
+    const before = await subnetFiles(this.#networks.directory);
+    const known = [...first].filter((network) => before.has(network));
+    for (const network of known) this.#add(network);
+    this.#tell();
+    if (known.length === first.size) return;
+    if (known.length > 0) await sleep(HEAD_START, signal);
+    for (const network of first) if (!known.includes(network)) this.#add(network);
+    this.#tell();
   }
 
   /** Fulfilled when no agent runs any more. */

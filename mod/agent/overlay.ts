@@ -1,13 +1,15 @@
 import type { Network } from "../../backends/backend.ts";
 import { loadBackend } from "../../backends/registry.ts";
 import { type NetworkConfig, unknownKeys } from "../config/mod.ts";
+import { findLeftovers } from "../../backends/leftovers.ts";
 import type { ExternalInterface } from "../host/mod.ts";
-import type { Prefix } from "../ip/mod.ts";
+import { formatIPv4, type Prefix } from "../ip/mod.ts";
 import { type Lease, type LeaseAttributes, sameAttributes } from "../lease/mod.ts";
 import { info, notifySystemd, warning } from "../observe/mod.ts";
 import type { Store } from "../store/mod.ts";
 import type { LeaseSetChange } from "../subnet/mod.ts";
 import type { Netlink } from "../sys/mod.ts";
+import type { HostClaims } from "./host_claims.ts";
 import type { Known } from "./known.ts";
 import type { LeaseKeeper } from "./lease_keeper.ts";
 import type { AgentOptions } from "./options.ts";
@@ -25,6 +27,7 @@ export interface OverlayParts {
   readonly publisher: Publisher;
   readonly repairs: Repairs;
   readonly vitals: Vitals;
+  readonly claims: HostClaims;
   /** The network that subnet.env named at start. */
   readonly formerNetwork: Prefix | undefined;
   /** Told when a watch on the kernel ends by an error. */
@@ -80,13 +83,17 @@ export class Overlay implements AsyncDisposable {
    * that a second call would not put right
    */
   async bringUp(config: NetworkConfig, external: ExternalInterface): Promise<void> {
-    const { keeper, signal, repairs, onFailed } = this.#parts;
+    const { keeper, signal, repairs, onFailed, claims, publisher } = this.#parts;
     const former = this.#active;
     if (former !== undefined && former.config.text !== config.text) {
       info(`Network config changed: ${former.config.text} is now ${config.text}`);
     }
-    await keeper.identify(external.publicIP);
     const backend = await loadBackend(config.backend.type);
+    const resources = backend.resources?.({ config, external }) ?? [];
+    await claims.claim({ network: config.network, resources }, signal);
+    if (former === undefined) await publisher.requireTools(config);
+    this.#tellOverlap(config, external);
+    await keeper.identify(external.publicIP);
     // Two of one kind may want one device or one port.
     if (former?.config.backend.type === config.backend.type) await former.network.close();
     const active = this.#prepared(
@@ -116,6 +123,7 @@ export class Overlay implements AsyncDisposable {
       // Routes of two backends may be the same ones.
       await this.#sync();
     }
+    if (former === undefined) this.#removeOld(active);
     if (!this.#served.some((prefix) => prefix.equals(config.network))) {
       this.#served.push(config.network);
     }
@@ -175,6 +183,44 @@ export class Overlay implements AsyncDisposable {
     for (const line of unknownKeys(config)) warning(`Network config: ${line}`);
   }
 
+  /** The tunnel would lead into itself. */
+  #tellOverlap({ network, text }: NetworkConfig, { name, address }: ExternalInterface): void {
+    if (this.#told === text || !network.contains(address)) return;
+    warning(
+      `Network ${network} contains this host's own address ${
+        formatIPv4(address)
+      } on ${name}: hosts ` +
+        `whose addresses lie in a leased subnet cannot be reached; choose another Network`,
+    );
+  }
+
+  /** Removes devices of a backend or a network that were given up while no agent ran. */
+  #removeOld({ network, config }: Active): void {
+    const networks = this.#foreignExcluded([...this.#served, config.network]);
+    if (this.#served.length === 0) return;
+    const { device } = network.status();
+    const old = findLeftovers(this.#parts.netlink, networks, {
+      besideOthers: true,
+      keep: [device],
+    });
+    for (const { kind, what, remove } of old) {
+      // Routes in these networks are the backend's to put right.
+      if (kind === "route") continue;
+      try {
+        remove();
+        info(`Removed ${what}, which is not used any more`);
+      } catch (error) {
+        warning(`Cannot remove ${what}: ${(error as Error).message}`);
+      }
+    }
+  }
+
+  /** A range that was ours once may be another network's by now. */
+  #foreignExcluded(networks: readonly Prefix[]): Prefix[] {
+    const { others } = this.#parts.claims;
+    return networks.filter((one) => !others.some((other) => other.overlaps(one)));
+  }
+
   #context(config: NetworkConfig, external: ExternalInterface) {
     const { options, netlink, known, signal } = this.#parts;
     return {
@@ -182,7 +228,7 @@ export class Overlay implements AsyncDisposable {
       udp: options.udp,
       vxlan: options.vxlan,
       featuresOf: (publicIP: number) => known.features.of(publicIP),
-      formerNetworks: this.#served,
+      formerNetworks: this.#foreignExcluded(this.#served),
       formerData: this.#formerData(external),
     };
   }

@@ -138,6 +138,20 @@ export class Publisher implements Disposable {
     }
   }
 
+  /**
+   * Finds out that the host has a tool for the rules, before there is a device or a lease.
+   *
+   * @throws {FirewallError} when masquerading was asked for and it has none
+   */
+  async requireTools({ network, enableNFTables }: NetworkConfig): Promise<void> {
+    const { firewall: mode, ipMasq } = this.#options;
+    if (!ipMasq) return;
+    const spec = { network, subnet: network, ipMasq, forward: false, randomFully: false };
+    await openFirewall(spec, undefined, {
+      ...{ signal: this.#signal, mode, preferNftables: enableNFTables },
+    });
+  }
+
   async #openFirewall(
     { network, subnet }: SubnetEnv,
     before: PreviousSubnet,

@@ -4,6 +4,7 @@ import type { AgentRecord } from "../lease/mod.ts";
 import { Netlink } from "../sys/mod.ts";
 import { VERSION } from "../version.ts";
 import { Agent } from "./agent.ts";
+import { HostClaims } from "./host_claims.ts";
 import { lockHost } from "./host_lock.ts";
 import type { AgentOptions } from "./options.ts";
 import { reachStore } from "./reach_store.ts";
@@ -23,6 +24,7 @@ export interface ServeOptions {
  *
  * @throws the signal's reason
  * @throws {AlreadyRunningError} when another agent works for the same subnet file
+ * @throws {ClashError} when another network of this host has what this one needs
  * @throws {InterfaceError} when no interface fits
  * @throws {DuplicatePublicIPError} when another live host has our public IP
  * @throws {StoreError | SysError | FirewallError} when the host or the store refuse what is needed
@@ -34,6 +36,10 @@ export async function serveNetwork(options: AgentOptions, serve: ServeOptions): 
   using netlink = Netlink.open();
   const external = await findExternalInterface(options.interface, netlink);
   await using store = await reachStore(options.store, signal);
+  await using claims = new HostClaims({
+    holder: holderOf(options),
+    subnetFile: options.subnetFile,
+  });
   await using agent = new Agent({
     options,
     store,
@@ -41,10 +47,17 @@ export async function serveNetwork(options: AgentOptions, serve: ServeOptions): 
     external,
     record: agentRecord(),
     former: await readSubnetEnv(options.subnetFile),
+    claims,
     signal,
   });
   serve.onAgent(agent.view);
   return await agent.run();
+}
+
+function holderOf({ networkName, subnetFile }: AgentOptions): string {
+  return networkName === undefined
+    ? `the network of flanneld ${Deno.pid} with subnet file ${subnetFile}`
+    : `network "${networkName}" of flanneld ${Deno.pid}`;
 }
 
 function agentRecord(): AgentRecord {

@@ -1,6 +1,7 @@
 import { ProviderError } from "../../backends/provider/errors.ts";
 import { ClashError } from "../agent/host_claims.ts";
 import { AlreadyRunningError } from "../agent/host_lock.ts";
+import { ListenError } from "../agent/serve_listener.ts";
 import { ConfigError } from "../config/errors.ts";
 import { ExportError } from "../export/errors.ts";
 import { FirewallError } from "../firewall/errors.ts";
@@ -26,6 +27,7 @@ const TOLD = [
   FirewallError,
   HealthError,
   InterfaceError,
+  ListenError,
   ProviderError,
   ReservationError,
   StoreError,

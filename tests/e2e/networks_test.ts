@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { Lab, type UnderlayHost } from "../lab/lab.ts";
 import { type EtcdApi, LabEtcd } from "../lab/lab_etcd.ts";
 import { FLANNELD, LabUnit } from "../lab/unit.ts";
@@ -74,7 +74,8 @@ for (const api of ["v2", "v3"] as EtcdApi[]) {
       await unit.ready(60_000);
       return unit;
     };
-    const options = "-iface=eth1 -ip-masq -watch-networks -networks=blue,green,red,broken,late";
+    const options =
+      "-iface=eth1 -ip-masq -watch-networks -networks=blue,green,red,broken,late,clash";
     for (const host of lab.hosts) {
       await writeSysconfig(host, etcd, { options });
       units.push(await start(host));
@@ -102,6 +103,20 @@ for (const api of ["v2", "v3"] as EtcdApi[]) {
       assertEquals(/Repairing|Ignoring subnet/.exec(units[0]!.process.output)?.[0], undefined);
     });
 
+    await t.step("one that clashes is refused, and served once it does not", async () => {
+      await set("clash", '{"Network":"10.77.0.0/16","Backend":{"Type":"vxlan","VNI":1}}');
+      await units[0]!.process.waitFor(
+        /\] clash: .*network "clash" of flanneld \d+ cannot be served: its VNI 1 is that of network "blue"/,
+      );
+      await set("clash", '{"Network":"10.71.9.0/24","Backend":{"Type":"vxlan","VNI":7}}');
+      await units[0]!.process.waitFor(/clash: .*its Network 10.71.9.0\/24 overlaps 10.71.0.0\/16/);
+      await set("clash", '{"Network":"10.77.0.0/16","Backend":{"Type":"vxlan","VNI":7}}');
+      await units[0]!.process.waitFor(/clash: Wrote subnet file/);
+      await connected(lab.hosts, "blue");
+      await etcd.removeAll(api, `${PREFIX}/clash`);
+      await eventually("clash is gone", async () => !(await devices(here)).includes("flannel.7"));
+    });
+
     await t.step(
       "one comes, one that is not allowed does not, one goes with its traces",
       async () => {
@@ -125,3 +140,70 @@ for (const api of ["v2", "v3"] as EtcdApi[]) {
     );
   });
 }
+
+/** Starts an agent beside the unit's, for another prefix or subnet file. */
+function agentOf(host: UnderlayHost, etcd: LabEtcd, ...flags: string[]) {
+  return host.spawn([
+    ...[FLANNELD, `-etcd-endpoints=${etcd.endpoint}`, "-iface=eth1", "-etcd-api=v3"],
+    ...["-ip-masq", "-status-socket=none", ...flags],
+  ]);
+}
+
+Deno.test("flanneld refuses to be a second one for its network, and is one for another", async () => {
+  await using lab = await Lab.start({ hosts: 1 });
+  await using stack = new AsyncDisposableStack();
+  const [host] = lab.hosts as [UnderlayHost];
+  const etcd = stack.use(await LabEtcd.start(host));
+  await etcd.set("v3", "/one/config", CONFIGS.blue);
+  await etcd.set("v3", "/two/config", CONFIGS.green);
+  const first = await agentOf(host, etcd, "-etcd-prefix=/one");
+  await first.waitFor(/Wrote subnet file/);
+
+  const twin = await agentOf(host, etcd, "-etcd-prefix=/one", "-subnet-file=/run/flannel/b.env");
+  assertEquals((await twin.status).code, 1);
+  assertMatch(
+    twin.output,
+    /cannot be served: its Network 10\.71\.0\.0\/16 overlaps 10\.71\.0\.0\/16 of the network of flanneld \d+ with subnet file \/run\/flannel\/subnet\.env/,
+  );
+  assertEquals(first.running, true);
+
+  const second = await agentOf(host, etcd, "-etcd-prefix=/two", "-subnet-file=/run/flannel/b.env");
+  await second.waitFor(/Wrote subnet file/);
+  const names = await chains(host);
+  assertEquals(names.filter((name) => !name.includes("-file")), ["FLANNEL-FWD", "FLANNEL-POSTRTG"]);
+  assertEquals(names.length, 4);
+  // Neither takes the other's for damage, nor its own.
+  await new Promise((resolve) => setTimeout(resolve, 6_000));
+  for (const agent of [first, second]) {
+    assertEquals(/Repairing|were missing/.exec(agent.output)?.[0], undefined);
+  }
+
+  await second.stop();
+  await host.exec([FLANNELD, "cleanup", "-subnet-file=/run/flannel/b.env"]);
+  assertEquals(await devices(host), ["flannel.1"]);
+  assertEquals(await chains(host), ["FLANNEL-FWD", "FLANNEL-POSTRTG"]);
+  assertEquals(first.running, true);
+  await first.stop();
+});
+
+Deno.test("flanneld removes the device of a backend that was changed while it was stopped", async () => {
+  await using lab = await Lab.start({ hosts: 1 });
+  await using stack = new AsyncDisposableStack();
+  const [host] = lab.hosts as [UnderlayHost];
+  const etcd = stack.use(await LabEtcd.start(host));
+  for (
+    const [backend, device] of [
+      ['"vxlan","VNI":1', "flannel.1"],
+      ['"vxlan","VNI":2', "flannel.2"],
+      ['"udp"', "flannel0"],
+      ['"vxlan","VNI":2', "flannel.2"],
+    ] as const
+  ) {
+    await etcd.set("v3", "/one/config", `{"Network":"10.71.0.0/16","Backend":{"Type":${backend}}}`);
+    const agent = await agentOf(host, etcd, "-etcd-prefix=/one");
+    await agent.waitFor(/Wrote subnet file/);
+    await eventually(`only ${device}`, async () => (await devices(host)).join() === device);
+    await agent.stop();
+    assertEquals(/Repairing|Ignoring subnet/.exec(agent.output)?.[0], undefined);
+  }
+});

@@ -1,0 +1,190 @@
+import { join } from "node:path/posix";
+import { sleep } from "../async/sleep.ts";
+import { makeDirectory } from "../export/atomic_file.ts";
+import { Prefix } from "../ip/mod.ts";
+import { verbose } from "../observe/mod.ts";
+import { FileLock } from "../sys/mod.ts";
+
+/** Where the agents of a host write down what they serve. */
+const DIRECTORY = "/run/flannel/agents";
+
+/** Held while the directory is looked through. */
+const GUARD = ".lock";
+
+/** How long another may look through it, in milliseconds: a few files. */
+const PATIENCE = 5_000;
+
+/** What an agent asks for: nobody else on the host may have it. */
+export interface HostClaim {
+  readonly network: Prefix;
+  /** What the backend takes that the kernel has once: `VNI 1`, `UDP port 8285`. */
+  readonly resources: readonly string[];
+}
+
+/** A network cannot be served beside another of this host. The message is one line and names both. */
+export class ClashError extends Error {
+  override readonly name = "ClashError";
+}
+
+/** As it is written to an entry's file. */
+interface Entry {
+  /** Who it is, for messages. */
+  readonly holder: string;
+  /** Network namespace: what is in another one does not meet ours. */
+  readonly namespace: string;
+  readonly network: string;
+  readonly resources: readonly string[];
+}
+
+/** Options of {@linkcode HostClaims}. */
+export interface HostClaimsOptions {
+  /** Who claims, for others' messages: `network "blue"`. */
+  readonly holder: string;
+  /** Path of the agent's subnet file, which is its alone. */
+  readonly subnetFile: string;
+  /** @default "/run/flannel/agents" */
+  readonly directory?: string;
+}
+
+/**
+ * Keeps networks of one host off each other, in one process or in several: two with one VNI would
+ * empty each other's device, two with overlapping ranges take each other's routes.
+ *
+ * Each agent writes what it serves to a file, and holds a lock on it that the kernel gives back however
+ * the agent ends. Who cannot write there goes without.
+ */
+export class HostClaims implements AsyncDisposable {
+  readonly #holder: string;
+  readonly #directory: string;
+  readonly #path: string;
+  #lock: FileLock | undefined;
+  #others: readonly Prefix[] = [];
+
+  constructor({ holder, subnetFile, directory = DIRECTORY }: HostClaimsOptions) {
+    this.#holder = holder;
+    this.#directory = directory;
+    this.#path = join(directory, encodeURIComponent(subnetFile));
+  }
+
+  /** Networks that others serve on this host, as of the last claim. */
+  get others(): readonly Prefix[] {
+    return this.#others;
+  }
+
+  /**
+   * Claims what a network is about to take, in place of what was claimed before.
+   *
+   * @throws {ClashError} when another network of the host has some of it; what was claimed before stays
+   */
+  async claim(claim: HostClaim, signal: AbortSignal): Promise<void> {
+    let guard: FileLock;
+    try {
+      await makeDirectory(this.#directory);
+      guard = await takeGuard(this.#directory, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      verbose(1, `Other networks of this host cannot be told: ${(error as Error).message}`);
+      return;
+    }
+    using _guard = guard;
+    const namespace = await Deno.readLink("/proc/self/ns/net");
+    const others: Prefix[] = [];
+    for (const entry of await this.#liveEntries()) {
+      if (entry.namespace !== namespace) continue;
+      const network = Prefix.parse(entry.network);
+      if (network === undefined) continue;
+      refuseClash(this.#holder, claim, entry, network);
+      others.push(network);
+    }
+    this.#others = others;
+    this.#lock ??= FileLock.tryAcquire(this.#path);
+    const entry: Entry = {
+      holder: this.#holder,
+      namespace,
+      network: String(claim.network),
+      resources: claim.resources,
+    };
+    await Deno.writeTextFile(this.#path, JSON.stringify(entry));
+  }
+
+  /** Gives back what was claimed. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#lock === undefined) return;
+    await Deno.remove(this.#path).catch(() => {});
+    this.#lock[Symbol.dispose]();
+    this.#lock = undefined;
+  }
+
+  /** What others claim who live; the files of those who do not are removed. */
+  async #liveEntries(): Promise<Entry[]> {
+    const entries: Entry[] = [];
+    for await (const { name } of Deno.readDir(this.#directory)) {
+      const path = join(this.#directory, name);
+      if (name === GUARD || path === this.#path) continue;
+      using dead = FileLock.tryAcquire(path);
+      if (dead !== undefined) {
+        await Deno.remove(path);
+        continue;
+      }
+      const entry = readEntry(await Deno.readTextFile(path).catch(() => ""));
+      if (entry !== undefined) entries.push(entry);
+    }
+    return entries;
+  }
+}
+
+/** Removes what agents have left that were killed, and the directory when that is all. */
+export async function sweepClaims(directory = DIRECTORY): Promise<void> {
+  try {
+    using _guard = FileLock.tryAcquire(join(directory, GUARD));
+    if (_guard === undefined) return;
+    let alive = false;
+    for await (const { name } of Deno.readDir(directory)) {
+      if (name === GUARD) continue;
+      using dead = FileLock.tryAcquire(join(directory, name));
+      if (dead === undefined) alive = true;
+      else await Deno.remove(dead.path);
+    }
+    if (alive) return;
+    await Deno.remove(join(directory, GUARD));
+    await Deno.remove(directory);
+  } catch (error) {
+    verbose(1, `${directory} stays: ${(error as Error).message}`);
+  }
+}
+
+async function takeGuard(directory: string, signal: AbortSignal): Promise<FileLock> {
+  const deadline = performance.now() + PATIENCE;
+  for (;;) {
+    const guard = FileLock.tryAcquire(join(directory, GUARD));
+    if (guard !== undefined) return guard;
+    if (performance.now() > deadline) throw new Error(`somebody keeps ${directory}/${GUARD}`);
+    await sleep(10, signal);
+    signal.throwIfAborted();
+  }
+}
+
+function refuseClash(holder: string, claim: HostClaim, entry: Entry, network: Prefix): void {
+  const theirs = `${entry.holder}, which is served on this host`;
+  const shared = claim.resources.find((one) => entry.resources.includes(one));
+  if (claim.network.overlaps(network)) {
+    throw new ClashError(
+      `${holder} cannot be served: its Network ${claim.network} overlaps ${network} of ${theirs}; ` +
+        `give each network a range of its own`,
+    );
+  }
+  if (shared !== undefined) {
+    throw new ClashError(
+      `${holder} cannot be served: its ${shared} is that of ${theirs}; give its Backend another one`,
+    );
+  }
+}
+
+function readEntry(text: string): Entry | undefined {
+  try {
+    const value = JSON.parse(text);
+    return Array.isArray(value.resources) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}

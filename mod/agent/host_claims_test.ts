@@ -1,0 +1,92 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { Prefix } from "../ip/mod.ts";
+import { ClashError, HostClaims, sweepClaims } from "./host_claims.ts";
+
+const { signal } = new AbortController();
+
+async function withDirectory(test: (directory: string) => Promise<void>): Promise<void> {
+  const parent = await Deno.makeTempDir();
+  try {
+    await test(`${parent}/agents`);
+  } finally {
+    await Deno.remove(parent, { recursive: true });
+  }
+}
+
+function claimsOf(directory: string, network: string): HostClaims {
+  return new HostClaims({
+    holder: `network "${network}"`,
+    subnetFile: `/run/${network}.env`,
+    directory,
+  });
+}
+
+function claim(network: string, ...resources: string[]) {
+  return { network: Prefix.parse(network)!, resources };
+}
+
+Deno.test("HostClaims refuses what another has, in a line that names both", () =>
+  withDirectory(async (directory) => {
+    await using blue = claimsOf(directory, "blue");
+    await using green = claimsOf(directory, "green");
+    await blue.claim(claim("10.1.0.0/16", "VNI 1"), signal);
+    const overlap = await assertRejects(
+      () => green.claim(claim("10.1.128.0/17", "VNI 2"), signal),
+      ClashError,
+    );
+    assertEquals(
+      overlap.message,
+      'network "green" cannot be served: its Network 10.1.128.0/17 overlaps 10.1.0.0/16 of network ' +
+        '"blue", which is served on this host; give each network a range of its own',
+    );
+    const shared = await assertRejects(
+      () => green.claim(claim("10.2.0.0/16", "VNI 1"), signal),
+      ClashError,
+    );
+    assertEquals(
+      shared.message,
+      'network "green" cannot be served: its VNI 1 is that of network "blue", which is served on ' +
+        "this host; give its Backend another one",
+    );
+    await green.claim(claim("10.2.0.0/16", "VNI 2"), signal);
+    assertEquals(green.others.map(String), ["10.1.0.0/16"]);
+  }));
+
+Deno.test("HostClaims replaces one's own claim, and keeps it when the next is refused", () =>
+  withDirectory(async (directory) => {
+    await using blue = claimsOf(directory, "blue");
+    await using green = claimsOf(directory, "green");
+    await blue.claim(claim("10.1.0.0/16", "VNI 1"), signal);
+    await blue.claim(claim("10.1.0.0/16", "VNI 1"), signal);
+    await blue.claim(claim("10.3.0.0/16", "VNI 3"), signal);
+    await green.claim(claim("10.1.0.0/16", "VNI 1"), signal);
+    await assertRejects(() => blue.claim(claim("10.3.0.0/16", "VNI 1"), signal), ClashError);
+    await assertRejects(() => green.claim(claim("10.4.0.0/16", "VNI 3"), signal), ClashError);
+  }));
+
+Deno.test("HostClaims gives back on disposal, and takes what a dead agent has left", () =>
+  withDirectory(async (directory) => {
+    {
+      await using blue = claimsOf(directory, "blue");
+      await blue.claim(claim("10.1.0.0/16"), signal);
+    }
+    await Deno.writeTextFile(
+      `${directory}/dead`,
+      JSON.stringify({
+        holder: "dead",
+        namespace: await Deno.readLink("/proc/self/ns/net"),
+        network: "10.1.0.0/16",
+        resources: [],
+      }),
+    );
+    {
+      await using green = claimsOf(directory, "green");
+      await green.claim(claim("10.1.0.0/16"), signal);
+      await sweepClaims(directory);
+      await using red = claimsOf(directory, "red");
+      await assertRejects(() => red.claim(claim("10.1.0.0/16"), signal), ClashError);
+    }
+    await sweepClaims(directory);
+    await assertRejects(() => Deno.stat(directory), Deno.errors.NotFound);
+    await sweepClaims(directory);
+  }));
