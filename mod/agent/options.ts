@@ -5,9 +5,23 @@ import type { StoreOptions } from "../store/options.ts";
 
 export type { InterfaceOptions };
 
+/** Where a server of leases listens, and how it is guarded. */
+export interface ListenOptions {
+  /** An address of this host, or a socket that systemd passed: the number of its descriptor. */
+  readonly address:
+    | { readonly hostname: string; readonly port: number }
+    | { readonly descriptor: number };
+  /** Paths of PEM files. With a CA only its clients are let in. */
+  readonly caFile?: string;
+  readonly certFile?: string;
+  readonly keyFile?: string;
+}
+
 /** All that the command line and the environment tell the agent, validated. */
 export interface AgentOptions {
   readonly store: StoreOptions;
+  /** Serve the leases to other hosts. */
+  readonly listen?: ListenOptions;
   readonly interface: InterfaceOptions;
   /** Path of subnet.env. */
   readonly subnetFile: string;

@@ -18,7 +18,7 @@ import type { AgentView } from "./status_view.ts";
  * @throws {AlreadyRunningError} when another agent works for the same subnet file
  * @throws {InterfaceError} when no interface fits
  * @throws {DuplicatePublicIPError} when another live host has our public IP
- * @throws {HealthError} when the health endpoint cannot listen
+ * @throws {HealthError | ListenError} when the health endpoint or the server cannot listen
  * @throws {StoreError | SysError | FirewallError} when the host or the store refuse what is needed
  */
 export async function runAgent(options: AgentOptions, signal: AbortSignal): Promise<number> {
@@ -43,21 +43,39 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     };
     const serveStatus = () => serveSocket(options.status, status.pages, signal);
     const feed = () => feedWatchdog({ isWell: status.isWell, signal });
+    const parts: Promise<unknown>[] = [];
+    const { listen, store } = options;
+    if (listen !== undefined) {
+      const { startServer } = await import("./serve.ts");
+      const isServerOnly = store.kind !== "embedded";
+      const server = await startServer({ ...{ store, listen, signal }, notify: isServerOnly });
+      if (isServerOnly) {
+        feedWatchdog({ isWell: () => true, signal });
+        await server.done;
+        signal.throwIfAborted();
+      }
+      // The file's leases are served from where they are; this host takes one of them, too.
+      parts.push(server.done.then(() => signal.throwIfAborted()));
+    }
     if (options.networks !== undefined) {
       await makeDirectory(options.networks.directory);
       await serveStatus();
       feed();
       const { serveNetworks } = await import("./networks.ts");
-      return await serveNetworks(options, options.networks, { signal, onAgent });
+      parts.push(serveNetworks(options, options.networks, { signal, onAgent }));
+    } else {
+      parts.push(serveNetwork(options, {
+        signal,
+        onLocked: serveStatus,
+        onAgent: (view) => {
+          onAgent(view);
+          feed();
+        },
+      }));
     }
-    return await serveNetwork(options, {
-      signal,
-      onLocked: serveStatus,
-      onAgent: (view) => {
-        onAgent(view);
-        feed();
-      },
-    });
+    // None of them ends by itself.
+    await Promise.race(parts);
+    return 1;
   } catch (error) {
     if (signal.aborted) {
       info("Exiting cleanly...");

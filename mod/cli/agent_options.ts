@@ -12,6 +12,7 @@ import type { FlagName } from "./flags.ts";
 import { compileGoRegExp } from "./go_regexp.ts";
 import type { Settings } from "./settings.ts";
 import { isNetworkName } from "../store/network_name.ts";
+import { listenOptions } from "./remote_options.ts";
 import { storeOptions } from "./store_options.ts";
 import { isDirectory, isFilePath, present } from "./values.ts";
 import { defaultSocketPath } from "./status_socket.ts";
@@ -25,6 +26,7 @@ import { splitWords } from "./words.ts";
 export function agentOptions(settings: Settings): AgentOptions {
   return {
     store: storeOptions(settings),
+    ...present("listen", listenOptions(settings)),
     interface: interfaceOptions(settings),
     subnetFile: subnetFile(settings),
     ...present("networks", networksOptions(settings)),

@@ -4,6 +4,7 @@ import type { FlagKind, FlagValue } from "./flag_syntax.ts";
 export const FLAG_GROUPS = [
   "store",
   "etcd",
+  "client and server",
   "interface",
   "lease and files",
   "several networks",

@@ -8,7 +8,6 @@
 import type { FlagDefinition } from "./flag_definition.ts";
 import type { FlagKind, FlagValue } from "./flag_syntax.ts";
 
-const SERVER = "client/server mode";
 const KUBERNETES = "the Kubernetes subnet manager";
 
 /** In the order of the help text. */
@@ -115,6 +114,52 @@ export const FLAGS = [
     group: "etcd",
     placeholder: "password",
     help: "password of that user; better given in the environment, where ps does not show it",
+  },
+
+  {
+    name: "listen",
+    kind: "string",
+    default: "",
+    group: "client and server",
+    placeholder: "address",
+    help:
+      "serve the store's leases to other hosts on host:port, or on a socket of systemd's: fd:// " +
+      "or fd://N; takes a lease for this host only with -store embedded",
+  },
+  {
+    name: "remote",
+    kind: "string",
+    default: "",
+    group: "client and server",
+    placeholder: "host:port",
+    help: "take the lease from the flanneld -listen there, not from a store; " +
+      "comma-separated, the first that answers serves",
+  },
+  {
+    name: "remote-cafile",
+    kind: "string",
+    default: "",
+    group: "client and server",
+    placeholder: "file",
+    help:
+      "PEM file of the certificate authority that signed the server's certificate; with -listen, " +
+      "of the one that signed the clients', which then need one",
+  },
+  {
+    name: "remote-certfile",
+    kind: "string",
+    default: "",
+    group: "client and server",
+    placeholder: "file",
+    help: "PEM file of this host's certificate, as client or with -listen as server",
+  },
+  {
+    name: "remote-keyfile",
+    kind: "string",
+    default: "",
+    group: "client and server",
+    placeholder: "file",
+    help: "PEM file of that certificate's key",
   },
 
   {
@@ -384,11 +429,6 @@ export const FLAGS = [
 
   later("public-ipv6", "string", "", "ip", "IPv6"),
   later("ip-blackhole-route", "bool", false, undefined, "the blackhole route"),
-  later("listen", "string", "", "address", SERVER),
-  later("remote", "string", "", "host:port", SERVER),
-  later("remote-keyfile", "string", "", "file", SERVER),
-  later("remote-certfile", "string", "", "file", SERVER),
-  later("remote-cafile", "string", "", "file", SERVER),
   later("kube-subnet-mgr", "bool", false, undefined, KUBERNETES),
   later("kube-api-url", "string", "", "url", KUBERNETES),
   later("kube-annotation-prefix", "string", "flannel.alpha.coreos.com", "prefix", KUBERNETES),

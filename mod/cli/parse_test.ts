@@ -257,8 +257,6 @@ Deno.test("parseCommandLine() keeps the last of a flag given twice", () => {
 
 Deno.test("parseCommandLine() refuses what is not there yet, in one line", () => {
   const cases: [string[], string][] = [
-    [["-listen=:8888"], "flag -listen is refused: client/server mode is not there yet"],
-    [["-remote", "a:1"], "flag -remote is refused: client/server mode is not there yet"],
     [["-public-ipv6=fd00::1"], "flag -public-ipv6 is refused: IPv6 is not there yet"],
     [
       ["-kube-subnet-mgr"],

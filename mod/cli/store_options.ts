@@ -6,6 +6,7 @@
 
 import { Prefix } from "../ip/prefix.ts";
 import type { EmbeddedStoreOptions, EtcdOptions, StoreOptions } from "../store/options.ts";
+import { remoteOptions } from "./remote_options.ts";
 import type { Settings } from "./settings.ts";
 import { isFilePath, present } from "./values.ts";
 
@@ -19,6 +20,14 @@ const DEFAULT_FILE = "/var/lib/flannel/leases.db";
  */
 export function storeOptions(settings: Settings): StoreOptions {
   const text = settings.text("store");
+  const remote = remoteOptions(settings);
+  if (remote !== undefined && text !== "etcd") {
+    throw settings.invalid(
+      "store",
+      text,
+      "with -remote the store is the server's: give one of both",
+    );
+  }
   const [, kind, path] = /^(etcd|embedded)(?:=(.*))?$/s.exec(text) ?? [];
   if (kind === undefined || (kind === "etcd" && path !== undefined)) {
     throw settings.invalid("store", text, "expected etcd, embedded or embedded=PATH");
@@ -33,7 +42,7 @@ export function storeOptions(settings: Settings): StoreOptions {
       "it goes with -store embedded; etcd holds a config that 'flanneld config set' writes",
     );
   }
-  return { kind: "etcd", ...etcdOptions(settings) };
+  return remote ?? { kind: "etcd", ...etcdOptions(settings) };
 }
 
 function embeddedOptions(settings: Settings, path: string | undefined): EmbeddedStoreOptions {
