@@ -61,6 +61,7 @@ export async function compile(
   const dir = await Deno.makeTempDir({ prefix: "flanneld-compile-" });
   try {
     const staged = await stage(root, entry, dir);
+    await settleTimes(dir);
     const { success, stdout, stderr } = await new Deno.Command(runtime.deno, {
       args: [
         ...["compile", "--allow-all", "--no-prompt", "--no-check", "--no-lock"],
@@ -98,6 +99,18 @@ export async function compile(
     return staged;
   } finally {
     await Deno.remove(dir, { recursive: true });
+  }
+}
+
+/**
+ * Gives all files one time: the executable holds the times of what it embeds, and a second build of
+ * the same sources is to give the same bytes.
+ */
+async function settleTimes(dir: string): Promise<void> {
+  const time = Number(Deno.env.get("SOURCE_DATE_EPOCH") ?? 0);
+  for await (const { name, isDirectory } of Deno.readDir(dir)) {
+    if (isDirectory) await settleTimes(`${dir}/${name}`);
+    else await Deno.utime(`${dir}/${name}`, time, time);
   }
 }
 

@@ -1,4 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { compile } from "../../scripts/compile.ts";
+import { chooseRuntime, sha256 } from "../../scripts/runtime.ts";
 import { writeRelease } from "../../scripts/package.ts";
 import { VERSION } from "../../mod/version.ts";
 import { Lab } from "../lab/lab.ts";
@@ -454,6 +456,17 @@ Deno.test("each package is installed in a bare root, runs an agent there, and is
       assertEquals(ours, [left]);
     });
   }
+});
+
+Deno.test("a second compilation of the same sources gives the same bytes", async () => {
+  const runtime = await chooseRuntime({ cache: `${ROOT}/.cache` });
+  const sums: string[] = [];
+  for (const name of ["first", "second"]) {
+    const output = `${work}/${name}`;
+    await compile({ root: ROOT, entry: "mod/cli/help.ts", output, runtime });
+    sums.push(await sha256(output));
+  }
+  assertEquals(sums[0], sums[1]);
 });
 
 Deno.test("a second build of the same release gives the same bytes", async () => {
