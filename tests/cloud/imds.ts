@@ -76,7 +76,6 @@ export class Imds implements AsyncDisposable {
     if (this.behaviour === "lost") {
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#ending.signal.addEventListener("abort", () => resolve());
-      request.signal.addEventListener("abort", () => resolve());
       await promise;
     }
     const ttl = Number(request.headers.get("x-aws-ec2-metadata-token-ttl-seconds"));
