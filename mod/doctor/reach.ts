@@ -39,19 +39,16 @@ async function reach(host: Examination): Promise<readonly PeerReach[]> {
   const options = { timeout: TIMEOUT, signal: host.signal };
   const overlay = new Map<PeerLease, NonNullable<PeerReach["overlay"]>>();
   const failures = new Map<PeerLease, Failure>();
-  // The device's address, then that of Docker's bridge: host-gw has no device.
-  for (const which of [0, 1] as const) {
-    const left = peers.filter((peer) => !overlay.has(peer));
-    if (left.length === 0) break;
-    const addresses = left.map(({ lease }) => echoAddresses(lease)[which]);
-    const outcomes = await prober.echo(addresses, options);
-    left.forEach((peer, i) => {
-      const outcome: EchoOutcome = outcomes[i]!;
-      if (outcome.type === "reply") {
-        overlay.set(peer, { address: addresses[i]!, rtt: outcome.rtt });
-      } else if (!failures.has(peer)) failures.set(peer, outcome);
-    });
-  }
+  // The device's address, and that of Docker's bridge: host-gw has no device.
+  const addresses = peers.flatMap(({ lease }) => echoAddresses(lease));
+  const outcomes = await prober.echo(addresses, options);
+  peers.forEach((peer, i) => {
+    const pair: readonly EchoOutcome[] = outcomes.slice(2 * i, 2 * i + 2);
+    const which = pair.findIndex(({ type }) => type === "reply");
+    const outcome = pair[Math.max(which, 0)]!;
+    if (outcome.type !== "reply") failures.set(peer, outcome);
+    else overlay.set(peer, { address: addresses[2 * i + which]!, rtt: outcome.rtt });
+  });
   const lost = peers.filter((peer) => !overlay.has(peer));
   const publicIPs = lost.map(({ lease }) => lease.attributes.publicIP);
   const { port } = await host.tunnel();

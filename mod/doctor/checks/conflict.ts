@@ -14,7 +14,7 @@ export const conflictCheck: Check = {
     const { netlink } = host;
     const { network } = await host.config();
     const { device } = await host.tunnel();
-    const own = await host.ownLease();
+    const own = (await host.ownLease())?.subnet ?? (await host.subnetEnv()).subnet;
     const name = (index: number) => netlink.linkByIndex(index)?.name ?? `interface ${index}`;
     const ours = device === undefined ? undefined : netlink.link(device)?.index;
     const addresses = netlink.addresses()
@@ -24,7 +24,7 @@ export const conflictCheck: Check = {
       }))
       // Docker's bridge has an address of our own lease.
       .filter(({ index, prefix }) =>
-        index !== ours && prefix.overlaps(network) && own?.subnet.containsPrefix(prefix) !== true
+        index !== ours && prefix.overlaps(network) && own?.containsPrefix(prefix) !== true
       )
       .map(({ index, address, prefixLength }) =>
         `${name(index)} has ${formatIPv4(address)}/${prefixLength}`

@@ -38,6 +38,14 @@ async function blockedFinding(
   of: number,
 ): Promise<Finding> {
   const { port } = await host.tunnel();
+  const { kernel } = await host.plan();
+  if (kernel.length > 0) {
+    return problem(
+      `${blocked.length} of ${of} hosts are up and do not answer through the network; something is ` +
+        "missing in this host's kernel, see check kernel",
+      { evidence: atMost(blocked.map(({ peer }) => nameOf(peer))) },
+    );
+  }
   const isClosed = blocked.every(({ port }) => port?.type === "closed");
   const evidence = blocked.map((one) => `${nameOf(one.peer)}: ${whatIsWrong(one, port)}`);
   const summary = isClosed
