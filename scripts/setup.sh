@@ -33,6 +33,7 @@ NEEDED="
   shellcheck:shellcheck
   chattr:e2fsprogs
   curl:curl
+  chromium:chromium
   npm:npm
 "
 

@@ -28,7 +28,7 @@ function fill(node, attributes, children) {
 /** The drawing. Without colour a link is told by its dashes and its words. */
 export function drawing(network, list) {
   const shown = foremost(list, MOST).sort((a, b) => list.indexOf(a) - list.indexOf(b));
-  const height = shown.length > 6 ? 480 : 340;
+  const height = shown.length > 6 ? 520 : 420;
   const centre = { x: WIDTH / 2, y: height / 2 };
   const parts = shown.map((link, i) => {
     // From the top, clockwise; an ellipse, since names are wide.
@@ -85,8 +85,9 @@ function line(link, from, to) {
 }
 
 function label(link, from, to) {
-  const x = from.x + (to.x - from.x) * 0.55;
-  const y = from.y + (to.y - from.y) * 0.55;
+  // Of two lines, in the middle between the boxes.
+  const x = (from.x + to.x) / 2;
+  const y = (from.y + to.y) / 2 - 2;
   return words(link).map((text, i) =>
     shape("text", { x, y: y + i * 13, class: "halo soft" }, text)
   );

@@ -1,0 +1,38 @@
+import type { LabHost } from "./host.ts";
+
+/** What a {@linkcode browse} does, one after the other. */
+export type BrowserStep =
+  | { readonly open: string }
+  /** Of the window, in CSS pixels. */
+  | { readonly width: number; readonly height: number }
+  /** As the reader's system would have it. */
+  | { readonly scheme: "light" | "dark" }
+  /** Waits until an expression is true. */
+  | { readonly until: string }
+  /** Its value, which must be fit for JSON, is the step's result. */
+  | { readonly evaluate: string }
+  /** Writes a PNG of the whole page to a path of the host. */
+  | { readonly screenshot: string };
+
+/** What a {@linkcode browse} came to. */
+export interface Browsed {
+  /** One result for each step; `null` of those that have none. */
+  readonly results: readonly unknown[];
+  /** What the browser's console got of warnings and errors, violations of the page's policy included. */
+  readonly complaints: readonly string[];
+}
+
+const DRIVER = new URL("./browser_driver.ts", import.meta.url).pathname;
+
+/**
+ * Runs a Chromium without a window in a host, takes the steps and ends it.
+ *
+ * @throws {LabCommandError} when it does not start, or a step is not done within 20 s
+ */
+export async function browse(host: LabHost, steps: readonly BrowserStep[]): Promise<Browsed> {
+  const output = await host.exec(
+    [Deno.execPath(), "run", "-A", "--no-check", "--no-lock", DRIVER],
+    { stdin: JSON.stringify(steps), timeout: 120_000 },
+  );
+  return JSON.parse(output);
+}
