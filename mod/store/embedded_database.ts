@@ -247,7 +247,7 @@ function translate(error: unknown, path: string): unknown {
   }
   if (/malformed|no such table/.test(message)) return damaged(path, message, options);
   if (/readonly|unable to open/.test(message)) {
-    return new StoreFileError(`cannot write ${path}: ${message}`, options);
+    return new StoreFileError(`cannot use ${path}: ${message.replace(`: ${path}`, "")}`, options);
   }
   const isPassing = /locked|busy|disk is full|disk I\/O/.test(message);
   return new (isPassing ? StoreUnavailableError : StoreError)(`${path}: ${message}`, options);

@@ -103,7 +103,7 @@ export class EmbeddedFile implements Disposable {
       });
       this.#startLifetimes();
     }
-    this.#poll = setInterval(() => this.#attempt(() => this.#lookForOthers()), POLL);
+    this.#poll = setInterval(() => this.#attempt(() => this.lookForOthers()), POLL);
     Deno.unrefTimer(this.#poll);
   }
 
@@ -217,6 +217,14 @@ export class EmbeddedFile implements Disposable {
     });
   }
 
+  /** Looks whether another process has written, as is done by itself twice a second. */
+  lookForOthers(): void {
+    const version = this.#db.dataVersion;
+    if (version === this.#dataVersion) return;
+    this.#dataVersion = version;
+    this.#takeNews();
+  }
+
   /** Calls back once, at the next change by anybody or when the file is closed. */
   onChange(callback: () => void): Disposable {
     this.#waiting.add(callback);
@@ -316,14 +324,6 @@ export class EmbeddedFile implements Disposable {
       }
     });
     this.#lifetimes!.forget(due);
-  }
-
-  /** Looks whether another process has written. */
-  #lookForOthers(): void {
-    const version = this.#db.dataVersion;
-    if (version === this.#dataVersion) return;
-    this.#dataVersion = version;
-    this.#takeNews();
   }
 
   /** Takes the lifetimes of what was written, by whomever, and tells who waits. */

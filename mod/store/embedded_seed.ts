@@ -41,5 +41,21 @@ async function says(text: string, wanted: NetworkConfig): Promise<boolean> {
     return false;
   }
   return config.network.equals(wanted.network) && config.subnetLen === wanted.subnetLen &&
-    JSON.stringify(config.backend) === JSON.stringify(wanted.backend);
+    backendOf(config) === backendOf(wanted);
+}
+
+/** The backend and its options, written in one way. */
+function backendOf({ text, backend }: NetworkConfig): string {
+  const { backend: options = {} } = canonical(JSON.parse(text)) as Record<string, object>;
+  return JSON.stringify(canonical({ ...options, type: backend.type }));
+}
+
+/** Keys in lower case, for Go does not tell them apart, and in order. */
+function canonical(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(canonical);
+  if (typeof value !== "object" || value === null) return value;
+  const members = Object.entries(value).map(([key, member]) =>
+    [key.toLowerCase(), canonical(member)] as const
+  );
+  return Object.fromEntries(members.sort(([a], [b]) => a < b ? -1 : 1));
 }
