@@ -46,7 +46,11 @@ export async function openNetworkNames(
       const names = await openEtcdNames(found.api, options);
       return { names, store: { ...options, api: found.api }, note: found.note };
     }
-    case "embedded":
+    case "embedded": {
+      const { openEmbeddedNames } = await import("./networks_embedded.ts");
+      const names = openEmbeddedNames(options, { owner: true });
+      return { names, store: options, note: `Using the ${names.name}` };
+    }
     case "remote":
       throw new StoreError(`-watch-networks with -store ${options.kind} is not there yet`);
   }
