@@ -36,6 +36,8 @@ export interface AgentPlan {
   readonly changes: readonly DiffLine[];
   /** What would be in the way of the network's packets all the same. */
   readonly obstacles: readonly string[];
+  /** Which of both are outside of this host, at a cloud provider. */
+  readonly provider: Pick<AgentPlan, "changes" | "obstacles">;
 }
 
 /**
@@ -69,6 +71,7 @@ export async function planAgent(options: AgentOptions, signal: AbortSignal): Pro
       ...{ network: config.network, subnet: lease.subnet },
       ...{ mtu: network.mtu, ipMasq: options.ipMasq },
     };
+    const provider = { changes: network.planned?.() ?? [], obstacles: network.obstacles?.() ?? [] };
     const firewall = await planFirewall(options, config, env, former, signal);
     return {
       facts: facts(external, config, lease, firewall.description),
@@ -78,11 +81,12 @@ export async function planAgent(options: AgentOptions, signal: AbortSignal): Pro
         ...netlink.changes.flatMap((change) =>
           describeChange(change, (index) => netlink.nameOf(index))
         ),
-        ...network.planned?.() ?? [],
+        ...provider.changes,
         ...firewall.changes,
         ...await fileChanges(options.subnetFile, formatSubnetEnv(env)),
       ],
-      obstacles: [...network.obstacles?.() ?? [], ...firewall.obstacles],
+      obstacles: [...provider.obstacles, ...firewall.obstacles],
+      provider,
     };
   } finally {
     await network.close();

@@ -112,6 +112,11 @@ export interface BackendReport {
   readonly mtu: number;
   /** What the data path makes use of: `TCP segmentation, UDP trains`; `null` where that does not vary. */
   readonly features: string | null;
+  /**
+   * Where a cloud's router carries the packets: by route table, `active` or what is wrong. Absent with
+   * other backends.
+   */
+  readonly routeTables?: Readonly<Record<string, string>>;
 }
 
 /** This host's lease. */

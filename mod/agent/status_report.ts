@@ -118,6 +118,9 @@ function backendReport(
     device: status.device ?? null,
     mtu: active.network.mtu,
     features: status.features ?? null,
+    ...(status.routeTables === undefined
+      ? {}
+      : { routeTables: Object.fromEntries(status.routeTables) }),
   };
 }
 

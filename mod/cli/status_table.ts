@@ -84,12 +84,15 @@ function networkLines(
     `${host.address === host.publicIP ? "" : ` (${host.address})`}, MTU ${host.mtu}`,
   ]);
   if (backend !== null) {
-    const { type, device, mtu, features } = backend;
+    const { type, device, mtu, features, routeTables = {} } = backend;
     lines.push([
       "backend",
       `${type}${device === null ? "" : ` on ${device}`}, MTU ${mtu}` +
       `${features === null ? "" : `, ${features}`}`,
     ]);
+    for (const [table, state] of Object.entries(routeTables)) {
+      lines.push(["", `route in ${table}: ${state}`]);
+    }
   }
   lines.push(["lease", lease === null ? "none" : lease.subnet + terms(lease, time)]);
   const { watching, calls, errors } = store;

@@ -19,6 +19,7 @@ import { pathMtuCheck } from "./checks/path_mtu.ts";
 import { peersCheck } from "./checks/peers.ts";
 import { prefixCheck } from "./checks/prefix.ts";
 import { publicIpCheck } from "./checks/public_ip.ts";
+import { routeTablesCheck } from "./checks/route_tables.ts";
 import { rpFilterCheck } from "./checks/rp_filter.ts";
 import { storeCheck } from "./checks/store.ts";
 import { versionsCheck } from "./checks/versions.ts";
@@ -40,6 +41,7 @@ export const CHECKS: readonly Check[] = [
   dockerAddressCheck,
   dockerMtuCheck,
   kernelCheck,
+  routeTablesCheck,
   peersCheck,
   pathMtuCheck,
   clockCheck,

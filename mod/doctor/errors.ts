@@ -1,3 +1,4 @@
+import { ProviderError } from "../../backends/provider/errors.ts";
 import { ConfigError } from "../config/errors.ts";
 import { ExportError } from "../export/errors.ts";
 import { FirewallError } from "../firewall/errors.ts";
@@ -10,7 +11,8 @@ import { Unavailable } from "./check.ts";
 
 /** Errors whose message is all that an operator needs. */
 const TOLD = [
-  ...[AcquireError, ConfigError, ExportError, FirewallError, InterfaceError, StoreError],
+  ...[AcquireError, ConfigError, ExportError, FirewallError, InterfaceError, ProviderError],
+  StoreError,
   ...[SysError, SysctlError],
 ];
 

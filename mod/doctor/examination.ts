@@ -18,6 +18,11 @@ import { type Tunnel, tunnelOf } from "./tunnel.ts";
 /** How long the store may take, in milliseconds. */
 const STORE_LIMIT = 10_000;
 
+/** Backends whose plan tells what is wrong on the host. */
+const PLANNED: ReadonlySet<string> = new Set([
+  ...["vxlan", "udp", "host-gw", "alloc", "aws-vpc", "gce"],
+]);
+
 /** What became of looking for the store. */
 export type StoreSearch =
   | { readonly store: Store; readonly note: string }
@@ -160,11 +165,11 @@ export class Examination implements AsyncDisposable {
   /** What the agent would change on this host now. */
   async plan(): Promise<PlannedChanges> {
     const config = await this.config();
-    if (!["vxlan", "udp", "host-gw", "alloc"].includes(config.backend.type)) {
+    if (!PLANNED.has(config.backend.type)) {
       throw new Unavailable(`backend ${config.backend.type} is not looked into`);
     }
     this.external();
-    const { changes, obstacles }: AgentPlan = await this.remember(
+    const { changes, obstacles, provider }: AgentPlan = await this.remember(
       "plan",
       () => planAgent(this.options, this.signal),
     );
@@ -172,8 +177,8 @@ export class Examination implements AsyncDisposable {
     const others = /^(firewall|lease|agent record|file) /;
     return {
       firewall,
-      kernel: changes.filter(({ text }) => !others.test(text)),
-      obstacles,
+      kernel: changes.filter((line) => !others.test(line.text) && !provider.changes.includes(line)),
+      obstacles: obstacles.filter((text) => !provider.obstacles.includes(text)),
     };
   }
 

@@ -31,6 +31,8 @@ export function tunnelOf({ backend }: NetworkConfig, { mtu }: ExternalInterface)
       return { device: UDP_DEVICE, ...udpOptions(backend.options, mtu) };
     case "host-gw":
     case "alloc":
+    case "aws-vpc":
+    case "gce":
       return { mtu };
     default:
       return {};

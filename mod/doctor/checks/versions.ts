@@ -2,6 +2,9 @@ import { VERSION } from "../../version.ts";
 import { atMost, type Check, ok, problem } from "../check.ts";
 import { nameOf } from "../peers.ts";
 
+/** Backends whose leases look alike. */
+const UNNAMED: ReadonlySet<string> = new Set(["udp", "alloc", "aws-vpc", "gce"]);
+
 /** Are all hosts of one backend? Those of another reach nobody here. */
 export const versionsCheck: Check = {
   id: "versions",
@@ -9,9 +12,9 @@ export const versionsCheck: Check = {
   async run(host) {
     const { backend: { type } } = await host.config();
     const peers = await host.peers();
-    // Leases of udp and alloc name no backend.
+    // Their leases name no backend.
     const named = (backendType = "") => backendType === "" ? undefined : backendType;
-    const expected = type === "udp" || type === "alloc" ? undefined : type;
+    const expected = UNNAMED.has(type) ? undefined : type;
     const others = peers.filter(({ lease }) => named(lease.attributes.backendType) !== expected);
     const versions = new Map<string, number>();
     for (const { agent } of peers) {
