@@ -1,4 +1,5 @@
 import type { ConnectionSource } from "../server/mod.ts";
+import { readTlsFiles } from "../store/tls_files.ts";
 import type { ListenOptions } from "./options.ts";
 
 /** The server cannot listen where it was told to. */
@@ -7,20 +8,60 @@ export class ListenError extends Error {
 }
 
 /**
- * Listens where `-listen` says.
+ * Listens where `-listen` says: on an address, or on a socket that systemd passed; with TLS when there
+ * is a certificate, and only for clients that have one when there is a CA.
  *
  * @throws {ListenError} when that cannot be
+ * @throws {ConfigError} when a TLS file cannot be used
  */
 export async function openListener(options: ListenOptions): Promise<ConnectionSource> {
-  await Promise.resolve();
-  const { address } = options;
-  if ("descriptor" in address) throw new ListenError("fd:// is not there yet");
+  // Files first: their mistakes are told by flag and path.
+  await readTlsFiles(options, "-remote");
+  const { certFile, keyFile, caFile } = options;
+  const wrap = certFile === undefined || keyFile === undefined
+    ? undefined
+    : await tlsWrapper(certFile, keyFile, caFile);
+  const listener = await listen(options.address);
+  if (wrap === undefined) return listener;
+  return {
+    close: () => listener.close(),
+    async *[Symbol.asyncIterator]() {
+      for await (const connection of listener) yield wrap(connection);
+    },
+  };
+}
+
+async function listen(address: ListenOptions["address"]): Promise<Deno.TcpListener> {
   try {
-    return Deno.listen(address) as ConnectionSource;
+    if ("hostname" in address) return Deno.listen(address);
+    const { inheritListener } = await import("../sys/inherited_listener.ts");
+    return inheritListener(address.descriptor, {
+      pid: Deno.env.get("LISTEN_PID"),
+      count: Deno.env.get("LISTEN_FDS"),
+    });
+  } catch (cause) {
+    const { message } = cause as Error;
+    throw new ListenError(
+      "hostname" in address
+        ? `cannot listen on ${address.hostname}:${address.port} (-listen): ${message}; choose an ` +
+          "address of this host and a free port"
+        : `cannot listen on fd://${address.descriptor} (-listen): ${message}`,
+      { cause },
+    );
+  }
+}
+
+/** Puts TLS on connections. */
+async function tlsWrapper(cert: string, key: string, ca: string | undefined) {
+  // Loaded when asked for, and OpenSSL with it.
+  const { TlsServer } = await import("../sys/tls_server.ts");
+  try {
+    const server = new TlsServer({ cert, key, ...(ca === undefined ? {} : { ca }) });
+    return server.wrap.bind(server);
   } catch (cause) {
     throw new ListenError(
-      `cannot listen on ${address.hostname}:${address.port} (-listen): ` +
-        `${(cause as Error).message}; choose an address of this host and a free port`,
+      `cannot serve with TLS (-remote-certfile, -remote-keyfile, -remote-cafile): ` +
+        (cause as Error).message,
       { cause },
     );
   }

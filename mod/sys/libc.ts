@@ -53,6 +53,11 @@ const SYMBOLS = {
     result: "i32",
     nonblocking: true,
   },
+  dup3: { parameters: ["i32", /* oldfd */ "i32", /* newfd */ "i32" /* flags */], result: "i32" },
+  epoll_ctl: {
+    parameters: ["i32", /* epfd */ "i32", /* op */ "i32", /* fd */ "buffer" /* event */],
+    result: "i32",
+  },
   eventfd: { parameters: ["u32", /* initval */ "i32" /* flags */], result: "i32" },
 
   // Sockets.

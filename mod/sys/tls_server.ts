@@ -1,0 +1,331 @@
+/**
+ * TLS for servers, by the host's OpenSSL: Deno's own demands no client certificates (2.4 takes
+ * `requestCert` and lets everybody in), and cannot be put on a socket that was passed.
+ *
+ * Nothing here touches a descriptor: OpenSSL reads and writes memory (BIO_s_mem(7)), and the bytes go by
+ * the connection that is wrapped.
+ *
+ * @module
+ */
+import { cString } from "./libc.ts";
+
+/** Names of the library, newest first: 3.x, 1.1 (RHEL 8, Debian 10), 1.0.2 (not: another interface). */
+const LIBRARIES = ["libssl.so.3", "libssl.so.1.1"];
+
+/** Of openssl/ssl.h: SSL_FILETYPE_PEM, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT. */
+const FILETYPE_PEM = 1;
+const VERIFY_PEER_AND_FAIL = 0x01 | 0x02;
+/** SSL_CTRL_SET_MIN_PROTO_VERSION and TLS1_2_VERSION: flannel 0.7.1, of 2017, speaks no later one. */
+const SET_MIN_PROTO_VERSION = 123;
+const TLS1_2 = 0x0303;
+/** SSL_get_error(3). */
+const ERROR_SSL = 1;
+const ERROR_WANT_READ = 2;
+const ERROR_ZERO_RETURN = 6;
+/** BIO_CTRL_PENDING of openssl/bio.h. */
+const CTRL_PENDING = 10;
+
+const SYMBOLS = {
+  TLS_server_method: { parameters: [], result: "pointer" },
+  SSL_CTX_new: { parameters: ["pointer" /* method */], result: "pointer" },
+  SSL_CTX_free: { parameters: ["pointer" /* ctx */], result: "void" },
+  SSL_CTX_ctrl: {
+    parameters: ["pointer", /* ctx */ "i32", /* cmd */ "i64", /* larg */ "pointer" /* parg */],
+    result: "i64",
+  },
+  SSL_CTX_use_certificate_chain_file: {
+    parameters: ["pointer", /* ctx */ "buffer" /* file */],
+    result: "i32",
+  },
+  SSL_CTX_use_PrivateKey_file: {
+    parameters: ["pointer", /* ctx */ "buffer", /* file */ "i32" /* type */],
+    result: "i32",
+  },
+  SSL_CTX_check_private_key: { parameters: ["pointer" /* ctx */], result: "i32" },
+  SSL_CTX_load_verify_locations: {
+    parameters: ["pointer", /* ctx */ "buffer", /* CAfile */ "pointer" /* CApath */],
+    result: "i32",
+  },
+  SSL_load_client_CA_file: { parameters: ["buffer" /* file */], result: "pointer" },
+  SSL_CTX_set_client_CA_list: {
+    parameters: ["pointer", /* ctx */ "pointer" /* list, which it takes over */],
+    result: "void",
+  },
+  SSL_CTX_set_verify: {
+    parameters: ["pointer", /* ctx */ "i32", /* mode */ "pointer" /* callback */],
+    result: "void",
+  },
+  SSL_CTX_set_session_id_context: {
+    parameters: ["pointer", /* ctx */ "buffer", /* sid_ctx */ "u32" /* sid_ctx_len */],
+    result: "i32",
+  },
+  SSL_new: { parameters: ["pointer" /* ctx */], result: "pointer" },
+  SSL_free: { parameters: ["pointer" /* ssl */], result: "void" },
+  SSL_set_accept_state: { parameters: ["pointer" /* ssl */], result: "void" },
+  SSL_set_bio: {
+    parameters: ["pointer", /* ssl */ "pointer", /* rbio */ "pointer" /* wbio, both taken over */],
+    result: "void",
+  },
+  SSL_do_handshake: { parameters: ["pointer" /* ssl */], result: "i32" },
+  SSL_read: {
+    parameters: ["pointer", /* ssl */ "buffer", /* buf */ "i32" /* num */],
+    result: "i32",
+  },
+  SSL_write: {
+    parameters: ["pointer", /* ssl */ "buffer", /* buf */ "i32" /* num */],
+    result: "i32",
+  },
+  SSL_shutdown: { parameters: ["pointer" /* ssl */], result: "i32" },
+  SSL_get_error: { parameters: ["pointer", /* ssl */ "i32" /* ret */], result: "i32" },
+  // Of libcrypto, which libssl brings along.
+  BIO_s_mem: { parameters: [], result: "pointer" },
+  BIO_new: { parameters: ["pointer" /* type */], result: "pointer" },
+  BIO_read: {
+    parameters: ["pointer", /* bio */ "buffer", /* data */ "i32" /* dlen */],
+    result: "i32",
+  },
+  BIO_write: {
+    parameters: ["pointer", /* bio */ "buffer", /* data */ "i32" /* dlen */],
+    result: "i32",
+  },
+  BIO_ctrl: {
+    parameters: ["pointer", /* bio */ "i32", /* cmd */ "i64", /* larg */ "pointer" /* parg */],
+    result: "i64",
+  },
+  ERR_get_error: { parameters: [], result: "u64" },
+  ERR_error_string_n: {
+    parameters: ["u64", /* e */ "buffer", /* buf */ "usize" /* len */],
+    result: "void",
+  },
+  ERR_clear_error: { parameters: [], result: "void" },
+} as const satisfies Deno.ForeignLibraryInterface;
+
+type OpenSsl = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
+
+/** TLS cannot be had, or a connection's handshake failed. The message is OpenSSL's own, or ours. */
+export class TlsError extends Error {
+  override readonly name = "TlsError";
+}
+
+/** Paths of PEM files. */
+export interface TlsServerFiles {
+  /** Certificate, with the chain up to the CA. */
+  readonly cert: string;
+  readonly key: string;
+  /** Lets in only holders of a certificate that this CA signed. */
+  readonly ca?: string;
+}
+
+/** What is wrapped; a connection of Deno's is one. */
+export interface PlainConnection {
+  read(buffer: Uint8Array): Promise<number | null>;
+  write(bytes: Uint8Array): Promise<number>;
+  close(): void;
+}
+
+let library: OpenSsl | undefined;
+
+function openSsl(): OpenSsl {
+  if (library !== undefined) return library;
+  for (const name of LIBRARIES) {
+    try {
+      return library = Deno.dlopen(name, SYMBOLS).symbols;
+    } catch {
+      // The next one may be there.
+    }
+  }
+  throw new TlsError(
+    `a server with TLS needs OpenSSL, ${LIBRARIES.join(" or ")}, which this host does not have`,
+  );
+}
+
+/** A server's side of TLS: certificate, key, and whom it lets in. */
+export class TlsServer implements Disposable {
+  readonly #ssl = openSsl();
+  readonly #context: Deno.PointerObject;
+
+  /** @throws {TlsError} naming the file that cannot be used */
+  constructor({ cert, key, ca }: TlsServerFiles) {
+    const ssl = this.#ssl;
+    const context = ssl.SSL_CTX_new(ssl.TLS_server_method());
+    if (context === null) throw new TlsError(`SSL_CTX_new: ${this.#lastError()}`);
+    this.#context = context;
+    ssl.SSL_CTX_ctrl(context, SET_MIN_PROTO_VERSION, BigInt(TLS1_2), null);
+    const check = (result: number, path: string) => {
+      if (result === 1) return;
+      const reason = this.#lastError();
+      ssl.SSL_CTX_free(context);
+      throw new TlsError(`${path} cannot be used: ${reason}`);
+    };
+    check(ssl.SSL_CTX_use_certificate_chain_file(context, cString(cert)), cert);
+    check(ssl.SSL_CTX_use_PrivateKey_file(context, cString(key), FILETYPE_PEM), key);
+    check(ssl.SSL_CTX_check_private_key(context), key);
+    // Sessions are resumed within this server only; OpenSSL asks for a name where it verifies.
+    const name = cString("flanneld");
+    ssl.SSL_CTX_set_session_id_context(context, name, name.length);
+    if (ca === undefined) return;
+    check(ssl.SSL_CTX_load_verify_locations(context, cString(ca), null), ca);
+    ssl.SSL_CTX_set_client_CA_list(context, ssl.SSL_load_client_CA_file(cString(ca)));
+    ssl.SSL_CTX_set_verify(context, VERIFY_PEER_AND_FAIL, null);
+  }
+
+  /** Wraps a connection; the handshake comes with the first read. */
+  wrap(connection: PlainConnection): PlainConnection {
+    return new TlsConnection(this.#ssl, this.#context, connection);
+  }
+
+  /** Connections that stand are not touched. */
+  [Symbol.dispose](): void {
+    this.#ssl.SSL_CTX_free(this.#context);
+  }
+
+  #lastError(): string {
+    return lastError(this.#ssl);
+  }
+}
+
+/** What OpenSSL says of the failure that came last. */
+function lastError(ssl: OpenSsl): string {
+  const code = ssl.ERR_get_error();
+  ssl.ERR_clear_error();
+  const text = new Uint8Array(256);
+  ssl.ERR_error_string_n(code, text, BigInt(text.length));
+  // `error:0A000086:SSL routines::certificate verify failed`
+  const words = new TextDecoder().decode(text.subarray(0, text.indexOf(0)));
+  return words.split(":").at(-1) || words;
+}
+
+/** Bytes that are passed between OpenSSL and the connection at a time: a record of TLS and more. */
+const PIECE = 18 * 1024;
+
+class TlsConnection implements PlainConnection {
+  readonly #ssl: OpenSsl;
+  readonly #plain: PlainConnection;
+  readonly #received: Deno.PointerObject;
+  readonly #toSend: Deno.PointerObject;
+  #handle: Deno.PointerObject | undefined;
+  #isUp = false;
+  /** Operations that use the handle; it is freed with the last. */
+  #uses = 0;
+  #isClosed = false;
+  #sending: Promise<void> = Promise.resolve();
+
+  constructor(ssl: OpenSsl, context: Deno.PointerObject, plain: PlainConnection) {
+    this.#ssl = ssl;
+    this.#plain = plain;
+    const handle = ssl.SSL_new(context);
+    const [received, toSend] = [ssl.BIO_new(ssl.BIO_s_mem()), ssl.BIO_new(ssl.BIO_s_mem())];
+    if (handle === null || received === null || toSend === null) {
+      throw new TlsError(`SSL_new: ${lastError(ssl)}`);
+    }
+    this.#handle = handle;
+    this.#received = received;
+    this.#toSend = toSend;
+    ssl.SSL_set_bio(handle, received, toSend);
+    ssl.SSL_set_accept_state(handle);
+  }
+
+  async read(buffer: Uint8Array): Promise<number | null> {
+    return await this.#use(async (handle) => {
+      const ssl = this.#ssl;
+      // OpenSSL's memory, not the caller's: it may be a view of anything.
+      const piece = new Uint8Array(Math.max(64, Math.min(buffer.length, PIECE)));
+      for (;;) {
+        const result = this.#isUp
+          ? ssl.SSL_read(handle, piece, Math.min(piece.length, buffer.length))
+          : ssl.SSL_do_handshake(handle);
+        const reason = result > 0 ? 0 : ssl.SSL_get_error(handle, result);
+        const words = reason === ERROR_SSL ? lastError(ssl) : "";
+        // Alerts and handshake messages go out whatever came of it.
+        await this.#flush();
+        if (this.#isClosed) return null;
+        if (result > 0) {
+          if (this.#isUp) {
+            buffer.set(piece.subarray(0, result));
+            return result;
+          }
+          this.#isUp = true;
+          continue;
+        }
+        if (reason === ERROR_ZERO_RETURN) return null;
+        if (reason !== ERROR_WANT_READ) throw new TlsError(words || `SSL_get_error ${reason}`);
+        if (!await this.#receive()) return null;
+      }
+    });
+  }
+
+  async write(bytes: Uint8Array): Promise<number> {
+    return await this.#use(async (handle) => {
+      const ssl = this.#ssl;
+      const piece = new Uint8Array(Math.max(64, Math.min(bytes.length, PIECE)));
+      const count = Math.min(bytes.length, PIECE);
+      piece.set(bytes.subarray(0, count));
+      const result = ssl.SSL_write(handle, piece, count);
+      if (result <= 0) throw new TlsError(lastError(ssl));
+      await this.#flush();
+      return result;
+    });
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    if (this.#isUp && this.#uses === 0 && this.#handle !== undefined) {
+      this.#ssl.SSL_shutdown(this.#handle);
+      // Told as far as the connection takes it at once.
+      this.#flush().catch(() => {}).finally(() => this.#plain.close());
+    } else this.#plain.close();
+    this.#free();
+  }
+
+  async #use<T>(step: (handle: Deno.PointerObject) => Promise<T>): Promise<T> {
+    if (this.#handle === undefined || this.#isClosed) {
+      throw new TlsError("the connection is closed");
+    }
+    this.#uses++;
+    try {
+      return await step(this.#handle);
+    } finally {
+      this.#uses--;
+      this.#free();
+    }
+  }
+
+  #free(): void {
+    if (!this.#isClosed || this.#uses > 0 || this.#handle === undefined) return;
+    // With its two BIOs.
+    this.#ssl.SSL_free(this.#handle);
+    this.#handle = undefined;
+  }
+
+  /** Hands what came over the connection to OpenSSL; false at its end. */
+  async #receive(): Promise<boolean> {
+    const piece = new Uint8Array(PIECE);
+    const count = await this.#plain.read(piece);
+    if (count === null || this.#isClosed) return false;
+    this.#ssl.BIO_write(this.#received, piece, count);
+    return true;
+  }
+
+  /** Sends what OpenSSL has to send, after what was to be sent before. */
+  async #flush(): Promise<void> {
+    const ssl = this.#ssl;
+    const pieces: Uint8Array[] = [];
+    for (;;) {
+      const pending = Number(ssl.BIO_ctrl(this.#toSend, CTRL_PENDING, 0n, null));
+      if (pending <= 0) break;
+      const piece = new Uint8Array(Math.max(64, pending));
+      const count = ssl.BIO_read(this.#toSend, piece, pending);
+      pieces.push(piece.subarray(0, count));
+    }
+    this.#sending = this.#sending.then(async () => {
+      for (const piece of pieces) {
+        for (let at = 0; at < piece.length;) at += await this.#plain.write(piece.subarray(at));
+      }
+    });
+    // Whoever comes next waits for nothing that failed here.
+    const sending = this.#sending;
+    this.#sending = sending.catch(() => {});
+    await sending;
+  }
+}
