@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Lab, type UnderlayHost } from "../lab/lab.ts";
 import { type EtcdApi, LabEtcd } from "../lab/lab_etcd.ts";
-import { LabUnit } from "../lab/unit.ts";
+import { FLANNELD, LabUnit } from "../lab/unit.ts";
 import { CONFIG, eventually, PREFIX, writeSysconfig } from "./guide.ts";
 
 Deno.test("flanneld answers the guide's first error: the prefix of another config", async () => {
@@ -88,4 +88,66 @@ Deno.test("flanneld waits out a bad config, naming key and value, and starts whe
   );
   await etcd.set("v2", `${PREFIX}/config`, CONFIG);
   await unit.ready();
+});
+
+Deno.test("flanneld names the cure for what an operator gets wrong", async (t) => {
+  await using lab = await Lab.start({ hosts: 1 });
+  await using stack = new AsyncDisposableStack();
+  const host = lab.hosts[0]!;
+  const etcd = stack.use(await LabEtcd.start(host));
+  await etcd.set("v2", `${PREFIX}/config`, CONFIG);
+  await writeSysconfig(host, etcd);
+  const { host: authority } = new URL(etcd.endpoint);
+  const rows: readonly (readonly [
+    mistake: string,
+    command: readonly string[],
+    code: number,
+    message: RegExp,
+  ])[] = [
+    [
+      "a subnet file that is a directory",
+      [FLANNELD, "-subnet-file=/run"],
+      2,
+      /"\/run" for flag -subnet-file: it is a directory: expected \/run\/subnet\.env/,
+    ],
+    [
+      "a relative subnet file",
+      [FLANNELD, "-subnet-file=subnet.env"],
+      2,
+      /"subnet\.env" for flag -subnet-file: expected a path that begins with \//,
+    ],
+    [
+      "https:// to an etcd without TLS",
+      [FLANNELD, "config", "get", `-etcd-endpoints=https://${authority}`],
+      1,
+      /it does not speak TLS; is it http:\/\/ \?/,
+    ],
+    [
+      "the API's path in the URL",
+      [FLANNELD, "config", "get", `-etcd-endpoints=${etcd.endpoint}/v2/keys`],
+      2,
+      /etcd's API adds its own path: expected http:\/\/172\.28\.128\.100:\d+$/,
+    ],
+    [
+      "cleanup -release with another interface",
+      [FLANNELD, "cleanup", "-release", "-iface=nosuch"],
+      1,
+      /nothing was removed: .*nosuch.*give the -iface and -public-ip that the agent runs with/,
+    ],
+    [
+      "cleanup -release with another etcd",
+      [FLANNELD, "cleanup", "-release", "-etcd-endpoints=http://172.28.128.100:1"],
+      1,
+      /cannot be released, and nothing was removed: .*refused.*without -release this host can be/,
+    ],
+  ];
+  for (const [mistake, command, code, message] of rows) {
+    await t.step(mistake, async () => {
+      const result = await host.run(command);
+      assertEquals(result.code, code, result.stderr);
+      const lines = result.stderr.trimEnd().split("\n");
+      assertMatch(lines.at(-1)!, message);
+      assert(!/^ +at /m.test(result.stderr), result.stderr);
+    });
+  }
 });
