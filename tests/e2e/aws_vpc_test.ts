@@ -17,6 +17,14 @@ Deno.test("flanneld by aws-vpc has EC2's router carry the packets, through all t
   const run = (host: UnderlayHost, ...args: string[]) =>
     host.run([FLANNELD, ...args], { env: envOf(host) });
 
+  /** What doctor says of the provider's tables. */
+  const routeCheck = async (host: UnderlayHost) => {
+    const { stdout, stderr } = await run(host, "doctor", "-json");
+    const { checks } = JSON.parse(stdout) as { checks: { id: string; verdict: string }[] };
+    assert(!/defect/.test(stderr), stderr);
+    return checks.find(({ id }) => id === "route-tables")?.verdict;
+  };
+
   await t.step("three agents have a route each, and the router carries their pings", async () => {
     cloud.throttle(3);
     await Promise.all(lab.hosts.map((host) => cluster.startAgent(host)));
@@ -64,6 +72,22 @@ Deno.test("flanneld by aws-vpc has EC2's router carry the packets, through all t
     assertEquals(cloud.takeChanges(), []);
     await cluster.startAgent(second);
     assertEquals(cloud.takeChanges(), ["ReplaceRoute"]);
+    await cluster.settled();
+  });
+
+  await t.step("status and doctor tell how the route is", async () => {
+    const { code, stdout } = await run(second, "status");
+    assertEquals(code, 0, stdout);
+    assertMatch(stdout, new RegExp(`aws-vpc on ${cloud.table}, MTU 1500`));
+    assertMatch(stdout, new RegExp(`route in ${cloud.table}: active`));
+    assertEquals(await routeCheck(second), "ok");
+    cloud.denyRead();
+    assertEquals(await routeCheck(second), "problem");
+    cloud.heal();
+    await units.get(second.name)!.stop();
+    await cloud.removeRoute(await subnetOf(second));
+    assertEquals(await routeCheck(second), "problem");
+    await cluster.startAgent(second);
     await cluster.settled();
   });
 
