@@ -2,13 +2,14 @@ import type { IPv4, Prefix } from "../mod/ip/mod.ts";
 import { type Link, type Netlink, type Route, RT_TABLE_MAIN } from "../mod/sys/mod.ts";
 import { describeRoute } from "./describe.ts";
 import { RTPROT_FLANNEL } from "./reconcile.ts";
+import { udpDeviceNumber } from "./udp/device_name.ts";
 import { KernelLeftover } from "./udp/kernel/leftover.ts";
 
 /** RTPROT_KERNEL of linux/rtnetlink.h: routes that come and go with an address. */
 const RTPROT_KERNEL = 2;
 
-/** Device of the udp backend. */
-const UDP_DEVICE = "flannel0";
+/** How many devices of the udp backend are thought of whose programs may have outlived them. */
+const SEARCHED = 8;
 
 /** Something of ours in the kernel that outlived its agent. */
 export interface Leftover {
@@ -63,9 +64,10 @@ export function findLeftovers(
   const nameOf = (index: number) =>
     links.find((link) => link.index === index)?.name ?? `interface ${index}`;
   const gone = new Set(devices.map(({ index }) => index));
-  const isForeign = links.some(({ name, index }) => name === UDP_DEVICE && !gone.has(index));
+  const inUse = links.filter(({ index }) => !gone.has(index)).map(({ name }) => name);
   return [
-    ...(isForeign ? [] : kernelPath(netlink, links)),
+    ...udpDevices(links).filter((device) => !inUse.includes(device) && !keep.includes(device))
+      .flatMap((device) => kernelPath(netlink, links, device)),
     ...routes
       .filter(({ protocol, destination, oif }) =>
         protocol === RTPROT_FLANNEL && serves(destination.address) && !gone.has(oif)
@@ -86,14 +88,21 @@ export function findLeftovers(
   ];
 }
 
+/** Devices of the udp backend that there are, and those of the first numbers, which may be gone. */
+function udpDevices(links: readonly Link[]): string[] {
+  const names = links.map(({ name }) => name).filter((name) => udpDeviceNumber(name) !== undefined);
+  const first = Array.from({ length: SEARCHED }, (_, number) => `flannel${number}`);
+  return [...new Set([...first, ...names])];
+}
+
 /** Programs of the udp backend: those at the external interface outlive the device. */
-function kernelPath(netlink: Netlink, links: readonly Link[]): Leftover[] {
+function kernelPath(netlink: Netlink, links: readonly Link[], device: string): Leftover[] {
   const underlays = links.filter(({ mac }) => mac !== undefined).map(({ name }) => name);
-  const leftover = new KernelLeftover(netlink, UDP_DEVICE, underlays);
+  const leftover = new KernelLeftover(netlink, device, underlays);
   if (!leftover.exists()) return [];
   return [{
     kind: "path",
-    what: `eBPF programs of ${UDP_DEVICE}`,
+    what: `eBPF programs of ${device}`,
     remove: () => leftover.remove(),
   }];
 }
@@ -101,11 +110,11 @@ function kernelPath(netlink: Netlink, links: readonly Link[]): Leftover[] {
 /** True for a device as vxlan or udp makes it. */
 function isOurKind({ name, kind, vxlan }: Link): boolean {
   if (kind === "vxlan") return name === `flannel.${vxlan?.vni}`;
-  return kind === "tun" && name === UDP_DEVICE;
+  return kind === "tun" && udpDeviceNumber(name) !== undefined;
 }
 
 function isOurs(
-  { index }: Link,
+  { index, name }: Link,
   netlink: Netlink,
   table: readonly Route[],
   networks: readonly Prefix[],
@@ -117,6 +126,8 @@ function isOurs(
     ...netlink.addresses({ index }).map(({ address }) => address),
     ...routes.map(({ destination }) => destination.address),
   ];
-  return (carried.length === 0 && !besideOthers) ||
+  // A second TUN device exists only beside others.
+  const mayBeBare = !besideOthers && (udpDeviceNumber(name) ?? 0) === 0;
+  return (carried.length === 0 && mayBeBare) ||
     carried.some((address) => networks.some((network) => network.contains(address)));
 }

@@ -2,12 +2,20 @@ import { formatIPv4, type IPv4, type Prefix } from "../../mod/ip/mod.ts";
 import { type Lease, leaseKey } from "../../mod/lease/mod.ts";
 import { info, warning } from "../../mod/observe/mod.ts";
 import type { LeaseSet, LeaseSetChange } from "../../mod/subnet/mod.ts";
-import { IFF_UP, type KernelEvent, type Link, monitor } from "../../mod/sys/mod.ts";
+import {
+  Errno,
+  IFF_UP,
+  type KernelEvent,
+  type Link,
+  monitor,
+  SysError,
+} from "../../mod/sys/mod.ts";
 import type { Backend, BackendContext, Network, NetworkStatus } from "../backend.ts";
 import { execute } from "../execute.ts";
 import { connectedNetworks, refusal, Refusals } from "../peers.ts";
 import { diff, type KernelObjects, sameRoute } from "../reconcile.ts";
 import { UdpDataPath } from "./data_path.ts";
+import { chooseDevice, leaveDevice, takeDevice } from "./device_name.ts";
 import { actualObjects, type DeviceObjects, deviceObjects } from "./desired.ts";
 import { UdpDryRun } from "./dry_run.ts";
 import { type PeerSubnet, UdpKernel } from "./kernel/udp_kernel.ts";
@@ -15,8 +23,8 @@ import { type UdpOptions, udpOptions } from "./options.ts";
 import { combineTraffic } from "./traffic.ts";
 import type { Offload } from "./worker.ts";
 
-/** The device, as flannel's first one of its pattern `flannel%d`. */
-const DEVICE = "flannel0";
+/** Devices that may turn out to be other processes', one after the other. */
+const MOST_TRIED = 16;
 
 /** How often the programs in the kernel are looked at, in milliseconds. */
 const INSPECTION = 2_000;
@@ -30,19 +38,36 @@ export const udpBackend: Backend = {
   mtuFor: (options, interfaceMtu) => udpOptions(options, interfaceMtu).mtu,
   async prepare(context: BackendContext): Promise<Network> {
     const options = udpOptions(context.config.backend.options, context.external.mtu);
-    const network = new UdpNetwork(context, options);
-    await network.open();
-    return network;
+    const { netlink, config, formerNetworks } = context;
+    const tried = new Set<string>();
+    for (;;) {
+      const device = chooseDevice(netlink, [config.network, ...formerNetworks], tried);
+      const network = new UdpNetwork(context, options, device);
+      try {
+        await network.open();
+        return network;
+      } catch (error) {
+        await network.close();
+        // Another process has been quicker.
+        if (!(error instanceof SysError) || error.errno !== Errno.EBUSY) throw error;
+        if (tried.size >= MOST_TRIED) throw error;
+        tried.add(device);
+      }
+    }
   },
   // deno-lint-ignore require-await -- a bad option is to be a rejection, as the interface says
   async plan(context) {
     const { mtu } = udpOptions(context.config.backend.options, context.external.mtu);
-    return new UdpDryRun(context, context.dryRun, DEVICE, mtu);
+    const { netlink, config, formerNetworks } = context;
+    const device = chooseDevice(netlink, [config.network, ...formerNetworks], new Set());
+    return new UdpDryRun(context, context.dryRun, device, mtu);
   },
 };
 
 class UdpNetwork implements Network {
   readonly mtu: number;
+  /** Name of the device. */
+  readonly #name: string;
   readonly #context: BackendContext;
   readonly #options: UdpOptions;
   readonly #refusals = new Refusals();
@@ -57,11 +82,13 @@ class UdpNetwork implements Network {
   /** Called when a worker fails; set while {@linkcode run} does. */
   #repair: ((what: string) => void) | undefined;
 
-  constructor(context: BackendContext, options: UdpOptions) {
+  constructor(context: BackendContext, options: UdpOptions, device: string) {
+    this.#name = device;
+    takeDevice(device);
     this.#context = context;
     this.#options = options;
     this.mtu = options.mtu;
-    this.#kernel = new UdpKernel(context, options.port, DEVICE);
+    this.#kernel = new UdpKernel(context, options.port, this.#name);
   }
 
   /** flannel's leases of this backend carry nothing besides the public IP. */
@@ -76,11 +103,11 @@ class UdpNetwork implements Network {
       const path = await UdpDataPath.open({
         network: config.network,
         subnetLen: config.subnetLen,
-        device: DEVICE,
+        device: this.#name,
         address: external.address,
         port: this.#options.port,
         onOffloadLost: (left) =>
-          warning(`The kernel has refused an offload of ${DEVICE}; left: ${describe(left)}`),
+          warning(`The kernel has refused an offload of ${this.#name}; left: ${describe(left)}`),
         ...udp,
       });
       this.#path = path;
@@ -93,9 +120,9 @@ class UdpNetwork implements Network {
         }
         this.#repair?.(error.message);
       });
-      info(`Tunnel on ${DEVICE}, UDP port ${this.#options.port}: ${describe(path.offload())}`);
+      info(`Tunnel on ${this.#name}, UDP port ${this.#options.port}: ${describe(path.offload())}`);
     }
-    const link = netlink.link(DEVICE)!;
+    const link = netlink.link(this.#name)!;
     netlink.setLink(link.index, { mtu: this.mtu, up: true });
     this.#device = { ...link, mtu: this.mtu };
     this.#kernel.open(link.index, this.#path);
@@ -149,7 +176,7 @@ class UdpNetwork implements Network {
   status(): NetworkStatus {
     const paths = () => this.#kernel.paths(this.#routed.values());
     return {
-      device: DEVICE,
+      device: this.#name,
       peers: this.#routed.size,
       ...(this.#path === undefined ? {} : { features: describe(this.#path.offload()) }),
       // Only who asks for it pays for it.
@@ -184,13 +211,15 @@ class UdpNetwork implements Network {
     this.#kernel.remove();
     await this.#path?.close({ remove: true });
     this.#path = undefined;
-    info(`Removed device ${DEVICE}`);
+    leaveDevice(this.#name);
+    info(`Removed device ${this.#name}`);
   }
 
   async close(): Promise<void> {
     this.#kernel.close();
     await this.#path?.close();
     this.#path = undefined;
+    leaveDevice(this.#name);
   }
 
   /** Routes a lease, or takes its route away when it is refused. Our own is neither. */
@@ -232,14 +261,14 @@ class UdpNetwork implements Network {
       case "overrun":
         return "kernel events were lost";
       case "link-removed":
-        return event.link.index === device.index ? `device ${DEVICE} removed` : undefined;
+        return event.link.index === device.index ? `device ${this.#name} removed` : undefined;
       case "link":
         if (event.link.index !== device.index) return undefined;
-        if ((event.link.flags & IFF_UP) === 0) return `device ${DEVICE} set down`;
-        return event.link.mtu === this.mtu ? undefined : `MTU of ${DEVICE} altered`;
+        if ((event.link.flags & IFF_UP) === 0) return `device ${this.#name} set down`;
+        return event.link.mtu === this.mtu ? undefined : `MTU of ${this.#name} altered`;
       case "address-removed":
         return event.address.index === device.index && event.address.address === address.address
-          ? `address of ${DEVICE} removed`
+          ? `address of ${this.#name} removed`
           : undefined;
       case "route":
       case "route-removed": {

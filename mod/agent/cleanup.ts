@@ -222,7 +222,9 @@ async function removeAll(
 async function removeRuntime(subnetFile: string): Promise<void> {
   await Deno.remove(hostLockPath(subnetFile)).catch(() => {});
   await sweepClaims();
-  if (dirname(subnetFile) !== RUNTIME_DIRECTORY) return;
-  // Not empty: somebody else's file keeps it.
-  await Deno.remove(RUNTIME_DIRECTORY).catch(() => {});
+  for (const directory of [dirname(subnetFile), dirname(dirname(subnetFile))]) {
+    if (directory !== RUNTIME_DIRECTORY && dirname(directory) !== RUNTIME_DIRECTORY) continue;
+    // Not empty: somebody else's file keeps it.
+    await Deno.remove(directory).catch(() => {});
+  }
 }

@@ -2,11 +2,10 @@ import { sleep } from "../async/sleep.ts";
 import { error as logError, info, warning } from "../observe/mod.ts";
 import { openScopes, type RunInScope } from "../observe/scope.ts";
 import { notifyOfProcess, notifySystemd } from "../observe/systemd.ts";
-import { isNetworkName } from "../store/network_name.ts";
-import { withNetwork } from "../store/options.ts";
 import { Backoff } from "./backoff.ts";
 import { cleanUp } from "./cleanup.ts";
 import { type NetworkFeed, networkFeed } from "./networks_feed.ts";
+import { optionsOfNetwork, subnetFiles } from "./networks_options.ts";
 import { NetworksReadiness } from "./networks_readiness.ts";
 import type { AgentOptions, NetworksOptions } from "./options.ts";
 import { serveNetwork, type ServeOptions } from "./serve_network.ts";
@@ -28,21 +27,6 @@ export interface ServeNetworksOptions {
   readonly onAgent: (view: AgentView) => () => void;
   /** Milliseconds. @default 5000 */
   readonly grace?: number;
-}
-
-/** The agent's options for one network of several. */
-export function optionsOfNetwork(
-  options: AgentOptions,
-  { directory }: NetworksOptions,
-  network: string,
-): AgentOptions {
-  const { networks: _several, ...rest } = options;
-  return {
-    ...rest,
-    store: withNetwork(options.store, network),
-    subnetFile: `${directory}/${network}.env`,
-    networkName: network,
-  };
 }
 
 /**
@@ -75,20 +59,6 @@ export async function serveNetworks(
   }
   signal.throwIfAborted();
   throw new Error("the list of networks has ended");
-}
-
-/** Names of the networks that have a subnet file: those that were served here, by whichever agent. */
-export async function subnetFiles(directory: string): Promise<ReadonlySet<string>> {
-  const names = new Set<string>();
-  try {
-    for await (const { name, isFile } of Deno.readDir(directory)) {
-      const network = name.endsWith(".env") ? name.slice(0, -".env".length) : "";
-      if (isFile && isNetworkName(network)) names.add(network);
-    }
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  return names;
 }
 
 interface Served {

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { cleanUp } from "../agent/cleanup.ts";
+import { cleanUp, type CleanupOptions } from "../agent/cleanup.ts";
+import { optionsOfServed } from "../agent/networks_options.ts";
 import { configureLog } from "../observe/log.ts";
 import { type AgentSubcommand, parseAgentSubcommand } from "./agent_subcommand.ts";
 import { EXIT_FAILURE, EXIT_OK } from "./exit_codes.ts";
@@ -48,7 +49,7 @@ export const run: RunSubcommand = async (args, signal) => {
   const release = line.own.get("release") === true;
   let removed = 0;
   let failed = 0;
-  await cleanUp(options, {
+  const actions: CleanupOptions = {
     dryRun,
     release,
     signal,
@@ -65,7 +66,8 @@ export const run: RunSubcommand = async (args, signal) => {
       failed++;
       console.error(`cannot remove ${message}`);
     },
-  });
+  };
+  for (const one of await optionsOfServed(options)) await cleanUp(one, actions);
   if (removed === 0 && failed === 0) console.log("nothing to remove");
   return failed === 0 ? EXIT_OK : EXIT_FAILURE;
 };

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { optionsOfWanted } from "../agent/networks_options.ts";
 import { planAgent } from "../agent/plan.ts";
 import { configureLog } from "../observe/log.ts";
 import { type AgentSubcommand, parseAgentSubcommand } from "./agent_subcommand.ts";
@@ -46,10 +47,15 @@ async function plan(args: readonly string[], signal: AbortSignal): Promise<numbe
   const { options, log, warnings } = line.agent;
   configureLog({ ...log, quiet: true });
   for (const warning of warnings) console.error(warning);
-  const { facts, changes, obstacles } = await planAgent(options, signal);
-  for (const fact of facts) console.log(`  ${fact}`);
-  for (const { sign, text } of changes) console.log(`${sign} ${text}`);
-  for (const obstacle of obstacles) console.log(`! ${obstacle}`);
-  if (changes.length === 0) console.log("nothing would change");
-  return changes.length === 0 ? EXIT_OK : EXIT_CHANGES;
+  let count = 0;
+  for (const one of await optionsOfWanted(options, signal)) {
+    if (one.networkName !== undefined) console.log(`network ${one.networkName}:`);
+    const { facts, changes, obstacles } = await planAgent(one, signal);
+    for (const fact of facts) console.log(`  ${fact}`);
+    for (const { sign, text } of changes) console.log(`${sign} ${text}`);
+    for (const obstacle of obstacles) console.log(`! ${obstacle}`);
+    count += changes.length;
+  }
+  if (count === 0) console.log("nothing would change");
+  return count === 0 ? EXIT_OK : EXIT_CHANGES;
 }

@@ -207,3 +207,65 @@ Deno.test("flanneld removes the device of a backend that was changed while it wa
     assertEquals(/Repairing|Ignoring subnet/.exec(agent.output)?.[0], undefined);
   }
 });
+
+Deno.test("flanneld carries two udp networks, each by a device and a port of its own", async () => {
+  await using lab = await Lab.start({ hosts: 2 });
+  await using stack = new AsyncDisposableStack();
+  const [here, there] = lab.hosts as [UnderlayHost, UnderlayHost];
+  const etcd = stack.use(await LabEtcd.start(here));
+  const config = (second: number, port: number) =>
+    `{"Network":"10.${second}.0.0/16","Backend":{"Type":"udp","Port":${port}}}`;
+  await etcd.set("v3", "/nets/a/config", config(81, 8285));
+  await etcd.set("v3", "/nets/b/config", config(82, 8286));
+  await etcd.set("v3", "/nets/c/config", config(83, 8286));
+  const start = (host: UnderlayHost) =>
+    agentOf(host, etcd, "-etcd-prefix=/nets", "-networks=a,b", "-subnet-dir=/run/flannel/n");
+  const addresses = async () => {
+    const text = await there.exec(["ip", "-o", "-4", "addr", "show"]);
+    return [...text.matchAll(/(flannel\d) +inet ([\d.]+)\/32/g)].map(([, device, ip]) => ({
+      device,
+      ip: ip!,
+    }));
+  };
+  let agent = await start(here);
+  const other = await start(there);
+  for (const process of [agent, other]) {
+    for (const network of ["a", "b"]) {
+      await process.waitFor(new RegExp(`${network}: Firewall rules in place`));
+    }
+  }
+  const before = await addresses();
+  assertEquals(before.map(({ device }) => device).sort(), ["flannel0", "flannel1"]);
+  const reach = () =>
+    eventually(
+      "pings in both",
+      async () =>
+        (await Promise.all(before.map(({ ip }) => here.ping(ip)))).every((count) => count === 1),
+    );
+  await reach();
+  // The second of two with one port is refused, and says whose it is.
+  const third = await agentOf(
+    here,
+    etcd,
+    ...["-etcd-prefix=/nets", "-networks=c", "-subnet-dir=/run/flannel/n"],
+  );
+  await third.waitFor(/c: .*its UDP port 8286 is that of network "b" of flanneld/);
+  await third.stop();
+
+  await agent.kill();
+  agent = await start(here);
+  await agent.waitFor(/b: Wrote subnet file/);
+  await agent.waitFor(/a: Wrote subnet file/);
+  await reach();
+  assertEquals(await devices(here), ["flannel0", "flannel1"]);
+  assertEquals(/Repairing|Ignoring subnet/.exec(agent.output)?.[0], undefined);
+
+  await agent.stop();
+  for (const network of ["a", "b"]) {
+    const flags = ["-networks=" + network, "-subnet-dir=/run/flannel/n"];
+    await here.exec([FLANNELD, "cleanup", `-etcd-endpoints=${etcd.endpoint}`, ...flags]);
+    assertEquals((await devices(here)).length, network === "a" ? 1 : 0);
+  }
+  assertEquals(await chains(here), []);
+  await other.stop();
+});

@@ -7,6 +7,7 @@ import {
   TcxLink,
 } from "../../../mod/sys/bpf/mod.ts";
 import type { Netlink } from "../../../mod/sys/mod.ts";
+import { udpDeviceNumber } from "../device_name.ts";
 
 /** A place on an interface where one of the path's programs runs, and goes on to when the agent ends. */
 export interface Hook extends Disposable {
@@ -100,26 +101,36 @@ export class TcxHook implements Hook {
   }
 }
 
+/** That of flannel0's filters; flannel's udp port, which nobody else will have chosen. */
+const FIRST_PRIORITY = 8285;
+
 /** A clsact filter, which needs no pin: for kernels before TCX (Linux 6.6). */
 export class ClsactHook implements Hook {
-  /** By it our filter is told from others', and found by the next agent; flannel's udp port. */
-  static readonly PRIORITY = 8285;
-
   readonly #netlink: Netlink;
   readonly #direction: Direction;
   readonly #name: string;
+  /** By it our filter is told from others', and found by the next agent. */
+  readonly #priority: number;
   /** Where an earlier agent may have left one. */
   readonly #interfaces: readonly string[];
   #attached: Attached | undefined;
 
   /** The place of the encapsulation program, with the interfaces that it may be on already. */
-  static encapsulate(netlink: Netlink, interfaces: readonly string[]): ClsactHook {
-    return new ClsactHook(netlink, "flanneld_udp_out", "egress", interfaces);
+  static encapsulate(
+    netlink: Netlink,
+    interfaces: readonly string[],
+    device: string,
+  ): ClsactHook {
+    return new ClsactHook(netlink, "flanneld_udp_out", "egress", interfaces, device);
   }
 
   /** Likewise of the decapsulation program. */
-  static decapsulate(netlink: Netlink, interfaces: readonly string[]): ClsactHook {
-    return new ClsactHook(netlink, "flanneld_udp_in", "ingress", interfaces);
+  static decapsulate(
+    netlink: Netlink,
+    interfaces: readonly string[],
+    device: string,
+  ): ClsactHook {
+    return new ClsactHook(netlink, "flanneld_udp_in", "ingress", interfaces, device);
   }
 
   private constructor(
@@ -127,11 +138,14 @@ export class ClsactHook implements Hook {
     name: string,
     direction: Direction,
     interfaces: readonly string[],
+    device: string,
   ) {
     this.#netlink = netlink;
     this.#name = name;
     this.#direction = direction;
     this.#interfaces = interfaces;
+    // At the external interface one filter follows the other, one for each device.
+    this.#priority = FIRST_PRIORITY + (udpDeviceNumber(device) ?? 0);
   }
 
   ensure(program: BpfProgram, index: number): void {
@@ -145,7 +159,7 @@ export class ClsactHook implements Hook {
     if (this.#attached === undefined) return undefined;
     const { index, programId } = this.#attached;
     const found = this.#netlink.filters(index, this.#direction).find(({ priority }) =>
-      priority === ClsactHook.PRIORITY
+      priority === this.#priority
     );
     const what = `${this.#direction} program of interface ${index}`;
     if (found === undefined) return `${what} detached`;
@@ -173,13 +187,13 @@ export class ClsactHook implements Hook {
       indices.filter((index) =>
         index !== undefined &&
         this.#netlink.filters(index, this.#direction).some((filter) =>
-          filter.name === this.#name && filter.priority === ClsactHook.PRIORITY
+          filter.name === this.#name && filter.priority === this.#priority
         )
       ),
     ) as Set<number>;
   }
 
   #place(index: number) {
-    return { index, direction: this.#direction, priority: ClsactHook.PRIORITY };
+    return { index, direction: this.#direction, priority: this.#priority };
   }
 }

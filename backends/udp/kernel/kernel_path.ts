@@ -85,8 +85,8 @@ export class KernelPath implements Disposable {
         encapsulate: new TcxHook(`${directory}/encapsulate`, "egress"),
       }
       : {
-        decapsulate: ClsactHook.decapsulate(netlink, [underlay]),
-        encapsulate: ClsactHook.encapsulate(netlink, [device]),
+        decapsulate: ClsactHook.decapsulate(netlink, [underlay], device),
+        encapsulate: ClsactHook.encapsulate(netlink, [device], device),
       };
   }
 

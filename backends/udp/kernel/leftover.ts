@@ -14,8 +14,8 @@ export class KernelLeftover {
   constructor(netlink: Netlink, device: string, underlays: readonly string[]) {
     this.#directory = pinDirectory(device);
     this.#filters = [
-      ClsactHook.encapsulate(netlink, [device]),
-      ClsactHook.decapsulate(netlink, underlays),
+      ClsactHook.encapsulate(netlink, [device], device),
+      ClsactHook.decapsulate(netlink, underlays, device),
     ];
   }
 

@@ -1,0 +1,69 @@
+import type { IPv4, Prefix } from "../../mod/ip/mod.ts";
+import { type Link, type Netlink, RT_TABLE_MAIN } from "../../mod/sys/mod.ts";
+import { RTPROT_KERNEL } from "../reconcile.ts";
+
+/** flannel's pattern `flannel%d`. */
+const NAME = /^flannel(\d{1,5})$/;
+
+/** IFF_LOWER_UP of linux/if.h: a TUN device has a carrier while a process holds it. */
+const IFF_LOWER_UP = 0x10000;
+
+/** Devices that networks of this process have. */
+const taken = new Set<string>();
+
+/** Number of a device of the udp backend: 0 of `flannel0`; `undefined` for another name. */
+export function udpDeviceNumber(name: string): number | undefined {
+  const digits = NAME.exec(name)?.[1];
+  // `flannel00` is not how the kernel writes it.
+  return digits === undefined || digits !== String(Number(digits)) ? undefined : Number(digits);
+}
+
+/**
+ * The device that a network is to have: the one that carries it already, else, as the kernel chooses for
+ * flannel's pattern, the first number that is free. A device counts as free when nobody holds it and
+ * nothing is on it: an agent that ended before it had a lease has left it.
+ *
+ * @param networks the one that is served and those that were before
+ * @param tried names that turned out to be others'
+ */
+export function chooseDevice(
+  netlink: Netlink,
+  networks: readonly Prefix[],
+  tried: ReadonlySet<string>,
+): string {
+  const links = new Map(netlink.links().map((link) => [link.name, link]));
+  const isFree = (name: string) => !taken.has(name) && !tried.has(name);
+  const serves = (address: IPv4) => networks.some((network) => network.contains(address));
+  for (const link of links.values()) {
+    if (link.kind !== "tun" || udpDeviceNumber(link.name) === undefined) continue;
+    if (isFree(link.name) && carried(netlink, link).some(serves)) return link.name;
+  }
+  for (let number = 0;; number++) {
+    const name = `flannel${number}`;
+    if (!isFree(name)) continue;
+    const link = links.get(name);
+    if (link === undefined) return name;
+    const isHeld = (link.flags & IFF_LOWER_UP) !== 0;
+    if (link.kind === "tun" && !isHeld && carried(netlink, link).length === 0) return name;
+  }
+}
+
+/** Keeps other networks of this process off a device. */
+export function takeDevice(name: string): void {
+  taken.add(name);
+}
+
+/** Lets others have it. */
+export function leaveDevice(name: string): void {
+  taken.delete(name);
+}
+
+/** Addresses of a device, and destinations of routes by it, as somebody has set them. */
+function carried(netlink: Netlink, { index }: Link): IPv4[] {
+  return [
+    ...netlink.addresses({ index }).map(({ address }) => address),
+    ...netlink.routes({ table: RT_TABLE_MAIN, oif: index })
+      .filter(({ protocol }) => protocol !== RTPROT_KERNEL)
+      .map(({ destination }) => destination.address),
+  ];
+}
