@@ -22,8 +22,8 @@ const ARCHITECTURE = "docs/architecture.md";
 /** A path of the tree in a code span: placeholders and patterns are not looked up. */
 const TREE_PATH = /^(?:mod|backends|tests|bench|scripts|docs)\/[\w./-]+$/;
 
-/** Options of other tools: Deno's, scripts/compile.ts', etcdctl's, and single letters. */
-const FOREIGN = /^--(allow|v8|unstable|runtime|ttl|lease)|^-[A-Z]|^--?[a-z]$/;
+/** Ours are written with one dash; single letters and capitals are other tools'. */
+const FLAG = /^-([a-z][a-z0-9_-]+)/;
 
 /** Subcommands that `flanneld` is followed by in a sentence or a listing, not a command. */
 const WORDS_AFTER = new Set(["flags"]);
@@ -101,9 +101,8 @@ async function brokenSpans(text: string, facts: DocFacts): Promise<string[]> {
     if (TREE_PATH.test(span) && !await facts.exists(span)) {
       problems.push(`\`${span}\` is not there`);
     }
-    const flag = /^(--?)([a-z][a-z0-9_-]*)/i.exec(span);
-    if (flag === null || FOREIGN.test(span)) continue;
-    if (facts.flags.has(flag[2]!) || facts.installerOptions.has(flag[0])) continue;
+    const flag = FLAG.exec(span)?.[1];
+    if (flag === undefined || facts.flags.has(flag)) continue;
     problems.push(`\`${span}\`: there is no such flag`);
   }
   return problems;
@@ -117,6 +116,13 @@ function brokenCommands(text: string, facts: DocFacts): string[] {
   for (const line of code) {
     for (const [, task] of line.matchAll(/\bdeno task ([\w:]+)/g)) {
       if (!facts.tasks.has(task!)) problems.push(`deno task ${task}: there is no such task`);
+    }
+    if (/\binstall\.sh\b/.test(line)) {
+      for (const [option] of line.matchAll(/(?<=\s)--[a-z][a-z0-9-]+/g)) {
+        if (!facts.installerOptions.has(option)) {
+          problems.push(`install.sh ${option}: there is no such option`);
+        }
+      }
     }
     for (const [, args] of line.matchAll(/(?:^|[;&|] *)(?:\S*\/)?flanneld((?: [^\s;&|#]+)+)/g)) {
       const words = args!.trim().replace(/'[^']*'/g, "").split(" ");

@@ -34,6 +34,7 @@ Deno.test("docProblems() names each thing that is not there", async () => {
     ["`-ifaces=eth1`", "`-ifaces=eth1`: there is no such flag"],
     ["`flanneld plans`", "flanneld plans: there is no such subcommand"],
     ["```sh\n/usr/bin/flanneld -nosuch\n```", "flanneld ... -nosuch: there is no such flag"],
+    ["```sh\nsh install.sh --nosuch\n```", "install.sh --nosuch: there is no such option"],
     ["`deno task nosuch`", "deno task nosuch: there is no such task"],
   ];
   for (const [text, problem] of cases) {
