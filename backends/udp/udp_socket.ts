@@ -51,6 +51,8 @@ export class UdpSocket implements DatagramSocket {
   readonly #inRoom: number;
   /** Messages of the next receive, by what the last one brought. */
   #receiveSize = PACKET_BATCH;
+  /** How many of the receiving messages the kernel has written to since they were made ready. */
+  #used = PACKET_BATCH;
   /** Per message of a batch: the train it is of. */
   readonly #trainOf = new Int32Array(SEND_BATCH);
 
@@ -104,7 +106,9 @@ export class UdpSocket implements DatagramSocket {
   receive(trains: TrainVector): number {
     trains.clear();
     const messages = this.#in;
-    messages.reset(this.#receiveSize);
+    // No more than what was used: after a sleep each line of memory that is touched costs.
+    messages.reset(this.#used);
+    this.#used = 0;
     const count = libc().recvmmsg(
       this.#fd,
       messages.bytes,
@@ -116,6 +120,7 @@ export class UdpSocket implements DatagramSocket {
       const error = errno();
       return error === Errno.EAGAIN || error === Errno.EINTR ? 0 : -error;
     }
+    this.#used = count;
     let bytes = 0;
     for (let i = 0; i < count; i++) {
       const length = messages.received(i);
