@@ -39,6 +39,11 @@ export const SUBCOMMANDS: readonly Subcommand[] = [
     load: () => import("./doctor.ts"),
   },
   {
+    name: "explain",
+    summary: "tell where a packet for an address goes from here",
+    load: () => import("./explain.ts"),
+  },
+  {
     name: "lease",
     summary: "list the network's subnets, and keep some for certain hosts",
     load: () => import("./lease.ts"),

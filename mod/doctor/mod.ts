@@ -6,3 +6,5 @@
 export * from "./check.ts";
 export * from "./checks.ts";
 export * from "./run.ts";
+export * from "./explain/explain.ts";
+export * from "./explain/explanation.ts";

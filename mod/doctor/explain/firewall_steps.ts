@@ -1,0 +1,45 @@
+import type { IPv4 } from "../../ip/mod.ts";
+import { reasonNotChecked } from "../errors.ts";
+import type { Examination } from "../examination.ts";
+import type { Step } from "./explanation.ts";
+import { isMasqueraded } from "./masquerade.ts";
+
+/** What becomes of a packet that a container of this host sends to the address. */
+export async function firewallSteps(host: Examination, destination: IPv4): Promise<Step[]> {
+  const own = await host.ownLease();
+  if (own === undefined) return [];
+  const { network } = await host.config();
+  const { ipMasq, forwardRules: forward } = host.options;
+  const spec = { network, subnet: own.subnet, ipMasq, forward, randomFully: true };
+  const source = own.subnet.address + 2;
+  return [
+    await forwardStep(host, forward),
+    {
+      object: "masquerade",
+      text: isMasqueraded(spec, { source, destination })
+        ? "the source becomes the address of the interface that it leaves by"
+        : "the source stays the container's" +
+          (network.contains(destination) ? "" : ", unless Docker's rules change it"),
+    },
+  ];
+}
+
+async function forwardStep(host: Examination, forward: boolean): Promise<Step> {
+  const object = "firewall";
+  try {
+    const { firewall, obstacles } = await host.plan();
+    if (obstacles.length > 0) return { object, text: "dropped", wrong: obstacles[0]! };
+    if (firewall.length > 0) {
+      const [{ sign, text }] = firewall as [typeof firewall[0]];
+      return { object, text: "not as it should be", wrong: `${sign} ${text}` };
+    }
+  } catch (error) {
+    return { object, text: `not looked at: ${reasonNotChecked(error)}` };
+  }
+  return {
+    object,
+    text: forward
+      ? "accepted in FORWARD by our rules"
+      : "left to the host's rules, as -iptables-forward-rules=false says",
+  };
+}
