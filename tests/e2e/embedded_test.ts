@@ -1,0 +1,151 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { Lab, type UnderlayHost } from "../lab/lab.ts";
+import { FLANNELD, LabUnit } from "../lab/unit.ts";
+import { eventually, isFullMesh, overlayAddress, subnetOf } from "./guide.ts";
+
+const NETWORK = "-network=10.20.0.0/16 -subnet-len=24 -backend=vxlan";
+const PORT = 8889;
+
+/** The first host keeps the leases in a file and serves them; the others are its clients. */
+async function configure(lab: Lab, more = NETWORK): Promise<void> {
+  const [first] = lab.hosts as [UnderlayHost];
+  for (const host of lab.hosts) {
+    const options = host === first
+      ? `-iface=eth1 -store=embedded ${more} -listen=${first.address}:${PORT}`
+      : `-iface=eth1 -remote=${first.address}:${PORT}`;
+    await host.writeTextFile("/etc/sysconfig/flanneld", `FLANNEL_OPTIONS="${options}"\n`);
+  }
+}
+
+async function run(host: UnderlayHost, ...args: string[]) {
+  return await host.run([FLANNELD, ...args]);
+}
+
+/** Reserves and releases subnets until told to stop: writes beside the agent's own. */
+async function load(host: UnderlayHost, signal: AbortSignal): Promise<string[]> {
+  const reserved: string[] = [];
+  for (let i = 200; i < 256 && !signal.aborted; i++) {
+    const subnet = `10.20.${i}.0/24`;
+    const { code, stderr } = await run(host, "lease", "reserve", subnet, `172.28.128.${i}`);
+    assertEquals(code, 0, stderr);
+    reserved.push(subnet);
+  }
+  return reserved;
+}
+
+async function listed(host: UnderlayHost): Promise<Record<string, unknown>[]> {
+  const { code, stdout, stderr } = await run(host, "lease", "list", "-json");
+  assertEquals(code, 0, stderr);
+  return JSON.parse(stdout);
+}
+
+Deno.test("flanneld needs no etcd: a file on one host, clients on the others", async (t) => {
+  await using lab = await Lab.start({ hosts: 3 });
+  await using stack = new AsyncDisposableStack();
+  const [first, second] = lab.hosts as [UnderlayHost, UnderlayHost];
+  await configure(lab);
+  const units: LabUnit[] = [];
+  for (const host of lab.hosts) units.push(stack.use(await LabUnit.start(host)));
+  const subnets = await Promise.all(lab.hosts.map(subnetOf));
+
+  await t.step("every host reaches every other", async () => {
+    await eventually("a full mesh", () => isFullMesh(lab.hosts));
+    assertEquals(new Set(subnets).size, 3);
+  });
+
+  await t.step("lease list shows who has what while the agent runs", async () => {
+    const rows = await listed(first);
+    assertEquals(rows.map(({ subnet }) => subnet).sort(), subnets.toSorted());
+    assertEquals(
+      new Set(rows.map(({ publicIP }) => publicIP)),
+      new Set(lab.hosts.map((h) => h.address)),
+    );
+    const table = (await run(first, "lease", "list")).stdout;
+    assertStringIncludes(table, "host100");
+    // A client asks the server.
+    assertEquals((await listed(second)).length, 3);
+  });
+
+  await t.step(
+    "killed under load it is back with the same subnet, and has lost no lease",
+    async () => {
+      const controller = new AbortController();
+      const loading = load(first, controller.signal);
+      for (let round = 0; round < 3; round++) {
+        await new Promise((resolve) => setTimeout(resolve, 100 + Math.random() * 300));
+        await units[0]!.kill();
+        units[0] = stack.use(await LabUnit.start(first));
+        assertEquals(await subnetOf(first), subnets[0]);
+      }
+      controller.abort();
+      const reserved = await loading;
+      assert(reserved.length > 0);
+      const rows = await listed(first);
+      assertEquals(
+        rows.filter((row) => row.reserved).map(({ subnet }) => subnet),
+        reserved,
+      );
+      assertEquals(rows.length, reserved.length + 3);
+      await eventually("a full mesh", () => isFullMesh(lab.hosts));
+    },
+  );
+
+  await t.step(
+    "a reservation of its own subnet outlives the agent, until it is released",
+    async () => {
+      const own = subnets[0]!;
+      const reserve = await run(first, "lease", "reserve", own, first.address);
+      assertEquals(reserve.code, 0, reserve.stderr);
+      await units[0]!.stop();
+      units[0] = stack.use(await LabUnit.start(first));
+      const isReserved = async () =>
+        (await listed(first)).find(({ subnet }) => subnet === own)?.reserved;
+      assertEquals(await isReserved(), true);
+      const taken = await run(first, "lease", "reserve", own, "172.28.128.99");
+      assertEquals(taken.code, 1);
+      assertStringIncludes(taken.stderr, "subnet: lease already taken");
+      assertEquals((await run(first, "lease", "release", own)).code, 0);
+      assertEquals(await isReserved(), false);
+      assertEquals(await subnetOf(first), own);
+    },
+  );
+
+  await t.step("a second agent on the file is refused in a line that says who has it", async () => {
+    const { code, stderr } = await run(
+      first,
+      ...["-store=embedded", "-iface=eth1", "-subnet-file=/run/other/subnet.env"],
+    );
+    assertEquals(code, 1);
+    assertStringIncludes(stderr, "/var/lib/flannel/leases.db is in use by another flanneld (pid ");
+  });
+
+  await t.step("other flags at a later start change nothing and say so", async () => {
+    await units[0]!.stop();
+    await configure(lab, "-network=10.30.0.0/16");
+    units[0] = stack.use(await LabUnit.start(first));
+    assertEquals(await subnetOf(first), subnets[0]);
+    const output = units[0]!.process.output;
+    assertStringIncludes(output, "are for the first start alone");
+    assertEquals(await first.ping(await overlayAddress(second)), 1);
+  });
+});
+
+Deno.test("flanneld with a file and no config says what to give it, and goes on once there is one", async () => {
+  await using lab = await Lab.start({ hosts: 1 });
+  const [host] = lab.hosts as [UnderlayHost];
+  await host.writeTextFile(
+    "/etc/sysconfig/flanneld",
+    'FLANNEL_OPTIONS="-iface=eth1 -store=embedded"\n',
+  );
+  await using unit = await LabUnit.start(host, { wait: false });
+  await eventually(
+    "the reason",
+    () => Promise.resolve(unit.process.output.includes("give -network, for example")),
+  );
+  const { code, stderr } = await host.run(
+    [FLANNELD, "config", "set", "-yes", '{"Network":"10.20.0.0/16","Backend":{"Type":"host-gw"}}'],
+  );
+  assertEquals(code, 0, stderr);
+  await unit.ready();
+  assertStringIncludes(await subnetOf(host), "10.20.");
+});
