@@ -4,8 +4,12 @@ import { serveLeases } from "../../mod/server/mod.ts";
 import { makeEmbeddedLab } from "../../mod/store/embedded_lab.ts";
 import { openRemote } from "../../mod/store/remote.ts";
 import { ip, net, record, vxlan } from "../../mod/store/store_lab.ts";
+import { libc } from "../../mod/sys/mod.ts";
 import { StoreFollower } from "../lab/store_follower.ts";
 import { askAsFlannel, RawServer } from "./remote_raw.ts";
+
+// Deno 2.4 takes a library that stays open for a leak of the test that opened it.
+libc();
 
 const JSON_TYPE = "application/json; charset=utf-8";
 const ATTRS = '{"PublicIP":"172.28.128.101","BackendType":"vxlan",' +
