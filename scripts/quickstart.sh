@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The main job on a bare Debian machine, as root: installs what is missing, builds dist/flanneld,
-# and lets three hosts (network namespaces) lease subnets from a real etcd and ping each other.
-# Everything it brings up, it takes down.
+# and lets three hosts (network namespaces) lease subnets and ping each other: without etcd, or with
+# --etcd [v2|v3] from a real one. Everything it brings up, it takes down.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh

@@ -1,6 +1,7 @@
 /**
- * Three hosts, one etcd, one network: what the guide builds on three machines, on this one, in a
- * few seconds. `quickstart.ts [v2|v3]` chooses etcd's API; v2 is the guide's.
+ * Three hosts, one network: what the guide builds on three machines, on this one, in a few seconds.
+ * The first keeps the leases in a file and serves them to the others. With `--etcd [v2|v3]` they are
+ * in a real etcd instead, as the guide has it; v2 is the guide's API.
  *
  * @module
  */
@@ -15,7 +16,10 @@ import {
 } from "../tests/e2e/guide.ts";
 import { Lab } from "../tests/lab/lab.ts";
 import { type EtcdApi, LabEtcd } from "../tests/lab/lab_etcd.ts";
-import { LabUnit } from "../tests/lab/unit.ts";
+import { FLANNELD, LabUnit } from "../tests/lab/unit.ts";
+
+/** Where the first host serves its leases to the others. */
+const PORT = 8889;
 
 const started = performance.now();
 const bold = (text: string) => Deno.stdout.isTerminal() ? `\x1b[1m${text}\x1b[0m` : text;
@@ -23,38 +27,45 @@ const say = (text = "") => console.log(text);
 const step = (text: string) =>
   say(`\n${bold(`${((performance.now() - started) / 1000).toFixed(1)} s`)}  ${text}`);
 
-const api = (Deno.args[0] ?? "v2") as EtcdApi;
-if (api !== "v2" && api !== "v3") {
-  console.error(`quickstart: "${api}" is not an etcd API; use v2 or v3`);
-  Deno.exit(2);
-}
+const api = chosenApi(Deno.args);
 
 step("Three hosts, each with its own network. eth1 is their shared Ethernet; eth0 has the same");
 say("       address everywhere, as Vagrant's does: the guide's trap.");
 await using lab = await Lab.start({ hosts: 3 });
 for (const host of lab.hosts) say(`         ${host.name}   eth1 ${host.address}   eth0 10.0.2.15`);
 
-step(`etcd on ${lab.hosts[0]!.name}, and the network's config under the guide's key (API ${api}):`);
-await using etcd = await LabEtcd.start(lab.hosts[0]!);
-await etcd.set(api, `${PREFIX}/config`, CONFIG);
-say(`         ${PREFIX}/config = ${CONFIG}`);
+const first = lab.hosts[0]!;
+await using etcd = api === undefined ? undefined : await LabEtcd.start(first);
+if (api !== undefined && etcd !== undefined) {
+  step(`etcd on ${first.name}, and the network's config under the guide's key (API ${api}):`);
+  await etcd.set(api, `${PREFIX}/config`, CONFIG);
+  say(`         ${PREFIX}/config = ${CONFIG}`);
+}
 
-step("flanneld on each, as its systemd unit starts it, with the guide's /etc/sysconfig/flanneld:");
+step("flanneld on each, as its systemd unit starts it, with these FLANNEL_OPTIONS:");
 await using units = new AsyncDisposableStack();
 for (const host of lab.hosts) {
-  await writeSysconfig(host, etcd);
+  const options = await configure(host);
   const before = performance.now();
   units.use(await LabUnit.start(host));
+  const took = (performance.now() - before).toFixed(0);
   const env = await subnetEnv(host);
+  say(`         ${host.name}   ${options}`);
   say(
-    `         ${host.name}   leased ${(await subnetOf(host)).padEnd(15)} MTU ${env.FLANNEL_MTU}` +
-      `   ready in ${(performance.now() - before).toFixed(0)} ms`,
+    `                   leased ${(await subnetOf(host)).padEnd(15)} MTU ${env.FLANNEL_MTU}` +
+      `   ready in ${took} ms`,
   );
 }
 
-step("What etcd holds now, and how host100 reaches the others:");
-for (const key of await leaseKeys(etcd, api)) {
-  say(`         ${key.padEnd(16)} ${await etcd.get(api, `${PREFIX}/subnets/${key}`)}`);
+if (api !== undefined && etcd !== undefined) {
+  step("What etcd holds now, and how host100 reaches the others:");
+  for (const key of await leaseKeys(etcd, api)) {
+    say(`         ${key.padEnd(16)} ${await etcd.get(api, `${PREFIX}/subnets/${key}`)}`);
+  }
+} else {
+  step("What 'flanneld lease list' says on host102, and how host100 reaches the others:");
+  const list = await lab.hosts.at(-1)!.exec([FLANNELD, "lease", "list"]);
+  for (const line of list.trim().split("\n")) say(`         ${line}`);
 }
 const routes = await lab.hosts[0]!.exec(["ip", "route", "show", "proto", "102"]);
 for (const route of routes.trim().split("\n")) say(`         ${route.trim()}`);
@@ -76,3 +87,29 @@ for (const host of lab.hosts) {
 
 step(lost === 0 ? "Every ping was answered. Taking everything down." : `${lost} pings were lost.`);
 if (lost > 0) Deno.exitCode = 1;
+
+/** Writes a host's /etc/sysconfig/flanneld. @returns its FLANNEL_OPTIONS */
+async function configure(host: typeof first): Promise<string> {
+  if (etcd !== undefined) {
+    await writeSysconfig(host, etcd);
+    return "-iface=eth1";
+  }
+  const server = `${first.address}:${PORT}`;
+  const options = host === first
+    ? `-iface=eth1 -store=embedded -network=10.20.0.0/16 -backend=vxlan -listen=${server}`
+    : `-iface=eth1 -remote=${server}`;
+  await host.writeTextFile("/etc/sysconfig/flanneld", `FLANNEL_OPTIONS="${options}"\n`);
+  return options;
+}
+
+/** etcd's API that was asked for; `undefined` for no etcd. */
+function chosenApi(args: readonly string[]): EtcdApi | undefined {
+  const [flag, api = "v2", ...rest] = args;
+  if (flag === undefined) return undefined;
+  if (flag === "--etcd" && (api === "v2" || api === "v3") && rest.length === 0) return api;
+  console.error(
+    `quickstart: ${JSON.stringify(args.join(" "))} is not understood: expected nothing, or ` +
+      "--etcd, --etcd v2 or --etcd v3",
+  );
+  Deno.exit(2);
+}
