@@ -101,6 +101,9 @@ export class AwsLab implements CloudLab {
     const machine: CloudMachine = {
       ...{ name, address, target },
       env: {
+        // Nothing of the tester's own: what is empty is as good as not set.
+        ...{ AWS_ACCESS_KEY_ID: "", AWS_SECRET_ACCESS_KEY: "", AWS_PROFILE: "", AWS_REGION: "" },
+        ...{ AWS_SHARED_CREDENTIALS_FILE: "/nonexistent", AWS_CONFIG_FILE: "/nonexistent" },
         AWS_ENDPOINT_URL: this.proxy.endpoint,
         AWS_EC2_METADATA_SERVICE_ENDPOINT: metadata.endpoint,
       },

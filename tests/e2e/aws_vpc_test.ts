@@ -27,8 +27,12 @@ Deno.test("flanneld by aws-vpc has EC2's router carry the packets, through all t
 
   await t.step("three agents have a route each, and the router carries their pings", async () => {
     cloud.throttle(3);
+    // As other versions have written it.
+    const lease = `{"PublicIP":"${second.address}","BackendType":"aws-vpc"}`;
+    await etcd.ctl("v2", ["set", "--ttl", "3600", `${PREFIX}/subnets/10.20.77.0-24`, lease]);
     await Promise.all(lab.hosts.map((host) => cluster.startAgent(host)));
     await cluster.settled();
+    assertEquals(await subnetOf(second), "10.20.77.0/24");
     for (const machine of cluster.machines) {
       assertEquals(await cloud.sourceDestCheck(machine), false, machine.name);
     }
