@@ -1,7 +1,7 @@
 import type { NetworkConfig } from "../mod/config/mod.ts";
 import { formatIPv4, type IPv4, isGlobalUnicast, Prefix } from "../mod/ip/mod.ts";
 import { type Lease, leaseKey } from "../mod/lease/mod.ts";
-import { warning } from "../mod/observe/mod.ts";
+import { info, warning } from "../mod/observe/mod.ts";
 import type { Netlink } from "../mod/sys/mod.ts";
 
 /** A lease longer than this leaves no room for a gateway and a container. */
@@ -53,6 +53,13 @@ export function refusal(lease: Lease, rules: PeerRules): string | undefined {
   return undefined;
 }
 
+/** Logs that packets go to a peer, go there otherwise, or no longer. @param verb `added` */
+export function tellPeer(verb: string, { subnet, attributes }: Lease): void {
+  const publicIP = formatIPv4(attributes.publicIP);
+  const via = verb === "removed" ? "" : ` via ${publicIP}`;
+  info(`Subnet ${verb}: ${subnet}${via}`, { subnet, publicIP });
+}
+
 /** Remembers which leases were refused, and says so once per lease and reason. */
 export class Refusals {
   readonly #reasons = new Map<string, string>();
@@ -69,7 +76,10 @@ export class Refusals {
     if (reason === undefined) this.#reasons.delete(key);
     else if (this.#reasons.get(key) !== reason) {
       this.#reasons.set(key, reason);
-      warning(`Ignoring subnet ${lease.subnet}: it ${reason}`, { subnet: lease.subnet });
+      warning(`Ignoring subnet ${lease.subnet}: it ${reason}`, {
+        ...{ subnet: lease.subnet, reason },
+        publicIP: formatIPv4(lease.attributes.publicIP),
+      });
     }
     return reason;
   }

@@ -1,12 +1,12 @@
 import { ConfigError } from "../../mod/config/mod.ts";
 import { formatIPv4, type IPv4, type Prefix } from "../../mod/ip/mod.ts";
 import { type Lease, leaseKey } from "../../mod/lease/mod.ts";
-import { info, warning } from "../../mod/observe/mod.ts";
+import { warning } from "../../mod/observe/mod.ts";
 import type { LeaseSet, LeaseSetChange } from "../../mod/subnet/mod.ts";
 import { monitor, type Route } from "../../mod/sys/mod.ts";
 import type { Backend, BackendContext, Network, NetworkStatus } from "../backend.ts";
 import { execute } from "../execute.ts";
-import { connectedNetworks, Refusals } from "../peers.ts";
+import { connectedNetworks, Refusals, tellPeer } from "../peers.ts";
 import {
   diff,
   type KernelObjects,
@@ -92,7 +92,7 @@ class HostGwNetwork implements Network {
     };
     for (const lease of removed) {
       this.#refusals.forget(lease);
-      if (leave(lease)) info(`Subnet removed: ${lease.subnet}`);
+      if (leave(lease)) tellPeer("removed", lease);
     }
     const come = (lease: Lease, verb: string) => {
       leave(lease);
@@ -100,7 +100,7 @@ class HostGwNetwork implements Network {
       const route = peerRoute(lease, context);
       this.#routes.set(lease.subnet.key, route);
       after.push(route);
-      info(`Subnet ${verb}: ${lease.subnet} via ${formatIPv4(lease.attributes.publicIP)}`);
+      tellPeer(verb, lease);
     };
     for (const lease of added) come(lease, "added");
     for (const { after: lease } of changed) come(lease, "changed");

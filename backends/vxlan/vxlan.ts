@@ -7,7 +7,7 @@ import { IFF_UP, type KernelEvent, type Link, monitor, SysError } from "../../mo
 import type { Backend, BackendContext, Network, NetworkStatus } from "../backend.ts";
 import { deviceTraffic } from "../device_traffic.ts";
 import { execute } from "../execute.ts";
-import { connectedNetworks, Refusals } from "../peers.ts";
+import { connectedNetworks, Refusals, tellPeer } from "../peers.ts";
 import {
   diff,
   type KernelObjects,
@@ -130,11 +130,11 @@ class VxlanNetwork implements Network {
     const come = (lease: Lease, verb: string) => {
       if (!this.#accepts(lease, context)) return;
       coming.push(peerObjects(lease, context));
-      info(`Subnet ${verb}: ${lease.subnet} via ${formatIPv4(lease.attributes.publicIP)}`);
+      tellPeer(verb, lease);
     };
     for (const lease of removed) {
       this.#refusals.forget(lease);
-      if (this.#peers.get(lease.subnet)) info(`Subnet removed: ${lease.subnet}`);
+      if (this.#peers.get(lease.subnet)) tellPeer("removed", lease);
     }
     for (const lease of added) come(lease, "added");
     for (const { after } of changed) come(after, "changed");
@@ -211,7 +211,7 @@ class VxlanNetwork implements Network {
     const link = netlink.link(this.#spec.name);
     if (link?.vxlan?.vni === this.#spec.vxlan.vni) {
       netlink.deleteLink(link.index);
-      info(`Removed device ${this.#spec.name}`);
+      info(`Removed device ${this.#spec.name}`, { device: this.#spec.name });
     }
     if (!this.#directRouting) return Promise.resolve();
     // Routes by a device go with it; those of DirectRouting do not.

@@ -234,7 +234,9 @@ export class Agent implements AsyncDisposable {
     const { active } = this.#overlay;
     if (held === undefined || active === undefined) return;
     if (await this.#keeper.observe(leases.get(held.subnet), active.attributes)) return;
-    warning(`Lease ${held.subnet} has been revoked, or changed by someone else`);
+    warning(`Lease ${held.subnet} has been revoked, or changed by someone else`, {
+      subnet: held.subnet,
+    });
   }
 
   /**

@@ -21,7 +21,7 @@ export class Known {
    * @param reason for the log
    */
   takeSnapshot(snapshot: Snapshot, publicIP: IPv4, reason?: string): LeaseSetChange {
-    if (reason !== undefined) info(`Read the store anew: ${reason}`);
+    if (reason !== undefined) info(`Read the store anew: ${reason}`, { reason });
     this.config = snapshot.config;
     this.features.replace(snapshot.agents);
     this.recordNews = { agent: snapshot.agents.find((agent) => agent.publicIP === publicIP) };

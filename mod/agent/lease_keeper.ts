@@ -207,7 +207,10 @@ export class LeaseKeeper implements Disposable {
     } catch (cause) {
       this.#renewal.set(RENEWAL_RETRY * 1000);
       if (!(cause instanceof StoreError)) throw cause;
-      error(`Error renewing lease (trying again in 1 min): ${cause.message}`);
+      error(`Error renewing lease (trying again in 1 min): ${cause.message}`, {
+        subnet: this.#lease?.subnet,
+        error: cause.message,
+      });
     }
     return true;
   }
@@ -225,6 +228,7 @@ export class LeaseKeeper implements Disposable {
     const expires = new Date(Date.now() + LEASE_TTL * 1000).toISOString();
     info(`Lease renewed, new expiration: ${ttl === PERMANENT ? "none" : expires}`, {
       subnet: lease.subnet,
+      ...(ttl === PERMANENT ? {} : { expires }),
     });
     return true;
   }

@@ -86,7 +86,10 @@ export class Overlay implements AsyncDisposable {
     const { keeper, signal, repairs, onFailed, claims, publisher } = this.#parts;
     const former = this.#active;
     if (former !== undefined && former.config.text !== config.text) {
-      info(`Network config changed: ${former.config.text} is now ${config.text}`);
+      info(`Network config changed: ${former.config.text} is now ${config.text}`, {
+        config: config.text,
+        previous: former.config.text,
+      });
     }
     const backend = await loadBackend(config.backend.type);
     const resources = backend.resources?.({ config, external }) ?? [];

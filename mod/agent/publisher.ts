@@ -119,15 +119,19 @@ export class Publisher implements Disposable {
       warning(
         `Subnet changed from ${before.subnet} to ${lease.subnet}: restart Docker, whose ` +
           `containers are still on the old one`,
+        { subnet: lease.subnet, previous: before.subnet },
       );
     }
     if (before.mtu !== undefined && before.mtu !== mtu) {
       warning(
         `MTU changed from ${before.mtu} to ${mtu}: restart Docker, whose containers still send ` +
           `packets of the old size`,
+        { mtu, previous: before.mtu },
       );
     }
-    info(`Wrote subnet file to ${this.#options.subnetFile}`);
+    info(`Wrote subnet file to ${this.#options.subnetFile}`, {
+      ...{ file: this.#options.subnetFile, network: config.network, subnet: lease.subnet, mtu },
+    });
     notifySystemd("READY=1");
     this.#ready = true;
     if (isMoved) {
@@ -213,7 +217,7 @@ export class Publisher implements Disposable {
     const now = performance.now();
     if (now - this.#toldRepair < REPEAT) return;
     this.#toldRepair = now;
-    warning("Firewall rules were missing and have been put back");
+    warning("Firewall rules were missing and have been put back", { object: "firewall rules" });
   }
 
   /** Says once of each what else drops the network's packets. */

@@ -22,7 +22,7 @@ import type { AgentView } from "./status_view.ts";
  * @throws {StoreError | SysError | FirewallError} when the host or the store refuse what is needed
  */
 export async function runAgent(options: AgentOptions, signal: AbortSignal): Promise<number> {
-  info(`flanneld ${VERSION} starting`);
+  info(`flanneld ${VERSION} starting`, { version: VERSION });
   const stopping = () => {
     info("Exiting...");
     notifySystemd("STOPPING=1");

@@ -25,7 +25,7 @@ export class StateLog {
    * @param now a clock in milliseconds. @default performance.now
    */
   constructor(
-    write: (message: string) => void = (message) => error(message),
+    write: (message: string) => void = (message) => error(message, { error: message }),
     now: () => number = () => performance.now(),
   ) {
     this.#write = write;

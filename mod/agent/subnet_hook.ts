@@ -71,7 +71,7 @@ export class SubnetHook {
     } catch (error) {
       return warning(`${name} cannot be started: ${(error as Error).message}`);
     }
-    info(`Running ${name}`);
+    info(`Running ${name}`, { command: this.#command.join(" ") });
     let late = false;
     const kill = () => {
       try {

@@ -65,7 +65,9 @@ export async function readSubnetEnv(path: string): Promise<PreviousSubnet> {
     text = await Deno.readTextFile(path);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) {
-      warning(`cannot read the previous subnet from ${path}: ${reasonOf(error)}`);
+      warning(`cannot read the previous subnet from ${path}: ${reasonOf(error)}`, {
+        ...{ file: path, error: reasonOf(error) },
+      });
     }
     return {};
   }

@@ -86,7 +86,7 @@ export async function acquireLease(
       return created;
     } catch (error) {
       if (!(error instanceof ConflictError)) throw error;
-      info(`Lost a race for a subnet (${error.message}); trying again`);
+      info(`Lost a race for a subnet (${error.message}); trying again`, { error: error.message });
     }
   }
   throw new AcquireError("Max retries reached trying to acquire a subnet");
@@ -160,11 +160,15 @@ export function choose(
 ): Prefix | undefined {
   if (previous !== undefined) {
     if (!isCompatible(config, previous)) {
-      warning(`Previous subnet (${previous}) is not within the current config, ignoring`);
+      warning(`Previous subnet (${previous}) is not within the current config, ignoring`, {
+        subnet: previous,
+      });
     } else if (taken.some((subnet) => subnet.overlaps(previous))) {
-      warning(`Previous subnet (${previous}) has been leased to another host, ignoring`);
+      warning(`Previous subnet (${previous}) has been leased to another host, ignoring`, {
+        subnet: previous,
+      });
     } else {
-      info(`Found previously leased subnet (${previous}), reusing`);
+      info(`Found previously leased subnet (${previous}), reusing`, { subnet: previous });
       return previous;
     }
   }
