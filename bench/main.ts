@@ -10,6 +10,7 @@ import { machine } from "./machine.ts";
 const BENCHES: Readonly<Record<string, () => Promise<{ run(): Promise<void> }>>> = {
   repair: () => import("./repair/mod.ts"),
   scale: () => import("./scale/mod.ts"),
+  store: () => import("./store/mod.ts"),
   udp: () => import("./udp/mod.ts"),
 };
 
