@@ -16,7 +16,8 @@ import type { RunSubcommand } from "./subcommand.ts";
 /** Version of the JSON; a change that breaks readers raises it. */
 const EXPLAIN_VERSION = 1;
 
-const EXPLAIN: AgentSubcommand = {
+/** What the subcommand is. */
+export const spec: AgentSubcommand = {
   name: "explain",
   summary: "Tells where a packet for an address goes from this host, object by object: who holds " +
     "the subnet, route, device, neighbour, forwarding entry, encapsulation, the way to that host, " +
@@ -39,7 +40,7 @@ const EXPLAIN: AgentSubcommand = {
  * @throws as `explainAddress` does
  */
 export const run: RunSubcommand = async (args, signal) => {
-  const line = await parseAgentSubcommand(EXPLAIN, args, Deno.env.toObject());
+  const line = await parseAgentSubcommand(spec, args, Deno.env.toObject());
   if ("help" in line) {
     console.log(line.help.trimEnd());
     return EXIT_OK;
