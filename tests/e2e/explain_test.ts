@@ -194,7 +194,7 @@ for (const { type, config } of BACKENDS) {
       "sh",
       "-ec",
       fill(
-        "ip link add docker0 type bridge; ip address add S.1/24 dev docker0; ip link set docker0 up",
+        "sysctl -qw net.ipv4.ip_forward=1; ip link add docker0 mtu 1400 type bridge; ip address add S.1/24 dev docker0; ip link set docker0 up",
       ),
     ]);
     await eventually("the peer", async () => (await explain(here, fill("P.2"))).code === 0);
@@ -206,6 +206,12 @@ for (const { type, config } of BACKENDS) {
       assertEquals(told.answer.complete, code === 0);
       says.forEach((line, i) => assertMatch(told.lines[i]!, new RegExp(fill(line.source)), text));
     }
+
+    // Nor does the doctor find anything wrong with this backend.
+    const doctor = await here.run([FLANNELD, "doctor", "-json"]);
+    const { checks } = JSON.parse(doctor.stdout) as { checks: { id: string; verdict: string }[] };
+    assertEquals(checks.filter(({ verdict }) => verdict !== "ok"), [], doctor.stdout);
+    assertEquals(doctor.code, 0);
 
     const { steps } = (await explain(here, fill("P.2"))).answer;
     words.VTEP = steps.find(({ object }) => object === "fdb")?.text.split(" ")[0] ?? "";
