@@ -51,8 +51,11 @@ export async function openNetworkNames(
       const names = openEmbeddedNames(options, { owner: true });
       return { names, store: options, note: `Using the ${names.name}` };
     }
-    case "remote":
-      throw new StoreError(`-watch-networks with -store ${options.kind} is not there yet`);
+    case "remote": {
+      const { openRemoteNames } = await import("./networks_remote.ts");
+      const names = await openRemoteNames(options);
+      return { names, store: options, note: `Using the ${names.name}` };
+    }
   }
 }
 
