@@ -162,8 +162,10 @@ export class Compute {
         });
       }
       if (response.ok) return this.#decode(text, call);
-      this.#options.metadata.forgetToken();
-      if (response.status === 401 && attempt === 1) continue;
+      if (response.status === 401) {
+        this.#options.metadata.forgetToken();
+        if (attempt === 1) continue;
+      }
       throw failureOf(decodeFailure(response.status, text), this.#words(call));
     }
   }
