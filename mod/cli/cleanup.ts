@@ -23,7 +23,7 @@ export const spec: AgentSubcommand = {
       name: "release",
       kind: "bool",
       help: "also give this host's lease back and remove its agent record from the store, where " +
-        "they are known to be this host's",
+        "they are known to be this host's, and with aws-vpc and gce its routes at the provider",
     },
   ],
   exitCodes: "0 all of it is gone, or there was nothing; 1 an agent runs, or something could not " +
