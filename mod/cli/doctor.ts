@@ -4,8 +4,11 @@
  * @module
  */
 
+import { optionsOfWanted } from "../agent/networks_options.ts";
+import type { AgentOptions } from "../agent/options.ts";
 import { type CheckReport, countVerdicts, runDoctor } from "../doctor/mod.ts";
 import { configureLog } from "../observe/log.ts";
+import { StoreError } from "../store/errors.ts";
 import { VERSION } from "../version.ts";
 import { type AgentSubcommand, parseAgentSubcommand } from "./agent_subcommand.ts";
 import { EXIT_FAILURE, EXIT_OK } from "./exit_codes.ts";
@@ -44,10 +47,18 @@ export const run: RunSubcommand = async (args, signal) => {
   for (const warning of warnings) console.error(warning);
   const isJson = line.own.get("json") === true;
   const isVerbose = log.verbosity > 0;
-  const reports = await runDoctor(options, {
-    signal,
-    ...(isJson ? {} : { onReport: (report) => console.log(describe(report, isVerbose)) }),
-  });
+  const reports: (CheckReport & { readonly network?: string })[] = [];
+  for (const one of await wantedOf(options, signal)) {
+    const name = one.networkName;
+    if (name !== undefined && !isJson) console.log(`network ${name}:`);
+    const found = await runDoctor(one, {
+      signal,
+      ...(isJson ? {} : { onReport: (report) => console.log(describe(report, isVerbose)) }),
+    });
+    reports.push(
+      ...found.map((report) => name === undefined ? report : { network: name, ...report }),
+    );
+  }
   const counts = countVerdicts(reports);
   if (isJson) {
     console.log(JSON.stringify(
@@ -69,6 +80,20 @@ export const run: RunSubcommand = async (args, signal) => {
   }
   return counts.problem > 0 || counts.unchecked === reports.length ? EXIT_FAILURE : EXIT_OK;
 };
+
+/** The options for each network of several; where it cannot be told which, the checks say why. */
+async function wantedOf(
+  options: AgentOptions,
+  signal: AbortSignal,
+): Promise<readonly AgentOptions[]> {
+  try {
+    const wanted = await optionsOfWanted(options, signal);
+    return wanted.length > 0 ? wanted : [options];
+  } catch (error) {
+    if (error instanceof StoreError) return [options];
+    throw error;
+  }
+}
 
 /** One line for a check, and below it, where it is not well or more is asked for, the rest. */
 function describe({ verdict, id, summary, evidence, cure }: CheckReport, all: boolean): string {

@@ -4,8 +4,10 @@
  * @module
  */
 
+import { optionsOfWanted } from "../agent/networks_options.ts";
+import type { AgentOptions } from "../agent/options.ts";
 import { explainAddress, type Explanation, isComplete, Unavailable } from "../doctor/mod.ts";
-import { parseIPv4 } from "../ip/mod.ts";
+import { type IPv4, parseIPv4 } from "../ip/mod.ts";
 import { configureLog } from "../observe/log.ts";
 import { type AgentSubcommand, parseAgentSubcommand } from "./agent_subcommand.ts";
 import { UsageError } from "./errors.ts";
@@ -57,7 +59,7 @@ export const run: RunSubcommand = async (args, signal) => {
   for (const warning of warnings) console.error(warning);
   let explanation: Explanation;
   try {
-    explanation = await explainAddress(options, address, signal);
+    explanation = await explain(options, address, signal);
   } catch (error) {
     if (!(error instanceof Unavailable)) throw error;
     console.error(`it cannot be told: ${error.message}; see flanneld doctor`);
@@ -69,6 +71,20 @@ export const run: RunSubcommand = async (args, signal) => {
   } else console.log(describe(explanation));
   return isComplete(explanation) ? EXIT_OK : EXIT_FAILURE;
 };
+
+/** Of several networks the one that holds the address. */
+async function explain(
+  options: AgentOptions,
+  address: IPv4,
+  signal: AbortSignal,
+): Promise<Explanation> {
+  let last: Explanation | undefined;
+  for (const one of await optionsOfWanted(options, signal)) {
+    last = await explainAddress(one, address, signal);
+    if (last.kind !== "outside") break;
+  }
+  return last ?? await explainAddress(options, address, signal);
+}
 
 function describe({ verdict, steps }: Explanation): string {
   return [
