@@ -39,6 +39,13 @@ export interface PeerRecord {
   readonly version: string;
 }
 
+/** A reading of the records, under way or done. */
+interface Reading {
+  /** When it began, as performance.now() tells it. */
+  readonly at: number;
+  readonly of: Promise<ReadonlyMap<IPv4, PeerRecord>>;
+}
+
 /** What {@linkcode Inquiry} sends echoes with. */
 export type Echoes = Pick<Prober, "echo"> & AsyncDisposable;
 
@@ -62,10 +69,7 @@ export class Inquiry {
   readonly #options: Required<InquiryOptions>;
   /** By network and subnet. */
   readonly #roundTrips = new Map<string, RoundTrip>();
-  readonly #records = new Map<
-    string,
-    { readonly at: number; readonly of: Map<IPv4, PeerRecord> }
-  >();
+  readonly #records = new Map<string, Reading>();
   #asked = -Infinity;
   #probing: Promise<void> | undefined;
 
@@ -101,24 +105,28 @@ export class Inquiry {
   }
 
   /** Who the hosts of a network are. What cannot be had in time is left out. */
-  async records({ name, store }: AgentView): Promise<ReadonlyMap<IPv4, PeerRecord>> {
+  records({ name, store }: AgentView): Promise<ReadonlyMap<IPv4, PeerRecord>> {
     const known = this.#records.get(name);
     if (known !== undefined && performance.now() - known.at < RECORDS_AGE) return known.of;
-    try {
-      const signal = AbortSignal.any([this.#signal, AbortSignal.timeout(RECORDS_TIME)]);
-      const { agents } = await store.snapshot({ signal });
-      const of = new Map<IPv4, PeerRecord>();
-      for (const { publicIP, record } of agents) {
-        const { hostname, version, claims } = record;
-        // A claimant is not the holder yet.
-        if (claims === undefined) of.set(publicIP, { hostname, version });
-      }
-      this.#records.set(name, { at: performance.now(), of });
-      return of;
-    } catch (error) {
+    // One reading at a time, and none for a while after one that failed.
+    const of = this.#readRecords(store).catch((error) => {
       if (!(error instanceof StoreError || error instanceof DOMException)) throw error;
-      return known?.of ?? new Map();
+      return known?.of ?? new Map<IPv4, PeerRecord>();
+    });
+    this.#records.set(name, { at: performance.now(), of });
+    return of;
+  }
+
+  async #readRecords(store: AgentView["store"]): Promise<ReadonlyMap<IPv4, PeerRecord>> {
+    const signal = AbortSignal.any([this.#signal, AbortSignal.timeout(RECORDS_TIME)]);
+    const { agents } = await store.snapshot({ signal });
+    const of = new Map<IPv4, PeerRecord>();
+    for (const { publicIP, record } of agents) {
+      const { hostname, version, claims } = record;
+      // A claimant is not the holder yet.
+      if (claims === undefined) of.set(publicIP, { hostname, version });
     }
+    return of;
   }
 
   /** Sends echoes until nobody has asked for a while, then forgets what came of them. */

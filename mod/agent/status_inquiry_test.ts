@@ -123,9 +123,19 @@ Deno.test("Inquiry.records() reads them once in a while, and does without when i
   assertEquals([...await it.records(view)], [[publicIP, record]]);
   await it.records(view);
   assertEquals(calls, 1);
+  let failures = 0;
   const other = labView([], {
     name: "other",
-    store: { name: "", snapshot: () => Promise.reject(new StoreError("down")) },
+    store: {
+      name: "",
+      snapshot: () => {
+        failures++;
+        return Promise.reject(new StoreError("down"));
+      },
+    },
   });
+  const both = await Promise.all([it.records(other), it.records(other)]);
+  assertEquals(both.map(({ size }) => size), [0, 0]);
   assertEquals((await it.records(other)).size, 0);
+  assertEquals(failures, 1);
 });

@@ -61,6 +61,7 @@ async function networkReport(
   const { name, active, external, known, vitals, lease, troubles, isReady } = view;
   const status = active?.network.status();
   const traffic = status?.traffic?.();
+  const paths = status?.paths;
   const leases = peerLeases(view);
   const listed = leases.slice(0, most);
   const records = listed.length === 0 ? new Map() : await inquiry.records(view);
@@ -84,7 +85,9 @@ async function networkReport(
       count: status?.peers ?? 0,
       refused: status?.refused.size ?? 0,
       omitted: leases.length - listed.length,
-      list: listed.map((peer) => peerReport(peer, { name, status, traffic, records, inquiry })),
+      list: listed.map((peer) =>
+        peerReport(peer, { name, status, paths, traffic, records, inquiry })
+      ),
     },
     traffic: traffic === undefined ? null : { ...traffic.total, drops: traffic.drops },
     repairs: {
@@ -138,13 +141,15 @@ function leaseReport({ term }: AgentView, { subnet }: Lease): LeaseReport {
 interface PeerContext {
   readonly name: string;
   readonly status: NetworkStatus | undefined;
+  /** Put together anew each time that the status is asked for them. */
+  readonly paths: ReadonlyMap<string, string> | undefined;
   readonly traffic: NetworkTraffic | undefined;
   readonly records: ReadonlyMap<number, PeerRecord>;
   readonly inquiry: Inquiry;
 }
 
 function peerReport({ subnet, attributes }: Lease, context: PeerContext): PeerReport {
-  const { name, status, traffic, records, inquiry } = context;
+  const { name, status, paths, traffic, records, inquiry } = context;
   const { publicIP, backendType } = attributes;
   const record = records.get(publicIP);
   return {
@@ -152,7 +157,7 @@ function peerReport({ subnet, attributes }: Lease, context: PeerContext): PeerRe
     publicIP: formatIPv4(publicIP),
     backend: backendType ?? "udp",
     refused: status?.refused.get(leaseKey(subnet)) ?? null,
-    path: status?.paths?.get(String(subnet)) ?? null,
+    path: paths?.get(String(subnet)) ?? null,
     hostname: record?.hostname ?? null,
     version: record?.version ?? null,
     traffic: traffic?.peers?.get(publicIP) ?? null,
