@@ -82,7 +82,7 @@ async function addBridge(host: UnderlayHost): Promise<void> {
 const WITHOUT_CONFIG = Object.fromEntries(
   [
     ...["public-ip", "lease", "conflict", "forwarding", "firewall", "docker-address"],
-    ...["docker-mtu", "kernel", "peers", "path-mtu", "versions"],
+    ...["docker-mtu", "kernel", "route-tables", "peers", "path-mtu", "versions"],
   ].map((id) => [id, "unchecked"]),
 );
 
@@ -155,7 +155,10 @@ const SABOTAGES: readonly Sabotage[] = [
   {
     what: "an interface that is not there",
     flags: [BARE, "-iface=eth9"],
-    expected: { interface: "problem", ...WITHOUT_CONFIG, "rp-filter": "unchecked" },
+    expected: {
+      ...{ interface: "problem", ...WITHOUT_CONFIG, "rp-filter": "unchecked" },
+      "route-tables": "ok",
+    },
     says: /eth9[^]*this host has[^]*-iface=eth1/,
   },
   {
