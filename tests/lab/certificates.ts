@@ -25,8 +25,15 @@ export interface CertifiedKey {
 /** Without it openssl would add the extensions of the machine's own configuration. */
 const CONFIG = "[req]\ndistinguished_name=name\n[name]\n";
 
-/** Makes a CA, a server's and a client's certificate, valid for a day. */
-export async function makeCertificates(directory: string): Promise<Certificates> {
+/**
+ * Makes a CA, a server's and a client's certificate, valid for a day.
+ *
+ * @param addresses IP addresses of the server besides 127.0.0.1
+ */
+export async function makeCertificates(
+  directory: string,
+  addresses: readonly string[] = [],
+): Promise<Certificates> {
   const path = (name: string) => `${directory}/${name}`;
   await Deno.writeTextFile(path("openssl.cnf"), CONFIG);
 
@@ -50,7 +57,7 @@ export async function makeCertificates(directory: string): Promise<Certificates>
   const server = await make("server", [
     ...leaf,
     "extendedKeyUsage=serverAuth,clientAuth",
-    "subjectAltName=IP:127.0.0.1,DNS:localhost",
+    `subjectAltName=${["127.0.0.1", ...addresses].map((ip) => `IP:${ip}`)},DNS:localhost`,
   ], "ca");
   const client = await make("client", [...leaf, "extendedKeyUsage=clientAuth"], "ca");
   return { directory, ca: ca.cert, otherCa: otherCa.cert, server, client };
