@@ -7,13 +7,17 @@ import type { AgentOptions, NetworksOptions } from "./options.ts";
 /** The agent's options for one network of several. */
 export function optionsOfNetwork(
   options: AgentOptions,
-  { directory }: NetworksOptions,
+  { directory, allowed }: NetworksOptions,
   network: string,
 ): AgentOptions {
   const { networks: _several, ...rest } = options;
+  const store = withNetwork(options.store, network);
+  const { seed } = options.store.kind === "embedded" ? options.store : {};
+  // One range cannot be that of several networks.
+  const isSeeded = store.kind === "embedded" && seed !== undefined && allowed.length === 1;
   return {
     ...rest,
-    store: withNetwork(options.store, network),
+    store: isSeeded ? { ...store, seed } : store,
     subnetFile: `${directory}/${network}.env`,
     networkName: network,
   };

@@ -34,14 +34,20 @@ export interface RemoteStoreOptions {
 }
 
 /**
- * The options for a named network of the same store.
+ * The options for a named network of the same store. The seed stays behind: who asks a server for a
+ * network that is not there must not bring it about.
  *
  * @param name without `/`
  */
-export function withNetwork<T extends StoreOptions>(options: T, name: string): T {
-  return options.kind === "etcd"
-    ? { ...options, prefix: `${options.prefix}/${name}` }
-    : { ...options, network: name };
+export function withNetwork(options: StoreOptions, name: string): StoreOptions {
+  switch (options.kind) {
+    case "etcd":
+      return { ...options, prefix: `${options.prefix}/${name}` };
+    case "embedded":
+      return { kind: "embedded", path: options.path, network: name };
+    case "remote":
+      return { ...options, network: name };
+  }
 }
 
 /**
