@@ -12,6 +12,8 @@ export interface BackendContext {
   /** Where encapsulated packets leave and arrive. */
   readonly external: ExternalInterface;
   readonly netlink: Netlink;
+  /** Path of the network namespace that `netlink` works in. @default this process's */
+  readonly netns?: string;
   /** Networks served before on this host: what is left of them on our devices is ours to remove. */
   readonly formerNetworks: readonly Prefix[];
   /**

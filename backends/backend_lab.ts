@@ -75,6 +75,7 @@ export class BackendHost implements Disposable {
       config: await decodeNetworkConfig(JSON.stringify({ Network: network, Backend: backend })),
       external: this.external,
       netlink: this.netlink,
+      netns: this.namespace.path,
       formerNetworks: [],
       ...rest,
     };

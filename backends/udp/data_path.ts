@@ -1,5 +1,6 @@
 import type { IPv4, Prefix } from "../../mod/ip/mod.ts";
 import { closeDescriptor, libc, unwrap } from "../../mod/sys/libc.ts";
+import { inNetworkNamespace } from "../../mod/sys/namespace.ts";
 import { type CounterName, Counters, type PeerCounters, WorkerCounters } from "./counters.ts";
 import { PeerTable } from "./peer_table.ts";
 import { disableCoalescing, openSocket, type Socket } from "./socket.ts";
@@ -29,6 +30,8 @@ export interface UdpDataPathOptions {
   readonly acceptAny?: boolean;
   /** Refuse inner sources outside the network. @default false */
   readonly strictSource?: boolean;
+  /** Path of the network namespace of device and socket. @default the process's own */
+  readonly netns?: string | undefined;
   /** Called when the kernel has refused what was in use: what is left. @default nothing is done */
   readonly onOffloadLost?: (left: Offload) => void;
 }
@@ -107,24 +110,27 @@ export class UdpDataPath implements AsyncDisposable {
    * @throws {DataPathError} when a worker does not start
    */
   static async open(options: UdpDataPathOptions): Promise<UdpDataPath> {
-    const { address, port = 8285, workers: count = 1 } = options;
+    const { address, port = 8285, workers: count = 1, netns } = options;
     const table = new PeerTable(options);
     await using cleanup = new AsyncDisposableStack();
-    const tun = openTun({
-      name: options.device ?? "flannel0",
-      queues: count,
-      segmentation: options.deviceOffload ?? true,
-    });
+    // Only where they are made does a namespace matter to descriptors.
+    const tun = inNetworkNamespace(netns, () =>
+      openTun({
+        name: options.device ?? "flannel0",
+        queues: count,
+        segmentation: options.deviceOffload ?? true,
+      }));
     cleanup.defer(() => closeTun(tun));
     const sockets: Socket[] = [];
     cleanup.defer(() => sockets.forEach(({ fd }) => closeDescriptor(fd)));
     for (let i = 0; i < count; i++) {
       const offload = options.socketOffload ?? true;
+      const socket = { address, port, shared: count > 1 };
       sockets.push(
-        openSocket({
-          ...{ address, port, shared: count > 1 },
-          ...{ segmentation: offload, coalescing: offload },
-        }),
+        inNetworkNamespace(
+          netns,
+          () => openSocket({ ...socket, segmentation: offload, coalescing: offload }),
+        ),
       );
     }
     const memories = sockets.map(() => WorkerCounters.allocate(table.capacity));

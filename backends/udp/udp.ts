@@ -98,7 +98,7 @@ class UdpNetwork implements Network {
 
   /** Opens device, socket and workers, and brings the device up; what runs is left alone. */
   async open(): Promise<void> {
-    const { netlink, external, config, udp } = this.#context;
+    const { netlink, netns, external, config, udp } = this.#context;
     if (this.#path === undefined) {
       const path = await UdpDataPath.open({
         network: config.network,
@@ -106,6 +106,7 @@ class UdpNetwork implements Network {
         device: this.#name,
         address: external.address,
         port: this.#options.port,
+        netns,
         onOffloadLost: (left) =>
           warning(`The kernel has refused an offload of ${this.#name}; left: ${describe(left)}`),
         ...udp,
