@@ -1,4 +1,4 @@
-import { type IPv4, type Prefix } from "../ip/mod.ts";
+import type { IPv4, Prefix } from "../ip/mod.ts";
 import {
   type Lease,
   LEASE_TTL,

@@ -128,6 +128,7 @@ class NamesState implements FeedState<NameChange, NamesSnapshot, WireNetworkEven
 const NO_NAMES: NetworkNames = {
   name: "none",
   snapshot: () => Promise.resolve({ names: [], cursor: "0" }),
+  // deno-lint-ignore require-yield -- there never is a name to tell of
   async *watch(_cursor, { signal }) {
     await new Promise<void>((resolve) => {
       if (signal.aborted) resolve();
