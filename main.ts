@@ -24,9 +24,10 @@ async function run(args: readonly string[]): Promise<number> {
     }
     case "subcommand": {
       const subcommand = await line.subcommand.load();
+      const { SUBCOMMANDS } = await import("./mod/cli/subcommands.ts");
       using shutdown = new Shutdown();
       trustHostCertificates();
-      return await subcommand.run(line.args, shutdown.signal);
+      return await subcommand.run(line.args, shutdown.signal, SUBCOMMANDS);
     }
     case "agent":
       return await runAgent(line.agent);

@@ -2,7 +2,7 @@ import type { AgentSubcommand, OwnFlag } from "./agent_subcommand.ts";
 import { SYSCONFIG_FLAG } from "./agent_subcommand.ts";
 import type { FlagDefinition } from "./flag_definition.ts";
 import { FLAGS } from "./flags.ts";
-import { SUBCOMMANDS } from "./subcommands.ts";
+import type { Subcommand } from "./subcommand.ts";
 
 /** What a word can be where a value is expected. */
 export type Values =
@@ -39,8 +39,10 @@ export interface CompletionTable {
 }
 
 /** Puts together what the tables of flags and subcommands say. */
-export async function completionTable(): Promise<CompletionTable> {
-  const specs = await Promise.all(SUBCOMMANDS.map(async ({ load }) => (await load()).spec));
+export async function completionTable(
+  subcommands: readonly Subcommand[],
+): Promise<CompletionTable> {
+  const specs = await Promise.all(subcommands.map(async ({ load }) => (await load()).spec));
   return {
     agentFlags: (FLAGS as readonly FlagDefinition[])
       .filter(({ missing, noEffect }) => missing === undefined && noEffect === undefined)
@@ -48,7 +50,7 @@ export async function completionTable(): Promise<CompletionTable> {
     places: [
       {
         ...{ path: "", summary: "run the agent", operands: undefined, flags: [] },
-        words: SUBCOMMANDS.map(({ name, summary }) => ({ name, summary })),
+        words: subcommands.map(({ name, summary }) => ({ name, summary })),
         takesAgentFlags: true,
       },
       ...specs.flatMap((spec) => [spec, ...spec.verbs ?? []]).map(placeOf),

@@ -12,7 +12,7 @@ import { zshCompletions } from "./completions_zsh.ts";
 import { UsageError } from "./errors.ts";
 import { EXIT_OK } from "./exit_codes.ts";
 import { quote } from "./flag_syntax.ts";
-import type { RunSubcommand } from "./subcommand.ts";
+import type { RunSubcommand, Subcommand } from "./subcommand.ts";
 
 /** Writers of scripts, by the shell's name. */
 const SHELLS = { bash: bashCompletions, zsh: zshCompletions, fish: fishCompletions } as const;
@@ -39,8 +39,11 @@ export const spec: AgentSubcommand = {
 };
 
 /** The script of a shell. */
-export async function completions(shell: Shell): Promise<string> {
-  return SHELLS[shell](await completionTable());
+export async function completions(
+  shell: Shell,
+  subcommands: readonly Subcommand[],
+): Promise<string> {
+  return SHELLS[shell](await completionTable(subcommands));
 }
 
 /**
@@ -48,7 +51,7 @@ export async function completions(shell: Shell): Promise<string> {
  *
  * @throws {UsageError} for a shell that there is no script for
  */
-export const run: RunSubcommand = async (args) => {
+export const run: RunSubcommand = async (args, _signal, subcommands) => {
   const line = await parseAgentSubcommand(spec, args, {});
   if ("help" in line) {
     console.log(line.help.trimEnd());
@@ -60,6 +63,6 @@ export const run: RunSubcommand = async (args) => {
       `unknown shell ${quote(shell!)}: expected ${Object.keys(SHELLS).join(", ")}`,
     );
   }
-  console.log((await completions(shell as Shell)).trimEnd());
+  console.log((await completions(shell as Shell, subcommands)).trimEnd());
   return EXIT_OK;
 };

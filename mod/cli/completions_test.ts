@@ -45,7 +45,7 @@ for (const [shell, completer] of SHELLS) {
   Deno.test(`completions() teaches ${shell} the tables of flags and subcommands`, async (t) => {
     const path = await Deno.makeTempFile({ suffix: `.${shell}` });
     try {
-      await Deno.writeTextFile(path, await completions(shell));
+      await Deno.writeTextFile(path, await completions(shell, SUBCOMMANDS));
       const complete = completer(path);
       await t.step("subcommands, and the words behind them", async () => {
         assertEquals(await complete(["flanneld", ""]), [...SUBCOMMAND_NAMES].sort());
@@ -100,7 +100,7 @@ for (const [shell, completer] of SHELLS) {
 Deno.test("completions() teaches zsh the tables of flags and subcommands", async () => {
   const directory = await Deno.makeTempDir();
   try {
-    await Deno.writeTextFile(`${directory}/_flanneld`, await completions("zsh"));
+    await Deno.writeTextFile(`${directory}/_flanneld`, await completions("zsh", SUBCOMMANDS));
     // A zsh with a terminal of its own: types, presses Tab, and shows what the line has become.
     const driver = `
       zmodload zsh/zpty

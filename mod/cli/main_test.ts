@@ -135,7 +135,9 @@ Deno.test("flanneld -version loads neither the agent nor commander", async () =>
     }
   }
   const outside = [...loaded].filter((specifier) =>
-    !/\/main\.ts$|\/mod\/(cli|ip)\/|\/mod\/config\/nearest\.ts$/.test(specifier)
+    !/\/main\.ts$|\/mod\/(cli|ip)\/|\/mod\/(config\/nearest|store\/network_name)\.ts$/.test(
+      specifier,
+    )
   );
   assertEquals(outside, []);
 });

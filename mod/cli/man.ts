@@ -19,8 +19,8 @@ export const spec: AgentSubcommand = {
 };
 
 /** Prints the page. */
-export const run: RunSubcommand = async (args) => {
+export const run: RunSubcommand = async (args, _signal, subcommands) => {
   const line = await parseAgentSubcommand(spec, args, {});
-  console.log(("help" in line ? line.help : await manPage()).trimEnd());
+  console.log(("help" in line ? line.help : await manPage(subcommands)).trimEnd());
   return EXIT_OK;
 };

@@ -7,7 +7,7 @@ import {
   type FlagGroup,
 } from "./flag_definition.ts";
 import { FLAGS } from "./flags.ts";
-import { SUBCOMMANDS } from "./subcommands.ts";
+import type { Subcommand } from "./subcommand.ts";
 
 const FILES: readonly (readonly [path: string, text: string])[] = [
   ["/etc/sysconfig/flanneld", "what systemd starts the agent with, and subcommands look into"],
@@ -38,8 +38,8 @@ const EXAMPLES: readonly (readonly [command: string, text: string])[] = [
  * The manual page flanneld(8) in roff, with the macros of man(7): made of the tables that the command
  * line is read by.
  */
-export async function manPage(): Promise<string> {
-  const specs = await Promise.all(SUBCOMMANDS.map(async ({ load }) => (await load()).spec));
+export async function manPage(subcommands: readonly Subcommand[]): Promise<string> {
+  const specs = await Promise.all(subcommands.map(async ({ load }) => (await load()).spec));
   const groups = FLAG_GROUPS.filter((group) => group !== "not there yet");
   return `.\\" Printed by: flanneld man
 .TH FLANNELD 8 "" "flanneld ${VERSION}" "System Administration"

@@ -5,10 +5,15 @@ import type { AgentSubcommand } from "./agent_subcommand.ts";
  *
  * @param args the words after its name
  * @param signal aborted when the process is asked to end
+ * @param all every subcommand, for those that tell of the others
  * @returns the exit code
  * @throws {UsageError} for options that cannot be used
  */
-export type RunSubcommand = (args: readonly string[], signal: AbortSignal) => Promise<number>;
+export type RunSubcommand = (
+  args: readonly string[],
+  signal: AbortSignal,
+  all: readonly Subcommand[],
+) => Promise<number>;
 
 /** One subcommand, not loaded yet. */
 export interface Subcommand {
