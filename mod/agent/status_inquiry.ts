@@ -21,6 +21,9 @@ const TIMEOUT = 2_000;
 const RECORDS_AGE = 30_000;
 const RECORDS_TIME = 2_000;
 
+/** How soon they are read again after that failed, in milliseconds. */
+const RECORDS_RETRY = 3_000;
+
 /** What became of the echoes to one peer's subnet. */
 export interface RoundTrip {
   /** Milliseconds; absent when the last one was not answered. */
@@ -108,10 +111,12 @@ export class Inquiry {
   records({ name, store }: AgentView): Promise<ReadonlyMap<IPv4, PeerRecord>> {
     const known = this.#records.get(name);
     if (known !== undefined && performance.now() - known.at < RECORDS_AGE) return known.of;
-    // One reading at a time, and none for a while after one that failed.
+    // One reading at a time, and none for a moment after one that failed.
     const of = this.#readRecords(store).catch((error) => {
       if (!(error instanceof StoreError || error instanceof DOMException)) throw error;
-      return known?.of ?? new Map<IPv4, PeerRecord>();
+      const kept = known?.of ?? Promise.resolve(new Map<IPv4, PeerRecord>());
+      this.#records.set(name, { at: performance.now() - RECORDS_AGE + RECORDS_RETRY, of: kept });
+      return kept;
     });
     this.#records.set(name, { at: performance.now(), of });
     return of;

@@ -1,7 +1,7 @@
 // What an operator sees of a running agent: endpoints, socket, `flanneld status`, log.
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import type { AgentStatus } from "../../mod/agent/status.ts";
+import type { AgentStatus, PeerReport } from "../../mod/agent/status.ts";
 import { Lab, type UnderlayHost } from "../lab/lab.ts";
 import { LabEtcd } from "../lab/lab_etcd.ts";
 import { FLANNELD, LabUnit } from "../lab/unit.ts";
@@ -95,10 +95,13 @@ Deno.test("flanneld tells how it does: endpoints, socket, status", async (t) => 
     const address = await overlayAddress(peer);
     const before = (await statusOf(host)).networks[0]!.traffic!;
     assertEquals(await host.ping(address, { count: 5, args: ["-i", "0.1"] }), 5);
-    await eventually(
-      "an echo from the peer",
-      async () => (await statusOf(host)).networks[0]!.peers.list[0]?.roundTrip?.lastMs != null,
-    );
+    // Asked while etcd was frozen, the agent could not learn who the peer is: it asks again.
+    await eventually("an echo from the peer, and its name", async () => {
+      const [{ roundTrip, hostname }] = (await statusOf(host)).networks[0]!.peers.list as [
+        PeerReport,
+      ];
+      return roundTrip?.lastMs != null && hostname !== null;
+    });
     const status = await statusOf(host);
     assertEquals([status.statusVersion, status.ready, status.unhealthy], [1, true, []]);
     const [network, ...others] = status.networks;
