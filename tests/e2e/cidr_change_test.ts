@@ -98,7 +98,9 @@ for (const { api, change } of APIS.flatMap((api) => CHANGES.map((change) => ({ a
     await eventually("a full mesh", () => isFullMesh(lab.hosts));
 
     await etcd.removeAll(api, PREFIX);
-    for (const unit of units) await unit.process.waitFor(/this host keeps its subnet and device until there is one again/);
+    for (const unit of units) {
+      await unit.process.waitFor(/this host keeps its subnet and device until there is one again/);
+    }
     const marks = units.map(({ process }) => process.mark());
     await etcd.set(api, `${PREFIX}/config`, to);
     for (const [i, { process }] of units.entries()) {

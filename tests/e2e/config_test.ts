@@ -46,7 +46,7 @@ Deno.test("flanneld config sets, shows and deletes the config that running agent
     assertMatch(again.stdout, /The config is there already/);
   });
 
-  const units = [];
+  const units: LabUnit[] = [];
   for (const host of lab.hosts) units.push(stack.use(await LabUnit.start(host)));
 
   await t.step("set refuses to write unasked where there is no terminal", async () => {

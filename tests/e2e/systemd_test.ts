@@ -175,11 +175,11 @@ Deno.test("flanneld.service does all its work within its own limits, under a rea
       // Fed: it lives for longer than its watchdog's patience.
       await new Promise((resolve) => setTimeout(resolve, 3_000));
       assertEquals(await second.property("flanneld", "NRestarts"), "0");
-    // So it does while etcd is down: to start it again would not bring etcd back.
-    await etcd.stop();
-    await new Promise((resolve) => setTimeout(resolve, 4_000));
-    await etcd.start();
-    assertEquals(await second.property("flanneld", "NRestarts"), "0");
+      // So it does while etcd is down: to start it again would not bring etcd back.
+      await etcd.stop();
+      await new Promise((resolve) => setTimeout(resolve, 4_000));
+      await etcd.start();
+      assertEquals(await second.property("flanneld", "NRestarts"), "0");
       const hung = await second.property("flanneld", "MainPID");
       await second.exec(["kill", "-STOP", hung]);
       await eventually("a new agent", async () => {
