@@ -1,7 +1,6 @@
 import type { Network } from "../../backends/backend.ts";
 import { loadBackend } from "../../backends/registry.ts";
 import { type NetworkConfig, unknownKeys } from "../config/mod.ts";
-import { findLeftovers } from "../../backends/leftovers.ts";
 import type { ExternalInterface } from "../host/mod.ts";
 import { formatIPv4, type Prefix } from "../ip/mod.ts";
 import { type Lease, type LeaseAttributes, sameAttributes } from "../lease/mod.ts";
@@ -126,7 +125,7 @@ export class Overlay implements AsyncDisposable {
       // Routes of two backends may be the same ones.
       await this.#sync();
     }
-    if (former === undefined) this.#removeOld(active);
+    if (former === undefined) await this.#removeOld(active);
     if (!this.#served.some((prefix) => prefix.equals(config.network))) {
       this.#served.push(config.network);
     }
@@ -198,10 +197,12 @@ export class Overlay implements AsyncDisposable {
   }
 
   /** Removes devices of a backend or a network that were given up while no agent ran. */
-  #removeOld({ network, config }: Active): void {
+  async #removeOld({ network, config }: Active): Promise<void> {
     const networks = this.#foreignExcluded([...this.#served, config.network]);
     if (this.#served.length === 0) return;
     const { device } = network.status();
+    // It knows of every backend, and of eBPF: not for a host that starts for the first time.
+    const { findLeftovers } = await import("../../backends/leftovers.ts");
     const old = findLeftovers(this.#parts.netlink, networks, {
       besideOthers: true,
       keep: [device],
