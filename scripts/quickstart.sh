@@ -4,6 +4,9 @@
 # --etcd [v2|v3] from a real one. Everything it brings up, it takes down.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-scripts/setup.sh
+case " $* " in
+  *" --etcd"*) scripts/setup.sh run-with-etcd ;;
+  *) scripts/setup.sh run ;;
+esac
 deno task compile
 exec deno run -A --unstable-net scripts/quickstart.ts "$@"

@@ -1,41 +1,60 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and this Debian machine lacks: Debian's packages, and Deno
 # from npm. What is there already stays as it is. Run as root; running it again changes nothing.
+#
+#   setup.sh                what everything needs
+#   setup.sh run            what building and the quickstart need: a few packages, not hundreds of MB
+#   setup.sh run-with-etcd  and etcd
 set -euo pipefail
 
 # The Deno that is installed where there is none, and the oldest one that will do.
 DENO=2.9.6
 DENO_OLDEST=2.4.2
 
+what=${1:-all}
+case $what in
+  all | run | run-with-etcd) ;;
+  *)
+    echo "setup.sh: unknown argument \"$what\": expected run, run-with-etcd or none" >&2
+    exit 2
+    ;;
+esac
+
 # command:package. npm is for Deno, here and, on closed networks, in scripts/runtime.ts.
 NEEDED="
+  ip:iproute2
+  iptables:iptables
+  nsenter:util-linux
+  update-ca-certificates:ca-certificates
+  npm:npm
+"
+ETCD="
   etcd:etcd-server
   etcdctl:etcd-client
+"
+TESTS="
   dockerd:docker.io
   docker:docker-cli
-  ip:iproute2
   ethtool:ethtool
-  iptables:iptables
   nft:nftables
   iperf3:iperf3
   tcpdump:tcpdump
   openssl:openssl
   fastd:fastd
-  nsenter:util-linux
   ps:procps
   zsh:zsh
   fish:fish
   groff:groff-base
   tar:tar
-  update-ca-certificates:ca-certificates
   systemd-analyze:systemd
   rpmbuild:rpm
   shellcheck:shellcheck
   chattr:e2fsprogs
   curl:curl
   chromium:chromium
-  npm:npm
 "
+[ "$what" = run ] || NEEDED+=$ETCD
+[ "$what" != all ] || NEEDED+=$TESTS
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
@@ -64,7 +83,7 @@ for pair in $NEEDED; do
   have "${pair%%:*}" || missing+=("${pair#*:}")
 done
 have_static_busybox || missing+=(busybox-static)
-have_moto || missing+=(python3-moto python3-flask python3-flask-cors)
+[ "$what" != all ] || have_moto || missing+=(python3-moto python3-flask python3-flask-cors)
 
 if [ ${#missing[@]} -gt 0 ] || ! deno_will_do; then
   if [ "$(id -u)" != 0 ]; then
