@@ -19,6 +19,13 @@ export interface ProviderBackendParts {
   /** Value of `Backend.Type`. */
   readonly type: string;
   /**
+   * Reads the options that are the provider's own, and does nothing else.
+   *
+   * @throws {ConfigError} for a bad option
+   * @default it has none
+   */
+  readonly readOptions?: (options: GoObject) => void;
+  /**
    * Reads the options and finds out which machine this is.
    *
    * @throws {ConfigError} for a bad option
@@ -31,7 +38,7 @@ export interface ProviderBackendParts {
 export type ProviderContext = Pick<BackendContext, "config" | "external">;
 
 /** The backend of a provider: all but the provider itself. */
-export function providerBackend({ type, open }: ProviderBackendParts): Backend {
+export function providerBackend({ type, readOptions, open }: ProviderBackendParts): Backend {
   const openInTime = async (context: ProviderContext, signal = new AbortController().signal) => {
     const limit = AbortSignal.any([signal, AbortSignal.timeout(OPEN_LIMIT)]);
     try {
@@ -46,6 +53,11 @@ export function providerBackend({ type, open }: ProviderBackendParts): Backend {
   };
   return {
     type,
+    mtuFor(options, interfaceMtu) {
+      repairPeriodOf(options);
+      readOptions?.(options);
+      return interfaceMtu;
+    },
     async prepare(context) {
       const repairPeriod = repairPeriodOf(context.config.backend.options);
       const provider = await openInTime(context, context.signal);
