@@ -125,9 +125,12 @@ export class Examination implements AsyncDisposable {
 
   /** How packets between hosts are carried. */
   async tunnel(): Promise<Tunnel> {
-    const config = await this.config();
+    const [config, former] = [await this.config(), await this.subnetEnv()];
     try {
-      return tunnelOf(config, this.external());
+      return tunnelOf(config, {
+        ...{ external: this.external(), netlink: this.netlink },
+        formerNetworks: former.network === undefined ? [] : [former.network],
+      });
     } catch (error) {
       if (error instanceof ConfigError) throw new Unavailable("the config cannot be used");
       throw error;

@@ -1,7 +1,10 @@
+import { chooseDevice } from "../../backends/udp/device_name.ts";
 import { udpOptions } from "../../backends/udp/options.ts";
 import { vxlanOptions } from "../../backends/vxlan/options.ts";
 import type { NetworkConfig } from "../config/mod.ts";
 import type { ExternalInterface } from "../host/mod.ts";
+import type { Prefix } from "../ip/mod.ts";
+import type { Netlink } from "../sys/mod.ts";
 
 /** How a backend carries packets between hosts, as far as it is looked at here. */
 export interface Tunnel {
@@ -13,22 +16,34 @@ export interface Tunnel {
   readonly mtu?: number;
 }
 
-/** Device of the udp backend. */
-const UDP_DEVICE = "flannel0";
+/** The host that a tunnel is of, as {@linkcode tunnelOf} looks at it. */
+export interface TunnelHost {
+  readonly external: ExternalInterface;
+  readonly netlink: Netlink;
+  /** Networks that were served before this one, as far as is known. */
+  readonly formerNetworks: readonly Prefix[];
+}
 
 /**
- * Reads a network's tunnel off its config.
+ * Reads a network's tunnel off its config, and off the host's devices where the backend chooses among
+ * them: the device that carries the network, or the one that an agent would take.
  *
  * @throws {ConfigError} for an option of the backend that cannot be used
  */
-export function tunnelOf({ backend }: NetworkConfig, { mtu }: ExternalInterface): Tunnel {
+export function tunnelOf(
+  { backend, network }: NetworkConfig,
+  { external: { mtu }, netlink, formerNetworks }: TunnelHost,
+): Tunnel {
   switch (backend.type) {
     case "vxlan": {
       const options = vxlanOptions(backend.options, mtu);
       return { device: `flannel.${options.vni}`, port: options.port, mtu: options.mtu };
     }
     case "udp":
-      return { device: UDP_DEVICE, ...udpOptions(backend.options, mtu) };
+      return {
+        device: chooseDevice(netlink, [network, ...formerNetworks], new Set()),
+        ...udpOptions(backend.options, mtu),
+      };
     case "host-gw":
     case "alloc":
     case "aws-vpc":

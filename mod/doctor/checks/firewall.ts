@@ -1,4 +1,4 @@
-import { openFirewall } from "../../firewall/mod.ts";
+import { chainTag, openFirewall } from "../../firewall/mod.ts";
 import { atMost, type Check, ok, problem, warning } from "../check.ts";
 
 /** Does the host's firewall let the network's packets pass? Docker's policy for FORWARD is DROP. */
@@ -23,14 +23,17 @@ export const firewallCheck: Check = {
         ],
       });
     }
-    const { forwardRules, firewall: mode, ipMasq } = host.options;
+    const { forwardRules, firewall: mode, ipMasq, networkName, subnetFile } = host.options;
     const masquerade = ipMasq ? "masqueraded when they leave the network" : "not masqueraded";
     if (forwardRules) return ok(`packets are accepted, and ${masquerade}`);
     // Nothing is accepted by us; would it have to be?
     const own = await host.ownLease();
     const { network, enableNFTables } = await host.config();
     if (own === undefined) return ok(`packets are ${masquerade}; no rule of ours accepts any`);
-    const spec = { network, subnet: own.subnet, ipMasq, forward: true, randomFully: true };
+    const spec = {
+      ...{ tag: chainTag(networkName, subnetFile), network, subnet: own.subnet },
+      ...{ ipMasq, forward: true, randomFully: true },
+    };
     const watched = await openFirewall(spec, undefined, {
       ...{ mode, preferNftables: enableNFTables, signal: host.signal },
     });
