@@ -24,6 +24,7 @@ import { nearest } from "../config/nearest.ts";
 import { UsageError } from "./errors.ts";
 import { EXIT_OK } from "./exit_codes.ts";
 import { quote } from "./flag_syntax.ts";
+import { oneNetwork } from "./one_network.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 
 /** Nothing was written: the answer was no, or there was nobody to ask. */
@@ -165,7 +166,7 @@ function helpText(): string {
 }
 
 async function get({ agent }: Line, signal: AbortSignal): Promise<number> {
-  await using found = await findConfig(agent.options.store, signal);
+  await using found = await findConfig(oneNetwork(agent.options).store, signal);
   console.error(found.note);
   console.log(textOf(found).replace(/\n$/, ""));
   return EXIT_OK;
@@ -178,7 +179,7 @@ async function validate({ agent, operands }: Line, signal: AbortSignal): Promise
   if (word !== undefined) {
     ({ text, from } = await readGivenConfig(word));
   } else {
-    await using found = await findConfig(agent.options.store, signal);
+    await using found = await findConfig(oneNetwork(agent.options).store, signal);
     text = textOf(found);
     from = `the config in ${found.store.name}`;
   }
@@ -190,7 +191,9 @@ async function validate({ agent, operands }: Line, signal: AbortSignal): Promise
 async function set(line: Line, signal: AbortSignal): Promise<number> {
   const { text, from } = await readGivenConfig(line.operands[0]!);
   const after = await check(text, from);
-  await using found = await findConfig(line.agent.options.store, signal, { forWriting: true });
+  await using found = await findConfig(oneNetwork(line.agent.options).store, signal, {
+    forWriting: true,
+  });
   const { store, snapshot } = found;
   const old = oldText(snapshot.config);
   console.log(found.note);
@@ -209,7 +212,7 @@ async function set(line: Line, signal: AbortSignal): Promise<number> {
 }
 
 async function remove(line: Line, signal: AbortSignal): Promise<number> {
-  await using found = await findConfig(line.agent.options.store, signal);
+  await using found = await findConfig(oneNetwork(line.agent.options).store, signal);
   const { store, snapshot: { leases, agents } } = found;
   const text = textOf(found);
   console.log(found.note);

@@ -15,6 +15,7 @@ import { inTime } from "./config_store.ts";
 import { UsageError } from "./errors.ts";
 import { EXIT_OK } from "./exit_codes.ts";
 import { quote } from "./flag_syntax.ts";
+import { oneNetwork } from "./one_network.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 import { runVerb, type Verb, type VerbLine } from "./verbs.ts";
 
@@ -87,7 +88,7 @@ export const run: RunSubcommand = (args, signal) => runVerb("lease", VERBS, args
 async function reserve({ agent, operands }: VerbLine, signal: AbortSignal): Promise<number> {
   const subnet = subnetOf(operands[0]!);
   const publicIP = addressOf(operands[1]!);
-  await using store = await open(agent.options.store, signal);
+  await using store = await open(oneNetwork(agent.options).store, signal);
   await inTime(signal, (call) => reserveSubnet(store, subnet, publicIP, call));
   console.log(`reserved ${subnet} for ${formatIPv4(publicIP)} in ${store.name}`);
   const { leases } = await inTime(signal, (call) => store.snapshot(call));
@@ -105,7 +106,7 @@ async function reserve({ agent, operands }: VerbLine, signal: AbortSignal): Prom
 
 async function release({ agent, operands }: VerbLine, signal: AbortSignal): Promise<number> {
   const subnet = subnetOf(operands[0]!);
-  await using store = await open(agent.options.store, signal);
+  await using store = await open(oneNetwork(agent.options).store, signal);
   const { attributes } = await inTime(signal, (call) => releaseReservation(store, subnet, call));
   const host = formatIPv4(attributes.publicIP);
   console.log(`${subnet} is no longer reserved for ${host}; without it, it is free in 24 hours`);
@@ -113,7 +114,7 @@ async function release({ agent, operands }: VerbLine, signal: AbortSignal): Prom
 }
 
 async function list({ agent, own }: VerbLine, signal: AbortSignal): Promise<number> {
-  await using store = await open(agent.options.store, signal, true);
+  await using store = await open(oneNetwork(agent.options).store, signal, true);
   const { leases, agents } = await inTime(signal, (call) => store.snapshot(call));
   const sorted = leases.toSorted((a, b) => a.subnet.address - b.subnet.address);
   const rows = (await withLifetimes(store, sorted, signal)).map((lease) => row(lease, agents));

@@ -148,4 +148,16 @@ Deno.test("flanneld with a file and no config says what to give it, and goes on 
   assertEquals(code, 0, stderr);
   await unit.ready();
   assertStringIncludes(await subnetOf(host), "10.20.");
+  // Beside the agent, another network of the same file.
+  const blue = '{"Network":"10.71.0.0/16","Backend":{"Type":"host-gw"}}';
+  const set = await run(host, "config", "set", "-yes", "-networks=blue", blue);
+  assertEquals(set.code, 0, set.stderr);
+  assertEquals((await run(host, "config", "get", "-networks=blue")).stdout, `${blue}\n`);
+  assertStringIncludes((await run(host, "config", "get")).stdout, "10.20.0.0/16");
+  const reserve = ["lease", "reserve", "-networks=blue", "10.71.3.0/24", "172.28.128.99"];
+  assertEquals((await run(host, ...reserve)).code, 0);
+  assertEquals((await listed(host)).length, 1);
+  const several = await run(host, "lease", "list", "-networks=blue,green");
+  assertEquals(several.code, 2);
+  assertStringIncludes(several.stderr, "-networks names blue, green and this is about one network");
 });
