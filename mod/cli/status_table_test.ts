@@ -187,3 +187,17 @@ Deno.test("duration() takes the two largest units", () => {
   ];
   for (const [seconds, text] of cases) assertEquals(duration(seconds), text);
 });
+
+Deno.test("statusTable() shows each of several networks, also one that has no lease", () => {
+  const waiting = { ...NETWORK, name: "green", lease: null, backend: null, traffic: null };
+  const table = statusTable({
+    ...STATUS,
+    networks: [{ ...NETWORK, name: "blue" }, { ...waiting, peers: { ...NETWORK.peers, list: [] } }],
+  });
+  const [, blue, green] = table.split("\n\n") as [string, string, string];
+  assertMatch(
+    blue,
+    /^network +blue, 10\.20\.0\.0\/16[^]*\nlease +10\.20\.93\.0\/24[^]*host102/,
+  );
+  assertMatch(green, /^network +green, 10\.20\.0\.0\/16[^]*\nlease +none\n/);
+});
