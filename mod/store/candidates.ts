@@ -1,9 +1,9 @@
 import type { Candidate, Finding } from "./detect.ts";
 import { Entries } from "./entries.ts";
 import { StoreError, StoreUnavailableError } from "./errors.ts";
-import { ErrorCode, type EtcdV2Client, EtcdV2Error } from "./etcd_v2_client.ts";
+import { ErrorCode, type EtcdV2Client, EtcdV2Error, NotEtcdV2Error } from "./etcd_v2_client.ts";
 import { type EtcdV3Gateway, GatewayAbsentError, GatewayUnusableError } from "./etcd_v3_gateway.ts";
-import { CONFIG_MISSING } from "./etcd_v3_keys.ts";
+import { configMissing } from "./etcd_v3_keys.ts";
 import type { Store } from "./store.ts";
 
 /** Keys that are looked through for a lease. */
@@ -23,7 +23,10 @@ export function v2Candidate(client: EtcdV2Client, prefix: string): Candidate {
           : { type: "config", text: node.value ?? "" };
       } catch (error) {
         if (error instanceof StoreUnavailableError || !(error instanceof StoreError)) throw error;
-        if (!(error instanceof EtcdV2Error)) return { type: "absent", why: error.message };
+        if (!(error instanceof EtcdV2Error)) {
+          const isPlain = error instanceof NotEtcdV2Error && error.status === 404;
+          return { type: "absent", why: error.message, isPlain };
+        }
         return error.code === ErrorCode.keyNotFound
           ? { type: "missing", words: error.message }
           : { type: "refused", error };
@@ -52,7 +55,7 @@ export function v3Candidate(gateway: EtcdV3Gateway, prefix: string): Candidate {
       try {
         const [entry] = await gateway.range({ key: entries.configKey }, signal);
         return entry === undefined
-          ? { type: "missing", words: CONFIG_MISSING }
+          ? { type: "missing", words: configMissing(entries.configKey) }
           : { type: "config", text: entry.value };
       } catch (error) {
         if (!(error instanceof StoreError)) throw error;

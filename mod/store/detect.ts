@@ -8,8 +8,12 @@ export type Finding =
   | { readonly type: "config"; readonly text: string }
   /** It is there, but holds none: its own words. */
   | { readonly type: "missing"; readonly words: string }
-  /** The server does not have this store, and why that is thought. */
-  | { readonly type: "absent"; readonly why: string }
+  /**
+   * The server does not have this store, and why that is thought.
+   *
+   * @property isPlain it has no such path: all there is to say, once the other store has answered
+   */
+  | { readonly type: "absent"; readonly why: string; readonly isPlain?: boolean }
   /** It may be there, but cannot be asked in this way. */
   | { readonly type: "unasked"; readonly why: string }
   /** It does not let us in. */
@@ -100,7 +104,9 @@ export async function detectApi(options: DetectOptions): Promise<Detection> {
   if (v3.type === "config") {
     return { api: "v3", note: `Network config found in etcd v3 (${key}); ${other("v2", v2)}` };
   }
-  const both = `${words("v2", v2)}; ${words("v3", v3)}`;
+  const both = v2.type === "absent" && v2.isPlain && v3.type === "missing"
+    ? `${words("v3", v3)} (${NO_V2})`
+    : `${words("v2", v2)}; ${words("v3", v3)}`;
   if (v2.type === "refused" || v3.type === "refused") {
     throw new StoreError(both, {
       cause: v2.type === "refused" ? v2.error : v3.type === "refused" ? v3.error : undefined,
@@ -109,10 +115,12 @@ export async function detectApi(options: DetectOptions): Promise<Detection> {
   if (v2.type !== "missing" && v3.type !== "missing") {
     throw new StoreError(`${both}; correct -etcd-endpoints`);
   }
-  return {
-    waiting: `${both}; write the network config to ${key} of either, or correct -etcd-prefix`,
-  };
+  const place = v2.type === "missing" && v3.type === "missing" ? `${key} of either` : key;
+  return { waiting: `${both}; write the network config to ${place}, or correct -etcd-prefix` };
 }
+
+/** Said of an etcd from 3.4 on that was started without `--enable-v2`: nothing is wrong with it. */
+const NO_V2 = "it has no v2 API";
 
 async function findDirectly(
   direct: Candidate,
@@ -131,6 +139,7 @@ async function findDirectly(
 
 /** What is said of the store that was not taken. */
 function other(api: EtcdApi, finding: Finding): string {
+  if (api === "v2" && finding.type === "absent" && finding.isPlain) return NO_V2;
   return finding.type === "missing" ? `not in etcd ${api}` : words(api, finding);
 }
 
@@ -140,7 +149,8 @@ function words(api: EtcdApi, finding: Finding): string {
     case "config":
       return `found in etcd ${api}`;
     case "missing":
-      return `${finding.words} (etcd ${api})`;
+      // v3 has no words of its own; ours name it.
+      return api === "v3" ? finding.words : `${finding.words} (etcd v2)`;
     case "absent":
       return `no etcd ${api} there (${finding.why})`;
     case "unasked":

@@ -10,11 +10,11 @@ import { StoreError, StoreUnavailableError } from "./errors.ts";
 
 const PREFIX = "/flannel/network";
 const V2_WORDS = "100: Key not found (/flannel) [97]";
-const V3_WORDS =
-  "flannel config not found in etcd store. Did you create your config using etcdv3 API?";
+const V3_WORDS = `etcd v3, ${PREFIX}/config: no such key`;
 
 const config = (text = '{"Network":"10.20.0.0/16"}'): Finding => ({ type: "config", text });
-const absent: Finding = { type: "absent", why: "HTTP status 404" };
+const absent: Finding = { type: "absent", why: "HTTP status 502" };
+const plainlyAbsent: Finding = { type: "absent", why: "HTTP status 404", isPlain: true };
 const refused: Finding = { type: "refused", error: new StoreError("asks for a user") };
 const missing = {
   v2: { type: "missing", words: V2_WORDS },
@@ -37,8 +37,9 @@ Deno.test("detectApi() takes the store that holds the config and says where the 
   const table: readonly (readonly [Finding, Finding, "v2" | "v3", string])[] = [
     [config(), missing.v3, "v2", "not in etcd v3"],
     [missing.v2, config(), "v3", "not in etcd v2"],
-    [config(), absent, "v2", "no etcd v3 there (HTTP status 404)"],
-    [absent, config(), "v3", "no etcd v2 there (HTTP status 404)"],
+    [config(), absent, "v2", "no etcd v3 there (HTTP status 502)"],
+    [absent, config(), "v3", "no etcd v2 there (HTTP status 502)"],
+    [plainlyAbsent, config(), "v3", "it has no v2 API"],
     [config(), refused, "v2", "asks for a user (etcd v3)"],
     [refused, config(), "v3", "asks for a user (etcd v2)"],
   ];
@@ -81,12 +82,16 @@ Deno.test("detectApi() does not choose between two configs", async () => {
 
 Deno.test("detectApi() waits where there is no config, in each store's own words, v2's first", async () => {
   assertEquals(await detect(candidate(missing.v2), candidate(missing.v3)), {
-    waiting: `${V2_WORDS} (etcd v2); ${V3_WORDS} (etcd v3); ` +
+    waiting: `${V2_WORDS} (etcd v2); ${V3_WORDS}; ` +
       `write the network config to ${PREFIX}/config of either, or correct -etcd-prefix`,
   });
   const detection = await detect(candidate(absent), candidate(missing.v3));
   if (!("waiting" in detection)) throw new Error(detection.note);
-  assertStringIncludes(detection.waiting, "no etcd v2 there (HTTP status 404)");
+  assertStringIncludes(detection.waiting, "no etcd v2 there (HTTP status 502)");
+  assertEquals(await detect(candidate(plainlyAbsent), candidate(missing.v3)), {
+    waiting: `${V3_WORDS} (it has no v2 API); ` +
+      `write the network config to ${PREFIX}/config, or correct -etcd-prefix`,
+  });
 });
 
 Deno.test("detectApi() rejects with the refusal when nothing else was found", async () => {

@@ -21,11 +21,14 @@ export type EntryKey =
    * just a key that means nothing.
    */
   | { readonly type: "directory" }
+  /** In another directory below the prefix: of another network, or somebody else's. */
+  | { readonly type: "elsewhere" }
   /** Not ours to read. `scope` is the part of the key that one warning covers. */
   | { readonly type: "foreign"; readonly scope: string };
 
 const CONFIG: EntryKey = { type: "config" };
 const DIRECTORY: EntryKey = { type: "directory" };
+const ELSEWHERE: EntryKey = { type: "elsewhere" };
 
 /** One entry as a store hands it over. */
 export interface RawEntry {
@@ -134,7 +137,9 @@ export class Entries implements KeyReader<Change> {
       return { type: "foreign", scope: end < 0 ? key : key.slice(0, end) };
     }
     if (first === "config" && slash < 0) return CONFIG;
-    // Other networks may be kept below the same prefix: one warning for all of each.
+    // Other networks may be kept below the same prefix, each in a directory of its own (-networks).
+    // A config with something in it is none, though.
+    if (slash >= 0 && first !== "config") return ELSEWHERE;
     return { type: "foreign", scope: slash < 0 ? key : key.slice(0, slash) };
   }
 

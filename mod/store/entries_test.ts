@@ -39,8 +39,6 @@ Deno.test("Entries.parseKey() names for a foreign key what one warning covers", 
   for (
     const [key, scope] of [
       ["notes", "notes"],
-      ["blue/config", "blue"],
-      ["blue/subnets/10.20.93.0-24", "blue"],
       ["config/deep", "config"],
       ["subnets/foo", "subnets/foo"],
       ["subnets/10.20.93.0-24/deep/er", "subnets/10.20.93.0-24"],
@@ -48,7 +46,7 @@ Deno.test("Entries.parseKey() names for a foreign key what one warning covers", 
       ["subnets/10.20.93.0-32", "subnets/10.20.93.0-32"],
       ["subnets/", "subnets/"],
       ["agents/192.0.2.300", "agents/192.0.2.300"],
-      ["subnetsx/10.20.93.0-24", "subnetsx"],
+      ["subnetsx", "subnetsx"],
     ] as const
   ) {
     assertEquals(
@@ -91,6 +89,13 @@ Deno.test("Entries.leaseKey() and agentKey() write what parseKey() reads", () =>
     },
   ));
   assertEquals(entries.configKey, `${PREFIX}/config`);
+});
+
+Deno.test("Entries.parseKey() takes another directory for another network's", () => {
+  const entries = new Entries(PREFIX);
+  for (const key of ["blue/config", "blue/subnets/10.20.93.0-24", "subnetsx/10.20.93.0-24"]) {
+    assertEquals(entries.parseKey(`${PREFIX}/${key}`), { type: "elsewhere" }, key);
+  }
 });
 
 Deno.test("Entries.parseKey() takes any text", () => {
@@ -143,13 +148,15 @@ Deno.test("Entries.put() takes an entry that cannot be read for removed, and war
       type: "agent-removed",
       publicIP: ip("192.0.2.1"),
     });
-    assertEquals(entries.put(entry(`${PREFIX}/blue/${i}`)), undefined);
+    assertEquals(entries.put(entry(`${PREFIX}/blue`)), undefined);
   }
   assertEquals(warnings, [
     `Ignoring ${lease}: it holds a value that is not JSON`,
     `Ignoring ${agent}: it holds a value that is not an agent's record`,
     `Ignoring ${PREFIX}/blue: it is not a key of this network`,
   ]);
+  assertEquals(entries.put(entry(`${PREFIX}/blue/config`)), undefined);
+  assertEquals(warnings.length, 3, "a directory may hold another network");
 });
 
 Deno.test("Entries.put() warns anew of an entry that was put right or removed meanwhile", () => {

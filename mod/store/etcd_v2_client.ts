@@ -29,6 +29,16 @@ export class EtcdV2Error extends StoreError {
   }
 }
 
+/** The answer is not etcd v2's: an etcd without that API, or something else altogether. */
+export class NotEtcdV2Error extends StoreError {
+  override readonly name = "NotEtcdV2Error";
+
+  /** @param status of the HTTP answer */
+  constructor(readonly status: number, message: string) {
+    super(message);
+  }
+}
+
 /** One request of the keys API. */
 export interface Request {
   readonly method: "GET" | "PUT" | "DELETE";
@@ -270,8 +280,9 @@ async function readLeaves(
   if (!found || !finder.complete) throw notEtcd(response, endpoint);
 }
 
-function notEtcd({ status }: Response, endpoint: string): StoreError {
-  return new StoreError(
+function notEtcd({ status }: Response, endpoint: string): NotEtcdV2Error {
+  return new NotEtcdV2Error(
+    status,
     "client: response is invalid json. The endpoint is probably not valid etcd cluster endpoint." +
       ` (HTTP status ${status} from ${endpoint}; etcd 3.4 and later serve the v2 API only with` +
       ` --enable-v2)`,

@@ -16,7 +16,7 @@ import { ConflictError, StoreError, StoreUnavailableError } from "./errors.ts";
 import { displayEndpoints } from "./etcd_http.ts";
 import { type EtcdV3Caller, EtcdV3Client, type EtcdV3ClientOptions } from "./etcd_v3_client.ts";
 import { isCompacted } from "./etcd_v3_errors.ts";
-import { CONFIG_MISSING, NO_LEASE, prefixRange, toRawEntry } from "./etcd_v3_keys.ts";
+import { configMissing, NO_LEASE, prefixRange, toRawEntry } from "./etcd_v3_keys.ts";
 import { watchPrefix } from "./etcd_v3_watch.ts";
 import type { EtcdOptions } from "./options.ts";
 import type {
@@ -84,7 +84,7 @@ export class EtcdV3Store implements Store {
   }
 
   async #snapshot(signal: AbortSignal | undefined): Promise<Snapshot> {
-    let config: ConfigText = { missing: CONFIG_MISSING };
+    let config: ConfigText = { missing: configMissing(this.#entries.configKey) };
     const leases: Lease[] = [];
     const agents: StoredAgentRecord[] = [];
     let { key, range_end } = prefixRange(this.#entries.prefix);

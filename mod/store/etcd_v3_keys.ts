@@ -3,9 +3,10 @@ import type { IKeyValue } from "etcd3";
 import { PERMANENT } from "../lease/mod.ts";
 import type { RawEntry } from "./entries.ts";
 
-/** flannel's words for a config that is not there. */
-export const CONFIG_MISSING =
-  "flannel config not found in etcd store. Did you create your config using etcdv3 API?";
+/** What is said of a config that is not there; v3 itself just answers with no entry. */
+export function configMissing(key: string): string {
+  return `etcd v3, ${key}: no such key`;
+}
 
 /** An etcd lease that is none: what an entry without expiry has. */
 export const NO_LEASE = "0";

@@ -2,7 +2,7 @@ import type { IEvent, IWatchCreateRequest, IWatchResponse } from "etcd3";
 import type { KeyReader } from "./entries.ts";
 import { StoreError } from "./errors.ts";
 import type { EtcdV3Caller } from "./etcd_v3_client.ts";
-import { CONFIG_MISSING, prefixRange, toRawEntry } from "./etcd_v3_keys.ts";
+import { configMissing, prefixRange, toRawEntry } from "./etcd_v3_keys.ts";
 import { sleep } from "../async/sleep.ts";
 import type { Cursor, WatchItem, WatchOptions } from "./store.ts";
 
@@ -154,5 +154,7 @@ function advance<C>(entries: KeyReader<C>, at: Position, response: IWatchRespons
 
 function toChange<C>(entries: KeyReader<C>, event: IEvent): C | undefined {
   const entry = toRawEntry(event.kv);
-  return event.type === "Delete" ? entries.remove(entry.key, CONFIG_MISSING) : entries.put(entry);
+  return event.type === "Delete"
+    ? entries.remove(entry.key, configMissing(entry.key))
+    : entries.put(entry);
 }

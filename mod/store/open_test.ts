@@ -71,7 +71,7 @@ Deno.test("openStore() finds the config in either of etcd's stores", async (t) =
   await t.step("in neither", async () => {
     const line = await waiting(options);
     assert(/^100: Key not found \(\/flannel\) \[\d+\] \(etcd v2\); /.test(line), line);
-    assertStringIncludes(line, "Did you create your config using etcdv3 API? (etcd v3)");
+    assertStringIncludes(line, `etcd v3, ${KEY}: no such key`);
     assertStringIncludes(line, `write the network config to ${KEY} of either`);
     assertStringIncludes(line, "-etcd-prefix");
     assert(!line.includes("\n"));
@@ -134,12 +134,15 @@ Deno.test("openStore() does without v2 where the server has none", async () => {
   await using etcd = await EtcdServer.start({ v2: false });
   const options = optionsFor(etcd);
   const line = await waiting(options);
-  assertStringIncludes(line, "no etcd v2 there");
-  assertStringIncludes(line, "Did you create your config using etcdv3 API?");
+  assertEquals(
+    line,
+    `etcd v3, ${KEY}: no such key (it has no v2 API); write the network config to ${KEY}, or ` +
+      "correct -etcd-prefix",
+  );
   await operatorOf(etcd).putV3(KEY, CONFIG);
   const { api, note } = await chosen(options);
   assertEquals(api, "v3");
-  assertStringIncludes(note, "no etcd v2 there");
+  assertEquals(note, `Network config found in etcd v3 (${KEY}); it has no v2 API`);
 });
 
 Deno.test("openStore() asks v3 by gRPC where the server has no gateway", async () => {
@@ -147,7 +150,7 @@ Deno.test("openStore() asks v3 by gRPC where the server has no gateway", async (
   const options = optionsFor(etcd);
   const line = await waiting(options);
   assertStringIncludes(line, "100: Key not found (/flannel)");
-  assertStringIncludes(line, "Did you create your config using etcdv3 API? (etcd v3)");
+  assertStringIncludes(line, `etcd v3, ${KEY}: no such key`);
   await operatorOf(etcd).putV2(KEY, CONFIG);
   assertEquals((await chosen(options)).api, "v2");
   await operatorOf(etcd).clear().catch(() => {});
