@@ -9,14 +9,14 @@ import {
   hostIdentity,
   InterfaceError,
 } from "../host/mod.ts";
-import type { Prefix } from "../ip/mod.ts";
+import { formatIPv4, type Prefix } from "../ip/mod.ts";
 import { type Store, StoreError } from "../store/mod.ts";
 import { openStore } from "../store/open.ts";
 import { Netlink } from "../sys/mod.ts";
 import { sweepClaims } from "./host_claims.ts";
 import { hostLockPath, lockHost, refuseRunning } from "./host_lock.ts";
 import type { AgentOptions } from "./options.ts";
-import { findRelease } from "./release.ts";
+import { findLeaseAddress, findRelease } from "./release.ts";
 import { findProviderRoutes, PROVIDER_LIMIT } from "./release_routes.ts";
 import type { Removal } from "./removal.ts";
 
@@ -112,16 +112,35 @@ function notReleased(why: string): string {
     "can be cleaned all the same";
 }
 
-/** Our own address is what tells our lease from others'. */
-function ownInterface(agent: AgentOptions, netlink: Netlink): ExternalInterface {
+/** Our own address is what tells our lease from others'; subnet.env tells which of several it is. */
+async function ownInterface(
+  agent: AgentOptions,
+  store: Store,
+  { subnet }: PreviousSubnet,
+  netlink: Netlink,
+  signal: AbortSignal,
+): Promise<ExternalInterface> {
+  const flags = "give the -iface and -public-ip that the agent runs with";
+  const addresses = new Set(netlink.addresses().map(({ address }) => address));
+  const leased = subnet === undefined
+    ? undefined
+    : await findLeaseAddress(store, { subnet, host: hostIdentity(), addresses }, { signal });
   try {
-    return findExternalInterface(agent.interface, netlink);
+    if (leased?.isOwn && addresses.has(leased.publicIP)) {
+      return findExternalInterface({ ifaces: [formatIPv4(leased.publicIP)], regexes: [] }, netlink);
+    }
+    const external = findExternalInterface(agent.interface, netlink);
+    if (leased === undefined || leased.publicIP === external.publicIP) return external;
+    if (leased.isOwn) return { ...external, publicIP: leased.publicIP };
+    throw new InterfaceError(
+      `no lease of ${
+        formatIPv4(external.publicIP)
+      }; subnet.env says ${subnet}, which is leased to ` +
+        formatIPv4(leased.publicIP),
+    );
   } catch (cause) {
     if (!(cause instanceof InterfaceError)) throw cause;
-    throw new InterfaceError(
-      `${notReleased(cause.message)}; give the -iface and -public-ip that the agent runs with`,
-      { cause },
-    );
+    throw new InterfaceError(`${notReleased(cause.message)}; ${flags}`, { cause });
   }
 }
 
@@ -151,7 +170,7 @@ async function release(
   netlink: Netlink,
   { onKept, onFailed, signal }: CleanupOptions,
 ): Promise<readonly Removal[]> {
-  const external = ownInterface(agent, netlink);
+  const external = await ownInterface(agent, store, former, netlink, signal);
   const request = { publicIP: external.publicIP, host: hostIdentity(), subnet: former.subnet };
   // The store has just answered; the lease is removed when the provider has done its part.
   const late = AbortSignal.any([signal, AbortSignal.timeout(STORE_LIMIT + PROVIDER_LIMIT)]);

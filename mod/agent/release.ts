@@ -11,6 +11,22 @@ export interface ReleaseRequest {
   readonly subnet: Prefix | undefined;
 }
 
+/** What {@linkcode findLeaseAddress} looks for. */
+export interface LeaseSearch {
+  /** What subnet.env says. */
+  readonly subnet: Prefix;
+  readonly host: ReleaseRequest["host"];
+  /** The addresses of this host. */
+  readonly addresses: ReadonlySet<IPv4>;
+}
+
+/** The lease of the subnet in subnet.env, and whether it is this host's. */
+export interface LeaseAddress {
+  readonly publicIP: IPv4;
+  /** False when neither this host's addresses nor a record of its own say so. */
+  readonly isOwn: boolean;
+}
+
 /** What can be released, and what was found and is not this host's to release. */
 export interface Release {
   readonly removals: readonly Removal[];
@@ -62,6 +78,28 @@ export async function findRelease(
     });
   }
   return { removals, kept };
+}
+
+/**
+ * Looks with which public IP the subnet of subnet.env is leased. The flags of a clean-up need not be
+ * those of the agent, and where every host has one address in common (Vagrant's 10.0.2.15), the
+ * interface that is chosen without them tells of the wrong lease.
+ *
+ * @returns `undefined` when the subnet is not leased, or another host's record says that it is its
+ * @throws {StoreError} as the store does
+ */
+export async function findLeaseAddress(
+  store: Store,
+  { subnet, host, addresses }: LeaseSearch,
+  options: CallOptions,
+): Promise<LeaseAddress | undefined> {
+  const { leases, agents } = await store.snapshot(options);
+  const lease = leases.find((lease) => lease.subnet.equals(subnet));
+  if (lease === undefined) return undefined;
+  const { publicIP } = lease.attributes;
+  const agent = agents.find((agent) => agent.publicIP === publicIP);
+  if (agent === undefined) return { publicIP, isOwn: addresses.has(publicIP) };
+  return isOf(agent, host) ? { publicIP, isOwn: true } : undefined;
 }
 
 /**

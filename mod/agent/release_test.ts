@@ -2,7 +2,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { type AgentRecord, type Lease, PERMANENT, type StoredAgentRecord } from "../lease/mod.ts";
 import { ConflictError, type Store } from "../store/mod.ts";
 import { ip, net } from "../store/store_lab.ts";
-import { findRelease } from "./release.ts";
+import { findLeaseAddress, findRelease } from "./release.ts";
 
 const OWN: Lease = {
   subnet: net("10.20.93.0/24"),
@@ -108,4 +108,20 @@ Deno.test("findRelease() says what to do when somebody was quicker", async () =>
     ConflictError,
     "/x was changed since it was read: somebody uses it; run this again",
   );
+});
+
+Deno.test("findLeaseAddress() knows by address or record whether the lease is this host's", async () => {
+  const { publicIP } = OWN.attributes;
+  const find = (leases: readonly Lease[], record?: AgentRecord, addresses = new Set([publicIP])) =>
+    findLeaseAddress(
+      storeOf(leases, record),
+      { subnet: OWN.subnet, host: HOST, addresses },
+      {},
+    );
+  assertEquals(await find([OTHER, OWN]), { publicIP, isOwn: true });
+  assertEquals(await find([OWN], RECORD, new Set()), { publicIP, isOwn: true });
+  assertEquals(await find([OWN], undefined, new Set()), { publicIP, isOwn: false });
+  // Every host has this address.
+  assertEquals(await find([OWN], { ...RECORD, hostname: "clone" }), undefined);
+  assertEquals(await find([OTHER], RECORD), undefined);
 });

@@ -191,6 +191,43 @@ Deno.test("flanneld cleanup -release keeps what is not this host's: a reservatio
   assertEquals(await leaseKeys(etcd, "v2"), [key]);
 });
 
+Deno.test("flanneld cleanup -release without the agent's -iface goes by subnet.env", async () => {
+  await using lab = await Lab.start({ hosts: 1 });
+  await using stack = new AsyncDisposableStack();
+  const host = lab.hosts[0]!;
+  const etcd = stack.use(await LabEtcd.start(host));
+  await etcd.set("v2", `${PREFIX}/config`, CONFIG);
+  await writeSysconfig(host, etcd, { options: "-iface=eth1" });
+  await stack.use(await LabUnit.start(host)).stop();
+  const [key] = await leaseKeys(etcd, "v2");
+  const [agent] = await etcd.keys("v2", `${PREFIX}/agents`);
+  const lease = `${PREFIX}/subnets/${key}`;
+  const value = (await etcd.get("v2", lease))!;
+  const record = (await etcd.get("v2", agent!))!;
+
+  // Taken over by a host that writes no record: neither address nor record says that it is ours.
+  const foreign = JSON.stringify({ ...JSON.parse(value), PublicIP: "172.28.128.250" });
+  await etcd.set("v2", lease, foreign);
+  const left = await stateOf(host);
+  const refused = await cleanup(host, "-release", "-iface=eth0");
+  assertEquals([refused.code, refused.stdout], [1, ""], refused.stderr);
+  assertMatch(
+    refused.stderr,
+    /no lease of 10\.0\.2\.15; subnet\.env says \S+\/24, which is leased to /,
+  );
+  assertMatch(refused.stderr, /give the -iface/);
+  assertEquals(await stateOf(host), left);
+
+  await etcd.ctl("v2", ["set", "--ttl", "600", lease, value]);
+  assertEquals(await etcd.get("v2", agent!), record);
+  const done = await cleanup(host, "-release", "-iface=eth0");
+  assertEquals([done.code, done.stderr], [0, ""]);
+  assertMatch(done.stdout, /^removed lease \S+ in etcd v2/m);
+  assertMatch(done.stdout, /^removed agent record of 172\./m);
+  assertEquals(await leaseKeys(etcd, "v2"), []);
+  assertEquals(await agentKeys(etcd, "v2"), []);
+});
+
 Deno.test("flanneld keeps a second agent off its subnet file", async () => {
   await using lab = await Lab.start({ hosts: 1 });
   await using stack = new AsyncDisposableStack();
