@@ -8,24 +8,16 @@
 import { checkConfig, type CheckedConfig } from "../../backends/check_config.ts";
 import { ConfigError } from "../config/mod.ts";
 import { formatIPv4 } from "../ip/mod.ts";
-import { configureLog } from "../observe/log.ts";
 import type { ConfigText } from "../store/mod.ts";
-import {
-  type AgentSubcommand,
-  type AgentSubcommandLine,
-  type OwnFlag,
-  parseAgentSubcommand,
-} from "./agent_subcommand.ts";
+import type { AgentSubcommand, OwnFlag } from "./agent_subcommand.ts";
 import { configDiff, describeConsequences, listHosts, roomOf } from "./config_changes.ts";
 import { confirm, processTerminal } from "./config_confirm.ts";
 import { findConfig, type FoundConfig, inTime } from "./config_store.ts";
 import { readGivenConfig } from "./config_text.ts";
-import { nearest } from "../config/nearest.ts";
-import { UsageError } from "./errors.ts";
 import { EXIT_OK } from "./exit_codes.ts";
-import { quote } from "./flag_syntax.ts";
 import { oneNetwork } from "./one_network.ts";
 import type { RunSubcommand } from "./subcommand.ts";
+import { runVerb, type Verb, type VerbLine } from "./verbs.ts";
 
 /** Nothing was written: the answer was no, or there was nobody to ask. */
 const EXIT_UNCONFIRMED = 3;
@@ -35,15 +27,6 @@ const CONFIG_OPERAND = "JSON|FILE|-";
 const WRITING_CODES =
   "0 done, or there was nothing to do; 1 it failed, or somebody else was faster; " +
   "2 wrong command line or environment; 3 not confirmed.";
-
-/** What follows the flags, as far as a verb needs it. */
-type Line = Extract<AgentSubcommandLine, { readonly agent: unknown }>;
-
-/** One of the things that `flanneld config` does. */
-interface Verb {
-  readonly spec: AgentSubcommand;
-  readonly run: (line: Line, signal: AbortSignal) => Promise<number>;
-}
 
 const VERBS: readonly Verb[] = [
   {
@@ -120,66 +103,23 @@ export const spec: AgentSubcommand = {
  * @throws {ConfigError} for a config that no agent could use
  * @throws {StoreError} when the store does not do its part
  */
-export const run: RunSubcommand = async (args, signal) => {
-  const [name = "", ...rest] = args;
-  if (/^--?h(elp)?$/.test(name)) {
-    console.log(helpText());
-    return EXIT_OK;
-  }
-  const { spec, run } = verbNamed(name);
-  const line = await parseAgentSubcommand(spec, rest, Deno.env.toObject());
-  if ("help" in line) {
-    console.log(line.help.trimEnd());
-    return EXIT_OK;
-  }
-  const { log, warnings } = line.agent;
-  configureLog({ ...log, quiet: true });
-  for (const warning of warnings) console.error(warning);
-  return await run(line, signal);
-};
+export const run: RunSubcommand = (args, signal) => runVerb("config", VERBS, args, signal);
 
-function verbNamed(name: string): Verb {
-  const names = VERBS.map(({ spec }) => spec.name.replace("config ", ""));
-  const verb = VERBS[names.indexOf(name)];
-  if (verb !== undefined) return verb;
-  const meant = nearest(name, names);
-  throw new UsageError(
-    name === ""
-      ? `flanneld config needs a word that says what to do: ${names.join(", ")}`
-      : `unknown word ${quote(name)} after config: expected ${names.join(", ")}`,
-    {
-      hint: (meant === undefined ? "" : `Did you mean ${meant}? `) +
-        "Run 'flanneld config -h' for what they do.",
-    },
-  );
-}
-
-function helpText(): string {
-  const verbs = VERBS.map(({ spec: { name, operands, summary } }) =>
-    `  flanneld ${name}${operands === undefined ? "" : ` ${operands.usage}`}\n` +
-    `      ${summary.split(/[.,] /)[0]!.replace(/\.$/, "")}\n`
-  );
-  return `Usage: flanneld config <what to do> [flags]\n\n${verbs.join("")}\n` +
-    "Each takes the flags of the agent and reads its environment variables and\n" +
-    "/etc/sysconfig/flanneld, so that it finds the store that the agent finds;\n" +
-    "-h lists the rest.";
-}
-
-async function get({ agent }: Line, signal: AbortSignal): Promise<number> {
-  await using found = await findConfig(oneNetwork(agent.options).store, signal);
+async function get({ agent }: VerbLine, signal: AbortSignal): Promise<number> {
+  await using found = await findConfig(oneNetwork(agent.options).store, signal, READING);
   console.error(found.note);
   console.log(textOf(found).replace(/\n$/, ""));
   return EXIT_OK;
 }
 
-async function validate({ agent, operands }: Line, signal: AbortSignal): Promise<number> {
+async function validate({ agent, operands }: VerbLine, signal: AbortSignal): Promise<number> {
   const [word] = operands;
   let text: string;
   let from: string;
   if (word !== undefined) {
     ({ text, from } = await readGivenConfig(word));
   } else {
-    await using found = await findConfig(oneNetwork(agent.options).store, signal);
+    await using found = await findConfig(oneNetwork(agent.options).store, signal, READING);
     text = textOf(found);
     from = `the config in ${found.store.name}`;
   }
@@ -188,7 +128,7 @@ async function validate({ agent, operands }: Line, signal: AbortSignal): Promise
   return EXIT_OK;
 }
 
-async function set(line: Line, signal: AbortSignal): Promise<number> {
+async function set(line: VerbLine, signal: AbortSignal): Promise<number> {
   const { text, from } = await readGivenConfig(line.operands[0]!);
   const after = await check(text, from);
   await using found = await findConfig(oneNetwork(line.agent.options).store, signal, {
@@ -211,7 +151,7 @@ async function set(line: Line, signal: AbortSignal): Promise<number> {
   return EXIT_OK;
 }
 
-async function remove(line: Line, signal: AbortSignal): Promise<number> {
+async function remove(line: VerbLine, signal: AbortSignal): Promise<number> {
   await using found = await findConfig(oneNetwork(line.agent.options).store, signal);
   const { store, snapshot: { leases, agents } } = found;
   const text = textOf(found);
@@ -233,7 +173,7 @@ async function remove(line: Line, signal: AbortSignal): Promise<number> {
 
 /** @returns the exit code when it must not be done */
 async function ask(
-  { own }: Line,
+  { own }: VerbLine,
   question: string,
   signal: AbortSignal,
 ): Promise<number | undefined> {
