@@ -23,7 +23,7 @@ export const spec: AgentSubcommand = {
   name: "explain",
   summary: "Tells where a packet for an address goes from this host, object by object: who holds " +
     "the subnet, route, device, neighbour, forwarding entry, encapsulation, the way to that host, " +
-    "firewall and masquerade; and what of it is missing or wrong. It changes nothing.",
+    "forwarding, firewall and masquerade; and what of it is missing or wrong. It changes nothing.",
   flags: [{ name: "json", kind: "bool", help: "print one JSON object for scripts" }],
   operands: {
     usage: "ADDRESS",

@@ -35,6 +35,7 @@ const COMMON: readonly Question[] = [
     says: [
       /^8\.8\.8\.8 is outside of 10\.20\.0\.0\/16/,
       /^route 0\.0\.0\.0\/0 via 10\.0\.2\.2 dev eth0/,
+      /^forwarding on, for /,
       /^firewall accepted/,
       /^masquerade the source becomes the address/,
     ],
@@ -72,6 +73,7 @@ const OF_BACKEND: Readonly<Record<string, readonly Question[]>> = {
         /^fdb [0-9a-f:]{17} dst 172\.28\.128\.101 dev flannel\.1$/,
         /^encapsulation vxlan, from 172\.28\.128\.100 to 172\.28\.128\.101, UDP port 8472; 1450 bytes fit$/,
         /^underlay 172\.28\.128\.101 dev eth1 src 172\.28\.128\.100 mtu 1500$/,
+        /^forwarding on, for flannel\.1, docker0, eth1 too$/,
         /^firewall accepted in FORWARD by our rules$/,
         /^masquerade the source stays the container's$/,
       ],
@@ -113,6 +115,7 @@ const OF_BACKEND: Readonly<Record<string, readonly Question[]>> = {
         /^lease .*, host-gw$/,
         /^route P\.0\/24 via 172\.28\.128\.101 dev eth1 proto 102$/,
         /^underlay 172\.28\.128\.101 dev eth1/,
+        /^forwarding on, for docker0, eth1 too$/,
         /^firewall accepted/,
       ],
     },
@@ -230,6 +233,20 @@ for (const { type, config } of BACKENDS) {
     }
     // The way out of the network needs the rules too, which the agent puts back when it sees it.
     await eventually("the repair", async () => (await explain(here, "8.8.8.8")).code === 0);
+    for (
+      const [parameter, says] of [
+        ["net.ipv4.ip_forward", /^forwarding off ! net\.ipv4\.ip_forward is 0/],
+        ["net.ipv4.conf.docker0.forwarding", /^forwarding .* ! .*conf\/docker0\/forwarding is 0/],
+      ] as const
+    ) {
+      await here.exec(["sysctl", "-qw", `${parameter}=0`]);
+      for (const address of [fill("P.2"), "8.8.8.8"]) {
+        const { code, answer, lines } = await explain(here, address);
+        assertEquals([code, answer.complete], [1, false], parameter);
+        assertEquals(lines.some((line) => says.test(line)), true, lines.join("\n"));
+      }
+      await here.exec(["sysctl", "-qw", `${parameter}=1`]);
+    }
     const text = await here.run([FLANNELD, "explain", "-iface=eth1", "8.8.8.8"]);
     assertEquals([text.code, text.stderr], [0, ""]);
     assertMatch(

@@ -15,7 +15,10 @@ export type AddressKind =
 
 /** One object on a packet's way. */
 export interface Step {
-  /** `lease`, `route`, `neighbour`, `fdb`, `encapsulation`, `path`, `underlay`, `firewall`, `masquerade`. */
+  /**
+   * `lease`, `route`, `neighbour`, `fdb`, `encapsulation`, `path`, `underlay`,
+   * `forwarding`, `firewall`, `masquerade`.
+   */
   readonly object: string;
   /** As it is. */
   readonly text: string;

@@ -1,6 +1,7 @@
 import type { IPv4 } from "../../ip/mod.ts";
 import { reasonNotChecked } from "../errors.ts";
 import type { Examination } from "../examination.ts";
+import { forwardingOf } from "../forwarding.ts";
 import type { Step } from "./explanation.ts";
 import { isMasqueraded } from "./masquerade.ts";
 
@@ -13,6 +14,7 @@ export async function firewallSteps(host: Examination, destination: IPv4): Promi
   const spec = { network, subnet: own.subnet, ipMasq, forward, randomFully: true };
   const source = own.subnet.address + 2;
   return [
+    await forwardingStep(host),
     await forwardStep(host, forward),
     {
       object: "masquerade",
@@ -22,6 +24,26 @@ export async function firewallSteps(host: Examination, destination: IPv4): Promi
           (network.contains(destination) ? "" : ", unless Docker's rules change it"),
     },
   ];
+}
+
+/** Packets of containers are forwarded ones, on their way out and back. */
+async function forwardingStep(host: Examination): Promise<Step> {
+  const object = "forwarding";
+  const { isOn, names, off } = await forwardingOf(host);
+  if (!isOn) {
+    return {
+      object,
+      text: "off",
+      wrong: "net.ipv4.ip_forward is 0: nothing gets from containers to other hosts; " +
+        "sysctl -w net.ipv4.ip_forward=1",
+    };
+  }
+  if (off.length === 0) return { object, text: `on, for ${names.join(", ")} too` };
+  return {
+    object,
+    text: "off on single interfaces",
+    wrong: `${off.join(", ")} is 0; sysctl -w ${off[0]}=1`,
+  };
 }
 
 async function forwardStep(host: Examination, forward: boolean): Promise<Step> {
