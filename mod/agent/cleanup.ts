@@ -77,7 +77,7 @@ export async function cleanUp(agent: AgentOptions, options: CleanupOptions): Pro
     removals.push(...await firewallRules(agent, former, signal));
     removals.push(...await files(agent.subnetFile, options));
     await removeAll(removals, options);
-    if (!dryRun) await removeRuntime(agent.subnetFile);
+    if (!dryRun) await removeRuntime(agent);
   } catch (cause) {
     if (signal.aborted || !isTimeout(cause)) throw cause;
     throw new StoreError(
@@ -237,9 +237,14 @@ async function removeAll(
   }
 }
 
-/** The lock, while we hold it, and the directory that is then empty. */
-async function removeRuntime(subnetFile: string): Promise<void> {
+/** The lock, while we hold it, a dead agent's socket, and the directory that is then empty. */
+async function removeRuntime({ subnetFile, status: { socket } }: AgentOptions): Promise<void> {
   await Deno.remove(hostLockPath(subnetFile)).catch(() => {});
+  if (socket !== undefined) {
+    const { removeStaleSocket } = await import("../observe/unix_server.ts");
+    // One of an agent that was killed; it means nothing by itself.
+    await removeStaleSocket(socket).catch(() => {});
+  }
   await sweepClaims();
   for (const directory of [dirname(subnetFile), dirname(dirname(subnetFile))]) {
     if (directory !== RUNTIME_DIRECTORY && dirname(directory) !== RUNTIME_DIRECTORY) continue;

@@ -26,16 +26,19 @@ export function hostLockPath(subnetFile: string): string {
  * lock is disposed: an agent, or a clean-up.
  *
  * @throws {AlreadyRunningError} when another one is
- * @throws {ExportError | SysError} when the lock cannot be made
+ * @throws {ExportError} when the lock cannot be made
  */
 export async function lockHost(subnetFile: string): Promise<FileLock> {
   const path = hostLockPath(subnetFile);
   try {
     await makeDirectory(dirname(path));
   } catch (cause) {
-    throw ExportError.from(`cannot make the directory of ${subnetFile}`, cause);
+    throw ExportError.from(
+      `cannot make the directory of ${subnetFile} (see -subnet-file, -subnet-dir)`,
+      cause,
+    );
   }
-  const lock = FileLock.tryAcquire(path);
+  const lock = tryLock(path, subnetFile);
   if (lock === undefined) throw new AlreadyRunningError(await holder(path), subnetFile);
   // For people, and for the message above; the lock itself knows no process.
   await Deno.writeTextFile(path, `${Deno.pid}\n`);
@@ -55,9 +58,20 @@ export async function refuseRunning(subnetFile: string): Promise<void> {
     if (error instanceof Deno.errors.NotFound) return;
     throw error;
   }
-  const lock = FileLock.tryAcquire(path);
+  const lock = tryLock(path, subnetFile);
   if (lock === undefined) throw new AlreadyRunningError(await holder(path), subnetFile);
   lock[Symbol.dispose]();
+}
+
+function tryLock(path: string, subnetFile: string): FileLock | undefined {
+  try {
+    return FileLock.tryAcquire(path);
+  } catch (cause) {
+    throw ExportError.from(
+      `cannot lock the subnet file ${subnetFile} (see -subnet-file, -subnet-dir)`,
+      cause,
+    );
+  }
 }
 
 async function holder(path: string): Promise<number | undefined> {

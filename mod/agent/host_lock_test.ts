@@ -52,6 +52,15 @@ Deno.test("lockHost() names the subnet file whose directory cannot be made", () 
     await assertRejects(
       () => lockHost(`${directory}/file/x/subnet.env`),
       ExportError,
-      `cannot make the directory of ${directory}/file/x/subnet.env: Not a directory`,
+      `cannot make the directory of ${directory}/file/x/subnet.env (see -subnet-file, -subnet-dir): Not a directory`,
     );
   }));
+
+Deno.test("lockHost() names the flag of a file that cannot be locked, and the kernel's reason", async () => {
+  const error = await assertRejects(() => lockHost("/proc/x.env"), ExportError);
+  assertEquals(
+    error.message,
+    "cannot lock the subnet file /proc/x.env (see -subnet-file, -subnet-dir): " +
+      "open /proc/x.env.lock: ENOENT: no such file or directory",
+  );
+});

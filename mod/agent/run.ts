@@ -28,6 +28,8 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     notifySystemd("STOPPING=1");
   };
   signal.addEventListener("abort", stopping, { once: true });
+  // The socket's file goes, too, when it is an error that ends the agent.
+  const ended = new AbortController();
   try {
     const views: AgentView[] = [];
     const status = new StatusPages({
@@ -41,7 +43,8 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
       views.push(view);
       return () => void views.splice(views.indexOf(view), 1);
     };
-    const serveStatus = () => serveSocket(options.status, status.pages, signal);
+    const serving = AbortSignal.any([signal, ended.signal]);
+    const serveStatus = () => serveSocket(options.status, status.pages, serving);
     const feed = () => feedWatchdog({ isWell: status.isWell, signal });
     const parts: Promise<unknown>[] = [];
     const { listen, store } = options;
@@ -83,6 +86,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     }
     throw error;
   } finally {
+    ended.abort();
     signal.removeEventListener("abort", stopping);
   }
 }

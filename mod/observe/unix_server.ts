@@ -25,7 +25,9 @@ export class SocketError extends Error {
  * directory does not allow it
  */
 export async function serveUnix({ path, pages, signal }: UnixServerOptions): Promise<void> {
-  await removeStale(path);
+  if (await removeStaleSocket(path)) {
+    throw new SocketError(`cannot serve on ${path}: another process does`);
+  }
   // From its first moment on it is nobody else's.
   const mask = Deno.umask(0o777 & ~MODE);
   try {
@@ -44,17 +46,26 @@ export async function serveUnix({ path, pages, signal }: UnixServerOptions): Pro
   }, { once: true });
 }
 
-async function removeStale(path: string): Promise<void> {
+/**
+ * Removes a socket that a dead process left.
+ *
+ * @returns true when a process serves there
+ * @throws {SocketError} when it is no socket, or nobody can tell
+ */
+export async function removeStaleSocket(path: string): Promise<boolean> {
   try {
     if (!(await Deno.lstat(path)).isSocket) {
       throw new SocketError(`cannot serve on ${path}: it is there, and no socket`);
     }
     (await Deno.connect({ transport: "unix", path })).close();
+    return true;
   } catch (cause) {
-    if (cause instanceof Deno.errors.NotFound) return;
-    if (cause instanceof Deno.errors.ConnectionRefused) return await Deno.remove(path);
     if (cause instanceof SocketError) throw cause;
-    throw new SocketError(`cannot serve on ${path}: ${(cause as Error).message}`, { cause });
+    if (cause instanceof Deno.errors.NotFound) return false;
+    if (!(cause instanceof Deno.errors.ConnectionRefused)) {
+      throw new SocketError(`cannot serve on ${path}: ${(cause as Error).message}`, { cause });
+    }
   }
-  throw new SocketError(`cannot serve on ${path}: another process does`);
+  await Deno.remove(path);
+  return false;
 }

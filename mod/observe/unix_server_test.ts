@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { textResponse } from "./pages.ts";
 import { getUnix, UnixRequestError } from "./unix_client.ts";
-import { serveUnix, SocketError } from "./unix_server.ts";
+import { removeStaleSocket, serveUnix, SocketError } from "./unix_server.ts";
 
 const LONG = "äöü".repeat(200_000);
 
@@ -55,6 +55,8 @@ Deno.test("serveUnix() replaces what a dead process left, and nothing else", asy
   assertEquals((await Deno.lstat(at.path)).isSocket, true);
   await assertRejects(() => getUnix(at.path, "/"), Deno.errors.ConnectionRefused);
   await at.serve();
+  assertEquals((await getUnix(at.path, "/")).status, 200);
+  assertEquals(await removeStaleSocket(at.path), true);
   assertEquals((await getUnix(at.path, "/")).status, 200);
 
   await assertRejects(() => at.serve(), SocketError, "another process does");

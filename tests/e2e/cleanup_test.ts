@@ -198,7 +198,7 @@ Deno.test("flanneld cleanup -release without the agent's -iface goes by subnet.e
   const etcd = stack.use(await LabEtcd.start(host));
   await etcd.set("v2", `${PREFIX}/config`, CONFIG);
   await writeSysconfig(host, etcd, { options: "-iface=eth1" });
-  await stack.use(await LabUnit.start(host)).stop();
+  await stack.use(await LabUnit.start(host)).kill();
   const [key] = await leaseKeys(etcd, "v2");
   const [agent] = await etcd.keys("v2", `${PREFIX}/agents`);
   const lease = `${PREFIX}/subnets/${key}`;
@@ -226,6 +226,8 @@ Deno.test("flanneld cleanup -release without the agent's -iface goes by subnet.e
   assertMatch(done.stdout, /^removed agent record of 172\./m);
   assertEquals(await leaseKeys(etcd, "v2"), []);
   assertEquals(await agentKeys(etcd, "v2"), []);
+  // The socket of an agent that was killed goes, too.
+  assertEquals((await host.run(["ls", "-A", "/run/flannel"])).stdout, "");
 });
 
 Deno.test("flanneld keeps a second agent off its subnet file", async () => {
