@@ -18,11 +18,13 @@ import {
   sameAttributes,
   type StoredAgentRecord,
 } from "../lease/mod.ts";
+import { warning } from "../observe/log.ts";
 import { type Snapshot, type Store, StoreError } from "../store/mod.ts";
 import { openStore } from "../store/open.ts";
 import { LeaseSet } from "../subnet/mod.ts";
 import { type LeasePlan, planLease } from "../subnet/plan_lease.ts";
 import { DryRunNetlink } from "../sys/mod.ts";
+import { leaseElsewhere } from "./lease_elsewhere.ts";
 import type { AgentOptions } from "./options.ts";
 
 /** How long the store may take, in milliseconds. */
@@ -60,7 +62,12 @@ export async function planAgent(options: AgentOptions, signal: AbortSignal): Pro
     ...{ external, netlink, snapshot, former, store, agent, signal },
   });
   try {
-    const lease = planLease(config, snapshot.leases, external.publicIP, former.subnet);
+    const elsewhere = leaseElsewhere(snapshot.leases, external, netlink, former.subnet);
+    if (elsewhere !== undefined) warning(elsewhere.message, { subnet: elsewhere.subnet });
+    const lease = planLease(
+      ...[config, snapshot.leases, external.publicIP] as const,
+      elsewhere === undefined ? former.subnet : undefined,
+    );
     const leases = new LeaseSet();
     leases.replace(snapshot.leases.filter((one) => !lease.misfits.includes(one)));
     const own = { subnet: lease.subnet, attributes, revision: "planned", ttl: LEASE_TTL };

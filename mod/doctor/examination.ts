@@ -1,4 +1,5 @@
 import type { DiffLine } from "../../backends/describe.ts";
+import { type LeaseElsewhere, leaseElsewhere } from "../agent/lease_elsewhere.ts";
 import { type AgentPlan, planAgent } from "../agent/plan.ts";
 import type { AgentOptions } from "../agent/options.ts";
 import { ConfigError, decodeNetworkConfig, type NetworkConfig } from "../config/mod.ts";
@@ -146,6 +147,14 @@ export class Examination implements AsyncDisposable {
       attributes.publicIP === publicIP && network.containsPrefix(subnet)
     );
     return own.find((lease) => subnet !== undefined && lease.subnet.equals(subnet)) ?? own[0];
+  }
+
+  /** The lease that this host holds by another interface, where the one taken has none. */
+  async leaseElsewhere(): Promise<LeaseElsewhere | undefined> {
+    const [{ leases }, { network }] = [await this.snapshot(), await this.config()];
+    const { subnet } = await this.subnetEnv();
+    const inNetwork = leases.filter((lease) => network.containsPrefix(lease.subnet));
+    return leaseElsewhere(inNetwork, this.external(), this.netlink, subnet);
   }
 
   /** What the agent has written for Docker. */

@@ -247,6 +247,22 @@ for (const { type, config } of BACKENDS) {
       }
       await here.exec(["sysctl", "-qw", `${parameter}=1`]);
     }
+    // Without the agent's -iface, on a host whose default route is another interface's.
+    await here.writeTextFile(
+      "/etc/sysconfig/bare",
+      `FLANNEL_ETCD_ENDPOINTS="${etcd.endpoint}"\nFLANNEL_ETCD_PREFIX="${PREFIX}"\n`,
+    );
+    const elsewhere =
+      /this host's lease \S+ is that of eth1 \(172\.28\.128\.100\), and eth0 .* -iface=eth1/;
+    const bare = "-sysconfig=/etc/sysconfig/bare";
+    const asked = await here.run([FLANNELD, "explain", bare, fill("P.2")]);
+    assertEquals(asked.code, 1);
+    assertMatch(asked.stdout, elsewhere);
+    const planned = await here.run([FLANNELD, "plan", bare]);
+    assertEquals(planned.code, 2);
+    assertMatch(planned.stderr, elsewhere);
+    assertEquals(planned.stderr.includes("leased to another host"), false, planned.stderr);
+
     const text = await here.run([FLANNELD, "explain", "-iface=eth1", "8.8.8.8"]);
     assertEquals([text.code, text.stderr], [0, ""]);
     assertMatch(

@@ -11,6 +11,15 @@ export const leaseCheck: Check = {
     host.external();
     const lease = await host.ownLease();
     if (lease === undefined) {
+      const elsewhere = await host.leaseElsewhere();
+      if (elsewhere !== undefined) {
+        return problem(elsewhere.message, {
+          cure: [
+            `where flanneld runs with it: flanneld doctor ${elsewhere.flag}`,
+            "where it does not: name the interface to it",
+          ],
+        });
+      }
       return problem("this host holds no lease in the network", { cure: start });
     }
     const { network } = await host.config();

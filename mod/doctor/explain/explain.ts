@@ -47,9 +47,11 @@ export async function explainAddress(
   if (peer?.refused !== undefined) return refused(host, address, peer, peer.refused);
   if (peer !== undefined) return await toPeer(host, address, peer);
   if (own === undefined) {
+    const elsewhere = await host.leaseElsewhere();
     return {
       ...{ address: text, kind: "unassigned", steps: [routeStep(host, address, undefined)] },
-      verdict: `this host holds no lease in ${network}: is flanneld running? flanneld doctor`,
+      verdict: elsewhere?.message ??
+        `this host holds no lease in ${network}: is flanneld running? flanneld doctor`,
     };
   }
   return await unassigned(host, address);
