@@ -4,21 +4,18 @@ import { EXIT_USAGE } from "./exit_codes.ts";
 export interface UsageErrorOptions extends ErrorOptions {
   /** A second line: what the operator probably meant, or where to read on. */
   readonly hint?: string;
-  /** Where flannel's own differs. @default EXIT_USAGE */
-  readonly exitCode?: number;
 }
 
 /** A command line or an environment that cannot be used. The message is one line. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
-  readonly exitCode: number;
+  readonly exitCode = EXIT_USAGE;
   readonly hint: string | undefined;
 
   constructor(message: string, options: UsageErrorOptions = {}) {
-    const { hint, exitCode = EXIT_USAGE, ...rest } = options;
+    const { hint, ...rest } = options;
     // What was typed is part of the message, and may hold line feeds and worse.
     super(message.replaceAll(/\p{Cc}/gu, "?"), rest);
     this.hint = hint;
-    this.exitCode = exitCode;
   }
 }

@@ -7,7 +7,6 @@
 import type { ListenOptions } from "../agent/options.ts";
 import type { RemoteStoreOptions } from "../store/options.ts";
 import { UsageError } from "./errors.ts";
-import { EXIT_FAILURE } from "./exit_codes.ts";
 import type { Settings } from "./settings.ts";
 import { present } from "./values.ts";
 
@@ -17,16 +16,15 @@ const FIRST_DESCRIPTOR = 3;
 /**
  * The server that `-remote` names; `undefined` without the flag.
  *
- * @throws {UsageError} when `-listen` is given too: flannel's words, and its exit code
+ * @throws {UsageError} when `-listen` is given too: flannel's words. Its exit code, 1, would have systemd
+ * start the same command line again and again
  * @throws {UsageError} when a value cannot be used
  */
 export function remoteOptions(settings: Settings): RemoteStoreOptions | undefined {
   const text = settings.optional("remote");
   if (text === undefined) return undefined;
   if (settings.optional("listen") !== undefined) {
-    throw new UsageError("--listen and --remote are mutually exclusive", {
-      exitCode: EXIT_FAILURE,
-    });
+    throw new UsageError("--listen and --remote are mutually exclusive");
   }
   const servers = text.split(",").map((server) => server.trim()).filter((server) => server !== "");
   for (const server of servers) {

@@ -35,7 +35,7 @@ Deno.test("listenOptions() reads flannel's forms of an address", () => {
 
 Deno.test("client/server mode says what cannot be used, and what would be right", () => {
   const cases: readonly (readonly [readonly string[], string, number])[] = [
-    [["-listen=:8888", "-remote=a:1"], "--listen and --remote are mutually exclusive", 1],
+    [["-listen=:8888", "-remote=a:1"], "--listen and --remote are mutually exclusive", 2],
     [
       ["-remote=a"],
       'invalid value "a" for flag -remote: expected host:port, such as 172.28.128.100:8888',
