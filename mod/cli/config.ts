@@ -106,7 +106,9 @@ export const spec: AgentSubcommand = {
 export const run: RunSubcommand = (args, signal) => runVerb("config", VERBS, args, signal);
 
 async function get({ agent }: VerbLine, signal: AbortSignal): Promise<number> {
-  await using found = await findConfig(oneNetwork(agent.options).store, signal, READING);
+  await using found = await findConfig(oneNetwork(agent.options).store, signal, {
+    readOnly: true,
+  });
   console.error(found.note);
   console.log(textOf(found).replace(/\n$/, ""));
   return EXIT_OK;
@@ -119,7 +121,9 @@ async function validate({ agent, operands }: VerbLine, signal: AbortSignal): Pro
   if (word !== undefined) {
     ({ text, from } = await readGivenConfig(word));
   } else {
-    await using found = await findConfig(oneNetwork(agent.options).store, signal, READING);
+    await using found = await findConfig(oneNetwork(agent.options).store, signal, {
+      readOnly: true,
+    });
     text = textOf(found);
     from = `the config in ${found.store.name}`;
   }

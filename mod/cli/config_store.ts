@@ -17,15 +17,16 @@ export interface FoundConfig extends AsyncDisposable {
  * Opens the store of the network and looks at what is in it.
  *
  * @param forWriting take a store also where none has a config yet
+ * @param readOnly nothing will be written: a file that is not there is not made
  * @throws {StoreError} when there is no config (unless for writing), when it cannot be told where one
  * should go, or when the store does not answer
  */
 export async function findConfig(
   options: StoreOptions,
   signal: AbortSignal,
-  { forWriting = false } = {},
+  { forWriting = false, readOnly = false } = {},
 ): Promise<FoundConfig> {
-  const opened = await inTime(signal, (call) => openStore(options, call));
+  const opened = await inTime(signal, (call) => openStore(options, { ...call, readOnly }));
   if ("store" in opened) return await look(opened.store, opened.note, signal);
   if (!forWriting || options.kind !== "etcd") {
     throw new StoreError(`there is no network config: ${opened.waiting}`);

@@ -46,6 +46,11 @@ function hintFor(
         `${flags}-cafile`
       : `its certificate is not signed by the CA of ${flags}-cafile ${caFile}`;
   }
+  // rustls takes a certificate with CA:TRUE (RFC 5280, 4.2.1.9) for no server's.
+  if (text.includes("CaUsedAsEndEntity")) {
+    return "its certificate is a CA's own (CA:TRUE), which is not taken for a server's; give the " +
+      "server a certificate that the CA has signed";
+  }
   if (text.includes("CertificateRequired")) {
     return `it asks for a client certificate; give ${flags}-certfile and ${flags}-keyfile`;
   }
@@ -66,10 +71,16 @@ function hintFor(
   if (
     text.includes("tls handshake eof") || text.includes("InvalidContentType") ||
     (url.startsWith("https:") && text.includes("unexpected end of file"))
-  ) return "it does not speak TLS; is it http:// ?";
+  ) {
+    return flags === "-remote"
+      ? "it does not speak TLS; leave out -remote-cafile, -remote-certfile and -remote-keyfile"
+      : "it does not speak TLS; is it http:// ?";
+  }
   // What a server of TLS does that is spoken to without.
   if (url.startsWith("http:") && /^(connection closed before|the server closed)/.test(text)) {
-    return "the server closed the connection; is it https:// ?";
+    return flags === "-remote"
+      ? "the server closed the connection; if it has TLS, give -remote-cafile"
+      : "the server closed the connection; is it https:// ?";
   }
   return undefined;
 }

@@ -80,3 +80,21 @@ Deno.test("describeFetchError() tells certificates that ran out, and http from h
     assertEquals(describe(closed), closed);
   }
 });
+
+Deno.test("describeFetchError() names the flags of -remote for TLS, which has no URLs", () => {
+  const describe = (reason: string, url: string) =>
+    describeFetchError(new TypeError(reason), undefined, "-remote", url);
+  const closed = "connection closed before message completed";
+  assertEquals(
+    describe(closed, "http://h:8888"),
+    `the server closed the connection; if it has TLS, give -remote-cafile (${closed})`,
+  );
+  assert(describe("tls handshake eof", "https://h:8888").includes("leave out -remote-cafile"));
+});
+
+Deno.test("describeFetchError() tells a CA's certificate that a server shows as its own", () => {
+  const text = describeFetchError(
+    new TypeError("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))"),
+  );
+  assert(text.startsWith("its certificate is a CA's own (CA:TRUE)"), text);
+});

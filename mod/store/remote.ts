@@ -199,6 +199,7 @@ class RemoteStore implements Store {
   async #find(signal: AbortSignal | undefined): Promise<RemoteSession> {
     if (this.#session !== undefined) return this.#session;
     const isWhole = await this.#whole.isServed(signal ? { signal } : {});
+    if (!isWhole) await this.#flannel.probe(signal ? { signal } : {});
     const session = this.#session = isWhole ? this.#whole : this.#flannel;
     if (this.#told !== session) {
       this.#told = session;

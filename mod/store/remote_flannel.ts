@@ -59,6 +59,15 @@ export class FlannelSession implements RemoteSession {
     this.#base = `/v1/${network}`;
   }
 
+  /**
+   * Makes sure that there is such a server, which an answer of 404 alone does not tell.
+   *
+   * @throws {StoreError} when something else listens there
+   */
+  async probe({ signal }: CallOptions): Promise<void> {
+    await this.#readConfig(signal);
+  }
+
   async snapshot({ signal }: CallOptions = {}): Promise<Snapshot> {
     const config = await this.#readConfig(signal);
     const answer = await this.#watch("/leases", signal);
@@ -301,12 +310,19 @@ export class FlannelSession implements RemoteSession {
   async #ask(request: RemoteRequest): Promise<RemoteAnswer> {
     const path = this.#base + request.path;
     const answer = await this.#http.request({ ...request, path });
-    const { status, text, date } = answer;
+    const { server, status, text, date } = answer;
     // The time to live is told by the server's clock, whose difference from ours must not count.
     if (date !== undefined) this.#clock = date - Date.now();
     if (status === 200) return answer;
     const words = text.trim().slice(0, 500);
     if (status === 500 && /^100: |not found/i.test(words)) throw new NotFoundError(words);
+    // flannel's server has this path, and its own answers for what is not in the store.
+    if (status === 404) {
+      const place = server.replace(/^https?:\/\//, "");
+      throw new StoreError(
+        `there is no flanneld -listen at ${place}: it answers ${status}: ${words}`,
+      );
+    }
     const isUnavailable = status === 502 || status === 503 || status === 504 ||
       /cluster is unavailable|cannot be reached|shutting down/.test(words);
     const kind = isUnavailable ? StoreUnavailableError : StoreError;

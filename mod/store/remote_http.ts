@@ -23,6 +23,8 @@ export interface RemoteRequest {
 
 /** An answer, whatever its status. */
 export interface RemoteAnswer {
+  /** Which of {@linkcode RemoteHttp.servers} it is from. */
+  readonly server: string;
   readonly status: number;
   readonly text: string;
   /** Milliseconds since the epoch by the server's clock, when it tells. */
@@ -106,7 +108,7 @@ export class RemoteHttp implements Disposable {
         if (signal?.aborted) throw signal.reason;
         this.closed.throwIfAborted();
         this.#heard = false;
-        failures.push(`${server}: ${describeFetchError(error, this.#caFile, "-remote")}`);
+        failures.push(`${server}: ${describeFetchError(error, this.#caFile, "-remote", server)}`);
       }
     }
     throw new StoreUnavailableError(
@@ -149,6 +151,6 @@ export class RemoteHttp implements Disposable {
     });
     const text = await response.text();
     const date = Date.parse(response.headers.get("date") ?? "");
-    return { status: response.status, text, date: Number.isNaN(date) ? undefined : date };
+    return { server, status: response.status, text, date: Number.isNaN(date) ? undefined : date };
   }
 }

@@ -272,7 +272,7 @@ export const callCases: readonly StoreCase[] = [
       [`${prefix}/notes`]: "the team's",
     };
     for (const [key, value] of Object.entries(bad)) await lab.put(key, value);
-    // Another network below the same prefix: one warning for all of it.
+    // Another network below the same prefix, of which nothing is said.
     await lab.put(`${prefix}/blue/config`, "{}");
     await lab.put(`${prefix}/blue/subnets/10.30.1.0-24`, '{"PublicIP":"192.0.2.10"}');
     for (let i = 0; i < 2; i++) {
@@ -282,10 +282,9 @@ export const callCases: readonly StoreCase[] = [
       assertEquals(await store.lease(net("10.20.2.0/24")), undefined);
       assertEquals(await store.agent(ip("192.0.2.8")), undefined);
     }
-    const expected = [...Object.keys(bad), `${prefix}/blue`];
     const warned = log.map((line) => /\] Ignoring (.*?): /.exec(line)?.[1])
       .filter((key) => key !== undefined);
-    assertEquals(warned.sort(), expected.sort());
+    assertEquals(warned.sort(), Object.keys(bad).sort());
   }],
 
   ["calls give up with the signal's reason", async ({ lab, prefix }) => {
