@@ -18,6 +18,27 @@ export interface TableOptions {
 /** Width of the names on the left. */
 const LABEL = 10;
 
+/** What the reasons of dropped packets mean; docs/operations.md has the same list. */
+const DROPS: Readonly<Record<string, string>> = {
+  sendDevice: "by the device on sending",
+  sendDeviceError: "device errors on sending",
+  receiveDevice: "by the device on receiving",
+  receiveDeviceError: "device errors on receiving",
+  sendNotIPv4: "not IPv4",
+  sendNoRoute: "no host has the address",
+  sendTtl: "TTL used up on sending",
+  sendTooBig: "too big for the path",
+  sendBuffer: "socket buffer full",
+  sendRefused: "refused by this host's kernel",
+  receiveUnknownSender: "from a host without a lease",
+  receiveSpoofed: "source not the sender's",
+  receiveForeign: "not for this host",
+  receiveMalformed: "malformed",
+  receiveTruncated: "larger than the buffer",
+  receiveTtl: "TTL used up on receiving",
+  receiveRefused: "refused by the device",
+};
+
 /** The least number of peers that is shown, however low the terminal. */
 const FEWEST = 3;
 
@@ -50,7 +71,8 @@ export function statusTable(status: AgentStatus, options: TableOptions = {}): st
 /** A name and what there is to say. */
 type Line = readonly [label: string, text: string];
 
-function agentLines({ agent, ready, unhealthy }: AgentStatus): Line[] {
+function agentLines({ agent, ready, unhealthy, networks }: AgentStatus): Line[] {
+  const isTroubled = networks.some(({ troubles }) => troubles.length > 0);
   const { version, pid, hostname, uptimeSeconds, residentBytes } = agent;
   return [
     [
@@ -58,9 +80,14 @@ function agentLines({ agent, ready, unhealthy }: AgentStatus): Line[] {
       `${version} on ${hostname}, pid ${pid}, up ${duration(uptimeSeconds)}, ` +
       `${(residentBytes / 2 ** 20).toFixed(0)} MiB`,
     ],
-    ["health", unhealthy.length > 0 ? "NOT WELL" : ready ? "ok, ready" : "ok, not ready yet"],
+    ["health", unhealthy.length > 0 ? "NOT WELL" : health(ready, isTroubled)],
     ...unhealthy.map((reason): Line => ["", `! ${reason}`]),
   ];
+}
+
+function health(ready: boolean, isTroubled: boolean): string {
+  if (!ready) return "ok, not ready yet";
+  return isTroubled ? "ready, with troubles" : "ok, ready";
 }
 
 function networkLines(
@@ -105,7 +132,9 @@ function networkLines(
     const earlier = before?.networks.find((other) => other.name === name)?.traffic ?? undefined;
     const seconds = secondsBetween(before, { time });
     lines.push(["traffic", flow(traffic, earlier, seconds)]);
-    const drops = Object.entries(traffic.drops).map(([reason, n]) => `${reason} ${count(n)}`);
+    const drops = Object.entries(traffic.drops).map(([reason, n]) =>
+      `${DROPS[reason] ?? reason} ${count(n)}`
+    );
     if (drops.length > 0) lines.push(["dropped", drops.join(", ")]);
   }
   if (repairs.total > 0) {

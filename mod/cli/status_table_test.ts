@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
+import { COUNTERS } from "../../backends/udp/counters.ts";
 import type { AgentStatus, NetworkReport, PeerReport } from "../agent/status.ts";
 import { duration, statusTable } from "./status_table.ts";
 
@@ -79,13 +80,29 @@ lease     10.20.93.0/24, expires in 23 h 56 min, renewed in 22 h 56 min
 store     etcd v2 at http://172.28.128.100:2379, prefix /flannel/network,
           followed for 4 min 5 s, 12 calls, 1 failed
 traffic   sent 1.00 kB in 10 packets; received 2.00 MB in 20 packets
-dropped   sendNoRoute 3
+dropped   no host has the address 3
 repairs   route 2; last 5 s ago: route to 10.20.65.0/24 removed
 peers     1
   SUBNET         HOST            RTT ms  LOST     SENT  RECEIVED  NOTE
   10.20.65.0/24  172.28.128.102    0.18   25%  1.00 kB   2.00 MB  host102, 0.1.0
 `,
   );
+});
+
+Deno.test("statusTable() says in its first lines that a network has troubles", () => {
+  const troubles = [{ since: "2026-01-02T03:03:05.000Z", message: "no free subnet" }];
+  const table = statusTable(having({ state: "troubled", troubles }));
+  assertStringIncludes(table, "health    ready, with troubles\n");
+});
+
+Deno.test("statusTable() has words for each reason that data paths drop packets for", () => {
+  const reasons = COUNTERS.filter((name) => name.startsWith("drop"))
+    .map((name) => name[4]!.toLowerCase() + name.slice(5));
+  for (const reason of reasons) {
+    const traffic = { ...NETWORK.traffic!, drops: { [reason]: 1 } };
+    const table = statusTable(having({ traffic }), { columns: 120 });
+    assertEquals(/^dropped +(.*)$/m.exec(table)?.[1]?.includes(reason), false, reason);
+  }
 });
 
 Deno.test("statusTable() says what is wrong where it is looked for", () => {
