@@ -46,6 +46,7 @@ Behind FLANNELD_* stand the variables of the CentOS package: FLANNEL_OPTIONS
 (flags), FLANNEL_ETCD_ENDPOINTS and FLANNEL_ETCD_PREFIX.
 
 Exit codes: 0 stopped as asked, 1 failed, 2 wrong command line or environment.
+Some subcommands have codes of their own (plan 2, config 3): see their -h.
 `;
 }
 

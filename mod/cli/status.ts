@@ -8,7 +8,9 @@ import type { AgentStatus } from "../agent/status.ts";
 import { sleep } from "../async/sleep.ts";
 import { getUnix, UnixRequestError } from "../observe/unix_client.ts";
 import { type AgentSubcommand, parseAgentSubcommand } from "./agent_subcommand.ts";
+import { UsageError } from "./errors.ts";
 import { EXIT_FAILURE, EXIT_OK } from "./exit_codes.ts";
+import { quote } from "./flag_syntax.ts";
 import { statusTable } from "./status_table.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 
@@ -56,6 +58,11 @@ export const run: RunSubcommand = async (args, signal) => {
   const { own, agent } = line;
   const { socket } = agent.options.status;
   const peers = String(own.get("peers") ?? 1000);
+  if (!isPeerCount(peers)) {
+    throw new UsageError(
+      `invalid value ${quote(peers)} for flag -peers: expected a whole number, or all`,
+    );
+  }
   const json = own.get("json") === true;
   try {
     if (socket === undefined) {
@@ -70,6 +77,11 @@ export const run: RunSubcommand = async (args, signal) => {
     return EXIT_FAILURE;
   }
 };
+
+/** What the agent takes as `peers` of `/status`. */
+function isPeerCount(text: string): boolean {
+  return text === "all" || /^\d{1,9}$/.test(text);
+}
 
 /** The agent's answer, as text and as what it says. */
 interface Answer {
