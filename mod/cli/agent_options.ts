@@ -54,8 +54,14 @@ export function agentOptions(settings: Settings): AgentOptions {
 }
 
 /** What was given and comes to nothing, one line each, for the log. */
-export function idleOptions({ store: etcd }: AgentOptions): string[] {
+export function idleOptions({ store: etcd, networks }: AgentOptions): string[] {
   const lines: string[] = [];
+  if (etcd.kind === "embedded" && etcd.seed !== undefined && networks !== undefined) {
+    // One range cannot be that of several networks.
+    if (networks.allowed.length !== 1) {
+      lines.push("flag -network has no effect unless -networks names one network alone");
+    }
+  }
   if (etcd.kind !== "etcd") return lines;
   if (etcd.password !== undefined && etcd.username === undefined) {
     lines.push("flag -etcd-password has no effect without -etcd-username");
@@ -152,8 +158,13 @@ function socketPath(settings: Settings): string | undefined {
       return undefined;
     case "auto":
       return defaultSocketPath(subnetFile(settings));
-    default:
-      return filePath(settings, "status-socket", "auto, none or a path such as /run/flanneld.sock");
+    default: {
+      const expected = "auto, none or a path such as /run/flanneld.sock";
+      const path = filePath(settings, "status-socket", expected);
+      // `flanneld status` is run in another directory than the agent.
+      if (path.startsWith("/")) return path;
+      throw settings.invalid("status-socket", path, `expected ${expected}`);
+    }
   }
 }
 

@@ -204,6 +204,25 @@ Deno.test("idleOptions() tells of a password without a user, and of TLS files wi
   );
 });
 
+Deno.test("idleOptions() tells of a range that none of several networks can have", () => {
+  const idle = (...args: string[]) =>
+    idleOptions(optionsOf("-store=embedded", "-network=10.20.0.0/16", ...args));
+  const line = "flag -network has no effect unless -networks names one network alone";
+  assertEquals(idle("-watch-networks"), [line]);
+  assertEquals(idle("-networks=a,b"), [line]);
+  assertEquals(idle("-networks=a"), []);
+  assertEquals(idle(), []);
+});
+
+Deno.test("agentOptions() takes a socket's path from / alone", () => {
+  assertEquals(
+    refused("-status-socket=relative"),
+    'invalid value "relative" for flag -status-socket: expected auto, none or a path such as ' +
+      "/run/flanneld.sock",
+  );
+  assertEquals(optionsOf("-status-socket=/run/x.sock").status.socket, "/run/x.sock");
+});
+
 Deno.test("agentOptions() serves one network unless several are asked for", () => {
   assertEquals(optionsOf().networks, undefined);
   assertEquals(optionsOf("-networks= ,").networks, undefined);
