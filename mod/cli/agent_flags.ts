@@ -28,11 +28,13 @@ export interface AgentCommand {
  * Reads the agent's flags.
  *
  * @param more flags besides the agent's own
+ * @param subcommand whose help text lists those
  * @throws {UsageError} when a word is none
  */
 export function parseAgentFlags(
   args: readonly string[],
   more: Readonly<Record<string, FlagKind>> = {},
+  subcommand = "",
 ): ParsedFlags {
   try {
     return parseFlags(args, (name) => {
@@ -42,7 +44,7 @@ export function parseAgentFlags(
     });
   } catch (error) {
     if (!(error instanceof FlagSyntaxError)) throw error;
-    throw usageErrorOf(error);
+    throw usageErrorOf(error, "", { more: Object.keys(more), subcommand });
   }
 }
 

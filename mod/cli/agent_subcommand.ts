@@ -87,7 +87,7 @@ export async function parseAgentSubcommand(
 ): Promise<AgentSubcommandLine> {
   const own = [...subcommand.flags, SYSCONFIG_FLAG];
   const kinds = Object.fromEntries(own.map(({ name, kind }) => [name, kind]));
-  const { flags, operands } = parseWords(args, kinds, subcommand.operands !== undefined);
+  const { flags, operands } = parseWords(args, kinds, subcommand);
   if (flags.some(({ name, value }) => (name === "h" || name === "help") && value === true)) {
     return { help: helpText(subcommand, own) };
   }
@@ -110,12 +110,14 @@ export async function parseAgentSubcommand(
 function parseWords(
   args: readonly string[],
   kinds: Readonly<Record<string, FlagKind>>,
-  takesOperands: boolean,
+  subcommand: AgentSubcommand,
 ): { readonly flags: readonly GivenFlag[]; readonly operands: readonly string[] } {
-  const { flags, rest } = parseAgentFlags(args, kinds);
+  const { flags, rest } = parseAgentFlags(args, kinds, subcommand.name);
   const isEnded = args[args.length - rest.length - 1] === "--";
-  if (!takesOperands || rest.length === 0 || isEnded) return { flags, operands: rest };
-  const more = parseWords(rest.slice(1), kinds, takesOperands);
+  if (subcommand.operands === undefined || rest.length === 0 || isEnded) {
+    return { flags, operands: rest };
+  }
+  const more = parseWords(rest.slice(1), kinds, subcommand);
   return { flags: [...flags, ...more.flags], operands: [rest[0]!, ...more.operands] };
 }
 

@@ -102,3 +102,12 @@ Deno.test("parseAgentSubcommand() takes operands before, between and after flags
   const help = await parse("a", "-h") as string;
   assert(help.startsWith("Usage: flanneld tidy [flags] FILE [FILE]\n"), help);
 });
+
+Deno.test("parseAgentSubcommand() points to the subcommand's help text for a flag that is none", async () => {
+  const { spec } = await import("./cleanup.ts");
+  const error = await assertRejects(() => parseAgentSubcommand(spec, ["-dryrun"], {}), UsageError);
+  assertEquals(
+    error.hint,
+    "Did you mean -dry-run? Run 'flanneld cleanup -help' for the list of flags.",
+  );
+});

@@ -123,14 +123,18 @@ function sysconfigOptions(environment: Environment): Map<string, Setting> {
 }
 
 /** Adds to Go's message what would be right. */
-export function usageErrorOf(error: FlagSyntaxError, prefix = ""): UsageError {
+export function usageErrorOf(
+  error: FlagSyntaxError,
+  prefix = "",
+  { more = [], subcommand = "" }: { more?: readonly string[]; subcommand?: string } = {},
+): UsageError {
   const flag = error.flag === undefined ? undefined : flagNamed(error.flag);
   if (flag !== undefined) {
     return new UsageError(`${prefix}${error.message}: ${expectation(flag)}`, { cause: error });
   }
-  const meant = nearest(error.flag ?? "", FLAGS.map(({ name }) => name));
+  const meant = nearest(error.flag ?? "", [...more, ...FLAGS.map(({ name }) => name)]);
   const hint = (meant === undefined ? "" : `Did you mean -${meant}? `) +
-    "Run 'flanneld -help' for the list of flags.";
+    `Run 'flanneld ${subcommand && `${subcommand} `}-help' for the list of flags.`;
   return new UsageError(prefix + error.message, { cause: error, hint });
 }
 
