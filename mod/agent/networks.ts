@@ -2,6 +2,8 @@ import { sleep } from "../async/sleep.ts";
 import { error as logError, info, warning } from "../observe/mod.ts";
 import { openScopes, type RunInScope } from "../observe/scope.ts";
 import { notifyOfProcess, notifySystemd } from "../observe/systemd.ts";
+import { StoreError } from "../store/mod.ts";
+import { isRefusal } from "../sys/mod.ts";
 import { Backoff } from "./backoff.ts";
 import { cleanUp } from "./cleanup.ts";
 import { type NetworkFeed, networkFeed } from "./networks_feed.ts";
@@ -36,6 +38,7 @@ export interface ServeNetworksOptions {
  *
  * @throws the signal's reason when it aborts
  * @throws {ConfigError} when the store cannot be used at all
+ * @throws {SysError | ExportError} when the host refuses at the start what takes root
  */
 export async function serveNetworks(
   options: AgentOptions,
@@ -76,6 +79,8 @@ class Supervisor {
   readonly #served = new Map<string, Served>();
   /** Clean-ups under way, by network: its successor of the same name waits for them. */
   readonly #leaving = new Map<string, Promise<void>>();
+  /** Aborted with the error that ends all of them. */
+  readonly #refused = new AbortController();
   #isReady = false;
   #status = "";
 
@@ -94,7 +99,8 @@ class Supervisor {
   }
 
   async run(feed: NetworkFeed): Promise<void> {
-    const { signal, grace = GRACE } = this.#serve;
+    const { grace = GRACE } = this.#serve;
+    const signal = AbortSignal.any([this.#serve.signal, this.#refused.signal]);
     if (this.#networks.watch) {
       for (const network of await subnetFiles(this.#networks.directory)) {
         if (!feed.first.has(network)) this.#leave(network, Promise.resolve());
@@ -107,12 +113,14 @@ class Supervisor {
     }, grace);
     try {
       for await (const names of feed.follow(signal)) {
+        signal.throwIfAborted();
         for (const network of this.#served.keys()) {
           if (!names.has(network)) this.#remove(network);
         }
         for (const network of names) if (!this.#served.has(network)) this.#add(network);
         this.#tell();
       }
+      signal.throwIfAborted();
     } finally {
       clearTimeout(id);
     }
@@ -171,6 +179,11 @@ class Supervisor {
         await serveNetwork(options, serving);
       } catch (error) {
         if (signal.aborted) return;
+        if (!this.#isReady && isRefusal(error) && !(error instanceof StoreError)) {
+          // What this process may do does not change, and no other network fares better.
+          this.#refused.abort(error);
+          return;
+        }
         const { message } = error instanceof Error ? error : new Error(String(error));
         const delay = backoff.delay;
         backoff.answered();

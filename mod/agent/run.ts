@@ -1,4 +1,5 @@
 import { makeDirectory } from "../export/atomic_file.ts";
+import { ExportError } from "../export/errors.ts";
 import { feedWatchdog, info, notifySystemd } from "../observe/mod.ts";
 import { VERSION } from "../version.ts";
 import type { AgentOptions } from "./options.ts";
@@ -19,6 +20,7 @@ import type { AgentView } from "./status_view.ts";
  * @throws {InterfaceError} when no interface fits
  * @throws {DuplicatePublicIPError} when another live host has our public IP
  * @throws {HealthError | ListenError} when the health endpoint or the server cannot listen
+ * @throws {ExportError} when a directory or a lock file of ours cannot be made
  * @throws {StoreError | SysError | FirewallError} when the host or the store refuse what is needed
  */
 export async function runAgent(options: AgentOptions, signal: AbortSignal): Promise<number> {
@@ -61,7 +63,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
       parts.push(server.done.then(() => signal.throwIfAborted()));
     }
     if (options.networks !== undefined) {
-      await makeDirectory(options.networks.directory);
+      await makeSubnetDirectory(options.networks.directory);
       await serveStatus();
       feed();
       const { serveNetworks } = await import("./networks.ts");
@@ -88,5 +90,13 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
   } finally {
     ended.abort();
     signal.removeEventListener("abort", stopping);
+  }
+}
+
+async function makeSubnetDirectory(directory: string): Promise<void> {
+  try {
+    await makeDirectory(directory);
+  } catch (cause) {
+    throw ExportError.from(`cannot make the directory ${directory} (-subnet-dir)`, cause);
   }
 }

@@ -12,7 +12,8 @@ import { StoreError } from "../store/errors.ts";
 import { AcquireError } from "../subnet/acquire.ts";
 import { DuplicatePublicIPError } from "../subnet/identity.ts";
 import { ReservationError } from "../subnet/reserve.ts";
-import { Errno, SysError } from "../sys/errno.ts";
+import { SysError } from "../sys/errno.ts";
+import { isRefusal } from "../sys/refusal.ts";
 import { UsageError } from "./errors.ts";
 import { EXIT_FAILURE } from "./exit_codes.ts";
 
@@ -61,18 +62,6 @@ export function reportError(error: unknown): ErrorReport {
 
 /** What to do where the host has refused for want of privileges; empty for all other errors. */
 function privilegeHint(error: Error): string {
-  if (error instanceof StoreError) return "";
-  for (let at: unknown = error; at instanceof Error; at = at.cause) {
-    const { EPERM, EACCES } = Errno;
-    if (at instanceof SysError ? at.errno === EPERM || at.errno === EACCES : isDenied(at)) {
-      return "; run as root (or give it CAP_NET_ADMIN and CAP_NET_RAW, and its directories)";
-    }
-  }
-  return "";
-}
-
-function isDenied(error: Error): boolean {
-  // Older runtimes have another class for EPERM.
-  return error instanceof Deno.errors.PermissionDenied ||
-    /\(os error (1|13)\)/.test(error.message);
+  if (error instanceof StoreError || !isRefusal(error)) return "";
+  return "; run as root (or give it CAP_NET_ADMIN and CAP_NET_RAW, and its directories)";
 }

@@ -5,6 +5,7 @@
  */
 export * from "./arena.ts";
 export * from "./errno.ts";
+export * from "./refusal.ts";
 export * from "./ethtool.ts";
 export * from "./file_lock.ts";
 export * from "./libc.ts";

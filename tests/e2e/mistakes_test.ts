@@ -151,3 +151,19 @@ Deno.test("flanneld names the cure for what an operator gets wrong", async (t) =
     });
   }
 });
+
+Deno.test("flanneld with several networks ends at once where it may not write their files", async () => {
+  await using lab = await Lab.start({ hosts: 1 });
+  const host = lab.hosts[0]!;
+  await host.exec(["install", "-d", "-o", "65534", "-m", "755", "/run/mistakes"]);
+  for (const directory of ["/run/mistakes", "/run/mistakes/networks"]) {
+    const { code, stdout, stderr } = await host.run([
+      ...["timeout", "20", "setpriv", "--bounding-set=-all", "--inh-caps=-all", FLANNELD],
+      ...["-networks=blue,green", `-subnet-dir=${directory}`, "-status-socket=none"],
+      "-etcd-endpoints=http://127.0.0.1:1",
+    ]);
+    assertEquals([code, stdout], [1, ""], stderr);
+    const last = stderr.trimEnd().split("\n").at(-1)!;
+    assertMatch(last, /-subnet-dir.*; run as root \(or give it CAP_NET_ADMIN/);
+  }
+});
