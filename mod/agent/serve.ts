@@ -2,6 +2,7 @@ import { info, notifySystemd } from "../observe/mod.ts";
 import type { ConnectionSource, NetworkSource } from "../server/mod.ts";
 import { serveLeases } from "../server/mod.ts";
 import { StoreError } from "../store/mod.ts";
+import { displayEndpoints } from "../store/etcd_http.ts";
 import { openStore } from "../store/open.ts";
 import { openNetworkNames } from "../store/networks_open.ts";
 import { type StoreOptions, UNNAMED_NETWORK, withNetwork } from "../store/options.ts";
@@ -34,8 +35,29 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const { store, listen, signal, notify = true } = options;
   const connections: ConnectionSource = await openListener(listen);
   info("running as server");
+  info(describeServer(listen, store));
   if (notify) notifySystemd("READY=1", "STATUS=Serving leases to other hosts");
   return { done: serveLeases({ connections, networks: networksOf(store), signal }) };
+}
+
+/** Where it listens, what it serves, and whom it lets in. */
+function describeServer({ address, certFile, caFile }: ListenOptions, store: StoreOptions): string {
+  const place = "hostname" in address
+    ? `${
+      address.hostname.includes(":") ? `[${address.hostname}]` : address.hostname
+    }:${address.port}`
+    : `fd://${address.descriptor}`;
+  const what = store.kind === "etcd"
+    ? `etcd at ${displayEndpoints(store.endpoints)}, prefix ${store.prefix}`
+    : store.kind === "embedded"
+    ? `embedded store ${store.path}`
+    : `flanneld server at ${store.servers.join()}`;
+  const guard = certFile === undefined
+    ? "without TLS"
+    : caFile === undefined
+    ? "with TLS"
+    : "with TLS, for clients with a certificate only";
+  return `Listening on ${place} ${guard}; serving ${what}`;
 }
 
 /** Opens what is asked for; a store that has yet to be found is looked for by each request. */

@@ -1,7 +1,7 @@
 import { ConfigError } from "../config/mod.ts";
 import { parseIPv4, type Prefix } from "../ip/mod.ts";
 import { parseLeaseKey } from "../lease/mod.ts";
-import { info, verbose } from "../observe/log.ts";
+import { info, verbose, warning } from "../observe/log.ts";
 import { ConflictError, StoreError, StoreUnavailableError } from "../store/mod.ts";
 import { GONE, VERSION_BODY } from "../store/remote_extension.ts";
 import { JSON_TYPE, WireError } from "../store/remote_protocol.ts";
@@ -77,6 +77,10 @@ class Router {
       // Nobody takes the answer.
       if (signal.aborted) return NOT_FOUND;
       reply = isOurs ? wholeError(error) : flannelError(error);
+      // The line of a request tells the status only.
+      if (error instanceof StoreUnavailableError) {
+        warning(`The store cannot be reached for the clients of -listen: ${error.message}`);
+      }
     } finally {
       if (isPoll) this.#held--;
     }
