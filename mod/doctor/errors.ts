@@ -39,5 +39,6 @@ function isRefusal(error: unknown): boolean {
   return error instanceof FirewallError || error instanceof Deno.errors.PermissionDenied ||
     error instanceof Deno.errors.NotCapable ||
     (error instanceof SysError && [Errno.EPERM, Errno.EACCES].includes(error.errno as 1)) ||
+    (error instanceof ExportError && isRefusal(error.cause)) ||
     (error instanceof SysctlError && error.cause instanceof Deno.errors.PermissionDenied);
 }

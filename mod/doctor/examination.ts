@@ -1,4 +1,5 @@
 import type { DiffLine } from "../../backends/describe.ts";
+import { AlreadyRunningError, refuseRunning } from "../agent/host_lock.ts";
 import { type LeaseElsewhere, leaseElsewhere } from "../agent/lease_elsewhere.ts";
 import { type AgentPlan, planAgent } from "../agent/plan.ts";
 import type { AgentOptions } from "../agent/options.ts";
@@ -155,6 +156,24 @@ export class Examination implements AsyncDisposable {
     const { subnet } = await this.subnetEnv();
     const inNetwork = leases.filter((lease) => network.containsPrefix(lease.subnet));
     return leaseElsewhere(inNetwork, this.external(), this.netlink, subnet);
+  }
+
+  /**
+   * Passes where an agent runs here or has: what it makes can be missing only then.
+   *
+   * @throws {Unavailable} when none has
+   */
+  async requireAgent(): Promise<void> {
+    if ((await this.subnetEnv()).subnet !== undefined || await this.ownLease() !== undefined) {
+      return;
+    }
+    try {
+      await refuseRunning(this.options.subnetFile);
+    } catch (error) {
+      if (error instanceof AlreadyRunningError) return;
+      throw error;
+    }
+    throw new Unavailable("no flanneld has run here yet");
   }
 
   /** What the agent has written for Docker. */

@@ -198,6 +198,22 @@ const SABOTAGES: readonly Sabotage[] = [
     says: /no flanneld runs with \/run\/flannel\/subnet\.env[^]*systemctl enable --now flanneld/,
   },
   {
+    what: "an agent that never ran, with another subnet file and public IP",
+    flags: ["-subnet-file=/run/elsewhere/subnet.env", "-public-ip=172.28.128.177"],
+    expected: {
+      // The bridge of the agent that did run is in the range.
+      ...{
+        agent: "problem",
+        conflict: "problem",
+        lease: "unchecked",
+        "docker-address": "unchecked",
+      },
+      ...{ firewall: "unchecked", kernel: "unchecked", peers: "unchecked" },
+      ...{ "path-mtu": "unchecked", versions: "unchecked" },
+    },
+    says: /no flanneld runs with \/run\/elsewhere\/subnet\.env/,
+  },
+  {
     what: "a clock that is a minute behind",
     skew: 60,
     expected: { clock: "warning" },

@@ -6,6 +6,7 @@ export const firewallCheck: Check = {
   id: "firewall",
   title: "the firewall lets the network's packets pass",
   async run(host) {
+    await host.requireAgent();
     const { firewall, obstacles } = await host.plan();
     if (obstacles.length > 0) {
       return problem("somebody else's rules drop the network's packets", {

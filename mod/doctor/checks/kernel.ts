@@ -5,6 +5,7 @@ export const kernelCheck: Check = {
   id: "kernel",
   title: "device, addresses, routes, neighbours and forwarding entries are complete",
   async run(host) {
+    await host.requireAgent();
     const { kernel } = await host.plan();
     const { device } = await host.tunnel();
     if (kernel.length === 0) {

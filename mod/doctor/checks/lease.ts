@@ -9,6 +9,7 @@ export const leaseCheck: Check = {
     const { subnetFile, renewMargin } = host.options;
     const start = ["systemctl restart flanneld", "journalctl -u flanneld -n 50"];
     host.external();
+    await host.requireAgent();
     const lease = await host.ownLease();
     if (lease === undefined) {
       const elsewhere = await host.leaseElsewhere();

@@ -20,7 +20,11 @@ export const prefixCheck: Check = {
 
 async function missing({ options, signal }: Examination, words: string): Promise<Finding> {
   const { store } = options;
-  if (store.kind !== "etcd") return problem(`there is no network config: ${words}`);
+  if (store.kind !== "etcd") {
+    const where = store.kind === "remote" ? "   # on the server's host, with its flags" : "";
+    const cure = [`flanneld config set '{"Network": "10.20.0.0/16"}'${where}`];
+    return problem(`there is no network config: ${words}`, { cure });
+  }
   const configs = await findConfigs(store, { signal });
   const own = configs.find(({ prefix }) => prefix === store.prefix);
   const evidence = [

@@ -28,7 +28,8 @@ export const storeCheck: Check = {
         : [`${formatIPv4(address)} is reached by ${link?.name}, from ${formatIPv4(route.source)}`];
     });
     return problem(message, {
-      evidence: routes,
+      // Two endpoints of one host have one route.
+      evidence: [...new Set(routes)],
       cure: [
         ...names.map((name) =>
           `curl -sS http://${name}/version   # from this host; https with TLS`
