@@ -171,11 +171,6 @@ function parseInteger(text: string): number {
   return Number(value);
 }
 
-/** Writes a flag as one word that {@linkcode parseFlags} reads back. */
-export function formatFlag(name: string, value: FlagValue): string {
-  return `-${name}=${value}`;
-}
-
 const ESCAPES: Readonly<Record<string, string | undefined>> = {
   '"': '\\"',
   "\\": "\\\\",

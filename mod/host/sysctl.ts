@@ -14,20 +14,14 @@ export interface SysctlOptions {
   readonly root?: string;
 }
 
-/** A kernel parameter that could not be read or set. */
+/** A kernel parameter that could not be read. */
 export class SysctlError extends Error {
   override readonly name = "SysctlError";
 
-  /**
-   * @param parameter name with slashes
-   * @param value what it was to be set to; absent when it was to be read
-   */
-  constructor(readonly parameter: string, value: string | undefined, cause: unknown) {
+  /** @param parameter name with slashes */
+  constructor(readonly parameter: string, cause: unknown) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    const action = value === undefined
-      ? `read sysctl ${parameter}`
-      : `set sysctl ${parameter} to ${value}`;
-    super(`cannot ${action}: ${reason}`, { cause });
+    super(`cannot read sysctl ${parameter}: ${reason}`, { cause });
   }
 }
 
@@ -46,29 +40,6 @@ export function readSysctl(
     return Deno.readTextFileSync(`${root}/${parameter}`).trimEnd();
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
-    throw new SysctlError(parameter, undefined, error);
-  }
-}
-
-/**
- * Sets a parameter; one that already has the value is left alone, so that a read-only `/proc/sys`
- * is no obstacle where nothing needs to change.
- *
- * @returns true when it was changed
- * @throws {SysctlError} when it cannot be set, or this kernel does not have it
- */
-export function writeSysctl(
-  parameter: string,
-  value: string | number,
-  options: SysctlOptions = {},
-): boolean {
-  const { root = "/proc/sys" } = options;
-  const text = String(value);
-  if (readSysctl(parameter, options) === text) return false;
-  try {
-    Deno.writeTextFileSync(`${root}/${parameter}`, text, { create: false });
-    return true;
-  } catch (error) {
-    throw new SysctlError(parameter, text, error);
+    throw new SysctlError(parameter, error);
   }
 }

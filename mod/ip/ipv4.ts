@@ -42,17 +42,6 @@ export function ipv4ToBytes(address: IPv4): Uint8Array<ArrayBuffer> {
   return Uint8Array.of(address >>> 24, address >>> 16, address >>> 8, address);
 }
 
-/**
- * Reads an address from four bytes in network order.
- *
- * @throws {RangeError} when fewer than four bytes follow `offset`
- */
-export function ipv4FromBytes(bytes: Uint8Array, offset = 0): IPv4 {
-  if (offset + 4 > bytes.length) throw new RangeError(`no IPv4 address at byte ${offset}`);
-  return ((bytes[offset]! << 24) | (bytes[offset + 1]! << 16) | (bytes[offset + 2]! << 8) |
-    bytes[offset + 3]!) >>> 0;
-}
-
 /** True for 169.254.0.0/16 (RFC 3927). */
 export function isLinkLocal(address: IPv4): boolean {
   return (address >>> 16) === 0xa9fe;

@@ -97,11 +97,6 @@ export function setHeaderChecksum(memory: PacketMemory, at: number): void {
   view.setUint16(at + CHECKSUM, ~sum & 0xffff, true);
 }
 
-/** True when the header checksum is right. */
-export function headerChecksumValid(memory: PacketMemory, at: number): boolean {
-  return memory.sum(at, headerLength(memory.view, at)) === 0xffff;
-}
-
 /**
  * Sum of the pseudo-header (RFC 793 3.1, RFC 768) of the packet at `at`, folded, little-endian as
  * all sums are (see checksum.ts).

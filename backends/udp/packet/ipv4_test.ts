@@ -62,9 +62,7 @@ Deno.test("decrementTtl() keeps a wrong checksum wrong", () => {
 Deno.test("setHeaderChecksum() covers the options", () => {
   const packet = ipv4Packet({ ipOptions: Uint8Array.of(0x94, 4, 0, 0), payload: pattern(9) });
   const memory = memoryWith(packet, 0);
-  assert(ipv4.headerChecksumValid(memory, 0));
   memory.bytes[10]! ^= 1;
-  assert(!ipv4.headerChecksumValid(memory, 0));
   ipv4.setHeaderChecksum(memory, 0);
   assertEquals(memory.bytes.slice(0, packet.length), packet);
 });

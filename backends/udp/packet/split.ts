@@ -9,7 +9,6 @@ export const TCP_SEQUENCE = 4;
 export const TCP_ACKNOWLEDGMENT = 8;
 export const TCP_DATA_OFFSET = 12;
 export const TCP_FLAGS = 13;
-export const TCP_WINDOW = 14;
 export const TCP_URGENT = 18;
 export const TCP_MIN_HEADER = 20;
 export const FIN = 0x01;
