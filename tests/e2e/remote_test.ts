@@ -81,3 +81,28 @@ Deno.test("flanneld serves etcd's leases over TLS to clients with a certificate"
     }
   });
 });
+
+Deno.test("flanneld -listen=fd:// serves on the sockets that systemd has opened, by their numbers", async () => {
+  await using lab = await Lab.start({ hosts: 2 });
+  await using stack = new AsyncDisposableStack();
+  const [server, client] = lab.hosts as [UnderlayHost, UnderlayHost];
+  const etcd = stack.use(await LabEtcd.start(server));
+  await etcd.set("v2", `${PREFIX}/config`, CONFIG);
+  // fd://4 is the second of the sockets, which begin at 3 (sd_listen_fds(3)).
+  for (const [listen, port] of [["fd://", PORT], ["fd://4", PORT + 1]] as const) {
+    const sockets = [PORT, PORT + 1].flatMap((number) => ["-l", `${server.address}:${number}`]);
+    await using process = await server.spawn([
+      ...["systemd-socket-activate", ...sockets],
+      ...[FLANNELD, `-etcd-endpoints=${etcd.endpoint}`, `-etcd-prefix=${PREFIX}`],
+      `-listen=${listen}`,
+    ]);
+    await process.waitFor(/Listening on/);
+    assert(!process.output.includes("running as server"), "it is started by the first client");
+    // That client waits in the socket's queue until the server serves.
+    const args = ["lease", "list", `-remote=${server.address}:${port}`];
+    const { code, stdout, stderr } = await client.run([FLANNELD, ...args]);
+    assertEquals([code, stderr], [0, ""], process.output);
+    assertStringIncludes(stdout, "SUBNET");
+    assertStringIncludes(process.output, "running as server");
+  }
+});
