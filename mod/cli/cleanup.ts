@@ -9,6 +9,7 @@ import { optionsOfServed } from "../agent/networks_options.ts";
 import { configureLog } from "../observe/log.ts";
 import { type AgentSubcommand, parseAgentSubcommand } from "./agent_subcommand.ts";
 import { EXIT_FAILURE, EXIT_OK } from "./exit_codes.ts";
+import { reportError } from "./report_error.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 
 /** What the subcommand is. */
@@ -67,7 +68,17 @@ export const run: RunSubcommand = async (args, signal) => {
       console.error(`cannot remove ${message}`);
     },
   };
-  for (const one of await optionsOfServed(options)) await cleanUp(one, actions);
+  for (const one of await optionsOfServed(options)) {
+    try {
+      await cleanUp(one, actions);
+    } catch (error) {
+      if (one.networkName === undefined) throw error;
+      // One network's trouble is no reason to leave the others'.
+      signal.throwIfAborted();
+      failed++;
+      console.error(`network ${one.networkName}: ${reportError(error).text}`);
+    }
+  }
   if (removed === 0 && failed === 0) console.log("nothing to remove");
   return failed === 0 ? EXIT_OK : EXIT_FAILURE;
 };

@@ -5,6 +5,7 @@
  */
 
 import { optionsOfWanted } from "../agent/networks_options.ts";
+import type { AgentOptions } from "../agent/options.ts";
 import { planAgent } from "../agent/plan.ts";
 import { configureLog } from "../observe/log.ts";
 import { type AgentSubcommand, parseAgentSubcommand } from "./agent_subcommand.ts";
@@ -48,14 +49,31 @@ async function plan(args: readonly string[], signal: AbortSignal): Promise<numbe
   configureLog({ ...log, quiet: true });
   for (const warning of warnings) console.error(warning);
   let count = 0;
+  let failed = false;
   for (const one of await optionsOfWanted(options, signal)) {
-    if (one.networkName !== undefined) console.log(`network ${one.networkName}:`);
-    const { facts, changes, obstacles } = await planAgent(one, signal);
-    for (const fact of facts) console.log(`  ${fact}`);
-    for (const { sign, text } of changes) console.log(`${sign} ${text}`);
-    for (const obstacle of obstacles) console.log(`! ${obstacle}`);
-    count += changes.length;
+    if (one.networkName === undefined) count += await planOne(one, signal);
+    else {
+      console.log(`network ${one.networkName}:`);
+      try {
+        count += await planOne(one, signal);
+      } catch (error) {
+        // The others can be told all the same.
+        signal.throwIfAborted();
+        console.error(reportError(error).text);
+        failed = true;
+      }
+    }
   }
+  if (failed) return EXIT_FAILURE;
   if (count === 0) console.log("nothing would change");
   return count === 0 ? EXIT_OK : EXIT_CHANGES;
+}
+
+/** @returns how much would change */
+async function planOne(options: AgentOptions, signal: AbortSignal): Promise<number> {
+  const { facts, changes, obstacles } = await planAgent(options, signal);
+  for (const fact of facts) console.log(`  ${fact}`);
+  for (const { sign, text } of changes) console.log(`${sign} ${text}`);
+  for (const obstacle of obstacles) console.log(`! ${obstacle}`);
+  return changes.length;
 }

@@ -252,6 +252,14 @@ Deno.test("flanneld carries two udp networks, each by a device and a port of its
   await third.waitFor(/c: .*its UDP port 8286 is that of network "b" of flanneld/);
   await third.stop();
 
+  // One that there is no config of does not keep the others from being told of.
+  const flags = [`-etcd-endpoints=${etcd.endpoint}`, "-etcd-prefix=/nets", "-iface=eth1"];
+  const several = [...flags, "-subnet-dir=/run/flannel/n", "-networks=none,a,b"];
+  const plan = await here.run([FLANNELD, "plan", ...several]);
+  assertEquals(plan.code, 1);
+  assertMatch(plan.stdout, /^network none:\nnetwork a:\n[^]*^network b:\n/m);
+  assertMatch(plan.stderr, /\/nets\/none\/config/);
+
   await agent.kill();
   agent = await start(here);
   await agent.waitFor(/b: Wrote subnet file/);
@@ -268,4 +276,7 @@ Deno.test("flanneld carries two udp networks, each by a device and a port of its
   }
   assertEquals(await chains(here), []);
   await other.stop();
+  const cleanup = await there.run([FLANNELD, "cleanup", "-release", ...several]);
+  assertMatch(cleanup.stdout, /^removed lease 10\.81\.[^]*^removed lease 10\.82\./m);
+  assertEquals(await devices(there), []);
 });
