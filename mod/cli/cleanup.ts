@@ -6,8 +6,8 @@
 
 import { cleanUp, type CleanupOptions } from "../agent/cleanup.ts";
 import { optionsOfServed } from "../agent/networks_options.ts";
-import { configureLog } from "../observe/log.ts";
-import { type AgentSubcommand, parseAgentSubcommand } from "./agent_subcommand.ts";
+import { quietLog, readAgentLine } from "./agent_line.ts";
+import type { AgentSubcommand } from "./agent_subcommand.ts";
 import { EXIT_FAILURE, EXIT_OK } from "./exit_codes.ts";
 import { reportError } from "./report_error.ts";
 import type { RunSubcommand } from "./subcommand.ts";
@@ -38,14 +38,10 @@ export const spec: AgentSubcommand = {
  * @throws as `cleanUp` does
  */
 export const run: RunSubcommand = async (args, signal) => {
-  const line = await parseAgentSubcommand(spec, args, Deno.env.toObject());
-  if ("help" in line) {
-    console.log(line.help.trimEnd());
-    return EXIT_OK;
-  }
-  const { options, log, warnings } = line.agent;
-  configureLog({ ...log, quiet: true });
-  for (const warning of warnings) console.error(warning);
+  const line = await readAgentLine(spec, args);
+  if (line === undefined) return EXIT_OK;
+  const { options } = line.agent;
+  quietLog(line.agent);
   const dryRun = line.own.get("dry-run") === true;
   const release = line.own.get("release") === true;
   let removed = 0;

@@ -9,6 +9,7 @@ import { checkConfig, type CheckedConfig } from "../../backends/check_config.ts"
 import { ConfigError } from "../config/mod.ts";
 import { formatIPv4 } from "../ip/mod.ts";
 import type { ConfigText } from "../store/mod.ts";
+import type { AgentLine } from "./agent_line.ts";
 import type { AgentSubcommand, OwnFlag } from "./agent_subcommand.ts";
 import { configDiff, describeConsequences, listHosts, roomOf } from "./config_changes.ts";
 import { confirm, processTerminal } from "./config_confirm.ts";
@@ -17,7 +18,7 @@ import { readGivenConfig } from "./config_text.ts";
 import { EXIT_OK } from "./exit_codes.ts";
 import { oneNetwork } from "./one_network.ts";
 import type { RunSubcommand } from "./subcommand.ts";
-import { runVerb, type Verb, type VerbLine } from "./verbs.ts";
+import { runVerb, type Verb } from "./verbs.ts";
 
 /** Nothing was written: the answer was no, or there was nobody to ask. */
 const EXIT_UNCONFIRMED = 3;
@@ -105,7 +106,7 @@ export const spec: AgentSubcommand = {
  */
 export const run: RunSubcommand = (args, signal) => runVerb("config", VERBS, args, signal);
 
-async function get({ agent }: VerbLine, signal: AbortSignal): Promise<number> {
+async function get({ agent }: AgentLine, signal: AbortSignal): Promise<number> {
   await using found = await findConfig(oneNetwork(agent.options).store, signal, {
     readOnly: true,
   });
@@ -114,7 +115,7 @@ async function get({ agent }: VerbLine, signal: AbortSignal): Promise<number> {
   return EXIT_OK;
 }
 
-async function validate({ agent, operands }: VerbLine, signal: AbortSignal): Promise<number> {
+async function validate({ agent, operands }: AgentLine, signal: AbortSignal): Promise<number> {
   const [word] = operands;
   let text: string;
   let from: string;
@@ -132,7 +133,7 @@ async function validate({ agent, operands }: VerbLine, signal: AbortSignal): Pro
   return EXIT_OK;
 }
 
-async function set(line: VerbLine, signal: AbortSignal): Promise<number> {
+async function set(line: AgentLine, signal: AbortSignal): Promise<number> {
   const { text, from } = await readGivenConfig(line.operands[0]!);
   const after = await check(text, from);
   await using found = await findConfig(oneNetwork(line.agent.options).store, signal, {
@@ -155,7 +156,7 @@ async function set(line: VerbLine, signal: AbortSignal): Promise<number> {
   return EXIT_OK;
 }
 
-async function remove(line: VerbLine, signal: AbortSignal): Promise<number> {
+async function remove(line: AgentLine, signal: AbortSignal): Promise<number> {
   await using found = await findConfig(oneNetwork(line.agent.options).store, signal);
   const { store, snapshot: { leases, agents } } = found;
   const text = textOf(found);
@@ -177,7 +178,7 @@ async function remove(line: VerbLine, signal: AbortSignal): Promise<number> {
 
 /** @returns the exit code when it must not be done */
 async function ask(
-  { own }: VerbLine,
+  { own }: AgentLine,
   question: string,
   signal: AbortSignal,
 ): Promise<number | undefined> {

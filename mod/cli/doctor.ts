@@ -7,10 +7,10 @@
 import { optionsOfWanted } from "../agent/networks_options.ts";
 import type { AgentOptions } from "../agent/options.ts";
 import { type CheckReport, countVerdicts, runDoctor } from "../doctor/mod.ts";
-import { configureLog } from "../observe/log.ts";
 import { StoreError } from "../store/errors.ts";
 import { VERSION } from "../version.ts";
-import { type AgentSubcommand, parseAgentSubcommand } from "./agent_subcommand.ts";
+import { quietLog, readAgentLine } from "./agent_line.ts";
+import type { AgentSubcommand } from "./agent_subcommand.ts";
 import { EXIT_FAILURE, EXIT_OK } from "./exit_codes.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 
@@ -36,15 +36,10 @@ export const spec: AgentSubcommand = {
  * @throws {UsageError} for flags that cannot be used
  */
 export const run: RunSubcommand = async (args, signal) => {
-  const line = await parseAgentSubcommand(spec, args, Deno.env.toObject());
-  if ("help" in line) {
-    console.log(line.help.trimEnd());
-    return EXIT_OK;
-  }
-  const { options, log, warnings } = line.agent;
-  // What is wrong is told by the checks.
-  configureLog({ ...log, quiet: true, ...(log.verbosity > 0 ? {} : { write: () => {} }) });
-  for (const warning of warnings) console.error(warning);
+  const line = await readAgentLine(spec, args);
+  if (line === undefined) return EXIT_OK;
+  const { options, log } = line.agent;
+  quietLog(line.agent, { silent: true });
   const isJson = line.own.get("json") === true;
   const isVerbose = log.verbosity > 0;
   const reports: (CheckReport & { readonly network?: string })[] = [];

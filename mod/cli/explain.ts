@@ -8,8 +8,8 @@ import { optionsOfWanted } from "../agent/networks_options.ts";
 import type { AgentOptions } from "../agent/options.ts";
 import { explainAddress, type Explanation, isComplete, Unavailable } from "../doctor/mod.ts";
 import { type IPv4, parseIPv4 } from "../ip/mod.ts";
-import { configureLog } from "../observe/log.ts";
-import { type AgentSubcommand, parseAgentSubcommand } from "./agent_subcommand.ts";
+import { quietLog, readAgentLine } from "./agent_line.ts";
+import type { AgentSubcommand } from "./agent_subcommand.ts";
 import { UsageError } from "./errors.ts";
 import { EXIT_FAILURE, EXIT_OK } from "./exit_codes.ts";
 import { quote } from "./flag_syntax.ts";
@@ -42,11 +42,8 @@ export const spec: AgentSubcommand = {
  * @throws as `explainAddress` does
  */
 export const run: RunSubcommand = async (args, signal) => {
-  const line = await parseAgentSubcommand(spec, args, Deno.env.toObject());
-  if ("help" in line) {
-    console.log(line.help.trimEnd());
-    return EXIT_OK;
-  }
+  const line = await readAgentLine(spec, args);
+  if (line === undefined) return EXIT_OK;
   const [word = ""] = line.operands;
   const address = parseIPv4(word);
   if (address === undefined) {
@@ -54,9 +51,8 @@ export const run: RunSubcommand = async (args, signal) => {
       hint: "Write for example: flanneld explain 10.20.65.2",
     });
   }
-  const { options, log, warnings } = line.agent;
-  configureLog({ ...log, quiet: true, ...(log.verbosity > 0 ? {} : { write: () => {} }) });
-  for (const warning of warnings) console.error(warning);
+  const { options } = line.agent;
+  quietLog(line.agent, { silent: true });
   let explanation: Explanation;
   try {
     explanation = await explain(options, address, signal);

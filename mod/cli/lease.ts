@@ -10,6 +10,7 @@ import { type Store, StoreError } from "../store/mod.ts";
 import { openStore } from "../store/open.ts";
 import type { StoreOptions } from "../store/options.ts";
 import { releaseReservation, reserveSubnet } from "../subnet/reserve.ts";
+import type { AgentLine } from "./agent_line.ts";
 import type { AgentSubcommand } from "./agent_subcommand.ts";
 import { inTime } from "./config_store.ts";
 import { UsageError } from "./errors.ts";
@@ -17,7 +18,7 @@ import { EXIT_OK } from "./exit_codes.ts";
 import { quote } from "./flag_syntax.ts";
 import { oneNetwork } from "./one_network.ts";
 import type { RunSubcommand } from "./subcommand.ts";
-import { runVerb, type Verb, type VerbLine } from "./verbs.ts";
+import { runVerb, type Verb } from "./verbs.ts";
 
 /** Questions for lifetimes that are under way at once: etcd v3 answers one a lease. */
 const AT_ONCE = 16;
@@ -85,7 +86,7 @@ export const spec: AgentSubcommand = {
  */
 export const run: RunSubcommand = (args, signal) => runVerb("lease", VERBS, args, signal);
 
-async function reserve({ agent, operands }: VerbLine, signal: AbortSignal): Promise<number> {
+async function reserve({ agent, operands }: AgentLine, signal: AbortSignal): Promise<number> {
   const subnet = subnetOf(operands[0]!);
   const publicIP = addressOf(operands[1]!);
   await using store = await open(oneNetwork(agent.options).store, signal);
@@ -104,7 +105,7 @@ async function reserve({ agent, operands }: VerbLine, signal: AbortSignal): Prom
   return EXIT_OK;
 }
 
-async function release({ agent, operands }: VerbLine, signal: AbortSignal): Promise<number> {
+async function release({ agent, operands }: AgentLine, signal: AbortSignal): Promise<number> {
   const subnet = subnetOf(operands[0]!);
   await using store = await open(oneNetwork(agent.options).store, signal);
   const { attributes } = await inTime(signal, (call) => releaseReservation(store, subnet, call));
@@ -113,7 +114,7 @@ async function release({ agent, operands }: VerbLine, signal: AbortSignal): Prom
   return EXIT_OK;
 }
 
-async function list({ agent, own }: VerbLine, signal: AbortSignal): Promise<number> {
+async function list({ agent, own }: AgentLine, signal: AbortSignal): Promise<number> {
   await using store = await open(oneNetwork(agent.options).store, signal, true);
   const { leases, agents } = await inTime(signal, (call) => store.snapshot(call));
   const sorted = leases.toSorted((a, b) => a.subnet.address - b.subnet.address);

@@ -7,8 +7,8 @@
 import { optionsOfWanted } from "../agent/networks_options.ts";
 import type { AgentOptions } from "../agent/options.ts";
 import { planAgent } from "../agent/plan.ts";
-import { configureLog } from "../observe/log.ts";
-import { type AgentSubcommand, parseAgentSubcommand } from "./agent_subcommand.ts";
+import { quietLog, readAgentLine } from "./agent_line.ts";
+import type { AgentSubcommand } from "./agent_subcommand.ts";
 import { EXIT_FAILURE, EXIT_OK } from "./exit_codes.ts";
 import { reportError } from "./report_error.ts";
 import type { RunSubcommand } from "./subcommand.ts";
@@ -40,14 +40,10 @@ export const run: RunSubcommand = async (args, signal) => {
 };
 
 async function plan(args: readonly string[], signal: AbortSignal): Promise<number> {
-  const line = await parseAgentSubcommand(spec, args, Deno.env.toObject());
-  if ("help" in line) {
-    console.log(line.help.trimEnd());
-    return EXIT_OK;
-  }
-  const { options, log, warnings } = line.agent;
-  configureLog({ ...log, quiet: true });
-  for (const warning of warnings) console.error(warning);
+  const line = await readAgentLine(spec, args);
+  if (line === undefined) return EXIT_OK;
+  const { options } = line.agent;
+  quietLog(line.agent);
   let count = 0;
   let failed = false;
   for (const one of await optionsOfWanted(options, signal)) {

@@ -7,7 +7,8 @@
 import type { AgentStatus } from "../agent/status.ts";
 import { sleep } from "../async/sleep.ts";
 import { getUnix, UnixRequestError } from "../observe/unix_client.ts";
-import { type AgentSubcommand, parseAgentSubcommand } from "./agent_subcommand.ts";
+import { readAgentLine } from "./agent_line.ts";
+import type { AgentSubcommand } from "./agent_subcommand.ts";
 import { UsageError } from "./errors.ts";
 import { EXIT_FAILURE, EXIT_OK } from "./exit_codes.ts";
 import { quote } from "./flag_syntax.ts";
@@ -50,11 +51,8 @@ class StatusError extends Error {}
  * @throws {UsageError} for flags that cannot be used
  */
 export const run: RunSubcommand = async (args, signal) => {
-  const line = await parseAgentSubcommand(spec, args, Deno.env.toObject());
-  if ("help" in line) {
-    console.log(line.help.trimEnd());
-    return EXIT_OK;
-  }
+  const line = await readAgentLine(spec, args);
+  if (line === undefined) return EXIT_OK;
   const { own, agent } = line;
   const { socket } = agent.options.status;
   const peers = String(own.get("peers") ?? 1000);

@@ -1,23 +1,16 @@
 import { nearest } from "../config/nearest.ts";
-import { configureLog } from "../observe/log.ts";
-import {
-  type AgentSubcommand,
-  type AgentSubcommandLine,
-  parseAgentSubcommand,
-} from "./agent_subcommand.ts";
+import { type AgentLine, quietLog, readAgentLine } from "./agent_line.ts";
+import type { AgentSubcommand } from "./agent_subcommand.ts";
 import { UsageError } from "./errors.ts";
 import { EXIT_OK } from "./exit_codes.ts";
 import { quote } from "./flag_syntax.ts";
-
-/** What follows a verb, when it is not its help that is asked for. */
-export type VerbLine = Extract<AgentSubcommandLine, { readonly agent: unknown }>;
 
 /** One of the things that a subcommand does: `reserve` of `flanneld lease reserve`. */
 export interface Verb {
   /** Its name is the subcommand's and its own. */
   readonly spec: AgentSubcommand;
   /** @returns the exit code */
-  readonly run: (line: VerbLine, signal: AbortSignal) => Promise<number>;
+  readonly run: (line: AgentLine, signal: AbortSignal) => Promise<number>;
 }
 
 /**
@@ -38,13 +31,9 @@ export async function runVerb(
     return EXIT_OK;
   }
   const { spec, run } = verbNamed(name, verbs, word);
-  const line = await parseAgentSubcommand(spec, rest, Deno.env.toObject());
-  if ("help" in line) {
-    console.log(line.help.trimEnd());
-    return EXIT_OK;
-  }
-  configureLog({ ...line.agent.log, quiet: true });
-  for (const warning of line.agent.warnings) console.error(warning);
+  const line = await readAgentLine(spec, rest);
+  if (line === undefined) return EXIT_OK;
+  quietLog(line.agent);
   return await run(line, signal);
 }
 

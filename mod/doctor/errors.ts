@@ -6,7 +6,7 @@ import { InterfaceError } from "../host/errors.ts";
 import { SysctlError } from "../host/sysctl.ts";
 import { StoreError } from "../store/errors.ts";
 import { AcquireError } from "../subnet/acquire.ts";
-import { Errno, SysError } from "../sys/mod.ts";
+import { isRefusal, SysError } from "../sys/mod.ts";
 import { Unavailable } from "./check.ts";
 
 /** Errors whose message is all that an operator needs. */
@@ -28,17 +28,14 @@ export function isTimeout(error: unknown): boolean {
  */
 export function reasonNotChecked(error: unknown): string {
   if (error instanceof Unavailable) return error.message;
-  if (Deno.uid() !== 0 && isRefusal(error)) return "it takes root: run as root";
+  if (Deno.uid() !== 0 && takesRoot(error)) return "it takes root: run as root";
   if (isTimeout(error)) return "no answer in time";
   if (error instanceof Error && TOLD.some((kind) => error instanceof kind)) return error.message;
   throw error;
 }
 
 /** True when the kernel, or a tool, did not let us; other users than root cannot tell why. */
-function isRefusal(error: unknown): boolean {
-  return error instanceof FirewallError || error instanceof Deno.errors.PermissionDenied ||
-    error instanceof Deno.errors.NotCapable ||
-    (error instanceof SysError && [Errno.EPERM, Errno.EACCES].includes(error.errno as 1)) ||
-    (error instanceof ExportError && isRefusal(error.cause)) ||
-    (error instanceof SysctlError && error.cause instanceof Deno.errors.PermissionDenied);
+function takesRoot(error: unknown): boolean {
+  return error instanceof FirewallError || error instanceof Deno.errors.NotCapable ||
+    isRefusal(error);
 }
