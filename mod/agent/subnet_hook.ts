@@ -1,4 +1,5 @@
 import { info, warning } from "../observe/mod.ts";
+import { ChildLimit } from "../sys/child_limit.ts";
 
 /** How long the command may take, in milliseconds: Docker stops containers for up to 10 s each. */
 const TIME_LIMIT = 300_000;
@@ -72,29 +73,12 @@ export class SubnetHook {
       return warning(`${name} cannot be started: ${(error as Error).message}`);
     }
     info(`Running ${name}`, { command: this.#command.join(" ") });
-    let late = false;
-    const kill = () => {
-      try {
-        child.kill("SIGKILL");
-      } catch {
-        // It has just ended by itself.
-      }
-    };
-    const timer = setTimeout(() => {
-      late = true;
-      kill();
-    }, this.#timeLimit);
-    this.#signal.addEventListener("abort", kill, { once: true });
-    try {
-      const { success, code, signal } = await child.status;
-      if (this.#signal.aborted) return;
-      if (late) warning(`${name} was ended: it took more than ${this.#timeLimit / 1000} s`);
-      else if (!success) {
-        warning(`${name} failed: ${signal === null ? `exit code ${code}` : `ended by ${signal}`}`);
-      }
-    } finally {
-      clearTimeout(timer);
-      this.#signal.removeEventListener("abort", kill);
+    using limit = new ChildLimit(child, this.#timeLimit, this.#signal);
+    const { success, code, signal } = await child.status;
+    if (this.#signal.aborted) return;
+    if (limit.isLate) warning(`${name} was ended: it took more than ${this.#timeLimit / 1000} s`);
+    else if (!success) {
+      warning(`${name} failed: ${signal === null ? `exit code ${code}` : `ended by ${signal}`}`);
     }
   }
 }

@@ -1,3 +1,4 @@
+import { ChildLimit } from "../sys/child_limit.ts";
 import { FirewallError } from "./errors.ts";
 import type { FirewallOptions } from "./firewall.ts";
 
@@ -71,39 +72,22 @@ export class HostCommands {
         cause,
       });
     }
-    let late = false;
-    const kill = () => {
-      try {
-        child.kill("SIGKILL");
-      } catch {
-        // It has just ended by itself.
-      }
-    };
-    const timer = setTimeout(() => {
-      late = true;
-      kill();
-    }, this.#timeLimit);
-    this.#signal?.addEventListener("abort", kill, { once: true });
-    try {
-      const [output] = await Promise.all([
-        child.output(),
-        input === undefined ? undefined : feed(child.stdin, input),
-      ]);
-      this.#signal?.throwIfAborted();
-      if (late) {
-        throw new FirewallError(`${name} had not ended after ${this.#timeLimit / 1000} seconds`);
-      }
-      if (!output.success) {
-        const said = oneLine(new TextDecoder().decode(output.stderr)) || "it gave no reason";
-        throw new FirewallError(`${name} failed with status ${output.code}: ${said}`, {
-          status: output.code,
-        });
-      }
-      return new TextDecoder().decode(output.stdout);
-    } finally {
-      clearTimeout(timer);
-      this.#signal?.removeEventListener("abort", kill);
+    using limit = new ChildLimit(child, this.#timeLimit, this.#signal);
+    const [output] = await Promise.all([
+      child.output(),
+      input === undefined ? undefined : feed(child.stdin, input),
+    ]);
+    this.#signal?.throwIfAborted();
+    if (limit.isLate) {
+      throw new FirewallError(`${name} had not ended after ${this.#timeLimit / 1000} seconds`);
     }
+    if (!output.success) {
+      const said = oneLine(new TextDecoder().decode(output.stderr)) || "it gave no reason";
+      throw new FirewallError(`${name} failed with status ${output.code}: ${said}`, {
+        status: output.code,
+      });
+    }
+    return new TextDecoder().decode(output.stdout);
   }
 }
 

@@ -1,0 +1,39 @@
+/** Kills a child that takes too long, or is no longer wanted; until it is disposed of. */
+export class ChildLimit implements Disposable {
+  readonly #child: Deno.ChildProcess;
+  readonly #signal: AbortSignal | undefined;
+  readonly #timer: ReturnType<typeof setTimeout>;
+  #isLate = false;
+
+  /**
+   * @param milliseconds that the child may take
+   * @param signal ends it earlier
+   */
+  constructor(child: Deno.ChildProcess, milliseconds: number, signal?: AbortSignal) {
+    this.#child = child;
+    this.#signal = signal;
+    this.#timer = setTimeout(() => {
+      this.#isLate = true;
+      this.#kill();
+    }, milliseconds);
+    signal?.addEventListener("abort", this.#kill, { once: true });
+  }
+
+  /** True when the child was killed since its time was over. */
+  get isLate(): boolean {
+    return this.#isLate;
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+    this.#signal?.removeEventListener("abort", this.#kill);
+  }
+
+  readonly #kill = (): void => {
+    try {
+      this.#child.kill("SIGKILL");
+    } catch {
+      // It has just ended by itself.
+    }
+  };
+}
