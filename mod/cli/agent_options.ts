@@ -53,7 +53,7 @@ export function agentOptions(settings: Settings): AgentOptions {
   };
 }
 
-/** What was given and comes to nothing, one line each, for the log. */
+/** What was given and comes to nothing, or is hardly what was meant, one line each, for the log. */
 export function idleOptions({ store: etcd, networks }: AgentOptions): string[] {
   const lines: string[] = [];
   if (etcd.kind === "embedded" && etcd.seed !== undefined && networks !== undefined) {
@@ -63,6 +63,13 @@ export function idleOptions({ store: etcd, networks }: AgentOptions): string[] {
     }
   }
   if (etcd.kind !== "etcd") return lines;
+  const [, directory] = /^(.+)\/config$/.exec(etcd.prefix) ?? [];
+  if (directory !== undefined) {
+    lines.push(
+      `flag -etcd-prefix=${etcd.prefix} has the config at ${etcd.prefix}/config: for a config at ` +
+        `${etcd.prefix} give -etcd-prefix=${directory}`,
+    );
+  }
   if (etcd.password !== undefined && etcd.username === undefined) {
     lines.push("flag -etcd-password has no effect without -etcd-username");
   }

@@ -214,6 +214,16 @@ Deno.test("idleOptions() tells of a range that none of several networks can have
   assertEquals(idle(), []);
 });
 
+Deno.test("idleOptions() tells of a prefix that is the config's own key", () => {
+  const idle = (prefix: string) => idleOptions(optionsOf(`-etcd-prefix=${prefix}`));
+  assertEquals(idle("/coreos.com/network/config/"), [
+    "flag -etcd-prefix=/coreos.com/network/config has the config at " +
+    "/coreos.com/network/config/config: for a config at /coreos.com/network/config give " +
+    "-etcd-prefix=/coreos.com/network",
+  ]);
+  for (const prefix of ["/config", "/configs", "/config/network"]) assertEquals(idle(prefix), []);
+});
+
 Deno.test("agentOptions() takes a socket's path from / alone", () => {
   assertEquals(
     refused("-status-socket=relative"),

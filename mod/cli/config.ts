@@ -13,6 +13,7 @@ import type { AgentLine } from "./agent_line.ts";
 import type { AgentSubcommand, OwnFlag } from "./agent_subcommand.ts";
 import { configDiff, describeConsequences, listHosts, roomOf } from "./config_changes.ts";
 import { confirm, processTerminal } from "./config_confirm.ts";
+import { misspeltKey } from "./config_hint.ts";
 import { findConfig, type FoundConfig, inTime } from "./config_store.ts";
 import { readGivenConfig } from "./config_text.ts";
 import { EXIT_OK } from "./exit_codes.ts";
@@ -213,7 +214,11 @@ async function check(text: string, from: string): Promise<CheckedConfig> {
     checked = await checkConfig(text);
   } catch (cause) {
     if (!(cause instanceof ConfigError)) throw cause;
-    throw new ConfigError(`${from} cannot be used: ${cause.message}`, { cause });
+    const meant = misspeltKey(text);
+    throw new ConfigError(
+      `${from} cannot be used: ${cause.message}${meant === undefined ? "" : `; ${meant}`}`,
+      { cause },
+    );
   }
   for (const warning of checked.warnings) console.error(`warning: ${warning}`);
   return checked;

@@ -17,7 +17,7 @@ const LIMIT = 1 << 20;
  * Reads a network config from what stands on a command line: the JSON itself, `-` for standard input,
  * or the path of a file.
  *
- * @throws {UsageError} for a word that is neither JSON nor a file that is there
+ * @throws {UsageError} for a word that is neither JSON nor a file that is there, or is empty
  * @throws {ConfigError} for a file that cannot be read, is too long or no UTF-8
  */
 export async function readGivenConfig(
@@ -26,6 +26,11 @@ export async function readGivenConfig(
 ): Promise<GivenConfig> {
   if (word.trimStart().startsWith("{")) {
     return { text: word.trim(), from: "the config of the command line" };
+  }
+  if (word.trim() === "") {
+    throw new UsageError(
+      "the config that was given is empty: expected JSON that begins with {, a file, or - for standard input",
+    );
   }
   if (word === "-") {
     const from = "the config of standard input";

@@ -24,6 +24,13 @@ Deno.test("readGivenConfig() says what a word is that is none of these", async (
     missing.message,
     "there is no file nosuch.json: expected JSON that begins with {, a file, or - for standard input",
   );
+  for (const word of ["", " \n"]) {
+    await assertRejects(
+      () => readGivenConfig(word),
+      UsageError,
+      "the config that was given is empty: expected JSON that begins with {",
+    );
+  }
   await assertRejects(() => readGivenConfig("/"), ConfigError, "cannot read /: it is a directory");
   await assertRejects(() => readGivenConfig("/dev/zero"), ConfigError, "more than 1048576 bytes");
   const bytes = ReadableStream.from([Uint8Array.of(0x7b, 0xff, 0x7d)]);
