@@ -8,7 +8,7 @@
 import type { AgentOptions, InterfaceOptions, NetworksOptions } from "../agent/options.ts";
 import type { FirewallMode } from "../firewall/firewall.ts";
 import { type IPv4, isGlobalUnicast, isLinkLocal, parseIPv4 } from "../ip/ipv4.ts";
-import type { FlagName } from "./flags.ts";
+import { type FlagName, flagNamed } from "./flags.ts";
 import { compileGoRegExp } from "./go_regexp.ts";
 import type { Settings } from "./settings.ts";
 import { isNetworkName } from "../store/network_name.ts";
@@ -54,8 +54,15 @@ export function agentOptions(settings: Settings): AgentOptions {
 }
 
 /** What was given and comes to nothing, or is hardly what was meant, one line each, for the log. */
-export function idleOptions({ store: etcd, networks }: AgentOptions): string[] {
+export function idleOptions({ store: etcd, networks, subnetFile }: AgentOptions): string[] {
   const lines: string[] = [];
+  // flannel 0.7.1 takes both and says nothing, so a host that has both is not kept from starting.
+  if (networks !== undefined && subnetFile !== flagNamed("subnet-file")!.default) {
+    lines.push(
+      `flag -subnet-file=${subnetFile} is for one network: of several each has its own file in ` +
+        `${networks.directory} (-subnet-dir)`,
+    );
+  }
   if (etcd.kind === "embedded" && etcd.seed !== undefined && networks !== undefined) {
     // One range cannot be that of several networks.
     if (networks.allowed.length !== 1) {
@@ -84,9 +91,17 @@ export function idleOptions({ store: etcd, networks }: AgentOptions): string[] {
 function networksOptions(settings: Settings): NetworksOptions | undefined {
   const text = settings.text("networks");
   const watch = settings.bool("watch-networks");
-  const allowed = [...new Set(text.split(",").map((name) => name.trim()))]
-    .filter((name) => name !== "");
+  const allowed = text.trim() === ""
+    ? []
+    : [...new Set(text.split(",").map((name) => name.trim()))];
   if (allowed.length === 0 && !watch) return undefined;
+  if (allowed.includes("")) {
+    throw settings.invalid(
+      "networks",
+      text,
+      "a name is missing before or behind a comma: expected names with a comma between two",
+    );
+  }
   const bad = allowed.find((name) => !isNetworkName(name));
   if (bad !== undefined) {
     throw settings.invalid(

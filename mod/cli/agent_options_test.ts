@@ -224,6 +224,17 @@ Deno.test("idleOptions() tells of a prefix that is the config's own key", () => 
   for (const prefix of ["/config", "/configs", "/config/network"]) assertEquals(idle(prefix), []);
 });
 
+Deno.test("idleOptions() tells of a subnet file that none of several networks has", () => {
+  const idle = (...args: string[]) => idleOptions(optionsOf(...args));
+  const file = "-subnet-file=/run/blue.env";
+  const line = "flag -subnet-file=/run/blue.env is for one network: of several each has its own " +
+    "file in /run/n (-subnet-dir)";
+  assertEquals(idle(file, "-networks=a,b", "-subnet-dir=/run/n/"), [line]);
+  assertEquals(idle(file, "-watch-networks", "-subnet-dir=/run/n"), [line]);
+  assertEquals(idle(file), []);
+  assertEquals(idle("-subnet-file=/run/flannel/subnet.env", "-networks=a"), []);
+});
+
 Deno.test("agentOptions() takes a socket's path from / alone", () => {
   assertEquals(
     refused("-status-socket=relative"),
@@ -235,7 +246,7 @@ Deno.test("agentOptions() takes a socket's path from / alone", () => {
 
 Deno.test("agentOptions() serves one network unless several are asked for", () => {
   assertEquals(optionsOf().networks, undefined);
-  assertEquals(optionsOf("-networks= ,").networks, undefined);
+  assertEquals(optionsOf("-networks= ").networks, undefined);
   assertEquals(optionsOf("-networks=b, a,b", "-subnet-dir=/run/n/").networks, {
     allowed: ["b", "a"],
     watch: false,
@@ -251,6 +262,13 @@ Deno.test("agentOptions() serves one network unless several are asked for", () =
     'invalid value "blue,a/b" for flag -networks: "a/b" cannot name a network: expected letters, ' +
       "digits and . _ ~ -",
   );
+  for (const text of ["a,,b", "a,", ",", "a, ,b"]) {
+    assertEquals(
+      refused(`-networks=${text}`),
+      `invalid value "${text}" for flag -networks: a name is missing before or behind a comma: ` +
+        "expected names with a comma between two",
+    );
+  }
   assertEquals(
     refused("-watch-networks", "-subnet-dir=/"),
     'invalid value "/" for flag -subnet-dir: expected the path of a directory, such as ' +
