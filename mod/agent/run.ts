@@ -2,6 +2,7 @@ import { makeDirectory } from "../export/atomic_file.ts";
 import { ExportError } from "../export/errors.ts";
 import { feedWatchdog, info, notifySystemd } from "../observe/mod.ts";
 import { VERSION } from "../version.ts";
+import { requireHookProgram } from "./hook_program.ts";
 import type { AgentOptions } from "./options.ts";
 import { serveNetwork } from "./serve_network.ts";
 import { StatusPages } from "./status_pages.ts";
@@ -16,6 +17,7 @@ import type { AgentView } from "./status_view.ts";
  *
  * @param signal ends the agent in order
  * @returns the exit code
+ * @throws {HookError} when the command of `-on-subnet-change` cannot be run
  * @throws {AlreadyRunningError} when another agent works for the same subnet file
  * @throws {InterfaceError} when no interface fits
  * @throws {DuplicatePublicIPError} when another live host has our public IP
@@ -25,6 +27,8 @@ import type { AgentView } from "./status_view.ts";
  */
 export async function runAgent(options: AgentOptions, signal: AbortSignal): Promise<number> {
   info(`flanneld ${VERSION} starting`, { version: VERSION });
+  const { onSubnetChange } = options;
+  if (onSubnetChange !== undefined) requireHookProgram(onSubnetChange[0]);
   const stopping = () => {
     info("Exiting...");
     notifySystemd("STOPPING=1");

@@ -1,4 +1,5 @@
 import { ProviderError } from "../../backends/provider/errors.ts";
+import { HookError } from "../agent/hook_program.ts";
 import { ClashError } from "../agent/host_claims.ts";
 import { AlreadyRunningError } from "../agent/host_lock.ts";
 import { ListenError } from "../agent/serve_listener.ts";
@@ -27,6 +28,7 @@ const TOLD = [
   ExportError,
   FirewallError,
   HealthError,
+  HookError,
   InterfaceError,
   ListenError,
   ProviderError,

@@ -117,6 +117,12 @@ Deno.test("flanneld names the cure for what an operator gets wrong", async (t) =
       /"subnet\.env" for flag -subnet-file: expected a path that begins with \//,
     ],
     [
+      "a command for a changed subnet that is not there",
+      [FLANNELD, "-iface=eth1", "-on-subnet-change=/run/none now"],
+      1,
+      /cannot run \/run\/none \(-on-subnet-change\): there is no such file; give the path of/,
+    ],
+    [
       "https:// to an etcd without TLS",
       [FLANNELD, "config", "get", `-etcd-endpoints=https://${authority}`],
       1,
@@ -150,6 +156,7 @@ Deno.test("flanneld names the cure for what an operator gets wrong", async (t) =
       assert(!/^ +at /m.test(result.stderr), result.stderr);
     });
   }
+  assertEquals(await etcd.keys("v2", `${PREFIX}/subnets`), []);
 });
 
 Deno.test("flanneld with several networks ends at once where it may not write their files", async () => {
