@@ -2,7 +2,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { Lab, type UnderlayHost } from "../lab/lab.ts";
 import { LabEtcd } from "../lab/lab_etcd.ts";
 import { FLANNELD, LabUnit } from "../lab/unit.ts";
-import { eventually, PREFIX, subnetOf, writeSysconfig } from "./guide.ts";
+import { CLOSED_PORT, eventually, PREFIX, subnetOf, writeSysconfig } from "./guide.ts";
 
 /** Subnets are picked from these, so that what a sabotage adds elsewhere meets none. */
 const CONFIG = '{"Network": "10.20.0.0/16", "SubnetMin": "10.20.10.0", ' +
@@ -117,7 +117,7 @@ const BARE = "-sysconfig=/etc/sysconfig/bare";
 const SABOTAGES: readonly Sabotage[] = [
   {
     what: "an endpoint where no etcd is",
-    flags: ["-etcd-endpoints=http://172.28.128.100:1"],
+    flags: [`-etcd-endpoints=http://172.28.128.100:${CLOSED_PORT}`],
     expected: {
       store: "problem",
       prefix: "unchecked",
@@ -125,7 +125,7 @@ const SABOTAGES: readonly Sabotage[] = [
       ...WITHOUT_CONFIG,
       clock: "unchecked",
     },
-    says: /172\.28\.128\.100:1: .*refused[^]*curl -sS/,
+    says: /172\.28\.128\.100:4002: .*refused[^]*curl -sS/,
   },
   {
     what: "the guide's prefix of another config",

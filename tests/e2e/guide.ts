@@ -8,6 +8,12 @@ export const PREFIX = "/flannel/network";
 /** The guide's vxlan config. */
 export const CONFIG = '{"Network": "10.20.0.0/16", "SubnetLen": 24, "Backend": {"Type": "vxlan"}}';
 
+/**
+ * A port that nobody listens on in any lab. Not a low one: newer runtimes contact none of the Fetch
+ * standard's "bad ports" (1 and 9 among them), and say so in place of a refused connection.
+ */
+export const CLOSED_PORT = 4002;
+
 /** What a network of one config looks like on a host. */
 export interface GuideBackend {
   readonly type: "vxlan" | "udp" | "host-gw";

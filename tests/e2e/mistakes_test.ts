@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Lab, type UnderlayHost } from "../lab/lab.ts";
 import { type EtcdApi, LabEtcd } from "../lab/lab_etcd.ts";
 import { FLANNELD, LabUnit } from "../lab/unit.ts";
-import { CONFIG, eventually, PREFIX, writeSysconfig } from "./guide.ts";
+import { CLOSED_PORT, CONFIG, eventually, PREFIX, writeSysconfig } from "./guide.ts";
 
 Deno.test("flanneld answers the guide's first error: the prefix of another config", async () => {
   await using lab = await Lab.start({ hosts: 1 });
@@ -142,7 +142,7 @@ Deno.test("flanneld names the cure for what an operator gets wrong", async (t) =
     ],
     [
       "cleanup -release with another etcd",
-      [FLANNELD, "cleanup", "-release", "-etcd-endpoints=http://172.28.128.100:1"],
+      [FLANNELD, "cleanup", "-release", `-etcd-endpoints=http://172.28.128.100:${CLOSED_PORT}`],
       1,
       /cannot be released, and nothing was removed: .*refused.*without -release this host can be/,
     ],
@@ -167,7 +167,7 @@ Deno.test("flanneld with several networks ends at once where it may not write th
     const { code, stdout, stderr } = await host.run([
       ...["timeout", "20", "setpriv", "--bounding-set=-all", "--inh-caps=-all", FLANNELD],
       ...["-networks=blue,green", `-subnet-dir=${directory}`, "-status-socket=none"],
-      "-etcd-endpoints=http://127.0.0.1:1",
+      `-etcd-endpoints=http://127.0.0.1:${CLOSED_PORT}`,
     ]);
     assertEquals([code, stdout], [1, ""], stderr);
     const last = stderr.trimEnd().split("\n").at(-1)!;

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Lab, type UnderlayHost } from "../lab/lab.ts";
 import { type EtcdApi, LabEtcd } from "../lab/lab_etcd.ts";
 import { FLANNELD, LabUnit } from "../lab/unit.ts";
-import { CONFIG, eventually, PREFIX, subnetOf, writeSysconfig } from "./guide.ts";
+import { CLOSED_PORT, CONFIG, eventually, PREFIX, subnetOf, writeSysconfig } from "./guide.ts";
 import { stateOf } from "./host_state.ts";
 
 /** Damage to one object, and the lines that tell of it: `S` is our subnet, `P` the peer's. */
@@ -311,7 +311,7 @@ Deno.test("flanneld plan exits with 1 and one line when it cannot tell", async (
   const cases: readonly (readonly [string[], RegExp])[] = [
     [[], /no config|Key not found|failed to retrieve network config/],
     [["-etcd-api=v2"], /failed to retrieve network config: 100: Key not found/],
-    [["-etcd-endpoints=http://127.0.0.1:1"], /127\.0\.0\.1:1/],
+    [[`-etcd-endpoints=http://127.0.0.1:${CLOSED_PORT}`], /127\.0\.0\.1:4002: .*refused/],
     [["-iface=eth9"], /eth9/],
     [["-no-such-flag"], /flag provided but not defined: -no-such-flag/],
     [["-ip-masq=maybe"], /ip-masq/],
