@@ -1,5 +1,7 @@
 import { type AgentCommand, agentCommand, parseAgentFlags, unexpected } from "./agent_flags.ts";
 import type { Environment } from "./environment.ts";
+import { UsageError } from "./errors.ts";
+import { quote } from "./flag_syntax.ts";
 import type { Subcommand } from "./subcommand.ts";
 import { subcommandNamed } from "./subcommands.ts";
 
@@ -13,7 +15,8 @@ export type CommandLine =
 
 /**
  * Reads the command line: `flanneld [flags]` runs the agent, `flanneld <subcommand> [options]`
- * something else. `-help` and `-version` win over everything the environment says, and over
+ * something else. The words `help` (of a subcommand, too) and
+ * `version` are understood as the flags are. `-help` and `-version` win over everything the environment says, and over
  * values that are well-formed but wrong.
  *
  * @param args the words after the program's name
@@ -21,6 +24,13 @@ export type CommandLine =
  */
 export function parseCommandLine(args: readonly string[], environment: Environment): CommandLine {
   const first = args[0];
+  if (first === "help") return help(args.slice(1));
+  if (first === "version") {
+    if (args.length > 1) {
+      throw new UsageError(`unexpected argument ${quote(args[1]!)} after version`);
+    }
+    return { command: "version" };
+  }
   if (first !== undefined && !first.startsWith("-")) {
     return { command: "subcommand", subcommand: subcommandNamed(first), args: args.slice(1) };
   }
@@ -30,4 +40,11 @@ export function parseCommandLine(args: readonly string[], environment: Environme
   if (last.get("version") === true) return { command: "version" };
   if (rest.length > 0) throw unexpected(rest[0]!, flags.at(-1));
   return { command: "agent", agent: agentCommand(flags, environment) };
+}
+
+/** `flanneld help config set` asks for what `flanneld config set -h` does. */
+function help(words: readonly string[]): CommandLine {
+  const [name, ...rest] = words.filter((word) => !/^--?h(elp)?$/.test(word));
+  if (name === undefined) return { command: "help" };
+  return { command: "subcommand", subcommand: subcommandNamed(name), args: [...rest, "-h"] };
 }

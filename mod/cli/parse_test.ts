@@ -197,6 +197,24 @@ Deno.test("parseCommandLine() lists the subcommands when a word is none", () => 
   refused([""]);
 });
 
+Deno.test("parseCommandLine() takes help and version for words, as other programs do", () => {
+  for (const args of [["help"], ["help", "-h"], ["help", "--help"]]) {
+    assertEquals(parseCommandLine(args, {}), { command: "help" });
+  }
+  assertEquals(parseCommandLine(["version"], {}), { command: "version" });
+  assertObjectMatch(parseCommandLine(["help", "status"], {}), {
+    command: "subcommand",
+    subcommand: { name: "status" },
+    args: ["-h"],
+  });
+  assertObjectMatch(parseCommandLine(["help", "config", "set"], {}), {
+    subcommand: { name: "config" },
+    args: ["set", "-h"],
+  });
+  assertEquals(refused(["help", "stauts"]).hint?.startsWith("Did you mean status?"), true);
+  assertEquals(refused(["version", "2"]).message, 'unexpected argument "2" after version');
+});
+
 Deno.test("parseCommandLine() refuses words after the flags", () => {
   const error = refused(["-v=1", "docker-opts"]);
   assertEquals(error.message, 'unexpected argument "docker-opts" after the flags');
