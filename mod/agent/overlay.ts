@@ -8,6 +8,7 @@ import { info, notifySystemd, warning } from "../observe/mod.ts";
 import type { Store } from "../store/mod.ts";
 import type { LeaseSetChange } from "../subnet/mod.ts";
 import type { Netlink } from "../sys/mod.ts";
+import { counted } from "./counted.ts";
 import type { HostClaims } from "./host_claims.ts";
 import type { Known } from "./known.ts";
 import type { LeaseKeeper } from "./lease_keeper.ts";
@@ -300,7 +301,7 @@ function tellStatus({ config, network }: ActiveNetwork, lease: Lease): void {
   const { device, peers } = network.status();
   notifySystemd(
     `STATUS=Lease ${lease.subnet}, ${config.backend.type}${device ? ` on ${device}` : ""}, ` +
-      `${peers} peers`,
+      counted(peers, "peer"),
   );
 }
 

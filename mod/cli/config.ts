@@ -6,6 +6,7 @@
  */
 
 import { checkConfig, type CheckedConfig } from "../../backends/check_config.ts";
+import { counted } from "../agent/counted.ts";
 import { ConfigError } from "../config/mod.ts";
 import { formatIPv4 } from "../ip/mod.ts";
 import type { ConfigText } from "../store/mod.ts";
@@ -241,7 +242,7 @@ function describe(checked: CheckedConfig): string[] {
     ? ""
     : `; MTU for containers ${checked.mtu} where the interface has 1500`;
   return [
-    `Network ${network}: ${roomOf(checked)} subnets of /${subnetLen}, from ` +
+    `Network ${network}: ${counted(roomOf(checked), "subnet")} of /${subnetLen}, from ` +
     `${formatIPv4(subnetMin)} to ${formatIPv4(subnetMax)}`,
     `Backend ${backend.type}${mtu}`,
   ];

@@ -6,6 +6,7 @@
  */
 
 import type { CheckedConfig } from "../../backends/check_config.ts";
+import { counted } from "../agent/counted.ts";
 import { isSecretKey } from "../config/mod.ts";
 import { formatIPv4 } from "../ip/mod.ts";
 import { type Lease, PERMANENT } from "../lease/mod.ts";
@@ -88,7 +89,7 @@ export function describeConsequences(
     ]
     : [
       `${misfits.length} of ${
-        count(leases, "lease")
+        counted(leases.length, "lease")
       } do not fit. Each host takes another subnet at ` +
       "once; then restart Docker there:",
       ...listHosts(misfits, agents),
@@ -96,7 +97,9 @@ export function describeConsequences(
   const room = roomOf(after);
   if (room < leases.length) {
     lines.push(
-      `The config has room for ${room} hosts and ${leases.length} hold leases: the others will be ` +
+      `The config has room for ${
+        counted(room, "host")
+      } and ${leases.length} hold leases: the others will be ` +
         "left without a subnet.",
     );
   }
@@ -127,7 +130,7 @@ function backendConsequences(
   if (foreign.length > 0) {
     lines.push(
       `${
-        count(foreign, "host")
+        counted(foreign.length, "host")
       } without an agent record: flannel itself, which takes a new config ` +
         "when it is restarted:",
       ...listHosts(foreign, agents),
@@ -160,8 +163,4 @@ export function listHosts(leases: readonly Lease[], agents: Snapshot["agents"]):
 /** How many hosts can have a subnet. */
 export function roomOf({ config }: Pick<CheckedConfig, "config">): number {
   return (config.subnetMax - config.subnetMin) / 2 ** (32 - config.subnetLen) + 1;
-}
-
-function count(things: readonly unknown[], noun: string): string {
-  return `${things.length} ${noun}${things.length === 1 ? "" : "s"}`;
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { counted } from "../agent/counted.ts";
 import { optionsOfWanted } from "../agent/networks_options.ts";
 import type { AgentOptions } from "../agent/options.ts";
 import { type CheckReport, countVerdicts, runDoctor } from "../doctor/mod.ts";
@@ -70,7 +71,8 @@ export const run: RunSubcommand = async (args, signal) => {
     ));
   } else {
     console.log(
-      `\n${counts.problem} problems, ${counts.warning} warnings, ${counts.unchecked} not checked`,
+      `\n${counted(counts.problem, "problem")}, ${counted(counts.warning, "warning")}, ` +
+        `${counts.unchecked} not checked`,
     );
   }
   return counts.problem > 0 || counts.unchecked === reports.length ? EXIT_FAILURE : EXIT_OK;

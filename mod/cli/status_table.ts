@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { counted } from "../agent/counted.ts";
 import type { AgentStatus, NetworkReport, PeerReport, TrafficCounts } from "../agent/status.ts";
 
 /** Options of {@linkcode statusTable}. */
@@ -126,7 +127,7 @@ function networkLines(
   lines.push([
     "store",
     `${store.name}, ${watching ? "followed" : "NOT followed"} for ${since(store.since, time)}, ` +
-    `${calls} calls, ${errors} failed`,
+    `${counted(calls, "call")}, ${errors} failed`,
   ]);
   if (traffic !== null) {
     const earlier = before?.networks.find((other) => other.name === name)?.traffic ?? undefined;

@@ -1,3 +1,4 @@
+import { counted } from "../../agent/counted.ts";
 import { atMost, type Check, ok, problem } from "../check.ts";
 
 /** Is all in the kernel that should be? What the agent would change is what is missing or wrong. */
@@ -12,10 +13,11 @@ export const kernelCheck: Check = {
       const refused = (await host.peers()).filter(({ refused }) => refused !== undefined).length;
       const carried = (await host.peers()).length - refused;
       return ok(
-        `${device ?? "routes"}: ${carried} peers` + (refused > 0 ? `, ${refused} refused` : ""),
+        `${device ?? "routes"}: ${counted(carried, "peer")}` +
+          (refused > 0 ? `, ${refused} refused` : ""),
       );
     }
-    return problem(`${kernel.length} objects are missing or wrong`, {
+    return problem(`${counted(kernel.length, "object")} missing or wrong`, {
       evidence: atMost(kernel.map(({ sign, text }) => `${sign} ${text}`)),
       cure: [
         "an agent that runs puts them back at once: is it running? journalctl -u flanneld -n 50",

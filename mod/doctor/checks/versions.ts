@@ -1,3 +1,4 @@
+import { counted } from "../../agent/counted.ts";
 import { VERSION } from "../../version.ts";
 import { atMost, type Check, ok, problem } from "../check.ts";
 import { nameOf } from "../peers.ts";
@@ -23,19 +24,24 @@ export const versionsCheck: Check = {
     }
     const evidence = [
       `this executable: ${VERSION}`,
-      ...[...versions].map(([version, count]) => `${count} other hosts: ${version}`),
+      ...[...versions].map(([version, count]) => `${counted(count, "other host")}: ${version}`),
     ];
-    if (others.length === 0) return ok(`${peers.length} other hosts, all ${type}`, evidence);
-    return problem(`the config says ${type}, and ${others.length} hosts use another backend`, {
-      evidence: atMost(
-        others.map((peer) =>
-          `${nameOf(peer)}: ${named(peer.lease.attributes.backendType) ?? "udp"}`
+    if (others.length === 0) {
+      return ok(`${counted(peers.length, "other host")}, all ${type}`, evidence);
+    }
+    return problem(
+      `the config says ${type}; of another backend: ${counted(others.length, "host")}`,
+      {
+        evidence: atMost(
+          others.map((peer) =>
+            `${nameOf(peer)}: ${named(peer.lease.attributes.backendType) ?? "udp"}`
+          ),
         ),
-      ),
-      cure: [
-        "flannel takes a new backend only when it is restarted: systemctl restart flanneld there",
-        "a host that is gone keeps its lease for a day; remove it: etcdctl rm, or etcdctl del",
-      ],
-    });
+        cure: [
+          "flannel takes a new backend only when it is restarted: systemctl restart flanneld there",
+          "a host that is gone keeps its lease for a day; remove it: etcdctl rm, or etcdctl del",
+        ],
+      },
+    );
   },
 };

@@ -1,0 +1,14 @@
+/**
+ * A number with what it counts, as English has it.
+ *
+ * @param noun in the singular; its plural ends in s
+ *
+ * @example
+ * ```ts
+ * import { counted } from "./counted.ts";
+ * console.assert(counted(1, "peer") === "1 peer" && counted(0, "peer") === "0 peers");
+ * ```
+ */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
