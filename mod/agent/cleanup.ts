@@ -18,6 +18,7 @@ import { hostLockPath, lockHost, refuseRunning } from "./host_lock.ts";
 import type { AgentOptions } from "./options.ts";
 import { findLeaseAddress, findRelease } from "./release.ts";
 import { findProviderRoutes, PROVIDER_LIMIT } from "./release_routes.ts";
+import { openPresent } from "./open_present.ts";
 import type { Removal } from "./removal.ts";
 
 /** How long the store may take, in milliseconds: a host is also cleaned of a cluster that is gone. */
@@ -97,7 +98,9 @@ async function reach(
   required: boolean,
 ): Promise<Store | undefined> {
   try {
-    const found = await openStore(options, { signal, readOnly: !required });
+    const found = required
+      ? await openPresent(options, { signal })
+      : await openStore(options, { signal, readOnly: true });
     if ("store" in found) return found.store;
     if (required) throw new StoreError(found.waiting);
   } catch (error) {

@@ -1,3 +1,4 @@
+import { openPresent } from "../agent/open_present.ts";
 import { type CallOptions, type Snapshot, type Store, StoreError } from "../store/mod.ts";
 import { openStore } from "../store/open.ts";
 import type { EtcdStoreOptions, StoreOptions } from "../store/options.ts";
@@ -16,8 +17,9 @@ export interface FoundConfig extends AsyncDisposable {
 /**
  * Opens the store of the network and looks at what is in it.
  *
- * @param forWriting take a store also where none has a config yet
- * @param readOnly nothing will be written: a file that is not there is not made
+ * @param forWriting take a store also where none has a config yet; only then is a file made that is not
+ * there
+ * @param readOnly nothing will be written
  * @throws {StoreError} when there is no config (unless for writing), when it cannot be told where one
  * should go, or when the store does not answer
  */
@@ -26,7 +28,13 @@ export async function findConfig(
   signal: AbortSignal,
   { forWriting = false, readOnly = false } = {},
 ): Promise<FoundConfig> {
-  const opened = await inTime(signal, (call) => openStore(options, { ...call, readOnly }));
+  const opened = await inTime(
+    signal,
+    (call) =>
+      readOnly || forWriting
+        ? openStore(options, { ...call, readOnly })
+        : openPresent(options, call),
+  );
   if ("store" in opened) return await look(opened.store, opened.note, signal);
   if (!forWriting || options.kind !== "etcd") {
     throw new StoreError(`there is no network config: ${opened.waiting}`);

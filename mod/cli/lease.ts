@@ -4,6 +4,7 @@
  * @module
  */
 
+import { openPresent } from "../agent/open_present.ts";
 import { formatIPv4, type IPv4, parseIPv4, Prefix } from "../ip/mod.ts";
 import { type Lease, PERMANENT, type StoredAgentRecord } from "../lease/mod.ts";
 import { type Store, StoreError } from "../store/mod.ts";
@@ -125,7 +126,10 @@ async function list({ agent, own }: AgentLine, signal: AbortSignal): Promise<num
 }
 
 async function open(options: StoreOptions, signal: AbortSignal, readOnly = false): Promise<Store> {
-  const opened = await inTime(signal, (call) => openStore(options, { ...call, readOnly }));
+  const opened = await inTime(
+    signal,
+    (call) => readOnly ? openStore(options, { ...call, readOnly }) : openPresent(options, call),
+  );
   if ("store" in opened) return opened.store;
   throw new StoreError(`there is no network config: ${opened.waiting}`);
 }

@@ -130,6 +130,27 @@ Deno.test("flanneld needs no etcd: a file on one host, clients on the others", a
   });
 });
 
+Deno.test("flanneld makes no file where something is to be taken from one", async () => {
+  await using lab = await Lab.start({ hosts: 1 });
+  const [host] = lab.hosts as [UnderlayHost];
+  for (
+    const command of [
+      ["config", "delete", "-yes"],
+      ["lease", "release", "10.20.3.0/24"],
+      ["lease", "reserve", "10.20.3.0/24", "172.28.128.99"],
+      ["cleanup", "-release"],
+    ]
+  ) {
+    const { code, stdout, stderr } = await run(host, ...command, "-store=embedded=/run/none/l.db");
+    assertEquals([code, stdout], [1, ""], stderr);
+    assertStringIncludes(
+      stderr,
+      "/run/none/l.db is not there: an agent with -store embedded makes",
+    );
+  }
+  assertEquals((await host.run(["ls", "-d", "/run/none"])).code, 2);
+});
+
 Deno.test("flanneld with a file and no config says what to give it, and goes on once there is one", async () => {
   await using lab = await Lab.start({ hosts: 1 });
   const [host] = lab.hosts as [UnderlayHost];
