@@ -151,7 +151,7 @@ export class Agent implements AsyncDisposable {
    *
    * @throws the signal's reason
    * @throws {DuplicatePublicIPError} when another live host has our public IP
-   * @throws {SysError | FirewallError | ClashError} when the host refuses what the first start needs
+   * @throws {SysError | FirewallError | ClashError | PrivilegeError} when the host refuses what the first start needs
    */
   async run(): Promise<never> {
     const { store, signal } = this.#parts;

@@ -10,6 +10,7 @@ import { type NetworkFeed, networkFeed } from "./networks_feed.ts";
 import { optionsOfNetwork, subnetFiles } from "./networks_options.ts";
 import { NetworksReadiness } from "./networks_readiness.ts";
 import type { AgentOptions, NetworksOptions } from "./options.ts";
+import { PrivilegeError } from "./privilege.ts";
 import { serveNetwork, type ServeOptions } from "./serve_network.ts";
 import type { AgentView } from "./status_view.ts";
 
@@ -38,7 +39,7 @@ export interface ServeNetworksOptions {
  *
  * @throws the signal's reason when it aborts
  * @throws {ConfigError} when the store cannot be used at all
- * @throws {SysError | ExportError} when the host refuses at the start what takes root
+ * @throws {SysError | ExportError | PrivilegeError} when the host refuses at the start what takes root
  */
 export async function serveNetworks(
   options: AgentOptions,
@@ -179,7 +180,7 @@ class Supervisor {
         await serveNetwork(options, serving);
       } catch (error) {
         if (signal.aborted) return;
-        if (!this.#isReady && isRefusal(error) && !(error instanceof StoreError)) {
+        if (!this.#isReady && isRefused(error)) {
           // What this process may do does not change, and no other network fares better.
           this.#refused.abort(error);
           return;
@@ -245,4 +246,9 @@ class Supervisor {
       notifyOfProcess("READY=1");
     }
   }
+}
+
+/** True when the host refuses this process something, which it will of every network. */
+function isRefused(error: unknown): boolean {
+  return error instanceof PrivilegeError || (isRefusal(error) && !(error instanceof StoreError));
 }

@@ -13,13 +13,14 @@ import type { HostClaims } from "./host_claims.ts";
 import type { Known } from "./known.ts";
 import type { LeaseKeeper } from "./lease_keeper.ts";
 import type { AgentOptions } from "./options.ts";
+import { requirePrivilege } from "./privilege.ts";
 import type { Publisher } from "./publisher.ts";
 import type { Repairs } from "./repairs.ts";
 import type { Vitals } from "./status_vitals.ts";
 
 /** What an {@linkcode Overlay} works with. */
 export interface OverlayParts {
-  readonly options: Pick<AgentOptions, "udp" | "vxlan">;
+  readonly options: Pick<AgentOptions, "ipMasq" | "udp" | "vxlan">;
   readonly store: Pick<Store, "leaseForm">;
   readonly netlink: Netlink;
   readonly known: Known;
@@ -79,11 +80,11 @@ export class Overlay implements AsyncDisposable {
   /**
    * Starts the network of a config, or goes over to it from another while packets flow.
    *
-   * @throws {ConfigError | StoreError | AcquireError | SysError | FirewallError} and changes nothing
-   * that a second call would not put right
+   * @throws {ConfigError | PrivilegeError | StoreError | AcquireError | SysError | FirewallError} and
+   * changes nothing that a second call would not put right
    */
   async bringUp(config: NetworkConfig, external: ExternalInterface): Promise<void> {
-    const { keeper, signal, repairs, onFailed, claims, publisher } = this.#parts;
+    const { options, keeper, signal, repairs, onFailed, claims, publisher } = this.#parts;
     const former = this.#active;
     if (former !== undefined && former.config.text !== config.text) {
       info(`Network config changed: ${former.config.text} is now ${config.text}`, {
@@ -92,6 +93,7 @@ export class Overlay implements AsyncDisposable {
       });
     }
     const backend = await loadBackend(config.backend.type);
+    requirePrivilege(config.backend.type, options.ipMasq);
     const resources = backend.resources?.({ config, external }) ?? [];
     await claims.claim({ network: config.network, resources }, signal);
     if (former === undefined) await publisher.requireTools(config);

@@ -2,6 +2,7 @@ import { ProviderError } from "../../backends/provider/errors.ts";
 import { HookError } from "../agent/hook_program.ts";
 import { ClashError } from "../agent/host_claims.ts";
 import { AlreadyRunningError } from "../agent/host_lock.ts";
+import { PrivilegeError } from "../agent/privilege.ts";
 import { ListenError } from "../agent/serve_listener.ts";
 import { ConfigError } from "../config/errors.ts";
 import { ExportError } from "../export/errors.ts";
@@ -31,6 +32,7 @@ const TOLD = [
   HookError,
   InterfaceError,
   ListenError,
+  PrivilegeError,
   ProviderError,
   ReservationError,
   StoreError,

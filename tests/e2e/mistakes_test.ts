@@ -159,6 +159,48 @@ Deno.test("flanneld names the cure for what an operator gets wrong", async (t) =
   assertEquals(await etcd.keys("v2", `${PREFIX}/subnets`), []);
 });
 
+Deno.test("flanneld takes no lease where it may not change the kernel, and one where it need not", async (t) => {
+  await using lab = await Lab.start({ hosts: 1 });
+  await using stack = new AsyncDisposableStack();
+  const host = lab.hosts[0]!;
+  const etcd = stack.use(await LabEtcd.start(host));
+  // Where the tester's files are, nobody else may be let in.
+  await host.exec(["install", "-m", "755", FLANNELD, "/run/flanneld"]);
+  await host.exec(["install", "-d", "-o", "65534", "-m", "755", "/run/flannel"]);
+  const nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+  const bounded = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-all"];
+  const flags = ["-iface=eth1", `-etcd-prefix=${PREFIX}`, `-etcd-endpoints=${etcd.endpoint}`];
+  const configOf = (type: string) => `{"Network": "10.20.0.0/16", "Backend": {"Type": "${type}"}}`;
+  const cases: readonly (readonly [string[], string, string[], RegExp])[] = [
+    [nobody, "host-gw", [], /backend host-gw needs CAP_NET_ADMIN, .*: run it as root, or give its/],
+    [
+      nobody,
+      "vxlan",
+      [],
+      /backend vxlan needs CAP_NET_ADMIN, .* AmbientCapabilities=CAP_NET_ADMIN/,
+    ],
+    [nobody, "udp", [], /backend udp needs CAP_NET_ADMIN/],
+    [nobody, "alloc", ["-ip-masq"], /-ip-masq needs CAP_NET_ADMIN/],
+    [bounded, "host-gw", [], /backend host-gw needs CAP_NET_ADMIN, .* CapabilityBoundingSet=/],
+  ];
+  for (const [as, type, more, message] of cases) {
+    await t.step([as === nobody ? "nobody" : "bounded root", type, ...more].join(" "), async () => {
+      await etcd.set("v2", `${PREFIX}/config`, configOf(type));
+      const command = ["timeout", "20", ...as, "/run/flanneld", ...flags, ...more];
+      const { code, stderr } = await host.run(command);
+      assertEquals(code, 1, stderr);
+      assertMatch(stderr.trimEnd().split("\n").at(-1)!, message);
+      assertEquals(await etcd.keys("v2", PREFIX), [`${PREFIX}/config`]);
+    });
+  }
+  await t.step("nobody alloc", async () => {
+    await etcd.set("v2", `${PREFIX}/config`, configOf("alloc"));
+    await using agent = await host.spawn([...nobody, "/run/flanneld", ...flags]);
+    await agent.waitFor(/Wrote subnet file/);
+    assertEquals((await etcd.keys("v2", `${PREFIX}/subnets`)).length, 1);
+  });
+});
+
 Deno.test("flanneld with several networks ends at once where it may not write their files", async () => {
   await using lab = await Lab.start({ hosts: 1 });
   const host = lab.hosts[0]!;
