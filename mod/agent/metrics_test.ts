@@ -16,6 +16,7 @@ function source(views: readonly AgentView[], more: Partial<StatusSource> = {}): 
   const { signal } = new AbortController();
   return {
     views: () => views,
+    waiting: () => [],
     isReady: () => true,
     watchBound: 60,
     metricsPeers: 10,

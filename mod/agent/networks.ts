@@ -13,6 +13,7 @@ import type { AgentOptions, NetworksOptions } from "./options.ts";
 import { PrivilegeError } from "./privilege.ts";
 import { serveNetwork, type ServeOptions } from "./serve_network.ts";
 import type { AgentView } from "./status_view.ts";
+import type { WaitingNetworks } from "./status_waiting.ts";
 
 /** How long systemd is made to wait for networks that do not come up, in milliseconds. */
 const GRACE = 5_000;
@@ -28,6 +29,8 @@ export interface ServeNetworksOptions {
   readonly signal: AbortSignal;
   /** Takes the view of an agent that has begun; what it returns is called when that has ended. */
   readonly onAgent: (view: AgentView) => () => void;
+  /** Keeps those that have no agent. */
+  readonly waiting: WaitingNetworks;
   /** Milliseconds. @default 5000 */
   readonly grace?: number;
 }
@@ -165,15 +168,29 @@ class Supervisor {
       await this.#keepServing(network, signal);
     });
     this.#served.set(network, { stop, done });
+    this.#serve.waiting.begin(network, this.#optionsOf(network).subnetFile);
+  }
+
+  #optionsOf(network: string): AgentOptions {
+    return optionsOfNetwork(this.#options, this.#networks, network);
   }
 
   async #keepServing(network: string, signal: AbortSignal): Promise<void> {
-    const options = optionsOfNetwork(this.#options, this.#networks, network);
+    const options = this.#optionsOf(network);
+    const { waiting } = this.#serve;
     const backoff = new Backoff(TIMES);
     let ended: (() => void) | undefined;
+    const leave = () => {
+      ended?.();
+      ended = undefined;
+    };
     const serving: ServeOptions = {
       signal,
-      onAgent: (view) => ended = this.#serve.onAgent(view),
+      onWaiting: (reason) => waiting.trouble(network, reason),
+      onAgent: (view) => {
+        waiting.end(network);
+        ended = this.#serve.onAgent(view);
+      },
     };
     while (!signal.aborted) {
       try {
@@ -188,12 +205,14 @@ class Supervisor {
         const { message } = error instanceof Error ? error : new Error(String(error));
         const delay = backoff.delay;
         backoff.answered();
+        if (ended !== undefined) waiting.begin(network, options.subnetFile);
+        leave();
+        waiting.trouble(network, message);
         logError(`The network cannot be served (trying again in ${delay / 1000} s): ${message}`);
         notifySystemd(`STATUS=${message}`);
         await sleep(delay, signal);
       } finally {
-        ended?.();
-        ended = undefined;
+        leave();
       }
     }
   }
@@ -202,6 +221,7 @@ class Supervisor {
   #remove(network: string): void {
     const { stop, done } = this.#served.get(network)!;
     this.#served.delete(network);
+    this.#serve.waiting.end(network);
     this.#readiness.remove(network);
     stop.abort();
     this.#leave(network, done);
@@ -220,7 +240,7 @@ class Supervisor {
   }
 
   async #cleanUp(network: string): Promise<void> {
-    const options = optionsOfNetwork(this.#options, this.#networks, network);
+    const options = this.#optionsOf(network);
     try {
       // One that never had a lease has left nothing.
       if (!(await subnetFiles(this.#networks.directory)).has(network)) return;

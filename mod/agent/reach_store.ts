@@ -12,11 +12,16 @@ const RETRY = 1_000;
  * Opens the store, waiting for as long as it cannot be told which one it is: etcd is down, or
  * neither of its two APIs has the config yet.
  *
+ * @param onWaiting told what it waits for, each time that it has looked
  * @throws the reason of `signal` when it aborts
  * @throws {AmbiguousConfigError} when v2 and v3 hold different configs: no waiting mends that
  * @throws {StoreFileError} when the file of an embedded store cannot be used
  */
-export async function reachStore(options: StoreOptions, signal: AbortSignal): Promise<Store> {
+export async function reachStore(
+  options: StoreOptions,
+  signal: AbortSignal,
+  onWaiting: (reason: string) => void = () => {},
+): Promise<Store> {
   const state = new StateLog();
   for (;;) {
     let reason: string;
@@ -33,7 +38,9 @@ export async function reachStore(options: StoreOptions, signal: AbortSignal): Pr
       if (!(error instanceof StoreError) || isLasting) throw error;
       reason = error.message;
     }
-    state.trouble(`failed to retrieve network config: ${reason}`);
+    const message = `failed to retrieve network config: ${reason}`;
+    state.trouble(message);
+    onWaiting(message);
     notifySystemd(`STATUS=Waiting for the network config: ${reason}`);
     await sleep(RETRY, signal);
     signal.throwIfAborted();

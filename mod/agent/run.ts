@@ -8,6 +8,7 @@ import { serveNetwork } from "./serve_network.ts";
 import { StatusPages } from "./status_pages.ts";
 import { serveSocket, serveTcp } from "./status_server.ts";
 import type { AgentView } from "./status_view.ts";
+import { WaitingNetworks } from "./status_waiting.ts";
 
 /**
  * Runs the agent: `flanneld` without a subcommand.
@@ -38,8 +39,10 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
   const ended = new AbortController();
   try {
     const views: AgentView[] = [];
+    const waiting = new WaitingNetworks();
     const status = new StatusPages({
       views: () => views,
+      waiting: () => waiting.views,
       isReady: () => views.length > 0 && views.every(({ isReady }) => isReady),
       ...options.status,
       signal,
@@ -71,12 +74,16 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
       await serveStatus();
       feed();
       const { serveNetworks } = await import("./networks.ts");
-      parts.push(serveNetworks(options, options.networks, { signal, onAgent }));
+      parts.push(serveNetworks(options, options.networks, { signal, onAgent, waiting }));
     } else {
+      const name = "";
+      waiting.begin(name, options.subnetFile);
       parts.push(serveNetwork(options, {
         signal,
         onLocked: serveStatus,
+        onWaiting: (reason) => waiting.trouble(name, reason),
         onAgent: (view) => {
+          waiting.end(name);
           onAgent(view);
           feed();
         },

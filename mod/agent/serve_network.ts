@@ -15,6 +15,8 @@ export interface ServeOptions {
   readonly signal: AbortSignal;
   /** Called once the host is ours. */
   readonly onLocked?: () => Promise<void>;
+  /** Told what is waited for before there is an agent. */
+  readonly onWaiting?: (reason: string) => void;
   /** Takes the view of the agent that has begun. */
   readonly onAgent: (view: AgentView) => void;
 }
@@ -35,7 +37,7 @@ export async function serveNetwork(options: AgentOptions, serve: ServeOptions): 
   await serve.onLocked?.();
   using netlink = Netlink.open();
   const external = await findExternalInterface(options.interface, netlink);
-  await using store = await reachStore(options.store, signal);
+  await using store = await reachStore(options.store, signal, serve.onWaiting);
   await using claims = new HostClaims({
     holder: holderOf(options),
     subnetFile: options.subnetFile,

@@ -30,8 +30,20 @@ export interface AgentStatus {
   readonly unhealthy: readonly string[];
   /** True when `/readyz` answers 200. */
   readonly ready: boolean;
-  /** One entry for each network served; without `-networks` one in all. */
+  /** One entry for each network with an agent at work; without `-networks` one in all. */
   readonly networks: readonly NetworkReport[];
+  /** Networks that are to be served and are not yet: they have not begun, or have ended with an error. */
+  readonly waiting: readonly WaitingReport[];
+}
+
+/** One network of which nothing is known but its name. */
+export interface WaitingReport {
+  /** As `-networks` names it; empty without. */
+  readonly name: string;
+  /** The file that Docker and CNI will read. */
+  readonly subnetFile: string;
+  /** What it waits for; `null` while it begins. */
+  readonly trouble: Trouble | null;
 }
 
 /** One network on this host. */

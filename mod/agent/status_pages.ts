@@ -8,11 +8,14 @@ import { type Page, type Pages, textResponse } from "../observe/pages.ts";
 import { type Finding, findings } from "./status_health.ts";
 import type { Inquiry } from "./status_inquiry.ts";
 import { type AgentView, healthFacts } from "./status_view.ts";
+import type { WaitingView } from "./status_waiting.ts";
 
 /** What {@linkcode StatusPages} tells of. */
 export interface StatusSource {
   /** The agents that run, one for each network. */
   readonly views: () => readonly AgentView[];
+  /** The networks that have none yet, or none at this moment. */
+  readonly waiting: () => readonly WaitingView[];
   /** True once every network has its lease. */
   readonly isReady: () => boolean;
   /** Seconds for which the store may not be followed before `/healthz` fails. */

@@ -11,6 +11,7 @@ import {
   type RoundTripReport,
   STATUS_VERSION,
   type StoreReport,
+  type Trouble,
 } from "./status.ts";
 import type { Inquiry, PeerRecord, RoundTrip } from "./status_inquiry.ts";
 import type { StatusSource } from "./status_pages.ts";
@@ -47,6 +48,10 @@ export async function statusPage(
     networks: await Promise.all(
       source.views().map((view) => networkReport(view, inquiry, peers)),
     ),
+    waiting: source.waiting().map(({ name, subnetFile, trouble }) => ({
+      ...{ name, subnetFile },
+      trouble: trouble === undefined ? null : troubleReport(trouble),
+    })),
   };
   return new Response(`${JSON.stringify(status)}\n`, {
     headers: { "content-type": "application/json" },
@@ -68,7 +73,7 @@ async function networkReport(
   return {
     name,
     state: troubles.length > 0 ? "troubled" : isReady ? "ready" : "waiting",
-    troubles: troubles.map(({ since, message }) => ({ since: date(since), message })),
+    troubles: troubles.map(troubleReport),
     network: active === undefined ? null : String(active.config.network),
     config: "text" in known.config ? known.config.text : null,
     store: storeReport(view),
@@ -96,6 +101,10 @@ async function networkReport(
       recent: vitals.recentRepairs.map(({ time, what }) => ({ time: date(time), what })).reverse(),
     },
   };
+}
+
+function troubleReport({ since, message }: AgentView["troubles"][number]): Trouble {
+  return { since: date(since), message };
 }
 
 function storeReport({ store, vitals }: AgentView): StoreReport {

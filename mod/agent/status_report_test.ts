@@ -6,10 +6,16 @@ import type { StatusSource } from "./status_pages.ts";
 import { statusPage } from "./status_report.ts";
 import { labLease, labView } from "./status_view_lab.ts";
 import type { AgentView } from "./status_view.ts";
+import type { WaitingView } from "./status_waiting.ts";
 
-async function statusOf(views: readonly AgentView[], peers: number): Promise<AgentStatus> {
+async function statusOf(
+  views: readonly AgentView[],
+  peers: number,
+  waiting: readonly WaitingView[] = [],
+): Promise<AgentStatus> {
   const { signal } = new AbortController();
   const source: StatusSource = {
+    waiting: () => waiting,
     ...{ views: () => views, isReady: () => true, watchBound: 60, metricsPeers: 10, signal },
   };
   const response = await statusPage(source, [], new Inquiry(source.views, signal), peers);
@@ -73,5 +79,21 @@ Deno.test("statusPage() tells of an agent that has nothing yet", async () => {
     null,
     null,
     null,
+  ]);
+});
+
+Deno.test("statusPage() names the networks that have no agent", async () => {
+  const trouble = { since: Date.UTC(2026, 0, 2), message: "no config" };
+  const { networks, waiting } = await statusOf([], 10, [
+    { name: "blue", subnetFile: "/run/n/blue.env", trouble },
+    { name: "red", subnetFile: "/run/n/red.env", trouble: undefined },
+  ]);
+  assertEquals(networks, []);
+  assertEquals(waiting, [
+    {
+      ...{ name: "blue", subnetFile: "/run/n/blue.env" },
+      trouble: { since: "2026-01-02T00:00:00.000Z", message: "no config" },
+    },
+    { name: "red", subnetFile: "/run/n/red.env", trouble: null },
   ]);
 });

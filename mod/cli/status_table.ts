@@ -4,7 +4,13 @@
  * @module
  */
 import { counted } from "../agent/counted.ts";
-import type { AgentStatus, NetworkReport, PeerReport, TrafficCounts } from "../agent/status.ts";
+import type {
+  AgentStatus,
+  NetworkReport,
+  PeerReport,
+  TrafficCounts,
+  WaitingReport,
+} from "../agent/status.ts";
 
 /** Options of {@linkcode statusTable}. */
 export interface TableOptions {
@@ -49,6 +55,7 @@ export function statusTable(status: AgentStatus, options: TableOptions = {}): st
   const blocks = [
     agentLines(status),
     ...status.networks.map((network) => networkLines(network, status, options.before)),
+    ...status.waiting.map((network) => waitingLines(network, status)),
   ];
   const heads = blocks.map((block) => block.flatMap((line) => wrap(line, columns)));
   const taken = heads.reduce((sum, head) => sum + head.length + 1, 0);
@@ -72,8 +79,9 @@ export function statusTable(status: AgentStatus, options: TableOptions = {}): st
 /** A name and what there is to say. */
 type Line = readonly [label: string, text: string];
 
-function agentLines({ agent, ready, unhealthy, networks }: AgentStatus): Line[] {
-  const isTroubled = networks.some(({ troubles }) => troubles.length > 0);
+function agentLines({ agent, ready, unhealthy, networks, waiting }: AgentStatus): Line[] {
+  const isTroubled = networks.some(({ troubles }) => troubles.length > 0) ||
+    waiting.some(({ trouble }) => trouble !== null);
   const { version, pid, hostname, uptimeSeconds, residentBytes } = agent;
   return [
     [
@@ -156,6 +164,15 @@ function networkLines(
     lines.push(["", `! ${subnet} is refused: it ${refused}`]);
   }
   return lines;
+}
+
+function waitingLines({ name, trouble }: WaitingReport, { time }: AgentStatus): Line[] {
+  return [
+    ["network", `${name === "" ? "" : `${name}, `}not known yet, waiting`],
+    trouble === null
+      ? ["", "it has just begun"]
+      : ["", `! ${trouble.message} (for ${since(trouble.since, time)})`],
+  ];
 }
 
 function terms(

@@ -61,6 +61,7 @@ const STATUS: AgentStatus = {
   unhealthy: [],
   ready: true,
   networks: [NETWORK],
+  waiting: [],
 };
 
 function having(network: Partial<NetworkReport>, status: Partial<AgentStatus> = {}): AgentStatus {
@@ -217,4 +218,29 @@ Deno.test("statusTable() shows each of several networks, also one that has no le
     /^network +blue, 10\.20\.0\.0\/16[^]*\nlease +10\.20\.93\.0\/24[^]*host102/,
   );
   assertMatch(green, /^network +green, 10\.20\.0\.0\/16[^]*\nlease +none\n/);
+});
+
+Deno.test("statusTable() has the networks that are not served yet, and what they wait for", () => {
+  const text = statusTable({
+    ...STATUS,
+    networks: [{ ...NETWORK, name: "blue" }],
+    waiting: [
+      {
+        ...{ name: "green", subnetFile: "/run/flannel/networks/green.env" },
+        trouble: {
+          since: "2026-01-02T03:03:00.000Z",
+          message: "failed to retrieve network config",
+        },
+      },
+      { name: "red", subnetFile: "/run/flannel/networks/red.env", trouble: null },
+    ],
+  });
+  assertMatch(text, /^health +ready, with troubles$/m);
+  assertStringIncludes(
+    text,
+    "network   green, not known yet, waiting\n" +
+      "          ! failed to retrieve network config (for 1 min 5 s)\n\n" +
+      "network   red, not known yet, waiting\n          it has just begun\n",
+  );
+  assertMatch(text, /^network +blue, 10\.20\.0\.0\/16, ready$[^]*^ {2}10\.20\.65\.0\/24[^]*green/m);
 });

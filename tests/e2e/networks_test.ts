@@ -1,4 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
+import type { AgentStatus } from "../../mod/agent/status.ts";
 import { Lab, type UnderlayHost } from "../lab/lab.ts";
 import { type EtcdApi, LabEtcd } from "../lab/lab_etcd.ts";
 import { FLANNELD, LabUnit } from "../lab/unit.ts";
@@ -279,4 +280,40 @@ Deno.test("flanneld carries two udp networks, each by a device and a port of its
   const cleanup = await there.run([FLANNELD, "cleanup", "-release", ...several]);
   assertMatch(cleanup.stdout, /^removed lease 10\.81\.[^]*^removed lease 10\.82\./m);
   assertEquals(await devices(there), []);
+});
+
+Deno.test("flanneld status names the network that waits for its config, and what it waits for", async () => {
+  await using lab = await Lab.start({ hosts: 1 });
+  await using stack = new AsyncDisposableStack();
+  const [host] = lab.hosts as [UnderlayHost];
+  const etcd = stack.use(await LabEtcd.start(host));
+  await etcd.set("v2", "/nets/blue/config", CONFIGS.blue);
+  const flags = [`-etcd-endpoints=${etcd.endpoint}`, "-iface=eth1"];
+  const several = ["-etcd-prefix=/nets", "-networks=blue,green"];
+  const status = (...more: string[]) => host.run([FLANNELD, "status", ...more]);
+  const waiting = async () =>
+    (JSON.parse((await status("-json")).stdout) as AgentStatus).waiting.map(({ name }) => name);
+
+  const agent = stack.use(await host.spawn([FLANNELD, ...flags, ...several]));
+  await agent.waitFor(/blue: Wrote subnet file/);
+  await agent.waitFor(/green: .*failed to retrieve network config/);
+  const { code, stdout } = await status();
+  assertEquals(code, 0, stdout);
+  assertMatch(stdout, /^health +ready, with troubles$/m);
+  assertMatch(stdout, /^network +blue, 10\.71\.0\.0\/16, ready$/m);
+  assertMatch(
+    stdout,
+    /^network +green, not known yet, waiting\n +! failed to retrieve network config: [^]*\/nets\/green/m,
+  );
+  assertEquals(await waiting(), ["green"]);
+  await etcd.set("v2", "/nets/green/config", CONFIGS.green);
+  await agent.waitFor(/green: Wrote subnet file/);
+  assertEquals(await waiting(), []);
+  assertMatch((await status()).stdout, /^network +green, 10\.72\.0\.0\/16, ready$/m);
+  await agent.stop();
+
+  // One network alone is no different.
+  const alone = stack.use(await host.spawn([FLANNELD, ...flags, "-etcd-prefix=/one"]));
+  await alone.waitFor(/failed to retrieve network config/);
+  assertMatch((await status()).stdout, /^network +not known yet, waiting\n +! failed to retrieve/m);
 });
