@@ -1,3 +1,4 @@
+import { warning } from "../observe/mod.ts";
 import type { ConnectionSource } from "../server/mod.ts";
 import { readTlsFiles } from "../store/tls_files.ts";
 import type { ListenOptions } from "./options.ts";
@@ -26,9 +27,29 @@ export async function openListener(options: ListenOptions): Promise<ConnectionSo
   return {
     close: () => listener.close(),
     async *[Symbol.asyncIterator]() {
-      for await (const connection of listener) yield wrap(connection);
+      for await (const connection of listener) {
+        yield wrap(connection, ({ message }) => tellRefused(connection, message));
+      }
     },
   };
+}
+
+/** What a client has to be given, by what OpenSSL says of its handshake. */
+const CURES: readonly (readonly [RegExp, string])[] = [
+  [/http request|wrong version number/, "it speaks no TLS; an agent takes -remote-cafile there"],
+  [/did not return a certificate/, "give it -remote-certfile and -remote-keyfile"],
+  [/certificate verify failed/, "its certificate is to be one of this server's -remote-cafile"],
+  [/alert (unknown ca|bad certificate)/, "its -remote-cafile is not this server's CA"],
+];
+
+/** The log leaves the line out when it comes again and again: so it has no port in it. */
+function tellRefused({ remoteAddr }: Deno.TcpConn, reason: string): void {
+  const cure = CURES.find(([pattern]) => pattern.test(reason))?.[1];
+  warning(
+    `TLS handshake with ${remoteAddr.hostname} failed: ${reason}` +
+      (cure === undefined ? "" : ` (${cure})`),
+    { error: reason },
+  );
 }
 
 async function listen(address: ListenOptions["address"]): Promise<Deno.TcpListener> {

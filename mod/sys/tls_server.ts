@@ -22,6 +22,8 @@ const TLS1_2 = 0x0303;
 const ERROR_SSL = 1;
 const ERROR_WANT_READ = 2;
 const ERROR_ZERO_RETURN = 6;
+/** X509_V_OK of openssl/x509_vfy.h. */
+const X509_OK = 0n;
 /** BIO_CTRL_PENDING of openssl/bio.h. */
 const CTRL_PENDING = 10;
 
@@ -76,8 +78,10 @@ const SYMBOLS = {
     result: "i32",
   },
   SSL_shutdown: { parameters: ["pointer" /* ssl */], result: "i32" },
+  SSL_get_verify_result: { parameters: ["pointer" /* ssl */], result: "i64" },
   SSL_get_error: { parameters: ["pointer", /* ssl */ "i32" /* ret */], result: "i32" },
   // Of libcrypto, which libssl brings along.
+  X509_verify_cert_error_string: { parameters: ["i64" /* n */], result: "pointer" },
   BIO_s_mem: { parameters: [], result: "pointer" },
   BIO_new: { parameters: ["pointer" /* type */], result: "pointer" },
   BIO_read: {
@@ -169,9 +173,17 @@ export class TlsServer implements Disposable {
     ssl.SSL_CTX_set_verify(context, VERIFY_PEER_AND_FAIL, null);
   }
 
-  /** Wraps a connection; the handshake comes with the first read. */
-  wrap(connection: PlainConnection): PlainConnection {
-    return new TlsConnection(this.#ssl, this.#context, connection);
+  /**
+   * Wraps a connection; the handshake comes with the first read.
+   *
+   * @param onRefused told when the handshake has failed, before the read is rejected with the same error;
+   * not when the other side just closes the connection, as what looks whether a port is open does
+   */
+  wrap(
+    connection: PlainConnection,
+    onRefused: (error: TlsError) => void = () => {},
+  ): PlainConnection {
+    return new TlsConnection(this.#ssl, this.#context, connection, onRefused);
   }
 
   /** Connections that stand are not touched. */
@@ -195,12 +207,21 @@ function lastError(ssl: OpenSsl): string {
   return words.split(":").at(-1) || words;
 }
 
+/** Why the other side's certificate was refused; empty where it was not. */
+function verifyError(ssl: OpenSsl, handle: Deno.PointerObject): string {
+  const code = ssl.SSL_get_verify_result(handle);
+  if (code === X509_OK) return "";
+  const words = ssl.X509_verify_cert_error_string(code);
+  return words === null ? "" : `: ${Deno.UnsafePointerView.getCString(words)}`;
+}
+
 /** Bytes that are passed between OpenSSL and the connection at a time: a record of TLS and more. */
 const PIECE = 18 * 1024;
 
 class TlsConnection implements PlainConnection {
   readonly #ssl: OpenSsl;
   readonly #plain: PlainConnection;
+  readonly #onRefused: (error: TlsError) => void;
   readonly #received: Deno.PointerObject;
   readonly #toSend: Deno.PointerObject;
   #handle: Deno.PointerObject | undefined;
@@ -210,9 +231,15 @@ class TlsConnection implements PlainConnection {
   #isClosed = false;
   #sending: Promise<void> = Promise.resolve();
 
-  constructor(ssl: OpenSsl, context: Deno.PointerObject, plain: PlainConnection) {
+  constructor(
+    ssl: OpenSsl,
+    context: Deno.PointerObject,
+    plain: PlainConnection,
+    onRefused: (error: TlsError) => void,
+  ) {
     this.#ssl = ssl;
     this.#plain = plain;
+    this.#onRefused = onRefused;
     const handle = ssl.SSL_new(context);
     const [received, toSend] = [ssl.BIO_new(ssl.BIO_s_mem()), ssl.BIO_new(ssl.BIO_s_mem())];
     if (handle === null || received === null || toSend === null) {
@@ -236,6 +263,10 @@ class TlsConnection implements PlainConnection {
           : ssl.SSL_do_handshake(handle);
         const reason = result > 0 ? 0 : ssl.SSL_get_error(handle, result);
         const words = reason === ERROR_SSL ? lastError(ssl) : "";
+        const refusal = words === "" || this.#isUp
+          ? undefined
+          : new TlsError(words + verifyError(ssl, handle));
+        if (refusal !== undefined) this.#onRefused(refusal);
         // Alerts and handshake messages go out whatever came of it.
         await this.#flush();
         if (this.#isClosed) return null;
@@ -248,7 +279,9 @@ class TlsConnection implements PlainConnection {
           continue;
         }
         if (reason === ERROR_ZERO_RETURN) return null;
-        if (reason !== ERROR_WANT_READ) throw new TlsError(words || `SSL_get_error ${reason}`);
+        if (reason !== ERROR_WANT_READ) {
+          throw refusal ?? new TlsError(words || `SSL_get_error ${reason}`);
+        }
         if (!await this.#receive()) return null;
       }
     });

@@ -2,9 +2,10 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { type Certificates, makeCertificates } from "../../tests/lab/certificates.ts";
 import { TlsError, TlsServer } from "./tls_server.ts";
 
-/** Echoes what it reads to whoever gets in; counts handshakes that failed. */
+/** Echoes what it reads to whoever gets in; keeps what failed, and which handshakes were refused. */
 class EchoServer implements AsyncDisposable {
   readonly failures: string[] = [];
+  readonly refusals: string[] = [];
   readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   readonly #running: Promise<void>;
 
@@ -24,7 +25,7 @@ class EchoServer implements AsyncDisposable {
   async #run(server: TlsServer): Promise<void> {
     const serving: Promise<void>[] = [];
     for await (const plain of this.#listener) {
-      const connection = server.wrap(plain);
+      const connection = server.wrap(plain, ({ message }) => this.refusals.push(message));
       serving.push((async () => {
         const buffer = new Uint8Array(1000);
         try {
@@ -93,7 +94,23 @@ async function cases(t: Deno.TestContext, files: Certificates): Promise<void> {
     await using echo = new EchoServer(server);
     assertEquals(await exchange(echo.port, { caCerts }, text), text);
     assertEquals(await exchange(echo.port, { caCerts, ...client }, "hello"), "hello");
-    assertEquals(echo.failures, []);
+    // Whoever looks whether the port is open is not refused.
+    (await Deno.connect({ hostname: "127.0.0.1", port: echo.port })).close();
+    assertEquals(await exchange(echo.port, { caCerts }, "hello"), "hello");
+    assertEquals([echo.failures, echo.refusals], [[], []]);
+  });
+
+  await t.step("tells why clients refuse its certificate", async () => {
+    using server = new TlsServer(files.server);
+    await using echo = new EchoServer(server);
+    const options = { hostname: "127.0.0.1", port: echo.port, caCerts: [stranger.cert] };
+    const connection = await Deno.connectTls(options);
+    await assertRejects(() => connection.handshake(), Error, "UnknownIssuer");
+    connection.close();
+    for (const until = Date.now() + 5_000; echo.refusals.length === 0 && Date.now() < until;) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    assert(/alert unknown ca$/.test(echo.refusals[0]!), echo.refusals[0]);
   });
 
   await t.step("with a CA refuses who has no certificate, or another CA's", async () => {
@@ -105,7 +122,8 @@ async function cases(t: Deno.TestContext, files: Certificates): Promise<void> {
     }
     assertEquals(echo.failures.length, 2);
     assert(/did not return a certificate/.test(echo.failures[0]!), echo.failures[0]);
-    assert(/certificate verify failed/.test(echo.failures[1]!), echo.failures[1]);
+    assert(/certificate verify failed: self-signed cert/.test(echo.failures[1]!), echo.failures[1]);
+    assertEquals(echo.refusals, echo.failures);
     // Those before have left nothing behind.
     assertEquals(await exchange(echo.port, { caCerts, ...client }, "hello"), "hello");
   });

@@ -79,6 +79,11 @@ Deno.test("flanneld serves etcd's leases over TLS to clients with a certificate"
       assertStringIncludes(stderr, words);
       assertEquals(stderr.trimEnd().split("\n").length, 1, stderr);
     }
+    // The server's log says the same of them, each with the client's address.
+    for (const reason of ["certificate verify failed", "not return a certificate", "unknown ca"]) {
+      const line = new RegExp(`^W.*TLS handshake with ${here.address} failed: .*${reason}`, "m");
+      await serving.process.waitFor(line);
+    }
   });
 });
 
