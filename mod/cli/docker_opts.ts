@@ -32,8 +32,13 @@ export const spec: AgentSubcommand = {
   name: "docker-opts",
   summary: "Writes the options of the Docker daemon for the leased subnet, as an environment file.",
   flags: [
-    { name: "f", kind: "string", help: "env file that flanneld writes" },
-    { name: "d", kind: "string", help: "file to write" },
+    {
+      name: "f",
+      kind: "string",
+      help: "env file that flanneld writes; it is not waited for: where it is missing, the " +
+        "variables of the environment are all there is, and no error",
+    },
+    { name: "d", kind: "string", help: "file to write; its directory is made" },
     { name: "i", kind: "bool", help: "write each option as a variable of its own" },
     {
       name: "c",
@@ -43,7 +48,8 @@ export const spec: AgentSubcommand = {
     { name: "k", kind: "string", placeholder: "key", help: "name of that variable" },
     { name: "m", kind: "bool", help: "leave --ip-masq out" },
   ],
-  exitCodes: "0 written; 1 it cannot be, or a route takes the subnet to another host; 2 wrong " +
+  exitCodes:
+    "0 written, also without an env file; 1 it cannot be, or a route takes the subnet to another host; 2 wrong " +
     "command line.",
   agentFlags: false,
 };

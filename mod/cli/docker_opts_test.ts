@@ -53,6 +53,13 @@ Deno.test("dockerOpts() refuses options that the script does not have", async ()
   }
 });
 
+Deno.test("dockerOpts() does without an env file, and makes the directory of what it writes", () =>
+  inDirectory(async (directory) => {
+    const out = `${directory}/new/docker`;
+    assertEquals(await dockerOpts(["-f", `${directory}/none.env`, "-d", out], {}), 0);
+    assertEquals(await Deno.readTextFile(out), 'DOCKER_OPTS=""\n');
+  }));
+
 Deno.test("dockerOpts() names a file it cannot read or write", () =>
   inDirectory(async (directory) => {
     const unreadable = await assertRejects(
