@@ -1,30 +1,22 @@
-import { formatIPv4 } from "../../mod/ip/mod.ts";
+import { formatIPv4, type IPv4 } from "../../mod/ip/mod.ts";
 import { info, warning } from "../../mod/observe/mod.ts";
 import {
   IFF_UP,
   type Link,
   type Mac,
   type Netlink,
+  randomMac,
   SysError,
   type VxlanLink,
 } from "../../mod/sys/mod.ts";
 
 /** What the device is to be. */
-export interface DeviceSpec extends Omit<VxlanLink, "mac"> {
+export interface DeviceSpec extends Omit<VxlanLink, "mac" | "vxlan"> {
+  readonly vxlan: VxlanLink["vxlan"] & { readonly local: IPv4 };
   /** Wanted MAC for a device that has to be made; random when absent. */
   readonly mac?: Mac | undefined;
   /** Wanted transmit checksum offload; left alone when absent. */
   readonly txChecksum?: boolean | undefined;
-}
-
-/**
- * A VTEP MAC of our own: random, locally administered (bit 1 of the first octet) and not a group
- * address (bit 0), after IEEE 802.
- */
-export function randomMac(): Mac {
-  const octets = crypto.getRandomValues(new Uint8Array(6));
-  octets[0] = (octets[0]! & 0xfc) | 0x02;
-  return Array.from(octets, (octet) => octet.toString(16).padStart(2, "0")).join(":");
 }
 
 /**

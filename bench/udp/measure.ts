@@ -1,6 +1,7 @@
-import { Namespace } from "../../tests/kernel/firewall_namespace.ts";
+import type { Namespace } from "../../tests/kernel/firewall_namespace.ts";
+import { addContainers, CONTAINER_ADDRESSES } from "../../tests/kernel/udp_containers.ts";
 import { UdpLab } from "../../tests/kernel/udp_lab.ts";
-import { batch, type Path, type PathSetup } from "./paths.ts";
+import type { Path, PathSetup } from "./paths.ts";
 import { setTxOffload } from "./wire.ts";
 
 /** What one path does. */
@@ -38,13 +39,10 @@ export interface Track {
 /** Sets a path up in a lab of its own. */
 export async function layOut(setup: PathSetup, stack: AsyncDisposableStack): Promise<Track> {
   const lab = stack.use(await UdpLab.make());
-  for (const host of lab.hosts) {
-    await host.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward");
-  }
   const path = await setup(lab, stack);
   await reachable(lab, path.address);
-  const containers = await addContainers(lab, stack);
-  return { lab, path, containers, container: "10.40.2.2" };
+  const containers = await addContainers(lab.hosts, stack);
+  return { lab, path, containers, container: CONTAINER_ADDRESSES[1] };
 }
 
 /** What of a {@linkcode Track} is measured, one after the other. */
@@ -122,30 +120,6 @@ async function udp(from: Namespace, to: Namespace, address: string, size: number
 async function pingMean(from: Namespace, address: string): Promise<number> {
   const text = await from.run("busybox", "ping", "-q", "-c", "200", "-i", "0.01", address);
   return Number(/= [\d.]+\/([\d.]+)\//.exec(text)![1]) * 1000;
-}
-
-/** A container on each host: a namespace behind a bridge named docker0. */
-async function addContainers(lab: UdpLab, stack: AsyncDisposableStack): Promise<Namespace[]> {
-  const containers: Namespace[] = [];
-  for (const [i, host] of lab.hosts.entries()) {
-    const container = stack.use(await Namespace.make());
-    containers.push(container);
-    const subnet = `10.40.${i + 1}`;
-    await batch(host, [
-      "link add docker0 type bridge",
-      `addr add ${subnet}.1/24 dev docker0`,
-      "link set docker0 up",
-      `link add veth0 type veth peer name eth0 netns ${container.name}`,
-      "link set veth0 master docker0 up",
-    ]);
-    // dockerd gives its bridge the MTU of subnet.env.
-    await batch(container, [
-      `addr add ${subnet}.2/24 dev eth0`,
-      "link set eth0 mtu 1450 up",
-      `route add default via ${subnet}.1`,
-    ]);
-  }
-  return containers;
 }
 
 async function processorSeconds({ pids }: Path): Promise<number> {

@@ -1,4 +1,4 @@
-import type { Namespace } from "../../tests/kernel/firewall_namespace.ts";
+import { batch } from "../../tests/kernel/udp_containers.ts";
 import { ADDRESSES, DEVICE_ADDRESSES, NETWORK, type UdpLab } from "../../tests/kernel/udp_lab.ts";
 import type { NodeOptions } from "../../tests/kernel/udp_node.ts";
 
@@ -123,9 +123,4 @@ function manyPeers(count: number): Record<string, string> {
     if (i >> 8 !== 40) peers[`10.${i >> 8}.${i & 255}.0/24`] = `100.64.${i >> 8}.${i & 255}`;
   }
   return peers;
-}
-
-/** Runs lines of `ip` in a host. */
-export async function batch(host: Namespace, lines: readonly string[]): Promise<void> {
-  for (const line of lines) await host.run("ip", ...line.split(" "));
 }

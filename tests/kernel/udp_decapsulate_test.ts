@@ -8,6 +8,8 @@ import {
 } from "../../backends/udp/packet/_fixtures.ts";
 import { decapsulation } from "../../backends/udp/kernel/decapsulate.ts";
 import {
+  HOP_KEY,
+  hopValue,
   MAPS,
   type PathSettings,
   peerKey,
@@ -17,7 +19,7 @@ import {
 } from "../../backends/udp/kernel/layout.ts";
 import { parseIPv4, Prefix } from "../../mod/ip/mod.ts";
 import { BpfMap, BpfProgram } from "../../mod/sys/bpf/mod.ts";
-import { libc } from "../../mod/sys/mod.ts";
+import { libc, randomMac } from "../../mod/sys/mod.ts";
 
 libc();
 
@@ -54,6 +56,9 @@ class Decapsulation implements Disposable {
       maps.routes!.update(routeKey(route.subnet), routeValue(route));
       maps.peers!.update(peerKey(route.publicIP), new Uint8Array(32));
     }
+    // A hop whose device is gone: its port leads nowhere.
+    const hop = { vni: 8285, mac: randomMac(), secret: randomMac(), port: 28_285 };
+    maps.hop!.update(HOP_KEY, hopValue(hop));
     const descriptors = Object.fromEntries(this.#maps.map(([name, { fd }]) => [name, fd]));
     this.#program = BpfProgram.load("decapsulate", decapsulation(settings), descriptors);
   }
@@ -86,6 +91,7 @@ interface Fields {
   innerSource?: string;
   innerDestination?: string;
   ttl?: number;
+  protocol?: number;
   size?: number;
   checksum?: boolean;
   innerOptions?: Uint8Array;
@@ -98,6 +104,7 @@ function frame(fields: Fields = {}): Uint8Array {
     source: ip(fields.innerSource ?? "10.40.2.9"),
     destination: ip(fields.innerDestination ?? "10.40.1.7"),
     ttl: fields.ttl ?? 63,
+    ...(fields.protocol !== undefined && { protocol: fields.protocol }),
     payload: pattern(fields.size ?? 40),
     ...(fields.innerOptions && { ipOptions: fields.innerOptions }),
   });
@@ -189,6 +196,7 @@ Deno.test("decapsulation() accepts what a peer sends, sums or not, options or no
     { innerOptions: new Uint8Array(40).fill(1) },
     { innerOptions: new Uint8Array(40).fill(1), checksum: true },
     { padding: 12 },
+    { protocol: 6 },
   ];
   for (const fields of cases) {
     assertEquals(check(program, frame(fields)), REDIRECT, JSON.stringify(fields));
@@ -270,6 +278,7 @@ Deno.test("decapsulation() accepts no frame that is not valid, of 60,000 random 
         innerSource: sources[random(6)]!,
         innerDestination: ["10.40.1.7", "10.40.1.7", "10.40.2.7"][random(3)]!,
         ttl: [64, 64, 2, 1, 0][random(5)]!,
+        protocol: [6, 17, 253][random(3)]!,
         size: random(200),
         checksum: random(2) === 0,
         padding: random(3) * 9,

@@ -10,7 +10,8 @@ import { BPFFS } from "../../mod/sys/bpf/mod.ts";
 import { libc, Netlink } from "../../mod/sys/mod.ts";
 import { NetworkNamespace } from "../lab/netns.ts";
 import type { Namespace } from "./firewall_namespace.ts";
-import { ADDRESSES, DEVICE_ADDRESSES, LEASES, lines, UdpLab, type UdpNode } from "./udp_lab.ts";
+import { ADDRESSES, DEVICE_ADDRESSES, LEASES, UdpLab, type UdpNode } from "./udp_lab.ts";
+import { exchange, transfer } from "./udp_exchange.ts";
 import type { KernelOptions } from "./udp_node.ts";
 import { RawPeer } from "./udp_raw_peer.ts";
 
@@ -50,35 +51,6 @@ async function say(host: Namespace, ...command: string[]): Promise<string> {
 function ping(from: Namespace, to: string, count: number, ...options: string[]): Promise<string> {
   const args = ["-c", String(count), "-i", "0.1", "-W", "1", ...options, to];
   return say(from, "busybox", "ping", ...args);
-}
-
-/** Runs a program in two hosts: the one that listens says so first. */
-async function exchange(
-  program: string,
-  [from, fromArgs]: [Namespace, string[]],
-  [to, toArgs]: [Namespace, string[]],
-): Promise<[sent: string, received: string]> {
-  const path = new URL(program, import.meta.url).pathname;
-  const command = [Deno.execPath(), "run", "-A", "--no-check", "--no-lock", path];
-  const receiver = to.spawn(...command, "receive", ...toArgs);
-  const said = lines(receiver.stdout);
-  assertEquals((await said.next()).value, "listening");
-  const sent = (await from.run(...command, "send", ...fromArgs)).trim();
-  const received = (await said.next()).value!;
-  await said.return(undefined);
-  await receiver.stderr.cancel();
-  await receiver.status;
-  return [sent, received];
-}
-
-async function transfer(from: Namespace, to: Namespace, address: string, megabytes: number) {
-  const args = [address, "5001"];
-  const [sent, received] = await exchange(
-    "./udp_transfer.ts",
-    [from, [...args, String(megabytes)]],
-    [to, args],
-  );
-  assertEquals(received, sent);
 }
 
 async function mixed(from: Namespace, to: Namespace, address: string, count: number) {

@@ -23,6 +23,8 @@ export interface NodeReport {
   readonly kernel?: {
     readonly attachment: Attachment;
     readonly damage: string | null;
+    /** The hop's device, or why there is none. */
+    readonly hop: string | null;
     readonly drops: Record<Reason, number>;
     readonly traffic: PeerTraffic[];
   };

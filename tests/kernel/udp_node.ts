@@ -153,6 +153,7 @@ class NodeKernelPath implements Disposable {
     return {
       attachment: this.path.attachment,
       damage: this.path.damage() ?? null,
+      hop: this.path.hop instanceof Error ? this.path.hop.message : this.path.hop ?? null,
       drops: this.path.drops(),
       traffic: this.path.traffic(),
     };

@@ -3,6 +3,7 @@ import {
   Assembler,
   BPF_ADJ_ROOM_MAC,
   BPF_F_ADJ_ROOM_FIXED_GSO,
+  BPF_F_CURRENT_NETNS,
   BPF_F_INGRESS,
   BPF_F_RECOMPUTE_CSUM,
   R0,
@@ -17,14 +18,26 @@ import {
   R8,
   R9,
   SkBuff,
+  Verdict,
 } from "../../../mod/sys/bpf/mod.ts";
-import { OVERHEAD, type PathSettings, raw16, raw32, Traffic } from "./layout.ts";
+import {
+  ETH_P_IP,
+  Hop,
+  HOP_HEADERS,
+  OVERHEAD,
+  Passage,
+  type PathSettings,
+  raw16,
+  raw32,
+  Traffic,
+} from "./layout.ts";
+import { outerHeader } from "./outer_header.ts";
 import {
   add,
+  count,
   countSegments,
   decrementTtl,
   drop,
-  ETH_P_IP,
   headerLength,
   lookup,
   pass,
@@ -69,7 +82,20 @@ const Stack = {
   Sender: -40,
   Destination: -44,
   UdpChecksum: -46,
+  /** `struct bpf_sock_tuple`: source and destination, then their ports. */
+  Tuple: -64,
+  /** The hop's socket, and whether the packet was assigned to it. */
+  Socket: -72,
+  Assigned: -80,
+  /** Key of the hop. */
+  First: -84,
+  /** What a packet that goes by the hop begins with: outer headers, the hop's, part of the inner one. */
+  Hop: -168,
+  HopHeaders: -140,
+  HopInner: -118,
 } as const;
+/** Bytes of the inner packet that are written. */
+const WRITTEN = 12;
 /** How many bytes before the inner packet's start are taken off to drop a partial checksum. */
 const TOO_FAR = 8;
 
@@ -82,6 +108,8 @@ const TOO_FAR = 8;
  * counts: unknown senders, foreign destinations, spoofed sources. All else goes on to the socket as it
  * came: trains of UDP GSO (which do not fill their datagram with one packet), fragments, TTL 1, what is
  * malformed.
+ *
+ * TCP that goes on to others, containers as a rule, takes the way by the {@linkcode GroHop} where there is one.
  *
  * R7 is the inner length, R8 the sender, R9 the segment size and then the number of packets.
  */
@@ -147,18 +175,18 @@ export function decapsulation(settings: PathSettings): AssembledProgram {
     .load(R1, R0, 0, 4).jumpIf32(R1, "!=", R8, judge("dropReceiveSpoofed"))
     .load(R1, R0, 4, 4).jumpIf(R1, "==", 0, "pass")
     .load(R1, R10, Stack.InnerTtl, 1).jumpIf(R1, "<=", 1, "pass")
-    .load(R1, R10, Stack.UdpChecksum, 2).jumpIf(R1, "!=", 0, "summed");
+    .load(R1, R10, Stack.UdpChecksum, 2).jumpIf(R1, "!=", 0, "summed")
+    .include(byHop(settings))
+    .label("direct");
 
   const accepted = (a: Assembler) =>
-    a.load(R0, R10, Stack.Peer, 8)
-      .include(add(Traffic.receivedPackets, R9))
-      .include(add(Traffic.receivedBytes, R7))
+    a.include(countReceived)
       .mov(R1, settings.device).mov(R2, BPF_F_INGRESS)
       .call("redirect").exit();
 
   // The usual case: the outer header goes, the inner one loses a hop. A checksum that is partial yet is the
   // inner packet's, and stays so.
-  a.include(shrink(OVERHEAD)).jumpIf(R0, "!=", 0, "pass")
+  a.include(resize(-OVERHEAD)).jumpIf(R0, "!=", 0, "pass")
     .include(decrementTtl(Stack.InnerTtl))
     .include(write(Stack.InnerTtl, ETHERNET_HEADER + 8, 4, 0))
     .jumpIf(R0, "!=", 0, "dropReceiveRefused")
@@ -168,7 +196,7 @@ export function decapsulation(settings: PathSettings): AssembledProgram {
   // memory says that a sum is to be put at a place that is about to go. Taking that place off, and writing
   // behind it, makes the kernel forget it; then the inner packet's first bytes come back.
   a.label("summed")
-    .include(shrink(OVERHEAD + TOO_FAR)).jumpIf(R0, "!=", 0, "pass")
+    .include(resize(-OVERHEAD - TOO_FAR)).jumpIf(R0, "!=", 0, "pass")
     .include(decrementTtl(Stack.InnerTtl))
     .include(write(Stack.InnerTtl, ETHERNET_HEADER, 4, BPF_F_RECOMPUTE_CSUM))
     .jumpIf(R0, "!=", 0, "dropReceiveRefused")
@@ -193,10 +221,64 @@ export function decapsulation(settings: PathSettings): AssembledProgram {
   return a.include(pass).assemble();
 }
 
-/** Takes bytes off behind the link-layer header; segments keep their size. R0 is 0 when it went well. */
-function shrink(bytes: number) {
+/**
+ * Dresses a TCP packet that is not for this host itself as one of vxlan, and leaves it to the stack, which
+ * gives it to the hop's socket. Whatever stands in the way of that leads to `direct`, with the packet
+ * untouched.
+ *
+ * The port stays flannel's, for the firewall to see what it would see without us: the socket is found here.
+ */
+function byHop(settings: PathSettings) {
+  return (a: Assembler) => {
+    a.load(R1, R10, Stack.InnerTtl + 1, 1).jumpIf(R1, "!=", TCP, "direct")
+      .load(R1, R10, Stack.Destination, 4).jumpIf32(R1, "==", settings.own.address, "direct")
+      .store(R10, Stack.First, 0, 4)
+      .include(lookup("hop", Stack.First)).jumpIf(R0, "==", 0, "direct")
+      .load(R2, R0, Hop.Port, 2).jumpIf(R2, "==", 0, "direct");
+    for (const [size, from, to] of [[4, 0, 20], [2, 20, HOP_HEADERS]] as const) {
+      for (let at = from; at < to; at += size) {
+        a.load(R1, R0, Hop.Headers + at, size).store(R10, Stack.HopHeaders + at, R1, size);
+      }
+    }
+    a.store(R10, Stack.Tuple, R8, 4)
+      .store(R10, Stack.Tuple + 4, raw32(settings.address), 4)
+      .store(R10, Stack.Tuple + 8, raw16(settings.port), 2)
+      .store(R10, Stack.Tuple + 10, R2, 2)
+      .mov(R1, R6).mov(R2, R10).alu(R2, "add", Stack.Tuple).mov(R3, 12)
+      .mov(R4, BPF_F_CURRENT_NETNS).mov(R5, 0)
+      .call("sk_lookup_udp").jumpIf(R0, "==", 0, "direct")
+      .store(R10, Stack.Socket, R0, 8)
+      .mov(R1, R6).mov(R2, R0).mov(R3, 0)
+      .call("sk_assign").store(R10, Stack.Assigned, R0, 8)
+      .load(R1, R10, Stack.Socket, 8)
+      .call("sk_release")
+      .load(R1, R10, Stack.Assigned, 8).jumpIf(R1, "!=", 0, "direct")
+      .include(resize(HOP_HEADERS)).jumpIf(R0, "!=", 0, "dropReceiveRefused")
+      .include(outerHeader(Stack.Hop, "from peer", settings, HOP_HEADERS))
+      .include(decrementTtl(Stack.InnerTtl));
+    for (let at = 0; at < WRITTEN; at += 2) {
+      a.load(R1, R10, Stack.Inner + at, 2).store(R10, Stack.HopInner + at, R1, 2);
+    }
+    const length = OVERHEAD + HOP_HEADERS + WRITTEN;
+    a.include(write(Stack.Hop, ETHERNET_HEADER, length, BPF_F_RECOMPUTE_CSUM))
+      .jumpIf(R0, "!=", 0, "dropReceiveRefused")
+      .include(countReceived)
+      .include(count("passages", Passage.dressed))
+      .mov(R0, Verdict.TC_ACT_OK).exit();
+  };
+}
+
+/** Counts R9 packets with R7 bytes for the sender. */
+function countReceived(a: Assembler): void {
+  a.load(R0, R10, Stack.Peer, 8)
+    .include(add(Traffic.receivedPackets, R9))
+    .include(add(Traffic.receivedBytes, R7));
+}
+
+/** Makes room behind the link-layer header, or takes it off; segments keep their size. R0 is 0 when it went well. */
+function resize(bytes: number) {
   return (a: Assembler) =>
-    a.mov(R1, R6).mov(R2, -bytes).mov(R3, BPF_ADJ_ROOM_MAC).mov(R4, BPF_F_ADJ_ROOM_FIXED_GSO)
+    a.mov(R1, R6).mov(R2, bytes).mov(R3, BPF_ADJ_ROOM_MAC).mov(R4, BPF_F_ADJ_ROOM_FIXED_GSO)
       .call("skb_adjust_room");
 }
 

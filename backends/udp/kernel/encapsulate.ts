@@ -18,24 +18,21 @@ import {
   R9,
   SkBuff,
 } from "../../../mod/sys/bpf/mod.ts";
-import { OVERHEAD, type PathSettings, raw16, raw32, Traffic } from "./layout.ts";
+import { ETH_P_IP, OVERHEAD, type PathSettings, raw16, Traffic } from "./layout.ts";
+import { outerHeader } from "./outer_header.ts";
 import {
   add,
   countSegments,
   decrementTtl,
   drop,
-  ETH_P_IP,
   headerLength,
   lookup,
   pass,
   readable,
   TCP,
   tcpHeaders,
-  UDP,
 } from "./snippets.ts";
 
-/** TTL of the outer packet, as the kernel's own (net.ipv4.ip_default_ttl). */
-const OUTER_TTL = 64;
 const ETHERNET_HEADER = 14;
 
 /** The stack, below R10. */
@@ -47,16 +44,6 @@ const Stack = {
   HeaderLength: -16,
   /** Outer header of 28 bytes, then the first 12 of the inner one. */
   Outer: -64,
-  OuterLength: -62,
-  OuterId: -60,
-  OuterFragment: -58,
-  OuterTtl: -56,
-  OuterChecksum: -54,
-  OuterSource: -52,
-  OuterDestination: -48,
-  UdpPorts: -44,
-  UdpLength: -40,
-  UdpChecksum: -38,
   Inner: -36,
   InnerTtl: -28,
 } as const;
@@ -114,7 +101,7 @@ export function encapsulation(settings: PathSettings): AssembledProgram {
     .mov(R4, BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP)
     .call("skb_adjust_room").jumpIf(R0, "!=", 0, "pass");
 
-  a.include((a) => outerHeader(a, settings))
+  a.include(outerHeader(Stack.Outer, "to peer", settings))
     .include(decrementTtl(Stack.InnerTtl))
     .mov(R1, R6).mov(R2, 0).mov(R3, R10).alu(R3, "add", Stack.Outer).mov(R4, WRITTEN).mov(R5, 0)
     .call("skb_store_bytes").jumpIf(R0, "!=", 0, "dropSendRefused")
@@ -130,36 +117,4 @@ export function encapsulation(settings: PathSettings): AssembledProgram {
     .mov(R1, settings.underlay).mov(R2, 0).mov(R3, 0).mov(R4, 0)
     .call("redirect_neigh").exit();
   return a.include(drop("dropSendRefused")).include(pass).assemble();
-}
-
-/**
- * Writes the outer header to the stack. DF is not set: where a path is narrower than the interface the routers
- * cut, and the receiver's stack joins the pieces for its user-space path. The UDP checksum is 0, "none" (RFC
- * 768): the inner packet has its own.
- */
-function outerHeader(a: Assembler, { address, port }: PathSettings): void {
-  const start = 0x4500;
-  const ttl = (OUTER_TTL << 8) | UDP;
-  // What does not vary of the header's sum; byte order does not matter to it (RFC 1071, 2.B).
-  const constant = raw16(start) + raw16(ttl) + raw16(address >>> 16) + raw16(address & 0xffff);
-  a.store(R10, Stack.Outer, raw16(start), 2)
-    .mov(R1, R7).alu(R1, "add", OVERHEAD).swap(R1, 16).store(R10, Stack.OuterLength, R1, 2)
-    .call("get_prandom_u32").store(R10, Stack.OuterId, R0, 2)
-    .store(R10, Stack.OuterFragment, 0, 2)
-    .store(R10, Stack.OuterTtl, raw16(ttl), 2)
-    .store(R10, Stack.OuterSource, raw32(address), 4)
-    .store(R10, Stack.OuterDestination, R8, 4)
-    .mov(R1, constant)
-    .load(R2, R10, Stack.OuterLength, 2).alu(R1, "add", R2)
-    .load(R2, R10, Stack.OuterId, 2).alu(R1, "add", R2)
-    .load(R2, R10, Stack.OuterDestination, 2).alu(R1, "add", R2)
-    .load(R2, R10, Stack.OuterDestination + 2, 2).alu(R1, "add", R2);
-  for (let folds = 0; folds < 2; folds++) {
-    a.mov(R2, R1).alu(R2, "rsh", 16).alu(R1, "and", 0xffff).alu(R1, "add", R2);
-  }
-  a.alu(R1, "xor", 0xffff).store(R10, Stack.OuterChecksum, R1, 2)
-    .store(R10, Stack.UdpPorts, raw16(port), 2)
-    .store(R10, Stack.UdpPorts + 2, raw16(port), 2)
-    .mov(R1, R7).alu(R1, "add", 8).swap(R1, 16).store(R10, Stack.UdpLength, R1, 2)
-    .store(R10, Stack.UdpChecksum, 0, 2);
 }

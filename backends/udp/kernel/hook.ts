@@ -133,6 +133,11 @@ export class ClsactHook implements Hook {
     return new ClsactHook(netlink, "flanneld_udp_in", "ingress", interfaces, device);
   }
 
+  /** Likewise of the program at the hop's ingress. */
+  static hop(netlink: Netlink, interfaces: readonly string[], device: string): ClsactHook {
+    return new ClsactHook(netlink, "flanneld_udp_hop", "ingress", interfaces, device);
+  }
+
   private constructor(
     netlink: Netlink,
     name: string,

@@ -1,5 +1,6 @@
 import type { IPv4, Prefix } from "../../../mod/ip/mod.ts";
 import {
+  type AssembledProgram,
   Assembler,
   BpfMap,
   BpfProgram,
@@ -10,18 +11,23 @@ import {
   TcxLink,
   Verdict,
 } from "../../../mod/sys/bpf/mod.ts";
-import { Errno, type Netlink, SysError } from "../../../mod/sys/mod.ts";
+import { Errno, type Netlink, randomMac, SysError } from "../../../mod/sys/mod.ts";
 import type { PeerTraffic } from "../data_path.ts";
 import { decapsulation } from "./decapsulate.ts";
 import { encapsulation } from "./encapsulate.ts";
+import { GroHop, hopArrival, HopError, hopName, type Passages } from "./gro_hop.ts";
 import { ClsactHook, type Hook, TcxHook } from "./hook.ts";
 import { pathExists, removePins } from "./pins.ts";
 import {
+  HOP_KEY,
+  hopValue,
   type KernelRoute,
   type MapName,
   MAPS,
+  Passage,
   type PathSettings,
   peerKey,
+  readHopSecret,
   readPeerKey,
   readRouteKey,
   readRouteValue,
@@ -65,6 +71,8 @@ export class KernelPath implements Disposable {
   readonly #maps: Readonly<Record<MapName, BpfMap>>;
   /** In the order of attaching: a host that sends must be able to receive. */
   readonly #hooks: { readonly decapsulate: Hook; readonly encapsulate: Hook };
+  readonly #hop: GroHop;
+  #hopRefusal: SysError | HopError | undefined;
   readonly #routes = new Map<number, KernelRoute>();
   /** How many subnets a host holds. */
   readonly #leases = new Map<IPv4, number>();
@@ -79,6 +87,14 @@ export class KernelPath implements Disposable {
     this.attachment = attachment;
     this.#directory = directory;
     this.#maps = maps;
+    const hop = hopName(device);
+    this.#hop = new GroHop(
+      netlink,
+      device,
+      attachment === "tcx"
+        ? new TcxHook(`${directory}/hop_arrival`, "ingress")
+        : ClsactHook.hop(netlink, [hop], device),
+    );
     this.#hooks = attachment === "tcx"
       ? {
         decapsulate: new TcxHook(`${directory}/decapsulate`, "ingress"),
@@ -106,7 +122,7 @@ export class KernelPath implements Disposable {
         [name, stack.use(openMap(options.directory, name as MapName))] as const
       ),
     ) as Record<MapName, BpfMap>;
-    for (const program of load(options.settings, maps)) program[Symbol.dispose]();
+    load(options.settings, maps)[Symbol.dispose]();
     const attachment = options.attachment ?? probeAttachment(options.settings.device);
     stack.move();
     return new KernelPath(options, attachment, maps);
@@ -127,10 +143,9 @@ export class KernelPath implements Disposable {
     const text = JSON.stringify(settings);
     if (this.#settings !== text || this.#hookDamage() !== undefined) {
       this.#settings = undefined;
-      using programs = new DisposableStack();
-      const [encapsulate, decapsulate] = load(settings, this.#maps);
-      programs.use(encapsulate);
-      programs.use(decapsulate);
+      using programs = load(settings, this.#maps);
+      const { encapsulate, decapsulate, hopArrival } = programs;
+      this.#ensureHop(hopArrival);
       this.#hooks.decapsulate.ensure(decapsulate, settings.underlay);
       this.#hooks.encapsulate.ensure(encapsulate, settings.device);
       this.#settings = text;
@@ -167,14 +182,16 @@ export class KernelPath implements Disposable {
     return this.#hookDamage() ?? (unpinned === undefined ? undefined : `map ${unpinned} unpinned`);
   }
 
+  /** The device that TCP for containers comes in by, or why there is none; before the first sync() neither. */
+  get hop(): string | SysError | HopError | undefined {
+    return this.#settings === undefined ? undefined : this.#hopRefusal ?? this.#hop.name;
+  }
+
   /** Drops by reason, since the maps were made. */
   drops(): Record<Reason, number> {
-    const { reasons } = this.#maps;
-    const key = new Uint8Array(4);
-    return Object.fromEntries(REASONS.map((reason, index) => {
-      key[0] = index;
-      return [reason, reasons.sum(reasons.lookup(key)!, 0)];
-    })) as Record<Reason, number>;
+    return Object.fromEntries(
+      REASONS.map((reason, index) => [reason, this.#count("reasons", index)]),
+    ) as Record<Reason, number>;
   }
 
   /** Traffic by peer, since it was added. */
@@ -198,12 +215,14 @@ export class KernelPath implements Disposable {
     this.#settings = undefined;
     this.#hooks.encapsulate.remove();
     this.#hooks.decapsulate.remove();
+    this.#hop.remove();
     removePins(this.#directory);
   }
 
   /** Lets go of it; what is in the kernel stays and goes on. */
   [Symbol.dispose](): void {
     for (const hook of Object.values(this.#hooks)) hook[Symbol.dispose]();
+    this.#hop[Symbol.dispose]();
     for (const map of Object.values(this.#maps)) map[Symbol.dispose]();
   }
 
@@ -261,7 +280,36 @@ export class KernelPath implements Disposable {
   }
 
   #hookDamage(): string | undefined {
-    return this.#hooks.decapsulate.damage() ?? this.#hooks.encapsulate.damage();
+    return this.#hooks.decapsulate.damage() ?? this.#hooks.encapsulate.damage() ??
+      this.#hop.damage(this.#passages());
+  }
+
+  #passages(): Passages {
+    return {
+      dressed: this.#count("passages", Passage.dressed),
+      arrived: this.#count("passages", Passage.arrived),
+    };
+  }
+
+  #count(name: "passages" | "reasons", index: number): number {
+    const map = this.#maps[name];
+    return map.sum(map.lookup(new Uint8Array([index, 0, 0, 0]))!, 0);
+  }
+
+  /** Packets find another way where there is no hop: a refusal ends nothing. */
+  #ensureHop(arrival: BpfProgram): void {
+    const { hop } = this.#maps;
+    try {
+      const place = this.#hop.ensure(arrival);
+      // An earlier agent's programs know the secret that is there.
+      const secret = readHopSecret(hop.lookup(HOP_KEY)!) ?? randomMac();
+      hop.update(HOP_KEY, hopValue({ ...place, secret }));
+      this.#hopRefusal = undefined;
+    } catch (error) {
+      if (!(error instanceof SysError || error instanceof HopError)) throw error;
+      hop.update(HOP_KEY, new Uint8Array(MAPS.hop.valueSize));
+      this.#hopRefusal = error;
+    }
   }
 
   /** After the programs: half a path that is pinned would be adopted. */
@@ -291,21 +339,26 @@ function isSameMap(path: string, map: BpfMap): boolean {
   return pinned.id === map.id;
 }
 
-function load(
-  settings: PathSettings,
-  maps: Readonly<Record<MapName, BpfMap>>,
-): [encapsulate: BpfProgram, decapsulate: BpfProgram] {
+interface Programs extends Disposable {
+  readonly encapsulate: BpfProgram;
+  readonly decapsulate: BpfProgram;
+  readonly hopArrival: BpfProgram;
+}
+
+function load(settings: PathSettings, maps: Readonly<Record<MapName, BpfMap>>): Programs {
   const descriptors = Object.fromEntries(
     Object.entries(maps).map(([name, { fd }]) => [name, fd]),
   );
-  const encapsulate = BpfProgram.load("flanneld_encap", encapsulation(settings), descriptors);
-  try {
-    const decapsulate = BpfProgram.load("flanneld_decap", decapsulation(settings), descriptors);
-    return [encapsulate, decapsulate];
-  } catch (error) {
-    encapsulate[Symbol.dispose]();
-    throw error;
-  }
+  using stack = new DisposableStack();
+  const put = (name: string, program: AssembledProgram) =>
+    stack.use(BpfProgram.load(`flanneld_${name}`, program, descriptors));
+  const programs = {
+    encapsulate: put("encap", encapsulation(settings)),
+    decapsulate: put("decap", decapsulation(settings)),
+    hopArrival: put("hop", hopArrival(settings.device)),
+  };
+  const loaded = stack.move();
+  return { ...programs, [Symbol.dispose]: () => loaded.dispose() };
 }
 
 /** Attaches a program that does nothing, for a moment. */

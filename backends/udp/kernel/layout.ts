@@ -1,5 +1,6 @@
 import { type IPv4, Prefix } from "../../../mod/ip/mod.ts";
 import type { MapShape } from "../../../mod/sys/bpf/mod.ts";
+import { formatMac, type Mac, parseMac } from "../../../mod/sys/mod.ts";
 
 /**
  * The maps of the kernel path, by the names that programs and pins know them by. Addresses in them are
@@ -24,6 +25,20 @@ export const MAPS = {
     valueSize: 32,
     maxEntries: 1 << 20,
     sparse: true,
+  },
+  /** The one way by the {@linkcode GroHop}: {@linkcode hopValue}, or zeros where there is none. */
+  hop: {
+    type: "BPF_MAP_TYPE_ARRAY",
+    keySize: 4,
+    valueSize: 24,
+    maxEntries: 1,
+  },
+  /** Packets by {@linkcode Passage}. */
+  passages: {
+    type: "BPF_MAP_TYPE_PERCPU_ARRAY",
+    keySize: 4,
+    valueSize: 8,
+    maxEntries: 2,
   },
   /** Drops by {@linkcode REASONS}. */
   reasons: {
@@ -103,6 +118,57 @@ export function readPeerKey(key: Uint8Array): IPv4 {
   return new DataView(key.buffer, key.byteOffset).getUint32(0, false);
 }
 
+/** Offsets in the value of the hop. */
+export const Hop = {
+  /** VXLAN header and Ethernet header: the very bytes that go between UDP header and inner packet. */
+  Headers: 0,
+  Vni: 4,
+  Destination: 8,
+  /** The source address: a secret of programs and agent. */
+  Secret: 14,
+  EtherType: 20,
+  /** UDP port of the device, in network order; 0 where there is no hop. */
+  Port: 22,
+} as const;
+
+/** Where packets pass that go by the hop, by their index. Between the two segments are joined. */
+export const Passage = { dressed: 0, arrived: 1 } as const;
+
+/** VXLAN header (RFC 7348) and Ethernet header, in bytes. */
+export const HOP_HEADERS = 22;
+
+/** The key of the hop. */
+export const HOP_KEY = new Uint8Array(4);
+
+/** How packets are made to come in by a vxlan device. */
+export interface HopAddress {
+  readonly vni: number;
+  /** Of the device. */
+  readonly mac: Mac;
+  /** What the device's program knows our packets by. */
+  readonly secret: Mac;
+  readonly port: number;
+}
+
+/** Writes what goes before the inner packet, and the port. */
+export function hopValue({ vni, mac, secret, port }: HopAddress): Uint8Array {
+  const bytes = new Uint8Array(MAPS.hop.valueSize);
+  const view = new DataView(bytes.buffer);
+  // Flag I: the VNI is valid.
+  bytes[Hop.Headers] = 0x08;
+  view.setUint32(Hop.Vni, vni << 8, false);
+  parseMac(mac, bytes, Hop.Destination);
+  parseMac(secret, bytes, Hop.Secret);
+  view.setUint16(Hop.EtherType, ETH_P_IP, false);
+  view.setUint16(Hop.Port, port, false);
+  return bytes;
+}
+
+/** The secret in a value that somebody wrote before; `undefined` when there is none. */
+export function readHopSecret(value: DataView): Mac | undefined {
+  return value.getUint16(Hop.Port, false) === 0 ? undefined : formatMac(value, Hop.Secret);
+}
+
 /** What is written into the programs as constants. */
 export interface PathSettings {
   /** Index of flannel0. */
@@ -124,6 +190,9 @@ export interface PathSettings {
   /** Refuse inner sources outside the network. */
   readonly strictSource: boolean;
 }
+
+/** linux/if_ether.h */
+export const ETH_P_IP = 0x0800;
 
 /** IPv4 and UDP header around each packet, in bytes. */
 export const OVERHEAD = 28;

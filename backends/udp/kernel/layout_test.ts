@@ -2,9 +2,11 @@ import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Prefix } from "../../../mod/ip/mod.ts";
 import {
+  hopValue,
   peerKey,
   raw16,
   raw32,
+  readHopSecret,
   readPeerKey,
   readRouteKey,
   readRouteValue,
@@ -36,4 +38,19 @@ Deno.test("raw16() and raw32() are what a little-endian load finds", () => {
     assertEquals(raw32(value), view.getUint32(0, true));
     assertEquals(raw16(value >>> 16), view.getUint16(0, true));
   }));
+});
+
+Deno.test("hopValue() is what goes between UDP header and inner packet, and a port", () => {
+  const place = { vni: 8285, mac: "02:11:22:33:44:55", secret: "06:a1:a2:a3:a4:a5", port: 28_285 };
+  const value = hopValue(place);
+  assertEquals(
+    [...value],
+    [
+      ...[0x08, 0, 0, 0, 0x00, 0x20, 0x5d, 0],
+      ...[0x02, 0x11, 0x22, 0x33, 0x44, 0x55, 0x06, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0x08, 0x00],
+      ...[0x6e, 0x7d],
+    ],
+  );
+  assertEquals(readHopSecret(new DataView(value.buffer)), place.secret);
+  assertEquals(readHopSecret(new DataView(new ArrayBuffer(24))), undefined);
 });

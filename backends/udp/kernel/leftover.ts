@@ -1,4 +1,5 @@
-import type { Netlink } from "../../../mod/sys/mod.ts";
+import type { Link, Netlink } from "../../../mod/sys/mod.ts";
+import { hopName, isHop } from "./gro_hop.ts";
 import { ClsactHook, type Hook, TcxHook } from "./hook.ts";
 import { pathExists, pinDirectory, removePins } from "./pins.ts";
 
@@ -6,12 +7,16 @@ import { pathExists, pinDirectory, removePins } from "./pins.ts";
 export class KernelLeftover {
   readonly #directory: string;
   readonly #filters: readonly ClsactHook[];
+  readonly #netlink: Netlink;
+  readonly #device: string;
 
   /**
    * @param device name of the TUN device
    * @param underlays names of the interfaces that may have been the external one
    */
   constructor(netlink: Netlink, device: string, underlays: readonly string[]) {
+    this.#netlink = netlink;
+    this.#device = device;
     this.#directory = pinDirectory(device);
     this.#filters = [
       ClsactHook.encapsulate(netlink, [device], device),
@@ -21,7 +26,8 @@ export class KernelLeftover {
 
   /** True when there is anything. */
   exists(): boolean {
-    return pathExists(this.#directory) || this.#filters.some((filter) => filter.isPresent());
+    return pathExists(this.#directory) || this.#hop() !== undefined ||
+      this.#filters.some((filter) => filter.isPresent());
   }
 
   /**
@@ -38,6 +44,14 @@ export class KernelLeftover {
       );
     }
     for (const hook of hooks) hook.remove();
+    // Its program goes with it.
+    const hop = this.#hop();
+    if (hop !== undefined) this.#netlink.deleteLink(hop.index);
     removePins(this.#directory);
+  }
+
+  #hop(): Link | undefined {
+    const link = this.#netlink.link(hopName(this.#device));
+    return link !== undefined && isHop(link, this.#device) ? link : undefined;
   }
 }

@@ -20,8 +20,6 @@ import {
 } from "../../../mod/sys/bpf/mod.ts";
 import { type MapName, type Reason, REASONS } from "./layout.ts";
 
-/** linux/if_ether.h */
-export const ETH_P_IP = 0x0800;
 /** Numbers of the IANA registry. */
 export const TCP = 6;
 export const UDP = 17;
@@ -118,6 +116,17 @@ export function add(offset: number, amount: Register) {
   return (a: Assembler) => a.atomicAdd(R0, offset, amount, 8);
 }
 
+/** Adds one to what a per-CPU array counts at an index. All but R6 to R9 is used. */
+export function count(map: "passages" | "reasons", index: number) {
+  const end = fresh("counted");
+  return (a: Assembler) =>
+    a.store(R10, INDEX, index, 4)
+      .include(lookup(map, INDEX))
+      .jumpIf(R0, "==", 0, end)
+      .load(R1, R0, 0, 8).alu(R1, "add", 1).store(R0, 0, R1, 8)
+      .label(end);
+}
+
 /** Ends the program: whatever comes next on the interface gets the packet as it was. */
 export function pass(a: Assembler) {
   return a.label("pass").mov(R0, Verdict.TC_ACT_UNSPEC).exit();
@@ -125,13 +134,8 @@ export function pass(a: Assembler) {
 
 /** Ends the program at the label of a reason's name: counts and drops the packet. */
 export function drop(reason: Reason) {
-  const end = fresh("drop");
   return (a: Assembler) =>
     a.label(reason)
-      .store(R10, INDEX, REASONS.indexOf(reason), 4)
-      .include(lookup("reasons", INDEX))
-      .jumpIf(R0, "==", 0, end)
-      .load(R1, R0, 0, 8).alu(R1, "add", 1).store(R0, 0, R1, 8)
-      .label(end)
+      .include(count("reasons", REASONS.indexOf(reason)))
       .mov(R0, Verdict.TC_ACT_SHOT).exit();
 }

@@ -40,6 +40,7 @@ export class UdpKernel {
   #finishes = false;
   /** Set while what {@linkcode UdpKernel.sync} brought about is there. */
   #isCarrying = false;
+  #saidOfHop: string | undefined;
   /** By subnet: why its packets go through user space; absent for those that the kernel carries. */
   readonly #reasons = new Map<number, string>();
 
@@ -102,6 +103,7 @@ export class UdpKernel {
       this.#reasons.clear();
       this.#path?.sync(this.#settings(own, index), Array.from(peers, (peer) => this.#route(peer)));
       this.#isCarrying = this.#path !== undefined;
+      this.#tellOfHop();
     });
   }
 
@@ -168,6 +170,18 @@ export class UdpKernel {
     this.#isCarrying = false;
     this.#path?.[Symbol.dispose]();
     this.#path = undefined;
+  }
+
+  /** Says once by which device TCP for containers comes in, or why by none. */
+  #tellOfHop(): void {
+    const hop = this.#path?.hop;
+    const said = hop instanceof Error
+      ? `TCP to containers is cut into packets on this host, without a device to join it by: ${hop.message}`
+      : hop && `TCP to containers comes in by ${hop}, which joins its segments`;
+    if (said === undefined || said === this.#saidOfHop) return;
+    this.#saidOfHop = said;
+    if (hop instanceof Error) warning(said);
+    else info(said);
   }
 
   #route(peer: PeerSubnet): KernelRoute {

@@ -66,6 +66,12 @@ export const Helper = {
   skb_change_head: 43,
   /** (skb, difference, mode, flags) */
   skb_adjust_room: 50,
+  /** (skb, tuple, its length, network namespace, flags): a socket to be released, or NULL. */
+  sk_lookup_udp: 85,
+  /** (socket) */
+  sk_release: 86,
+  /** (skb, socket, flags): the stack gives the packet to that socket. */
+  sk_assign: 124,
   /** (ifindex, parameters, their length, flags) */
   redirect_neigh: 152,
 } as const;
@@ -77,6 +83,8 @@ export type HelperName = keyof typeof Helper;
 export const BPF_F_RECOMPUTE_CSUM = 1;
 /** Flag of redirect: to the receiving side of the interface. */
 export const BPF_F_INGRESS = 1;
+/** Network namespace of sk_lookup_udp: that of the packet's interface. */
+export const BPF_F_CURRENT_NETNS = -1;
 /** Mode of skb_adjust_room: behind the link layer's header. */
 export const BPF_ADJ_ROOM_MAC = 1;
 /** Flags of skb_adjust_room. */
@@ -88,6 +96,8 @@ export const BPF_F_ADJ_ROOM_ENCAP_L4_UDP = 16;
 export const Verdict = {
   /** The next program, or the stack when there is none. */
   TC_ACT_UNSPEC: -1,
+  /** The stack, past what programs there are yet. */
+  TC_ACT_OK: 0,
   TC_ACT_SHOT: 2,
   TC_ACT_REDIRECT: 7,
 } as const;

@@ -87,7 +87,7 @@ export function writeVxlanLink(
   if (vxlan.link !== 0) writer.attributeU32(IFLA_VXLAN_LINK, vxlan.link);
   if (vxlan.gbp) writer.attributeFlag(IFLA_VXLAN_GBP);
   writer.attributeU32(IFLA_VXLAN_ID, vxlan.vni);
-  writer.attributeIPv4(IFLA_VXLAN_LOCAL, vxlan.local);
+  if (vxlan.local !== undefined) writer.attributeIPv4(IFLA_VXLAN_LOCAL, vxlan.local);
   writer.attributeU8(IFLA_VXLAN_LEARNING, vxlan.learning ? 1 : 0);
   writer.attributePort(IFLA_VXLAN_PORT, vxlan.port);
   writer.endNested(data);

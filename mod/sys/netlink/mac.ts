@@ -23,6 +23,16 @@ export function parseMac(mac: Mac, bytes: Uint8Array, at: number): boolean {
   return true;
 }
 
+/**
+ * A MAC of our own: random, locally administered (bit 1 of the first octet) and not a group address
+ * (bit 0), after IEEE 802.
+ */
+export function randomMac(): Mac {
+  const octets = crypto.getRandomValues(new Uint8Array(6));
+  octets[0] = (octets[0]! & 0xfc) | 0x02;
+  return Array.from(octets, (octet) => OCTETS[octet]).join(":");
+}
+
 function hexDigit(code: number): number {
   if (code >= 48 && code <= 57) return code - 48;
   const lower = code | 32;

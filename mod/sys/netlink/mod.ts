@@ -7,6 +7,7 @@ export type { BatchFailure, BatchResult } from "./batch.ts";
 export { type InterfaceFilter, Netlink } from "./connection.ts";
 export { DryRunNetlink, type PlannedChange, type TransmitChecksum } from "./dry_run.ts";
 export { IFF_UP, type LinkChange } from "./link.ts";
+export { formatMac, parseMac, randomMac } from "./mac.ts";
 export { NetlinkFormatError } from "./message.ts";
 export { monitor, type MonitorGroup, type MonitorOptions } from "./monitor.ts";
 export { type RouteFilter, type RouteLookup, RT_TABLE_MAIN } from "./route.ts";

@@ -53,9 +53,8 @@ export interface VxlanLink {
   readonly name: string;
   readonly mtu: number;
   readonly mac: Mac;
-  readonly vxlan: Pick<VxlanAttributes, "vni" | "link" | "port" | "learning" | "gbp"> & {
-    readonly local: IPv4;
-  };
+  /** Without `local` it takes packets to any address. */
+  readonly vxlan: Pick<VxlanAttributes, "vni" | "link" | "local" | "port" | "learning" | "gbp">;
 }
 
 /** An IPv4 address of an interface. */

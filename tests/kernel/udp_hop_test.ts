@@ -1,0 +1,250 @@
+/** The way by the GRO hop: two hosts, a container on each, TCP between the containers. */
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { setTxOffload } from "../../bench/udp/wire.ts";
+import { pattern, udpPacket } from "../../backends/udp/packet/_fixtures.ts";
+import { hopArrival } from "../../backends/udp/kernel/gro_hop.ts";
+import type { Attachment } from "../../backends/udp/kernel/kernel_path.ts";
+import {
+  Hop,
+  HOP_HEADERS,
+  HOP_KEY,
+  hopValue,
+  MAPS,
+  readHopSecret,
+} from "../../backends/udp/kernel/layout.ts";
+import { parseIPv4 } from "../../mod/ip/mod.ts";
+import { BpfMap, BpfProgram, openPin } from "../../mod/sys/bpf/mod.ts";
+import { libc, type Link, Netlink, randomMac } from "../../mod/sys/mod.ts";
+import type { Namespace } from "./firewall_namespace.ts";
+import { addContainers, CONTAINER_ADDRESSES } from "./udp_containers.ts";
+import { transfer } from "./udp_exchange.ts";
+import { ADDRESSES, DEVICE_ADDRESSES, UdpLab, type UdpNode } from "./udp_lab.ts";
+import { RawPeer } from "./udp_raw_peer.ts";
+
+libc();
+
+const ip = (text: string) => parseIPv4(text)!;
+const HOP = "flannel0-gro";
+
+/** Two hosts whose kernels carry packets, and a container on each. */
+class HopLab implements AsyncDisposable {
+  readonly #stack: AsyncDisposableStack;
+
+  private constructor(
+    stack: AsyncDisposableStack,
+    readonly lab: UdpLab,
+    readonly nodes: readonly [UdpNode, UdpNode],
+    readonly containers: readonly [Namespace, Namespace],
+  ) {
+    this.#stack = stack;
+  }
+
+  static async make(
+    attachment?: Attachment,
+    prepare: (lab: UdpLab) => Promise<void> = () => Promise.resolve(),
+  ): Promise<HopLab> {
+    await using stack = new AsyncDisposableStack();
+    const lab = stack.use(await UdpLab.make());
+    await prepare(lab);
+    const start = (host: 0 | 1) =>
+      lab.start(host, { kernel: { directory: lab.pins(host), ...(attachment && { attachment }) } });
+    const nodes = [await start(0), await start(1)] as const;
+    const [left, right] = await addContainers(lab.hosts, stack);
+    return new HopLab(stack.move(), lab, nodes, [left!, right!]);
+  }
+
+  /** Bytes from the container of host 0 to that of host 1. */
+  transfer(megabytes: number): Promise<void> {
+    return transfer(...this.containers, CONTAINER_ADDRESSES[1], megabytes);
+  }
+
+  link(host: 0 | 1, name: string): Link | undefined {
+    using netlink = Netlink.open({ netns: `/run/netns/${this.lab.hosts[host].name}` });
+    return netlink.link(name);
+  }
+
+  /** Packets that a device has received or sent. */
+  async packets(host: 0 | 1, name: string, direction: "rx" | "tx"): Promise<number> {
+    const text = await this.lab.hosts[host].run("ip", "-j", "-s", "link", "show", name);
+    return JSON.parse(text)[0].stats64[direction].packets;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#stack[Symbol.asyncDispose]();
+  }
+}
+
+for (const attachment of ["tcx", "clsact"] as Attachment[]) {
+  Deno.test(`TCP to containers comes in by the hop, and nothing else does, by ${attachment}`, async () => {
+    await using all = await HopLab.make(attachment);
+    const { lab: { hosts }, containers: [left, right] } = all;
+    assertEquals((await all.nodes[0].report()).kernel!.hop, HOP);
+    await transfer(...hosts, DEVICE_ADDRESSES[1], 4);
+    const ping = ["busybox", "ping", "-c", "2", "-i", "0.1", "-W", "1"];
+    assertStringIncludes(await left.run(...ping, CONTAINER_ADDRESSES[1]), "2 packets received");
+    assertEquals(await all.packets(1, HOP, "rx"), 0);
+    await all.transfer(64);
+    assert(await all.packets(1, HOP, "rx") > 500);
+    await transfer(right, left, CONTAINER_ADDRESSES[0], 64);
+    // The hop is a way and no station: nothing leaves by it, and what is counted is what was sent.
+    assertEquals(await all.packets(1, HOP, "tx"), 0);
+    const [ours, theirs] = await Promise.all(all.nodes.map((node) => node.report()));
+    const [[sent], [received]] = [ours!.kernel!.traffic, theirs!.kernel!.traffic];
+    assertEquals(sent!.sentPackets, received!.receivedPackets);
+    assertEquals(sent!.sentBytes, received!.receivedBytes);
+    for (const { counters, kernel } of [ours!, theirs!]) {
+      assertEquals([counters.sentPackets, counters.receivedPackets], [0, 0], "none by user space");
+      assertEquals(Object.values(kernel!.drops), [0, 0, 0, 0, 0]);
+    }
+  });
+}
+
+Deno.test("segments that a wire cut go on to the container joined", async () => {
+  await using all = await HopLab.make();
+  for (const host of all.lab.hosts) setTxOffload(host, "eth1", false);
+  await all.transfer(64);
+  const [traffic] = (await all.nodes[1].report()).kernel!.traffic;
+  assert(traffic!.receivedPackets > 64e6 / 1450);
+  const forwarded = await all.packets(1, "docker0", "tx");
+  assert(forwarded < traffic!.receivedPackets / 2, `${forwarded} of ${traffic!.receivedPackets}`);
+});
+
+Deno.test("TCP to containers does without a hop that somebody took, and sync() puts it back", async () => {
+  await using all = await HopLab.make();
+  const [, node] = all.nodes;
+  const [, host] = all.lab.hosts;
+  const damage = async () => (await node.report()).kernel!.damage;
+  const over = all.transfer(512);
+  let ended = false;
+  over.finally(() => ended = true).catch(() => {});
+  let rounds = 0;
+  for (const act of [["down"], ["address", "02:00:00:00:00:01"], undefined] as const) {
+    if (act === undefined) await host.run("ip", "link", "del", HOP);
+    else await host.run("ip", "link", "set", HOP, ...act);
+    assertMatch(String(await damage()), /^device flannel0-gro (down|altered|deleted)$/);
+    // What was dressed for a hop that is no more is lost, and sent again.
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    await node.tell({ sync: true });
+    assertEquals(await damage(), null);
+    if (!ended) rounds++;
+  }
+  await over;
+  assert(rounds > 0, "the transfer was over before anything happened");
+  const before = await all.packets(1, HOP, "rx");
+  await all.transfer(4);
+  assert(await all.packets(1, HOP, "rx") > before);
+});
+
+Deno.test("a hop that swallows packets, as a firewall makes it, is given up by itself", async () => {
+  await using all = await HopLab.make();
+  const [, node] = all.nodes;
+  const [, host] = all.lab.hosts;
+  const rule = ["INPUT", "-p", "udp", "--dport", "8285", "-j", "DROP"];
+  assertEquals((await node.report()).kernel!.damage, null);
+  await host.run("iptables", "-A", ...rule);
+  const over = all.transfer(4);
+  let damage: string | null = null;
+  for (let tries = 0; damage === null && tries < 20; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    ({ damage } = (await node.report()).kernel!);
+  }
+  assertEquals(damage, `device ${HOP} swallows packets`);
+  const { hop, damage: left } = (await node.tell({ sync: true })).kernel!;
+  assertStringIncludes(hop!, "flannel's UDP port");
+  assertEquals([left, all.link(1, HOP)], [null, undefined]);
+  await over;
+  // The other host's, which nobody filters, stays.
+  assertEquals((await all.nodes[0].report()).kernel!.hop, HOP);
+});
+
+Deno.test("a hop outlives its node, and the next one takes it over", async () => {
+  await using all = await HopLab.make();
+  const { lab, nodes: [, node] } = all;
+  const secret = () => {
+    using map = new BpfMap(openPin(`${lab.pins(1)}/hop`)!, MAPS.hop);
+    return readHopSecret(map.lookup(HOP_KEY)!);
+  };
+  const before = [all.link(1, HOP), secret()];
+  await node.kill();
+  const over = all.transfer(256);
+  const again = await lab.start(1, { kernel: { directory: lab.pins(1) } });
+  assertEquals([all.link(1, HOP), secret()], before);
+  assertEquals((await again.report()).kernel!.hop, HOP);
+  await over;
+  await again.tell({ removeKernel: true });
+  assertEquals(all.link(1, HOP), undefined);
+});
+
+Deno.test("a hop takes another port where its own is in use, and none when all are", async () => {
+  const taken: RawPeer[] = [];
+  const take = (lab: UdpLab, host: 0 | 1, count: number) => {
+    for (let i = 0; i < count; i++) taken.push(new RawPeer(lab.hosts[host], "0.0.0.0", 28_285 + i));
+  };
+  try {
+    await using all = await HopLab.make("tcx", (lab) => {
+      take(lab, 0, 1);
+      take(lab, 1, 10);
+      return Promise.resolve();
+    });
+    assertEquals(all.link(0, HOP)!.vxlan!.port, 28_286);
+    assertEquals(all.link(1, HOP), undefined);
+    const { hop, damage } = (await all.nodes[1].report()).kernel!;
+    assertStringIncludes(hop!, "address already in use");
+    assertEquals(damage, null);
+    await all.transfer(16);
+  } finally {
+    for (const socket of taken) socket[Symbol.dispose]();
+  }
+});
+
+Deno.test("who does not know the secret cannot send by a hop", async () => {
+  await using all = await HopLab.make();
+  const { lab } = all;
+  using map = new BpfMap(openPin(`${lab.pins(0)}/hop`)!, MAPS.hop);
+  const real = map.lookup(HOP_KEY)!;
+  const headers = Uint8Array.from({ length: HOP_HEADERS }, (_, i) => real.getUint8(i));
+  const port = real.getUint16(Hop.Port, false);
+  using receiver = new RawPeer(all.containers[0], CONTAINER_ADDRESSES[0], 9000);
+  using stranger = new RawPeer(lab.hosts[1], ADDRESSES[1], 9000);
+  const inner = (payload: Uint8Array) =>
+    udpPacket({
+      ...{ source: ip("10.40.2.9"), destination: ip(CONTAINER_ADDRESSES[0]) },
+      ...{ payload, destinationPort: 9000 },
+    });
+  const send = (headers: Uint8Array, payload: Uint8Array) =>
+    stranger.send(ADDRESSES[0], new Uint8Array([...headers, ...inner(payload)]), port);
+  for (let i = 0; i < 6; i++) {
+    const forged = headers.slice();
+    forged[Hop.Secret + i]! ^= 0x10;
+    send(forged, pattern(10));
+  }
+  // The proof that nothing but the secret was wrong with them.
+  send(headers, pattern(30));
+  assertEquals(await receiver.receive(), pattern(30));
+});
+
+Deno.test("hopArrival() takes in what bears the secret, and drops the rest, of 10,000 frames", () => {
+  const entries = Object.entries(MAPS).map(([name, shape]) =>
+    [name, BpfMap.create(name, shape)] as const
+  );
+  try {
+    const maps = Object.fromEntries(entries);
+    const descriptors = Object.fromEntries(entries.map(([name, { fd }]) => [name, fd]));
+    using program = BpfProgram.load("hop", hopArrival(1), descriptors);
+    const frame = new Uint8Array(60);
+    assertEquals(program.run(frame).verdict, 2, "without a hop nothing is ours, zeros neither");
+    const place = { vni: 8285, mac: randomMac(), secret: randomMac(), port: 28_285 };
+    maps.hop!.update(HOP_KEY, hopValue(place));
+    assertEquals(readHopSecret(maps.hop!.lookup(HOP_KEY)!), place.secret);
+    const secret = place.secret.split(":").map((octet) => parseInt(octet, 16));
+    for (let i = 0; i < 10_000; i++) {
+      crypto.getRandomValues(frame);
+      frame.set(secret, 6);
+      if (i % 2 === 1) frame[6 + i % 6]! ^= 1 << i % 8;
+      const { verdict, packet } = program.run(frame);
+      assertEquals([verdict, packet], [i % 2 === 1 ? 2 : 7, frame]);
+    }
+  } finally {
+    for (const [, map] of entries) map[Symbol.dispose]();
+  }
+});
