@@ -146,7 +146,7 @@ Deno.test("udp puts programs and pins back that somebody took away", async () =>
   const pins = async () =>
     (await here.run(["find", "/sys/fs/bpf/flanneld", "-type", "f"])).stdout.split("\n").sort();
   const before = await pins();
-  assertEquals(before.length, 6, before.join(" "));
+  assertEquals(before.length, 9, before.join(" "));
   await here.exec(["sh", "-c", "rm -r /sys/fs/bpf/flanneld"]);
   await eventually("the pins", async () => String(await pins()) === String(before));
   assertMatch(units[0].process.output, /Repairing: .* unpinned/);
