@@ -2,11 +2,14 @@ import { assertEquals } from "@std/assert";
 import type { Namespace } from "./firewall_namespace.ts";
 import { lines } from "./udp_lab.ts";
 
+/** Where commands can be run. */
+export type Place = Pick<Namespace, "run" | "spawn">;
+
 /** Runs a program in two hosts: the one that listens says so first. */
 export async function exchange(
   program: string,
-  [from, fromArgs]: [Namespace, string[]],
-  [to, toArgs]: [Namespace, string[]],
+  [from, fromArgs]: [Place, string[]],
+  [to, toArgs]: [Place, string[]],
 ): Promise<[sent: string, received: string]> {
   const path = new URL(program, import.meta.url).pathname;
   const command = [Deno.execPath(), "run", "-A", "--no-check", "--no-lock", path];
@@ -22,7 +25,7 @@ export async function exchange(
 }
 
 /** Sends random bytes by TCP, and compares what arrives. */
-export async function transfer(from: Namespace, to: Namespace, address: string, megabytes: number) {
+export async function transfer(from: Place, to: Place, address: string, megabytes: number) {
   const args = [address, "5001"];
   const [sent, received] = await exchange(
     "./udp_transfer.ts",
