@@ -1,20 +1,11 @@
-import type { IPv4, Prefix } from "../ip/mod.ts";
-import {
-  type AgentRecord,
-  encodeAgentRecord,
-  encodeLeaseValue,
-  type Lease,
-  type LeaseAttributes,
-  type LeaseForm,
-  PERMANENT,
-  type StoredAgentRecord,
-} from "../lease/mod.ts";
+import { PERMANENT } from "../lease/mod.ts";
 import { Deadline } from "./deadline.ts";
 import type { Condition } from "./embedded_file.ts";
 import { type FileAccess, type FileUse, openFile } from "./embedded_open.ts";
 import { seedConfig } from "./embedded_seed.ts";
 import { cursorAt, EmbeddedWatch } from "./embedded_watch.ts";
-import { Entries } from "./entries.ts";
+import type { RawEntry } from "./entries.ts";
+import { EntryStore, type WrittenEntry } from "./entry_store.ts";
 import { ConflictError } from "./errors.ts";
 import { type EmbeddedStoreOptions, UNNAMED_NETWORK } from "./options.ts";
 import type {
@@ -53,23 +44,22 @@ export async function openEmbedded(
 }
 
 /** One network in an {@linkcode EmbeddedFile}. */
-class EmbeddedStore implements Store {
+class EmbeddedStore extends EntryStore {
   readonly name: string;
   /** What `-listen` hands to flannel 0.7.1, the only one that speaks its protocol. */
-  readonly leaseForm: LeaseForm = "v0.7";
+  readonly leaseForm = "v0.7";
   readonly #use: FileUse;
-  readonly #entries: Entries;
   readonly #watch: EmbeddedWatch<Change, Snapshot>;
   readonly #disposed = new AbortController();
 
   constructor(use: FileUse, network: string) {
+    super(`/${network}`);
     this.#use = use;
     const which = network === UNNAMED_NETWORK ? "" : `, network ${network}`;
     this.name = `embedded store ${use.file.path}${which}`;
-    this.#entries = new Entries(`/${network}`);
     this.#watch = new EmbeddedWatch({
       file: use.file,
-      reader: this.#entries,
+      reader: this.entries,
       missing: CONFIG_MISSING,
       snapshot: () => this.#snapshot(),
       cursorOf: ({ cursor }) => cursor,
@@ -83,66 +73,6 @@ class EmbeddedStore implements Store {
   }
 
   // deno-lint-ignore require-await -- as above
-  async lease(subnet: Prefix, { signal }: CallOptions = {}): Promise<Lease | undefined> {
-    signal?.throwIfAborted();
-    const entry = this.#use.file.read(this.#entries.leaseKey(subnet));
-    return entry && this.#entries.lease(subnet, entry);
-  }
-
-  createLease(
-    subnet: Prefix,
-    attributes: LeaseAttributes,
-    ttl: number,
-    options?: CallOptions,
-  ): Promise<Lease> {
-    return this.#putLease(subnet, attributes, ttl, { type: "absent" }, options);
-  }
-
-  updateLease(
-    { subnet, revision }: Lease,
-    attributes: LeaseAttributes,
-    ttl: number,
-    options?: CallOptions,
-  ): Promise<Lease> {
-    return this.#putLease(subnet, attributes, ttl, { type: "revision", revision }, options);
-  }
-
-  removeLease({ subnet, revision }: Lease, options?: CallOptions): Promise<void> {
-    return this.#delete(this.#entries.leaseKey(subnet), { type: "revision", revision }, options);
-  }
-
-  // deno-lint-ignore require-await -- as above
-  async agent(
-    publicIP: IPv4,
-    { signal }: CallOptions = {},
-  ): Promise<StoredAgentRecord | undefined> {
-    signal?.throwIfAborted();
-    const entry = this.#use.file.read(this.#entries.agentKey(publicIP));
-    return entry && this.#entries.agent(publicIP, entry);
-  }
-
-  // deno-lint-ignore require-await -- as above
-  async putAgent(
-    publicIP: IPv4,
-    record: AgentRecord,
-    ttl: number,
-    expected: string | undefined,
-    { signal }: CallOptions = {},
-  ): Promise<StoredAgentRecord> {
-    signal?.throwIfAborted();
-    const condition: Condition = expected === undefined
-      ? { type: "absent" }
-      : { type: "revision", revision: expected };
-    const key = this.#entries.agentKey(publicIP);
-    const { revision } = this.#use.file.put(key, encodeAgentRecord(record), ttl, condition);
-    return { publicIP, record, revision };
-  }
-
-  removeAgent({ publicIP, revision }: StoredAgentRecord, options?: CallOptions): Promise<void> {
-    return this.#delete(this.#entries.agentKey(publicIP), { type: "revision", revision }, options);
-  }
-
-  // deno-lint-ignore require-await -- as above
   async putConfig(
     text: string,
     expected: string | undefined,
@@ -153,7 +83,7 @@ class EmbeddedStore implements Store {
       ? { type: "absent" }
       : { type: "value", value: expected };
     const { file } = this.#use;
-    const key = this.#entries.configKey;
+    const key = this.entries.configKey;
     try {
       file.put(key, text, PERMANENT, condition);
     } catch (error) {
@@ -162,8 +92,10 @@ class EmbeddedStore implements Store {
     }
   }
 
-  removeConfig(expected: string, options?: CallOptions): Promise<void> {
-    return this.#delete(this.#entries.configKey, { type: "value", value: expected }, options);
+  // deno-lint-ignore require-await -- as above
+  async removeConfig(expected: string, { signal }: CallOptions = {}): Promise<void> {
+    signal?.throwIfAborted();
+    this.#use.file.delete(this.entries.configKey, { type: "value", value: expected });
   }
 
   /** There is no connection that could be stale. */
@@ -182,28 +114,32 @@ class EmbeddedStore implements Store {
 
   #snapshot(): Snapshot {
     const { file } = this.#use;
-    const { entries, revision } = file.list(this.#entries.prefix);
-    return this.#entries.snapshot(entries, CONFIG_MISSING, cursorAt(file, revision));
+    const { entries, revision } = file.list(this.entries.prefix);
+    return this.entries.snapshot(entries, CONFIG_MISSING, cursorAt(file, revision));
   }
 
-  // deno-lint-ignore require-await -- as above
-  async #putLease(
-    subnet: Prefix,
-    attributes: LeaseAttributes,
+  protected read(key: string, signal: AbortSignal | undefined): RawEntry | undefined {
+    signal?.throwIfAborted();
+    return this.#use.file.read(key);
+  }
+
+  protected write(
+    key: string,
+    value: string,
     ttl: number,
-    condition: Condition,
-    { signal }: CallOptions = {},
-  ): Promise<Lease> {
+    expected: string | undefined,
+    signal: AbortSignal | undefined,
+  ): WrittenEntry {
     signal?.throwIfAborted();
-    const value = encodeLeaseValue(attributes, this.leaseForm);
-    const key = this.#entries.leaseKey(subnet);
+    const condition: Condition = expected === undefined
+      ? { type: "absent" }
+      : { type: "revision", revision: expected };
     const { revision } = this.#use.file.put(key, value, ttl, condition);
-    return { subnet, attributes, ttl, revision };
+    return { ttl, revision };
   }
 
-  // deno-lint-ignore require-await -- as above
-  async #delete(key: string, condition: Condition, { signal }: CallOptions = {}): Promise<void> {
+  protected remove(key: string, expected: string, signal: AbortSignal | undefined): void {
     signal?.throwIfAborted();
-    this.#use.file.delete(key, condition);
+    this.#use.file.delete(key, { type: "revision", revision: expected });
   }
 }

@@ -13,6 +13,12 @@ export class ConflictError extends StoreError {
   override readonly name = "ConflictError";
 }
 
+/** The config is not the one that was read. @param found what there is now, if anything */
+export function configConflict(key: string, found: unknown): ConflictError {
+  const what = found === undefined ? "removed" : "written";
+  return new ConflictError(`${key} was ${what} by somebody else since it was read`);
+}
+
 /**
  * The file of an embedded store cannot be used: in use by another agent, damaged, or not a store. No
  * waiting mends it.

@@ -1,22 +1,13 @@
-import type { IPv4, Prefix } from "../ip/mod.ts";
-import {
-  type AgentRecord,
-  encodeAgentRecord,
-  encodeLeaseValue,
-  type Lease,
-  type LeaseAttributes,
-  PERMANENT,
-  type StoredAgentRecord,
-} from "../lease/mod.ts";
-import { Entries, type RawEntry, SnapshotBuilder } from "./entries.ts";
-import { ConflictError, StoreError } from "./errors.ts";
+import { PERMANENT } from "../lease/mod.ts";
+import { type RawEntry, SnapshotBuilder } from "./entries.ts";
+import { EntryStore, type WrittenEntry } from "./entry_store.ts";
+import { configConflict, ConflictError, StoreError } from "./errors.ts";
 import { displayEndpoints, EtcdHttp } from "./etcd_http.ts";
 import {
   type Answer,
   ErrorCode,
   EtcdV2Client,
   EtcdV2Error,
-  type Node,
   type Position,
 } from "./etcd_v2_client.ts";
 import { missingText, rawEntry, readEvent } from "./etcd_v2_event.ts";
@@ -43,31 +34,30 @@ export async function openEtcdV2(
 /** Query of every read: through the quorum, so that no member answers from its past. */
 const READ = { quorum: true, recursive: false, sorted: false } as const;
 
-class EtcdV2Store implements Store {
+class EtcdV2Store extends EntryStore {
   readonly name: string;
   readonly leaseForm = "v0.7";
   readonly #client: EtcdV2Client;
-  readonly #entries: Entries;
   readonly #timing: WatchTiming;
 
   constructor(options: EtcdOptions, client: EtcdV2Client, timing: WatchTiming) {
+    super(options.prefix);
     this.name = `etcd v2 at ${displayEndpoints(options.endpoints)}, prefix ${options.prefix}`;
     this.#client = client;
-    this.#entries = new Entries(options.prefix);
     this.#timing = timing;
   }
 
   async snapshot({ signal }: CallOptions = {}): Promise<Snapshot> {
-    const { prefix, configKey } = this.#entries;
-    let builder = new SnapshotBuilder(this.#entries);
+    const { prefix, configKey } = this.entries;
+    let builder = new SnapshotBuilder(this.entries);
     let isValue = false;
     let position: Position;
     try {
       position = await this.#client.list(prefix, () => {
-        builder = new SnapshotBuilder(this.#entries);
+        builder = new SnapshotBuilder(this.entries);
         return (leaf) => {
           if (!leaf.dir) builder.add(rawEntry(leaf));
-          else if (leaf.key === configKey) this.#entries.ignore(leaf.key, "is a directory");
+          else if (leaf.key === configKey) this.entries.ignore(leaf.key, "is a directory");
           isValue = leaf.key === prefix && !leaf.dir;
         };
       }, signal);
@@ -83,110 +73,42 @@ class EtcdV2Store implements Store {
     );
   }
 
-  async lease(subnet: Prefix, { signal }: CallOptions = {}): Promise<Lease | undefined> {
-    const entry = await this.#read(this.#entries.leaseKey(subnet), signal);
-    return entry && this.#entries.lease(subnet, entry);
-  }
-
-  async createLease(
-    subnet: Prefix,
-    attributes: LeaseAttributes,
-    ttl: number,
-    { signal }: CallOptions = {},
-  ): Promise<Lease> {
-    const key = this.#entries.leaseKey(subnet);
-    const value = encodeLeaseValue(attributes, this.leaseForm);
-    const node = await this.#write(key, value, ttl, { prevExist: false }, signal);
-    return written(subnet, attributes, node);
-  }
-
-  async updateLease(
-    lease: Lease,
-    attributes: LeaseAttributes,
-    ttl: number,
-    { signal }: CallOptions = {},
-  ): Promise<Lease> {
-    const key = this.#entries.leaseKey(lease.subnet);
-    const value = encodeLeaseValue(attributes, this.leaseForm);
-    const node = await this.#write(key, value, ttl, { prevIndex: lease.revision }, signal);
-    return written(lease.subnet, attributes, node);
-  }
-
-  async removeLease(lease: Lease, { signal }: CallOptions = {}): Promise<void> {
-    await this.#remove(this.#entries.leaseKey(lease.subnet), lease.revision, signal);
-  }
-
-  async agent(
-    publicIP: IPv4,
-    { signal }: CallOptions = {},
-  ): Promise<StoredAgentRecord | undefined> {
-    const entry = await this.#read(this.#entries.agentKey(publicIP), signal);
-    return entry && this.#entries.agent(publicIP, entry);
-  }
-
-  async putAgent(
-    publicIP: IPv4,
-    record: AgentRecord,
-    ttl: number,
-    expected: string | undefined,
-    { signal }: CallOptions = {},
-  ): Promise<StoredAgentRecord> {
-    const node = await this.#write(
-      this.#entries.agentKey(publicIP),
-      encodeAgentRecord(record),
-      ttl,
-      expected === undefined ? { prevExist: false } : { prevIndex: expected },
-      signal,
-    );
-    return { publicIP, record, revision: String(node.modifiedIndex) };
-  }
-
-  async removeAgent(
-    { publicIP, revision }: StoredAgentRecord,
-    { signal }: CallOptions = {},
-  ): Promise<void> {
-    await this.#remove(this.#entries.agentKey(publicIP), revision, signal);
-  }
-
   async putConfig(
     text: string,
     expected: string | undefined,
     { signal }: CallOptions = {},
   ): Promise<void> {
-    const key = this.#entries.configKey;
-    const found = await this.#read(key, signal);
+    const key = this.entries.configKey;
+    const found = await this.read(key, signal);
     if (found?.value !== expected) {
       if (found?.value === text) return;
       throw configConflict(key, found);
     }
-    const condition = found === undefined
-      ? { prevExist: false } as const
-      : { prevIndex: found.revision };
     try {
-      await this.#write(key, text, PERMANENT, condition, signal);
+      await this.write(key, text, PERMANENT, found?.revision, signal);
     } catch (error) {
       // A call that was repeated at another endpoint loses against itself.
       if (!(error instanceof ConflictError)) throw error;
-      const now = await this.#read(key, signal);
+      const now = await this.read(key, signal);
       if (now?.value !== text) throw configConflict(key, now);
     }
   }
 
   async removeConfig(expected: string, { signal }: CallOptions = {}): Promise<void> {
-    const key = this.#entries.configKey;
-    const found = await this.#read(key, signal);
+    const key = this.entries.configKey;
+    const found = await this.read(key, signal);
     if (found === undefined) return;
     if (found.value !== expected) throw configConflict(key, found);
-    await this.#remove(key, found.revision, signal);
+    await this.remove(key, found.revision, signal);
   }
 
   watch(cursor: Cursor, options: WatchOptions): AsyncIterable<WatchItem> {
     return watchEtcdV2(
       {
         client: this.#client,
-        prefix: this.#entries.prefix,
+        prefix: this.entries.prefix,
         timing: this.#timing,
-        read: (event) => readEvent(event, this.#entries),
+        read: (event) => readEvent(event, this.entries),
         snapshot: (signal) => this.snapshot({ signal }),
       },
       cursor,
@@ -203,17 +125,23 @@ class EtcdV2Store implements Store {
     return Promise.resolve();
   }
 
-  async #remove(key: string, revision: string, signal: AbortSignal | undefined): Promise<void> {
+  protected async remove(
+    key: string,
+    expected: string,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     try {
-      await this.#client.call({ method: "DELETE", key, query: { prevIndex: revision } }, signal);
+      await this.#client.call({ method: "DELETE", key, query: { prevIndex: expected } }, signal);
     } catch (error) {
       if (error instanceof EtcdV2Error && error.code === ErrorCode.keyNotFound) return;
       throw conflictOr(error);
     }
   }
 
-  /** Reads one value; `undefined` when there is none. */
-  async #read(key: string, signal: AbortSignal | undefined): Promise<RawEntry | undefined> {
+  protected async read(
+    key: string,
+    signal: AbortSignal | undefined,
+  ): Promise<RawEntry | undefined> {
     let answer: Answer;
     try {
       [answer] = await this.#client.call({ method: "GET", key, query: READ }, signal);
@@ -222,44 +150,33 @@ class EtcdV2Store implements Store {
       throw error;
     }
     if (answer.node.dir) {
-      this.#entries.ignore(key, "is a directory");
+      this.entries.ignore(key, "is a directory");
       return undefined;
     }
     return rawEntry(answer.node);
   }
 
-  /** Writes a value under a condition. */
-  async #write(
+  protected async write(
     key: string,
     value: string,
     ttl: number,
-    condition: { readonly prevExist: false } | { readonly prevIndex: string },
+    expected: string | undefined,
     signal: AbortSignal | undefined,
-  ): Promise<Node> {
+  ): Promise<WrittenEntry> {
     try {
       const [{ node }] = await this.#client.call({
         method: "PUT",
         key,
-        query: condition,
+        query: expected === undefined ? { prevExist: false } : { prevIndex: expected },
         // A value without ttl stays for ever, and loses the one it had.
         form: ttl === PERMANENT ? { value } : { ttl, value },
       }, signal);
-      return node;
+      const written = rawEntry(node);
+      return { ttl: written.ttl ?? PERMANENT, revision: written.revision };
     } catch (error) {
       throw conflictOr(error);
     }
   }
-}
-
-function configConflict(key: string, found: RawEntry | undefined): ConflictError {
-  return new ConflictError(
-    `${key} was ${found === undefined ? "removed" : "written"} by somebody else since it was read`,
-  );
-}
-
-function written(subnet: Prefix, attributes: LeaseAttributes, node: Node): Lease {
-  const { ttl, revision } = rawEntry(node);
-  return { subnet, attributes, ttl: ttl ?? PERMANENT, revision };
 }
 
 /** Where a watch goes on after an answer.

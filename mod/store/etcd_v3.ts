@@ -1,33 +1,18 @@
 import { Buffer } from "node:buffer";
 import type { IKeyValue, IRangeResponse } from "etcd3";
-import type { IPv4, Prefix } from "../ip/mod.ts";
-import {
-  type AgentRecord,
-  encodeAgentRecord,
-  encodeLeaseValue,
-  type Lease,
-  type LeaseAttributes,
-  PERMANENT,
-  type StoredAgentRecord,
-} from "../lease/mod.ts";
+import type { Prefix } from "../ip/mod.ts";
+import { type Lease, PERMANENT } from "../lease/mod.ts";
 import { verbose } from "../observe/log.ts";
-import { Entries } from "./entries.ts";
-import { ConflictError, StoreError, StoreUnavailableError } from "./errors.ts";
+import { type RawEntry, SnapshotBuilder } from "./entries.ts";
+import { EntryStore, type WrittenEntry } from "./entry_store.ts";
+import { configConflict, ConflictError, StoreError, StoreUnavailableError } from "./errors.ts";
 import { displayEndpoints } from "./etcd_http.ts";
 import { type EtcdV3Caller, EtcdV3Client, type EtcdV3ClientOptions } from "./etcd_v3_client.ts";
 import { isCompacted } from "./etcd_v3_errors.ts";
 import { configMissing, NO_LEASE, prefixRange, toRawEntry } from "./etcd_v3_keys.ts";
 import { watchPrefix } from "./etcd_v3_watch.ts";
 import type { EtcdOptions } from "./options.ts";
-import type {
-  CallOptions,
-  ConfigText,
-  Cursor,
-  Snapshot,
-  Store,
-  WatchItem,
-  WatchOptions,
-} from "./store.ts";
+import type { CallOptions, Cursor, Snapshot, Store, WatchItem, WatchOptions } from "./store.ts";
 import { readTlsFiles } from "./tls_files.ts";
 
 /** As the revision of a read: the newest there is. */
@@ -49,11 +34,10 @@ export async function openEtcdV3(
 }
 
 /** One network's keys in etcd v3. */
-export class EtcdV3Store implements Store {
+export class EtcdV3Store extends EntryStore {
   readonly name: string;
   readonly leaseForm = "v0.20";
   readonly #client: EtcdV3Caller;
-  readonly #entries: Entries;
   readonly #pageSize: number;
   readonly #watches = new Set<AbortController>();
 
@@ -66,10 +50,10 @@ export class EtcdV3Store implements Store {
     client: EtcdV3Caller,
     pageSize = 5_000,
   ) {
+    super(options.prefix);
     this.name = `etcd v3 at ${displayEndpoints(options.endpoints)}, prefix ${options.prefix}`;
     this.#client = client;
     this.#pageSize = pageSize;
-    this.#entries = new Entries(options.prefix);
   }
 
   async snapshot({ signal }: CallOptions = {}): Promise<Snapshot> {
@@ -84,10 +68,8 @@ export class EtcdV3Store implements Store {
   }
 
   async #snapshot(signal: AbortSignal | undefined): Promise<Snapshot> {
-    let config: ConfigText = { missing: configMissing(this.#entries.configKey) };
-    const leases: Lease[] = [];
-    const agents: StoredAgentRecord[] = [];
-    let { key, range_end } = prefixRange(this.#entries.prefix);
+    const builder = new SnapshotBuilder(this.entries);
+    let { key, range_end } = prefixRange(this.entries.prefix);
     let page: IRangeResponse;
     let revision = NEWEST;
     do {
@@ -97,23 +79,18 @@ export class EtcdV3Store implements Store {
         signal,
       );
       if (revision === NEWEST) revision = page.header.revision;
-      for (const kv of page.kvs) {
-        const change = this.#entries.put(toRawEntry(kv));
-        if (change?.type === "lease") leases.push(change.lease);
-        else if (change?.type === "agent") agents.push(change.agent);
-        else if (change?.type === "config") config = change.config;
-      }
+      for (const kv of page.kvs) builder.add(toRawEntry(kv));
       // The least key after the last one.
       if (page.more) key = Buffer.concat([page.kvs.at(-1)!.key, Buffer.of(0)]);
     } while (page.more);
-    return { config, leases, agents, cursor: revision };
+    return builder.build(configMissing(this.entries.configKey), revision);
   }
 
-  async lease(subnet: Prefix, { signal }: CallOptions = {}): Promise<Lease | undefined> {
+  override async lease(subnet: Prefix, { signal }: CallOptions = {}): Promise<Lease | undefined> {
     for (;;) {
-      const kv = await this.#get(this.#entries.leaseKey(subnet), signal);
+      const kv = await this.#get(this.entries.leaseKey(subnet), signal);
       if (kv === undefined) return undefined;
-      const lease = this.#entries.lease(subnet, toRawEntry(kv));
+      const lease = this.entries.lease(subnet, toRawEntry(kv));
       if (lease === undefined || lease.ttl !== undefined) return lease;
       const left = await this.#client.call("leaseTimeToLive", { ID: kv.lease }, signal);
       const [seconds, granted] = [Number(left.TTL), Number(left.grantedTTL)];
@@ -123,77 +100,12 @@ export class EtcdV3Store implements Store {
     }
   }
 
-  async createLease(
-    subnet: Prefix,
-    attributes: LeaseAttributes,
-    ttl: number,
-    { signal }: CallOptions = {},
-  ): Promise<Lease> {
-    const value = encodeLeaseValue(attributes, this.leaseForm);
-    const written = await this.#write(
-      this.#entries.leaseKey(subnet),
-      value,
-      ttl,
-      undefined,
-      signal,
-    );
-    return { subnet, attributes, ...written };
-  }
-
-  async updateLease(
-    lease: Lease,
-    attributes: LeaseAttributes,
-    ttl: number,
-    { signal }: CallOptions = {},
-  ): Promise<Lease> {
-    const { subnet, revision } = lease;
-    const value = encodeLeaseValue(attributes, this.leaseForm);
-    const written = await this.#write(this.#entries.leaseKey(subnet), value, ttl, revision, signal);
-    return { subnet, attributes, ...written };
-  }
-
-  async removeLease(lease: Lease, { signal }: CallOptions = {}): Promise<void> {
-    await this.#remove(this.#entries.leaseKey(lease.subnet), lease.revision, signal);
-  }
-
-  async agent(
-    publicIP: IPv4,
-    { signal }: CallOptions = {},
-  ): Promise<StoredAgentRecord | undefined> {
-    const kv = await this.#get(this.#entries.agentKey(publicIP), signal);
-    return kv === undefined ? undefined : this.#entries.agent(publicIP, toRawEntry(kv));
-  }
-
-  async putAgent(
-    publicIP: IPv4,
-    record: AgentRecord,
-    ttl: number,
-    expected: string | undefined,
-    { signal }: CallOptions = {},
-  ): Promise<StoredAgentRecord> {
-    const { revision } = await this.#write(
-      this.#entries.agentKey(publicIP),
-      encodeAgentRecord(record),
-      ttl,
-      expected,
-      signal,
-    );
-    return { publicIP, record, revision };
-  }
-
-  async removeAgent(
-    { publicIP, revision }: StoredAgentRecord,
-    { signal }: CallOptions = {},
-  ): Promise<void> {
-    await this.#remove(this.#entries.agentKey(publicIP), revision, signal);
-  }
-
   async putConfig(
     text: string,
     expected: string | undefined,
     { signal }: CallOptions = {},
   ): Promise<void> {
-    const key = Buffer.from(this.#entries.configKey);
+    const key = Buffer.from(this.entries.configKey);
     const value = Buffer.from(text);
     const { succeeded, responses } = await this.#client.call("txn", {
       compare: [
@@ -206,18 +118,20 @@ export class EtcdV3Store implements Store {
     }, signal);
     if (succeeded) return;
     const found = responses[0]!.response_range.kvs[0];
-    if (found === undefined || !value.equals(found.value)) throw this.#configConflict(found);
+    if (found === undefined || !value.equals(found.value)) {
+      throw configConflict(this.entries.configKey, found);
+    }
   }
 
   async removeConfig(expected: string, { signal }: CallOptions = {}): Promise<void> {
-    const key = Buffer.from(this.#entries.configKey);
+    const key = Buffer.from(this.entries.configKey);
     const { succeeded, responses } = await this.#client.call("txn", {
       compare: [{ key, target: "Value", result: "Equal", value: Buffer.from(expected) }],
       success: [{ request_delete_range: { key } }],
       failure: [{ request_range: { key } }],
     }, signal);
     const found = succeeded ? undefined : responses[0]!.response_range.kvs[0];
-    if (found !== undefined) throw this.#configConflict(found);
+    if (found !== undefined) throw configConflict(this.entries.configKey, found);
   }
 
   async *watch(cursor: Cursor, options: WatchOptions): AsyncIterable<WatchItem> {
@@ -228,7 +142,7 @@ export class EtcdV3Store implements Store {
     signal.addEventListener("abort", abort);
     this.#watches.add(controller);
     try {
-      yield* watchPrefix(this.#client, this.#entries, cursor, {
+      yield* watchPrefix(this.#client, this.entries, cursor, {
         ...options,
         signal: controller.signal,
         snapshot: (signal) => this.snapshot({ signal }),
@@ -248,10 +162,14 @@ export class EtcdV3Store implements Store {
     await this.#client[Symbol.asyncDispose]();
   }
 
-  async #remove(name: string, revision: string, signal: AbortSignal | undefined): Promise<void> {
+  protected async remove(
+    name: string,
+    expected: string,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     const key = Buffer.from(name);
     const { succeeded, responses } = await this.#client.call("txn", {
-      compare: [{ key, target: "Mod", result: "Equal", mod_revision: revision }],
+      compare: [{ key, target: "Mod", result: "Equal", mod_revision: expected }],
       success: [{ request_delete_range: { key, prev_kv: true } }],
       failure: [{ request_range: { key } }],
     }, signal);
@@ -262,11 +180,12 @@ export class EtcdV3Store implements Store {
     }
   }
 
-  #configConflict(found: IKeyValue | undefined): ConflictError {
-    return new ConflictError(
-      `${this.#entries.configKey} was ${found === undefined ? "removed" : "written"} ` +
-        "by somebody else since it was read",
-    );
+  protected async read(
+    key: string,
+    signal: AbortSignal | undefined,
+  ): Promise<RawEntry | undefined> {
+    const kv = await this.#get(key, signal);
+    return kv && toRawEntry(kv);
   }
 
   async #get(key: string, signal: AbortSignal | undefined): Promise<IKeyValue | undefined> {
@@ -274,19 +193,14 @@ export class EtcdV3Store implements Store {
     return kvs[0];
   }
 
-  /**
-   * Writes an entry with an etcd lease of its own, and revokes the one that it had before.
-   *
-   * @param expected the revision the entry must have; `undefined` when it must not exist
-   * @throws {ConflictError}
-   */
-  async #write(
+  /** Writes an entry with an etcd lease of its own, and revokes the one that it had before. */
+  protected async write(
     name: string,
     value: string,
     ttl: number,
     expected: string | undefined,
     signal: AbortSignal | undefined,
-  ): Promise<{ ttl: number; revision: string }> {
+  ): Promise<WrittenEntry> {
     const key = Buffer.from(name);
     const granted = ttl === PERMANENT
       ? { ID: NO_LEASE, TTL: String(PERMANENT) }
