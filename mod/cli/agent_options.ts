@@ -37,12 +37,7 @@ export function agentOptions(settings: Settings): AgentOptions {
     forwardRules: settings.bool("iptables-forward-rules"),
     iptablesResync: settings.int("iptables-resync"),
     masqRandomFullyDisable: settings.bool("ip-masq-fully-random-disable"),
-    udp: {
-      datapath: settings.text("udp-datapath") as "auto" | "kernel" | "user",
-      workers: settings.int("udp-workers"),
-      strictSource: settings.bool("udp-strict-source"),
-      acceptAny: settings.bool("udp-accept-any"),
-    },
+    udp: udpOptions(settings),
     vxlan: { txChecksum: settings.text("vxlan-tx-checksum") as "auto" | "on" | "off" },
     healthz: { ip: listenAddress(settings, "healthz-ip"), port: settings.int("healthz-port") },
     status: {
@@ -120,6 +115,22 @@ function networksOptions(settings: Settings): NetworksOptions | undefined {
     );
   }
   return { allowed, watch, directory };
+}
+
+/** @throws {UsageError} when sources are to be checked more strictly, and not at all */
+function udpOptions(settings: Settings): AgentOptions["udp"] {
+  const strictSource = settings.bool("udp-strict-source");
+  const acceptAny = settings.bool("udp-accept-any");
+  if (strictSource && acceptAny) {
+    const why = "-udp-accept-any takes packets with any source: give one of the two";
+    throw settings.invalid("udp-strict-source", "true", why);
+  }
+  return {
+    datapath: settings.text("udp-datapath") as "auto" | "kernel" | "user",
+    workers: settings.int("udp-workers"),
+    strictSource,
+    acceptAny,
+  };
 }
 
 function interfaceOptions(settings: Settings): InterfaceOptions {

@@ -318,7 +318,9 @@ export const FLAGS = [
     kind: "bool",
     default: false,
     group: "udp backend",
-    help: "drop packets from other hosts whose source is outside the network",
+    help:
+      "drop packets from other hosts whose source is outside the network too; without it they " +
+      "pass, as traffic that is routed from elsewhere",
   },
   {
     name: "udp-accept-any",
@@ -326,7 +328,8 @@ export const FLAGS = [
     default: false,
     group: "udp backend",
     help:
-      "take packets from addresses that hold no lease: for hosts behind a NAT that rewrites them",
+      "take packets from addresses that hold no lease, and packets with any source, as flannel " +
+      "does: for hosts behind a NAT that rewrites their addresses; not with -udp-strict-source",
   },
 
   {

@@ -82,7 +82,6 @@ Deno.test("parseCommandLine() reads every flag of the agent", () => {
     "-udp-datapath=kernel",
     "-udp-workers=2",
     "-udp-strict-source",
-    "-udp-accept-any",
     "-vxlan-tx-checksum=off",
     "-healthz-ip=0.0.0.0",
     "-healthz-port=8081",
@@ -118,13 +117,29 @@ Deno.test("parseCommandLine() reads every flag of the agent", () => {
     forwardRules: false,
     iptablesResync: 60,
     masqRandomFullyDisable: true,
-    udp: { datapath: "kernel", workers: 2, strictSource: true, acceptAny: true },
+    udp: { datapath: "kernel", workers: 2, strictSource: true, acceptAny: false },
     vxlan: { txChecksum: "off" },
     healthz: { ip: "0.0.0.0", port: 8081 },
     status: { watchBound: 60, metricsPeers: 10 },
   });
   assertEquals(log, { format: "json", verbosity: 2 });
   assertEquals(warnings, []);
+});
+
+Deno.test("parseCommandLine() refuses -udp-accept-any and -udp-strict-source together", () => {
+  const why = "-udp-accept-any takes packets with any source: give one of the two";
+  const pair = ["-udp-strict-source", "-udp-accept-any"];
+  assertEquals(
+    refused(pair).message,
+    `invalid value "true" for flag -udp-strict-source: ${why}`,
+  );
+  assertEquals(
+    refused(pair.slice(1), { FLANNELD_UDP_STRICT_SOURCE: "1" }).message,
+    `invalid value "true" for flag -udp-strict-source from FLANNELD_UDP_STRICT_SOURCE: ${why}`,
+  );
+  for (const args of [pair.slice(1), [...pair, "-udp-strict-source=false"]]) {
+    assertObjectMatch(options(args), { udp: { strictSource: false, acceptAny: true } });
+  }
 });
 
 Deno.test("parseCommandLine() takes no command for no wish, and refuses one without a program", () => {
