@@ -1,3 +1,6 @@
+/** What sums of fractions may lack of a whole token: who waited as told is not to be told to wait again. */
+const ROUNDING = 1e-9;
+
 /**
  * Spreads packets over time: a token bucket. It holds a burst and fills at a steady rate.
  */
@@ -29,8 +32,8 @@ export class Pace {
     const gained = (now - this.#filled) * this.#rate / 1000;
     this.#tokens = Math.min(this.#burst, this.#tokens + gained);
     this.#filled = now;
-    if (this.#tokens < 1) return Math.ceil((1 - this.#tokens) * 1000 / this.#rate);
-    this.#tokens--;
+    if (this.#tokens < 1 - ROUNDING) return Math.ceil((1 - this.#tokens) * 1000 / this.#rate);
+    this.#tokens = Math.max(0, this.#tokens - 1);
     return 0;
   }
 }

@@ -34,6 +34,17 @@ Deno.test("Pace.take() never lets more through than burst and rate allow, and no
   );
 });
 
+Deno.test("Pace.take() lets through who waited as told, though fractions of a token do not add up", () => {
+  const pace = new Pace(4, 6, 0);
+  let now = 0;
+  for (const gap of [0, 20, 23, 19, 29, 3, 15, 0]) {
+    now += gap;
+    const wait = pace.take(now);
+    now += wait;
+    if (wait > 0) assertEquals(pace.take(now), 0);
+  }
+});
+
 Deno.test("Pace refuses a rate or a burst that lets nothing through", () => {
   for (const [rate, burst] of [[0, 1], [-1, 1], [NaN, 1], [1, 0]] as const) {
     assertThrows(() => new Pace(rate, burst, 0), RangeError);
