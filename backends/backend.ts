@@ -71,6 +71,8 @@ export interface UdpHostOptions {
 export interface Backend {
   /** Value of `Backend.Type`, lower case. */
   readonly type: string;
+  /** True for one that changes devices or routes of the host, which takes CAP_NET_ADMIN. */
+  readonly changesKernel: boolean;
   /**
    * Reads the backend's options and makes its device ready. No lease is needed yet, since a lease
    * may have to carry what only the device knows (a VTEP's MAC).

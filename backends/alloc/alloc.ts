@@ -3,6 +3,7 @@ import type { Backend, BackendContext, Network, NetworkStatus } from "../backend
 /** A lease and nothing else: something outside carries the packets. */
 export const allocBackend: Backend = {
   type: "alloc",
+  changesKernel: false,
   mtuFor: (_options, interfaceMtu) => interfaceMtu,
   prepare(context: BackendContext): Promise<Network> {
     return Promise.resolve(new AllocNetwork(context));

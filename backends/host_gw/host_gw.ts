@@ -20,6 +20,7 @@ import { GatewayDrift } from "./drift.ts";
 /** Plain routes between hosts on one link: nothing is encapsulated. */
 export const hostGwBackend: Backend = {
   type: "host-gw",
+  changesKernel: true,
   mtuFor: (_options, interfaceMtu) => interfaceMtu,
   // deno-lint-ignore require-await -- a bad option is to be a rejection, as the interface says
   async prepare(context: BackendContext): Promise<Network> {

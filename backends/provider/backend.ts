@@ -53,6 +53,7 @@ export function providerBackend({ type, readOptions, open }: ProviderBackendPart
   };
   return {
     type,
+    changesKernel: false,
     mtuFor(options, interfaceMtu) {
       repairPeriodOf(options);
       readOptions?.(options);

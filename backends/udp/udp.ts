@@ -32,6 +32,7 @@ const INSPECTION = 2_000;
 /** One IPv4 packet in one UDP datagram, carried in user space. */
 export const udpBackend: Backend = {
   type: "udp",
+  changesKernel: true,
   resources: ({ config, external }) => [
     `UDP port ${udpOptions(config.backend.options, external.mtu).port}`,
   ],

@@ -37,6 +37,7 @@ const DIRECT_TTL = 60_000;
 /** VXLAN in the kernel: the agent programs, the kernel carries. */
 export const vxlanBackend: Backend = {
   type: "vxlan",
+  changesKernel: true,
   resources: ({ config, external }) => [
     `VNI ${vxlanOptions(config.backend.options, external.mtu).vni}`,
   ],

@@ -93,7 +93,7 @@ export class Overlay implements AsyncDisposable {
       });
     }
     const backend = await loadBackend(config.backend.type);
-    requirePrivilege(config.backend.type, options.ipMasq);
+    requirePrivilege(backend, options.ipMasq);
     const resources = backend.resources?.({ config, external }) ?? [];
     await claims.claim({ network: config.network, resources }, signal);
     if (former === undefined) await publisher.requireTools(config);

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Backend } from "../../backends/backend.ts";
 
 /** This process lacks a capability. The message is one line and names the cure. */
 export class PrivilegeError extends Error {
@@ -20,9 +21,6 @@ export interface Privilege {
 /** Bit of linux/capability.h. */
 const CAP_NET_ADMIN = 12n;
 
-/** Backends that change devices or routes of the host; the others leave the kernel alone. */
-const OF_THE_KERNEL: ReadonlySet<string> = new Set(["host-gw", "udp", "vxlan"]);
-
 /**
  * Sees to it that this process may change what a network takes in the kernel. The kernel would say so at
  * the first change, when a lease has been taken already and other hosts send their packets here.
@@ -30,17 +28,17 @@ const OF_THE_KERNEL: ReadonlySet<string> = new Set(["host-gw", "udp", "vxlan"]);
  * A process in a user namespace that does not own its network namespace passes this, and is refused by
  * the kernel nevertheless.
  *
- * @param type of the backend
+ * @param backend of the network
  * @param ipMasq whether masquerading is asked for
  * @param privilege what this process may do; `undefined` where that cannot be told
  * @throws {PrivilegeError} when it may not
  */
 export function requirePrivilege(
-  type: string,
+  { type, changesKernel }: Pick<Backend, "type" | "changesKernel">,
   ipMasq: boolean,
   privilege: Privilege | undefined = ownPrivilege(),
 ): void {
-  const what = OF_THE_KERNEL.has(type) ? `backend ${type}` : ipMasq ? "-ip-masq" : undefined;
+  const what = changesKernel ? `backend ${type}` : ipMasq ? "-ip-masq" : undefined;
   if (what === undefined || privilege === undefined) return;
   const { capabilities, uid } = privilege;
   if ((capabilities >> CAP_NET_ADMIN & 1n) === 1n) return;

@@ -1,31 +1,34 @@
 import { assertEquals, assertThrows } from "@std/assert";
+import { loadBackend } from "../../backends/registry.ts";
 import { PrivilegeError, readPrivilege, requirePrivilege } from "./privilege.ts";
 
 const ROOT = { capabilities: 0x1ffffffffffn, uid: 0 };
 const NOBODY = { capabilities: 0n, uid: 65534 };
 
-Deno.test("requirePrivilege() asks for CAP_NET_ADMIN where the kernel is changed, and nowhere else", () => {
+Deno.test("requirePrivilege() asks for CAP_NET_ADMIN where the kernel is changed, and nowhere else", async () => {
   const admin = { capabilities: 0x1000n, uid: 65534 };
   const others = { capabilities: 0x1ffffffefffn, uid: 0 };
   for (const type of ["host-gw", "udp", "vxlan"]) {
-    requirePrivilege(type, true, ROOT);
-    requirePrivilege(type, false, admin);
-    requirePrivilege(type, false, undefined);
+    const backend = await loadBackend(type);
+    requirePrivilege(backend, true, ROOT);
+    requirePrivilege(backend, false, admin);
+    requirePrivilege(backend, false, undefined);
     assertEquals(
-      assertThrows(() => requirePrivilege(type, false, NOBODY), PrivilegeError).message,
+      assertThrows(() => requirePrivilege(backend, false, NOBODY), PrivilegeError).message,
       `backend ${type} needs CAP_NET_ADMIN, which this process does not have: run it as root, or ` +
         "give its unit AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW",
     );
     assertThrows(
-      () => requirePrivilege(type, false, others),
+      () => requirePrivilege(backend, false, others),
       PrivilegeError,
       "give its unit CapabilityBoundingSet=CAP_NET_ADMIN",
     );
   }
   for (const type of ["alloc", "aws-vpc", "gce"]) {
-    requirePrivilege(type, false, NOBODY);
+    const backend = await loadBackend(type);
+    requirePrivilege(backend, false, NOBODY);
     assertThrows(
-      () => requirePrivilege(type, true, NOBODY),
+      () => requirePrivilege(backend, true, NOBODY),
       PrivilegeError,
       "-ip-masq needs CAP_NET_ADMIN",
     );
