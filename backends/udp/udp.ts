@@ -131,6 +131,7 @@ class UdpNetwork implements Network {
   }
 
   async sync(own: Lease, leases: LeaseSet): Promise<number> {
+    let refused: number;
     this.#own = own;
     await this.open();
     this.#path!.setOwn(own.subnet);
@@ -142,8 +143,13 @@ class UdpNetwork implements Network {
     }
     this.#refusals.retain(known);
     for (const [key, { subnet }] of this.#routed) if (!known.has(key)) this.#drop(subnet);
-    this.#kernel.sync(own.subnet, this.#device!.index, this.#routed.values());
-    return execute(this.#context.netlink, diff(this.#objects(own), this.#actual()), "sync");
+    try {
+      this.#kernel.sync(own.subnet, this.#device!.index, this.#routed.values());
+    } finally {
+      // Whatever ails the programs: user space, which is behind them, needs address and route.
+      refused = execute(this.#context.netlink, diff(this.#objects(own), this.#actual()), "sync");
+    }
+    return refused;
   }
 
   apply({ added, removed, changed }: LeaseSetChange): Promise<number> {

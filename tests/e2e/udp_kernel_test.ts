@@ -1,5 +1,5 @@
 /** The udp backend's kernel path in a running cluster: who goes by it, and what it outlives. */
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertNotMatch } from "@std/assert";
 import { Lab, type UnderlayHost } from "../lab/lab.ts";
 import { LabEtcd } from "../lab/lab_etcd.ts";
 import { lostReplies } from "../lab/lost_replies.ts";
@@ -152,6 +152,56 @@ Deno.test("udp puts programs and pins back that somebody took away", async () =>
   assertMatch(units[0].process.output, /Repairing: .* unpinned/);
   for (const unit of units) await unit.kill();
   assertEquals(await here.ping(await overlayAddress(hosts[1]), { count: 3 }), 3);
+});
+
+Deno.test("udp mounts the BPF file system that somebody took away, and pins again, while peers come and go", async () => {
+  await using cluster = await start([AUTO, AUTO]);
+  const { hosts, units, etcd } = cluster;
+  const [here] = hosts;
+  await eventually("the kernel's path", () => isByKernel(hosts));
+  const pins = async () =>
+    (await here.run(["find", "/sys/fs/bpf/flanneld", "-type", "f"])).stdout.split("\n").length - 1;
+  const before = await pins();
+  // The host's own, and what the machine may have below it.
+  await here.exec(["sh", "-c", "while umount /sys/fs/bpf; do :; done 2> /dev/null"]);
+  await eventually("the pins", async () => await pins() === before);
+  await eventually("a full mesh", () => isFullMesh(hosts));
+  await eventually("the kernel's path", () => isByKernel(hosts));
+  assertMatch(units[0].process.output, /Repairing: .* unpinned/);
+  const lease = { PublicIP: "172.28.128.199" };
+  await etcd.set("v3", `${PREFIX}/subnets/10.20.199.0-24`, JSON.stringify(lease));
+  await units[0].process.waitFor(/Subnet added: 10\.20\.199\.0\/24/);
+  for (const unit of units) await unit.kill();
+  assertEquals(await here.ping(await overlayAddress(hosts[1]), { count: 3 }), 3);
+});
+
+/** Mounts a BPF file system that takes nothing. */
+const READ_ONLY = ["mount", "-t", "bpf", "-o", "ro", "bpf", "/sys/fs/bpf"];
+
+Deno.test("udp stays in user space where the BPF file system is read-only, and says so in one line", async () => {
+  await using cluster = await start([AUTO, USER]);
+  const { hosts, units, restart } = cluster;
+  await hosts[1].exec(READ_ONLY);
+  await restart(1, "stop", AUTO);
+  const agent = units[1].process;
+  await eventually("a full mesh", () => isFullMesh(hosts));
+  assertMatch(agent.output, /udp stays in user space: mkdir .*: EROFS: read-only file system/);
+  assertEquals(agent.output.match(/user space: |udp in the kernel/g)?.length, 1, agent.output);
+});
+
+Deno.test("udp goes over to user space, with address and route, when nothing can be pinned any more", async () => {
+  await using cluster = await start([AUTO, AUTO]);
+  const { hosts, units } = cluster;
+  const [here] = hosts;
+  await eventually("the kernel's path", () => isByKernel(hosts));
+  await here.exec(["umount", "/sys/fs/bpf"]);
+  await here.exec(READ_ONLY);
+  await here.exec(["ip", "address", "flush", "dev", "flannel0"]);
+  await units[0].process.waitFor(/udp stays in user space: .*EROFS/);
+  await eventually("a full mesh", () => isFullMesh(hosts));
+  await eventually("user space", async () => !await isByKernel(hosts));
+  await transferDuring([hosts[1], here], 32, () => Promise.resolve());
+  assertNotMatch(units[0].process.output, /Error|defect/);
 });
 
 Deno.test("udp stays in user space where the kernel lets nobody load programs, and says so in one line", async () => {

@@ -69,9 +69,10 @@ export class TcxHook implements Hook {
   remove(): void {
     const link = this.#held();
     this.#attached = undefined;
-    removePin(this.#path);
+    // First what carries packets: a pin can stay where its file system is read-only by now.
     link?.detach();
     this.#replace(undefined);
+    removePin(this.#path);
   }
 
   [Symbol.dispose](): void {

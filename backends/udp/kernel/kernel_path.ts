@@ -5,9 +5,12 @@ import {
   BpfMap,
   BpfProgram,
   ensureBpffs,
+  makePinDirectory,
   openPin,
+  pathExists,
   pin,
   R0,
+  removePinDirectory,
   TcxLink,
   Verdict,
 } from "../../../mod/sys/bpf/mod.ts";
@@ -17,7 +20,6 @@ import { decapsulation } from "./decapsulate.ts";
 import { encapsulation } from "./encapsulate.ts";
 import { GroHop, hopArrival, HopError, hopName, type Passages } from "./gro_hop.ts";
 import { ClsactHook, type Hook, TcxHook } from "./hook.ts";
-import { pathExists, removePins } from "./pins.ts";
 import {
   HOP_KEY,
   hopValue,
@@ -111,12 +113,11 @@ export class KernelPath implements Disposable {
    *
    * @throws {BpfError} when the verifier refuses a program
    * @throws {SysError} when the kernel refuses maps, pins or attaching: EPERM without the privilege or
-   * under lockdown, EINVAL for what it does not know
+   * under lockdown, EINVAL for what it does not know, EROFS where nothing can be pinned
    */
   static open(options: KernelPathOptions): KernelPath {
     using stack = new DisposableStack();
-    ensureBpffs();
-    Deno.mkdirSync(options.directory, { recursive: true });
+    preparePins(options.directory);
     const maps = Object.fromEntries(
       Object.keys(MAPS).map((name) =>
         [name, stack.use(openMap(options.directory, name as MapName))] as const
@@ -135,8 +136,8 @@ export class KernelPath implements Disposable {
    * @throws {SysError} when the kernel refuses; what was carried is carried on
    */
   sync(settings: PathSettings, routes: Iterable<KernelRoute>): void {
-    // Whoever removed the pins may have removed their directory.
-    Deno.mkdirSync(this.#directory, { recursive: true });
+    // Whoever removed the pins may have removed their directory, or the file system.
+    preparePins(this.#directory);
     const wanted = new Map<number, KernelRoute>();
     for (const route of routes) wanted.set(route.subnet.key, route);
     this.#syncMaps(wanted);
@@ -216,7 +217,7 @@ export class KernelPath implements Disposable {
     this.#hooks.encapsulate.remove();
     this.#hooks.decapsulate.remove();
     this.#hop.remove();
-    removePins(this.#directory);
+    removePinDirectory(this.#directory);
   }
 
   /** Lets go of it; what is in the kernel stays and goes on. */
@@ -319,6 +320,11 @@ export class KernelPath implements Disposable {
       if (!pathExists(path) || !isSameMap(path, map)) pin(map.fd, path);
     }
   }
+}
+
+function preparePins(directory: string): void {
+  ensureBpffs();
+  makePinDirectory(directory);
 }
 
 function openMap(directory: string, name: MapName): BpfMap {

@@ -1,7 +1,8 @@
+import { pathExists, removePinDirectory } from "../../../mod/sys/bpf/mod.ts";
 import type { Link, Netlink } from "../../../mod/sys/mod.ts";
 import { hopName, isHop } from "./gro_hop.ts";
 import { ClsactHook, type Hook, TcxHook } from "./hook.ts";
-import { pathExists, pinDirectory, removePins } from "./pins.ts";
+import { pinDirectory } from "./pins.ts";
 
 /** A kernel path whose agent may have ended, known by its traces alone. */
 export class KernelLeftover {
@@ -47,7 +48,7 @@ export class KernelLeftover {
     // Its program goes with it.
     const hop = this.#hop();
     if (hop !== undefined) this.#netlink.deleteLink(hop.index);
-    removePins(this.#directory);
+    removePinDirectory(this.#directory);
   }
 
   #hop(): Link | undefined {

@@ -153,16 +153,23 @@ export class UdpKernel {
     try {
       return this.#path?.damage();
     } catch (error) {
-      if (!(error instanceof SysError)) throw error;
-      return `programs in the kernel: ${error.message}`;
+      // Who asks is a timer, where an error of any kind would end the agent: sync() runs into it as well.
+      return `programs in the kernel: ${(error as Error).message}`;
     }
   }
 
-  /** Takes everything out of the kernel. */
+  /**
+   * Takes everything out of the kernel.
+   *
+   * @throws {SysError} when the kernel refuses; it is let go of all the same
+   */
   remove(): void {
     this.#isCarrying = false;
-    this.#path?.remove();
-    this.close();
+    try {
+      this.#path?.remove();
+    } finally {
+      this.close();
+    }
   }
 
   /** Lets go; the kernel carries on. */
@@ -248,7 +255,8 @@ export class UdpKernel {
       if (this.#mode === "auto") warning(`udp stays in user space: ${error.message}`);
       this.#refused = true;
       try {
-        this.close();
+        // By its own descriptors: pins that lead to it may be gone.
+        this.remove();
         // What an earlier agent left as well: this one could not look after it.
         this.#leftover().remove();
       } catch (second) {

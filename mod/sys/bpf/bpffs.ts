@@ -2,17 +2,21 @@ import { Arena } from "../arena.ts";
 import { Errno, SysError } from "../errno.ts";
 import { cString, errno, libc, unwrap } from "../libc.ts";
 import { bpf, tryBpf } from "./call.ts";
+import { fileCall } from "./file_call.ts";
 
 /** Where the BPF file system belongs, as systemd mounts it. */
 export const BPFFS = "/sys/fs/bpf";
 
+/** proc(5). */
+const MOUNTS = "/proc/self/mountinfo";
+
 /**
  * Sees to it that the BPF file system is mounted: systemd does it at boot, other inits do not.
  *
- * @throws {SysError} EPERM without CAP_SYS_ADMIN; ENODEV in a kernel without it
+ * @throws {SysError} EPERM without CAP_SYS_ADMIN; ENODEV in a kernel without it; ENOENT without sysfs
  */
 export function ensureBpffs(): void {
-  if (isMounted(Deno.readTextFileSync("/proc/self/mountinfo"))) return;
+  if (isMounted(fileCall("read", MOUNTS, () => Deno.readTextFileSync(MOUNTS)))) return;
   unwrap(
     "mount",
     libc().mount(cString("bpf"), cString(BPFFS), cString("bpf"), 0, cString("mode=0700")),
@@ -33,7 +37,8 @@ export function isMounted(mountinfo: string): boolean {
  * or the other, never neither.
  *
  * @param path in {@linkcode BPFFS}; no component may hold a dot
- * @throws {SysError} ENOENT when the directory is missing; EPERM outside a BPF file system
+ * @throws {SysError} ENOENT when the directory is missing; EPERM outside a BPF file system;
+ * EROFS
  */
 export function pin(fd: number, path: string): void {
   const fresh = `${path}_new`;
@@ -42,7 +47,7 @@ export function pin(fd: number, path: string): void {
     new DataView(attributes.buffer).setInt32(8, fd, true);
     bpf("BPF_OBJ_PIN", attributes, { subject: path });
   });
-  Deno.renameSync(fresh, path);
+  fileCall("rename", path, () => Deno.renameSync(fresh, path));
 }
 
 /**
@@ -60,12 +65,49 @@ export function openPin(path: string): number | undefined {
   });
 }
 
-/** Removes a pin; the object goes when nobody else holds it. */
+/**
+ * Removes a pin; the object goes when nobody else holds it.
+ *
+ * @throws {SysError} EROFS; none when it is gone already
+ */
 export function removePin(path: string): void {
+  unlessAbsent(() => fileCall("unlink", path, () => Deno.removeSync(path)));
+}
+
+/**
+ * Makes a directory for pins, and those above it.
+ *
+ * @throws {SysError} EPERM where the BPF file system is not mounted; EROFS
+ */
+export function makePinDirectory(path: string): void {
+  fileCall("mkdir", path, () => Deno.mkdirSync(path, { recursive: true }));
+}
+
+/**
+ * Removes a directory with all pins in it.
+ *
+ * @throws {SysError} EROFS; none when it is gone already
+ */
+export function removePinDirectory(path: string): void {
+  unlessAbsent(() => fileCall("rmdir", path, () => Deno.removeSync(path, { recursive: true })));
+}
+
+/**
+ * True when something has this path.
+ *
+ * @throws {SysError} EACCES
+ */
+export function pathExists(path: string): boolean {
+  return unlessAbsent(() => fileCall("lstat", path, () => Deno.lstatSync(path))) !== undefined;
+}
+
+/** @returns `undefined` when what the step is about is not there */
+function unlessAbsent<T>(step: () => T): T | undefined {
   try {
-    Deno.removeSync(path);
+    return step();
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    if (error instanceof SysError && error.errno === Errno.ENOENT) return undefined;
+    throw error;
   }
 }
 

@@ -3,6 +3,7 @@ import { Errno, SysError } from "../errno.ts";
 import { closeDescriptor, errno } from "../libc.ts";
 import { bpf, objectName, tryBpf } from "./call.ts";
 import { BPF_F_NO_PREALLOC, type CommandName, MapType, type MapTypeName } from "./constants.ts";
+import { fileCall } from "./file_call.ts";
 import { objectInfo } from "./info.ts";
 
 /** What a map is made of. Two maps of one shape can stand for each other. */
@@ -156,12 +157,15 @@ export class BpfMap implements Disposable {
   }
 }
 
+/** Documentation/admin-guide/cputopology.rst of the kernel. */
+const POSSIBLE = "/sys/devices/system/cpu/possible";
+
 let processors: number | undefined;
 
 /** Processors that the machine may ever have, hot-plugged ones included: per-CPU maps have a value for each. */
 export function possibleProcessors(): number {
   return processors ??= countProcessors(
-    Deno.readTextFileSync("/sys/devices/system/cpu/possible"),
+    fileCall("read", POSSIBLE, () => Deno.readTextFileSync(POSSIBLE)),
   );
 }
 

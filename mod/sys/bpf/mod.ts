@@ -7,6 +7,7 @@ export * from "./assembler.ts";
 export * from "./bpffs.ts";
 export * from "./constants.ts";
 export * from "./error.ts";
+export * from "./file_call.ts";
 export * from "./link.ts";
 export * from "./map.ts";
 export * from "./program.ts";
