@@ -10,6 +10,7 @@ import type { KernelRoute, PathSettings } from "./layout.ts";
 import { KernelLeftover } from "./leftover.ts";
 import { pinDirectory } from "./pins.ts";
 import { finishesPackets, readUnderlay } from "./underlay.ts";
+import { UnderlayRoutes } from "./underlay_routes.ts";
 
 /**
  * Member of an agent's record: this host's kernel takes the packets of udp datagrams as another kernel
@@ -101,7 +102,11 @@ export class UdpKernel {
   sync(own: Prefix, index: number, peers: Iterable<PeerSubnet>): void {
     this.#attempt(() => {
       this.#reasons.clear();
-      this.#path?.sync(this.#settings(own, index), Array.from(peers, (peer) => this.#route(peer)));
+      const ways = new UnderlayRoutes(this.#context.netlink);
+      this.#path?.sync(
+        this.#settings(own, index),
+        Array.from(peers, (peer) => this.#route(peer, ways)),
+      );
       this.#isCarrying = this.#path !== undefined;
       this.#tellOfHop();
     });
@@ -111,13 +116,7 @@ export class UdpKernel {
   setPeer(peer: PeerSubnet): void {
     if (!this.#isCarrying) return;
     this.#attempt(() => {
-      const route = this.#route(peer);
-      this.#path?.setRoute(route);
-      verbose(
-        1,
-        `${peer.subnet} via ${formatIPv4(peer.publicIP)} goes through ` +
-          `${route.carried ? "the kernel" : "user space"}`,
-      );
+      this.#setRoute(this.#route(peer, new UnderlayRoutes(this.#context.netlink)));
     });
   }
 
@@ -191,24 +190,29 @@ export class UdpKernel {
     else info(said);
   }
 
-  #route(peer: PeerSubnet): KernelRoute {
-    const reason = this.#reason(peer.publicIP);
+  #setRoute(route: KernelRoute): void {
+    this.#path?.setRoute(route);
+    verbose(
+      1,
+      `${route.subnet} via ${formatIPv4(route.publicIP)} goes through ` +
+        `${route.carried ? "the kernel" : "user space"}`,
+    );
+  }
+
+  #route(peer: PeerSubnet, ways: UnderlayRoutes): KernelRoute {
+    const reason = this.#reason(peer.publicIP, ways);
     if (reason === undefined) this.#reasons.delete(peer.subnet.key);
     else this.#reasons.set(peer.subnet.key, reason);
     return { ...peer, carried: reason === undefined };
   }
 
   /** Why a peer's packets go through user space; `undefined` when the kernel carries them. */
-  #reason(publicIP: IPv4): string | undefined {
-    const { external, netlink, featuresOf } = this.#context;
+  #reason(publicIP: IPv4, ways: UnderlayRoutes): string | undefined {
+    const { external, featuresOf } = this.#context;
     if (!this.#finishes && featuresOf?.(publicIP).includes(KERNEL_FEATURE) !== true) {
       return "the peer does not say that its kernel takes them";
     }
-    try {
-      if (netlink.routeTo(publicIP).oif === external.index) return undefined;
-    } catch (error) {
-      if (!(error instanceof SysError)) throw error;
-    }
+    if (ways.interfaceTo(publicIP) === external.index) return undefined;
     return `no route to it by ${external.name}`;
   }
 

@@ -3,6 +3,14 @@ import { Errno, SysError } from "../errno.ts";
 import { setTransmitChecksumOffload, transmitChecksumOffload } from "../ethtool.ts";
 import { readAddress, RTM_NEWADDR, writeAddressQuery } from "./address.ts";
 import { Batch, type BatchResult, Sequence } from "./batch.ts";
+import {
+  type Destination,
+  readDestination,
+  readRule,
+  RTM_NEWRULE,
+  writeDestinationQuery,
+  writeRuleQuery,
+} from "./destination.ts";
 import { Exchange } from "./exchange.ts";
 import {
   type LinkChange,
@@ -213,6 +221,28 @@ export class Netlink implements Disposable {
       RTM_NEWROUTE,
       readRouteLookup,
     );
+  }
+
+  /**
+   * All prefixes that the kernel tells destinations apart by: {@linkcode Netlink.routeTo} goes by the same
+   * interface to two addresses that are in the same of them, unless one is spread. Two dumps.
+   */
+  destinations(): Destination[] {
+    const destinations = this.#exchange.dump(
+      { name: "RTM_GETROUTE" },
+      writeDestinationQuery,
+      RTM_NEWROUTE,
+      readDestination,
+    );
+    try {
+      destinations.push(
+        ...this.#exchange.dump({ name: "RTM_GETRULE" }, writeRuleQuery, RTM_NEWRULE, readRule),
+      );
+    } catch (error) {
+      // A kernel without CONFIG_IP_MULTIPLE_TABLES.
+      if (!(error instanceof SysError) || error.errno !== Errno.EOPNOTSUPP) throw error;
+    }
+    return destinations;
   }
 
   /**
