@@ -1,5 +1,5 @@
 import { dirname } from "node:path/posix";
-import { findLeftovers } from "../../backends/leftovers.ts";
+import { findLeftovers, type Leftover } from "../../backends/leftovers.ts";
 import { ConfigError, decodeNetworkConfig } from "../config/mod.ts";
 import { findExportedFiles, type PreviousSubnet, readSubnetEnv } from "../export/mod.ts";
 import { chainTag, openFirewallCleaner } from "../firewall/mod.ts";
@@ -10,6 +10,7 @@ import {
   InterfaceError,
 } from "../host/mod.ts";
 import { formatIPv4, type Prefix } from "../ip/mod.ts";
+import { LEASE_TTL } from "../lease/mod.ts";
 import { type Store, StoreError } from "../store/mod.ts";
 import { openStore } from "../store/open.ts";
 import { Netlink } from "../sys/mod.ts";
@@ -20,6 +21,7 @@ import { findLeaseAddress, findRelease } from "./release.ts";
 import { findProviderRoutes, PROVIDER_LIMIT } from "./release_routes.ts";
 import { openPresent } from "./open_present.ts";
 import type { Removal } from "./removal.ts";
+import { findFeatures } from "./withdrawal.ts";
 
 /** How long the store may take, in milliseconds: a host is also cleaned of a cluster that is gone. */
 const STORE_LIMIT = 10_000;
@@ -74,7 +76,15 @@ export async function cleanUp(agent: AgentOptions, options: CleanupOptions): Pro
         }
       }
     }
-    removals.push(...kernelObjects(agent, netlink, networks));
+    const objects = kernelObjects(agent, netlink, networks);
+    // First of all: peers are to send otherwise before nothing takes what they send.
+    const isCarried = objects.some(({ kind }) => kind === "path");
+    if (!options.release && (isCarried || former.network === undefined)) {
+      removals.unshift(
+        ...await features(agent, limit, opened, isCarried ? options.onKept : () => {}),
+      );
+    }
+    removals.push(...objects.map(({ what, remove }) => ({ what: [what], remove })));
     removals.push(...await firewallRules(agent, former, signal));
     removals.push(...await files(agent.subnetFile, options));
     await removeAll(removals, options);
@@ -188,16 +198,40 @@ async function release(
   return [...routes, ...removals];
 }
 
+/**
+ * What the store says of programs in the kernel, which a reboot takes away as well, where it can be
+ * reached; cleaning goes on without.
+ */
+async function features(
+  agent: AgentOptions,
+  signal: AbortSignal,
+  opened: AsyncDisposableStack,
+  onKept: CleanupOptions["onKept"],
+): Promise<Removal[]> {
+  try {
+    const found = await openPresent(agent.store, { signal });
+    if (!("store" in found)) throw new StoreError(found.waiting);
+    return await findFeatures(opened.use(found.store), hostIdentity(), { signal });
+  } catch (error) {
+    if (!isStoreTrouble(error)) throw error;
+    onKept(
+      `in the store what peers know of these programs: ${(error as Error).message}; for up to ` +
+        `${LEASE_TTL / 3600} h they may send TCP that flannel's own udp does not take: run this ` +
+        "again with the agent's flags when the store can be reached",
+    );
+    return [];
+  }
+}
+
 function kernelObjects(
   { networkName, subnetFile }: AgentOptions,
   netlink: Netlink,
   networks: readonly Prefix[],
-): Removal[] {
+): Leftover[] {
   const besideOthers = chainTag(networkName, subnetFile) !== undefined;
   // Our protocol number would name the objects of all networks.
   if (besideOthers && networks.length === 0) return [];
-  return findLeftovers(netlink, networks, { besideOthers })
-    .map(({ what, remove }) => ({ what: [what], remove }));
+  return findLeftovers(netlink, networks, { besideOthers });
 }
 
 async function firewallRules(

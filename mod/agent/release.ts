@@ -106,7 +106,7 @@ export async function findLeaseAddress(
  * True when the record is this machine's, of whichever boot: an agent that was not started since the
  * last one has left its lease, too. Clones of one image differ at least by name.
  */
-function isOf({ record }: StoredAgentRecord, host: ReleaseRequest["host"]): boolean {
+export function isOf({ record }: StoredAgentRecord, host: ReleaseRequest["host"]): boolean {
   return record.claims === undefined && record.machineId === host.machineId &&
     record.hostname === host.hostname;
 }

@@ -16,8 +16,9 @@ import type { RunSubcommand } from "./subcommand.ts";
 export const spec: AgentSubcommand = {
   name: "cleanup",
   summary: "Takes away what an agent that was stopped has left on this host: devices, routes, " +
-    "firewall rules of iptables and nftables, subnet.env and the file with Docker's options. It " +
-    "says what it removes and touches nothing of others.",
+    "firewall rules of iptables and nftables, subnet.env and the file with Docker's options; from " +
+    "the store, where it can be reached, what peers know of udp's programs in the kernel. It says " +
+    "what it removes and touches nothing of others.",
   flags: [
     { name: "dry-run", kind: "bool", help: "only say what would be removed" },
     {

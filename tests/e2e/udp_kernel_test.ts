@@ -66,6 +66,11 @@ async function isByKernel([a, b]: readonly [UnderlayHost, UnderlayHost]): Promis
   return String(await counters()) === String(before);
 }
 
+/** All that `flanneld status` tells. */
+function statusOf(host: UnderlayHost): Promise<string> {
+  return host.exec([FLANNELD, "status", "-json", "-peers=all"]);
+}
+
 /** Sends random bytes by TCP and compares checksums, while `action` runs. */
 async function transferDuring(
   [from, to]: readonly [UnderlayHost, UnderlayHost],
@@ -226,7 +231,7 @@ Deno.test("udp stays in user space where the kernel lets nobody load programs, a
   assertMatch(asked.stderr, /EPERM/);
 });
 
-Deno.test("flanneld cleanup takes udp's programs out of the kernel", async () => {
+Deno.test("flanneld cleanup takes udp's programs out of the kernel, and tells peers of it", async () => {
   await using cluster = await start([AUTO, AUTO]);
   const { hosts, units } = cluster;
   const [here, there] = hosts;
@@ -234,14 +239,47 @@ Deno.test("flanneld cleanup takes udp's programs out of the kernel", async () =>
   await units[0].stop();
   const address = await overlayAddress(here);
   assertEquals(await there.ping(address), 1);
-  const { stdout } = await here.run([FLANNELD, "cleanup"]);
+  assertNotMatch(await statusOf(there), PASSED_OVER);
+  const dry = await here.run([FLANNELD, "cleanup", "-dry-run"]);
+  const { stdout, stderr } = await here.run([FLANNELD, "cleanup"]);
+  assertEquals(dry.stdout.replaceAll("would remove", "removed"), stdout);
   assertMatch(stdout, /eBPF programs of flannel0/);
+  assertMatch(
+    stdout,
+    /^removed udp-kernel from the agent record of 172\.28\.128\.100 in etcd v3 at /m,
+  );
+  assertEquals(stderr, "");
+  await eventually("user space", async () => PASSED_OVER.test(await statusOf(there)));
   assertEquals((await here.run(["find", "/sys/fs/bpf/flanneld", "-type", "f"])).stdout, "");
   // What the peer sends now meets no program, and no socket: the host says so.
   const before = await icmpErrors(here);
   await there.ping(address);
   assert(await icmpErrors(here) > before);
 });
+
+Deno.test("flanneld cleanup does without the store, and says what follows for peers", async () => {
+  await using cluster = await start([AUTO, AUTO]);
+  const { hosts: [here, there], units, etcd } = cluster;
+  await eventually("the kernel's path", () => isByKernel(cluster.hosts));
+  await units[0].stop();
+  const record = () => etcd.get("v3", `${PREFIX}/agents/${here.address}`);
+  assertMatch(String(await record()), /udp-kernel/);
+  const away = [FLANNELD, "cleanup", "-etcd-endpoints=http://127.0.0.1:1"];
+  const { code, stdout } = await here.run(away);
+  assertEquals(code, 0);
+  assertMatch(stdout, /^removed eBPF programs of flannel0$/m);
+  assertMatch(stdout, /^kept in the store what peers know of these programs: .* up to 24 h /m);
+  assertMatch(String(await record()), /udp-kernel/);
+
+  const again = await here.run([FLANNELD, "cleanup"]);
+  assertEquals(again.code, 0);
+  assertMatch(again.stdout, /^removed udp-kernel from the agent record of /);
+  assertNotMatch(String(await record()), /udp-kernel/);
+  await eventually("user space", async () => PASSED_OVER.test(await statusOf(there)));
+});
+
+/** What status says of a peer that takes no packets as the kernel leaves them. */
+const PASSED_OVER = /the peer does not say that its kernel takes them/;
 
 /** How many "destination unreachable" a host has sent. */
 async function icmpErrors(host: UnderlayHost): Promise<number> {
