@@ -20,6 +20,7 @@ import { actualObjects, type DeviceObjects, deviceObjects } from "./desired.ts";
 import { UdpDryRun } from "./dry_run.ts";
 import { type PeerSubnet, UdpKernel } from "./kernel/udp_kernel.ts";
 import { type UdpOptions, udpOptions } from "./options.ts";
+import { Throttle } from "./throttle.ts";
 import { combineTraffic } from "./traffic.ts";
 import type { Offload } from "./worker.ts";
 
@@ -204,10 +205,15 @@ class UdpNetwork implements Network {
       const report = this.#kernel.damage();
       if (report !== undefined) repair(report);
     }, INSPECTION);
+    using routing = new Throttle(() => {
+      const report = this.#kernel.reconsider(this.#routed.values());
+      if (report !== undefined) repair(report);
+    });
     try {
       for await (const events of monitor(["link", "address", "route"], { signal })) {
         const report = events.map((event) => this.#drift(event)).find((what) => what !== undefined);
         if (report !== undefined) repair(report);
+        if (events.some((event) => this.#movesPeers(event))) routing.request();
       }
     } finally {
       clearInterval(inspection);
@@ -292,6 +298,18 @@ class UdpNetwork implements Network {
       default:
         return undefined;
     }
+  }
+
+  /** True when packets to peers may leave by another interface from now on. */
+  #movesPeers(event: KernelEvent): boolean {
+    const index = "link" in event
+      ? event.link.index
+      : "address" in event
+      ? event.address.index
+      : "route" in event
+      ? event.route.oif
+      : undefined;
+    return index !== this.#device?.index;
   }
 
   #objects(own: Lease): DeviceObjects {

@@ -143,6 +143,19 @@ Deno.test("udp goes over to the kernel and back, live and under load, as a peer'
   assertEquals(pins.stdout, "");
 });
 
+Deno.test("udp follows a route to a peer to another interface, and back into the kernel", async () => {
+  await using cluster = await start([AUTO, AUTO]);
+  const { hosts } = cluster;
+  const [here, there] = hosts;
+  await eventually("the kernel's path", () => isByKernel(hosts));
+  const isUser = async () => /no route to it by eth1/.test(await statusOf(here));
+  await here.exec(["ip", "route", "add", `${there.address}/32`, "dev", "eth0"]);
+  await eventually("user space", isUser);
+  await here.exec(["ip", "route", "del", `${there.address}/32`]);
+  await eventually("the kernel again", async () => !await isUser());
+  await eventually("the kernel's path", () => isByKernel(hosts));
+});
+
 Deno.test("udp puts programs and pins back that somebody took away", async () => {
   await using cluster = await start([AUTO, AUTO]);
   const { hosts, units } = cluster;

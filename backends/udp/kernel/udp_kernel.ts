@@ -64,7 +64,7 @@ export class UdpKernel {
    * @throws {BpfError | SysError | UnsuitableError} when the kernel refuses what `-udp-datapath=kernel`
    * asks for
    */
-  open(index: number, behind: UdpDataPath): void {
+  open(index: number, behind: Pick<UdpDataPath, "stopCoalescing">): void {
     if (this.#mode === "user") {
       if (!this.#refused) this.#attempt(() => this.#leftover().remove());
       this.#refused = true;
@@ -118,6 +118,27 @@ export class UdpKernel {
     this.#attempt(() => {
       this.#setRoute(this.#route(peer, new UnderlayRoutes(this.#context.netlink)));
     });
+  }
+
+  /**
+   * Decides anew how packets go to peers, after routes of this host may have changed. Only what comes out
+   * otherwise than before is told to the kernel.
+   *
+   * @returns what could not be told: {@linkcode UdpKernel.sync} is to try
+   */
+  reconsider(peers: Iterable<PeerSubnet>): string | undefined {
+    if (!this.#isCarrying) return undefined;
+    const ways = new UnderlayRoutes(this.#context.netlink);
+    try {
+      for (const peer of peers) {
+        const before = this.#reasons.get(peer.subnet.key);
+        const route = this.#route(peer, ways);
+        if (this.#reasons.get(peer.subnet.key) !== before) this.#setRoute(route);
+      }
+    } catch (error) {
+      return `ways of packets to peers: ${(error as Error).message}`;
+    }
+    return undefined;
   }
 
   /** Forgets a peer's subnet. */

@@ -1,0 +1,88 @@
+/** The kernel's part in a udp network as the backend runs it, on a host in a namespace. */
+import { assertEquals } from "@std/assert";
+import { type BackendHost, BackendLab } from "../../backends/backend_lab.ts";
+import {
+  KERNEL_FEATURE,
+  type PeerSubnet,
+  UdpKernel,
+} from "../../backends/udp/kernel/udp_kernel.ts";
+import { kernelRouteTo } from "../../backends/udp/kernel/inspect.ts";
+import { parseIPv4, Prefix } from "../../mod/ip/mod.ts";
+
+const OWN = Prefix.parse("10.20.1.0/24")!;
+const PORT = 8285;
+const DEVICE = "flannel0";
+
+/** A peer that need not exist. */
+function peer(subnet: string, publicIP: string): PeerSubnet {
+  return { subnet: Prefix.parse(subnet)!, publicIP: parseIPv4(publicIP)! };
+}
+
+/** A host with the device, and its kernel's part. */
+class Part implements Disposable {
+  readonly peers = [peer("10.20.2.0/24", "172.28.128.101"), peer("10.20.3.0/24", "172.28.128.102")];
+  readonly #host: BackendHost;
+  readonly #kernel: UdpKernel;
+  readonly #index: number;
+  /** What the user-space path behind it was asked. */
+  stopped = 0;
+
+  private constructor(host: BackendHost, kernel: UdpKernel) {
+    this.#host = host;
+    this.#kernel = kernel;
+    this.#index = host.netlink.link(DEVICE)!.index;
+  }
+
+  static async make(host: BackendHost, features: readonly string[] = [KERNEL_FEATURE]) {
+    await host.namespace.ip("tuntap", "add", DEVICE, "mode", "tun");
+    await host.namespace.ip("link", "set", DEVICE, "up");
+    const context = await host.context({ Type: "udp" }, {
+      udp: { datapath: "auto" },
+      featuresOf: () => features,
+    });
+    return new Part(host, new UdpKernel(context, PORT, DEVICE));
+  }
+
+  /** What the backend does at the start and at every look at everything. */
+  sync() {
+    return this.do((kernel) => {
+      kernel.open(this.#index, { stopCoalescing: () => this.stopped++ });
+      return kernel.sync(OWN, this.#index, this.peers);
+    });
+  }
+
+  /** Does something where the host's agent would run. */
+  do<T>(step: (kernel: UdpKernel) => T): T {
+    return this.#host.namespace.enter(() => step(this.#kernel));
+  }
+
+  get paths(): string[] {
+    return [...this.#kernel.paths(this.peers).values()];
+  }
+
+  [Symbol.dispose](): void {
+    this.do((kernel) => kernel.remove());
+  }
+}
+
+Deno.test("UdpKernel.reconsider() follows routes to peers to another interface and back", async () => {
+  await using lab = await BackendLab.make();
+  const { namespace } = lab.host;
+  using part = await Part.make(lab.host);
+  part.sync();
+  assertEquals(part.paths, ["kernel", "kernel"]);
+
+  await namespace.ip("link", "add", "eth2", "type", "veth", "peer", "name", "eth3");
+  await namespace.ip("link", "set", "eth2", "up");
+  await namespace.ip("route", "add", "172.28.128.101/32", "dev", "eth2");
+  assertEquals(part.do((kernel) => kernel.reconsider(part.peers)), undefined);
+  assertEquals(part.paths, ["user (no route to it by eth1)", "kernel"]);
+  const carried = () =>
+    part.do(() => part.peers.map(({ subnet }) => kernelRouteTo(DEVICE, subnet.address)?.carried));
+  assertEquals(carried(), [false, true]);
+
+  await namespace.ip("route", "del", "172.28.128.101/32");
+  assertEquals(part.do((kernel) => kernel.reconsider(part.peers)), undefined);
+  assertEquals(part.paths, ["kernel", "kernel"]);
+  assertEquals(carried(), [true, true]);
+});
