@@ -12,7 +12,11 @@ const IFREQ = 40;
  * checksums the kernel takes scatter-gather and segmentation away too, and a veth pair carries
  * packets of at most its MTU, as a wire does.
  */
-export function setTxOffload(namespace: Namespace, device: string, on: boolean): void {
+export function setTxOffload(
+  namespace: Pick<Namespace, "name">,
+  device: string,
+  on: boolean,
+): void {
   using arena = new Arena();
   const value = arena.allocate(8); // struct ethtool_value: cmd, data.
   value.view.setUint32(0, ETHTOOL_STXCSUM, true);

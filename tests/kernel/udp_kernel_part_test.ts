@@ -1,5 +1,6 @@
 /** The kernel's part in a udp network as the backend runs it, on a host in a namespace. */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { setTxOffload } from "../../bench/udp/wire.ts";
 import { type BackendHost, BackendLab } from "../../backends/backend_lab.ts";
 import {
   KERNEL_FEATURE,
@@ -85,4 +86,28 @@ Deno.test("UdpKernel.reconsider() follows routes to peers to another interface a
   assertEquals(part.do((kernel) => kernel.reconsider(part.peers)), undefined);
   assertEquals(part.paths, ["kernel", "kernel"]);
   assertEquals(carried(), [true, true]);
+});
+
+Deno.test("UdpKernel follows what the underlay does with checksums, to all peers and back", async () => {
+  await using lab = await BackendLab.make();
+  const { namespace } = lab.host;
+  using part = await Part.make(lab.host, []);
+  part.sync();
+  const reason = "user (the peer does not say that its kernel takes them)";
+  assertEquals(part.paths, [reason, reason]);
+  const damage = () => part.do((kernel) => kernel.damage());
+  assertEquals(damage(), undefined);
+
+  setTxOffload(namespace, "eth1", false);
+  assertMatch(String(damage()), /checksums/);
+  part.sync();
+  assertEquals(part.paths, ["kernel", "kernel"]);
+  assert(part.stopped > 0, "trains of finished datagrams would be for user space");
+  assertEquals(damage(), undefined);
+
+  setTxOffload(namespace, "eth1", true);
+  assertMatch(String(damage()), /checksums/);
+  part.sync();
+  assertEquals(part.paths, [reason, reason]);
+  assertEquals(damage(), undefined);
 });

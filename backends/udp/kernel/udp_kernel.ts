@@ -41,6 +41,7 @@ export class UdpKernel {
   #finishes = false;
   /** Set while what {@linkcode UdpKernel.sync} brought about is there. */
   #isCarrying = false;
+  #behind: Pick<UdpDataPath, "stopCoalescing"> | undefined;
   #saidOfHop: string | undefined;
   /** By subnet: why its packets go through user space; absent for those that the kernel carries. */
   readonly #reasons = new Map<number, string>();
@@ -70,6 +71,7 @@ export class UdpKernel {
       this.#refused = true;
       return;
     }
+    this.#behind = behind;
     if (this.#path !== undefined || this.#refused) {
       if (this.#path !== undefined && this.#finishes) behind.stopCoalescing();
       return;
@@ -79,8 +81,7 @@ export class UdpKernel {
       if (netlink.linkByIndex(external.index)?.mac === undefined) {
         throw new UnsuitableError(`${external.name} is not an Ethernet interface`);
       }
-      const underlay = readUnderlay(external.name);
-      this.#finishes = finishesPackets(underlay);
+      this.#finishes = this.#isFinishing();
       this.#path = KernelPath.open({
         ...this.#place(),
         settings: this.#settings(config.network, index),
@@ -89,11 +90,8 @@ export class UdpKernel {
       if (this.#finishes) behind.stopCoalescing();
       info(
         `The kernel carries packets of ${this.#device} (eBPF by ` +
-          `${this.#path.attachment === "tcx" ? "TCX" : "clsact"}) to ${
-            this.#finishes
-              ? "every peer"
-              : `peers that say they do alike, as ${external.name} does not finish checksums`
-          }; the rest goes through user space`,
+          `${this.#path.attachment === "tcx" ? "TCX" : "clsact"}) to ${this.#whom()}; ` +
+          "the rest goes through user space",
       );
     });
   }
@@ -101,6 +99,7 @@ export class UdpKernel {
   /** Brings everything in the kernel to what is asked for. */
   sync(own: Prefix, index: number, peers: Iterable<PeerSubnet>): void {
     this.#attempt(() => {
+      if (this.#path !== undefined) this.#followUnderlay();
       this.#reasons.clear();
       const ways = new UnderlayRoutes(this.#context.netlink);
       this.#path?.sync(
@@ -167,10 +166,13 @@ export class UdpKernel {
     return this.#path && { peers: this.#path.traffic(), counters: this.#path.drops() };
   }
 
-  /** What of ours somebody has taken away. */
+  /** What of ours somebody has taken away, or what has changed under it; the kernel has no events for either. */
   damage(): string | undefined {
     if (!this.#isCarrying) return undefined;
     try {
+      if (this.#isFinishing() !== this.#finishes) {
+        return `what ${this.#context.external.name} does with checksums has changed`;
+      }
       return this.#path?.damage();
     } catch (error) {
       // Who asks is a timer, where an error of any kind would end the agent: sync() runs into it as well.
@@ -197,6 +199,26 @@ export class UdpKernel {
     this.#isCarrying = false;
     this.#path?.[Symbol.dispose]();
     this.#path = undefined;
+  }
+
+  #isFinishing(): boolean {
+    return finishesPackets(readUnderlay(this.#context.external.name));
+  }
+
+  /** `ethtool -K` decides anew whom packets can be sent to that are not finished. */
+  #followUnderlay(): void {
+    const finishes = this.#isFinishing();
+    if (finishes === this.#finishes) return;
+    this.#finishes = finishes;
+    if (finishes) this.#behind?.stopCoalescing();
+    info(`From now on the kernel carries packets of ${this.#device} to ${this.#whom()}`);
+  }
+
+  /** Which peers the kernel's packets go to. */
+  #whom(): string {
+    return this.#finishes
+      ? "every peer"
+      : `peers that say they do alike, as ${this.#context.external.name} does not finish checksums`;
   }
 
   /** Says once by which device TCP for containers comes in, or why by none. */
