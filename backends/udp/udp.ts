@@ -132,7 +132,7 @@ class UdpNetwork implements Network {
   }
 
   async sync(own: Lease, leases: LeaseSet): Promise<number> {
-    let refused: number;
+    let refused = 0;
     this.#own = own;
     await this.open();
     this.#path!.setOwn(own.subnet);
@@ -145,10 +145,10 @@ class UdpNetwork implements Network {
     this.#refusals.retain(known);
     for (const [key, { subnet }] of this.#routed) if (!known.has(key)) this.#drop(subnet);
     try {
-      this.#kernel.sync(own.subnet, this.#device!.index, this.#routed.values());
+      refused = this.#kernel.sync(own.subnet, this.#device!.index, this.#routed.values());
     } finally {
       // Whatever ails the programs: user space, which is behind them, needs address and route.
-      refused = execute(this.#context.netlink, diff(this.#objects(own), this.#actual()), "sync");
+      refused += execute(this.#context.netlink, diff(this.#objects(own), this.#actual()), "sync");
     }
     return refused;
   }
@@ -161,14 +161,15 @@ class UdpNetwork implements Network {
       if (this.#drop(lease.subnet)) info(`Subnet removed: ${lease.subnet}`);
     }
     const connected = this.#connected();
+    let refused = 0;
     const take = (lease: Lease, verb: string) => {
       if (!this.#take(lease, connected)) return;
-      this.#kernel.setPeer(this.#routed.get(leaseKey(lease.subnet))!);
+      refused += this.#kernel.setPeer(this.#routed.get(leaseKey(lease.subnet))!);
       info(`Subnet ${verb}: ${lease.subnet} via ${formatIPv4(lease.attributes.publicIP)}`);
     };
     for (const lease of added) take(lease, "added");
     for (const { after } of changed) take(after, "changed");
-    return Promise.resolve(0);
+    return Promise.resolve(refused);
   }
 
   features(): readonly string[] {
@@ -176,10 +177,11 @@ class UdpNetwork implements Network {
   }
 
   featuresChanged(publicIPs: ReadonlySet<IPv4>): Promise<number> {
+    let refused = 0;
     for (const peer of this.#routed.values()) {
-      if (publicIPs.has(peer.publicIP)) this.#kernel.setPeer(peer);
+      if (publicIPs.has(peer.publicIP)) refused += this.#kernel.setPeer(peer);
     }
-    return Promise.resolve(0);
+    return Promise.resolve(refused);
   }
 
   status(): NetworkStatus {

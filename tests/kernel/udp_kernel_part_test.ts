@@ -8,6 +8,7 @@ import {
   UdpKernel,
 } from "../../backends/udp/kernel/udp_kernel.ts";
 import { kernelRouteTo } from "../../backends/udp/kernel/inspect.ts";
+import { captureLog } from "../../mod/observe/log_lab.ts";
 import { parseIPv4, Prefix } from "../../mod/ip/mod.ts";
 
 const OWN = Prefix.parse("10.20.1.0/24")!;
@@ -50,6 +51,16 @@ class Part implements Disposable {
       kernel.open(this.#index, { stopCoalescing: () => this.stopped++ });
       return kernel.sync(OWN, this.#index, this.peers);
     });
+  }
+
+  /** As {@linkcode sync}, while the process gets no descriptors. */
+  fail(): number {
+    return this.do((kernel) =>
+      withoutDescriptors(() => {
+        kernel.open(this.#index, { stopCoalescing: () => this.stopped++ });
+        return kernel.sync(OWN, this.#index, this.peers);
+      })
+    );
   }
 
   /** Does something where the host's agent would run. */
@@ -110,4 +121,49 @@ Deno.test("UdpKernel follows what the underlay does with checksums, to all peers
   part.sync();
   assertEquals(part.paths, [reason, reason]);
   assertEquals(damage(), undefined);
+});
+
+/** getrlimit(2): RLIMIT_NOFILE. */
+const RLIMIT_NOFILE = 7;
+
+/** Runs a step in a process that gets no more descriptors, as one for which the kernel has no more memory. */
+function withoutDescriptors<T>(step: () => T): T {
+  const library = Deno.dlopen("libc.so.6", {
+    getrlimit: { parameters: ["i32", "buffer"], result: "i32" },
+    setrlimit: { parameters: ["i32", "buffer"], result: "i32" },
+  });
+  const { getrlimit, setrlimit } = library.symbols;
+  const former = new BigUint64Array(2);
+  assertEquals(getrlimit(RLIMIT_NOFILE, former), 0);
+  assertEquals(setrlimit(RLIMIT_NOFILE, new BigUint64Array([0n, former[1]!])), 0);
+  try {
+    return step();
+  } finally {
+    setrlimit(RLIMIT_NOFILE, former);
+    library.close();
+  }
+}
+
+Deno.test("UdpKernel goes on, and begins, after a failure that passes; says it once, and gives in to one that stays", async () => {
+  await using lab = await BackendLab.make();
+  using part = await Part.make(lab.host);
+  using log = captureLog();
+  const said = (pattern: RegExp) => log.lines.filter((text) => pattern.test(text)).length;
+  // At the start.
+  assertEquals(part.fail(), 1);
+  assertEquals(part.sync(), 0);
+  assertEquals(part.paths, ["kernel", "kernel"]);
+  assertEquals(said(/EMFILE.*tried again/), 1);
+  // Later.
+  for (let i = 0; i < 3; i++) assertEquals(part.fail(), 1);
+  assertEquals(said(/EMFILE.*tried again/), 2);
+  assertEquals(part.paths, ["kernel", "kernel"], "what was carried is carried on");
+  assertEquals(part.sync(), 0);
+  assertEquals(said(/udp stays in user space/), 0);
+  // For good.
+  for (let i = 0; i < 4; i++) assertEquals(part.fail(), 1);
+  assertEquals(part.fail(), 0);
+  assertEquals(said(/udp stays in user space: .*EMFILE/), 1);
+  assertEquals(part.sync(), 0);
+  assertMatch(part.paths[0]!, /^user/);
 });

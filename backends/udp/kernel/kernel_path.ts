@@ -154,12 +154,23 @@ export class KernelPath implements Disposable {
     this.#pinMaps();
   }
 
-  /** Adds a subnet, or changes its holder or its way. One call into the kernel, or two. */
+  /**
+   * Adds a subnet, or changes its holder or its way. One call into the kernel, or two.
+   *
+   * @throws {SysError} ENOMEM; the subnet is then none of this path's
+   */
   setRoute(route: KernelRoute): void {
     const { subnet, publicIP } = route;
     const before = this.#routes.get(subnet.key);
     this.#hold(publicIP);
-    this.#maps.routes.update(routeKey(subnet), routeValue(route));
+    try {
+      this.#maps.routes.update(routeKey(subnet), routeValue(route));
+    } catch (error) {
+      this.#release(publicIP);
+      // Its former holder is not to get what is the present one's.
+      this.removeRoute(subnet);
+      throw error;
+    }
     this.#routes.set(subnet.key, route);
     if (before !== undefined) this.#release(before.publicIP);
   }
@@ -181,6 +192,11 @@ export class KernelPath implements Disposable {
     if (this.#settings === undefined) return undefined;
     const unpinned = Object.keys(MAPS).find((name) => !pathExists(`${this.#directory}/${name}`));
     return this.#hookDamage() ?? (unpinned === undefined ? undefined : `map ${unpinned} unpinned`);
+  }
+
+  /** True when both programs are where the last {@linkcode KernelPath.sync} has put them. */
+  get isAttached(): boolean {
+    return this.#settings !== undefined;
   }
 
   /** The device that TCP for containers comes in by, or why there is none; before the first sync() neither. */

@@ -1,7 +1,6 @@
 import { formatIPv4, type IPv4, type Prefix } from "../../../mod/ip/mod.ts";
 import { info, verbose, warning } from "../../../mod/observe/mod.ts";
 import { BpfError } from "../../../mod/sys/bpf/mod.ts";
-import { SysError } from "../../../mod/sys/mod.ts";
 import type { BackendContext } from "../../backend.ts";
 import type { UdpDataPath } from "../data_path.ts";
 import type { PathTraffic } from "../traffic.ts";
@@ -9,6 +8,7 @@ import { KernelPath } from "./kernel_path.ts";
 import type { KernelRoute, PathSettings } from "./layout.ts";
 import { KernelLeftover } from "./leftover.ts";
 import { pinDirectory } from "./pins.ts";
+import { isFinal, isRefusalOfPath, type Refusal, UnsuitableError } from "./refusal.ts";
 import { finishesPackets, readUnderlay } from "./underlay.ts";
 import { UnderlayRoutes } from "./underlay_routes.ts";
 
@@ -17,6 +17,9 @@ import { UnderlayRoutes } from "./underlay_routes.ts";
  * leaves them, with checksums open and super-packets whole.
  */
 export const KERNEL_FEATURE = "udp-kernel";
+
+/** So many failures in a row do not pass any more: the agent looks at everything ten seconds after each. */
+const MOST_FAILURES = 5;
 
 /** A peer's subnet. */
 export interface PeerSubnet {
@@ -35,8 +38,11 @@ export class UdpKernel {
   readonly #port: number;
   readonly #device: string;
   #path: KernelPath | undefined;
-  /** Set when the kernel has refused, which is then not asked again. */
+  /** Set when the kernel has refused for good, and is not asked again. */
   #refused = false;
+  /** How many looks at everything in a row have failed, as may pass. */
+  #failures = 0;
+  #saidFailure: string | undefined;
   /** True when what leaves by the underlay is finished, so that any peer can take it. */
   #finishes = false;
   /** Set while what {@linkcode UdpKernel.sync} brought about is there. */
@@ -96,27 +102,39 @@ export class UdpKernel {
     });
   }
 
-  /** Brings everything in the kernel to what is asked for. */
-  sync(own: Prefix, index: number, peers: Iterable<PeerSubnet>): void {
-    this.#attempt(() => {
-      if (this.#path !== undefined) this.#followUnderlay();
+  /**
+   * Brings everything in the kernel to what is asked for.
+   *
+   * @returns 1 when that, or {@linkcode UdpKernel.open} before, has failed, and may not next time; else 0
+   */
+  sync(own: Prefix, index: number, peers: Iterable<PeerSubnet>): number {
+    const path = this.#path;
+    if (path === undefined) return this.#failures > 0 && !this.#refused ? 1 : 0;
+    const failed = this.#attempt(() => {
+      this.#followUnderlay();
       this.#reasons.clear();
       const ways = new UnderlayRoutes(this.#context.netlink);
-      this.#path?.sync(
-        this.#settings(own, index),
-        Array.from(peers, (peer) => this.#route(peer, ways)),
-      );
-      this.#isCarrying = this.#path !== undefined;
+      path.sync(this.#settings(own, index), Array.from(peers, (peer) => this.#route(peer, ways)));
+      this.#failures = 0;
+      this.#saidFailure = undefined;
+      this.#isCarrying = true;
       this.#tellOfHop();
     });
+    // Peers send as this host can receive.
+    if (failed > 0) this.#isCarrying &&= path.isAttached;
+    return failed;
   }
 
-  /** Adds a peer's subnet, or decides anew how its packets go. Before the first sync() it waits for that. */
-  setPeer(peer: PeerSubnet): void {
-    if (!this.#isCarrying) return;
-    this.#attempt(() => {
+  /**
+   * Adds a peer's subnet, or decides anew how its packets go. Before the first sync() it waits for that.
+   *
+   * @returns 1 when that has failed, and user space carries them until a sync() does better; else 0
+   */
+  setPeer(peer: PeerSubnet): number {
+    if (!this.#isCarrying) return 0;
+    return this.#attempt(() => {
       this.#setRoute(this.#route(peer, new UnderlayRoutes(this.#context.netlink)));
-    });
+    }, "one of many");
   }
 
   /**
@@ -143,7 +161,7 @@ export class UdpKernel {
   /** Forgets a peer's subnet. */
   removePeer(subnet: Prefix): void {
     this.#reasons.delete(subnet.key);
-    if (this.#isCarrying) this.#attempt(() => this.#path?.removeRoute(subnet));
+    this.#attempt(() => this.#path?.removeRoute(subnet), "one of many");
   }
 
   /** For this host's record. */
@@ -288,33 +306,51 @@ export class UdpKernel {
     return new KernelLeftover(netlink, this.#device, [external.name]);
   }
 
-  /** Runs a step. What the kernel refuses ends its part, and with `kernel` the network. */
-  #attempt(step: () => void): void {
+  /**
+   * Runs a step. What the kernel refuses for good ends its part, and with `kernel` the network; what may pass
+   * ends it when it does not.
+   *
+   * @param extent a failure of what concerns one peer does not count: there are as many as peers
+   * @returns 1 when the step is to be tried again; else 0
+   */
+  #attempt(step: () => void, extent: "all" | "one of many" = "all"): number {
     try {
       step();
+      return 0;
     } catch (error) {
-      if (
-        !(error instanceof SysError || error instanceof BpfError ||
-          error instanceof UnsuitableError)
-      ) throw error;
+      if (!isRefusalOfPath(error)) throw error;
       if (error instanceof BpfError) verbose(2, error.log);
       if (this.#mode === "kernel") throw error;
-      if (this.#mode === "auto") warning(`udp stays in user space: ${error.message}`);
-      this.#refused = true;
-      try {
-        // By its own descriptors: pins that lead to it may be gone.
-        this.remove();
-        // What an earlier agent left as well: this one could not look after it.
-        this.#leftover().remove();
-      } catch (second) {
-        if (!(second instanceof SysError)) throw second;
-        warning(`What is left of udp in the kernel: ${second.message}`);
+      if (!isFinal(error) && this.#mode === "auto") {
+        if (extent === "all") this.#failures++;
+        if (this.#failures < MOST_FAILURES) {
+          this.#tellFailure(`udp in the kernel: ${error.message}; it will be tried again`);
+          return 1;
+        }
       }
+      this.#refuse(error);
+      return 0;
     }
   }
-}
 
-/** The kernel path cannot be used here; the message says why. */
-export class UnsuitableError extends Error {
-  override readonly name = "UnsuitableError";
+  /** Once for all peers, and for as long as nothing else happens. */
+  #tellFailure(text: string): void {
+    if (text !== this.#saidFailure) warning(text);
+    this.#saidFailure = text;
+  }
+
+  /** Ends the kernel's part for good. */
+  #refuse(why: Refusal): void {
+    if (this.#mode === "auto") warning(`udp stays in user space: ${why.message}`);
+    this.#refused = true;
+    try {
+      // By its own descriptors: pins that lead to it may be gone.
+      this.remove();
+      // What an earlier agent left as well: this one could not look after it.
+      this.#leftover().remove();
+    } catch (second) {
+      if (!isRefusalOfPath(second)) throw second;
+      warning(`What is left of udp in the kernel: ${second.message}`);
+    }
+  }
 }

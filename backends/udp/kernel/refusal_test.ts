@@ -1,0 +1,26 @@
+import { assertEquals } from "@std/assert";
+import { BpfError } from "../../../mod/sys/bpf/mod.ts";
+import { Errno, SysError } from "../../../mod/sys/mod.ts";
+import { isFinal, isRefusalOfPath, UnsuitableError } from "./refusal.ts";
+
+Deno.test("isFinal() tells what the kernel will never do from what it cannot do now", () => {
+  const of = (call: string, errno: number) => isFinal(new SysError(call, errno));
+  assertEquals(of("BPF_MAP_CREATE", Errno.EPERM), true);
+  assertEquals(of("BPF_MAP_CREATE", Errno.EINVAL), true);
+  assertEquals(of("mkdir", 30), true, "EROFS");
+  assertEquals(of("mount", Errno.ENODEV), true);
+  assertEquals(of("BPF_LINK_CREATE", Errno.ENODEV), false);
+  assertEquals(of("BPF_MAP_UPDATE_ELEM", Errno.ENOMEM), false);
+  assertEquals(of("BPF_OBJ_PIN", Errno.ENOENT), false);
+  const verifier = (errno: number) =>
+    isFinal(new BpfError("decap", new SysError("BPF_PROG_LOAD", errno), "R1 invalid mem access"));
+  assertEquals(verifier(Errno.EACCES), true);
+  assertEquals(verifier(7), true, "E2BIG");
+  assertEquals(verifier(Errno.ENOMEM), false);
+  assertEquals(isFinal(new UnsuitableError("no Ethernet")), true);
+});
+
+Deno.test("isRefusalOfPath() takes no defect for a refusal", () => {
+  assertEquals(isRefusalOfPath(new TypeError("undefined")), false);
+  assertEquals(isRefusalOfPath(new SysError("mount", Errno.EPERM)), true);
+});
