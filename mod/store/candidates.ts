@@ -1,7 +1,7 @@
 import type { Candidate, Finding } from "./detect.ts";
 import { Entries } from "./entries.ts";
 import { StoreError, StoreUnavailableError } from "./errors.ts";
-import { ErrorCode, type EtcdV2Client, EtcdV2Error, NotEtcdV2Error } from "./etcd_v2_client.ts";
+import { type EtcdV2Client, EtcdV2Error, isKeyNotFound, NotEtcdV2Error } from "./etcd_v2_client.ts";
 import { type EtcdV3Gateway, GatewayAbsentError, GatewayUnusableError } from "./etcd_v3_gateway.ts";
 import { configMissing } from "./etcd_v3_keys.ts";
 import type { Store } from "./store.ts";
@@ -27,7 +27,7 @@ export function v2Candidate(client: EtcdV2Client, prefix: string): Candidate {
           const isPlain = error instanceof NotEtcdV2Error && error.status === 404;
           return { type: "absent", why: error.message, isPlain };
         }
-        return error.code === ErrorCode.keyNotFound
+        return isKeyNotFound(error)
           ? { type: "missing", words: error.message }
           : { type: "refused", error };
       }
@@ -40,7 +40,7 @@ export function v2Candidate(client: EtcdV2Client, prefix: string): Candidate {
         }, signal);
         return found;
       } catch (error) {
-        if (error instanceof EtcdV2Error && error.code === ErrorCode.keyNotFound) return false;
+        if (isKeyNotFound(error)) return false;
         throw error;
       }
     },
@@ -58,12 +58,7 @@ export function v3Candidate(gateway: EtcdV3Gateway, prefix: string): Candidate {
           ? { type: "missing", words: configMissing(entries.configKey) }
           : { type: "config", text: entry.value };
       } catch (error) {
-        if (!(error instanceof StoreError)) throw error;
-        if (error instanceof GatewayAbsentError) return { type: "absent", why: error.message };
-        // A gateway that has lost its way to etcd answers like an etcd without leader.
-        return error instanceof GatewayUnusableError || error instanceof StoreUnavailableError
-          ? { type: "unasked", why: error.message }
-          : { type: "refused", error };
+        return findingOfGateway(error);
       }
     },
     async holdsLeases(signal) {
@@ -72,6 +67,16 @@ export function v3Candidate(gateway: EtcdV3Gateway, prefix: string): Candidate {
       return found.some(({ key }) => isLease(entries, key));
     },
   };
+}
+
+/** What a search has found where etcd v3's JSON gateway failed. @throws what is no StoreError */
+export function findingOfGateway(error: unknown): Finding {
+  if (!(error instanceof StoreError)) throw error;
+  if (error instanceof GatewayAbsentError) return { type: "absent", why: error.message };
+  // A gateway that has lost its way to etcd answers like an etcd without leader.
+  return error instanceof GatewayUnusableError || error instanceof StoreUnavailableError
+    ? { type: "unasked", why: error.message }
+    : { type: "refused", error };
 }
 
 /** etcd v3 by the store that an agent uses: gRPC, and the whole of the network. */

@@ -8,6 +8,7 @@ import {
   ErrorCode,
   EtcdV2Client,
   EtcdV2Error,
+  isKeyNotFound,
   type Position,
 } from "./etcd_v2_client.ts";
 import { missingText, rawEntry, readEvent } from "./etcd_v2_event.ts";
@@ -62,7 +63,7 @@ class EtcdV2Store extends EntryStore {
         };
       }, signal);
     } catch (error) {
-      if (!(error instanceof EtcdV2Error) || error.code !== ErrorCode.keyNotFound) throw error;
+      if (!isKeyNotFound(error)) throw error;
       return builder.build(error.message, cursorAt(error.position));
     }
     const { index = 0 } = position;
@@ -133,7 +134,7 @@ class EtcdV2Store extends EntryStore {
     try {
       await this.#client.call({ method: "DELETE", key, query: { prevIndex: expected } }, signal);
     } catch (error) {
-      if (error instanceof EtcdV2Error && error.code === ErrorCode.keyNotFound) return;
+      if (isKeyNotFound(error)) return;
       throw conflictOr(error);
     }
   }
@@ -146,7 +147,7 @@ class EtcdV2Store extends EntryStore {
     try {
       [answer] = await this.#client.call({ method: "GET", key, query: READ }, signal);
     } catch (error) {
-      if (error instanceof EtcdV2Error && error.code === ErrorCode.keyNotFound) return undefined;
+      if (isKeyNotFound(error)) return undefined;
       throw error;
     }
     if (answer.node.dir) {

@@ -29,6 +29,11 @@ export class EtcdV2Error extends StoreError {
   }
 }
 
+/** True of etcd's refusal to read, or to remove, what is not there. */
+export function isKeyNotFound(error: unknown): error is EtcdV2Error {
+  return error instanceof EtcdV2Error && error.code === ErrorCode.keyNotFound;
+}
+
 /** The answer is not etcd v2's: an etcd without that API, or something else altogether. */
 export class NotEtcdV2Error extends StoreError {
   override readonly name = "NotEtcdV2Error";
@@ -111,13 +116,7 @@ export class EtcdV2Client implements Disposable {
    */
   async call(request: Request, signal?: AbortSignal): Promise<[Answer, Position]> {
     return await this.#http.atSomeEndpoint(signal, async (endpoint) => {
-      using deadline = new Deadline(
-        RESPONSE_TIMEOUT,
-        unanswered(RESPONSE_TIMEOUT),
-        signal,
-        this.closed,
-        this.#http.dropped,
-      );
+      using deadline = this.#deadline(signal);
       const response = await this.#fetch(endpoint, request, deadline.signal);
       deadline.extend(BODY_TIMEOUT, unanswered(BODY_TIMEOUT));
       const text = await response.text();
@@ -140,13 +139,7 @@ export class EtcdV2Client implements Disposable {
   ): Promise<Position> {
     const query = { quorum: true, recursive: true, sorted: false };
     return await this.#http.atSomeEndpoint(signal, async (endpoint) => {
-      using deadline = new Deadline(
-        RESPONSE_TIMEOUT,
-        unanswered(RESPONSE_TIMEOUT),
-        signal,
-        this.closed,
-        this.#http.dropped,
-      );
+      using deadline = this.#deadline(signal);
       const response = await this.#fetch(endpoint, { method: "GET", key, query }, deadline.signal);
       deadline.extend(BODY_TIMEOUT, unanswered(BODY_TIMEOUT));
       if (!response.ok || response.body === null) {
@@ -194,6 +187,11 @@ export class EtcdV2Client implements Disposable {
   /** Ends every request with an error and closes the connections. */
   [Symbol.dispose](): void {
     this.#http[Symbol.dispose]();
+  }
+
+  #deadline(signal: AbortSignal | undefined): Deadline {
+    const { closed, dropped } = this;
+    return new Deadline(RESPONSE_TIMEOUT, unanswered(RESPONSE_TIMEOUT), signal, closed, dropped);
   }
 
   #fetch(endpoint: HttpEndpoint, request: Request, signal: AbortSignal): Promise<Response> {

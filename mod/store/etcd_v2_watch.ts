@@ -5,6 +5,7 @@ import {
   ErrorCode,
   type EtcdV2Client,
   EtcdV2Error,
+  isKeyNotFound,
   type Position,
 } from "./etcd_v2_client.ts";
 import type { EventMeaning } from "./etcd_v2_event.ts";
@@ -173,7 +174,7 @@ async function indexNow(
     }, signal);
     return index;
   } catch (error) {
-    if (error instanceof EtcdV2Error && error.code === ErrorCode.keyNotFound) {
+    if (isKeyNotFound(error)) {
       return error.position.index;
     }
     throw error;

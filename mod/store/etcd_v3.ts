@@ -8,15 +8,12 @@ import { EntryStore, type WrittenEntry } from "./entry_store.ts";
 import { configConflict, ConflictError, StoreError, StoreUnavailableError } from "./errors.ts";
 import { displayEndpoints } from "./etcd_http.ts";
 import { type EtcdV3Caller, EtcdV3Client, type EtcdV3ClientOptions } from "./etcd_v3_client.ts";
-import { isCompacted } from "./etcd_v3_errors.ts";
 import { configMissing, NO_LEASE, prefixRange, toRawEntry } from "./etcd_v3_keys.ts";
 import { watchPrefix } from "./etcd_v3_watch.ts";
+import { atOneRevision, NEWEST } from "./etcd_v3_revision.ts";
 import type { EtcdOptions } from "./options.ts";
 import type { CallOptions, Cursor, Snapshot, Store, WatchItem, WatchOptions } from "./store.ts";
 import { readTlsFiles } from "./tls_files.ts";
-
-/** As the revision of a read: the newest there is. */
-const NEWEST = "0";
 
 /**
  * Opens a network's store in etcd v3; connects with the first call.
@@ -57,14 +54,7 @@ export class EtcdV3Store extends EntryStore {
   }
 
   async snapshot({ signal }: CallOptions = {}): Promise<Snapshot> {
-    for (let attempt = 1;; attempt++) {
-      try {
-        return await this.#snapshot(signal);
-      } catch (error) {
-        // Between two pages. The next attempt reads at a new revision.
-        if (attempt === 3 || !isCompacted(error)) throw error;
-      }
-    }
+    return await atOneRevision(() => this.#snapshot(signal));
   }
 
   async #snapshot(signal: AbortSignal | undefined): Promise<Snapshot> {

@@ -1,5 +1,5 @@
 import { displayEndpoints, EtcdHttp } from "./etcd_http.ts";
-import { type Answer, ErrorCode, EtcdV2Client, EtcdV2Error } from "./etcd_v2_client.ts";
+import { type Answer, EtcdV2Client, isKeyNotFound } from "./etcd_v2_client.ts";
 import { cursorAt } from "./etcd_v2.ts";
 import type { EventMeaning } from "./etcd_v2_event.ts";
 import { DEFAULT_TIMING, type WatchTiming } from "./etcd_v2_place.ts";
@@ -85,7 +85,7 @@ export async function listNames(
     }, signal);
     return { names, cursor: cursorAt(position) };
   } catch (error) {
-    if (!(error instanceof EtcdV2Error) || error.code !== ErrorCode.keyNotFound) throw error;
+    if (!isKeyNotFound(error)) throw error;
     return { names: [], cursor: cursorAt(error.position) };
   }
 }

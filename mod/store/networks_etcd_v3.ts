@@ -1,19 +1,13 @@
 import { Buffer } from "node:buffer";
 import { displayEndpoints } from "./etcd_http.ts";
 import { type EtcdV3Caller, EtcdV3Client } from "./etcd_v3_client.ts";
-import { isCompacted } from "./etcd_v3_errors.ts";
 import { prefixRange } from "./etcd_v3_keys.ts";
+import { atOneRevision, NEWEST } from "./etcd_v3_revision.ts";
 import { watchPrefix } from "./etcd_v3_watch.ts";
 import { type NameChange, NameReader, type NamesSnapshot, type NetworkNames } from "./networks.ts";
 import type { EtcdOptions } from "./options.ts";
 import type { CallOptions, Cursor, WatchItem, WatchOptions } from "./store.ts";
 import { readTlsFiles } from "./tls_files.ts";
-
-/** As the revision of a read: the newest there is. */
-const NEWEST = "0";
-
-/** How often a listing is begun anew when etcd compacts its history meanwhile. */
-const ATTEMPTS = 3;
 
 /**
  * Opens the names of the networks below a prefix of etcd v3; connects with the first call.
@@ -38,13 +32,7 @@ class EtcdV3Names implements NetworkNames {
   }
 
   async snapshot({ signal }: CallOptions = {}): Promise<NamesSnapshot> {
-    for (let attempt = 1;; attempt++) {
-      try {
-        return await this.#snapshot(signal);
-      } catch (error) {
-        if (attempt === ATTEMPTS || !isCompacted(error)) throw error;
-      }
-    }
+    return await atOneRevision(() => this.#snapshot(signal));
   }
 
   watch(

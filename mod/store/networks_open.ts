@@ -1,8 +1,9 @@
+import { findingOfGateway } from "./candidates.ts";
 import { type Candidate, detectApi, type EtcdApi, type Finding } from "./detect.ts";
 import { StoreError, StoreUnavailableError } from "./errors.ts";
 import { EtcdHttp } from "./etcd_http.ts";
 import { EtcdV2Client, EtcdV2Error } from "./etcd_v2_client.ts";
-import { EtcdV3Gateway, GatewayAbsentError, GatewayUnusableError } from "./etcd_v3_gateway.ts";
+import { EtcdV3Gateway } from "./etcd_v3_gateway.ts";
 import { NameReader, type NetworkNames } from "./networks.ts";
 import { listNames } from "./networks_etcd_v2.ts";
 import type { EtcdOptions, StoreOptions } from "./options.ts";
@@ -133,11 +134,7 @@ function v3Candidate(gateway: EtcdV3Gateway, reader: NameReader): Candidate {
         }
         return finding(names, prefix);
       } catch (error) {
-        if (!(error instanceof StoreError)) throw error;
-        if (error instanceof GatewayAbsentError) return { type: "absent", why: error.message };
-        return error instanceof GatewayUnusableError || error instanceof StoreUnavailableError
-          ? { type: "unasked", why: error.message }
-          : { type: "refused", error };
+        return findingOfGateway(error);
       }
     },
     async holdsLeases(signal) {

@@ -4,22 +4,14 @@ import { isNetworkName } from "./network_name.ts";
 import type { NameChange, NamesSnapshot, NetworkNames } from "./networks.ts";
 import { type RemoteStoreOptions, UNNAMED_NETWORK } from "./options.ts";
 import { RemoteHttp } from "./remote_http.ts";
+import { BACKOFF, HELD, LONGEST_POLL } from "./remote_poll.ts";
 import { decodeNetworkWatch, type NetworkWatchAnswer, WireError } from "./remote_protocol.ts";
 import type { CallOptions, Cursor, WatchItem, WatchOptions } from "./store.ts";
 import { readTlsFiles } from "./tls_files.ts";
-import { type LinkTiming, WatchLink } from "./watch_link.ts";
+import { WatchLink } from "./watch_link.ts";
 
 /** As flannel 0.7.1's server has it: the listing of all networks. */
 const PATH = "/v1/";
-
-/** How soon a watch that broke is tried again. The server's restart meets all its clients at once. */
-const BACKOFF: LinkTiming = { firstBackoff: 100, longestBackoff: 5_000 };
-
-/** Milliseconds that a poll is waited for: less than proxies on the way allow for (50 to 60 s). */
-const LONGEST_POLL = 45_000;
-
-/** A poll that ends sooner than this, without anything, was not held: milliseconds. */
-const HELD = 500;
 
 /**
  * Opens the names of the networks that a server of `-listen` serves, be it ours or flannel 0.7.1. No

@@ -12,17 +12,12 @@ import { StoreUnavailableError } from "./errors.ts";
 import { type RemoteStoreOptions, UNNAMED_NETWORK } from "./options.ts";
 import { FlannelSession } from "./remote_flannel.ts";
 import { RemoteHttp } from "./remote_http.ts";
+import { BACKOFF, HELD } from "./remote_poll.ts";
 import type { RemoteSession } from "./remote_session.ts";
 import { NotOursError, WholeSession } from "./remote_whole.ts";
 import type { CallOptions, Cursor, Snapshot, Store, WatchItem, WatchOptions } from "./store.ts";
 import { readTlsFiles } from "./tls_files.ts";
-import { type LinkTiming, WatchLink } from "./watch_link.ts";
-
-/** How soon a watch that broke is tried again. The server's restart meets all its clients at once. */
-const BACKOFF: LinkTiming = { firstBackoff: 100, longestBackoff: 5_000 };
-
-/** A poll that ends sooner than this, without anything, was not held: milliseconds. */
-const HELD = 500;
+import { WatchLink } from "./watch_link.ts";
 
 /**
  * Opens the store of a server of `-listen`: of a flanneld of ours all of it, of a flannel 0.7.1 what its

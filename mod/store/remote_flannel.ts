@@ -11,6 +11,7 @@ import {
 } from "../lease/mod.ts";
 import { ConflictError, StoreError, StoreUnavailableError } from "./errors.ts";
 import type { RemoteAnswer, RemoteHttp, RemoteRequest } from "./remote_http.ts";
+import { HELD, LONGEST_POLL } from "./remote_poll.ts";
 import {
   decodeLeaseWatch,
   decodeWireLease,
@@ -18,17 +19,11 @@ import {
   encodeWireLease,
   formatExpiration,
   type LeaseWatchAnswer,
-  WireError,
   type WireLease,
 } from "./remote_protocol.ts";
-import type { PollResult, RemoteSession } from "./remote_session.ts";
+import { decodeAnswer, type PollResult, type RemoteSession } from "./remote_session.ts";
 import type { CallOptions, Change, ConfigText, Cursor, Snapshot } from "./store.ts";
 
-/**
- * Milliseconds that a poll is waited for: less than proxies on the way allow for (50 to 60 s), so that
- * it is given up here and not there.
- */
-const LONGEST_POLL = 45_000;
 /** How often the config is read, in milliseconds: the protocol tells of leases only. */
 const CONFIG_INTERVAL = 30_000;
 
@@ -135,7 +130,7 @@ export class FlannelSession implements RemoteSession {
   ): Promise<Lease> {
     const body = encodeLeaseValue(attributes, "v0.7");
     const answer = await this.#ask({ method: "POST", path: "/leases", body, signal });
-    return this.#lease(decode(answer.text, decodeWireLease));
+    return this.#lease(decodeAnswer(answer.text, decodeWireLease));
   }
 
   /** A reservation is all that can be made of a subnet of one's choice. */
@@ -185,7 +180,7 @@ export class FlannelSession implements RemoteSession {
     const expiration = Date.now() + this.#clock + LEASE_TTL * 1000;
     const body = encodeWireLease({ subnet, attributes, expiration });
     const answer = await this.#ask({ method: "PUT", path, body, signal: options.signal });
-    return this.#lease(decode(answer.text, decodeWireLease));
+    return this.#lease(decodeAnswer(answer.text, decodeWireLease));
   }
 
   async removeLease(lease: Lease, options: CallOptions = {}): Promise<void> {
@@ -261,9 +256,9 @@ export class FlannelSession implements RemoteSession {
     };
     const started = performance.now();
     try {
-      return decode((await this.#ask(request)).text, decodeLeaseWatch);
+      return decodeAnswer((await this.#ask(request)).text, decodeLeaseWatch);
     } catch (error) {
-      const isOver = isPoll && performance.now() - started >= LONGEST_POLL - 500;
+      const isOver = isPoll && performance.now() - started >= LONGEST_POLL - HELD;
       if (isOver && error instanceof StoreUnavailableError) throw new PollTimeout();
       throw error;
     }
@@ -350,15 +345,4 @@ function sameConfig(a: ConfigText | undefined, b: ConfigText): boolean {
   return a !== undefined && "text" in a
     ? "text" in b && a.text === b.text
     : a !== undefined && "missing" in b;
-}
-
-function decode<T>(text: string, decoder: (text: string) => T): T {
-  try {
-    return decoder(text);
-  } catch (cause) {
-    if (!(cause instanceof WireError)) throw cause;
-    throw new StoreError(`the answer of the server of -remote cannot be read: ${cause.message}`, {
-      cause,
-    });
-  }
 }

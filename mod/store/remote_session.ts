@@ -1,4 +1,6 @@
 import type { LeaseForm } from "../lease/mod.ts";
+import { StoreError } from "./errors.ts";
+import { WireError } from "./remote_protocol.ts";
 import type { Change, Cursor, Snapshot, Store } from "./store.ts";
 
 /** What came of one long poll. */
@@ -25,4 +27,16 @@ export interface RemoteSession extends
   readonly leaseForm: LeaseForm;
   /** Makes one long poll from `cursor`. */
   poll(cursor: Cursor, signal: AbortSignal): Promise<PollResult>;
+}
+
+/** Reads what a server answered. @throws {StoreError} when that cannot be read */
+export function decodeAnswer<T>(text: string, decoder: (text: string) => T): T {
+  try {
+    return decoder(text);
+  } catch (cause) {
+    if (!(cause instanceof WireError)) throw cause;
+    throw new StoreError(`the answer of the server of -remote cannot be read: ${cause.message}`, {
+      cause,
+    });
+  }
 }

@@ -20,8 +20,7 @@ import {
   HELD_POLL,
 } from "./remote_extension.ts";
 import type { RemoteHttp, RemoteRequest } from "./remote_http.ts";
-import { WireError } from "./remote_protocol.ts";
-import type { PollResult, RemoteSession } from "./remote_session.ts";
+import { decodeAnswer, type PollResult, type RemoteSession } from "./remote_session.ts";
 import type { CallOptions, Cursor, Snapshot } from "./store.ts";
 
 /** Milliseconds beyond the server's limit that a poll is waited for. */
@@ -56,13 +55,15 @@ export class WholeSession implements RemoteSession {
   }
 
   async snapshot({ signal }: CallOptions = {}): Promise<Snapshot> {
-    return this.#took(decode(await this.#ask({ method: "GET", path: "", signal }), decodeSnapshot));
+    return this.#took(
+      decodeAnswer(await this.#ask({ method: "GET", path: "", signal }), decodeSnapshot),
+    );
   }
 
   async poll(cursor: Cursor, signal: AbortSignal): Promise<PollResult> {
     const path = `?next=${encodeURIComponent(cursor)}`;
     const timeout = HELD_POLL + POLL_SLACK;
-    const answer = decode(
+    const answer = decodeAnswer(
       await this.#ask({ method: "GET", path, signal, timeout }),
       decodePoll,
     );
@@ -72,7 +73,7 @@ export class WholeSession implements RemoteSession {
 
   async lease(subnet: Prefix, { signal }: CallOptions = {}): Promise<Lease | undefined> {
     const text = await this.#read(`/leases/${leaseKey(subnet)}`, signal);
-    return text === undefined ? undefined : decode(text, decodeLease);
+    return text === undefined ? undefined : decodeAnswer(text, decodeLease);
   }
 
   async createLease(
@@ -103,7 +104,7 @@ export class WholeSession implements RemoteSession {
     { signal }: CallOptions = {},
   ): Promise<StoredAgentRecord | undefined> {
     const text = await this.#read(`/agents/${formatIPv4(publicIP)}`, signal);
-    return text === undefined ? undefined : decode(text, decodeAgent);
+    return text === undefined ? undefined : decodeAnswer(text, decodeAgent);
   }
 
   async putAgent(
@@ -118,7 +119,7 @@ export class WholeSession implements RemoteSession {
       ...(expected === undefined ? {} : { revision: expected }),
     });
     const path = `/agents/${formatIPv4(publicIP)}`;
-    return decode(await this.#ask({ method: "PUT", path, body, signal }), decodeAgent);
+    return decodeAnswer(await this.#ask({ method: "PUT", path, body, signal }), decodeAgent);
   }
 
   async removeAgent(
@@ -149,7 +150,7 @@ export class WholeSession implements RemoteSession {
     signal: AbortSignal | undefined,
   ): Promise<Lease> {
     const path = `/leases/${leaseKey(subnet)}`;
-    return decode(await this.#ask({ method: "PUT", path, body, signal }), decodeLease);
+    return decodeAnswer(await this.#ask({ method: "PUT", path, body, signal }), decodeLease);
   }
 
   /** Reads an entry; `undefined` when there is none. */
@@ -183,16 +184,5 @@ export class WholeSession implements RemoteSession {
   #took<T extends { readonly leaseForm: LeaseForm }>(snapshot: T): T {
     this.leaseForm = snapshot.leaseForm;
     return snapshot;
-  }
-}
-
-function decode<T>(text: string, decoder: (text: string) => T): T {
-  try {
-    return decoder(text);
-  } catch (cause) {
-    if (!(cause instanceof WireError)) throw cause;
-    throw new StoreError(`the answer of the server of -remote cannot be read: ${cause.message}`, {
-      cause,
-    });
   }
 }
