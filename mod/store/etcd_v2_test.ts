@@ -1,71 +1,18 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { type Certificates, makeCertificates } from "../../tests/lab/certificates.ts";
 import { EtcdServer } from "../../tests/lab/etcd.ts";
+import { EtcdKeys } from "../../tests/lab/etcd_keys.ts";
 import { HttpProxy } from "../../tests/lab/http_proxy.ts";
 import { StoreFollower } from "../../tests/lab/store_follower.ts";
 import { TcpProxy } from "../../tests/lab/tcp_proxy.ts";
 import { StoreError, StoreUnavailableError } from "./errors.ts";
+import { makeEtcdV2Lab } from "./etcd_lab.ts";
 import { openEtcdV2 } from "./etcd_v2.ts";
 import { DEFAULT_TIMING, type WatchTiming } from "./etcd_v2_place.ts";
 import type { EtcdOptions } from "./options.ts";
 import { storeCases } from "./store_cases.ts";
-import { net, type StoreLab, type StoreLabOptions, vxlan, withoutTtl } from "./store_lab.ts";
+import { net, vxlan, withoutTtl } from "./store_lab.ts";
 
-storeCases("etcd v2", makeLab);
-
-/** A real etcd, and etcd v2's own API for what others than the store do. */
-async function makeLab(options: StoreLabOptions = {}): Promise<StoreLab> {
-  let certificates: Certificates | undefined;
-  if (options.tls !== undefined) {
-    certificates = await makeCertificates(await Deno.makeTempDir({ prefix: "certificates-" }));
-  }
-  const etcd = await EtcdServer.start(
-    certificates === undefined
-      ? {}
-      : { tls: { certificates, clientAuth: options.tls === "client" } },
-  );
-  if (options.password !== undefined) await etcd.enableAuth("v2", options.password);
-
-  const send = async (method: string, path: string, form?: Record<string, string>) => {
-    const response = await etcd.fetch(`/v2/keys${path}`, {
-      method,
-      ...(form === undefined ? {} : { body: new URLSearchParams(form) }),
-    });
-    const answer = await response.json();
-    if (!response.ok && answer.errorCode !== 100) {
-      throw new Error(`${method} ${path}: ${JSON.stringify(answer)}`);
-    }
-    return answer;
-  };
-  return {
-    endpoint: etcd.endpoint,
-    ...(certificates === undefined ? {} : { certificates }),
-    open: (prefix, overrides) =>
-      openEtcdV2({ endpoints: [etcd.endpoint], prefix, api: "v2", ...overrides }),
-    put: (key, value, ttl) =>
-      send("PUT", key, ttl === undefined ? { value } : { value, ttl: String(ttl) }),
-    get: async (key) => (await send("GET", key)).node?.value,
-    delete: (key) => send("DELETE", key),
-    deleteTree: (key) => send("DELETE", `${key}?recursive=true`),
-    makeEmpty: (key) => send("PUT", `${key}?dir=true`),
-    loseHistory: async () => {
-      const writers = Array.from({ length: 8 }, async (_, writer) => {
-        for (let i = 0; i < 130; i++) await send("PUT", `/noise/${writer}`, { value: `${i}` });
-      });
-      await Promise.all(writers);
-    },
-    stop: () => etcd.stop(),
-    resume: () => etcd.resume(),
-    wipe: () => etcd.restart({ wipe: true }),
-    freeze: (on) => etcd.freeze(on),
-    [Symbol.asyncDispose]: async () => {
-      await etcd[Symbol.asyncDispose]();
-      if (certificates !== undefined) {
-        await Deno.remove(certificates.directory, { recursive: true });
-      }
-    },
-  };
-}
+storeCases("etcd v2", makeEtcdV2Lab);
 
 /** Polls that a test need not wait for. */
 const QUICK: WatchTiming = {
@@ -78,6 +25,7 @@ const PREFIX = "/flannel/network";
 
 Deno.test("etcd v2: what proxies and members do", async (t) => {
   await using etcd = await EtcdServer.start();
+  const keys = new EtcdKeys(etcd);
   let number = 0;
   const open = (
     overrides: Partial<EtcdOptions> = {},
@@ -178,10 +126,9 @@ Deno.test("etcd v2: what proxies and members do", async (t) => {
     await using store = await open({}, QUICK);
     await using follower = await StoreFollower.start(store);
     for (let burst = 0; burst < 40; burst++) {
-      await Promise.all(Array.from({ length: 30 }, async (_, i) => {
-        const body = new URLSearchParams({ value: `${burst}` });
-        await (await etcd.fetch(`/v2/keys/elsewhere/${i}`, { method: "PUT", body })).text();
-      }));
+      await Promise.all(
+        Array.from({ length: 30 }, (_, i) => keys.put(`/elsewhere/${i}`, `${burst}`)),
+      );
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
     await store.createLease(net("10.20.1.0/24"), vxlan("192.0.2.1"), 600);
@@ -272,8 +219,7 @@ Deno.test("etcd v2: what proxies and members do", async (t) => {
   });
 
   await t.step("snapshot() says what a prefix is that leads to a value", async () => {
-    const body = new URLSearchParams({ value: "x" });
-    await (await etcd.fetch("/v2/keys/a/value", { method: "PUT", body })).text();
+    await keys.put("/a/value", "x");
     for (const prefix of ["/a/value", "/a/value/below"]) {
       await using store = await open({}, DEFAULT_TIMING, prefix);
       try {

@@ -58,7 +58,7 @@ Deno.test("EtcdV3Client.call() gives up on an endpoint that accepts and says not
   await assertRejects(() => calls.call("range", ANY, controller.signal), Error, "enough");
   mute.silence(false);
   // The connection is still the mute one; the call after its failure makes another.
-  await assertRejects(() => calls.call("range", ANY), StoreUnavailableError, "no answer within 1.");
+  await assertRejects(() => calls.call("range", ANY), StoreUnavailableError, "no answer within ");
   assertEquals((await calls.call("range", ANY)).kvs, []);
 });
 

@@ -1,60 +1,19 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { type Certificates, makeCertificates } from "../../tests/lab/certificates.ts";
 import { EtcdServer } from "../../tests/lab/etcd.ts";
 import { EtcdGateway } from "../../tests/lab/etcd_gateway.ts";
 import { PERMANENT } from "../lease/mod.ts";
 import { ConflictError } from "./errors.ts";
+import { makeEtcdV3Lab } from "./etcd_lab.ts";
 import { EtcdV3Store, openEtcdV3 } from "./etcd_v3.ts";
 import { EtcdV3Client } from "./etcd_v3_client.ts";
 import { storeCases } from "./store_cases.ts";
-import { ip, net, record, type StoreLab, type StoreLabOptions, vxlan } from "./store_lab.ts";
+import { ip, net, record, vxlan } from "./store_lab.ts";
 
 const PREFIX = "/flannel/network";
 const SUBNET = net("10.20.93.0/24");
 const KEY = `${PREFIX}/subnets/10.20.93.0-24`;
 
-storeCases("etcd v3", makeLab);
-
-/** A real etcd, and its JSON gateway for what others than the store do. */
-async function makeLab(options: StoreLabOptions = {}): Promise<StoreLab> {
-  let certificates: Certificates | undefined;
-  if (options.tls !== undefined) {
-    certificates = await makeCertificates(await Deno.makeTempDir({ prefix: "certificates-" }));
-  }
-  const etcd = await EtcdServer.start({
-    v2: false,
-    ...(certificates === undefined
-      ? {}
-      : { tls: { certificates, clientAuth: options.tls === "client" } }),
-  });
-  if (options.password !== undefined) await etcd.enableAuth("v3", options.password);
-  const gateway = new EtcdGateway(etcd);
-  return {
-    endpoint: etcd.endpoint,
-    ...(certificates === undefined ? {} : { certificates }),
-    open: (prefix, overrides) =>
-      openEtcdV3({ endpoints: [etcd.endpoint], prefix, api: "v3", ...overrides }),
-    put: (key, value, ttl) => gateway.put(key, value, ttl),
-    get: (key) => gateway.get(key),
-    delete: (key) => gateway.delete(key),
-    deleteTree: async (key) => {
-      await gateway.deleteTree(key);
-      await gateway.delete(key);
-    },
-    makeEmpty: (key) => gateway.put(key, ""),
-    loseHistory: () => gateway.compact(),
-    stop: () => etcd.stop(),
-    resume: () => etcd.resume(),
-    wipe: () => etcd.restart({ wipe: true }),
-    freeze: (on) => etcd.freeze(on),
-    [Symbol.asyncDispose]: async () => {
-      await etcd[Symbol.asyncDispose]();
-      if (certificates !== undefined) {
-        await Deno.remove(certificates.directory, { recursive: true });
-      }
-    },
-  };
-}
+storeCases("etcd v3", makeEtcdV3Lab);
 
 Deno.test("EtcdV3Store leaves no etcd lease behind", async (t) => {
   await using etcd = await EtcdServer.start({ v2: false });

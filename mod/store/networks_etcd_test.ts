@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { EtcdServer } from "../../tests/lab/etcd.ts";
 import { EtcdGateway } from "../../tests/lab/etcd_gateway.ts";
+import { EtcdKeys } from "../../tests/lab/etcd_keys.ts";
 import { networkCases, type NetworksLab, someConfig } from "./networks_cases.ts";
 import { openNetworkNames } from "./networks_open.ts";
 import { AmbiguousConfigError } from "./open.ts";
@@ -8,29 +9,16 @@ import { AmbiguousConfigError } from "./open.ts";
 const LEASE = "subnets/10.20.1.0-24";
 const VALUE = '{"PublicIP":"192.0.2.1"}';
 
-/** etcd v2's own API. */
-async function v2(etcd: EtcdServer, method: string, path: string, value?: string): Promise<void> {
-  const response = await etcd.fetch(`/v2/keys${encodeURI(path)}`, {
-    method,
-    ...(value === undefined ? {} : { body: new URLSearchParams({ value }) }),
-  });
-  await response.body?.cancel();
-  assert(response.ok, `${method} ${path}: ${response.status}`);
-}
-
 networkCases("etcd v2", async (): Promise<NetworksLab> => {
   const etcd = await EtcdServer.start();
+  const keys = new EtcdKeys(etcd);
   return {
     open: (prefix) => openNames(etcd, prefix, "v2"),
-    add: (prefix, network) => v2(etcd, "PUT", `${prefix}/${network}/config`, someConfig()),
-    removeConfig: (prefix, network) => v2(etcd, "DELETE", `${prefix}/${network}/config`),
-    remove: (prefix, network) => v2(etcd, "DELETE", `${prefix}/${network}?recursive=true`),
-    addLease: (prefix, network) => v2(etcd, "PUT", `${prefix}/${network}/${LEASE}`, VALUE),
-    loseHistory: async () => {
-      await Promise.all(Array.from({ length: 8 }, async (_, writer) => {
-        for (let i = 0; i < 130; i++) await v2(etcd, "PUT", `/noise/${writer}`, `${i}`);
-      }));
-    },
+    add: (prefix, network) => keys.put(`${prefix}/${network}/config`, someConfig()),
+    removeConfig: (prefix, network) => keys.delete(`${prefix}/${network}/config`),
+    remove: (prefix, network) => keys.deleteTree(`${prefix}/${network}`),
+    addLease: (prefix, network) => keys.put(`${prefix}/${network}/${LEASE}`, VALUE),
+    loseHistory: () => keys.loseHistory(),
     [Symbol.asyncDispose]: () => etcd[Symbol.asyncDispose](),
   };
 });
@@ -73,7 +61,7 @@ Deno.test("openNetworkNames() finds the one of etcd's stores that has networks",
     if (round === "v3") await gateway.put("/net/blue/config", someConfig());
     else {
       await gateway.deleteTree("/net");
-      await v2(etcd, "PUT", "/net/blue/config", someConfig());
+      await new EtcdKeys(etcd).put("/net/blue/config", someConfig());
     }
     const opened = await openNetworkNames(options);
     if (!("names" in opened)) throw new Error(opened.waiting);

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { type Certificates, makeCertificates } from "../../tests/lab/certificates.ts";
 import { EtcdServer, freePort } from "../../tests/lab/etcd.ts";
 import { EtcdGateway } from "../../tests/lab/etcd_gateway.ts";
+import { EtcdKeys } from "../../tests/lab/etcd_keys.ts";
 import { StoreError, StoreUnavailableError } from "./errors.ts";
 import { AmbiguousConfigError, openStore } from "./open.ts";
 import type { EtcdOptions, EtcdStoreOptions } from "./options.ts";
@@ -22,19 +23,13 @@ interface Operator {
 
 function operatorOf(etcd: EtcdServer): Operator {
   const gateway = new EtcdGateway(etcd);
-  const v2 = async (method: string, path: string, form: Record<string, string> = {}) => {
-    const response = await etcd.fetch(`/v2/keys${path}`, {
-      method,
-      ...(method === "PUT" ? { body: new URLSearchParams(form) } : {}),
-    });
-    await response.body?.cancel();
-  };
+  const keys = new EtcdKeys(etcd);
   return {
     etcd,
-    putV2: (key, value) => v2("PUT", key, { value }),
+    putV2: (key, value) => keys.put(key, value),
     putV3: (key, value) => gateway.put(key, value),
     clear: async () => {
-      await v2("DELETE", "/flannel?recursive=true");
+      await keys.deleteTree("/flannel");
       await gateway.deleteTree("/flannel");
     },
   };
@@ -263,7 +258,7 @@ Deno.test("openStore() loads no gRPC for a config in v2", async () => {
       new TextDecoder().decode(v2.stdout),
       `etcd v2 at ${etcd.endpoint}, prefix ${PREFIX}\n`,
     );
-    await etcd.fetch(`/v2/keys${KEY}`, { method: "DELETE" }).then(({ body }) => body?.cancel());
+    await new EtcdKeys(etcd).delete(KEY);
     await putV3(KEY, CONFIG);
     const v3 = await run();
     assert(!v3.success, "with the config in v3 it is loaded");

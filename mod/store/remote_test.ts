@@ -2,9 +2,9 @@ import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { EtcdServer } from "../../tests/lab/etcd.ts";
 import { configureLog } from "../observe/log.ts";
 import { makeEmbeddedLab } from "./embedded_lab.ts";
-import { makeRemoteLab } from "./remote_lab.ts";
 import { StoreError } from "./errors.ts";
 import { openRemote } from "./remote.ts";
+import { makeRemoteLab } from "./remote_lab.ts";
 import { storeCases } from "./store_cases.ts";
 
 storeCases("remote", () => makeRemoteLab(makeEmbeddedLab()), { access: "none" });

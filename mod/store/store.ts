@@ -71,7 +71,7 @@ export interface CallOptions {
 export interface Store extends AsyncDisposable {
   /** For logs: `etcd v2 at http://10.0.0.1:2379, prefix /flannel/network`; never a secret. */
   readonly name: string;
-  /** The form this store's other readers expect lease values in. */
+  /** The form this store's other readers expect lease values in; of `-remote` known once it was read. */
   readonly leaseForm: LeaseForm;
 
   /** Reads everything at one moment, linearizable. A missing directory is an empty one. */

@@ -46,6 +46,8 @@ export const callCases: readonly StoreCase[] = [
     { lab, prefix },
   ) => {
     await using store = await lab.open(prefix);
+    // From this on a store behind a server knows its form.
+    await store.snapshot();
     const v6 = store.leaseForm === "v0.20" ? ',"PublicIPv6":null' : "";
     const created = await store.createLease(SUBNET, vxlan("172.28.128.101"), 86400);
     assertEquals(
