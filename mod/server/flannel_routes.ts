@@ -1,7 +1,7 @@
 import { decodeNetworkConfig, type NetworkConfig } from "../config/mod.ts";
 import { formatIPv4, type Prefix } from "../ip/mod.ts";
 import { type Lease, LEASE_TTL, leaseKey, PERMANENT } from "../lease/mod.ts";
-import { ConflictError, StoreError } from "../store/mod.ts";
+import { StoreError } from "../store/mod.ts";
 import {
   decodeReservation,
   decodeWireAttributes,
@@ -14,16 +14,12 @@ import {
   type WireReservation,
 } from "../store/remote_protocol.ts";
 import { acquireLease, isCompatible } from "../subnet/mod.ts";
+import { untilWon } from "../subnet/races.ts";
+import { findMisfit } from "../subnet/reserve.ts";
 import { Deadline } from "../store/deadline.ts";
 import type { Feed } from "./feed.ts";
 import { forgotten } from "./network_state.ts";
 import type { NamesFeed, ServedNetwork } from "./networks.ts";
-
-/**
- * Races that are lost before giving up, as flannel: each means that somebody else wrote the very entry
- * between our reading and our writing.
- */
-const ATTEMPTS = 10;
 
 /**
  * Milliseconds that a poll is held at most. flannel's server holds them for ever; here each is answered
@@ -76,7 +72,7 @@ export async function putLease(network: ServedNetwork, body: string): Promise<st
   const { subnet, attributes } = decodeWireLease(body);
   const { store, state } = network;
   const config = await configOf(network);
-  const lease = await untilNoRace(async () => {
+  const lease = await untilWon(async () => {
     const held = await store.lease(subnet);
     if (held !== undefined) {
       if (held.attributes.publicIP !== attributes.publicIP) throw takenBy(held);
@@ -85,18 +81,18 @@ export async function putLease(network: ServedNetwork, body: string): Promise<st
     }
     if (isCompatible(config, subnet)) return await store.createLease(subnet, attributes, LEASE_TTL);
     throw new StoreError(`subnet ${subnet} may not be leased: it does not fit the network config`);
-  });
+  }, StoreError);
   return encodeWireLease(state.onWire(lease));
 }
 
 /** `DELETE /v1/{network}/leases/{key}` */
 export async function deleteLease(network: ServedNetwork, subnet: Prefix): Promise<void> {
   const { store } = network;
-  await untilNoRace(async () => {
+  await untilWon(async () => {
     const lease = await store.lease(subnet);
     if (lease === undefined) throw notFound(network, subnet);
     await store.removeLease(lease);
-  });
+  }, StoreError);
 }
 
 /** `GET /v1/{network}/leases[?next=C]` */
@@ -184,31 +180,26 @@ export async function getReservations({ feed }: ServedNetwork): Promise<string> 
 export async function postReservation(network: ServedNetwork, body: string): Promise<void> {
   const { subnet, publicIP }: WireReservation = decodeReservation(body);
   const { store } = network;
-  const config = await configOf(network);
-  if (subnet.length !== config.subnetLen) {
-    throw new StoreError("reservation subnet has mask incompatible with network config");
-  }
-  if (!config.network.overlaps(subnet)) {
-    throw new StoreError("reservation subnet is outside of flannel network");
-  }
-  await untilNoRace(async () => {
+  const misfit = findMisfit(await configOf(network), subnet);
+  if (misfit !== undefined) throw new StoreError(misfit.rule);
+  await untilWon(async () => {
     const held = await store.lease(subnet);
     if (held === undefined) return await store.createLease(subnet, { publicIP }, PERMANENT);
     if (held.attributes.publicIP !== publicIP) {
       throw new StoreError("subnet: lease already taken");
     }
     return await store.updateLease(held, held.attributes, PERMANENT);
-  });
+  }, StoreError);
 }
 
 /** `DELETE /v1/{network}/reservations/{key}` */
 export async function deleteReservation(network: ServedNetwork, subnet: Prefix): Promise<void> {
   const { store } = network;
-  await untilNoRace(async () => {
+  await untilWon(async () => {
     const lease = await store.lease(subnet);
     if (lease === undefined) throw notFound(network, subnet);
     await store.updateLease(lease, lease.attributes, LEASE_TTL);
-  });
+  }, StoreError);
 }
 
 /** The config as it stands. */
@@ -217,17 +208,6 @@ async function configOf({ feed, state }: ServedNetwork): Promise<NetworkConfig> 
   const { config } = state;
   if ("missing" in config) throw new StoreError(config.missing);
   return await decodeNetworkConfig(config.text);
-}
-
-async function untilNoRace<T>(attempt: () => Promise<T>): Promise<T> {
-  for (let i = 1;; i++) {
-    try {
-      return await attempt();
-    } catch (error) {
-      if (!(error instanceof ConflictError)) throw error;
-      if (i === ATTEMPTS) throw new StoreError("subnet: no more tries", { cause: error });
-    }
-  }
 }
 
 function takenBy({ subnet, attributes }: Lease): StoreError {

@@ -10,9 +10,7 @@ import {
 import { info, warning } from "../observe/log.ts";
 import { type CallOptions, ConflictError, type Snapshot, type Store } from "../store/mod.ts";
 import { isCompatible, pickSubnet } from "./pick.ts";
-
-/** Races lost before giving up, as flannel. Each retry reads the store anew. */
-const ATTEMPTS = 10;
+import { RACES } from "./races.ts";
 
 /** Options of {@linkcode acquireLease}. */
 export interface AcquireOptions {
@@ -58,7 +56,7 @@ export async function acquireLease(
   }
   // Subnets that another was quicker to create, or whose lease cannot be read and is in no listing.
   const contested: Prefix[] = [];
-  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+  for (let attempt = 0; attempt < RACES; attempt++) {
     const told = attempt === 0 ? options.snapshot : undefined;
     const { leases } = told ?? await store.snapshot(call);
     try {

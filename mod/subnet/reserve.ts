@@ -1,14 +1,40 @@
-import { decodeNetworkConfig } from "../config/mod.ts";
+import { decodeNetworkConfig, type NetworkConfig } from "../config/mod.ts";
 import { formatIPv4, type IPv4, type Prefix } from "../ip/mod.ts";
 import { type Lease, LEASE_TTL, PERMANENT } from "../lease/mod.ts";
-import { type CallOptions, ConflictError, type Store, StoreError } from "../store/mod.ts";
-
-/** As many races in a row as flannel loses before it gives up. */
-const ATTEMPTS = 10;
+import { type CallOptions, type Store, StoreError } from "../store/mod.ts";
+import { untilWon } from "./races.ts";
 
 /** A reservation that the rules forbid. The message is one line. */
 export class ReservationError extends Error {
   override readonly name = "ReservationError";
+}
+
+/** Why a network has no such subnet. */
+export interface Misfit {
+  /** The rule that is broken, in flannel's words. */
+  readonly rule: string;
+  /** What was asked for, and what would do. */
+  readonly found: string;
+}
+
+/** Tells why a subnet cannot be reserved in a network; `undefined` when it can. */
+export function findMisfit(
+  { network, subnetLen }: NetworkConfig,
+  subnet: Prefix,
+): Misfit | undefined {
+  if (subnet.length !== subnetLen) {
+    return {
+      rule: "reservation subnet has mask incompatible with network config",
+      found: `${subnet} where subnets are /${subnetLen}`,
+    };
+  }
+  if (!network.overlaps(subnet)) {
+    return {
+      rule: "reservation subnet is outside of flannel network",
+      found: `${subnet} is not in ${network}`,
+    };
+  }
+  return undefined;
 }
 
 /**
@@ -31,18 +57,8 @@ export async function reserveSubnet(
     if ("missing" in config) {
       throw new StoreError(`there is no network config in the ${store.name}: ${config.missing}`);
     }
-    const { network, subnetLen } = await decodeNetworkConfig(config.text);
-    if (subnet.length !== subnetLen) {
-      throw new ReservationError(
-        `reservation subnet has mask incompatible with network config: ${subnet} where subnets ` +
-          `are /${subnetLen}`,
-      );
-    }
-    if (!network.overlaps(subnet)) {
-      throw new ReservationError(
-        `reservation subnet is outside of flannel network: ${subnet} is not in ${network}`,
-      );
-    }
+    const misfit = findMisfit(await decodeNetworkConfig(config.text), subnet);
+    if (misfit !== undefined) throw new ReservationError(`${misfit.rule}: ${misfit.found}`);
     const held = await store.lease(subnet, options);
     const taken = [...leases, ...(held === undefined ? [] : [held])].find((lease) =>
       lease.subnet.overlaps(subnet) && lease.attributes.publicIP !== publicIP
@@ -56,7 +72,7 @@ export async function reserveSubnet(
     return held === undefined
       ? await store.createLease(subnet, { publicIP }, PERMANENT, options)
       : await store.updateLease(held, held.attributes, PERMANENT, options);
-  });
+  }, ReservationError);
 }
 
 /**
@@ -80,16 +96,5 @@ export async function releaseReservation(
       );
     }
     return await store.updateLease(lease, lease.attributes, LEASE_TTL, options);
-  });
-}
-
-async function untilWon<T>(attempt: () => Promise<T>): Promise<T> {
-  for (let i = 1;; i++) {
-    try {
-      return await attempt();
-    } catch (cause) {
-      if (!(cause instanceof ConflictError)) throw cause;
-      if (i === ATTEMPTS) throw new ReservationError("subnet: no more tries", { cause });
-    }
-  }
+  }, ReservationError);
 }

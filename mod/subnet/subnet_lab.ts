@@ -4,6 +4,8 @@
  * @module
  */
 import { EtcdServer } from "../../tests/lab/etcd.ts";
+import { EtcdGateway } from "../../tests/lab/etcd_gateway.ts";
+import { EtcdKeys } from "../../tests/lab/etcd_keys.ts";
 import { decodeNetworkConfig, type NetworkConfig } from "../config/mod.ts";
 import { captureLog } from "../observe/log_lab.ts";
 import { openEtcdV2 } from "../store/etcd_v2.ts";
@@ -36,6 +38,7 @@ export function subnetCases(symbol: string, cases: readonly SubnetCase[]): void 
   for (const api of ["v2", "v3"] as const) {
     Deno.test(`${symbol} over etcd ${api}`, async (t) => {
       await using etcd = await EtcdServer.start({ v2: api === "v2" });
+      const raw = api === "v2" ? new EtcdKeys(etcd) : new EtcdGateway(etcd);
       let number = 0;
       for (const [name, run] of cases) {
         const prefix = `/${api}/net${number++}`;
@@ -49,7 +52,7 @@ export function subnetCases(symbol: string, cases: readonly SubnetCase[]): void 
             store: await another(),
             another,
             log: log.lines,
-            putRaw: (key, value) => putRaw(etcd, api, `${prefix}/${key}`, value),
+            putRaw: (key, value) => raw.put(`${prefix}/${key}`, value),
             stop: () => etcd.stop(),
             resume: () => etcd.resume(),
           });
@@ -57,22 +60,6 @@ export function subnetCases(symbol: string, cases: readonly SubnetCase[]): void 
       }
     });
   }
-}
-
-async function putRaw(
-  etcd: EtcdServer,
-  api: "v2" | "v3",
-  key: string,
-  value: string,
-): Promise<void> {
-  const response = api === "v2"
-    ? await etcd.fetch(`/v2/keys${key}`, { method: "PUT", body: new URLSearchParams({ value }) })
-    : await etcd.fetch("/v3/kv/put", {
-      method: "POST",
-      body: JSON.stringify({ key: btoa(key), value: btoa(value) }),
-    });
-  const text = await response.text();
-  if (!response.ok) throw new Error(`PUT ${key}: ${text}`);
 }
 
 /** A network config, decoded as the agent does. */
