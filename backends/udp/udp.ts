@@ -98,9 +98,18 @@ class UdpNetwork implements Network {
     return undefined;
   }
 
-  /** Opens device, socket and workers, and brings the device up; what runs is left alone. */
+  /**
+   * Opens device, socket and workers, and brings the device up; what runs is left alone.
+   *
+   * @throws {SysError} EBUSY when another process has the device
+   */
   async open(): Promise<void> {
     const { netlink, netns, external, config, udp } = this.#context;
+    // A worker whose device was deleted says so on its own thread, and later.
+    if (this.#device !== undefined && netlink.link(this.#name)?.index !== this.#device.index) {
+      await this.#path?.close();
+      this.#path = undefined;
+    }
     if (this.#path === undefined) {
       const path = await UdpDataPath.open({
         network: config.network,
@@ -125,7 +134,13 @@ class UdpNetwork implements Network {
       });
       info(`Tunnel on ${this.#name}, UDP port ${this.#options.port}: ${describe(path.offload())}`);
     }
-    const link = netlink.link(this.#name)!;
+    const link = netlink.link(this.#name);
+    if (link === undefined) {
+      throw new SysError("RTM_GETLINK", Errno.ENODEV, {
+        subject: this.#name,
+        detail: "deleted as soon as it was made",
+      });
+    }
     netlink.setLink(link.index, { mtu: this.mtu, up: true });
     this.#device = { ...link, mtu: this.mtu };
     this.#kernel.open(link.index, this.#path);
