@@ -55,3 +55,17 @@ export async function mixed(from: Place, to: Place, address: string, count: numb
     return;
   }
 }
+
+/** Sends datagrams of 64 bytes as fast as it goes. */
+export async function flood(
+  from: Place,
+  to: Place,
+  address: string,
+  seconds: number,
+): Promise<void> {
+  const server = to.spawn("iperf3", "-s", "-1");
+  while ((await to.run("ss", "-Hltn", "sport = :5201")).trim() === "");
+  const flags = ["-u", "-b", "0", "-l", "64", "-P", "4", "-t", String(seconds)];
+  await from.run("iperf3", "-c", address, ...flags);
+  await server.output();
+}

@@ -111,6 +111,8 @@ export class UdpNode implements AsyncDisposable {
 
 /** Addresses of the two hosts, as in the guide; their leases are .1 and .2 of {@linkcode NETWORK}. */
 export const ADDRESSES = ["172.28.128.100", "172.28.128.101"] as const;
+/** Of the router next to each host, where there are any. */
+const GATEWAY = "172.28.128.1";
 export const NETWORK = "10.40.0.0/16";
 export const LEASES = ["10.40.1.0/24", "10.40.2.0/24"] as const;
 /** First address of each lease: that of the device. */
@@ -121,6 +123,7 @@ export class UdpLab implements AsyncDisposable {
   private constructor(
     readonly hosts: readonly [Namespace, Namespace],
     readonly nodes: UdpNode[],
+    readonly routers: readonly Namespace[] = [],
   ) {}
 
   /** Where a host's kernel path keeps its pins; removed with the lab. */
@@ -134,6 +137,35 @@ export class UdpLab implements AsyncDisposable {
     const ends = ADDRESSES.map((address) => ({ device: "eth1", address: `${address}/24` }));
     await hosts[0].connect(ends[0]!, hosts[1], ends[1]!);
     return new UdpLab(hosts, []);
+  }
+
+  /**
+   * Makes the hosts with two routers between them, whose link is narrower than the hosts' own.
+   *
+   * @param mtu of that link, in bytes
+   */
+  static async makeNarrow(mtu: number): Promise<UdpLab> {
+    const hosts = [await Namespace.make(), await Namespace.make()] as const;
+    const routers = [await Namespace.make(), await Namespace.make()] as const;
+    await routers[0].connect(
+      { device: "narrow", address: "192.0.2.1/24" },
+      routers[1],
+      { device: "narrow", address: "192.0.2.2/24" },
+    );
+    for (const [i, router] of routers.entries()) {
+      const [host, own, other] = [hosts[i]!, ADDRESSES[i]!, ADDRESSES[1 - i]!];
+      await host.connect(
+        { device: "eth1", address: `${own}/24` },
+        router,
+        { device: "wide", address: `${GATEWAY}/32` },
+      );
+      await host.run("ip", "route", "add", other, "via", GATEWAY);
+      await router.run("ip", "link", "set", "narrow", "mtu", String(mtu));
+      await router.run("ip", "route", "add", own, "dev", "wide");
+      await router.run("ip", "route", "add", other, "via", `192.0.2.${2 - i}`);
+      await router.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward");
+    }
+    return new UdpLab(hosts, [], routers);
   }
 
   /** Starts the node of host 0 or 1; each knows the other as its peer. */
@@ -165,7 +197,7 @@ export class UdpLab implements AsyncDisposable {
     for (const host of [0, 1] as const) {
       await Deno.remove(this.pins(host), { recursive: true }).catch(() => {}); // Few have any.
     }
-    for (const host of this.hosts) await host[Symbol.asyncDispose]();
+    for (const host of [...this.hosts, ...this.routers]) await host[Symbol.asyncDispose]();
   }
 }
 
