@@ -6,7 +6,7 @@ import { udpPacket } from "../../backends/udp/packet/_fixtures.ts";
 import { type Attachment, KernelPath } from "../../backends/udp/kernel/kernel_path.ts";
 import type { KernelRoute, PathSettings } from "../../backends/udp/kernel/layout.ts";
 import { parseIPv4, Prefix } from "../../mod/ip/mod.ts";
-import { BPFFS } from "../../mod/sys/bpf/mod.ts";
+import { Assembler, BPFFS, BpfProgram, R0, Verdict } from "../../mod/sys/bpf/mod.ts";
 import { libc, Netlink } from "../../mod/sys/mod.ts";
 import { NetworkNamespace } from "../lab/netns.ts";
 import type { Namespace } from "./firewall_namespace.ts";
@@ -332,7 +332,7 @@ Deno.test("KernelPath.sync() brings 65,536 peers into the kernel in seconds, and
   using path = namespace.enter(() =>
     KernelPath.open({
       ...{ netlink, directory, settings },
-      interfaces: { device: "eth2", underlay: "eth1" },
+      device: "eth2",
     })
   );
   try {
@@ -347,4 +347,59 @@ Deno.test("KernelPath.sync() brings 65,536 peers into the kernel in seconds, and
   } finally {
     path.remove();
   }
+});
+
+Deno.test("KernelPath by clsact takes an earlier agent's filter off its former interface, and no one else's", async () => {
+  await using namespace = await NetworkNamespace.create();
+  const tc = (...args: string[]) => namespace.exec("tc", ...args);
+  await namespace.ip("tuntap", "add", "flannel0", "mode", "tun");
+  for (const name of ["eth1", "eth2", "eth3"]) {
+    await namespace.ip("link", "add", name, "type", "veth", "peer", "name", `${name}p`);
+  }
+  // One has filters already, or at least room for them.
+  await tc("qdisc", "add", "dev", "eth2", "clsact");
+  using netlink = Netlink.open({ netns: namespace.path });
+  const index = (name: string) => netlink.link(name)!.index;
+  const network = Prefix.parse("10.40.0.0/16")!;
+  const directory = `${BPFFS}/flanneld_test_${namespace.name}`;
+  const run = (underlay: string) => {
+    const settings: PathSettings = {
+      ...{ device: index("flannel0"), underlay: index(underlay), mtu: 1500, port: 8285 },
+      ...{ address: ip(ADDRESSES[0]), own: Prefix.parse("10.40.1.0/24")!, network },
+      ...{ acceptAny: false, strictSource: false },
+    };
+    return namespace.enter(() => {
+      const path = KernelPath.open({
+        ...{ netlink, directory, settings, device: "flannel0", attachment: "clsact" },
+      });
+      path.sync(settings, []);
+      return path;
+    });
+  };
+  const filters = async (name: string) =>
+    (await tc("filter", "show", "dev", name, "ingress")).match(/flanneld_\w+/g) ?? [];
+  const hasClsact = async (name: string) =>
+    (await tc("qdisc", "show", "dev", name)).includes("clsact");
+
+  for (const name of ["eth1", "eth2", "eth3"]) {
+    using _agent = run(name);
+    for (const other of ["eth1", "eth2", "eth3"]) {
+      assertEquals((await filters(other)).length > 0, other === name, `${other} with ${name}`);
+      assertEquals(await hasClsact(other), other === name || other === "eth2", `qdisc of ${other}`);
+    }
+  }
+  // The next agent knows what the one before it has made.
+  using last = run("eth3");
+  const pass = new Assembler().mov(R0, Verdict.TC_ACT_UNSPEC).exit().assemble();
+  using other = BpfProgram.load("other", pass);
+  const place = { index: index("eth3"), direction: "egress", priority: 1 } as const;
+  netlink.setFilter({ ...place, name: "other", fd: other.fd });
+  namespace.enter(() => last.remove());
+  assertEquals([await filters("eth3"), await hasClsact("eth3")], [[], true], "another's filter");
+
+  await tc("qdisc", "del", "dev", "eth3", "clsact");
+  using again = run("eth3");
+  assertEquals(await hasClsact("eth3"), true);
+  namespace.enter(() => again.remove());
+  assertEquals(await hasClsact("eth3"), false);
 });

@@ -120,7 +120,7 @@ class NodeKernelPath implements Disposable {
       netlink: this.#netlink,
       directory: kernel.directory,
       settings: this.#settings,
-      interfaces: { device, underlay: "eth1" },
+      device,
       attachment: kernel.attachment,
     });
     this.#peers = new Map(Object.entries(options.peers ?? {}));

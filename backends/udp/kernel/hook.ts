@@ -6,7 +6,7 @@ import {
   removePin,
   TcxLink,
 } from "../../../mod/sys/bpf/mod.ts";
-import type { Netlink } from "../../../mod/sys/mod.ts";
+import type { AttachedFilter, Netlink } from "../../../mod/sys/mod.ts";
 import { udpDeviceNumber } from "../device_name.ts";
 
 /** A place on an interface where one of the path's programs runs, and goes on to when the agent ends. */
@@ -102,6 +102,9 @@ export class TcxHook implements Hook {
   }
 }
 
+/** In the name of a filter whose discipline was made for it, for the next agent to know. */
+const MADE = "+clsact";
+
 /** That of flannel0's filters; flannel's udp port, which nobody else will have chosen. */
 const FIRST_PRIORITY = 8285;
 
@@ -155,10 +158,16 @@ export class ClsactHook implements Hook {
   }
 
   ensure(program: BpfProgram, index: number): void {
-    if (this.#attached !== undefined && this.#attached.index !== index) this.remove();
+    const former = this.#attached?.index;
     this.#attached = undefined;
-    this.#netlink.setFilter({ ...this.#place(index), name: this.#name, fd: program.fd });
+    const isMade = this.#netlink.makeClsact(index) || this.#isMade(this.#find(index));
+    const name = isMade ? this.#name + MADE : this.#name;
+    this.#netlink.setFilter({ ...this.#place(index), name, fd: program.fd });
     this.#attached = { index, programId: program.id };
+    if (former === index) return;
+    // Of this agent, or an earlier one that had another interface.
+    for (const other of this.#present()) if (other !== index) this.#takeOff(other);
+    if (former !== undefined) this.#takeOff(former);
   }
 
   damage(): string | undefined {
@@ -181,7 +190,7 @@ export class ClsactHook implements Hook {
     const indices = this.#present();
     if (this.#attached !== undefined) indices.add(this.#attached.index);
     this.#attached = undefined;
-    for (const index of indices) this.#netlink.removeFilter(this.#place(index));
+    for (const index of indices) this.#takeOff(index);
   }
 
   [Symbol.dispose](): void {}
@@ -190,13 +199,25 @@ export class ClsactHook implements Hook {
   #present(): Set<number> {
     const indices = this.#interfaces.map((name) => this.#netlink.link(name)?.index);
     return new Set(
-      indices.filter((index) =>
-        index !== undefined &&
-        this.#netlink.filters(index, this.#direction).some((filter) =>
-          filter.name === this.#name && filter.priority === this.#priority
-        )
-      ),
+      indices.filter((index) => index !== undefined && this.#find(index) !== undefined),
     ) as Set<number>;
+  }
+
+  /** Our filter on an interface, of this or an earlier agent. */
+  #find(index: number): AttachedFilter | undefined {
+    return this.#netlink.filters(index, this.#direction).find(({ name, priority }) =>
+      (name === this.#name || name === this.#name + MADE) && priority === this.#priority
+    );
+  }
+
+  #isMade(filter: AttachedFilter | undefined): boolean {
+    return filter?.name.endsWith(MADE) === true;
+  }
+
+  #takeOff(index: number): void {
+    const filter = this.#find(index);
+    this.#netlink.removeFilter(this.#place(index));
+    if (this.#isMade(filter)) this.#netlink.removeClsact(index);
   }
 
   #place(index: number) {

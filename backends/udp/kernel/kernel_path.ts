@@ -51,8 +51,8 @@ export interface KernelPathOptions {
   readonly directory: string;
   /** What the programs will be made of; `own` may be any prefix yet. */
   readonly settings: PathSettings;
-  /** Names of device and underlay. */
-  readonly interfaces: { readonly device: string; readonly underlay: string };
+  /** Name of the TUN device. */
+  readonly device: string;
   /** @default the first that the kernel has */
   readonly attachment?: Attachment | undefined;
 }
@@ -81,11 +81,10 @@ export class KernelPath implements Disposable {
   #settings: string | undefined;
 
   private constructor(
-    { netlink, directory, interfaces }: KernelPathOptions,
+    { netlink, directory, device }: KernelPathOptions,
     attachment: Attachment,
     maps: Readonly<Record<MapName, BpfMap>>,
   ) {
-    const { device, underlay } = interfaces;
     this.attachment = attachment;
     this.#directory = directory;
     this.#maps = maps;
@@ -103,7 +102,8 @@ export class KernelPath implements Disposable {
         encapsulate: new TcxHook(`${directory}/encapsulate`, "egress"),
       }
       : {
-        decapsulate: ClsactHook.decapsulate(netlink, [underlay], device),
+        // An earlier agent may have had another external interface.
+        decapsulate: ClsactHook.decapsulate(netlink, ethernetNames(netlink), device),
         encapsulate: ClsactHook.encapsulate(netlink, [device], device),
       };
   }
@@ -336,6 +336,10 @@ export class KernelPath implements Disposable {
       if (!pathExists(path) || !isSameMap(path, map)) pin(map.fd, path);
     }
   }
+}
+
+function ethernetNames(netlink: Netlink): string[] {
+  return netlink.links().filter(({ mac }) => mac !== undefined).map(({ name }) => name);
 }
 
 function preparePins(directory: string): void {

@@ -293,11 +293,10 @@ export class UdpKernel {
   }
 
   #place() {
-    const { netlink, external } = this.#context;
     return {
-      netlink,
+      netlink: this.#context.netlink,
       directory: pinDirectory(this.#device),
-      interfaces: { device: this.#device, underlay: external.name },
+      device: this.#device,
     };
   }
 

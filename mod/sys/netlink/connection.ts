@@ -46,6 +46,8 @@ import {
   type BpfFilter,
   type FilterPlace,
   readFilter,
+  RTM_DELQDISC,
+  RTM_NEWQDISC,
   RTM_NEWTFILTER,
   writeClsact,
   writeFilter,
@@ -309,15 +311,7 @@ export class Netlink implements Disposable {
    */
   setFilter(filter: BpfFilter): void {
     const subject = `interface ${filter.index}`;
-    try {
-      this.#exchange.request(
-        { name: "RTM_NEWQDISC", subject },
-        NLM_F_CREATE | NLM_F_EXCL,
-        (writer, flags, sequence) => writeClsact(writer, flags, sequence, filter.index),
-      );
-    } catch (error) {
-      if (!(error instanceof SysError) || error.errno !== Errno.EEXIST) throw error;
-    }
+    this.makeClsact(filter.index);
     this.#exchange.request(
       { name: "RTM_NEWTFILTER", subject },
       NLM_F_CREATE | NLM_F_REPLACE,
@@ -333,6 +327,51 @@ export class Netlink implements Disposable {
       RTM_NEWTFILTER,
       (message) => readFilter(message, direction),
     );
+  }
+
+  /**
+   * Makes the discipline that filters hang on.
+   *
+   * @returns false when it was there
+   * @throws {SysError} ENODEV when there is no such interface
+   */
+  makeClsact(index: number): boolean {
+    try {
+      this.#exchange.request(
+        { name: "RTM_NEWQDISC", subject: `interface ${index}` },
+        NLM_F_CREATE | NLM_F_EXCL,
+        (writer, flags, sequence) => writeClsact(writer, RTM_NEWQDISC, flags, sequence, index),
+      );
+      return true;
+    } catch (error) {
+      if (error instanceof SysError && error.errno === Errno.EEXIST) return false;
+      throw error;
+    }
+  }
+
+  /** Takes the discipline away, unless filters of whatever kind hang on it. @returns false when it is left */
+  removeClsact(index: number): boolean {
+    const isUsed = (["ingress", "egress"] as const).some((direction) =>
+      this.#exchange.dump(
+        { name: "RTM_GETTFILTER" },
+        (writer, flags, sequence) => writeFilterQuery(writer, flags, sequence, index, direction),
+        RTM_NEWTFILTER,
+        () => true,
+      ).length > 0
+    );
+    if (isUsed) return false;
+    const absent: number[] = [Errno.ENOENT, Errno.ENODEV, Errno.EINVAL];
+    try {
+      this.#exchange.request(
+        { name: "RTM_DELQDISC", subject: `interface ${index}` },
+        0,
+        (writer, flags, sequence) => writeClsact(writer, RTM_DELQDISC, flags, sequence, index),
+      );
+      return true;
+    } catch (error) {
+      if (error instanceof SysError && absent.includes(error.errno)) return false;
+      throw error;
+    }
   }
 
   /** Takes a BPF classifier off. @returns false when there was none */

@@ -8,6 +8,7 @@ import { AttributeCursor, type MessageCursor } from "./message.ts";
 import type { MessageWriter } from "./message_writer.ts";
 
 export const RTM_NEWQDISC = 36;
+export const RTM_DELQDISC = 37;
 export const RTM_NEWTFILTER = 44;
 export const RTM_DELTFILTER = 45;
 export const RTM_GETTFILTER = 46;
@@ -57,14 +58,15 @@ export interface AttachedFilter extends FilterPlace {
   readonly programId: number;
 }
 
-/** Makes the discipline that filters hang on. */
+/** Makes the discipline that filters hang on, or takes it away. */
 export function writeClsact(
   writer: MessageWriter,
+  type: typeof RTM_NEWQDISC | typeof RTM_DELQDISC,
   flags: number,
   sequence: number,
   index: number,
 ): void {
-  writer.begin(RTM_NEWQDISC, flags, sequence);
+  writer.begin(type, flags, sequence);
   writeHeader(writer, index, TC_H_CLSACT_HANDLE, TC_H_CLSACT, 0);
   writer.attributeString(TCA_KIND, "clsact");
   writer.end();
