@@ -1,17 +1,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { Lab, type UnderlayHost } from "../lab/lab.ts";
-import { type EtcdApi, LabEtcd } from "../lab/lab_etcd.ts";
-import { LabUnit } from "../lab/unit.ts";
-import {
-  CONFIG,
-  eventually,
-  isFullMesh,
-  leaseKeys,
-  overlayAddress,
-  PREFIX,
-  subnetOf,
-  writeSysconfig,
-} from "./guide.ts";
+import { GuideCluster } from "../lab/guide_cluster.ts";
+import type { UnderlayHost } from "../lab/lab.ts";
+import type { EtcdApi } from "../lab/lab_etcd.ts";
+import { CONFIG, eventually, leaseKeys, overlayAddress, PREFIX, subnetOf } from "./guide.ts";
 
 /** The recipe's new config, and the other way round. */
 const CHANGES = [
@@ -84,42 +75,36 @@ const APIS: readonly EtcdApi[] = ["v2", "v3"];
 for (const { api, change } of APIS.flatMap((api) => CHANGES.map((change) => ({ api, change })))) {
   const { name, from, to, device, gone } = change;
   Deno.test(`flanneld follows the guide's CIDR change, ${name}, on etcd ${api}`, async () => {
-    await using lab = await Lab.start({ hosts: 3 });
-    await using stack = new AsyncDisposableStack();
-    const etcd = stack.use(await LabEtcd.start(lab.hosts[0]!));
-    await etcd.set(api, `${PREFIX}/config`, from);
-    const units: LabUnit[] = [];
-    for (const host of lab.hosts) {
-      await writeSysconfig(host, etcd);
-      units.push(stack.use(await LabUnit.start(host)));
-    }
+    await using cluster = await GuideCluster.start({ hosts: 3, api, config: from });
+    const { hosts, etcd } = cluster;
+    const units = await cluster.startAgents();
     const isHostGw = (config: string) => config.includes("host-gw");
-    if (isHostGw(from)) await giveAddresses(lab.hosts);
-    await eventually("a full mesh", () => isFullMesh(lab.hosts));
+    if (isHostGw(from)) await giveAddresses(hosts);
+    await cluster.untilFullMesh();
 
     await etcd.removeAll(api, PREFIX);
     for (const unit of units) {
       await unit.process.waitFor(/this host keeps its subnet and device until there is one again/);
     }
     const marks = units.map(({ process }) => process.mark());
-    await etcd.set(api, `${PREFIX}/config`, to);
+    await cluster.setConfig(to);
     for (const [i, { process }] of units.entries()) {
       await process.waitFor(/Wrote subnet file/, { from: marks[i]! });
     }
-    for (const host of lab.hosts) {
+    for (const host of hosts) {
       await eventually(
         `${host.name} in the new network`,
         async () => (await subnetOf(host)).startsWith("10.30."),
       );
     }
-    for (const host of isHostGw(from) ? lab.hosts : []) {
+    for (const host of isHostGw(from) ? hosts : []) {
       await host.exec(["ip", "addr", "flush", "dev", "lo", "scope", "global"]);
     }
-    if (isHostGw(to)) await giveAddresses(lab.hosts);
-    await eventually("a full mesh in the new network", () => isFullMesh(lab.hosts));
+    if (isHostGw(to)) await giveAddresses(hosts);
+    await cluster.untilFullMesh("a full mesh in the new network");
 
     assertEquals((await leaseKeys(etcd, api)).length, 3);
-    for (const [i, host] of lab.hosts.entries()) {
+    for (const [i, host] of hosts.entries()) {
       // Nothing of the old network is left: neither address nor route, neighbour or FDB entry.
       const everything = await host.exec([
         "sh",
@@ -141,48 +126,38 @@ for (const { api, change } of APIS.flatMap((api) => CHANGES.map((change) => ({ a
 }
 
 Deno.test("flanneld takes the same subnet again when only its lease was deleted", async () => {
-  await using lab = await Lab.start({ hosts: 2 });
-  await using stack = new AsyncDisposableStack();
-  const etcd = stack.use(await LabEtcd.start(lab.hosts[0]!));
-  await etcd.set("v2", `${PREFIX}/config`, CONFIG);
-  const units: LabUnit[] = [];
-  for (const host of lab.hosts) {
-    await writeSysconfig(host, etcd);
-    units.push(stack.use(await LabUnit.start(host)));
-  }
-  const subnet = await subnetOf(lab.hosts[1]!);
+  await using cluster = await GuideCluster.start({ hosts: 2 });
+  const units = await cluster.startAgents();
+  const host = cluster.hosts[1]!;
+  const subnet = await subnetOf(host);
   const mark = units[1]!.process.mark();
-  await etcd.removeAll("v2", `${PREFIX}/subnets`);
+  await cluster.etcd.removeAll("v2", `${PREFIX}/subnets`);
   await units[1]!.process.waitFor(`Lease acquired: ${subnet}`, { from: mark });
-  assertEquals(await subnetOf(lab.hosts[1]!), subnet);
-  await eventually("a full mesh again", () => isFullMesh(lab.hosts));
+  assertEquals(await subnetOf(host), subnet);
+  await cluster.untilFullMesh("a full mesh again");
 });
 
 Deno.test("flanneld runs the operator's command when the subnet has changed, and at no other time", async () => {
-  await using lab = await Lab.start({ hosts: 1 });
-  await using stack = new AsyncDisposableStack();
-  const host = lab.hosts[0]!;
-  const etcd = stack.use(await LabEtcd.start(host));
-  await etcd.set("v2", `${PREFIX}/config`, CONFIG);
+  const options = "-iface=eth1 -on-subnet-change=/run/restart-docker";
+  await using cluster = await GuideCluster.start({ options });
+  const { host, etcd } = cluster;
   await host.writeTextFile(
     "/run/restart-docker",
     '#!/bin/sh\necho "$FLANNEL_PREVIOUS_SUBNET $FLANNEL_SUBNET $FLANNEL_MTU $FLANNEL_NETWORK" ' +
       ">> /run/ran\ncat /run/flannel/subnet.env >> /run/ran\nexit 7\n",
   );
   await host.exec(["chmod", "+x", "/run/restart-docker"]);
-  const options = "-iface=eth1 -on-subnet-change=/run/restart-docker";
-  await writeSysconfig(host, etcd, { options });
-  const first = stack.use(await LabUnit.start(host));
+  const first = await cluster.startAgent(host);
   const before = await subnetOf(host);
   // The same subnet again, twice.
   await etcd.removeAll("v2", `${PREFIX}/subnets`);
   await first.process.waitFor(/Lease \S+ has been revoked/);
   await first.process.waitFor(/Acquiring a lease again[^]*Wrote subnet file/);
   await first.stop();
-  const { process } = stack.use(await LabUnit.start(host));
+  const { process } = await cluster.startAgent(host);
   assert(!process.output.includes("on-subnet-change"), process.output);
 
-  await etcd.set("v2", `${PREFIX}/config`, CONFIG.replace("10.20.", "10.30."));
+  await cluster.setConfig(CONFIG.replace("10.20.", "10.30."));
   await process.waitFor(/-on-subnet-change command \/run\/restart-docker failed: exit code 7/);
   const subnet = (await subnetOf(host)).replace(".0/", ".1/");
   assertEquals(

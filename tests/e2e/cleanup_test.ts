@@ -1,16 +1,9 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { GuideCluster } from "../lab/guide_cluster.ts";
 import { Lab, type UnderlayHost } from "../lab/lab.ts";
-import { type EtcdApi, LabEtcd } from "../lab/lab_etcd.ts";
+import type { EtcdApi } from "../lab/lab_etcd.ts";
 import { FLANNELD, LabUnit } from "../lab/unit.ts";
-import {
-  BACKENDS,
-  CONFIG,
-  eventually,
-  leaseKeys,
-  PREFIX,
-  subnetOf,
-  writeSysconfig,
-} from "./guide.ts";
+import { BACKENDS, CONFIG, eventually, leaseKeys, PREFIX, subnetOf } from "./guide.ts";
 import { stateOf } from "./host_state.ts";
 
 const HOST_GW = '{"Network": "10.20.0.0/16", "Backend": {"Type": "host-gw"}}';
@@ -51,26 +44,18 @@ function cleanup(host: UnderlayHost, ...flags: string[]) {
   return host.run([FLANNELD, "cleanup", ...flags]);
 }
 
-/** Keys of agents' records, without their directory. */
-async function agentKeys(etcd: LabEtcd, api: EtcdApi): Promise<string[]> {
-  return (await etcd.keys(api, `${PREFIX}/agents`)).map((key) => key.split("/").at(-1)!);
-}
-
 for (const { type, config, api, options } of CASES) {
   Deno.test(`flanneld cleanup leaves a host as it was before ${type}, on etcd ${api}`, async () => {
-    await using lab = await Lab.start({ hosts: 2 });
-    await using stack = new AsyncDisposableStack();
-    const [here, there] = lab.hosts as [UnderlayHost, UnderlayHost];
-    const etcd = stack.use(await LabEtcd.start(there));
-    await etcd.set(api, `${PREFIX}/config`, config);
+    await using cluster = await GuideCluster.start({ hosts: 2, etcdOn: 1, api, config, options });
+    const { etcd } = cluster;
+    const [here, there] = cluster.hosts as [UnderlayHost, UnderlayHost];
     await here.exec(["sh", "-e", "-c", FOREIGN]);
     // iptables makes its tables when it is first asked.
     await here.exec(["sh", "-c", "iptables -S >/dev/null; iptables -t nat -S > /dev/null"]);
-    for (const host of lab.hosts) await writeSysconfig(host, etcd, { options });
     const before = await stateOf(here);
 
-    const peer = stack.use(await LabUnit.start(there));
-    const agent = stack.use(await LabUnit.start(here));
+    const peer = await cluster.startAgent(there);
+    const agent = await cluster.startAgent(here);
     const subnet = await subnetOf(here);
     await eventually("a route to the peer", async () => {
       const routes = await here.exec(["ip", "route", "show", "proto", "102"]);
@@ -116,7 +101,7 @@ for (const { type, config, api, options } of CASES) {
 
     // The lease is still this host's, and it comes back to it.
     assert((await leaseKeys(etcd, api)).includes(subnet.replace("/", "-")));
-    const next = stack.use(await LabUnit.start(here));
+    const next = await cluster.startAgent(here);
     assertEquals(await subnetOf(here), subnet);
     await next.stop();
     const released = await cleanup(here, "-release");
@@ -124,7 +109,7 @@ for (const { type, config, api, options } of CASES) {
     assertMatch(released.stdout, new RegExp(`^removed lease ${subnet} in etcd ${api}`, "m"));
     assertEquals(await stateOf(here), before);
     assertEquals(await leaseKeys(etcd, api), [(await subnetOf(there)).replace("/", "-")]);
-    assertEquals((await agentKeys(etcd, api)).length, 1);
+    assertEquals((await cluster.agentKeys()).length, 1);
     await peer.process.waitFor(/Subnet removed/);
     const twice = await cleanup(here, "-release");
     assertEquals([twice.code, twice.stdout], [0, "nothing to remove\n"]);
@@ -132,13 +117,9 @@ for (const { type, config, api, options } of CASES) {
 }
 
 Deno.test("flanneld cleanup without etcd cleans the host, and with -release removes nothing", async () => {
-  await using lab = await Lab.start({ hosts: 1 });
-  await using stack = new AsyncDisposableStack();
-  const host = lab.hosts[0]!;
-  const etcd = stack.use(await LabEtcd.start(host));
-  await etcd.set("v2", `${PREFIX}/config`, CONFIG);
-  await writeSysconfig(host, etcd);
-  await stack.use(await LabUnit.start(host)).stop();
+  await using cluster = await GuideCluster.start();
+  const { host, etcd } = cluster;
+  await (await cluster.startAgent(host)).stop();
   await etcd.stop();
 
   const left = await stateOf(host);
@@ -158,13 +139,9 @@ Deno.test("flanneld cleanup without etcd cleans the host, and with -release remo
 });
 
 Deno.test("flanneld cleanup -release keeps what is not this host's: a reservation, another host's lease", async () => {
-  await using lab = await Lab.start({ hosts: 1 });
-  await using stack = new AsyncDisposableStack();
-  const host = lab.hosts[0]!;
-  const etcd = stack.use(await LabEtcd.start(host));
-  await etcd.set("v2", `${PREFIX}/config`, CONFIG);
-  await writeSysconfig(host, etcd);
-  const unit = stack.use(await LabUnit.start(host));
+  await using cluster = await GuideCluster.start();
+  const { host, etcd } = cluster;
+  const unit = await cluster.startAgent(host);
   const [key] = await leaseKeys(etcd, "v2");
   await unit.stop();
   const lease = `${PREFIX}/subnets/${key}`;
@@ -176,7 +153,7 @@ Deno.test("flanneld cleanup -release keeps what is not this host's: a reservatio
   assertMatch(reserved.stdout, /^kept lease \S+: it has no lifetime, so it is a reservation$/m);
   assertEquals(await leaseKeys(etcd, "v2"), [key]);
 
-  const again = stack.use(await LabUnit.start(host));
+  const again = await cluster.startAgent(host);
   await again.stop();
   const [agent] = await etcd.keys("v2", `${PREFIX}/agents`);
   const record = JSON.parse((await etcd.get("v2", agent!))!);
@@ -192,13 +169,9 @@ Deno.test("flanneld cleanup -release keeps what is not this host's: a reservatio
 });
 
 Deno.test("flanneld cleanup -release without the agent's -iface goes by subnet.env", async () => {
-  await using lab = await Lab.start({ hosts: 1 });
-  await using stack = new AsyncDisposableStack();
-  const host = lab.hosts[0]!;
-  const etcd = stack.use(await LabEtcd.start(host));
-  await etcd.set("v2", `${PREFIX}/config`, CONFIG);
-  await writeSysconfig(host, etcd, { options: "-iface=eth1" });
-  await stack.use(await LabUnit.start(host)).kill();
+  await using cluster = await GuideCluster.start();
+  const { host, etcd } = cluster;
+  await (await cluster.startAgent(host)).kill();
   const [key] = await leaseKeys(etcd, "v2");
   const [agent] = await etcd.keys("v2", `${PREFIX}/agents`);
   const lease = `${PREFIX}/subnets/${key}`;
@@ -225,25 +198,21 @@ Deno.test("flanneld cleanup -release without the agent's -iface goes by subnet.e
   assertMatch(done.stdout, /^removed lease \S+ in etcd v2/m);
   assertMatch(done.stdout, /^removed agent record of 172\./m);
   assertEquals(await leaseKeys(etcd, "v2"), []);
-  assertEquals(await agentKeys(etcd, "v2"), []);
+  assertEquals(await cluster.agentKeys(), []);
   // The socket of an agent that was killed goes, too.
   assertEquals((await host.run(["ls", "-A", "/run/flannel"])).stdout, "");
 });
 
 Deno.test("flanneld keeps a second agent off its subnet file", async () => {
-  await using lab = await Lab.start({ hosts: 1 });
-  await using stack = new AsyncDisposableStack();
-  const host = lab.hosts[0]!;
-  const etcd = stack.use(await LabEtcd.start(host));
-  await etcd.set("v2", `${PREFIX}/config`, CONFIG);
-  await writeSysconfig(host, etcd);
-  const first = stack.use(await LabUnit.start(host));
+  await using cluster = await GuideCluster.start();
+  const { host } = cluster;
+  const first = await cluster.startAgent(host);
   const second = await LabUnit.start(host, { wait: false });
   assertEquals((await second.process.status).code, 1);
   assertMatch(second.process.output, /flanneld \(pid \d+\) is running with subnet file/);
   assert(first.process.running);
   await first.kill();
-  stack.use(await LabUnit.start(host));
+  await cluster.startAgent(host);
 });
 
 Deno.test("flanneld cleanup refuses a command line that it cannot use", async () => {

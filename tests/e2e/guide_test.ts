@@ -1,18 +1,15 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { LabDocker } from "../lab/docker.ts";
-import { Lab, type UnderlayHost } from "../lab/lab.ts";
-import { type EtcdApi, LabEtcd } from "../lab/lab_etcd.ts";
-import { LabUnit } from "../lab/unit.ts";
+import { GuideCluster } from "../lab/guide_cluster.ts";
+import type { UnderlayHost } from "../lab/lab.ts";
+import type { EtcdApi } from "../lab/lab_etcd.ts";
 import {
   BACKENDS,
-  eventually,
   type GuideBackend,
-  isFullMesh,
   leaseKeys,
   PREFIX,
   standInForDevice,
   subnetEnv,
-  writeSysconfig,
 } from "./guide.ts";
 
 const APIS: readonly EtcdApi[] = ["v2", "v3"];
@@ -22,21 +19,18 @@ for (
 ) {
   const { type, config, mtu } = backend;
   Deno.test(`flanneld carries the guide's nine container pings by ${type}, on etcd ${api}`, async () => {
-    await using lab = await Lab.start({ hosts: 3 });
+    await using cluster = await GuideCluster.start({ hosts: 3, api, config });
     await using stack = new AsyncDisposableStack();
-    const etcd = stack.use(await LabEtcd.start(lab.hosts[0]!));
-    await etcd.set(api, `${PREFIX}/config`, config);
+    const { hosts, etcd } = cluster;
 
-    for (const host of lab.hosts) {
-      await writeSysconfig(host, etcd);
-      const unit = stack.use(await LabUnit.start(host));
+    for (const unit of await cluster.startAgents()) {
       assertMatch(unit.process.output, /Using interface with name eth1 and address 172\.28\.128\./);
       assertMatch(unit.process.output, /Lease acquired: 10\.20\.\d+\.0\/24/);
     }
 
     const keys = await leaseKeys(etcd, api);
     assertEquals(keys.length, 3);
-    for (const host of lab.hosts) {
+    for (const host of hosts) {
       const env = await subnetEnv(host);
       const subnet = env.FLANNEL_SUBNET!;
       assertMatch(subnet, /^10\.20\.\d{1,3}\.1\/24$/);
@@ -59,9 +53,9 @@ for (
       );
       await standInForDevice(host, backend);
     }
-    await eventually("a full mesh", () => isFullMesh(lab.hosts));
+    await cluster.untilFullMesh();
 
-    const containers = await Promise.all(lab.hosts.map(async (host) => {
+    const containers = await Promise.all(hosts.map(async (host) => {
       const docker = stack.use(await LabDocker.start(host));
       return await docker.run("shell");
     }));
@@ -71,7 +65,7 @@ for (
         assertEquals(
           await from.ping(address),
           1,
-          `${lab.hosts[i]!.name} does not reach ${address} on ${lab.hosts[j]!.name}`,
+          `${hosts[i]!.name} does not reach ${address} on ${hosts[j]!.name}`,
         );
       }
     }

@@ -1,17 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
-import { Lab, type UnderlayHost } from "../lab/lab.ts";
-import { LabEtcd } from "../lab/lab_etcd.ts";
+import { GuideCluster } from "../lab/guide_cluster.ts";
+import type { UnderlayHost } from "../lab/lab.ts";
 import { lostReplies } from "../lab/lost_replies.ts";
-import { LabUnit } from "../lab/unit.ts";
-import {
-  CONFIG,
-  eventually,
-  isFullMesh,
-  overlayAddress,
-  PREFIX,
-  subnetOf,
-  writeSysconfig,
-} from "./guide.ts";
+import { CONFIG, eventually, isFullMesh, overlayAddress, subnetOf } from "./guide.ts";
 
 /** What a network of the guide's vxlan is changed to, while its range stays. */
 const CHANGES: readonly (readonly [name: string, backend: string])[] = [
@@ -27,20 +18,16 @@ const LIMIT = 50;
 for (const [name, backend] of CHANGES) {
   // Flannel 0.7.1 goes over when it is restarted, host by host; here two agents stand still.
   Deno.test(`flanneld keeps those that share a backend connected while vxlan is changed to ${name}`, async () => {
-    await using lab = await Lab.start({ hosts: 4 });
-    await using stack = new AsyncDisposableStack();
-    const etcd = stack.use(await LabEtcd.start(lab.hosts[0]!));
-    await etcd.set("v2", `${PREFIX}/config`, CONFIG);
-    const units: LabUnit[] = [];
-    for (const host of lab.hosts) {
-      await writeSysconfig(host, etcd);
-      units.push(stack.use(await LabUnit.start(host)));
+    await using cluster = await GuideCluster.start({ hosts: 4 });
+    const { hosts } = cluster;
+    const units = await cluster.startAgents();
+    for (const host of hosts) {
       // Stays, whatever device has it besides.
       await host.exec(["ip", "addr", "add", `${await overlayAddress(host)}/32`, "dev", "lo"]);
     }
-    await eventually("a full mesh", () => isFullMesh(lab.hosts));
-    const subnets = await Promise.all(lab.hosts.map(subnetOf));
-    const [here, there, oldHere, oldThere] = lab.hosts as [
+    await cluster.untilFullMesh();
+    const subnets = await Promise.all(hosts.map(subnetOf));
+    const [here, there, oldHere, oldThere] = hosts as [
       ...[UnderlayHost, UnderlayHost, UnderlayHost, UnderlayHost],
     ];
     const slow = units.slice(2);
@@ -51,11 +38,7 @@ for (const [name, backend] of CHANGES) {
       const lostByOld = await lostReplies(oldHere, oldTarget, async () => {
         lost = await lostReplies(here, await overlayAddress(there), async () => {
           const marks = units.map(({ process }) => process.mark());
-          await etcd.set(
-            "v2",
-            `${PREFIX}/config`,
-            CONFIG.replace('{"Type": "vxlan"}', backend),
-          );
+          await cluster.setConfig(CONFIG.replace('{"Type": "vxlan"}', backend));
           for (const [i, { process }] of units.slice(0, 2).entries()) {
             await process.waitFor(/Network config changed[^]*Wrote subnet file/, {
               from: marks[i]!,
@@ -69,7 +52,7 @@ for (const [name, backend] of CHANGES) {
     } finally {
       for (const { process } of slow) process.signal("SIGCONT");
     }
-    await eventually("a full mesh again", () => isFullMesh(lab.hosts));
-    assertEquals(await Promise.all(lab.hosts.map(subnetOf)), subnets);
+    await cluster.untilFullMesh("a full mesh again");
+    assertEquals(await Promise.all(hosts.map(subnetOf)), subnets);
   });
 }

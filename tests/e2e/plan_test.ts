@@ -1,8 +1,9 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { Lab, type UnderlayHost } from "../lab/lab.ts";
-import { type EtcdApi, LabEtcd } from "../lab/lab_etcd.ts";
-import { FLANNELD, LabUnit } from "../lab/unit.ts";
-import { CLOSED_PORT, CONFIG, eventually, PREFIX, subnetOf, writeSysconfig } from "./guide.ts";
+import { GuideCluster } from "../lab/guide_cluster.ts";
+import type { UnderlayHost } from "../lab/lab.ts";
+import type { EtcdApi, LabEtcd } from "../lab/lab_etcd.ts";
+import { FLANNELD } from "../lab/unit.ts";
+import { CLOSED_PORT, CONFIG, eventually, overlayAddress, PREFIX, subnetOf } from "./guide.ts";
 import { stateOf } from "./host_state.ts";
 
 /** Damage to one object, and the lines that tell of it: `S` is our subnet, `P` the peer's. */
@@ -198,13 +199,10 @@ async function storeOf(etcd: LabEtcd, api: EtcdApi): Promise<string[]> {
 
 for (const { type, config, api, options, fresh, damages } of CASES) {
   Deno.test(`flanneld plan tells what ${type} would change, exactly, and changes nothing, on etcd ${api}`, async () => {
-    await using lab = await Lab.start({ hosts: 2 });
-    await using stack = new AsyncDisposableStack();
-    const [here, there] = lab.hosts as [UnderlayHost, UnderlayHost];
-    const etcd = stack.use(await LabEtcd.start(there));
-    await etcd.set(api, `${PREFIX}/config`, config);
-    for (const host of lab.hosts) await writeSysconfig(host, etcd, { options });
-    stack.use(await LabUnit.start(there));
+    await using cluster = await GuideCluster.start({ hosts: 2, etcdOn: 1, api, config, options });
+    const { etcd } = cluster;
+    const [here, there] = cluster.hosts as [UnderlayHost, UnderlayHost];
+    await cluster.startAgent(there);
 
     const before = [await stateOf(here), await storeOf(etcd, api)];
     const first = await plan(here);
@@ -220,7 +218,7 @@ for (const { type, config, api, options, fresh, damages } of CASES) {
     for (const line of fresh) assertMatch(first.stdout, line);
     assertEquals([await stateOf(here), await storeOf(etcd, api)], before);
 
-    const agent = stack.use(await LabUnit.start(here));
+    const agent = await cluster.startAgent(here);
     await eventually("a plan that is empty", async () => (await plan(here)).code === 0);
     const settled = await plan(here);
     assertEquals(settled.stderr, "");
@@ -229,7 +227,7 @@ for (const { type, config, api, options, fresh, damages } of CASES) {
     await agent.stop();
     assertEquals((await plan(here)).code, 0);
 
-    const words = await wordsOf(here, there, etcd, api);
+    const words = await wordsOf(cluster, here, there);
     const fill = (text: string) =>
       text.replace(/\b(S|P|MAC|OWN|M)\b/g, (word) => words[word] ?? word);
     for (const { command, lines } of damages) {
@@ -240,7 +238,7 @@ for (const { type, config, api, options, fresh, damages } of CASES) {
       assertEquals(changesOf(stdout), lines.map(fill), command);
       assertEquals([await stateOf(here), await storeOf(etcd, api)], left, command);
       // The agent does what the plan said, and there is nothing left.
-      const again = stack.use(await LabUnit.start(here));
+      const again = await cluster.startAgent(here);
       await again.stop();
       assertEquals(changesOf((await plan(here)).stdout), [], command);
     }
@@ -249,20 +247,16 @@ for (const { type, config, api, options, fresh, damages } of CASES) {
 
 /** What stands for our subnet, the peer's, its VTEP's MAC, ours, and the MTU. */
 async function wordsOf(
+  cluster: GuideCluster,
   here: UnderlayHost,
   there: UnderlayHost,
-  etcd: LabEtcd,
-  api: EtcdApi,
 ): Promise<Record<string, string>> {
-  const base = async (host: UnderlayHost) => (await subnetOf(host)).split("/")[0]!;
-  const macOf = async (host: UnderlayHost) => {
-    const key = `${PREFIX}/subnets/${(await subnetOf(host)).replace("/", "-")}`;
-    return JSON.parse((await etcd.get(api, key))!).BackendData?.VtepMAC as string | undefined;
-  };
+  const macOf = async (host: UnderlayHost) =>
+    (await cluster.leaseValue(host))!.BackendData?.VtepMAC;
   const env = await here.readTextFile("/run/flannel/subnet.env");
   return {
-    S: await base(here),
-    P: await base(there),
+    S: await overlayAddress(here),
+    P: await overlayAddress(there),
     M: /FLANNEL_MTU=(\d+)/.exec(env)![1]!,
     ...Object.fromEntries(
       [["MAC", await macOf(there)], ["OWN", await macOf(here)]].filter(([, mac]) => mac),
@@ -271,15 +265,11 @@ async function wordsOf(
 }
 
 Deno.test("flanneld plan foresees another config, and which lease goes", async () => {
-  await using lab = await Lab.start({ hosts: 1 });
-  await using stack = new AsyncDisposableStack();
-  const host = lab.hosts[0]!;
-  const etcd = stack.use(await LabEtcd.start(host));
-  await etcd.set("v2", `${PREFIX}/config`, CONFIG);
-  await writeSysconfig(host, etcd);
-  await stack.use(await LabUnit.start(host)).stop();
+  await using cluster = await GuideCluster.start();
+  const { host } = cluster;
+  await (await cluster.startAgent(host)).stop();
   const subnet = await subnetOf(host);
-  await etcd.set("v2", `${PREFIX}/config`, CONFIG.replace("10.20.0.0", "10.30.0.0"));
+  await cluster.setConfig(CONFIG.replace("10.20.0.0", "10.30.0.0"));
   const { code, stdout } = await plan(host);
   assertEquals(code, 2);
   const lines = changesOf(stdout);
@@ -290,11 +280,7 @@ Deno.test("flanneld plan foresees another config, and which lease goes", async (
   // The device is the same, with its MAC: peers need not learn another.
   assert(!lines.some((line) => line.includes("device")), stdout);
 
-  await etcd.set(
-    "v2",
-    `${PREFIX}/config`,
-    CONFIG.replace('vxlan"', 'vxlan", "VNI": 1, "Port": 4789'),
-  );
+  await cluster.setConfig(CONFIG.replace('vxlan"', 'vxlan", "VNI": 1, "Port": 4789'));
   const port = changesOf((await plan(host)).stdout).filter((line) => line.includes("device"));
   assertEquals(port.map((line) => line.replace(/^(. device).*(dstport \d+).*$/, "$1 $2")), [
     "- device dstport 8472",
@@ -303,11 +289,8 @@ Deno.test("flanneld plan foresees another config, and which lease goes", async (
 });
 
 Deno.test("flanneld plan exits with 1 and one line when it cannot tell", async () => {
-  await using lab = await Lab.start({ hosts: 1 });
-  await using stack = new AsyncDisposableStack();
-  const host = lab.hosts[0]!;
-  const etcd = stack.use(await LabEtcd.start(host));
-  await writeSysconfig(host, etcd);
+  await using cluster = await GuideCluster.start({ config: null });
+  const { host } = cluster;
   const cases: readonly (readonly [string[], RegExp])[] = [
     [[], /no config|Key not found|failed to retrieve network config/],
     [["-etcd-api=v2"], /failed to retrieve network config: 100: Key not found/],
@@ -324,7 +307,7 @@ Deno.test("flanneld plan exits with 1 and one line when it cannot tell", async (
     assertMatch(stderr, message);
     assert(!/defect|at file:/.test(stderr), stderr);
   }
-  await etcd.set("v2", `${PREFIX}/config`, '{"Network": "10.20.0.0/16", "Backend": {"Type": "x"}}');
+  await cluster.setConfig('{"Network": "10.20.0.0/16", "Backend": {"Type": "x"}}');
   const unknown = await plan(host);
   assertEquals(unknown.code, 1);
   assertMatch(unknown.stderr, /unknown backend type: x/);

@@ -1,17 +1,15 @@
 import { assert, assertEquals } from "@std/assert";
-import { Lab, type UnderlayHost } from "../lab/lab.ts";
-import { LabEtcd } from "../lab/lab_etcd.ts";
+import { GuideCluster } from "../lab/guide_cluster.ts";
+import type { UnderlayHost } from "../lab/lab.ts";
 import { lostReplies } from "../lab/lost_replies.ts";
-import { LabUnit } from "../lab/unit.ts";
+import type { LabUnit } from "../lab/unit.ts";
 import {
   BACKENDS,
   eventually,
   type GuideBackend,
-  isFullMesh,
   overlayAddress,
   PREFIX,
   standInForDevice,
-  writeSysconfig,
 } from "./guide.ts";
 
 /** How long anything of ours may be missing, in milliseconds. */
@@ -26,7 +24,7 @@ interface Damage {
   /** For a shell; `PEER` is another host's subnet, `BASE` its first address, `MAC` its VTEP's. */
   readonly command: string;
   /** What the agent says; of the firewall it says it once a minute for all. */
-  readonly report?: RegExp;
+  readonly report?: RegExp | string;
 }
 
 const FIREWALL: readonly Damage[] = [
@@ -35,49 +33,68 @@ const FIREWALL: readonly Damage[] = [
   { object: "all firewall rules", command: "nft flush ruleset" },
 ];
 
+/** What can be done to any device, short of its removal. */
+function damageToDevice(device: string): readonly Damage[] {
+  return [
+    {
+      object: "device's state",
+      command: `ip link set ${device} down`,
+      report: `Repairing: device ${device} set down`,
+    },
+    {
+      object: "device's MTU",
+      command: `ip link set ${device} mtu 1200`,
+      report: `Repairing: MTU of ${device} altered`,
+    },
+    {
+      object: "address",
+      command: `ip addr flush dev ${device}`,
+      report: `Repairing: address of ${device} removed`,
+    },
+  ];
+}
+
+/** What can be done to any route. */
+function damageToRoute(destination: string): readonly Damage[] {
+  // An agent names the subnet that `PEER` stands for.
+  const named = destination === "PEER" ? "\\S+" : RegExp.escape(destination);
+  return [
+    {
+      object: "route",
+      command: `ip route del ${destination}`,
+      report: new RegExp(`Repairing: route to ${named} removed`),
+    },
+    {
+      object: "route's gateway",
+      command: `ip route replace ${destination} via 172.28.128.1`,
+      report: new RegExp(`Repairing: route to ${named} altered`),
+    },
+  ];
+}
+
+/** Of a route to one peer; udp has none such. */
+const KIND_OF_ROUTE: Damage = {
+  object: "route's kind",
+  command: "ip route replace blackhole PEER",
+  report: /Repairing: route to \S+ altered/,
+};
+
 /** The columns of the table, by backend: each is broken under a running ping. */
 const TABLE: Readonly<Record<GuideBackend["type"], readonly Damage[]>> = {
   "vxlan": [
     {
       object: "device",
       command: "ip link del flannel.1",
-      report: /Repairing: device flannel\.1 removed/,
+      report: "Repairing: device flannel.1 removed",
     },
-    {
-      object: "device's state",
-      command: "ip link set flannel.1 down",
-      report: /Repairing: device flannel\.1 set down/,
-    },
+    ...damageToDevice("flannel.1"),
     {
       object: "device's MAC",
       command: "ip link set flannel.1 address 0a:00:00:00:00:55",
-      report: /Repairing: MAC of flannel\.1 altered/,
+      report: "Repairing: MAC of flannel.1 altered",
     },
-    {
-      object: "device's MTU",
-      command: "ip link set flannel.1 mtu 1200",
-      report: /Repairing: MTU of flannel\.1 altered/,
-    },
-    {
-      object: "address",
-      command: "ip addr flush dev flannel.1",
-      report: /Repairing: address of flannel\.1 removed/,
-    },
-    {
-      object: "route",
-      command: "ip route del PEER",
-      report: /Repairing: route to \S+ removed/,
-    },
-    {
-      object: "route's gateway",
-      command: "ip route replace PEER via 172.28.128.1",
-      report: /Repairing: route to \S+ altered/,
-    },
-    {
-      object: "route's kind",
-      command: "ip route replace blackhole PEER",
-      report: /Repairing: route to \S+ altered/,
-    },
+    ...damageToRoute("PEER"),
+    KIND_OF_ROUTE,
     {
       object: "neighbour",
       command: "ip neigh del BASE dev flannel.1",
@@ -101,53 +118,17 @@ const TABLE: Readonly<Record<GuideBackend["type"], readonly Damage[]>> = {
       command: "ip link del flannel0",
       report: /Repairing: device flannel0 (removed|set down)/,
     },
-    {
-      object: "device's state",
-      command: "ip link set flannel0 down",
-      report: /Repairing: device flannel0 set down/,
-    },
-    {
-      object: "device's MTU",
-      command: "ip link set flannel0 mtu 1200",
-      report: /Repairing: MTU of flannel0 altered/,
-    },
-    {
-      object: "address",
-      command: "ip addr flush dev flannel0",
-      report: /Repairing: address of flannel0 removed/,
-    },
-    {
-      object: "route",
-      command: "ip route del 10.20.0.0/16",
-      report: /Repairing: route to 10\.20\.0\.0\/16 removed/,
-    },
-    {
-      object: "route's gateway",
-      command: "ip route replace 10.20.0.0/16 via 172.28.128.1",
-      report: /Repairing: route to 10\.20\.0\.0\/16 altered/,
-    },
+    ...damageToDevice("flannel0"),
+    ...damageToRoute("10.20.0.0/16"),
     ...FIREWALL,
   ],
   "host-gw": [
-    {
-      object: "route",
-      command: "ip route del PEER",
-      report: /Repairing: route to \S+ removed/,
-    },
+    ...damageToRoute("PEER"),
+    KIND_OF_ROUTE,
     {
       object: "all routes",
       command: "ip route flush proto 102",
       report: /Repairing: route to \S+ removed/,
-    },
-    {
-      object: "route's gateway",
-      command: "ip route replace PEER via 172.28.128.1",
-      report: /Repairing: route to \S+ altered/,
-    },
-    {
-      object: "route's kind",
-      command: "ip route replace blackhole PEER",
-      report: /Repairing: route to \S+ altered/,
     },
     ...FIREWALL,
   ],
@@ -169,26 +150,21 @@ async function stateOf(host: UnderlayHost, { device }: GuideBackend): Promise<st
 async function started(
   backend: GuideBackend,
   options: string,
-  test: (lab: Lab, units: readonly LabUnit[], etcd: LabEtcd) => Promise<void>,
+  test: (cluster: GuideCluster, units: readonly LabUnit[]) => Promise<void>,
 ): Promise<void> {
-  await using lab = await Lab.start({ hosts: 2 });
-  await using stack = new AsyncDisposableStack();
-  const etcd = stack.use(await LabEtcd.start(lab.hosts[0]!));
-  await etcd.set("v2", `${PREFIX}/config`, backend.config);
-  const units: LabUnit[] = [];
-  for (const host of lab.hosts) {
-    await writeSysconfig(host, etcd, { options });
-    units.push(stack.use(await LabUnit.start(host)));
-    await standInForDevice(host, backend);
-  }
-  await eventually("a full mesh", () => isFullMesh(lab.hosts));
-  await test(lab, units, etcd);
+  const { config } = backend;
+  await using cluster = await GuideCluster.start({ hosts: 2, config, options });
+  const units = await cluster.startAgents();
+  for (const host of cluster.hosts) await standInForDevice(host, backend);
+  await cluster.untilFullMesh();
+  await test(cluster, units);
 }
 
 for (const backend of BACKENDS) {
   Deno.test(`flanneld by ${backend.type} mends within a second what others break, whatever it is`, async (t) => {
-    await started(backend, "-iface=eth1 -ip-masq", async (lab, units, etcd) => {
-      const [peer, host] = lab.hosts as [UnderlayHost, UnderlayHost];
+    await started(backend, "-iface=eth1 -ip-masq", async (cluster, units) => {
+      const { etcd } = cluster;
+      const [peer, host] = cluster.hosts as [UnderlayHost, UnderlayHost];
       const { process } = units[1]!;
       const base = await overlayAddress(peer);
       const ownBase = await overlayAddress(host);
@@ -232,8 +208,8 @@ for (const backend of BACKENDS) {
   });
 
   Deno.test(`flanneld by ${backend.type} answers who deletes again and again ever more slowly, and says it once`, async () => {
-    await started(backend, "-iface=eth1 -v=2", async (lab, units) => {
-      const [peer, host] = lab.hosts as [UnderlayHost, UnderlayHost];
+    await started(backend, "-iface=eth1 -v=2", async (cluster, units) => {
+      const [peer, host] = cluster.hosts as [UnderlayHost, UnderlayHost];
       const { process } = units[1]!;
       const route = backend.type === "udp" ? "10.20.0.0/16" : `${await overlayAddress(peer)}/24`;
       const whole = await stateOf(host, backend);

@@ -1,27 +1,22 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { Lab, type UnderlayHost } from "../lab/lab.ts";
-import { type EtcdApi, LabEtcd } from "../lab/lab_etcd.ts";
-import { LabUnit } from "../lab/unit.ts";
+import { GuideCluster } from "../lab/guide_cluster.ts";
+import type { UnderlayHost } from "../lab/lab.ts";
+import type { EtcdApi } from "../lab/lab_etcd.ts";
+import type { LabUnit } from "../lab/unit.ts";
 import {
   BACKENDS,
   eventually,
   type GuideBackend,
-  isFullMesh,
   leaseKeys,
-  PREFIX,
   standInForDevice,
   subnetEnv,
   subnetOf,
-  writeSysconfig,
 } from "./guide.ts";
 
 /** What the tests do to a host's eth1, and what its agent says. */
 interface Fixture {
-  readonly lab: Lab;
-  readonly etcd: LabEtcd;
-  readonly api: EtcdApi;
+  readonly cluster: GuideCluster;
   readonly units: readonly LabUnit[];
-  readonly backend: GuideBackend;
   /** The host whose eth1 is meddled with; not the one that etcd runs on. */
   readonly host: UnderlayHost;
   readonly unit: LabUnit;
@@ -32,35 +27,16 @@ async function started(
   backend: GuideBackend,
   test: (fixture: Fixture) => Promise<void>,
 ): Promise<void> {
-  await using lab = await Lab.start({ hosts: 3 });
-  await using stack = new AsyncDisposableStack();
-  const etcd = stack.use(await LabEtcd.start(lab.hosts[0]!));
-  await etcd.set(api, `${PREFIX}/config`, backend.config);
-  const units: LabUnit[] = [];
-  for (const host of lab.hosts) {
-    await writeSysconfig(host, etcd);
-    units.push(stack.use(await LabUnit.start(host)));
-    await standInForDevice(host, backend);
-  }
-  await eventually("a full mesh", () => isFullMesh(lab.hosts));
-  await test({ lab, etcd, api, units, backend, host: lab.hosts[1]!, unit: units[1]! });
+  const { config } = backend;
+  await using cluster = await GuideCluster.start({ hosts: 3, api, config });
+  const units = await cluster.startAgents();
+  for (const host of cluster.hosts) await standInForDevice(host, backend);
+  await cluster.untilFullMesh();
+  await test({ cluster, units, host: cluster.hosts[1]!, unit: units[1]! });
 }
 
 async function ip(host: UnderlayHost, ...lines: string[]): Promise<void> {
   for (const line of lines) await host.exec(["ip", ...line.split(" ")]);
-}
-
-/** `PublicIP` of a host's lease. */
-async function publicIP({ etcd, api, host }: Fixture): Promise<string | undefined> {
-  const key = (await subnetOf(host)).replace("/", "-");
-  const value = await etcd.get(api, `${PREFIX}/subnets/${key}`);
-  return value === undefined ? undefined : JSON.parse(value).PublicIP;
-}
-
-/** Public IPs that have an agent's record. */
-async function records({ etcd, api }: Fixture): Promise<string[]> {
-  const keys = await etcd.keys(api, `${PREFIX}/agents`);
-  return keys.map((key) => key.split("/").at(-1)!).sort();
 }
 
 const APIS: readonly EtcdApi[] = ["v2", "v3"];
@@ -69,7 +45,7 @@ for (const backend of BACKENDS) {
   for (const api of backend.type === "vxlan" ? APIS : ["v2"] as const) {
     Deno.test(`flanneld by ${backend.type} follows its interface to another address, on etcd ${api}`, async () => {
       await started(api, backend, async (fixture) => {
-        const { lab, host, unit, units } = fixture;
+        const { cluster, host, unit, units } = fixture;
         const subnet = await subnetOf(host);
         const device = await deviceOf(host, backend);
         const mark = unit.process.mark();
@@ -88,15 +64,15 @@ for (const backend of BACKENDS) {
           /Moving lease \(\S+\) from IP 172\.28\.128\.101 to 172\.28\.128\.201/,
           { from: mark },
         );
-        await eventually("a full mesh again", () => isFullMesh(lab.hosts));
+        await cluster.untilFullMesh("a full mesh again");
 
-        assertEquals(await publicIP(fixture), "172.28.128.201");
+        assertEquals((await cluster.leaseValue(host))?.PublicIP, "172.28.128.201");
         assertEquals(await subnetOf(host), subnet);
-        assertEquals((await leaseKeys(fixture.etcd, api)).length, 3);
+        assertEquals((await leaseKeys(cluster.etcd, api)).length, 3);
         await eventually(
           "no record under the address that is no longer there",
           async () =>
-            String(await records(fixture)) === "172.28.128.100,172.28.128.102,172.28.128.201",
+            String(await cluster.agentKeys()) === "172.28.128.100,172.28.128.102,172.28.128.201",
         );
         assertEquals((await deviceOf(host, backend))?.address, device?.address);
         if (backend.type === "vxlan") {
@@ -113,7 +89,8 @@ for (const backend of BACKENDS) {
 
   Deno.test(`flanneld by ${backend.type} comes through a restart of the network`, async (t) => {
     await started("v2", backend, async (fixture) => {
-      const { lab, host, unit } = fixture;
+      const { cluster, host, unit } = fixture;
+      const { lab } = cluster;
       const before = await subnetEnv(host);
       const address = `addr add ${host.address}/24 broadcast + dev eth1`;
       const restarts: readonly (readonly [name: string, run: () => Promise<void>])[] = [
@@ -142,13 +119,13 @@ for (const backend of BACKENDS) {
         await t.step(name, async () => {
           const mark = unit.process.mark();
           await run();
-          await eventually("a full mesh again", () => isFullMesh(lab.hosts));
+          await cluster.untilFullMesh("a full mesh again");
           assertEquals(await subnetEnv(host), before);
           const said = unit.process.output.slice(mark);
           assert(!/\b(ENODEV|EINVAL|ENETUNREACH|EHOSTUNREACH)\b/.test(said), said);
         });
       }
-      assertEquals(await publicIP(fixture), host.address);
+      assertEquals((await cluster.leaseValue(host))?.PublicIP, host.address);
       assertMatch(
         unit.process.output,
         /The external interface has changed: eth1: index \d+ is now/,
@@ -157,7 +134,7 @@ for (const backend of BACKENDS) {
   });
 
   Deno.test(`flanneld by ${backend.type} follows its interface's MTU`, async () => {
-    await started("v2", backend, async ({ lab, host, unit }) => {
+    await started("v2", backend, async ({ cluster, host, unit }) => {
       const { FLANNEL_SUBNET } = await subnetEnv(host);
       await ip(host, "link set eth1 mtu 1400");
       const mtu = backend.mtu - 100;
@@ -167,7 +144,7 @@ for (const backend of BACKENDS) {
       const env = await subnetEnv(host);
       assertEquals([env.FLANNEL_MTU, env.FLANNEL_SUBNET], [String(mtu), FLANNEL_SUBNET]);
       assertEquals((await deviceOf(host, backend))?.mtu, backend.device && mtu);
-      await eventually("a full mesh again", () => isFullMesh(lab.hosts));
+      await cluster.untilFullMesh("a full mesh again");
     });
   });
 }
