@@ -195,6 +195,9 @@ export interface Network {
   /** After a dry run's {@linkcode Network.sync}: what would change outside of this host. */
   planned?(): readonly DiffLine[];
 
+  /** Likewise of this host's kernel, what is not changed through netlink. */
+  plannedPrograms?(): readonly DiffLine[];
+
   /** Likewise what is in the way of packets there, and not the backend's to change. */
   obstacles?(): readonly string[];
 
@@ -217,7 +220,7 @@ export interface Network {
 /** What a dry run uses of a network. */
 export type PlannedNetwork = Pick<
   Network,
-  "mtu" | "leaseType" | "leaseData" | "sync" | "close" | "planned" | "obstacles"
+  "mtu" | "leaseType" | "leaseData" | "sync" | "close" | "planned" | "plannedPrograms" | "obstacles"
 >;
 
 /** Counts for logs and status. */

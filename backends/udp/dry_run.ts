@@ -2,22 +2,35 @@ import { type Lease, leaseKey } from "../../mod/lease/mod.ts";
 import type { LeaseSet } from "../../mod/subnet/mod.ts";
 import type { Link } from "../../mod/sys/mod.ts";
 import type { BackendContext, DryRun, PlannedNetwork } from "../backend.ts";
+import type { DiffLine } from "../describe.ts";
 import { execute } from "../execute.ts";
 import { connectedNetworks, refusal, Refusals } from "../peers.ts";
 import { diff } from "../reconcile.ts";
 import { actualObjects, deviceObjects } from "./desired.ts";
+import { planPrograms } from "./kernel/plan.ts";
+import { pathSettings } from "./kernel/settings.ts";
+import type { UdpOptions } from "./options.ts";
 
 /**
- * What the udp backend would do to device, address and route: it opens neither device nor socket,
- * since an agent that runs has both. The peers are the data path's and no kernel objects.
+ * What the udp backend would do to device, address, route and programs in the kernel: it opens neither
+ * device nor socket, since an agent that runs has both, and loads nothing. The peers are the data path's and
+ * no kernel objects.
  */
 export class UdpDryRun implements PlannedNetwork {
   readonly mtu: number;
   readonly #context: BackendContext;
   readonly #device: Link;
+  readonly #port: number;
+  #programs: readonly DiffLine[] = [];
 
-  constructor(context: BackendContext, dryRun: DryRun, name: string, mtu: number) {
+  constructor(
+    context: BackendContext,
+    dryRun: DryRun,
+    name: string,
+    { mtu, port }: Pick<UdpOptions, "mtu" | "port">,
+  ) {
     this.mtu = mtu;
+    this.#port = port;
     this.#context = context;
     this.#device = context.netlink.link(name) ??
       dryRun.makeLink({ name, kind: "tun", flags: 0, mtu });
@@ -28,21 +41,31 @@ export class UdpDryRun implements PlannedNetwork {
     return undefined;
   }
 
-  sync(own: Lease, leases: LeaseSet): Promise<number> {
+  async sync(own: Lease, leases: LeaseSet): Promise<number> {
     const { netlink, config, external, formerNetworks } = this.#context;
+    const { index, name } = this.#device;
+    // Before the route is planned, by which it is seen who has been here.
+    this.#programs = await planPrograms(
+      this.#context,
+      name,
+      pathSettings(this.#context, { device: index, port: this.#port, own: own.subnet }),
+    );
     const refusals = new Refusals();
     const connected = connectedNetworks(netlink, this.#device.index);
     for (const lease of leases.values()) {
       if (leaseKey(lease.subnet) === leaseKey(own.subnet)) continue;
       refusals.note(lease, refusal(lease, { config, own, publicIP: external.publicIP, connected }));
     }
-    const { index } = this.#device;
     const networks = [config.network, ...formerNetworks];
     const operations = diff(
       deviceObjects(own, config.network, index),
       actualObjects(netlink, index, networks),
     );
-    return Promise.resolve(execute(netlink, operations, "plan"));
+    return execute(netlink, operations, "plan");
+  }
+
+  plannedPrograms(): readonly DiffLine[] {
+    return this.#programs;
   }
 
   close(): Promise<void> {

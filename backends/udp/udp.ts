@@ -59,10 +59,10 @@ export const udpBackend: Backend = {
   },
   // deno-lint-ignore require-await -- a bad option is to be a rejection, as the interface says
   async plan(context) {
-    const { mtu } = udpOptions(context.config.backend.options, context.external.mtu);
+    const options = udpOptions(context.config.backend.options, context.external.mtu);
     const { netlink, config, formerNetworks } = context;
     const device = chooseDevice(netlink, [config.network, ...formerNetworks], new Set());
-    return new UdpDryRun(context, context.dryRun, device, mtu);
+    return new UdpDryRun(context, context.dryRun, device, options);
   },
 };
 

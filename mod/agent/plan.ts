@@ -88,6 +88,7 @@ export async function planAgent(options: AgentOptions, signal: AbortSignal): Pro
         ...netlink.changes.flatMap((change) =>
           describeChange(change, (index) => netlink.nameOf(index))
         ),
+        ...network.plannedPrograms?.() ?? [],
         ...provider.changes,
         ...firewall.changes,
         ...await fileChanges(options.subnetFile, formatSubnetEnv(env)),

@@ -21,8 +21,8 @@ export const spec: AgentSubcommand = {
   name: "plan",
   summary: "Says what the agent would change on this host now, and in the store for it, one line " +
     "for each object that goes (-) or comes (+): lease, device, addresses, routes, neighbours, " +
-    "forwarding entries, routes at a cloud provider, firewall rules, subnet.env. It changes nothing, and the agent may be " +
-    "running: on a host where all is well there is nothing to change.",
+    "forwarding entries, routes at a cloud provider, programs in the kernel, firewall rules, " +
+    "subnet.env. It changes nothing, and the agent may be running: on a host where all is well there is nothing to change.",
   flags: [],
   exitCodes: "0 nothing would change; 2 something would; 1 it cannot be told, a wrong command " +
     "line included.",

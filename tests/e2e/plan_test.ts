@@ -134,6 +134,8 @@ const CASES: readonly Case[] = [
       /^\+ device flannel0 type tun mtu 1472 up$/m,
       /^\+ address 10\.20\.\d+\.0\/32 dev flannel0$/m,
       /^\+ route 10\.20\.0\.0\/16 dev flannel0 proto 102$/m,
+      /^\+ eBPF program decapsulate dev eth1 ingress$/m,
+      /^\+ eBPF program encapsulate dev flannel0 egress$/m,
     ],
     damages: [
       {

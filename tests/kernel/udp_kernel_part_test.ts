@@ -1,7 +1,7 @@
 /** The kernel's part in a udp network as the backend runs it, on a host in a namespace. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { setTxOffload } from "../../bench/udp/wire.ts";
-import { type BackendHost, BackendLab } from "../../backends/backend_lab.ts";
+import { type BackendHost, BackendLab, NETWORK } from "../../backends/backend_lab.ts";
 import {
   KERNEL_FEATURE,
   type PeerSubnet,
@@ -9,6 +9,9 @@ import {
 } from "../../backends/udp/kernel/udp_kernel.ts";
 import { kernelRouteTo } from "../../backends/udp/kernel/inspect.ts";
 import { captureLog } from "../../mod/observe/log_lab.ts";
+import type { BackendContext } from "../../backends/backend.ts";
+import { planPrograms } from "../../backends/udp/kernel/plan.ts";
+import { pathSettings } from "../../backends/udp/kernel/settings.ts";
 import { parseIPv4, Prefix } from "../../mod/ip/mod.ts";
 
 const OWN = Prefix.parse("10.20.1.0/24")!;
@@ -166,4 +169,56 @@ Deno.test("UdpKernel goes on, and begins, after a failure that passes; says it o
   assertEquals(said(/udp stays in user space: .*EMFILE/), 1);
   assertEquals(part.sync(), 0);
   assertMatch(part.paths[0]!, /^user/);
+});
+
+Deno.test("planPrograms() tells which programs would be attached, exchanged and taken off", async () => {
+  await using lab = await BackendLab.make();
+  const { host } = lab;
+  using part = await Part.make(host);
+  const index = host.netlink.link(DEVICE)!.index;
+  const plan = async (
+    datapath: "auto" | "kernel" | "user",
+    overrides: Partial<BackendContext> = {},
+    own = OWN,
+  ) => {
+    const context = await host.context({ Type: "udp" }, { ...overrides, udp: { datapath } });
+    const settings = pathSettings(context, { device: index, port: PORT, own });
+    // It looks at once, while the thread is there, and compares later.
+    const { lines } = host.namespace.enter(() => ({
+      lines: planPrograms(context, DEVICE, settings),
+    }));
+    return (await lines).map(({ sign, text }) => `${sign} ${text}`);
+  };
+  const attached = [
+    "+ eBPF program decapsulate dev eth1 ingress",
+    "+ eBPF program encapsulate dev flannel0 egress",
+  ];
+  assertEquals(await plan("auto"), attached);
+  assertEquals(await plan("kernel"), attached);
+  assertEquals(await plan("user"), []);
+  part.sync();
+  assertEquals(await plan("auto"), []);
+  assertEquals(await plan("user"), ["- eBPF programs of flannel0"]);
+  const other = Prefix.parse("10.20.7.0/24")!;
+  const exchanged = [
+    "- eBPF program decapsulate dev eth1 ingress",
+    "+ eBPF program decapsulate dev eth1 ingress",
+  ];
+  assertEquals(await plan("auto", {}, other), exchanged, "our subnet is in one of them");
+
+  await host.namespace.ip("link", "add", "eth2", "type", "veth", "peer", "name", "eth3");
+  const { index: second, mtu } = host.netlink.link("eth2")!;
+  const external = { ...host.external, name: "eth2", index: second, mtu };
+  assertEquals(await plan("kernel", { external }), [
+    "- eBPF program decapsulate dev eth1 ingress",
+    "+ eBPF program decapsulate dev eth2 ingress",
+    "- eBPF program encapsulate dev flannel0 egress",
+    "+ eBPF program encapsulate dev flannel0 egress",
+  ]);
+
+  // Where an agent has been and no programs are, its kernel has refused them.
+  part.do((kernel) => kernel.remove());
+  await host.namespace.ip("route", "add", NETWORK, "dev", DEVICE, "proto", "102");
+  assertEquals(await plan("auto"), []);
+  assertEquals(await plan("kernel"), attached);
 });

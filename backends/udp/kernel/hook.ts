@@ -24,7 +24,9 @@ export interface Hook extends Disposable {
   remove(): void;
 }
 
+/** A program where it runs. */
 interface Attached {
+  /** Of the interface. */
   readonly index: number;
   readonly programId: number;
 }
@@ -64,6 +66,12 @@ export class TcxHook implements Hook {
     if (!this.#link.isAt(index, this.#direction)) return `${what} detached`;
     if (this.#link.programId !== programId) return `${what} replaced`;
     return this.#isPinned() ? undefined : `${what} unpinned`;
+  }
+
+  /** What this or an earlier agent has left here. */
+  present(): Attached | undefined {
+    const link = this.#held();
+    return link && link.index !== 0 ? { index: link.index, programId: link.programId } : undefined;
   }
 
   remove(): void {
@@ -181,9 +189,13 @@ export class ClsactHook implements Hook {
     return found.programId === programId ? undefined : `${what} replaced`;
   }
 
-  /** True when a filter of ours is there, of this or an earlier agent. */
-  isPresent(): boolean {
-    return this.#present().size > 0;
+  /** What this or an earlier agent has left, the first that is found. */
+  present(): Attached | undefined {
+    for (const index of this.#present()) {
+      const filter = this.#find(index);
+      if (filter !== undefined) return { index, programId: filter.programId };
+    }
+    return undefined;
   }
 
   remove(): void {

@@ -28,7 +28,7 @@ export class KernelLeftover {
   /** True when there is anything. */
   exists(): boolean {
     return pathExists(this.#directory) || this.#hop() !== undefined ||
-      this.#filters.some((filter) => filter.isPresent());
+      this.#filters.some((filter) => filter.present() !== undefined);
   }
 
   /**

@@ -8,6 +8,7 @@ import { KernelPath } from "./kernel_path.ts";
 import type { KernelRoute, PathSettings } from "./layout.ts";
 import { KernelLeftover } from "./leftover.ts";
 import { pinDirectory } from "./pins.ts";
+import { pathSettings } from "./settings.ts";
 import { isFinal, isRefusalOfPath, type Refusal, UnsuitableError } from "./refusal.ts";
 import { finishesPackets, readUnderlay } from "./underlay.ts";
 import { UnderlayRoutes } from "./underlay_routes.ts";
@@ -278,18 +279,7 @@ export class UdpKernel {
   }
 
   #settings(own: Prefix, index: number): PathSettings {
-    const { config, external, udp } = this.#context;
-    return {
-      device: index,
-      underlay: external.index,
-      mtu: external.mtu,
-      address: external.address,
-      port: this.#port,
-      own,
-      network: config.network,
-      acceptAny: udp?.acceptAny ?? false,
-      strictSource: udp?.strictSource ?? false,
-    };
+    return pathSettings(this.#context, { device: index, port: this.#port, own });
   }
 
   #place() {

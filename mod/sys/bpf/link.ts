@@ -52,6 +52,11 @@ export class TcxLink implements Disposable {
     return objectInfo(this.fd, 12).getUint32(8, true);
   }
 
+  /** Index of the interface that it is at; 0 when that is gone, or it was taken off. */
+  get index(): number {
+    return objectInfo(this.fd, 24).getUint32(16, true);
+  }
+
   /** True when it is attached there: a link outlives its interface, attached to nothing. */
   isAt(index: number, direction: Direction): boolean {
     const info = objectInfo(this.fd, 24);

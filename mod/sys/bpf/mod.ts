@@ -11,3 +11,4 @@ export * from "./file_call.ts";
 export * from "./link.ts";
 export * from "./map.ts";
 export * from "./program.ts";
+export * from "./tag.ts";

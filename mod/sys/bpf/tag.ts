@@ -1,0 +1,36 @@
+import { closeDescriptor } from "../libc.ts";
+import { type AssembledProgram, linkProgram } from "./assembler.ts";
+import { bpf } from "./call.ts";
+import { objectInfo } from "./info.ts";
+
+/** The kernel hashes with SHA-256 from Linux 6.18 on, before with SHA-1. */
+const HASHES = ["SHA-256", "SHA-1"];
+
+/**
+ * The tags that a kernel may give a program, which tell it from others without loading it: 16 hex digits of a
+ * hash of its instructions. Which maps it works on is not in them.
+ */
+export function tagsOf(program: AssembledProgram): Promise<string[]> {
+  const none = Object.fromEntries(program.relocations.map(({ map }) => [map, 0]));
+  const instructions = linkProgram(program, none);
+  return Promise.all(HASHES.map(async (hash) => {
+    const digest = new DataView(await crypto.subtle.digest(hash, instructions));
+    return digest.getBigUint64(0, false).toString(16).padStart(16, "0");
+  }));
+}
+
+/**
+ * The tag of a program that is in the kernel.
+ *
+ * @throws {SysError} ENOENT when it is gone; EPERM without CAP_SYS_ADMIN
+ */
+export function tagOfLoaded(id: number): string {
+  const attributes = new Uint8Array(new ArrayBuffer(16));
+  new DataView(attributes.buffer).setUint32(0, id, true);
+  const fd = bpf("BPF_PROG_GET_FD_BY_ID", attributes, { subject: `program ${id}` });
+  try {
+    return objectInfo(fd, 16).getBigUint64(8, false).toString(16).padStart(16, "0");
+  } finally {
+    closeDescriptor(fd);
+  }
+}
