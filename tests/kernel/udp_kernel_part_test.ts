@@ -11,6 +11,9 @@ import { kernelRouteTo } from "../../backends/udp/kernel/inspect.ts";
 import { captureLog } from "../../mod/observe/log_lab.ts";
 import type { BackendContext } from "../../backends/backend.ts";
 import { planPrograms } from "../../backends/udp/kernel/plan.ts";
+import { MAPS, routeKey, routeValue } from "../../backends/udp/kernel/layout.ts";
+import { pinDirectory } from "../../backends/udp/kernel/pins.ts";
+import { BpfMap, openPin } from "../../mod/sys/bpf/mod.ts";
 import { pathSettings } from "../../backends/udp/kernel/settings.ts";
 import { parseIPv4, Prefix } from "../../mod/ip/mod.ts";
 
@@ -221,4 +224,35 @@ Deno.test("planPrograms() tells which programs would be attached, exchanged and 
   await host.namespace.ip("route", "add", NETWORK, "dev", DEVICE, "proto", "102");
   assertEquals(await plan("auto"), []);
   assertEquals(await plan("kernel"), attached);
+});
+
+Deno.test("UdpKernel leaves a peer to user space whose route the kernel has no room for, until it has", async () => {
+  await using lab = await BackendLab.make();
+  using part = await Part.make(lab.host);
+  part.sync();
+  using log = captureLog();
+  const late = peer("10.20.4.0/24", "172.28.128.103");
+  const moved = { ...part.peers[0]!, publicIP: late.publicIP };
+  part.do(() => {
+    using routes = new BpfMap(openPin(`${pinDirectory(DEVICE)}/routes`)!, MAPS.routes);
+    const fillers = Array.from(
+      { length: MAPS.routes.maxEntries - part.peers.length },
+      (_, i) => routeKey(new Prefix(i * 4096, 20)),
+    );
+    const filler = routeValue({ ...late, carried: false });
+    for (const key of fillers) routes.update(key, filler);
+  });
+  part.peers.push(late);
+  assertEquals(part.do((kernel) => kernel.setPeer(late)), 1);
+  assertEquals(part.do((kernel) => kernel.setPeer(late)), 1);
+  const refused = "user (the kernel has not taken its route)";
+  assertEquals(part.paths, ["kernel", "kernel", refused]);
+  assertEquals(log.lines.filter((line) => /ENOSPC.*tried again/.test(line)).length, 1);
+  part.peers[0] = moved;
+  part.do((kernel) => kernel.setPeer(moved));
+  const holder = () => part.do(() => kernelRouteTo(DEVICE, moved.subnet.address)?.publicIP);
+  assert([moved.publicIP, undefined].includes(holder()), "never its former one");
+
+  assertEquals(part.sync(), 0);
+  assertEquals(part.paths, ["kernel", "kernel", "kernel"]);
 });

@@ -18,6 +18,7 @@ import { Errno, type Netlink, randomMac, SysError } from "../../../mod/sys/mod.t
 import type { PeerTraffic } from "../data_path.ts";
 import { decapsulation } from "./decapsulate.ts";
 import { encapsulation } from "./encapsulate.ts";
+import { everyStep } from "./every_step.ts";
 import { GroHop, hopArrival, HopError, hopName, type Passages } from "./gro_hop.ts";
 import { ClsactHook, type Hook, TcxHook } from "./hook.ts";
 import {
@@ -227,13 +228,19 @@ export class KernelPath implements Disposable {
     });
   }
 
-  /** Ends the carrying and takes everything out of the kernel. */
+  /**
+   * Ends the carrying and takes everything out of the kernel.
+   *
+   * @throws {SysError} when something could not be taken; the rest is gone
+   */
   remove(): void {
     this.#settings = undefined;
-    this.#hooks.encapsulate.remove();
-    this.#hooks.decapsulate.remove();
-    this.#hop.remove();
-    removePinDirectory(this.#directory);
+    everyStep([
+      () => this.#hooks.encapsulate.remove(),
+      () => this.#hooks.decapsulate.remove(),
+      () => this.#hop.remove(),
+      () => removePinDirectory(this.#directory),
+    ]);
   }
 
   /** Lets go of it; what is in the kernel stays and goes on. */
@@ -265,10 +272,11 @@ export class KernelPath implements Disposable {
       const { publicIP, carried } = readRouteValue(value);
       if (publicIP === route.publicIP && carried === route.carried) right.add(subnet.key);
     }
+    // There may be room only then.
+    for (const key of stale) routes.delete(key);
     for (const [key, route] of wanted) {
       if (!right.has(key)) routes.update(routeKey(route.subnet), routeValue(route));
     }
-    for (const key of stale) routes.delete(key);
     for (const publicIP of known) if (!leases.has(publicIP)) peers.delete(peerKey(publicIP));
     this.#routes.clear();
     for (const [key, route] of wanted) this.#routes.set(key, route);

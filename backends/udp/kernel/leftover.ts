@@ -1,5 +1,6 @@
 import { pathExists, removePinDirectory } from "../../../mod/sys/bpf/mod.ts";
 import type { Link, Netlink } from "../../../mod/sys/mod.ts";
+import { everyStep } from "./every_step.ts";
 import { hopName, isHop } from "./gro_hop.ts";
 import { ClsactHook, type Hook, TcxHook } from "./hook.ts";
 import { pinDirectory } from "./pins.ts";
@@ -34,7 +35,7 @@ export class KernelLeftover {
   /**
    * Takes it away; what is gone already is fine.
    *
-   * @throws {SysError} when the kernel refuses
+   * @throws {SysError} when the kernel refuses something; the rest is gone
    */
   remove(): void {
     const hooks: Hook[] = [...this.#filters];
@@ -44,11 +45,15 @@ export class KernelLeftover {
         new TcxHook(`${this.#directory}/decapsulate`, "ingress"),
       );
     }
-    for (const hook of hooks) hook.remove();
-    // Its program goes with it.
-    const hop = this.#hop();
-    if (hop !== undefined) this.#netlink.deleteLink(hop.index);
-    removePinDirectory(this.#directory);
+    everyStep([
+      ...hooks.map((hook) => () => hook.remove()),
+      () => {
+        // Its program goes with it.
+        const hop = this.#hop();
+        if (hop !== undefined) this.#netlink.deleteLink(hop.index);
+      },
+      () => removePinDirectory(this.#directory),
+    ]);
   }
 
   #hop(): Link | undefined {

@@ -4,6 +4,7 @@ import { BpfError } from "../../../mod/sys/bpf/mod.ts";
 import type { BackendContext } from "../../backend.ts";
 import type { UdpDataPath } from "../data_path.ts";
 import type { PathTraffic } from "../traffic.ts";
+import { everyStep } from "./every_step.ts";
 import { KernelPath } from "./kernel_path.ts";
 import type { KernelRoute, PathSettings } from "./layout.ts";
 import { KernelLeftover } from "./leftover.ts";
@@ -253,7 +254,12 @@ export class UdpKernel {
   }
 
   #setRoute(route: KernelRoute): void {
-    this.#path?.setRoute(route);
+    try {
+      this.#path?.setRoute(route);
+    } catch (error) {
+      this.#reasons.set(route.subnet.key, "the kernel has not taken its route");
+      throw error;
+    }
     verbose(
       1,
       `${route.subnet} via ${formatIPv4(route.publicIP)} goes through ` +
@@ -333,10 +339,12 @@ export class UdpKernel {
     if (this.#mode === "auto") warning(`udp stays in user space: ${why.message}`);
     this.#refused = true;
     try {
-      // By its own descriptors: pins that lead to it may be gone.
-      this.remove();
-      // What an earlier agent left as well: this one could not look after it.
-      this.#leftover().remove();
+      everyStep([
+        // By its own descriptors: pins that lead to it may be gone.
+        () => this.remove(),
+        // What an earlier agent left as well: this one could not look after it.
+        () => this.#leftover().remove(),
+      ]);
     } catch (second) {
       if (!isRefusalOfPath(second)) throw second;
       warning(`What is left of udp in the kernel: ${second.message}`);
