@@ -87,14 +87,11 @@ export class MessageVector {
     view.setUint16(this.#controls + index * CMSG_SPACE + CMSG_DATA, segment, true);
   }
 
-  /** Gives the lengths back that the kernel has overwritten in the last receive. */
-  reset(count: number): void {
-    const view = this.#view;
-    for (let i = 0; i < count; i++) {
-      const message = this.at(i);
-      view.setUint32(message + MSG_NAMELEN, SOCKADDR_IN, true);
-      view.setUint32(message + MSG_CONTROLLEN, CMSG_SPACE, true);
-    }
+  /** Makes a message ready to receive: gives the lengths back that the kernel overwrites. */
+  reset(index: number): void {
+    const message = this.at(index);
+    this.#view.setUint32(message + MSG_NAMELEN, SOCKADDR_IN, true);
+    this.#view.setUint32(message + MSG_CONTROLLEN, CMSG_SPACE, true);
   }
 
   /** Bytes that arrived in a message. */

@@ -62,9 +62,10 @@ export class Outbound {
   /**
    * Takes what waits at the device to the peers, at most {@linkcode READ_BATCH} packets.
    *
+   * @param hurry send the first before looking for a second
    * @returns packets read; 0 when none was waiting; -errno when the device cannot be read
    */
-  pump(): number {
+  pump(hurry: boolean): number {
     let reads = 0;
     let error = 0;
     for (; reads < READ_BATCH; reads++) {
@@ -76,7 +77,7 @@ export class Outbound {
       }
       this.#take(offset, length);
       if (
-        this.#pendingBytes >= SEND_BYTES || this.#trains.isFull ||
+        (hurry && reads === 0) || this.#pendingBytes >= SEND_BYTES || this.#trains.isFull ||
         this.#readAt > READ_BUFFER - ipv4.MAX_PACKET
       ) this.#flush();
     }

@@ -28,6 +28,11 @@ export interface RouterParts {
  * summing, 1 for headers, the rest the kernel's UDP, veth and wake-ups. It costs 24 us to receive: 6
  * copying, 2 summing, 3 for filter and merging, the rest the kernel's TCP and wake-ups. Of 530 ns that
  * a packet takes on the receiving side 75 are ours.
+ *
+ * A lone packet finds the caches cold (ftrace of system calls, pings at 100 a second, a 2-processor EPYC): from
+ * poll to the next call 24 us for one to send and 18 for one to receive, 3 and 6 in a C proxy; now 6 and 9,
+ * as the worker looks again every few milliseconds. From recvmmsg to writev it is 17 (C: 3), from readv
+ * to sendmmsg 9 (C: 2). At 1000 pings a second all of it is warm, and a ping takes 10 us more than with C.
  */
 export class Router {
   readonly #outbound: Outbound;
@@ -41,10 +46,11 @@ export class Router {
   /**
    * Takes what waits at the device to the peers, a bounded number of packets.
    *
+   * @param hurry send the first before looking for a second
    * @returns packets read; 0 when none was waiting; -errno when the device cannot be read
    */
-  send(): number {
-    return this.#outbound.pump();
+  send(hurry = false): number {
+    return this.#outbound.pump(hurry);
   }
 
   /**

@@ -97,6 +97,23 @@ Deno.test("send() couples packets of one length to one peer, and keeps all in or
   assertEquals(sent.flatMap(({ packets }) => packets), packets.map(aged));
 });
 
+Deno.test("send() in a hurry sends the first packet alone, before it reads the next", () => {
+  const { device, router, socket } = host();
+  const packets = [0, 1, 2].map((seed) => udpPacket({ ...OUT, payload: pattern(50, seed) }));
+  device.give(...packets);
+  let left = -1;
+  socket.refuse = () => {
+    if (left < 0) left = device.waiting.length;
+    return 0;
+  };
+  assertEquals(router.send(true), 3);
+  assertEquals(left, 2);
+  assertEquals(socket.sent.map((train) => train.packets), [
+    [aged(packets[0]!)],
+    [aged(packets[1]!), aged(packets[2]!)],
+  ]);
+});
+
 Deno.test("send() cuts super-packets into trains that one datagram can hold", () => {
   const { device, router, socket, counts } = host();
   const payload = pattern(65000);

@@ -51,8 +51,6 @@ export class UdpSocket implements DatagramSocket {
   readonly #inRoom: number;
   /** Messages of the next receive, by what the last one brought. */
   #receiveSize = PACKET_BATCH;
-  /** How many of the receiving messages the kernel has written to since they were made ready. */
-  #used = PACKET_BATCH;
   /** Per message of a batch: the train it is of. */
   readonly #trainOf = new Int32Array(SEND_BATCH);
 
@@ -70,6 +68,7 @@ export class UdpSocket implements DatagramSocket {
     this.#inRoom = socket.coalescing ? TRAIN_ROOM : PACKET_ROOM;
     this.#inBuffer = memory.allocate(PACKET_BATCH * this.#inRoom);
     for (let i = 0; i < PACKET_BATCH; i++) {
+      this.#in.reset(i);
       this.#in.setData(i, this.#base + this.#inBuffer + i * this.#inRoom, this.#inRoom);
     }
   }
@@ -106,9 +105,6 @@ export class UdpSocket implements DatagramSocket {
   receive(trains: TrainVector): number {
     trains.clear();
     const messages = this.#in;
-    // No more than what was used: after a sleep each line of memory that is touched costs.
-    messages.reset(this.#used);
-    this.#used = 0;
     const count = libc().recvmmsg(
       this.#fd,
       messages.bytes,
@@ -120,7 +116,6 @@ export class UdpSocket implements DatagramSocket {
       const error = errno();
       return error === Errno.EAGAIN || error === Errno.EINTR ? 0 : -error;
     }
-    this.#used = count;
     let bytes = 0;
     for (let i = 0; i < count; i++) {
       const length = messages.received(i);
@@ -128,6 +123,8 @@ export class UdpSocket implements DatagramSocket {
       const segment = messages.groSize(i) || length;
       trains.push(messages.address(i), 0, this.#inBuffer + i * this.#inRoom, length, segment);
       if (messages.truncated(i)) trains.truncated[i] = 1;
+      // For the next time, now that the message is in the cache.
+      messages.reset(i);
     }
     this.#receiveSize = bytes > count * TRAIN_BYTES ? TRAIN_BATCH : PACKET_BATCH;
     return count;

@@ -330,3 +330,33 @@ Deno.test("a node refuses a device that is taken, or is none, in one line", asyn
     "bind 172.28.128.100:8285/udp: EADDRINUSE",
   );
 });
+
+Deno.test("the worker looks again for a while after a packet, then sleeps until the next one", async () => {
+  await using lab = await UdpLab.make();
+  const [node] = await lab.startBoth();
+  /** How often its thread has gone to sleep (proc_pid_status(5)). */
+  const sleeps = async () => {
+    for await (const { name } of Deno.readDir(`/proc/${node.pid}/task`)) {
+      const status = await Deno.readTextFile(`/proc/${node.pid}/task/${name}/status`);
+      if (!/^Name:\tworker-/.test(status)) continue;
+      return Number(/^voluntary_ctxt_switches:\t(\d+)/m.exec(status)![1]);
+    }
+    throw new Error("the node has no worker");
+  };
+  /** Waits until it sleeps through a time in which it would have looked a hundred times. */
+  const quiet = async () => {
+    for (let tries = 0; tries < 50; tries++) {
+      const before = await sleeps();
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      if (await sleeps() === before) return before;
+    }
+    throw new Error("it does not sleep");
+  };
+  // The kernel's own IPv6 on the device would be packets too.
+  await lab.hosts[0].run("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/flannel0/disable_ipv6");
+  const before = await quiet();
+  assertStringIncludes(await ping(lab.hosts[0], DEVICE_ADDRESSES[1], 1), "1 packets received");
+  const after = await quiet();
+  // A packet each way, and twenty looks.
+  assert(after - before >= 20 && after - before <= 60, `${after - before} sleeps`);
+});
