@@ -403,3 +403,14 @@ Deno.test("KernelPath by clsact takes an earlier agent's filter off its former i
   namespace.enter(() => again.remove());
   assertEquals(await hasClsact("eth3"), false);
 });
+
+Deno.test("KernelPath lets routers cut where its host forwards nothing, and so knows of no path", async () => {
+  await using lab = await UdpLab.makeNarrow(1300);
+  for (const host of lab.hosts) {
+    await host.run("sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward");
+  }
+  await startBoth(lab);
+  const [left] = lab.hosts;
+  assertStringIncludes(await ping(left, there, 4, "-s", "1400"), "4 packets received");
+  assert(!(await left.run("ip", "route", "get", there)).includes("mtu"));
+});

@@ -160,6 +160,8 @@ export class UdpLab implements AsyncDisposable {
         { device: "wide", address: `${GATEWAY}/32` },
       );
       await host.run("ip", "route", "add", other, "via", GATEWAY);
+      // As on every host that has containers.
+      await host.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward");
       await router.run("ip", "link", "set", "narrow", "mtu", String(mtu));
       await router.run("ip", "route", "add", own, "dev", "wide");
       await router.run("ip", "route", "add", other, "via", `192.0.2.${2 - i}`);

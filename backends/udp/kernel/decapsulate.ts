@@ -31,7 +31,7 @@ import {
   raw32,
   Traffic,
 } from "./layout.ts";
-import { outerHeader } from "./outer_header.ts";
+import { FRAGMENT, outerHeader } from "./outer_header.ts";
 import {
   add,
   count,
@@ -50,7 +50,7 @@ import {
 /** PACKET_HOST of linux/if_packet.h. */
 const PACKET_HOST = 0;
 /** More fragments, or an offset. */
-const FRAGMENT = 0x3fff;
+const IS_FRAGMENT = 0x3fff;
 
 /** Offsets in the packet, in bytes. */
 const ETHERNET_HEADER = 14;
@@ -128,7 +128,7 @@ export function decapsulation(settings: PathSettings): AssembledProgram {
     .load(R4, R2, Outer.Port, 2).jumpIf32(R4, "!=", raw16(settings.port), "pass")
     .load(R4, R2, Outer.Destination, 4).jumpIf32(R4, "!=", raw32(settings.address), "pass")
     .load(R4, R2, Outer.Start, 1).jumpIf32(R4, "!=", 0x45, "pass")
-    .load(R4, R2, Outer.Fragment, 2).jumpIf32(R4, "set", raw16(FRAGMENT), "pass")
+    .load(R4, R2, Outer.Fragment, 2).jumpIf32(R4, "set", raw16(IS_FRAGMENT), "pass")
     .load(R8, R2, Outer.Source, 4);
 
   // The datagram, and the packet in it.
@@ -254,6 +254,7 @@ function byHop(settings: PathSettings) {
       .call("sk_release")
       .load(R1, R10, Stack.Assigned, 8).jumpIf(R1, "!=", 0, "direct")
       .include(resize(HOP_HEADERS)).jumpIf(R0, "!=", 0, "dropReceiveRefused")
+      .store(R10, Stack.Hop + FRAGMENT, 0, 2)
       .include(outerHeader(Stack.Hop, "from peer", settings, HOP_HEADERS))
       .include(decrementTtl(Stack.InnerTtl));
     for (let at = 0; at < WRITTEN; at += 2) {

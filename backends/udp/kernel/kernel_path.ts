@@ -2,6 +2,7 @@ import type { IPv4, Prefix } from "../../../mod/ip/mod.ts";
 import {
   type AssembledProgram,
   Assembler,
+  BpfError,
   BpfMap,
   BpfProgram,
   ensureBpffs,
@@ -10,6 +11,11 @@ import {
   pathExists,
   pin,
   R0,
+  R10,
+  R2,
+  R3,
+  R4,
+  R5,
   removePinDirectory,
   TcxLink,
   Verdict,
@@ -17,7 +23,7 @@ import {
 import { Errno, type Netlink, randomMac, SysError } from "../../../mod/sys/mod.ts";
 import type { PeerTraffic } from "../data_path.ts";
 import { decapsulation } from "./decapsulate.ts";
-import { encapsulation } from "./encapsulate.ts";
+import { type Abilities, encapsulation } from "./encapsulate.ts";
 import { everyStep } from "./every_step.ts";
 import { GroHop, hopArrival, HopError, hopName, type Passages } from "./gro_hop.ts";
 import { ClsactHook, type Hook, TcxHook } from "./hook.ts";
@@ -79,13 +85,16 @@ export class KernelPath implements Disposable {
   readonly #routes = new Map<number, KernelRoute>();
   /** How many subnets a host holds. */
   readonly #leases = new Map<IPv4, number>();
+  readonly #abilities: Abilities;
   #settings: string | undefined;
 
   private constructor(
     { netlink, directory, device }: KernelPathOptions,
     attachment: Attachment,
     maps: Readonly<Record<MapName, BpfMap>>,
+    abilities: Abilities,
   ) {
+    this.#abilities = abilities;
     this.attachment = attachment;
     this.#directory = directory;
     this.#maps = maps;
@@ -124,10 +133,11 @@ export class KernelPath implements Disposable {
         [name, stack.use(openMap(options.directory, name as MapName))] as const
       ),
     ) as Record<MapName, BpfMap>;
-    load(options.settings, maps)[Symbol.dispose]();
+    const abilities = { pathMtu: knowsPathMtu() };
+    load(options.settings, abilities, maps)[Symbol.dispose]();
     const attachment = options.attachment ?? probeAttachment(options.settings.device);
     stack.move();
-    return new KernelPath(options, attachment, maps);
+    return new KernelPath(options, attachment, maps, abilities);
   }
 
   /**
@@ -145,7 +155,7 @@ export class KernelPath implements Disposable {
     const text = JSON.stringify(settings);
     if (this.#settings !== text || this.#hookDamage() !== undefined) {
       this.#settings = undefined;
-      using programs = load(settings, this.#maps);
+      using programs = load(settings, this.#abilities, this.#maps);
       const { encapsulate, decapsulate, hopArrival } = programs;
       this.#ensureHop(hopArrival);
       this.#hooks.decapsulate.ensure(decapsulate, settings.underlay);
@@ -379,7 +389,11 @@ interface Programs extends Disposable {
   readonly hopArrival: BpfProgram;
 }
 
-function load(settings: PathSettings, maps: Readonly<Record<MapName, BpfMap>>): Programs {
+function load(
+  settings: PathSettings,
+  abilities: Abilities,
+  maps: Readonly<Record<MapName, BpfMap>>,
+): Programs {
   const descriptors = Object.fromEntries(
     Object.entries(maps).map(([name, { fd }]) => [name, fd]),
   );
@@ -387,12 +401,30 @@ function load(settings: PathSettings, maps: Readonly<Record<MapName, BpfMap>>): 
   const put = (name: string, program: AssembledProgram) =>
     stack.use(BpfProgram.load(`flanneld_${name}`, program, descriptors));
   const programs = {
-    encapsulate: put("encap", encapsulation(settings)),
+    encapsulate: put("encap", encapsulation(settings, abilities)),
     decapsulate: put("decap", decapsulation(settings)),
     hopArrival: put("hop", hopArrival(settings.device)),
   };
   const loaded = stack.move();
   return { ...programs, [Symbol.dispose]: () => loaded.dispose() };
+}
+
+/**
+ * True when fib_lookup holds a length that it is given against the path's MTU. That came with Linux 5.12
+ * and changed nothing that could be seen; the helper check_mtu came with it.
+ */
+function knowsPathMtu(): boolean {
+  const program = new Assembler()
+    .store(R10, -8, 0, 8)
+    .mov(R2, 0).mov(R3, R10).alu(R3, "add", -8).mov(R4, 0).mov(R5, 0)
+    .call("check_mtu").mov(R0, Verdict.TC_ACT_UNSPEC).exit().assemble();
+  try {
+    BpfProgram.load("flanneld_probe", program)[Symbol.dispose]();
+    return true;
+  } catch (error) {
+    if (error instanceof BpfError && error.log !== "") return false;
+    throw error;
+  }
 }
 
 /** Attaches a program that does nothing, for a moment. */

@@ -8,7 +8,6 @@ const OUTER_TTL = 64;
 /** Offsets of what varies. */
 const LENGTH = 2;
 const ID = 4;
-const FRAGMENT = 6;
 const TTL = 8;
 const CHECKSUM = 10;
 const SOURCE = 12;
@@ -18,14 +17,18 @@ const DESTINATION_PORT = 22;
 const UDP_LENGTH = 24;
 const UDP_CHECKSUM = 26;
 
+/** Where the flags and the fragment's offset are. */
+export const FRAGMENT = 6;
+/** Flag: no router may cut the packet (RFC 791). */
+export const DONT_FRAGMENT = 0x4000;
+
 /** Which way a datagram goes between us and the peer in R8. */
 export type Way = "to peer" | "from peer";
 
 /**
  * Writes IPv4 and UDP header of a datagram to the stack, 28 bytes from `at` on: with R7 bytes of inner packet and
- * `extra` before it. DF is not set: where a path is narrower than the interface the routers cut, and the
- * receiver's stack joins the pieces for its user-space path. The UDP checksum is 0, "none" (RFC 768): the
- * inner packet has its own. R0 to R5 are used.
+ * `extra` before it. The two bytes of flags and offset ({@linkcode FRAGMENT}) are there already. The UDP checksum
+ * is 0, "none" (RFC 768): the inner packet has its own. R0 to R5 are used.
  */
 export function outerHeader(at: number, way: Way, { address, port }: PathSettings, extra = 0) {
   const start = 0x4500;
@@ -37,13 +40,13 @@ export function outerHeader(at: number, way: Way, { address, port }: PathSetting
     a.store(R10, at, raw16(start), 2)
       .mov(R1, R7).alu(R1, "add", 28 + extra).swap(R1, 16).store(R10, at + LENGTH, R1, 2)
       .call("get_prandom_u32").store(R10, at + ID, R0, 2)
-      .store(R10, at + FRAGMENT, 0, 2)
       .store(R10, at + TTL, raw16(ttl), 2)
       .store(R10, at + ours, raw32(address), 4)
       .store(R10, at + theirs, R8, 4)
       .mov(R1, constant)
       .load(R2, R10, at + LENGTH, 2).alu(R1, "add", R2)
       .load(R2, R10, at + ID, 2).alu(R1, "add", R2)
+      .load(R2, R10, at + FRAGMENT, 2).alu(R1, "add", R2)
       .load(R2, R10, at + theirs, 2).alu(R1, "add", R2)
       .load(R2, R10, at + theirs + 2, 2).alu(R1, "add", R2);
     for (let folds = 0; folds < 2; folds++) {

@@ -16,7 +16,8 @@ interface Wanted {
   readonly direction: "ingress" | "egress";
   readonly index: number;
   readonly interface: string;
-  readonly program: AssembledProgram;
+  /** The program as it may be, by what the kernel can be asked: which is not known before it is loaded. */
+  readonly programs: readonly AssembledProgram[];
 }
 
 /**
@@ -57,15 +58,17 @@ async function changes(
   if (mode === "auto" && !isThere && hasServed(context, settings.device)) return [];
   const wanted: Wanted[] = [{
     ...{ name: "decapsulate", direction: "ingress" },
-    ...{ index: settings.underlay, interface: external.name, program: decapsulation(settings) },
+    ...{ index: settings.underlay, interface: external.name, programs: [decapsulation(settings)] },
   }, {
     ...{ name: "encapsulate", direction: "egress" },
-    ...{ index: settings.device, interface: device, program: encapsulation(settings) },
+    ...{ index: settings.device, interface: device },
+    programs: [true, false].map((pathMtu) => encapsulation(settings, { pathMtu })),
   }];
   const found = wanted.map((one) => ({ ...one, present: find(context, device, one) }));
   const lines: DiffLine[] = [];
   for (const { name, direction, present, ...one } of found) {
-    if (present?.index === one.index && (await tagsOf(one.program)).includes(present.tag)) continue;
+    const tags = (await Promise.all(one.programs.map(tagsOf))).flat();
+    if (present?.index === one.index && tags.includes(present.tag)) continue;
     const tell = (sign: "-" | "+", at: string) =>
       lines.push({ sign, text: `eBPF program ${name} dev ${at} ${direction}` });
     if (present !== undefined) {

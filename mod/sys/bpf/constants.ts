@@ -67,12 +67,16 @@ export const Helper = {
   skb_change_head: 43,
   /** (skb, difference, mode, flags) */
   skb_adjust_room: 50,
+  /** (skb, parameters, their length, flags): a {@linkcode FibResult}, or less than 0. */
+  fib_lookup: 69,
   /** (skb, tuple, its length, network namespace, flags): a socket to be released, or NULL. */
   sk_lookup_udp: 85,
   /** (socket) */
   sk_release: 86,
   /** (skb, socket, flags): the stack gives the packet to that socket. */
   sk_assign: 124,
+  /** (skb, ifindex, pointer to the MTU, difference, flags); Linux 5.12 */
+  check_mtu: 163,
   /** (ifindex, parameters, their length, flags) */
   redirect_neigh: 152,
 } as const;
@@ -84,6 +88,15 @@ export type HelperName = keyof typeof Helper;
 export const BPF_F_RECOMPUTE_CSUM = 1;
 /** Flag of redirect: to the receiving side of the interface. */
 export const BPF_F_INGRESS = 1;
+/** Flag of fib_lookup: as for a packet that leaves by the interface that is given. */
+export const BPF_FIB_LOOKUP_OUTPUT = 2;
+/** `BPF_FIB_LKUP_RET_*`: what fib_lookup says of the way. */
+export const FibResult = {
+  SUCCESS: 0,
+  /** There is a way, but the next hop's address on the link is not known yet. */
+  NO_NEIGH: 7,
+  FRAG_NEEDED: 8,
+} as const;
 /** Network namespace of sk_lookup_udp: that of the packet's interface. */
 export const BPF_F_CURRENT_NETNS = -1;
 /** Mode of skb_adjust_room: behind the link layer's header. */
