@@ -1,6 +1,10 @@
+import { libc } from "../sys/mod.ts";
 import { openEmbedded } from "./embedded.ts";
 import { type FileUse, openFile } from "./embedded_open.ts";
 import type { StoreLab } from "./store_lab.ts";
+
+// The library stays loaded, which is no leak of the first test that needs it.
+libc();
 
 /** A file of an embedded store, and the hand of an operator, who writes it from another connection. */
 export function makeEmbeddedLab(): StoreLab {

@@ -2,15 +2,12 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { StoreFollower } from "../../tests/lab/store_follower.ts";
 import { ConfigError } from "../config/mod.ts";
 import { captureLog } from "../observe/log_lab.ts";
-import { FileLock, libc } from "../sys/mod.ts";
+import { FileLock } from "../sys/mod.ts";
 import { openEmbedded } from "./embedded.ts";
 import { makeEmbeddedLab } from "./embedded_lab.ts";
 import { StoreFileError } from "./errors.ts";
 import { storeCases } from "./store_cases.ts";
 import { ip, net, record, vxlan } from "./store_lab.ts";
-
-// The library stays loaded, which is no leak of the first test that needs it.
-libc();
 
 storeCases("embedded", () => Promise.resolve(makeEmbeddedLab()), { hasServer: false });
 
