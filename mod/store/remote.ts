@@ -48,7 +48,8 @@ class RemoteStore implements Store {
   }
 
   get leaseForm(): LeaseForm {
-    return this.#session?.leaseForm ?? "v0.7";
+    // A server out of reach has not changed what its leases look like.
+    return (this.#session ?? this.#told)?.leaseForm ?? "v0.7";
   }
 
   /** Present while the server is one that chooses subnets by itself. */
