@@ -2,12 +2,11 @@
  * The udp data path on real devices: two hosts in namespaces, a veth pair between them.
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { ipv4Packet, naiveChecksum, pattern } from "../../backends/udp/packet/_fixtures.ts";
-import { udpPacket } from "../../backends/udp/packet/_fixtures.ts";
+import { ipv4Packet, pattern } from "../../backends/udp/packet/_fixtures.ts";
 import { parseIPv4 } from "../../mod/ip/mod.ts";
 import { libc } from "../../mod/sys/mod.ts";
-import type { Namespace } from "./firewall_namespace.ts";
-import { ADDRESSES, DEVICE_ADDRESSES, LEASES, lines, UdpLab } from "./udp_lab.ts";
+import { ping, say, transfer } from "./udp_exchange.ts";
+import { ADDRESSES, DEVICE_ADDRESSES, LEASES, UdpLab } from "./udp_lab.ts";
 import type { NodeOptions } from "./udp_node.ts";
 import { RawPeer } from "./udp_raw_peer.ts";
 
@@ -15,37 +14,6 @@ import { RawPeer } from "./udp_raw_peer.ts";
 libc();
 
 const ip = (text: string) => parseIPv4(text)!;
-
-/** What a command says, whatever its exit code. */
-async function say(host: Namespace, ...command: string[]): Promise<string> {
-  const { stdout, stderr } = await host.spawn(...command).output();
-  return new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
-}
-
-/** What busybox's ping says; it sends ten a second. */
-function ping(from: Namespace, to: string, count: number, ...options: string[]): Promise<string> {
-  const args = ["-c", String(count), "-i", "0.1", "-W", "1", ...options, to];
-  return say(from, "busybox", "ping", ...args);
-}
-
-/** Sends random bytes through TCP from one host to the other and compares checksums. */
-async function transfer(
-  from: Namespace,
-  to: Namespace,
-  address: string,
-  megabytes: number,
-): Promise<void> {
-  const program = new URL("./udp_transfer.ts", import.meta.url).pathname;
-  const command = [Deno.execPath(), "run", "-A", "--no-check", "--no-lock", program];
-  const receiver = to.spawn(...command, "receive", address, "5001");
-  const said = lines(receiver.stdout);
-  assertEquals((await said.next()).value, "listening");
-  const sent = await from.run(...command, "send", address, "5001", String(megabytes));
-  assertEquals((await said.next()).value, sent.trim());
-  await said.return(undefined);
-  await receiver.stderr.cancel();
-  await receiver.status;
-}
 
 const VARIANTS: [string, Partial<NodeOptions>][] = [
   ["all offloads", {}],
@@ -79,82 +47,6 @@ for (const [name, options] of VARIANTS) {
     assertEquals(ours.counters.writtenFrames * 2 < ours.counters.receivedPackets, cut);
   });
 }
-
-Deno.test("UdpDataPath speaks flannel's wire format: one IPv4 packet is one datagram", async () => {
-  await using lab = await UdpLab.make();
-  const node = await lab.start(0);
-  using peer = new RawPeer(lab.hosts[1], ADDRESSES[1]);
-  const pinging = ping(lab.hosts[0], "10.40.2.7", 1);
-  const request = await peer.receive();
-  assertEquals([request[0], request[8], request[9]], [0x45, 63, 1], "IPv4, a TTL less, ICMP");
-  assertEquals([...request.slice(12, 20)], [10, 40, 1, 0, 10, 40, 2, 7]);
-  assertEquals(naiveChecksum(request.subarray(0, 20)), 0);
-  const icmp = request.slice(20);
-  icmp[0] = 0; // Echo reply: the request with type 0 and a new checksum.
-  icmp.fill(0, 2, 4);
-  const checksum = naiveChecksum(icmp);
-  icmp.set([checksum >> 8, checksum & 255], 2);
-  const reply = ipv4Packet({
-    ...{ source: ip("10.40.2.7"), destination: ip("10.40.1.0") },
-    ...{ protocol: 1, ttl: 63, payload: icmp },
-  });
-  peer.send(ADDRESSES[0], reply);
-  const said = await pinging;
-  assertStringIncludes(said, "1 packets received");
-  assertStringIncludes(said, "ttl=62");
-  assertEquals((await node.report()).counters.receivedPackets, 1);
-});
-
-Deno.test("UdpDataPath drops spoofed, foreign, truncated and replayed datagrams by reason", async () => {
-  await using lab = await UdpLab.make();
-  const node = await lab.start(0, {
-    peers: { [LEASES[1]]: ADDRESSES[1], "10.40.3.0/24": "172.28.128.103" },
-  });
-  await lab.hosts[1].run("ip", "addr", "add", "172.28.128.102/24", "dev", "eth1");
-  using peer = new RawPeer(lab.hosts[1], ADDRESSES[1]);
-  using stranger = new RawPeer(lab.hosts[1], "172.28.128.102");
-  const datagram = (source: string, destination: string, ttl = 64) =>
-    udpPacket({
-      ...{ source: ip(source), destination: ip(destination), ttl },
-      ...{ payload: pattern(40), destinationPort: 9 },
-    });
-  const good = datagram("10.40.2.9", "10.40.1.0");
-  peer.send(ADDRESSES[0], good);
-  peer.send(ADDRESSES[0], good); // A replay is a duplicate, as IP may deliver.
-  peer.send(ADDRESSES[0], datagram("192.168.1.1", "10.40.1.0"));
-  stranger.send(ADDRESSES[0], good);
-  peer.send(ADDRESSES[0], datagram("10.40.3.9", "10.40.1.0"));
-  peer.send(ADDRESSES[0], datagram("10.40.1.9", "10.40.1.0"));
-  peer.send(ADDRESSES[0], datagram("10.40.2.9", "10.40.3.1"));
-  peer.send(ADDRESSES[0], datagram("10.40.2.9", "10.40.1.0", 1));
-  peer.send(ADDRESSES[0], good.slice(0, 60));
-  peer.send(ADDRESSES[0], new Uint8Array(0));
-  peer.send(ADDRESSES[0], pattern(1000));
-  // Larger than any MTU: the underlay fragments it, and the device takes it whole.
-  const huge = ipv4Packet({
-    ...{ source: ip("10.40.2.9"), destination: ip("10.40.1.0") },
-    ...{ protocol: 253, payload: pattern(30000) },
-  });
-  peer.send(ADDRESSES[0], huge);
-  let { counters } = await node.report();
-  for (let tries = 0; counters.receivedPackets < 4 && tries < 100; tries++) {
-    await new Promise((resolve) => setTimeout(resolve, 10));
-    counters = (await node.report()).counters;
-  }
-  assertEquals(
-    Object.fromEntries(Object.entries(counters).filter(([name]) => name.startsWith("dropRec"))),
-    {
-      dropReceiveUnknownSender: 1,
-      dropReceiveSpoofed: 2,
-      dropReceiveForeign: 1,
-      dropReceiveMalformed: 3,
-      dropReceiveTruncated: 0,
-      dropReceiveTtl: 1,
-      dropReceiveRefused: 0,
-    },
-  );
-  assertEquals(counters.receivedPackets, 4);
-});
 
 Deno.test("UdpDataPath counts a datagram that its buffer cannot hold as truncated", async () => {
   await using lab = await UdpLab.make();
@@ -241,36 +133,6 @@ Deno.test("UdpDataPath follows peers without a pause and drops what they lost", 
   assert(!await reached());
   const { counters } = await a.report();
   assertEquals([counters.dropSendNoRoute, counters.dropReceiveForeign], [1, 1]);
-});
-
-Deno.test("UdpDataPath moves 1 GB unharmed while thousands of peers come and go", async () => {
-  await using lab = await UdpLab.make();
-  const [a, b] = await lab.startBoth();
-  let over = false;
-  const churn = (async () => {
-    for (let round = 0; !over; round++) {
-      const peers: Record<string, string | null> = {};
-      for (let i = 10; i < 210; i++) {
-        peers[`10.40.${i}.0/24`] = (round + i) % 3 === 0 ? null : `172.29.${round % 200}.${i}`;
-      }
-      await Promise.all([a.tell({ peers }), b.tell({ peers })]);
-    }
-  })();
-  try {
-    await transfer(lab.hosts[0], lab.hosts[1], DEVICE_ADDRESSES[1], 1024);
-  } finally {
-    over = true;
-    await churn;
-  }
-  const { counters } = await b.report();
-  assertEquals([counters.dropReceiveSpoofed, counters.dropReceiveMalformed], [0, 0]);
-});
-
-Deno.test("UdpDataPath survives a transfer under the collector's stress flags", async () => {
-  await using lab = await UdpLab.make();
-  const stress = "--v8-flags=--gc-interval=500,--stress-compaction,--stress-scavenge=50";
-  await lab.startBoth({}, [stress]);
-  await transfer(lab.hosts[0], lab.hosts[1], DEVICE_ADDRESSES[1], 16);
 });
 
 Deno.test("a killed node leaves its device, address and route to the next one", async () => {

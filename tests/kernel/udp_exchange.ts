@@ -24,6 +24,23 @@ export async function exchange(
   return [sent, received];
 }
 
+/** What a command says, whatever its exit code. */
+export async function say(place: Place, ...command: string[]): Promise<string> {
+  const { stdout, stderr } = await place.spawn(...command).output();
+  return new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+}
+
+/** What busybox's ping says; it sends ten a second. */
+export function ping(
+  from: Place,
+  to: string,
+  count: number,
+  ...options: string[]
+): Promise<string> {
+  const args = ["-c", String(count), "-i", "0.1", "-W", "1", ...options, to];
+  return say(from, "busybox", "ping", ...args);
+}
+
 /** Sends random bytes by TCP, and compares what arrives. */
 export async function transfer(from: Place, to: Place, address: string, megabytes: number) {
   const args = [address, "5001"];

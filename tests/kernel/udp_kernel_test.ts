@@ -1,19 +1,15 @@
 /** The udp backend's kernel path on real devices: two hosts in namespaces, a veth pair between them. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { setTxOffload } from "../../bench/udp/wire.ts";
-import { ipv4Packet, naiveChecksum, pattern } from "../../backends/udp/packet/_fixtures.ts";
-import { udpPacket } from "../../backends/udp/packet/_fixtures.ts";
 import { type Attachment, KernelPath } from "../../backends/udp/kernel/kernel_path.ts";
 import type { KernelRoute, PathSettings } from "../../backends/udp/kernel/layout.ts";
 import { parseIPv4, Prefix } from "../../mod/ip/mod.ts";
 import { Assembler, BPFFS, BpfProgram, R0, Verdict } from "../../mod/sys/bpf/mod.ts";
 import { libc, Netlink } from "../../mod/sys/mod.ts";
 import { NetworkNamespace } from "../lab/netns.ts";
-import type { Namespace } from "./firewall_namespace.ts";
 import { ADDRESSES, DEVICE_ADDRESSES, LEASES, UdpLab, type UdpNode } from "./udp_lab.ts";
-import { exchange, transfer } from "./udp_exchange.ts";
+import { mixed, ping, say, transfer } from "./udp_exchange.ts";
 import type { KernelOptions } from "./udp_node.ts";
-import { RawPeer } from "./udp_raw_peer.ts";
 
 libc();
 
@@ -41,34 +37,6 @@ function startBoth(lab: UdpLab, kernel: Partial<KernelOptions> = {}): Promise<[U
     await start(lab, 0, "kernel", kernel),
     await start(lab, 1, "kernel", kernel),
   ])();
-}
-
-async function say(host: Namespace, ...command: string[]): Promise<string> {
-  const { stdout, stderr } = await host.spawn(...command).output();
-  return new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
-}
-
-function ping(from: Namespace, to: string, count: number, ...options: string[]): Promise<string> {
-  const args = ["-c", String(count), "-i", "0.1", "-W", "1", ...options, to];
-  return say(from, "busybox", "ping", ...args);
-}
-
-async function mixed(from: Namespace, to: Namespace, address: string, count: number) {
-  // A slow reader is not what is tested: nothing may be lost for want of room.
-  await from.run("ip", "link", "set", "flannel0", "txqueuelen", "20000");
-  for (let attempt = 1;; attempt++) {
-    const seed = Math.floor(Math.random() * 2 ** 31);
-    const [sent, received] = (await exchange(
-      "./udp_mixed.ts",
-      [from, [address, String(count), String(seed)]],
-      [to, [address, String(count)]],
-    )).map((text) => JSON.parse(text) as { count: number; digest: string });
-    // A machine with too much to do drops a datagram now and then; it does not drop one three times
-    // over. What arrived but differs is never excused.
-    if (received!.count < sent!.count && attempt < 3) continue;
-    assertEquals(received, sent, `seed ${seed}`);
-    return;
-  }
 }
 
 for (const attachment of ["tcx", "clsact"] as Attachment[]) {
@@ -141,93 +109,6 @@ Deno.test("KernelPath takes datagrams summed in part from a peer in user space",
   const [traffic] = (await a.report()).kernel!.traffic;
   // Most come in trains, for user space.
   assert(traffic!.receivedPackets > 100, `${traffic!.receivedPackets} packets`);
-});
-
-Deno.test("KernelPath speaks flannel's wire format: one IPv4 packet is one datagram", async () => {
-  await using lab = await UdpLab.make();
-  const node = await start(lab, 0, "kernel");
-  using peer = new RawPeer(lab.hosts[1], ADDRESSES[1]);
-  const pinging = ping(lab.hosts[0], "10.40.2.7", 1);
-  const request = await peer.receive();
-  assertEquals([request[0], request[8], request[9]], [0x45, 63, 1], "IPv4, a TTL less, ICMP");
-  assertEquals([...request.slice(12, 20)], [10, 40, 1, 0, 10, 40, 2, 7]);
-  assertEquals(naiveChecksum(request.subarray(0, 20)), 0);
-  const icmp = request.slice(20);
-  icmp[0] = 0; // Echo reply: the request with type 0 and a new checksum.
-  icmp.fill(0, 2, 4);
-  const checksum = naiveChecksum(icmp);
-  icmp.set([checksum >> 8, checksum & 255], 2);
-  peer.send(
-    ADDRESSES[0],
-    ipv4Packet({
-      ...{ source: ip("10.40.2.7"), destination: ip("10.40.1.0") },
-      ...{ protocol: 1, ttl: 63, payload: icmp },
-    }),
-  );
-  const said = await pinging;
-  assertStringIncludes(said, "1 packets received");
-  assertStringIncludes(said, "ttl=62");
-  const [traffic] = (await node.report()).kernel!.traffic;
-  assertEquals([traffic!.sentPackets, traffic!.receivedPackets], [1, 1]);
-});
-
-Deno.test("KernelPath and the path behind it drop by the same reasons as user space alone", async () => {
-  await using lab = await UdpLab.make();
-  const node = await lab.start(0, {
-    peers: { [LEASES[1]]: ADDRESSES[1], "10.40.3.0/24": "172.28.128.103" },
-    kernel: { directory: lab.pins(0) },
-  });
-  await lab.hosts[1].run("ip", "addr", "add", "172.28.128.102/24", "dev", "eth1");
-  using peer = new RawPeer(lab.hosts[1], ADDRESSES[1]);
-  using stranger = new RawPeer(lab.hosts[1], "172.28.128.102");
-  const datagram = (source: string, destination: string, ttl = 64) =>
-    udpPacket({
-      ...{ source: ip(source), destination: ip(destination), ttl },
-      ...{ payload: pattern(40), destinationPort: 9 },
-    });
-  const good = datagram("10.40.2.9", "10.40.1.0");
-  peer.send(ADDRESSES[0], good);
-  peer.send(ADDRESSES[0], good);
-  peer.send(ADDRESSES[0], datagram("192.168.1.1", "10.40.1.0"));
-  stranger.send(ADDRESSES[0], good);
-  peer.send(ADDRESSES[0], datagram("10.40.3.9", "10.40.1.0"));
-  peer.send(ADDRESSES[0], datagram("10.40.1.9", "10.40.1.0"));
-  peer.send(ADDRESSES[0], datagram("10.40.2.9", "10.40.3.1"));
-  peer.send(ADDRESSES[0], datagram("10.40.2.9", "10.40.1.0", 1));
-  peer.send(ADDRESSES[0], good.slice(0, 60));
-  peer.send(ADDRESSES[0], new Uint8Array(0));
-  peer.send(ADDRESSES[0], pattern(1000));
-  // Larger than any MTU: it comes in fragments, which the stack joins for user space.
-  peer.send(
-    ADDRESSES[0],
-    ipv4Packet({
-      ...{ source: ip("10.40.2.9"), destination: ip("10.40.1.0") },
-      ...{ protocol: 253, payload: pattern(30000) },
-    }),
-  );
-  let { counters, kernel } = await node.report();
-  for (let tries = 0; counters.receivedPackets < 2 && tries < 100; tries++) {
-    await new Promise((resolve) => setTimeout(resolve, 10));
-    ({ counters, kernel } = await node.report());
-  }
-  const drops: Record<string, number> = kernel!.drops;
-  assertEquals(
-    Object.fromEntries(
-      Object.entries(counters).filter(([name]) => name.startsWith("dropRec"))
-        .map(([name, count]) => [name, count + (drops[name] ?? 0)]),
-    ),
-    {
-      dropReceiveUnknownSender: 1,
-      dropReceiveSpoofed: 2,
-      dropReceiveForeign: 1,
-      dropReceiveMalformed: 3,
-      dropReceiveTruncated: 0,
-      dropReceiveTtl: 1,
-      dropReceiveRefused: 0,
-    },
-  );
-  const [traffic] = kernel!.traffic;
-  assertEquals([traffic!.receivedPackets, counters.receivedPackets], [2, 2]);
 });
 
 Deno.test("KernelPath leaves ICMP to user space: no route, and nothing for a TTL that is used up", async () => {

@@ -1,26 +1,52 @@
 /** What must hold whichever path carries packets: each test runs in user space and in the kernel. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import {
+  ipv4Packet,
+  naiveChecksum,
+  pattern,
+  udpPacket,
+} from "../../backends/udp/packet/_fixtures.ts";
+import { parseIPv4 } from "../../mod/ip/mod.ts";
 import { libc } from "../../mod/sys/mod.ts";
 import type { Namespace } from "./firewall_namespace.ts";
-import { flood, mixed, transfer } from "./udp_exchange.ts";
-import { DEVICE_ADDRESSES, type NodeReport, UdpLab, type UdpNode } from "./udp_lab.ts";
+import { flood, mixed, ping, transfer } from "./udp_exchange.ts";
+import {
+  ADDRESSES,
+  DEVICE_ADDRESSES,
+  LEASES,
+  type NodeReport,
+  UdpLab,
+  type UdpNode,
+} from "./udp_lab.ts";
+import type { NodeOptions } from "./udp_node.ts";
+import { RawPeer } from "./udp_raw_peer.ts";
 
 // Before any test: older runtimes take the library for a leak of the test that opens it.
 libc();
 
+const ip = (text: string) => parseIPv4(text)!;
 const [here, there] = DEVICE_ADDRESSES;
 
 type Path = "user" | "kernel";
 const PATHS: readonly Path[] = ["user", "kernel"];
+
+function start(
+  lab: UdpLab,
+  host: 0 | 1,
+  path: Path,
+  options: Partial<NodeOptions> = {},
+  flags: readonly string[] = [],
+): Promise<UdpNode> {
+  const kernel = path === "kernel" && { kernel: { directory: lab.pins(host) } };
+  return lab.start(host, { ...options, ...kernel }, flags);
+}
 
 async function startBoth(
   lab: UdpLab,
   path: Path,
   flags: readonly string[] = [],
 ): Promise<[UdpNode, UdpNode]> {
-  const start = (host: 0 | 1) =>
-    lab.start(host, path === "kernel" ? { kernel: { directory: lab.pins(host) } } : {}, flags);
-  return [await start(0), await start(1)];
+  return [await start(lab, 0, path, {}, flags), await start(lab, 1, path, {}, flags)];
 }
 
 /** Packets of a direction by the path under test. */
@@ -69,6 +95,84 @@ async function whilePeersChange<T>(
 }
 
 for (const path of PATHS) {
+  Deno.test(`${path} speaks flannel's wire format: one IPv4 packet is one datagram`, async () => {
+    await using lab = await UdpLab.make();
+    const node = await start(lab, 0, path);
+    using peer = new RawPeer(lab.hosts[1], ADDRESSES[1]);
+    const pinging = ping(lab.hosts[0], "10.40.2.7", 1);
+    const request = await peer.receive();
+    assertEquals([request[0], request[8], request[9]], [0x45, 63, 1], "IPv4, a TTL less, ICMP");
+    assertEquals([...request.slice(12, 20)], [10, 40, 1, 0, 10, 40, 2, 7]);
+    assertEquals(naiveChecksum(request.subarray(0, 20)), 0);
+    const icmp = request.slice(20);
+    icmp[0] = 0; // Echo reply: the request with type 0 and a new checksum.
+    icmp.fill(0, 2, 4);
+    const checksum = naiveChecksum(icmp);
+    icmp.set([checksum >> 8, checksum & 255], 2);
+    const reply = ipv4Packet({
+      ...{ source: ip("10.40.2.7"), destination: ip("10.40.1.0") },
+      ...{ protocol: 1, ttl: 63, payload: icmp },
+    });
+    peer.send(ADDRESSES[0], reply);
+    const said = await pinging;
+    assertStringIncludes(said, "1 packets received");
+    assertStringIncludes(said, "ttl=62");
+    const report = await node.report();
+    assertEquals(carried(report, path, "sentPackets"), 1);
+    assertEquals(carried(report, path, "receivedPackets"), 1);
+  });
+
+  Deno.test(`${path} drops spoofed, foreign, truncated and replayed datagrams by reason`, async () => {
+    await using lab = await UdpLab.make();
+    const node = await start(lab, 0, path, {
+      peers: { [LEASES[1]]: ADDRESSES[1], "10.40.3.0/24": "172.28.128.103" },
+    });
+    await lab.hosts[1].run("ip", "addr", "add", "172.28.128.102/24", "dev", "eth1");
+    using peer = new RawPeer(lab.hosts[1], ADDRESSES[1]);
+    using stranger = new RawPeer(lab.hosts[1], "172.28.128.102");
+    const datagram = (source: string, destination: string, ttl = 64) =>
+      udpPacket({
+        ...{ source: ip(source), destination: ip(destination), ttl },
+        ...{ payload: pattern(40), destinationPort: 9 },
+      });
+    const good = datagram("10.40.2.9", "10.40.1.0");
+    peer.send(ADDRESSES[0], good);
+    peer.send(ADDRESSES[0], good); // A replay is a duplicate, as IP may deliver.
+    peer.send(ADDRESSES[0], datagram("192.168.1.1", "10.40.1.0"));
+    stranger.send(ADDRESSES[0], good);
+    peer.send(ADDRESSES[0], datagram("10.40.3.9", "10.40.1.0"));
+    peer.send(ADDRESSES[0], datagram("10.40.1.9", "10.40.1.0"));
+    peer.send(ADDRESSES[0], datagram("10.40.2.9", "10.40.3.1"));
+    peer.send(ADDRESSES[0], datagram("10.40.2.9", "10.40.1.0", 1));
+    peer.send(ADDRESSES[0], good.slice(0, 60));
+    peer.send(ADDRESSES[0], new Uint8Array(0));
+    peer.send(ADDRESSES[0], pattern(1000));
+    // Larger than any MTU: the underlay fragments it, and the device takes it whole.
+    const huge = ipv4Packet({
+      ...{ source: ip("10.40.2.9"), destination: ip("10.40.1.0") },
+      ...{ protocol: 253, payload: pattern(30000) },
+    });
+    peer.send(ADDRESSES[0], huge);
+    // Of the kernel's user space takes the source outside the network, and the fragments, joined.
+    const received = ({ counters, kernel }: NodeReport) =>
+      counters.receivedPackets + (kernel?.traffic[0]?.receivedPackets ?? 0);
+    let report = await node.report();
+    for (let tries = 0; received(report) < 4 && tries < 100; tries++) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      report = await node.report();
+    }
+    assertEquals(received(report), 4);
+    const drops: Record<string, number> = {};
+    for (const [name, count] of receiveDrops(report)) drops[name] = (drops[name] ?? 0) + count;
+    assertEquals(drops, {
+      dropReceiveUnknownSender: 1,
+      dropReceiveSpoofed: 2,
+      dropReceiveForeign: 1,
+      dropReceiveMalformed: 3,
+      dropReceiveTtl: 1,
+    });
+  });
+
   Deno.test(`large packets get through a path that is narrower than the interface, or their sender is told, both ways, by ${path}`, async () => {
     await using lab = await UdpLab.makeNarrow(1300);
     const nodes = await startBoth(lab, path);
