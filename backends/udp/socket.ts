@@ -59,7 +59,7 @@ export function openSocket(options: SocketOptions): Socket {
   const fd = unwrap("socket", libc().socket(AF_INET, SOCK_DGRAM_CLOEXEC, 0));
   try {
     if (options.shared) {
-      unwrap("SO_REUSEPORT", setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1), { subject });
+      unwrap("SO_REUSEPORT", setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1), subject);
     }
     // The forced forms go beyond net.core.[rw]mem_max and need CAP_NET_ADMIN.
     if (setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER) < 0) {
@@ -68,10 +68,12 @@ export function openSocket(options: SocketOptions): Socket {
     if (setOption(fd, SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER) < 0) {
       setOption(fd, SOL_SOCKET, SO_SNDBUF, SEND_BUFFER);
     }
-    unwrap("IP_MTU_DISCOVER", setOption(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO), { subject });
-    unwrap("bind", libc().bind(fd, socketAddress(options.address, options.port), SOCKADDR_IN), {
+    unwrap("IP_MTU_DISCOVER", setOption(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO), subject);
+    unwrap(
+      "bind",
+      libc().bind(fd, socketAddress(options.address, options.port), SOCKADDR_IN),
       subject,
-    });
+    );
     return {
       fd,
       // Zero sets no size of its own; an old kernel answers ENOPROTOOPT.

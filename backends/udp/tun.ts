@@ -70,7 +70,7 @@ export function openTun(options: TunOptions): Tun {
     }
     descriptors.push(first.fd);
     while (descriptors.length < queues) descriptors.push(attach(first.name, flags | wanted).fd);
-    unwrap("TUNSETPERSIST", libc().ioctl_int(first.fd, TUNSETPERSIST, 1), { subject: first.name });
+    unwrap("TUNSETPERSIST", libc().ioctl_int(first.fd, TUNSETPERSIST, 1), first.name);
     const offered = segmentation ? offer(first.fd) : { tcp: false, udp: false };
     return { name: first.name, descriptors, virtio: segmentation, segmentation: offered };
   } catch (error) {
@@ -92,17 +92,17 @@ interface Attached {
 
 function attach(name: string, flags: number): Attached {
   const path = "/dev/net/tun";
-  const fd = unwrap("open", libc().open(cString(path), OPEN_FLAGS, 0), { subject: path });
+  const fd = unwrap("open", libc().open(cString(path), OPEN_FLAGS, 0), path);
   try {
     const request = new Uint8Array(new ArrayBuffer(IFREQ));
     request.set(new TextEncoder().encode(name).subarray(0, IFNAMSIZ - 1));
     new DataView(request.buffer).setUint16(IFNAMSIZ, flags, true);
-    unwrap("TUNSETIFF", libc().ioctl(fd, TUNSETIFF, request), { subject: name });
+    unwrap("TUNSETIFF", libc().ioctl(fd, TUNSETIFF, request), name);
     if ((flags & IFF_VNET_HDR) !== 0) {
       // A device that stayed may have been left with the longer header of another program.
       const size = new Uint8Array(new ArrayBuffer(4));
       size[0] = 10;
-      unwrap("TUNSETVNETHDRSZ", libc().ioctl(fd, TUNSETVNETHDRSZ, size), { subject: name });
+      unwrap("TUNSETVNETHDRSZ", libc().ioctl(fd, TUNSETVNETHDRSZ, size), name);
     }
     return { fd, name: new TextDecoder().decode(request.subarray(0, request.indexOf(0))) };
   } catch (error) {

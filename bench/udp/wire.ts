@@ -27,7 +27,7 @@ export function setTxOffload(
   inNetworkNamespace(`/run/netns/${namespace.name}`, () => {
     const fd = unwrap("socket", libc().socket(2, 2, 0));
     try {
-      unwrap("SIOCETHTOOL", libc().ioctl(fd, SIOCETHTOOL, request.bytes), { subject: device });
+      unwrap("SIOCETHTOOL", libc().ioctl(fd, SIOCETHTOOL, request.bytes), device);
     } finally {
       libc().close(fd);
     }

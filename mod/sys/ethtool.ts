@@ -75,7 +75,7 @@ function ethtool(
     () => unwrap("socket", libc().socket(AF_INET, SOCK_DGRAM_CLOEXEC, 0)),
   );
   try {
-    unwrap("ioctl SIOCETHTOOL", libc().ioctl(fd, SIOCETHTOOL, request.bytes), { subject: device });
+    unwrap("ioctl SIOCETHTOOL", libc().ioctl(fd, SIOCETHTOOL, request.bytes), device);
   } finally {
     closeDescriptor(fd);
   }

@@ -32,9 +32,9 @@ export class FileLock implements Disposable {
    */
   static tryAcquire(path: string): FileLock | undefined {
     for (;;) {
-      const fd = unwrap("open", libc().open(cString(path), OPEN_FLAGS, 0o644), { subject: path });
+      const fd = unwrap("open", libc().open(cString(path), OPEN_FLAGS, 0o644), path);
       try {
-        unwrap("flock", libc().flock(fd, LOCK_NOW), { subject: path });
+        unwrap("flock", libc().flock(fd, LOCK_NOW), path);
       } catch (error) {
         closeDescriptor(fd);
         if (error instanceof SysError && error.errno === Errno.EAGAIN) return undefined;

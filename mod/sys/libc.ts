@@ -12,7 +12,7 @@
  *
  * @module
  */
-import { SysError, type SysErrorOptions } from "./errno.ts";
+import { SysError } from "./errno.ts";
 
 /** Needs glibc 2.27 or newer, as the runtime itself does. */
 const SYMBOLS = {
@@ -216,11 +216,13 @@ export function errno(): number {
  *
  * @param syscall C name, for the message
  * @param result of the call, passed in directly: `unwrap("close", libc().close(fd))`
+ * @param subject what the call was about; a string that is there already, since making one, or an object
+ * around it, is an allocation between the call and {@linkcode errno}
  * @returns `result`
  * @throws {SysError} when `result` is -1
  */
-export function unwrap(syscall: string, result: number, options?: SysErrorOptions): number {
-  if (result === -1) throw new SysError(syscall, errno(), options);
+export function unwrap(syscall: string, result: number, subject?: string): number {
+  if (result === -1) throw new SysError(syscall, errno(), { subject });
   return result;
 }
 

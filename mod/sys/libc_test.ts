@@ -22,7 +22,7 @@ Deno.test("unwrap() returns a result and turns -1 into the error of that very ca
   }
   const closed = new Uint8Array(new ArrayBuffer(8));
   const error = assertThrows(
-    () => unwrap("read", libc().read(fd, closed, 8), { subject: "the event" }),
+    () => unwrap("read", libc().read(fd, closed, 8), "the event"),
     SysError,
   );
   assertEquals(error.message, "read the event: EBADF: bad file descriptor");

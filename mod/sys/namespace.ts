@@ -19,17 +19,17 @@ const O_RDONLY_CLOEXEC = 0o2000000;
  */
 export function inNetworkNamespace<T>(path: string | undefined, body: () => T): T {
   if (path === undefined) return body();
-  const target = unwrap("open", libc().open(cString(path), O_RDONLY_CLOEXEC, 0), { subject: path });
+  const target = unwrap("open", libc().open(cString(path), O_RDONLY_CLOEXEC, 0), path);
   // Not /proc/self: that is the main thread, and a worker is another one.
   const home = openOrClose("/proc/thread-self/ns/net", target);
   try {
-    unwrap("setns", libc().setns(target, CLONE_NEWNET), { subject: path });
+    unwrap("setns", libc().setns(target, CLONE_NEWNET), path);
     try {
       const result = body();
       if (result instanceof Promise) throw new TypeError("body must be synchronous");
       return result;
     } finally {
-      unwrap("setns", libc().setns(home, CLONE_NEWNET), { subject: "back to the own namespace" });
+      unwrap("setns", libc().setns(home, CLONE_NEWNET), "back to the own namespace");
     }
   } finally {
     closeDescriptor(home);
@@ -39,7 +39,7 @@ export function inNetworkNamespace<T>(path: string | undefined, body: () => T): 
 
 function openOrClose(path: string, other: number): number {
   try {
-    return unwrap("open", libc().open(cString(path), O_RDONLY_CLOEXEC, 0), { subject: path });
+    return unwrap("open", libc().open(cString(path), O_RDONLY_CLOEXEC, 0), path);
   } catch (error) {
     closeDescriptor(other);
     throw error;

@@ -25,7 +25,7 @@ export function sendUnixDatagram(path: string, bytes: Uint8Array): void {
     unwrap(
       "sendto",
       libc().sendto(fd, payload, bytes.length, MSG_NOSIGNAL, address, address.length),
-      { subject: path },
+      path,
     );
   } finally {
     closeDescriptor(fd);

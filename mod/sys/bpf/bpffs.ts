@@ -20,7 +20,7 @@ export function ensureBpffs(): void {
   unwrap(
     "mount",
     libc().mount(cString("bpf"), cString(BPFFS), cString("bpf"), 0, cString("mode=0700")),
-    { subject: BPFFS },
+    BPFFS,
   );
 }
 

@@ -1,5 +1,5 @@
-import type { SysErrorOptions } from "../errno.ts";
-import { libc, unwrap } from "../libc.ts";
+import { SysError, type SysErrorOptions } from "../errno.ts";
+import { errno, libc } from "../libc.ts";
 import { Command, type CommandName } from "./constants.ts";
 
 /** bpf(2)'s number (asm/unistd_64.h; asm-generic/unistd.h). */
@@ -18,7 +18,9 @@ export function bpf(
   attributes: Uint8Array<ArrayBuffer>,
   options?: SysErrorOptions,
 ): number {
-  return unwrap(command, tryBpf(command, attributes), options);
+  const result = tryBpf(command, attributes);
+  if (result === -1) throw new SysError(command, errno(), options);
+  return result;
 }
 
 /** bpf(2), without an exception: -1 and errno. For what is expected to fail now and then. */
