@@ -97,7 +97,7 @@ function attach(name: string, flags: number): Attached {
     const request = new Uint8Array(new ArrayBuffer(IFREQ));
     request.set(new TextEncoder().encode(name).subarray(0, IFNAMSIZ - 1));
     new DataView(request.buffer).setUint16(IFNAMSIZ, flags, true);
-    unwrap("TUNSETIFF", libc().ioctl(fd, TUNSETIFF, request), name);
+    setInterface(fd, request, name);
     if ((flags & IFF_VNET_HDR) !== 0) {
       // A device that stayed may have been left with the longer header of another program.
       const size = new Uint8Array(new ArrayBuffer(4));
@@ -108,6 +108,20 @@ function attach(name: string, flags: number): Attached {
   } catch (error) {
     closeDescriptor(fd);
     throw error;
+  }
+}
+
+/**
+ * TUNSETIFF. It never answers ENOENT: that is V8's, left once in a process' life between the call and
+ * {@linkcode errno}, most likely here, among the first calls of all. A second call tells the truth.
+ */
+function setInterface(fd: number, request: Uint8Array<ArrayBuffer>, name: string): void {
+  const call = () => unwrap("TUNSETIFF", libc().ioctl(fd, TUNSETIFF, request), name);
+  try {
+    call();
+  } catch (error) {
+    if (!(error instanceof SysError) || error.errno !== Errno.ENOENT) throw error;
+    call();
   }
 }
 
