@@ -53,10 +53,21 @@ export function hopName(device: string): string {
   return `${device}-gro`;
 }
 
-/** True for a vxlan device that only a hop can be: it has a name of ours and nowhere to send to. */
-export function isHop({ name, vxlan }: Link, device: string): boolean {
-  return name === hopName(device) && vxlan !== undefined && vxlan.vni === vni(device) &&
+/** The vxlan device that only a device's hop can be: it has a name of ours and nowhere to send to. */
+export function findHop(netlink: Netlink, device: string): Link | undefined {
+  const name = hopName(device);
+  const link = netlink.link(name);
+  const vxlan = link?.vxlan;
+  // The kernel finds a device by its other names too.
+  const isHop = link?.name === name && vxlan !== undefined && vxlan.vni === vni(device) &&
     vxlan.local === undefined && vxlan.group === undefined && vxlan.link === 0 && !vxlan.gbp;
+  return isHop ? link : undefined;
+}
+
+/** Deletes a device's hop, and what is on it; what is gone already is fine. */
+export function removeHop(netlink: Netlink, device: string): void {
+  const link = findHop(netlink, device);
+  if (link !== undefined) netlink.deleteLink(link.index);
 }
 
 function vni(device: string): number {
@@ -150,8 +161,7 @@ export class GroHop implements Disposable {
   remove(): void {
     this.#made = undefined;
     this.#hook.remove();
-    const link = this.#netlink.link(this.name);
-    if (link !== undefined && isHop(link, this.#device)) this.#netlink.deleteLink(link.index);
+    removeHop(this.#netlink, this.#device);
   }
 
   [Symbol.dispose](): void {
@@ -160,9 +170,8 @@ export class GroHop implements Disposable {
 
   /** The device that is there, if it can serve. */
   #ready(): Link | undefined {
-    const link = this.#netlink.link(this.name);
-    if (link === undefined || !isHop(link, this.#device)) return undefined;
-    if (this.#bringUp(link)) return link;
+    const link = findHop(this.#netlink, this.#device);
+    if (link === undefined || this.#bringUp(link)) return link;
     this.#netlink.deleteLink(link.index);
     return undefined;
   }

@@ -1,7 +1,7 @@
 import { pathExists, removePinDirectory } from "../../../mod/sys/bpf/mod.ts";
-import type { Link, Netlink } from "../../../mod/sys/mod.ts";
+import type { Netlink } from "../../../mod/sys/mod.ts";
 import { everyStep } from "./every_step.ts";
-import { hopName, isHop } from "./gro_hop.ts";
+import { findHop, removeHop } from "./gro_hop.ts";
 import { ClsactHook, type Hook, TcxHook } from "./hook.ts";
 import { pinDirectory } from "./pins.ts";
 
@@ -28,7 +28,7 @@ export class KernelLeftover {
 
   /** True when there is anything. */
   exists(): boolean {
-    return pathExists(this.#directory) || this.#hop() !== undefined ||
+    return pathExists(this.#directory) || findHop(this.#netlink, this.#device) !== undefined ||
       this.#filters.some((filter) => filter.present() !== undefined);
   }
 
@@ -47,17 +47,9 @@ export class KernelLeftover {
     }
     everyStep([
       ...hooks.map((hook) => () => hook.remove()),
-      () => {
-        // Its program goes with it.
-        const hop = this.#hop();
-        if (hop !== undefined) this.#netlink.deleteLink(hop.index);
-      },
+      // Its program goes with it.
+      () => removeHop(this.#netlink, this.#device),
       () => removePinDirectory(this.#directory),
     ]);
-  }
-
-  #hop(): Link | undefined {
-    const link = this.#netlink.link(hopName(this.#device));
-    return link !== undefined && isHop(link, this.#device) ? link : undefined;
   }
 }

@@ -1,5 +1,5 @@
 import { type Assembler, R0, R1, R10, R2, R7, R8 } from "../../../mod/sys/bpf/mod.ts";
-import { type PathSettings, raw16, raw32 } from "./layout.ts";
+import { OVERHEAD, type PathSettings, raw16, raw32 } from "./layout.ts";
 import { UDP } from "./snippets.ts";
 
 /** TTL of the outer packet, as the kernel's own (net.ipv4.ip_default_ttl). */
@@ -38,7 +38,7 @@ export function outerHeader(at: number, way: Way, { address, port }: PathSetting
   const [ours, theirs] = way === "to peer" ? [SOURCE, DESTINATION] : [DESTINATION, SOURCE];
   return (a: Assembler) => {
     a.store(R10, at, raw16(start), 2)
-      .mov(R1, R7).alu(R1, "add", 28 + extra).swap(R1, 16).store(R10, at + LENGTH, R1, 2)
+      .mov(R1, R7).alu(R1, "add", OVERHEAD + extra).swap(R1, 16).store(R10, at + LENGTH, R1, 2)
       .call("get_prandom_u32").store(R10, at + ID, R0, 2)
       .store(R10, at + TTL, raw16(ttl), 2)
       .store(R10, at + ours, raw32(address), 4)

@@ -16,3 +16,8 @@ export function objectInfo(fd: number, size: number): DataView {
   bpf("BPF_OBJ_GET_INFO_BY_FD", attributes.bytes);
   return new DataView(info.bytes.slice().buffer);
 }
+
+/** The hash of a program's instructions in eight bytes, as 16 hex digits. */
+export function formatTag(view: DataView, at: number): string {
+  return view.getBigUint64(at, false).toString(16).padStart(16, "0");
+}

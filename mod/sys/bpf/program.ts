@@ -5,7 +5,7 @@ import { type AssembledProgram, linkProgram } from "./assembler.ts";
 import { bpf, objectName } from "./call.ts";
 import { BPF_PROG_TYPE_SCHED_CLS } from "./constants.ts";
 import { BpfError } from "./error.ts";
-import { objectInfo } from "./info.ts";
+import { formatTag, objectInfo } from "./info.ts";
 
 /** The verifier's log in full takes some 200 bytes an instruction and path. */
 const LOG_SIZE = 1 << 20;
@@ -63,8 +63,7 @@ export class BpfProgram implements Disposable {
 
   /** Hash of the instructions, 16 hex digits. It does not tell one map from another. */
   get tag(): string {
-    const info = objectInfo(this.fd, 16);
-    return info.getBigUint64(8, false).toString(16).padStart(16, "0");
+    return formatTag(objectInfo(this.fd, 16), 8);
   }
 
   /**

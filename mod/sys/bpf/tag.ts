@@ -1,7 +1,7 @@
-import { closeDescriptor } from "../libc.ts";
 import { type AssembledProgram, linkProgram } from "./assembler.ts";
 import { bpf } from "./call.ts";
-import { objectInfo } from "./info.ts";
+import { formatTag } from "./info.ts";
+import { BpfProgram } from "./program.ts";
 
 /** The kernel hashes with SHA-256 from Linux 6.18 on, before with SHA-1. */
 const HASHES = ["SHA-256", "SHA-1"];
@@ -15,7 +15,7 @@ export function tagsOf(program: AssembledProgram): Promise<string[]> {
   const instructions = linkProgram(program, none);
   return Promise.all(HASHES.map(async (hash) => {
     const digest = new DataView(await crypto.subtle.digest(hash, instructions));
-    return digest.getBigUint64(0, false).toString(16).padStart(16, "0");
+    return formatTag(digest, 0);
   }));
 }
 
@@ -27,10 +27,10 @@ export function tagsOf(program: AssembledProgram): Promise<string[]> {
 export function tagOfLoaded(id: number): string {
   const attributes = new Uint8Array(new ArrayBuffer(16));
   new DataView(attributes.buffer).setUint32(0, id, true);
-  const fd = bpf("BPF_PROG_GET_FD_BY_ID", attributes, { subject: `program ${id}` });
-  try {
-    return objectInfo(fd, 16).getBigUint64(8, false).toString(16).padStart(16, "0");
-  } finally {
-    closeDescriptor(fd);
-  }
+  const name = `program ${id}`;
+  using program = new BpfProgram(
+    name,
+    bpf("BPF_PROG_GET_FD_BY_ID", attributes, { subject: name }),
+  );
+  return program.tag;
 }
