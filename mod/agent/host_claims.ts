@@ -1,6 +1,7 @@
 import { join } from "node:path/posix";
 import { sleep } from "../async/sleep.ts";
 import { makeDirectory } from "../export/atomic_file.ts";
+import { reasonOf } from "../export/errors.ts";
 import { Prefix } from "../ip/mod.ts";
 import { verbose } from "../observe/mod.ts";
 import { FileLock } from "../sys/mod.ts";
@@ -104,7 +105,12 @@ export class HostClaims implements AsyncDisposable {
       network: String(claim.network),
       resources: claim.resources,
     };
-    await Deno.writeTextFile(this.#path, JSON.stringify(entry));
+    try {
+      await Deno.writeTextFile(this.#path, JSON.stringify(entry));
+    } catch (error) {
+      // A full disk: others are not told, and this one works all the same.
+      verbose(1, `Other networks of this host are not told of this one: ${reasonOf(error)}`);
+    }
   }
 
   /** Gives back what was claimed. */

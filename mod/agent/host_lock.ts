@@ -1,6 +1,7 @@
 import { dirname } from "node:path/posix";
 import { makeDirectory } from "../export/atomic_file.ts";
-import { ExportError } from "../export/errors.ts";
+import { ExportError, reasonOf } from "../export/errors.ts";
+import { verbose } from "../observe/log.ts";
 import { FileLock } from "../sys/mod.ts";
 
 /** Another flanneld works on this host for the same subnet file. The message is one line. */
@@ -40,8 +41,10 @@ export async function lockHost(subnetFile: string): Promise<FileLock> {
   }
   const lock = tryLock(path, subnetFile);
   if (lock === undefined) throw new AlreadyRunningError(await holder(path), subnetFile);
-  // For people, and for the message above; the lock itself knows no process.
-  await Deno.writeTextFile(path, `${Deno.pid}\n`);
+  // For people, and for the message above; the lock itself knows no process, and stands on a full disk.
+  await Deno.writeTextFile(path, `${Deno.pid}\n`).catch((error: Error) =>
+    verbose(1, `${path} does not name this process: ${reasonOf(error)}`)
+  );
   return lock;
 }
 

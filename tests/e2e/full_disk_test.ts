@@ -1,0 +1,67 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { Lab, type UnderlayHost } from "../lab/lab.ts";
+import { FLANNELD } from "../lab/unit.ts";
+
+const STORE = "-store=embedded";
+const FILL = "/run/flannel/fill";
+
+/** Puts a file system of a few pages in place of /run/flannel. */
+async function shrinkRun(host: UnderlayHost): Promise<void> {
+  await host.exec(["mkdir", "/run/flannel"]);
+  await host.exec(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", "/run/flannel"]);
+}
+
+/** Takes what is left of it. */
+async function fill(host: UnderlayHost): Promise<void> {
+  const { code } = await host.run(["dd", "if=/dev/zero", `of=${FILL}`, "bs=1k"]);
+  assert(code !== 0, "the file system took all of it");
+}
+
+async function free(host: UnderlayHost): Promise<void> {
+  await host.exec(["rm", FILL]);
+}
+
+function configOf(second: number): string {
+  return `{"Network":"10.${second}.0.0/16","Backend":{"Type":"vxlan"}}`;
+}
+
+Deno.test("flanneld on a full disk ends with a line that names the file, and starts once there is room", async () => {
+  await using lab = await Lab.start({ hosts: 1 });
+  const [host] = lab.hosts as [UnderlayHost];
+  await host.exec([FLANNELD, "config", "set", "-yes", STORE, configOf(81)]);
+  await shrinkRun(host);
+  await fill(host);
+  const { code, stderr } = await host.run([FLANNELD, STORE, "-iface=eth1"]);
+  assertEquals(code, 1);
+  assertMatch(
+    stderr.trimEnd().split("\n").at(-1)!,
+    /\] cannot write \/run\/flannel\/subnet\.env: No space left on device \(os error 28\)$/,
+  );
+
+  // Nor does a full disk keep a host from being cleaned.
+  assertMatch(await host.exec([FLANNELD, "cleanup", STORE]), /^removed device flannel\.1$/m);
+
+  await free(host);
+  await using agent = await host.spawn([FLANNELD, STORE, "-iface=eth1"]);
+  await agent.waitFor(/Wrote subnet file/);
+});
+
+Deno.test("flanneld with several networks serves them once the disk has room", async () => {
+  await using lab = await Lab.start({ hosts: 1 });
+  const [host] = lab.hosts as [UnderlayHost];
+  await host.exec([FLANNELD, "config", "set", "-yes", STORE, "-networks=blue", configOf(81)]);
+  await shrinkRun(host);
+  await fill(host);
+  await using agent = await host.spawn([FLANNELD, STORE, "-iface=eth1", "-networks=blue"]);
+  // A second attempt meets nothing that the first has left.
+  for (const wait of ["1 s", "2 s"]) {
+    await agent.waitFor(
+      new RegExp(
+        `blue: The network cannot be served \\(trying again in ${wait}\\): cannot write ` +
+          "/run/flannel/networks/blue.env: No space left on device",
+      ),
+    );
+  }
+  await free(host);
+  await agent.waitFor(/blue: Wrote subnet file/);
+});
