@@ -79,6 +79,8 @@ export class Agent implements AsyncDisposable {
   #external: ExternalInterface;
   /** The external interface may have changed since it was looked at, or is missing. */
   #isInterfaceStale = false;
+  /** What this host could not bring up, until that is due again. */
+  #refused: { readonly text: string; readonly external: ExternalInterface } | undefined;
 
   constructor(parts: AgentParts) {
     const vitals = this.#vitals;
@@ -192,6 +194,7 @@ export class Agent implements AsyncDisposable {
         this.#overlay.invalidate();
         return await this.#settle();
       case "retry":
+        this.#refused = undefined;
         return await this.#look();
       case "renew":
         return await this.#attempt(async () => {
@@ -253,7 +256,7 @@ export class Agent implements AsyncDisposable {
         return this.#trouble(this.#missing(config.missing));
       }
       if (isMoved || active?.config.text !== config.text) {
-        await this.#overlay.bringUp(await decodeNetworkConfig(config.text), this.#external);
+        if (!await this.#bringUp(config.text)) return;
       } else if (this.#keeper.lease === undefined) {
         info("Acquiring a lease again");
         await this.#overlay.leaseAgain();
@@ -261,6 +264,28 @@ export class Agent implements AsyncDisposable {
       await this.#announce();
       if (this.#state.clear()) info("All is well again");
     });
+  }
+
+  /**
+   * Brings a config's network up, unless this host has just refused that. What an attempt writes to the
+   * store comes back as news, which would be the next attempt at once, and again at all other hosts.
+   *
+   * @returns false when it is left until it is due again
+   */
+  async #bringUp(text: string): Promise<boolean> {
+    const external = this.#external;
+    if (this.#refused?.text === text && this.#refused.external === external) return false;
+    const config = await decodeNetworkConfig(text);
+    try {
+      await this.#overlay.bringUp(config, external);
+    } catch (error) {
+      // A store's news may well be what was waited for: a subnet that has become free.
+      const isStores = error instanceof StoreError || error instanceof AcquireError;
+      this.#refused = isStores ? undefined : { text, external };
+      throw error;
+    }
+    this.#refused = undefined;
+    return true;
   }
 
   /**

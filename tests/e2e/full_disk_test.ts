@@ -2,6 +2,9 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Lab, type UnderlayHost } from "../lab/lab.ts";
 import { FLANNELD } from "../lab/unit.ts";
 
+/** Milliseconds until the agent tries again what the host has refused. */
+const RETRY = 2_000;
+
 const STORE = "-store=embedded";
 const FILL = "/run/flannel/fill";
 
@@ -23,6 +26,14 @@ async function free(host: UnderlayHost): Promise<void> {
 
 function configOf(second: number): string {
   return `{"Network":"10.${second}.0.0/16","Backend":{"Type":"vxlan"}}`;
+}
+
+/** When lines of a log were written, in milliseconds of the day. */
+function times(output: string, line: RegExp): number[] {
+  return output.split("\n").filter((one) => line.test(one)).map((one) => {
+    const [, hours, minutes, seconds] = /^.\d{4} (\d\d):(\d\d):([\d.]+) /.exec(one)!;
+    return ((Number(hours) * 60 + Number(minutes)) * 60 + Number(seconds)) * 1000;
+  });
 }
 
 Deno.test("flanneld on a full disk ends with a line that names the file, and starts once there is room", async () => {
@@ -64,4 +75,28 @@ Deno.test("flanneld with several networks serves them once the disk has room", a
   }
   await free(host);
   await agent.waitFor(/blue: Wrote subnet file/);
+});
+
+Deno.test("flanneld goes over to a config that the disk has no room for, in attempts that keep a distance", async () => {
+  await using lab = await Lab.start({ hosts: 1 });
+  const [host] = lab.hosts as [UnderlayHost];
+  await host.exec([FLANNELD, "config", "set", "-yes", STORE, configOf(81)]);
+  await shrinkRun(host);
+  await using agent = await host.spawn([FLANNELD, STORE, "-iface=eth1"]);
+  await agent.waitFor(/Wrote subnet file/);
+  await fill(host);
+  await host.exec([FLANNELD, "config", "set", "-yes", STORE, configOf(85)]);
+  await agent.waitFor(/cannot write \/run\/flannel\/subnet\.env: No space left on device/);
+  const leased = /Lease acquired: 10\.85\./;
+  await agent.waitFor(/(?:Lease acquired: 10\.85\.[^]*){3}/);
+  const at = times(agent.output, leased);
+  // What an attempt writes to the store is no reason for the next one. Midnight may be between.
+  for (const [i, later] of at.slice(1, 3).entries()) {
+    const distance = (later - at[i]! + 86_400_000) % 86_400_000;
+    assert(distance >= RETRY, `${distance} ms between two attempts\n${agent.output}`);
+  }
+
+  await free(host);
+  await agent.waitFor(/All is well again/);
+  assertMatch(await host.readTextFile("/run/flannel/subnet.env"), /^FLANNEL_SUBNET=10\.85\./m);
 });
