@@ -59,3 +59,58 @@ Deno.test("openListener() logs whom it refuses and why, without a port or a secr
     await Deno.remove(directory, { recursive: true });
   }
 });
+
+/** Listens with openListener() on the port of its argument, and gives back what it reads. */
+const ECHO = `
+  import { openListener } from ${JSON.stringify(import.meta.resolve("./serve_listener.ts"))};
+  import { StateLog } from ${JSON.stringify(import.meta.resolve("./state_log.ts"))};
+  // What Deno opens descriptors for when it is first asked for it, and aborts without: the watch on
+  // signals, as the agent has it, and the sources of a stack.
+  Deno.addSignalListener("SIGTERM", () => Deno.exit());
+  new StateLog().trouble("begins");
+  await openListener({ address: { hostname: "203.0.113.1", port: 1 } }).catch(({ stack }) => stack);
+  const address = { hostname: "127.0.0.1", port: Number(Deno.args[0]) };
+  const source = await openListener({ address });
+  console.log("listening");
+  for await (const connection of source) {
+    const buffer = new Uint8Array(100);
+    (async () => {
+      for (let count; (count = await connection.read(buffer)) !== null;) {
+        await connection.write(buffer.subarray(0, count));
+      }
+    })().catch(() => {}).finally(() => connection.close());
+  }
+`;
+
+Deno.test("openListener() goes on after clients have used up all descriptors", async () => {
+  const address = { hostname: "127.0.0.1", port: freePort() };
+  const child = new Deno.Command("prlimit", {
+    args: ["--nofile=48", Deno.execPath(), "eval", ECHO, String(address.port)],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const errors = new Response(child.stderr).text();
+  try {
+    const output = child.stdout.getReader();
+    assertEquals(new TextDecoder().decode((await output.read()).value), "listening\n");
+    await output.cancel();
+    const greedy = await Promise.all(Array.from({ length: 64 }, () => Deno.connect(address)));
+    // One behind all of those: it is answered once they have gone.
+    using last = await Deno.connect(address);
+    await last.write(new TextEncoder().encode("hello"));
+    const buffer = new Uint8Array(100);
+    const reading = last.read(buffer);
+    assertEquals(await Promise.race([reading, greedy[0]!.read(buffer), pause(1000)]), undefined);
+    for (const connection of greedy) connection.close();
+    assertEquals(await reading, 5);
+  } finally {
+    child.kill("SIGKILL");
+    await child.status;
+  }
+  assertMatch(await errors, /Cannot take connections of -listen: Too many open files/);
+});
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
