@@ -35,6 +35,7 @@ export class ServedNetworks implements AsyncDisposable {
   readonly #networks = new Map<string, Promise<ServedNetwork>>();
   readonly #closing = new AbortController();
   #names: Promise<{ names: NetworkNames; feed: NamesFeed }> | undefined;
+  #makingRoom: Promise<void> | undefined;
 
   constructor(source: NetworkSource) {
     this.#source = source;
@@ -46,9 +47,12 @@ export class ServedNetworks implements AsyncDisposable {
    */
   async get(name: string): Promise<ServedNetwork | undefined> {
     if (!isNetworkName(name)) return undefined;
+    // Another may have opened it while room was made.
+    while (!this.#networks.has(name) && this.#networks.size >= MOST_NETWORKS) {
+      await (this.#makingRoom ??= this.#makeRoom().finally(() => this.#makingRoom = undefined));
+    }
     let network = this.#networks.get(name);
     if (network === undefined) {
-      if (this.#networks.size >= MOST_NETWORKS) await this.#makeRoom();
       network = this.#open(name);
       this.#networks.set(name, network);
       // What failed is tried again by whoever asks next.
