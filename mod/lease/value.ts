@@ -26,18 +26,18 @@ export function encodeLeaseValue(attributes: LeaseAttributes, form: LeaseForm): 
  * ignored, as Go's decoder does.
  *
  * @throws {LeaseValueError} when the text is not JSON, not an object, lacks a usable PublicIP, or is
- * longer than 8 KiB
+ * longer than 8 KiB, as it is or written again
  */
 export function decodeLeaseValue(text: string): LeaseAttributes {
-  if (text.length > LONGEST) {
-    throw new LeaseValueError(`is ${text.length} characters long, more than ${LONGEST}`);
-  }
+  refuseLong(text);
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch {
     throw new LeaseValueError("is not JSON");
   }
+  // 1e20 has 21 digits then, and whom a server hands the value on to would refuse all of the answer.
+  refuseLong(JSON.stringify(value));
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw new LeaseValueError("is not a JSON object");
   }
@@ -67,6 +67,11 @@ export function decodeLeaseValue(text: string): LeaseAttributes {
     ...(backendType ? { backendType } : {}),
     ...(backendData !== undefined ? { backendData } : {}),
   };
+}
+
+function refuseLong({ length }: string): void {
+  if (length <= LONGEST) return;
+  throw new LeaseValueError(`is ${length} characters long, more than ${LONGEST}`);
 }
 
 /** As JSON, and no more of it than a line bears. */

@@ -147,6 +147,18 @@ Deno.test("decodeLeaseValue() refuses a value so long that it may nest too deep 
   assertEquals(error.message, `is ${length} characters long, more than 8192`);
 });
 
+Deno.test("decodeLeaseValue() refuses a value that would be too long to be read when it is written again", () => {
+  const text = (count: number) =>
+    `{"PublicIP":"1.2.3.4","BackendData":[${Array(count).fill("1e20").join()}]}`;
+  assertThrows(
+    () => decodeLeaseValue(text(400)),
+    LeaseValueError,
+    "is 8838 characters long, more than 8192",
+  );
+  const value = decodeLeaseValue(text(300));
+  assertEquals(decodeLeaseValue(encodeLeaseValue(value, "v0.20")), value);
+});
+
 Deno.test("decodeLeaseValue() throws nothing else, whatever the text", () => {
   const member = fc.tuple(
     fc.constantFrom("PublicIP", "publicip", "BackendType", "BackendData", "x"),
