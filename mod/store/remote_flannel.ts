@@ -9,6 +9,7 @@ import {
   PERMANENT,
   type StoredAgentRecord,
 } from "../lease/mod.ts";
+import { Entries } from "./entries.ts";
 import { ConflictError, StoreError, StoreUnavailableError } from "./errors.ts";
 import type { RemoteAnswer, RemoteHttp, RemoteRequest } from "./remote_http.ts";
 import { HELD, LONGEST_POLL } from "./remote_poll.ts";
@@ -42,6 +43,8 @@ export class FlannelSession implements RemoteSession {
   readonly leaseForm = "v0.7";
   readonly #http: RemoteHttp;
   readonly #base: string;
+  /** For its warnings, one a lease. */
+  readonly #entries: Entries;
   readonly #agents = new Map<IPv4, StoredAgentRecord>();
   #agentRevision = 0;
   #config: ConfigText | undefined;
@@ -52,6 +55,7 @@ export class FlannelSession implements RemoteSession {
   constructor(http: RemoteHttp, network: string) {
     this.#http = http;
     this.#base = `/v1/${network}`;
+    this.#entries = new Entries(this.#base);
   }
 
   /**
@@ -256,7 +260,13 @@ export class FlannelSession implements RemoteSession {
     };
     const started = performance.now();
     try {
-      return decodeAnswer((await this.#ask(request)).text, decodeLeaseWatch);
+      const { text } = await this.#ask(request);
+      const ignore = (subnet: Prefix, why: string) =>
+        this.#entries.ignore(
+          `${this.#base}/leases/${leaseKey(subnet)}`,
+          `holds a value that ${why}`,
+        );
+      return decodeAnswer(text, (text) => decodeLeaseWatch(text, ignore));
     } catch (error) {
       const isOver = isPoll && performance.now() - started >= LONGEST_POLL - HELD;
       if (isOver && error instanceof StoreUnavailableError) throw new PollTimeout();

@@ -130,12 +130,40 @@ export function encodeLeaseWatch(answer: LeaseWatchAnswer): string {
   );
 }
 
-/** @throws {WireError} when it is none */
-export function decodeLeaseWatch(text: string): LeaseWatchAnswer {
+/**
+ * Reads an answer to a watch of leases. A server passes on what somebody wrote into its store: a lease whose
+ * value cannot be read is left out, or removed, and the others stand.
+ *
+ * @param ignore told of each such lease, and what is wrong with it
+ * @throws {WireError} when it is none
+ */
+export function decodeLeaseWatch(
+  text: string,
+  ignore: (subnet: Prefix, why: string) => void = () => {},
+): LeaseWatchAnswer {
   const { events, snapshot, cursor } = watchOf(text);
-  return events === undefined ? { snapshot: snapshot.map(leaseOf), cursor } : {
+  const read = (value: unknown): WireLease | { readonly subnet: Prefix } => {
+    try {
+      return leaseOf(value);
+    } catch (error) {
+      if (!(error instanceof WireError && error.cause instanceof LeaseValueError)) throw error;
+      const subnet = prefixOf(membersOf(value).subnet);
+      ignore(subnet, error.cause.message);
+      return { subnet };
+    }
+  };
+  if (events === undefined) {
+    return { snapshot: snapshot.map(read).filter((lease) => "attributes" in lease), cursor };
+  }
+  return {
     cursor,
-    events: events.map(({ type, value }) => ({ type, lease: leaseOf(value.lease) })),
+    events: events.map(({ type, value }) => {
+      const lease = read(value.lease);
+      return "attributes" in lease ? { type, lease } : {
+        type: "removed",
+        lease: { ...lease, attributes: { publicIP: 0 }, expiration: undefined },
+      };
+    }),
   };
 }
 

@@ -133,6 +133,31 @@ Deno.test("decodeLeaseWatch() undoes encodeLeaseWatch()", () => {
   }
 });
 
+Deno.test("decodeLeaseWatch() leaves out a lease whose value cannot be read, and takes the others", () => {
+  const bad = LEASE_TEXT.replace("10.73.43.0", "10.73.44.0").replace("172.28.128.101", "nobody");
+  const ignored: string[] = [];
+  const decode = (text: string) =>
+    decodeLeaseWatch(text, (subnet, why) => ignored.push(`${subnet} ${why}`));
+  assertEquals(
+    decode(`{"events":null,"snapshot":[${bad},${LEASE_TEXT}],"cursor":"1"}`),
+    { snapshot: [LEASE], cursor: "1" },
+  );
+  assertEquals(ignored, ['10.73.44.0/24 has PublicIP "nobody", not an IPv4 address']);
+  // The value that it had before holds no more.
+  const { cursor, ...answer } = decode(
+    `{"events":[{"type":"added","lease":${bad}},{"type":"added","lease":${LEASE_TEXT}}],` +
+      `"snapshot":null,"cursor":"2"}`,
+  );
+  assertEquals([
+    cursor,
+    "events" in answer && answer.events.map(({ type, lease }) => [type, lease.subnet]),
+  ], [
+    "2",
+    [["removed", net("10.73.44.0/24")], ["added", LEASE.subnet]],
+  ]);
+  assertEquals(ignored.length, 2);
+});
+
 Deno.test("decodeNetworkWatch() undoes encodeNetworkWatch()", () => {
   const network = fc.string({ minLength: 1 });
   const event = fc.record({ type: fc.constantFrom("added" as const, "removed" as const), network });
