@@ -10,6 +10,9 @@ import type { Change, ConfigText, Snapshot } from "../store/mod.ts";
 import type { WireLease, WireLeaseEvent } from "../store/remote_protocol.ts";
 import type { FeedState } from "./feed.ts";
 
+/** The last time that RFC 3339 has a text for, in milliseconds since the epoch. */
+const LATEST = Date.UTC(9999, 11, 31, 23, 59, 59);
+
 /** A change, and what it is to clients that know leases only. */
 export interface NetworkEntry {
   readonly change: Change;
@@ -101,7 +104,7 @@ export class NetworkState implements FeedState<Change, Snapshot, NetworkEntry> {
     const known = this.#expirations.get(key);
     if (known?.revision === revision) return known.at;
     // Where a listing does not tell, whoever needs it asks for the lease itself.
-    const at = this.#now() + (ttl ?? LEASE_TTL) * 1000;
+    const at = Math.min(this.#now() + (ttl ?? LEASE_TTL) * 1000, LATEST);
     if (ttl !== undefined) this.#expirations.set(key, { revision, at });
     return at;
   }
