@@ -167,7 +167,7 @@ export class LeaseKeeper implements Disposable {
         );
       },
     });
-    this.#hold(lease);
+    this.#hold(lease, RENEWAL_RETRY);
     return lease;
   }
 
@@ -219,7 +219,8 @@ export class LeaseKeeper implements Disposable {
     const { store, signal } = this.#options;
     const ttl = lease.ttl === PERMANENT ? PERMANENT : LEASE_TTL;
     try {
-      this.#hold(await store.updateLease(lease, lease.attributes, ttl, { signal }));
+      const renewed = await store.updateLease(lease, lease.attributes, ttl, { signal });
+      this.#hold(renewed, RENEWAL_RETRY);
     } catch (cause) {
       if (!(cause instanceof ConflictError)) throw cause;
       // Changed behind our back; the watch says so too, but may be the slower one.
@@ -250,10 +251,15 @@ export class LeaseKeeper implements Disposable {
     }
   }
 
-  #hold(lease: Lease): void {
+  /**
+   * @param least seconds until it is renewed, at least: a server that grants less than the margin, or
+   * tells it by a clock that is off, is written to no more often than one that has failed
+   */
+  #hold(lease: Lease, least = 0): void {
     this.#lease = this.#last = lease;
     const now = performance.now();
-    const delay = renewalDelay(lease.ttl, this.#options.renewMargin);
+    const due = renewalDelay(lease.ttl, this.#options.renewMargin);
+    const delay = due === undefined ? undefined : Math.max(due, least);
     if (delay === undefined) this.#renewal.clear();
     else this.#renewal.set(delay * 1000);
     this.#term = {

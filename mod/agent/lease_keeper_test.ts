@@ -208,6 +208,25 @@ subnetCases("LeaseKeeper", [
     assertEquals((await fixture.stored())?.ttl, PERMANENT);
   }],
 
+  ["LeaseKeeper.renew() is due in a minute at the soonest, whatever the store grants", async (
+    { store },
+  ) => {
+    // As a server tells it whose clock is a day ahead of its etcd's.
+    const update = store.updateLease.bind(store);
+    store.updateLease = async (...request) => ({ ...await update(...request), ttl: 1 });
+    using fixture = new Fixture(store);
+    const lease = await fixture.start();
+    for (let i = 0; i < 2; i++) {
+      assertEquals(await fixture.keeper.renew(), true);
+      assertEquals(fixture.time.planned, [60_000]);
+    }
+    // What somebody else has cut short is renewed at once.
+    const held = (await store.lease(lease.subnet))!;
+    const short = await update(held, OWN, 30);
+    assertEquals(await fixture.keeper.observe(short, OWN), true);
+    assertEquals(fixture.time.planned, [0]);
+  }],
+
   ["LeaseKeeper.renew() refuses the claim of a newcomer instead of writing over it unseen", async (
     { store, log },
   ) => {
