@@ -248,12 +248,17 @@ function parseAnswer(response: Response, text: string, endpoint: string): Answer
     value = undefined;
   }
   if (typeof value === "object" && value !== null) {
-    if (response.ok && typeof value.node === "object") return value;
+    if (response.ok && isNode(value.node)) return value;
     if (!response.ok && typeof value.message === "string") {
       throw new EtcdV2Error(value.errorCode ?? 0, errorText(value), positionOf(response));
     }
   }
   throw notEtcd(response, endpoint);
+}
+
+function isNode(value: unknown): value is Node {
+  const { key, modifiedIndex } = (value ?? {}) as Record<string, unknown>;
+  return typeof key === "string" && typeof modifiedIndex === "number";
 }
 
 async function readLeaves(

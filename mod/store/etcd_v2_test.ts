@@ -251,7 +251,12 @@ Deno.test("etcd v2: what is no etcd v2", async (t) => {
       assertStringIncludes(error.message, "--enable-v2");
     }
   });
-  for (const body of ["", "{", "[]", "null", '{"hello":"world"}', "<html>", '{"node":{}', "{}}"]) {
+  for (
+    const body of [
+      ...["", "{", "[]", "null", '{"hello":"world"}', "<html>", '{"node":{}', "{}}"],
+      ...['{"node":null}', '{"node":{}}', '{"node":{"key":1,"modifiedIndex":1}}'],
+    ]
+  ) {
     await t.step(`snapshot() says so of a server that answers ${body || "nothing"}`, async () => {
       await using server = new HttpProxy("", () => new Response(body));
       await using store = await openEtcdV2({
