@@ -128,6 +128,8 @@ export class Feed<C, S extends { readonly cursor: string }, E> implements Dispos
     const { signal } = this.#closing;
     signal.throwIfAborted();
     const snapshot = await this.#source.snapshot({ signal });
+    // An answer that had come already counts no more: nothing would end a watch begun now.
+    signal.throwIfAborted();
     const changes = this.#state.replace(snapshot);
     // What the watch has yet to tell is older than the snapshot, unless that brought nothing new.
     if (changes.length > 0 || !this.isLive) this.#follow(snapshot.cursor);
