@@ -1,4 +1,5 @@
 import { ProviderError } from "../../backends/provider/errors.ts";
+import { UnsuitableError } from "../../backends/udp/kernel/errors.ts";
 import { HookError } from "../agent/hook_program.ts";
 import { ClashError } from "../agent/host_claims.ts";
 import { AlreadyRunningError } from "../agent/host_lock.ts";
@@ -14,6 +15,7 @@ import { StoreError } from "../store/errors.ts";
 import { AcquireError } from "../subnet/acquire.ts";
 import { DuplicatePublicIPError } from "../subnet/identity.ts";
 import { ReservationError } from "../subnet/reserve.ts";
+import { BpfError } from "../sys/bpf/error.ts";
 import { SysError } from "../sys/errno.ts";
 import { isRefusal } from "../sys/refusal.ts";
 import { UsageError } from "./errors.ts";
@@ -23,6 +25,7 @@ import { EXIT_FAILURE } from "./exit_codes.ts";
 const TOLD = [
   AcquireError,
   AlreadyRunningError,
+  BpfError,
   ClashError,
   ConfigError,
   DuplicatePublicIPError,
@@ -38,6 +41,7 @@ const TOLD = [
   StoreError,
   SysError,
   SysctlError,
+  UnsuitableError,
 ] as const;
 
 /** What to show of an error, and what to exit with. */
@@ -67,5 +71,7 @@ export function reportError(error: unknown): ErrorReport {
 /** What to do where the host has refused for want of privileges; empty for all other errors. */
 function privilegeHint(error: Error): string {
   if (error instanceof StoreError || !isRefusal(error)) return "";
+  // The verifier says EACCES, too, and lets nobody do what it refuses.
+  if (error instanceof BpfError && error.log !== "") return "";
   return "; run as root (or give it CAP_NET_ADMIN and CAP_NET_RAW, and its directories)";
 }

@@ -1,10 +1,12 @@
 import { assertEquals, assertMatch } from "@std/assert";
+import { UnsuitableError } from "../../backends/udp/kernel/errors.ts";
 import { ConfigError } from "../config/errors.ts";
 import { ExportError } from "../export/errors.ts";
 import { FirewallError } from "../firewall/errors.ts";
 import { InterfaceError } from "../host/errors.ts";
 import { StoreError, StoreUnavailableError } from "../store/errors.ts";
 import { DuplicatePublicIPError } from "../subnet/identity.ts";
+import { BpfError } from "../sys/bpf/error.ts";
 import { SysError } from "../sys/errno.ts";
 import { UsageError } from "./errors.ts";
 import { reportError } from "./report_error.ts";
@@ -18,6 +20,7 @@ Deno.test("reportError() shows an operator the message alone", () => {
       new InterfaceError("what"),
       new StoreError("what"),
       new StoreUnavailableError("what"),
+      new UnsuitableError("what"),
     ]
   ) assertEquals(reportError(error), { text: "what", exitCode: 1 });
   const busy = new SysError("bind", 98);
@@ -47,6 +50,11 @@ Deno.test("reportError() says whom to run as when the host refuses for want of p
     const error = new SysError("RTM_NEWLINK", errno, { subject: "flannel.1" });
     assertEquals(reportError(error).text, error.message + hint);
   }
+  const load = new SysError("BPF_PROG_LOAD", 1);
+  const unprivileged = new BpfError("flanneld_decap", load, "");
+  assertEquals(reportError(unprivileged).text, unprivileged.message + hint);
+  const rejected = new BpfError("flanneld_decap", load, "R0 !read_ok");
+  assertEquals(reportError(rejected).text, rejected.message, "the verifier asks for no privilege");
   const cause = new Deno.errors.PermissionDenied("Permission denied (os error 13)");
   assertEquals(
     reportError(ExportError.from("cannot write /run/flannel/subnet.env", cause)).text,

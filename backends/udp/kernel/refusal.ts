@@ -1,10 +1,6 @@
 import { BpfError } from "../../../mod/sys/bpf/mod.ts";
 import { SysError } from "../../../mod/sys/mod.ts";
-
-/** The kernel path cannot be used here; the message says why. */
-export class UnsuitableError extends Error {
-  override readonly name = "UnsuitableError";
-}
+import { UnsuitableError } from "./errors.ts";
 
 /** What the kernel says to a step of the kernel path. */
 export type Refusal = SysError | BpfError | UnsuitableError;

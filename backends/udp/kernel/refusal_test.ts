@@ -1,7 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { BpfError } from "../../../mod/sys/bpf/mod.ts";
 import { Errno, SysError } from "../../../mod/sys/mod.ts";
-import { isFinal, isRefusalOfPath, UnsuitableError } from "./refusal.ts";
+import { UnsuitableError } from "./errors.ts";
+import { isFinal, isRefusalOfPath } from "./refusal.ts";
 
 Deno.test("isFinal() tells what the kernel will never do from what it cannot do now", () => {
   const of = (call: string, errno: number) => isFinal(new SysError(call, errno));

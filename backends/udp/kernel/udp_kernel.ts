@@ -4,13 +4,14 @@ import { BpfError } from "../../../mod/sys/bpf/mod.ts";
 import type { BackendContext } from "../../backend.ts";
 import type { UdpDataPath } from "../data_path.ts";
 import type { PathTraffic } from "../traffic.ts";
+import { UnsuitableError } from "./errors.ts";
 import { everyStep } from "./every_step.ts";
 import { KernelPath } from "./kernel_path.ts";
 import type { KernelRoute, PathSettings } from "./layout.ts";
 import { KernelLeftover } from "./leftover.ts";
 import { pinDirectory } from "./pins.ts";
 import { pathSettings } from "./settings.ts";
-import { isFinal, isRefusalOfPath, type Refusal, UnsuitableError } from "./refusal.ts";
+import { isFinal, isRefusalOfPath, type Refusal } from "./refusal.ts";
 import { finishesPackets, readUnderlay } from "./underlay.ts";
 import { UnderlayRoutes } from "./underlay_routes.ts";
 
