@@ -12,9 +12,9 @@ import { pathSettings } from "./kernel/settings.ts";
 import type { UdpOptions } from "./options.ts";
 
 /**
- * What the udp backend would do to device, address, route and programs in the kernel: it opens neither
- * device nor socket, since an agent that runs has both, and loads nothing. The peers are the data path's and
- * no kernel objects.
+ * What the udp backend would do to devices, address, route and programs in the kernel: it opens neither
+ * device nor socket, since an agent that runs has both. The peers are the data path's and no kernel
+ * objects.
  */
 export class UdpDryRun implements PlannedNetwork {
   readonly mtu: number;
@@ -44,7 +44,6 @@ export class UdpDryRun implements PlannedNetwork {
   async sync(own: Lease, leases: LeaseSet): Promise<number> {
     const { netlink, config, external, formerNetworks } = this.#context;
     const { index, name } = this.#device;
-    // Before the route is planned, by which it is seen who has been here.
     this.#programs = await planPrograms(
       this.#context,
       name,

@@ -210,6 +210,7 @@ export const Errno = {
   EEXIST: 17,
   ENODEV: 19,
   EINVAL: 22,
+  EROFS: 30,
   EBADFD: 77,
   ENOTSOCK: 88,
   EMSGSIZE: 90,

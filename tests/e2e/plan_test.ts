@@ -3,7 +3,15 @@ import { GuideCluster } from "../lab/guide_cluster.ts";
 import type { UnderlayHost } from "../lab/lab.ts";
 import type { EtcdApi, LabEtcd } from "../lab/lab_etcd.ts";
 import { FLANNELD } from "../lab/unit.ts";
-import { CLOSED_PORT, CONFIG, eventually, overlayAddress, PREFIX, subnetOf } from "./guide.ts";
+import {
+  CLOSED_PORT,
+  CONFIG,
+  eventually,
+  overlayAddress,
+  PREFIX,
+  subnetOf,
+  writeSysconfig,
+} from "./guide.ts";
 import { stateOf } from "./host_state.ts";
 
 /** Damage to one object, and the lines that tell of it: `S` is our subnet, `P` the peer's. */
@@ -136,6 +144,8 @@ const CASES: readonly Case[] = [
       /^\+ route 10\.20\.0\.0\/16 dev flannel0 proto 102$/m,
       /^\+ eBPF program decapsulate dev eth1 ingress$/m,
       /^\+ eBPF program encapsulate dev flannel0 egress$/m,
+      /^\+ device flannel0-gro type vxlan id 8285 dstport 28285 nolearning mtu 1500 up$/m,
+      /^\+ eBPF program hop_arrival dev flannel0-gro ingress$/m,
     ],
     damages: [
       {
@@ -149,6 +159,13 @@ const CASES: readonly Case[] = [
       {
         command: "ip link set flannel0 mtu 1400",
         lines: ["- device flannel0 mtu 1400 up", "+ device flannel0 mtu 1472 up"],
+      },
+      {
+        command: "ip link del flannel0-gro",
+        lines: [
+          "+ device flannel0-gro type vxlan id 8285 dstport 28285 nolearning mtu 1500 up",
+          "+ eBPF program hop_arrival dev flannel0-gro ingress",
+        ],
       },
       ...NFTABLES,
       ...FILES,
@@ -288,6 +305,41 @@ Deno.test("flanneld plan foresees another config, and which lease goes", async (
     "- device dstport 8472",
     "+ device dstport 4789",
   ]);
+});
+
+Deno.test("flanneld plan tells udp's programs, which come and go with -udp-datapath, as long as the kernel takes them", async () => {
+  const config = '{"Network": "10.20.0.0/16"}';
+  await using cluster = await GuideCluster.start({ config, options: "-iface=eth1" });
+  const { host, etcd } = cluster;
+  const setOptions = (options: string) => writeSysconfig(host, etcd, { options });
+  const planned = async (...prefix: string[]) =>
+    changesOf((await host.run([...prefix, FLANNELD, "plan"])).stdout);
+  const carriers = [
+    "device flannel0-gro type vxlan id 8285 dstport 28285 nolearning mtu 1500 up",
+    "eBPF program decapsulate dev eth1 ingress",
+    "eBPF program encapsulate dev flannel0 egress",
+    "eBPF program hop_arrival dev flannel0-gro ingress",
+  ];
+  const [come, go] = ["+", "-"].map((sign) => carriers.map((text) => `${sign} ${text}`));
+  const serve = async (options: string) => {
+    await setOptions(options);
+    await (await cluster.startAgent(host)).stop();
+    assertEquals(await planned(), []);
+  };
+
+  await serve("-iface=eth1 -udp-datapath=user");
+  await setOptions("-iface=eth1");
+  assertEquals(await planned(), come);
+  // Who may administer the network alone gets no programs from the kernel, nor would his agent.
+  assertEquals(await planned("setpriv", "--bounding-set=-bpf,-sys_admin,-perfmon"), []);
+  await host.exec(["mount", "-t", "bpf", "-o", "ro", "bpf", "/sys/fs/bpf"]);
+  assertEquals(await planned(), []);
+  await serve("-iface=eth1");
+  await host.exec(["umount", "/sys/fs/bpf"]);
+  await serve("-iface=eth1");
+  await setOptions("-iface=eth1 -udp-datapath=user");
+  assertEquals(await planned(), go);
+  await serve("-iface=eth1 -udp-datapath=user");
 });
 
 Deno.test("flanneld plan exits with 1 and one line when it cannot tell", async () => {

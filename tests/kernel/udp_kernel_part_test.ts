@@ -1,5 +1,5 @@
 /** The kernel's part in a udp network as the backend runs it, on a host in a namespace. */
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { setTxOffload } from "../../bench/udp/wire.ts";
 import { type BackendHost, BackendLab, NETWORK } from "../../backends/backend_lab.ts";
 import {
@@ -10,12 +10,14 @@ import {
 import { kernelRouteTo } from "../../backends/udp/kernel/inspect.ts";
 import { captureLog } from "../../mod/observe/log_lab.ts";
 import type { BackendContext } from "../../backends/backend.ts";
+import { describeChange } from "../../backends/describe.ts";
 import { planPrograms } from "../../backends/udp/kernel/plan.ts";
 import { MAPS, routeKey, routeValue } from "../../backends/udp/kernel/layout.ts";
 import { pinDirectory } from "../../backends/udp/kernel/pins.ts";
 import { BpfMap, openPin } from "../../mod/sys/bpf/mod.ts";
 import { pathSettings } from "../../backends/udp/kernel/settings.ts";
 import { parseIPv4, Prefix } from "../../mod/ip/mod.ts";
+import { DryRunNetlink } from "../../mod/sys/mod.ts";
 
 const OWN = Prefix.parse("10.20.1.0/24")!;
 const PORT = 8285;
@@ -174,56 +176,109 @@ Deno.test("UdpKernel goes on, and begins, after a failure that passes; says it o
   assertMatch(part.paths[0]!, /^user/);
 });
 
-Deno.test("planPrograms() tells which programs would be attached, exchanged and taken off", async () => {
+/** What an agent would do to programs and hop of a host, a line each. */
+async function plan(
+  host: BackendHost,
+  datapath: "auto" | "kernel" | "user",
+  { own = OWN, ...overrides }: Partial<BackendContext> & { readonly own?: Prefix } = {},
+): Promise<string[]> {
+  using netlink = DryRunNetlink.open({ netns: host.namespace.path });
+  const context = await host.context({ Type: "udp" }, {
+    ...overrides,
+    netlink,
+    dryRun: netlink,
+    udp: { datapath },
+  });
+  const device = host.netlink.link(DEVICE)!.index;
+  const settings = pathSettings(context, { device, port: PORT, own });
+  // It looks at once, while the thread is there, and compares later.
+  const { lines } = host.namespace.enter(() => ({
+    lines: planPrograms(context, DEVICE, settings),
+  }));
+  const programs = await lines;
+  const devices = netlink.changes.flatMap((change) =>
+    describeChange(change, (index) => netlink.nameOf(index))
+  );
+  return [...devices, ...programs].map(({ sign, text }) => `${sign} ${text}`);
+}
+
+const HOP_DEVICE = "device flannel0-gro type vxlan id 8285 dstport 28285 nolearning mtu 1500 up";
+const ATTACHED = [
+  `+ ${HOP_DEVICE}`,
+  "+ eBPF program decapsulate dev eth1 ingress",
+  "+ eBPF program encapsulate dev flannel0 egress",
+  "+ eBPF program hop_arrival dev flannel0-gro ingress",
+];
+
+Deno.test("planPrograms() tells which programs would be attached, exchanged and taken off, with the hop", async () => {
   await using lab = await BackendLab.make();
   const { host } = lab;
   using part = await Part.make(host);
-  const index = host.netlink.link(DEVICE)!.index;
-  const plan = async (
-    datapath: "auto" | "kernel" | "user",
-    overrides: Partial<BackendContext> = {},
-    own = OWN,
-  ) => {
-    const context = await host.context({ Type: "udp" }, { ...overrides, udp: { datapath } });
-    const settings = pathSettings(context, { device: index, port: PORT, own });
-    // It looks at once, while the thread is there, and compares later.
-    const { lines } = host.namespace.enter(() => ({
-      lines: planPrograms(context, DEVICE, settings),
-    }));
-    return (await lines).map(({ sign, text }) => `${sign} ${text}`);
-  };
-  const attached = [
-    "+ eBPF program decapsulate dev eth1 ingress",
-    "+ eBPF program encapsulate dev flannel0 egress",
-  ];
-  assertEquals(await plan("auto"), attached);
-  assertEquals(await plan("kernel"), attached);
-  assertEquals(await plan("user"), []);
+  const before = await host.state();
+  assertEquals(await plan(host, "auto"), ATTACHED);
+  assertEquals(await plan(host, "kernel"), ATTACHED);
+  assertEquals(await plan(host, "user"), []);
+  // As an agent has left it that was to stay in user space.
+  await host.namespace.ip("route", "add", NETWORK, "dev", DEVICE, "proto", "102");
+  assertEquals(await plan(host, "auto"), ATTACHED);
+  await host.namespace.ip("route", "del", NETWORK);
+  assertEquals(await host.state(), before);
+
   part.sync();
-  assertEquals(await plan("auto"), []);
-  assertEquals(await plan("user"), ["- eBPF programs of flannel0"]);
-  const other = Prefix.parse("10.20.7.0/24")!;
+  assertEquals(await plan(host, "auto"), []);
+  const detached = ATTACHED.map((line) => line.replace("+", "-"));
+  assertEquals(await plan(host, "user"), detached);
+  const own = Prefix.parse("10.20.7.0/24")!;
   const exchanged = [
     "- eBPF program decapsulate dev eth1 ingress",
     "+ eBPF program decapsulate dev eth1 ingress",
   ];
-  assertEquals(await plan("auto", {}, other), exchanged, "our subnet is in one of them");
+  assertEquals(await plan(host, "auto", { own }), exchanged, "our subnet is in one of them");
 
   await host.namespace.ip("link", "add", "eth2", "type", "veth", "peer", "name", "eth3");
   const { index: second, mtu } = host.netlink.link("eth2")!;
   const external = { ...host.external, name: "eth2", index: second, mtu };
-  assertEquals(await plan("kernel", { external }), [
+  assertEquals(await plan(host, "kernel", { external }), [
     "- eBPF program decapsulate dev eth1 ingress",
     "+ eBPF program decapsulate dev eth2 ingress",
     "- eBPF program encapsulate dev flannel0 egress",
     "+ eBPF program encapsulate dev flannel0 egress",
   ]);
+});
 
-  // Where an agent has been and no programs are, its kernel has refused them.
-  part.do((kernel) => kernel.remove());
-  await host.namespace.ip("route", "add", NETWORK, "dev", DEVICE, "proto", "102");
-  assertEquals(await plan("auto"), []);
-  assertEquals(await plan("kernel"), attached);
+Deno.test("planPrograms() foresees what a hop would be repaired by", async () => {
+  await using lab = await BackendLab.make();
+  const { host } = lab;
+  using part = await Part.make(host);
+  part.sync();
+  const [made, , , attached] = ATTACHED;
+  const mac = host.netlink.link("flannel0-gro")!.mac!;
+  const state = `device flannel0-gro address ${mac} mtu 1500`;
+  await host.namespace.ip("link", "set", "flannel0-gro", "down");
+  assertEquals(await plan(host, "auto"), [`- ${state} down`, `+ ${state} up`]);
+  await host.namespace.ip("link", "del", "flannel0-gro");
+  assertEquals(await plan(host, "auto"), [made, attached]);
+  // Another's device in its place, as the agent is to do without it.
+  await host.namespace.ip("link", "add", "flannel0-gro", "type", "bridge");
+  assertEquals(await plan(host, "auto"), []);
+  part.sync();
+  assertEquals(await plan(host, "auto"), []);
+  await host.namespace.ip("link", "del", "flannel0-gro");
+  assertEquals(await plan(host, "auto"), [], "what could not be had is no change to come");
+});
+
+Deno.test("planPrograms() foresees that there can be no programs, and that those that are there go", async () => {
+  await using lab = await BackendLab.make();
+  const { host } = lab;
+  using part = await Part.make(host);
+  // As a tunnel is, not an Ethernet interface.
+  const { index, name, mtu } = host.netlink.link(DEVICE)!;
+  const external = { ...host.external, name, index, mtu };
+  assertEquals(await plan(host, "auto", { external }), []);
+  part.sync();
+  await assertRejects(() => plan(host, "kernel", { external }), Error, "not an Ethernet interface");
+  const detached = ATTACHED.map((line) => line.replace("+", "-"));
+  assertEquals(await plan(host, "auto", { external }), detached);
 });
 
 Deno.test("UdpKernel leaves a peer to user space whose route the kernel has no room for, until it has", async () => {

@@ -70,6 +70,43 @@ export function removeHop(netlink: Netlink, device: string): void {
   if (link !== undefined) netlink.deleteLink(link.index);
 }
 
+/**
+ * Makes a device's hop, or brings up what an earlier agent left.
+ *
+ * @throws {SysError} EOPNOTSUPP in a kernel without vxlan; EEXIST when the name is another's; EADDRINUSE
+ * when all ports are taken
+ */
+export function ensureHop(netlink: Netlink, device: string): Link {
+  const link = findHop(netlink, device);
+  if (link !== undefined) {
+    if (bringUp(netlink, link)) return link;
+    netlink.deleteLink(link.index);
+  }
+  for (let port = PORT; port < PORT + PORTS; port++) {
+    const link = netlink.createVxlan({
+      ...{ name: hopName(device), mtu: MTU, mac: randomMac() },
+      vxlan: { vni: vni(device), link: 0, port, learning: false, gbp: false },
+    });
+    if (bringUp(netlink, link)) return link;
+    netlink.deleteLink(link.index);
+  }
+  throw new SysError("vxlan", Errno.EADDRINUSE, {
+    subject: `ports ${PORT} to ${PORT + PORTS - 1}`,
+  });
+}
+
+/** @returns false when another has the port */
+function bringUp(netlink: Netlink, { index, flags }: Link): boolean {
+  if ((flags & IFF_UP) !== 0) return true;
+  try {
+    netlink.setLink(index, { up: true });
+    return true;
+  } catch (error) {
+    if (error instanceof SysError && error.errno === Errno.EADDRINUSE) return false;
+    throw error;
+  }
+}
+
 function vni(device: string): number {
   return VNI + (udpDeviceNumber(device) ?? 0);
 }
@@ -115,8 +152,7 @@ export class GroHop implements Disposable {
    * Makes the device, or takes over what an earlier agent left.
    *
    * @param program of {@linkcode hopArrival}
-   * @throws {SysError} EOPNOTSUPP in a kernel without vxlan; EEXIST when the name is another's; EADDRINUSE
-   * when all ports are taken
+   * @throws {SysError} as {@linkcode ensureHop}
    * @throws {HopError} after {@linkcode GroHop.damage} has seen it swallow packets; the device is gone then
    */
   ensure(program: BpfProgram): Place {
@@ -128,7 +164,7 @@ export class GroHop implements Disposable {
       );
     }
     this.#made = undefined;
-    const link = this.#ready() ?? this.#make();
+    const link = ensureHop(this.#netlink, this.#device);
     this.#hook.ensure(program, link.index);
     this.#made = {
       index: link.index,
@@ -166,40 +202,6 @@ export class GroHop implements Disposable {
 
   [Symbol.dispose](): void {
     this.#hook[Symbol.dispose]();
-  }
-
-  /** The device that is there, if it can serve. */
-  #ready(): Link | undefined {
-    const link = findHop(this.#netlink, this.#device);
-    if (link === undefined || this.#bringUp(link)) return link;
-    this.#netlink.deleteLink(link.index);
-    return undefined;
-  }
-
-  #make(): Link {
-    for (let port = PORT; port < PORT + PORTS; port++) {
-      const link = this.#netlink.createVxlan({
-        ...{ name: this.name, mtu: MTU, mac: randomMac() },
-        vxlan: { vni: vni(this.#device), link: 0, port, learning: false, gbp: false },
-      });
-      if (this.#bringUp(link)) return link;
-      this.#netlink.deleteLink(link.index);
-    }
-    throw new SysError("vxlan", Errno.EADDRINUSE, {
-      subject: `ports ${PORT} to ${PORT + PORTS - 1}`,
-    });
-  }
-
-  /** @returns false when another has the port */
-  #bringUp({ index, flags }: Link): boolean {
-    if ((flags & IFF_UP) !== 0) return true;
-    try {
-      this.#netlink.setLink(index, { up: true });
-      return true;
-    } catch (error) {
-      if (error instanceof SysError && error.errno === Errno.EADDRINUSE) return false;
-      throw error;
-    }
   }
 }
 

@@ -1,8 +1,6 @@
 import type { IPv4, Prefix } from "../../../mod/ip/mod.ts";
 import {
-  type AssembledProgram,
   Assembler,
-  BpfError,
   BpfMap,
   BpfProgram,
   ensureBpffs,
@@ -11,21 +9,15 @@ import {
   pathExists,
   pin,
   R0,
-  R10,
-  R2,
-  R3,
-  R4,
-  R5,
   removePinDirectory,
   TcxLink,
   Verdict,
 } from "../../../mod/sys/bpf/mod.ts";
 import { Errno, type Netlink, randomMac, SysError } from "../../../mod/sys/mod.ts";
 import type { PeerTraffic } from "../data_path.ts";
-import { decapsulation } from "./decapsulate.ts";
-import { type Abilities, encapsulation } from "./encapsulate.ts";
+import type { Abilities } from "./encapsulate.ts";
 import { everyStep } from "./every_step.ts";
-import { GroHop, hopArrival, HopError, hopName, type Passages } from "./gro_hop.ts";
+import { GroHop, HopError, hopName, type Passages } from "./gro_hop.ts";
 import { ClsactHook, type Hook, TcxHook } from "./hook.ts";
 import {
   HOP_KEY,
@@ -46,6 +38,7 @@ import {
   routeValue,
   Traffic,
 } from "./layout.ts";
+import { loadPrograms, probeAbilities } from "./programs.ts";
 
 /** How programs are attached: by TCX from Linux 6.6 on, by clsact filters before. */
 export type Attachment = "tcx" | "clsact";
@@ -133,8 +126,8 @@ export class KernelPath implements Disposable {
         [name, stack.use(openMap(options.directory, name as MapName))] as const
       ),
     ) as Record<MapName, BpfMap>;
-    const abilities = { pathMtu: knowsPathMtu() };
-    load(options.settings, abilities, maps)[Symbol.dispose]();
+    const abilities = probeAbilities();
+    loadPrograms(options.settings, abilities, maps)[Symbol.dispose]();
     const attachment = options.attachment ?? probeAttachment(options.settings.device);
     stack.move();
     return new KernelPath(options, attachment, maps, abilities);
@@ -155,7 +148,7 @@ export class KernelPath implements Disposable {
     const text = JSON.stringify(settings);
     if (this.#settings !== text || this.#hookDamage() !== undefined) {
       this.#settings = undefined;
-      using programs = load(settings, this.#abilities, this.#maps);
+      using programs = loadPrograms(settings, this.#abilities, this.#maps);
       const { encapsulate, decapsulate, hopArrival } = programs;
       this.#ensureHop(hopArrival);
       this.#hooks.decapsulate.ensure(decapsulate, settings.underlay);
@@ -381,50 +374,6 @@ function isSameMap(path: string, map: BpfMap): boolean {
   if (fd === undefined) return false;
   using pinned = new BpfMap(fd, map.shape);
   return pinned.id === map.id;
-}
-
-interface Programs extends Disposable {
-  readonly encapsulate: BpfProgram;
-  readonly decapsulate: BpfProgram;
-  readonly hopArrival: BpfProgram;
-}
-
-function load(
-  settings: PathSettings,
-  abilities: Abilities,
-  maps: Readonly<Record<MapName, BpfMap>>,
-): Programs {
-  const descriptors = Object.fromEntries(
-    Object.entries(maps).map(([name, { fd }]) => [name, fd]),
-  );
-  using stack = new DisposableStack();
-  const put = (name: string, program: AssembledProgram) =>
-    stack.use(BpfProgram.load(`flanneld_${name}`, program, descriptors));
-  const programs = {
-    encapsulate: put("encap", encapsulation(settings, abilities)),
-    decapsulate: put("decap", decapsulation(settings)),
-    hopArrival: put("hop", hopArrival(settings.device)),
-  };
-  const loaded = stack.move();
-  return { ...programs, [Symbol.dispose]: () => loaded.dispose() };
-}
-
-/**
- * True when fib_lookup holds a length that it is given against the path's MTU. That came with Linux 5.12
- * and changed nothing that could be seen; the helper check_mtu came with it.
- */
-function knowsPathMtu(): boolean {
-  const program = new Assembler()
-    .store(R10, -8, 0, 8)
-    .mov(R2, 0).mov(R3, R10).alu(R3, "add", -8).mov(R4, 0).mov(R5, 0)
-    .call("check_mtu").mov(R0, Verdict.TC_ACT_UNSPEC).exit().assemble();
-  try {
-    BpfProgram.load("flanneld_probe", program)[Symbol.dispose]();
-    return true;
-  } catch (error) {
-    if (error instanceof BpfError && error.log !== "") return false;
-    throw error;
-  }
 }
 
 /** Attaches a program that does nothing, for a moment. */

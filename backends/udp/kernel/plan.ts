@@ -1,32 +1,51 @@
 import { isRefusal } from "../../../mod/sys/mod.ts";
-import { type AssembledProgram, tagOfLoaded, tagsOf } from "../../../mod/sys/bpf/mod.ts";
+import {
+  type AssembledProgram,
+  BpfMap,
+  openPin,
+  pathExists,
+  tagOfLoaded,
+  tagsOf,
+} from "../../../mod/sys/bpf/mod.ts";
 import type { BackendContext } from "../../backend.ts";
 import type { DiffLine } from "../../describe.ts";
-import { RTPROT_FLANNEL } from "../../reconcile.ts";
 import { decapsulation } from "./decapsulate.ts";
 import { encapsulation } from "./encapsulate.ts";
+import { UnsuitableError } from "./errors.ts";
+import { ensureHop, findHop, hopArrival, hopName, removeHop } from "./gro_hop.ts";
 import { ClsactHook, TcxHook } from "./hook.ts";
-import type { PathSettings } from "./layout.ts";
-import { KernelLeftover } from "./leftover.ts";
+import { HOP_KEY, MAPS, type PathSettings, readHopSecret } from "./layout.ts";
 import { pinDirectory } from "./pins.ts";
+import { tryPrograms } from "./programs.ts";
+import { isFinal, isRefusalOfPath, type Refusal } from "./refusal.ts";
 
 /** Where a program belongs. */
 interface Wanted {
-  readonly name: "decapsulate" | "encapsulate";
+  /** Of its pin, too. */
+  readonly name: "decapsulate" | "encapsulate" | "hop_arrival";
   readonly direction: "ingress" | "egress";
-  readonly index: number;
   readonly interface: string;
   /** The program as it may be, by what the kernel can be asked: which is not known before it is loaded. */
   readonly programs: readonly AssembledProgram[];
 }
 
+/** What is at a program's place. */
+interface Present {
+  readonly index: number;
+  readonly tag: string;
+}
+
 /**
- * The programs that an agent would attach, exchange or take off. Nothing is loaded, so whether the kernel takes
- * them is not known: with `auto`, where an agent has been and none are, it has not, and none are told of.
+ * The programs that an agent would attach, exchange or take off; the hop's device it makes, alters or deletes by
+ * the context's netlink, which is to take that down and change nothing.
+ *
+ * Where programs would be attached the kernel is asked whether it takes them, by loading them: what it
+ * refuses for good an agent with `auto` does without. Nothing is attached or pinned for that.
  *
  * @param device name of the TUN device
  * @param settings what the programs are made of
- * @throws {SysError} with `kernel`, EPERM or EACCES when what is there may not be looked at
+ * @throws {BpfError | SysError | UnsuitableError} with `kernel`, when the kernel refuses, or what is there
+ * may not be looked at (EPERM, EACCES)
  */
 export async function planPrograms(
   context: BackendContext,
@@ -48,52 +67,122 @@ async function changes(
   settings: PathSettings,
 ): Promise<DiffLine[]> {
   const { netlink, external, udp } = context;
-  const leftover = new KernelLeftover(netlink, device, [external.name]);
-  const isThere = leftover.exists();
-  const mode = udp?.datapath ?? "user";
-  if (mode === "user") {
-    return isThere ? [{ sign: "-", text: `eBPF programs of ${device}` }] : [];
+  const [encapsulate, decapsulate, hop] = wantedPrograms(external.name, device, settings);
+  // All that depends on the calling thread's namespace comes before the first wait.
+  const found = [decapsulate, encapsulate].map((one) => ({
+    wanted: one,
+    present: find(context, device, one),
+  }));
+  const hopPresent = find(context, device, hop);
+  const hadNoHop = findHop(netlink, device) === undefined && isWithoutHop(device);
+  const isPinned = pathExists(pinDirectory(device));
+  const takeOff = (): DiffLine[] => {
+    const lines = [...found, { wanted: hop, present: hopPresent }]
+      .flatMap(({ wanted, present }) => present === undefined ? [] : [line("-", wanted, present)]);
+    removeHop(netlink, device);
+    if (lines.length === 0 && isPinned) return [{ sign: "-", text: `eBPF maps of ${device}` }];
+    return lines;
+  };
+  const line = (
+    sign: "-" | "+",
+    { name, direction, ...wanted }: Wanted,
+    at?: Present,
+  ): DiffLine => {
+    const place = at === undefined
+      ? wanted.interface
+      : netlink.linkByIndex(at.index)?.name ?? `interface ${at.index}`;
+    return { sign, text: `eBPF program ${name} dev ${place} ${direction}` };
+  };
+  const exchange = async (wanted: Wanted, index: number, present: Present | undefined) => {
+    const tags = (await Promise.all(wanted.programs.map(tagsOf))).flat();
+    if (present?.index === index && tags.includes(present.tag)) return [];
+    return [...present === undefined ? [] : [line("-", wanted, present)], line("+", wanted)];
+  };
+
+  if ((udp?.datapath ?? "user") === "user") return takeOff();
+  const lines = (await Promise.all(found.map(({ wanted, present }) =>
+    exchange(
+      wanted,
+      wanted.name === "decapsulate" ? settings.underlay : settings.device,
+      present,
+    )
+  ))).flat();
+  const refusal = lines.length === 0 ? undefined : askKernel(context, settings);
+  if (refusal !== undefined) {
+    if (udp?.datapath === "kernel") throw refusal;
+    if (isFinal(refusal)) return takeOff();
   }
-  if (netlink.linkByIndex(external.index)?.mac === undefined) return [];
-  if (mode === "auto" && !isThere && hasServed(context, settings.device)) return [];
-  const wanted: Wanted[] = [{
-    ...{ name: "decapsulate", direction: "ingress" },
-    ...{ index: settings.underlay, interface: external.name, programs: [decapsulation(settings)] },
-  }, {
-    ...{ name: "encapsulate", direction: "egress" },
-    ...{ index: settings.device, interface: device },
-    programs: [true, false].map((pathMtu) => encapsulation(settings, { pathMtu })),
-  }];
-  const found = wanted.map((one) => ({ ...one, present: find(context, device, one) }));
-  const lines: DiffLine[] = [];
-  for (const { name, direction, present, ...one } of found) {
-    const tags = (await Promise.all(one.programs.map(tagsOf))).flat();
-    if (present?.index === one.index && tags.includes(present.tag)) continue;
-    const tell = (sign: "-" | "+", at: string) =>
-      lines.push({ sign, text: `eBPF program ${name} dev ${at} ${direction}` });
-    if (present !== undefined) {
-      tell("-", netlink.linkByIndex(present.index)?.name ?? `interface ${present.index}`);
-    }
-    tell("+", one.interface);
-  }
-  return lines;
+  // Where the agent before has found that there can be none, or the name is another's, there will be none.
+  const isTaken = findHop(netlink, device) === undefined &&
+    netlink.link(hopName(device)) !== undefined;
+  if (hadNoHop || isTaken) return lines;
+  const { index } = ensureHop(netlink, device);
+  return [...lines, ...await exchange(hop, index, hopPresent)];
 }
 
-/** True when the device has the route that an agent of ours gives it, and flannel's does not. */
-function hasServed({ netlink, config }: BackendContext, device: number): boolean {
-  return netlink.routes({ oif: device, protocol: RTPROT_FLANNEL })
-    .some(({ destination }) => destination.equals(config.network));
+function wantedPrograms(
+  underlay: string,
+  device: string,
+  settings: PathSettings,
+): readonly [encapsulate: Wanted, decapsulate: Wanted, hop: Wanted] {
+  return [
+    {
+      ...{ name: "encapsulate", direction: "egress", interface: device },
+      programs: [true, false].map((pathMtu) => encapsulation(settings, { pathMtu })),
+    },
+    {
+      ...{ name: "decapsulate", direction: "ingress", interface: underlay },
+      programs: [decapsulation(settings)],
+    },
+    {
+      ...{ name: "hop_arrival", direction: "ingress", interface: hopName(device) },
+      programs: [hopArrival(settings.device)],
+    },
+  ];
+}
+
+/** What the kernel has against programs that are to be attached. */
+function askKernel(
+  { netlink, external }: BackendContext,
+  settings: PathSettings,
+): Refusal | undefined {
+  try {
+    if (netlink.linkByIndex(external.index)?.mac === undefined) {
+      throw new UnsuitableError(`${external.name} is not an Ethernet interface`);
+    }
+    tryPrograms(settings);
+    return undefined;
+  } catch (error) {
+    if (isRefusalOfPath(error)) return error;
+    throw error;
+  }
+}
+
+/** True when an agent has left its programs to do without a hop, since it could have none. */
+function isWithoutHop(device: string): boolean {
+  const fd = openPin(`${pinDirectory(device)}/hop`);
+  if (fd === undefined) return false;
+  using map = new BpfMap(fd, MAPS.hop);
+  return BpfMap.hasShape(fd, MAPS.hop) && readHopSecret(map.lookup(HOP_KEY)!) === undefined;
 }
 
 function find(
   { netlink, external }: BackendContext,
   device: string,
   { name, direction }: Wanted,
-): { readonly index: number; readonly tag: string } | undefined {
+): Present | undefined {
   using pinned = new TcxHook(`${pinDirectory(device)}/${name}`, direction);
-  const filter = name === "decapsulate"
-    ? ClsactHook.decapsulate(netlink, [external.name], device)
-    : ClsactHook.encapsulate(netlink, [device], device);
-  const present = pinned.present() ?? filter.present();
+  const present = pinned.present() ?? filterOf(name).present();
   return present && { index: present.index, tag: tagOfLoaded(present.programId) };
+
+  function filterOf(name: Wanted["name"]): ClsactHook {
+    switch (name) {
+      case "decapsulate":
+        return ClsactHook.decapsulate(netlink, [external.name], device);
+      case "encapsulate":
+        return ClsactHook.encapsulate(netlink, [device], device);
+      case "hop_arrival":
+        return ClsactHook.hop(netlink, [hopName(device)], device);
+    }
+  }
 }

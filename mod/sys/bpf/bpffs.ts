@@ -24,12 +24,38 @@ export function ensureBpffs(): void {
   );
 }
 
+/**
+ * Looks whether anything can be pinned where the BPF file system is mounted. Where it is not,
+ * {@linkcode ensureBpffs} would mount one.
+ *
+ * @throws {SysError} EROFS
+ */
+export function requireWritableBpffs(): void {
+  const mountinfo = fileCall("read", MOUNTS, () => Deno.readTextFileSync(MOUNTS));
+  if (isReadOnly(mountinfo)) throw new SysError("mkdir", Errno.EROFS, { subject: BPFFS });
+}
+
 /** True when a process' mountinfo (proc(5)) has the BPF file system where it belongs. */
 export function isMounted(mountinfo: string): boolean {
-  return mountinfo.split("\n").some((line) => {
-    const [mount, source] = line.split(" - ");
-    return mount!.split(" ")[4] === BPFFS && source?.split(" ")[0] === "bpf";
-  });
+  return mountsOf(mountinfo).length > 0;
+}
+
+/** True when the BPF file system that counts there, the last one, lets nobody write. */
+export function isReadOnly(mountinfo: string): boolean {
+  const last = mountsOf(mountinfo).at(-1);
+  if (last === undefined) return false;
+  // The mount may be read-only, or the file system itself.
+  return [last.mount[5], last.source[2]].some((options) => options?.split(",").includes("ro"));
+}
+
+/** The lines of the BPF file system, each in its two parts, which are told apart for tags may be between. */
+function mountsOf(mountinfo: string): { readonly mount: string[]; readonly source: string[] }[] {
+  return mountinfo.split("\n")
+    .map((line) => {
+      const [mount = "", source = ""] = line.split(" - ");
+      return { mount: mount.split(" "), source: source.split(" ") };
+    })
+    .filter(({ mount, source }) => mount[4] === BPFFS && source[0] === "bpf");
 }
 
 /**
