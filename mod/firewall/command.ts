@@ -73,14 +73,15 @@ export class HostCommands {
       });
     }
     using limit = new ChildLimit(child, this.#timeLimit, this.#signal);
-    const [output] = await Promise.all([
-      child.output(),
-      input === undefined ? undefined : feed(child.stdin, input),
+    const ended = await Promise.race([
+      Promise.all([child.output(), input === undefined ? undefined : feed(child.stdin, input)]),
+      limit.killed,
     ]);
     this.#signal?.throwIfAborted();
-    if (limit.isLate) {
+    if (ended === undefined) {
       throw new FirewallError(`${name} had not ended after ${this.#timeLimit / 1000} seconds`);
     }
+    const [output] = ended;
     if (!output.success) {
       const said = oneLine(new TextDecoder().decode(output.stderr)) || "it gave no reason";
       throw new FirewallError(`${name} failed with status ${output.code}: ${said}`, {

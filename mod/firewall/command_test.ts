@@ -81,6 +81,25 @@ Deno.test("HostCommands.run() ends a command that takes too long", async () => {
   assert(performance.now() - started < 10_000);
 });
 
+Deno.test("HostCommands.run() does not wait for what a command has started that takes too long", async () => {
+  const file = await Deno.makeTempFile();
+  const commands = new HostCommands({ timeLimit: 300 });
+  // As a script in the place of iptables does, whose own child waits for a lock.
+  const script = `sleep 600 & echo $! > ${file}; wait`;
+  try {
+    const error = await assertRejects(
+      async () => await commands.run(await path("sh"), ["-c", script], "input"),
+      FirewallError,
+    );
+    assertEquals(error.message, "sh had not ended after 0.3 seconds");
+  } finally {
+    Deno.kill(Number(await Deno.readTextFile(file)), "SIGKILL");
+    await Deno.remove(file);
+    // Its pipes are closed with it.
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+});
+
 Deno.test("HostCommands.run() ends the command when the signal aborts", async () => {
   const controller = new AbortController();
   const commands = new HostCommands({ signal: controller.signal });

@@ -1,8 +1,14 @@
 /** Kills a child that takes too long, or is no longer wanted; until it is disposed of. */
 export class ChildLimit implements Disposable {
+  /**
+   * Fulfilled when the child is killed; never when it ends in time. What it has started itself lives on,
+   * and may hold its pipes: whoever waits for these has to wait for this as well.
+   */
+  readonly killed: Promise<void>;
   readonly #child: Deno.ChildProcess;
   readonly #signal: AbortSignal | undefined;
   readonly #timer: ReturnType<typeof setTimeout>;
+  readonly #tell: () => void;
   #isLate = false;
 
   /**
@@ -12,6 +18,9 @@ export class ChildLimit implements Disposable {
   constructor(child: Deno.ChildProcess, milliseconds: number, signal?: AbortSignal) {
     this.#child = child;
     this.#signal = signal;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.killed = promise;
+    this.#tell = resolve;
     this.#timer = setTimeout(() => {
       this.#isLate = true;
       this.#kill();
@@ -35,5 +44,6 @@ export class ChildLimit implements Disposable {
     } catch {
       // It has just ended by itself.
     }
+    this.#tell();
   };
 }
