@@ -123,19 +123,15 @@ export class Overlay implements AsyncDisposable {
     }
     former?.watching.abort();
     this.#active = active;
-    if (former !== undefined && !isOneDevice(former, active)) {
-      await former.network.remove();
-      // Routes of two backends may be the same ones.
-      await this.#sync();
+    try {
+      await this.#succeed(former, active);
+    } finally {
+      // Whatever stays of the former: this one is up, and is not brought up again.
+      network.run(
+        AbortSignal.any([signal, active.watching.signal]),
+        (what) => repairs.request(what),
+      ).catch(onFailed);
     }
-    if (former === undefined) await this.#removeOld(active);
-    if (!this.#served.some((prefix) => prefix.equals(config.network))) {
-      this.#served.push(config.network);
-    }
-    network.run(
-      AbortSignal.any([signal, active.watching.signal]),
-      (what) => repairs.request(what),
-    ).catch(onFailed);
   }
 
   /** Takes a lease for the network that is up, in place of one that was lost. */
@@ -197,6 +193,20 @@ export class Overlay implements AsyncDisposable {
       } on ${name}: hosts ` +
         `whose addresses lie in a leased subnet cannot be reached; choose another Network`,
     );
+  }
+
+  /** Takes away what the network before has left, or the one before the start. */
+  async #succeed(former: Active | undefined, active: Active): Promise<void> {
+    if (former === undefined) await this.#removeOld(active);
+    else if (!isOneDevice(former, active)) {
+      // Routes of two backends may be the same ones.
+      this.invalidate();
+      await former.network.remove();
+      await this.#sync();
+    }
+    if (!this.#served.some((prefix) => prefix.equals(active.config.network))) {
+      this.#served.push(active.config.network);
+    }
   }
 
   /** Removes devices of a backend or a network that were given up while no agent ran. */
