@@ -84,26 +84,17 @@ export class Compute {
     }
   }
 
+  /** After an answer that was lost, Google says of the next attempt that the route exists. */
   async insertRoute(route: RouteResource, signal: AbortSignal): Promise<void> {
-    // The same request again, after an answer that was lost, is taken for what it is.
-    const query = new URLSearchParams({ requestId: crypto.randomUUID() });
-    const { name } = route;
     await this.#change({
-      ...{ method: "POST", path: `global/routes?${query}`, verb: "routes.insert", signal },
-      ...{ body: route, resource: `global/routes/${name}` },
+      ...{ method: "POST", path: "global/routes", verb: "routes.insert", signal },
+      ...{ body: route, resource: `global/routes/${route.name}` },
     });
   }
 
   async deleteRoute(name: string, signal: AbortSignal): Promise<void> {
-    const query = new URLSearchParams({ requestId: crypto.randomUUID() });
     await this.#change({
-      ...{
-        method: "DELETE",
-        path: `global/routes/${name}?${query}`,
-        verb: "routes.delete",
-        signal,
-      },
-      resource: `global/routes/${name}`,
+      ...{ method: "DELETE", path: `global/routes/${name}`, verb: "routes.delete", signal },
     });
   }
 

@@ -68,7 +68,6 @@ export class GceFake implements AsyncDisposable {
   pageSize = 500;
   faults: GceFault[] = [];
   readonly #operations = new Map<string, FakeOperation>();
-  readonly #requests = new Map<string, FakeOperation>();
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
   #ids = 1000;
 
@@ -128,13 +127,10 @@ export class GceFake implements AsyncDisposable {
         return route === undefined ? this.#missing(name!) : Response.json(this.#shown(route));
       }
       case "routes.insert":
-        return this.#once(searchParams, () => this.#beginInsert(body));
+        return this.#beginInsert(body);
       case "routes.delete":
         if (!this.routes.has(name!)) return this.#missing(name!);
-        return this.#once(
-          searchParams,
-          () => this.#begin(() => (this.routes.delete(name!), undefined)),
-        );
+        return this.#begin(() => (this.routes.delete(name!), undefined));
       case "globalOperations.get":
         return this.#operation(name!);
       case "instances.get":
@@ -144,19 +140,9 @@ export class GceFake implements AsyncDisposable {
     }
   }
 
-  /** The same `requestId` is the same request. */
-  #once(query: URLSearchParams, begin: () => FakeOperation | Response): Response {
-    const id = query.get("requestId");
-    const known = id === null ? undefined : this.#requests.get(id);
-    const begun = known ?? begin();
-    if (begun instanceof Response) return begun;
-    if (id !== null) this.#requests.set(id, begun);
-    return Response.json(shownOperation(begun));
-  }
-
   #beginInsert(
     body: Omit<FakeRoute, "kind" | "id" | "selfLink">,
-  ): FakeOperation | Response {
+  ): Response {
     if (!/^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$/.test(body.name)) {
       return failure(400, "invalid", `Invalid value for field 'resource.name': '${body.name}'.`);
     }
@@ -180,12 +166,12 @@ export class GceFake implements AsyncDisposable {
     });
   }
 
-  #begin(finish: FakeOperation["finish"]): FakeOperation {
+  #begin(finish: FakeOperation["finish"]): Response {
     const operation: FakeOperation = {
       ...{ name: `operation-${this.#ids++}`, pending: this.slowness, finish, isDone: false },
     };
     this.#operations.set(operation.name, operation);
-    return operation;
+    return Response.json(shownOperation(operation));
   }
 
   #operation(name: string): Response {
