@@ -66,7 +66,7 @@ export async function readModuleGraph(
 }
 
 /** Reads the output of `deno info --json`; modules outside of `root` are left out. */
-export function parseModuleGraph(json: string, root: string): ModuleGraph {
+function parseModuleGraph(json: string, root: string): ModuleGraph {
   const base = `${fileUrl(root)}/`;
   const graph = new Map<string, ProjectModule>();
   for (const { specifier, error, dependencies = [] } of (JSON.parse(json) as DenoInfo).modules) {

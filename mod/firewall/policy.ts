@@ -5,7 +5,7 @@ import type { FirewallSpec } from "./firewall.ts";
 export const MULTICAST = "224.0.0.0/4";
 
 /** kube-proxy's mark on packets that it masquerades itself; twice breaks some kernels. */
-export const KUBE_PROXY_MARK = 0x4000;
+const KUBE_PROXY_MARK = 0x4000;
 
 /** What one rule asks of an address of the packet. */
 export interface AddressMatch {

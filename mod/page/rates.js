@@ -26,7 +26,7 @@ export function loss(roundTrip) {
 }
 
 /** How a link is: `refused`, `lost` (the last echo was not answered), `unknown` or `good`. */
-export function linkState({ refused, roundTrip }) {
+function linkState({ refused, roundTrip }) {
   if (refused !== null) return "refused";
   if (roundTrip === null) return "unknown";
   return roundTrip.lastMs === null ? "lost" : "good";

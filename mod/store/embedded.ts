@@ -19,7 +19,7 @@ import type {
 } from "./store.ts";
 
 /** For {@linkcode ConfigText}: what this store says of a missing config. */
-export const CONFIG_MISSING = "the file holds no network config";
+const CONFIG_MISSING = "the file holds no network config";
 
 /**
  * Opens one network of a store that is a local file.

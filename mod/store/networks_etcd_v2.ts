@@ -91,7 +91,7 @@ export async function listNames(
 }
 
 /** Reads one event of a recursive watch on the networks' directory. */
-export function readNameEvent(
+function readNameEvent(
   { action, node }: Answer,
   reader: NameReader,
 ): EventMeaning<NameChange> {
