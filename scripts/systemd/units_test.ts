@@ -1,7 +1,8 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { parseCommandLine } from "../../mod/cli/parse.ts";
 import { parseDotenv } from "../../mod/export/dotenv.ts";
 import { etcdOf } from "../../mod/cli/options_lab.ts";
+import { DEFAULT_LIMITS } from "../../mod/server/http.ts";
 
 const read = (name: string) => Deno.readTextFile(new URL(name, import.meta.url));
 
@@ -47,6 +48,11 @@ Deno.test("flanneld.service is started as the guide's unit is", async () => {
   };
   for (const [key, values] of Object.entries(started)) assertEquals(Service[key], values, key);
   assertEquals(Install, { WantedBy: ["multi-user.target docker.service"] });
+});
+
+Deno.test("flanneld.service lets a server of -listen have as many connections as it takes", async () => {
+  const { Service } = await readUnit("flanneld.service");
+  assert(Number(Service!.LimitNOFILE) > DEFAULT_LIMITS.connections, String(Service!.LimitNOFILE));
 });
 
 Deno.test("docker.service.d/flannel.conf gives Docker the options, and waits for them", async () => {
