@@ -65,6 +65,12 @@ export const DEFAULT_LIMITS: HttpLimits = {
   departure: 60_000,
 };
 
+/**
+ * Bytes that are read at a time while a request is answered, to see whether the client is still there:
+ * few, since each poll has room for them.
+ */
+const GLIMPSE = 64;
+
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
@@ -111,7 +117,7 @@ class HttpConnection {
   readonly #buffer: Uint8Array<ArrayBuffer>;
   /** Bytes of the buffer that are there and not used. */
   #filled = 0;
-  #reading: Promise<number | null> | undefined;
+  #reading: Promise<boolean> | undefined;
   #isClosed = false;
 
   constructor(
@@ -139,6 +145,10 @@ class HttpConnection {
       this.#signal.removeEventListener("abort", close);
       this.#close();
     }
+  }
+
+  get #isFull(): boolean {
+    return this.#filled === this.#buffer.length;
   }
 
   #close(): void {
@@ -175,12 +185,18 @@ class HttpConnection {
     const gone = new AbortController();
     const leave = () => gone.abort();
     this.#signal.addEventListener("abort", leave);
-    // The next request may come early, and waits its turn; the end of the stream does not.
-    if (this.#filled === 0) this.#fill().then((more) => more || leave(), leave);
+    let isAnswered = false;
+    const watch = async () => {
+      // The next request may come early, and waits its turn; the end of the stream does not. Behind more
+      // than a head it would not be seen.
+      while (!isAnswered) if (this.#isFull || !await this.#fill(GLIMPSE)) return leave();
+    };
+    watch().catch(leave);
     try {
       const reply = await this.#handler(request, gone.signal);
       return gone.signal.aborted ? undefined : reply;
     } finally {
+      isAnswered = true;
       this.#signal.removeEventListener("abort", leave);
     }
   }
@@ -202,7 +218,7 @@ class HttpConnection {
           length = end;
           break;
         }
-        if (this.#filled === this.#buffer.length) {
+        if (this.#isFull) {
           throw new HttpError(431, `the head of the request is longer than ${this.#filled} bytes`);
         }
         if (!await this.#fill()) return undefined;
@@ -241,17 +257,28 @@ class HttpConnection {
     this.#filled -= count;
   }
 
-  /** Reads what comes next; false at the end. Two calls at a time wait for one reading. */
-  async #fill(): Promise<boolean> {
-    if (this.#filled === this.#buffer.length) return true;
-    const isFirst = this.#reading === undefined;
-    this.#reading ??= this.#connection.read(this.#buffer.subarray(this.#filled));
+  /**
+   * Takes what comes next into the buffer; false at the end. Two calls at a time wait for one reading.
+   *
+   * @param most bytes of it
+   */
+  async #fill(most = this.#buffer.length): Promise<boolean> {
+    if (this.#isFull) return true;
+    this.#reading ??= this.#read(Math.min(most, this.#buffer.length - this.#filled));
+    return await this.#reading;
+  }
+
+  async #read(most: number): Promise<boolean> {
+    // Not into the buffer, of which something may be used, and the rest moved, before this comes.
+    const piece = new Uint8Array(most);
     try {
-      const count = await this.#reading;
-      if (isFirst && count !== null) this.#filled += count;
-      return count !== null;
+      const count = await this.#connection.read(piece);
+      if (count === null) return false;
+      this.#buffer.set(piece.subarray(0, count), this.#filled);
+      this.#filled += count;
+      return true;
     } finally {
-      if (isFirst) this.#reading = undefined;
+      this.#reading = undefined;
     }
   }
 }
