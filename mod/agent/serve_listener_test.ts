@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { makeCertificates } from "../../tests/lab/certificates.ts";
+import { FewDescriptors, MORE_THAN_ENOUGH } from "../../tests/lab/few_descriptors.ts";
 import { captureLog } from "../observe/log_lab.ts";
 import { openListener } from "./serve_listener.ts";
 
@@ -64,9 +65,7 @@ Deno.test("openListener() logs whom it refuses and why, without a port or a secr
 const ECHO = `
   import { openListener } from ${JSON.stringify(import.meta.resolve("./serve_listener.ts"))};
   import { StateLog } from ${JSON.stringify(import.meta.resolve("./state_log.ts"))};
-  // What Deno opens descriptors for when it is first asked for it, and aborts without: the watch on
-  // signals, as the agent has it, and the sources of a stack.
-  Deno.addSignalListener("SIGTERM", () => Deno.exit());
+  // From source Deno parses what is in a stack when it is first asked for, and needs a descriptor for it.
   new StateLog().trouble("begins");
   await openListener({ address: { hostname: "203.0.113.1", port: 1 } }).catch(({ stack }) => stack);
   const address = { hostname: "127.0.0.1", port: Number(Deno.args[0]) };
@@ -84,31 +83,18 @@ const ECHO = `
 
 Deno.test("openListener() goes on after clients have used up all descriptors", async () => {
   const address = { hostname: "127.0.0.1", port: freePort() };
-  const child = new Deno.Command("prlimit", {
-    args: ["--nofile=48", Deno.execPath(), "eval", ECHO, String(address.port)],
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const errors = new Response(child.stderr).text();
-  try {
-    const output = child.stdout.getReader();
-    assertEquals(new TextDecoder().decode((await output.read()).value), "listening\n");
-    await output.cancel();
-    const greedy = await Promise.all(Array.from({ length: 64 }, () => Deno.connect(address)));
-    // One behind all of those: it is answered once they have gone.
-    using last = await Deno.connect(address);
-    await last.write(new TextEncoder().encode("hello"));
-    const buffer = new Uint8Array(100);
-    const reading = last.read(buffer);
-    assertEquals(await Promise.race([reading, greedy[0]!.read(buffer), pause(1000)]), undefined);
-    for (const connection of greedy) connection.close();
-    assertEquals(await reading, 5);
-  } finally {
-    child.kill("SIGKILL");
-    await child.status;
-  }
-  assertMatch(await errors, /Cannot take connections of -listen: Too many open files/);
+  await using server = await FewDescriptors.start(ECHO, String(address.port));
+  const connect = () => Deno.connect(address);
+  const greedy = await Promise.all(Array.from({ length: MORE_THAN_ENOUGH }, connect));
+  // One behind all of those: it is answered once they have gone.
+  using last = await connect();
+  await last.write(new TextEncoder().encode("hello"));
+  const buffer = new Uint8Array(100);
+  const reading = last.read(buffer);
+  assertEquals(await Promise.race([reading, greedy[0]!.read(buffer), pause(500)]), undefined);
+  for (const connection of greedy) connection.close();
+  assertEquals(await reading, 5);
+  assertMatch(await server.end(), /Cannot take connections of -listen: Too many open files/);
 });
 
 function pause(ms: number): Promise<void> {

@@ -1,3 +1,4 @@
+import { keepServing } from "./keep_serving.ts";
 import { answer, type Pages } from "./pages.ts";
 
 /** Options of {@linkcode serveHealth}. */
@@ -24,12 +25,16 @@ export class HealthError extends Error {
  */
 export function serveHealth({ ip, port, pages, signal }: HealthOptions): number {
   const localOnly = ip === "::1" || ip.startsWith("127.");
-  try {
-    const server = Deno.serve(
+  const listen = (port: number) =>
+    Deno.serve(
       { hostname: ip, port, signal, onListen: () => {} },
       (request) => answer(pages, request, { localOnly }),
     );
-    return server.addr.port;
+  try {
+    const server = listen(port);
+    const { port: bound } = server.addr;
+    keepServing(`health on ${ip}:${bound}`, server, () => listen(bound), signal);
+    return bound;
   } catch (cause) {
     throw new HealthError(
       `cannot serve health on ${ip}:${port} (-healthz-ip, -healthz-port): ` +

@@ -1,3 +1,4 @@
+import { keepServing } from "./keep_serving.ts";
 import { answer, type Pages } from "./pages.ts";
 
 /** Owner may connect (connect(2) asks for write permission), nobody else. */
@@ -24,19 +25,10 @@ export class SocketError extends Error {
  * @throws {SocketError} when another process serves there, the path is taken by something else, or the
  * directory does not allow it
  */
-export async function serveUnix({ path, pages, signal }: UnixServerOptions): Promise<void> {
-  if (await removeStaleSocket(path)) {
-    throw new SocketError(`cannot serve on ${path}: another process does`);
-  }
-  // From its first moment on it is nobody else's.
-  const mask = Deno.umask(0o777 & ~MODE);
-  try {
-    Deno.serve({ path, signal, onListen: () => {} }, (request) => answer(pages, request));
-  } catch (cause) {
-    throw new SocketError(`cannot serve on ${path}: ${(cause as Error).message}`, { cause });
-  } finally {
-    Deno.umask(mask);
-  }
+export async function serveUnix(options: UnixServerOptions): Promise<void> {
+  const { path, signal } = options;
+  const server = await listen(options);
+  keepServing(`on ${path}`, server, () => listen(options), signal);
   signal.addEventListener("abort", () => {
     try {
       Deno.removeSync(path);
@@ -44,6 +36,21 @@ export async function serveUnix({ path, pages, signal }: UnixServerOptions): Pro
       // Whoever removed it wanted the same.
     }
   }, { once: true });
+}
+
+async function listen({ path, pages, signal }: UnixServerOptions): Promise<Deno.HttpServer> {
+  if (await removeStaleSocket(path)) {
+    throw new SocketError(`cannot serve on ${path}: another process does`);
+  }
+  // From its first moment on it is nobody else's.
+  const mask = Deno.umask(0o777 & ~MODE);
+  try {
+    return Deno.serve({ path, signal, onListen: () => {} }, (request) => answer(pages, request));
+  } catch (cause) {
+    throw new SocketError(`cannot serve on ${path}: ${(cause as Error).message}`, { cause });
+  } finally {
+    Deno.umask(mask);
+  }
 }
 
 /**

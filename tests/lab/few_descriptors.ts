@@ -1,0 +1,54 @@
+/** How many descriptors a program may have: some 20 are the runtime's own. */
+const LIMIT = 48;
+
+/** As many connections as use up all of them. */
+export const MORE_THAN_ENOUGH = 64;
+
+/** A program that soon runs out of descriptors (RLIMIT_NOFILE), in a process of its own. */
+export class FewDescriptors implements AsyncDisposable {
+  readonly #child: Deno.ChildProcess;
+  readonly #errors: Promise<string>;
+
+  private constructor(child: Deno.ChildProcess) {
+    this.#child = child;
+    this.#errors = new Response(child.stderr).text();
+  }
+
+  /**
+   * Starts it, and waits for the line that it writes when it is ready.
+   *
+   * @param code JavaScript
+   * @param args its `Deno.args`
+   */
+  static async start(code: string, ...args: readonly string[]): Promise<FewDescriptors> {
+    // What Deno opens descriptors for when it is first asked for it, and aborts without.
+    const signals = 'Deno.addSignalListener("SIGTERM", () => Deno.exit());';
+    const child = new Deno.Command("prlimit", {
+      args: [`--nofile=${LIMIT}`, Deno.execPath(), "eval", signals + code, ...args],
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const started = new FewDescriptors(child);
+    const output = child.stdout.getReader();
+    const { done } = await output.read();
+    await output.cancel();
+    if (done) throw new Error(`the program has ended: ${await started.end()}`);
+    return started;
+  }
+
+  /** Ends it. @returns what it has written to standard error */
+  async end(): Promise<string> {
+    try {
+      this.#child.kill("SIGKILL");
+    } catch {
+      // It has ended by itself, which its words tell.
+    }
+    await this.#child.status;
+    return await this.#errors;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.end();
+  }
+}
