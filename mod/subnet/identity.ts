@@ -2,7 +2,8 @@ import { sleep } from "../async/sleep.ts";
 import { formatIPv4, type IPv4 } from "../ip/mod.ts";
 import { type AgentRecord, LEASE_TTL, sameBoot, type StoredAgentRecord } from "../lease/mod.ts";
 import { info, warning } from "../observe/log.ts";
-import { ConflictError, type Store } from "../store/mod.ts";
+import { ConflictError, type Store, StoreError } from "../store/mod.ts";
+import { RACES } from "./races.ts";
 
 /**
  * How long a newcomer waits for the holder of its public IP to object, in milliseconds: what a host
@@ -43,15 +44,39 @@ export async function claimIdentity(
   own: AgentRecord,
   options: ClaimOptions,
 ): Promise<StoredAgentRecord> {
-  for (;;) {
-    options.signal.throwIfAborted();
+  return await untilSettled(publicIP, options.signal, async () => {
+    const held = await store.agent(publicIP, { signal: options.signal });
+    return await takeOver(store, publicIP, held, own, options);
+  });
+}
+
+/**
+ * Runs attempts until one comes to an end; they begin anew when somebody has written the record between
+ * our reading and our writing. What is no agent's record is none to a reader, and in the way of a writer for
+ * ever.
+ *
+ * @param attempt resolves with `undefined` to start over
+ * @throws {StoreError} when ten in a row met something else than they had read
+ */
+async function untilSettled(
+  publicIP: IPv4,
+  signal: AbortSignal,
+  attempt: () => Promise<StoredAgentRecord | undefined>,
+): Promise<StoredAgentRecord> {
+  for (let races = 0;;) {
+    signal.throwIfAborted();
     try {
-      const held = await store.agent(publicIP, { signal: options.signal });
-      const taken = await takeOver(store, publicIP, held, own, options);
-      if (taken !== undefined) return taken;
-    } catch (error) {
-      // Somebody wrote the record between our read and our write: look again.
-      if (!(error instanceof ConflictError)) throw error;
+      const settled = await attempt();
+      if (settled !== undefined) return settled;
+      races = 0;
+    } catch (cause) {
+      if (!(cause instanceof ConflictError)) throw cause;
+      if (++races < RACES) continue;
+      throw new StoreError(
+        `the agent record of our public IP ${formatIPv4(publicIP)} cannot be written: ` +
+          `${cause.message}; where it is no agent's record, delete it`,
+        { cause },
+      );
     }
   }
 }
@@ -148,24 +173,18 @@ export async function guardIdentity(
   options: ClaimOptions,
 ): Promise<StoredAgentRecord> {
   if (seen?.record.instance === own.instance) return seen;
-  for (;;) {
-    options.signal.throwIfAborted();
-    try {
-      const stands = await store.agent(publicIP, { signal: options.signal });
-      if (stands?.record.instance === own.instance) return stands;
-      if (stands?.record.claims !== undefined) {
-        return await refuse(store, stands, own, options.signal);
-      }
-      if (stands !== undefined && sameBoot(stands.record, own)) {
-        // To take it back would be answered in kind, as fast as the store can.
-        throw new DuplicatePublicIPError(publicIP, stands.record.hostname, true);
-      }
-      const taken = await takeOver(store, publicIP, stands, own, options);
-      if (taken !== undefined) return taken;
-    } catch (error) {
-      if (!(error instanceof ConflictError)) throw error;
+  return await untilSettled(publicIP, options.signal, async () => {
+    const stands = await store.agent(publicIP, { signal: options.signal });
+    if (stands?.record.instance === own.instance) return stands;
+    if (stands?.record.claims !== undefined) {
+      return await refuse(store, stands, own, options.signal);
     }
-  }
+    if (stands !== undefined && sameBoot(stands.record, own)) {
+      // To take it back would be answered in kind, as fast as the store can.
+      throw new DuplicatePublicIPError(publicIP, stands.record.hostname, true);
+    }
+    return await takeOver(store, publicIP, stands, own, options);
+  });
 }
 
 /** Writes `own` over a claim, so that the claimant knows that it has to go. */

@@ -1,6 +1,6 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { type AgentRecord, LEASE_TTL, type StoredAgentRecord } from "../lease/mod.ts";
-import type { Store } from "../store/mod.ts";
+import { type Store, StoreError } from "../store/mod.ts";
 import { ip } from "../store/store_lab.ts";
 import { claimIdentity, DuplicatePublicIPError, guardIdentity } from "./identity.ts";
 import { subnetCases } from "./subnet_lab.ts";
@@ -270,6 +270,17 @@ subnetCases("claimIdentity() and guardIdentity()", [
     assertEquals((await attempt).record, heir);
   }],
 
+  ["claimIdentity() says what is in the way where there is no agent's record", async (
+    { store, putRaw },
+  ) => {
+    await putRaw("agents/10.0.2.15", "none of ours");
+    const { message } = await assertRejects(() => claim(store, agent("host1")), StoreError);
+    assertMatch(
+      message,
+      /^the agent record of our public IP 10\.0\.2\.15 cannot be written: .*\/agents\/10\.0\.2\.15.*; where it is no agent's record, delete it$/,
+    );
+  }],
+
   ["claimIdentity() ends with its signal", async ({ store }) => {
     await claim(store, agent("host101"));
     const controller = new AbortController();
@@ -311,6 +322,19 @@ subnetCases("claimIdentity() and guardIdentity()", [
     const stored = await guardIdentity(store, undefined, IP, own, options);
     assertEquals(stored.record, own);
     assertEquals(await store.agent(IP), stored);
+  }],
+
+  ["guardIdentity() says that something else was written over the record", async (
+    { store, putRaw },
+  ) => {
+    const own = agent("host1");
+    await claim(store, own);
+    await putRaw("agents/10.0.2.15", "none of ours");
+    await assertRejects(
+      () => guardIdentity(store, undefined, IP, own, { signal: never() }),
+      StoreError,
+      "where it is no agent's record, delete it",
+    );
   }],
 
   ["guardIdentity() gives way to a host that took over while we were away", async (
