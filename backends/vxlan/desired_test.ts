@@ -136,6 +136,10 @@ Deno.test("vxlanRefusal() names what is wrong with a lease", () => {
       peer({ backendData: { VtepMAC: "ff:ff:ff:ff:ff:ff" } }),
       'has no usable VtepMAC in its BackendData ({"VtepMAC":"ff:ff:ff:ff:ff:ff"})',
     ],
+    [
+      peer({ backendData: { VtepMAC: "\x9b2J" } }),
+      'has no usable VtepMAC in its BackendData ({"VtepMAC":"?2J"})',
+    ],
   ];
   for (const [lease, reason] of cases) assertEquals(vxlanRefusal(lease, CONTEXT), reason);
 });

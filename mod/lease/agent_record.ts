@@ -47,8 +47,12 @@ export function encodeAgentRecord(record: AgentRecord): string {
   return JSON.stringify(record);
 }
 
+/** Longest name of a host, or version, that is told further: a domain name has 253 characters at most. */
+const LONGEST_NAME = 253;
+
 /**
- * Reads a record; unknown members are kept out.
+ * Reads a record; unknown members are kept out. Names that people are shown come without control
+ * characters, which a terminal would obey.
  *
  * @returns `undefined` when the text is not a record
  */
@@ -68,12 +72,16 @@ export function decodeAgentRecord(text: string): AgentRecord | undefined {
   const claimed = decodeIdentity(claims);
   return {
     ...identity,
-    version,
-    started,
+    version: plain(version),
+    started: plain(started),
     ...(isTextArray(features) && features.length > 0 ? { features } : {}),
     ...(claimed === undefined ? {} : { claims: claimed }),
     ...(typeof refuses === "string" ? { refuses } : {}),
   };
+}
+
+function plain(text: string): string {
+  return text.slice(0, LONGEST_NAME).replaceAll(/\p{Cc}/gu, "?");
 }
 
 function isTextArray(value: unknown): value is string[] {
@@ -84,7 +92,7 @@ function decodeIdentity(value: unknown): AgentIdentity | undefined {
   const { machineId, hostname, bootId, instance } = (value ?? {}) as Record<string, unknown>;
   return typeof machineId === "string" && typeof hostname === "string" &&
       typeof bootId === "string" && typeof instance === "string"
-    ? { machineId, hostname, bootId, instance }
+    ? { machineId, hostname: plain(hostname), bootId, instance }
     : undefined;
 }
 

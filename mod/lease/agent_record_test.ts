@@ -54,6 +54,17 @@ Deno.test("decodeAgentRecord() keeps unknown members out", () => {
   assertEquals(decodeAgentRecord(half), RECORD);
 });
 
+Deno.test("decodeAgentRecord() shows no terminal what it would obey, nor more than a line bears", () => {
+  const text = JSON.stringify({
+    ...RECORD,
+    hostname: "\x1b[2Jhost\n\x9b0m",
+    version: "1".repeat(1000),
+    claims: { ...RECORD, hostname: "\u0007" },
+  });
+  const { hostname, version, claims } = decodeAgentRecord(text)!;
+  assertEquals([hostname, version, claims?.hostname], ["?[2Jhost??0m", "1".repeat(253), "?"]);
+});
+
 Deno.test("decodeAgentRecord() returns undefined for what is no record", () => {
   const texts = ["", "{", "null", "7", '"x"', "[]", "{}", '{"PublicIP":"1.2.3.4"}'];
   for (const text of texts) assertEquals(decodeAgentRecord(text), undefined, text);
