@@ -22,7 +22,7 @@ export interface UdpDataPathOptions {
   readonly port?: number;
   /** Workers, each with a queue of the device and a socket. @default 1 */
   readonly workers?: number;
-  /** Segmentation offload on the device (virtio header, TSO, USO). @default true */
+  /** Super-packets from the device (TSO, USO). @default true */
   readonly deviceOffload?: boolean;
   /** UDP_SEGMENT and UDP_GRO on the socket. @default true */
   readonly socketOffload?: boolean;
@@ -140,10 +140,10 @@ export class UdpDataPath implements AsyncDisposable {
       await Promise.all(workers.map((worker) => worker.end()));
     });
     for (const [i, socket] of sockets.entries()) {
-      const { name, virtio, segmentation } = tun;
+      const { name, segmentation, uncut } = tun;
       workers.push(
         new PathWorker({
-          tun: { name, virtio, segmentation, fd: tun.descriptors[i]! },
+          tun: { name, segmentation, uncut, fd: tun.descriptors[i]! },
           ...{ socket, port, table: table.shared, counters: memories[i]! },
         }, options.onOffloadLost),
       );
@@ -195,6 +195,7 @@ export class UdpDataPath implements AsyncDisposable {
     return {
       tcp: all(({ tcp }) => tcp),
       udp: all(({ udp }) => udp),
+      uncut: all(({ uncut }) => uncut),
       trains: all(({ trains }) => trains),
       coalescing: all(({ coalescing }) => coalescing),
       vectors: all(({ vectors }) => vectors),
@@ -245,8 +246,8 @@ class PathWorker {
   readonly running: Promise<void>;
   readonly failed: Promise<never>;
   offload: Offload = {
-    ...{ tcp: false, udp: false, trains: false },
-    ...{ coalescing: false, vectors: false },
+    ...{ tcp: false, udp: false, uncut: false },
+    ...{ trains: false, coalescing: false, vectors: false },
   };
   readonly #worker: Worker;
   readonly #wake: number;

@@ -1,5 +1,6 @@
 import { closeDescriptor, cString, Errno, libc, SysError, unwrap } from "../../mod/sys/mod.ts";
 import type { MergerOptions } from "./packet/merge.ts";
+import { VIRTIO_HEADER } from "./packet/virtio.ts";
 
 /** Linux `include/uapi/linux/if_tun.h`; the numbers hold on x86-64 and arm64. */
 const TUNSETIFF = 0x400454ca;
@@ -25,7 +26,10 @@ const OPEN_FLAGS = 0o2 | 0o4000 | 0o2000000;
 export interface TunOptions {
   /** `flannel0`; a `%d` lets the kernel number it. */
   readonly name: string;
-  /** Super-packets and partial checksums, as far as the kernel has them. @default true */
+  /**
+   * Have the kernel hand over super-packets and open checksums, as far as it does. Without, the device
+   * is as on a kernel that refuses all of TUNSETOFFLOAD. @default true
+   */
   readonly segmentation?: boolean;
   /** Queues, each with a descriptor of its own: one per worker. @default 1 */
   readonly queues?: number;
@@ -37,10 +41,10 @@ export interface Tun {
   readonly name: string;
   /** One per queue; non-blocking. */
   readonly descriptors: readonly number[];
-  /** A virtio header precedes each packet. */
-  readonly virtio: boolean;
-  /** Super-packets the kernel hands over and takes. */
+  /** Super-packets that the kernel takes. */
   readonly segmentation: MergerOptions;
+  /** It hands them over too; what it has refused to hand over it cuts first. */
+  readonly uncut: boolean;
 }
 
 /**
@@ -56,7 +60,7 @@ export interface Tun {
  */
 export function openTun(options: TunOptions): Tun {
   const { name, segmentation = true, queues = 1 } = options;
-  const flags = IFF_TUN | IFF_NO_PI | (segmentation ? IFF_VNET_HDR : 0);
+  const flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR;
   const wanted = queues > 1 ? IFF_MULTI_QUEUE : 0;
   const descriptors: number[] = [];
   try {
@@ -71,8 +75,7 @@ export function openTun(options: TunOptions): Tun {
     descriptors.push(first.fd);
     while (descriptors.length < queues) descriptors.push(attach(first.name, flags | wanted).fd);
     unwrap("TUNSETPERSIST", libc().ioctl_int(first.fd, TUNSETPERSIST, 1), first.name);
-    const offered = segmentation ? offer(first.fd) : { tcp: false, udp: false };
-    return { name: first.name, descriptors, virtio: segmentation, segmentation: offered };
+    return { name: first.name, descriptors, ...offer(first.fd, segmentation) };
   } catch (error) {
     descriptors.forEach(closeDescriptor);
     throw error;
@@ -98,12 +101,10 @@ function attach(name: string, flags: number): Attached {
     request.set(new TextEncoder().encode(name).subarray(0, IFNAMSIZ - 1));
     new DataView(request.buffer).setUint16(IFNAMSIZ, flags, true);
     setInterface(fd, request, name);
-    if ((flags & IFF_VNET_HDR) !== 0) {
-      // A device that stayed may have been left with the longer header of another program.
-      const size = new Uint8Array(new ArrayBuffer(4));
-      size[0] = 10;
-      unwrap("TUNSETVNETHDRSZ", libc().ioctl(fd, TUNSETVNETHDRSZ, size), name);
-    }
+    // A device that stayed may have been left with the longer header of another program.
+    const size = new Uint8Array(new ArrayBuffer(4));
+    size[0] = VIRTIO_HEADER;
+    unwrap("TUNSETVNETHDRSZ", libc().ioctl(fd, TUNSETVNETHDRSZ, size), name);
     return { fd, name: new TextDecoder().decode(request.subarray(0, request.indexOf(0))) };
   } catch (error) {
     closeDescriptor(fd);
@@ -143,14 +144,20 @@ function destroy(name: string, flags: number, cause: SysError): void {
 }
 
 /**
- * Asks for offloads, most first: the kernel refuses a set it does not know in whole. USO needs Linux
- * 6.2 and both families at once; IPv6 packets are dropped later, as all of them.
+ * Asks to be handed super-packets, most first: the kernel refuses a set it does not know in whole. USO
+ * needs Linux 6.2 and both families at once; IPv6 packets are dropped later, as all of them.
+ *
+ * What is asked for here is one direction. Super-packets of TCP that we write the kernel takes without
+ * being asked, as long as there has been a virtio header (2.6.27); those of UDP since it has USO.
  */
-function offer(fd: number): MergerOptions {
+function offer(fd: number, ask: boolean): Pick<Tun, "segmentation" | "uncut"> {
   const tso = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO_ECN;
   const set = (flags: number) => libc().ioctl_int(fd, TUNSETOFFLOAD, flags) === 0;
-  if (set(tso | TUN_F_USO4 | TUN_F_USO6)) return { tcp: true, udp: true };
-  if (set(tso)) return { tcp: true, udp: false };
-  set(0);
-  return { tcp: false, udp: false };
+  if (ask && set(tso | TUN_F_USO4 | TUN_F_USO6)) {
+    return { segmentation: { tcp: true, udp: true }, uncut: true };
+  }
+  const uncut = ask && set(tso);
+  // An earlier agent may have been handed what this one is not.
+  if (!uncut) set(0);
+  return { segmentation: { tcp: true, udp: false }, uncut };
 }

@@ -5,7 +5,6 @@ import type { FrameVector } from "./packet/frames.ts";
 import { MAX_PACKET } from "./packet/ipv4.ts";
 import type { PacketMemory } from "./packet/memory.ts";
 import { readVirtioHeader, VIRTIO_HEADER, type VirtioHeader } from "./packet/virtio.ts";
-import { GSO_NONE } from "./packet/virtio.ts";
 import { baseAddress, IOVEC, writeIovec } from "./iovec.ts";
 
 /** UIO_MAXIOV of writev(2); the merger stays well below it. */
@@ -15,7 +14,6 @@ const MAX_IOVECS = 1024;
 export class TunQueue implements PacketDevice {
   readonly segmentation: { tcp: boolean; udp: boolean };
   readonly #fd: number;
-  readonly #virtio: boolean;
   readonly #memory: PacketMemory;
   readonly #base: number;
   readonly #header: number;
@@ -30,16 +28,14 @@ export class TunQueue implements PacketDevice {
   /**
    * @param fd non-blocking
    * @param memory holds the packets; the queue takes {@linkcode TunQueue.MEMORY} for itself
-   * @param virtio a header precedes each packet
+   * @param segmentation super-packets that the device takes
    */
   constructor(
     fd: number,
     memory: PacketMemory,
-    virtio: boolean,
     segmentation: { readonly tcp: boolean; readonly udp: boolean },
   ) {
     this.#fd = fd;
-    this.#virtio = virtio;
     this.#memory = memory;
     this.segmentation = { ...segmentation };
     this.#base = baseAddress(memory);
@@ -58,16 +54,9 @@ export class TunQueue implements PacketDevice {
   read(offset: number, header: VirtioHeader): number {
     // The header goes to a place of its own, so that packets lie right behind each other.
     const { view } = this.#memory;
-    const prefix = this.#virtio ? 1 : 0;
-    const packet = this.#readIovecs + prefix * IOVEC;
-    writeIovec(view, packet, this.#base + offset, MAX_PACKET);
-    const result = libc().readv(this.#fd, this.#readVector, prefix + 1);
+    writeIovec(view, this.#readIovecs + IOVEC, this.#base + offset, MAX_PACKET);
+    const result = libc().readv(this.#fd, this.#readVector, 2);
     if (result <= 0) return result === 0 ? 0 : waiting(errno());
-    if (!this.#virtio) {
-      header.flags = 0;
-      header.gsoType = GSO_NONE;
-      return result;
-    }
     readVirtioHeader(view, this.#header, header);
     return result - VIRTIO_HEADER;
   }
@@ -75,15 +64,14 @@ export class TunQueue implements PacketDevice {
   write(frames: FrameVector, from: number): number {
     const { view } = this.#memory;
     const { pieceOffset, pieceLength, pieceNext } = frames;
-    const prefix = this.#virtio ? 1 : 0;
     for (let frame = from; frame < frames.count; frame++) {
-      if (this.#virtio) frames.writeHeader(frame, view, this.#header);
-      let at = this.#writeIovecs + prefix * IOVEC;
+      frames.writeHeader(frame, view, this.#header);
+      let at = this.#writeIovecs + IOVEC;
       for (let piece = frames.first[frame]!; piece >= 0; piece = pieceNext[piece]!) {
         writeIovec(view, at, this.#base + pieceOffset[piece]!, pieceLength[piece]!);
         at += IOVEC;
       }
-      const result = libc().writev(this.#fd, this.#writeVector, prefix + frames.pieces[frame]!);
+      const result = libc().writev(this.#fd, this.#writeVector, 1 + frames.pieces[frame]!);
       if (result < 0) {
         const error = errno();
         return frame > from ? frame - from : -error;

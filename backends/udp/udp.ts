@@ -340,9 +340,9 @@ class UdpNetwork implements Network {
 }
 
 /** `TCP and UDP segmentation, UDP trains`: what the kernel helps with. */
-function describe({ tcp, udp, trains, coalescing, vectors }: Offload): string {
+function describe({ tcp, udp, uncut, trains, coalescing, vectors }: Offload): string {
   const parts = [
-    tcp && "TCP segmentation",
+    tcp && (uncut ? "TCP segmentation" : "TCP merging"),
     udp && "UDP segmentation",
     trains && "UDP trains",
     coalescing && "UDP coalescing",

@@ -23,8 +23,8 @@ export interface WorkerStart {
   readonly tun: {
     readonly name: string;
     readonly fd: number;
-    readonly virtio: boolean;
     readonly segmentation: MergerOptions;
+    readonly uncut: boolean;
   };
   readonly socket: Socket;
   /** UDP port of every peer. */
@@ -37,9 +37,11 @@ export interface WorkerStart {
 
 /** What of the kernel's help is in use. */
 export interface Offload {
-  /** Super-packets from and to the device. */
+  /** Super-packets to the device. */
   readonly tcp: boolean;
   readonly udp: boolean;
+  /** And from it. */
+  readonly uncut: boolean;
   /** Trains to and from the socket. */
   readonly trains: boolean;
   readonly coalescing: boolean;
@@ -70,7 +72,7 @@ const SOCKET = 2;
 /** Carries packets until the table says stop. */
 function run(start: WorkerStart, report: (report: WorkerReport) => void): void {
   const memory = new PacketMemory(Outbound.MEMORY + UdpSocket.MEMORY + TunQueue.MEMORY);
-  const device = new TunQueue(start.tun.fd, memory, start.tun.virtio, start.tun.segmentation);
+  const device = new TunQueue(start.tun.fd, memory, start.tun.segmentation);
   const socket = new UdpSocket(start.socket, memory, { port: start.port });
   const peers = new PeerLookup(start.table);
   const counters = new WorkerCounters(start.counters);
@@ -78,6 +80,7 @@ function run(start: WorkerStart, report: (report: WorkerReport) => void): void {
   const wait = waiter(memory, [start.tun.fd, start.socket.fd, start.wake]);
   const inUse = (): Offload => ({
     ...device.segmentation,
+    uncut: start.tun.uncut,
     trains: socket.segmentation,
     coalescing: start.socket.coalescing,
     vectors: memory.vectorized,

@@ -1,3 +1,4 @@
+import { V8_FLAGS } from "../../scripts/compile.ts";
 import { batch } from "../../tests/kernel/udp_containers.ts";
 import { ADDRESSES, DEVICE_ADDRESSES, NETWORK, type UdpLab } from "../../tests/kernel/udp_lab.ts";
 import type { NodeOptions } from "../../tests/kernel/udp_node.ts";
@@ -21,6 +22,8 @@ export const PATHS: Readonly<Record<string, PathSetup>> = {
   "ours": (lab) => ours(lab, {}),
   "ours in the kernel": (lab) => kernel(lab),
   "kernel, 65,536 peers": (lab) => kernel(lab, 65_536),
+  // As before Linux 4.18, which CentOS 7 has.
+  "ours, no trains": (lab) => ours(lab, { socketOffload: false }),
   "ours, no offload": (lab) => ours(lab, { deviceOffload: false, socketOffload: false }),
 };
 
@@ -90,9 +93,12 @@ async function fastdKeys(): Promise<{ secret: string; key: string }> {
   return { secret: secret!, key: key! };
 }
 
-/** The udp data path, from source. */
+/** Nodes are run from source, but as the executable would be. */
+const FLAGS = [`--v8-flags=${V8_FLAGS}`, "--no-code-cache"];
+
+/** The udp data path in user space. */
 async function ours(lab: UdpLab, options: Partial<NodeOptions>): Promise<Path> {
-  const nodes = await lab.startBoth(options);
+  const nodes = await lab.startBoth(options, FLAGS);
   return { address: DEVICE_ADDRESSES[1], pids: nodes.map((node) => node.pid) };
 }
 
@@ -103,7 +109,7 @@ async function kernel(lab: UdpLab, peers = 0): Promise<Path> {
     const node = await lab.start(host, {
       kernel: { directory: lab.pins(host) },
       ...(peers > 0 && { network: "10.0.0.0/8" }),
-    });
+    }, FLAGS);
     pids.push(node.pid);
     if (peers === 0) continue;
     const before = performance.now();

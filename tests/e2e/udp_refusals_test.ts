@@ -1,6 +1,6 @@
 /**
- * Kernels that refuse a part of what the udp backend's programs need, with the errors that they have for it:
- * packets go another way, and one line says why.
+ * Kernels that refuse a part of what the udp backend asks for, with the errors that they have for it: packets
+ * go another way, and one line says which, or why.
  */
 import { assertEquals, assertMatch } from "@std/assert";
 import { Lab, type UnderlayHost } from "../lab/lab.ts";
@@ -18,24 +18,44 @@ const EPERM = 1;
 const EINVAL = 22;
 const ENOSYS = 38;
 
-/** Number of bpf(2) in asm/unistd.h. */
-const BPF = { x86_64: 321, aarch64: 280 }[Deno.build.arch];
+const ENOPROTOOPT = 92;
+
+const [BPF, IOCTL, SETSOCKOPT] = {
+  x86_64: [321, 16, 54] as const,
+  aarch64: [280, 29, 208] as const,
+}[Deno.build.arch];
+
+/** linux/if_tun.h, linux/in.h: what asks a device for super-packets, and a UDP socket for trains. */
+const TUNSETOFFLOAD = 0x400454d0;
+const SOL_UDP = 17;
+
+/** A system call that is answered with an error. */
+interface Refusal {
+  /** Number of the call in asm/unistd.h. */
+  readonly call: number;
+  readonly error: number;
+  /** Refused with this value of one argument alone, counted from 0. */
+  readonly argument?: readonly [index: number, value: number];
+}
+
+function bpf(error: number, command?: number): Refusal {
+  return { call: BPF, error, ...(command !== undefined && { argument: [0, command] }) };
+}
 
 /**
- * A seccomp(2) filter that answers bpf(2) with an error. Codes of linux/bpf_common.h; offsets of
- * `struct seccomp_data`: the call's number at 0, the first argument at 16.
- *
- * @param command the one that is refused; all when left out
+ * A seccomp(2) filter that refuses some system calls. Codes of linux/bpf_common.h; offsets of
+ * `struct seccomp_data`: the call's number at 0, arguments of 8 bytes from 16 on.
  */
-function filter(error: number, command?: number): Uint8Array<ArrayBuffer> {
+function filter(...refusals: readonly Refusal[]): Uint8Array<ArrayBuffer> {
   const load = (offset: number) => [0x20, 0, 0, offset];
   const unlessEqual = (value: number, skip: number) => [0x15, 0, skip, value];
   const leave = (action: number) => [0x06, 0, 0, action];
-  const only = command === undefined ? [] : [load(16), unlessEqual(command, 1)];
-  const lines = [
-    ...[load(0), unlessEqual(BPF, only.length + 1), ...only],
-    ...[leave(0x00050000 | error), leave(0x7fff0000)], // SECCOMP_RET_ERRNO, SECCOMP_RET_ALLOW
-  ];
+  const lines = refusals.flatMap(({ call, error, argument: [index, value] = [] }) => {
+    const only = index === undefined ? [] : [load(16 + index * 8), unlessEqual(value!, 1)];
+    // SECCOMP_RET_ERRNO
+    return [load(0), unlessEqual(call, only.length + 1), ...only, leave(0x00050000 | error)];
+  });
+  lines.push(leave(0x7fff0000)); // SECCOMP_RET_ALLOW
   const bytes = new Uint8Array(new ArrayBuffer(lines.length * 8));
   const view = new DataView(bytes.buffer);
   for (const [i, [code, yes, no, value]] of lines.entries()) {
@@ -80,18 +100,22 @@ async function pathOf(host: UnderlayHost): Promise<string> {
 }
 
 const REFUSALS: readonly (readonly [as: string, seccomp: Uint8Array, says: RegExp])[] = [
-  ["a kernel without bpf(2)", filter(ENOSYS), /BPF_\w+.*: ENOSYS/],
+  ["a kernel without bpf(2)", filter(bpf(ENOSYS)), /BPF_\w+.*: ENOSYS/],
   [
     "a locked-down kernel that lets nobody load programs",
-    filter(EPERM, BPF_PROG_LOAD),
+    filter(bpf(EPERM, BPF_PROG_LOAD)),
     /BPF program .*: EPERM/,
   ],
   [
     "an old kernel whose RLIMIT_MEMLOCK is too low",
-    filter(EPERM, BPF_MAP_CREATE),
+    filter(bpf(EPERM, BPF_MAP_CREATE)),
     /BPF_MAP_CREATE .*: EPERM/,
   ],
-  ["a kernel without one of the helpers", filter(EINVAL, BPF_PROG_LOAD), /BPF program .*: EINVAL/],
+  [
+    "a kernel without one of the helpers",
+    filter(bpf(EINVAL, BPF_PROG_LOAD)),
+    /BPF program .*: EINVAL/,
+  ],
 ];
 
 for (const [as, seccomp, says] of REFUSALS) {
@@ -118,7 +142,7 @@ for (const [as, seccomp, says] of REFUSALS) {
 }
 
 Deno.test("udp attaches its programs by clsact where bpf(2) makes no TCX links, as before Linux 6.6", async () => {
-  await using cluster = await start(filter(EINVAL, BPF_LINK_CREATE));
+  await using cluster = await start(filter(bpf(EINVAL, BPF_LINK_CREATE)));
   const { hosts, command } = cluster;
   await using agent = await hosts[1].spawn(command);
   await agent.waitFor(/The kernel carries packets of flannel0 \(eBPF by clsact\)/);
@@ -129,4 +153,18 @@ Deno.test("udp attaches its programs by clsact where bpf(2) makes no TCX links, 
   await eventually("a full mesh", () => isFullMesh(hosts));
   const filters = await hosts[1].exec(["tc", "filter", "show", "dev", "eth1", "ingress"]);
   assertMatch(filters, /bpf/);
+});
+
+Deno.test("udp carries packets where the kernel refuses every offload, and says what is left", async () => {
+  await using cluster = await start(filter(
+    { call: IOCTL, error: EINVAL, argument: [1, TUNSETOFFLOAD] },
+    { call: SETSOCKOPT, error: ENOPROTOOPT, argument: [1, SOL_UDP] },
+  ));
+  const { hosts, command } = cluster;
+  await using agent = await hosts[1].spawn([...command, "-udp-datapath=user"]);
+  await agent.waitFor(/Tunnel on flannel0, UDP port 8285: TCP merging, vector checksums$/m);
+  await agent.waitFor(/Wrote subnet file/);
+  await eventually("a full mesh", () => isFullMesh(hosts));
+  const status = JSON.parse(await hosts[1].exec([FLANNELD, "status", "-json"]));
+  assertEquals(status.networks[0].backend.features, "TCP merging, vector checksums");
 });

@@ -41,10 +41,10 @@ for (const [name, options] of VARIANTS) {
     assert(ours.counters.sentBytes > 64e6);
     assertEquals(ours.traffic.map(({ publicIP }) => publicIP), [ip(ADDRESSES[1])]);
     assertEquals(ours.traffic[0]!.sentBytes, ours.counters.sentBytes);
-    const cut = options.deviceOffload !== false;
-    // Super-packets: many packets a read, and a write.
-    assertEquals(ours.counters.readFrames * 4 < ours.counters.sentPackets, cut);
-    assertEquals(ours.counters.writtenFrames * 2 < ours.counters.receivedPackets, cut);
+    // Super-packets: many packets a read, where the kernel hands them over, and a write in any case.
+    const uncut = options.deviceOffload !== false;
+    assertEquals(ours.counters.readFrames * 4 < ours.counters.sentPackets, uncut);
+    assert(ours.counters.writtenFrames * 2 < ours.counters.receivedPackets);
   });
 }
 

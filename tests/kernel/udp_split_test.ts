@@ -63,8 +63,8 @@ class KernelRouter implements AsyncDisposable {
   /** Lets the kernel forward the frames and gives what comes out. */
   async forward(expected: number): Promise<Uint8Array[]> {
     const on = { tcp: true, udp: true };
-    const into = new TunQueue(this.descriptors[0]!, this.memory, true, on);
-    const outOf = new TunQueue(this.descriptors[1]!, this.memory, false, on);
+    const into = new TunQueue(this.descriptors[0]!, this.memory, on);
+    const outOf = new TunQueue(this.descriptors[1]!, this.memory, on);
     assertEquals(into.write(this.frames, 0), this.frames.count);
     const packets: Uint8Array[] = [];
     // The kernel forwards while it takes the frame in; the wait is for what it might put off.
