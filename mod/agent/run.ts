@@ -1,6 +1,7 @@
 import { makeDirectory } from "../export/atomic_file.ts";
 import { ExportError } from "../export/errors.ts";
 import { feedWatchdog, info, notifySystemd } from "../observe/mod.ts";
+import { trimMemory } from "../sys/mod.ts";
 import { VERSION } from "../version.ts";
 import { requireHookProgram } from "./hook_program.ts";
 import type { AgentOptions } from "./options.ts";
@@ -37,6 +38,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
   signal.addEventListener("abort", stopping, { once: true });
   // The socket's file goes, too, when it is an error that ends the agent.
   const ended = new AbortController();
+  using _trimming = trimMemory();
   try {
     const views: AgentView[] = [];
     const waiting = new WaitingNetworks();

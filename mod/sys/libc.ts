@@ -58,6 +58,7 @@ const SYMBOLS = {
     parameters: ["i32", /* epfd */ "i32", /* op */ "i32", /* fd */ "buffer" /* event */],
     result: "i32",
   },
+  malloc_trim: { parameters: ["usize" /* pad */], result: "i32" },
   eventfd: { parameters: ["u32", /* initval */ "i32" /* flags */], result: "i32" },
 
   // Sockets.

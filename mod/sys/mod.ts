@@ -8,6 +8,7 @@ export * from "./errno.ts";
 export * from "./refusal.ts";
 export * from "./ethtool.ts";
 export * from "./file_lock.ts";
+export * from "./free_memory.ts";
 export * from "./libc.ts";
 export * from "./namespace.ts";
 export * from "./netlink/mod.ts";

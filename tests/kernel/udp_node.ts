@@ -13,7 +13,7 @@ import { parseIPv4, Prefix } from "../../mod/ip/mod.ts";
 import { UdpDataPath, type UdpDataPathOptions } from "../../backends/udp/data_path.ts";
 import { type Attachment, KernelPath } from "../../backends/udp/kernel/kernel_path.ts";
 import type { PathSettings } from "../../backends/udp/kernel/layout.ts";
-import { Netlink } from "../../mod/sys/mod.ts";
+import { Netlink, trimMemory } from "../../mod/sys/mod.ts";
 
 /** How the node is set up. Addresses and prefixes are texts. */
 export interface NodeOptions extends Omit<UdpDataPathOptions, "network" | "address" | "subnetLen"> {
@@ -52,6 +52,8 @@ export type NodeCommand =
 
 async function main(): Promise<void> {
   const options = JSON.parse(Deno.args[0]!) as NodeOptions;
+  // As the agent does.
+  using _trimming = trimMemory();
   await using path = await UdpDataPath.open({
     ...options,
     network: Prefix.parse(options.network)!,
