@@ -9,7 +9,7 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
   ["mod/async", []],
   ["mod/ip", []],
   ["mod/version.ts", []],
-  ["mod/observe", ["mod/ip", "mod/sys"]],
+  ["mod/observe", ["mod/async", "mod/ip", "mod/sys"]],
   ["mod/sys", ["mod/ip"]],
   ["mod/lease", ["mod/ip"]],
   ["mod/config", ["mod/ip"]],
