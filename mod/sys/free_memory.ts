@@ -14,7 +14,7 @@ const INTERVAL = 30_000;
  */
 export function trimMemory(interval: number = INTERVAL): Disposable {
   // 0: no byte is kept at the top of the heap.
-  const timer = setInterval(() => libc().malloc_trim(0), interval);
+  const timer = setInterval(() => libc().malloc_trim(0n), interval);
   Deno.unrefTimer(timer);
   return { [Symbol.dispose]: () => clearInterval(timer) };
 }

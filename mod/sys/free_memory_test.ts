@@ -14,8 +14,8 @@ const { symbols: malloc } = Deno.dlopen("libc.so.6", {
 });
 
 Deno.test("trimMemory() returns what was freed under a block that is still in use", async () => {
-  const blocks = Array.from({ length: BLOCKS }, () => malloc.malloc(BLOCK));
-  for (const block of blocks) malloc.memset(block, 1, BLOCK);
+  const blocks = Array.from({ length: BLOCKS }, () => malloc.malloc(BigInt(BLOCK)));
+  for (const block of blocks) malloc.memset(block, 1, BigInt(BLOCK));
   const last = blocks.pop()!;
   blocks.forEach((block) => malloc.free(block));
   const before = Deno.memoryUsage().rss;

@@ -50,8 +50,10 @@ function filter(...refusals: readonly Refusal[]): Uint8Array<ArrayBuffer> {
   const load = (offset: number) => [0x20, 0, 0, offset];
   const unlessEqual = (value: number, skip: number) => [0x15, 0, skip, value];
   const leave = (action: number) => [0x06, 0, 0, action];
-  const lines = refusals.flatMap(({ call, error, argument: [index, value] = [] }) => {
-    const only = index === undefined ? [] : [load(16 + index * 8), unlessEqual(value!, 1)];
+  const lines = refusals.flatMap(({ call, error, argument }) => {
+    const only = argument === undefined
+      ? []
+      : [load(16 + argument[0] * 8), unlessEqual(argument[1], 1)];
     // SECCOMP_RET_ERRNO
     return [load(0), unlessEqual(call, only.length + 1), ...only, leave(0x00050000 | error)];
   });
