@@ -19,6 +19,9 @@ const AUTO = "-iface=eth1";
 const USER = "-iface=eth1 -udp-datapath=user";
 const TRANSFER = new URL("../kernel/udp_transfer.ts", import.meta.url).pathname;
 
+/** Some times as long as from one probe to the next, in milliseconds. */
+const PATIENCE = 120_000;
+
 /** Two hosts with their agents. */
 interface Cluster extends AsyncDisposable {
   readonly hosts: readonly [UnderlayHost, UnderlayHost];
@@ -154,6 +157,34 @@ Deno.test("udp follows a route to a peer to another interface, and back into the
   await here.exec(["ip", "route", "del", `${there.address}/32`]);
   await eventually("the kernel again", async () => !await isUser());
   await eventually("the kernel's path", () => isByKernel(hosts));
+});
+
+Deno.test("udp keeps TCP to containers off a way that the firewall closes, and takes it when it is opened, with a line each", async () => {
+  await using cluster = await start([AUTO, AUTO]);
+  const { hosts, units, restart } = cluster;
+  const rule = (action: string) =>
+    hosts[1].exec(["iptables", action, "INPUT", "-p", "udp", "--dport", "8285", "-j", "DROP"]);
+  await rule("-I");
+  // What is in use is left alone until packets get lost. A host that was rebooted has nothing in use.
+  await units[1].stop();
+  await hosts[1].exec([FLANNELD, "cleanup"]);
+  await restart(1, "stop", AUTO);
+  const agent = units[1].process;
+  const closed = /nothing comes out of flannel0-gro: .*UDP port/;
+  const open = /TCP to containers comes in by flannel0-gro/;
+  await agent.waitFor(closed);
+  await eventually("the kernel's path", () => isByKernel(hosts));
+  const dropped = async () => {
+    const counters = await hosts[1].exec(["iptables", "-nvxL", "INPUT"]);
+    return Number(/^\s*(\d+).* DROP .*dpt:8285/m.exec(counters)![1]);
+  };
+  const before = await dropped();
+  await eventually("another probe", async () => await dropped() > before, PATIENCE);
+  assertNotMatch(agent.output, open);
+  await rule("-D");
+  await agent.waitFor(open, { timeout: PATIENCE });
+  const said = (pattern: RegExp) => agent.output.match(new RegExp(pattern, "g"))?.length;
+  assertEquals([said(closed), said(open), said(/Repairing/)], [1, 1, 1], agent.output);
 });
 
 Deno.test("udp puts programs and pins back that somebody took away", async () => {

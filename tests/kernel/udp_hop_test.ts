@@ -10,6 +10,8 @@ import {
   HOP_KEY,
   hopValue,
   MAPS,
+  Passage,
+  PROBE_KEY,
   readHopSecret,
 } from "../../backends/udp/kernel/layout.ts";
 import { parseIPv4 } from "../../mod/ip/mod.ts";
@@ -18,13 +20,24 @@ import { libc, type Link, Netlink, randomMac } from "../../mod/sys/mod.ts";
 import type { Namespace } from "./firewall_namespace.ts";
 import { addContainers, CONTAINER_ADDRESSES } from "./udp_containers.ts";
 import { transfer } from "./udp_exchange.ts";
-import { ADDRESSES, DEVICE_ADDRESSES, UdpLab, type UdpNode } from "./udp_lab.ts";
+import { ADDRESSES, DEVICE_ADDRESSES, LEASES, UdpLab, type UdpNode } from "./udp_lab.ts";
+import type { KernelOptions } from "./udp_node.ts";
 import { RawPeer } from "./udp_raw_peer.ts";
 
 libc();
 
 const ip = (text: string) => parseIPv4(text)!;
 const HOP = "flannel0-gro";
+
+/** The kernel path of a host, which sends probes at every look while its hop is closed. */
+function kernelOf(lab: UdpLab, host: 0 | 1): KernelOptions {
+  return { directory: lab.pins(host), hopPause: 0 };
+}
+
+/** Closes or opens flannel's port in a host's firewall, in `INPUT`. */
+function filter(host: Namespace, action: "-A" | "-D"): Promise<string> {
+  return host.run("iptables", action, "INPUT", "-p", "udp", "--dport", "8285", "-j", "DROP");
+}
 
 /** Two hosts whose kernels carry packets, and a container on each. */
 class HopLab implements AsyncDisposable {
@@ -41,13 +54,13 @@ class HopLab implements AsyncDisposable {
 
   static async make(
     attachment?: Attachment,
-    prepare: (lab: UdpLab) => Promise<void> = () => Promise.resolve(),
+    prepare: (lab: UdpLab) => Promise<unknown> = () => Promise.resolve(),
   ): Promise<HopLab> {
     await using stack = new AsyncDisposableStack();
     const lab = stack.use(await UdpLab.make());
     await prepare(lab);
     const start = (host: 0 | 1) =>
-      lab.start(host, { kernel: { directory: lab.pins(host), ...(attachment && { attachment }) } });
+      lab.start(host, { kernel: { ...kernelOf(lab, host), ...(attachment && { attachment }) } });
     const nodes = [await start(0), await start(1)] as const;
     const [left, right] = await addContainers(lab.hosts, stack);
     return new HopLab(stack.move(), lab, nodes, [left!, right!]);
@@ -61,6 +74,12 @@ class HopLab implements AsyncDisposable {
   link(host: 0 | 1, name: string): Link | undefined {
     using netlink = Netlink.open({ netns: `/run/netns/${this.lab.hosts[host].name}` });
     return netlink.link(name);
+  }
+
+  /** Packets of containers that a host has sent by the hop so far, arrived or not. */
+  dressed(host: 0 | 1): number {
+    using map = new BpfMap(openPin(`${this.lab.pins(host)}/passages`)!, MAPS.passages);
+    return map.sum(map.lookup(new Uint8Array([Passage.dressed, 0, 0, 0]))!, 0);
   }
 
   /** Packets that a device has received or sent. */
@@ -82,7 +101,7 @@ for (const attachment of ["tcx", "clsact"] as Attachment[]) {
     await transfer(...hosts, DEVICE_ADDRESSES[1], 4);
     const ping = ["busybox", "ping", "-c", "2", "-i", "0.1", "-W", "1"];
     assertStringIncludes(await left.run(...ping, CONTAINER_ADDRESSES[1]), "2 packets received");
-    assertEquals(await all.packets(1, HOP, "rx"), 0);
+    assertEquals([all.dressed(1), await all.packets(1, HOP, "rx")], [0, 1], "the probe alone");
     await all.transfer(64);
     assert(await all.packets(1, HOP, "rx") > 500);
     await transfer(right, left, CONTAINER_ADDRESSES[0], 64);
@@ -135,26 +154,82 @@ Deno.test("TCP to containers does without a hop that somebody took, and sync() p
   assert(await all.packets(1, HOP, "rx") > before);
 });
 
-Deno.test("a hop that swallows packets, as a firewall makes it, is given up by itself", async () => {
-  await using all = await HopLab.make();
-  const [, node] = all.nodes;
-  const [, host] = all.lab.hosts;
-  const rule = ["INPUT", "-p", "udp", "--dport", "8285", "-j", "DROP"];
-  assertEquals((await node.report()).kernel!.damage, null);
-  await host.run("iptables", "-A", ...rule);
-  const over = all.transfer(4);
-  let damage: string | null = null;
-  for (let tries = 0; damage === null && tries < 20; tries++) {
-    await new Promise((resolve) => setTimeout(resolve, 500));
-    ({ damage } = (await node.report()).kernel!);
-  }
-  assertEquals(damage, `device ${HOP} swallows packets`);
-  const { hop, damage: left } = (await node.tell({ sync: true })).kernel!;
-  assertStringIncludes(hop!, "flannel's UDP port");
-  assertEquals([left, all.link(1, HOP)], [null, undefined]);
-  await over;
-  // The other host's, which nobody filters, stays.
-  assertEquals((await all.nodes[0].report()).kernel!.hop, HOP);
+for (const attachment of ["tcx", "clsact"] as Attachment[]) {
+  Deno.test(`a hop that swallows packets, as a firewall makes it, is closed until probes pass, by ${attachment}`, async () => {
+    await using all = await HopLab.make(attachment);
+    const [, node] = all.nodes;
+    const [, host] = all.lab.hosts;
+    const damage = async () => (await node.report()).kernel!.damage;
+    const next = async () => {
+      for (;;) {
+        const seen = await damage();
+        if (seen !== null) return seen;
+        await new Promise((resolve) => setTimeout(resolve, 500));
+      }
+    };
+    assertEquals(await damage(), null);
+    await filter(host, "-A");
+    const over = all.transfer(4);
+    assertEquals(await next(), `device ${HOP} swallows packets`);
+    const { hop, damage: left } = (await node.tell({ sync: true })).kernel!;
+    assertStringIncludes(hop!, "flannel's UDP port");
+    assertEquals(left, null);
+    await over;
+
+    // Nobody's packets are staked on it, however often it is looked.
+    const before = all.dressed(1);
+    assert(before > 0);
+    for (let i = 0; i < 3; i++) {
+      await all.transfer(1);
+      assertEquals(await damage(), null);
+      assertEquals((await node.tell({ sync: true })).kernel!.hop, hop);
+    }
+    assertEquals([all.dressed(1), await all.packets(1, HOP, "rx")], [before, 1]);
+    // The other host's, which nobody filters, stays.
+    assertEquals((await all.nodes[0].report()).kernel!.hop, HOP);
+
+    await filter(host, "-D");
+    assertEquals(await next(), `device ${HOP} passes packets again`);
+    const again = (await node.tell({ sync: true })).kernel!;
+    assertEquals([again.hop, again.damage], [HOP, null]);
+    const probes = await all.packets(1, HOP, "rx");
+    await all.transfer(16);
+    assert(all.dressed(1) > before);
+    assert(await all.packets(1, HOP, "rx") > probes);
+    assertEquals(await damage(), null);
+  });
+}
+
+Deno.test("a hop that a firewall is in the way of is not opened in the first place, nor by the next node", async () => {
+  await using all = await HopLab.make("tcx", ({ hosts }) => filter(hosts[1], "-A"));
+  const { lab, nodes: [, node] } = all;
+  assertStringIncludes((await node.report()).kernel!.hop!, "flannel's UDP port");
+  await all.transfer(4);
+  await node.kill();
+  const second = await lab.start(1, { kernel: kernelOf(lab, 1) });
+  assertStringIncludes((await second.report()).kernel!.hop!, "flannel's UDP port");
+  await all.transfer(4);
+  assertEquals(all.dressed(1), 0);
+  await second.kill();
+  await filter(lab.hosts[1], "-D");
+  const third = await lab.start(1, { kernel: kernelOf(lab, 1) });
+  assertEquals((await third.report()).kernel!.hop, HOP);
+  await all.transfer(4);
+  assert(all.dressed(1) > 0);
+});
+
+Deno.test("a hop that was opened without a peer is put to the test when there is one", async () => {
+  await using lab = await UdpLab.make();
+  await filter(lab.hosts[1], "-A");
+  const node = await lab.start(1, { peers: {}, kernel: kernelOf(lab, 1) });
+  const { hop, damage } = (await node.report()).kernel!;
+  assertEquals([hop, damage], [HOP, null]);
+  const [lease] = LEASES, [address] = ADDRESSES;
+  const { kernel } = await node.tell({ peers: { [lease]: address } });
+  assertEquals(kernel!.damage, `device ${HOP} swallows probes`);
+  const after = (await node.tell({ sync: true })).kernel!;
+  assertStringIncludes(after.hop!, "flannel's UDP port");
+  assertEquals(after.damage, null);
 });
 
 Deno.test("a hop outlives its node, and the next one takes it over", async () => {
@@ -167,7 +242,7 @@ Deno.test("a hop outlives its node, and the next one takes it over", async () =>
   const before = [all.link(1, HOP), secret()];
   await node.kill();
   const over = all.transfer(256);
-  const again = await lab.start(1, { kernel: { directory: lab.pins(1) } });
+  const again = await lab.start(1, { kernel: kernelOf(lab, 1) });
   assertEquals([all.link(1, HOP), secret()], before);
   assertEquals((await again.report()).kernel!.hop, HOP);
   await over;
@@ -243,6 +318,24 @@ Deno.test("hopArrival() takes in what bears the secret, and drops the rest, of 1
       if (i % 2 === 1) frame[6 + i % 6]! ^= 1 << i % 8;
       const { verdict, packet } = program.run(frame);
       assertEquals([verdict, packet], [i % 2 === 1 ? 2 : 7, frame]);
+    }
+    const passages = ["arrived", "probed"].map((name) => Passage[name as keyof typeof Passage]);
+    const counts = () =>
+      passages.map((index) =>
+        maps.passages!.sum(maps.passages!.lookup(new Uint8Array([index, 0, 0, 0]))!, 0)
+      );
+    assertEquals(counts(), [5000, 0]);
+    // With and without a hop for packets.
+    const probe = { ...place, secret: randomMac() };
+    maps.hop!.update(PROBE_KEY, hopValue(probe));
+    for (const probed of [1, 2]) {
+      frame.set(probe.secret.split(":").map((octet) => parseInt(octet, 16)), 6);
+      assertEquals(program.run(frame).verdict, 2, "a probe goes no further");
+      assertEquals(counts(), [5000, probed]);
+      frame[8]! ^= 1;
+      assertEquals(program.run(frame).verdict, 2);
+      assertEquals(counts(), [5000, probed]);
+      maps.hop!.update(HOP_KEY, new Uint8Array(MAPS.hop.valueSize));
     }
   } finally {
     for (const [, map] of entries) map[Symbol.dispose]();

@@ -36,6 +36,8 @@ export interface KernelOptions {
   /** Public IPs of the peers that it carries. @default all */
   readonly carried?: readonly string[];
   readonly attachment?: Attachment;
+  /** As of `KernelPath`. */
+  readonly hopPause?: number;
 }
 
 /** What a node can be asked. */
@@ -124,6 +126,7 @@ class NodeKernelPath implements Disposable {
       settings: this.#settings,
       device,
       attachment: kernel.attachment,
+      hopPause: kernel.hopPause,
     });
     this.#peers = new Map(Object.entries(options.peers ?? {}));
     this.#carried = kernel.carried && new Set(kernel.carried);

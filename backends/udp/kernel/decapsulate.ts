@@ -42,6 +42,7 @@ import {
   lookup,
   pass,
   readable,
+  sameSecret,
   TCP,
   tcpHeaders,
   UDP,
@@ -139,7 +140,7 @@ export function decapsulation(settings: PathSettings): AssembledProgram {
     .mov(R5, R7).alu(R5, "add", OVERHEAD).jumpIf(R4, "!=", R5, "pass")
     .alu(R5, "add", ETHERNET_HEADER)
     .load(R4, R6, SkBuff.len, 4).jumpIf(R4, "<", R5, "pass")
-    .include(headerLength(INNER))
+    .include(headerLength(INNER, "strange"))
     .jumpIf(R4, ">", R7, "pass")
     .store(R10, Stack.HeaderLength, R4, 8)
     .load(R4, R2, INNER + 2, 2).swap(R4, 16).jumpIf(R4, "!=", R7, "pass")
@@ -206,6 +207,10 @@ export function decapsulation(settings: PathSettings): AssembledProgram {
     .jumpIf(R0, "!=", 0, "dropReceiveRefused")
     .include(accepted);
 
+  // What holds no packet, as what we send ourselves to learn whether the firewall lets it through to the hop. It is
+  // dressed already; all others' goes on.
+  a.label("strange").include(probeByHop(settings));
+
   // No lease holds the source: inside the network nobody may have it, outside it is for user space.
   a.label("unlisted");
   if (strictSource) a.jump(judge("dropReceiveSpoofed"));
@@ -240,19 +245,7 @@ function byHop(settings: PathSettings) {
         a.load(R1, R0, Hop.Headers + at, size).store(R10, Stack.HopHeaders + at, R1, size);
       }
     }
-    a.store(R10, Stack.Tuple, R8, 4)
-      .store(R10, Stack.Tuple + 4, raw32(settings.address), 4)
-      .store(R10, Stack.Tuple + 8, raw16(settings.port), 2)
-      .store(R10, Stack.Tuple + 10, R2, 2)
-      .mov(R1, R6).mov(R2, R10).alu(R2, "add", Stack.Tuple).mov(R3, 12)
-      .mov(R4, BPF_F_CURRENT_NETNS).mov(R5, 0)
-      .call("sk_lookup_udp").jumpIf(R0, "==", 0, "direct")
-      .store(R10, Stack.Socket, R0, 8)
-      .mov(R1, R6).mov(R2, R0).mov(R3, 0)
-      .call("sk_assign").store(R10, Stack.Assigned, R0, 8)
-      .load(R1, R10, Stack.Socket, 8)
-      .call("sk_release")
-      .load(R1, R10, Stack.Assigned, 8).jumpIf(R1, "!=", 0, "direct")
+    a.include(assign(settings, "direct"))
       .include(resize(HOP_HEADERS)).jumpIf(R0, "!=", 0, "dropReceiveRefused")
       .store(R10, Stack.Hop + FRAGMENT, 0, 2)
       .include(outerHeader(Stack.Hop, "from peer", settings, HOP_HEADERS))
@@ -267,6 +260,40 @@ function byHop(settings: PathSettings) {
       .include(count("passages", Passage.dressed))
       .mov(R0, Verdict.TC_ACT_OK).exit();
   };
+}
+
+/** Leaves a probe to the stack likewise: what bears the secret of probes. Ends the program, or goes to `pass`. */
+function probeByHop(settings: PathSettings) {
+  return (a: Assembler) =>
+    a.store(R10, Stack.First, 1, 4)
+      .include(lookup("hop", Stack.First)).jumpIf(R0, "==", 0, "pass")
+      .mov(R7, R0)
+      .include(readable(INNER + HOP_HEADERS))
+      .include(sameSecret(R2, INNER, R7, "pass"))
+      .load(R2, R7, Hop.Port, 2).jumpIf(R2, "==", 0, "pass")
+      .include(assign(settings, "pass"))
+      .mov(R0, Verdict.TC_ACT_OK).exit();
+}
+
+/**
+ * Assigns the packet, from the sender in R8, to the hop's socket, whose port is in R2 in network order. What
+ * stands in the way leads to `otherwise`. R0 to R5 are used.
+ */
+function assign(settings: PathSettings, otherwise: "direct" | "pass") {
+  return (a: Assembler) =>
+    a.store(R10, Stack.Tuple, R8, 4)
+      .store(R10, Stack.Tuple + 4, raw32(settings.address), 4)
+      .store(R10, Stack.Tuple + 8, raw16(settings.port), 2)
+      .store(R10, Stack.Tuple + 10, R2, 2)
+      .mov(R1, R6).mov(R2, R10).alu(R2, "add", Stack.Tuple).mov(R3, 12)
+      .mov(R4, BPF_F_CURRENT_NETNS).mov(R5, 0)
+      .call("sk_lookup_udp").jumpIf(R0, "==", 0, otherwise)
+      .store(R10, Stack.Socket, R0, 8)
+      .mov(R1, R6).mov(R2, R0).mov(R3, 0)
+      .call("sk_assign").store(R10, Stack.Assigned, R0, 8)
+      .load(R1, R10, Stack.Socket, 8)
+      .call("sk_release")
+      .load(R1, R10, Stack.Assigned, 8).jumpIf(R1, "!=", 0, otherwise);
 }
 
 /** Counts R9 packets with R7 bytes for the sender. */

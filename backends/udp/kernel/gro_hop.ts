@@ -24,7 +24,7 @@ import {
 import { udpDeviceNumber } from "../device_name.ts";
 import type { Hook } from "./hook.ts";
 import { Hop, type HopAddress, Passage } from "./layout.ts";
-import { count, lookup } from "./snippets.ts";
+import { count, lookup, sameSecret } from "./snippets.ts";
 
 /** The first port that is tried, and how many: flannel's 8285 and 20,000. All hops of a host share it. */
 const PORT = 28_285;
@@ -33,20 +33,6 @@ const PORTS = 10;
 const VNI = 8285;
 /** Ethernet's. What the device receives is not held against it. */
 const MTU = 1500;
-
-/** Packets in a row that have to be lost for that to mean something: a SYN and what is sent again in 3 s. */
-const ENOUGH = 3;
-
-/** How many packets were dressed for the hop, and how many came out of it, since the maps were made. */
-export interface Passages {
-  readonly dressed: number;
-  readonly arrived: number;
-}
-
-/** A hop cannot be used; the message says why. */
-export class HopError extends Error {
-  override readonly name = "HopError";
-}
 
 /** Name of a device's hop. */
 export function hopName(device: string): string {
@@ -112,7 +98,7 @@ function vni(device: string): number {
 }
 
 /** Where a hop's packets are to be sent, but for the secret. */
-type Place = Omit<HopAddress, "secret">;
+export type Place = Omit<HopAddress, "secret">;
 
 /**
  * A vxlan device that nobody sends to from outside: by way of it packets for containers come in as the
@@ -133,9 +119,6 @@ export class GroHop implements Disposable {
   readonly #hook: Hook;
   readonly #device: string;
   #made: (Place & { readonly index: number }) | undefined;
-  /** As it was when packets last came out. */
-  #lastArrival: Passages | undefined;
-  #swallows = false;
 
   /**
    * @param device name of the TUN device that packets are to come in by at last
@@ -153,16 +136,8 @@ export class GroHop implements Disposable {
    *
    * @param program of {@linkcode hopArrival}
    * @throws {SysError} as {@linkcode ensureHop}
-   * @throws {HopError} after {@linkcode GroHop.damage} has seen it swallow packets; the device is gone then
    */
   ensure(program: BpfProgram): Place {
-    if (this.#swallows) {
-      this.remove();
-      throw new HopError(
-        `nothing came out of ${this.name}: a firewall rule or the reverse path filter drops datagrams that ` +
-          `peers send to flannel's UDP port`,
-      );
-    }
     this.#made = undefined;
     const link = ensureHop(this.#netlink, this.#device);
     this.#hook.ensure(program, link.index);
@@ -175,16 +150,9 @@ export class GroHop implements Disposable {
     return this.#made;
   }
 
-  /**
-   * What is not as {@linkcode GroHop.ensure} left it; `undefined` when all is well. Only the stack is
-   * between going in and coming out: what is not there at the next call is lost for good.
-   */
-  damage(passages: Passages): string | undefined {
+  /** What is not as {@linkcode GroHop.ensure} left it; `undefined` when all is well. */
+  damage(): string | undefined {
     if (this.#made === undefined) return undefined;
-    const last = this.#lastArrival;
-    if (passages.arrived !== last?.arrived) this.#lastArrival = passages;
-    else this.#swallows ||= passages.dressed - last.dressed >= ENOUGH;
-    if (this.#swallows) return `device ${this.name} swallows packets`;
     const { index, mac, port } = this.#made;
     const link = this.#netlink.link(this.name);
     if (link?.index !== index) return `device ${this.name} deleted`;
@@ -207,28 +175,33 @@ export class GroHop implements Disposable {
 
 /** Key of the map, on the stack below R10. */
 const FIRST = -4;
+/** Where a frame's headers would begin if the VXLAN header were there yet, which the device has taken off. */
+const HEADERS = -8;
+/** Of struct ethhdr (linux/if_ether.h) the two addresses, in bytes. */
+const MACS = 12;
 
 /**
  * The program at a hop's ingress: packets that are ours come in by flannel0, as if there had been no hop.
- * All others are dropped.
+ * Probes are counted. All others are dropped, as probes are.
  *
  * @param device index of flannel0
  */
 export function hopArrival(device: number): AssembledProgram {
-  const a = new Assembler();
-  a.mov(R6, R1)
-    .store(R10, FIRST, 0, 4)
-    .include(lookup("hop", FIRST)).jumpIf(R0, "==", 0, "drop")
-    .load(R1, R0, Hop.Port, 2).jumpIf(R1, "==", 0, "drop")
-    .load(R2, R6, SkBuff.data, 4)
-    .load(R3, R6, SkBuff.data_end, 4)
-    // Of struct ethhdr (linux/if_ether.h) the two addresses.
-    .mov(R4, R2).alu(R4, "add", 12).jumpIf(R4, ">", R3, "drop");
-  for (let at = 0; at < 6; at += 2) {
-    a.load(R1, R2, 6 + at, 2).load(R3, R0, Hop.Secret + at, 2).jumpIf(R1, "!=", R3, "drop");
+  const a = new Assembler().mov(R6, R1);
+  for (const [key, otherwise] of [[0, "probe"], [1, "drop"]] as const) {
+    if (key === 1) a.label("probe");
+    a.store(R10, FIRST, key, 4)
+      .include(lookup("hop", FIRST)).jumpIf(R0, "==", 0, "drop")
+      .load(R1, R0, Hop.Port, 2).jumpIf(R1, "==", 0, otherwise)
+      .load(R2, R6, SkBuff.data, 4)
+      .load(R3, R6, SkBuff.data_end, 4)
+      .mov(R4, R2).alu(R4, "add", MACS).jumpIf(R4, ">", R3, "drop")
+      .include(sameSecret(R2, HEADERS, R0, otherwise));
+    if (key === 1) a.include(count("passages", Passage.probed));
+    else {
+      a.include(count("passages", Passage.arrived))
+        .mov(R1, device).mov(R2, BPF_F_INGRESS).call("redirect").exit();
+    }
   }
-  return a.include(count("passages", Passage.arrived))
-    .mov(R1, device).mov(R2, BPF_F_INGRESS).call("redirect").exit()
-    .label("drop").mov(R0, Verdict.TC_ACT_SHOT).exit()
-    .assemble();
+  return a.label("drop").mov(R0, Verdict.TC_ACT_SHOT).exit().assemble();
 }

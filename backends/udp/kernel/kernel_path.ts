@@ -13,22 +13,20 @@ import {
   TcxLink,
   Verdict,
 } from "../../../mod/sys/bpf/mod.ts";
-import { Errno, type Netlink, randomMac, SysError } from "../../../mod/sys/mod.ts";
+import { Errno, type Netlink, SysError } from "../../../mod/sys/mod.ts";
 import type { PeerTraffic } from "../data_path.ts";
 import type { Abilities } from "./encapsulate.ts";
 import { everyStep } from "./every_step.ts";
-import { GroHop, HopError, hopName, type Passages } from "./gro_hop.ts";
+import { GroHop, hopName } from "./gro_hop.ts";
 import { ClsactHook, type Hook, TcxHook } from "./hook.ts";
+import { type HopError, HopGate } from "./hop_gate.ts";
+import { probeHop } from "./hop_probe.ts";
 import {
-  HOP_KEY,
-  hopValue,
   type KernelRoute,
   type MapName,
   MAPS,
-  Passage,
   type PathSettings,
   peerKey,
-  readHopSecret,
   readPeerKey,
   readRouteKey,
   readRouteValue,
@@ -55,6 +53,8 @@ export interface KernelPathOptions {
   readonly device: string;
   /** @default the first that the kernel has */
   readonly attachment?: Attachment | undefined;
+  /** As of {@linkcode HopGate}. */
+  readonly hopPause?: number | undefined;
 }
 
 /** `struct bpf_insn[]`: what is attached to learn whether that can be done. */
@@ -74,15 +74,21 @@ export class KernelPath implements Disposable {
   /** In the order of attaching: a host that sends must be able to receive. */
   readonly #hooks: { readonly decapsulate: Hook; readonly encapsulate: Hook };
   readonly #hop: GroHop;
-  #hopRefusal: SysError | HopError | undefined;
+  readonly #gate: HopGate;
+  #hopRefusal: SysError | undefined;
   readonly #routes = new Map<number, KernelRoute>();
   /** How many subnets a host holds. */
   readonly #leases = new Map<IPv4, number>();
+  /** Hosts whose packets come by the hop, where it is open. */
+  readonly #carried = () => {
+    const carried = [...this.#routes.values()].filter((route) => route.carried);
+    return new Set(carried.map(({ publicIP }) => publicIP));
+  };
   readonly #abilities: Abilities;
-  #settings: string | undefined;
+  #settings: PathSettings | undefined;
 
   private constructor(
-    { netlink, directory, device }: KernelPathOptions,
+    { netlink, directory, device, hopPause }: KernelPathOptions,
     attachment: Attachment,
     maps: Readonly<Record<MapName, BpfMap>>,
     abilities: Abilities,
@@ -99,6 +105,10 @@ export class KernelPath implements Disposable {
         ? new TcxHook(`${directory}/hop_arrival`, "ingress")
         : ClsactHook.hop(netlink, [hop], device),
     );
+    this.#gate = new HopGate({
+      ...{ name: hop, maps, pause: hopPause },
+      probe: (peers) => probeHop({ netlink, maps, settings: this.#settings!, peers }),
+    });
     this.#hooks = attachment === "tcx"
       ? {
         decapsulate: new TcxHook(`${directory}/decapsulate`, "ingress"),
@@ -145,16 +155,17 @@ export class KernelPath implements Disposable {
     const wanted = new Map<number, KernelRoute>();
     for (const route of routes) wanted.set(route.subnet.key, route);
     this.#syncMaps(wanted);
-    const text = JSON.stringify(settings);
-    if (this.#settings !== text || this.#hookDamage() !== undefined) {
+    const isSame = JSON.stringify(this.#settings) === JSON.stringify(settings);
+    if (!isSame || this.#hookDamage() !== undefined) {
       this.#settings = undefined;
       using programs = loadPrograms(settings, this.#abilities, this.#maps);
       const { encapsulate, decapsulate, hopArrival } = programs;
       this.#ensureHop(hopArrival);
       this.#hooks.decapsulate.ensure(decapsulate, settings.underlay);
       this.#hooks.encapsulate.ensure(encapsulate, settings.device);
-      this.#settings = text;
+      this.#settings = settings;
     }
+    this.#gate.settle(this.#carried);
     this.#pinMaps();
   }
 
@@ -195,7 +206,8 @@ export class KernelPath implements Disposable {
   damage(): string | undefined {
     if (this.#settings === undefined) return undefined;
     const unpinned = Object.keys(MAPS).find((name) => !pathExists(`${this.#directory}/${name}`));
-    return this.#hookDamage() ?? (unpinned === undefined ? undefined : `map ${unpinned} unpinned`);
+    return this.#hookDamage() ?? (unpinned && `map ${unpinned} unpinned`) ??
+      this.#gate.look(this.#carried);
   }
 
   /** True when both programs are where the last {@linkcode KernelPath.sync} has put them. */
@@ -205,13 +217,17 @@ export class KernelPath implements Disposable {
 
   /** The device that TCP for containers comes in by, or why there is none; before the first sync() neither. */
   get hop(): string | SysError | HopError | undefined {
-    return this.#settings === undefined ? undefined : this.#hopRefusal ?? this.#hop.name;
+    if (this.#settings === undefined) return undefined;
+    return this.#hopRefusal ?? this.#gate.error ?? this.#hop.name;
   }
 
   /** Drops by reason, since the maps were made. */
   drops(): Record<Reason, number> {
     return Object.fromEntries(
-      REASONS.map((reason, index) => [reason, this.#count("reasons", index)]),
+      REASONS.map((reason, index) => {
+        const { reasons } = this.#maps;
+        return [reason, reasons.sum(reasons.lookup(new Uint8Array([index, 0, 0, 0]))!, 0)];
+      }),
     ) as Record<Reason, number>;
   }
 
@@ -309,33 +325,17 @@ export class KernelPath implements Disposable {
 
   #hookDamage(): string | undefined {
     return this.#hooks.decapsulate.damage() ?? this.#hooks.encapsulate.damage() ??
-      this.#hop.damage(this.#passages());
-  }
-
-  #passages(): Passages {
-    return {
-      dressed: this.#count("passages", Passage.dressed),
-      arrived: this.#count("passages", Passage.arrived),
-    };
-  }
-
-  #count(name: "passages" | "reasons", index: number): number {
-    const map = this.#maps[name];
-    return map.sum(map.lookup(new Uint8Array([index, 0, 0, 0]))!, 0);
+      this.#hop.damage();
   }
 
   /** Packets find another way where there is no hop: a refusal ends nothing. */
   #ensureHop(arrival: BpfProgram): void {
-    const { hop } = this.#maps;
     try {
-      const place = this.#hop.ensure(arrival);
-      // An earlier agent's programs know the secret that is there.
-      const secret = readHopSecret(hop.lookup(HOP_KEY)!) ?? randomMac();
-      hop.update(HOP_KEY, hopValue({ ...place, secret }));
+      this.#gate.lead(this.#hop.ensure(arrival));
       this.#hopRefusal = undefined;
     } catch (error) {
-      if (!(error instanceof SysError || error instanceof HopError)) throw error;
-      hop.update(HOP_KEY, new Uint8Array(MAPS.hop.valueSize));
+      if (!(error instanceof SysError)) throw error;
+      this.#gate.lead(undefined);
       this.#hopRefusal = error;
     }
   }

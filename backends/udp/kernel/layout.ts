@@ -26,19 +26,22 @@ export const MAPS = {
     maxEntries: 1 << 20,
     sparse: true,
   },
-  /** The one way by the {@linkcode GroHop}: {@linkcode hopValue}, or zeros where there is none. */
+  /**
+   * The one way by the {@linkcode GroHop}, for packets ({@linkcode HOP_KEY}) and for probes of our own
+   * ({@linkcode PROBE_KEY}): {@linkcode hopValue}, or zeros where there is none.
+   */
   hop: {
     type: "BPF_MAP_TYPE_ARRAY",
     keySize: 4,
     valueSize: 24,
-    maxEntries: 1,
+    maxEntries: 2,
   },
   /** Packets by {@linkcode Passage}. */
   passages: {
     type: "BPF_MAP_TYPE_PERCPU_ARRAY",
     keySize: 4,
     valueSize: 8,
-    maxEntries: 2,
+    maxEntries: 3,
   },
   /** Drops by {@linkcode REASONS}. */
   reasons: {
@@ -131,14 +134,19 @@ export const Hop = {
   Port: 22,
 } as const;
 
-/** Where packets pass that go by the hop, by their index. Between the two segments are joined. */
-export const Passage = { dressed: 0, arrived: 1 } as const;
+/**
+ * Where packets pass that go by the hop, by their index. Between `dressed` and `arrived` segments are joined.
+ * `probed` are probes that came out.
+ */
+export const Passage = { dressed: 0, arrived: 1, probed: 2 } as const;
 
 /** VXLAN header (RFC 7348) and Ethernet header, in bytes. */
 export const HOP_HEADERS = 22;
 
-/** The key of the hop. */
+/** The key of the hop for packets. */
 export const HOP_KEY = new Uint8Array(4);
+/** That for probes, which have a secret of their own: no program takes one for the other. */
+export const PROBE_KEY = new Uint8Array([1, 0, 0, 0]);
 
 /** How packets are made to come in by a vxlan device. */
 export interface HopAddress {

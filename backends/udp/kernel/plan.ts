@@ -14,7 +14,7 @@ import { encapsulation } from "./encapsulate.ts";
 import { UnsuitableError } from "./errors.ts";
 import { ensureHop, findHop, hopArrival, hopName, removeHop } from "./gro_hop.ts";
 import { ClsactHook, TcxHook } from "./hook.ts";
-import { HOP_KEY, MAPS, type PathSettings, readHopSecret } from "./layout.ts";
+import { MAPS, type PathSettings, PROBE_KEY, readHopSecret } from "./layout.ts";
 import { pinDirectory } from "./pins.ts";
 import { tryPrograms } from "./programs.ts";
 import { isFinal, isRefusalOfPath, type Refusal } from "./refusal.ts";
@@ -163,7 +163,7 @@ function isWithoutHop(device: string): boolean {
   const fd = openPin(`${pinDirectory(device)}/hop`);
   if (fd === undefined) return false;
   using map = new BpfMap(fd, MAPS.hop);
-  return BpfMap.hasShape(fd, MAPS.hop) && readHopSecret(map.lookup(HOP_KEY)!) === undefined;
+  return BpfMap.hasShape(fd, MAPS.hop) && readHopSecret(map.lookup(PROBE_KEY)!) === undefined;
 }
 
 function find(

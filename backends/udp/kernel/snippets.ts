@@ -18,7 +18,7 @@ import {
   SkBuff,
   Verdict,
 } from "../../../mod/sys/bpf/mod.ts";
-import { type MapName, type Reason, REASONS } from "./layout.ts";
+import { Hop, type MapName, type Reason, REASONS } from "./layout.ts";
 
 /** Numbers of the IANA registry. */
 export const TCP = 6;
@@ -50,13 +50,13 @@ export function readable(length: number) {
 
 /**
  * Reads version and header length of an IPv4 header at R2 + offset: R4 becomes the length in bytes.
- * What is not IPv4 is passed on. R5 is used.
+ * What is not IPv4 goes to `otherwise`. R5 is used.
  */
-export function headerLength(offset: number) {
+export function headerLength(offset: number, otherwise = "pass") {
   return (a: Assembler) =>
     a.load(R4, R2, offset, 1)
-      .mov(R5, R4).alu(R5, "and", 0xf0).jumpIf(R5, "!=", 0x40, "pass")
-      .alu(R4, "and", 0x0f).jumpIf(R4, "<", 5, "pass")
+      .mov(R5, R4).alu(R5, "and", 0xf0).jumpIf(R5, "!=", 0x40, otherwise)
+      .alu(R4, "and", 0x0f).jumpIf(R4, "<", 5, otherwise)
       .alu(R4, "lsh", 2);
 }
 
@@ -109,6 +109,18 @@ export function countSegments(length: Register, segmentSize: Register) {
 export function lookup(map: MapName, keyAt: number) {
   return (a: Assembler) =>
     a.loadMap(R1, map).mov(R2, R10).alu(R2, "add", keyAt).call("map_lookup_elem");
+}
+
+/**
+ * Holds what a frame behind `packet` + `at` begins with, the hop's headers, against the value of the hop behind
+ * `value`: another secret leads to `otherwise`. R1 and R3 are used.
+ */
+export function sameSecret(packet: Register, at: number, value: Register, otherwise: string) {
+  return (a: Assembler) => {
+    for (let i = Hop.Secret; i < Hop.EtherType; i += 2) {
+      a.load(R1, packet, at + i, 2).load(R3, value, i, 2).jumpIf(R1, "!=", R3, otherwise);
+    }
+  };
 }
 
 /** Adds to an u64 behind R0, which other processors may add to at the same time. */

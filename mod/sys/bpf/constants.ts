@@ -57,6 +57,8 @@ export const Helper = {
   get_prandom_u32: 7,
   /** (skb, offset, pointer, length, flags) */
   skb_store_bytes: 9,
+  /** (skb, ifindex, flags): also in a test run a copy goes out, or comes in. */
+  clone_redirect: 13,
   /** (ifindex, flags) */
   redirect: 23,
   /** (skb, offset, pointer, length) */
