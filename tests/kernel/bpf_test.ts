@@ -8,6 +8,8 @@ import {
   BpfMap,
   BpfProgram,
   ensureBpffs,
+  type MapShape,
+  MapType,
   openPin,
   pin,
   possibleProcessors,
@@ -19,6 +21,7 @@ import {
   SkBuff,
   TcxLink,
 } from "../../mod/sys/bpf/mod.ts";
+import { bpf } from "../../mod/sys/bpf/call.ts";
 import { NetworkNamespace } from "../lab/netns.ts";
 
 libc();
@@ -137,6 +140,39 @@ Deno.test("pin() keeps an object and replaces another; openPin() finds it; remov
   removePin(path);
   removePin(path);
   assertEquals(openPin(path), undefined);
+});
+
+/** Flags of maps in linux/bpf.h that we give to none. */
+const FLAGS = {
+  BPF_F_NUMA_NODE: 1 << 2,
+  BPF_F_RDONLY_PROG: 1 << 7,
+  BPF_F_WRONLY_PROG: 1 << 8,
+  BPF_F_MMAPABLE: 1 << 10,
+};
+
+Deno.test("BpfMap.hasShape() tells maps that others made with flags of their own, and frozen ones", () => {
+  const array = { type: "BPF_MAP_TYPE_ARRAY", keySize: 4, valueSize: 8, maxEntries: 2 } as const;
+  for (const [name, flag] of Object.entries(FLAGS)) {
+    // union bpf_attr: map_type, key_size, value_size, max_entries, map_flags.
+    const attributes = new Uint8Array(new ArrayBuffer(48));
+    new Uint32Array(attributes.buffer).set([MapType[array.type], 4, 8, 2, flag]);
+    using map = new BpfMap(bpf("BPF_MAP_CREATE", attributes, { subject: name }), array);
+    assert(!BpfMap.hasShape(map.fd, array), name);
+  }
+  for (
+    const shape of [
+      ...[array, { ...array, type: "BPF_MAP_TYPE_HASH" }],
+      ...[{ ...array, type: "BPF_MAP_TYPE_HASH", sparse: true }],
+      ...[{ ...array, type: "BPF_MAP_TYPE_LPM_TRIE", keySize: 8 }],
+    ] as MapShape[]
+  ) {
+    using map = BpfMap.create("test", shape);
+    assert(BpfMap.hasShape(map.fd, shape));
+    const attributes = new Uint8Array(new ArrayBuffer(8));
+    new DataView(attributes.buffer).setInt32(0, map.fd, true);
+    bpf("BPF_MAP_FREEZE", attributes);
+    assert(!BpfMap.hasShape(map.fd, shape), `frozen ${shape.type}`);
+  }
 });
 
 Deno.test("TcxLink attaches, is replaced in place, outlives its interface and detaches", async () => {

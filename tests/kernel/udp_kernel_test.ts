@@ -2,9 +2,18 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { setTxOffload } from "../../bench/udp/wire.ts";
 import { type Attachment, KernelPath } from "../../backends/udp/kernel/kernel_path.ts";
-import type { KernelRoute, PathSettings } from "../../backends/udp/kernel/layout.ts";
+import { type KernelRoute, MAPS, type PathSettings } from "../../backends/udp/kernel/layout.ts";
 import { parseIPv4, Prefix } from "../../mod/ip/mod.ts";
-import { Assembler, BPFFS, BpfProgram, R0, Verdict } from "../../mod/sys/bpf/mod.ts";
+import { bpf } from "../../mod/sys/bpf/call.ts";
+import {
+  Assembler,
+  BPFFS,
+  BpfMap,
+  BpfProgram,
+  openPin,
+  R0,
+  Verdict,
+} from "../../mod/sys/bpf/mod.ts";
 import { libc, Netlink } from "../../mod/sys/mod.ts";
 import { NetworkNamespace } from "../lab/netns.ts";
 import { ADDRESSES, DEVICE_ADDRESSES, LEASES, UdpLab, type UdpNode } from "./udp_lab.ts";
@@ -157,6 +166,33 @@ Deno.test("a killed node goes on carrying, and the next one takes over without l
   assertStringIncludes(await pinging, "40 packets received");
   const { kernel } = await again.report();
   assert(kernel!.traffic[0]!.sentPackets >= 25, "counted on from where the other ended");
+});
+
+Deno.test("a node makes maps anew that somebody has frozen, and carries on without losing a packet", async () => {
+  await using lab = await UdpLab.make();
+  const [a] = await startBoth(lab);
+  const [left] = lab.hosts;
+  const pinging = ping(left, there, 40);
+  await a.kill();
+  const ids: number[] = [];
+  for (const name of ["routes", "hop"] as const) {
+    using map = new BpfMap(openPin(`${lab.pins(0)}/${name}`)!, MAPS[name]);
+    ids.push(map.id);
+    const attributes = new Uint8Array(new ArrayBuffer(8));
+    new DataView(attributes.buffer).setInt32(0, map.fd, true);
+    bpf("BPF_MAP_FREEZE", attributes);
+  }
+  const again = await start(lab, 0, "kernel");
+  assertStringIncludes(await pinging, "40 packets received");
+  // A frozen map takes none of either.
+  await again.tell({ peers: { [LEASES[1]]: null } });
+  await again.tell({ peers: { [LEASES[1]]: ADDRESSES[1] } });
+  assertStringIncludes(await ping(left, there, 2), "2 packets received");
+  for (const name of ["routes", "hop"] as const) {
+    using map = new BpfMap(openPin(`${lab.pins(0)}/${name}`)!, MAPS[name]);
+    assert(!ids.includes(map.id), `${name} is another`);
+  }
+  assertEquals((await again.report()).kernel!.hop, "flannel0-gro");
 });
 
 for (const attachment of ["tcx", "clsact"] as Attachment[]) {

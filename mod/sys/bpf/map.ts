@@ -56,25 +56,28 @@ export class BpfMap implements Disposable {
   static create(name: string, shape: MapShape): BpfMap {
     const attributes = new Uint8Array(new ArrayBuffer(48));
     const view = new DataView(attributes.buffer);
-    const sparse = shape.sparse || shape.type === "BPF_MAP_TYPE_LPM_TRIE";
     view.setUint32(0, MapType[shape.type], true);
     view.setUint32(4, shape.keySize, true);
     view.setUint32(8, shape.valueSize, true);
     view.setUint32(12, shape.maxEntries, true);
-    view.setUint32(16, sparse ? BPF_F_NO_PREALLOC : 0, true);
+    view.setUint32(16, flagsOf(shape), true);
     attributes.set(objectName(name), 28);
     return new BpfMap(bpf("BPF_MAP_CREATE", attributes, { subject: name }), shape);
   }
 
-  /** True when the map behind a descriptor has a shape. */
+  /**
+   * True when the map behind a descriptor is as {@linkcode BpfMap.create} makes it: of this shape, without
+   * flags besides, some of which keep programs from writing or reading (BPF_F_RDONLY_PROG), and not
+   * frozen, which keeps us from it.
+   */
   static hasShape(fd: number, shape: MapShape): boolean {
     const info = objectInfo(fd, 24);
-    const sparse = shape.sparse || shape.type === "BPF_MAP_TYPE_LPM_TRIE";
     return info.getUint32(0, true) === MapType[shape.type] &&
       info.getUint32(8, true) === shape.keySize &&
       info.getUint32(12, true) === shape.valueSize &&
       info.getUint32(16, true) === shape.maxEntries &&
-      (info.getUint32(20, true) & BPF_F_NO_PREALLOC) === (sparse ? BPF_F_NO_PREALLOC : 0);
+      info.getUint32(20, true) === flagsOf(shape) &&
+      !isFrozen(fd);
   }
 
   /** Number that tells it from every other map of the machine. */
@@ -155,6 +158,17 @@ export class BpfMap implements Disposable {
     if (error === Errno.ENOENT) return false;
     throw new SysError(command, error);
   }
+}
+
+/** `map_flags` that a map of a shape is made with. */
+function flagsOf({ type, sparse }: MapShape): number {
+  return sparse || type === "BPF_MAP_TYPE_LPM_TRIE" ? BPF_F_NO_PREALLOC : 0;
+}
+
+/** True after BPF_MAP_FREEZE: only proc(5) tells, `bpf_map_info` has no room for it. */
+function isFrozen(fd: number): boolean {
+  const path = `/proc/self/fdinfo/${fd}`;
+  return /^frozen:\s*1$/m.test(fileCall("read", path, () => Deno.readTextFileSync(path)));
 }
 
 /** Documentation/admin-guide/cputopology.rst of the kernel. */
