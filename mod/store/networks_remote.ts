@@ -4,7 +4,7 @@ import { isNetworkName } from "./network_name.ts";
 import type { NameChange, NamesSnapshot, NetworkNames } from "./networks.ts";
 import { type RemoteStoreOptions, UNNAMED_NETWORK } from "./options.ts";
 import { RemoteHttp } from "./remote_http.ts";
-import { BACKOFF, HELD, LONGEST_POLL } from "./remote_poll.ts";
+import { BACKOFF, churning, HELD, LONGEST_POLL } from "./remote_poll.ts";
 import { decodeNetworkWatch, type NetworkWatchAnswer, WireError } from "./remote_protocol.ts";
 import type { CallOptions, Cursor, WatchItem, WatchOptions } from "./store.ts";
 import { readTlsFiles } from "./tls_files.ts";
@@ -47,6 +47,7 @@ class RemoteNames implements NetworkNames {
     const { signal } = life;
     const link = new WatchLink(BACKOFF, options.onState);
     let place = cursor;
+    let isNew = false;
     while (!signal.aborted) {
       const started = performance.now();
       const standing = setTimeout(() => link.stands(), HELD);
@@ -62,7 +63,10 @@ class RemoteNames implements NetworkNames {
       } finally {
         clearTimeout(standing);
       }
-      link.stands();
+      const isChurning = isNew && "snapshot" in answer &&
+        performance.now() - started < BACKOFF.longestBackoff;
+      isNew = "snapshot" in answer;
+      if (!isChurning) link.stands();
       place = answer.cursor;
       if ("snapshot" in answer) {
         yield {
@@ -70,6 +74,7 @@ class RemoteNames implements NetworkNames {
           reason: "the server does not know what has happened since",
           snapshot: { names: answer.snapshot.filter(isServed), cursor: place },
         };
+        if (isChurning) await link.broken(churning(), signal);
         continue;
       }
       const changes = answer.events.filter(({ network }) => isServed(network))

@@ -12,7 +12,7 @@ import { StoreUnavailableError } from "./errors.ts";
 import { type RemoteStoreOptions, UNNAMED_NETWORK } from "./options.ts";
 import { FlannelSession } from "./remote_flannel.ts";
 import { RemoteHttp } from "./remote_http.ts";
-import { BACKOFF, HELD } from "./remote_poll.ts";
+import { BACKOFF, churning, HELD } from "./remote_poll.ts";
 import type { RemoteSession } from "./remote_session.ts";
 import { NotOursError, WholeSession } from "./remote_whole.ts";
 import type { CallOptions, Cursor, Snapshot, Store, WatchItem, WatchOptions } from "./store.ts";
@@ -131,6 +131,7 @@ class RemoteStore implements Store {
     const link = new WatchLink(BACKOFF, options.onState);
     let place = cursor;
     let followed = this.#session;
+    let isNew = false;
     while (!signal.aborted) {
       const started = performance.now();
       let item: WatchItem | undefined;
@@ -153,12 +154,19 @@ class RemoteStore implements Store {
         await link.broken(error, signal);
         continue;
       }
-      link.stands();
+      const elapsed = performance.now() - started;
+      const isNews = item.type === "resync" || item.changes.length > 0;
+      const isChurning = isNew && item.type === "resync" && elapsed < BACKOFF.longestBackoff;
+      isNew = item.type === "resync";
+      if (!isChurning) link.stands();
       place = item.type === "resync" ? item.snapshot.cursor : item.cursor;
-      if (item.type === "resync" || item.changes.length > 0) yield item;
+      if (isNews) yield item;
+      if (isChurning) await link.broken(churning(), signal);
       // The server's limit, or ours: whether it is still there is asked before the next poll.
-      else if (performance.now() - started >= HELD) this.#http.doubt();
-      else await link.broken(new StoreUnavailableError("the server ends polls at once"), signal);
+      else if (!isNews && elapsed >= HELD) this.#http.doubt();
+      else if (!isNews) {
+        await link.broken(new StoreUnavailableError("the server ends polls at once"), signal);
+      }
     }
   }
 

@@ -1,5 +1,6 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { EtcdServer } from "../../tests/lab/etcd.ts";
+import { serveLeases } from "../server/mod.ts";
 import { configureLog } from "../observe/log.ts";
 import { makeEmbeddedLab } from "./embedded_lab.ts";
 import { StoreError } from "./errors.ts";
@@ -18,4 +19,48 @@ Deno.test("openRemote() says of an etcd that there is no flanneld, and not that 
   const error = await assertRejects(() => store.snapshot(), StoreError);
   assertStringIncludes(error.message, `there is no flanneld -listen at ${place}`);
   assertEquals(lines, []);
+});
+
+Deno.test("RemoteStore.watch() says of servers that take turns behind one address what they are", async () => {
+  await using backing = makeEmbeddedLab();
+  const stop = new AbortController();
+  const listeners = [0, 1].map(() => Deno.listen({ hostname: "127.0.0.1", port: 0 }));
+  const serving = listeners.map((listener) =>
+    serveLeases({
+      connections: listener,
+      networks: { open: (network) => backing.open(`/${network}`) },
+      signal: stop.signal,
+    })
+  );
+  let turn = 0;
+  const address = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+    (request) => {
+      const { pathname, search } = new URL(request.url);
+      const { port } = listeners[turn++ % 2]!.addr;
+      return fetch(`http://127.0.0.1:${port}${pathname}${search}`);
+    },
+  );
+  try {
+    await using store = await openRemote({
+      kind: "remote",
+      servers: [`127.0.0.1:${address.addr.port}`],
+    });
+    const { cursor } = await store.snapshot();
+    const told = Promise.withResolvers<Error>();
+    const items = store.watch(cursor, {
+      signal: stop.signal,
+      onState: (error) => error && told.resolve(error),
+    });
+    const watching = (async () => {
+      for await (const item of items) assertEquals(item.type, "resync");
+    })();
+    assertStringIncludes((await told.promise).message, "is it several behind one address?");
+    stop.abort();
+    await watching;
+  } finally {
+    stop.abort();
+    await Promise.all(serving);
+    await address.shutdown();
+  }
 });
