@@ -21,6 +21,7 @@ Deno.test("serveHealth() serves pages on loopback to whoever asks for this host"
   assertEquals(await get(`127.0.0.1:${port}`), "200");
   assertEquals(await get(`localhost:${port}`), "200");
   assertEquals(await get("rebound.example.com"), "421");
+  for (const name of ["[", "a b", "localhost:99999"]) assertEquals(await get(name), "400", name);
   assertThrows(() => serveHealth({ ...options, port }), HealthError, `127.0.0.1:${port}`);
   abort.abort();
 });

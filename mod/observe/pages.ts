@@ -38,9 +38,12 @@ export async function answer(
   request: Request,
   { localOnly = false }: AnswerOptions = {},
 ): Promise<Response> {
-  const url = new URL(request.url);
+  const url = URL.parse(request.url);
   let response: Response;
-  if (localOnly && !isLocalName(url.hostname)) {
+  if (url === null) {
+    // As the Host field has it, and the runtime passes it on.
+    response = textResponse("the request names no host", { status: 400 });
+  } else if (localOnly && !isLocalName(url.hostname)) {
     response = textResponse(`this is not ${url.hostname}: ask for localhost`, { status: 421 });
   } else if (request.method !== "GET" && request.method !== "HEAD") {
     response = textResponse("only GET and HEAD", { status: 405, headers: { allow: "GET, HEAD" } });
