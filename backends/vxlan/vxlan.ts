@@ -26,13 +26,11 @@ import {
   type VxlanContext,
   vxlanRefusal,
 } from "./desired.ts";
+import { DirectPeers } from "./direct.ts";
 import { type DeviceSpec, ensureDevice, restoreDevice } from "./device.ts";
 import { drift, type OwnState } from "./drift.ts";
 import { vxlanOptions } from "./options.ts";
 import { PeerIndex } from "./peer_index.ts";
-
-/** How long DirectRouting's answer for one public IP is believed, in milliseconds. */
-const DIRECT_TTL = 60_000;
 
 /** VXLAN in the kernel: the agent programs, the kernel carries. */
 export const vxlanBackend: Backend = {
@@ -54,7 +52,7 @@ class VxlanNetwork implements Network {
   readonly #context: BackendContext;
   readonly #spec: DeviceSpec;
   readonly #directRouting: boolean;
-  readonly #direct = new Map<IPv4, { direct: boolean; until: number }>();
+  readonly #direct = new DirectPeers((address) => this.#isOnLink(address));
   readonly #refusals = new Refusals();
   readonly #peers = new PeerIndex();
   #device: Link;
@@ -242,24 +240,18 @@ class VxlanNetwork implements Network {
       connected: connectedNetworks(this.#context.netlink, this.#device.index),
       device: this.#device.index,
       external: external.index,
-      isDirect: this.#directRouting ? (address) => this.#isDirect(address) : () => false,
+      isDirect: (address) => this.#directRouting && this.#direct.has(address),
     };
   }
 
-  /** One route look-up per public IP and minute. */
-  #isDirect(address: IPv4): boolean {
-    const known = this.#direct.get(address);
-    const now = performance.now();
-    if (known !== undefined && known.until > now) return known.direct;
-    let direct = false;
+  #isOnLink(address: IPv4): boolean {
     try {
       const route = this.#context.netlink.routeTo(address);
-      direct = route.gateway === undefined && route.oif === this.#context.external.index;
+      return route.gateway === undefined && route.oif === this.#context.external.index;
     } catch (error) {
       verbose(2, `No route to ${formatIPv4(address)}: ${(error as Error).message}`);
+      return false;
     }
-    this.#direct.set(address, { direct, until: now + DIRECT_TTL });
-    return direct;
   }
 
   #accepts(lease: Lease, context: VxlanContext): boolean {
