@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { readText } from "../../mod/async/read_text.ts";
 import { ProviderError, type ProviderErrorKind } from "../provider/errors.ts";
 import { fetchReason } from "../provider/fetch_reason.ts";
 import { isTimeout } from "../provider/retry.ts";
@@ -11,7 +12,7 @@ import { parseXml, type XmlElement, XmlError } from "./xml.ts";
 /** How long one answer may take, in milliseconds. */
 const PATIENCE = 10_000;
 
-/** The longest answer that is read, in characters; 1000 routes have some 300,000. */
+/** The longest answer that is read, in bytes; 1000 routes have some 300,000. */
 const LONGEST = 16 << 20;
 
 /** A call's parameters by name, as they stand in the form. */
@@ -67,19 +68,13 @@ export async function sendQuery(
     response = await fetch(url, {
       ...{ method: "POST", headers, body, redirect: "error", signal: limit },
     });
-    text = await response.text();
+    text = await readText(response, LONGEST);
   } catch (error) {
     signal.throwIfAborted();
     const reason = isTimeout(error) ? `no answer within ${PATIENCE / 1000} s` : fetchReason(error);
     throw new ProviderError("unavailable", `${what}: ${url.host}: ${reason}`, { cause: error });
   }
   if (!response.ok) throw failureOf(response.status, text, what, who);
-  if (text.length > LONGEST) {
-    throw new ProviderError(
-      "unavailable",
-      `${what}: ${url.host} answers ${text.length} characters`,
-    );
-  }
   try {
     return parseXml(text);
   } catch (cause) {

@@ -1,4 +1,5 @@
 import { sleep } from "../../mod/async/sleep.ts";
+import { readText } from "../../mod/async/read_text.ts";
 import { ProviderError } from "../provider/errors.ts";
 import { fetchReason } from "../provider/fetch_reason.ts";
 import { isTimeout } from "../provider/retry.ts";
@@ -10,6 +11,9 @@ const ENDPOINT = "https://compute.googleapis.com/compute/v1/";
 
 /** How long one answer may take, in milliseconds. */
 const PATIENCE = 15_000;
+
+/** The longest answer that is read, in bytes; a page of 500 routes has some 500,000. */
+const LONGEST = 2 ** 24;
 
 /** An operation is looked at again after this, in milliseconds; ever later, up to the second. */
 const POLL = { first: 100, last: 1_000 };
@@ -142,7 +146,7 @@ export class Compute {
           signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE)]),
           ...(body === undefined ? {} : { body: JSON.stringify(body) }),
         });
-        text = await response.text();
+        text = await readText(response, LONGEST);
       } catch (error) {
         signal.throwIfAborted();
         const reason = isTimeout(error)

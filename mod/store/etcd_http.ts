@@ -1,4 +1,5 @@
 import { ConfigError } from "../config/errors.ts";
+import { readText } from "../async/read_text.ts";
 import { Deadline } from "./deadline.ts";
 import { StoreError, StoreUnavailableError } from "./errors.ts";
 import { describeFetchError } from "./fetch_error.ts";
@@ -7,6 +8,8 @@ import type { TlsFiles } from "./tls_files.ts";
 
 /** Milliseconds until an endpoint that was not heard from lately must have answered anything. */
 const CONNECT_TIMEOUT = 3_000;
+/** Bytes of a failure that are read for what it says. */
+const LONGEST_ERROR = 65_536;
 /** How many redirections are followed. */
 const MAX_REDIRECTS = 10;
 
@@ -276,7 +279,7 @@ async function serverFailure(endpoint: string, response: Response): Promise<Endp
   const { status } = response;
   let detail = `${status} ${response.statusText}`.trim();
   try {
-    const body = JSON.parse(await response.text());
+    const body = JSON.parse(await readText(response, LONGEST_ERROR));
     if (typeof body.message === "string") detail = errorText(body);
   } catch {
     // A proxy's page.

@@ -1,3 +1,4 @@
+import { readText } from "../async/read_text.ts";
 import { Deadline } from "./deadline.ts";
 import { StoreError } from "./errors.ts";
 import { errorText, type EtcdHttp, type HttpEndpoint, unanswered } from "./etcd_http.ts";
@@ -15,6 +16,9 @@ export const ErrorCode = {
 const RESPONSE_TIMEOUT = 15_000;
 /** Milliseconds for the answer to arrive after its headers: 20 MB at 350 kB/s. */
 const BODY_TIMEOUT = 60_000;
+
+/** Bytes of an answer but for a listing: etcd takes a value of 1.5 MB, which escapes make six times that. */
+const LONGEST = 2 ** 24;
 
 /** etcd's own refusal. The message reads `100: Key not found (/flannel) [3]`. */
 export class EtcdV2Error extends StoreError {
@@ -119,7 +123,7 @@ export class EtcdV2Client implements Disposable {
       using deadline = this.#deadline(signal);
       const response = await this.#fetch(endpoint, request, deadline.signal);
       deadline.extend(BODY_TIMEOUT, unanswered(BODY_TIMEOUT));
-      const text = await response.text();
+      const text = await readText(response, LONGEST);
       return [parseAnswer(response, text, endpoint.url), positionOf(response)];
     });
   }
@@ -143,7 +147,7 @@ export class EtcdV2Client implements Disposable {
       const response = await this.#fetch(endpoint, { method: "GET", key, query }, deadline.signal);
       deadline.extend(BODY_TIMEOUT, unanswered(BODY_TIMEOUT));
       if (!response.ok || response.body === null) {
-        parseAnswer(response, await response.text(), endpoint.url);
+        parseAnswer(response, await readText(response, LONGEST), endpoint.url);
       }
       await readLeaves(response, begin(), endpoint.url);
       return positionOf(response);
@@ -163,7 +167,7 @@ export class EtcdV2Client implements Disposable {
       return {
         position: positionOf(response),
         answer: async () => {
-          const text = await response.text();
+          const text = await readText(response, LONGEST);
           return text.trim() === "" ? undefined : parseAnswer(response, text, endpoint.url);
         },
       };

@@ -1,3 +1,4 @@
+import { readText } from "../async/read_text.ts";
 import { Deadline } from "./deadline.ts";
 import { StoreError } from "./errors.ts";
 import { type EtcdHttp, type HttpEndpoint, unanswered } from "./etcd_http.ts";
@@ -7,6 +8,9 @@ import { isAuthDisabled, toStoreError } from "./etcd_v3_errors.ts";
 const ROOTS = ["/v3", "/v3beta", "/v3alpha"] as const;
 /** Milliseconds until a call must be answered; etcd gives a read up after 7 s itself. */
 const TIMEOUT = 15_000;
+
+/** Bytes of an answer; the most that is asked for is 50,000 keys. */
+const LONGEST = 2 ** 26;
 
 /** A read: of one key, or of all from `key` up to `rangeEnd`. */
 export interface GatewayRange {
@@ -135,7 +139,7 @@ export class EtcdV3Gateway {
       body: JSON.stringify(body),
       authorize: () => token,
     }, signal);
-    const text = await response.text();
+    const text = await readText(response, LONGEST);
     let answer;
     try {
       answer = JSON.parse(text);

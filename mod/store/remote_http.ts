@@ -1,3 +1,4 @@
+import { readText } from "../async/read_text.ts";
 import { Deadline } from "./deadline.ts";
 import { StoreError, StoreUnavailableError } from "./errors.ts";
 import { unanswered } from "./etcd_http.ts";
@@ -9,6 +10,9 @@ import type { TlsFiles } from "./tls_files.ts";
 const LOOK_TIMEOUT = 5_000;
 /** Milliseconds that an answer may take, as flannel's client gives a connection. */
 const CALL_TIMEOUT = 30_000;
+
+/** Bytes of an answer; 60,000 leases, each with its agent's record, have some 40 MB. */
+const LONGEST = 2 ** 28;
 
 /** One request to a server. */
 export interface RemoteRequest {
@@ -149,7 +153,7 @@ export class RemoteHttp implements Disposable {
       signal: deadline.signal,
       ...(body === undefined ? {} : { body, headers: { "content-type": "application/json" } }),
     });
-    const text = await response.text();
+    const text = await readText(response, LONGEST);
     const date = Date.parse(response.headers.get("date") ?? "");
     return { server, status: response.status, text, date: Number.isNaN(date) ? undefined : date };
   }
