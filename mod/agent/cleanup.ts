@@ -14,7 +14,7 @@ import { LEASE_TTL } from "../lease/mod.ts";
 import { type Store, StoreError } from "../store/mod.ts";
 import { openStore } from "../store/open.ts";
 import { Netlink } from "../sys/mod.ts";
-import { sweepClaims } from "./host_claims.ts";
+import { type LiveClaim, servedBeside, sweepClaims } from "./host_claims.ts";
 import { hostLockPath, lockHost, refuseRunning } from "./host_lock.ts";
 import type { AgentOptions } from "./options.ts";
 import { findLeaseAddress, findRelease } from "./release.ts";
@@ -76,7 +76,8 @@ export async function cleanUp(agent: AgentOptions, options: CleanupOptions): Pro
         }
       }
     }
-    const objects = kernelObjects(agent, netlink, networks);
+    const others = await servedBeside(agent.subnetFile, signal);
+    const objects = kernelObjects(agent, netlink, networks, others, options);
     // First of all: peers are to send otherwise before nothing takes what they send.
     const isCarried = objects.some(({ kind }) => kind === "path");
     if (!options.release && (isCarried || former.network === undefined)) {
@@ -223,15 +224,27 @@ async function features(
   }
 }
 
+/** @param others what agents serve that run: not to be taken from them */
 function kernelObjects(
   { networkName, subnetFile }: AgentOptions,
   netlink: Netlink,
   networks: readonly Prefix[],
+  others: readonly LiveClaim[],
+  { onKept }: CleanupOptions,
 ): Leftover[] {
-  const besideOthers = chainTag(networkName, subnetFile) !== undefined;
+  const besideOthers = chainTag(networkName, subnetFile) !== undefined || others.length > 0;
+  const own = networks.filter((one) => !others.some(({ network }) => network.overlaps(one)));
   // Our protocol number would name the objects of all networks.
-  if (besideOthers && networks.length === 0) return [];
-  return findLeftovers(netlink, networks, { besideOthers });
+  if (besideOthers && own.length === 0) {
+    if (networkName === undefined) others.forEach(({ holder }) => onKept(ofOther(holder)));
+    return [];
+  }
+  return findLeftovers(netlink, own, { besideOthers });
+}
+
+function ofOther(holder: string): string {
+  return `what ${holder} has in the kernel: it runs; to clean the host of that, too, stop it and run ` +
+    "this again with its flags";
 }
 
 async function firewallRules(

@@ -1,7 +1,7 @@
 import { join } from "node:path/posix";
 import { sleep } from "../async/sleep.ts";
 import { makeDirectory } from "../export/atomic_file.ts";
-import { reasonOf } from "../export/errors.ts";
+import { ExportError, reasonOf } from "../export/errors.ts";
 import { Prefix } from "../ip/mod.ts";
 import { verbose } from "../observe/mod.ts";
 import { FileLock } from "../sys/mod.ts";
@@ -64,7 +64,7 @@ export class HostClaims implements AsyncDisposable {
   constructor({ holder, subnetFile, directory = DIRECTORY }: HostClaimsOptions) {
     this.#holder = holder;
     this.#directory = directory;
-    this.#path = join(directory, encodeURIComponent(subnetFile));
+    this.#path = pathOf(directory, subnetFile);
   }
 
   /** Networks that others serve on this host, as of the last claim. */
@@ -88,20 +88,16 @@ export class HostClaims implements AsyncDisposable {
       return;
     }
     using _guard = guard;
-    const namespace = await Deno.readLink("/proc/self/ns/net");
     const others: Prefix[] = [];
-    for (const entry of await this.#liveEntries()) {
-      if (entry.namespace !== namespace) continue;
-      const network = Prefix.parse(entry.network);
-      if (network === undefined) continue;
-      refuseClash(this.#holder, claim, entry, network);
-      others.push(network);
+    for (const other of await liveClaims(this.#directory, this.#path)) {
+      refuseClash(this.#holder, claim, other);
+      others.push(other.network);
     }
     this.#others = others;
     this.#lock ??= FileLock.tryAcquire(this.#path);
     const entry: Entry = {
       holder: this.#holder,
-      namespace,
+      namespace: await ownNamespace(),
       network: String(claim.network),
       resources: claim.resources,
     };
@@ -120,23 +116,66 @@ export class HostClaims implements AsyncDisposable {
     this.#lock[Symbol.dispose]();
     this.#lock = undefined;
   }
+}
 
-  /** What others claim who live; the files of those who do not are removed. */
-  async #liveEntries(): Promise<Entry[]> {
-    const entries: Entry[] = [];
-    for await (const { name } of Deno.readDir(this.#directory)) {
-      const path = join(this.#directory, name);
-      if (name === GUARD || path === this.#path) continue;
-      using dead = FileLock.tryAcquire(path);
-      if (dead !== undefined) {
-        await Deno.remove(path);
-        continue;
-      }
-      const entry = readEntry(await Deno.readTextFile(path).catch(() => ""));
-      if (entry !== undefined) entries.push(entry);
-    }
-    return entries;
+/** What an agent serves that runs now. */
+export interface LiveClaim extends HostClaim {
+  /** Who it is, for messages: `network "blue" of flanneld 4711`. */
+  readonly holder: string;
+}
+
+/**
+ * What the agents serve that run now in this network namespace, but for the one of a subnet file.
+ *
+ * @param subnetFile whose agent is not meant
+ * @throws {ExportError} when that cannot be told
+ */
+export async function servedBeside(
+  subnetFile: string,
+  signal: AbortSignal,
+  directory = DIRECTORY,
+): Promise<readonly LiveClaim[]> {
+  try {
+    await Deno.lstat(directory);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
   }
+  try {
+    using _guard = await takeGuard(directory, signal);
+    return await liveClaims(directory, pathOf(directory, subnetFile));
+  } catch (cause) {
+    signal.throwIfAborted();
+    throw ExportError.from("cannot tell what else is served on this host", cause);
+  }
+}
+
+function pathOf(directory: string, subnetFile: string): string {
+  return join(directory, encodeURIComponent(subnetFile));
+}
+
+function ownNamespace(): Promise<string> {
+  return Deno.readLink("/proc/self/ns/net");
+}
+
+/** What others claim who live; the files of those who do not are removed. The guard is to be held. */
+async function liveClaims(directory: string, own: string): Promise<LiveClaim[]> {
+  const namespace = await ownNamespace();
+  const claims: LiveClaim[] = [];
+  for await (const { name } of Deno.readDir(directory)) {
+    const path = join(directory, name);
+    if (name === GUARD || path === own) continue;
+    using dead = FileLock.tryAcquire(path);
+    if (dead !== undefined) {
+      await Deno.remove(path);
+      continue;
+    }
+    const entry = readEntry(await Deno.readTextFile(path).catch(() => ""));
+    const network = Prefix.parse(entry?.network ?? "");
+    if (entry?.namespace !== namespace || network === undefined) continue;
+    claims.push({ holder: entry.holder, network, resources: entry.resources });
+  }
+  return claims;
 }
 
 /** Removes what agents have left that were killed, and the directory when that is all. */
@@ -170,9 +209,10 @@ async function takeGuard(directory: string, signal: AbortSignal): Promise<FileLo
   }
 }
 
-function refuseClash(holder: string, claim: HostClaim, entry: Entry, network: Prefix): void {
-  const theirs = `${entry.holder}, which is served on this host`;
-  const shared = claim.resources.find((one) => entry.resources.includes(one));
+function refuseClash(holder: string, claim: HostClaim, other: LiveClaim): void {
+  const { network } = other;
+  const theirs = `${other.holder}, which is served on this host`;
+  const shared = claim.resources.find((one) => other.resources.includes(one));
   if (claim.network.overlaps(network)) {
     throw new ClashError(
       `${holder} cannot be served: its Network ${claim.network} overlaps ${network} of ${theirs}; ` +

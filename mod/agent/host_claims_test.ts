@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { Prefix } from "../ip/mod.ts";
-import { ClashError, HostClaims, sweepClaims } from "./host_claims.ts";
+import { ClashError, HostClaims, servedBeside, sweepClaims } from "./host_claims.ts";
 
 const { signal } = new AbortController();
 
@@ -89,4 +89,21 @@ Deno.test("HostClaims gives back on disposal, and takes what a dead agent has le
     await sweepClaims(directory);
     await assertRejects(() => Deno.stat(directory), Deno.errors.NotFound);
     await sweepClaims(directory);
+  }));
+
+Deno.test("servedBeside() tells of all that run but one's own, and of none where there never was one", () =>
+  withDirectory(async (directory) => {
+    assertEquals(await servedBeside("/run/blue.env", signal, directory), []);
+    await using blue = claimsOf(directory, "blue");
+    await using green = claimsOf(directory, "green");
+    await blue.claim(claim("10.1.0.0/16", "VNI 1"), signal);
+    await green.claim(claim("10.2.0.0/16", "VNI 2"), signal);
+    const names = async (subnetFile: string) =>
+      (await servedBeside(subnetFile, signal, directory)).map(({ holder, network }) =>
+        `${holder} ${network}`
+      ).sort();
+    assertEquals(await names("/run/blue.env"), ['network "green" 10.2.0.0/16']);
+    assertEquals((await names("/run/other.env")).length, 2);
+    await green[Symbol.asyncDispose]();
+    assertEquals(await names("/run/other.env"), ['network "blue" 10.1.0.0/16']);
   }));

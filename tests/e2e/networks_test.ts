@@ -269,6 +269,25 @@ Deno.test("flanneld carries two udp networks, each by a device and a port of its
   assertEquals(await devices(here), ["flannel0", "flannel0-gro", "flannel1", "flannel1-gro"]);
   assertEquals(/Repairing|Ignoring subnet/.exec(agent.output)?.[0], undefined);
 
+  // cleanup without the agent's flags, and with what an agent of one network has left of this range.
+  const held = await devices(here);
+  const cleanupOfOne = () => here.run([FLANNELD, "cleanup", `-etcd-endpoints=${etcd.endpoint}`]);
+  const nothing = await cleanupOfOne();
+  assertEquals(nothing.code, 0, nothing.stderr);
+  assertMatch(nothing.stdout, /^kept what network "a" of flanneld \d+ has in the kernel: it runs/m);
+  assertMatch(nothing.stdout, /^nothing to remove$/m);
+  await here.writeTextFile(
+    "/run/flannel/subnet.env",
+    "FLANNEL_NETWORK=10.81.0.0/16\nFLANNEL_SUBNET=10.81.9.1/24\nFLANNEL_MTU=1472\nFLANNEL_IPMASQ=false\n",
+  );
+  assertEquals(
+    (await cleanupOfOne()).stdout.match(/^removed .*$/mg),
+    ["removed file /run/flannel/subnet.env"],
+  );
+  assertEquals(await devices(here), held);
+  assertEquals(/Repairing/.exec(agent.output)?.[0], undefined);
+  await reach();
+
   await agent.stop();
   for (const network of ["a", "b"]) {
     const flags = ["-networks=" + network, "-subnet-dir=/run/flannel/n"];
