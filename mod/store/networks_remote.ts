@@ -53,15 +53,14 @@ class RemoteNames implements NetworkNames {
       const standing = setTimeout(() => link.stands(), HELD);
       let answer: NetworkWatchAnswer;
       try {
-        answer = await this.#ask(signal, place);
+        // Not in a finally below: a pause before the next attempt is no poll that is held.
+        answer = await this.#ask(signal, place).finally(() => clearTimeout(standing));
       } catch (error) {
         if (signal.aborted) return;
         const isOver = performance.now() - started >= LONGEST_POLL - HELD;
         if (isOver && error instanceof StoreUnavailableError) this.#http.doubt();
         else await link.broken(error, signal);
         continue;
-      } finally {
-        clearTimeout(standing);
       }
       const isChurning = isNew && "snapshot" in answer &&
         performance.now() - started < BACKOFF.longestBackoff;

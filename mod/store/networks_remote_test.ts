@@ -1,9 +1,11 @@
+import { assertEquals } from "@std/assert";
 import { type ConnectionSource, serveLeases } from "../server/mod.ts";
 import { libc } from "../sys/mod.ts";
 import { openEmbedded } from "./embedded.ts";
 import { networkCases, type NetworksLab, someConfig } from "./networks_cases.ts";
 import { openEmbeddedNames } from "./networks_embedded.ts";
 import { openNetworkNames } from "./networks_open.ts";
+import { openRemoteNames } from "./networks_remote.ts";
 import type { Store } from "./store.ts";
 import { net, vxlan } from "./store_lab.ts";
 
@@ -85,4 +87,33 @@ networkCases("remote", async (): Promise<NetworksLab> => {
       await Deno.remove(directory, { recursive: true });
     },
   };
+});
+
+Deno.test("a watch on the names of a server that is away says so once, until it is back", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "networks-" });
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  const states: string[] = [];
+  const back = Promise.withResolvers<void>();
+  const stop = new AbortController();
+  await using names = await openRemoteNames({ kind: "remote", servers: [`127.0.0.1:${port}`] });
+  const watch = (async () => {
+    const onState = (error: Error | undefined) => {
+      states.push(error === undefined ? "stands" : "broken");
+      if (error === undefined) back.resolve();
+    };
+    for await (const _ of names.watch("1", { signal: stop.signal, onState })) break;
+  })();
+  // The pause after the fifth is longer than what a poll that is held takes to count.
+  for (let attempt = 0; attempt < 6; attempt++) (await listener.accept()).close();
+  assertEquals(states, ["broken"]);
+  listener.close();
+  {
+    await using _server = new Server(`${directory}/1.db`, port);
+    await back.promise;
+    assertEquals(states, ["broken", "stands"]);
+    stop.abort();
+    await watch;
+  }
+  await Deno.remove(directory, { recursive: true });
 });
