@@ -37,7 +37,7 @@ export async function networkFeed(
 ): Promise<NetworkFeed> {
   if (!networks.watch) return listed(options, networks.allowed);
   const opened = await insist(signal, async () => {
-    const found = await openNetworkNames(options, { signal });
+    const found = await openNetworkNames(options, { signal, owner: true });
     if ("waiting" in found) throw new StoreError(found.waiting);
     return found;
   });

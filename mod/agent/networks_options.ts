@@ -64,7 +64,7 @@ export async function optionsOfWanted(
   let names = networks.allowed;
   let { store } = options;
   if (networks.watch) {
-    const opened = await openNetworkNames(store, { signal });
+    const opened = await openNetworkNames(store, { signal, readOnly: true });
     if ("waiting" in opened) throw new StoreError(`failed to retrieve networks: ${opened.waiting}`);
     await using source = opened.names;
     const found = (await source.snapshot({ signal })).names;

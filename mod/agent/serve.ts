@@ -71,7 +71,7 @@ function networksOf(store: StoreOptions): NetworkSource {
       return opened.store;
     },
     async names(signal) {
-      const opened = await openNetworkNames(store, { signal });
+      const opened = await openNetworkNames(store, { signal, owner: true });
       if (!("names" in opened)) throw new StoreError(opened.waiting);
       return opened.names;
     },

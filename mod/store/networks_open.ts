@@ -6,8 +6,8 @@ import { EtcdV2Client, EtcdV2Error } from "./etcd_v2_client.ts";
 import { EtcdV3Gateway } from "./etcd_v3_gateway.ts";
 import { NameReader, type NetworkNames } from "./networks.ts";
 import { listNames } from "./networks_etcd_v2.ts";
+import type { OpenOptions } from "./open.ts";
 import type { EtcdOptions, StoreOptions } from "./options.ts";
-import type { CallOptions } from "./store.ts";
 import { readTlsFiles } from "./tls_files.ts";
 
 /** Children of the prefix that are looked through for networks. */
@@ -34,7 +34,7 @@ export type NamesOpened =
  */
 export async function openNetworkNames(
   options: StoreOptions,
-  { signal }: CallOptions = {},
+  { signal, readOnly = false, owner = false }: OpenOptions = {},
 ): Promise<NamesOpened> {
   switch (options.kind) {
     case "etcd": {
@@ -49,7 +49,7 @@ export async function openNetworkNames(
     }
     case "embedded": {
       const { openEmbeddedNames } = await import("./networks_embedded.ts");
-      const names = openEmbeddedNames(options, { owner: true });
+      const names = openEmbeddedNames(options, { readOnly, owner });
       return { names, store: options, note: `Using the ${names.name}` };
     }
     case "remote": {
