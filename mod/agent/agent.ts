@@ -65,6 +65,8 @@ export interface AgentParts {
  */
 export class Agent implements AsyncDisposable {
   readonly #parts: AgentParts;
+  /** Ends what watches on the agent's behalf, however it has ended itself: another may be begun. */
+  readonly #ending = new AbortController();
   readonly #inbox = new Inbox<AgentEvent>();
   readonly #state = new StateLog();
   readonly #connection = new StateLog();
@@ -85,8 +87,9 @@ export class Agent implements AsyncDisposable {
   constructor(parts: AgentParts) {
     const vitals = this.#vitals;
     const store = observedStore(parts.store, vitals);
-    this.#parts = { ...parts, store };
-    const { options, netlink, external, record, former, signal } = parts;
+    const signal = AbortSignal.any([parts.signal, this.#ending.signal]);
+    this.#parts = { ...parts, store, signal };
+    const { options, netlink, external, record, former } = parts;
     this.#external = external;
     this.#watch = new InterfaceWatch({
       options: options.interface,
@@ -172,6 +175,7 @@ export class Agent implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#ending.abort(new DOMException("the agent has ended", "AbortError"));
     await this.#overlay[Symbol.asyncDispose]();
     this.#keeper[Symbol.dispose]();
     this.#publisher[Symbol.dispose]();
