@@ -1,3 +1,4 @@
+import { Broadcasts } from "./broadcast.ts";
 import { readKernelEvent } from "./event.ts";
 import { openSocket } from "./socket.ts";
 import { Subscription } from "./subscription.ts";
@@ -35,7 +36,7 @@ const RECEIVE_BUFFER = 16 * 1024 * 1024;
  *
  * It listens from the call on, not from the first iteration: subscribe, then dump, then iterate, and nothing
  * falls between. It waits in one poll(2) on another thread, for as long as nothing happens: no timer, no
- * wake-ups. It must be iterated, or its signal aborted, to give its descriptors back.
+ * wake-ups; whoever asks for the same groups here shares that ({@linkcode Broadcasts}). It must be iterated, or its signal aborted, to give its descriptors back.
  *
  * Deleting a device, or taking it down, removes its routes *without* a word from the kernel: the
  * `link` event stands for them.
@@ -56,12 +57,24 @@ export function monitor(
   options: MonitorOptions,
 ): AsyncIterable<KernelEvent[]> {
   const mask = groups.reduce((mask, group) => mask | (1 << (GROUPS[group] - 1)), 0);
+  const { netns, receiveBuffer, signal } = options;
+  return netns === undefined && receiveBuffer === undefined
+    ? shared.listen(mask, signal)
+    : subscribe(mask, options);
+}
+
+const LOST: KernelEvent = { type: "overrun" };
+
+/** Each network of an agent asks for the same. */
+const shared = new Broadcasts<KernelEvent>((mask, signal) => subscribe(mask, { signal }), LOST);
+
+function subscribe(
+  mask: number,
+  { netns, signal, receiveBuffer = RECEIVE_BUFFER }: MonitorOptions,
+): AsyncIterable<KernelEvent[]> {
   const subscription = new Subscription<KernelEvent>({
-    socket: openSocket(options.netns, mask),
-    signal: options.signal,
-    receiveBuffer: options.receiveBuffer ?? RECEIVE_BUFFER,
-    read: readKernelEvent,
-    lost: { type: "overrun" },
+    ...{ socket: openSocket(netns, mask), signal, receiveBuffer },
+    ...{ read: readKernelEvent, lost: LOST },
   });
   return { [Symbol.asyncIterator]: () => subscription.events() };
 }

@@ -1,3 +1,4 @@
+import { Broadcasts } from "./broadcast.ts";
 import type { MessageCursor } from "./message.ts";
 import type { MonitorOptions } from "./monitor.ts";
 import { openSocket } from "./socket.ts";
@@ -6,8 +7,8 @@ import { Subscription } from "./subscription.ts";
 /** NETLINK_NETFILTER of linux/netlink.h. */
 const NETLINK_NETFILTER = 12;
 
-/** NFNLGRP_NFTABLES of linux/netfilter/nfnetlink.h. */
-const NFNLGRP_NFTABLES = 7;
+/** NFNLGRP_NFTABLES of linux/netfilter/nfnetlink.h, 7, as a bit. */
+const GROUP = 1 << (7 - 1);
 
 /**
  * NFNL_SUBSYS_NFTABLES in the high byte, NFT_MSG_NEWGEN in the low one (linux/netfilter/nfnetlink.h,
@@ -28,10 +29,22 @@ const RECEIVE_BUFFER = 1024 * 1024;
  * @throws {SysError} EPROTONOSUPPORT when the kernel has no netfilter; EPERM without CAP_NET_ADMIN
  */
 export function monitorRuleset(
-  { netns, signal, receiveBuffer = RECEIVE_BUFFER }: MonitorOptions,
+  options: MonitorOptions,
 ): AsyncIterable<readonly "changed"[]> {
+  const { netns, receiveBuffer, signal } = options;
+  return netns === undefined && receiveBuffer === undefined
+    ? shared.listen(GROUP, signal)
+    : subscribe(options);
+}
+
+/** Each network of an agent asks for it. */
+const shared = new Broadcasts<"changed">((_group, signal) => subscribe({ signal }), "changed");
+
+function subscribe(
+  { netns, signal, receiveBuffer = RECEIVE_BUFFER }: MonitorOptions,
+): AsyncIterable<"changed"[]> {
   const subscription = new Subscription<"changed">({
-    socket: openSocket(netns, 1 << (NFNLGRP_NFTABLES - 1), NETLINK_NETFILTER),
+    socket: openSocket(netns, GROUP, NETLINK_NETFILTER),
     signal,
     receiveBuffer,
     read: ({ type }: MessageCursor) => type === NEW_GENERATION ? "changed" : undefined,
