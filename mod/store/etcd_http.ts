@@ -30,6 +30,8 @@ export interface HttpRequest {
   readonly path: string;
   readonly query?: Readonly<Record<string, string | number | boolean>>;
   readonly body?: BodyInit;
+  /** The body is for configured endpoints alone. @default false */
+  readonly isSecret?: boolean;
   /** Gives the `Authorization` header for one of the configured endpoints. */
   readonly authorize?: (endpoint: HttpEndpoint) => string | undefined;
 }
@@ -140,7 +142,7 @@ export class EtcdHttp implements Disposable {
   /**
    * Makes a request at an endpoint, and where that redirects to. Resolves with the headers.
    *
-   * @throws {EndpointFailure} for a status of 500 and above
+   * @throws {EndpointFailure} for a status of 500 and above, and a redirection that would tell a secret
    * @throws what `fetch` throws
    */
   async fetch(
@@ -156,6 +158,12 @@ export class EtcdHttp implements Disposable {
       // Credentials go to configured endpoints only, wherever a redirection leads.
       const known = this.#endpoints.find((endpoint) => new URL(endpoint.url).origin === url.origin);
       const authorization = known && request.authorize?.(known);
+      if (known === undefined && request.isSecret) {
+        throw new EndpointFailure(
+          `client: ${endpoint.url} redirects the password to ${url.origin}, which is none of ` +
+            "-etcd-endpoints",
+        );
+      }
       const response = await fetch(url, {
         client: this.#http,
         method: request.method,

@@ -99,6 +99,24 @@ Deno.test("EtcdHttp shows credentials to configured members only, wherever redir
   assertEquals(seen, ["mine root", null, null]);
 });
 
+Deno.test("EtcdHttp sends a secret body to configured members only, wherever redirected", async () => {
+  let told = 0;
+  await using elsewhere = member(() => new Response(`${++told}`));
+  await using redirecting = member(() =>
+    new Response(null, { status: 307, headers: { location: elsewhere.url } })
+  );
+  const post = async (endpoints: string[]) => {
+    using http = new EtcdHttp({ endpoints }, {});
+    return await http.atSomeEndpoint(undefined, async (endpoint) => {
+      const request = { method: "POST", path: "/x", body: "password", isSecret: true } as const;
+      return await (await http.fetch(endpoint, request, SIGNAL)).text();
+    });
+  };
+  await assertRejects(() => post([redirecting.url]), StoreUnavailableError, "none of -etcd-end");
+  assertEquals(told, 0);
+  assertEquals(await post([redirecting.url, elsewhere.url]), "1");
+});
+
 Deno.test("EtcdHttp gives up on redirects that go in a circle", async () => {
   await using circle = member(({ url }) => Response.redirect(url));
   using http = new EtcdHttp({ endpoints: [circle.url] }, {});

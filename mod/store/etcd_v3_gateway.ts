@@ -137,6 +137,7 @@ export class EtcdV3Gateway {
       method: "POST",
       path,
       body: JSON.stringify(body),
+      isSecret: body === endpoint.user,
       authorize: () => token,
     }, signal);
     const text = await readText(response, LONGEST);
