@@ -13,6 +13,7 @@ const CONFIG = BACKENDS.find(({ type }) => type === "udp")!.config;
 /** Commands of linux/bpf.h; errors of asm-generic/errno-base.h and errno.h. */
 const BPF_MAP_CREATE = 0;
 const BPF_PROG_LOAD = 5;
+const BPF_PROG_TEST_RUN = 10;
 const BPF_LINK_CREATE = 28;
 const EPERM = 1;
 const EINVAL = 22;
@@ -155,6 +156,33 @@ Deno.test("udp attaches its programs by clsact where bpf(2) makes no TCX links, 
   await eventually("a full mesh", () => isFullMesh(hosts));
   const filters = await hosts[1].exec(["tc", "filter", "show", "dev", "eth1", "ingress"]);
   assertMatch(filters, /bpf/);
+});
+
+/** CapabilityBoundingSet of the unit. */
+const BOUND = ["setpriv", "--bounding-set=-all,+net_admin,+net_raw,+bpf,+perfmon"];
+
+Deno.test("udp takes TCP to containers by its device where probes pass, or none can be sent, with the unit's privileges", async () => {
+  await using cluster = await start(filter(bpf(EPERM, BPF_PROG_TEST_RUN)));
+  const { hosts, command } = cluster;
+  const run = async (command: readonly string[], says: RegExp) => {
+    await using agent = await hosts[1].spawn([...BOUND, ...command]);
+    await agent.waitFor(says);
+    await agent.waitFor(/Wrote subnet file/);
+    await eventually("a full mesh", () => isFullMesh(hosts));
+  };
+  const open = /TCP to containers comes in by flannel0-gro/;
+  const unfiltered = command.slice(command.indexOf(FLANNELD));
+  await run(command, open);
+  await hosts[1].exec([FLANNELD, "cleanup"]);
+  const drop = ["INPUT", "-p", "udp", "--dport", "8285", "-j", "DROP"];
+  await hosts[1].exec(["iptables", "-A", ...drop]);
+  await run(unfiltered, /nothing comes out of flannel0-gro/);
+  await hosts[1].exec(["iptables", "-D", ...drop]);
+  await run(unfiltered, open);
+  // Without a probe it is opened as if one had passed, for nobody can know better.
+  await hosts[1].exec([FLANNELD, "cleanup"]);
+  await hosts[1].exec(["iptables", "-A", ...drop]);
+  await run(command, open);
 });
 
 Deno.test("udp carries packets where the kernel refuses every offload, and says what is left", async () => {
