@@ -17,7 +17,8 @@ const SEND_BATCH = 64;
 /**
  * Messages of one recvmmsg(2). Where the kernel coalesces, eight trains of 64 KB stay in the
  * second-level cache until they are written to the device. Where a wire without receive offload
- * hands over packet by packet, a whole super-packet's worth is taken at a time.
+ * hands over packet by packet, a whole super-packet's worth is taken at a time, once a few of them have
+ * come at once: with room for all, the first burst of trains would take 3 MB, for good.
  */
 const TRAIN_BATCH = 8;
 const PACKET_BATCH = 48;
@@ -50,7 +51,7 @@ export class UdpSocket implements DatagramSocket {
   readonly #inBuffer: number;
   readonly #inRoom: number;
   /** Messages of the next receive, by what the last one brought. */
-  #receiveSize = PACKET_BATCH;
+  #receiveSize = TRAIN_BATCH;
   /** Per message of a batch: the train it is of. */
   readonly #trainOf = new Int32Array(SEND_BATCH);
 
@@ -126,7 +127,8 @@ export class UdpSocket implements DatagramSocket {
       // For the next time, now that the message is in the cache.
       messages.reset(i);
     }
-    this.#receiveSize = bytes > count * TRAIN_BYTES ? TRAIN_BATCH : PACKET_BATCH;
+    if (count === 1 || bytes > count * TRAIN_BYTES) this.#receiveSize = TRAIN_BATCH;
+    else if (count === TRAIN_BATCH) this.#receiveSize = PACKET_BATCH;
     return count;
   }
 
