@@ -44,11 +44,21 @@ export async function networkFeed(
   info(opened.note);
   try {
     const snapshot = await insist(signal, () => opened.names.snapshot({ signal }));
-    return new WatchedFeed(opened, snapshot, networks.allowed);
+    const feed = new WatchedFeed(opened, snapshot, networks.allowed);
+    if (feed.first.size === 0) warning(noneYet(opened.names.name, networks.allowed));
+    return feed;
   } catch (error) {
     await opened.names[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** A config of the unnamed network may well be there: this agent does not serve that one. */
+function noneYet(place: string, allowed: readonly string[]): string {
+  const [name = "blue"] = allowed;
+  const which = allowed.length === 0 ? "" : ` of -networks=${allowed.join()}`;
+  return `there is no network${which} in ${place} yet; write the config of one, for example: ` +
+    `flanneld config set -networks=${name} '{"Network": "10.20.0.0/16"}', with the store's flags`;
 }
 
 function listed(store: StoreOptions, allowed: readonly string[]): NetworkFeed {

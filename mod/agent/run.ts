@@ -45,7 +45,13 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     const status = new StatusPages({
       views: () => views,
       waiting: () => waiting.views,
-      isReady: () => views.length > 0 && views.every(({ isReady }) => isReady),
+      isReady: () => {
+        // One without a config waits, whether its store says so before its agent runs or after.
+        const begun = views.filter(({ known, active }) =>
+          "text" in known.config || active !== undefined
+        );
+        return begun.length > 0 && begun.every(({ isReady }) => isReady);
+      },
       ...options.status,
       signal,
     });

@@ -61,9 +61,16 @@ export function describeConfigPlace(options: StoreOptions, name: string): string
     case "etcd":
       return `it is looked for at ${options.prefix}/config in ${name} (see -etcd-prefix, ` +
         "FLANNEL_ETCD_PREFIX and -etcd-api)";
-    case "embedded":
-      return `it is looked for in ${name}; give -network, for example -network=10.20.0.0/16, ` +
-        "to have it written there";
+    case "embedded": {
+      const place = `it is looked for in ${name}`;
+      if (options.network === undefined) {
+        return `${place}; give -network, for example -network=10.20.0.0/16, to have it written there`;
+      }
+      // -network would be for one of several alone.
+      const flags = `-store=embedded=${options.path} -networks=${options.network}`;
+      return `${place}; write it, for example: flanneld config set ${flags} ` +
+        `'{"Network": "10.20.0.0/16"}'`;
+    }
     case "remote":
       return `${name} looks for it in its own store (see -store and -etcd-prefix there)`;
   }

@@ -147,3 +147,33 @@ Deno.test("flanneld carries two networks of one file to a host that is served th
     }
   });
 });
+
+Deno.test("flanneld -networks is ready beside a network without a config, and says how to write that", async () => {
+  await using lab = await Lab.start({ hosts: 1 });
+  const [host] = lab.hosts as [UnderlayHost];
+  await setConfig(host, "blue");
+  const flags = ["-iface=eth1", STORE, "-healthz-port=8286", "-networks=blue,green"];
+  await using agent = await host.spawn([FLANNELD, ...flags]);
+  await agent.waitFor(/blue: Wrote subnet file/);
+  const [line] = await agent.waitFor(/green: failed to retrieve network config: .*/);
+  const command = /flanneld (config set -store=embedded=\S+ -networks=green) '(.*)'$/.exec(line)!;
+  const get = (path: string) =>
+    host.run(["busybox", "wget", "-q", "-O", "-", `http://127.0.0.1:8286${path}`]);
+  assertEquals((await get("/readyz")).stdout, "flanneld is ready\n");
+  assertMatch(await host.exec([FLANNELD, "status"]), /^health +ready, with troubles$/m);
+
+  // The cure that the line names.
+  await host.exec([FLANNELD, ...command[1]!.split(" "), "-yes", command[2]!]);
+  await agent.waitFor(/green: Wrote subnet file/);
+  assertMatch(await host.exec([FLANNELD, "status"]), /^health +ok, ready$/m);
+});
+
+Deno.test("flanneld -watch-networks says that there is no network, and serves one that comes", async () => {
+  await using lab = await Lab.start({ hosts: 1 });
+  const [host] = lab.hosts as [UnderlayHost];
+  await using agent = await host.spawn([FLANNELD, "-iface=eth1", STORE, "-watch-networks"]);
+  const [line] = await agent.waitFor(/there is no network in .*/);
+  assertMatch(line, /leases\.db yet; .*flanneld config set -networks=blue '/);
+  await setConfig(host, "blue");
+  await agent.waitFor(/blue: Wrote subnet file/);
+});

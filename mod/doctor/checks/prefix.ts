@@ -22,7 +22,8 @@ async function missing({ options, signal }: Examination, words: string): Promise
   const { store } = options;
   if (store.kind !== "etcd") {
     const where = store.kind === "remote" ? "   # on the server's host, with its flags" : "";
-    const cure = [`flanneld config set '{"Network": "10.20.0.0/16"}'${where}`];
+    const named = store.network === undefined ? "" : `-networks=${store.network} `;
+    const cure = [`flanneld config set ${named}'{"Network": "10.20.0.0/16"}'${where}`];
     return problem(`there is no network config: ${words}`, { cure });
   }
   const configs = await findConfigs(store, { signal });
