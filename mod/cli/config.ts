@@ -12,7 +12,13 @@ import { formatIPv4 } from "../ip/mod.ts";
 import type { ConfigText } from "../store/mod.ts";
 import type { AgentLine } from "./agent_line.ts";
 import type { AgentSubcommand, OwnFlag } from "./agent_subcommand.ts";
-import { configDiff, describeConsequences, listHosts, roomOf } from "./config_changes.ts";
+import {
+  configDiff,
+  describeConsequences,
+  describeDeletion,
+  listHosts,
+  roomOf,
+} from "./config_changes.ts";
 import { confirm, processTerminal } from "./config_confirm.ts";
 import { misspeltKey } from "./config_hint.ts";
 import { findConfig, type FoundConfig, inTime } from "./config_store.ts";
@@ -167,8 +173,7 @@ async function remove(line: AgentLine, signal: AbortSignal): Promise<number> {
   console.log(
     leases.length === 0
       ? "No host holds a lease."
-      : `Hosts with a lease (${leases.length}) keep it, and their packets flow; none can start ` +
-        "without a config, and none goes over to another:",
+      : describeDeletion(leases.length, line.agent.options.networks !== undefined),
   );
   for (const host of listHosts(leases, agents)) console.log(host);
   const code = await ask(line, `Delete the config in ${store.name}?`, signal);

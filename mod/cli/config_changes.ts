@@ -107,6 +107,21 @@ export function describeConsequences(
   return lines;
 }
 
+/**
+ * What the hosts that hold leases will do when the config is deleted: a line that a list of them ends.
+ *
+ * @param leases at least one
+ * @param isNamed it is that of one of several networks
+ */
+export function describeDeletion(leases: number, isNamed: boolean): string {
+  return isNamed
+    ? `Hosts with a lease (${leases}): those with -watch-networks take the network's device, routes ` +
+      "and firewall rules away at once, and its packets stop; the others keep it, and their packets " +
+      "flow; none can start without a config:"
+    : `Hosts with a lease (${leases}) keep it, and their packets flow; none can start without a ` +
+      "config, and none goes over to another:";
+}
+
 function backendConsequences(
   before: CheckedConfig,
   after: CheckedConfig,

@@ -2,7 +2,13 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import { checkConfig, type CheckedConfig } from "../../backends/check_config.ts";
 import { type IPv4, parseIPv4, Prefix } from "../ip/mod.ts";
 import { type Lease, PERMANENT, type StoredAgentRecord } from "../lease/mod.ts";
-import { configDiff, describeConsequences, listHosts, roomOf } from "./config_changes.ts";
+import {
+  configDiff,
+  describeConsequences,
+  describeDeletion,
+  listHosts,
+  roomOf,
+} from "./config_changes.ts";
 
 const ip = (last: number): IPv4 => parseIPv4(`172.28.128.${last}`)!;
 
@@ -79,4 +85,18 @@ Deno.test("listHosts() lists ten hosts by subnet, and reservations as such", () 
   assertEquals(lines.length, 11);
   assertEquals(lines[0], "  10.20.1.0/24 172.28.128.99, a reservation");
   assertEquals(lines[10], "  and 3 more");
+});
+
+Deno.test("describeDeletion() says that hosts drop one of several networks, where they watch them", () => {
+  assertEquals(
+    describeDeletion(2, false),
+    "Hosts with a lease (2) keep it, and their packets flow; none can start without a config, and " +
+      "none goes over to another:",
+  );
+  assertEquals(
+    describeDeletion(2, true),
+    "Hosts with a lease (2): those with -watch-networks take the network's device, routes and " +
+      "firewall rules away at once, and its packets stop; the others keep it, and their packets " +
+      "flow; none can start without a config:",
+  );
 });

@@ -124,7 +124,10 @@ Deno.test("flanneld carries two networks of one file to a host that is served th
 
   await t.step("one whose config is deleted goes on both, with its device", async () => {
     const line = [FLANNELD, "config", "delete", "-yes", `-remote=${server}`, "-networks=green"];
-    await there.exec(line);
+    assertMatch(
+      await there.exec(line),
+      /^Hosts with a lease \(2\): those with -watch-networks take the network's device, [^]* packets stop/m,
+    );
     for (const host of lab.hosts) {
       await eventually(
         "green's device is gone",
