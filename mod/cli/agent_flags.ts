@@ -29,12 +29,14 @@ export interface AgentCommand {
  *
  * @param more flags besides the agent's own
  * @param subcommand whose help text lists those
+ * @param helps what that says of each
  * @throws {UsageError} when a word is none
  */
 export function parseAgentFlags(
   args: readonly string[],
   more: Readonly<Record<string, FlagKind>> = {},
   subcommand = "",
+  helps: Readonly<Record<string, string>> = {},
 ): ParsedFlags {
   try {
     return parseFlags(args, (name) => {
@@ -44,7 +46,7 @@ export function parseAgentFlags(
     });
   } catch (error) {
     if (!(error instanceof FlagSyntaxError)) throw error;
-    throw usageErrorOf(error, "", { more: Object.keys(more), subcommand });
+    throw usageErrorOf(error, "", { more: Object.keys(more), subcommand, helps });
   }
 }
 

@@ -112,7 +112,11 @@ function parseWords(
   kinds: Readonly<Record<string, FlagKind>>,
   subcommand: AgentSubcommand,
 ): { readonly flags: readonly GivenFlag[]; readonly operands: readonly string[] } {
-  const { flags, rest } = parseAgentFlags(args, kinds, subcommand.name);
+  const helps = Object.fromEntries(
+    [...subcommand.flags, SYSCONFIG_FLAG].filter(({ name }) => Object.hasOwn(kinds, name))
+      .map(({ name, kind, help }) => [name, kind === "bool" ? "true or false" : help]),
+  );
+  const { flags, rest } = parseAgentFlags(args, kinds, subcommand.name, helps);
   const isEnded = args[args.length - rest.length - 1] === "--";
   if (subcommand.operands === undefined || rest.length === 0 || isEnded) {
     return { flags, operands: rest };

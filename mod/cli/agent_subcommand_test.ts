@@ -111,3 +111,21 @@ Deno.test("parseAgentSubcommand() points to the subcommand's help text for a fla
     "Did you mean -dry-run? Run 'flanneld cleanup -help' for the list of flags.",
   );
 });
+
+Deno.test("parseAgentSubcommand() says what a flag of the subcommand takes that has no value, or a wrong one", async () => {
+  const { spec } = await import("./status.ts");
+  const refused = async (...args: string[]) => {
+    const { message, hint } = await assertRejects(
+      () => parseAgentSubcommand(spec, args, {}),
+      UsageError,
+    );
+    return [message, hint];
+  };
+  assertEquals(await refused("-peers"), [
+    "flag needs an argument: -peers: expected peers to list, or all (default 1000)",
+    undefined,
+  ]);
+  const [wrong, hint] = await refused("-json=often");
+  assertEquals([wrong?.endsWith(": expected true or false"), hint], [true, undefined], wrong);
+  assertEquals((await refused("-iface"))[0], "flag needs an argument: -iface: expected name-or-ip");
+});

@@ -126,8 +126,17 @@ function sysconfigOptions(environment: Environment): Map<string, Setting> {
 export function usageErrorOf(
   error: FlagSyntaxError,
   prefix = "",
-  { more = [], subcommand = "" }: { more?: readonly string[]; subcommand?: string } = {},
+  { more = [], subcommand = "", helps = {} }: {
+    readonly more?: readonly string[];
+    readonly subcommand?: string;
+    readonly helps?: Readonly<Record<string, string>>;
+  } = {},
 ): UsageError {
+  const help = Object.hasOwn(helps, error.flag ?? "") ? helps[error.flag!] : undefined;
+  // A flag of the subcommand's own, which is there: nothing else was meant.
+  if (help !== undefined) {
+    return new UsageError(`${prefix}${error.message}: expected ${help}`, { cause: error });
+  }
   const flag = error.flag === undefined ? undefined : flagNamed(error.flag);
   if (flag !== undefined) {
     return new UsageError(`${prefix}${error.message}: ${expectation(flag)}`, { cause: error });
