@@ -10,14 +10,18 @@ mk_usage() {
 	cat >&2 <<-EOF
 		$0 [-f FILE] [-d FILE] [-i] [-c] [-m] [-k KEY]
 
-		Writes Docker daemon options for the subnet in flannel's env file.
+		Writes Docker daemon options for the subnet in flannel's env file, which is
+		run as a shell script: FLANNEL_SUBNET becomes --bip, FLANNEL_MTU --mtu, and
+		FLANNEL_IPMASQ the opposite --ip-masq, as one of both masquerades. Without
+		the file the variables are taken from the environment; DOCKER_OPT_*
+		variables that are set go along as further options.
 
 		  -f FILE  env file that flanneld writes (default /run/flannel/subnet.env)
 		  -d FILE  file to write (default /run/docker_opts.env)
-		  -i       write each option as a variable of its own
+		  -i       write each option as a variable of its own (DOCKER_OPT_MTU="--mtu=1450")
 		  -c       write all options as one variable; both without -i and -c
 		  -k KEY   name of that variable (default DOCKER_OPTS)
-		  -m       leave --ip-masq out
+		  -m       leave --ip-masq out, for a Docker that does not know it
 		  -h       print this
 	EOF
 	exit 1

@@ -86,6 +86,7 @@ for (const shell of SHELLS) {
     for (const args of [["-h"], ["-?"], ["-x"], ["-k"], ["word"]]) {
       const { code, stderr, output } = await run(shell, args, {});
       assertStringIncludes(stderr, "-k KEY   name of that variable (default DOCKER_OPTS)");
+      assertStringIncludes(stderr, "FLANNEL_SUBNET becomes --bip, FLANNEL_MTU --mtu, and");
       assertEquals([code, output], [1, UNTOUCHED], args.join(" "));
     }
   });
