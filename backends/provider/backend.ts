@@ -116,7 +116,9 @@ async function check(
       {
         state: "ok",
         text: `this machine is ${survey.self}; route tables: ` +
-          survey.tables.map(({ id, routes }) => `${id} with ${routes.length} routes`).join(", "),
+          survey.tables.map(({ id, routes }) =>
+            `${id} with ${routes.length} ${routes.length === 1 ? "route" : "routes"}`
+          ).join(", "),
       },
       ...obstacles.map((text): BackendFinding => ({ state: "failed", text })),
       ...lines.map(({ sign, text }): BackendFinding => ({

@@ -145,8 +145,8 @@ async function askAgent(socket: string, peers: string, signal: AbortSignal): Pro
 function told(error: unknown, socket: string): StatusError | undefined {
   if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.ConnectionRefused) {
     return new StatusError(
-      `no flanneld runs here: nobody answers on ${socket} (an agent with another -subnet-file or ` +
-        `-status-socket? give the same here)`,
+      `no agent runs here: nobody answers on ${socket} (one with another -subnet-file or ` +
+        `-status-socket? give the same here; a server of -listen over etcd has none)`,
     );
   }
   if (error instanceof Deno.errors.PermissionDenied) {

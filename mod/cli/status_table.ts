@@ -246,7 +246,9 @@ function flow(
 ): string {
   const one = (packets: "sentPackets" | "receivedPackets", bytes: "sentBytes" | "receivedBytes") =>
     seconds === undefined || before === undefined
-      ? `${volumeOf(now[bytes])} in ${count(now[packets])} packets`
+      ? `${volumeOf(now[bytes])} in ${count(now[packets])} ${
+        now[packets] === 1 ? "packet" : "packets"
+      }`
       : `${amount(now[bytes], before[bytes], seconds)}, ` +
         `${count(Math.max(0, now[packets] - before[packets]) / seconds)} packets/s`;
   return `sent ${one("sentPackets", "sentBytes")}; received ` +

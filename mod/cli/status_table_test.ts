@@ -244,3 +244,9 @@ Deno.test("statusTable() has the networks that are not served yet, and what they
   );
   assertMatch(text, /^network +blue, 10\.20\.0\.0\/16, ready$[^]*^ {2}10\.20\.65\.0\/24[^]*green/m);
 });
+
+Deno.test("statusTable() counts a single packet as one", () => {
+  const traffic = { ...NETWORK.traffic!, sentPackets: 1, sentBytes: 84, receivedPackets: 0 };
+  const table = statusTable({ ...STATUS, networks: [{ ...NETWORK, traffic }] }, { columns: 100 });
+  assertStringIncludes(table, "traffic   sent 84 B in 1 packet; received 2.00 MB in 0 packets\n");
+});
