@@ -8,6 +8,7 @@ import {
 } from "../host/mod.ts";
 import type { AgentRecord } from "../lease/mod.ts";
 import { info, notifySystemd, warning } from "../observe/mod.ts";
+import { Deadline } from "../store/deadline.ts";
 import { type Store, StoreError, type WatchItem } from "../store/mod.ts";
 import { describeConfigPlace } from "../store/options.ts";
 import { AcquireError, DuplicatePublicIPError, isEmpty } from "../subnet/mod.ts";
@@ -66,7 +67,7 @@ export interface AgentParts {
 export class Agent implements AsyncDisposable {
   readonly #parts: AgentParts;
   /** Ends what watches on the agent's behalf, however it has ended itself: another may be begun. */
-  readonly #ending = new AbortController();
+  readonly #life: Deadline;
   readonly #inbox = new Inbox<AgentEvent>();
   readonly #state = new StateLog();
   readonly #connection = new StateLog();
@@ -87,7 +88,8 @@ export class Agent implements AsyncDisposable {
   constructor(parts: AgentParts) {
     const vitals = this.#vitals;
     const store = observedStore(parts.store, vitals);
-    const signal = AbortSignal.any([parts.signal, this.#ending.signal]);
+    this.#life = new Deadline(Infinity, () => undefined, parts.signal);
+    const { signal } = this.#life;
     this.#parts = { ...parts, store, signal };
     const { options, netlink, external, record, former } = parts;
     this.#external = external;
@@ -175,7 +177,7 @@ export class Agent implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#ending.abort(new DOMException("the agent has ended", "AbortError"));
+    this.#life[Symbol.dispose]();
     await this.#overlay[Symbol.asyncDispose]();
     this.#keeper[Symbol.dispose]();
     this.#publisher[Symbol.dispose]();

@@ -2,6 +2,7 @@ import { sleep } from "../async/sleep.ts";
 import { error as logError, info, warning } from "../observe/mod.ts";
 import { openScopes, type RunInScope } from "../observe/scope.ts";
 import { notifyOfProcess, notifySystemd } from "../observe/systemd.ts";
+import { Deadline } from "../store/deadline.ts";
 import { StoreError } from "../store/mod.ts";
 import { isRefusal } from "../sys/mod.ts";
 import { Backoff } from "./backoff.ts";
@@ -104,7 +105,8 @@ class Supervisor {
 
   async run(feed: NetworkFeed): Promise<void> {
     const { grace = GRACE } = this.#serve;
-    const signal = AbortSignal.any([this.#serve.signal, this.#refused.signal]);
+    using life = new Deadline(Infinity, () => undefined, this.#serve.signal, this.#refused.signal);
+    const { signal } = life;
     if (this.#networks.watch) {
       for (const network of await subnetFiles(this.#networks.directory)) {
         if (!feed.first.has(network)) this.#leave(network, Promise.resolve());
@@ -152,7 +154,6 @@ class Supervisor {
   #add(network: string): void {
     info(`Network added: ${network}`, { networkName: network });
     const stop = new AbortController();
-    const signal = AbortSignal.any([this.#serve.signal, stop.signal]);
     const scope = {
       name: network,
       notify: (assignments: readonly string[]) => {
@@ -164,8 +165,9 @@ class Supervisor {
     };
     const before = this.#leaving.get(network);
     const done = this.#runIn(scope, async () => {
+      using life = new Deadline(Infinity, () => undefined, this.#serve.signal, stop.signal);
       await before;
-      await this.#keepServing(network, signal);
+      await this.#keepServing(network, life.signal);
     });
     this.#served.set(network, { stop, done });
     this.#serve.waiting.begin(network, this.#optionsOf(network).subnetFile);

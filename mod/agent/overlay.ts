@@ -127,10 +127,7 @@ export class Overlay implements AsyncDisposable {
       await this.#succeed(former, active);
     } finally {
       // Whatever stays of the former: this one is up, and is not brought up again.
-      network.run(
-        AbortSignal.any([signal, active.watching.signal]),
-        (what) => repairs.request(what),
-      ).catch(onFailed);
+      network.run(active.watching.signal, (what) => repairs.request(what)).catch(onFailed);
     }
   }
 

@@ -60,8 +60,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
       views.push(view);
       return () => void views.splice(views.indexOf(view), 1);
     };
-    const serving = AbortSignal.any([signal, ended.signal]);
-    const serveStatus = () => serveSocket(options.status, status.pages, serving);
+    const serveStatus = () => serveSocket(options.status, status.pages, ended.signal);
     const feed = () => feedWatchdog({ isWell: status.isWell, signal });
     const parts: Promise<unknown>[] = [];
     const { listen, store } = options;

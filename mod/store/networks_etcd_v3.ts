@@ -1,4 +1,5 @@
 import { Buffer } from "node:buffer";
+import { Deadline } from "./deadline.ts";
 import { displayEndpoints } from "./etcd_http.ts";
 import { type EtcdV3Caller, EtcdV3Client } from "./etcd_v3_client.ts";
 import { prefixRange } from "./etcd_v3_keys.ts";
@@ -35,14 +36,14 @@ class EtcdV3Names implements NetworkNames {
     return await atOneRevision(() => this.#snapshot(signal));
   }
 
-  watch(
+  async *watch(
     cursor: Cursor,
     options: WatchOptions,
-  ): AsyncIterable<WatchItem<NameChange, NamesSnapshot>> {
-    const signal = AbortSignal.any([options.signal, this.#closed.signal]);
-    return watchPrefix(this.#client, this.#reader, cursor, {
+  ): AsyncGenerator<WatchItem<NameChange, NamesSnapshot>, void> {
+    using life = new Deadline(Infinity, () => undefined, options.signal, this.#closed.signal);
+    yield* watchPrefix(this.#client, this.#reader, cursor, {
       ...options,
-      signal,
+      signal: life.signal,
       snapshot: (signal) => this.snapshot({ signal }),
     });
   }
