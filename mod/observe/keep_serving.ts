@@ -7,7 +7,8 @@ const PAUSE = 500;
 /**
  * Keeps one of the runtime's servers up until the signal aborts. The first connection that it cannot take,
  * for want of a descriptor, ends it by an error, which would end the process, too; and whoever can
- * connect can bring that about.
+ * connect can bring that about. Deno 2.4 takes no more connections then, and says so when those that it has
+ * are gone.
  *
  * @param what for the log
  * @param server the one that has begun

@@ -1,6 +1,10 @@
 import { assertEquals, assertStrictEquals } from "@std/assert";
 import { openEmbedded } from "../store/embedded.ts";
+import { libc } from "../sys/mod.ts";
 import { ServedNetworks } from "./networks.ts";
+
+// The library stays loaded, which is no leak of the first test that needs it.
+libc();
 
 Deno.test("ServedNetworks.get() opens a network once, and no more than 256, whoever asks at one time", async () => {
   const directory = await Deno.makeTempDir({ prefix: "networks-" });

@@ -7,11 +7,13 @@ export const MORE_THAN_ENOUGH = 64;
 /** A program that soon runs out of descriptors (RLIMIT_NOFILE), in a process of its own. */
 export class FewDescriptors implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
-  readonly #errors: Promise<string>;
+  readonly #collected: Promise<void>;
+  #errors = "";
+  #news = Promise.withResolvers<void>();
 
   private constructor(child: Deno.ChildProcess) {
     this.#child = child;
-    this.#errors = new Response(child.stderr).text();
+    this.#collected = this.#collect();
   }
 
   /**
@@ -37,6 +39,11 @@ export class FewDescriptors implements AsyncDisposable {
     return started;
   }
 
+  /** Waits until it has written this to standard error. @throws {Error} when it ends before */
+  async waitFor(pattern: RegExp): Promise<void> {
+    while (!pattern.test(this.#errors)) await this.#news.promise;
+  }
+
   /** Ends it. @returns what it has written to standard error */
   async end(): Promise<string> {
     try {
@@ -45,10 +52,21 @@ export class FewDescriptors implements AsyncDisposable {
       // It has ended by itself, which its words tell.
     }
     await this.#child.status;
-    return await this.#errors;
+    await this.#collected;
+    return this.#errors;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.end();
+  }
+
+  async #collect(): Promise<void> {
+    for await (const text of this.#child.stderr.pipeThrough(new TextDecoderStream())) {
+      this.#errors += text;
+      this.#news.resolve();
+      this.#news = Promise.withResolvers();
+    }
+    this.#news.promise.catch(() => {});
+    this.#news.reject(new Error(`the program has ended: ${this.#errors}`));
   }
 }
