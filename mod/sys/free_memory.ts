@@ -1,7 +1,7 @@
 import { libc } from "./libc.ts";
 
 /** Milliseconds between two calls. One takes 0.1 to 1.6 ms. */
-const INTERVAL = 30_000;
+const INTERVAL = 10_000;
 
 /**
  * Gives the kernel back, now and then, what malloc(3) keeps of freed memory (malloc_trim(3), glibc).
