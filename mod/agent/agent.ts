@@ -261,7 +261,7 @@ export class Agent implements AsyncDisposable {
         if (isMoved) await this.#overlay.bringUp(active.config, this.#external);
         return this.#trouble(this.#missing(config.missing));
       }
-      if (isMoved || active?.config.text !== config.text) {
+      if (isMoved || active?.config.text !== config.text || this.#overlay.isUnfinished) {
         if (!await this.#bringUp(config.text)) return;
       } else if (this.#keeper.lease === undefined) {
         info("Acquiring a lease again");

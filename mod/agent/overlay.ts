@@ -6,7 +6,7 @@ import { formatIPv4, type Prefix } from "../ip/mod.ts";
 import { type Lease, type LeaseAttributes, sameAttributes } from "../lease/mod.ts";
 import { info, notifySystemd, warning } from "../observe/mod.ts";
 import type { Store } from "../store/mod.ts";
-import type { LeaseSetChange } from "../subnet/mod.ts";
+import { isCompatible, type LeaseSetChange } from "../subnet/mod.ts";
 import type { Netlink } from "../sys/mod.ts";
 import { counted } from "./counted.ts";
 import type { HostClaims } from "./host_claims.ts";
@@ -61,6 +61,8 @@ export class Overlay implements AsyncDisposable {
   #told: string | undefined;
   /** The kernel may not have what it should: a look at all of it has failed, or was put off. */
   #unsynced = false;
+  /** A bring-up has failed half-way, or the host could not be told of a lease. */
+  #unfinished = false;
 
   constructor(parts: OverlayParts) {
     this.#parts = parts;
@@ -70,6 +72,11 @@ export class Overlay implements AsyncDisposable {
   /** What is up; `undefined` before the first bring-up. */
   get active(): ActiveNetwork | undefined {
     return this.#active;
+  }
+
+  /** What is up is not whole: another bring-up is due, be it of the same config. */
+  get isUnfinished(): boolean {
+    return this.#unfinished;
   }
 
   /** The kernel may not have what it should; the next {@linkcode mend} looks at all of it. */
@@ -99,6 +106,7 @@ export class Overlay implements AsyncDisposable {
     if (former === undefined) await publisher.requireTools(config);
     this.#tellOverlap(config, external);
     await keeper.identify(external.publicIP);
+    this.#unfinished = true;
     // Two of one kind may want one device or one port.
     if (former?.config.backend.type === config.backend.type) await former.network.close();
     const active = this.#prepared(
@@ -113,7 +121,7 @@ export class Overlay implements AsyncDisposable {
       // Only the device is new: that must not wait for a store which may lie behind it.
       if (
         held !== undefined && former?.config.text === config.text &&
-        sameAttributes(held.attributes, attributes)
+        isCompatible(config, held.subnet) && sameAttributes(held.attributes, attributes)
       ) await this.#program(active, held);
       else await this.#lease(active);
     } catch (error) {
@@ -123,6 +131,7 @@ export class Overlay implements AsyncDisposable {
     }
     former?.watching.abort();
     this.#active = active;
+    this.#unfinished = false;
     try {
       await this.#succeed(former, active);
     } finally {
@@ -286,8 +295,10 @@ export class Overlay implements AsyncDisposable {
 
   /** Programs all peers, tells the host. */
   async #program(active: Active, lease: Lease): Promise<void> {
+    this.#unfinished = true;
     await this.#synchronize(active.network, lease);
     await this.#parts.publisher.publish(active.config, lease, active.network.mtu);
+    this.#unfinished = false;
     tellStatus(active, lease);
   }
 

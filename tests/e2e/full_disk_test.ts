@@ -100,3 +100,28 @@ Deno.test("flanneld goes over to a config that the disk has no room for, in atte
   await agent.waitFor(/All is well again/);
   assertMatch(await host.readTextFile("/run/flannel/subnet.env"), /^FLANNEL_SUBNET=10\.85\./m);
 });
+
+Deno.test("flanneld goes back to a config from one that the disk had no room for", async () => {
+  await using lab = await Lab.start({ hosts: 1 });
+  const [host] = lab.hosts as [UnderlayHost];
+  await host.exec([FLANNELD, "config", "set", "-yes", STORE, configOf(81)]);
+  await shrinkRun(host);
+  await using agent = await host.spawn([FLANNELD, STORE, "-iface=eth1"]);
+  await agent.waitFor(/Wrote subnet file/);
+  await fill(host);
+  await host.exec([FLANNELD, "config", "set", "-yes", STORE, configOf(85)]);
+  await agent.waitFor(/cannot write \/run\/flannel\/subnet\.env: No space left on device/);
+  await host.exec([FLANNELD, "config", "set", "-yes", STORE, configOf(81)]);
+  await free(host);
+  await agent.waitFor(/All is well again/);
+
+  const env = await host.readTextFile("/run/flannel/subnet.env");
+  const subnet = /^FLANNEL_SUBNET=(10\.81\.\d+)\.1\/24$/m.exec(env)![1]!;
+  const leases = JSON.parse(await host.exec([FLANNELD, "lease", "list", "-json", STORE]));
+  assertEquals(leases.map((lease: { subnet: string }) => lease.subnet), [`${subnet}.0/24`]);
+  assertMatch(
+    await host.exec(["ip", "-o", "-4", "address", "show", "dev", "flannel.1"]),
+    new RegExp(`inet ${subnet}\\.0/32 `),
+  );
+  assertEquals((await host.run([FLANNELD, "plan", STORE, "-iface=eth1"])).code, 0);
+});
