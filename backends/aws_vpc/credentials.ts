@@ -202,13 +202,13 @@ function fromEnvironment(env: AwsEnvironment): FoundCredentials | undefined {
 
 /** The JSON of `iam/security-credentials/ROLE`. Of its values no message may show any. */
 function parseInstanceCredentials(text: string, role: string): AwsCredentials {
-  let value: Readonly<Record<string, unknown>>;
+  let value: Readonly<Record<string, unknown>> | null;
   try {
     value = JSON.parse(text);
   } catch {
     throw new ProviderError("unavailable", `the credentials of role ${role} are not JSON`);
   }
-  const { Code, AccessKeyId, SecretAccessKey, Token, Expiration } = value;
+  const { Code, AccessKeyId, SecretAccessKey, Token, Expiration } = value ?? {};
   if (Code !== undefined && Code !== "Success") {
     throw new ProviderError(
       "denied",

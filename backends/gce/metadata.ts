@@ -97,13 +97,13 @@ export class GceMetadata {
         "the instance has no service account; give it one with the role of docs/gce.md",
       );
     }
-    let answer: { access_token?: unknown; expires_in?: unknown };
+    let answer: { access_token?: unknown; expires_in?: unknown } | null;
     try {
       answer = JSON.parse(text);
     } catch {
       throw new ProviderError("unavailable", "the metadata server's token is not JSON");
     }
-    const { access_token: value, expires_in: seconds } = answer;
+    const { access_token: value, expires_in: seconds } = answer ?? {};
     if (typeof value !== "string" || typeof seconds !== "number") {
       throw new ProviderError("unavailable", "the metadata server's token is not complete");
     }

@@ -82,6 +82,23 @@ Deno.test("CredentialChain names what is wrong with a source, and does not pass 
   }
 });
 
+Deno.test("CredentialChain says in a line that the instance's credentials are none", async () => {
+  await using imds = instance();
+  const env = { AWS_EC2_METADATA_SERVICE_ENDPOINT: imds.endpoint };
+  for (const text of ["null", "1", '"ASIA"', "[]", "{}"]) {
+    imds.credentialsText = text;
+    assertEquals(
+      await refusal(() => chain(env).get(signal)),
+      "the credentials of role flannel are not complete",
+    );
+  }
+  imds.credentialsText = "<html>";
+  assertEquals(
+    await refusal(() => chain(env).get(signal)),
+    "the credentials of role flannel are not JSON",
+  );
+});
+
 Deno.test("CredentialChain has a role assumed by a web identity token", async () => {
   await using moto = await Moto.start();
   const file = await Deno.makeTempFile();

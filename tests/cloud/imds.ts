@@ -27,6 +27,8 @@ export class Imds implements AsyncDisposable {
   /** How it behaves: `lost` swallows requests for tokens, as a hop limit of 1 does behind a bridge. */
   behaviour: "v2" | "v1" | "lost" | "off" | "failing" = "v2";
   credentials: ImdsCredentials;
+  /** Answered in place of the JSON of {@linkcode credentials}. */
+  credentialsText: string | undefined;
   /** Paths that were read, the requests for tokens included. */
   readonly reads: string[] = [];
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
@@ -95,7 +97,7 @@ export class Imds implements AsyncDisposable {
       "placement/region": region,
       ...(role === undefined ? {} : {
         [directory]: role,
-        [directory + role]: JSON.stringify({
+        [directory + role]: this.credentialsText ?? JSON.stringify({
           Code: "Success",
           Type: "AWS-HMAC",
           LastUpdated: new Date().toISOString(),
