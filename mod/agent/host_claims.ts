@@ -226,10 +226,13 @@ function refuseClash(holder: string, claim: HostClaim, other: LiveClaim): void {
   }
 }
 
+/** @returns `undefined` for what is no entry: a full disk may have cut it, or a person have written it */
 function readEntry(text: string): Entry | undefined {
   try {
-    const value = JSON.parse(text);
-    return Array.isArray(value.resources) ? value : undefined;
+    const { holder, namespace, network, resources } = JSON.parse(text);
+    const isEntry = [holder, namespace, network].every((one) => typeof one === "string") &&
+      Array.isArray(resources);
+    return isEntry ? { holder, namespace, network, resources } : undefined;
   } catch {
     return undefined;
   }

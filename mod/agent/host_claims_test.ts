@@ -1,5 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { Prefix } from "../ip/mod.ts";
+import { FileLock } from "../sys/mod.ts";
 import { ClashError, HostClaims, servedBeside, sweepClaims } from "./host_claims.ts";
 
 const { signal } = new AbortController();
@@ -89,6 +90,40 @@ Deno.test("HostClaims gives back on disposal, and takes what a dead agent has le
     await sweepClaims(directory);
     await assertRejects(() => Deno.stat(directory), Deno.errors.NotFound);
     await sweepClaims(directory);
+  }));
+
+Deno.test("HostClaims passes over what is no claim, though somebody holds it", () =>
+  withDirectory(async (directory) => {
+    await using blue = claimsOf(directory, "blue");
+    await blue.claim(claim("10.1.0.0/16", "VNI 1"), signal);
+    using held = FileLock.tryAcquire(`${directory}/other`)!;
+    await using green = claimsOf(directory, "green");
+    const entry = {
+      holder: "other",
+      namespace: await Deno.readLink("/proc/self/ns/net"),
+      network: "10.2.0.0/16",
+      resources: ["VNI 2"],
+    };
+    const others = async (text: string) => {
+      await Deno.writeTextFile(held.path, text);
+      await green.claim(claim("10.3.0.0/16"), signal);
+      return green.others.map(String).sort();
+    };
+    assertEquals(await others(JSON.stringify(entry)), ["10.1.0.0/16", "10.2.0.0/16"]);
+    for (
+      const bad of [
+        { network: 5 },
+        { network: null },
+        { network: ["10.2.0.0/16"] },
+        { network: "10.2.0.0" },
+        { holder: 1 },
+        { namespace: undefined },
+        { resources: "VNI 2" },
+      ]
+    ) assertEquals(await others(JSON.stringify({ ...entry, ...bad })), ["10.1.0.0/16"]);
+    for (const text of ["", "null", "[]", "7", JSON.stringify(entry).slice(0, 30)]) {
+      assertEquals(await others(text), ["10.1.0.0/16"]);
+    }
   }));
 
 Deno.test("servedBeside() tells of all that run but one's own, and of none where there never was one", () =>
