@@ -8,6 +8,7 @@ import { StoreError, StoreUnavailableError } from "./errors.ts";
 import { makeEtcdV2Lab } from "./etcd_lab.ts";
 import { openEtcdV2 } from "./etcd_v2.ts";
 import { DEFAULT_TIMING, type WatchTiming } from "./etcd_v2_place.ts";
+import { loseInARow } from "./lost_history_lab.ts";
 import type { EtcdOptions } from "./options.ts";
 import { storeCases } from "./store_cases.ts";
 import { net, vxlan, withoutTtl } from "./store_lab.ts";
@@ -136,6 +137,31 @@ Deno.test("etcd v2: what proxies and members do", async (t) => {
     assertEquals(follower.items.length, 1);
     assertEquals(follower.states, []);
   });
+
+  await t.step(
+    "watch() reads lost history again at once, and pauses where it is lost again",
+    async () => {
+      let isOutdated = true;
+      await using proxy = new HttpProxy(etcd.endpoint, (request, forward) => {
+        if (!isOutdated || !isPoll(request)) return forward(request);
+        isOutdated = false;
+        return Response.json({
+          errorCode: 401,
+          message: "The event in requested index is outdated and cleared",
+          cause: "the requested history has been cleared [1007/7]",
+          index: 2006,
+        }, { status: 400 });
+      });
+      await using store = await open({ endpoints: [proxy.endpoint] });
+      const { cursor } = await store.snapshot();
+      const lose = () => {
+        isOutdated = true;
+        return Promise.resolve();
+      };
+      const change = () => store.createLease(net("10.20.1.0/24"), vxlan("192.0.2.1"), 600);
+      await loseInARow({ store, cursor, lose, change });
+    },
+  );
 
   await t.step("watch() tells that a cursor is none of this store", async () => {
     await using store = await open();

@@ -48,6 +48,8 @@ export async function* watchEtcdV2<C, S extends { readonly cursor: Cursor }>(
   const link = new WatchLink(source.timing, options.onState);
   const place = new Place(cursor, source.timing);
   let lost: string | undefined;
+  // How often in a row, no poll having been well in between.
+  let losses = 0;
 
   while (!signal.aborted) {
     if (lost !== undefined) {
@@ -58,7 +60,8 @@ export async function* watchEtcdV2<C, S extends { readonly cursor: Cursor }>(
         if (!signal.aborted) await link.broken(error, signal);
         continue;
       }
-      link.stands();
+      // Where history is lost again and again, every read succeeds; the pauses grow all the same.
+      if (losses < 2) link.stands();
       place.reset(snapshot.cursor);
       const reason = lost;
       lost = undefined;
@@ -70,6 +73,7 @@ export async function* watchEtcdV2<C, S extends { readonly cursor: Cursor }>(
     switch (result.type) {
       case "event": {
         const { answer } = result;
+        losses = 0;
         place.seen(answer.node.modifiedIndex);
         const meaning = source.read(answer);
         if (meaning.type === "directory-gone") lost = meaning.reason;
@@ -79,9 +83,11 @@ export async function* watchEtcdV2<C, S extends { readonly cursor: Cursor }>(
         break;
       }
       case "idle":
+        losses = 0;
         break;
       case "lost":
         lost = result.reason;
+        if (losses++ > 0) await link.pause(signal);
         break;
       case "failed":
         await link.broken(result.error, signal);

@@ -43,11 +43,17 @@ export async function* watchPrefix<C, S extends { readonly cursor: Cursor }>(
   const at: Position = { revision: BigInt(cursor), cluster: undefined };
   let lost: string | undefined;
   let delay = MIN_DELAY;
+  // How often in a row, no watch having stood for long in between.
+  let losses = 0;
   let broken = false;
   const report = (error: StoreError | undefined) => {
     if (broken === (error !== undefined)) return;
     broken = !broken;
     onState?.(error);
+  };
+  const pause = async () => {
+    await sleep(delay * (0.5 + Math.random() / 2), signal);
+    delay = Math.min(2 * delay, MAX_DELAY);
   };
   while (!signal.aborted) {
     let since: number | undefined;
@@ -72,16 +78,19 @@ export async function* watchPrefix<C, S extends { readonly cursor: Cursor }>(
       }
     } catch (error) {
       if (signal.aborted) return;
+      // One that broke as soon as it stood was no success.
+      if (since !== undefined && Date.now() - since > MAX_DELAY) {
+        delay = MIN_DELAY;
+        losses = 0;
+      }
       if (error instanceof HistoryLost) {
         lost = error.message;
+        if (losses++ > 0) await pause();
         continue;
       }
       if (!(error instanceof StoreError)) throw error;
       report(error);
-      // One that broke as soon as it stood was no success.
-      if (since !== undefined && Date.now() - since > MAX_DELAY) delay = MIN_DELAY;
-      await sleep(delay * (0.5 + Math.random() / 2), signal);
-      delay = Math.min(2 * delay, MAX_DELAY);
+      await pause();
     }
   }
 }

@@ -6,6 +6,7 @@ import { StoreFollower } from "../../tests/lab/store_follower.ts";
 import { TcpProxy } from "../../tests/lab/tcp_proxy.ts";
 import { openEtcdV3 } from "./etcd_v3.ts";
 import type { EtcdV3ClientOptions } from "./etcd_v3_client.ts";
+import { loseInARow } from "./lost_history_lab.ts";
 import type { Store } from "./store.ts";
 import { net, vxlan } from "./store_lab.ts";
 
@@ -175,4 +176,18 @@ Deno.test("watchPrefix() takes a new snapshot when another cluster answers", asy
   await using _ = new TcpProxy(after.endpoint, { port: proxy.port });
   await follower.until(({ resyncs }) => resyncs === 1);
   assertEquals(Object.keys(follower.publicIPs), ["10.20.2.0-24"]);
+});
+
+Deno.test("watchPrefix() reads lost history again at once, and pauses where it is lost again", async () => {
+  await using etcd = await EtcdServer.start({ v2: false });
+  const gateway = new EtcdGateway(etcd);
+  await using store = await open([etcd.endpoint]);
+  const { cursor } = await store.snapshot();
+  // Past what comes next after a snapshot.
+  const lose = async () => {
+    await gateway.compact();
+    await gateway.compact();
+  };
+  await lose();
+  await loseInARow({ store, cursor, lose, change: () => gateway.putAll([lease(1)]) });
 });

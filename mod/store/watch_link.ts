@@ -34,6 +34,11 @@ export class WatchLink {
       this.#stands = false;
       this.#onState?.(error instanceof Error ? error : new Error(String(error)));
     }
+    await this.pause(signal);
+  }
+
+  /** Waits as long as after a break, and reports none. */
+  async pause(signal: AbortSignal): Promise<void> {
     const { firstBackoff, longestBackoff } = this.#timing;
     const most = Math.min(firstBackoff * 2 ** this.#failures++, longestBackoff);
     await sleep(most * (0.5 + Math.random() / 2), signal);
