@@ -60,6 +60,7 @@ interface Pending {
   readonly dontFragment: boolean;
   readonly timeout: number;
   readonly finish: (outcome: EchoOutcome) => void;
+  readonly fail: (error: unknown) => void;
   isDone: boolean;
   sequence?: number;
   timer?: ReturnType<typeof setTimeout>;
@@ -119,6 +120,7 @@ export class Prober implements AsyncDisposable {
    * @throws the signal's reason when it aborts
    * @throws {RangeError} for a size that cannot be sent
    * @throws {TypeError} when the prober is closed
+   * @throws {SysError} when replies cannot be waited for: poll(2) fails, with ENOMEM or EINVAL
    */
   async echo(addresses: readonly IPv4[], options: EchoOptions = {}): Promise<EchoOutcome[]> {
     const { size = PING_SIZE, dontFragment = false, timeout = 1000, signal } = options;
@@ -129,9 +131,9 @@ export class Prober implements AsyncDisposable {
     signal?.throwIfAborted();
     const batch: Pending[] = [];
     const outcomes = addresses.map((address) =>
-      new Promise<EchoOutcome>((finish) => {
+      new Promise<EchoOutcome>((finish, fail) => {
         batch.push({
-          ...{ address, size, dontFragment, timeout, finish },
+          ...{ address, size, dontFragment, timeout, finish, fail },
           ...{ isDone: false, sent: { real: 0, steady: 0 } },
         });
       })
@@ -221,11 +223,16 @@ export class Prober implements AsyncDisposable {
     return 0;
   }
 
+  /** Never rejects: nobody may be there to hear it. Whoever waits for a reply is told. */
   async #receive(): Promise<void> {
     try {
       while (this.#pending.size > 0 && !this.#closed) {
         await this.#socket.wait();
         this.#take();
+      }
+    } catch (error) {
+      for (const one of [...this.#pending.values()]) {
+        if (this.#settle(one)) one.fail(error);
       }
     } finally {
       this.#receiving = undefined;
@@ -274,13 +281,18 @@ export class Prober implements AsyncDisposable {
   }
 
   #finish(one: Pending, outcome: EchoOutcome): void {
-    if (one.isDone) return;
+    if (this.#settle(one)) one.finish(outcome);
+  }
+
+  /** Waits for it no longer. @returns false when nobody did */
+  #settle(one: Pending): boolean {
+    if (one.isDone) return false;
     one.isDone = true;
     clearTimeout(one.timer);
     if (one.sequence !== undefined && this.#pending.get(one.sequence) === one) {
       this.#pending.delete(one.sequence);
       if (this.#pending.size === 0 && this.#receiving !== undefined) this.#socket.wake();
     }
-    one.finish(outcome);
+    return true;
   }
 }

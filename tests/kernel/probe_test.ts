@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { formatIPv4, parseIPv4 } from "../../mod/ip/mod.ts";
 import { type EchoOutcome, measurePathMtu, Prober, probeUdpPort } from "../../mod/probe/mod.ts";
-import { libc } from "../../mod/sys/mod.ts";
+import { libc, SysError } from "../../mod/sys/mod.ts";
 import { NetworkNamespace } from "../lab/netns.ts";
 
 // Opened once for the process, as in the agent: no test's leak.
@@ -155,6 +155,43 @@ Deno.test("Prober.echo() ends with its signal, and when the prober is disposed",
   assertEquals((await last)[0]!.type, "timeout");
   await assertRejects(() => prober.echo([NEAR]), TypeError, "closed");
 });
+
+Deno.test("Prober.echo() rejects when poll(2) fails, and works again afterwards", async () => {
+  await using stack = new AsyncDisposableStack();
+  const { us } = await wire(stack);
+  const prober = stack.use(Prober.open({ netns: us.path }));
+  {
+    // poll(2) refuses more descriptors than a process may have, and the prober waits for two.
+    using _limit = limitDescriptors(1n);
+    await Promise.all([[NEAR], [NEAR, NOWHERE]].map((addresses) =>
+      assertRejects(
+        () => prober.echo(addresses, { timeout: 60_000 }),
+        SysError,
+        "poll: EINVAL",
+      )
+    ));
+  }
+  assertEquals((await prober.echo([NEAR]))[0]!.type, "reply");
+});
+
+/** Sets this process's RLIMIT_NOFILE, the soft one, until it is disposed of. */
+function limitDescriptors(most: bigint): Disposable {
+  const RLIMIT_NOFILE = 7; // asm-generic/resource.h
+  const library = Deno.dlopen("libc.so.6", {
+    getrlimit: { parameters: ["i32", "buffer"], result: "i32" },
+    setrlimit: { parameters: ["i32", "buffer"], result: "i32" },
+  });
+  const { symbols } = library;
+  const before = new BigUint64Array(2);
+  assertEquals(symbols.getrlimit(RLIMIT_NOFILE, before), 0);
+  assertEquals(symbols.setrlimit(RLIMIT_NOFILE, BigUint64Array.of(most, before[1]!)), 0);
+  return {
+    [Symbol.dispose]() {
+      assertEquals(symbols.setrlimit(RLIMIT_NOFILE, before), 0);
+      library.close();
+    },
+  };
+}
 
 Deno.test("Prober works over a ping socket where a raw one is not allowed", async () => {
   await using namespace = await NetworkNamespace.create();
