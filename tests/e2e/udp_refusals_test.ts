@@ -16,6 +16,7 @@ const BPF_PROG_LOAD = 5;
 const BPF_PROG_TEST_RUN = 10;
 const BPF_LINK_CREATE = 28;
 const EPERM = 1;
+const EACCES = 13;
 const EINVAL = 22;
 const ENOSYS = 38;
 
@@ -113,6 +114,11 @@ const REFUSALS: readonly (readonly [as: string, seccomp: Uint8Array, says: RegEx
     "an old kernel whose RLIMIT_MEMLOCK is too low",
     filter(bpf(EPERM, BPF_MAP_CREATE)),
     /BPF_MAP_CREATE .*: EPERM/,
+  ],
+  [
+    "a kernel whose verifier refuses programs",
+    filter(bpf(EACCES, BPF_PROG_LOAD)),
+    /BPF program .*: EACCES/,
   ],
   [
     "a kernel without one of the helpers",

@@ -118,6 +118,21 @@ for (const attachment of ["tcx", "clsact"] as Attachment[]) {
   });
 }
 
+Deno.test("TCP to containers comes in by the hop where the host has NAT, as with Docker and -ip-masq", async () => {
+  await using all = await HopLab.make("tcx", async ({ hosts }) => {
+    for (const host of hosts) {
+      for (const chain of ["PREROUTING", "POSTROUTING"]) {
+        await host.run("iptables", "-t", "nat", "-A", chain, "-s", "192.0.2.0/24", "-j", "ACCEPT");
+      }
+    }
+  });
+  await all.transfer(64);
+  assert(all.dressed(1) > 500);
+  assert(await all.packets(1, HOP, "rx") > 500);
+  const { kernel } = await all.nodes[1].report();
+  assertEquals([kernel!.hop, kernel!.damage], [HOP, null]);
+});
+
 Deno.test("segments that a wire cut go on to the container joined", async () => {
   await using all = await HopLab.make();
   for (const host of all.lab.hosts) setTxOffload(host, "eth1", false);

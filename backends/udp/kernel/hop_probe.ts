@@ -108,7 +108,6 @@ export function probeFrame(
   const udp = ETHERNET_HEADER + IPV4_HEADER;
   const inner = ETHERNET_HEADER + OVERHEAD + HOP_HEADERS;
   writeHeader(ETHERNET_HEADER, UDP);
-  view.setUint16(udp, port);
   view.setUint16(udp + 2, port);
   view.setUint16(udp + 4, frame.length - udp);
   for (let i = 0; i < HOP_HEADERS; i++) {

@@ -29,6 +29,10 @@ export type Way = "to peer" | "from peer";
  * Writes IPv4 and UDP header of a datagram to the stack, 28 bytes from `at` on: with R7 bytes of inner packet and
  * `extra` before it. The two bytes of flags and offset ({@linkcode FRAGMENT}) are there already. The UDP checksum
  * is 0, "none" (RFC 768): the inner packet has its own. R0 to R5 are used.
+ *
+ * From a peer, where it stands before what the hop's socket is to get, the source port is 0: where the host has
+ * NAT, the kernel takes a packet's socket away when its source port is not the one that the socket is
+ * connected to (`nf_nat_ipv4_local_in`), and that one is connected to none.
  */
 export function outerHeader(at: number, way: Way, { address, port }: PathSettings, extra = 0) {
   const start = 0x4500;
@@ -53,7 +57,7 @@ export function outerHeader(at: number, way: Way, { address, port }: PathSetting
       a.mov(R2, R1).alu(R2, "rsh", 16).alu(R1, "and", 0xffff).alu(R1, "add", R2);
     }
     a.alu(R1, "xor", 0xffff).store(R10, at + CHECKSUM, R1, 2)
-      .store(R10, at + SOURCE_PORT, raw16(port), 2)
+      .store(R10, at + SOURCE_PORT, way === "to peer" ? raw16(port) : 0, 2)
       .store(R10, at + DESTINATION_PORT, raw16(port), 2)
       .mov(R1, R7).alu(R1, "add", 8 + extra).swap(R1, 16).store(R10, at + UDP_LENGTH, R1, 2)
       .store(R10, at + UDP_CHECKSUM, 0, 2);
