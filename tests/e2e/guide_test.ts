@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { LabDocker } from "../lab/docker.ts";
+import { type LabContainer, LabDocker } from "../lab/docker.ts";
 import { GuideCluster } from "../lab/guide_cluster.ts";
 import type { UnderlayHost } from "../lab/lab.ts";
 import type { EtcdApi } from "../lab/lab_etcd.ts";
@@ -18,12 +18,13 @@ for (
   const { api, backend } of APIS.flatMap((api) => BACKENDS.map((backend) => ({ api, backend })))
 ) {
   const { type, config, mtu } = backend;
-  Deno.test(`flanneld carries the guide's nine container pings by ${type}, on etcd ${api}`, async () => {
+  Deno.test(`flanneld carries the guide's nine container pings, and TCP, by ${type}, on etcd ${api}`, async () => {
     await using cluster = await GuideCluster.start({ hosts: 3, api, config });
     await using stack = new AsyncDisposableStack();
     const { hosts, etcd } = cluster;
 
-    for (const unit of await cluster.startAgents()) {
+    const units = await cluster.startAgents();
+    for (const unit of units) {
       assertMatch(unit.process.output, /Using interface with name eth1 and address 172\.28\.128\./);
       assertMatch(unit.process.output, /Lease acquired: 10\.20\.\d+\.0\/24/);
     }
@@ -69,7 +70,30 @@ for (
         );
       }
     }
+    await transfer(containers[0]!, containers[1]!);
+    for (const { process } of units) assertEquals(process.output.match(/^[WEF]\d{4} .*/gm), null);
   });
+}
+
+/**
+ * Moves 32 MB by TCP from one container to another, and compares. BusyBox's nc ends when the other end's input
+ * does, hence one that stays open.
+ */
+async function transfer(from: LabContainer, to: LabContainer): Promise<void> {
+  const address = await to.address();
+  const [received, sent] = await Promise.all([
+    to.exec([
+      "sh",
+      "-c",
+      "mkfifo open; sleep 60 > open & timeout 30 nc -l -p 5000 < open | md5sum; kill $!",
+    ]),
+    from.exec([
+      ...["sh", "-c"],
+      `head -c 32000000 /dev/urandom > data; md5sum < data; for i in 1 2 3 4 5; do ` +
+      `timeout 30 nc ${address} 5000 < data && break; sleep 0.2; done`,
+    ]),
+  ]);
+  assertEquals(received, sent);
 }
 
 /** What flannel of the API's time writes for a host, to the byte. */
