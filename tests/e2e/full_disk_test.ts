@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Lab, type UnderlayHost } from "../lab/lab.ts";
+import type { LabProcess } from "../lab/process.ts";
 import { FLANNELD } from "../lab/unit.ts";
 
 /** Milliseconds until the agent tries again what the host has refused. */
@@ -18,6 +19,18 @@ async function shrinkRun(host: UnderlayHost): Promise<void> {
 async function fill(host: UnderlayHost): Promise<void> {
   const { code } = await host.run(["dd", "if=/dev/zero", `of=${FILL}`, "bs=1k"]);
   assert(code !== 0, "the file system took all of it");
+}
+
+/** Begins an agent on a host, and changes its config when there is no room for that. */
+async function goOverWithoutRoom(host: UnderlayHost): Promise<LabProcess> {
+  await host.exec([FLANNELD, "config", "set", "-yes", STORE, configOf(81)]);
+  await shrinkRun(host);
+  const agent = await host.spawn([FLANNELD, STORE, "-iface=eth1"]);
+  await agent.waitFor(/Wrote subnet file/);
+  await fill(host);
+  await host.exec([FLANNELD, "config", "set", "-yes", STORE, configOf(85)]);
+  await agent.waitFor(/cannot write \/run\/flannel\/subnet\.env: No space left on device/);
+  return agent;
 }
 
 async function free(host: UnderlayHost): Promise<void> {
@@ -80,13 +93,7 @@ Deno.test("flanneld with several networks serves them once the disk has room", a
 Deno.test("flanneld goes over to a config that the disk has no room for, in attempts that keep a distance", async () => {
   await using lab = await Lab.start({ hosts: 1 });
   const [host] = lab.hosts as [UnderlayHost];
-  await host.exec([FLANNELD, "config", "set", "-yes", STORE, configOf(81)]);
-  await shrinkRun(host);
-  await using agent = await host.spawn([FLANNELD, STORE, "-iface=eth1"]);
-  await agent.waitFor(/Wrote subnet file/);
-  await fill(host);
-  await host.exec([FLANNELD, "config", "set", "-yes", STORE, configOf(85)]);
-  await agent.waitFor(/cannot write \/run\/flannel\/subnet\.env: No space left on device/);
+  await using agent = await goOverWithoutRoom(host);
   const leased = /Lease acquired: 10\.85\./;
   await agent.waitFor(/(?:Lease acquired: 10\.85\.[^]*){3}/);
   const at = times(agent.output, leased);
@@ -104,13 +111,7 @@ Deno.test("flanneld goes over to a config that the disk has no room for, in atte
 Deno.test("flanneld goes back to a config from one that the disk had no room for", async () => {
   await using lab = await Lab.start({ hosts: 1 });
   const [host] = lab.hosts as [UnderlayHost];
-  await host.exec([FLANNELD, "config", "set", "-yes", STORE, configOf(81)]);
-  await shrinkRun(host);
-  await using agent = await host.spawn([FLANNELD, STORE, "-iface=eth1"]);
-  await agent.waitFor(/Wrote subnet file/);
-  await fill(host);
-  await host.exec([FLANNELD, "config", "set", "-yes", STORE, configOf(85)]);
-  await agent.waitFor(/cannot write \/run\/flannel\/subnet\.env: No space left on device/);
+  await using agent = await goOverWithoutRoom(host);
   await host.exec([FLANNELD, "config", "set", "-yes", STORE, configOf(81)]);
   await free(host);
   await agent.waitFor(/All is well again/);

@@ -79,7 +79,7 @@ class HopLab implements AsyncDisposable {
   /** Packets of containers that a host has sent by the hop so far, arrived or not. */
   dressed(host: 0 | 1): number {
     using map = new BpfMap(openPin(`${this.lab.pins(host)}/passages`)!, MAPS.passages);
-    return map.sum(map.lookup(new Uint8Array([Passage.dressed, 0, 0, 0]))!, 0);
+    return map.total(Passage.dressed);
   }
 
   /** Packets that a device has received or sent. */
@@ -335,10 +335,7 @@ Deno.test("hopArrival() takes in what bears the secret, and drops the rest, of 1
       assertEquals([verdict, packet], [i % 2 === 1 ? 2 : 7, frame]);
     }
     const passages = ["arrived", "probed"].map((name) => Passage[name as keyof typeof Passage]);
-    const counts = () =>
-      passages.map((index) =>
-        maps.passages!.sum(maps.passages!.lookup(new Uint8Array([index, 0, 0, 0]))!, 0)
-      );
+    const counts = () => passages.map((index) => maps.passages!.total(index));
     assertEquals(counts(), [5000, 0]);
     // With and without a hop for packets.
     const probe = { ...place, secret: randomMac() };

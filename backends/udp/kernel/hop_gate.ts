@@ -139,7 +139,11 @@ export class HopGate {
     if (this.#place === undefined) return undefined;
     if (this.#isOpen) {
       if (this.#isUnproven && this.#ask(peers) === "swallowed") this.#seen = "refuses";
-      const passages = { dressed: this.#count("dressed"), arrived: this.#count("arrived") };
+      const counts = this.#maps.passages;
+      const passages = {
+        dressed: counts.total(Passage.dressed),
+        arrived: counts.total(Passage.arrived),
+      };
       const last = this.#lastArrival;
       if (passages.arrived !== last?.arrived) this.#lastArrival = passages;
       else if (passages.dressed - last.dressed >= ENOUGH) this.#seen = "swallows";
@@ -181,13 +185,6 @@ export class HopGate {
       `nothing comes out of ${this.#name}: a firewall rule or the reverse path filter drops datagrams that ` +
         `peers send to flannel's UDP port; it will be used when they pass`,
     );
-  }
-
-  #count(passage: "dressed" | "arrived"): number {
-    const { passages } = this.#maps;
-    const key = new Uint8Array(MAPS.passages.keySize);
-    key[0] = Passage[passage];
-    return passages.sum(passages.lookup(key)!, 0);
   }
 }
 

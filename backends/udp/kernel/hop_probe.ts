@@ -14,18 +14,16 @@ import {
   ETH_P_IP,
   Hop,
   HOP_HEADERS,
-  MAPS,
   OVERHEAD,
   Passage,
   type PathSettings,
   PROBE_KEY,
 } from "./layout.ts";
+import { OUTER_TTL } from "./outer_header.ts";
 import { UDP } from "./snippets.ts";
 
 const ETHERNET_HEADER = 14;
 const IPV4_HEADER = 20;
-/** As the kernel's own packets (net.ipv4.ip_default_ttl), and those of the encapsulation program. */
-const TTL = 64;
 /** For experiments (RFC 3692): what is in a probe nobody is to take for anything. */
 const NO_PROTOCOL = 253;
 
@@ -62,11 +60,7 @@ export function probeHop({ netlink, maps, settings, peers }: ProbeOptions): Prob
   if (headers === undefined || headers.getUint16(Hop.Port) === 0 || mac === undefined) {
     return "unknown";
   }
-  const arrived = () => {
-    const key = new Uint8Array(MAPS.passages.keySize);
-    key[0] = Passage.probed;
-    return maps.passages.sum(maps.passages.lookup(key)!, 0);
-  };
+  const arrived = () => maps.passages.total(Passage.probed);
   const goal = arrived() + peers.length;
   try {
     // A classifier's test run works on the packet that it is given, but a copy that it makes is sent.
@@ -120,7 +114,7 @@ export function probeFrame(
   function writeHeader(at: number, protocol: number): void {
     view.setUint8(at, 0x45);
     view.setUint16(at + 2, frame.length - at);
-    view.setUint8(at + 8, TTL);
+    view.setUint8(at + 8, OUTER_TTL);
     view.setUint8(at + 9, protocol);
     view.setUint32(at + 12, peer);
     view.setUint32(at + 16, address);

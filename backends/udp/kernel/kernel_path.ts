@@ -224,10 +224,7 @@ export class KernelPath implements Disposable {
   /** Drops by reason, since the maps were made. */
   drops(): Record<Reason, number> {
     return Object.fromEntries(
-      REASONS.map((reason, index) => {
-        const { reasons } = this.#maps;
-        return [reason, reasons.sum(reasons.lookup(new Uint8Array([index, 0, 0, 0]))!, 0)];
-      }),
+      REASONS.map((reason, index) => [reason, this.#maps.reasons.total(index)]),
     ) as Record<Reason, number>;
   }
 

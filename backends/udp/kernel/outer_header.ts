@@ -3,7 +3,7 @@ import { OVERHEAD, type PathSettings, raw16, raw32 } from "./layout.ts";
 import { UDP } from "./snippets.ts";
 
 /** TTL of the outer packet, as the kernel's own (net.ipv4.ip_default_ttl). */
-const OUTER_TTL = 64;
+export const OUTER_TTL = 64;
 
 /** Offsets of what varies. */
 const LENGTH = 2;

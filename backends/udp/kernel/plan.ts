@@ -11,13 +11,13 @@ import type { BackendContext } from "../../backend.ts";
 import type { DiffLine } from "../../describe.ts";
 import { decapsulation } from "./decapsulate.ts";
 import { encapsulation } from "./encapsulate.ts";
-import { UnsuitableError } from "./errors.ts";
 import { ensureHop, findHop, hopArrival, hopName, removeHop } from "./gro_hop.ts";
 import { ClsactHook, TcxHook } from "./hook.ts";
 import { MAPS, type PathSettings, PROBE_KEY, readHopSecret } from "./layout.ts";
 import { pinDirectory } from "./pins.ts";
 import { tryPrograms } from "./programs.ts";
 import { isFinal, isRefusalOfPath, type Refusal } from "./refusal.ts";
+import { requireEthernet } from "./underlay.ts";
 
 /** Where a program belongs. */
 interface Wanted {
@@ -142,14 +142,9 @@ function wantedPrograms(
 }
 
 /** What the kernel has against programs that are to be attached. */
-function askKernel(
-  { netlink, external }: BackendContext,
-  settings: PathSettings,
-): Refusal | undefined {
+function askKernel(context: BackendContext, settings: PathSettings): Refusal | undefined {
   try {
-    if (netlink.linkByIndex(external.index)?.mac === undefined) {
-      throw new UnsuitableError(`${external.name} is not an Ethernet interface`);
-    }
+    requireEthernet(context);
     tryPrograms(settings);
     return undefined;
   } catch (error) {

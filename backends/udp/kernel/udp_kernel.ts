@@ -4,7 +4,6 @@ import { BpfError } from "../../../mod/sys/bpf/mod.ts";
 import type { BackendContext } from "../../backend.ts";
 import type { UdpDataPath } from "../data_path.ts";
 import type { PathTraffic } from "../traffic.ts";
-import { UnsuitableError } from "./errors.ts";
 import { everyStep } from "./every_step.ts";
 import { KernelPath } from "./kernel_path.ts";
 import type { KernelRoute, PathSettings } from "./layout.ts";
@@ -12,7 +11,7 @@ import { KernelLeftover } from "./leftover.ts";
 import { pinDirectory } from "./pins.ts";
 import { pathSettings } from "./settings.ts";
 import { isFinal, isRefusalOfPath, type Refusal } from "./refusal.ts";
-import { finishesPackets, readUnderlay } from "./underlay.ts";
+import { finishesPackets, readUnderlay, requireEthernet } from "./underlay.ts";
 import { UnderlayRoutes } from "./underlay_routes.ts";
 
 /**
@@ -86,14 +85,11 @@ export class UdpKernel {
       return;
     }
     this.#attempt(() => {
-      const { external, netlink, config } = this.#context;
-      if (netlink.linkByIndex(external.index)?.mac === undefined) {
-        throw new UnsuitableError(`${external.name} is not an Ethernet interface`);
-      }
+      requireEthernet(this.#context);
       this.#finishes = this.#isFinishing();
       this.#path = KernelPath.open({
         ...this.#place(),
-        settings: this.#settings(config.network, index),
+        settings: this.#settings(this.#context.config.network, index),
       });
       // Where peers send finished datagrams, trains of them would be for user space.
       if (this.#finishes) behind.stopCoalescing();

@@ -1,3 +1,5 @@
+import type { BackendContext } from "../../backend.ts";
+import { UnsuitableError } from "./errors.ts";
 import { Arena, closeDescriptor, errno, libc, SysError, unwrap } from "../../../mod/sys/mod.ts";
 
 /** linux/sockios.h, linux/ethtool.h. */
@@ -87,5 +89,12 @@ function ethtool(name: string, command: number, length: number): Uint8Array | un
     throw error;
   } finally {
     closeDescriptor(fd);
+  }
+}
+
+/** @throws {UnsuitableError} when programs cannot be on the external interface */
+export function requireEthernet({ netlink, external }: BackendContext): void {
+  if (netlink.linkByIndex(external.index)?.mac === undefined) {
+    throw new UnsuitableError(`${external.name} is not an Ethernet interface`);
   }
 }

@@ -142,6 +142,11 @@ export class BpfMap implements Disposable {
     return sum;
   }
 
+  /** The u64 at an index of an array, added up over all processors. */
+  total(index: number): number {
+    return this.sum(this.lookup(new Uint8Array(new Uint32Array([index]).buffer))!, 0);
+  }
+
   /** Closes the descriptor. The map lives on while a program or a pin holds it. */
   [Symbol.dispose](): void {
     closeDescriptor(this.fd);
