@@ -96,6 +96,8 @@ export class HopGate {
   lead(place: Place | undefined): void {
     const { hop } = this.#maps;
     this.#place = place;
+    // What went into a hop that has been put back since is lost by whoever took it, and no firewall.
+    this.#lastArrival = undefined;
     if (place === undefined) {
       this.#isOpen = false;
       this.#error = undefined;
