@@ -92,6 +92,20 @@ Deno.test("HostClaims gives back on disposal, and takes what a dead agent has le
     await sweepClaims(directory);
   }));
 
+Deno.test("HostClaims lets no other user open what it writes, nor what an older version wrote", () =>
+  withDirectory(async (directory) => {
+    await Deno.mkdir(directory, { recursive: true });
+    await Deno.writeTextFile(`${directory}/.lock`, "", { mode: 0o644 });
+    await using blue = claimsOf(directory, "blue");
+    await blue.claim(claim("10.1.0.0/16", "VNI 1"), signal);
+    const modes: Record<string, number> = {};
+    for await (const { name } of Deno.readDir(directory)) {
+      modes[name] = (await Deno.stat(`${directory}/${name}`)).mode! & 0o777;
+    }
+    assertEquals(Object.keys(modes).length, 2);
+    assertEquals(new Set(Object.values(modes)), new Set([0o600]));
+  }));
+
 Deno.test("HostClaims passes over what is no claim, though somebody holds it", () =>
   withDirectory(async (directory) => {
     await using blue = claimsOf(directory, "blue");

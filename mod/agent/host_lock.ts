@@ -1,19 +1,15 @@
 import { dirname } from "node:path/posix";
 import { makeDirectory } from "../export/atomic_file.ts";
-import { ExportError, reasonOf } from "../export/errors.ts";
-import { verbose } from "../observe/log.ts";
-import { FileLock } from "../sys/mod.ts";
+import { ExportError } from "../export/errors.ts";
+import { describeHolder, FileLock, findLockHolder, type LockHolder } from "../sys/mod.ts";
 
 /** Another flanneld works on this host for the same subnet file. The message is one line. */
 export class AlreadyRunningError extends Error {
   override readonly name = "AlreadyRunningError";
 
-  /** @param pid of the other one, where it could be read */
-  constructor(readonly pid: number | undefined, subnetFile: string) {
-    super(
-      `flanneld ${pid === undefined ? "" : `(pid ${pid}) `}is running with subnet file ` +
-        `${subnetFile}: stop it first`,
-    );
+  /** @param holder the other process, where it is visible */
+  constructor(readonly holder: LockHolder | undefined, subnetFile: string) {
+    super(`${describeHolder(holder)} holds the lock of subnet file ${subnetFile}: stop it first`);
   }
 }
 
@@ -40,11 +36,7 @@ export async function lockHost(subnetFile: string): Promise<FileLock> {
     );
   }
   const lock = tryLock(path, subnetFile);
-  if (lock === undefined) throw new AlreadyRunningError(await holder(path), subnetFile);
-  // For people, and for the message above; the lock itself knows no process, and stands on a full disk.
-  await Deno.writeTextFile(path, `${Deno.pid}\n`).catch((error: Error) =>
-    verbose(1, `${path} does not name this process: ${reasonOf(error)}`)
-  );
+  if (lock === undefined) throw new AlreadyRunningError(findLockHolder(path), subnetFile);
   return lock;
 }
 
@@ -62,7 +54,7 @@ export async function refuseRunning(subnetFile: string): Promise<void> {
     throw error;
   }
   const lock = tryLock(path, subnetFile);
-  if (lock === undefined) throw new AlreadyRunningError(await holder(path), subnetFile);
+  if (lock === undefined) throw new AlreadyRunningError(findLockHolder(path), subnetFile);
   lock[Symbol.dispose]();
 }
 
@@ -75,9 +67,4 @@ function tryLock(path: string, subnetFile: string): FileLock | undefined {
       cause,
     );
   }
-}
-
-async function holder(path: string): Promise<number | undefined> {
-  const text = await Deno.readTextFile(path).catch(() => "");
-  return /^\d+\n$/.test(text) ? Number(text) : undefined;
 }

@@ -14,12 +14,12 @@ async function withDirectory(body: (directory: string) => Promise<void>): Promis
   }
 }
 
-Deno.test("lockHost() makes the directory and tells who holds the lock", () =>
+Deno.test("lockHost() makes the directory, and a lock that no other user can open", () =>
   withDirectory(async (directory) => {
     const file = `${directory}/flannel/subnet.env`;
     using lock = await lockHost(file);
     assertEquals(lock.path, hostLockPath(file));
-    assertEquals(await Deno.readTextFile(lock.path), `${Deno.pid}\n`);
+    assertEquals((await Deno.stat(lock.path)).mode! & 0o777, 0o600);
   }));
 
 Deno.test("lockHost() refuses a second one, naming its process and what would be right", () =>
@@ -27,14 +27,32 @@ Deno.test("lockHost() refuses a second one, naming its process and what would be
     const file = `${directory}/subnet.env`;
     using _lock = await lockHost(file);
     const error = await assertRejects(() => lockHost(file), AlreadyRunningError);
-    assertEquals(error.pid, Deno.pid);
+    const command = (await Deno.readTextFile("/proc/self/comm")).trim();
+    assertEquals(error.holder, { pid: Deno.pid, command });
     assertEquals(
       error.message,
-      `flanneld (pid ${Deno.pid}) is running with subnet file ${file}: stop it first`,
+      `${command} (pid ${Deno.pid}) holds the lock of subnet file ${file}: stop it first`,
     );
-    await Deno.writeTextFile(hostLockPath(file), "");
-    const other = await assertRejects(() => lockHost(file), AlreadyRunningError);
-    assertEquals(other.message.slice(0, 19), "flanneld is running");
+  }));
+
+Deno.test("lockHost() names the process that holds the lock, not the one in the file", () =>
+  withDirectory(async (directory) => {
+    const file = `${directory}/subnet.env`;
+    await Deno.writeTextFile(hostLockPath(file), "999999\n");
+    const holder = new Deno.Command("flock", {
+      args: ["--no-fork", hostLockPath(file), "sh", "-c", "echo held; exec sleep 60"],
+      stdout: "piped",
+    }).spawn();
+    const output = holder.stdout.getReader();
+    try {
+      await output.read();
+      const error = await assertRejects(() => lockHost(file), AlreadyRunningError);
+      assertEquals(error.holder?.pid, holder.pid);
+    } finally {
+      holder.kill("SIGKILL");
+      await holder.status;
+      await output.cancel();
+    }
   }));
 
 Deno.test("lockHost() lets agents of two subnet files run, and one after another", () =>

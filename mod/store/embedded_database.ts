@@ -11,6 +11,12 @@ const SCHEMA_VERSION = 1;
 const BUSY_TIMEOUT = 5_000;
 
 /**
+ * Mode of the file, and so of what SQLite puts beside it: a config may hold a cloud's keys, and who can
+ * open the file can hold a read lock that keeps the agent from writing (https://sqlite.org/lockingv3.html).
+ */
+const MODE = 0o600;
+
+/**
  * `entry` is what there is, `history` how it came about (a value of NULL for what went), `state` one
  * row with the last revision given out and the identity of this file.
  */
@@ -73,6 +79,7 @@ export class EmbeddedDatabase implements Disposable {
       db.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT}`);
       refuseForeign(db, path);
       if (!readOnly) {
+        makePrivate(path);
         db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
         createTables(db);
       }
@@ -174,6 +181,23 @@ function pragma(db: DatabaseSync, name: string): number {
 
 function isEmpty(db: DatabaseSync): boolean {
   return db.prepare("SELECT 1 FROM sqlite_schema LIMIT 1").get() === undefined;
+}
+
+/**
+ * Lets no other user open the file, its log and its index. By path: to close a descriptor of the file
+ * would drop the locks that this process holds on it (fcntl(2)).
+ */
+function makePrivate(path: string): void {
+  for (const file of [path, `${path}-wal`, `${path}-shm`]) {
+    try {
+      Deno.chmodSync(file, MODE);
+    } catch (error) {
+      // Missing, or of another user who lets this process use it.
+      const isLeft = error instanceof Deno.errors.NotFound ||
+        error instanceof Deno.errors.PermissionDenied;
+      if (!isLeft) throw error;
+    }
+  }
 }
 
 function refuseForeign(db: DatabaseSync, path: string): void {

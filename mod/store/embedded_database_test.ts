@@ -50,6 +50,27 @@ Deno.test("EmbeddedDatabase.open() says in a line what a file is that is no stor
     again.close();
   }));
 
+Deno.test("EmbeddedDatabase.open() shuts the file to other users, and leaves another program's alone", () =>
+  withDirectory((directory) => {
+    const modeOf = (path: string) => Deno.statSync(path).mode! & 0o777;
+    const path = `${directory}/leases.db`;
+    EmbeddedDatabase.open(path)[Symbol.dispose]();
+    assertEquals(modeOf(path), 0o600);
+    Deno.chmodSync(path, 0o644);
+    using _db = EmbeddedDatabase.open(path);
+    for (const file of [path, `${path}-wal`, `${path}-shm`]) {
+      assertEquals(modeOf(file), 0o600, file);
+    }
+
+    const foreign = `${directory}/foreign.db`;
+    const db = new DatabaseSync(foreign);
+    db.exec("CREATE TABLE contacts (name TEXT)");
+    db.close();
+    Deno.chmodSync(foreign, 0o644);
+    refusal(foreign);
+    assertEquals(modeOf(foreign), 0o644);
+  }));
+
 Deno.test("EmbeddedDatabase.open() refuses the file of a newer version", () =>
   withDirectory((directory) => {
     const path = `${directory}/leases.db`;

@@ -1,5 +1,5 @@
 import { basename, dirname } from "node:path/posix";
-import { FileLock, SysError } from "../sys/mod.ts";
+import { describeHolder, FileLock, findLockHolder, SysError } from "../sys/mod.ts";
 import { EmbeddedFile } from "./embedded_file.ts";
 import { StoreFileError } from "./errors.ts";
 
@@ -78,29 +78,17 @@ function lockFile(path: string): Disposable {
   const beside = `${path}.lock`;
   try {
     const lock = FileLock.tryAcquire(beside);
-    if (lock !== undefined) {
-      // For people, and for the message below; the lock itself knows no process.
-      Deno.writeTextFileSync(beside, `${Deno.pid}\n`);
-      return lock;
-    }
+    if (lock !== undefined) return lock;
   } catch (cause) {
     if (!(cause instanceof SysError)) throw cause;
     throw new StoreFileError(`cannot lock ${path}: ${cause.message}`, { cause });
   }
   throw new StoreFileError(
-    `${path} is in use by another flanneld${holder(beside)}: stop that one, or give this one a ` +
+    `${path} is in use by ${
+      describeHolder(findLockHolder(beside))
+    }: stop it, or give this agent a ` +
       "file of its own with -store embedded=PATH",
   );
-}
-
-function holder(path: string): string {
-  try {
-    const text = Deno.readTextFileSync(path);
-    return /^\d+\n$/.test(text) ? ` (pid ${text.trim()})` : "";
-  } catch {
-    // The message does without.
-    return "";
-  }
 }
 
 function makeDirectory(path: string): void {

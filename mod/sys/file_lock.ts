@@ -10,6 +10,9 @@ const OPEN_FLAGS = 0o2 | 0o100 | 0o400000 | 0o2000000;
 /** asm-generic/fcntl.h: LOCK_EX | LOCK_NB. */
 const LOCK_NOW = 2 | 4;
 
+/** Mode of a lock file. Whoever can open the file can hold flock(2) on it, reading is enough. */
+const MODE = 0o600;
+
 /**
  * An exclusive lock on a file, flock(2): the kernel gives it back when its holder ends, however that
  * ends, so that none is ever left over. The file stays and means nothing by itself.
@@ -24,7 +27,8 @@ export class FileLock implements Disposable {
   }
 
   /**
-   * Takes the lock if nobody has it. The file is made when it is missing, for everyone to read.
+   * Takes the lock if nobody has it. The file is made when it is missing; its mode becomes 0600, also
+   * where an older version made it readable by everyone.
    *
    * @returns `undefined` when somebody has it, this process included
    * @throws {SysError} when the file cannot be opened: ENOENT without its directory, ELOOP when it
@@ -32,8 +36,9 @@ export class FileLock implements Disposable {
    */
   static tryAcquire(path: string): FileLock | undefined {
     for (;;) {
-      const fd = unwrap("open", libc().open(cString(path), OPEN_FLAGS, 0o644), path);
+      const fd = unwrap("open", libc().open(cString(path), OPEN_FLAGS, MODE), path);
       try {
+        makePrivate(fd, path);
         unwrap("flock", libc().flock(fd, LOCK_NOW), path);
       } catch (error) {
         closeDescriptor(fd);
@@ -52,6 +57,15 @@ export class FileLock implements Disposable {
     if (this.#fd === undefined) return;
     closeDescriptor(this.#fd);
     this.#fd = undefined;
+  }
+}
+
+/** @throws {SysError} when the mode cannot be changed; a file of another user stays as it is */
+function makePrivate(fd: number, path: string): void {
+  try {
+    unwrap("fchmod", libc().fchmod(fd, MODE), path);
+  } catch (error) {
+    if (!(error instanceof SysError && error.errno === Errno.EPERM)) throw error;
   }
 }
 

@@ -28,7 +28,7 @@ Deno.test("FileLock.tryAcquire() keeps other processes out until it is disposed"
       using lock = FileLock.tryAcquire(path);
       assertEquals(lock?.path, path);
       assert(!await isFree(path));
-      assertEquals((await Deno.stat(path)).mode! & 0o777, 0o644 & ~Deno.umask());
+      assertEquals((await Deno.stat(path)).mode! & 0o777, 0o600);
     }
     assert(await isFree(path));
   }));
@@ -80,6 +80,30 @@ Deno.test("FileLock.tryAcquire() takes the file that is there now, not the one i
     using second = FileLock.tryAcquire(path);
     assert(first !== undefined && second !== undefined);
     assert(!await isFree(path));
+  }));
+
+/** Another user: tells whether it can open a file. */
+async function isOpenTo(uid: number, path: string): Promise<boolean> {
+  const { success } = await new Deno.Command("cat", { args: [path], uid, gid: uid, clearEnv: true })
+    .output();
+  return success;
+}
+
+Deno.test("FileLock.tryAcquire() shuts a file that was readable by everyone", () =>
+  withDirectory(async (directory) => {
+    const path = `${directory}/lock`;
+    await Deno.chmod(directory, 0o755);
+    await Deno.writeTextFile(path, "");
+    await Deno.chmod(path, 0o644);
+    if (Deno.uid() === 0) assert(await isOpenTo(65534, path));
+    using lock = FileLock.tryAcquire(path);
+    assert(lock !== undefined);
+    assertEquals((await Deno.stat(path)).mode! & 0o777, 0o600);
+    if (Deno.uid() === 0) assert(!await isOpenTo(65534, path));
+    // Also where another one holds it: the next stranger is kept out.
+    await Deno.chmod(path, 0o644);
+    assertEquals(FileLock.tryAcquire(path), undefined);
+    assertEquals((await Deno.stat(path)).mode! & 0o777, 0o600);
   }));
 
 Deno.test("FileLock.tryAcquire() follows no symbolic link and makes no directory", () =>

@@ -30,6 +30,7 @@ const SYMBOLS = {
   readv: { parameters: ["i32", /* fd */ "buffer", /* iov */ "i32" /* iovcnt */], result: "i32" },
   writev: { parameters: ["i32", /* fd */ "buffer", /* iov */ "i32" /* iovcnt */], result: "i32" },
   flock: { parameters: ["i32", /* fd */ "i32" /* operation */], result: "i32" },
+  fchmod: { parameters: ["i32", /* fd */ "u32" /* mode */], result: "i32" },
   fcntl: { parameters: ["i32", /* fd */ "i32", /* cmd */ "i32" /* arg */], result: "i32" },
   ioctl: {
     parameters: ["i32", /* fd */ "u64", /* request */ "buffer" /* argp */],

@@ -10,6 +10,7 @@ export * from "./ethtool.ts";
 export * from "./file_lock.ts";
 export * from "./free_memory.ts";
 export * from "./libc.ts";
+export * from "./lock_holder.ts";
 export * from "./namespace.ts";
 export * from "./netlink/mod.ts";
 export * from "./notify_socket.ts";

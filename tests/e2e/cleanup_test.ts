@@ -67,7 +67,7 @@ for (const { type, config, api, options } of CASES) {
     for (const flags of [[], ["-dry-run"], ["-release"]]) {
       const refused = await cleanup(here, ...flags);
       assertEquals(refused.code, 1);
-      assertMatch(refused.stderr, /^flanneld \(pid \d+\) is running with subnet file [^\n]+\n$/);
+      assertMatch(refused.stderr, /^flanneld \(pid \d+\) holds the lock of subnet file [^\n]+\n$/);
       assertEquals(refused.stdout, "");
     }
     const pid = /pid (\d+)/.exec((await cleanup(here)).stderr)![1]!;
@@ -209,7 +209,7 @@ Deno.test("flanneld keeps a second agent off its subnet file", async () => {
   const first = await cluster.startAgent(host);
   const second = await LabUnit.start(host, { wait: false });
   assertEquals((await second.process.status).code, 1);
-  assertMatch(second.process.output, /flanneld \(pid \d+\) is running with subnet file/);
+  assertMatch(second.process.output, /flanneld \(pid \d+\) holds the lock of subnet file/);
   assert(first.process.running);
   await first.kill();
   await cluster.startAgent(host);

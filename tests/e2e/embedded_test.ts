@@ -116,7 +116,7 @@ Deno.test("flanneld needs no etcd: a file on one host, clients on the others", a
       ...["-store=embedded", "-iface=eth1", "-subnet-file=/run/other/subnet.env"],
     );
     assertEquals(code, 1);
-    assertStringIncludes(stderr, "/var/lib/flannel/leases.db is in use by another flanneld (pid ");
+    assertStringIncludes(stderr, "/var/lib/flannel/leases.db is in use by flanneld (pid ");
   });
 
   await t.step("other flags at a later start change nothing and say so", async () => {

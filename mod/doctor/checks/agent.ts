@@ -16,7 +16,7 @@ export const agentCheck: Check = {
       await refuseRunning(subnetFile);
     } catch (error) {
       if (!(error instanceof AlreadyRunningError)) throw error;
-      const pid = error.pid === undefined ? "" : `, pid ${error.pid}`;
+      const pid = error.holder === undefined ? "" : `, pid ${error.holder.pid}`;
       if (evidence.includes("is-enabled: disabled")) {
         return warning(`it runs${pid}, but is not started at boot`, {
           evidence,
