@@ -5,6 +5,7 @@
  */
 export * from "./errors.ts";
 export * from "./firewall.ts";
+export * from "./host_tool.ts";
 export * from "./open_cleaner.ts";
 export * from "./open_firewall.ts";
 export { chainTag } from "./tag.ts";
