@@ -3,6 +3,7 @@ import { readLink, RTM_DELLINK, RTM_NEWLINK } from "./link.ts";
 import type { MessageCursor } from "./message.ts";
 import {
   AF_BRIDGE,
+  isFdbRequestEcho,
   neighbourFamily,
   readFdbEntry,
   readNeighbour,
@@ -17,7 +18,8 @@ const AF_UNSPEC = 0;
 /**
  * Reads a multicast message.
  *
- * @returns `undefined` for what the project has no use for: IPv6, bridge ports, multicast routes
+ * @returns `undefined` for what the project has no use for: IPv6, bridge ports, multicast routes,
+ * echoes of FDB requests
  */
 export function readKernelEvent(message: MessageCursor): KernelEvent | undefined {
   switch (message.type) {
@@ -53,7 +55,7 @@ export function readKernelEvent(message: MessageCursor): KernelEvent | undefined
 
 function readFdbEvent(message: MessageCursor): KernelEvent | undefined {
   const entry = readFdbEntry(message);
-  if (entry === undefined) return undefined;
+  if (entry === undefined || isFdbRequestEcho(message)) return undefined;
   return { type: message.type === RTM_NEWNEIGH ? "fdb" : "fdb-removed", entry };
 }
 

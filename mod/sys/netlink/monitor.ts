@@ -4,7 +4,7 @@ import { openSocket } from "./socket.ts";
 import { Subscription } from "./subscription.ts";
 import type { KernelEvent } from "./types.ts";
 
-/** RTNLGRP_* of linux/rtnetlink.h. `neighbour` tells FDB entries too. */
+/** RTNLGRP_* of linux/rtnetlink.h. `neighbour` reports FDB entries of vxlan devices, too. */
 const GROUPS = { link: 1, neighbour: 3, address: 5, route: 7 };
 
 /** What to listen to; addresses and routes are IPv4's. */

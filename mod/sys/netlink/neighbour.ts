@@ -21,6 +21,7 @@ const NDMSG_LENGTH = 12;
 
 const NDA_DST = 1;
 const NDA_LLADDR = 2;
+const NDA_CACHEINFO = 3;
 const NDA_IFINDEX = 8;
 
 /** The entry is in the device's own table, not in that of the bridge it may be a port of. */
@@ -151,6 +152,24 @@ export function readFdbEntry(message: MessageCursor, index = 0): FdbEntry | unde
   if (mac === undefined) return undefined;
   const entry = { index: own, mac, state: view.getUint16(start + 8, true) };
   return destination === undefined ? entry : { ...entry, destination };
+}
+
+/**
+ * True for an RTM_*NEIGH of family AF_BRIDGE that repeats a request instead of describing an entry.
+ *
+ * Up to Linux 6.12 (6.18 no more) rtnetlink announces each FDB request that a driver has carried out
+ * (rtnl_fdb_notify() of net/core/rtnetlink.c) after the driver's own announcement, with the MAC and
+ * the state asked for and without the destination, even where nothing changed. Only a driver adds
+ * NDA_CACHEINFO (vxlan_fdb_info() of drivers/net/vxlan/vxlan_core.c does so always).
+ */
+export function isFdbRequestEcho(message: MessageCursor): boolean {
+  const attributes = ATTRIBUTES.enter(
+    message.view,
+    message.bodyStart + NDMSG_LENGTH,
+    message.bodyEnd,
+  );
+  while (attributes.next()) if (attributes.type === NDA_CACHEINFO) return false;
+  return true;
 }
 
 /** One for all reads: they are synchronous and end before the next begins. */
