@@ -6,6 +6,7 @@
  */
 
 import { EXIT_OK } from "./mod/cli/exit_codes.ts";
+import { printError, printOwnText } from "./mod/cli/output.ts";
 import { type AgentCommand, parseCommandLine } from "./mod/cli/parse.ts";
 import { Shutdown } from "./mod/cli/shutdown.ts";
 
@@ -14,12 +15,12 @@ async function run(args: readonly string[]): Promise<number> {
   switch (line.command) {
     case "help": {
       const { helpText } = await import("./mod/cli/help.ts");
-      print(helpText());
+      printOwnText(helpText());
       return EXIT_OK;
     }
     case "version": {
       const { VERSION } = await import("./mod/version.ts");
-      print(`${VERSION}\n`);
+      printOwnText(VERSION);
       return EXIT_OK;
     }
     case "subcommand": {
@@ -45,8 +46,8 @@ async function runAgent({ options, log, warnings }: AgentCommand): Promise<numbe
     return await agent.runAgent(options, shutdown.signal);
   } catch (error) {
     const { reportError } = await import("./mod/cli/report_error.ts");
-    const { text, exitCode } = reportError(error);
-    logError(text);
+    const { lines, exitCode } = reportError(error);
+    logError(lines.join("\n"));
     return exitCode;
   } finally {
     flushLog();
@@ -64,19 +65,9 @@ function trustHostCertificates(): void {
 
 async function report(error: unknown): Promise<number> {
   const { reportError } = await import("./mod/cli/report_error.ts");
-  const { text, exitCode } = reportError(error);
-  console.error(text);
+  const { lines, exitCode } = reportError(error);
+  printError(lines);
   return exitCode;
-}
-
-function print(text: string): void {
-  const bytes = new TextEncoder().encode(text);
-  try {
-    for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
-  } catch (error) {
-    // `flanneld -help | head` has seen enough.
-    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
-  }
 }
 
 if (import.meta.main) Deno.exit(await run(Deno.args).catch(report));

@@ -58,10 +58,9 @@ export function vxlanRefusal(lease: Lease, rules: PeerRules): string | undefined
   return undefined;
 }
 
-/** No more of what somebody wrote into the store than a line bears, and a terminal. */
+/** No more of what somebody wrote into the store than a line bears. */
 function cut(text: string): string {
-  const plain = text.replaceAll(/\p{Cc}/gu, "?");
-  return plain.length > 80 ? `${plain.slice(0, 77)}...` : plain;
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
 
 /**

@@ -138,7 +138,7 @@ Deno.test("vxlanRefusal() names what is wrong with a lease", () => {
     ],
     [
       peer({ backendData: { VtepMAC: "\x9b2J" } }),
-      'has no usable VtepMAC in its BackendData ({"VtepMAC":"?2J"})',
+      'has no usable VtepMAC in its BackendData ({"VtepMAC":"\x9b2J"})',
     ],
   ];
   for (const [lease, reason] of cases) assertEquals(vxlanRefusal(lease, CONTEXT), reason);

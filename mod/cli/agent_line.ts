@@ -5,6 +5,7 @@ import {
   type AgentSubcommandLine,
   parseAgentSubcommand,
 } from "./agent_subcommand.ts";
+import { printError, printOwnText } from "./output.ts";
 
 /** What a subcommand was given, when it is not its help that is asked for. */
 export type AgentLine = Extract<AgentSubcommandLine, { readonly agent: unknown }>;
@@ -21,7 +22,7 @@ export async function readAgentLine(
 ): Promise<AgentLine | undefined> {
   const line = await parseAgentSubcommand(spec, args, Deno.env.toObject());
   if (!("help" in line)) return line;
-  console.log(line.help.trimEnd());
+  printOwnText(line.help);
   return undefined;
 }
 
@@ -38,5 +39,5 @@ export function quietLog(
 ): void {
   const write = silent && log.verbosity === 0 ? { write: () => {} } : {};
   configureLog({ ...log, quiet: true, ...write });
-  for (const warning of warnings) console.error(warning);
+  for (const warning of warnings) printError(warning);
 }

@@ -9,6 +9,7 @@ import { optionsOfServed } from "../agent/networks_options.ts";
 import { quietLog, readAgentLine } from "./agent_line.ts";
 import type { AgentSubcommand } from "./agent_subcommand.ts";
 import { EXIT_FAILURE, EXIT_OK } from "./exit_codes.ts";
+import { print, printError } from "./output.ts";
 import { reportError } from "./report_error.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 
@@ -53,16 +54,16 @@ export const run: RunSubcommand = async (args, signal) => {
     signal,
     onRemoved: (what) => {
       removed++;
-      console.log(`${dryRun ? "would remove" : "removed"} ${what}`);
+      print(`${dryRun ? "would remove" : "removed"} ${what}`);
     },
     onKept: (what) => {
       // Asked to go and stays; what merely looks like ours is no failure.
       if (release && what.startsWith("lease")) failed++;
-      console.log(`kept ${what}`);
+      print(`kept ${what}`);
     },
     onFailed: (message) => {
       failed++;
-      console.error(`cannot remove ${message}`);
+      printError(`cannot remove ${message}`);
     },
   };
   for (const one of await optionsOfServed(options)) {
@@ -73,9 +74,9 @@ export const run: RunSubcommand = async (args, signal) => {
       // One network's trouble is no reason to leave the others'.
       signal.throwIfAborted();
       failed++;
-      console.error(`network ${one.networkName}: ${reportError(error).text}`);
+      printError(`network ${one.networkName}: ${reportError(error).lines.join("; ")}`);
     }
   }
-  if (removed === 0 && failed === 0) console.log("nothing to remove");
+  if (removed === 0 && failed === 0) print("nothing to remove");
   return failed === 0 ? EXIT_OK : EXIT_FAILURE;
 };

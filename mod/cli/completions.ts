@@ -12,6 +12,7 @@ import { zshCompletions } from "./completions_zsh.ts";
 import { UsageError } from "./errors.ts";
 import { EXIT_OK } from "./exit_codes.ts";
 import { quote } from "./flag_syntax.ts";
+import { printOwnText } from "./output.ts";
 import type { RunSubcommand, Subcommand } from "./subcommand.ts";
 
 /** Writers of scripts, by the shell's name. */
@@ -54,7 +55,7 @@ export async function completions(
 export const run: RunSubcommand = async (args, _signal, subcommands) => {
   const line = await parseAgentSubcommand(spec, args, {});
   if ("help" in line) {
-    console.log(line.help.trimEnd());
+    printOwnText(line.help);
     return EXIT_OK;
   }
   const [shell] = line.operands;
@@ -63,6 +64,6 @@ export const run: RunSubcommand = async (args, _signal, subcommands) => {
       `unknown shell ${quote(shell!)}: expected ${Object.keys(SHELLS).join(", ")}`,
     );
   }
-  console.log((await completions(shell as Shell, subcommands)).trimEnd());
+  printOwnText(await completions(shell as Shell, subcommands));
   return EXIT_OK;
 };

@@ -25,6 +25,7 @@ import { findConfig, type FoundConfig, inTime } from "./config_store.ts";
 import { readGivenConfig } from "./config_text.ts";
 import { EXIT_OK } from "./exit_codes.ts";
 import { oneNetwork } from "./one_network.ts";
+import { print, printError, printJsonText } from "./output.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 import { runVerb, type Verb } from "./verbs.ts";
 
@@ -118,8 +119,8 @@ async function get({ agent }: AgentLine, signal: AbortSignal): Promise<number> {
   await using found = await findConfig(oneNetwork(agent.options).store, signal, {
     readOnly: true,
   });
-  console.error(found.note);
-  console.log(textOf(found).replace(/\n$/, ""));
+  printError(found.note);
+  printJsonText(textOf(found));
   return EXIT_OK;
 }
 
@@ -137,7 +138,7 @@ async function validate({ agent, operands }: AgentLine, signal: AbortSignal): Pr
     from = `the config in ${found.store.name}`;
   }
   const checked = await check(text, from);
-  for (const line of describe(checked)) console.log(line);
+  print(describe(checked));
   return EXIT_OK;
 }
 
@@ -149,18 +150,17 @@ async function set(line: AgentLine, signal: AbortSignal): Promise<number> {
   });
   const { store, snapshot } = found;
   const old = oldText(snapshot.config);
-  console.log(found.note);
+  print(found.note);
   if (old === text) {
-    console.log("The config is there already, to the byte.");
+    print("The config is there already, to the byte.");
     return EXIT_OK;
   }
-  for (const line of configDiff(old, text)) console.log(line);
-  for (const line of describe(after)) console.log(line);
-  for (const line of describeConsequences(await usable(old), after, snapshot)) console.log(line);
+  print([...configDiff(old, text), ...describe(after)]);
+  print(describeConsequences(await usable(old), after, snapshot));
   const code = await ask(line, `Write it to ${store.name}?`, signal);
   if (code !== undefined) return code;
   await inTime(signal, (call) => store.putConfig(text, old, call));
-  console.log(`Written to ${store.name}.`);
+  print(`Written to ${store.name}.`);
   return EXIT_OK;
 }
 
@@ -168,18 +168,18 @@ async function remove(line: AgentLine, signal: AbortSignal): Promise<number> {
   await using found = await findConfig(oneNetwork(line.agent.options).store, signal);
   const { store, snapshot: { leases, agents } } = found;
   const text = textOf(found);
-  console.log(found.note);
-  for (const line of configDiff(text, "{}")) console.log(line);
-  console.log(
+  print(found.note);
+  print(configDiff(text, "{}"));
+  print(
     leases.length === 0
       ? "No host holds a lease."
       : describeDeletion(leases.length, line.agent.options.networks !== undefined),
   );
-  for (const host of listHosts(leases, agents)) console.log(host);
+  print(listHosts(leases, agents));
   const code = await ask(line, `Delete the config in ${store.name}?`, signal);
   if (code !== undefined) return code;
   await inTime(signal, (call) => store.removeConfig(text, call));
-  console.log(`Deleted from ${store.name}.`);
+  print(`Deleted from ${store.name}.`);
   return EXIT_OK;
 }
 
@@ -194,10 +194,10 @@ async function ask(
     case "yes":
       return undefined;
     case "no":
-      console.error("Nothing was changed.");
+      printError("Nothing was changed.");
       return EXIT_UNCONFIRMED;
     case "nobody to ask":
-      console.error(
+      printError(
         "Nothing was changed: standard input is no terminal to ask at; give -yes to do it unasked.",
       );
       return EXIT_UNCONFIRMED;
@@ -226,7 +226,7 @@ async function check(text: string, from: string): Promise<CheckedConfig> {
       { cause },
     );
   }
-  for (const warning of checked.warnings) console.error(`warning: ${warning}`);
+  printError(checked.warnings.map((warning) => `warning: ${warning}`));
   return checked;
 }
 
@@ -236,7 +236,7 @@ async function usable(text: string | undefined): Promise<CheckedConfig | undefin
     return await checkConfig(text);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    console.log(`What is there now no agent can use: ${error.message}`);
+    print(`What is there now no agent can use: ${error.message}`);
     return undefined;
   }
 }

@@ -66,7 +66,7 @@ function flatten(text: string): Map<string, Member> | undefined {
 }
 
 function show({ path, value }: Member): string {
-  return `${path}: ${isSecretKey(path) ? "(not shown)" : value}`.replaceAll(/\p{Cc}/gu, "?");
+  return `${path}: ${isSecretKey(path) ? "(not shown)" : value}`;
 }
 
 /**

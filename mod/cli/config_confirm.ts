@@ -1,3 +1,5 @@
+import { printQuestion } from "./output.ts";
+
 /** What came of a question. */
 export type Answer = "yes" | "no" | "nobody to ask";
 
@@ -15,7 +17,7 @@ export function processTerminal(): Terminal {
   return {
     isTerminal: Deno.stdin.isTerminal(),
     input: Deno.stdin.readable,
-    write: (text) => void Deno.stderr.writeSync(new TextEncoder().encode(text)),
+    write: printQuestion,
   };
 }
 

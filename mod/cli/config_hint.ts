@@ -29,7 +29,7 @@ export function misspeltKey(text: string): string | undefined {
       nearest(one.toLowerCase(), [key.toLowerCase()]) !== undefined
     );
     if (near !== undefined) {
-      const shown = JSON.stringify(object.path(near)).replaceAll(/\p{Cc}/gu, "?");
+      const shown = JSON.stringify(object.path(near));
       return `${shown} is no key: did you mean ${object.path(key)}?`;
     }
   }

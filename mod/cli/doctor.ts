@@ -13,6 +13,7 @@ import { VERSION } from "../version.ts";
 import { quietLog, readAgentLine } from "./agent_line.ts";
 import type { AgentSubcommand } from "./agent_subcommand.ts";
 import { EXIT_FAILURE, EXIT_OK } from "./exit_codes.ts";
+import { print, printJson } from "./output.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 
 /** Version of the JSON; a change that breaks readers raises it. */
@@ -46,10 +47,10 @@ export const run: RunSubcommand = async (args, signal) => {
   const reports: (CheckReport & { readonly network?: string })[] = [];
   for (const one of await wantedOf(options, signal)) {
     const name = one.networkName;
-    if (name !== undefined && !isJson) console.log(`network ${name}:`);
+    if (name !== undefined && !isJson) print(`network ${name}:`);
     const found = await runDoctor(one, {
       signal,
-      ...(isJson ? {} : { onReport: (report) => console.log(describe(report, isVerbose)) }),
+      ...(isJson ? {} : { onReport: (report) => print(describe(report, isVerbose)) }),
     });
     reports.push(
       ...found.map((report) => name === undefined ? report : { network: name, ...report }),
@@ -57,23 +58,20 @@ export const run: RunSubcommand = async (args, signal) => {
   }
   const counts = countVerdicts(reports);
   if (isJson) {
-    console.log(JSON.stringify(
-      {
-        doctorVersion: DOCTOR_VERSION,
-        version: VERSION,
-        hostname: Deno.hostname(),
-        time: new Date().toISOString(),
-        counts,
-        checks: reports,
-      },
-      undefined,
-      2,
-    ));
+    printJson({
+      doctorVersion: DOCTOR_VERSION,
+      version: VERSION,
+      hostname: Deno.hostname(),
+      time: new Date().toISOString(),
+      counts,
+      checks: reports,
+    });
   } else {
-    console.log(
-      `\n${counted(counts.problem, "problem")}, ${counted(counts.warning, "warning")}, ` +
-        `${counts.unchecked} not checked`,
-    );
+    print([
+      "",
+      `${counted(counts.problem, "problem")}, ${counted(counts.warning, "warning")}, ` +
+      `${counts.unchecked} not checked`,
+    ]);
   }
   return counts.problem > 0 || counts.unchecked === reports.length ? EXIT_FAILURE : EXIT_OK;
 };
@@ -93,9 +91,9 @@ async function wantedOf(
 }
 
 /** One line for a check, and below it, where it is not well or more is asked for, the rest. */
-function describe({ verdict, id, summary, evidence, cure }: CheckReport, all: boolean): string {
+function describe({ verdict, id, summary, evidence, cure }: CheckReport, all: boolean): string[] {
   const lines = [`${verdict.padEnd(9)}  ${id.padEnd(16)}  ${summary}`];
   if (verdict !== "ok" || all) lines.push(...evidence.map((line) => `             ${line}`));
   lines.push(...cure.map((line) => `           > ${line}`));
-  return lines.join("\n");
+  return lines;
 }

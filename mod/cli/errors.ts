@@ -14,8 +14,7 @@ export class UsageError extends Error {
 
   constructor(message: string, options: UsageErrorOptions = {}) {
     const { hint, ...rest } = options;
-    // What was typed is part of the message, and may hold line feeds and worse.
-    super(message.replaceAll(/\p{Cc}/gu, "?"), rest);
+    super(message, rest);
     this.hint = hint;
   }
 }

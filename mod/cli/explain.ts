@@ -13,6 +13,7 @@ import type { AgentSubcommand } from "./agent_subcommand.ts";
 import { UsageError } from "./errors.ts";
 import { EXIT_FAILURE, EXIT_OK } from "./exit_codes.ts";
 import { quote } from "./flag_syntax.ts";
+import { print, printError, printJson } from "./output.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 
 /** Version of the JSON; a change that breaks readers raises it. */
@@ -58,13 +59,13 @@ export const run: RunSubcommand = async (args, signal) => {
     explanation = await explain(options, address, signal);
   } catch (error) {
     if (!(error instanceof Unavailable)) throw error;
-    console.error(`it cannot be told: ${error.message}; see flanneld doctor`);
+    printError(`it cannot be told: ${error.message}; see flanneld doctor`);
     return EXIT_FAILURE;
   }
   if (line.own.get("json") === true) {
     const answer = { explainVersion: EXPLAIN_VERSION, complete: isComplete(explanation) };
-    console.log(JSON.stringify({ ...answer, ...explanation }, undefined, 2));
-  } else console.log(describe(explanation));
+    printJson({ ...answer, ...explanation });
+  } else print(describe(explanation));
   return isComplete(explanation) ? EXIT_OK : EXIT_FAILURE;
 };
 
@@ -82,12 +83,12 @@ async function explain(
   return last ?? await explainAddress(options, address, signal);
 }
 
-function describe({ verdict, steps }: Explanation): string {
+function describe({ verdict, steps }: Explanation): string[] {
   return [
     verdict,
     ...steps.flatMap(({ object, text, wrong }) => [
       `  ${object.padEnd(13)}  ${text}`,
       ...(wrong === undefined ? [] : [`${"".padEnd(15)}! ${wrong}`]),
     ]),
-  ].join("\n");
+  ];
 }

@@ -18,6 +18,7 @@ import { UsageError } from "./errors.ts";
 import { EXIT_OK } from "./exit_codes.ts";
 import { quote } from "./flag_syntax.ts";
 import { oneNetwork } from "./one_network.ts";
+import { print, printJson } from "./output.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 import { runVerb, type Verb } from "./verbs.ts";
 
@@ -92,13 +93,13 @@ async function reserve({ agent, operands }: AgentLine, signal: AbortSignal): Pro
   const publicIP = addressOf(operands[1]!);
   await using store = await open(oneNetwork(agent.options).store, signal);
   await inTime(signal, (call) => reserveSubnet(store, subnet, publicIP, call));
-  console.log(`reserved ${subnet} for ${formatIPv4(publicIP)} in ${store.name}`);
+  print(`reserved ${subnet} for ${formatIPv4(publicIP)} in ${store.name}`);
   const { leases } = await inTime(signal, (call) => store.snapshot(call));
   const others = leases.filter((lease) =>
     lease.attributes.publicIP === publicIP && !lease.subnet.equals(subnet)
   );
   for (const { subnet: other } of others) {
-    console.log(
+    print(
       `that host has ${other} too: an agent keeps the subnet that it has; 'flanneld cleanup ` +
         "-release' there gives it back",
     );
@@ -111,7 +112,7 @@ async function release({ agent, operands }: AgentLine, signal: AbortSignal): Pro
   await using store = await open(oneNetwork(agent.options).store, signal);
   const { attributes } = await inTime(signal, (call) => releaseReservation(store, subnet, call));
   const host = formatIPv4(attributes.publicIP);
-  console.log(`${subnet} is no longer reserved for ${host}; without it, it is free in 24 hours`);
+  print(`${subnet} is no longer reserved for ${host}; without it, it is free in 24 hours`);
   return EXIT_OK;
 }
 
@@ -120,8 +121,8 @@ async function list({ agent, own }: AgentLine, signal: AbortSignal): Promise<num
   const { leases, agents } = await inTime(signal, (call) => store.snapshot(call));
   const sorted = leases.toSorted((a, b) => a.subnet.address - b.subnet.address);
   const rows = (await withLifetimes(store, sorted, signal)).map((lease) => row(lease, agents));
-  if (own.get("json") === true) console.log(JSON.stringify(rows, undefined, 2));
-  else for (const line of table(rows)) console.log(line);
+  if (own.get("json") === true) printJson(rows);
+  else print(table(rows));
   return EXIT_OK;
 }
 

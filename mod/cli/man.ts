@@ -7,6 +7,7 @@
 import { type AgentSubcommand, parseAgentSubcommand } from "./agent_subcommand.ts";
 import { EXIT_OK } from "./exit_codes.ts";
 import { manPage } from "./man_page.ts";
+import { printOwnText } from "./output.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 
 /** What the subcommand is. */
@@ -21,6 +22,6 @@ export const spec: AgentSubcommand = {
 /** Prints the page. */
 export const run: RunSubcommand = async (args, _signal, subcommands) => {
   const line = await parseAgentSubcommand(spec, args, {});
-  console.log(("help" in line ? line.help : await manPage(subcommands)).trimEnd());
+  printOwnText("help" in line ? line.help : await manPage(subcommands));
   return EXIT_OK;
 };

@@ -10,6 +10,7 @@ import { planAgent } from "../agent/plan.ts";
 import { quietLog, readAgentLine } from "./agent_line.ts";
 import type { AgentSubcommand } from "./agent_subcommand.ts";
 import { EXIT_FAILURE, EXIT_OK } from "./exit_codes.ts";
+import { print, printError } from "./output.ts";
 import { reportError } from "./report_error.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 
@@ -34,7 +35,7 @@ export const run: RunSubcommand = async (args, signal) => {
     return await plan(args, signal);
   } catch (error) {
     // Not with 2, which a wrong command line has elsewhere.
-    console.error(reportError(error).text);
+    printError(reportError(error).lines);
     return EXIT_FAILURE;
   }
 };
@@ -49,27 +50,27 @@ async function plan(args: readonly string[], signal: AbortSignal): Promise<numbe
   for (const one of await optionsOfWanted(options, signal)) {
     if (one.networkName === undefined) count += await planOne(one, signal);
     else {
-      console.log(`network ${one.networkName}:`);
+      print(`network ${one.networkName}:`);
       try {
         count += await planOne(one, signal);
       } catch (error) {
         // The others can be told all the same.
         signal.throwIfAborted();
-        console.error(reportError(error).text);
+        printError(reportError(error).lines);
         failed = true;
       }
     }
   }
   if (failed) return EXIT_FAILURE;
-  if (count === 0) console.log("nothing would change");
+  if (count === 0) print("nothing would change");
   return count === 0 ? EXIT_OK : EXIT_CHANGES;
 }
 
 /** @returns how much would change */
 async function planOne(options: AgentOptions, signal: AbortSignal): Promise<number> {
   const { facts, changes, obstacles } = await planAgent(options, signal);
-  for (const fact of facts) console.log(`  ${fact}`);
-  for (const { sign, text } of changes) console.log(`${sign} ${text}`);
-  for (const obstacle of obstacles) console.log(`! ${obstacle}`);
+  for (const fact of facts) print(`  ${fact}`);
+  for (const { sign, text } of changes) print(`${sign} ${text}`);
+  for (const obstacle of obstacles) print(`! ${obstacle}`);
   return changes.length;
 }

@@ -46,8 +46,8 @@ const TOLD = [
 
 /** What to show of an error, and what to exit with. */
 export interface ErrorReport {
-  /** Without a line feed at the end; several lines only for a defect, or a hint. */
-  readonly text: string;
+  /** Several only for a defect, or a hint. */
+  readonly lines: readonly string[];
   readonly exitCode: number;
 }
 
@@ -58,14 +58,17 @@ export interface ErrorReport {
  */
 export function reportError(error: unknown): ErrorReport {
   if (error instanceof UsageError) {
-    const hint = error.hint === undefined ? "" : `\n${error.hint}`;
-    return { text: error.message + hint, exitCode: error.exitCode };
+    const { message, hint, exitCode } = error;
+    return { lines: hint === undefined ? [message] : [message, hint], exitCode };
   }
   if (error instanceof Error && TOLD.some((kind) => error instanceof kind)) {
-    return { text: error.message + privilegeHint(error), exitCode: EXIT_FAILURE };
+    return { lines: [error.message + privilegeHint(error)], exitCode: EXIT_FAILURE };
   }
   const stack = error instanceof Error ? error.stack ?? error.message : String(error);
-  return { text: `a defect of flanneld, please report it: ${stack}`, exitCode: EXIT_FAILURE };
+  return {
+    lines: `a defect of flanneld, please report it: ${stack}`.split("\n"),
+    exitCode: EXIT_FAILURE,
+  };
 }
 
 /** What to do where the host has refused for want of privileges; empty for all other errors. */

@@ -12,6 +12,7 @@ import type { AgentSubcommand } from "./agent_subcommand.ts";
 import { UsageError } from "./errors.ts";
 import { EXIT_FAILURE, EXIT_OK } from "./exit_codes.ts";
 import { quote } from "./flag_syntax.ts";
+import { print, printError, printJsonText, printScreen } from "./output.ts";
 import { statusTable } from "./status_table.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 
@@ -36,11 +37,6 @@ export const spec: AgentSubcommand = {
 
 /** Between two looks with -watch, in milliseconds. */
 const INTERVAL = 2_000;
-
-/** ECMA-48: cursor to the first column of the first line; erase to the end of the line, of the page. */
-const HOME = "\x1b[H";
-const ERASE_LINE = "\x1b[K";
-const ERASE_BELOW = "\x1b[J";
 
 /** No status can be had. The message is all that an operator needs. */
 class StatusError extends Error {}
@@ -71,7 +67,7 @@ export const run: RunSubcommand = async (args, signal) => {
   } catch (error) {
     if (signal.aborted) return EXIT_OK;
     if (!(error instanceof StatusError)) throw error;
-    console.error(error.message);
+    printError(error.message);
     return EXIT_FAILURE;
   }
 };
@@ -89,7 +85,8 @@ interface Answer {
 
 async function once(ask: () => Promise<Answer>, json: boolean): Promise<number> {
   const { text, status } = await ask();
-  write(json ? text : statusTable(status, { columns: terminal().columns }));
+  if (json) printJsonText(text);
+  else print(statusTable(status, { columns: terminal().columns }));
   return status.unhealthy.length === 0 ? EXIT_OK : EXIT_FAILURE;
 }
 
@@ -102,10 +99,11 @@ async function watch(
   let before: AgentStatus | undefined;
   const redraws = !json && Deno.stdout.isTerminal();
   while (!signal.aborted) {
-    let text: string;
+    let lines: readonly string[];
     try {
       const answer = await ask();
-      text = json ? answer.text : statusTable(answer.status, {
+      if (json) printJsonText(answer.text);
+      lines = statusTable(answer.status, {
         before,
         ...terminal(),
         ...(redraws ? {} : { lines: Infinity }),
@@ -114,11 +112,11 @@ async function watch(
     } catch (error) {
       if (!(error instanceof StatusError)) throw error;
       // Who reads JSON is told by the absence of lines.
-      text = json ? "" : `${error.message}\n`;
+      lines = [error.message];
       before = undefined;
     }
-    if (redraws) write(HOME + text.replaceAll("\n", `${ERASE_LINE}\n`) + ERASE_BELOW);
-    else write(json ? text : `${text}\n`);
+    if (redraws) printScreen(lines);
+    else if (!json) print([...lines, ""]);
     await sleep(INTERVAL, signal);
   }
   return EXIT_OK;
@@ -169,15 +167,4 @@ function terminal(): { readonly columns: number; readonly lines: number } {
     // No terminal.
   }
   return { columns: 80, lines: Infinity };
-}
-
-function write(text: string): void {
-  const bytes = new TextEncoder().encode(text);
-  try {
-    for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
-  } catch (error) {
-    // `flanneld status -watch | head` has seen enough.
-    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
-    Deno.exit(EXIT_OK);
-  }
 }

@@ -49,8 +49,8 @@ const DROPS: Readonly<Record<string, string>> = {
 /** The least number of peers that is shown, however low the terminal. */
 const FEWEST = 3;
 
-/** The table, each line ending in a line feed. */
-export function statusTable(status: AgentStatus, options: TableOptions = {}): string {
+/** The lines of the table. */
+export function statusTable(status: AgentStatus, options: TableOptions = {}): string[] {
   const { columns = 80, lines = Infinity } = options;
   const blocks = [
     agentLines(status),
@@ -73,7 +73,10 @@ export function statusTable(status: AgentStatus, options: TableOptions = {}): st
         .map((line) => line.slice(0, columns)),
     ];
   });
-  return text.map((block) => block.map((line) => `${line.trimEnd()}\n`).join("")).join("\n");
+  return text.flatMap((
+    block,
+    i,
+  ) => [...i === 0 ? [] : [""], ...block.map((line) => line.trimEnd())]);
 }
 
 /** A name and what there is to say. */

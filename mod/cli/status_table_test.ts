@@ -4,6 +4,11 @@ import { COUNTERS } from "../../backends/udp/counters.ts";
 import type { AgentStatus, NetworkReport, PeerReport } from "../agent/status.ts";
 import { duration, statusTable } from "./status_table.ts";
 
+/** The table as it is printed. */
+function tableOf(...args: Parameters<typeof statusTable>): string {
+  return statusTable(...args).map((line) => `${line}\n`).join("");
+}
+
 const PEER: PeerReport = {
   subnet: "10.20.65.0/24",
   publicIP: "172.28.128.102",
@@ -70,7 +75,7 @@ function having(network: Partial<NetworkReport>, status: Partial<AgentStatus> = 
 
 Deno.test("statusTable() fits a terminal of 80 columns", () => {
   assertEquals(
-    statusTable(STATUS),
+    tableOf(STATUS),
     `flanneld  0.1.0 on host101, pid 1234, up 4 min 5 s, 61 MiB
 health    ok, ready
 
@@ -92,7 +97,7 @@ peers     1
 
 Deno.test("statusTable() says in its first lines that a network has troubles", () => {
   const troubles = [{ since: "2026-01-02T03:03:05.000Z", message: "no free subnet" }];
-  const table = statusTable(having({ state: "troubled", troubles }));
+  const table = tableOf(having({ state: "troubled", troubles }));
   assertStringIncludes(table, "health    ready, with troubles\n");
 });
 
@@ -101,13 +106,13 @@ Deno.test("statusTable() has words for each reason that data paths drop packets 
     .map((name) => name[4]!.toLowerCase() + name.slice(5));
   for (const reason of reasons) {
     const traffic = { ...NETWORK.traffic!, drops: { [reason]: 1 } };
-    const table = statusTable(having({ traffic }), { columns: 120 });
+    const table = tableOf(having({ traffic }), { columns: 120 });
     assertEquals(/^dropped +(.*)$/m.exec(table)?.[1]?.includes(reason), false, reason);
   }
 });
 
 Deno.test("statusTable() says what is wrong where it is looked for", () => {
-  const table = statusTable(
+  const table = tableOf(
     having({
       state: "troubled",
       troubles: [{ since: "2026-01-02T03:03:05.000Z", message: "no free subnet" }],
@@ -145,13 +150,13 @@ Deno.test("statusTable() tells rates where it knows what was before", () => {
       list: [{ ...PEER, traffic: { ...PEER.traffic!, receivedBytes: 0 } }],
     },
   }, { time: "2026-01-02T03:04:03.000Z" });
-  const table = statusTable(STATUS, { before });
+  const table = tableOf(STATUS, { before });
   assertStringIncludes(table, "sent 4.00 kbit/s, 5 packets/s; received 0 bit/s, 0 packets/s");
   assertMatch(table, / 25% {2} *0 bit\/s {2}8\.00 Mbit\/s /);
 });
 
 Deno.test("statusTable() tells of a host that waits for its network", () => {
-  const table = statusTable(
+  const table = tableOf(
     having({
       ...{
         state: "waiting",
@@ -178,7 +183,7 @@ Deno.test("statusTable() keeps to the terminal, and counts the peers that do not
   });
   fc.assert(fc.property(sizes, fc.nat(100), fc.nat(50), ({ columns, lines }, count, omitted) => {
     const list = Array.from({ length: count }, (_, i) => ({ ...PEER, subnet: `10.20.${i}.0/24` }));
-    const table = statusTable(having({ peers: { count, refused: 0, omitted, list } }), {
+    const table = tableOf(having({ peers: { count, refused: 0, omitted, list } }), {
       columns,
       lines,
     });
@@ -208,7 +213,7 @@ Deno.test("duration() takes the two largest units", () => {
 
 Deno.test("statusTable() shows each of several networks, also one that has no lease", () => {
   const waiting = { ...NETWORK, name: "green", lease: null, backend: null, traffic: null };
-  const table = statusTable({
+  const table = tableOf({
     ...STATUS,
     networks: [{ ...NETWORK, name: "blue" }, { ...waiting, peers: { ...NETWORK.peers, list: [] } }],
   });
@@ -221,7 +226,7 @@ Deno.test("statusTable() shows each of several networks, also one that has no le
 });
 
 Deno.test("statusTable() has the networks that are not served yet, and what they wait for", () => {
-  const text = statusTable({
+  const text = tableOf({
     ...STATUS,
     networks: [{ ...NETWORK, name: "blue" }],
     waiting: [
@@ -247,6 +252,6 @@ Deno.test("statusTable() has the networks that are not served yet, and what they
 
 Deno.test("statusTable() counts a single packet as one", () => {
   const traffic = { ...NETWORK.traffic!, sentPackets: 1, sentBytes: 84, receivedPackets: 0 };
-  const table = statusTable({ ...STATUS, networks: [{ ...NETWORK, traffic }] }, { columns: 100 });
+  const table = tableOf({ ...STATUS, networks: [{ ...NETWORK, traffic }] }, { columns: 100 });
   assertStringIncludes(table, "traffic   sent 84 B in 1 packet; received 2.00 MB in 0 packets\n");
 });

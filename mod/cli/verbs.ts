@@ -4,6 +4,7 @@ import type { AgentSubcommand } from "./agent_subcommand.ts";
 import { UsageError } from "./errors.ts";
 import { EXIT_OK } from "./exit_codes.ts";
 import { quote } from "./flag_syntax.ts";
+import { printOwnText } from "./output.ts";
 
 /** One of the things that a subcommand does: `reserve` of `flanneld lease reserve`. */
 export interface Verb {
@@ -27,7 +28,7 @@ export async function runVerb(
 ): Promise<number> {
   const [word = "", ...rest] = args;
   if (/^--?h(elp)?$/.test(word)) {
-    console.log(helpText(name, verbs));
+    printOwnText(helpText(name, verbs));
     return EXIT_OK;
   }
   const { spec, run } = verbNamed(name, verbs, word);

@@ -49,5 +49,5 @@ function didYouMean(key: string | undefined): string {
 /** On one line, whatever is in it. */
 function shown(key: string): string {
   const text = key.length > 60 ? `${key.slice(0, 57)}...` : key;
-  return /^[\w.-]+$/.test(text) ? text : JSON.stringify(text).replaceAll(/\p{Cc}/gu, "?");
+  return /^[\w.-]+$/.test(text) ? text : JSON.stringify(text);
 }

@@ -47,6 +47,6 @@ Deno.test("unknownKeys() says one line of any key", async () => {
   await fc.assert(fc.asyncProperty(fc.string({ unit: "binary" }), async (key) => {
     const lines = await unknown(`{${NETWORK}, ${JSON.stringify(key + "_")}: 1}`);
     assertEquals(lines.length, 1);
-    assertEquals(/\p{Cc}/u.test(lines[0]!), false);
+    assertEquals(lines[0]!.includes("\n"), false);
   }));
 });

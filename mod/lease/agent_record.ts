@@ -51,8 +51,7 @@ export function encodeAgentRecord(record: AgentRecord): string {
 const LONGEST_NAME = 253;
 
 /**
- * Reads a record; unknown members are kept out. Names that people are shown come without control
- * characters, which a terminal would obey.
+ * Reads a record; unknown members are kept out, and long names are cut.
  *
  * @returns `undefined` when the text is not a record
  */
@@ -72,16 +71,16 @@ export function decodeAgentRecord(text: string): AgentRecord | undefined {
   const claimed = decodeIdentity(claims);
   return {
     ...identity,
-    version: plain(version),
-    started: plain(started),
+    version: cut(version),
+    started: cut(started),
     ...(isTextArray(features) && features.length > 0 ? { features } : {}),
     ...(claimed === undefined ? {} : { claims: claimed }),
     ...(typeof refuses === "string" ? { refuses } : {}),
   };
 }
 
-function plain(text: string): string {
-  return text.slice(0, LONGEST_NAME).replaceAll(/\p{Cc}/gu, "?");
+function cut(text: string): string {
+  return text.slice(0, LONGEST_NAME);
 }
 
 function isTextArray(value: unknown): value is string[] {
@@ -92,7 +91,7 @@ function decodeIdentity(value: unknown): AgentIdentity | undefined {
   const { machineId, hostname, bootId, instance } = (value ?? {}) as Record<string, unknown>;
   return typeof machineId === "string" && typeof hostname === "string" &&
       typeof bootId === "string" && typeof instance === "string"
-    ? { machineId, hostname: plain(hostname), bootId, instance }
+    ? { machineId, hostname: cut(hostname), bootId, instance }
     : undefined;
 }
 

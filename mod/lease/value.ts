@@ -62,10 +62,6 @@ export function decodeLeaseValue(text: string): LeaseAttributes {
   if (backendType !== undefined && backendType !== null && typeof backendType !== "string") {
     throw new LeaseValueError(`has BackendType ${quote(backendType)}, not a string`);
   }
-  // People are shown it, on terminals.
-  if (backendType && /\p{Cc}/u.test(backendType)) {
-    throw new LeaseValueError(`has BackendType ${quote(backendType)}, with control characters`);
-  }
   return {
     publicIP: address,
     ...(backendType ? { backendType } : {}),

@@ -10,6 +10,7 @@
 import type { LogFields } from "./log_fields.ts";
 import { formatLine, isJournal, type Level, type LogFormat, type LogLine } from "./log_format.ts";
 import { Repeats } from "./log_repeats.ts";
+import { printable } from "./printable.ts";
 import { currentScope } from "./scope.ts";
 
 export type { LogFields, LogFormat };
@@ -97,7 +98,7 @@ function emit(level: Level, message: string, fields: LogFields | undefined): voi
   if (level === "info" && settings.quiet && settings.verbosity === 0) return;
   counts[level]++;
   // Messages quote what others wrote: etcd's words of several lines, values out of the store.
-  const plain = message.trimEnd().replaceAll("\n", "; ").replaceAll(/\p{Cc}/gu, escapeControl);
+  const plain = printable(message.trimEnd().replaceAll("\n", "; "));
   const network = currentScope()?.name;
   const isNamed = network !== undefined && settings.format !== "json";
   const text = isNamed ? `${network}: ${plain}` : plain;
@@ -107,11 +108,6 @@ function emit(level: Level, message: string, fields: LogFields | undefined): voi
   const isLimited = settings.limitRepeats && level !== "debug";
   if (isLimited && !repeats.admit(`${level} ${network} ${text}`, line)) return;
   settings.write(formatLine(settings.format, { ...line, time: new Date() }));
-}
-
-/** `\x1b` for an escape character, which a terminal would obey. */
-function escapeControl(character: string): string {
-  return `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`;
 }
 
 function writeToStderr(line: string): void {

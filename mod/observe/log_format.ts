@@ -4,6 +4,7 @@
  * @module
  */
 import type { LogFields } from "./log_fields.ts";
+import { printableJson } from "./printable.ts";
 
 /** How lines are written. */
 export type LogFormat =
@@ -73,7 +74,7 @@ function formatJson({ level, text, time, source, pid, fields = {} }: LogLine): s
   for (const [name, value] of Object.entries(fields)) {
     members[name] = typeof value === "object" && value !== null ? String(value) : value;
   }
-  return JSON.stringify(members) + "\n";
+  return printableJson(JSON.stringify(members)) + "\n";
 }
 
 /**

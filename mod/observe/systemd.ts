@@ -1,5 +1,6 @@
 import { sendUnixDatagram } from "../sys/mod.ts";
 import { verbose } from "./log.ts";
+import { printable } from "./printable.ts";
 import { currentScope } from "./scope.ts";
 
 /**
@@ -20,7 +21,7 @@ export function notifySystemd(...assignments: readonly string[]): void {
 export function notifyOfProcess(...assignments: readonly string[]): void {
   const socket = Deno.env.get("NOTIFY_SOCKET");
   if (socket === undefined || socket === "") return;
-  const lines = assignments.map((line) => line.replaceAll("\n", " "));
+  const lines = assignments.map(printable);
   try {
     sendUnixDatagram(socket, new TextEncoder().encode(lines.join("\n")));
   } catch (error) {

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Lab, type UnderlayHost } from "../lab/lab.ts";
 import { type EtcdApi, LabEtcd } from "../lab/lab_etcd.ts";
-import { LabUnit } from "../lab/unit.ts";
+import { FLANNELD, LabUnit } from "../lab/unit.ts";
 import { CONFIG, eventually, isFullMesh, PREFIX, subnetOf, writeSysconfig } from "./guide.ts";
 
 const SUBNETS = `${PREFIX}/subnets`;
@@ -142,6 +142,76 @@ for (const api of ["v2", "v3"] as EtcdApi[]) {
     assert(units.every((unit) => unit.process.running));
   });
 }
+
+/** A text that a terminal obeys: C0, C1, and characters that reorder a line. */
+const HOSTILE = "\x1b[2J\x1b]0;title\x07\x7f\x9b2J\u202e";
+
+/** Each subcommand that shows something of the store. */
+const SHOWING = [
+  ["config", "get"],
+  ["config", "validate"],
+  ["lease", "list"],
+  ["lease", "list", "-json"],
+  ["lease", "reserve", "10.20.221.0/24", "172.28.128.9"],
+  ["plan"],
+  ["doctor"],
+  ["doctor", "-json"],
+  ["doctor", "-v=1"],
+  ["explain", "10.20.222.2"],
+  ["explain", "-json", "10.20.222.2"],
+  ["status"],
+  ["status", "-json"],
+  ["cleanup", "-dry-run"],
+  ["config", "set", '{"Network": "10.20.0.0/16"}', "-yes"],
+];
+
+Deno.test("flanneld sends no terminal what the store holds for it", async (t) => {
+  const backend = (type: string) =>
+    JSON.stringify({
+      Network: "10.20.0.0/16",
+      [HOSTILE]: 1,
+      Backend: { Type: type, [HOSTILE]: 2 },
+    });
+  const configs = {
+    "that cannot be used": backend(`vxlan${HOSTILE}`),
+    "that can be used": backend("vxlan"),
+    // C1 characters need no escape in JSON.
+    "with raw characters": backend("vxlan").replaceAll("\\u007f", "\x7f"),
+  };
+  for (const [what, config] of Object.entries(configs)) {
+    await t.step(`with a config ${what}`, async () => {
+      await using lab = await Lab.start({ hosts: 1 });
+      await using stack = new AsyncDisposableStack();
+      const host = lab.hosts[0]!;
+      const etcd = stack.use(await LabEtcd.start(host));
+      await etcd.set("v2", `${PREFIX}/config`, config);
+      const lease = { PublicIP: "172.28.128.9", BackendType: HOSTILE, BackendData: HOSTILE };
+      await etcd.set("v2", `${SUBNETS}/10.20.221.0-24`, JSON.stringify(lease));
+      const vxlan = { ...lease, BackendType: "vxlan", BackendData: { VtepMAC: HOSTILE } };
+      await etcd.set("v2", `${SUBNETS}/10.20.222.0-24`, JSON.stringify(vxlan));
+      const record = { machineId: HOSTILE, hostname: HOSTILE, bootId: HOSTILE, instance: HOSTILE };
+      await etcd.set(
+        "v2",
+        `${PREFIX}/agents/172.28.128.9`,
+        JSON.stringify({ ...record, version: HOSTILE, started: HOSTILE }),
+      );
+      await writeSysconfig(host, etcd);
+      const unit = stack.use(await LabUnit.start(host, { wait: what.startsWith("that can be") }));
+      if (what === "that cannot be used") await unit.process.waitFor(/cannot be used/);
+      for (const args of SHOWING) {
+        const { stdout, stderr } = await host.run([FLANNELD, ...args]);
+        const name = args.join(" ");
+        const obeyed = /(?!\n)[\p{Cc}\p{Bidi_Control}]/u.exec(stdout + stderr);
+        assertEquals(obeyed?.[0], undefined, `${name}: ${JSON.stringify(stdout + stderr)}`);
+        if (args.includes("-json") && stdout !== "") JSON.parse(stdout);
+        if (name === "config get") assertEquals(JSON.parse(stdout), JSON.parse(config));
+      }
+      const logged = unit.process.output;
+      assertEquals(/(?!\n)[\p{Cc}\p{Bidi_Control}]/u.test(logged), false, JSON.stringify(logged));
+      assert(/\\(x|u00)1b\[2j/i.test(logged), logged);
+    });
+  }
+});
 
 /** What of the overlay is in the kernel, line by line. */
 async function kernelOf(host: UnderlayHost): Promise<string[]> {

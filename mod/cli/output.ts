@@ -1,0 +1,62 @@
+/**
+ * What subcommands write to standard output and standard error. All of it passes here, so that nothing
+ * that somebody wrote into the store, into a file or on a command line reaches the terminal as a command.
+ *
+ * @module
+ */
+import { printable, printableJson } from "../observe/printable.ts";
+
+/** ECMA-48: cursor to the first column of the first line; erase to the end of the line, of the page. */
+const HOME = "\x1b[H";
+const ERASE_LINE = "\x1b[K";
+const ERASE_BELOW = "\x1b[J";
+
+/** Prints a line, or several; a line feed inside of one is escaped as any control character. */
+export function print(text: string | readonly string[]): void {
+  write(Deno.stdout, toText(text));
+}
+
+/** As {@linkcode print}, to standard error. */
+export function printError(text: string | readonly string[]): void {
+  write(Deno.stderr, toText(text));
+}
+
+/** Shows a question on standard error, where no pipe takes it; the cursor stays behind it. */
+export function printQuestion(text: string): void {
+  write(Deno.stderr, printable(text));
+}
+
+/** Prints a value as JSON of several lines. */
+export function printJson(value: unknown): void {
+  printJsonText(JSON.stringify(value, undefined, 2));
+}
+
+/** Prints JSON that is a text already. */
+export function printJsonText(json: string): void {
+  write(Deno.stdout, `${printableJson(json.replace(/\n$/, ""))}\n`);
+}
+
+/** Prints lines in place of the screen's. */
+export function printScreen(lines: readonly string[]): void {
+  const text = lines.map((line) => `${printable(line)}${ERASE_LINE}\n`).join("");
+  write(Deno.stdout, HOME + text + ERASE_BELOW);
+}
+
+/** Prints a text as it is: help, a script, a manual page, with nothing of others in it. */
+export function printOwnText(text: string): void {
+  write(Deno.stdout, `${text.trimEnd()}\n`);
+}
+
+function toText(text: string | readonly string[]): string {
+  return (typeof text === "string" ? [text] : text).map((line) => `${printable(line)}\n`).join("");
+}
+
+function write(to: { writeSync(bytes: Uint8Array): number }, text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  try {
+    for (let at = 0; at < bytes.length;) at += to.writeSync(bytes.subarray(at));
+  } catch (error) {
+    // `flanneld status -watch | head` has seen enough.
+    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+  }
+}

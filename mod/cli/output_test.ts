@@ -1,0 +1,72 @@
+import { assert, assertEquals } from "@std/assert";
+
+/** Runs statements in a process of their own, with everything that output.ts exports. */
+async function run(
+  statements: string,
+): Promise<{ readonly stdout: string; readonly stderr: string }> {
+  const module = new URL("./output.ts", import.meta.url).href;
+  const code = `import * as output from ${JSON.stringify(module)};\n${statements}`;
+  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["eval", "--quiet", code],
+  }).output();
+  const decoder = new TextDecoder();
+  return { stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+}
+
+Deno.test("print() and printError() write lines that no terminal obeys", async () => {
+  const { stdout, stderr } = await run(`
+    output.print("a\\x1b[2J\\x9b0m\\nb");
+    output.print(["one", "two\\u202e"]);
+    output.printError("c\\x07");
+    output.printQuestion("Write it to \\x1b]0;title\\x07?");
+  `);
+  assertEquals(stdout, "a\\x1b[2J\\x9b0m\\nb\none\ntwo\\u202e\n");
+  assertEquals(stderr, "c\\x07\nWrite it to \\x1b]0;title\\x07?");
+});
+
+Deno.test("printJson() and printJsonText() write valid JSON without control characters", async () => {
+  const { stdout } = await run(`output.printJson({ type: "\\x1b\\x9b\\u202e" });`);
+  assertEquals(stdout, '{\n  "type": "\\u001b\\u009b\\u202e"\n}\n');
+  assertEquals(JSON.parse(stdout), { type: "\x1b\x9b\u202e" });
+  const text = await run(`output.printJsonText('{"a":\\t"\\x9b"}\\n');`);
+  assertEquals(text.stdout, '{"a":\t"\\u009b"}\n');
+});
+
+Deno.test("printScreen() writes its own sequences and nobody else's", async () => {
+  const { stdout } = await run(`output.printScreen(["one", "t\\x1b[2Jwo"]);`);
+  assertEquals(stdout, "\x1b[Hone\x1b[K\nt\\x1b[2Jwo\x1b[K\n\x1b[J");
+});
+
+Deno.test("print() is content when nobody reads any more", async () => {
+  const module = new URL("./output.ts", import.meta.url).href;
+  const code = `import { print } from ${JSON.stringify(module)};
+    for (let i = 0; i < 100000; i++) print("line");`;
+  const { success, stderr } = await new Deno.Command("sh", {
+    args: ["-c", `"$0" eval --quiet "$1" | head -n 1`, Deno.execPath(), code],
+  }).output();
+  assert(success);
+  assertEquals(new TextDecoder().decode(stderr), "");
+});
+
+Deno.test("print() is the only way to the terminal: nobody beside output.ts writes there", async () => {
+  const root = new URL("../../", import.meta.url).pathname;
+  const files = [`${root}main.ts`];
+  for (const directory of ["mod", "backends"]) {
+    const walk = async (path: string): Promise<void> => {
+      for await (const { name, isDirectory } of Deno.readDir(path)) {
+        if (isDirectory) await walk(`${path}/${name}`);
+        else if (/(?<!_test|_lab)\.ts$/.test(name)) files.push(`${path}/${name}`);
+      }
+    };
+    await walk(root + directory);
+  }
+  assert(files.length > 300);
+  const writers: string[] = [];
+  for (const file of files) {
+    const code = (await Deno.readTextFile(file)).replaceAll(/^\s*(\*|\/\/).*$/gm, "");
+    if (/\bconsole\.|Deno\.std(out|err)\b(?!\.isTerminal)/.test(code)) {
+      writers.push(file.slice(root.length));
+    }
+  }
+  assertEquals(writers.sort(), ["mod/cli/output.ts", "mod/observe/log.ts"]);
+});
