@@ -21,6 +21,11 @@ import { FLANNELD, LabUnit } from "../tests/lab/unit.ts";
 /** Where the first host serves its leases to the others. */
 const PORT = 8889;
 
+/** Where each host keeps the token by which the first knows the others. */
+const TOKEN_FILE = "/etc/flannel/remote-token";
+
+const token = `${crypto.randomUUID()}\n`;
+
 const started = performance.now();
 const bold = (text: string) => Deno.stdout.isTerminal() ? `\x1b[1m${text}\x1b[0m` : text;
 const say = (text = "") => console.log(text);
@@ -95,11 +100,13 @@ async function configure(host: typeof first): Promise<string> {
     return "-iface=eth1";
   }
   const server = `${first.address}:${PORT}`;
+  const access = `-remote-token-file=${TOKEN_FILE}`;
   const options = host === first
     ? `-iface=eth1 -store=embedded -network=10.20.0.0/16 -backend=vxlan -listen=${server}`
     : `-iface=eth1 -remote=${server}`;
-  await host.writeTextFile("/etc/sysconfig/flanneld", `FLANNEL_OPTIONS="${options}"\n`);
-  return options;
+  await host.writeTextFile(TOKEN_FILE, token, 0o600);
+  await host.writeTextFile("/etc/sysconfig/flanneld", `FLANNEL_OPTIONS="${options} ${access}"\n`);
+  return `${options} ${access}`;
 }
 
 /** etcd's API that was asked for; `undefined` for no etcd. */

@@ -15,6 +15,8 @@ export interface ListenOptions {
   readonly caFile?: string;
   readonly certFile?: string;
   readonly keyFile?: string;
+  /** Path of the file with the token of clients that may write everything. */
+  readonly tokenFile?: string;
 }
 
 /** All that the command line and the environment tell the agent, validated. */

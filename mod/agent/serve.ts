@@ -1,13 +1,14 @@
 import { info, notifySystemd } from "../observe/mod.ts";
 import type { ConnectionSource, NetworkSource } from "../server/mod.ts";
-import { serveLeases } from "../server/mod.ts";
+import { ownHostNames, serveLeases } from "../server/mod.ts";
 import { StoreError } from "../store/mod.ts";
 import { displayEndpoints } from "../store/etcd_http.ts";
 import { openStore } from "../store/open.ts";
 import { openNetworkNames } from "../store/networks_open.ts";
+import { readRemoteToken } from "../store/remote_token.ts";
 import { type StoreOptions, UNNAMED_NETWORK, withNetwork } from "../store/options.ts";
 import type { ListenOptions } from "./options.ts";
-import { openListener } from "./serve_listener.ts";
+import { certifiedNames, openListener } from "./serve_listener.ts";
 
 /** What {@linkcode startServer} is given. */
 export interface ServerOptions {
@@ -29,19 +30,27 @@ export interface RunningServer {
  * Serves the leases of a store to other hosts. As flannel's, the server takes none for itself.
  *
  * @throws {ListenError} when it cannot listen where it was told to
- * @throws {ConfigError} when a TLS file cannot be used
+ * @throws {ConfigError} when a file of TLS, or of the token, cannot be used
  */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const { store, listen, signal, notify = true } = options;
+  const { address, certFile, tokenFile } = listen;
+  const token = tokenFile === undefined ? undefined : await readRemoteToken(tokenFile);
+  const hostNames = await ownHostNames([
+    ...("hostname" in address ? [address.hostname] : []),
+    ...(certFile === undefined ? [] : await certifiedNames(certFile)),
+  ]);
   const connections: ConnectionSource = await openListener(listen);
   info("running as server");
   info(describeServer(listen, store));
   if (notify) notifySystemd("READY=1", "STATUS=Serving leases to other hosts");
-  return { done: serveLeases({ connections, networks: networksOf(store), signal }) };
+  const networks = networksOf(store);
+  return { done: serveLeases({ connections, networks, token, hostNames, signal }) };
 }
 
-/** Where it listens, what it serves, and whom it lets in. */
-function describeServer({ address, certFile, caFile }: ListenOptions, store: StoreOptions): string {
+/** Where it listens, what it serves, whom it lets in, and who may write everything. */
+function describeServer(listen: ListenOptions, store: StoreOptions): string {
+  const { address, certFile, caFile, tokenFile } = listen;
   const place = "hostname" in address
     ? `${
       address.hostname.includes(":") ? `[${address.hostname}]` : address.hostname
@@ -57,7 +66,12 @@ function describeServer({ address, certFile, caFile }: ListenOptions, store: Sto
     : caFile === undefined
     ? "with TLS"
     : "with TLS, for clients with a certificate only";
-  return `Listening on ${place} ${guard}; serving ${what}`;
+  const writers = caFile !== undefined
+    ? ""
+    : tokenFile === undefined
+    ? "; without -remote-token-file a client writes its own lease and node record only"
+    : "; a client without the token writes its own lease and node record only";
+  return `Listening on ${place} ${guard}; serving ${what}${writers}`;
 }
 
 /** Opens what is asked for; a store that has yet to be found is looked for by each request. */

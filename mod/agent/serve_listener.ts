@@ -21,7 +21,7 @@ export class ListenError extends Error {
  * @throws {ConfigError} when a TLS file cannot be used
  */
 export async function openListener(options: ListenOptions): Promise<ConnectionSource> {
-  // Files first: their mistakes are told by flag and path.
+  // Files first: their mistakes are reported by flag and path.
   await readTlsFiles(options, "-remote");
   const { certFile, keyFile, caFile } = options;
   const wrap = certFile === undefined || keyFile === undefined
@@ -108,6 +108,18 @@ async function listen(address: ListenOptions["address"]): Promise<Deno.TcpListen
       { cause },
     );
   }
+}
+
+/**
+ * Reads the DNS names of a certificate, which are names of the server that has it.
+ *
+ * @param certFile path of a PEM file that {@linkcode readTlsFiles} takes
+ */
+export async function certifiedNames(certFile: string): Promise<string[]> {
+  const { X509Certificate } = await import("node:crypto");
+  const pem = await Deno.readTextFile(certFile);
+  const names = new X509Certificate(pem).subjectAltName ?? "";
+  return [...names.matchAll(/DNS:([\w.-]{1,255})/g)].map(([, name]) => name!);
 }
 
 /** Puts TLS on connections. */

@@ -161,6 +161,15 @@ export const FLAGS = [
     placeholder: "file",
     help: "PEM file of that certificate's key",
   },
+  {
+    name: "remote-token-file",
+    kind: "string",
+    default: "",
+    group: "client and server",
+    placeholder: "file",
+    help: "file, readable by its owner alone, with a token that server and clients share; with " +
+      "-listen, clients without it or a client certificate write their own lease only",
+  },
 
   {
     name: "iface",

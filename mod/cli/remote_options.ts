@@ -113,5 +113,6 @@ function files(settings: Settings) {
     ...present("caFile", settings.optional("remote-cafile")),
     ...present("certFile", settings.optional("remote-certfile")),
     ...present("keyFile", settings.optional("remote-keyfile")),
+    ...present("tokenFile", settings.optional("remote-token-file")),
   };
 }

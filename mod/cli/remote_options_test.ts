@@ -11,12 +11,12 @@ function options(args: readonly string[]) {
 Deno.test("remoteOptions() reads servers and files", () => {
   const { store } = options([
     ...["-remote=a:1, [fd00::1]:8888", "-remote-cafile=/ca.pem"],
-    ...["-remote-certfile=/c.pem", "-remote-keyfile=/k.pem"],
+    ...["-remote-certfile=/c.pem", "-remote-keyfile=/k.pem", "-remote-token-file=/token"],
   ]);
   assertEquals<unknown>(store, {
     kind: "remote",
     servers: ["a:1", "[fd00::1]:8888"],
-    ...{ caFile: "/ca.pem", certFile: "/c.pem", keyFile: "/k.pem" },
+    ...{ caFile: "/ca.pem", certFile: "/c.pem", keyFile: "/k.pem", tokenFile: "/token" },
   });
 });
 
@@ -31,6 +31,8 @@ Deno.test("listenOptions() reads flannel's forms of an address", () => {
   for (const [text, address] of cases) {
     assertEquals<unknown>(options([`-listen=${text}`]).listen, { address });
   }
+  const { listen } = options(["-listen=:8888", "-remote-token-file=/token"]);
+  assertEquals(listen?.tokenFile, "/token");
 });
 
 Deno.test("client/server mode says what cannot be used, and what would be right", () => {

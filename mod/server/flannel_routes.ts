@@ -1,4 +1,3 @@
-import { decodeNetworkConfig, type NetworkConfig } from "../config/mod.ts";
 import { formatIPv4, type Prefix } from "../ip/mod.ts";
 import { type Lease, LEASE_TTL, leaseKey, PERMANENT } from "../lease/mod.ts";
 import { StoreError } from "../store/mod.ts";
@@ -17,9 +16,11 @@ import { acquireLease, isCompatible } from "../subnet/mod.ts";
 import { untilWon } from "../subnet/races.ts";
 import { findMisfit } from "../subnet/reserve.ts";
 import { Deadline } from "../store/deadline.ts";
+import { type Caller, requireTrust } from "./access.ts";
 import type { Feed } from "./feed.ts";
 import { forgotten } from "./network_state.ts";
-import type { NamesFeed, ServedNetwork } from "./networks.ts";
+import { configOf, type NamesFeed, type ServedNetwork } from "./networks.ts";
+import { requireNoRecord, requireOwnDeletion } from "./own_entries.ts";
 
 /**
  * Milliseconds that a poll is held at most. flannel's server holds them for ever; here each is answered
@@ -54,9 +55,14 @@ export async function getConfig(network: ServedNetwork): Promise<string> {
 }
 
 /** `POST /v1/{network}/leases`: leases a subnet that the server chooses. */
-export async function postLease(network: ServedNetwork, body: string): Promise<string> {
+export async function postLease(
+  network: ServedNetwork,
+  body: string,
+  caller: Caller,
+): Promise<string> {
   const attributes = decodeWireAttributes(body);
   const config = await configOf(network);
+  requireNoRecord(network, attributes.publicIP, caller);
   const { store, state } = network;
   const lease = await acquireLease(store, config, attributes, {
     snapshot: { leases: [...state.leases] },
@@ -68,10 +74,15 @@ export async function postLease(network: ServedNetwork, body: string): Promise<s
  * `PUT /v1/{network}/leases/{key}`: renews a lease. As in flannel the body says which, and one that
  * ran out is had again; but not one that went to another host, nor outside of what may be leased.
  */
-export async function putLease(network: ServedNetwork, body: string): Promise<string> {
+export async function putLease(
+  network: ServedNetwork,
+  body: string,
+  caller: Caller,
+): Promise<string> {
   const { subnet, attributes } = decodeWireLease(body);
   const { store, state } = network;
   const config = await configOf(network);
+  requireNoRecord(network, attributes.publicIP, caller);
   const lease = await untilWon(async () => {
     const held = await store.lease(subnet);
     if (held !== undefined) {
@@ -86,8 +97,13 @@ export async function putLease(network: ServedNetwork, body: string): Promise<st
 }
 
 /** `DELETE /v1/{network}/leases/{key}` */
-export async function deleteLease(network: ServedNetwork, subnet: Prefix): Promise<void> {
+export async function deleteLease(
+  network: ServedNetwork,
+  subnet: Prefix,
+  caller: Caller,
+): Promise<void> {
   const { store } = network;
+  await requireOwnDeletion(network, subnet, caller);
   await untilWon(async () => {
     const lease = await store.lease(subnet);
     if (lease === undefined) throw notFound(network, subnet);
@@ -177,7 +193,12 @@ export async function getReservations({ feed }: ServedNetwork): Promise<string> 
 }
 
 /** `POST /v1/{network}/reservations` */
-export async function postReservation(network: ServedNetwork, body: string): Promise<void> {
+export async function postReservation(
+  network: ServedNetwork,
+  body: string,
+  caller: Caller,
+): Promise<void> {
+  requireTrust(caller, "a reservation");
   const { subnet, publicIP }: WireReservation = decodeReservation(body);
   const { store } = network;
   const misfit = findMisfit(await configOf(network), subnet);
@@ -193,21 +214,18 @@ export async function postReservation(network: ServedNetwork, body: string): Pro
 }
 
 /** `DELETE /v1/{network}/reservations/{key}` */
-export async function deleteReservation(network: ServedNetwork, subnet: Prefix): Promise<void> {
+export async function deleteReservation(
+  network: ServedNetwork,
+  subnet: Prefix,
+  caller: Caller,
+): Promise<void> {
+  requireTrust(caller, "a reservation");
   const { store } = network;
   await untilWon(async () => {
     const lease = await store.lease(subnet);
     if (lease === undefined) throw notFound(network, subnet);
     await store.updateLease(lease, lease.attributes, LEASE_TTL);
   }, StoreError);
-}
-
-/** The config as it stands. */
-async function configOf({ feed, state }: ServedNetwork): Promise<NetworkConfig> {
-  await feed.ready();
-  const { config } = state;
-  if ("missing" in config) throw new StoreError(config.missing);
-  return await decodeNetworkConfig(config.text);
 }
 
 function takenBy({ subnet, attributes }: Lease): StoreError {

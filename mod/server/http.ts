@@ -9,6 +9,10 @@ import { HttpError, parseHead, type RequestHead } from "./http_head.ts";
 
 /** One connection; Deno's are such. */
 export interface Connection {
+  /** The other end. */
+  readonly remoteAddr: { readonly hostname: string };
+  /** Subject of the certificate that the other end has shown, once the first bytes were read. */
+  readonly subject?: string | undefined;
   read(buffer: Uint8Array): Promise<number | null>;
   write(bytes: Uint8Array): Promise<number>;
   close(): void;
@@ -19,9 +23,17 @@ export interface ConnectionSource extends AsyncIterable<Connection> {
   close(): void;
 }
 
+/** The other end of a connection. */
+export interface Peer {
+  readonly address: string;
+  /** Of its client certificate; absent without one. */
+  readonly subject?: string | undefined;
+}
+
 /** One request. */
 export interface HttpRequest extends RequestHead {
   readonly body: string;
+  readonly peer: Peer;
 }
 
 /** What a request is answered with. */
@@ -225,7 +237,9 @@ class HttpConnection {
       }
       this.#take(length);
       const body = await this.#body(head);
-      return body === undefined ? undefined : { ...head, body };
+      const { remoteAddr, subject } = this.#connection;
+      const peer = { address: remoteAddr.hostname, subject };
+      return body === undefined ? undefined : { ...head, body, peer };
     } finally {
       deadline.signal.removeEventListener("abort", close);
     }
@@ -296,10 +310,14 @@ function endOfHead(bytes: Uint8Array): number | undefined {
 const PHRASES: Readonly<Record<number, string>> = {
   200: "OK",
   400: "Bad Request",
+  401: "Unauthorized",
+  403: "Forbidden",
   404: "Not Found",
   409: "Conflict",
   411: "Length Required",
   413: "Content Too Large",
+  415: "Unsupported Media Type",
+  421: "Misdirected Request",
   431: "Request Header Fields Too Large",
   500: "Internal Server Error",
   501: "Not Implemented",

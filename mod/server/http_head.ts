@@ -1,4 +1,4 @@
-/** A request that is answered by the HTTP layer itself, with what is wrong, and its connection closed. */
+/** A request that is refused: answered with what is wrong. From {@linkcode parseHead} its connection is closed. */
 export class HttpError extends Error {
   override readonly name = "HttpError";
 
@@ -15,6 +15,10 @@ export interface RequestHead {
   /** Of the target, still escaped. */
   readonly path: string;
   readonly query: URLSearchParams;
+  /** By name in lower case; several fields of one name with commas between their values. */
+  readonly headers: ReadonlyMap<string, string>;
+  /** `host[:port]` that the request is for: of the target where that is a whole URL, else of `Host`. */
+  readonly authority: string | undefined;
   readonly contentLength: number;
   readonly expectsContinue: boolean;
   /** The client lets the connection stand after the answer. */
@@ -41,10 +45,10 @@ export function parseHead(text: string): RequestHead {
   if (headers.has("transfer-encoding")) {
     throw new HttpError(411, "send the body with its Content-Length");
   }
-  const { path, query } = readTarget(target);
+  const { path, query, authority = headers.get("host") } = readTarget(target);
   const connection = headers.get("connection")?.toLowerCase().split(/\s*,\s*/) ?? [];
   return {
-    ...{ method, target, path, query },
+    ...{ method, target, path, query, headers, authority },
     contentLength: readLength(headers.get("content-length")),
     expectsContinue: headers.get("expect")?.toLowerCase() === "100-continue",
     keepAlive: version === "1.1" ? !connection.includes("close") : false,
@@ -76,13 +80,17 @@ function readLength(text: string | undefined): number {
   return Number(text);
 }
 
-function readTarget(target: string): { path: string; query: URLSearchParams } {
-  // A proxy may send the whole URL.
-  const local = target.replace(/^https?:\/\/[^/?]*/i, "");
+function readTarget(
+  target: string,
+): { path: string; query: URLSearchParams; authority: string | undefined } {
+  // A proxy may send the whole URL, which then counts more than Host (RFC 9112, 3.2.2).
+  const [scheme = "", authority] = /^https?:\/\/([^/?]*)/i.exec(target) ?? [];
+  const local = target.slice(scheme.length);
   if (!local.startsWith("/")) throw new HttpError(400, "malformed request target");
   const mark = local.indexOf("?");
   return {
     path: mark < 0 ? local : local.slice(0, mark),
     query: new URLSearchParams(mark < 0 ? "" : local.slice(mark + 1)),
+    authority,
   };
 }

@@ -5,5 +5,6 @@
  * @module
  */
 export type { Connection, ConnectionSource, HttpLimits } from "./http.ts";
+export { ownHostNames } from "./host_names.ts";
 export type { NetworkSource } from "./networks.ts";
 export * from "./server.ts";

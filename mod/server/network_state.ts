@@ -41,6 +41,11 @@ export class NetworkState implements FeedState<Change, Snapshot, NetworkEntry> {
     return this.#leases.values();
   }
 
+  /** True where the host with that public IP has a node record. */
+  hasAgent(publicIP: IPv4): boolean {
+    return this.#agents.has(publicIP);
+  }
+
   replace({ config, leases, agents }: Snapshot): NetworkEntry[] {
     const changes: Change[] = [{ type: "config", config }];
     const [subnets, publicIPs] = [new Set<string>(), new Set<IPv4>()];

@@ -1,3 +1,4 @@
+import { decodeNetworkConfig, type NetworkConfig } from "../config/mod.ts";
 import { type Store, StoreError, StoreUnavailableError } from "../store/mod.ts";
 import type { Change, Snapshot } from "../store/mod.ts";
 import { isNetworkName } from "../store/network_name.ts";
@@ -106,6 +107,19 @@ export class ServedNetworks implements AsyncDisposable {
 async function close({ feed, store }: ServedNetwork): Promise<void> {
   feed[Symbol.dispose]();
   await store[Symbol.asyncDispose]();
+}
+
+/**
+ * Returns the network's config as it stands.
+ *
+ * @throws {StoreError} when there is none
+ * @throws {ConfigError} when it is invalid
+ */
+export async function configOf({ feed, state }: ServedNetwork): Promise<NetworkConfig> {
+  await feed.ready();
+  const { config } = state;
+  if ("missing" in config) throw new StoreError(config.missing);
+  return await decodeNetworkConfig(config.text);
 }
 
 /** The names that are known. */

@@ -6,8 +6,10 @@ import { ConflictError, StoreError, StoreUnavailableError } from "../store/mod.t
 import { GONE, VERSION_BODY } from "../store/remote_extension.ts";
 import { JSON_TYPE, WireError } from "../store/remote_protocol.ts";
 import { AcquireError } from "../subnet/mod.ts";
+import { type AccessOptions, AccessPolicy, type Caller } from "./access.ts";
 import * as flannel from "./flannel_routes.ts";
 import type { HttpReply, HttpRequest } from "./http.ts";
+import { HttpError } from "./http_head.ts";
 import type { ServedNetwork, ServedNetworks } from "./networks.ts";
 import * as whole from "./store_routes.ts";
 
@@ -23,7 +25,7 @@ class BadRequestError extends Error {
 }
 
 /** Options of {@linkcode makeHandler}. */
-export interface RouterOptions {
+export interface RouterOptions extends AccessOptions {
   /** Polls that are held at a time; one more is answered 503. */
   readonly polls: number;
   /** Serve only what flannel 0.7.1 serves. @default false */
@@ -42,20 +44,31 @@ export function makeHandler(
 class Router {
   readonly #networks: ServedNetworks;
   readonly #options: RouterOptions;
+  readonly #access: AccessPolicy;
   #held = 0;
 
   constructor(networks: ServedNetworks, options: RouterOptions) {
     this.#networks = networks;
     this.#options = options;
+    this.#access = new AccessPolicy(options);
   }
 
   async handle(request: HttpRequest, signal: AbortSignal): Promise<HttpReply> {
+    let caller: Caller;
+    try {
+      caller = this.#access.identify(request);
+      this.#access.admit(request, caller);
+    } catch (error) {
+      if (!(error instanceof HttpError)) throw error;
+      warning(`Refused ${shownLine(request)} from ${request.peer.address}: ${error.message}`);
+      return { status: error.status, body: `${error.message}\n` };
+    }
     const parts = request.path.split("/");
     const isOurs = parts[1] === "v1" && parts[3] === "store" && !this.#options.plain;
     const next = request.query.get("next");
     const isPoll = request.method === "GET" && next !== null;
     if (isPoll && this.#held >= this.#options.polls) {
-      return this.#log(request, {
+      return this.#log(request, caller, {
         status: 503,
         body: `the server holds ${this.#held} polls already; try again later\n`,
       });
@@ -65,8 +78,8 @@ class Router {
     let shown: number | undefined;
     try {
       const answer = isOurs
-        ? await this.#whole(request, parts, next, signal)
-        : await this.#flannel(request, parts, { next: next ?? undefined, signal });
+        ? await this.#whole(request, parts, caller, next, signal)
+        : await this.#flannel(request, parts, caller, { next: next ?? undefined, signal });
       if (answer === undefined) reply = NOT_FOUND;
       else if (answer.body === undefined) {
         reply = { status: 200, body: "" };
@@ -84,18 +97,21 @@ class Router {
     } finally {
       if (isPoll) this.#held--;
     }
-    return this.#log(request, reply, shown, isOurs);
+    return this.#log(request, caller, reply, shown, isOurs);
   }
 
   #log(
-    { method, target }: HttpRequest,
+    request: HttpRequest,
+    { address, identity }: Caller,
     reply: HttpReply,
     shown = reply.status,
     isOurs = false,
   ): HttpReply {
-    const line = `${method} ${target.slice(0, 200)} - ${shown}`;
-    // flannel's line for each request; agents of ours ask too often for that.
-    if (isOurs && (reply.status < 400 || reply.body === GONE)) verbose(1, line);
+    const isWrite = request.method !== "GET" && request.method !== "HEAD";
+    // flannel's line for each request; those of this software ask too often for that.
+    const line = `${shownLine(request)} - ${shown}` +
+      (isWrite ? ` (${address}, ${identity})` : "");
+    if (isOurs && !isWrite && (reply.status < 400 || reply.body === GONE)) verbose(1, line);
     else info(line);
     return reply;
   }
@@ -104,6 +120,7 @@ class Router {
   async #flannel(
     { method, body }: HttpRequest,
     parts: readonly string[],
+    caller: Caller,
     watch: flannel.WatchRequest,
   ): Promise<{ body: Body } | undefined> {
     const [, version, name, what, key, ...more] = parts;
@@ -120,26 +137,27 @@ class Router {
       case "GET leases":
         return { body: await flannel.watchLeases(await network(), watch) };
       case "POST leases":
-        return { body: await flannel.postLease(await network(), body) };
+        return { body: await flannel.postLease(await network(), body, caller) };
       case "GET leases/key":
         return { body: await flannel.watchLease(await network(), subnetOf(key), watch) };
       case "PUT leases/key":
-        return { body: await flannel.putLease(await network(), body) };
+        return { body: await flannel.putLease(await network(), body, caller) };
       case "DELETE leases/key": {
-        await flannel.deleteLease(await network(), subnetOf(key, "failed to parse subnet"));
+        const subnet = subnetOf(key, "failed to parse subnet");
+        await flannel.deleteLease(await network(), subnet, caller);
         return { body: undefined };
       }
       case "GET reservations":
         return { body: await flannel.getReservations(await network()) };
       case "POST reservations":
-        await flannel.postReservation(await network(), body).catch((error) => {
+        await flannel.postReservation(await network(), body, caller).catch((error) => {
           // Of all its handlers the only one that says so.
           if (!(error instanceof StoreError)) throw error;
           throw new StoreError(`internal error: ${error.message}`, { cause: error });
         });
         return { body: undefined };
       case "DELETE reservations/key":
-        await flannel.deleteReservation(await network(), subnetOf(key));
+        await flannel.deleteReservation(await network(), subnetOf(key), caller);
         return { body: undefined };
       default:
         return undefined;
@@ -150,6 +168,7 @@ class Router {
   async #whole(
     { method, query, body }: HttpRequest,
     [, , name, , what, key, ...more]: readonly string[],
+    caller: Caller,
     next: string | null,
     signal: AbortSignal,
   ): Promise<{ body: Body } | undefined> {
@@ -167,22 +186,22 @@ class Router {
       case "GET leases/key":
         return found(await whole.getLease(network, subnetOf(key)));
       case "PUT leases/key":
-        return { body: await whole.putLease(network, subnetOf(key), body) };
+        return { body: await whole.putLease(network, subnetOf(key), body, caller) };
       case "DELETE leases/key":
-        await whole.deleteLease(network, subnetOf(key), revision);
+        await whole.deleteLease(network, subnetOf(key), revision, caller);
         return { body: undefined };
       case "GET agents/key":
         return found(await whole.getAgent(network, addressOf(key)));
       case "PUT agents/key":
-        return { body: await whole.putAgent(network, addressOf(key), body) };
+        return { body: await whole.putAgent(network, addressOf(key), body, caller) };
       case "DELETE agents/key":
-        await whole.deleteAgent(network, addressOf(key), revision);
+        await whole.deleteAgent(network, addressOf(key), revision, caller);
         return { body: undefined };
       case "PUT config":
-        await whole.putConfig(network, body);
+        await whole.putConfig(network, body, caller);
         return { body: undefined };
       case "DELETE config":
-        await whole.deleteConfig(network, body);
+        await whole.deleteConfig(network, body, caller);
         return { body: undefined };
       default:
         return undefined;
@@ -194,6 +213,11 @@ class Router {
     if (network === undefined) throw new BadRequestError("bad network name");
     return network;
   }
+}
+
+/** Method and target for the log. */
+function shownLine({ method, target }: HttpRequest): string {
+  return `${method} ${target.slice(0, 200)}`;
 }
 
 /** There is no such entry. */
@@ -221,6 +245,7 @@ function addressOf(key: string | undefined): number {
 /** As flannel's server answers: 400 for what it cannot read, 500 for all else, and the bare text. */
 function flannelError(error: unknown): HttpReply {
   if (error instanceof BadRequestError) return { status: 400, body: error.message };
+  if (error instanceof HttpError) return { status: error.status, body: `${error.message}\n` };
   if (error instanceof WireError) {
     return { status: 400, body: `JSON decoding error: ${error.message}` };
   }
@@ -229,6 +254,7 @@ function flannelError(error: unknown): HttpReply {
 
 function wholeError(error: unknown): HttpReply {
   if (error instanceof GoneError) return { status: 404, body: error.message };
+  if (error instanceof HttpError) return { status: error.status, body: `${error.message}\n` };
   const status = error instanceof BadRequestError || error instanceof WireError
     ? 400
     : error instanceof ConflictError

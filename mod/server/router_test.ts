@@ -16,6 +16,7 @@ Deno.test("makeHandler() logs why the store could not be asked, beside the reque
     const request = {
       ...{ method: "GET", target, path: target, query: new URLSearchParams(), body: "" },
       ...{ contentLength: 0, expectsContinue: false, keepAlive: true },
+      ...{ headers: new Map(), authority: undefined, peer: { address: "192.0.2.1" } },
     };
     assertEquals((await handle(request, new AbortController().signal)).status, status);
     assertEquals(lines.map((line) => line.replace(/^.*?\] /, "").trimEnd()), [

@@ -1,3 +1,4 @@
+import type { AccessOptions } from "./access.ts";
 import { type ConnectionSource, DEFAULT_LIMITS, type HttpLimits, serveHttp } from "./http.ts";
 import { type NetworkSource, ServedNetworks } from "./networks.ts";
 import { makeHandler } from "./router.ts";
@@ -6,7 +7,7 @@ import { makeHandler } from "./router.ts";
 const POLLS = 12_000;
 
 /** Options of {@linkcode serveLeases}. */
-export interface ServerOptions {
+export interface ServerOptions extends AccessOptions {
   /** Where connections come from, with TLS done. */
   readonly connections: ConnectionSource;
   /** What is served. */
@@ -28,7 +29,8 @@ export interface ServerOptions {
  */
 export async function serveLeases(options: ServerOptions): Promise<void> {
   const { connections, signal, limits = {}, polls = POLLS, plain = false } = options;
+  const { token, hostNames } = options;
   await using networks = new ServedNetworks(options.networks);
-  const handler = makeHandler(networks, { polls, plain });
+  const handler = makeHandler(networks, { polls, plain, token, hostNames });
   await serveHttp(connections, handler, { ...DEFAULT_LIMITS, ...limits }, signal);
 }

@@ -12,7 +12,9 @@ import {
   type ServedSnapshot,
 } from "../store/remote_extension.ts";
 import { Deadline } from "../store/deadline.ts";
+import { type Caller, requireTrust } from "./access.ts";
 import type { ServedNetwork } from "./networks.ts";
+import { requireOwnDeletion, requireOwnLease, requireOwnRecord } from "./own_entries.ts";
 
 /** `GET store`: what there is. */
 export async function getStore(network: ServedNetwork): Promise<string> {
@@ -50,11 +52,15 @@ export async function getLease(
 
 /** `PUT store/leases/{key}` */
 export async function putLease(
-  { store }: ServedNetwork,
+  network: ServedNetwork,
   subnet: Prefix,
   body: string,
+  caller: Caller,
 ): Promise<string> {
-  const { attributes, ttl, revision } = decodeLeasePut(body);
+  const { store } = network;
+  const put = decodeLeasePut(body);
+  await requireOwnLease(network, subnet, put, caller);
+  const { attributes, ttl, revision } = put;
   return encodeLease(
     revision === undefined
       ? await store.createLease(subnet, attributes, ttl)
@@ -64,11 +70,13 @@ export async function putLease(
 
 /** `DELETE store/leases/{key}?revision=R` */
 export async function deleteLease(
-  { store }: ServedNetwork,
+  network: ServedNetwork,
   subnet: Prefix,
   revision: string,
+  caller: Caller,
 ): Promise<void> {
-  await store.removeLease({ subnet, attributes: { publicIP: 0 }, revision });
+  await requireOwnDeletion(network, subnet, caller);
+  await network.store.removeLease({ subnet, attributes: { publicIP: 0 }, revision });
 }
 
 /** `GET store/agents/{ip}`; `undefined` when there is none. */
@@ -85,8 +93,11 @@ export async function putAgent(
   { store }: ServedNetwork,
   publicIP: IPv4,
   body: string,
+  caller: Caller,
 ): Promise<string> {
-  const { record, ttl, revision } = decodeAgentPut(body);
+  const put = decodeAgentPut(body);
+  requireOwnRecord(publicIP, put, caller);
+  const { record, ttl, revision } = put;
   return encodeAgent(await store.putAgent(publicIP, record, ttl, revision));
 }
 
@@ -95,19 +106,31 @@ export async function deleteAgent(
   { store }: ServedNetwork,
   publicIP: IPv4,
   revision: string,
+  caller: Caller,
 ): Promise<void> {
+  requireOwnRecord(publicIP, undefined, caller);
   // Of a record that is to go only its revision counts.
   await store.removeAgent({ publicIP, revision } as StoredAgentRecord);
 }
 
 /** `PUT store/config` */
-export async function putConfig({ store }: ServedNetwork, body: string): Promise<void> {
+export async function putConfig(
+  { store }: ServedNetwork,
+  body: string,
+  caller: Caller,
+): Promise<void> {
+  requireTrust(caller, "the network config");
   const { text, expected } = decodeConfigPut(body);
   await store.putConfig(text ?? "", expected);
 }
 
 /** `DELETE store/config` */
-export async function deleteConfig({ store }: ServedNetwork, body: string): Promise<void> {
+export async function deleteConfig(
+  { store }: ServedNetwork,
+  body: string,
+  caller: Caller,
+): Promise<void> {
+  requireTrust(caller, "the network config");
   await store.removeConfig(decodeConfigPut(body).expected ?? "");
 }
 

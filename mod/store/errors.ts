@@ -8,6 +8,11 @@ export class StoreUnavailableError extends StoreError {
   override readonly name = "StoreUnavailableError";
 }
 
+/** The store does not let this client do that: it lacks the credentials, or shows wrong ones. */
+export class AccessError extends StoreError {
+  override readonly name = "AccessError";
+}
+
 /** A compare-and-swap lost: somebody else created, changed or removed the entry. */
 export class ConflictError extends StoreError {
   override readonly name = "ConflictError";

@@ -3,11 +3,10 @@ import { StoreError, StoreUnavailableError } from "./errors.ts";
 import { isNetworkName } from "./network_name.ts";
 import type { NameChange, NamesSnapshot, NetworkNames } from "./networks.ts";
 import { type RemoteStoreOptions, UNNAMED_NETWORK } from "./options.ts";
-import { RemoteHttp } from "./remote_http.ts";
+import { readRemoteCredentials, type RemoteCredentials, RemoteHttp } from "./remote_http.ts";
 import { BACKOFF, churning, HELD, LONGEST_POLL } from "./remote_poll.ts";
 import { decodeNetworkWatch, type NetworkWatchAnswer, WireError } from "./remote_protocol.ts";
 import type { CallOptions, Cursor, WatchItem, WatchOptions } from "./store.ts";
-import { readTlsFiles } from "./tls_files.ts";
 import { WatchLink } from "./watch_link.ts";
 
 /** As flannel 0.7.1's server has it: the listing of all networks. */
@@ -17,19 +16,19 @@ const PATH = "/v1/";
  * Opens the names of the networks that a server of `-listen` serves, be it ours or flannel 0.7.1. No
  * connection is made yet.
  *
- * @throws {ConfigError} when a TLS file cannot be used
+ * @throws {ConfigError} when a file of the credentials cannot be used
  */
 export async function openRemoteNames(options: RemoteStoreOptions): Promise<NetworkNames> {
-  return new RemoteNames(options, await readTlsFiles(options, "-remote"));
+  return new RemoteNames(options, await readRemoteCredentials(options));
 }
 
 class RemoteNames implements NetworkNames {
   readonly name: string;
   readonly #http: RemoteHttp;
 
-  constructor(options: RemoteStoreOptions, tls: Awaited<ReturnType<typeof readTlsFiles>>) {
+  constructor(options: RemoteStoreOptions, credentials: RemoteCredentials) {
     this.name = `flanneld server at ${options.servers.join()}`;
-    this.#http = new RemoteHttp(options, tls, PATH);
+    this.#http = new RemoteHttp(options, credentials, PATH);
   }
 
   async snapshot({ signal }: CallOptions = {}): Promise<NamesSnapshot> {

@@ -31,6 +31,8 @@ export interface RemoteStoreOptions {
   readonly caFile?: string;
   readonly certFile?: string;
   readonly keyFile?: string;
+  /** Path of the file with the token that the server asks for. */
+  readonly tokenFile?: string;
 }
 
 /**

@@ -11,22 +11,21 @@ import { Deadline } from "./deadline.ts";
 import { StoreUnavailableError } from "./errors.ts";
 import { type RemoteStoreOptions, UNNAMED_NETWORK } from "./options.ts";
 import { FlannelSession } from "./remote_flannel.ts";
-import { RemoteHttp } from "./remote_http.ts";
+import { readRemoteCredentials, type RemoteCredentials, RemoteHttp } from "./remote_http.ts";
 import { BACKOFF, churning, HELD } from "./remote_poll.ts";
 import type { RemoteSession } from "./remote_session.ts";
 import { NotOursError, WholeSession } from "./remote_whole.ts";
 import type { CallOptions, Cursor, Snapshot, Store, WatchItem, WatchOptions } from "./store.ts";
-import { readTlsFiles } from "./tls_files.ts";
 import { WatchLink } from "./watch_link.ts";
 
 /**
  * Opens the store of a server of `-listen`: of a flanneld of ours all of it, of a flannel 0.7.1 what its
  * protocol has. No connection is made yet.
  *
- * @throws {ConfigError} when a TLS file cannot be used
+ * @throws {ConfigError} when a file of the credentials cannot be used
  */
 export async function openRemote(options: RemoteStoreOptions): Promise<Store> {
-  return new RemoteStore(options, await readTlsFiles(options, "-remote"));
+  return new RemoteStore(options, await readRemoteCredentials(options));
 }
 
 class RemoteStore implements Store {
@@ -38,11 +37,11 @@ class RemoteStore implements Store {
   #session: RemoteSession | undefined;
   #told: RemoteSession | undefined;
 
-  constructor(options: RemoteStoreOptions, tls: Awaited<ReturnType<typeof readTlsFiles>>) {
+  constructor(options: RemoteStoreOptions, credentials: RemoteCredentials) {
     const { network = UNNAMED_NETWORK } = options;
     this.name = `flanneld server at ${options.servers.join()}` +
       (network === UNNAMED_NETWORK ? "" : `, network ${network}`);
-    this.#http = new RemoteHttp(options, tls, `/v1/${network}/store/version`);
+    this.#http = new RemoteHttp(options, credentials, `/v1/${network}/store/version`);
     this.#whole = new WholeSession(this.#http, network);
     this.#flannel = new FlannelSession(this.#http, network);
   }

@@ -4,7 +4,8 @@ import { StoreError, StoreUnavailableError } from "./errors.ts";
 import { unanswered } from "./etcd_http.ts";
 import { describeFetchError } from "./fetch_error.ts";
 import type { RemoteStoreOptions } from "./options.ts";
-import type { TlsFiles } from "./tls_files.ts";
+import { readRemoteToken } from "./remote_token.ts";
+import { readTlsFiles, type TlsFiles } from "./tls_files.ts";
 
 /** Milliseconds until a server that was not heard from lately must have answered. */
 const LOOK_TIMEOUT = 5_000;
@@ -13,6 +14,25 @@ const CALL_TIMEOUT = 30_000;
 
 /** Bytes of an answer; 60,000 leases, each with its agent's record, have some 40 MB. */
 const LONGEST = 2 ** 28;
+
+/** What a client shows to a server. */
+export interface RemoteCredentials {
+  readonly tls: TlsFiles;
+  readonly token?: string;
+}
+
+/**
+ * Reads the files that `-remote-cafile`, `-remote-certfile`, `-remote-keyfile` and `-remote-token-file` name.
+ *
+ * @throws {ConfigError} when one cannot be used
+ */
+export async function readRemoteCredentials(
+  options: Pick<RemoteStoreOptions, "caFile" | "certFile" | "keyFile" | "tokenFile">,
+): Promise<RemoteCredentials> {
+  const { tokenFile } = options;
+  const tls = await readTlsFiles(options, "-remote");
+  return tokenFile === undefined ? { tls } : { tls, token: await readRemoteToken(tokenFile) };
+}
 
 /** One request to a server. */
 export interface RemoteRequest {
@@ -43,6 +63,7 @@ export class RemoteHttp implements Disposable {
   readonly servers: readonly string[];
   readonly #options: Deno.CreateHttpClientOptions;
   readonly #caFile: string | undefined;
+  readonly #authorization: Readonly<Record<string, string>>;
   readonly #closing = new AbortController();
   #dropping = new AbortController();
   #http: Deno.HttpClient;
@@ -51,11 +72,16 @@ export class RemoteHttp implements Disposable {
   /** Path that is asked for to see whether a server is there. */
   readonly #lookPath: string;
 
-  constructor(options: RemoteStoreOptions, tls: TlsFiles, lookPath: string) {
+  constructor(
+    options: RemoteStoreOptions,
+    { tls, token }: RemoteCredentials,
+    lookPath: string,
+  ) {
     const isTls = tls.ca !== undefined || tls.client !== undefined;
     this.servers = options.servers.map((server) => `http${isTls ? "s" : ""}://${server}`);
     this.#caFile = options.caFile;
     this.#lookPath = lookPath;
+    this.#authorization = token === undefined ? {} : { authorization: `Bearer ${token}` };
     this.#options = {
       // A request that is given up is to take its connection along.
       http2: false,
@@ -151,7 +177,11 @@ export class RemoteHttp implements Disposable {
       method,
       redirect: "manual",
       signal: deadline.signal,
-      ...(body === undefined ? {} : { body, headers: { "content-type": "application/json" } }),
+      headers: {
+        ...this.#authorization,
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+      },
+      ...(body === undefined ? {} : { body }),
     });
     const text = await readText(response, LONGEST);
     const date = Date.parse(response.headers.get("date") ?? "");

@@ -16,6 +16,9 @@ export async function makeRemoteLab(
   backing: StoreLab,
   { plain = false }: RemoteLabOptions = {},
 ): Promise<StoreLab> {
+  // The cases write for many hosts, which takes a token.
+  const tokenFile = await Deno.makeTempFile({ prefix: "token-" });
+  await Deno.writeTextFile(tokenFile, TOKEN);
   const server = new LabServer(backing, plain);
   await server.start();
   // What freezes is the way to it: the server shares this process.
@@ -28,6 +31,7 @@ export async function makeRemoteLab(
       openRemote({
         kind: "remote",
         servers: endpoints.map((url) => new URL(url).host),
+        tokenFile,
         network: networkOf(prefix),
       }),
     loseHistory: () => server.restart(),
@@ -43,9 +47,13 @@ export async function makeRemoteLab(
       await proxy[Symbol.asyncDispose]();
       await server.stop();
       await backing[Symbol.asyncDispose]();
+      await Deno.remove(tokenFile);
     },
   };
 }
+
+/** Shared by the server and its clients. */
+const TOKEN = crypto.randomUUID();
 
 /** A network's name has no slashes. */
 function networkOf(prefix: string): string {
@@ -72,6 +80,7 @@ class LabServer {
       connections: listener as ConnectionSource,
       networks: { open: (network) => this.#backing.open(network.replaceAll("~", "/")) },
       plain: this.#plain,
+      token: TOKEN,
       signal: stop.signal,
     });
     this.#running = { stop, done };

@@ -7,7 +7,7 @@ import {
   leaseKey,
   type StoredAgentRecord,
 } from "../lease/mod.ts";
-import { ConflictError, StoreError, StoreUnavailableError } from "./errors.ts";
+import { AccessError, ConflictError, StoreError, StoreUnavailableError } from "./errors.ts";
 import {
   decodeAgent,
   decodeLease,
@@ -169,6 +169,9 @@ export class WholeSession implements RemoteSession {
     switch (status) {
       case 404:
         throw new NotOursError(`the server of -remote answers ${status}: ${words}`);
+      case 401:
+      case 403:
+        throw new AccessError(`the server of -remote refuses this: ${words}`);
       case 409:
         throw new ConflictError(words);
       // A proxy before it says 502 or 504.

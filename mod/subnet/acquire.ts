@@ -8,7 +8,13 @@ import {
   sameAttributes,
 } from "../lease/mod.ts";
 import { info, warning } from "../observe/log.ts";
-import { type CallOptions, ConflictError, type Snapshot, type Store } from "../store/mod.ts";
+import {
+  AccessError,
+  type CallOptions,
+  ConflictError,
+  type Snapshot,
+  type Store,
+} from "../store/mod.ts";
 import { isCompatible, pickSubnet } from "./pick.ts";
 import { RACES } from "./races.ts";
 
@@ -56,12 +62,13 @@ export async function acquireLease(
   }
   // Subnets that another was quicker to create, or whose lease cannot be read and is in no listing.
   const contested: Prefix[] = [];
+  let { held } = options;
   for (let attempt = 0; attempt < RACES; attempt++) {
     const told = attempt === 0 ? options.snapshot : undefined;
     const { leases } = told ?? await store.snapshot(call);
     try {
       const own = leases.filter((lease) =>
-        lease.attributes.publicIP === attributes.publicIP || isSame(lease, options.held)
+        lease.attributes.publicIP === attributes.publicIP || isSame(lease, held)
       );
       await removeMisfits(store, config, own, call);
       const lease = preferred(config, own, options.previous);
@@ -83,6 +90,12 @@ export async function acquireLease(
       info(`Lease acquired: ${subnet}`, { subnet });
       return created;
     } catch (error) {
+      // Without credentials a server of -remote moves no lease from the address that this host had.
+      if (error instanceof AccessError && held !== undefined) {
+        warning(`Cannot keep subnet ${held.subnet}: ${error.message}; leasing another one`);
+        held = undefined;
+        continue;
+      }
       if (!(error instanceof ConflictError)) throw error;
       info(`Lost a race for a subnet (${error.message}); trying again`, { error: error.message });
     }

@@ -80,7 +80,24 @@ const SYMBOLS = {
   SSL_shutdown: { parameters: ["pointer" /* ssl */], result: "i32" },
   SSL_get_verify_result: { parameters: ["pointer" /* ssl */], result: "i64" },
   SSL_get_error: { parameters: ["pointer", /* ssl */ "i32" /* ret */], result: "i32" },
+  // The peer's certificate, with a reference to it: 3.x calls it get1, 1.1 get.
+  SSL_get1_peer_certificate: {
+    parameters: ["pointer" /* ssl */],
+    result: "pointer",
+    optional: true,
+  },
+  SSL_get_peer_certificate: {
+    parameters: ["pointer" /* ssl */],
+    result: "pointer",
+    optional: true,
+  },
   // Of libcrypto, which libssl brings along.
+  X509_free: { parameters: ["pointer" /* a */], result: "void" },
+  X509_get_subject_name: { parameters: ["pointer" /* x */], result: "pointer" },
+  X509_NAME_oneline: {
+    parameters: ["pointer", /* a */ "buffer", /* buf */ "i32" /* size */],
+    result: "pointer",
+  },
   X509_verify_cert_error_string: { parameters: ["i64" /* n */], result: "pointer" },
   BIO_s_mem: { parameters: [], result: "pointer" },
   BIO_new: { parameters: ["pointer" /* type */], result: "pointer" },
@@ -122,6 +139,7 @@ export interface TlsServerFiles {
 
 /** What is wrapped; a connection of Deno's is one. */
 export interface PlainConnection {
+  readonly remoteAddr: { readonly hostname: string };
   read(buffer: Uint8Array): Promise<number | null>;
   write(bytes: Uint8Array): Promise<number>;
   close(): void;
@@ -182,7 +200,7 @@ export class TlsServer implements Disposable {
   wrap(
     connection: PlainConnection,
     onRefused: (error: TlsError) => void = () => {},
-  ): PlainConnection {
+  ): SecureConnection {
     return new TlsConnection(this.#ssl, this.#context, connection, onRefused);
   }
 
@@ -215,10 +233,34 @@ function verifyError(ssl: OpenSsl, handle: Deno.PointerObject): string {
   return words === null ? "" : `: ${Deno.UnsafePointerView.getCString(words)}`;
 }
 
+/** Bytes of a subject's text; X509_NAME_oneline(3) cuts a longer one. */
+const SUBJECT_BYTES = 256;
+
+/**
+ * Reads the subject of the other side's certificate as `/O=.../CN=...`, other characters than printable
+ * ASCII as `\xHH`; `undefined` without a certificate.
+ */
+function peerSubject(ssl: OpenSsl, handle: Deno.PointerObject): string | undefined {
+  const get = ssl.SSL_get1_peer_certificate ?? ssl.SSL_get_peer_certificate;
+  const certificate = get?.(handle) ?? null;
+  if (certificate === null) return undefined;
+  const text = new Uint8Array(SUBJECT_BYTES);
+  const name = ssl.X509_get_subject_name(certificate);
+  ssl.X509_NAME_oneline(name, text, text.length);
+  ssl.X509_free(certificate);
+  return new TextDecoder().decode(text.subarray(0, text.indexOf(0)));
+}
+
 /** Bytes that are passed between OpenSSL and the connection at a time: a record of TLS and more. */
 const PIECE = 18 * 1024;
 
-class TlsConnection implements PlainConnection {
+/** A connection with TLS on it. */
+export interface SecureConnection extends PlainConnection {
+  /** Subject of the client's verified certificate, once the handshake is done; absent without one. */
+  readonly subject: string | undefined;
+}
+
+class TlsConnection implements SecureConnection {
   readonly #ssl: OpenSsl;
   readonly #plain: PlainConnection;
   readonly #onRefused: (error: TlsError) => void;
@@ -226,6 +268,7 @@ class TlsConnection implements PlainConnection {
   readonly #toSend: Deno.PointerObject;
   #handle: Deno.PointerObject | undefined;
   #isUp = false;
+  #subject: string | undefined;
   /** Operations that use the handle; it is freed with the last. */
   #uses = 0;
   #isClosed = false;
@@ -252,6 +295,14 @@ class TlsConnection implements PlainConnection {
     ssl.SSL_set_accept_state(handle);
   }
 
+  get remoteAddr(): { readonly hostname: string } {
+    return this.#plain.remoteAddr;
+  }
+
+  get subject(): string | undefined {
+    return this.#subject;
+  }
+
   async read(buffer: Uint8Array): Promise<number | null> {
     return await this.#use(async (handle) => {
       const ssl = this.#ssl;
@@ -276,6 +327,7 @@ class TlsConnection implements PlainConnection {
             return result;
           }
           this.#isUp = true;
+          this.#subject = peerSubject(ssl, handle);
           continue;
         }
         if (reason === ERROR_ZERO_RETURN) return null;

@@ -6,6 +6,8 @@ import { TlsError, TlsServer } from "./tls_server.ts";
 class EchoServer implements AsyncDisposable {
   readonly failures: string[] = [];
   readonly refusals: string[] = [];
+  /** Of the clients that got in, in turn. */
+  readonly subjects: (string | undefined)[] = [];
   readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   readonly #running: Promise<void>;
 
@@ -30,6 +32,7 @@ class EchoServer implements AsyncDisposable {
         const buffer = new Uint8Array(1000);
         try {
           for (let count; (count = await connection.read(buffer)) !== null;) {
+            if (count === "who am I".length) this.subjects.push(connection.subject);
             for (let at = 0; at < count;) {
               at += await connection.write(buffer.subarray(at, count));
             }
@@ -126,6 +129,18 @@ async function cases(t: Deno.TestContext, files: Certificates): Promise<void> {
     assertEquals(echo.refusals, echo.failures);
     // Those before have left nothing behind.
     assertEquals(await exchange(echo.port, { caCerts, ...client }, "hello"), "hello");
+  });
+
+  await t.step("names the subject of a client's certificate, which was verified", async () => {
+    using server = new TlsServer({ ...files.server, ca: files.ca });
+    await using echo = new EchoServer(server);
+    await exchange(echo.port, { caCerts, ...client }, "who am I");
+    assertEquals(echo.subjects, ["/CN=client"]);
+    // Without a CA nothing was verified, and nobody asked for a certificate.
+    using open = new TlsServer(files.server);
+    await using openEcho = new EchoServer(open);
+    await exchange(openEcho.port, { caCerts, ...client }, "who am I");
+    assertEquals(openEcho.subjects, [undefined]);
   });
 
   await t.step("says what comes that is not TLS", async () => {

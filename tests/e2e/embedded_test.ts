@@ -5,14 +5,15 @@ import { eventually, isFullMesh, overlayAddress, subnetOf } from "./guide.ts";
 
 const NETWORK = "-network=10.20.0.0/16 -subnet-len=24 -backend=vxlan";
 const PORT = 8889;
+const TOKEN_FILE = "/etc/flannel/remote-token";
 
 /** The first host keeps the leases in a file and serves them; the others are its clients. */
-async function configure(lab: Lab, more = NETWORK): Promise<void> {
+async function configure(lab: Lab, more = NETWORK, access = ""): Promise<void> {
   const [first] = lab.hosts as [UnderlayHost];
   for (const host of lab.hosts) {
     const options = host === first
-      ? `-iface=eth1 -store=embedded ${more} -listen=${first.address}:${PORT}`
-      : `-iface=eth1 -remote=${first.address}:${PORT}`;
+      ? `-iface=eth1 -store=embedded ${more} -listen=${first.address}:${PORT} ${access}`
+      : `-iface=eth1 -remote=${first.address}:${PORT} ${access}`;
     await host.writeTextFile("/etc/sysconfig/flanneld", `FLANNEL_OPTIONS="${options}"\n`);
   }
 }
@@ -109,6 +110,40 @@ Deno.test("flanneld needs no etcd: a file on one host, clients on the others", a
       assertEquals(await subnetOf(first), own);
     },
   );
+
+  await t.step("a client writes for other hosts with the server's token only", async () => {
+    const reserve = (...args: string[]) =>
+      run(second, "lease", "reserve", "10.20.199.0/24", "172.28.128.199", ...args);
+    const refused = await reserve();
+    assertEquals(refused.code, 1, refused.stdout);
+    assertStringIncludes(refused.stderr, "172.28.128.199 from 172.28.128.101 needs the token");
+    assertEquals(refused.stderr.trimEnd().split("\n").length, 1, refused.stderr);
+    const token = crypto.randomUUID();
+    for (const host of [first, second]) await host.writeTextFile(TOKEN_FILE, token, 0o600);
+    await units[0]!.stop();
+    await configure(lab, NETWORK, `-remote-token-file=${TOKEN_FILE}`);
+    units[0] = stack.use(await LabUnit.start(first));
+    const granted = await reserve();
+    assertEquals(granted.code, 0, granted.stderr);
+    await units[0].process.waitFor(
+      /store\/leases\/10\.20\.199\.0-24 - 200 \(172\..*\.101, token\)/,
+    );
+    assert(!units[0].process.output.includes(token));
+    await second.writeTextFile(TOKEN_FILE, crypto.randomUUID(), 0o600);
+    const wrong = await reserve();
+    assertEquals(wrong.code, 1);
+    assertStringIncludes(wrong.stderr, "the token is not this server's");
+    await second.writeTextFile(TOKEN_FILE, token, 0o644);
+    const open = await reserve();
+    assertEquals(open.code, 1);
+    assertStringIncludes(
+      open.stderr,
+      `-remote-token-file ${TOKEN_FILE}: mode 0644 opens the token`,
+    );
+    assertEquals(open.stderr.trimEnd().split("\n").length, 1, open.stderr);
+    await second.writeTextFile(TOKEN_FILE, token, 0o600);
+    await eventually("a full mesh", () => isFullMesh(lab.hosts));
+  });
 
   await t.step("a second agent on the file is refused in a line that says who has it", async () => {
     const { code, stderr } = await run(

@@ -11,19 +11,34 @@ export interface RawAnswer {
   readonly body: string;
 }
 
-/** Sends requests as Go's HTTP client does for a flannel 0.7.1 of 2017. */
+/**
+ * Sends requests as Go's HTTP client does for a flannel 0.7.1 of 2017.
+ *
+ * @param headers sent in the place of that client's, or besides; empty ones are left out
+ */
 export async function askAsFlannel(
   port: number,
   method: string,
   target: string,
   body?: string,
+  headers: Readonly<Record<string, string>> = {},
 ): Promise<RawAnswer> {
   using connection = await Deno.connect({ hostname: "127.0.0.1", port });
-  const length = body === undefined ? "" : `Content-Length: ${body.length}\r\n`;
-  const type = body === undefined ? "" : "Content-Type: application/json\r\n";
-  const request = `${method} ${target} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n` +
-    `User-Agent: Go-http-client/1.1\r\n${length}${type}Accept-Encoding: gzip\r\n\r\n${body ?? ""}`;
-  await writeAll(connection, request);
+  const fields = Object.entries({
+    "Host": `127.0.0.1:${port}`,
+    "User-Agent": "Go-http-client/1.1",
+    "Content-Length": body === undefined ? "" : String(body.length),
+    "Content-Type": body === undefined ? "" : "application/json",
+    "Accept-Encoding": "gzip",
+    ...headers,
+  });
+  const lines = fields.filter(([, value]) => value !== "").map(([name, value]) =>
+    `${name}: ${value}\r\n`
+  );
+  await writeAll(
+    connection,
+    `${method} ${target} HTTP/1.1\r\n${lines.join("")}\r\n${body ?? ""}`,
+  );
   return parseAnswer(await readMessage(connection));
 }
 

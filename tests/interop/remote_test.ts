@@ -14,6 +14,7 @@ libc();
 const JSON_TYPE = "application/json; charset=utf-8";
 const ATTRS = '{"PublicIP":"172.28.128.101","BackendType":"vxlan",' +
   '"BackendData":{"VtepMAC":"c6:8a:3d:5f:56:2e"}}';
+const TOKEN = "0123456789abcdef0123456789abcdef";
 const LATER = "2099-11-25T16:54:06.123456789Z";
 
 Deno.test("a flannel 0.7.1 as client is answered to the byte", async (t) => {
@@ -25,6 +26,7 @@ Deno.test("a flannel 0.7.1 as client is answered to the byte", async (t) => {
   const serving = serveLeases({
     connections: listener,
     networks: { open: (network) => lab.open(`/${network}`) },
+    token: TOKEN,
     limits: { body: 4096, connections: 8, arrival: 300 },
     polls: 2,
     signal: stop.signal,
@@ -32,6 +34,9 @@ Deno.test("a flannel 0.7.1 as client is answered to the byte", async (t) => {
   const { port } = listener.addr;
   const ask = (method: string, target: string, body?: string) =>
     askAsFlannel(port, method, target, body);
+  /** As an operator with the token. */
+  const command = (method: string, target: string, body?: string) =>
+    askAsFlannel(port, method, target, body, { Authorization: `Bearer ${TOKEN}` });
   let key = "", leaseText = "", cursor = "";
 
   await t.step("GET config", async () => {
@@ -100,7 +105,8 @@ Deno.test("a flannel 0.7.1 as client is answered to the byte", async (t) => {
     assertMatch(body, /^\{"events":null,"snapshot":\[\{"Subnet".*\}\],"cursor":".*"\}\n$/);
     const next = /"cursor":"(.*)"/.exec(body)![1];
     const polling = ask("GET", `/v1/_/leases/${key}?next=${next}`);
-    assertEquals(await ask("DELETE", `/v1/_/leases/${key}`), {
+    assertEquals((await ask("DELETE", `/v1/_/leases/${key}`)).status, 403);
+    assertEquals(await command("DELETE", `/v1/_/leases/${key}`), {
       status: 200,
       contentType: "text/plain; charset=utf-8",
       body: "",
@@ -124,7 +130,7 @@ Deno.test("a flannel 0.7.1 as client is answered to the byte", async (t) => {
 
   await t.step("reservations, with flannel's rules and words", async () => {
     const reserve = (subnet: string, publicIP: string) =>
-      ask("POST", "/v1/_/reservations", `{"Subnet":"${subnet}","PublicIP":"${publicIP}"}`);
+      command("POST", "/v1/_/reservations", `{"Subnet":"${subnet}","PublicIP":"${publicIP}"}`);
     const words = async (subnet: string, publicIP: string) => {
       const { status, body } = await reserve(subnet, publicIP);
       return [status, body];
@@ -153,7 +159,8 @@ Deno.test("a flannel 0.7.1 as client is answered to the byte", async (t) => {
       '{"Subnet":"10.73.9.0/24","Attrs":{"PublicIP":"192.0.2.1"},' +
         '"Expiration":"0001-01-01T00:00:00Z"}\n',
     );
-    assertEquals((await ask("DELETE", "/v1/_/reservations/10.73.9.0-24")).status, 200);
+    assertEquals((await ask("DELETE", "/v1/_/reservations/10.73.9.0-24")).status, 403);
+    assertEquals((await command("DELETE", "/v1/_/reservations/10.73.9.0-24")).status, 200);
     assertEquals((await ask("GET", "/v1/_/reservations")).body, "[]\n");
   });
 

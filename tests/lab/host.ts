@@ -122,11 +122,17 @@ export class LabHost implements AsyncDisposable {
     return Deno.readTextFile(this.path(inside));
   }
 
-  /** Writes a file of the host; directories that are missing are made. */
-  async writeTextFile(inside: string, text: string): Promise<void> {
+  /**
+   * Writes a file of the host; directories that are missing are made.
+   *
+   * @param mode of the file, for one that others must not read
+   */
+  async writeTextFile(inside: string, text: string, mode?: number): Promise<void> {
     const path = this.path(inside);
     await Deno.mkdir(path.slice(0, path.lastIndexOf("/")), { recursive: true });
     await Deno.writeTextFile(path, text);
+    // An existing file keeps its mode, and the umask counts.
+    if (mode !== undefined) await Deno.chmod(path, mode);
   }
 
   /**

@@ -1,0 +1,119 @@
+/**
+ * Who may write what by `-listen`. A client with a certificate of `-remote-cafile` or with the token of
+ * `-remote-token-file` may write everything; any other client only what is its own.
+ *
+ * @module
+ */
+import { createHash, timingSafeEqual } from "node:crypto";
+import { formatIPv4, type IPv4, parseIPv4 } from "../ip/mod.ts";
+import { hostnameOf } from "./host_names.ts";
+import type { HttpRequest } from "./http.ts";
+import { HttpError } from "./http_head.ts";
+
+/** The client that makes a request. */
+export interface Caller {
+  /** Address that the connection comes from. */
+  readonly address: string;
+  /** The same as a number; `undefined` for IPv6. */
+  readonly ipv4: IPv4 | undefined;
+  /** Has shown a client certificate or the token. */
+  readonly isTrusted: boolean;
+  /** For the log: `certificate SUBJECT`, `token` or `no credentials`. */
+  readonly identity: string;
+}
+
+/** What an {@linkcode AccessPolicy} goes by. */
+export interface AccessOptions {
+  /** The token; a client's is ignored when absent. */
+  readonly token?: string | undefined;
+  /** Names of this host besides `localhost`, in lower case. */
+  readonly hostNames?: ReadonlySet<string> | undefined;
+}
+
+/** Identifies clients, and refuses requests that a browser may have been talked into. */
+export class AccessPolicy {
+  readonly #tokenHash: Uint8Array | undefined;
+  readonly #hostNames: ReadonlySet<string>;
+
+  constructor({ token, hostNames = new Set<string>() }: AccessOptions) {
+    this.#tokenHash = token === undefined ? undefined : sha256(token);
+    this.#hostNames = new Set(["localhost", ...hostNames]);
+  }
+
+  /** @throws {HttpError} when the client shows a token that is not the server's */
+  identify({ headers, peer }: Pick<HttpRequest, "headers" | "peer">): Caller {
+    const address = peer.address.replace(/^::ffff:/i, "");
+    const from = { address, ipv4: parseIPv4(address) };
+    const shown = headers.get("authorization");
+    if (peer.subject !== undefined) {
+      return { ...from, isTrusted: true, identity: `certificate ${peer.subject}` };
+    }
+    if (shown === undefined || this.#tokenHash === undefined) {
+      return { ...from, isTrusted: false, identity: "no credentials" };
+    }
+    // Of equal length, so that the time of the comparison says nothing about the token.
+    const isRight = timingSafeEqual(sha256(shown.replace(/^Bearer /i, "")), this.#tokenHash);
+    if (isRight) return { ...from, isTrusted: true, identity: "token" };
+    throw new HttpError(
+      401,
+      "the token is not this server's: -remote-token-file needs the same content on both",
+    );
+  }
+
+  /**
+   * Refuses what comes from a web page: a page names its origin, reaches this server by a name of its own
+   * (DNS rebinding), and sends JSON only after asking (CORS), to which nothing here agrees.
+   *
+   * @throws {HttpError}
+   */
+  admit({ headers, authority, contentLength }: HttpRequest, { isTrusted }: Caller): void {
+    if (headers.has("origin")) {
+      throw new HttpError(403, "requests with an Origin header, as web pages send, are refused");
+    }
+    // A page has neither certificate nor token; an agent may know the server by any name.
+    if (!isTrusted && authority !== undefined && !this.#isOwn(authority)) {
+      throw new HttpError(
+        421,
+        `${
+          authority.slice(0, 255)
+        } is not a name of this server: use its address, the name that it ` +
+          "gives itself, or a token",
+      );
+    }
+    const [type = ""] = (headers.get("content-type") ?? "").split(";");
+    if (contentLength > 0 && type.trim().toLowerCase() !== "application/json") {
+      throw new HttpError(415, "a body needs Content-Type: application/json");
+    }
+  }
+
+  #isOwn(authority: string): boolean {
+    const name = hostnameOf(authority);
+    // Nobody can have an address resolve to another one.
+    return name !== undefined && (name.isAddress || this.#hostNames.has(name.text));
+  }
+}
+
+/** @throws {HttpError} unless the client has a certificate or the token */
+export function requireTrust({ isTrusted }: Caller, what: string): void {
+  if (!isTrusted) throw new HttpError(403, `${what} needs ${CREDENTIALS}`);
+}
+
+/** @throws {HttpError} unless the client is trusted or comes from `publicIP` */
+export function requireOwn(
+  { isTrusted, ipv4, address }: Caller,
+  what: string,
+  publicIP: IPv4,
+): void {
+  if (isTrusted || ipv4 === publicIP) return;
+  throw new HttpError(
+    403,
+    `${what} of ${formatIPv4(publicIP)} from ${address} needs ${CREDENTIALS}`,
+  );
+}
+
+/** How a client comes to be trusted. */
+const CREDENTIALS = "the token of -remote-token-file or a client certificate";
+
+function sha256(text: string): Uint8Array {
+  return createHash("sha256").update(text).digest();
+}

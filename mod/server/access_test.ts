@@ -1,0 +1,230 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { askAsFlannel } from "../../tests/interop/remote_raw.ts";
+import { LEASE_TTL, PERMANENT } from "../lease/mod.ts";
+import { decodeNetworkConfig } from "../config/mod.ts";
+import { captureLog } from "../observe/log_lab.ts";
+import { makeEmbeddedLab } from "../store/embedded_lab.ts";
+import { encodeAgentPut, encodeConfigPut, encodeLeasePut } from "../store/remote_extension.ts";
+import { AccessError, type Store } from "../store/mod.ts";
+import { openRemote } from "../store/remote.ts";
+import { ip, net, record, vxlan } from "../store/store_lab.ts";
+import { acquireLease } from "../subnet/mod.ts";
+import { libc } from "../sys/mod.ts";
+import { serveLeases, type ServerOptions } from "./server.ts";
+
+// The library stays loaded, which is no leak of the first test that needs it.
+libc();
+
+const TOKEN = "0123456789abcdef0123456789abcdef";
+const WITH_TOKEN = { Authorization: `Bearer ${TOKEN}` };
+/** Where the tests connect from. */
+const HERE = "127.0.0.1";
+const AWAY = "192.0.2.7";
+
+/** Serves an embedded store on a port of loopback while `step` runs. */
+async function serving(
+  options: Pick<ServerOptions, "token" | "hostNames">,
+  step: (
+    ask: (
+      method: string,
+      target: string,
+      body?: string,
+      headers?: Record<string, string>,
+    ) => ReturnType<typeof askAsFlannel>,
+    store: Store,
+    port: number,
+  ) => Promise<void>,
+): Promise<void> {
+  await using lab = makeEmbeddedLab();
+  await lab.put("/_/config", '{"Network": "10.73.0.0/16"}');
+  await using store = await lab.open("/_");
+  const stop = new AbortController();
+  const listener = Deno.listen({ hostname: HERE, port: 0 });
+  const done = serveLeases({
+    connections: listener,
+    networks: { open: (network) => lab.open(`/${network}`) },
+    signal: stop.signal,
+    ...options,
+  });
+  try {
+    const { port } = listener.addr;
+    await step((...args) => askAsFlannel(port, ...args), store, port);
+  } finally {
+    stop.abort();
+    await done;
+  }
+}
+
+const put = (publicIP: string, ttl = LEASE_TTL, revision?: string) =>
+  encodeLeasePut({
+    ...{ attributes: vxlan(publicIP), ttl },
+    ...(revision === undefined ? {} : { revision }),
+  });
+const node = (ttl = LEASE_TTL) => encodeAgentPut({ record: record("host1"), ttl });
+
+/** Writes below /store, and whether a client without credentials may make them. */
+const WRITES: readonly (readonly [string, string, string, boolean])[] = [
+  ["PUT", "store/config", encodeConfigPut({ text: "{}", expected: "{}" }), false],
+  ["DELETE", "store/config", encodeConfigPut({ expected: "{}" }), false],
+  ["PUT", "store/leases/10.73.4.0-24", put(AWAY), false],
+  ["PUT", "store/leases/8.8.8.0-24", put(HERE), false],
+  ["PUT", "store/leases/10.73.4.0-24", put(HERE, PERMANENT), false],
+  ["PUT", "store/leases/10.73.4.0-24", put(HERE, LEASE_TTL + 1), false],
+  ["PUT", "store/leases/10.73.4.0-24", put(HERE), true],
+  ["PUT", `store/agents/${AWAY}`, node(), false],
+  ["PUT", `store/agents/${HERE}`, node(PERMANENT), false],
+  ["PUT", `store/agents/${HERE}`, node(LEASE_TTL + 1), false],
+  ["PUT", `store/agents/${HERE}`, node(), true],
+  ["DELETE", `store/agents/${AWAY}?revision=1`, "", false],
+];
+
+Deno.test("serveLeases() lets a client without credentials write only what is under its address", async () => {
+  for (const token of [undefined, TOKEN]) {
+    await serving({ token }, async (ask) => {
+      for (const [method, path, body, isOwn] of WRITES) {
+        const answer = await ask(method, `/v1/_/${path}`, body || undefined);
+        assertEquals(answer.status, isOwn ? 200 : 403, `${method} ${path}: ${answer.body}`);
+      }
+    });
+  }
+});
+
+Deno.test("serveLeases() lets a client with the token write everything", async () => {
+  await serving({ token: TOKEN }, async (ask) => {
+    for (const [method, path, body] of WRITES) {
+      const answer = await ask(method, `/v1/_/${path}`, body || undefined, WITH_TOKEN);
+      // What is not as expected is the store's to refuse.
+      assert([200, 409].includes(answer.status), `${method} ${path}: ${answer.body}`);
+    }
+  });
+});
+
+Deno.test("serveLeases() has no client without credentials change or remove another host's lease", async () => {
+  await serving({ token: TOKEN }, async (ask, store) => {
+    const held = await store.createLease(net("10.73.9.0/24"), vxlan(AWAY), 600);
+    const path = "/v1/_/store/leases/10.73.9.0-24";
+    assertEquals((await ask("PUT", path, put(HERE, LEASE_TTL, held.revision))).status, 403);
+    assertEquals((await ask("PUT", path, put(HERE))).status, 409);
+    assertEquals((await ask("DELETE", `${path}?revision=${held.revision}`)).status, 403);
+    assertEquals((await ask("DELETE", "/v1/_/leases/10.73.9.0-24")).status, 403);
+    assertEquals((await store.lease(held.subnet))?.revision, held.revision);
+    // Its own it may, also one that an operator has made permanent, which stays so.
+    const own = await store.createLease(net("10.73.10.0/24"), vxlan(HERE), PERMANENT);
+    const ownPath = "/v1/_/store/leases/10.73.10.0-24";
+    assertEquals((await ask("PUT", ownPath, put(HERE, LEASE_TTL, own.revision))).status, 403);
+    const renewed = await ask("PUT", ownPath, put(HERE, PERMANENT, own.revision));
+    assertEquals(renewed.status, 200);
+    const { revision } = (await store.lease(own.subnet))!;
+    assertEquals((await ask("DELETE", `${ownPath}?revision=${revision}`)).status, 200);
+  });
+});
+
+Deno.test("serveLeases() has no flannel 0.7.1 change the lease of a host with a node record", async () => {
+  await serving({ token: TOKEN }, async (ask, store) => {
+    const lease = (publicIP: string, subnet: string) =>
+      `{"Subnet":"${subnet}","Attrs":{"PublicIP":"${publicIP}"}}`;
+    assertEquals((await ask("POST", "/v1/_/leases", `{"PublicIP":"${AWAY}"}`)).status, 200);
+    await store.putAgent(ip(AWAY), record("host1"), 600, undefined);
+    // The server hears of the record by its watch.
+    let answer;
+    for (const until = Date.now() + 10_000; Date.now() < until;) {
+      answer = await ask("POST", "/v1/_/leases", `{"PublicIP":"${AWAY}"}`);
+      if (answer.status === 403) break;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    assertEquals(answer?.status, 403);
+    const { subnet } = (await store.snapshot()).leases[0]!;
+    const key = String(subnet).replace("/", "-");
+    const renewal = lease(AWAY, String(subnet));
+    assertEquals((await ask("PUT", `/v1/_/leases/${key}`, renewal)).status, 403);
+    assertEquals((await ask("PUT", `/v1/_/leases/${key}`, renewal, WITH_TOKEN)).status, 200);
+  });
+});
+
+Deno.test("acquireLease() without credentials takes another subnet when its host's address has changed", async () => {
+  await serving({}, async (_ask, store, port) => {
+    const former = await store.createLease(net("10.73.9.0/24"), vxlan(AWAY), 600);
+    await using remote = await openRemote({ kind: "remote", servers: [`${HERE}:${port}`] });
+    const { config } = await remote.snapshot();
+    if (!("text" in config)) throw new Error(config.missing);
+    const network = await decodeNetworkConfig(config.text);
+    const lease = await acquireLease(remote, network, vxlan(HERE), { held: former });
+    assert(!lease.subnet.equals(former.subnet), String(lease.subnet));
+    assertEquals((await store.lease(former.subnet))?.revision, former.revision);
+    // What the client cannot do, it learns with the way to be let do it.
+    const error = await assertRejects(
+      () => remote.putConfig("{}", config.text),
+      AccessError,
+      "the network config needs the token of -remote-token-file or a client certificate",
+    );
+    assertEquals(error.message.split("\n").length, 1);
+  });
+});
+
+Deno.test("serveLeases() refuses a wrong token, and never logs one", async () => {
+  using log = captureLog();
+  const wrong = `${TOKEN.slice(0, -1)}0`;
+  await serving({ token: TOKEN }, async (ask) => {
+    const body = put(AWAY);
+    for (const authorization of [`Bearer ${wrong}`, `Basic ${TOKEN}`, "Bearer", TOKEN.slice(1)]) {
+      const answer = await ask("PUT", "/v1/_/store/leases/10.73.4.0-24", body, {
+        Authorization: authorization,
+      });
+      assertEquals(answer.status, 401, authorization);
+    }
+    const right = await ask("PUT", "/v1/_/store/leases/10.73.4.0-24", body, WITH_TOKEN);
+    assertEquals(right.status, 200);
+  });
+  // A server without a token has no use for one, so that clients can be given it first.
+  await serving({}, async (ask) => {
+    assertEquals((await ask("GET", "/v1/_/store", undefined, WITH_TOKEN)).status, 200);
+    assertEquals(
+      (await ask("PUT", "/v1/_/store/leases/10.73.4.0-24", put(AWAY), WITH_TOKEN)).status,
+      403,
+    );
+  });
+  const text = log.lines.join("\n");
+  assertStringIncludes(
+    text,
+    "Refused PUT /v1/_/store/leases/10.73.4.0-24 from 127.0.0.1: the token",
+  );
+  assertStringIncludes(text, "PUT /v1/_/store/leases/10.73.4.0-24 - 200 (127.0.0.1, token)");
+  assertStringIncludes(
+    text,
+    "PUT /v1/_/store/leases/10.73.4.0-24 - 403 (127.0.0.1, no credentials)",
+  );
+  assert(!text.includes(TOKEN) && !text.includes(wrong), text);
+});
+
+Deno.test("serveLeases() refuses what a web page can have a browser send", async () => {
+  await serving({ token: TOKEN, hostNames: new Set(["host100"]) }, async (ask) => {
+    const lease = `{"PublicIP":"${HERE}"}`;
+    const cases: readonly (readonly [Record<string, string>, number])[] = [
+      [{ Host: "evil.example" }, 421],
+      [{ Host: "evil.example:8888" }, 421],
+      [{ Host: "host100.evil.example" }, 421],
+      [{ Host: "127.0.0.1.evil.example" }, 421],
+      [{ Host: "a, b" }, 421],
+      [{ Host: "HOST100.:8888" }, 200],
+      [{ Host: "localhost" }, 200],
+      [{ Host: "[::1]:8888" }, 200],
+      // A client that has the token knows the server by a name that an operator gave it.
+      [{ Host: "leases.example", ...WITH_TOKEN }, 200],
+      [{ Origin: "http://127.0.0.1" }, 403],
+      [{ Origin: "null", ...WITH_TOKEN }, 403],
+      [{ "Content-Type": "text/plain" }, 415],
+      [{ "Content-Type": "application/x-www-form-urlencoded" }, 415],
+      [{ "Content-Type": "" }, 415],
+      [{ "Content-Type": "application/json; charset=utf-8" }, 200],
+    ];
+    for (const [headers, status] of cases) {
+      for (const target of ["/v1/_/leases", "http://127.0.0.1/v1/_/leases"]) {
+        if (target.startsWith("http") && status === 421) continue;
+        const answer = await ask("POST", target, lease, headers);
+        assertEquals(answer.status, status, `${JSON.stringify(headers)}: ${answer.body}`);
+      }
+    }
+    const absolute = await ask("GET", "http://evil.example/v1/_/config");
+    assertEquals(absolute.status, 421);
+  });
+});

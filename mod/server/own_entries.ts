@@ -1,0 +1,74 @@
+/**
+ * What a client without credentials may write below `/store`: the lease and the node record under the
+ * address that it comes from, as an agent does for its host.
+ *
+ * @module
+ */
+import type { Prefix } from "../ip/mod.ts";
+import { LEASE_TTL, PERMANENT } from "../lease/mod.ts";
+import type { AgentPut, LeasePut } from "../store/remote_extension.ts";
+import { isCompatible } from "../subnet/mod.ts";
+import { type Caller, requireOwn, requireTrust } from "./access.ts";
+import { HttpError } from "./http_head.ts";
+import { configOf, type ServedNetwork } from "./networks.ts";
+
+/** @throws {HttpError} when the lease, as it is or as it would be, is not the client's own */
+export async function requireOwnLease(
+  network: ServedNetwork,
+  subnet: Prefix,
+  { attributes, ttl, revision }: LeasePut,
+  caller: Caller,
+): Promise<void> {
+  if (caller.isTrusted) return;
+  requireOwn(caller, "the lease", attributes.publicIP);
+  if (!isCompatible(await configOf(network), subnet)) {
+    throw new HttpError(403, `subnet ${subnet} does not fit the network config`);
+  }
+  // A lease that must not be there yet is refused by the store when it is.
+  const held = revision === undefined ? undefined : await network.store.lease(subnet);
+  if (held !== undefined) requireOwn(caller, "the lease", held.attributes.publicIP);
+  const isReserved = held?.ttl === PERMANENT;
+  if ((ttl === PERMANENT) !== isReserved) requireTrust(caller, "a reservation");
+  requireUsualTtl(ttl);
+}
+
+/** @throws {HttpError} when somebody else holds the lease */
+export async function requireOwnDeletion(
+  { store }: ServedNetwork,
+  subnet: Prefix,
+  caller: Caller,
+): Promise<void> {
+  if (caller.isTrusted) return;
+  const held = await store.lease(subnet);
+  if (held !== undefined) requireOwn(caller, "the lease", held.attributes.publicIP);
+}
+
+/** @throws {HttpError} when the record is not the client's own */
+export function requireOwnRecord(
+  publicIP: number,
+  put: AgentPut | undefined,
+  caller: Caller,
+): void {
+  if (caller.isTrusted) return;
+  requireOwn(caller, "the node record", publicIP);
+  if (put === undefined) return;
+  if (put.ttl === PERMANENT) requireTrust(caller, "a permanent node record");
+  requireUsualTtl(put.ttl);
+}
+
+/**
+ * Refuses a change of another host's lease by flannel 0.7.1's protocol. That protocol lets a client name any
+ * public IP, as one behind NAT must. But a host with a node record runs this software, which leases below
+ * `/store`: such a request is not from there.
+ *
+ * @throws {HttpError}
+ */
+export function requireNoRecord({ state }: ServedNetwork, publicIP: number, caller: Caller): void {
+  if (state.hasAgent(publicIP)) requireOwn(caller, "the lease", publicIP);
+}
+
+function requireUsualTtl(ttl: number): void {
+  if (ttl > LEASE_TTL) {
+    throw new HttpError(403, `a lifetime of ${ttl} s is longer than a lease's, ${LEASE_TTL} s`);
+  }
+}
