@@ -5,6 +5,7 @@ import { pattern, udpPacket } from "../../backends/udp/packet/_fixtures.ts";
 import { hopArrival } from "../../backends/udp/kernel/gro_hop.ts";
 import type { Attachment } from "../../backends/udp/kernel/kernel_path.ts";
 import {
+  FORMER_KEY,
   Hop,
   HOP_HEADERS,
   HOP_KEY,
@@ -14,7 +15,7 @@ import {
   PROBE_KEY,
   readHopSecret,
 } from "../../backends/udp/kernel/layout.ts";
-import { parseIPv4 } from "../../mod/ip/mod.ts";
+import { parseIPv4, Prefix } from "../../mod/ip/mod.ts";
 import { BpfMap, BpfProgram, openPin } from "../../mod/sys/bpf/mod.ts";
 import { libc, type Link, Netlink, randomMac } from "../../mod/sys/mod.ts";
 import type { Namespace } from "./firewall_namespace.ts";
@@ -28,6 +29,11 @@ libc();
 
 const ip = (text: string) => parseIPv4(text)!;
 const HOP = "flannel0-gro";
+
+/** Waits for the first output of a process. */
+async function firstLine(output: ReadableStream<Uint8Array>): Promise<void> {
+  for await (const _ of output.values({ preventCancel: true })) return;
+}
 
 /** The kernel path of a host, which sends probes at every look while its hop is closed. */
 function kernelOf(lab: UdpLab, host: 0 | 1): KernelOptions {
@@ -254,12 +260,20 @@ Deno.test("a hop outlives its node, and the next one takes it over", async () =>
     using map = new BpfMap(openPin(`${lab.pins(1)}/hop`)!, MAPS.hop);
     return readHopSecret(map.lookup(HOP_KEY)!);
   };
-  const before = [all.link(1, HOP), secret()];
+  const former = () => {
+    using map = new BpfMap(openPin(`${lab.pins(1)}/hop`)!, MAPS.hop);
+    return readHopSecret(map.lookup(FORMER_KEY)!);
+  };
+  const link = all.link(1, HOP);
+  const before = secret();
   await node.kill();
   const over = all.transfer(256);
   const again = await lab.start(1, { kernel: kernelOf(lab, 1) });
-  assertEquals([all.link(1, HOP), secret()], before);
+  assertEquals(all.link(1, HOP), link);
+  assert(secret() !== undefined && secret() !== before, "each start has a secret of its own");
+  assertEquals(former(), before);
   assertEquals((await again.report()).kernel!.hop, HOP);
+  assertEquals(former(), undefined);
   await over;
   await again.tell({ removeKernel: true });
   assertEquals(all.link(1, HOP), undefined);
@@ -296,21 +310,59 @@ Deno.test("who does not know the secret cannot send by a hop", async () => {
   const port = real.getUint16(Hop.Port, false);
   using receiver = new RawPeer(all.containers[0], CONTAINER_ADDRESSES[0], 9000);
   using stranger = new RawPeer(lab.hosts[1], ADDRESSES[1], 9000);
-  const inner = (payload: Uint8Array) =>
+  const inner = (payload: Uint8Array, source: string) =>
     udpPacket({
-      ...{ source: ip("10.40.2.9"), destination: ip(CONTAINER_ADDRESSES[0]) },
+      ...{ source: ip(source), destination: ip(CONTAINER_ADDRESSES[0]) },
       ...{ payload, destinationPort: 9000 },
     });
-  const send = (headers: Uint8Array, payload: Uint8Array) =>
-    stranger.send(ADDRESSES[0], new Uint8Array([...headers, ...inner(payload)]), port);
+  const send = (headers: Uint8Array, payload: Uint8Array, source = "10.40.2.9") =>
+    stranger.send(ADDRESSES[0], new Uint8Array([...headers, ...inner(payload, source)]), port);
   for (let i = 0; i < 6; i++) {
     const forged = headers.slice();
     forged[Hop.Secret + i]! ^= 0x10;
     send(forged, pattern(10));
   }
-  // The proof that nothing but the secret was wrong with them.
+  // Who has learned the secret cannot choose the source: neither outside the network nor in this host's lease.
+  for (const source of ["192.0.2.9", "10.40.1.9"]) send(headers, pattern(20), source);
+  // The proof that nothing but the secret and the source was wrong with them.
   send(headers, pattern(30));
   assertEquals(await receiver.receive(), pattern(30));
+  const { drops } = (await all.nodes[0].report()).kernel!;
+  assertEquals([drops.dropReceiveSpoofed, drops.dropReceiveForeign], [2, 0]);
+});
+
+Deno.test("the GRO device has no IPv6", async () => {
+  await using all = await HopLab.make();
+  const [host] = all.lab.hosts;
+  assertEquals(await host.run("ip", "-6", "address", "show", "dev", HOP), "");
+  const settings = await host.run("ls", "/proc/sys/net/ipv6/conf");
+  assert(settings.includes("eth1") && !settings.includes(HOP), settings);
+});
+
+Deno.test("a firewall that rejects datagrams for the GRO device does not quote the secret to the peer", async () => {
+  await using all = await HopLab.make();
+  const { lab } = all;
+  const [peer, host] = lab.hosts;
+  const secret = () => {
+    using map = new BpfMap(openPin(`${lab.pins(1)}/hop`)!, MAPS.hop);
+    return readHopSecret(map.lookup(HOP_KEY)!)!.replaceAll(":", "");
+  };
+  const known = secret();
+  const file = await Deno.makeTempFile();
+  const tcpdump = peer.spawn("tcpdump", "--immediate-mode", "-U", "-i", "eth1", "-w", file, "icmp");
+  try {
+    await firstLine(tcpdump.stderr);
+    await host.run("iptables", "-A", "INPUT", "-p", "udp", "--dport", "8285", "-j", "REJECT");
+    const before = all.dressed(1);
+    await all.containers[0].succeeds("busybox", "nc", "-w", "3", CONTAINER_ADDRESSES[1], "9");
+    assert(all.dressed(1) > before, "nothing took the path that the firewall rejects");
+    tcpdump.kill("SIGINT");
+    await tcpdump.stdout.cancel();
+    await tcpdump.status;
+    assert(!(await Deno.readFile(file)).toHex().includes(known), "the secret left the host");
+  } finally {
+    await Deno.remove(file);
+  }
 });
 
 Deno.test("hopArrival() takes in what bears the secret, and drops the rest, of 10,000 frames", () => {
@@ -320,7 +372,8 @@ Deno.test("hopArrival() takes in what bears the secret, and drops the rest, of 1
   try {
     const maps = Object.fromEntries(entries);
     const descriptors = Object.fromEntries(entries.map(([name, { fd }]) => [name, fd]));
-    using program = BpfProgram.load("hop", hopArrival(1), descriptors);
+    const [own, network] = [Prefix.parse("10.40.1.0/24")!, Prefix.parse("10.40.0.0/16")!];
+    using program = BpfProgram.load("hop", hopArrival({ device: 1, own, network }), descriptors);
     const frame = new Uint8Array(60);
     assertEquals(program.run(frame).verdict, 2, "without a hop nothing is ours, zeros neither");
     const place = { vni: 8285, mac: randomMac(), secret: randomMac(), port: 28_285 };
@@ -330,7 +383,10 @@ Deno.test("hopArrival() takes in what bears the secret, and drops the rest, of 1
     for (let i = 0; i < 10_000; i++) {
       crypto.getRandomValues(frame);
       frame.set(secret, 6);
-      if (i % 2 === 1) frame[6 + i % 6]! ^= 1 << i % 8;
+      frame.set([10, 40, 2, i, 10, 40, 1, i], 26);
+      if (i % 4 === 1) frame[6 + i % 6]! ^= 1 << i % 8;
+      // Bits of the network, and of the lease.
+      if (i % 4 === 3) frame[i % 8 === 3 ? 26 + i % 2 : 30 + i % 3]! ^= 1 << i % 8;
       const { verdict, packet } = program.run(frame);
       assertEquals([verdict, packet], [i % 2 === 1 ? 2 : 7, frame]);
     }

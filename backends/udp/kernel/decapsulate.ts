@@ -48,8 +48,9 @@ import {
   UDP,
 } from "./snippets.ts";
 
-/** PACKET_HOST of linux/if_packet.h. */
+/** linux/if_packet.h */
 const PACKET_HOST = 0;
+const PACKET_BROADCAST = 1;
 /** More fragments, or an offset. */
 const IS_FRAGMENT = 0x3fff;
 
@@ -293,7 +294,10 @@ function assign(settings: PathSettings, otherwise: "direct" | "pass") {
       .call("sk_assign").store(R10, Stack.Assigned, R0, 8)
       .load(R1, R10, Stack.Socket, 8)
       .call("sk_release")
-      .load(R1, R10, Stack.Assigned, 8).jumpIf(R1, "!=", 0, otherwise);
+      .load(R1, R10, Stack.Assigned, 8).jumpIf(R1, "!=", 0, otherwise)
+      // icmp_send() answers no broadcast of the link layer: an error, as of a firewall that rejects, would quote the
+      // secret to the peer. The vxlan device makes the packet the host's again.
+      .mov(R1, R6).mov(R2, PACKET_BROADCAST).call("skb_change_type");
 }
 
 /** Counts R9 packets with R7 bytes for the sender. */

@@ -10,6 +10,7 @@ import {
   R3,
   R4,
   R6,
+  R7,
   SkBuff,
   Verdict,
 } from "../../../mod/sys/bpf/mod.ts";
@@ -23,16 +24,19 @@ import {
 } from "../../../mod/sys/mod.ts";
 import { udpDeviceNumber } from "../device_name.ts";
 import type { Hook } from "./hook.ts";
-import { Hop, type HopAddress, Passage } from "./layout.ts";
-import { count, lookup, sameSecret } from "./snippets.ts";
+import { Hop, type HopAddress, HopEntry, Passage, type PathSettings } from "./layout.ts";
+import { count, drop, lookup, sameSecret } from "./snippets.ts";
 
 /** The first port that is tried, and how many: flannel's 8285 and 20,000. All hops of a host share it. */
 const PORT = 28_285;
 const PORTS = 10;
 /** VNI of flannel0's hop; the other devices' follow. */
 const VNI = 8285;
-/** Ethernet's. What the device receives is not held against it. */
-const MTU = 1500;
+/**
+ * Bytes, one less than IPV6_MIN_MTU (linux/ipv6.h): the kernel runs no IPv6 on such a device, so it has no
+ * link-local address and accepts no router advertisement. Received packets are not compared with it.
+ */
+const MTU = 1279;
 
 /** Name of a device's hop. */
 export function hopName(device: string): string {
@@ -57,15 +61,21 @@ export function removeHop(netlink: Netlink, device: string): void {
 }
 
 /**
- * Makes a device's hop, or brings up what an earlier agent left.
+ * Creates the GRO device of a TUN device, or brings up the one that an earlier agent left.
  *
+ * @param attach attaches the program at the device's ingress; it runs before the device is up, so that no frame
+ * gets past the program
  * @throws {SysError} EOPNOTSUPP in a kernel without vxlan; EEXIST when the name is another's; EADDRINUSE
- * when all ports are taken
+ * when all ports are taken; whatever `attach` throws. The device is deleted then
  */
-export function ensureHop(netlink: Netlink, device: string): Link {
+export function ensureHop(
+  netlink: Netlink,
+  device: string,
+  attach: (index: number) => void = () => {},
+): Link {
   const link = findHop(netlink, device);
   if (link !== undefined) {
-    if (bringUp(netlink, link)) return link;
+    if (link.mtu === MTU && bringUp(netlink, link, attach)) return link;
     netlink.deleteLink(link.index);
   }
   for (let port = PORT; port < PORT + PORTS; port++) {
@@ -73,7 +83,7 @@ export function ensureHop(netlink: Netlink, device: string): Link {
       ...{ name: hopName(device), mtu: MTU, mac: randomMac() },
       vxlan: { vni: vni(device), link: 0, port, learning: false, gbp: false },
     });
-    if (bringUp(netlink, link)) return link;
+    if (bringUp(netlink, link, attach)) return link;
     netlink.deleteLink(link.index);
   }
   throw new SysError("vxlan", Errno.EADDRINUSE, {
@@ -82,13 +92,18 @@ export function ensureHop(netlink: Netlink, device: string): Link {
 }
 
 /** @returns false when another has the port */
-function bringUp(netlink: Netlink, { index, flags }: Link): boolean {
-  if ((flags & IFF_UP) !== 0) return true;
+function bringUp(
+  netlink: Netlink,
+  { index, flags }: Link,
+  attach: (index: number) => void,
+): boolean {
   try {
-    netlink.setLink(index, { up: true });
+    attach(index);
+    if ((flags & IFF_UP) === 0) netlink.setLink(index, { up: true });
     return true;
   } catch (error) {
     if (error instanceof SysError && error.errno === Errno.EADDRINUSE) return false;
+    netlink.deleteLink(index);
     throw error;
   }
 }
@@ -139,8 +154,11 @@ export class GroHop implements Disposable {
    */
   ensure(program: BpfProgram): Place {
     this.#made = undefined;
-    const link = ensureHop(this.#netlink, this.#device);
-    this.#hook.ensure(program, link.index);
+    const link = ensureHop(
+      this.#netlink,
+      this.#device,
+      (index) => this.#hook.ensure(program, index),
+    );
     this.#made = {
       index: link.index,
       vni: vni(this.#device),
@@ -157,7 +175,9 @@ export class GroHop implements Disposable {
     const link = this.#netlink.link(this.name);
     if (link?.index !== index) return `device ${this.name} deleted`;
     if ((link.flags & IFF_UP) === 0) return `device ${this.name} down`;
-    if (link.mac !== mac || link.vxlan?.port !== port) return `device ${this.name} altered`;
+    if (link.mac !== mac || link.mtu !== MTU || link.vxlan?.port !== port) {
+      return `device ${this.name} altered`;
+    }
     return this.#hook.damage();
   }
 
@@ -177,31 +197,47 @@ export class GroHop implements Disposable {
 const FIRST = -4;
 /** Where a frame's headers would begin if the VXLAN header were there yet, which the device has taken off. */
 const HEADERS = -8;
-/** Of struct ethhdr (linux/if_ether.h) the two addresses, in bytes. */
-const MACS = 12;
+/** Ethernet header (linux/if_ether.h) and the shortest IPv4 header (RFC 791), in bytes. */
+const FRAME = 34;
+/** Offsets of the inner addresses in the frame, in bytes. */
+const Inner = { Source: 26, Destination: 30 } as const;
 
 /**
- * The program at a hop's ingress: packets that are ours come in by flannel0, as if there had been no hop.
- * Probes are counted. All others are dropped, as probes are.
- *
- * @param device index of flannel0
+ * Assembles the program at the GRO device's ingress. It redirects to flannel0 what bears the secret for packets,
+ * the present or the former one, and goes from another host's part of the network to this host's lease: the
+ * decapsulation program lets nothing else through, so anything else was sent by somebody who learned the secret.
+ * Probes are counted. All other frames are dropped, as probes are.
  */
-export function hopArrival(device: number): AssembledProgram {
-  const a = new Assembler().mov(R6, R1);
-  for (const [key, otherwise] of [[0, "probe"], [1, "drop"]] as const) {
-    if (key === 1) a.label("probe");
+export function hopArrival(
+  { device, own, network }: Pick<PathSettings, "device" | "own" | "network">,
+): AssembledProgram {
+  const a = new Assembler().mov(R6, R1)
+    .load(R7, R6, SkBuff.data, 4)
+    .load(R3, R6, SkBuff.data_end, 4)
+    .mov(R4, R7).alu(R4, "add", FRAME).jumpIf(R4, ">", R3, "drop");
+  const entries = [[HopEntry.Packets, "former"], [HopEntry.Former, "probe"], [
+    HopEntry.Probes,
+    "drop",
+  ]] as const;
+  for (const [key, otherwise] of entries) {
+    if (key === HopEntry.Former) a.label("former");
+    if (key === HopEntry.Probes) a.label("probe");
     a.store(R10, FIRST, key, 4)
       .include(lookup("hop", FIRST)).jumpIf(R0, "==", 0, "drop")
       .load(R1, R0, Hop.Port, 2).jumpIf(R1, "==", 0, otherwise)
-      .load(R2, R6, SkBuff.data, 4)
-      .load(R3, R6, SkBuff.data_end, 4)
-      .mov(R4, R2).alu(R4, "add", MACS).jumpIf(R4, ">", R3, "drop")
-      .include(sameSecret(R2, HEADERS, R0, otherwise));
-    if (key === 1) a.include(count("passages", Passage.probed));
-    else {
-      a.include(count("passages", Passage.arrived))
-        .mov(R1, device).mov(R2, BPF_F_INGRESS).call("redirect").exit();
-    }
+      .include(sameSecret(R7, HEADERS, R0, otherwise));
+    if (key === HopEntry.Packets) a.jump("genuine");
+    if (key === HopEntry.Probes) a.include(count("passages", Passage.probed)).jump("drop");
+    if (key !== HopEntry.Former) continue;
+    a.label("genuine")
+      .load(R1, R7, Inner.Destination, 4).swap(R1, 32).alu32(R1, "and", own.mask)
+      .jumpIf32(R1, "!=", own.address, "dropReceiveForeign")
+      .load(R1, R7, Inner.Source, 4).swap(R1, 32)
+      .mov(R2, R1).alu32(R2, "and", own.mask).jumpIf32(R2, "==", own.address, "dropReceiveSpoofed")
+      .alu32(R1, "and", network.mask).jumpIf32(R1, "!=", network.address, "dropReceiveSpoofed")
+      .include(count("passages", Passage.arrived))
+      .mov(R1, device).mov(R2, BPF_F_INGRESS).call("redirect").exit();
   }
-  return a.label("drop").mov(R0, Verdict.TC_ACT_SHOT).exit().assemble();
+  return a.include(drop("dropReceiveForeign")).include(drop("dropReceiveSpoofed"))
+    .label("drop").mov(R0, Verdict.TC_ACT_SHOT).exit().assemble();
 }

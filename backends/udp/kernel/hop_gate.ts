@@ -3,7 +3,15 @@ import type { BpfMap } from "../../../mod/sys/bpf/mod.ts";
 import { randomMac } from "../../../mod/sys/mod.ts";
 import type { Place } from "./gro_hop.ts";
 import type { ProbeResult } from "./hop_probe.ts";
-import { HOP_KEY, hopValue, MAPS, Passage, PROBE_KEY, readHopSecret } from "./layout.ts";
+import {
+  FORMER_KEY,
+  HOP_KEY,
+  hopValue,
+  MAPS,
+  Passage,
+  PROBE_KEY,
+  readHopSecret,
+} from "./layout.ts";
 
 /** Packets in a row that have to be lost for that to mean something: a SYN and what is sent again in 3 s. */
 const ENOUGH = 3;
@@ -88,8 +96,9 @@ export class HopGate {
   }
 
   /**
-   * Tells the programs where the hop is. Probes may go there from now on, packets when they did before: also
-   * before an earlier agent ended, whose programs know the secret that is there.
+   * Writes the device's address to the programs' map. Probes may go there from now on, packets when they did before,
+   * also under an earlier agent. Both get a new secret: whoever learned the former one knows nothing of use once
+   * the next {@linkcode HopGate.look} has withdrawn it.
    *
    * @param place `undefined` where there is none
    */
@@ -101,13 +110,15 @@ export class HopGate {
     if (place === undefined) {
       this.#isOpen = false;
       this.#error = undefined;
-      for (const key of [HOP_KEY, PROBE_KEY]) hop.update(key, new Uint8Array(MAPS.hop.valueSize));
+      for (const key of [HOP_KEY, PROBE_KEY, FORMER_KEY]) this.#clear(key);
       return;
     }
-    const secret = readHopSecret(hop.lookup(HOP_KEY)!);
-    if (secret !== undefined) this.#open(secret);
-    const forProbes = readHopSecret(hop.lookup(PROBE_KEY)!) ?? randomMac();
-    hop.update(PROBE_KEY, hopValue({ ...place, secret: forProbes }));
+    const former = readHopSecret(hop.lookup(HOP_KEY)!);
+    if (former !== undefined) {
+      hop.update(FORMER_KEY, hopValue({ ...place, secret: former }));
+      this.#open(randomMac());
+    }
+    hop.update(PROBE_KEY, hopValue({ ...place, secret: randomMac() }));
   }
 
   /**
@@ -139,6 +150,8 @@ export class HopGate {
    */
   look(peers: () => Iterable<IPv4>): string | undefined {
     if (this.#place === undefined) return undefined;
+    // Packets under it are through: only the stack is between the two programs.
+    this.#clear(FORMER_KEY);
     if (this.#isOpen) {
       if (this.#isUnproven && this.#ask(peers) === "swallowed") this.#seen = "refuses";
       const counts = this.#maps.passages;
@@ -174,12 +187,16 @@ export class HopGate {
 
   /** @param misled packets were lost, whatever probes had said */
   #close(misled: boolean): void {
-    this.#maps.hop.update(HOP_KEY, new Uint8Array(MAPS.hop.valueSize));
+    this.#clear(HOP_KEY);
     this.#isOpen = false;
     this.#error = this.#refusal();
     const now = performance.now();
     if (misled) this.#pause = nextPause(this.#pause, now - this.#since, this.#firstPause);
     this.#since = now;
+  }
+
+  #clear(key: Uint8Array): void {
+    this.#maps.hop.update(key, new Uint8Array(MAPS.hop.valueSize));
   }
 
   #refusal(): HopError {

@@ -27,14 +27,14 @@ export const MAPS = {
     sparse: true,
   },
   /**
-   * The one way by the {@linkcode GroHop}, for packets ({@linkcode HOP_KEY}) and for probes of our own
-   * ({@linkcode PROBE_KEY}): {@linkcode hopValue}, or zeros where there is none.
+   * The path by the {@linkcode GroHop}, by {@linkcode HopEntry}: {@linkcode hopValue}, or zeros where there is
+   * none.
    */
   hop: {
     type: "BPF_MAP_TYPE_ARRAY",
     keySize: 4,
     valueSize: 24,
-    maxEntries: 2,
+    maxEntries: 3,
   },
   /** Packets by {@linkcode Passage}. */
   passages: {
@@ -143,10 +143,18 @@ export const Passage = { dressed: 0, arrived: 1, probed: 2 } as const;
 /** VXLAN header (RFC 7348) and Ethernet header, in bytes. */
 export const HOP_HEADERS = 22;
 
-/** The key of the hop for packets. */
-export const HOP_KEY = new Uint8Array(4);
-/** That for probes, which have a secret of their own: no program takes one for the other. */
-export const PROBE_KEY = new Uint8Array([1, 0, 0, 0]);
+/**
+ * Indices of the hop map. Probes have a secret of their own: no program takes one for the other. `Former` is what
+ * `Packets` was before the secret was replaced, for packets that were between the two programs at that moment.
+ */
+export const HopEntry = { Packets: 0, Probes: 1, Former: 2 } as const;
+
+/** Key of {@linkcode HopEntry}`.Packets`. */
+export const HOP_KEY = new Uint8Array([HopEntry.Packets, 0, 0, 0]);
+/** Key of {@linkcode HopEntry}`.Probes`. */
+export const PROBE_KEY = new Uint8Array([HopEntry.Probes, 0, 0, 0]);
+/** Key of {@linkcode HopEntry}`.Former`. */
+export const FORMER_KEY = new Uint8Array([HopEntry.Former, 0, 0, 0]);
 
 /** How packets are made to come in by a vxlan device. */
 export interface HopAddress {

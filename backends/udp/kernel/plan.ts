@@ -136,7 +136,7 @@ function wantedPrograms(
     },
     {
       ...{ name: "hop_arrival", direction: "ingress", interface: hopName(device) },
-      programs: [hopArrival(settings.device)],
+      programs: [hopArrival(settings)],
     },
   ];
 }

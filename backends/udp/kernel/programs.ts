@@ -47,7 +47,7 @@ export function loadPrograms(
   const programs = {
     encapsulate: put("encap", encapsulation(settings, abilities)),
     decapsulate: put("decap", decapsulation(settings)),
-    hopArrival: put("hop", hopArrival(settings.device)),
+    hopArrival: put("hop", hopArrival(settings)),
   };
   const loaded = stack.move();
   return { ...programs, [Symbol.dispose]: () => loaded.dispose() };

@@ -64,6 +64,8 @@ export const Helper = {
   redirect: 23,
   /** (skb, offset, pointer, length) */
   skb_load_bytes: 26,
+  /** (skb, PACKET_* of linux/if_packet.h) */
+  skb_change_type: 32,
   /** (skb, length) */
   skb_pull_data: 39,
   /** (skb, head room, flags) */
