@@ -217,15 +217,16 @@ class UdpNetwork implements Network {
 
   async run(signal: AbortSignal, repair: (what: string) => void): Promise<void> {
     this.#repair = repair;
-    // The kernel tells nobody when a program is taken off.
-    const inspection = setInterval(() => {
-      const report = this.#kernel.damage();
-      if (report !== undefined) repair(report);
-    }, INSPECTION);
     using routing = new Throttle(() => {
       const report = this.#kernel.reconsider(this.#routed.values());
       if (report !== undefined) repair(report);
     });
+    // The kernel tells nobody when a program is taken off.
+    const inspection = setInterval(() => {
+      const report = this.#kernel.damage();
+      if (report !== undefined) repair(report);
+      else if (this.#kernel.arePoliciesChanged()) routing.request();
+    }, INSPECTION);
     try {
       for await (const events of monitor(["link", "address", "route"], { signal })) {
         const report = events.map((event) => this.#drift(event)).find((what) => what !== undefined);

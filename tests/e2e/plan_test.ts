@@ -144,7 +144,7 @@ const CASES: readonly Case[] = [
       /^\+ route 10\.20\.0\.0\/16 dev flannel0 proto 102$/m,
       /^\+ eBPF program decapsulate dev eth1 ingress$/m,
       /^\+ eBPF program encapsulate dev flannel0 egress$/m,
-      /^\+ device flannel0-gro type vxlan id 8285 dstport 28285 nolearning mtu 1500 up$/m,
+      /^\+ device flannel0-gro type vxlan id 8285 dstport 28285 nolearning mtu 1279 up$/m,
       /^\+ eBPF program hop_arrival dev flannel0-gro ingress$/m,
     ],
     damages: [
@@ -163,7 +163,7 @@ const CASES: readonly Case[] = [
       {
         command: "ip link del flannel0-gro",
         lines: [
-          "+ device flannel0-gro type vxlan id 8285 dstport 28285 nolearning mtu 1500 up",
+          "+ device flannel0-gro type vxlan id 8285 dstport 28285 nolearning mtu 1279 up",
           "+ eBPF program hop_arrival dev flannel0-gro ingress",
         ],
       },
@@ -315,7 +315,7 @@ Deno.test("flanneld plan tells udp's programs, which come and go with -udp-datap
   const planned = async (...prefix: string[]) =>
     changesOf((await host.run([...prefix, FLANNELD, "plan"])).stdout);
   const carriers = [
-    "device flannel0-gro type vxlan id 8285 dstport 28285 nolearning mtu 1500 up",
+    "device flannel0-gro type vxlan id 8285 dstport 28285 nolearning mtu 1279 up",
     "eBPF program decapsulate dev eth1 ingress",
     "eBPF program encapsulate dev flannel0 egress",
     "eBPF program hop_arrival dev flannel0-gro ingress",

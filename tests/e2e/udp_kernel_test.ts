@@ -331,3 +331,33 @@ async function icmpErrors(host: UnderlayHost): Promise<number> {
   const text = await host.exec(["nstat", "-asz", "IcmpOutDestUnreachs"]);
   return Number(/IcmpOutDestUnreachs\s+(\d+)/.exec(text)![1]);
 }
+
+Deno.test("no datagram leaves in clear text to a peer that an IPsec policy covers", async () => {
+  await using cluster = await start([AUTO, AUTO]);
+  const { hosts } = cluster;
+  const [host, peer] = hosts;
+  await eventually("packets by the kernel", () => isByKernel(hosts));
+  const policy = ["src", `${host.address}/32`, "dst", `${peer.address}/32`, "dir", "out"];
+  const esp = ["tmpl", "proto", "esp", "mode", "transport"];
+  await host.exec(["ip", "xfrm", "policy", "add", ...policy, ...esp]);
+  await eventually("user space", async () => /IPsec policy/.test(await statusOf(host)));
+
+  // There is no key, so user space's datagrams go nowhere; those of the eBPF programs went in clear text.
+  const filter = `src ${host.address} and udp port 8285`;
+  await using capture = await peer.spawn([
+    "tcpdump",
+    "-l",
+    "-n",
+    "--immediate-mode",
+    "-i",
+    "eth1",
+    filter,
+  ]);
+  await capture.waitFor(/listening on eth1/);
+  assertEquals(await host.ping(await overlayAddress(peer), { count: 2 }), 0);
+  assertNotMatch(capture.output, /UDP, length/);
+
+  await host.exec(["ip", "xfrm", "policy", "flush"]);
+  await eventually("packets by the kernel again", () => isByKernel(hosts));
+  await capture.waitFor(/UDP, length 84/);
+});

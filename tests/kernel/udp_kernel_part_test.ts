@@ -107,6 +107,39 @@ Deno.test("UdpKernel.reconsider() follows routes to peers to another interface a
   assertEquals(carried(), [true, true]);
 });
 
+Deno.test("UdpKernel leaves peers that IPsec policies cover to user space, and says so", async () => {
+  await using lab = await BackendLab.make();
+  const { namespace } = lab.host;
+  using part = await Part.make(lab.host);
+  using log = captureLog();
+  part.sync();
+  const changed = () => part.do((kernel) => kernel.arePoliciesChanged());
+  const reconsider = () => part.do((kernel) => kernel.reconsider(part.peers));
+  assertEquals([changed(), ...part.paths], [false, "kernel", "kernel"]);
+  const policy = (verb: string, ...rest: string[]) =>
+    namespace.ip("xfrm", "policy", verb, ...rest, "priority", "100");
+  const covered = "user (an IPsec policy covers the peer)";
+
+  const inbound = ["src", "172.28.128.101/32", "dst", "172.28.128.0/24", "dir", "in"];
+  const esp = ["tmpl", "proto", "esp", "mode", "transport"];
+  await policy("add", ...inbound, ...esp);
+  assertEquals(changed(), true);
+  assertEquals(reconsider(), undefined);
+  assertEquals([changed(), ...part.paths], [false, covered, "kernel"]);
+  assertEquals(log.lines.filter((line) => /IPsec policies cover peers/.test(line)).length, 1);
+
+  const block = ["src", "0.0.0.0/0", "dst", "172.28.128.102/32", "proto", "udp", "dir", "out"];
+  await policy("add", ...block, "action", "block");
+  part.sync();
+  assertEquals([changed(), ...part.paths], [false, covered, covered]);
+
+  await namespace.ip("xfrm", "policy", "flush");
+  assertEquals(changed(), true);
+  assertEquals(reconsider(), undefined);
+  assertEquals(part.paths, ["kernel", "kernel"]);
+  assertEquals(log.lines.filter((line) => /IPsec policies cover no peer/.test(line)).length, 1);
+});
+
 Deno.test("UdpKernel follows what the underlay does with checksums, to all peers and back", async () => {
   await using lab = await BackendLab.make();
   const { namespace } = lab.host;
@@ -202,7 +235,7 @@ async function plan(
   return [...devices, ...programs].map(({ sign, text }) => `${sign} ${text}`);
 }
 
-const HOP_DEVICE = "device flannel0-gro type vxlan id 8285 dstport 28285 nolearning mtu 1500 up";
+const HOP_DEVICE = "device flannel0-gro type vxlan id 8285 dstport 28285 nolearning mtu 1279 up";
 const ATTACHED = [
   `+ ${HOP_DEVICE}`,
   "+ eBPF program decapsulate dev eth1 ingress",
@@ -232,8 +265,10 @@ Deno.test("planPrograms() tells which programs would be attached, exchanged and 
   const exchanged = [
     "- eBPF program decapsulate dev eth1 ingress",
     "+ eBPF program decapsulate dev eth1 ingress",
+    "- eBPF program hop_arrival dev flannel0-gro ingress",
+    "+ eBPF program hop_arrival dev flannel0-gro ingress",
   ];
-  assertEquals(await plan(host, "auto", { own }), exchanged, "our subnet is in one of them");
+  assertEquals(await plan(host, "auto", { own }), exchanged, "our subnet is in two of them");
 
   await host.namespace.ip("link", "add", "eth2", "type", "veth", "peer", "name", "eth3");
   const { index: second, mtu } = host.netlink.link("eth2")!;
@@ -253,7 +288,7 @@ Deno.test("planPrograms() foresees what a hop would be repaired by", async () =>
   part.sync();
   const [made, , , attached] = ATTACHED;
   const mac = host.netlink.link("flannel0-gro")!.mac!;
-  const state = `device flannel0-gro address ${mac} mtu 1500`;
+  const state = `device flannel0-gro address ${mac} mtu 1279`;
   await host.namespace.ip("link", "set", "flannel0-gro", "down");
   assertEquals(await plan(host, "auto"), [`- ${state} down`, `+ ${state} up`]);
   await host.namespace.ip("link", "del", "flannel0-gro");

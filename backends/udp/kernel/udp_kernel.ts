@@ -1,6 +1,12 @@
 import { formatIPv4, type IPv4, type Prefix } from "../../../mod/ip/mod.ts";
 import { info, verbose, warning } from "../../../mod/observe/mod.ts";
 import { BpfError } from "../../../mod/sys/bpf/mod.ts";
+import {
+  type IpsecPolicy,
+  isProtected,
+  readIpsecPolicies,
+  SysError,
+} from "../../../mod/sys/mod.ts";
 import type { BackendContext } from "../../backend.ts";
 import type { UdpDataPath } from "../data_path.ts";
 import type { PathTraffic } from "../traffic.ts";
@@ -11,6 +17,7 @@ import { KernelLeftover } from "./leftover.ts";
 import { pinDirectory } from "./pins.ts";
 import { pathSettings } from "./settings.ts";
 import { isFinal, isRefusalOfPath, type Refusal } from "./refusal.ts";
+import { UDP } from "./snippets.ts";
 import { finishesPackets, readUnderlay, requireEthernet } from "./underlay.ts";
 import { UnderlayRoutes } from "./underlay_routes.ts";
 
@@ -22,6 +29,9 @@ export const KERNEL_FEATURE = "udp-kernel";
 
 /** So many failures in a row do not pass any more: the agent looks at everything ten seconds after each. */
 const MOST_FAILURES = 5;
+
+/** Why a peer's packets go through user space: eBPF programs send and receive without the kernel's IPsec. */
+const IPSEC = "an IPsec policy covers the peer";
 
 /** A peer's subnet. */
 export interface PeerSubnet {
@@ -51,6 +61,9 @@ export class UdpKernel {
   #isCarrying = false;
   #behind: Pick<UdpDataPath, "stopCoalescing"> | undefined;
   #saidOfHop: string | undefined;
+  /** As last read: {@linkcode UdpKernel.sync} and {@linkcode UdpKernel.reconsider} read them again. */
+  #policies: readonly IpsecPolicy[] = [];
+  #hasCoveredPeers = false;
   /** By subnet: why its packets go through user space; absent for those that the kernel carries. */
   readonly #reasons = new Map<number, string>();
 
@@ -111,6 +124,7 @@ export class UdpKernel {
     if (path === undefined) return this.#failures > 0 && !this.#refused ? 1 : 0;
     const failed = this.#attempt(() => {
       this.#followUnderlay();
+      this.#policies = this.#readPolicies();
       this.#reasons.clear();
       const ways = new UnderlayRoutes(this.#context.netlink);
       path.sync(this.#settings(own, index), Array.from(peers, (peer) => this.#route(peer, ways)));
@@ -118,6 +132,7 @@ export class UdpKernel {
       this.#saidFailure = undefined;
       this.#isCarrying = true;
       this.#tellOfHop();
+      this.#reportCoveredPeers();
     });
     // Peers send as this host can receive.
     if (failed > 0) this.#isCarrying &&= path.isAttached;
@@ -137,8 +152,23 @@ export class UdpKernel {
   }
 
   /**
-   * Decides anew how packets go to peers, after routes of this host may have changed. Only what comes out
-   * otherwise than before is told to the kernel.
+   * Returns whether IPsec policies have changed since they were last read, so that {@linkcode UdpKernel.reconsider} has
+   * work. Cost: less than 1 ms, plus O(policies).
+   */
+  arePoliciesChanged(): boolean {
+    if (!this.#isCarrying) return false;
+    try {
+      return JSON.stringify(this.#readPolicies()) !== JSON.stringify(this.#policies);
+    } catch (error) {
+      // Who asks is a timer, where an error would end the agent: sync() runs into it as well.
+      if (!(error instanceof SysError)) throw error;
+      return false;
+    }
+  }
+
+  /**
+   * Decides anew how packets go to peers, after routes or IPsec policies of this host may have changed. Only what
+   * comes out otherwise than before is told to the kernel.
    *
    * @returns what could not be told: {@linkcode UdpKernel.sync} is to try
    */
@@ -146,11 +176,13 @@ export class UdpKernel {
     if (!this.#isCarrying) return undefined;
     const ways = new UnderlayRoutes(this.#context.netlink);
     try {
+      this.#policies = this.#readPolicies();
       for (const peer of peers) {
         const before = this.#reasons.get(peer.subnet.key);
         const route = this.#route(peer, ways);
         if (this.#reasons.get(peer.subnet.key) !== before) this.#setRoute(route);
       }
+      this.#reportCoveredPeers();
     } catch (error) {
       return `ways of packets to peers: ${(error as Error).message}`;
     }
@@ -277,8 +309,34 @@ export class UdpKernel {
     if (!this.#finishes && featuresOf?.(publicIP).includes(KERNEL_FEATURE) !== true) {
       return "the peer does not say that its kernel takes them";
     }
-    if (ways.interfaceTo(publicIP) === external.index) return undefined;
-    return `no route to it by ${external.name}`;
+    if (ways.interfaceTo(publicIP) !== external.index) return `no route to it by ${external.name}`;
+    return this.#isCovered(publicIP) ? IPSEC : undefined;
+  }
+
+  /** Returns whether IPsec would transform or block datagrams to or from a peer. Cost: O(policies). */
+  #isCovered(peer: IPv4): boolean {
+    const { address } = this.#context.external;
+    const ports = { sourcePort: this.#port, destinationPort: this.#port };
+    const sent = { direction: "out", source: address, destination: peer } as const;
+    const received = { direction: "in", source: peer, destination: address } as const;
+    return [sent, received].some((packet) =>
+      isProtected(this.#policies, { ...packet, ...ports, protocol: UDP })
+    );
+  }
+
+  #readPolicies(): IpsecPolicy[] {
+    return readIpsecPolicies({ netns: this.#context.netns });
+  }
+
+  #reportCoveredPeers(): void {
+    const hasCovered = [...this.#reasons.values()].includes(IPSEC);
+    if (hasCovered === this.#hasCoveredPeers) return;
+    this.#hasCoveredPeers = hasCovered;
+    info(
+      hasCovered
+        ? "IPsec policies cover peers: their packets go through user space, since eBPF programs bypass IPsec"
+        : "IPsec policies cover no peer any more: the kernel carries all packets that it can",
+    );
   }
 
   #settings(own: Prefix, index: number): PathSettings {

@@ -7,6 +7,7 @@ export type { BatchFailure, BatchResult } from "./batch.ts";
 export { type InterfaceFilter, Netlink } from "./connection.ts";
 export type { Destination } from "./destination.ts";
 export { DryRunNetlink, type PlannedChange, type TransmitChecksum } from "./dry_run.ts";
+export { type IpsecPolicy, isProtected, readIpsecPolicies } from "./ipsec_policy.ts";
 export { IFF_UP, type LinkChange } from "./link.ts";
 export { formatMac, parseMac, randomMac } from "./mac.ts";
 export { NetlinkFormatError } from "./message.ts";

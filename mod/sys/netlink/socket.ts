@@ -67,7 +67,7 @@ export interface NetlinkSocketOptions {
 }
 
 /**
- * A NETLINK_ROUTE socket to the kernel.
+ * A socket to the kernel, of NETLINK_ROUTE as a rule.
  *
  * Everything is synchronous: rtnetlink answers a request while it is being sent, and fills a dump's
  * next part while the last one is being received. Nothing is left to wait for, and a promise per
@@ -84,9 +84,13 @@ export class NetlinkSocket implements Transport {
   readonly #pollfd: Memory;
   #closed = false;
 
-  /** @throws {SysError} when the namespace or the socket cannot be opened */
-  static open(options: NetlinkSocketOptions = {}): NetlinkSocket {
-    return new NetlinkSocket(openSocket(options.netns));
+  /**
+   * @param protocol NETLINK_*
+   * @throws {SysError} when the namespace or the socket cannot be opened; EPROTONOSUPPORT when the kernel does
+   * not have the protocol
+   */
+  static open(options: NetlinkSocketOptions = {}, protocol = NETLINK_ROUTE): NetlinkSocket {
+    return new NetlinkSocket(openSocket(options.netns, 0, protocol));
   }
 
   private constructor(fd: number) {
