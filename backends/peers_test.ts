@@ -1,8 +1,9 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { type Lease, leaseKey } from "../mod/lease/mod.ts";
+import { configureLog, flushLog } from "../mod/observe/mod.ts";
 import { captureLog } from "../mod/observe/log_lab.ts";
 import { ip, net, vxlan } from "../mod/store/store_lab.ts";
-import { type PeerRules, refusal, Refusals } from "./peers.ts";
+import { type PeerRules, refusal, Refusals, tellPeer } from "./peers.ts";
 
 function lease(subnet: string, publicIP = "192.0.2.2"): Lease {
   return { subnet: net(subnet), attributes: vxlan(publicIP), revision: "1" };
@@ -75,6 +76,28 @@ Deno.test("Refusals.note() warns once per lease and reason, and passes the verdi
     "W Ignoring subnet 10.21.1.0/24: it is worse",
     "W Ignoring subnet 10.21.1.0/24: it is bad",
   ]);
+});
+
+Deno.test("Refusals.note() and tellPeer() log thousands of leases in a hundred lines and their sum", () => {
+  using log = captureLog();
+  configureLog({ limitRepeats: true });
+  try {
+    const refusals = new Refusals();
+    for (let i = 0; i < 5_000; i++) {
+      const foreign = lease(`10.21.${i >>> 8}.${i & 255}/32`);
+      refusals.note(foreign, refusal(foreign, RULES));
+      tellPeer("added", foreign);
+    }
+    assertEquals(refusals.reasons.size, 5_000);
+    flushLog();
+  } finally {
+    configureLog({ limitRepeats: false });
+  }
+  for (const kind of [/Ignoring subnet/, /Subnet added/]) {
+    const lines = log.lines.filter((line) => kind.test(line));
+    assertEquals(lines.length, 101);
+    assertMatch(lines.at(-1)!, /^. 4900 more lines like the following in \d+ s: /);
+  }
 });
 
 Deno.test("Refusals.forget() and retain() forget what is gone", () => {

@@ -59,6 +59,8 @@ export class Overlay implements AsyncDisposable {
   #active: Active | undefined;
   /** Text of the config whose unknown keys were told last. */
   #told: string | undefined;
+  /** Text of the config that was logged last as a new one: not again at each attempt. */
+  #announced: string | undefined;
   /** The kernel may not have what it should: a look at all of it has failed, or was put off. */
   #unsynced = false;
   /** A bring-up has failed half-way, or the host could not be told of a lease. */
@@ -93,7 +95,9 @@ export class Overlay implements AsyncDisposable {
   async bringUp(config: NetworkConfig, external: ExternalInterface): Promise<void> {
     const { options, keeper, signal, repairs, onFailed, claims, publisher } = this.#parts;
     const former = this.#active;
-    if (former !== undefined && former.config.text !== config.text) {
+    const isNew = former !== undefined && former.config.text !== config.text;
+    if (isNew && this.#announced !== config.text) {
+      this.#announced = config.text;
       info(`Network config changed: ${former.config.text} is now ${config.text}`, {
         config: config.text,
         previous: former.config.text,

@@ -9,9 +9,11 @@
  */
 import type { LogFields } from "./log_fields.ts";
 import { formatLine, isJournal, type Level, type LogFormat, type LogLine } from "./log_format.ts";
+import { LineRate } from "./log_rate.ts";
 import { Repeats } from "./log_repeats.ts";
 import { printable } from "./printable.ts";
 import { currentScope } from "./scope.ts";
+import { shorten } from "./shorten.ts";
 
 export type { LogFields, LogFormat };
 
@@ -34,7 +36,10 @@ export interface LogOptions {
   readonly verbosity?: number;
   /** Leave out what is only to be known; `-v` brings it back. @default false */
   readonly quiet?: boolean;
-  /** Leave out a line that comes more than five times a minute, and say how often. @default false */
+  /**
+   * Leave out a line that comes more than five times a minute, and lines of a kind that come more than a
+   * hundred times a second, and say how many. @default false
+   */
   readonly limitRepeats?: boolean;
   /** Takes each finished line, its line feed included. @default standard error */
   readonly write?: (line: string) => void;
@@ -62,6 +67,7 @@ export function logCounts(): Readonly<Record<Level, number>> {
 /** Says of lines that were left out how often, before the process ends. */
 export function flushLog(): void {
   repeats.flush();
+  rate.flush();
 }
 
 /** Logs what an operator wants to know. */
@@ -85,19 +91,60 @@ export function verbose(level: number, message: string, fields?: LogFields): voi
 }
 
 const repeats = new Repeats<Omit<LogLine, "time">>({
-  onOmitted: ({ text, ...line }, count, seconds) =>
-    settings.write(formatLine(settings.format, {
-      ...line,
-      text: `The same line ${count} times more in ${seconds.toFixed(0)} s: ${text}`,
-      time: new Date(),
-      fields: { ...line.fields, repeats: count, seconds },
-    })),
+  onOmitted: (line, count, seconds) =>
+    sumUp(line, `The same line ${count} times more`, count, seconds),
 });
+
+const rate = new LineRate<Omit<LogLine, "time">>({
+  onOmitted: (line, count, seconds) =>
+    sumUp(line, `${count} more lines like the following`, count, seconds),
+});
+
+function sumUp(
+  { text, ...line }: Omit<LogLine, "time">,
+  what: string,
+  count: number,
+  seconds: number,
+): void {
+  settings.write(formatLine(settings.format, {
+    ...line,
+    text: `${what} in ${seconds.toFixed(0)} s: ${text}`,
+    time: new Date(),
+    fields: { ...line.fields, repeats: count, seconds },
+  }));
+}
+
+/** Bytes of a message, before it is escaped: an error may quote what a server has answered. */
+const MESSAGE_BYTES = 4_000;
+
+/** Fields that hold what others wrote, which a message quotes as a whole. */
+const VALUES = ["config", "previous", "hostname", "networkName"] as const;
+
+/** A message and its fields, with values and all of it no longer than a line bears. */
+function bounded(
+  message: string,
+  fields: LogFields | undefined,
+): readonly [message: string, fields: LogFields | undefined] {
+  for (const name of VALUES) {
+    const value = fields?.[name];
+    if (typeof value !== "string") continue;
+    const short = shorten(value);
+    if (short === value) continue;
+    message = message.replaceAll(value, () => short);
+    fields = { ...fields, [name]: short };
+  }
+  const error = fields?.error;
+  return [
+    shorten(message, MESSAGE_BYTES),
+    error === undefined ? fields : { ...fields, error: shorten(error, MESSAGE_BYTES) },
+  ];
+}
 
 function emit(level: Level, message: string, fields: LogFields | undefined): void {
   if (level === "info" && settings.quiet && settings.verbosity === 0) return;
   counts[level]++;
   // Messages quote what others wrote: etcd's words of several lines, values out of the store.
+  [message, fields] = bounded(message, fields);
   const plain = printable(message.trimEnd().replaceAll("\n", "; "));
   const network = currentScope()?.name;
   const isNamed = network !== undefined && settings.format !== "json";
@@ -107,6 +154,7 @@ function emit(level: Level, message: string, fields: LogFields | undefined): voi
   // Who asks for detail wants all of it.
   const isLimited = settings.limitRepeats && level !== "debug";
   if (isLimited && !repeats.admit(`${level} ${network} ${text}`, line)) return;
+  if (isLimited && !rate.admit(`${level} ${network} ${line.source}`, line)) return;
   settings.write(formatLine(settings.format, { ...line, time: new Date() }));
 }
 

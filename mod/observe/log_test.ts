@@ -150,6 +150,43 @@ Deno.test("configureLog() counts a line that comes again and again, and no detai
   assertEquals(logCounts().debug - before.debug, 20);
 });
 
+Deno.test("info() shortens a value over 200 bytes, in its message and in its field", () => {
+  const before = `{"a": "${"x".repeat(5_000_000)}"}`;
+  const after = `{"b": "${"é".repeat(200)}"}`;
+  const [line] = logged(
+    () => info(`Config changed: ${before} is now ${after}`, { config: after, previous: before }),
+    { format: "json" },
+  );
+  const { message, config, previous } = JSON.parse(line!);
+  assertEquals(previous, `${before.slice(0, 200)}... (5000009 bytes)`);
+  // The last character has two bytes, of which only one would fit.
+  assertEquals(config, `${after.slice(0, 7 + 96)}... (409 bytes)`);
+  assertEquals(message, `Config changed: ${previous} is now ${config}`);
+});
+
+Deno.test("error() shortens a message that quotes more than a line bears", () => {
+  const page = `the server answered ${"<p>".repeat(10_000)}`;
+  const [line] = logged(() => error(page, { error: page }), { format: "json" });
+  const { message, error: field } = JSON.parse(line!);
+  assertEquals(message, `${page.slice(0, 4000)}... (30020 bytes)`);
+  assertEquals(field, message);
+});
+
+Deno.test("configureLog() sums up lines of a kind that come by the thousand, and leaves others alone", () => {
+  const lines = logged(() => {
+    for (let i = 0; i < 5_000; i++) warning(`Ignoring subnet ${i}`, { subnet: `${i}` });
+    warning("another line");
+    for (let i = 0; i < 500; i++) verbose(1, `detail ${i}`);
+    flushLog();
+  }, { limitRepeats: true, verbosity: 1, format: "json" }).map((text) => JSON.parse(text));
+  const kind = lines.filter(({ message }) => message.includes("Ignoring"));
+  assertEquals(kind.length, 100 + 1);
+  const { message, repeats, subnet } = kind.at(-1);
+  assertMatch(message, /^4900 more lines like the following in \d+ s: Ignoring subnet 4999$/);
+  assertEquals([repeats, subnet], [4900, "4999"]);
+  assertEquals(lines.length - kind.length, 1 + 500);
+});
+
 /** Runs a program that logs to standard error, which the caller holds. */
 function logging(program: string): Deno.ChildProcess {
   const module = new URL("./log.ts", import.meta.url).href;

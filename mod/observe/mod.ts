@@ -4,5 +4,6 @@
  * @module
  */
 export * from "./log.ts";
+export { shorten } from "./shorten.ts";
 export * from "./systemd.ts";
 export * from "./watchdog.ts";

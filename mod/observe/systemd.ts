@@ -2,6 +2,10 @@ import { sendUnixDatagram } from "../sys/mod.ts";
 import { verbose } from "./log.ts";
 import { printable } from "./printable.ts";
 import { currentScope } from "./scope.ts";
+import { shorten } from "./shorten.ts";
+
+/** Bytes of an assignment, before it is escaped: `systemctl status` shows it in one line. */
+const STATUS_BYTES = 500;
 
 /**
  * Tells systemd about the state of the service, as sd_notify(3): one datagram to the socket that
@@ -21,7 +25,7 @@ export function notifySystemd(...assignments: readonly string[]): void {
 export function notifyOfProcess(...assignments: readonly string[]): void {
   const socket = Deno.env.get("NOTIFY_SOCKET");
   if (socket === undefined || socket === "") return;
-  const lines = assignments.map(printable);
+  const lines = assignments.map((line) => printable(shorten(line, STATUS_BYTES)));
   try {
     sendUnixDatagram(socket, new TextEncoder().encode(lines.join("\n")));
   } catch (error) {
