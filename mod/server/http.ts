@@ -13,6 +13,8 @@ export interface Connection {
   readonly remoteAddr: { readonly hostname: string };
   /** Subject of the certificate that the other end has shown, once the first bytes were read. */
   readonly subject?: string | undefined;
+  /** Makes the handshake of a connection that has one; false when the other end closes instead. */
+  handshake?(): Promise<boolean>;
   read(buffer: Uint8Array): Promise<number | null>;
   write(bytes: Uint8Array): Promise<number>;
   close(): void;
@@ -150,6 +152,7 @@ class HttpConnection {
     const close = () => this.#close();
     this.#signal.addEventListener("abort", close);
     try {
+      if (!await this.#handshake()) return;
       while (!this.#isClosed && await this.#serveOne());
     } catch {
       // The connection broke, or its time was over: there is nobody to tell.
@@ -167,6 +170,19 @@ class HttpConnection {
     if (this.#isClosed) return;
     this.#isClosed = true;
     closeQuietly(this.#connection);
+  }
+
+  /** Makes a handshake within the time that a request has to arrive, from the connection's begin on. */
+  async #handshake(): Promise<boolean> {
+    if (this.#connection.handshake === undefined) return true;
+    using deadline = new Deadline(this.#limits.arrival, () => undefined);
+    const close = () => this.#close();
+    deadline.signal.addEventListener("abort", close);
+    try {
+      return await this.#connection.handshake();
+    } finally {
+      deadline.signal.removeEventListener("abort", close);
+    }
   }
 
   /** @returns whether another request may follow */

@@ -1,4 +1,6 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
+import { makeCertificates } from "../../tests/lab/certificates.ts";
+import { TlsServer } from "../sys/tls_server.ts";
 import { DEFAULT_LIMITS, type HttpHandler, serveHttp } from "./http.ts";
 
 const text = new TextEncoder();
@@ -69,4 +71,40 @@ Deno.test("serveHttp() answers a request that comes while the one before is answ
     answers = "";
     while (!answers.endsWith("/3")) answers += await readSome(connection);
   });
+});
+
+Deno.test("serveHttp() gives a handshake as long as a request, however long it would let one wait", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "tls-" });
+  const { server } = await makeCertificates(directory);
+  using tls = new TlsServer(server);
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const stop = new AbortController();
+  const source = {
+    close: () => listener.close(),
+    async *[Symbol.asyncIterator]() {
+      for await (const connection of listener) yield tls.wrap(connection);
+    },
+  };
+  const limits = { ...DEFAULT_LIMITS, arrival: 300, idle: 600_000 };
+  const handler = () => Promise.resolve({ status: 200, body: "" });
+  const done = serveHttp(source, handler, limits, stop.signal);
+  try {
+    // The header of a TLS record that never comes (RFC 8446, 5.1), byte by byte; and nothing at all.
+    for (const bytes of [[0x16, 0x03, 0x01, 0x02], []]) {
+      using connection = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
+      const reading = connection.read(new Uint8Array(1)).catch(() => null);
+      const started = performance.now();
+      for (const byte of bytes) {
+        await connection.write(Uint8Array.of(byte)).catch(() => {});
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+      assertEquals(await reading, null);
+      const took = performance.now() - started;
+      assert(took < 10_000, `${took} ms`);
+    }
+  } finally {
+    stop.abort();
+    await done;
+    await Deno.remove(directory, { recursive: true });
+  }
 });

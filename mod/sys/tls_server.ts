@@ -18,9 +18,12 @@ const VERIFY_PEER_AND_FAIL = 0x01 | 0x02;
 /** SSL_CTRL_SET_MIN_PROTO_VERSION and TLS1_2_VERSION: flannel 0.7.1, of 2017, speaks no later one. */
 const SET_MIN_PROTO_VERSION = 123;
 const TLS1_2 = 0x0303;
+/** SSL_OP_NO_RENEGOTIATION: a client could have handshakes made, which cost the server most, for ever. */
+const OP_NO_RENEGOTIATION = 1n << 30n;
 /** SSL_get_error(3). */
 const ERROR_SSL = 1;
 const ERROR_WANT_READ = 2;
+const ERROR_SYSCALL = 5;
 const ERROR_ZERO_RETURN = 6;
 /** X509_V_OK of openssl/x509_vfy.h. */
 const X509_OK = 0n;
@@ -35,6 +38,8 @@ const SYMBOLS = {
     parameters: ["pointer", /* ctx */ "i32", /* cmd */ "i64", /* larg */ "pointer" /* parg */],
     result: "i64",
   },
+  // `uint64_t` in 3.x and `unsigned long` in 1.1, which are one on the processors that this runs on.
+  SSL_CTX_set_options: { parameters: ["pointer", /* ctx */ "u64" /* options */], result: "u64" },
   SSL_CTX_use_certificate_chain_file: {
     parameters: ["pointer", /* ctx */ "buffer" /* file */],
     result: "i32",
@@ -101,6 +106,7 @@ const SYMBOLS = {
   X509_verify_cert_error_string: { parameters: ["i64" /* n */], result: "pointer" },
   BIO_s_mem: { parameters: [], result: "pointer" },
   BIO_new: { parameters: ["pointer" /* type */], result: "pointer" },
+  BIO_free: { parameters: ["pointer" /* a */], result: "i32" },
   BIO_read: {
     parameters: ["pointer", /* bio */ "buffer", /* data */ "i32" /* dlen */],
     result: "i32",
@@ -164,15 +170,17 @@ function openSsl(): OpenSsl {
 /** A server's side of TLS: certificate, key, and whom it lets in. */
 export class TlsServer implements Disposable {
   readonly #ssl = openSsl();
-  readonly #context: Deno.PointerObject;
+  #context: Deno.PointerObject | undefined;
 
   /** @throws {TlsError} naming the file that cannot be used */
   constructor({ cert, key, ca }: TlsServerFiles) {
     const ssl = this.#ssl;
+    ssl.ERR_clear_error();
     const context = ssl.SSL_CTX_new(ssl.TLS_server_method());
     if (context === null) throw new TlsError(`SSL_CTX_new: ${this.#lastError()}`);
     this.#context = context;
     ssl.SSL_CTX_ctrl(context, SET_MIN_PROTO_VERSION, BigInt(TLS1_2), null);
+    ssl.SSL_CTX_set_options(context, OP_NO_RENEGOTIATION);
     const check = (result: number, path: string) => {
       if (result === 1) return;
       const reason = this.#lastError();
@@ -201,12 +209,17 @@ export class TlsServer implements Disposable {
     connection: PlainConnection,
     onRefused: (error: TlsError) => void = () => {},
   ): SecureConnection {
-    return new TlsConnection(this.#ssl, this.#context, connection, onRefused);
+    const context = () => {
+      if (this.#context === undefined) throw new TlsError("the server is closed");
+      return this.#context;
+    };
+    return new TlsConnection(this.#ssl, context, connection, onRefused);
   }
 
-  /** Connections that stand are not touched. */
+  /** Connections that stand are not touched; one whose handshake has not begun fails. */
   [Symbol.dispose](): void {
-    this.#ssl.SSL_CTX_free(this.#context);
+    if (this.#context !== undefined) this.#ssl.SSL_CTX_free(this.#context);
+    this.#context = undefined;
   }
 
   #lastError(): string {
@@ -251,48 +264,76 @@ function peerSubject(ssl: OpenSsl, handle: Deno.PointerObject): string | undefin
   return new TextDecoder().decode(text.subarray(0, text.indexOf(0)));
 }
 
-/** Bytes that are passed between OpenSSL and the connection at a time: a record of TLS and more. */
-const PIECE = 18 * 1024;
+/** Bytes that OpenSSL is given or asked for at a time: a record of TLS (RFC 8446, 5.1). */
+const PIECE = 16 * 1024;
+
+/**
+ * Bytes that are taken from the connection at a time. A poll that waits has room for them; a client's
+ * handshake message and a request fit.
+ */
+const RECEIVED_BYTES = 2 * 1024;
+
+/** OpenSSL's part of a connection. */
+interface Session {
+  readonly handle: Deno.PointerObject;
+  /** Memory BIOs, which are freed with the handle. */
+  readonly received: Deno.PointerObject;
+  readonly toSend: Deno.PointerObject;
+}
+
+/** @throws {TlsError} when OpenSSL makes none, as for want of memory */
+function makeSession(ssl: OpenSsl, context: Deno.PointerObject): Session {
+  ssl.ERR_clear_error();
+  const handle = ssl.SSL_new(context);
+  const [received, toSend] = [ssl.BIO_new(ssl.BIO_s_mem()), ssl.BIO_new(ssl.BIO_s_mem())];
+  if (handle === null || received === null || toSend === null) {
+    const reason = lastError(ssl);
+    ssl.SSL_free(handle);
+    ssl.BIO_free(received);
+    ssl.BIO_free(toSend);
+    throw new TlsError(`SSL_new: ${reason}`);
+  }
+  ssl.SSL_set_bio(handle, received, toSend);
+  ssl.SSL_set_accept_state(handle);
+  return { handle, received, toSend };
+}
 
 /** A connection with TLS on it. */
 export interface SecureConnection extends PlainConnection {
+  /**
+   * Makes the handshake, which otherwise comes with the first read.
+   *
+   * @returns false when the other side closes the connection instead
+   * @throws {TlsError} when it fails
+   */
+  handshake(): Promise<boolean>;
   /** Subject of the client's verified certificate, once the handshake is done; absent without one. */
   readonly subject: string | undefined;
 }
 
 class TlsConnection implements SecureConnection {
   readonly #ssl: OpenSsl;
+  readonly #context: () => Deno.PointerObject;
   readonly #plain: PlainConnection;
   readonly #onRefused: (error: TlsError) => void;
-  readonly #received: Deno.PointerObject;
-  readonly #toSend: Deno.PointerObject;
-  #handle: Deno.PointerObject | undefined;
-  #isUp = false;
+  #session: Session | undefined;
+  #state: "handshake" | "up" | "broken" = "handshake";
   #subject: string | undefined;
-  /** Operations that use the handle; it is freed with the last. */
+  /** Operations that use the session; it is freed with the last. */
   #uses = 0;
   #isClosed = false;
   #sending: Promise<void> = Promise.resolve();
 
   constructor(
     ssl: OpenSsl,
-    context: Deno.PointerObject,
+    context: () => Deno.PointerObject,
     plain: PlainConnection,
     onRefused: (error: TlsError) => void,
   ) {
     this.#ssl = ssl;
+    this.#context = context;
     this.#plain = plain;
     this.#onRefused = onRefused;
-    const handle = ssl.SSL_new(context);
-    const [received, toSend] = [ssl.BIO_new(ssl.BIO_s_mem()), ssl.BIO_new(ssl.BIO_s_mem())];
-    if (handle === null || received === null || toSend === null) {
-      throw new TlsError(`SSL_new: ${lastError(ssl)}`);
-    }
-    this.#handle = handle;
-    this.#received = received;
-    this.#toSend = toSend;
-    ssl.SSL_set_bio(handle, received, toSend);
-    ssl.SSL_set_accept_state(handle);
   }
 
   get remoteAddr(): { readonly hostname: string } {
@@ -303,50 +344,45 @@ class TlsConnection implements SecureConnection {
     return this.#subject;
   }
 
+  async handshake(): Promise<boolean> {
+    return await this.#use(() => this.#handshake());
+  }
+
   async read(buffer: Uint8Array): Promise<number | null> {
-    return await this.#use(async (handle) => {
-      const ssl = this.#ssl;
+    return await this.#use(async () => {
+      if (!await this.#handshake()) return null;
+      const { handle } = this.#session!;
       // OpenSSL's memory, not the caller's: it may be a view of anything.
       const piece = new Uint8Array(Math.max(64, Math.min(buffer.length, PIECE)));
+      const most = Math.min(piece.length, buffer.length);
       for (;;) {
-        const result = this.#isUp
-          ? ssl.SSL_read(handle, piece, Math.min(piece.length, buffer.length))
-          : ssl.SSL_do_handshake(handle);
-        const reason = result > 0 ? 0 : ssl.SSL_get_error(handle, result);
-        const words = reason === ERROR_SSL ? lastError(ssl) : "";
-        const refusal = words === "" || this.#isUp
-          ? undefined
-          : new TlsError(words + verifyError(ssl, handle));
-        if (refusal !== undefined) this.#onRefused(refusal);
-        // Alerts and handshake messages go out whatever came of it.
+        const { result, reason, words } = this.#call(
+          handle,
+          () => this.#ssl.SSL_read(handle, piece, most),
+        );
+        // An alert goes out whatever came of it.
         await this.#flush();
         if (this.#isClosed) return null;
         if (result > 0) {
-          if (this.#isUp) {
-            buffer.set(piece.subarray(0, result));
-            return result;
-          }
-          this.#isUp = true;
-          this.#subject = peerSubject(ssl, handle);
-          continue;
+          buffer.set(piece.subarray(0, result));
+          return result;
         }
         if (reason === ERROR_ZERO_RETURN) return null;
-        if (reason !== ERROR_WANT_READ) {
-          throw refusal ?? new TlsError(words || `SSL_get_error ${reason}`);
-        }
+        if (reason !== ERROR_WANT_READ) throw new TlsError(words);
         if (!await this.#receive()) return null;
       }
     });
   }
 
   async write(bytes: Uint8Array): Promise<number> {
-    return await this.#use(async (handle) => {
-      const ssl = this.#ssl;
+    return await this.#use(async () => {
+      if (this.#state !== "up") throw new TlsError("there was no handshake");
+      const { handle } = this.#session!;
       const piece = new Uint8Array(Math.max(64, Math.min(bytes.length, PIECE)));
       const count = Math.min(bytes.length, PIECE);
       piece.set(bytes.subarray(0, count));
-      const result = ssl.SSL_write(handle, piece, count);
-      if (result <= 0) throw new TlsError(lastError(ssl));
+      const { result, words } = this.#call(handle, () => this.#ssl.SSL_write(handle, piece, count));
+      if (result <= 0) throw new TlsError(words);
       await this.#flush();
       return result;
     });
@@ -355,21 +391,70 @@ class TlsConnection implements SecureConnection {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    if (this.#isUp && this.#uses === 0 && this.#handle !== undefined) {
-      this.#ssl.SSL_shutdown(this.#handle);
-      // Told as far as the connection takes it at once.
+    // Not after an error: SSL_shutdown(3) forbids it, and would put one more into the queue.
+    if (this.#state === "up" && this.#uses === 0) {
+      const { handle } = this.#session!;
+      this.#call(handle, () => this.#ssl.SSL_shutdown(handle));
+      // Sent as far as the connection takes it at once.
       this.#flush().catch(() => {}).finally(() => this.#plain.close());
     } else this.#plain.close();
     this.#free();
   }
 
-  async #use<T>(step: (handle: Deno.PointerObject) => Promise<T>): Promise<T> {
-    if (this.#handle === undefined || this.#isClosed) {
-      throw new TlsError("the connection is closed");
+  /**
+   * Makes the handshake, if it has yet to be made.
+   *
+   * @returns false when the other side closes the connection instead
+   */
+  async #handshake(): Promise<boolean> {
+    while (this.#state !== "up") {
+      if (this.#state === "broken") throw new TlsError("the handshake has failed");
+      // OpenSSL's part takes 50 KB and more: not for who has sent nothing.
+      if (!await this.#receive()) return false;
+      const { handle } = this.#session!;
+      const { result, reason, words } = this.#call(
+        handle,
+        () => this.#ssl.SSL_do_handshake(handle),
+      );
+      const refusal = reason === ERROR_SSL
+        ? new TlsError(words + verifyError(this.#ssl, handle))
+        : undefined;
+      if (refusal !== undefined) this.#onRefused(refusal);
+      // Handshake messages and alerts go out whatever came of it.
+      await this.#flush();
+      if (this.#isClosed) return false;
+      if (result > 0) {
+        this.#state = "up";
+        this.#subject = peerSubject(this.#ssl, handle);
+      } else if (reason !== ERROR_WANT_READ) throw refusal ?? new TlsError(words);
     }
+    return true;
+  }
+
+  /**
+   * Makes one call of OpenSSL and takes its error out of the queue. That is the thread's: what another
+   * connection had left there would be taken for this one's (SSL_get_error(3)).
+   */
+  #call(
+    handle: Deno.PointerObject,
+    step: () => number,
+  ): { result: number; reason: number; words: string } {
+    const ssl = this.#ssl;
+    ssl.ERR_clear_error();
+    const result = step();
+    const reason = result > 0 ? 0 : ssl.SSL_get_error(handle, result);
+    if (reason !== ERROR_SSL && reason !== ERROR_SYSCALL) {
+      return { result, reason, words: `SSL_get_error ${reason}` };
+    }
+    this.#state = "broken";
+    return { result, reason, words: lastError(ssl) };
+  }
+
+  async #use<T>(step: () => Promise<T>): Promise<T> {
+    if (this.#isClosed) throw new TlsError("the connection is closed");
     this.#uses++;
     try {
-      return await step(this.#handle);
+      return await step();
     } finally {
       this.#uses--;
       this.#free();
@@ -377,30 +462,32 @@ class TlsConnection implements SecureConnection {
   }
 
   #free(): void {
-    if (!this.#isClosed || this.#uses > 0 || this.#handle === undefined) return;
+    if (!this.#isClosed || this.#uses > 0 || this.#session === undefined) return;
     // With its two BIOs.
-    this.#ssl.SSL_free(this.#handle);
-    this.#handle = undefined;
+    this.#ssl.SSL_free(this.#session.handle);
+    this.#session = undefined;
   }
 
   /** Hands what came over the connection to OpenSSL; false at its end. */
   async #receive(): Promise<boolean> {
-    const piece = new Uint8Array(PIECE);
+    const piece = new Uint8Array(RECEIVED_BYTES);
     const count = await this.#plain.read(piece);
     if (count === null || this.#isClosed) return false;
-    this.#ssl.BIO_write(this.#received, piece, count);
+    this.#session ??= makeSession(this.#ssl, this.#context());
+    this.#ssl.BIO_write(this.#session.received, piece, count);
     return true;
   }
 
   /** Sends what OpenSSL has to send, after what was to be sent before. */
   async #flush(): Promise<void> {
     const ssl = this.#ssl;
+    const { toSend } = this.#session!;
     const pieces: Uint8Array[] = [];
     for (;;) {
-      const pending = Number(ssl.BIO_ctrl(this.#toSend, CTRL_PENDING, 0n, null));
+      const pending = Number(ssl.BIO_ctrl(toSend, CTRL_PENDING, 0n, null));
       if (pending <= 0) break;
       const piece = new Uint8Array(Math.max(64, pending));
-      const count = ssl.BIO_read(this.#toSend, piece, pending);
+      const count = ssl.BIO_read(toSend, piece, pending);
       pieces.push(piece.subarray(0, count));
     }
     this.#sending = this.#sending.then(async () => {

@@ -47,6 +47,44 @@ class EchoServer implements AsyncDisposable {
   }
 }
 
+/** Passes bytes on to a port, and others besides. */
+class Tampering implements AsyncDisposable {
+  readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  readonly #running: Promise<void>;
+  #last: Deno.TcpConn | undefined;
+
+  constructor(port: number) {
+    this.#running = this.#run(port);
+  }
+
+  get port(): number {
+    return this.#listener.addr.port;
+  }
+
+  /** Sends bytes to the port, on the connection that was made last. */
+  async tamper(bytes: Uint8Array): Promise<void> {
+    await this.#last!.write(bytes);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#listener.close();
+    await this.#running;
+  }
+
+  async #run(port: number): Promise<void> {
+    const passing: Promise<void>[] = [];
+    for await (const client of this.#listener) {
+      const server = this.#last = await Deno.connect({ hostname: "127.0.0.1", port });
+      // Each end closes what it writes to.
+      passing.push(
+        client.readable.pipeTo(server.writable).catch(() => {}),
+        server.readable.pipeTo(client.writable).catch(() => {}),
+      );
+    }
+    await Promise.all(passing);
+  }
+}
+
 /** Sends a text, and reads as much back. */
 async function exchange(
   port: number,
@@ -151,6 +189,57 @@ async function cases(t: Deno.TestContext, files: Certificates): Promise<void> {
     while (await plain.read(new Uint8Array(100)) !== null);
     plain.close();
     assertEquals(echo.failures, ["http request"]);
+  });
+
+  await t.step("has no connection fail by the error of another one", async () => {
+    using server = new TlsServer(files.server);
+    await using echo = new EchoServer(server);
+    await using proxy = new Tampering(echo.port);
+    const bystander = await Deno.connectTls({ hostname: "127.0.0.1", port: echo.port, caCerts });
+    await bystander.handshake();
+    for (let round = 0; round < 20; round++) {
+      const victim = await Deno.connectTls({ hostname: "127.0.0.1", port: proxy.port, caCerts });
+      await victim.handshake();
+      // No record, and after the handshake: SSL_read(3) fails for good.
+      await proxy.tamper(new Uint8Array(64).fill(0x80));
+      while (await victim.read(new Uint8Array(100)).catch(() => null) !== null);
+      victim.close();
+      assertEquals(await exchange(echo.port, { caCerts }, "hello"), "hello", `round ${round}`);
+    }
+    await bystander.write(new TextEncoder().encode("still"));
+    assertEquals(await bystander.read(new Uint8Array(10)), 5);
+    bystander.close();
+    assertEquals(echo.failures.length, 20, echo.failures.join());
+  });
+
+  await t.step("refuses to make the handshake again", async () => {
+    using server = new TlsServer(files.server);
+    await using echo = new EchoServer(server);
+    const client = new Deno.Command("openssl", {
+      args: ["s_client", "-tls1_2", "-connect", `127.0.0.1:${echo.port}`, "-CAfile", files.ca],
+      ...{ stdin: "piped", stdout: "piped", stderr: "piped" },
+    }).spawn();
+    const writer = client.stdin.getWriter();
+    // By itself on a line this has s_client(1) ask for a renegotiation.
+    await writer.write(new TextEncoder().encode("R\n"));
+    const output = client.output();
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    await writer.close().catch(() => {});
+    const { stderr } = await output;
+    const text = new TextDecoder().decode(stderr);
+    assert(/RENEGOTIATING/.test(text) && /no renegotiation/.test(text), text);
+  });
+
+  await t.step("fails one connection alone when OpenSSL has no part for it", async () => {
+    const server = new TlsServer(files.server);
+    await using echo = new EchoServer(server);
+    assertEquals(await exchange(echo.port, { caCerts }, "hello"), "hello");
+    server[Symbol.dispose]();
+    const plain = await Deno.connect({ hostname: "127.0.0.1", port: echo.port });
+    await plain.write(Uint8Array.of(0x16));
+    assertEquals(await plain.read(new Uint8Array(1)), null);
+    plain.close();
+    assertEquals(echo.failures, ["the server is closed"]);
   });
 
   await t.step("names the file that it cannot use", () => {
