@@ -147,10 +147,20 @@ export interface BackendFinding {
   readonly text: string;
 }
 
+/** Where peers' packets enter a host, as the firewall sees them. */
+export interface Ingress {
+  /** Name of the overlay device that decapsulated packets come out of. */
+  readonly device?: string;
+  /** Name of the interface that peers' packets arrive on without encapsulation. */
+  readonly underlay?: string;
+}
+
 /** A backend at work for one network. The kernel state it makes outlives it. */
 export interface Network {
   /** For containers, in bytes: what fits into the external interface after encapsulation. */
   readonly mtu: number;
+  /** Where peers' packets enter this host; empty where the backend does not carry them. */
+  readonly ingress: Ingress;
   /** `BackendType` of our lease; absent for udp and alloc. */
   readonly leaseType?: string;
   /** `BackendData` of our lease in the given form; absent when the backend has none. */
@@ -220,7 +230,15 @@ export interface Network {
 /** What a dry run uses of a network. */
 export type PlannedNetwork = Pick<
   Network,
-  "mtu" | "leaseType" | "leaseData" | "sync" | "close" | "planned" | "plannedPrograms" | "obstacles"
+  | "mtu"
+  | "ingress"
+  | "leaseType"
+  | "leaseData"
+  | "sync"
+  | "close"
+  | "planned"
+  | "plannedPrograms"
+  | "obstacles"
 >;
 
 /** Counts for logs and status. */

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and this Debian machine lacks: Debian's packages, and Deno
-# from npm. What is there already stays as it is. Run as root; running it again changes nothing.
+# from npm; for the tests a newer Docker, unpacked beside the installed one. What is there already stays as
+# it is. Run as root; running it again changes nothing.
 #
 #   setup.sh                what everything needs
 #   setup.sh run            what building and the quickstart need: a few packages, not hundreds of MB
@@ -10,6 +11,11 @@ set -euo pipefail
 # The Deno that is installed where there is none, and the oldest one that will do.
 DENO=2.9.6
 DENO_OLDEST=2.4.2
+
+# The newest Docker that Debian has, for the tests, beside the installed one; from Debian's testing suite.
+DOCKER_SUITE=forky
+DOCKER_PACKAGES=(docker.io docker-cli containerd runc)
+DOCKER_ROOT=/var/cache/flanneld/docker-testing
 
 what=${1:-all}
 case $what in
@@ -77,6 +83,42 @@ deno_will_do() {
   [ -n "$version" ] && printf '%s\n' "$DENO_OLDEST" "$version" | sort --version-sort --check=quiet
 }
 
+have_docker_testing() {
+  [ -x "$DOCKER_ROOT/usr/sbin/dockerd" ] && [ -x "$DOCKER_ROOT/usr/bin/docker" ] &&
+    [ -x "$DOCKER_ROOT/usr/bin/containerd" ] && [ -x "$DOCKER_ROOT/usr/sbin/runc" ]
+}
+
+# The mirror that this machine takes Debian from.
+debian_mirror() {
+  local mirror
+  # shellcheck disable=SC2016 # apt-get's own variables
+  mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Label: Debian' 2>/dev/null |
+    head -n 1)
+  echo "${mirror:-http://deb.debian.org/debian}"
+}
+
+# Unpacks the packages into DOCKER_ROOT: apt works on lists and a cache of its own, so that neither the
+# machine's packages nor its sources change.
+fetch_docker_testing() {
+  local work=$DOCKER_ROOT.new keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+  local options package
+  [ -e "$keyring" ] || keyring=${keyring%.gpg}.pgp
+  rm -rf "$work"
+  mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/root"
+  echo "deb [signed-by=$keyring] $(debian_mirror) $DOCKER_SUITE main" >"$work/sources.list"
+  options=(
+    -qq -o "Dir::Etc::sourcelist=$work/sources.list" -o Dir::Etc::sourceparts=/dev/null
+    -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache"
+    -o APT::Sandbox::User=root -o Acquire::Languages=none
+  )
+  apt-get "${options[@]}" update
+  (cd "$work" && apt-get "${options[@]}" download "${DOCKER_PACKAGES[@]}")
+  for package in "$work"/*.deb; do dpkg-deb --extract "$package" "$work/root"; done
+  rm -rf "$DOCKER_ROOT"
+  mv "$work/root" "$DOCKER_ROOT"
+  rm -rf "$work"
+}
+
 PATH=$PATH:/usr/sbin:/sbin
 missing=()
 for pair in $NEEDED; do
@@ -85,9 +127,12 @@ done
 have_static_busybox || missing+=(busybox-static)
 [ "$what" != all ] || have_moto || missing+=(python3-moto python3-flask python3-flask-cors)
 
-if [ ${#missing[@]} -gt 0 ] || ! deno_will_do; then
+want_docker_testing=
+if [ "$what" = all ] && ! have_docker_testing; then want_docker_testing=yes; fi
+
+if [ ${#missing[@]} -gt 0 ] || [ -n "$want_docker_testing" ] || ! deno_will_do; then
   if [ "$(id -u)" != 0 ]; then
-    echo "setup.sh: ${missing[*]:-deno} to be installed; run as root" >&2
+    echo "setup.sh: ${missing[*]:-deno or the newer Docker} to be installed; run as root" >&2
     exit 1
   fi
 fi
@@ -107,6 +152,15 @@ if [ ${#missing[@]} -gt 0 ]; then
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
   apt-get install -y -qq --no-install-recommends "${missing[@]}"
+fi
+
+if [ -n "$want_docker_testing" ]; then
+  if ! have apt-get; then
+    echo "setup.sh: missing: ${DOCKER_PACKAGES[*]} of Debian $DOCKER_SUITE, unpacked below $DOCKER_ROOT" >&2
+    exit 1
+  fi
+  echo "setup.sh: fetching Docker of Debian $DOCKER_SUITE"
+  fetch_docker_testing
 fi
 
 if ! deno_will_do; then

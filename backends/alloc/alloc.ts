@@ -12,6 +12,7 @@ export const allocBackend: Backend = {
 
 class AllocNetwork implements Network {
   readonly mtu: number;
+  readonly ingress = {};
 
   constructor({ external }: BackendContext) {
     this.mtu = external.mtu;

@@ -4,7 +4,7 @@ import { type Lease, leaseKey } from "../../mod/lease/mod.ts";
 import { warning } from "../../mod/observe/mod.ts";
 import type { LeaseSet, LeaseSetChange } from "../../mod/subnet/mod.ts";
 import { monitor, type Route } from "../../mod/sys/mod.ts";
-import type { Backend, BackendContext, Network, NetworkStatus } from "../backend.ts";
+import type { Backend, BackendContext, Ingress, Network, NetworkStatus } from "../backend.ts";
 import { execute } from "../execute.ts";
 import { connectedNetworks, Refusals, tellPeer } from "../peers.ts";
 import {
@@ -30,6 +30,7 @@ export const hostGwBackend: Backend = {
 
 class HostGwNetwork implements Network {
   readonly mtu: number;
+  readonly ingress: Ingress;
   readonly leaseType = "host-gw";
   readonly #context: BackendContext;
   readonly #refusals = new Refusals();
@@ -50,6 +51,7 @@ class HostGwNetwork implements Network {
     }
     this.#context = context;
     this.mtu = external.mtu;
+    this.ingress = { underlay: external.name };
   }
 
   leaseData(): undefined {

@@ -2,7 +2,7 @@ import { sleep } from "../../mod/async/sleep.ts";
 import type { Prefix } from "../../mod/ip/mod.ts";
 import type { Lease } from "../../mod/lease/mod.ts";
 import { verbose, warning } from "../../mod/observe/mod.ts";
-import type { BackendContext, Network, NetworkStatus } from "../backend.ts";
+import type { BackendContext, Ingress, Network, NetworkStatus } from "../backend.ts";
 import type { DiffLine } from "../describe.ts";
 import type { Wanted } from "./desired.ts";
 import { ProviderError } from "./errors.ts";
@@ -25,6 +25,7 @@ export interface ProviderNetworkOptions {
  */
 export class ProviderNetwork implements Network {
   readonly mtu: number;
+  readonly ingress: Ingress;
   readonly #reconciler: RouteReconciler;
   readonly #context: BackendContext;
   readonly #period: number;
@@ -37,6 +38,7 @@ export class ProviderNetwork implements Network {
 
   constructor(provider: RouteProvider, context: BackendContext, options: ProviderNetworkOptions) {
     this.mtu = context.external.mtu;
+    this.ingress = { underlay: context.external.name };
     this.#reconciler = new RouteReconciler(provider);
     this.#context = context;
     this.#period = options.repairPeriod * 1000;

@@ -1,7 +1,7 @@
 import { type Lease, leaseKey } from "../../mod/lease/mod.ts";
 import type { LeaseSet } from "../../mod/subnet/mod.ts";
 import type { Link } from "../../mod/sys/mod.ts";
-import type { BackendContext, DryRun, PlannedNetwork } from "../backend.ts";
+import type { BackendContext, DryRun, Ingress, PlannedNetwork } from "../backend.ts";
 import type { DiffLine } from "../describe.ts";
 import { execute } from "../execute.ts";
 import { connectedNetworks, refusal, Refusals } from "../peers.ts";
@@ -18,6 +18,7 @@ import type { UdpOptions } from "./options.ts";
  */
 export class UdpDryRun implements PlannedNetwork {
   readonly mtu: number;
+  readonly ingress: Ingress;
   readonly #context: BackendContext;
   readonly #device: Link;
   readonly #port: number;
@@ -30,6 +31,7 @@ export class UdpDryRun implements PlannedNetwork {
     { mtu, port }: Pick<UdpOptions, "mtu" | "port">,
   ) {
     this.mtu = mtu;
+    this.ingress = { device: name };
     this.#port = port;
     this.#context = context;
     this.#device = context.netlink.link(name) ??

@@ -10,7 +10,7 @@ import {
   monitor,
   SysError,
 } from "../../mod/sys/mod.ts";
-import type { Backend, BackendContext, Network, NetworkStatus } from "../backend.ts";
+import type { Backend, BackendContext, Ingress, Network, NetworkStatus } from "../backend.ts";
 import { execute } from "../execute.ts";
 import { connectedNetworks, refusal, Refusals } from "../peers.ts";
 import { diff, type KernelObjects, sameRoute } from "../reconcile.ts";
@@ -68,6 +68,7 @@ export const udpBackend: Backend = {
 
 class UdpNetwork implements Network {
   readonly mtu: number;
+  readonly ingress: Ingress;
   /** Name of the device. */
   readonly #name: string;
   readonly #context: BackendContext;
@@ -86,6 +87,7 @@ class UdpNetwork implements Network {
 
   constructor(context: BackendContext, options: UdpOptions, device: string) {
     this.#name = device;
+    this.ingress = { device };
     takeDevice(device);
     this.#context = context;
     this.#options = options;

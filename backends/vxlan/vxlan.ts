@@ -4,7 +4,7 @@ import { leaseKey } from "../../mod/lease/mod.ts";
 import { info, verbose } from "../../mod/observe/mod.ts";
 import type { LeaseSet, LeaseSetChange } from "../../mod/subnet/mod.ts";
 import { IFF_UP, type KernelEvent, type Link, monitor, SysError } from "../../mod/sys/mod.ts";
-import type { Backend, BackendContext, Network, NetworkStatus } from "../backend.ts";
+import type { Backend, BackendContext, Ingress, Network, NetworkStatus } from "../backend.ts";
 import { deviceTraffic } from "../device_traffic.ts";
 import { execute } from "../execute.ts";
 import { connectedNetworks, Refusals, tellPeer } from "../peers.ts";
@@ -48,6 +48,7 @@ export const vxlanBackend: Backend = {
 
 class VxlanNetwork implements Network {
   readonly mtu: number;
+  readonly ingress: Ingress;
   readonly leaseType = "vxlan";
   readonly #context: BackendContext;
   readonly #spec: DeviceSpec;
@@ -86,6 +87,10 @@ class VxlanNetwork implements Network {
         gbp: options.gbp,
         learning: options.learning,
       },
+    };
+    this.ingress = {
+      device: this.#spec.name,
+      ...(options.directRouting ? { underlay: external.name } : {}),
     };
     this.#device = ensureDevice(context.netlink, this.#spec);
   }

@@ -14,6 +14,7 @@ import { LEASE_TTL } from "../lease/mod.ts";
 import { type Store, StoreError } from "../store/mod.ts";
 import { openStore } from "../store/open.ts";
 import { Netlink } from "../sys/mod.ts";
+import { previousNetwork } from "./firewall_spec.ts";
 import { type LiveClaim, servedBeside, sweepClaims } from "./host_claims.ts";
 import { hostLockPath, lockHost, refuseRunning } from "./host_lock.ts";
 import type { AgentOptions } from "./options.ts";
@@ -249,12 +250,11 @@ function ofOther(holder: string): string {
 
 async function firewallRules(
   { networkName, subnetFile }: AgentOptions,
-  { network, subnet }: PreviousSubnet,
+  former: PreviousSubnet,
   signal: AbortSignal,
 ): Promise<Removal[]> {
-  const previous = network && subnet ? { network, subnet } : undefined;
   const firewall = await openFirewallCleaner(
-    previous,
+    previousNetwork(former),
     { signal },
     chainTag(networkName, subnetFile),
   );

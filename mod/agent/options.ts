@@ -41,6 +41,8 @@ export interface AgentOptions {
   readonly ipMasq: boolean;
   /** Accept forwarded traffic from and to the network. */
   readonly forwardRules: boolean;
+  /** Accept packets from peers in Docker's own chains, where Docker has any. */
+  readonly dockerRules: boolean;
   /** Seconds between checks of the firewall rules. */
   readonly iptablesResync: number;
   /** Do not ask for `--random-fully`. */

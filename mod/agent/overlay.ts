@@ -301,7 +301,7 @@ export class Overlay implements AsyncDisposable {
   async #program(active: Active, lease: Lease): Promise<void> {
     this.#unfinished = true;
     await this.#synchronize(active.network, lease);
-    await this.#parts.publisher.publish(active.config, lease, active.network.mtu);
+    await this.#parts.publisher.publish(active.config, lease, active.network);
     this.#unfinished = false;
     tellStatus(active, lease);
   }

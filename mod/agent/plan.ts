@@ -1,4 +1,4 @@
-import type { BackendContext } from "../../backends/backend.ts";
+import type { BackendContext, Ingress } from "../../backends/backend.ts";
 import { describeChange, type DiffLine } from "../../backends/describe.ts";
 import { loadBackend } from "../../backends/registry.ts";
 import { decodeNetworkConfig, type NetworkConfig } from "../config/mod.ts";
@@ -8,7 +8,7 @@ import {
   readSubnetEnv,
   type SubnetEnv,
 } from "../export/mod.ts";
-import { chainTag, openFirewall } from "../firewall/mod.ts";
+import { openFirewall } from "../firewall/mod.ts";
 import { type ExternalInterface, findExternalInterface, hostIdentity } from "../host/mod.ts";
 import { formatIPv4, type Prefix } from "../ip/mod.ts";
 import {
@@ -24,6 +24,7 @@ import { openStore } from "../store/open.ts";
 import { LeaseSet } from "../subnet/mod.ts";
 import { type LeasePlan, planLease } from "../subnet/plan_lease.ts";
 import { DryRunNetlink } from "../sys/mod.ts";
+import { firewallSpec, previousNetwork } from "./firewall_spec.ts";
 import { leaseElsewhere } from "./lease_elsewhere.ts";
 import type { AgentOptions } from "./options.ts";
 
@@ -79,7 +80,9 @@ export async function planAgent(options: AgentOptions, signal: AbortSignal): Pro
       ...{ mtu: network.mtu, ipMasq: options.ipMasq },
     };
     const provider = { changes: network.planned?.() ?? [], obstacles: network.obstacles?.() ?? [] };
-    const firewall = await planFirewall(options, config, env, former, signal);
+    const firewall = await planFirewall(options, config, env, {
+      ...{ ingress: network.ingress, former, signal },
+    });
     return {
       facts: facts(external, config, lease, firewall.description),
       changes: [
@@ -157,21 +160,17 @@ async function prepare(
 async function planFirewall(
   options: AgentOptions,
   config: NetworkConfig,
-  { network, subnet, ipMasq }: SubnetEnv,
-  former: PreviousSubnet,
-  signal: AbortSignal,
+  env: SubnetEnv,
+  { ingress, former, signal }: {
+    readonly ingress: Ingress;
+    readonly former: PreviousSubnet;
+    readonly signal: AbortSignal;
+  },
 ) {
-  const { forwardRules: forward, masqRandomFullyDisable, firewall: mode } = options;
-  const previous = former.network && former.subnet
-    ? { network: former.network, subnet: former.subnet }
-    : undefined;
   const firewall = await openFirewall(
-    {
-      ...{ tag: chainTag(options.networkName, options.subnetFile), network, subnet },
-      ...{ ipMasq, forward, randomFully: !masqRandomFullyDisable },
-    },
-    previous,
-    { signal, mode, preferNftables: config.enableNFTables },
+    firewallSpec(options, env, ingress),
+    previousNetwork(former),
+    { signal, mode: options.firewall, preferNftables: config.enableNFTables },
   );
   const lines = await firewall.check();
   return {

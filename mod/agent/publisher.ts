@@ -1,3 +1,4 @@
+import type { Network } from "../../backends/backend.ts";
 import type { NetworkConfig } from "../config/mod.ts";
 import {
   type PreviousSubnet,
@@ -5,11 +6,12 @@ import {
   subnetVariables,
   writeSubnetEnv,
 } from "../export/mod.ts";
-import { chainTag, type Firewall, FirewallError, openFirewall } from "../firewall/mod.ts";
+import { type Firewall, FirewallError, openFirewall } from "../firewall/mod.ts";
 import type { Lease } from "../lease/mod.ts";
 import { info, notifySystemd, warning } from "../observe/mod.ts";
 import { monitorRuleset } from "../sys/mod.ts";
 import { Backoff } from "./backoff.ts";
+import { firewallSpec, previousNetwork } from "./firewall_spec.ts";
 import type { AgentOptions } from "./options.ts";
 import { StateLog, type Trouble } from "./state_log.ts";
 import { SubnetHook } from "./subnet_hook.ts";
@@ -30,6 +32,7 @@ export type PublisherOptions = Pick<
   | "firewall"
   | "ipMasq"
   | "forwardRules"
+  | "dockerRules"
   | "iptablesResync"
   | "masqRandomFullyDisable"
 >;
@@ -103,7 +106,11 @@ export class Publisher implements Disposable {
    * published
    * @throws {Error} when the file cannot be written
    */
-  async publish(config: NetworkConfig, lease: Lease, mtu: number): Promise<void> {
+  async publish(
+    config: NetworkConfig,
+    lease: Lease,
+    { mtu, ingress }: Pick<Network, "mtu" | "ingress">,
+  ): Promise<void> {
     const before = this.#published;
     const now: SubnetEnv = {
       network: config.network,
@@ -111,7 +118,7 @@ export class Publisher implements Disposable {
       mtu,
       ipMasq: this.#options.ipMasq,
     };
-    await this.#openFirewall(now, before, config);
+    await this.#openFirewall(now, before, config, ingress);
     await writeSubnetEnv(this.#options.subnetFile, now);
     this.#published = now;
     const isMoved = before.subnet !== undefined && !before.subnet.equals(lease.subnet);
@@ -157,17 +164,15 @@ export class Publisher implements Disposable {
   }
 
   async #openFirewall(
-    { network, subnet }: SubnetEnv,
+    now: SubnetEnv,
     before: PreviousSubnet,
     { enableNFTables }: NetworkConfig,
+    ingress: Network["ingress"],
   ): Promise<void> {
-    const { firewall: mode, ipMasq, forwardRules, masqRandomFullyDisable } = this.#options;
-    const tag = chainTag(this.#options.networkName, this.#options.subnetFile);
+    const { firewall: mode, ipMasq } = this.#options;
     this.#firewall = await openFirewall(
-      { tag, network, subnet, ipMasq, forward: forwardRules, randomFully: !masqRandomFullyDisable },
-      before.network && before.subnet
-        ? { network: before.network, subnet: before.subnet }
-        : undefined,
+      firewallSpec(this.#options, now, ingress),
+      previousNetwork(before),
       { signal: this.#signal, mode, preferNftables: enableNFTables },
     );
     this.#watchRules();

@@ -35,6 +35,7 @@ export function agentOptions(settings: Settings): AgentOptions {
     firewall: settings.text("firewall") as FirewallMode,
     ipMasq: settings.bool("ip-masq"),
     forwardRules: settings.bool("iptables-forward-rules"),
+    dockerRules: settings.text("docker-rules") === "auto",
     iptablesResync: settings.int("iptables-resync"),
     masqRandomFullyDisable: settings.bool("ip-masq-fully-random-disable"),
     udp: udpOptions(settings),

@@ -293,6 +293,16 @@ export const FLAGS = [
     help: "accept forwarded traffic from and to the network",
   },
   {
+    name: "docker-rules",
+    kind: "string",
+    default: "auto",
+    group: "firewall",
+    placeholder: "mode",
+    choices: ["auto", "off"],
+    help: "accept packets from peers in Docker's own chains, where Docker has any: Docker 28 and " +
+      "newer drops them otherwise",
+  },
+  {
     name: "iptables-resync",
     kind: "int",
     default: 5,

@@ -18,6 +18,22 @@ export interface FirewallSpec {
   readonly forward: boolean;
   /** Choose masqueraded source ports at random, where the tool can ask the kernel for it. */
   readonly randomFully: boolean;
+  /**
+   * How the peers' packets arrive: accepted in Docker's own chains, where Docker has any. Docker 28 and newer
+   * drops what reaches a container from another interface than its bridge, and no accept in another chain or
+   * table overrides a drop.
+   *
+   * @default nothing is accepted in Docker's chains
+   */
+  readonly ingress?: FirewallIngress | undefined;
+}
+
+/** Where packets of peers enter this host. */
+export interface FirewallIngress {
+  /** Name of the overlay device that decapsulated packets come out of. */
+  readonly device?: string | undefined;
+  /** Name of the interface that peers' packets arrive on without encapsulation. */
+  readonly underlay?: string | undefined;
 }
 
 /**

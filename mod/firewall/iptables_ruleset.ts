@@ -10,7 +10,7 @@ import {
   planRestore,
   type RuleChange,
 } from "./plan.ts";
-import { desiredRules, FORWARD_CHAIN } from "./rules.ts";
+import { desiredRules, hasDockerChains } from "./rules.ts";
 import type { Reconciled, Role, Ruleset } from "./ruleset.ts";
 import type { SavedRules } from "./save_format.ts";
 
@@ -106,14 +106,16 @@ export class IptablesRuleset implements Ruleset {
 
   #desired(role: Role, saved: SavedRules): DesiredChains {
     const randomFully = this.#spec.randomFully && this.#iptables.hasRandomFully;
-    const spec = { ...this.#spec, randomFully };
+    // Docker's drops are in the set that Docker uses, whichever set holds the rest.
+    const ingress = hasDockerChains(saved) ? this.#spec.ingress : undefined;
+    const spec = { ...this.#spec, randomFully, ingress };
     switch (role) {
       case "all":
         return (chain) => desiredRules(chain, spec);
-      case "acceptance":
-        return mayDropForwarded(saved, this.#networks)
-          ? (chain) => chain.parent === FORWARD_CHAIN.parent ? desiredRules(chain, spec) : undefined
-          : NOTHING;
+      case "acceptance": {
+        const forward = spec.forward && mayDropForwarded(saved, this.#networks);
+        return (chain) => desiredRules(chain, { ...spec, forward, ipMasq: false });
+      }
       case "nothing":
         return NOTHING;
     }

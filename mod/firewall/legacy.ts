@@ -56,6 +56,8 @@ export function legacyRules(
 const VERDICTS: Readonly<Record<OwnChain["parent"], ReadonlySet<string>>> = {
   POSTROUTING: new Set(["-j RETURN", "-j MASQUERADE"]),
   FORWARD: new Set(["-j ACCEPT"]),
+  "DOCKER-USER": new Set(),
+  PREROUTING: new Set(),
 };
 
 function form(options: readonly string[]): string {

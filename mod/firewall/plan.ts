@@ -1,13 +1,7 @@
 import type { PreviousNetwork } from "./firewall.ts";
 import { legacyRules } from "./legacy.ts";
-import {
-  FORWARD_CHAIN,
-  jumpRule,
-  type OwnChain,
-  ownChainNamed,
-  ownChains,
-  type Rule,
-} from "./rules.ts";
+import { insertJump, isGoodJump } from "./placement.ts";
+import { FORWARD_CHAIN, type OwnChain, ownChainNamed, ownChains, type Rule } from "./rules.ts";
 import {
   joinWords,
   ruleOptions,
@@ -58,19 +52,31 @@ export function planRestore(
   networks: readonly PreviousNetwork[],
   tag?: string,
 ): Plan | undefined {
-  const lines: string[] = [];
+  const tables = new Map<string, string[]>();
   const differences: string[] = [];
   const changes: RuleChange[] = [];
+  const own = ownChains(tag).map(({ name }) => name);
+  /** Tables as they are once what was planned before is done, as far as rules go from them. */
+  const left = new Map<string, ReadonlyMap<string, SavedChain>>();
   for (const chain of ownChains(tag)) {
-    const part = planChain(chain, saved.get(chain.table) ?? new Map(), desired(chain), networks);
+    const { table } = chain;
+    const present = left.get(table) ?? saved.get(table) ?? new Map();
+    const part = planChain(chain, present, desired(chain), networks, own);
     if (part.differences.length === 0) continue;
-    lines.push(`*${chain.table}`, ...part.lines, "COMMIT");
-    differences.push(...part.differences.map((text) => `${chain.table}: ${text}`));
-    changes.push(
-      ...part.changes.map(({ sign, rule }) => ({ sign, rule: `-t ${chain.table} ${rule}` })),
-    );
+    left.set(table, without(present, part.doomed));
+    tables.set(table, [...tables.get(table) ?? [], ...part.lines]);
+    differences.push(...part.differences.map((text) => `${table}: ${text}`));
+    changes.push(...part.changes.map(({ sign, rule }) => ({ sign, rule: `-t ${table} ${rule}` })));
   }
-  return lines.length === 0 ? undefined : { text: lines.join("\n") + "\n", differences, changes };
+  if (tables.size === 0) return undefined;
+  const text = [...tables].flatMap(([table, lines]) => {
+    // Chains are emptied first: one that goes may be led to from another.
+    const [heads, rest] = [true, false].map((is) =>
+      lines.filter((line) => line.startsWith(":") === is)
+    );
+    return [`*${table}`, ...heads!, ...rest!, "COMMIT"];
+  });
+  return { text: text.join("\n") + "\n", differences, changes };
 }
 
 /** True when the saved rules hold anything of ours, or anything an older flannel left. */
@@ -110,12 +116,11 @@ export function foreignWeight(saved: SavedRules, networks: readonly PreviousNetw
       const own = ownChainNamed(table, name) !== undefined;
       if (!own) weight += rules.length + (policy === "ACCEPT" ? 0 : 1);
     }
+    for (const own of chainsIn(table, chains)) weight -= findJumps(own, chains).length;
   }
   for (const chain of ownChains(undefined)) {
-    const chains = saved.get(chain.table);
-    if (chains === undefined) continue;
-    for (const own of chainsIn(chain.table, chains)) weight -= findJumps(own, chains).length;
-    weight -= legacyRules(chain, chains.get(chain.parent)?.rules ?? [], networks).length;
+    const parent = saved.get(chain.table)?.get(chain.parent);
+    weight -= legacyRules(chain, parent?.rules ?? [], networks).length;
   }
   return weight;
 }
@@ -131,14 +136,15 @@ function planChain(
   table: ReadonlyMap<string, SavedChain>,
   wanted: readonly Rule[] | undefined,
   networks: readonly PreviousNetwork[],
-): { lines: string[]; differences: string[]; changes: RuleChange[] } {
+  own: readonly string[],
+): { lines: string[]; differences: string[]; changes: RuleChange[]; doomed: readonly Placed[] } {
   const differences: string[] = [];
   const parentRules = table.get(chain.parent)?.rules ?? [];
   const present = table.get(chain.name);
-  const jumps = findJumps(chain, table);
+  const jumps = findJumps(chain, table, own);
   const legacy = legacyRules(chain, parentRules, networks);
   const keepJump = wanted !== undefined && jumps.length === 1 &&
-    isGoodJump(chain, jumps[0]!, parentRules);
+    jumps[0]!.from === chain.parent && isGoodJump(chain, jumps[0]!.rule, parentRules);
 
   for (const rule of legacy) differences.push(`${chain.parent} has an old flannel's ${rule}`);
   if (wanted === undefined) {
@@ -167,14 +173,15 @@ function planChain(
   if (wanted !== undefined) {
     lines.push(...wanted.map((rule) => `-A ${chain.name} ${joinWords(rule)}`));
     if (!keepJump) {
-      const jump = addJump(chain, without(parentRules, chain.parent, doomed));
+      const rest = without(table, doomed).get(chain.parent)?.rules ?? [];
+      const jump = insertJump(chain, rest);
       lines.push(jump);
       changes.push({ sign: "+", rule: jump });
     }
   } else if (present !== undefined) {
     lines.push(`-X ${chain.name}`);
   }
-  return { lines, differences, changes };
+  return { lines, differences, changes, doomed };
 }
 
 /** What goes from a chain of ours and comes to it; the chain itself where it is all or nothing. */
@@ -210,12 +217,20 @@ interface Placed {
   readonly rule: string;
 }
 
-/** Every rule that leads into the chain, wherever it stands: no chain goes while one does. */
-function findJumps(chain: OwnChain, table: ReadonlyMap<string, SavedChain>): Placed[] {
+/**
+ * Every rule that leads into the chain, wherever it stands: no chain goes while one does.
+ *
+ * @param emptied names of chains that are not searched
+ */
+function findJumps(
+  chain: OwnChain,
+  table: ReadonlyMap<string, SavedChain>,
+  emptied: readonly string[] = [chain.name],
+): Placed[] {
   const jumps: Placed[] = [];
   for (const [from, { rules }] of table) {
-    // Our own chain is emptied, whatever is in it.
-    if (from === chain.name) continue;
+    // They are emptied, whatever is in them.
+    if (emptied.includes(from)) continue;
     for (const rule of rules) {
       // Looking for the name first spares taking tens of thousands of foreign rules apart.
       if (!rule.includes(chain.name)) continue;
@@ -228,37 +243,17 @@ function findJumps(chain: OwnChain, table: ReadonlyMap<string, SavedChain>): Pla
   return jumps;
 }
 
-function isGoodJump(chain: OwnChain, jump: Placed, parentRules: readonly string[]): boolean {
-  if (jump.from !== chain.parent || !sameRule(splitWords(jump.rule), jumpRule(chain))) return false;
-  const end = parentRules.findIndex(isCatchAll);
-  return end < 0 || parentRules.indexOf(jump.rule) < end;
-}
-
-/**
- * The jump goes to the end, after what others decide; but before a rule that drops or rejects all
- * packets, as the firewall of CentOS has at the end of FORWARD, where it would never be reached.
- */
-function addJump(chain: OwnChain, parentRules: readonly string[]): string {
-  const end = parentRules.findIndex(isCatchAll);
-  const rule = joinWords(jumpRule(chain));
-  return end < 0 ? `-A ${chain.parent} ${rule}` : `-I ${chain.parent} ${end + 1} ${rule}`;
-}
-
-function isCatchAll(rule: string): boolean {
-  if (!/-j (DROP|REJECT)/.test(rule)) return false;
-  const options = ruleOptions(splitWords(rule));
-  return options.some((option) => option === "-j DROP" || option === "-j REJECT") &&
-    options.every((option) => /^(-j|--comment|--reject-with) /.test(option));
-}
-
-/** The rules that stay, once each of `doomed` has taken the first one equal to it away. */
-function without(rules: readonly string[], from: string, doomed: readonly Placed[]): string[] {
-  const left = [...rules];
-  for (const one of doomed) {
-    const at = one.from === from ? left.indexOf(one.rule) : -1;
-    if (at >= 0) left.splice(at, 1);
+/** The chains of a table once each of `doomed` has taken the first rule equal to it away. */
+function without(
+  table: ReadonlyMap<string, SavedChain>,
+  doomed: readonly Placed[],
+): ReadonlyMap<string, SavedChain> {
+  const chains = new Map(table);
+  for (const { from, rule } of doomed) {
+    const chain = chains.get(from)!;
+    chains.set(from, { ...chain, rules: chain.rules.toSpliced(chain.rules.indexOf(rule), 1) });
   }
-  return left;
+  return chains;
 }
 
 function sameRules(saved: readonly string[], wanted: readonly Rule[]): boolean {

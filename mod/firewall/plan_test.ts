@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { Prefix } from "../ip/mod.ts";
 import type { FirewallSpec } from "./firewall.ts";
 import { type DesiredChains, foreignWeight, holdsOurs, NOTHING, planRestore } from "./plan.ts";
-import { desiredRules, ownChains } from "./rules.ts";
+import { desiredRules, hasDockerChains, ownChains } from "./rules.ts";
 import { parseSave, type SavedRules, splitWords } from "./save_format.ts";
 
 const SPEC: FirewallSpec = {
@@ -15,6 +15,7 @@ const SPEC: FirewallSpec = {
 };
 
 const MASQ = '-m comment --comment "flanneld masq"';
+const OVERLAY = '-m comment --comment "flanneld overlay"';
 const FWD = '-m comment --comment "flanneld forward"';
 
 function wanted(spec: Partial<FirewallSpec> = {}): DesiredChains {
@@ -60,6 +61,18 @@ const APPLY_FILTER = [
   ...FILTER_RULES,
   `-A FORWARD ${FWD} -j FLANNEL-FWD`,
   "COMMIT",
+];
+
+const ACCEPT = `-i flannel.1 -s 10.20.0.0/16 -d 10.20.93.0/24 ${OVERLAY} -j ACCEPT`;
+const INPUT = [
+  ":FLANNEL-IN - [0:0]",
+  `-A DOCKER-USER ${OVERLAY} -j FLANNEL-IN`,
+  `-A FLANNEL-IN ${ACCEPT}`,
+];
+const RAW = [
+  ":FLANNEL-RAW - [0:0]",
+  `-A PREROUTING ${OVERLAY} -j FLANNEL-RAW`,
+  `-A FLANNEL-RAW ${ACCEPT}`,
 ];
 
 function text(...lines: string[]): string {
@@ -178,6 +191,101 @@ Deno.test("planRestore() puts the jump before a rule that rejects everything", (
   );
 });
 
+/** What Docker 28 makes, as far as it matters. */
+function docker(user: readonly string[], raw: readonly string[]): SavedRules {
+  return parseSave(
+    ["*filter", ":FORWARD ACCEPT [0:0]", ":DOCKER - [0:0]", ":DOCKER-USER - [0:0]"]
+      .concat(user, "COMMIT", "*raw", ":PREROUTING ACCEPT [0:0]", raw, "COMMIT").join("\n"),
+  );
+}
+
+const DROPS = [
+  "-A PREROUTING -d 10.20.93.2/32 ! -i docker0 -j DROP",
+  "-A PREROUTING -d 10.20.93.0/24 ! -i docker0 -j DROP",
+];
+
+const ONLY_OVERLAY = wanted({
+  ipMasq: false,
+  forward: false,
+  ingress: { device: "flannel.1" },
+});
+
+Deno.test("planRestore() accepts the overlay's packets at the end of DOCKER-USER and first in raw", () => {
+  const plan = planRestore(docker([], DROPS), ONLY_OVERLAY, [SPEC])!;
+  assertEquals(
+    plan.text,
+    text(
+      ...["*filter", ":FLANNEL-IN - [0:0]", INPUT[2]!, INPUT[1]!, "COMMIT"],
+      ...["*raw", ":FLANNEL-RAW - [0:0]", RAW[2]!],
+      ...[RAW[1]!.replace("-A PREROUTING", "-I PREROUTING 1"), "COMMIT"],
+    ),
+  );
+  assertEquals(
+    planRestore(docker(INPUT, [...RAW, ...DROPS]), ONLY_OVERLAY, [SPEC]),
+    undefined,
+  );
+});
+
+/** Rules of DOCKER-USER and of raw PREROUTING, and what `planRestore()` moves. */
+const PLACES: readonly (readonly [
+  what: string,
+  user: readonly string[],
+  raw: readonly string[],
+  moves: readonly string[],
+])[] = [
+  ["an administrator's drop before", ["-A DOCKER-USER -s 192.0.2.0/24 -j DROP", ...INPUT], RAW, []],
+  ["an administrator's drop after", [...INPUT, "-A DOCKER-USER -s 192.0.2.0/24 -j DROP"], RAW, [
+    `-A DOCKER-USER ${OVERLAY} -j FLANNEL-IN`,
+  ]],
+  ["the RETURN of older Dockers after", [...INPUT, "-A DOCKER-USER -j RETURN"], RAW, []],
+  ["the RETURN of older Dockers before", ["-A DOCKER-USER -j RETURN", ...INPUT], RAW, [
+    `-I DOCKER-USER 1 ${OVERLAY} -j FLANNEL-IN`,
+  ]],
+  [
+    "dead rules after a RETURN",
+    [
+      ...INPUT,
+      "-A DOCKER-USER -j RETURN",
+      "-A DOCKER-USER -s 192.0.2.0/24 -j DROP",
+    ],
+    RAW,
+    [],
+  ],
+  [
+    "another network's jump after",
+    [
+      ...INPUT,
+      ":FLANNEL-IN-green - [0:0]",
+      `-A DOCKER-USER ${OVERLAY} -j FLANNEL-IN-green`,
+    ],
+    RAW,
+    [],
+  ],
+  ["a drop of Docker's before", INPUT, [DROPS[0]!, ...RAW], [
+    `-I PREROUTING 1 ${OVERLAY} -j FLANNEL-RAW`,
+  ]],
+  ["an administrator's rule before", INPUT, [
+    "-A PREROUTING -s 192.0.2.0/24 -j DROP",
+    ...RAW,
+    ...DROPS,
+  ], []],
+  ["a trace before", INPUT, ["-A PREROUTING -p icmp -j TRACE", ...RAW, ...DROPS], []],
+];
+
+for (const [what, user, raw, moves] of PLACES) {
+  Deno.test(`planRestore() keeps the places of the jumps from Docker's chains: ${what}`, () => {
+    const plan = planRestore(docker(user, raw), ONLY_OVERLAY, [SPEC]);
+    const jumps = (plan?.text ?? "").split("\n").filter((line) => /^-[AI] [DP]/.test(line));
+    assertEquals(jumps, moves);
+  });
+}
+
+Deno.test("hasDockerChains() takes DOCKER-USER alone for an administrator's preparation", () => {
+  assert(hasDockerChains(docker([], [])));
+  assert(!hasDockerChains(save(NAT, [...FILTER, ":DOCKER-USER - [0:0]"])));
+  assert(!hasDockerChains(new Map()));
+});
+
 Deno.test("foreignWeight() counts what others have set up and nothing of ours", () => {
   assertEquals(foreignWeight(new Map(), [SPEC]), 0);
   assertEquals(foreignWeight(save(NAT, FILTER), [SPEC]), 1, "FORWARD's policy DROP");
@@ -201,9 +309,10 @@ Deno.test("foreignWeight() counts what others have set up and nothing of ours", 
 
 type Model = Map<string, Map<string, { policy: string; rules: string[] }>>;
 
-const BUILT_IN: Record<string, string[]> = {
+const BUILT_IN: Record<"nat" | "filter" | "raw", string[]> = {
   nat: ["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"],
   filter: ["INPUT", "FORWARD", "OUTPUT"],
+  raw: ["PREROUTING", "OUTPUT"],
 };
 
 function restore(model: Model, input: string): void {
@@ -219,7 +328,7 @@ function restore(model: Model, input: string): void {
       const name = line.slice(1);
       table = model.get(name) ?? new Map();
       model.set(name, table);
-      for (const built of BUILT_IN[name] ?? []) {
+      for (const built of BUILT_IN[name as keyof typeof BUILT_IN]) {
         if (!table.has(built)) table.set(built, { policy: "ACCEPT", rules: [] });
       }
     } else if (line.startsWith(":")) {
@@ -258,9 +367,11 @@ const FOREIGN_RULES = [
   "-j REJECT --reject-with icmp-host-prohibited",
   "-j DROP",
   "-j FLANNEL-FWD-OF-OTHERS",
+  "-d 10.20.93.2/32 ! -i docker0 -j DROP",
+  "-j RETURN",
 ];
 
-const OUR_RULES = [...NAT, ...FILTER]
+const OUR_RULES = [...NAT, ...FILTER, ...INPUT, ...RAW]
   .filter((line) => line.startsWith("-A "))
   .map((line) => line.replace(/^-A \S+ /, ""))
   .concat(
@@ -277,38 +388,48 @@ const ruleList = fc.array(
   { maxLength: 12 },
 );
 
-const tableModel = (table: "nat" | "filter") =>
-  fc.record({
-    own: fc.option(ruleList, { nil: undefined }),
+const tableModel = (table: keyof typeof BUILT_IN) => {
+  const names = ownChains(undefined).filter((chain) => chain.table === table)
+    .map(({ name }) => name);
+  return fc.record({
+    own: fc.dictionary(fc.constantFrom(...names), ruleList),
     others: fc.dictionary(
-      fc.constantFrom(...BUILT_IN[table]!, "DOCKER", "FLANNEL-FWD-OF-OTHERS"),
+      fc.constantFrom(...BUILT_IN[table], "DOCKER", "DOCKER-USER", "FLANNEL-FWD-OF-OTHERS"),
       ruleList,
     ),
   }).map(({ own, others }) => {
     const chains = new Map<string, { policy: string; rules: string[] }>();
-    for (const name of BUILT_IN[table]!) {
+    for (const name of BUILT_IN[table]) {
       chains.set(name, { policy: "ACCEPT", rules: [...(others[name] ?? [])] });
     }
-    for (const [name, rules] of Object.entries(others)) {
+    // Docker's, which flanneld never makes.
+    for (const [name, rules] of Object.entries({ "DOCKER-USER": [], ...others, ...own })) {
       if (!chains.has(name)) chains.set(name, { policy: "-", rules: [...rules] });
     }
-    const ownName = ownChains(undefined).find((chain) => chain.table === table)!.name;
     // No kernel holds a jump to a chain that is not there.
-    const jumps = [...chains.values()].some(({ rules }) =>
-      rules.some((rule) => splitWords(rule).includes(ownName))
-    );
-    if (own !== undefined || jumps) chains.set(ownName, { policy: "-", rules: [...own ?? []] });
+    for (const name of names) {
+      const jumps = [...chains.values()].some(({ rules }) =>
+        rules.some((rule) => splitWords(rule).includes(name))
+      );
+      if (jumps && !chains.has(name)) chains.set(name, { policy: "-", rules: [] });
+    }
     return chains;
   });
+};
 
-const model = fc.record({ nat: tableModel("nat"), filter: tableModel("filter") })
-  .map(({ nat, filter }): Model => new Map([["nat", nat], ["filter", filter]]));
+const model = fc.record({
+  nat: tableModel("nat"),
+  filter: tableModel("filter"),
+  raw: tableModel("raw"),
+}).map((tables): Model => new Map(Object.entries(tables)));
 
 const desires = fc.constantFrom(
   wanted(),
   wanted({ ipMasq: false }),
   wanted({ forward: false }),
   wanted({ ipMasq: false, forward: false }),
+  wanted({ ingress: { device: "flannel.1" } }),
+  wanted({ forward: false, ingress: { device: "flannel.1" } }),
   NOTHING,
 );
 

@@ -22,6 +22,8 @@ export type Verdict = "return" | "accept" | "masquerade" | "masquerade at random
 export interface PacketRule {
   /** Bits of the packet's mark that have to be set, whatever the others are. */
   readonly mark?: number;
+  /** Name of the interface that the packet came in by. */
+  readonly input?: string;
   readonly source?: AddressMatch;
   readonly destination?: AddressMatch;
   readonly verdict: Verdict;
@@ -56,6 +58,18 @@ export function forwardRules({ network }: FirewallSpec): PacketRule[] {
   return [
     { source: inside(network), verdict: "accept" },
     { destination: inside(network), verdict: "accept" },
+  ];
+}
+
+/**
+ * Acceptance of what peers send to this host's containers, for Docker's own chains. Packets that the overlay
+ * device decapsulated may carry any source of the network.
+ */
+export function overlayRules({ network, subnet, ingress }: FirewallSpec): PacketRule[] {
+  const { device } = ingress ?? {};
+  if (device === undefined) return [];
+  return [
+    { input: device, source: inside(network), destination: inside(subnet), verdict: "accept" },
   ];
 }
 

@@ -3,9 +3,11 @@ import {
   type AddressMatch,
   forwardRules,
   masqueradeRules,
+  overlayRules,
   type PacketRule,
   type Verdict,
 } from "./policy.ts";
+import type { SavedRules } from "./save_format.ts";
 
 /**
  * A rule in the words of iptables(8), without table and chain:
@@ -13,11 +15,11 @@ import {
  */
 export type Rule = readonly string[];
 
-/** A chain of ours, and the built-in chain that leads to it by one jump. */
+/** A chain of flanneld, and the chain that leads to it by one jump: a built-in one, or Docker's for its users. */
 export interface OwnChain {
-  readonly table: "nat" | "filter";
+  readonly table: "nat" | "filter" | "raw";
   readonly name: string;
-  readonly parent: "POSTROUTING" | "FORWARD";
+  readonly parent: "POSTROUTING" | "FORWARD" | "DOCKER-USER" | "PREROUTING";
   /** On each of its rules; flannel's, so that either finds the other's after an exchange. */
   readonly comment: string;
 }
@@ -38,7 +40,35 @@ export const FORWARD_CHAIN: OwnChain = {
   comment: "flanneld forward",
 };
 
-const CHAINS: readonly OwnChain[] = [MASQUERADE_CHAIN, FORWARD_CHAIN];
+/** The comment of the rules in Docker's chains. */
+const OVERLAY_COMMENT = "flanneld overlay";
+
+/** Acceptance of peers' packets before Docker's chains drop them in FORWARD. */
+export const INPUT_CHAIN: OwnChain = {
+  table: "filter",
+  name: "FLANNEL-IN",
+  parent: "DOCKER-USER",
+  comment: OVERLAY_COMMENT,
+};
+
+/** The same before Docker's drops of packets to a container's address, which it makes in raw. */
+export const RAW_CHAIN: OwnChain = {
+  table: "raw",
+  name: "FLANNEL-RAW",
+  parent: "PREROUTING",
+  comment: OVERLAY_COMMENT,
+};
+
+const CHAINS: readonly OwnChain[] = [MASQUERADE_CHAIN, FORWARD_CHAIN, INPUT_CHAIN, RAW_CHAIN];
+
+/** Docker's chain for its users' rules, and the chain of its own rules. */
+const DOCKER_CHAINS = ["DOCKER-USER", "DOCKER"];
+
+/** True when Docker has made its chains in this set of rules; with `iptables=false` it makes none. */
+export function hasDockerChains(saved: SavedRules): boolean {
+  const table = saved.get(INPUT_CHAIN.table);
+  return DOCKER_CHAINS.every((name) => table?.has(name));
+}
 
 /** All chains of one network, in the order in which they are applied. */
 export function ownChains(tag: string | undefined): readonly OwnChain[] {
@@ -76,12 +106,19 @@ export function desiredRules(chain: OwnChain, spec: FirewallSpec): readonly Rule
       return spec.ipMasq ? masqueradeRules(spec).map((rule) => inWords(chain, rule)) : undefined;
     case "FORWARD":
       return spec.forward ? forwardRules(spec).map((rule) => inWords(chain, rule)) : undefined;
+    case "DOCKER-USER":
+    case "PREROUTING": {
+      const rules = overlayRules(spec);
+      return rules.length > 0 ? rules.map((rule) => inWords(chain, rule)) : undefined;
+    }
   }
 }
 
-function inWords(chain: OwnChain, { mark, source, destination, verdict }: PacketRule): Rule {
+function inWords(chain: OwnChain, rule: PacketRule): Rule {
+  const { mark, input, source, destination, verdict } = rule;
   const bits = mark === undefined ? undefined : `0x${mark.toString(16)}`;
   return [
+    ...(input === undefined ? [] : ["-i", input]),
     ...(bits === undefined ? [] : ["-m", "mark", "--mark", `${bits}/${bits}`]),
     ...address("-s", source),
     ...address("-d", destination),

@@ -34,6 +34,7 @@ Deno.test("Agent leaves no watch behind when it ends by an error, for another is
     renewMargin: 3600,
     firewall: "auto",
     ...{ ipMasq: false, forwardRules: false, iptablesResync: 3600, masqRandomFullyDisable: false },
+    dockerRules: false,
     ...{ udp: {}, vxlan: {} },
     healthz: { ip: "127.0.0.1", port: 0 },
     status: { watchBound: 120, metricsPeers: 0 },

@@ -7,21 +7,45 @@ const IMAGE = "busybox:lab";
 /** Where Debian's busybox-static puts it: it needs no library. */
 const BUSYBOX = "/usr/bin/busybox";
 
+/** Where scripts/setup.sh unpacks the Docker of Debian's testing suite. */
+const TESTING_ROOT = "/var/cache/flanneld/docker-testing";
+
+/** The PATH of each Docker's programs: dockerd finds its containerd and runc there. */
+const PATHS: Readonly<Record<DockerVersion, string>> = {
+  installed: "/usr/sbin:/usr/bin:/sbin:/bin",
+  testing: `${TESTING_ROOT}/usr/sbin:${TESTING_ROOT}/usr/bin:/usr/sbin:/usr/bin:/sbin:/bin`,
+};
+
+/** Debian's own Docker (26 in trixie), or the newer one that scripts/setup.sh fetches (28). */
+export type DockerVersion = "installed" | "testing";
+
+/** Options of {@linkcode LabDocker.start}. */
+export interface DockerOptions {
+  /** @default "installed" */
+  readonly version?: DockerVersion;
+  /** Further arguments of dockerd. @default none */
+  readonly args?: readonly string[];
+}
+
 /**
  * A real dockerd in a lab host. As under the CentOS unit, what flannel wrote to
  * `/run/flannel/docker` is its environment, and `$DOCKER_NETWORK_OPTIONS` its last arguments.
  */
 export class LabDocker implements AsyncDisposable {
   readonly #host: LabHost;
+  readonly #args: readonly string[];
+  readonly #env: Readonly<Record<string, string>>;
   #process: LabProcess | undefined;
 
-  private constructor(host: LabHost) {
+  private constructor(host: LabHost, { version = "installed", args = [] }: DockerOptions) {
     this.#host = host;
+    this.#args = args;
+    this.#env = { PATH: PATHS[version] };
   }
 
   /** Starts dockerd, waits until it serves, and imports an image. */
-  static async start(host: LabHost): Promise<LabDocker> {
-    const docker = new LabDocker(host);
+  static async start(host: LabHost, options: DockerOptions = {}): Promise<LabDocker> {
+    const docker = new LabDocker(host, options);
     await docker.#start();
     try {
       await docker.#importImage();
@@ -38,7 +62,7 @@ export class LabDocker implements AsyncDisposable {
     return this.#process;
   }
 
-  /** `systemctl restart docker`: containers stop, `/run/flannel/docker` is read anew. */
+  /** `systemctl restart docker`: containers stop without `--live-restore`, `/run/flannel/docker` is read again. */
   async restart(): Promise<void> {
     await this.#stop();
     await this.#start();
@@ -64,12 +88,12 @@ export class LabDocker implements AsyncDisposable {
    * @throws {LabCommandError} when it fails
    */
   docker(args: readonly string[]): Promise<string> {
-    return this.#host.exec(["docker", ...args]);
+    return this.#host.exec(["docker", ...args], { env: this.#env });
   }
 
   /** Runs the docker client, whatever its exit code. */
   tryDocker(args: readonly string[]): Promise<CommandResult> {
-    return this.#host.run(["docker", ...args]);
+    return this.#host.run(["docker", ...args], { env: this.#env });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -79,8 +103,9 @@ export class LabDocker implements AsyncDisposable {
   async #start(): Promise<void> {
     const data = `${this.#host.dir}/docker`;
     const script = "set -a; [ ! -r /run/flannel/docker ] || . /run/flannel/docker; set +a; " +
-      `exec dockerd --data-root=${data} --userland-proxy=false $DOCKER_NETWORK_OPTIONS`;
-    this.#process = await this.#host.spawn(["sh", "-c", script]);
+      `exec dockerd --data-root=${data} --userland-proxy=false ${this.#args.join(" ")} ` +
+      "$DOCKER_NETWORK_OPTIONS";
+    this.#process = await this.#host.spawn(["sh", "-c", script], { env: this.#env });
     await this.#process.waitFor("API listen on");
   }
 
@@ -97,7 +122,9 @@ export class LabDocker implements AsyncDisposable {
     for (const applet of (await this.#host.exec([BUSYBOX, "--list"])).trim().split("\n")) {
       if (applet !== "busybox") await Deno.symlink("busybox", `${root}/bin/${applet}`);
     }
-    await this.#host.exec(["sh", "-c", `tar -C ${root} -c . | docker import - ${IMAGE}`]);
+    await this.#host.exec(["sh", "-c", `tar -C ${root} -c . | docker import - ${IMAGE}`], {
+      env: this.#env,
+    });
   }
 }
 

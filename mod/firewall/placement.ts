@@ -1,0 +1,96 @@
+/**
+ * Where in its parent chain the jump to a chain of flanneld belongs.
+ *
+ * | parent | place | reason |
+ * |---|---|---|
+ * | POSTROUTING, FORWARD | at the end, before a rule that drops everything | others decide first |
+ * | DOCKER-USER | at the end, before a `RETURN` of everything | the administrator's drops win, Docker's come after |
+ * | PREROUTING (raw) | first, and always before Docker's drops | Docker appends its drops |
+ *
+ * @module
+ */
+import { jumpRule, type OwnChain, ownChainNamed } from "./rules.ts";
+import { joinWords, ruleOptions, sameRule, splitWords } from "./save_format.ts";
+
+/**
+ * True when the rule is the wanted jump and stands where it is reached in time.
+ *
+ * @param jump a rule of the parent, as iptables-save wrote it
+ * @param rules all rules of the parent
+ */
+export function isGoodJump(chain: OwnChain, jump: string, rules: readonly string[]): boolean {
+  if (!sameRule(splitWords(jump), jumpRule(chain))) return false;
+  const at = rules.indexOf(jump);
+  const isBefore = (test: (rule: string) => boolean) => {
+    const end = rules.findIndex(test);
+    return end < 0 || at < end;
+  };
+  switch (chain.parent) {
+    case "POSTROUTING":
+    case "FORWARD":
+      return isBefore(isCatchAll);
+    case "DOCKER-USER": {
+      const rest = rules.slice(at + 1);
+      const end = rest.findIndex(isReturnAll);
+      const reached = end < 0 ? rest : rest.slice(0, end);
+      return isBefore(isReturnAll) && reached.every((rule) => isOwnJump(chain, rule));
+    }
+    case "PREROUTING":
+      return isBefore(isDockerDrop);
+  }
+}
+
+/**
+ * The line of iptables-restore that puts the jump into its place.
+ *
+ * @param rules of the parent, without a jump that was there
+ */
+export function insertJump(chain: OwnChain, rules: readonly string[]): string {
+  const at = position(chain, rules);
+  const rule = joinWords(jumpRule(chain));
+  return at < 0 ? `-A ${chain.parent} ${rule}` : `-I ${chain.parent} ${at + 1} ${rule}`;
+}
+
+/** Index that the jump is to have; -1 for the end. */
+function position(chain: OwnChain, rules: readonly string[]): number {
+  switch (chain.parent) {
+    case "POSTROUTING":
+    case "FORWARD":
+      // As the firewall of CentOS has it at the end of FORWARD.
+      return rules.findIndex(isCatchAll);
+    case "DOCKER-USER":
+      // Docker before 28 ends the chain with one.
+      return rules.findIndex(isReturnAll);
+    case "PREROUTING":
+      return 0;
+  }
+}
+
+/** True for a rule that drops or rejects all packets. */
+function isCatchAll(rule: string): boolean {
+  if (!/-j (DROP|REJECT)/.test(rule)) return false;
+  const options = ruleOptions(splitWords(rule));
+  return options.some((option) => option === "-j DROP" || option === "-j REJECT") &&
+    options.every((option) => /^(-j|--comment|--reject-with) /.test(option));
+}
+
+function isReturnAll(rule: string): boolean {
+  if (!rule.includes("-j RETURN")) return false;
+  const options = ruleOptions(splitWords(rule));
+  return options.every((option) => option === "-j RETURN" || option.startsWith("--comment "));
+}
+
+/** True for a drop of packets to a container, or its network, from outside of its bridge. */
+function isDockerDrop(rule: string): boolean {
+  if (!rule.includes("-j DROP")) return false;
+  const options = ruleOptions(splitWords(rule));
+  return ["-j DROP", "-d ", "! -i "].every((start) =>
+    options.some((option) => option.startsWith(start))
+  );
+}
+
+/** True for the jump to the chain of any network of this host. */
+function isOwnJump({ table, parent }: OwnChain, rule: string): boolean {
+  const target = ruleOptions(splitWords(rule)).find((option) => option.startsWith("-j "));
+  return target !== undefined && ownChainNamed(table, target.slice(3))?.parent === parent;
+}
