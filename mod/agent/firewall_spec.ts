@@ -1,6 +1,9 @@
 import type { Ingress } from "../../backends/backend.ts";
+import { refusal } from "../../backends/peers.ts";
+import type { NetworkConfig } from "../config/mod.ts";
 import type { PreviousSubnet } from "../export/mod.ts";
-import { chainTag, type FirewallSpec, type PreviousNetwork } from "../firewall/mod.ts";
+import { chainTag, type FirewallSpec, type Peer, type PreviousNetwork } from "../firewall/mod.ts";
+import type { Lease } from "../lease/mod.ts";
 import type { AgentOptions } from "./options.ts";
 
 /** The options that decide on firewall rules. */
@@ -31,6 +34,26 @@ export function firewallSpec(
     // An operator who accepts forwarded packets by other means does so in Docker's chains, too.
     ingress: forward && dockerRules ? ingress : undefined,
   };
+}
+
+/**
+ * The peers whose packets may arrive without encapsulation; a lease that no backend would take is none.
+ *
+ * @param own this host's lease
+ */
+export function peersOf(
+  leases: Iterable<Lease>,
+  config: Pick<NetworkConfig, "network">,
+  own: Lease,
+): Peer[] {
+  const { publicIP } = own.attributes;
+  const rules = { config, own, publicIP, connected: [] };
+  const peers: Peer[] = [];
+  for (const lease of leases) {
+    if (refusal(lease, rules) !== undefined) continue;
+    peers.push({ subnet: lease.subnet, publicIP: lease.attributes.publicIP });
+  }
+  return peers;
 }
 
 /** The network of an earlier run, where subnet.env names both of its parts. */

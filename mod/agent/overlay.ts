@@ -156,6 +156,7 @@ export class Overlay implements AsyncDisposable {
 
   /** Carries a change of the peers to the kernel, unless all of it is to be looked over anyway. */
   async apply(change: LeaseSetChange, external: ExternalInterface): Promise<void> {
+    this.#parts.publisher.applyPeers(change);
     const active = this.#active;
     if (active === undefined || this.#unsynced || active.external !== external) return;
     this.#unsynced = true;
@@ -301,7 +302,8 @@ export class Overlay implements AsyncDisposable {
   async #program(active: Active, lease: Lease): Promise<void> {
     this.#unfinished = true;
     await this.#synchronize(active.network, lease);
-    await this.#parts.publisher.publish(active.config, lease, active.network);
+    const { known, publisher } = this.#parts;
+    await publisher.publish(active.config, lease, active.network, known.leases);
     this.#unfinished = false;
     tellStatus(active, lease);
   }

@@ -8,7 +8,7 @@ import {
   readSubnetEnv,
   type SubnetEnv,
 } from "../export/mod.ts";
-import { openFirewall } from "../firewall/mod.ts";
+import { openFirewall, PeerSources } from "../firewall/mod.ts";
 import { type ExternalInterface, findExternalInterface, hostIdentity } from "../host/mod.ts";
 import { formatIPv4, type Prefix } from "../ip/mod.ts";
 import {
@@ -24,7 +24,7 @@ import { openStore } from "../store/open.ts";
 import { LeaseSet } from "../subnet/mod.ts";
 import { type LeasePlan, planLease } from "../subnet/plan_lease.ts";
 import { DryRunNetlink } from "../sys/mod.ts";
-import { firewallSpec, previousNetwork } from "./firewall_spec.ts";
+import { firewallSpec, peersOf, previousNetwork } from "./firewall_spec.ts";
 import { leaseElsewhere } from "./lease_elsewhere.ts";
 import type { AgentOptions } from "./options.ts";
 
@@ -80,8 +80,10 @@ export async function planAgent(options: AgentOptions, signal: AbortSignal): Pro
       ...{ mtu: network.mtu, ipMasq: options.ipMasq },
     };
     const provider = { changes: network.planned?.() ?? [], obstacles: network.obstacles?.() ?? [] };
+    const peers = new PeerSources();
+    peers.replace(peersOf(leases.values(), config, own));
     const firewall = await planFirewall(options, config, env, {
-      ...{ ingress: network.ingress, former, signal },
+      ...{ ingress: network.ingress, former, signal, peers },
     });
     return {
       facts: facts(external, config, lease, firewall.description),
@@ -161,16 +163,17 @@ async function planFirewall(
   options: AgentOptions,
   config: NetworkConfig,
   env: SubnetEnv,
-  { ingress, former, signal }: {
+  { ingress, former, peers, signal }: {
     readonly ingress: Ingress;
     readonly former: PreviousSubnet;
+    readonly peers: PeerSources;
     readonly signal: AbortSignal;
   },
 ) {
   const firewall = await openFirewall(
     firewallSpec(options, env, ingress),
     previousNetwork(former),
-    { signal, mode: options.firewall, preferNftables: config.enableNFTables },
+    { signal, mode: options.firewall, preferNftables: config.enableNFTables, peers },
   );
   const lines = await firewall.check();
   return {

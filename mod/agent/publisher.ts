@@ -6,12 +6,20 @@ import {
   subnetVariables,
   writeSubnetEnv,
 } from "../export/mod.ts";
-import { type Firewall, FirewallError, openFirewall } from "../firewall/mod.ts";
+import {
+  type Firewall,
+  FirewallError,
+  type FirewallSpec,
+  openFirewall,
+  type Peer,
+  PeerSources,
+} from "../firewall/mod.ts";
 import type { Lease } from "../lease/mod.ts";
 import { info, notifySystemd, warning } from "../observe/mod.ts";
+import type { LeaseSet, LeaseSetChange } from "../subnet/mod.ts";
 import { monitorRuleset } from "../sys/mod.ts";
 import { Backoff } from "./backoff.ts";
-import { firewallSpec, previousNetwork } from "./firewall_spec.ts";
+import { firewallSpec, peersOf, previousNetwork } from "./firewall_spec.ts";
 import type { AgentOptions } from "./options.ts";
 import { StateLog, type Trouble } from "./state_log.ts";
 import { SubnetHook } from "./subnet_hook.ts";
@@ -53,6 +61,9 @@ export class Publisher implements Disposable {
   #published: PreviousSubnet & { readonly mtu?: number };
   readonly #hook: SubnetHook | undefined;
   #firewall: Firewall | undefined;
+  readonly #peers = new PeerSources();
+  /** Whose packets the firewall accepts by their sources; `undefined` where it need not know any. */
+  #judge: ((leases: readonly Lease[]) => Peer[]) | undefined;
   /** Those that have been told; `undefined` before the first look. */
   #obstacles: readonly string[] | undefined;
   #ready = false;
@@ -102,6 +113,7 @@ export class Publisher implements Disposable {
   /**
    * Publishes a lease.
    *
+   * @param leases all that are known; {@linkcode applyPeers} wants their changes
    * @throws {FirewallError} when masquerading was asked for and cannot be had, before anything was
    * published
    * @throws {Error} when the file cannot be written
@@ -110,6 +122,7 @@ export class Publisher implements Disposable {
     config: NetworkConfig,
     lease: Lease,
     { mtu, ingress }: Pick<Network, "mtu" | "ingress">,
+    leases: LeaseSet,
   ): Promise<void> {
     const before = this.#published;
     const now: SubnetEnv = {
@@ -118,7 +131,12 @@ export class Publisher implements Disposable {
       mtu,
       ipMasq: this.#options.ipMasq,
     };
-    await this.#openFirewall(now, before, config, ingress);
+    const spec = firewallSpec(this.#options, now, ingress);
+    this.#judge = spec.ingress?.underlay === undefined
+      ? undefined
+      : (some) => peersOf(some, config, lease);
+    this.#peers.replace(this.#judge?.([...leases.values()]) ?? []);
+    await this.#openFirewall(spec, before, config);
     await writeSubnetEnv(this.#options.subnetFile, now);
     this.#published = now;
     const isMoved = before.subnet !== undefined && !before.subnet.equals(lease.subnet);
@@ -164,19 +182,26 @@ export class Publisher implements Disposable {
   }
 
   async #openFirewall(
-    now: SubnetEnv,
+    spec: FirewallSpec,
     before: PreviousSubnet,
     { enableNFTables }: NetworkConfig,
-    ingress: Network["ingress"],
   ): Promise<void> {
     const { firewall: mode, ipMasq } = this.#options;
-    this.#firewall = await openFirewall(
-      firewallSpec(this.#options, now, ingress),
-      previousNetwork(before),
-      { signal: this.#signal, mode, preferNftables: enableNFTables },
-    );
+    this.#firewall = await openFirewall(spec, previousNetwork(before), {
+      ...{ signal: this.#signal, mode, preferNftables: enableNFTables, peers: this.#peers },
+    });
     this.#watchRules();
     await this.checkFirewall(this.#ready || !ipMasq);
+  }
+
+  /** Takes peers out of what the firewall accepts, and in. Cost: O(changes). */
+  applyPeers({ added, removed, changed }: LeaseSetChange): void {
+    if (this.#judge === undefined) return;
+    const change = this.#peers.change(
+      this.#judge([...removed, ...changed.map(({ before }) => before)]),
+      this.#judge([...added, ...changed.map(({ after }) => after)]),
+    );
+    this.#firewall?.changePeers(change);
   }
 
   /** Has rules looked at soon after somebody changed some. */

@@ -1,4 +1,5 @@
 import type { Prefix } from "../ip/mod.ts";
+import type { PeerSources, SourcesChange } from "./peer_sources.ts";
 
 /** What the firewall shall do for one network. */
 export interface FirewallSpec {
@@ -32,7 +33,10 @@ export interface FirewallSpec {
 export interface FirewallIngress {
   /** Name of the overlay device that decapsulated packets come out of. */
   readonly device?: string | undefined;
-  /** Name of the interface that peers' packets arrive on without encapsulation. */
+  /**
+   * Name of the interface that peers' packets arrive on without encapsulation. Accepted there are the sources
+   * of {@linkcode FirewallOptions.peers} alone.
+   */
   readonly underlay?: string | undefined;
 }
 
@@ -85,6 +89,12 @@ export interface Firewall {
   remove(): Promise<void>;
 
   /**
+   * Carries a change of {@linkcode FirewallOptions.peers} to the kernel, where rules refer to them. Cost:
+   * O(changes). What fails is left to the next {@linkcode ensure}.
+   */
+  changePeers(change: SourcesChange): void;
+
+  /**
    * What else on this host drops forwarded packets of the network, one line each, with the cure: chains
    * of nftables that belong to others and so are not ours to change. No rule in another table can
    * accept what they drop.
@@ -103,6 +113,13 @@ export interface FirewallOptions {
    * @default false
    */
   readonly preferNftables?: boolean;
+  /**
+   * Sources of peers whose packets arrive without encapsulation. Its owner changes it, and tells
+   * {@linkcode Firewall.changePeers}.
+   *
+   * @default none
+   */
+  readonly peers?: PeerSources;
   /** Ends commands under way; what they had not committed is not done. @default never */
   readonly signal?: AbortSignal;
   /**
@@ -112,6 +129,12 @@ export interface FirewallOptions {
    * @default []
    */
   readonly commandPrefix?: readonly string[];
+  /**
+   * Path of the network namespace that netlink works in, the one of `commandPrefix`.
+   *
+   * @default this process's
+   */
+  readonly netns?: string;
   /**
    * Directories to find the tools in. @default PATH, then /usr/local/sbin, /usr/sbin and /sbin
    */

@@ -10,12 +10,13 @@ import {
   planRestore,
   type RuleChange,
 } from "./plan.ts";
-import { desiredRules, hasDockerChains } from "./rules.ts";
+import type { PeerSet } from "./peer_set.ts";
+import { desiredRules, hasDockerChains, INPUT_CHAIN, ownChains, RAW_CHAIN } from "./rules.ts";
 import type { Reconciled, Role, Ruleset } from "./ruleset.ts";
 import type { SavedRules } from "./save_format.ts";
 
 /** How often to read, plan and apply until nothing is left to do. */
-const ATTEMPTS = 4;
+const ATTEMPTS = 5;
 
 /** Exit status of iptables when the kernel was busy or the lock taken: the same may work now. */
 const RESOURCE_PROBLEM = 4;
@@ -32,20 +33,43 @@ export class IptablesRuleset implements Ruleset {
   readonly #iptables: Iptables;
   readonly #spec: FirewallSpec;
   readonly #networks: readonly PreviousNetwork[];
+  readonly #peers: PeerSet;
+  /** Names of the chains that were wanted, and in place, when last looked at. */
+  #wanted: ReadonlySet<string> | undefined;
+  #usesPeerSet = false;
+  #refused: string | undefined;
 
-  /** @param networks this host's networks, by which rules of older flannels are told */
-  constructor(iptables: Iptables, spec: FirewallSpec, networks: readonly PreviousNetwork[]) {
+  /**
+   * @param networks this host's networks, by which rules of older flannels are told
+   * @param peers what rules for unencapsulated packets refer to
+   */
+  constructor(
+    iptables: Iptables,
+    spec: FirewallSpec,
+    networks: readonly PreviousNetwork[],
+    peers: PeerSet,
+  ) {
     this.#iptables = iptables;
     this.#spec = spec;
     this.#networks = networks;
+    this.#peers = peers;
   }
 
   get description(): string {
     return this.#iptables.description;
   }
 
+  get usesPeerSet(): boolean {
+    return this.#usesPeerSet;
+  }
+
+  get refused(): string | undefined {
+    return this.#refused;
+  }
+
   async check(role: Role): Promise<readonly RuleChange[]> {
     const saved = await this.#iptables.save();
+    this.#usesPeerSet = role !== "nothing" && this.#ingress(saved)?.underlay !== undefined;
     const plan = this.#plan(saved, this.#desired(role, saved));
     return (plan?.changes ?? []).map(({ sign, rule }) => ({
       sign,
@@ -57,20 +81,30 @@ export class IptablesRuleset implements Ruleset {
    * Reads, plans and applies until the plan is empty. Another program may change the rules between
    * our reading and applying; iptables-restore then refuses to delete what is gone, and the next
    * round starts from what is there.
+   *
+   * Without the rules for Docker's chains, where they alone are refused: the others have always done without
+   * a table raw and without IP sets.
    */
   async reconcile(role: Role): Promise<Reconciled> {
     let applied: string | undefined;
     let failure: FirewallError | undefined;
-    let fresh = false;
+    let result: Reconciled | undefined;
     let differences: readonly string[] = [];
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const saved = await this.#iptables.save();
-      const plan = this.#plan(saved, this.#desired(role, saved));
-      if (plan === undefined) return attempt === 0 ? "unchanged" : fresh ? "made" : "changed";
-      if (attempt === 0) fresh = !holdsOurs(saved, this.#networks, this.#spec.tag);
+      const isPeerSetRepaired = this.#ensurePeerSet(role, saved);
+      const desired = this.#desired(role, saved);
+      const plan = this.#plan(saved, desired);
+      if (plan === undefined) {
+        this.#wanted = this.#namesOf(desired);
+        return result ?? (isPeerSetRepaired ? "changed" : "unchanged");
+      }
+      result ??= this.#kindOf(plan, saved, desired);
       // Refused once and nothing has changed since: it would be refused again.
       if (failure !== undefined && failure.status !== RESOURCE_PROBLEM && plan.text === applied) {
-        break;
+        if (![INPUT_CHAIN, RAW_CHAIN].some(desired)) break;
+        this.#refused = failure.message;
+        continue;
       }
       failure = undefined;
       differences = plan.differences;
@@ -82,7 +116,7 @@ export class IptablesRuleset implements Ruleset {
         failure = error;
       }
     }
-    if (fresh) await this.#undo();
+    if (result === "made") await this.#undo();
     throw failure ?? new FirewallError(
       `${this.#iptables.name} takes the rules, yet ${differences.join(", ")}; is another program ` +
         "changing them all the time?",
@@ -104,11 +138,45 @@ export class IptablesRuleset implements Ruleset {
     return planRestore(saved, desired, this.#networks, this.#spec.tag);
   }
 
+  /** Whose chains would be changed by a plan, and why. */
+  #kindOf({ chains }: Plan, saved: SavedRules, desired: DesiredChains): Reconciled {
+    const before = this.#wanted;
+    const now = this.#namesOf(desired);
+    if (before !== undefined && chains.every((name) => before.has(name) !== now.has(name))) {
+      return "extended";
+    }
+    return holdsOurs(saved, this.#networks, this.#spec.tag) ? "changed" : "made";
+  }
+
+  #namesOf(desired: DesiredChains): ReadonlySet<string> {
+    const wanted = ownChains(this.#spec.tag).filter((chain) => desired(chain) !== undefined);
+    return new Set(wanted.map(({ name }) => name));
+  }
+
+  /** Sees to the set before rules refer to it. @returns true when it was damaged */
+  #ensurePeerSet(role: Role, saved: SavedRules): boolean {
+    this.#usesPeerSet = role !== "nothing" && this.#ingress(saved)?.underlay !== undefined;
+    if (!this.#usesPeerSet) return false;
+    try {
+      return this.#peers.ensure();
+    } catch (error) {
+      if (!(error instanceof FirewallError)) throw error;
+      this.#refused = error.message;
+      this.#usesPeerSet = false;
+      return false;
+    }
+  }
+
+  /** Docker's drops are in the set that Docker uses, whichever set holds the rest. */
+  #ingress(saved: SavedRules): FirewallSpec["ingress"] {
+    return this.#refused === undefined && hasDockerChains(saved, this.#spec.tag)
+      ? this.#spec.ingress
+      : undefined;
+  }
+
   #desired(role: Role, saved: SavedRules): DesiredChains {
     const randomFully = this.#spec.randomFully && this.#iptables.hasRandomFully;
-    // Docker's drops are in the set that Docker uses, whichever set holds the rest.
-    const ingress = hasDockerChains(saved) ? this.#spec.ingress : undefined;
-    const spec = { ...this.#spec, randomFully, ingress };
+    const spec = { ...this.#spec, randomFully, ingress: this.#ingress(saved) };
     switch (role) {
       case "all":
         return (chain) => desiredRules(chain, spec);

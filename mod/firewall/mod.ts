@@ -8,4 +8,5 @@ export * from "./firewall.ts";
 export * from "./host_tool.ts";
 export * from "./open_cleaner.ts";
 export * from "./open_firewall.ts";
+export * from "./peer_sources.ts";
 export { chainTag } from "./tag.ts";

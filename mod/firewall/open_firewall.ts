@@ -2,6 +2,8 @@ import { HostCommands } from "./command.ts";
 import { FirewallError } from "./errors.ts";
 import type { Firewall, FirewallOptions, FirewallSpec, PreviousNetwork } from "./firewall.ts";
 import { HostFirewall } from "./host_firewall.ts";
+import { PeerSet } from "./peer_set.ts";
+import { PeerSources } from "./peer_sources.ts";
 import { findTools } from "./tools.ts";
 
 /**
@@ -25,7 +27,8 @@ export async function openFirewall(
   const commands = new HostCommands(options);
   const networks = previous === undefined ? [spec] : [spec, previous];
   const { mode = "auto", preferNftables = false } = options;
-  const find = () => findTools(commands, { mode, preferNftables, spec, networks });
+  const peers = new PeerSet(spec.tag, options.peers ?? new PeerSources(), options.netns);
+  const find = () => findTools(commands, { mode, preferNftables, spec, networks, peers });
   const tools = await find();
   if (tools.description === undefined && spec.ipMasq) {
     throw new FirewallError(
@@ -36,5 +39,5 @@ export async function openFirewall(
         "without -ip-masq",
     );
   }
-  return new HostFirewall(spec, tools, find);
+  return new HostFirewall(spec, { tools, find, peers });
 }

@@ -17,6 +17,8 @@ export interface Plan {
   readonly text: string;
   /** What is wrong with the rules as they are, one line each. */
   readonly differences: readonly string[];
+  /** Names of the chains of flanneld that have to change. */
+  readonly chains: readonly string[];
   /** What the transaction takes away and adds, rule by rule, in the words of iptables(8). */
   readonly changes: readonly RuleChange[];
 }
@@ -53,6 +55,7 @@ export function planRestore(
   tag?: string,
 ): Plan | undefined {
   const tables = new Map<string, string[]>();
+  const chains: string[] = [];
   const differences: string[] = [];
   const changes: RuleChange[] = [];
   const own = ownChains(tag).map(({ name }) => name);
@@ -63,6 +66,7 @@ export function planRestore(
     const present = left.get(table) ?? saved.get(table) ?? new Map();
     const part = planChain(chain, present, desired(chain), networks, own);
     if (part.differences.length === 0) continue;
+    chains.push(chain.name);
     left.set(table, without(present, part.doomed));
     tables.set(table, [...tables.get(table) ?? [], ...part.lines]);
     differences.push(...part.differences.map((text) => `${table}: ${text}`));
@@ -76,7 +80,7 @@ export function planRestore(
     );
     return [`*${table}`, ...heads!, ...rest!, "COMMIT"];
   });
-  return { text: text.join("\n") + "\n", differences, changes };
+  return { text: text.join("\n") + "\n", differences, chains, changes };
 }
 
 /** True when the saved rules hold anything of ours, or anything an older flannel left. */

@@ -25,6 +25,8 @@ export interface PacketRule {
   /** Name of the interface that the packet came in by. */
   readonly input?: string;
   readonly source?: AddressMatch;
+  /** Name of the set that has the packet's source. */
+  readonly sourceSet?: string;
   readonly destination?: AddressMatch;
   readonly verdict: Verdict;
 }
@@ -63,13 +65,22 @@ export function forwardRules({ network }: FirewallSpec): PacketRule[] {
 
 /**
  * Acceptance of what peers send to this host's containers, for Docker's own chains. Packets that the overlay
- * device decapsulated may carry any source of the network.
+ * device decapsulated may carry any source of the network; those that anybody on the underlay could have sent,
+ * a peer's.
+ *
+ * @param sets names of the sets that hold the peers' sources
  */
-export function overlayRules({ network, subnet, ingress }: FirewallSpec): PacketRule[] {
-  const { device } = ingress ?? {};
-  if (device === undefined) return [];
+export function overlayRules(
+  { network, subnet, ingress }: FirewallSpec,
+  sets: readonly string[],
+): PacketRule[] {
+  const { device, underlay } = ingress ?? {};
+  const accept = { destination: inside(subnet), verdict: "accept" } as const;
   return [
-    { input: device, source: inside(network), destination: inside(subnet), verdict: "accept" },
+    ...(device === undefined ? [] : [{ ...accept, input: device, source: inside(network) }]),
+    ...(underlay === undefined
+      ? []
+      : sets.map((sourceSet) => ({ ...accept, input: underlay, sourceSet }))),
   ];
 }
 

@@ -1,4 +1,5 @@
 import type { FirewallSpec } from "./firewall.ts";
+import { peerSetName } from "./peer_set.ts";
 import {
   type AddressMatch,
   forwardRules,
@@ -61,13 +62,20 @@ export const RAW_CHAIN: OwnChain = {
 
 const CHAINS: readonly OwnChain[] = [MASQUERADE_CHAIN, FORWARD_CHAIN, INPUT_CHAIN, RAW_CHAIN];
 
-/** Docker's chain for its users' rules, and the chain of its own rules. */
-const DOCKER_CHAINS = ["DOCKER-USER", "DOCKER"];
+/** Docker's chain of its own rules. */
+const DOCKER_CHAIN = "DOCKER";
 
-/** True when Docker has made its chains in this set of rules; with `iptables=false` it makes none. */
-export function hasDockerChains(saved: SavedRules): boolean {
+/**
+ * True when Docker has made its chains in this set of rules; with `iptables=false` it makes none. While Docker
+ * makes its own chain again, the rules of flanneld stay.
+ *
+ * @param tag of the network whose rules they are
+ */
+export function hasDockerChains(saved: SavedRules, tag?: string): boolean {
   const table = saved.get(INPUT_CHAIN.table);
-  return DOCKER_CHAINS.every((name) => table?.has(name));
+  const isOwn = ({ parent }: OwnChain) => parent === INPUT_CHAIN.parent;
+  return table !== undefined && table.has(INPUT_CHAIN.parent) &&
+    (table.has(DOCKER_CHAIN) || ownChains(tag).some((own) => isOwn(own) && table.has(own.name)));
 }
 
 /** All chains of one network, in the order in which they are applied. */
@@ -108,19 +116,20 @@ export function desiredRules(chain: OwnChain, spec: FirewallSpec): readonly Rule
       return spec.forward ? forwardRules(spec).map((rule) => inWords(chain, rule)) : undefined;
     case "DOCKER-USER":
     case "PREROUTING": {
-      const rules = overlayRules(spec);
+      const rules = overlayRules(spec, [peerSetName(spec.tag)]);
       return rules.length > 0 ? rules.map((rule) => inWords(chain, rule)) : undefined;
     }
   }
 }
 
 function inWords(chain: OwnChain, rule: PacketRule): Rule {
-  const { mark, input, source, destination, verdict } = rule;
+  const { mark, input, source, sourceSet, destination, verdict } = rule;
   const bits = mark === undefined ? undefined : `0x${mark.toString(16)}`;
   return [
     ...(input === undefined ? [] : ["-i", input]),
     ...(bits === undefined ? [] : ["-m", "mark", "--mark", `${bits}/${bits}`]),
     ...address("-s", source),
+    ...(sourceSet === undefined ? [] : ["-m", "set", "--match-set", sourceSet, "src"]),
     ...address("-d", destination),
     ...commented(chain),
     "-j",

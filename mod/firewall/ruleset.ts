@@ -9,13 +9,20 @@ import type { RuleChange } from "./plan.ts";
  */
 export type Role = "all" | "acceptance" | "nothing";
 
-/** What {@linkcode Ruleset.reconcile} did; `made` when nothing of ours was there before. */
-export type Reconciled = "unchanged" | "changed" | "made";
+/**
+ * What {@linkcode Ruleset.reconcile} did; `made` when nothing of ours was there before, `extended` when all that
+ * was wanted before was in place.
+ */
+export type Reconciled = "unchanged" | "changed" | "made" | "extended";
 
 /** One of the kernel's sets of rules (iptables knows two, nftables is one), and its tool. */
 export interface Ruleset {
   /** Tool and version. */
   readonly description: string;
+  /** Its rules refer to the peers' IP set, as far as the last call has seen. */
+  readonly usesPeerSet?: boolean;
+  /** Why what Docker drops is not accepted here, where it could not be done. */
+  readonly refused?: string | undefined;
 
   /**
    * What {@linkcode reconcile} would change.

@@ -5,6 +5,7 @@ import { chooseIptables, type IptablesChoice } from "./iptables.ts";
 import { IptablesRuleset } from "./iptables_ruleset.ts";
 import { isOwnTable } from "./nft_plan.ts";
 import { Nftables, NftablesRuleset } from "./nftables.ts";
+import type { PeerSet } from "./peer_set.ts";
 import type { Role, Ruleset } from "./ruleset.ts";
 
 /** Tables that iptables-nft, ip6tables-nft and their like make: they count as iptables'. */
@@ -34,6 +35,7 @@ export interface ToolsRequest {
   readonly preferNftables: boolean;
   readonly spec: FirewallSpec;
   readonly networks: readonly PreviousNetwork[];
+  readonly peers: PeerSet;
 }
 
 /**
@@ -51,7 +53,7 @@ export interface ToolsRequest {
  * @throws {FirewallError} when a tool was asked for by name and is not there, or does not work
  */
 export async function findTools(commands: HostCommands, request: ToolsRequest): Promise<Tools> {
-  const { mode, spec, networks } = request;
+  const { mode, spec, networks, peers } = request;
   const nftables = await optional(Nftables.find(commands), mode === "nftables");
   if (mode === "nftables" && nftables === undefined) throw notFound("nft", "nftables", commands);
   const iptables = await optional(
@@ -71,7 +73,7 @@ export async function findTools(commands: HostCommands, request: ToolsRequest): 
   for (const tool of [iptables?.use, iptables?.other]) {
     if (tool === undefined) continue;
     const role = assignments.length === 0 ? "all" : "acceptance";
-    assignments.push({ ruleset: new IptablesRuleset(tool, spec, networks), role });
+    assignments.push({ ruleset: new IptablesRuleset(tool, spec, networks, peers), role });
   }
   if (nft && !useNftables) assignments.push({ ruleset: nft, role: "nothing" });
   return {

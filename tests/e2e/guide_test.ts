@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type LabContainer, LabDocker } from "../lab/docker.ts";
+import { type DockerVersion, type LabContainer, LabDocker } from "../lab/docker.ts";
 import { GuideCluster } from "../lab/guide_cluster.ts";
 import type { UnderlayHost } from "../lab/lab.ts";
 import type { EtcdApi } from "../lab/lab_etcd.ts";
@@ -12,13 +12,21 @@ import {
   subnetEnv,
 } from "./guide.ts";
 
-const APIS: readonly EtcdApi[] = ["v2", "v3"];
+/** The newer Docker on one of etcd's APIs: neither has to do with the other. */
+const CASES: readonly { readonly api: EtcdApi; readonly version: DockerVersion }[] = [
+  { api: "v2", version: "installed" },
+  { api: "v3", version: "installed" },
+  { api: "v3", version: "testing" },
+];
 
 for (
-  const { api, backend } of APIS.flatMap((api) => BACKENDS.map((backend) => ({ api, backend })))
+  const { api, version, backend } of CASES.flatMap((one) =>
+    BACKENDS.map((backend) => ({ ...one, backend }))
+  )
 ) {
   const { type, config, mtu } = backend;
-  Deno.test(`flanneld carries the guide's nine container pings, and TCP, by ${type}, on etcd ${api}`, async () => {
+  const title = `by ${type}, on etcd ${api}, Docker: ${version}`;
+  Deno.test(`flanneld carries the guide's nine container pings, and TCP, ${title}`, async () => {
     await using cluster = await GuideCluster.start({ hosts: 3, api, config });
     await using stack = new AsyncDisposableStack();
     const { hosts, etcd } = cluster;
@@ -57,7 +65,7 @@ for (
     await cluster.untilFullMesh();
 
     const containers = await Promise.all(hosts.map(async (host) => {
-      const docker = stack.use(await LabDocker.start(host));
+      const docker = stack.use(await LabDocker.start(host, { version }));
       return await docker.run("shell");
     }));
     for (const [i, from] of containers.entries()) {

@@ -1,5 +1,5 @@
 /**
- * rtnetlink: the kernel's tables of links, addresses, routes, neighbours and FDB entries.
+ * rtnetlink: the kernel's tables of links, addresses, routes, neighbours and FDB entries; nfnetlink: IP sets.
  *
  * @module
  */
@@ -8,6 +8,7 @@ export { type InterfaceFilter, Netlink } from "./connection.ts";
 export type { Destination } from "./destination.ts";
 export { DryRunNetlink, type PlannedChange, type TransmitChecksum } from "./dry_run.ts";
 export { type IpsecPolicy, isProtected, readIpsecPolicies } from "./ipsec_policy.ts";
+export { type IpSetHeader, IpSets } from "./ip_set.ts";
 export { IFF_UP, type LinkChange } from "./link.ts";
 export { formatMac, parseMac, randomMac } from "./mac.ts";
 export { NetlinkFormatError } from "./message.ts";

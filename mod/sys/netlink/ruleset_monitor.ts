@@ -1,11 +1,9 @@
 import { Broadcasts } from "./broadcast.ts";
 import type { MessageCursor } from "./message.ts";
 import type { MonitorOptions } from "./monitor.ts";
+import { NETLINK_NETFILTER, NFNL_SUBSYS_NFTABLES } from "./netfilter.ts";
 import { openSocket } from "./socket.ts";
 import { Subscription } from "./subscription.ts";
-
-/** NETLINK_NETFILTER of linux/netlink.h. */
-const NETLINK_NETFILTER = 12;
 
 /** NFNLGRP_NFTABLES of linux/netfilter/nfnetlink.h, 7, as a bit. */
 const GROUP = 1 << (7 - 1);
@@ -14,7 +12,7 @@ const GROUP = 1 << (7 - 1);
  * NFNL_SUBSYS_NFTABLES in the high byte, NFT_MSG_NEWGEN in the low one (linux/netfilter/nfnetlink.h,
  * nf_tables.h): ends the messages of each transaction.
  */
-const NEW_GENERATION = 10 << 8 | 15;
+const NEW_GENERATION = NFNL_SUBSYS_NFTABLES << 8 | 15;
 
 /** One message of a few hundred bytes a transaction is read; the rules between are passed over. */
 const RECEIVE_BUFFER = 1024 * 1024;

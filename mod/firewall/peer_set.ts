@@ -1,0 +1,167 @@
+import type { Prefix } from "../ip/mod.ts";
+import { Errno, type IpSetHeader, IpSets, SysError } from "../sys/mod.ts";
+import { FirewallError } from "./errors.ts";
+import type { PeerSources, SourcesChange } from "./peer_sources.ts";
+import type { RuleChange } from "./plan.ts";
+
+/** Name of the set of a lone network; with a tag of one of several. */
+const BASE_NAME = "flannel-peers";
+
+/** A subnet and a public IP each of more than 60,000 peers. A limit: memory grows with the elements. */
+const MAX_ELEMENTS = 262_144;
+
+/** NFPROTO_IPV4 of linux/netfilter.h. */
+const NFPROTO_IPV4 = 2;
+
+/** There where the kernel has IP sets, built in or as a module that is loaded. */
+const MODULE = "/sys/module/ip_set";
+
+/** Name of the IP set with the sources of a network's peers. @param tag see `chainTag` */
+export function peerSetName(tag: string | undefined): string {
+  return tag === undefined ? BASE_NAME : `${BASE_NAME}-${tag}`;
+}
+
+/** More elements of a plan than this are summed up. */
+const MOST_LISTED = 20;
+
+/**
+ * The sources of peers as an IP set of the kernel, for rules of iptables.
+ *
+ * Nothing multicasts changes of IP sets, so that {@linkcode ensure} looks at the number of elements, which finds
+ * a set that was flushed or destroyed at O(1). All calls are synchronous.
+ */
+export class PeerSet {
+  readonly name: string;
+  readonly #sources: PeerSources;
+  readonly #netns: string | undefined;
+  /** The set had all elements when this object last dealt with it: later their number will do. */
+  #known = false;
+
+  /** @param tag of the network */
+  constructor(tag: string | undefined, sources: PeerSources, netns?: string) {
+    this.name = peerSetName(tag);
+    this.#sources = sources;
+    this.#netns = netns;
+  }
+
+  /** What {@linkcode ensure} would change. @throws {FirewallError} when sets cannot be read */
+  check(): RuleChange[] {
+    return this.#with((sets) => {
+      const isThere = isUsable(sets.header(this.name));
+      const { missing, surplus } = this.#difference(isThere ? sets.elements(this.name) : []);
+      return [
+        ...(isThere ? [] : [{ sign: "+" as const, rule: this.#create }]),
+        ...this.#list("-", surplus),
+        ...this.#list("+", missing),
+      ];
+    });
+  }
+
+  /**
+   * Makes the set and brings its elements to those wanted.
+   *
+   * @returns true when it was damaged since this object last dealt with it
+   * @throws {FirewallError} when the kernel has no IP sets, or refuses this one
+   */
+  ensure(): boolean {
+    return this.#with((sets) => {
+      const wasKnown = this.#known;
+      const header = sets.header(this.name);
+      const isThere = isUsable(header);
+      if (isThere && wasKnown && header!.elements === this.#sources.size) return false;
+      if (!isThere) {
+        // One of another type that nothing refers to; otherwise the kernel says that it is in use.
+        sets.destroy(this.name);
+        sets.create(this.name, MAX_ELEMENTS);
+      }
+      const { missing, surplus } = this.#difference(isThere ? sets.elements(this.name) : []);
+      sets.delete(this.name, surplus);
+      sets.add(this.name, missing);
+      this.#known = true;
+      return wasKnown;
+    });
+  }
+
+  /**
+   * Carries one change to the kernel. Cost: O(changes). Where the set is not there, or refuses, the next
+   * {@linkcode ensure} sees to it.
+   */
+  change({ added, removed }: SourcesChange): void {
+    if (!this.#known) return;
+    try {
+      this.#with((sets) => {
+        sets.delete(this.name, removed);
+        sets.add(this.name, added);
+      });
+    } catch (error) {
+      if (!(error instanceof FirewallError)) throw error;
+    }
+  }
+
+  /** What {@linkcode remove} would remove. @throws {FirewallError} when sets cannot be read */
+  leftover(): RuleChange[] {
+    if (!hasModule()) return [];
+    const header = this.#with((sets) => sets.header(this.name));
+    return header === undefined ? [] : [{ sign: "-", rule: this.#create }];
+  }
+
+  /**
+   * Removes the set.
+   *
+   * @throws {FirewallError} while a rule refers to it
+   */
+  remove(): void {
+    // A question would load the module into a kernel that has done without.
+    if (hasModule()) this.#with((sets) => sets.destroy(this.name));
+    this.#known = false;
+  }
+
+  get #create(): string {
+    return `ipset create ${this.name} hash:net`;
+  }
+
+  #list(sign: "+" | "-", elements: readonly Prefix[]): RuleChange[] {
+    const add = `ipset add ${this.name}`;
+    return elements.length > MOST_LISTED
+      ? [{ sign, rule: `${add}: ${elements.length} elements` }]
+      : elements.map((element) => ({ sign, rule: `${add} ${element}` }));
+  }
+
+  #difference(elements: readonly Prefix[]): { missing: Prefix[]; surplus: Prefix[] } {
+    const present = new Set(elements.map(({ key }) => key));
+    return {
+      missing: [...this.#sources.values()].filter(({ key }) => !present.has(key)),
+      surplus: elements.filter((prefix) => !this.#sources.has(prefix)),
+    };
+  }
+
+  #with<T>(action: (sets: IpSets) => T): T {
+    try {
+      using sets = new IpSets({ netns: this.#netns });
+      return action(sets);
+    } catch (cause) {
+      if (!(cause instanceof SysError)) throw cause;
+      this.#known = false;
+      const why = ABSENT.includes(cause.errno)
+        ? "the kernel has no IP sets (module ip_set_hash_net)"
+        : cause.message;
+      throw new FirewallError(`IP set ${this.name}: ${why}`, { cause });
+    }
+  }
+}
+
+/** Answers of a kernel without IP sets; the last is IPSET_ERR_FIND_TYPE of linux/netfilter/ipset/ip_set.h. */
+const ABSENT: readonly number[] = [Errno.EINVAL, Errno.EOPNOTSUPP, 4098];
+
+function isUsable(header: IpSetHeader | undefined): boolean {
+  return header?.type === "hash:net" && header.family === NFPROTO_IPV4 &&
+    header.maxElements >= MAX_ELEMENTS;
+}
+
+function hasModule(): boolean {
+  try {
+    return Deno.statSync(MODULE).isDirectory;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,71 @@
+import type { IPv4 } from "../../ip/mod.ts";
+import { Errno, SysError } from "../errno.ts";
+import { Sequence } from "./batch.ts";
+import { Exchange } from "./exchange.ts";
+import { MessageWriter } from "./message_writer.ts";
+import { NetlinkSocket, type NetlinkSocketOptions } from "./socket.ts";
+
+/** NETLINK_NETFILTER of linux/netlink.h. */
+export const NETLINK_NETFILTER = 12;
+
+/** NFNL_SUBSYS_* of linux/netfilter/nfnetlink.h. */
+export const NFNL_SUBSYS_IPSET = 6;
+export const NFNL_SUBSYS_NFTABLES = 10;
+
+/** NFPROTO_IPV4 of linux/netfilter.h. */
+export const NFPROTO_IPV4 = 2;
+
+/** NLA_F_NESTED and NLA_F_NET_BYTEORDER of linux/netlink.h, which ip sets insist on. */
+export const NLA_F_NESTED = 0x8000;
+const NLA_F_NET_BYTEORDER = 0x4000;
+
+/** A socket to one of netfilter's subsystems. */
+export class NetfilterSocket implements Disposable {
+  readonly exchange: Exchange;
+  readonly #socket: NetlinkSocket;
+
+  /** @throws {SysError} EPROTONOSUPPORT when the kernel has no netfilter */
+  constructor(options: NetlinkSocketOptions) {
+    this.#socket = NetlinkSocket.open(options, NETLINK_NETFILTER);
+    this.exchange = new Exchange(this.#socket, new Sequence(), new MessageWriter(32 * 1024));
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket[Symbol.dispose]();
+  }
+}
+
+/**
+ * Starts a message with its header struct nfgenmsg: u8 family, u8 version, u16 resource in network order.
+ *
+ * @param command of the subsystem
+ */
+export function beginNetfilter(
+  writer: MessageWriter,
+  subsystem: number,
+  command: number,
+  { flags, sequence }: { readonly flags: number; readonly sequence: number },
+): void {
+  writer.begin(subsystem << 8 | command, flags, sequence);
+  writer.u8(NFPROTO_IPV4);
+  writer.zeros(3);
+}
+
+/** Bytes of struct nfgenmsg, before the attributes. */
+export const NFGENMSG_LENGTH = 4;
+
+/** An attribute of four bytes in network order that says so. */
+export function attributeNetworkU32(writer: MessageWriter, type: number, value: number): void {
+  writer.attributeIPv4(type | NLA_F_NET_BYTEORDER, value as IPv4);
+}
+
+/** Runs a request whose object may be absent. @returns false when it was */
+export function unlessAbsent(request: () => void): boolean {
+  try {
+    request();
+    return true;
+  } catch (error) {
+    if (error instanceof SysError && error.errno === Errno.ENOENT) return false;
+    throw error;
+  }
+}
