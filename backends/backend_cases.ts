@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { assertEquals, assertNotEquals } from "@std/assert";
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import type { JsonValue, Lease } from "../mod/lease/mod.ts";
 import { captureLog } from "../mod/observe/log_lab.ts";
 import { LeaseSet } from "../mod/subnet/mod.ts";
@@ -176,6 +176,7 @@ const CARRIER: readonly Case[] = [
   ["sync() programs no lease that could do harm, and says why once", async (context) => {
     const { subject, host, prepare, log } = context;
     const { network, own } = await prepare(OWN);
+    await host.namespace.ip(..."address add 198.51.100.9/32 dev lo".split(" "));
     await network.sync(own, new LeaseSet());
     const alone = await host.state();
     const harmful: readonly (readonly [Lease, string])[] = [
@@ -184,8 +185,24 @@ const CARRIER: readonly Case[] = [
       [subject.lease("10.20.1.128/25", "172.28.128.104"), `overlaps our own subnet ${OWN}`],
       [subject.lease("10.20.0.0/20", "172.28.128.104"), `overlaps our own subnet ${OWN}`],
       [subject.lease("10.20.9.0/31", "172.28.128.104"), "is longer than /30"],
+      [
+        subject.lease("10.20.16.0/23", "172.28.128.104"),
+        "is larger than a subnet of this network, /24",
+      ],
+      [
+        subject.lease("10.20.11.0/24", "172.28.128.0"),
+        "has public IP 172.28.128.0, the network address of 172.28.128.0/24",
+      ],
+      [
+        subject.lease("10.20.12.0/24", "172.28.128.255"),
+        "has public IP 172.28.128.255, the broadcast address of 172.28.128.0/24",
+      ],
+      [
+        subject.lease("10.20.13.0/24", "198.51.100.9"),
+        "has public IP 198.51.100.9, which is an address of this host",
+      ],
       [subject.lease("10.20.10.0/24", host.address), `carries our own public IP ${host.address}`],
-      ...["127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255"].map((address, i) =>
+      ...["127.0.0.1", "0.0.0.0", "224.0.0.1", "240.0.0.1", "255.255.255.255"].map((address, i) =>
         [
           subject.lease(`10.20.${20 + i}.0/24`, address),
           `has public IP ${address}, which no host can have`,
@@ -220,6 +237,63 @@ const CARRIER: readonly Case[] = [
     assertEquals(network.status().refused, new Map());
     assertEquals(await host.state(), alone);
   }],
+
+  [
+    "sync() and apply() leave the host's own routes in place, and refuse the lease",
+    async (context) => {
+      const { subject, host, prepare, log } = context;
+      const ip = (line: string) => host.namespace.ip(...line.split(" "));
+      const { network, own } = await prepare(OWN);
+      await ip("link add eth2 type veth peer name eth2-peer");
+      await ip("link set eth2-peer up");
+      await ip("link set eth2 up");
+      await ip("address add 10.20.40.9/22 dev eth2");
+      const foreign = [
+        "10.20.30.0/24 via 172.28.128.9", // boot, as by hand
+        "10.20.31.64/26 via 172.28.128.9 proto static",
+        "blackhole 10.20.32.0/24 proto bird",
+        "10.20.33.9 dev eth2 metric 7",
+      ];
+      for (const route of foreign) await ip(`route add ${route}`);
+      await network.sync(own, new LeaseSet());
+      const before = await host.state();
+      const puts = ["30", "31", "32", "33", "41"].map((octet) => ({
+        put: subject.lease(`10.20.${octet}.0/24`, "172.28.128.104"),
+      }));
+      const leases = new LeaseSet();
+      assertEquals(await network.apply(leases.apply(puts)), 0);
+      assertEquals(await network.sync(own, leases), 0);
+      assertEquals(await host.state(), before);
+      assertEquals([...network.status().refused.values()], [
+        "meets the route to 10.20.30.0/24 via 172.28.128.9, which flanneld did not make",
+        "meets the route to 10.20.31.64/26 via 172.28.128.9, which flanneld did not make",
+        "meets the route to 10.20.32.0/24, which flanneld did not make",
+        "meets the route to 10.20.33.9/32, which flanneld did not make",
+        "meets 10.20.40.0/22, which an interface of this host is on",
+      ]);
+      assertEquals(log.filter((line) => line.startsWith("W")).length, puts.length);
+
+      // Out of the way, each is a peer like any other; in the way again, it goes and they stay.
+      await using watch = host.watch(network);
+      const reported = async (what: RegExp) => {
+        const deadline = performance.now() + 10_000;
+        while (!watch.damage.some((report) => what.test(report))) {
+          assert(performance.now() < deadline, `${what} is not in ${watch.damage}`);
+          await new Promise((resolve) => setTimeout(resolve, 5));
+        }
+        watch.damage.length = 0;
+      };
+      await ip("route del 10.20.30.0/24");
+      await reported(/^route of this host to 10\.20\.30\.0\/24 removed$/);
+      await network.sync(own, leases);
+      assertEquals(network.status().peers, 1);
+      await ip(`route replace ${foreign[0]}`);
+      await reported(/^route (of this host )?to 10\.20\.30\.0\/24 (altered|added)$/);
+      await network.sync(own, leases);
+      assertEquals(network.status().peers, 0);
+      assertEquals(await host.state(), before);
+    },
+  ],
 
   ["sync() takes its own lease among the others for what it is", async (context) => {
     const { host, prepare, log } = context;

@@ -1,31 +1,26 @@
 import type { NetworkConfig } from "../mod/config/mod.ts";
-import { formatIPv4, type IPv4, isGlobalUnicast, Prefix } from "../mod/ip/mod.ts";
+import { formatIPv4, type IPv4, isClassE, isGlobalUnicast } from "../mod/ip/mod.ts";
 import { type Lease, leaseKey } from "../mod/lease/mod.ts";
 import { info, warning } from "../mod/observe/mod.ts";
-import type { Netlink } from "../mod/sys/mod.ts";
+import { describeObstacle, type HostObstacle, type HostRoutes } from "./host_routes.ts";
 
 /** A lease longer than this leaves no room for a gateway and a container. */
 const LONGEST_LEASE = 30;
 
 /** Whom a lease is judged for. */
 export interface PeerRules {
-  readonly config: Pick<NetworkConfig, "network">;
+  readonly config: Pick<NetworkConfig, "network" | "subnetLen">;
   readonly own: Lease;
   /** Our public IP: a lease that leads back to us is not a peer's. */
   readonly publicIP: IPv4;
-  /** Networks that this host is on, see {@linkcode connectedNetworks}. */
-  readonly connected: readonly Prefix[];
+  /** What of this host a route to a lease could take the place of. */
+  readonly host: HostRoutes;
 }
 
-/**
- * The networks that this host's interfaces are on, the backend's own device left out. A route to a
- * lease that meets one would take the place of the kernel's own: eth0's, or that of a docker0 which
- * has not been restarted since the host's subnet changed. One dump of the addresses.
- */
-export function connectedNetworks(netlink: Netlink, device: number | undefined): Prefix[] {
-  return netlink.addresses()
-    .filter(({ index, prefixLength }) => index !== device && prefixLength < 32)
-    .map(({ address, prefixLength }) => new Prefix(address, prefixLength));
+/** The route that a lease asks for, as far as it tells whether another one leads there as well. */
+export interface RouteTarget {
+  readonly oif: number;
+  readonly gateway?: IPv4;
 }
 
 /**
@@ -33,24 +28,56 @@ export function connectedNetworks(netlink: Netlink, device: number | undefined):
  *
  * The store is shared with whoever can write to it: one bad value must not take a route away from
  * the host's own containers or from networks outside the overlay.
+ *
+ * @param targetOf where the lease's own route leads: a route of somebody else's that leads there, too,
+ * is no obstacle. @default nowhere that another route could
  */
-export function refusal(lease: Lease, rules: PeerRules): string | undefined {
-  const { config, own, publicIP, connected } = rules;
+export function refusal(
+  lease: Lease,
+  rules: PeerRules,
+  targetOf?: () => RouteTarget | undefined,
+): string | undefined {
+  const { config, own, publicIP, host } = rules;
   const { subnet, attributes } = lease;
   if (!config.network.containsPrefix(subnet)) return `is outside Network ${config.network}`;
   if (subnet.length > LONGEST_LEASE) return `is longer than /${LONGEST_LEASE}`;
   if (subnet.overlaps(own.subnet)) return `overlaps our own subnet ${own.subnet}`;
+  if (subnet.length < config.subnetLen) {
+    return `is larger than a subnet of this network, /${config.subnetLen}`;
+  }
   // Where hosts have addresses inside Network: the tunnel would lead into itself.
   if (subnet.contains(publicIP)) return `contains our own public IP ${formatIPv4(publicIP)}`;
-  const met = connected.find((network) => network.overlaps(subnet));
-  if (met !== undefined) return `meets ${met}, which an interface of this host is on`;
-  const address = formatIPv4(attributes.publicIP);
-  if (subnet.contains(attributes.publicIP)) return `contains its own public IP ${address}`;
-  if (attributes.publicIP === publicIP) return `carries our own public IP ${address}`;
-  if (!isGlobalUnicast(attributes.publicIP)) {
-    return `has public IP ${address}, which no host can have`;
+  const met = host.obstacle(subnet, (route) => leadsTo(route, subnet.key, targetOf));
+  if (met !== undefined) return describeObstacle(met);
+  if (subnet.contains(attributes.publicIP)) {
+    return `contains its own public IP ${formatIPv4(attributes.publicIP)}`;
   }
-  return undefined;
+  return publicIPRefusal(attributes.publicIP, rules);
+}
+
+/** Why no other host can have this public IP; `undefined` when one can. */
+function publicIPRefusal(
+  address: IPv4,
+  { publicIP, host }: Pick<PeerRules, "publicIP" | "host">,
+): string | undefined {
+  if (address === publicIP) return `carries our own public IP ${formatIPv4(address)}`;
+  const has = `has public IP ${formatIPv4(address)}`;
+  if (!isGlobalUnicast(address) || isClassE(address)) return `${has}, which no host can have`;
+  if (host.hasAddress(address)) return `${has}, which is an address of this host`;
+  const network = host.edgeOf(address);
+  if (network === undefined) return undefined;
+  return `${has}, the ${
+    address === network.address ? "network" : "broadcast"
+  } address of ${network}`;
+}
+
+function leadsTo(
+  { prefix, oif, gateway }: HostObstacle,
+  key: number,
+  targetOf: (() => RouteTarget | undefined) | undefined,
+): boolean {
+  const target = prefix.key === key ? targetOf?.() : undefined;
+  return target !== undefined && oif === target.oif && gateway === target.gateway;
 }
 
 /** Logs that packets go to a peer, go there otherwise, or no longer. @param verb `added` */

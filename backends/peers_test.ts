@@ -3,6 +3,7 @@ import { type Lease, leaseKey } from "../mod/lease/mod.ts";
 import { configureLog, flushLog } from "../mod/observe/mod.ts";
 import { captureLog } from "../mod/observe/log_lab.ts";
 import { ip, net, vxlan } from "../mod/store/store_lab.ts";
+import { HostRoutes } from "./host_routes.ts";
 import { type PeerRules, refusal, Refusals, tellPeer } from "./peers.ts";
 
 function lease(subnet: string, publicIP = "192.0.2.2"): Lease {
@@ -10,14 +11,29 @@ function lease(subnet: string, publicIP = "192.0.2.2"): Lease {
 }
 
 const RULES: PeerRules = {
-  config: { network: net("10.20.0.0/16") },
+  config: { network: net("10.20.0.0/16"), subnetLen: 24 },
   own: lease("10.20.93.0/24", "192.0.2.1"),
   publicIP: ip("192.0.2.1"),
-  connected: [net("10.20.50.0/24"), net("192.0.2.0/24")],
+  host: hostOn("192.0.2.1/24", "10.20.50.1/24", "198.51.100.9/32"),
 };
 
+/** A host with these addresses, each on an interface of its own. */
+function hostOn(...addresses: string[]): HostRoutes {
+  const host = new HostRoutes(net("10.20.0.0/16"));
+  host.load({
+    links: [],
+    addresses: addresses.map((text, i) => {
+      const [address, length] = text.split("/");
+      const prefixLength = Number(length);
+      return { index: i + 2, address: ip(address!), prefixLength, scope: 0, flags: 0x80 };
+    }),
+    routes: [],
+  });
+  return host;
+}
+
 Deno.test("refusal() lets a peer pass", () => {
-  for (const subnet of ["10.20.1.0/24", "10.20.255.0/24", "10.20.128.0/17", "10.20.0.0/30"]) {
+  for (const subnet of ["10.20.1.0/24", "10.20.255.0/24", "10.20.128.0/25", "10.20.0.0/30"]) {
     assertEquals(refusal(lease(subnet), RULES), undefined, subnet);
   }
 });
@@ -33,7 +49,8 @@ Deno.test("refusal() names what a lease must not be", () => {
     [lease("10.20.1.7/32"), "is longer than /30"],
     [lease("10.20.93.0/24"), "overlaps our own subnet 10.20.93.0/24"],
     [lease("10.20.50.0/24"), "meets 10.20.50.0/24, which an interface of this host is on"],
-    [lease("10.20.48.0/20"), "meets 10.20.50.0/24, which an interface of this host is on"],
+    [lease("10.20.50.64/26"), "meets 10.20.50.0/24, which an interface of this host is on"],
+    [lease("10.20.48.0/20"), "is larger than a subnet of this network, /24"],
     [lease("10.20.93.64/26"), "overlaps our own subnet 10.20.93.0/24"],
     [lease("10.20.64.0/18"), "overlaps our own subnet 10.20.93.0/24"],
     [lease("10.20.0.0/16"), "overlaps our own subnet 10.20.93.0/24"],
@@ -45,6 +62,19 @@ Deno.test("refusal() names what a lease must not be", () => {
     [
       lease("10.20.1.0/24", "255.255.255.255"),
       "has public IP 255.255.255.255, which no host can have",
+    ],
+    [lease("10.20.1.0/24", "240.0.0.9"), "has public IP 240.0.0.9, which no host can have"],
+    [
+      lease("10.20.1.0/24", "198.51.100.9"),
+      "has public IP 198.51.100.9, which is an address of this host",
+    ],
+    [
+      lease("10.20.1.0/24", "192.0.2.0"),
+      "has public IP 192.0.2.0, the network address of 192.0.2.0/24",
+    ],
+    [
+      lease("10.20.1.0/24", "192.0.2.255"),
+      "has public IP 192.0.2.255, the broadcast address of 192.0.2.0/24",
     ],
     [lease("10.20.1.0/24", "10.20.1.9"), "contains its own public IP 10.20.1.9"],
   ];

@@ -49,7 +49,8 @@ export interface KernelObjects {
  *
  * @param actual only what is ours to change: the caller leaves foreign objects out
  * @returns in an order that keeps packets flowing: addresses, then what a route needs before the
- * route, then removals, routes first. A changed object is replaced in place, never deleted first.
+ * route, then removals, routes first. A changed object is replaced in place, never deleted first. A
+ * route that is missing is added, which fails where another program has one of its key.
  */
 export function diff(desired: KernelObjects, actual: KernelObjects): Operation[] {
   const operations: Operation[] = [];
@@ -81,7 +82,9 @@ export function diff(desired: KernelObjects, actual: KernelObjects): Operation[]
   const routes = index(actual.routes, routeKey);
   for (const object of desired.routes) {
     const is = take(routes, routeKey(object));
-    if (is === undefined || !sameRoute(is, object)) {
+    // A route that is not among the actual ones is somebody else's, and must not be replaced.
+    if (is === undefined) operations.push({ op: "add", kind: "route", object });
+    else if (!sameRoute(is, object)) {
       operations.push({ op: "replace", kind: "route", object });
     }
   }

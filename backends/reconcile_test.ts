@@ -61,7 +61,7 @@ Deno.test("diff() puts what a route needs before the route", () => {
   assertEquals(steps(diff(peer("10.20.1.0/24", MAC_A, 1), NOTHING)), [
     "replace neighbour",
     "replace fdb",
-    "replace route",
+    "add route",
   ]);
 });
 
@@ -78,7 +78,7 @@ Deno.test("diff() takes nothing away before everything new is there", () => {
   assertEquals(steps(operations), [
     "replace neighbour",
     "replace fdb",
-    "replace route",
+    "add route",
     "delete route",
     "delete fdb",
     "delete neighbour",

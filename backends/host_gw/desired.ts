@@ -42,9 +42,9 @@ export function hostGwRefusal(lease: Lease, context: HostGwContext): string | un
     const shown = type.length > 80 ? `${type.slice(0, 77)}...` : type;
     return `is non-host-gw: type=${shown === "" ? "udp or none" : shown}`;
   }
-  const reason = refusal(lease, context);
-  if (reason !== undefined) return reason;
   const { external, link } = context;
+  const reason = refusal(lease, context, () => ({ oif: external.index, gateway: publicIP }));
+  if (reason !== undefined) return reason;
   if (isOnLink(publicIP, link)) return undefined;
   return `has public IP ${formatIPv4(publicIP)}, which is not on the link of ${external.name} ` +
     `(${link.join(", ")}): host-gw needs all hosts on one link, vxlan does not`;

@@ -4,6 +4,7 @@ import { Prefix } from "../../mod/ip/mod.ts";
 import type { Lease } from "../../mod/lease/mod.ts";
 import { ip, net } from "../../mod/store/store_lab.ts";
 import type { Route } from "../../mod/sys/mod.ts";
+import { HostRoutes } from "../host_routes.ts";
 import { type HostGwContext, hostGwRefusal, isOnLink, linkPrefixes, peerRoute } from "./desired.ts";
 
 const EXTERNAL = { name: "eth1", index: 2 };
@@ -24,7 +25,7 @@ const CONTEXT: HostGwContext = {
   config: { network: net("10.20.0.0/16"), subnetLen: 24 },
   own: lease("10.20.93.0/24", "172.28.128.101"),
   publicIP: ip("172.28.128.101"),
-  connected: [],
+  host: new HostRoutes(net("10.20.0.0/16")),
   external: EXTERNAL,
   link: [net("172.28.128.0/24")],
 };

@@ -6,14 +6,9 @@ import type { LeaseSet, LeaseSetChange } from "../../mod/subnet/mod.ts";
 import { monitor, type Route } from "../../mod/sys/mod.ts";
 import type { Backend, BackendContext, Ingress, Network, NetworkStatus } from "../backend.ts";
 import { execute } from "../execute.ts";
-import { connectedNetworks, Refusals, tellPeer } from "../peers.ts";
-import {
-  diff,
-  type KernelObjects,
-  RT_TABLE_MAIN,
-  RTPROT_BOOT,
-  RTPROT_FLANNEL,
-} from "../reconcile.ts";
+import { HostRoutes, readHostTables } from "../host_routes.ts";
+import { Refusals, tellPeer } from "../peers.ts";
+import { diff, type KernelObjects, RT_TABLE_MAIN, RTPROT_FLANNEL } from "../reconcile.ts";
 import { type HostGwContext, hostGwRefusal, linkPrefixes, peerRoute } from "./desired.ts";
 import { GatewayDrift } from "./drift.ts";
 
@@ -36,6 +31,7 @@ class HostGwNetwork implements Network {
   readonly #refusals = new Refusals();
   /** By {@linkcode Prefix.key}. */
   readonly #routes = new Map<number, Route>();
+  readonly #host: HostRoutes;
   #link: readonly Prefix[] = [];
   #own: Lease | undefined;
   #saidNoLink = false;
@@ -50,6 +46,7 @@ class HostGwNetwork implements Network {
       );
     }
     this.#context = context;
+    this.#host = new HostRoutes(context.config.network);
     this.mtu = external.mtu;
     this.ingress = { underlay: external.name };
   }
@@ -61,8 +58,9 @@ class HostGwNetwork implements Network {
   sync(own: Lease, leases: LeaseSet): Promise<number> {
     const { netlink, external } = this.#context;
     this.#own = own;
-    const table = netlink.routes({ table: RT_TABLE_MAIN });
-    this.#link = linkPrefixes(table, external.index);
+    const tables = readHostTables(netlink);
+    this.#host.load(tables);
+    this.#link = linkPrefixes(tables.routes, external.index);
     if (!this.#hasLink()) return Promise.resolve(1);
     const context = this.#peerContext(own);
     const known = new Set<string>();
@@ -74,10 +72,9 @@ class HostGwNetwork implements Network {
       }
     }
     this.#refusals.retain(known);
-    const actual = table.filter((route) => this.#isOurs(route));
-    return Promise.resolve(
-      execute(netlink, diff(objects(this.#routes.values()), objects(actual)), "sync"),
-    );
+    const actual = tables.routes.filter((route) => this.#isOurs(route));
+    const operations = diff(objects(this.#routes.values()), objects(actual));
+    return Promise.resolve(execute(netlink, this.#host.addable(operations), "sync"));
   }
 
   apply({ added, removed, changed }: LeaseSetChange): Promise<number> {
@@ -107,9 +104,8 @@ class HostGwNetwork implements Network {
     };
     for (const lease of added) come(lease, "added");
     for (const { after: lease } of changed) come(lease, "changed");
-    return Promise.resolve(
-      execute(this.#context.netlink, diff(objects(after), objects(before)), "change"),
-    );
+    const operations = this.#host.addable(diff(objects(after), objects(before)));
+    return Promise.resolve(execute(this.#context.netlink, operations, "change"));
   }
 
   status(): NetworkStatus {
@@ -117,16 +113,22 @@ class HostGwNetwork implements Network {
   }
 
   async run(signal: AbortSignal, repair: (what: string) => void): Promise<void> {
-    const { external } = this.#context;
+    const { external, config } = this.#context;
     const drift = new GatewayDrift();
     const state = { external, route: ({ key }: Prefix) => this.#routes.get(key) };
-    for await (const events of monitor(["link", "route"], { signal })) {
+    for await (const events of monitor(["link", "address", "route"], { signal })) {
       if (this.#own === undefined) continue;
+      const own = this.#own.subnet;
+      const peers = {
+        has: ({ key }: Prefix) => this.#routes.has(key),
+        refused: this.#refusals.reasons.size,
+      };
       let report: string | undefined;
       // Of each group the first will do, since a repair looks at everything; but all are to be seen.
       for (const event of events) {
         const what = drift.report(event, state);
-        report ??= what;
+        const changed = this.#host.observe(event, peers, config.subnetLen, own);
+        report ??= what ?? changed;
       }
       if (report !== undefined) repair(report);
     }
@@ -166,7 +168,7 @@ class HostGwNetwork implements Network {
       config,
       own,
       publicIP: external.publicIP,
-      connected: connectedNetworks(this.#context.netlink, undefined),
+      host: this.#host,
       external,
       link: this.#link,
     };
@@ -184,14 +186,9 @@ class HostGwNetwork implements Network {
       formerNetworks.some((network) => network.contains(address));
   }
 
-  /**
-   * Routes into a network we serve or served with our protocol number; and those to a peer's subnet
-   * that flannel or a hand installed: flannel replaces them, and next to ours they may win.
-   */
+  /** Routes into a network we serve or served with our protocol number. */
   #isOurs({ destination, protocol }: Route): boolean {
-    return this.#serves(destination.address) &&
-      (protocol === RTPROT_FLANNEL ||
-        (protocol === RTPROT_BOOT && this.#routes.has(destination.key)));
+    return protocol === RTPROT_FLANNEL && this.#serves(destination.address);
   }
 }
 

@@ -47,19 +47,29 @@ export function deviceObjects(own: Lease, network: Prefix, device: number): Devi
   };
 }
 
-/** Addresses and routes on the device that lie in a network we serve or served. */
+/**
+ * Addresses and routes on the device that lie in a network we serve or served, and routes with our
+ * protocol number to the one that is served. The kernel's own routes go with their addresses; the one
+ * that flannel 0.7.1's address brought has the key of ours, which takes its place.
+ *
+ * @param networks the one that is served comes first
+ */
 export function actualObjects(
   netlink: Netlink,
   device: number,
-  networks: readonly Prefix[],
+  networks: readonly [Prefix, ...Prefix[]],
 ): KernelObjects {
   const serves = (address: IPv4) => networks.some((network) => network.contains(address));
+  const [network] = networks;
   return {
     addresses: netlink.addresses({ index: device }).filter(({ address }) => serves(address)),
     neighbours: [],
     fdb: [],
-    routes: netlink.routes({ table: RT_TABLE_MAIN, oif: device }).filter((route) =>
-      route.protocol !== RTPROT_KERNEL && serves(route.destination.address)
-    ),
+    routes: netlink.routes({ table: RT_TABLE_MAIN, withRefusing: true })
+      .filter(({ destination, oif, protocol }) =>
+        network.equals(destination)
+          ? oif === device || protocol === RTPROT_FLANNEL
+          : oif === device && protocol !== RTPROT_KERNEL && serves(destination.address)
+      ),
   };
 }

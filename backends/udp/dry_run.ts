@@ -4,7 +4,8 @@ import type { Link } from "../../mod/sys/mod.ts";
 import type { BackendContext, DryRun, Ingress, PlannedNetwork } from "../backend.ts";
 import type { DiffLine } from "../describe.ts";
 import { execute } from "../execute.ts";
-import { connectedNetworks, refusal, Refusals } from "../peers.ts";
+import { HostRoutes } from "../host_routes.ts";
+import { refusal, Refusals } from "../peers.ts";
 import { diff } from "../reconcile.ts";
 import { actualObjects, deviceObjects } from "./desired.ts";
 import { planPrograms } from "./kernel/plan.ts";
@@ -52,17 +53,16 @@ export class UdpDryRun implements PlannedNetwork {
       pathSettings(this.#context, { device: index, port: this.#port, own: own.subnet }),
     );
     const refusals = new Refusals();
-    const connected = connectedNetworks(netlink, this.#device.index);
+    const host = HostRoutes.read(config.network, netlink);
     for (const lease of leases.values()) {
       if (leaseKey(lease.subnet) === leaseKey(own.subnet)) continue;
-      refusals.note(lease, refusal(lease, { config, own, publicIP: external.publicIP, connected }));
+      refusals.note(lease, refusal(lease, { config, own, publicIP: external.publicIP, host }));
     }
-    const networks = [config.network, ...formerNetworks];
     const operations = diff(
       deviceObjects(own, config.network, index),
-      actualObjects(netlink, index, networks),
+      actualObjects(netlink, index, [config.network, ...formerNetworks]),
     );
-    return execute(netlink, operations, "plan");
+    return execute(netlink, host.addable(operations), "plan");
   }
 
   plannedPrograms(): readonly DiffLine[] {

@@ -12,7 +12,8 @@ import {
 } from "../../mod/sys/mod.ts";
 import type { Backend, BackendContext, Ingress, Network, NetworkStatus } from "../backend.ts";
 import { execute } from "../execute.ts";
-import { connectedNetworks, refusal, Refusals } from "../peers.ts";
+import { HostRoutes, readHostTables } from "../host_routes.ts";
+import { refusal, Refusals } from "../peers.ts";
 import { diff, type KernelObjects, sameRoute } from "../reconcile.ts";
 import { UdpDataPath } from "./data_path.ts";
 import { chooseDevice, leaveDevice, takeDevice } from "./device_name.ts";
@@ -77,11 +78,14 @@ class UdpNetwork implements Network {
   /** Subnets that the data path routes, with their holders. */
   readonly #routed = new Map<string, PeerSubnet>();
   readonly #kernel: UdpKernel;
+  readonly #host: HostRoutes;
   #path: UdpDataPath | undefined;
   /** Why there is none, after one has failed. */
   #stopped: string | undefined;
   #device: Link | undefined;
   #own: Lease | undefined;
+  /** Somebody else's route has the place of ours. */
+  #isBlocked = false;
   /** Called when a worker fails; set while {@linkcode run} does. */
   #repair: ((what: string) => void) | undefined;
 
@@ -90,6 +94,7 @@ class UdpNetwork implements Network {
     this.ingress = { device };
     takeDevice(device);
     this.#context = context;
+    this.#host = new HostRoutes(context.config.network);
     this.#options = options;
     this.mtu = options.mtu;
     this.#kernel = new UdpKernel(context, options.port, this.#name);
@@ -154,10 +159,10 @@ class UdpNetwork implements Network {
     await this.open();
     this.#path!.setOwn(own.subnet);
     const known = new Set<string>();
-    const connected = this.#connected();
+    this.#host.load(readHostTables(this.#context.netlink));
     for (const lease of leases.values()) {
       known.add(leaseKey(lease.subnet));
-      this.#take(lease, connected);
+      this.#take(lease);
     }
     this.#refusals.retain(known);
     for (const [key, { subnet }] of this.#routed) if (!known.has(key)) this.#drop(subnet);
@@ -165,7 +170,10 @@ class UdpNetwork implements Network {
       refused = this.#kernel.sync(own.subnet, this.#device!.index, this.#routed.values());
     } finally {
       // Whatever ails the programs: user space, which is behind them, needs address and route.
-      refused += execute(this.#context.netlink, diff(this.#objects(own), this.#actual()), "sync");
+      const operations = diff(this.#objects(own), this.#actual());
+      const addable = this.#host.addable(operations);
+      this.#tellBlocked(addable.length < operations.length);
+      refused += execute(this.#context.netlink, addable, "sync");
     }
     return refused;
   }
@@ -177,10 +185,9 @@ class UdpNetwork implements Network {
       this.#refusals.forget(lease);
       if (this.#drop(lease.subnet)) info(`Subnet removed: ${lease.subnet}`);
     }
-    const connected = this.#connected();
     let refused = 0;
     const take = (lease: Lease, verb: string) => {
-      if (!this.#take(lease, connected)) return;
+      if (!this.#take(lease)) return;
       refused += this.#kernel.setPeer(this.#routed.get(leaseKey(lease.subnet))!);
       info(`Subnet ${verb}: ${lease.subnet} via ${formatIPv4(lease.attributes.publicIP)}`);
     };
@@ -231,7 +238,9 @@ class UdpNetwork implements Network {
     }, INSPECTION);
     try {
       for await (const events of monitor(["link", "address", "route"], { signal })) {
-        const report = events.map((event) => this.#drift(event)).find((what) => what !== undefined);
+        const changes = events.map((event) => this.#observe(event));
+        const report = events.map((event, i) => this.#drift(event) ?? changes[i])
+          .find((what) => what !== undefined);
         if (report !== undefined) repair(report);
         if (events.some((event) => this.#movesPeers(event))) routing.request();
       }
@@ -257,12 +266,12 @@ class UdpNetwork implements Network {
   }
 
   /** Routes a lease, or takes its route away when it is refused. Our own is neither. */
-  #take(lease: Lease, connected: readonly Prefix[]): boolean {
+  #take(lease: Lease): boolean {
     const { subnet, attributes } = lease;
     const own = this.#own!;
     if (subnet.equals(own.subnet)) return false;
     const { config, external } = this.#context;
-    let reason = refusal(lease, { config, own, publicIP: external.publicIP, connected });
+    let reason = refusal(lease, { config, own, publicIP: external.publicIP, host: this.#host });
     if (reason === undefined) {
       try {
         this.#path!.setPeer(subnet, attributes.publicIP);
@@ -276,14 +285,34 @@ class UdpNetwork implements Network {
     return reason === undefined;
   }
 
-  #connected(): Prefix[] {
-    return connectedNetworks(this.#context.netlink, this.#device?.index);
+  /** Logs once that somebody else's route has the place of ours. */
+  #tellBlocked(isBlocked: boolean): void {
+    if (isBlocked && !this.#isBlocked) {
+      const { network } = this.#context.config;
+      warning(
+        `another program's route to ${network} is in the way of the one by ${this.#name} and stays: ` +
+          `no packet reaches a peer; remove it with ip route del ${network}`,
+      );
+    }
+    this.#isBlocked = isBlocked;
   }
 
   #drop(subnet: Prefix): boolean {
     this.#kernel.removePeer(subnet);
     this.#path?.removePeer(subnet);
     return this.#routed.delete(leaseKey(subnet));
+  }
+
+  /** What of this host's own routes an event says has changed, where that concerns a lease. */
+  #observe(event: KernelEvent): string | undefined {
+    if (this.#own === undefined) return undefined;
+    const { network, subnetLen } = this.#context.config;
+    const peers = {
+      // A route to the whole network is in the way of ours.
+      has: (subnet: Prefix) => subnet.equals(network) || this.#routed.has(leaseKey(subnet)),
+      refused: this.#refusals.reasons.size,
+    };
+    return this.#host.observe(event, peers, subnetLen, this.#own.subnet);
   }
 
   /** What of ours an event says was taken away or altered. Our own changes agree with what is wanted. */

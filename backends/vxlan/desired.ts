@@ -45,17 +45,35 @@ export function vtepMac(data: JsonValue | undefined): Mac | undefined {
   return undefined;
 }
 
+/** What {@linkcode vxlanRefusal} goes by. */
+export type VxlanRules =
+  & PeerRules
+  & Partial<Pick<VxlanContext, "external" | "isDirect">>
+  & {
+    /** The MAC of our VTEP. */
+    readonly mac?: Mac | undefined;
+  };
+
 /** Why a lease is not programmed by vxlan; `undefined` when it is. */
-export function vxlanRefusal(lease: Lease, rules: PeerRules): string | undefined {
-  const type = lease.attributes.backendType ?? "";
+export function vxlanRefusal(lease: Lease, rules: VxlanRules): string | undefined {
+  const { publicIP, backendType: type = "", backendData } = lease.attributes;
   if (type !== "vxlan") return `is non-vxlan: type=${type === "" ? "udp or none" : cut(type)}`;
-  const reason = refusal(lease, rules);
+  const { external, isDirect } = rules;
+  const reason = refusal(
+    ...[lease, rules] as const,
+    () =>
+      external !== undefined && isDirect?.(publicIP)
+        ? { oif: external, gateway: publicIP }
+        // By our own device, where no route is anybody else's.
+        : undefined,
+  );
   if (reason !== undefined) return reason;
-  if (vtepMac(lease.attributes.backendData) === undefined) {
-    const data = JSON.stringify(lease.attributes.backendData) ?? "nothing";
+  const mac = vtepMac(backendData);
+  if (mac === undefined) {
+    const data = JSON.stringify(backendData) ?? "nothing";
     return `has no usable VtepMAC in its BackendData (${cut(data)})`;
   }
-  return undefined;
+  return mac === rules.mac ? `has our own VTEP MAC ${mac}` : undefined;
 }
 
 /** No more of what somebody wrote into the store than a line bears. */

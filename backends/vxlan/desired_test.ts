@@ -2,6 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { JsonValue, Lease } from "../../mod/lease/mod.ts";
 import { ip, net, vxlan } from "../../mod/store/store_lab.ts";
+import { HostRoutes } from "../host_routes.ts";
 import { deviceAddress, peerObjects, vtepMac, type VxlanContext, vxlanRefusal } from "./desired.ts";
 
 const MAC = "c6:8a:3d:5f:56:2e";
@@ -22,7 +23,7 @@ const CONTEXT: VxlanContext = {
   config: { network: net("10.20.0.0/16"), subnetLen: 24 },
   own: lease("10.20.93.0/24", "172.28.128.101"),
   publicIP: ip("172.28.128.101"),
-  connected: [],
+  host: new HostRoutes(net("10.20.0.0/16")),
   device: 7,
   external: 2,
   isDirect: () => false,

@@ -10,6 +10,7 @@ import {
   type Operation,
   type Route,
 } from "../../mod/sys/mod.ts";
+import { HostRoutes } from "../host_routes.ts";
 import { diff } from "../reconcile.ts";
 import { DEVICE, EXTERNAL } from "../reconcile_lab.ts";
 import { deviceAddress, type PeerObjects, peerObjects, type VxlanContext } from "./desired.ts";
@@ -28,7 +29,7 @@ const CONTEXT: VxlanContext = {
   config: { network: net("10.20.0.0/16"), subnetLen: 24 },
   own: { subnet: net("10.20.93.0/24"), attributes: vxlan("192.0.2.1"), revision: "1" },
   publicIP: ip("192.0.2.1"),
-  connected: [],
+  host: new HostRoutes(net("10.20.0.0/16")),
   device: DEVICE,
   external: EXTERNAL,
   isDirect: (address) => address === ip("198.51.100.1"),

@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { ip, net, vxlan } from "../../mod/store/store_lab.ts";
+import { HostRoutes } from "../host_routes.ts";
 import { diff, type KernelObjects } from "../reconcile.ts";
 import { DEVICE, EXTERNAL, KernelModel, sorted } from "../reconcile_lab.ts";
 import { type PeerObjects, peerObjects, type VxlanContext } from "./desired.ts";
@@ -12,7 +13,7 @@ const CONTEXT: VxlanContext = {
   config: { network: net("10.20.0.0/16"), subnetLen: 24 },
   own: { subnet: net("10.20.93.0/24"), attributes: vxlan("192.0.2.1"), revision: "1" },
   publicIP: ip("192.0.2.1"),
-  connected: [],
+  host: new HostRoutes(net("10.20.0.0/16")),
   device: DEVICE,
   external: EXTERNAL,
   isDirect: (address) => address === DIRECT,
@@ -58,7 +59,7 @@ Deno.test("PeerIndex keeps a VTEP until the last of its subnets goes", () => {
   const mac = "0e:00:00:00:00:01";
   const moved = peer("10.20.7.0/24", "192.0.2.2", mac);
   index.add(A);
-  assertEquals(steps(index, [], [moved]), ["replace neighbour", "replace route"]);
+  assertEquals(steps(index, [], [moved]), ["replace neighbour", "add route"]);
   assertEquals(steps(index, ["10.20.1.0/24"], []), ["delete route", "delete neighbour"]);
   assertEquals(index.vtep(mac), moved.fdb);
   assertEquals(steps(index, ["10.20.7.0/24"], []), [

@@ -1,19 +1,27 @@
-import { formatIPv4, type IPv4 } from "../../mod/ip/mod.ts";
+import { formatIPv4, type IPv4, type Prefix } from "../../mod/ip/mod.ts";
 import type { JsonValue, Lease, LeaseForm } from "../../mod/lease/mod.ts";
 import { leaseKey } from "../../mod/lease/mod.ts";
 import { info, verbose } from "../../mod/observe/mod.ts";
 import type { LeaseSet, LeaseSetChange } from "../../mod/subnet/mod.ts";
-import { IFF_UP, type KernelEvent, type Link, monitor, SysError } from "../../mod/sys/mod.ts";
+import {
+  type FdbEntry,
+  IFF_UP,
+  type KernelEvent,
+  type Link,
+  monitor,
+  type Route,
+  SysError,
+} from "../../mod/sys/mod.ts";
 import type { Backend, BackendContext, Ingress, Network, NetworkStatus } from "../backend.ts";
 import { deviceTraffic } from "../device_traffic.ts";
 import { execute } from "../execute.ts";
-import { connectedNetworks, Refusals, tellPeer } from "../peers.ts";
+import { HostRoutes, readHostTables } from "../host_routes.ts";
+import { Refusals, tellPeer } from "../peers.ts";
 import {
   diff,
   type KernelObjects,
   NUD_PERMANENT,
   RT_TABLE_MAIN,
-  RTPROT_BOOT,
   RTPROT_FLANNEL,
   RTPROT_KERNEL,
 } from "../reconcile.ts";
@@ -25,12 +33,14 @@ import {
   vtepMac,
   type VxlanContext,
   vxlanRefusal,
+  type VxlanRules,
 } from "./desired.ts";
 import { DirectPeers } from "./direct.ts";
 import { type DeviceSpec, ensureDevice, restoreDevice } from "./device.ts";
 import { drift, type OwnState } from "./drift.ts";
 import { vxlanOptions } from "./options.ts";
 import { PeerIndex } from "./peer_index.ts";
+import { VtepHolders } from "./vtep_holders.ts";
 
 /** VXLAN in the kernel: the agent programs, the kernel carries. */
 export const vxlanBackend: Backend = {
@@ -56,12 +66,15 @@ class VxlanNetwork implements Network {
   readonly #direct = new DirectPeers((address) => this.#isOnLink(address));
   readonly #refusals = new Refusals();
   readonly #peers = new PeerIndex();
+  readonly #host: HostRoutes;
+  readonly #vteps = new VtepHolders();
   #device: Link;
   #own: Lease | undefined;
 
   constructor(context: BackendContext) {
     this.#context = context;
     const { external, config } = context;
+    this.#host = new HostRoutes(config.network);
     const options = vxlanOptions(config.backend.options, external.mtu);
     this.#directRouting = options.directRouting;
     this.mtu = options.mtu;
@@ -112,19 +125,27 @@ class VxlanNetwork implements Network {
       ...this.#spec,
       mac: this.#device.mac!,
     });
+    const { netlink } = this.#context;
+    const { index } = this.#device;
+    const tables = readHostTables(netlink);
+    const fdb = netlink.fdb({ index });
+    this.#host.load(tables);
+    this.#vteps.restart(fdb);
     const context = this.#peerContext(own);
     const known = new Set<string>();
     this.#peers.clear();
+    const take = (lease: Lease) => {
+      if (this.#accepts(lease, context)) this.#peers.add(peerObjects(lease, context));
+    };
     for (const lease of leases.values()) {
       known.add(leaseKey(lease.subnet));
-      if (this.#accepts(lease, context)) this.#peers.add(peerObjects(lease, context));
+      take(lease);
     }
+    for (const lease of this.#vteps.settle()) take(lease);
     this.#refusals.retain(known);
-    const address = deviceAddress(own, this.#device.index);
-    const desired = { ...this.#peers.objects(), addresses: [address] };
-    return Promise.resolve(
-      execute(this.#context.netlink, diff(desired, this.#actual(own)), "sync"),
-    );
+    const desired = { ...this.#peers.objects(), addresses: [deviceAddress(own, index)] };
+    const operations = diff(desired, this.#actual(own, fdb, tables.routes));
+    return Promise.resolve(execute(netlink, this.#host.addable(operations), "sync"));
   }
 
   apply({ added, removed, changed }: LeaseSetChange): Promise<number> {
@@ -140,11 +161,26 @@ class VxlanNetwork implements Network {
       this.#refusals.forget(lease);
       if (this.#peers.get(lease.subnet)) tellPeer("removed", lease);
     }
-    for (const lease of added) come(lease, "added");
-    for (const { after } of changed) come(after, "changed");
     const leaving = [...removed, ...changed.map(({ before }) => before)];
+    const left = new Set(leaving.map(({ subnet }) => subnet.key));
+    const freed = leaving.flatMap((lease) => this.#releaseVtep(lease))
+      .filter(({ subnet }) => !left.has(subnet.key));
+    // A host that only moves keeps its MAC before those that wait for it.
+    for (const { after } of changed) come(after, "changed");
+    for (const lease of added) come(lease, "added");
+    for (const lease of freed) come(lease, "added");
     const { before, after } = this.#peers.change(leaving.map(({ subnet }) => subnet), coming);
-    return Promise.resolve(execute(this.#context.netlink, diff(after, before), "change"));
+    const operations = this.#host.addable(diff(after, before));
+    return Promise.resolve(execute(this.#context.netlink, operations, "change"));
+  }
+
+  /** @returns leases that waited for the MAC of one that leaves */
+  #releaseVtep(lease: Lease): Lease[] {
+    const mac = vtepMac(lease.attributes.backendData);
+    if (mac === undefined) return [];
+    if (this.#peers.get(lease.subnet) !== undefined) return this.#vteps.release(mac);
+    this.#vteps.forget(mac, lease);
+    return [];
   }
 
   status(): NetworkStatus {
@@ -157,10 +193,15 @@ class VxlanNetwork implements Network {
   }
 
   async run(signal: AbortSignal, repair: (what: string) => void): Promise<void> {
-    const { external } = this.#context;
+    const { external, config } = this.#context;
     let externalDown = false;
     for await (const events of monitor(["link", "address", "route", "neighbour"], { signal })) {
       if (this.#own === undefined) continue;
+      const own = this.#own.subnet;
+      const peers = {
+        has: (subnet: Prefix) => this.#peers.get(subnet) !== undefined,
+        refused: this.#refusals.reasons.size,
+      };
       const state = {
         device: this.#device,
         address: deviceAddress(this.#own, this.#device.index),
@@ -169,6 +210,8 @@ class VxlanNetwork implements Network {
       // The first report of a group will do: a repair looks at everything.
       let report: string | undefined;
       for (const event of events) {
+        const changed = this.#host.observe(event, peers, config.subnetLen, own);
+        report ??= changed;
         if (event.type === "link" && event.link.index === external.index) {
           const down = (event.link.flags & IFF_UP) === 0;
           // The kernel takes an interface's routes away as it goes down, without a word.
@@ -236,13 +279,14 @@ class VxlanNetwork implements Network {
     return Promise.resolve();
   }
 
-  #peerContext(own: Lease): VxlanContext {
+  #peerContext(own: Lease): VxlanContext & VxlanRules {
     const { config, external } = this.#context;
     return {
       config,
       own,
       publicIP: external.publicIP,
-      connected: connectedNetworks(this.#context.netlink, this.#device.index),
+      host: this.#host,
+      mac: this.#device.mac,
       device: this.#device.index,
       external: external.index,
       isDirect: (address) => this.#directRouting && this.#direct.has(address),
@@ -259,9 +303,18 @@ class VxlanNetwork implements Network {
     }
   }
 
-  #accepts(lease: Lease, context: VxlanContext): boolean {
+  #accepts(lease: Lease, context: VxlanRules): boolean {
     if (lease.subnet.equals(context.own.subnet)) return false;
-    return this.#refusals.note(lease, vxlanRefusal(lease, context)) === undefined;
+    const reason = vxlanRefusal(lease, context) ?? this.#takeVtep(lease);
+    return this.#refusals.note(lease, reason) === undefined;
+  }
+
+  #takeVtep(lease: Lease): string | undefined {
+    const mac = vtepMac(lease.attributes.backendData)!;
+    const holder = this.#vteps.take(mac, lease);
+    return holder === undefined
+      ? undefined
+      : `has the VTEP MAC ${mac} of ${formatIPv4(holder)}, which had it first`;
   }
 
   /** True for an address of a network that we serve or served. */
@@ -274,11 +327,11 @@ class VxlanNetwork implements Network {
   /**
    * What the kernel has that is ours: on our device the neighbours, the FDB entries with a remote,
    * and the addresses and routes that lie in a network we serve or served (flannel's own, left by
-   * an upgrade); on any device the routes into such a network with our protocol number, and those
-   * to a peer's subnet that flannel or a hand installed: flannel replaces them, and next to ours
-   * they may win. Routes with our number elsewhere are those of an agent for another network.
+   * an upgrade); on any device the routes into such a network with our protocol number. Routes with our
+   * number elsewhere are those of an agent for another network, routes with another number by another
+   * device are somebody else's, and stay.
    */
-  #actual(own: Lease): KernelObjects {
+  #actual(own: Lease, fdb: readonly FdbEntry[], routes: readonly Route[]): KernelObjects {
     const { netlink } = this.#context;
     const { index } = this.#device;
     return {
@@ -286,12 +339,11 @@ class VxlanNetwork implements Network {
         .filter(({ address }) => address === own.subnet.address || this.#serves(address)),
       neighbours: netlink.neighbours({ index })
         .filter(({ state, address }) => state === NUD_PERMANENT || this.#serves(address)),
-      fdb: netlink.fdb({ index }).filter(({ destination }) => destination !== undefined),
-      routes: netlink.routes({ table: RT_TABLE_MAIN }).filter((route) =>
+      fdb: fdb.filter(({ destination }) => destination !== undefined),
+      routes: routes.filter((route) =>
         this.#serves(route.destination.address) &&
         (route.protocol === RTPROT_FLANNEL ||
-          (route.oif === index && route.protocol !== RTPROT_KERNEL) ||
-          (route.protocol === RTPROT_BOOT && this.#peers.get(route.destination) !== undefined))
+          (route.oif === index && route.protocol !== RTPROT_KERNEL))
       ),
     };
   }

@@ -1,4 +1,5 @@
 import type { Ingress } from "../../backends/backend.ts";
+import { HostRoutes } from "../../backends/host_routes.ts";
 import { refusal } from "../../backends/peers.ts";
 import type { NetworkConfig } from "../config/mod.ts";
 import type { PreviousSubnet } from "../export/mod.ts";
@@ -43,11 +44,11 @@ export function firewallSpec(
  */
 export function peersOf(
   leases: Iterable<Lease>,
-  config: Pick<NetworkConfig, "network">,
+  config: Pick<NetworkConfig, "network" | "subnetLen">,
   own: Lease,
 ): Peer[] {
   const { publicIP } = own.attributes;
-  const rules = { config, own, publicIP, connected: [] };
+  const rules = { config, own, publicIP, host: new HostRoutes(config.network) };
   const peers: Peer[] = [];
   for (const lease of leases) {
     if (refusal(lease, rules) !== undefined) continue;

@@ -1,5 +1,6 @@
 import { hostGwRefusal, linkPrefixes } from "../../backends/host_gw/desired.ts";
-import { connectedNetworks, refusal } from "../../backends/peers.ts";
+import { HostRoutes } from "../../backends/host_routes.ts";
+import { refusal } from "../../backends/peers.ts";
 import { vxlanRefusal } from "../../backends/vxlan/desired.ts";
 import type { NetworkConfig } from "../config/mod.ts";
 import type { ExternalInterface } from "../host/mod.ts";
@@ -44,10 +45,11 @@ function judgeOf(
   { config, own, external, netlink, device }: PeersRequest,
 ): (lease: Lease) => string | undefined {
   const { publicIP } = external;
-  const rules = { config, own, publicIP, connected: connectedNetworks(netlink, device) };
+  const deviceMac = device === undefined ? undefined : netlink.linkByIndex(device)?.mac;
+  const rules = { config, own, publicIP, host: HostRoutes.read(config.network, netlink) };
   switch (config.backend.type) {
     case "vxlan":
-      return (lease) => vxlanRefusal(lease, rules);
+      return (lease) => vxlanRefusal(lease, { ...rules, mac: deviceMac });
     case "host-gw": {
       const link = linkPrefixes(netlink.routes({ table: RT_TABLE_MAIN }), external.index);
       return (lease) => hostGwRefusal(lease, { ...rules, external, link });

@@ -47,6 +47,11 @@ export function isLinkLocal(address: IPv4): boolean {
   return (address >>> 16) === 0xa9fe;
 }
 
+/** True for 240.0.0.0/4 (RFC 1112, section 4), the limited broadcast included: no host has such an address. */
+export function isClassE(address: IPv4): boolean {
+  return (address >>> 28) === 0xf;
+}
+
 /**
  * Go's `IP.IsGlobalUnicast`: anything but unspecified, loopback, multicast, link-local and the
  * limited broadcast. Private ranges (RFC 1918) count as global.

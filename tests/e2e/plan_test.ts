@@ -94,9 +94,9 @@ const CASES: readonly Case[] = [
         lines: ["+ route P/24 via P dev flannel.1 proto 102 onlink"],
       },
       {
-        command: "ip route replace P/24 dev eth1 proto 3",
+        command: "ip route replace P/24 dev eth1 proto 102",
         lines: [
-          "- route P/24 dev eth1 proto 3",
+          "- route P/24 dev eth1 proto 102",
           "+ route P/24 via P dev flannel.1 proto 102 onlink",
         ],
       },

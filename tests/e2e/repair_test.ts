@@ -69,7 +69,7 @@ function damageToRoute(destination: string): readonly Damage[] {
     },
     {
       object: "route's gateway",
-      command: `ip route replace ${destination} via 172.28.128.1`,
+      command: `ip route replace ${destination} via 172.28.128.1 proto 102`,
       report: new RegExp(`Repairing: route to ${named} altered`),
     },
   ];
@@ -78,7 +78,7 @@ function damageToRoute(destination: string): readonly Damage[] {
 /** Of a route to one peer; udp has none such. */
 const KIND_OF_ROUTE: Damage = {
   object: "route's kind",
-  command: "ip route replace blackhole PEER",
+  command: "ip route replace blackhole PEER proto 102",
   report: /Repairing: route to \S+ altered/,
 };
 

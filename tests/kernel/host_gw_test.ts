@@ -4,6 +4,7 @@ import { carrierCases } from "../../backends/backend_cases.ts";
 import type { BackendContext, Network } from "../../backends/backend.ts";
 import { hostGwBackend } from "../../backends/host_gw/host_gw.ts";
 import { ConfigError } from "../../mod/config/mod.ts";
+import { Prefix } from "../../mod/ip/mod.ts";
 import type { Lease } from "../../mod/lease/mod.ts";
 import { captureLog } from "../../mod/observe/log_lab.ts";
 import { LeaseSet } from "../../mod/subnet/mod.ts";
@@ -87,11 +88,7 @@ test("sync() replaces a stale gateway, which flannel 0.7.1 cannot", async ({ hos
   const lease = hostGwLease("10.20.2.0/24", NEAR);
   const wanted = [`10.20.2.0/24 via ${NEAR} dev eth1 proto 102`];
   const stale = [
-    "10.20.2.0/24 via 172.28.128.9", // boot: flannel's own
-    "10.20.2.0/24 via 172.28.128.9 dev eth1",
-    "10.20.2.0/24 via 172.28.128.9 dev eth1 metric 9",
     "10.20.2.0/24 via 172.28.128.9 dev eth1 proto 102",
-    `10.20.2.0/24 via ${NEAR} dev eth1`,
     "10.20.9.0/24 via 172.28.128.9 dev eth1 proto 102", // left while we were away
   ];
   for (const line of stale) {
@@ -104,6 +101,35 @@ test("sync() replaces a stale gateway, which flannel 0.7.1 cannot", async ({ hos
       assertEquals(await routes(host), []);
     });
   }
+});
+
+test("sync() lets flannel's own routes carry what they lead to, and leaves them", async ({ host, log }) => {
+  const { network, own } = await prepareHostGw(host);
+  const boot = `10.20.2.0/24 via ${NEAR} dev eth1`;
+  await ip(host, `route add ${boot}`);
+  await ip(host, `route add 10.20.3.0/24 via 172.28.128.102 dev eth1 metric 9`);
+  const leases = new LeaseSet([
+    hostGwLease("10.20.2.0/24", NEAR),
+    hostGwLease("10.20.3.0/24", "172.28.128.102"),
+  ]);
+  assertEquals(await network.sync(own, leases), 0);
+  assertEquals(network.status().peers, 2);
+  const other = "10.20.3.0/24 via 172.28.128.102 dev eth1";
+  assertEquals(await routes(host), [boot, `${other} proto 102`, `${other} metric 9`]);
+  assertEquals(await host.changesDuring(() => network.sync(own, leases)), []);
+
+  // Once it is gone, ours takes its place.
+  await using watch = host.watch(network);
+  await ip(host, `route del ${boot}`);
+  const report = "route of this host to 10.20.2.0/24 removed";
+  await until(() => watch.damage.includes(report), () => `${report} is not in ${watch.damage}`);
+  assertEquals(await network.sync(own, leases), 0);
+  assertEquals((await routes(host))[0], `${boot} proto 102`);
+  await ip(host, `route del 10.20.2.0/24`);
+  await ip(host, `route add ${boot}`);
+  await network.apply(leases.apply([{ remove: Prefix.parse("10.20.2.0/24")! }]));
+  assertEquals((await routes(host))[0], boot);
+  assertEquals(log.filter((line) => line.startsWith("W")), []);
 });
 
 test("sync() refuses peers that are not on the link, one line each", async ({ host, log }) => {
@@ -134,14 +160,14 @@ test("sync() refuses peers that are not on the link, one line each", async ({ ho
 /** What is done to the host, and what of it is reported. */
 const DAMAGE: readonly (readonly [command: string, report: RegExp])[] = [
   ["route del 10.20.2.0/24", /^route to 10\.20\.2\.0\/24 removed$/],
-  ["route replace 10.20.2.0/24 via 172.28.128.9", /^route to 10\.20\.2\.0\/24 altered$/],
-  ["route replace blackhole 10.20.2.0/24", /^route to 10\.20\.2\.0\/24 altered$/],
+  ["route replace 10.20.2.0/24 via 172.28.128.9 proto 102", /^route to 10\.20\.2\.0\/24 altered$/],
+  ["route replace blackhole 10.20.2.0/24 proto 102", /^route to 10\.20\.2\.0\/24 altered$/],
   ["route flush proto 102", /^route to 10\.20\.[23]\.0\/24 removed$/],
 ];
 
 const HARMLESS: readonly string[] = [
   "route add 198.51.100.0/24 via 172.28.128.9",
-  "route add 10.20.2.128/25 via 172.28.128.9",
+  "route add 10.20.7.0/24 via 172.28.128.9",
   "route add 10.20.2.0/24 via 172.28.128.9 table 77",
   "link set lo mtu 60000",
 ];

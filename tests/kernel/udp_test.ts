@@ -1,7 +1,8 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { carrierCases } from "../../backends/backend_cases.ts";
 import { BackendLab, makeLease, prepare } from "../../backends/backend_lab.ts";
 import { udpBackend } from "../../backends/udp/udp.ts";
+import { captureLog } from "../../mod/observe/log_lab.ts";
 import { LeaseSet } from "../../mod/subnet/mod.ts";
 
 // Its peers are in the worker's table; the kernel has one route for all of them.
@@ -30,5 +31,46 @@ Deno.test("udp sync() makes a device anew before a worker has said that it is go
     }
   } finally {
     await network.remove();
+  }
+});
+
+Deno.test("udp sync() leaves another program's route to the whole network in place", async () => {
+  await using lab = await BackendLab.make();
+  const { host } = lab;
+  // Where the hosts themselves are: the kernel's own route is what keeps them connected.
+  for (const network of ["10.20.0.0/16", "172.28.128.0/24"]) {
+    using log = captureLog();
+    const context = await host.context({ Type: "udp" }, { network });
+    const subnet = network.replace("0.0/", "1.0/").replace(/\.0\/.*/, ".64/26");
+    const { network: udp, own } = await prepare(udpBackend, context, subnet);
+    try {
+      const isUnderlay = network.startsWith("172.");
+      if (!isUnderlay) {
+        await host.namespace.ip(..."route add 10.20.0.0/16 via 172.28.128.9".split(" "));
+      }
+      const routes = async () => await host.ipJson("-4", "route", "show", network);
+      const before = await routes();
+      assertEquals(before.length, 1);
+      for (let i = 0; i < 2; i++) assertEquals(await udp.sync(own, new LeaseSet()), 0);
+      assertEquals(await routes(), before);
+      const lines = log.lines.filter((line) => line.startsWith("W"));
+      assertEquals(lines, [
+        `W another program's route to ${network} is in the way of the one by flannel0 and stays: no ` +
+        `packet reaches a peer; remove it with ip route del ${network}`,
+      ]);
+      if (!isUnderlay) {
+        await using watch = host.watch(udp);
+        await host.namespace.ip("route", "del", network);
+        const deadline = performance.now() + 10_000;
+        while (!watch.damage.includes(`route of this host to ${network} removed`)) {
+          assert(performance.now() < deadline, String(watch.damage));
+          await new Promise((resolve) => setTimeout(resolve, 5));
+        }
+        await udp.sync(own, new LeaseSet());
+        assertEquals((await routes()).map(({ dev }) => dev), ["flannel0"]);
+      }
+    } finally {
+      await udp.remove();
+    }
   }
 });

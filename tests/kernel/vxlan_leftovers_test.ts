@@ -106,15 +106,6 @@ for (const [what, leave] of [["0.7.1", leaveAs071], ["newer flannel", leaveAs020
   });
 }
 
-test("sync() replaces what host-gw left on another device", async ({ host }) => {
-  const want = await fresh(host);
-  await ip(host, `route add 10.20.2.0/24 via ${PRESENT}`);
-  await ip(host, `route add 10.20.3.0/24 via ${RENEWED} metric 20`);
-  const { network, own } = await prepareVxlan(host);
-  await network.sync(own, leases());
-  assertEquals(withoutIdentity(await host.state()), want);
-});
-
 test("sync() removes what is left of a network served before", async ({ host }) => {
   const want = await fresh(host);
   const former = await prepareVxlan(host, { DirectRouting: true }, { network: "10.30.0.0/16" });

@@ -1,4 +1,5 @@
 import { assertEquals } from "@std/assert";
+import { vtepMac } from "../../backends/vxlan/desired.ts";
 import { type BackendHost, makeLease } from "../../backends/backend_lab.ts";
 import { formatIPv4 } from "../../mod/ip/mod.ts";
 import type { JsonValue, Lease } from "../../mod/lease/mod.ts";
@@ -136,25 +137,42 @@ test("apply() keeps the FDB entry of a VTEP that moves to another subnet", async
   assertEquals(await peersOf(host), { routes: [], neighbours: [], fdb: [] });
 });
 
-test("apply() leads a VTEP to the public IP that is left", async ({ lab }) => {
+test("apply() leaves a VTEP MAC to the first host that has it", async ({ lab, log }) => {
   const { host } = lab;
   const { network, own } = await prepareVxlan(host);
   const mac = "0a:00:00:00:00:01";
-  const [before, after] = [
-    vxlanLease("10.20.2.0/24", "172.28.128.101", mac),
-    vxlanLease("10.20.3.0/24", "172.28.128.102", mac),
+  const [first, second, ours] = [
+    vxlanLease("10.20.3.0/24", "172.28.128.101", mac),
+    vxlanLease("10.20.2.0/24", "172.28.128.102", mac),
+    vxlanLease("10.20.4.0/24", "172.28.128.103", host.netlink.link("flannel.1")!.mac!),
   ] as const;
-  const leases = new LeaseSet([before]);
+  const leases = new LeaseSet([first]);
   await network.sync(own, leases);
   const destinations = async () => (await host.fdb()).map(({ dst }) => dst);
-  await network.apply(leases.apply([{ put: after }]));
-  assertEquals(await destinations(), ["172.28.128.102"]);
-  await network.apply(leases.apply([{ remove: before.subnet }]));
-  assertEquals(await destinations(), ["172.28.128.102"]);
-  await network.apply(leases.apply([{ put: before }]));
+  await network.apply(leases.apply([{ put: second }, { put: ours }]));
   assertEquals(await destinations(), ["172.28.128.101"]);
-  await network.apply(leases.apply([{ remove: before.subnet }]));
+  assertEquals(log.filter((line) => line.startsWith("W")), [
+    `W Ignoring subnet 10.20.2.0/24: it has the VTEP MAC ${mac} of 172.28.128.101, which had it first`,
+    `W Ignoring subnet 10.20.4.0/24: it has our own VTEP MAC ${
+      vtepMac(ours.attributes.backendData)
+    }`,
+  ]);
+
+  // Neither another look nor another start makes the second the first, whatever their order.
+  const inOrder = new LeaseSet([second, ours, first]);
+  await network.sync(own, inOrder);
+  assertEquals(await destinations(), ["172.28.128.101"]);
+  const next = await prepareVxlan(host);
+  await next.network.sync(next.own, inOrder);
+  assertEquals(await destinations(), ["172.28.128.101"]);
+
+  // It may change its address, or its lease; only when it is gone comes the second.
+  const moved = vxlanLease("10.20.3.0/24", "172.28.128.109", mac);
+  await next.network.apply(inOrder.apply([{ put: moved }]));
+  assertEquals(await destinations(), ["172.28.128.109"]);
+  await next.network.apply(inOrder.apply([{ remove: first.subnet }]));
   assertEquals(await destinations(), ["172.28.128.102"]);
+  assertEquals(next.network.status().refused.size, 1);
 });
 
 test("sync() refuses a lease that tells no VTEP, and takes it when it does", async ({ lab, log }) => {

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import type { Network } from "../../backends/backend.ts";
 import type { BackendHost } from "../../backends/backend_lab.ts";
 import { formatIPv4, Prefix } from "../../mod/ip/mod.ts";
-import type { Lease } from "../../mod/lease/mod.ts";
+import { type Lease, leaseKey } from "../../mod/lease/mod.ts";
 import { LeaseSet } from "../../mod/subnet/mod.ts";
 import { type BatchResult, Netlink, type Operation } from "../../mod/sys/mod.ts";
 import { NetlinkSocket } from "../../mod/sys/netlink/socket.ts";
@@ -15,10 +15,12 @@ const ROWS = 30;
 
 /** Subnets that share a base address, contain each other, or may not be programmed. */
 const SUBNETS = [
-  ...["10.20.2.0/24", "10.20.3.0/24", "10.20.4.0/24", "10.20.4.0/23", "10.20.4.0/22"],
-  ...["10.20.128.0/17", "10.20.200.0/24", "10.20.9.0/30"],
-  ...[OWN, "10.20.0.0/22", "10.20.9.0/31", "10.21.2.0/24"],
+  ...["10.20.2.0/24", "10.20.3.0/24", "10.20.4.0/24", "10.20.4.0/25", "10.20.4.0/26"],
+  ...["10.20.200.0/24", "10.20.9.0/30"],
+  ...[OWN, "10.20.0.0/22", "10.20.128.0/17", "10.20.9.0/31", "10.21.2.0/24"],
 ];
+/** Of those, what may not be programmed. */
+const REFUSED = [OWN, "10.20.0.0/22", "10.20.128.0/17", "10.20.9.0/31", "10.21.2.0/24"];
 /** Hosts on our link, behind a gateway, and not at all. */
 const PUBLIC_IPS = [
   ...["172.28.128.101", "172.28.128.102", "172.28.128.103", "172.29.0.7", "172.29.0.8"],
@@ -77,19 +79,30 @@ interface Wanted {
   readonly fdb: Record<string, Set<string>>;
 }
 
-/** Computed anew from all leases, by the rules of the interface rather than by the backend's code. */
-function wanted(leases: Iterable<Lease>, directRouting: boolean): Wanted {
+/**
+ * Computed anew from all leases, by the rules of the interface rather than by the backend's code. Which
+ * of several hosts was the first with a MAC is the backend's to remember; that there is one is not.
+ */
+function wanted(leases: Iterable<Lease>, directRouting: boolean, network?: Network): Wanted {
+  const holders = new Map<string, Set<string>>();
+  const others: { readonly mac: string; readonly publicIP: string }[] = [];
   const routes: Record<string, string> = {};
   const neighbours: Record<string, Set<string>> = {};
   const fdb: Record<string, Set<string>> = {};
   for (const { subnet, attributes } of leases) {
     const publicIP = formatIPv4(attributes.publicIP);
     const mac = (attributes.backendData as { VtepMAC: string }).VtepMAC;
-    const refused = ["10.20.1.0/24", "10.20.0.0/22", "10.20.9.0/31", "10.21.2.0/24"]
-      .includes(`${subnet}`) ||
+    const refused = REFUSED.includes(`${subnet}`) ||
       publicIP === "172.28.128.100" || publicIP === "127.0.0.1" ||
       mac.startsWith("01:");
     if (refused) continue;
+    const reason = network?.status().refused.get(leaseKey(subnet));
+    if (reason !== undefined) {
+      assert(reason.endsWith("which had it first"), reason);
+      others.push({ mac, publicIP });
+      continue;
+    }
+    holders.set(mac, (holders.get(mac) ?? new Set()).add(publicIP));
     const base = formatIPv4(subnet.address);
     if (directRouting && publicIP.startsWith("172.28.128.")) {
       routes[`${subnet}`] = `via ${publicIP} dev eth1`;
@@ -97,6 +110,12 @@ function wanted(leases: Iterable<Lease>, directRouting: boolean): Wanted {
       routes[`${subnet}`] = `via ${base} dev flannel.1 onlink`;
       (neighbours[base] ??= new Set()).add(mac);
       (fdb[mac] ??= new Set()).add(publicIP);
+    }
+  }
+  if (network !== undefined) {
+    for (const [mac, { size }] of holders) assertEquals(size, 1, `hosts with ${mac}`);
+    for (const { mac, publicIP } of others) {
+      assert(holders.has(mac) && !holders.get(mac)!.has(publicIP), `${publicIP} is refused ${mac}`);
     }
   }
   return { routes, neighbours, fdb };
@@ -156,7 +175,7 @@ async function damage(host: BackendHost, what: string): Promise<void> {
       return await ip(host, "link set flannel.1 down");
     case "tables":
       await ip(host, "route flush proto 102");
-      await ip(host, "route replace 10.20.4.0/24 via 172.28.128.9");
+      await ip(host, "route replace 10.20.4.0/24 via 172.28.128.9 proto 102");
       await ip(host, "route add 10.20.77.0/24 dev flannel.1 proto static");
       await ip(host, "neighbour flush dev flannel.1 nud permanent");
       await ip(host, `neighbour add 10.20.4.0 lladdr ${COMMON_MAC} dev flannel.1 nud stale`);
@@ -199,7 +218,7 @@ for (const directRouting of [false, true]) {
               await damage(host, step.damage);
               assertEquals(await network.sync(own, leases), 0);
             }
-            compare(host, wanted(leases.values(), directRouting));
+            compare(host, wanted(leases.values(), directRouting, network));
             looks++;
             const before = netlink.operations;
             if (looks % 3 === 0) await network.sync(own, leases);

@@ -9,8 +9,8 @@ const [NEAR, FAR] = ["172.28.128.101", "172.29.0.7"] as const;
 /** What is done to the host, and what of it is reported. */
 const DAMAGE: readonly (readonly [command: string, report: string])[] = [
   ["ip route del 10.20.3.0/24", "route to 10.20.3.0/24 removed"],
-  ["ip route replace 10.20.3.0/24 via 172.28.128.9", "route to 10.20.3.0/24 altered"],
-  ["ip route replace blackhole 10.20.3.0/24", "route to 10.20.3.0/24 altered"],
+  ["ip route replace 10.20.3.0/24 via 172.28.128.9 proto 102", "route to 10.20.3.0/24 altered"],
+  ["ip route replace blackhole 10.20.3.0/24 proto 102", "route to 10.20.3.0/24 altered"],
   ["ip route del 10.20.2.0/24", "route to 10.20.2.0/24 removed"],
   [
     "ip neighbour del 10.20.3.0 dev flannel.1",
@@ -46,7 +46,7 @@ const DAMAGE: readonly (readonly [command: string, report: string])[] = [
 /** What is none of our business. */
 const HARMLESS: readonly string[] = [
   "ip route add 198.51.100.0/24 via 172.28.128.9",
-  "ip route add 10.20.3.128/25 via 172.28.128.9",
+  "ip route add 10.20.7.0/24 via 172.28.128.9",
   "ip route add 10.20.3.0/24 via 172.28.128.9 table 77",
   "ip neighbour add 172.28.128.77 lladdr 0a:00:00:00:00:77 dev eth1 nud permanent",
   "ip address add 192.168.77.1/24 dev flannel.1",

@@ -31,6 +31,8 @@ const RTA_PREFSRC = 7;
 const RTA_MULTIPATH = 9;
 const RTA_TABLE = 15;
 
+/** Of a query: routes of any type. */
+const RTN_UNSPEC = 0;
 const RTN_UNICAST = 1;
 /** Blackhole, unreachable and prohibit: routes that lead nowhere. */
 const RTN_REFUSING = [6, 7, 8];
@@ -47,6 +49,12 @@ export interface RouteFilter {
   readonly oif?: number | undefined;
   /** RTPROT_*. */
   readonly protocol?: number | undefined;
+  /**
+   * Also blackhole, unreachable and prohibit routes, which have interface 0.
+   *
+   * @default false
+   */
+  readonly withRefusing?: boolean;
 }
 
 /** How the kernel would send to an address. */
@@ -66,8 +74,9 @@ export function writeRouteQuery(
   sequence: number,
   filter: RouteFilter,
 ): void {
+  const type = filter.withRefusing ? RTN_UNSPEC : RTN_UNICAST;
   writer.begin(RTM_GETROUTE, flags, sequence);
-  writeHeader(writer, 0, filter.table ?? 0, filter.protocol ?? 0, 0, RTN_UNICAST, 0);
+  writeHeader(writer, 0, filter.table ?? 0, filter.protocol ?? 0, 0, type, 0);
   if (filter.table !== undefined) writer.attributeU32(RTA_TABLE, filter.table);
   if (filter.oif !== undefined) writer.attributeU32(RTA_OIF, filter.oif);
   writer.end();
@@ -146,7 +155,8 @@ function writeHeader(
  */
 export function readRoute(message: MessageCursor, filter?: RouteFilter): Route | undefined {
   const type = message.view.getUint8(message.bodyStart + 7);
-  return type === RTN_UNICAST ? readAnyRoute(message, filter) : undefined;
+  const passes = type === RTN_UNICAST || (filter?.withRefusing && RTN_REFUSING.includes(type));
+  return passes ? readAnyRoute(message, filter) : undefined;
 }
 
 /**

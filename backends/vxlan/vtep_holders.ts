@@ -1,0 +1,81 @@
+import type { IPv4 } from "../../mod/ip/mod.ts";
+import type { Lease } from "../../mod/lease/mod.ts";
+import type { FdbEntry, Mac } from "../../mod/sys/mod.ts";
+
+interface Holder {
+  readonly publicIP: IPv4;
+  leases: number;
+}
+
+/**
+ * Which host has each VTEP MAC: the first one keeps it for as long as it has a lease. The kernel has
+ * one FDB entry per MAC, so a second host with the same one would take the packets of the first.
+ */
+export class VtepHolders {
+  readonly #holders = new Map<Mac, Holder>();
+  /** Leases of other hosts with a MAC that is taken. */
+  readonly #waiting = new Map<Mac, Lease[]>();
+
+  /**
+   * Begins again with all leases. Who holds a MAC comes first again; at the very first time those in
+   * the kernel's FDB do.
+   */
+  restart(fdb: Iterable<FdbEntry>): void {
+    this.#waiting.clear();
+    for (const holder of this.#holders.values()) holder.leases = 0;
+    if (this.#holders.size > 0) return;
+    for (const { mac, destination } of fdb) {
+      if (destination !== undefined) this.#holders.set(mac, { publicIP: destination, leases: 0 });
+    }
+  }
+
+  /**
+   * Takes a MAC for a lease.
+   *
+   * @returns the host that has it, and the lease then waits; `undefined` when the lease may be programmed
+   */
+  take(mac: Mac, lease: Lease): IPv4 | undefined {
+    const { publicIP } = lease.attributes;
+    const holder = this.#holders.get(mac);
+    if (holder === undefined) {
+      this.#holders.set(mac, { publicIP, leases: 1 });
+    } else if (holder.publicIP === publicIP) {
+      holder.leases++;
+    } else {
+      this.#waiting.set(mac, [...this.#waiting.get(mac) ?? [], lease]);
+      return holder.publicIP;
+    }
+    return undefined;
+  }
+
+  /** Gives a MAC back for a lease that was programmed. @returns the leases that may have it now */
+  release(mac: Mac): Lease[] {
+    const holder = this.#holders.get(mac);
+    if (holder === undefined || --holder.leases > 0) return [];
+    return this.#free(mac);
+  }
+
+  /** Forgets a lease that waits. */
+  forget(mac: Mac, { subnet }: Lease): void {
+    const waiting = this.#waiting.get(mac)?.filter((lease) => !lease.subnet.equals(subnet));
+    if (waiting === undefined) return;
+    if (waiting.length === 0) this.#waiting.delete(mac);
+    else this.#waiting.set(mac, waiting);
+  }
+
+  /** After all leases were taken: forgets hosts that have none. @returns the leases that waited for them */
+  settle(): Lease[] {
+    const freed: Lease[] = [];
+    for (const [mac, { leases }] of this.#holders) {
+      if (leases === 0) freed.push(...this.#free(mac));
+    }
+    return freed;
+  }
+
+  #free(mac: Mac): Lease[] {
+    const waiting = this.#waiting.get(mac) ?? [];
+    this.#holders.delete(mac);
+    this.#waiting.delete(mac);
+    return waiting;
+  }
+}
