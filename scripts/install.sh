@@ -73,11 +73,22 @@ download() {
 		return
 		;;
 	esac
+	# Whoever asks for TLS gets nothing by another way, wherever a server redirects to.
+	case $1 in
+	https://*) protocols='=https' ;;
+	*) protocols='=http,https' ;;
+	esac
 	if have curl; then
-		curl --fail --silent --show-error --location --retry 2 --connect-timeout 20 --output "$2" "$1" ||
-			fail "cannot download $1"
-	elif have wget; then
+		curl --fail --silent --show-error --location --proto "$protocols" --retry 2 --connect-timeout 20 \
+			--output "$2" "$1" || fail "cannot download $1"
+	elif have wget && [ "$protocols" != '=https' ]; then
 		wget -q -O "$2" "$1" || fail "cannot download $1"
+	elif have wget; then
+		# It would follow a redirection to http, and busybox's cannot be kept from that.
+		wget --help 2>&1 | grep -q max-redirect ||
+			fail "this wget cannot be kept from leaving https; install curl, or get the tarball and use --tarball"
+		wget -q --max-redirect=0 -O "$2" "$1" ||
+			fail "cannot download $1; where it redirects, install curl, or get the tarball and use --tarball"
 	else
 		fail "neither curl nor wget is there to download with; get the tarball and use --tarball"
 	fi
@@ -138,7 +149,9 @@ fetch() {
 	expected=$sha256
 	if [ -n "$tarball" ]; then
 		[ -f "$tarball" ] || fail "$tarball is not there"
-		archive=$tarball
+		# What is checked is what is unpacked, whoever else can write to the tarball.
+		archive=$work/$(basename "$tarball")
+		cp "$tarball" "$archive" || fail "cannot read $tarball"
 		if [ -z "$expected" ]; then
 			sums=$(dirname "$tarball")/SHA256SUMS
 			[ -f "$sums" ] || fail "no checksum for $tarball: give --sha256, or put SHA256SUMS beside it"
@@ -223,6 +236,7 @@ install_files() {
 	done <"$work/files"
 	manifest=${prefix%/}/libexec/flannel/installed
 	if [ -n "$dry_run" ]; then
+		shut_settings
 		[ "$changed" != 0 ] || say "would change nothing: flanneld $found is installed in $prefix"
 		return
 	fi
@@ -230,6 +244,7 @@ install_files() {
 		put_beside "$work/manifest" "$manifest" 644
 	fi
 	if [ ! -s "$work/moves" ]; then
+		shut_settings
 		say "flanneld $found is installed in $prefix already"
 		return
 	fi
@@ -245,12 +260,26 @@ install_files() {
 		fi
 		printf '%s\n' "$target" >>"$work/done"
 	done <"$work/moves"
+	shut_settings
 	if [ -z "$root" ] && [ -d /run/systemd/system ] && have systemctl; then systemctl daemon-reload; fi
 	say "installed flanneld $found in $root$prefix"
 	if [ -z "$root" ]; then
 		say "next: edit /etc/sysconfig/flanneld, then systemctl enable --now flanneld"
 		say "on a host where it runs already: systemctl restart flanneld (no packet is lost)"
 	fi
+}
+
+# Settings that an older version, or flannel, has installed for everybody to read become root's: the
+# store's password is kept there. Any other mode is the operator's choice.
+shut_settings() {
+	settings=$root/etc/sysconfig/flanneld
+	[ -n "$(find "$settings" -perm 644 2>/dev/null)" ] || return 0
+	if [ -n "$dry_run" ]; then
+		say "would make $settings readable by its owner alone"
+		return
+	fi
+	chmod 600 "$settings" || fail "cannot change the mode of $settings; all else is installed"
+	say "$settings is readable by its owner alone now, for it may hold a password"
 }
 
 keep_old() { [ ! -f "$root$1" ] || ln -f "$root$1" "$2.old"; }
@@ -265,6 +294,7 @@ roll_back() {
 mode_of() {
 	case $1 in
 	usr/bin/* | *.sh) echo 755 ;;
+	etc/sysconfig/*) echo 600 ;;
 	*) echo 644 ;;
 	esac
 }

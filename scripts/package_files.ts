@@ -1,4 +1,5 @@
 import { SUBCOMMANDS } from "../mod/cli/subcommands.ts";
+import { makeDirectory } from "../mod/export/atomic_file.ts";
 import { gzipSync } from "node:zlib";
 
 /** A file as a package installs it; it belongs to root. */
@@ -70,7 +71,8 @@ export async function packageFiles(
       "/usr/lib/systemd/system/docker.service.d/flannel.conf",
     ),
     {
-      ...file("scripts/systemd/flanneld.sysconfig", "/etc/sysconfig/flanneld"),
+      // The store's password is kept there.
+      ...file("scripts/systemd/flanneld.sysconfig", "/etc/sysconfig/flanneld", 0o600),
       isConfig: true,
     },
     ...[
@@ -92,11 +94,11 @@ export async function packageFiles(
   return files.sort((a, b) => a.path < b.path ? -1 : 1);
 }
 
-/** Puts files below a directory. */
+/** Puts files below a directory, whatever the umask is. */
 export async function layOut(files: readonly PackageFile[], root: string): Promise<void> {
   for (const { path, mode, content } of files) {
     const target = root + path;
-    await Deno.mkdir(target.replace(/\/[^/]*$/, ""), { recursive: true });
+    await makeDirectory(target.replace(/\/[^/]*$/, ""));
     if (typeof content === "string") await Deno.copyFile(content, target);
     else await Deno.writeFile(target, content);
     await Deno.chmod(target, mode);

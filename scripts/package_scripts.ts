@@ -6,8 +6,14 @@
  * @module
  */
 
-/** With `$upgrade` 1 or 0. A restart loses no packet, and what ran goes on as the new version. */
-export const AFTER_INSTALL = `if [ -d /run/systemd/system ]; then
+/**
+ * With `$upgrade` 1 or 0. A restart loses no packet, and what ran goes on as the new version. Settings that
+ * an older version, or flannel, has installed for everybody to read become root's; any other mode is the
+ * operator's choice.
+ */
+export const AFTER_INSTALL =
+  `[ -z "$(find /etc/sysconfig/flanneld -perm 644 2>/dev/null)" ] || chmod 600 /etc/sysconfig/flanneld || :
+if [ -d /run/systemd/system ]; then
   systemctl daemon-reload || :
   [ "$upgrade" = 0 ] || systemctl try-restart flanneld.service || :
 fi

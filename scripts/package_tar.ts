@@ -30,7 +30,7 @@ export async function packageTar(
     await runTool([
       "tar",
       ...["--create", "--sort=name", "--format=ustar", "--owner=0", "--group=0"],
-      ...["--numeric-owner", "--mode=u=rwX,go=rX", `--mtime=@${info.sourceDateEpoch}`],
+      ...["--numeric-owner", `--mtime=@${info.sourceDateEpoch}`],
       ...["--use-compress-program=gzip --no-name", `--file=${output}`, `--directory=${work}`, name],
     ]);
     return `${name}.tar.gz`;

@@ -95,12 +95,13 @@ export async function parseAgentSubcommand(
   const given = new Map(
     flags.filter(({ name }) => Object.hasOwn(kinds, name)).map(({ name, value }) => [name, value]),
   );
-  const variables = await readSysconfig(given.get("sysconfig") as string | undefined);
+  const { variables, warnings } = await readSysconfig(given.get("sysconfig") as string | undefined);
+  const agent = agentCommand(flags.filter(({ name }) => !Object.hasOwn(kinds, name)), {
+    ...variables,
+    ...environment,
+  });
   return {
-    agent: agentCommand(flags.filter(({ name }) => !Object.hasOwn(kinds, name)), {
-      ...variables,
-      ...environment,
-    }),
+    agent: { ...agent, warnings: [...agent.warnings, ...warnings] },
     own: given,
     operands,
   };
@@ -137,16 +138,28 @@ function checkOperands(
   throw new UsageError(`flanneld ${name} needs ${operands!.usage}: ${operands!.help}`, { hint });
 }
 
-/** The flannel variables of a sysconfig file; of the default one only if there is one. */
-async function readSysconfig(path: string | undefined): Promise<Environment> {
-  let text: string;
+/**
+ * The flannel variables of a sysconfig file; of the default one only if it is there and this user can read
+ * it, which root alone can where it was installed by a package.
+ */
+async function readSysconfig(path: string | undefined): Promise<{
+  readonly variables: Environment;
+  readonly warnings: readonly string[];
+}> {
   try {
-    text = await Deno.readTextFile(path ?? SYSCONFIG);
+    const text = await Deno.readTextFile(path ?? SYSCONFIG);
+    const variables = [...parseDotenv(text)].filter(([name]) => name.startsWith("FLANNEL"));
+    return { variables: Object.fromEntries(variables), warnings: [] };
   } catch (cause) {
-    if (path === undefined && cause instanceof Deno.errors.NotFound) return {};
-    throw new ExportError(`cannot read ${path ?? SYSCONFIG}: ${reasonOf(cause)}`, { cause });
+    if (path === undefined && cause instanceof Deno.errors.NotFound) {
+      return { variables: {}, warnings: [] };
+    }
+    const message = `cannot read ${path ?? SYSCONFIG}: ${reasonOf(cause)}`;
+    if (path === undefined && cause instanceof Deno.errors.PermissionDenied) {
+      return { variables: {}, warnings: [`${message}; using none of its settings (run as root)`] };
+    }
+    throw new ExportError(message, { cause });
   }
-  return Object.fromEntries([...parseDotenv(text)].filter(([name]) => name.startsWith("FLANNEL")));
 }
 
 function helpText(

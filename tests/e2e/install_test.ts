@@ -3,6 +3,7 @@ import { compile } from "../../scripts/compile.ts";
 import { chooseRuntime, sha256 } from "../../scripts/runtime.ts";
 import { writeRelease } from "../../scripts/package.ts";
 import { VERSION } from "../../mod/version.ts";
+import { makeCertificates } from "../lab/certificates.ts";
 import { Lab } from "../lab/lab.ts";
 import { LabEtcd } from "../lab/lab_etcd.ts";
 import { FLANNELD } from "../lab/unit.ts";
@@ -110,12 +111,17 @@ for (const shell of SHELLS) {
     const files = await filesOf(root);
     for (const file of FILES) assert(files.includes(file), file);
     assertEquals((await Deno.stat(`${root}/usr/bin/flanneld`)).mode! & 0o7777, 0o755);
-    assertEquals((await Deno.stat(`${root}/etc/sysconfig/flanneld`)).mode! & 0o7777, 0o644);
+    assertEquals((await Deno.stat(`${root}/etc/sysconfig/flanneld`)).mode! & 0o7777, 0o600);
     assertEquals(
       (await run([`${root}/usr/bin/flanneld`, "-version"])).output,
       `${VERSION}\n`,
     );
 
+    // As an older version has installed it.
+    await Deno.chmod(`${root}/etc/sysconfig/flanneld`, 0o644);
+    const shut = await install(`--url=${url}`);
+    assertStringIncludes(shut.output, "is readable by its owner alone now");
+    assertEquals((await Deno.stat(`${root}/etc/sysconfig/flanneld`)).mode! & 0o7777, 0o600);
     const before = await snapshot(root);
     const again = await install(`--url=${url}`);
     assertStringIncludes(again.output, "is installed in /usr already");
@@ -204,6 +210,101 @@ Deno.test("install.sh changes nothing when the download is cut off, altered, mis
       await server.shutdown();
     }
   }
+});
+
+Deno.test("install.sh does not leave https, wherever a server redirects to", async (t) => {
+  const { server, url } = serve(() => undefined);
+  const { ca, server: { cert, key } } = await makeCertificates(
+    await Deno.makeTempDir({ dir: work }),
+  );
+  const moved = { to: url };
+  const secure = Deno.serve({
+    ...{ hostname: "127.0.0.1", port: 0, onListen() {} },
+    cert: await Deno.readTextFile(cert),
+    key: await Deno.readTextFile(key),
+  }, (request) => {
+    const { pathname } = new URL(request.url);
+    if (pathname.startsWith("/moved/")) {
+      return Response.redirect(moved.to + pathname.slice("/moved".length), 302);
+    }
+    return Deno.readFile(`${RELEASE}${pathname}`).then(
+      (bytes) => new Response(bytes),
+      () => new Response(null, { status: 404 }),
+    );
+  });
+  await using _servers = {
+    [Symbol.asyncDispose]: async () => {
+      await Promise.all([server.shutdown(), secure.shutdown()]);
+    },
+  };
+  const secureUrl = `https://127.0.0.1:${secure.addr.port}`;
+  const wgetrc = await Deno.makeTempFile({ dir: work });
+  await Deno.writeTextFile(wgetrc, `ca_certificate = ${ca}\n`);
+  const trusting = { CURL_CA_BUNDLE: ca, WGETRC: wgetrc };
+  const install = (root: string, url: string, env: Record<string, string>) =>
+    run(["/bin/dash", INSTALL, `--root=${root}`, `--url=${url}`], { ...trusting, ...env });
+
+  await t.step("with curl", async () => {
+    await using place = await scratch();
+    const { root, temporary: TMPDIR } = place;
+    moved.to = url;
+    const refused = await install(root, `${secureUrl}/moved`, { TMPDIR });
+    assertEquals(refused.code, 1, refused.output);
+    assertMatch(refused.output, /cannot download https:\/\/127\.0\.0\.1:\d+\/moved\/SHA256SUMS/);
+    assertEquals([...Deno.readDirSync(root)], []);
+    moved.to = secureUrl;
+    const followed = await install(root, `${secureUrl}/moved`, { TMPDIR });
+    assertEquals(followed.code, 0, followed.output);
+  });
+
+  for (const [name, program] of [["wget", "/usr/bin/wget"], ["busybox's wget", undefined]]) {
+    await t.step(`with ${name}`, async () => {
+      await using place = await scratch();
+      const { root, temporary } = place;
+      const bin = await Deno.makeTempDir({ dir: work });
+      for (const applet of (await run(["busybox", "--list"])).output.trim().split("\n")) {
+        const isOther = applet === "wget" && program !== undefined;
+        await Deno.symlink(isOther ? program : "/usr/bin/busybox", `${bin}/${applet}`);
+      }
+      moved.to = url;
+      const env = { TMPDIR: temporary, PATH: bin };
+      const refused = await install(root, `${secureUrl}/moved`, env);
+      assertEquals(refused.code, 1, refused.output);
+      assertMatch(refused.output, /install curl, or get the tarball and use --tarball\n$/);
+      assertEquals([...Deno.readDirSync(root)], []);
+      if (program !== undefined) {
+        const direct = await install(root, secureUrl, env);
+        assertEquals(direct.code, 0, direct.output);
+      }
+    });
+  }
+});
+
+Deno.test("install.sh unpacks the tarball that it has checked, though somebody replaces it meanwhile", async () => {
+  await using place = await scratch();
+  const { root, temporary } = place;
+  const dir = await Deno.makeTempDir({ dir: work });
+  for (const file of [TARBALL, "SHA256SUMS"]) {
+    await Deno.copyFile(`${RELEASE}/${file}`, `${dir}/${file}`);
+  }
+  const evil = `${dir}/evil/${TARBALL.replace(".tar.gz", "")}/usr/bin`;
+  await Deno.mkdir(evil, { recursive: true });
+  await Deno.writeTextFile(`${evil}/flanneld`, `#!/bin/sh\necho ${VERSION}\n`, { mode: 0o755 });
+  await run(["tar", "-czf", `${dir}/evil.tar.gz`, "-C", `${dir}/evil`, "."]);
+  // The moment after the check.
+  await Deno.mkdir(`${dir}/bin`);
+  await Deno.writeTextFile(
+    `${dir}/bin/sha256sum`,
+    `#!/bin/sh\n/usr/bin/sha256sum\ncp ${dir}/evil.tar.gz ${dir}/${TARBALL}\n`,
+    { mode: 0o755 },
+  );
+  const { code, output } = await run(
+    ["dash", INSTALL, `--root=${root}`, `--tarball=${dir}/${TARBALL}`],
+    { TMPDIR: temporary, PATH: `${dir}/bin:/usr/bin:/bin` },
+  );
+  assertEquals(code, 0, output);
+  assertEquals(await sha256(`${dir}/${TARBALL}`), await sha256(`${dir}/evil.tar.gz`));
+  assertEquals(await sha256(`${root}/usr/bin/flanneld`), await sha256(FLANNELD));
 });
 
 Deno.test("install.sh leaves nothing behind when it is ended in the middle of a download", async () => {
@@ -364,6 +465,8 @@ async function bareRoot(dir: string): Promise<void> {
 interface Manager {
   readonly name: string;
   readonly install: (root: string) => readonly string[];
+  /** @default install */
+  readonly upgrade?: (root: string) => readonly string[];
   /** Prints nothing when every file is as the package has it. */
   readonly verify?: (root: string) => readonly string[];
   readonly remove: (root: string) => readonly string[];
@@ -388,6 +491,7 @@ const MANAGERS: readonly Manager[] = [
     name: "the rpm",
     // The C library is there, but not by way of a package.
     install: (root) => ["rpm", "--root", root, "--nodeps", "--install", RPM],
+    upgrade: (root) => ["rpm", "--root", root, "--nodeps", "--reinstall", RPM],
     verify: (root) => ["rpm", "--root", root, "--nodeps", "--verify", "flanneld"],
     remove: (root) => ["rpm", "--root", root, "--erase", "flanneld"],
     left: "/etc/sysconfig/flanneld.rpmsave",
@@ -406,7 +510,7 @@ Deno.test("each package is installed in a bare root, runs an agent there, and is
   const [one, two] = lab.hosts as [typeof lab.hosts[0] & object, typeof lab.hosts[0] & object];
   await using etcd = await LabEtcd.start(one);
   await etcd.set("v3", `${PREFIX}/config`, CONFIG);
-  for (const { name, install, verify, remove, left } of MANAGERS) {
+  for (const { name, install, upgrade = install, verify, remove, left } of MANAGERS) {
     await t.step(name, async () => {
       await using place = await scratch();
       const { root } = place;
@@ -427,6 +531,26 @@ Deno.test("each package is installed in a bare root, runs an agent there, and is
       const files = await filesOf(root);
       for (const file of FILES) assert(files.includes(file), `${file}\n${installed.output}`);
       if (verify !== undefined) assertEquals(await run(verify(root)), { code: 0, output: "" });
+      const settings = `${root}/etc/sysconfig/flanneld`;
+      const modeOf = async () => (await Deno.stat(settings)).mode! & 0o7777;
+      assertEquals(await modeOf(), 0o600);
+
+      // Settings that an older version has let everybody read, edited or not; and the operator's own mode.
+      for (
+        const [edited, mode, expected] of [[false, 0o644, 0o600], [true, 0o644, 0o600], [
+          true,
+          0o640,
+          0o640,
+        ]] as const
+      ) {
+        if (edited) await Deno.writeTextFile(settings, "FLANNEL_OPTIONS=-v=1\n");
+        const content = await Deno.readTextFile(settings);
+        await Deno.chmod(settings, mode);
+        const upgraded = await inRoot(upgrade(root));
+        assertEquals(upgraded.code, 0, upgraded.output);
+        assertEquals(await modeOf(), expected, `${edited} ${upgraded.output}`);
+        assertEquals(await Deno.readTextFile(settings), content);
+      }
 
       const { code, output } = await inRoot(["chroot", root, "/usr/bin/flanneld", "-version"]);
       assertEquals({ code, output }, { code: 0, output: `${VERSION}\n` });

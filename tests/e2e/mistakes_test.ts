@@ -216,3 +216,30 @@ Deno.test("flanneld with several networks ends at once where it may not write th
     assertMatch(last, /-subnet-dir.*; run as root \(or give it CAP_NET_ADMIN/);
   }
 });
+
+Deno.test("flanneld's subcommands go on without a sysconfig file that this user cannot read", async () => {
+  await using lab = await Lab.start({ hosts: 1 });
+  const host = lab.hosts[0]!;
+  await host.exec(["install", "-m", "755", FLANNELD, "/run/flanneld"]);
+  await host.exec(["install", "-D", "-m", "600", "/dev/null", "/etc/sysconfig/flanneld"]);
+  const asNobody = (...args: string[]) =>
+    host.run([
+      ...["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/run/flanneld"],
+      ...args,
+    ]);
+  const { code, stdout, stderr } = await asNobody(
+    "config",
+    "validate",
+    '{"Network": "10.20.0.0/16"}',
+  );
+  assertEquals(code, 0, stderr);
+  assertMatch(stdout, /^Network 10\.20\.0\.0\/16: /);
+  assertMatch(
+    stderr,
+    /^cannot read \/etc\/sysconfig\/flanneld: Permission denied.*; using none of its settings \(run as root\)\n$/,
+  );
+  assertEquals((await asNobody("man")).code, 0);
+  const named = await asNobody("config", "validate", "-sysconfig=/etc/sysconfig/flanneld", "{}");
+  assertEquals(named.code, 1);
+  assertMatch(named.stderr, /^cannot read \/etc\/sysconfig\/flanneld: Permission denied/);
+});
