@@ -1,6 +1,6 @@
 import type { Network } from "../../backends/backend.ts";
 import { loadBackend } from "../../backends/registry.ts";
-import { type NetworkConfig, unknownKeys } from "../config/mod.ts";
+import { hideSecrets, type NetworkConfig, unknownKeys } from "../config/mod.ts";
 import type { ExternalInterface } from "../host/mod.ts";
 import { formatIPv4, type Prefix } from "../ip/mod.ts";
 import { type Lease, type LeaseAttributes, sameAttributes } from "../lease/mod.ts";
@@ -98,10 +98,8 @@ export class Overlay implements AsyncDisposable {
     const isNew = former !== undefined && former.config.text !== config.text;
     if (isNew && this.#announced !== config.text) {
       this.#announced = config.text;
-      info(`Network config changed: ${former.config.text} is now ${config.text}`, {
-        config: config.text,
-        previous: former.config.text,
-      });
+      const [previous, shown] = [former.config.text, config.text].map(hideSecrets);
+      info(`Network config changed: ${previous} is now ${shown}`, { config: shown, previous });
     }
     const backend = await loadBackend(config.backend.type);
     requirePrivilege(backend, options.ipMasq);

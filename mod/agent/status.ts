@@ -56,7 +56,7 @@ export interface NetworkReport {
   readonly troubles: readonly Trouble[];
   /** Range of the network; `null` while no config is known. */
   readonly network: string | null;
-  /** The config's text as stored; `null` while there is none. */
+  /** The config's text as stored, without its secrets; `null` while there is none. */
   readonly config: string | null;
   readonly store: StoreReport;
   readonly host: {

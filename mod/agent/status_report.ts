@@ -1,4 +1,5 @@
 import type { NetworkStatus, NetworkTraffic } from "../../backends/backend.ts";
+import { hideSecrets } from "../config/mod.ts";
 import { formatIPv4 } from "../ip/mod.ts";
 import { type Lease, leaseKey } from "../lease/mod.ts";
 import { VERSION } from "../version.ts";
@@ -75,7 +76,7 @@ async function networkReport(
     state: troubles.length > 0 ? "troubled" : isReady ? "ready" : "waiting",
     troubles: troubles.map(troubleReport),
     network: active === undefined ? null : String(active.config.network),
-    config: "text" in known.config ? known.config.text : null,
+    config: "text" in known.config ? hideSecrets(known.config.text) : null,
     store: storeReport(view),
     host: {
       publicIP: formatIPv4(external.publicIP),

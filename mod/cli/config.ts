@@ -7,7 +7,7 @@
 
 import { checkConfig, type CheckedConfig } from "../../backends/check_config.ts";
 import { counted } from "../agent/counted.ts";
-import { ConfigError } from "../config/mod.ts";
+import { ConfigError, HIDDEN, hideSecrets } from "../config/mod.ts";
 import { formatIPv4 } from "../ip/mod.ts";
 import type { ConfigText } from "../store/mod.ts";
 import type { AgentLine } from "./agent_line.ts";
@@ -42,8 +42,9 @@ const VERBS: readonly Verb[] = [
   {
     spec: {
       name: "config get",
-      summary: "Prints the network config as it is stored, and on standard error where it is.",
-      flags: [],
+      summary: "Prints the network config as it is stored, and on standard error where it is. " +
+        `Secrets in it are replaced by "${HIDDEN}".`,
+      flags: [{ name: "show-secrets", kind: "bool", help: "print the secrets, too" }],
       exitCodes: "0 printed; 1 there is none, or it cannot be read; 2 wrong command line or " +
         "environment.",
     },
@@ -115,12 +116,13 @@ export const spec: AgentSubcommand = {
  */
 export const run: RunSubcommand = (args, signal) => runVerb("config", VERBS, args, signal);
 
-async function get({ agent }: AgentLine, signal: AbortSignal): Promise<number> {
+async function get({ agent, own }: AgentLine, signal: AbortSignal): Promise<number> {
   await using found = await findConfig(oneNetwork(agent.options).store, signal, {
     readOnly: true,
   });
   printError(found.note);
-  printJsonText(textOf(found));
+  const text = textOf(found);
+  printJsonText(own.get("show-secrets") === true ? text : hideSecrets(text));
   return EXIT_OK;
 }
 
@@ -215,6 +217,12 @@ function oldText(config: ConfigText): string | undefined {
 
 /** Checks a config; what is odd about it goes to standard error. */
 async function check(text: string, from: string): Promise<CheckedConfig> {
+  if (text.includes(HIDDEN)) {
+    throw new ConfigError(
+      `${from} has "${HIDDEN}", which 'flanneld config get' prints in place of a secret: write the ` +
+        "secret, or begin with what 'flanneld config get -show-secrets' prints",
+    );
+  }
   let checked: CheckedConfig;
   try {
     checked = await checkConfig(text);

@@ -7,7 +7,7 @@
 
 import type { CheckedConfig } from "../../backends/check_config.ts";
 import { counted } from "../agent/counted.ts";
-import { isSecretKey } from "../config/mod.ts";
+import { HIDDEN, hideSecrets, isSecretKey } from "../config/mod.ts";
 import { formatIPv4 } from "../ip/mod.ts";
 import { type Lease, PERMANENT } from "../lease/mod.ts";
 import type { Snapshot } from "../store/store.ts";
@@ -66,7 +66,7 @@ function flatten(text: string): Map<string, Member> | undefined {
 }
 
 function show({ path, value }: Member): string {
-  return `${path}: ${isSecretKey(path) ? "(not shown)" : value}`;
+  return `${path}: ${isSecretKey(path) ? HIDDEN : hideSecrets(value)}`;
 }
 
 /**

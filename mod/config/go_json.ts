@@ -1,6 +1,7 @@
 import { type IPv4, parseIPv4 } from "../ip/mod.ts";
 import { ConfigError } from "./errors.ts";
 import { type JsonNode, JsonSyntaxError, parseJson } from "./json_syntax.ts";
+import { hideUrlPasswords, isSecretKey } from "./secrets.ts";
 
 /** Options of {@linkcode GoObject.int}; the bounds are inclusive. */
 export interface IntOptions {
@@ -10,13 +11,6 @@ export interface IntOptions {
   readonly max?: number;
   /** What flannel decodes the number into, for Go's words. @default "int" */
   readonly goType?: "int" | "uint";
-}
-
-const SECRET = /psk|secret|password|accesskey/i;
-
-/** True for keys whose values no message may show. */
-export function isSecretKey(key: string): boolean {
-  return SECRET.test(key);
 }
 
 /**
@@ -235,7 +229,7 @@ function describe(node: JsonNode): string {
     case "number":
       return cut(node.text);
     case "string":
-      return JSON.stringify(cut(node.value));
+      return JSON.stringify(cut(hideUrlPasswords(node.value)));
   }
 }
 

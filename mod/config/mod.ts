@@ -7,4 +7,5 @@ export * from "./decode.ts";
 export * from "./errors.ts";
 export * from "./go_json.ts";
 export type * from "./network_config.ts";
+export * from "./secrets.ts";
 export * from "./unknown_keys.ts";

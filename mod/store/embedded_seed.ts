@@ -1,5 +1,5 @@
-import { decodeNetworkConfig, type NetworkConfig } from "../config/mod.ts";
-import { info, warning } from "../observe/log.ts";
+import { decodeNetworkConfig, hideSecrets, type NetworkConfig } from "../config/mod.ts";
+import { info, shorten, warning } from "../observe/mod.ts";
 import { ConflictError } from "./errors.ts";
 import type { Store } from "./store.ts";
 
@@ -16,7 +16,7 @@ export async function seedConfig(store: Store, seed: string): Promise<void> {
   if ("missing" in config) {
     try {
       await store.putConfig(seed, undefined);
-      info(`Network config written to the ${store.name}: ${seed}`);
+      info(`Network config written to the ${store.name}: ${shown(seed)}`);
       return;
     } catch (error) {
       // Another process was quicker; what it wrote is looked at when the agent reads it.
@@ -26,10 +26,14 @@ export async function seedConfig(store: Store, seed: string): Promise<void> {
   }
   if (await says(config.text, wanted)) return;
   warning(
-    `The network config in the ${store.name} holds: ${config.text}. The flags -network, ` +
-      `-subnet-len and -backend, which ask for ${seed}, are for the first start alone; ` +
+    `The network config in the ${store.name} holds: ${shown(config.text)}. The flags -network, ` +
+      `-subnet-len and -backend, which ask for ${shown(seed)}, are for the first start alone; ` +
       "'flanneld config set' changes it",
   );
+}
+
+function shown(config: string): string {
+  return shorten(hideSecrets(config));
 }
 
 async function says(text: string, wanted: NetworkConfig): Promise<boolean> {

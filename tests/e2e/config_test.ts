@@ -142,3 +142,53 @@ Deno.test("flanneld config sets, shows and deletes the config that running agent
     assert(units.every(({ process }) => process.running));
   });
 });
+
+Deno.test("flanneld shows no secret of a config, and writes no stand-in for one", async () => {
+  await using lab = await Lab.start({ hosts: 1 });
+  await using stack = new AsyncDisposableStack();
+  const host = lab.hosts[0]!;
+  const etcd = stack.use(await LabEtcd.start(host));
+  const withSecret = (secret: string, port: number) =>
+    JSON.stringify({
+      Network: "10.20.0.0/16",
+      Backend: {
+        ...{ Type: "vxlan", Port: port, AccessKeyID: `id-${secret}`, AccessKeySecret: secret },
+        Proxy: `http://joe:${secret}@proxy:3128/`,
+      },
+    });
+  const stored = withSecret("t0p-s3cret", 8472);
+  await etcd.set("v2", KEY, stored);
+  await writeSysconfig(host, etcd);
+  const unit = stack.use(await LabUnit.start(host));
+  const outputs: string[] = [];
+  const shown = async (...args: string[]) => {
+    const { code, stdout, stderr } = await host.run([FLANNELD, ...args]);
+    outputs.push(stdout + stderr);
+    return { code, stdout, stderr };
+  };
+
+  const { stdout } = await shown("config", "get");
+  assertEquals(JSON.parse(stdout).Backend, {
+    ...{ Type: "vxlan", Port: 8472, AccessKeyID: "(not shown)", AccessKeySecret: "(not shown)" },
+    Proxy: "http://joe:(not shown)@proxy:3128/",
+  });
+  const refused = await shown("config", "set", "-yes", stdout);
+  assertEquals(refused.code, 1);
+  assertMatch(
+    refused.stderr,
+    /^the config of the command line has "\(not shown\)", .*-show-secrets/,
+  );
+  assertEquals(await etcd.get("v2", KEY), stored);
+  assertMatch((await shown("status", "-json")).stdout, /\(not shown\)/);
+  for (const args of [["status"], ["plan"], ["doctor", "-v=1"], ["config", "validate"]]) {
+    await shown(...args);
+  }
+  const changed = withSecret("an0ther-s3cret", 8473);
+  assertEquals((await shown("config", "set", "-yes", changed)).code, 0);
+  await unit.process.waitFor(/Network config changed: .*\(not shown\).*8473/);
+  for (const text of [...outputs, unit.process.output]) {
+    assertEquals(/t0p-s3cret|an0ther-s3cret/.exec(text)?.[0], undefined, text);
+  }
+  const all = await host.run([FLANNELD, "config", "get", "-show-secrets"]);
+  assertEquals(all.stdout, `${changed}\n`);
+});

@@ -1,0 +1,41 @@
+/** Names of the keys that backends keep secrets under: flannel's ipsec, wireguard and clouds, and the like. */
+const SECRET = /psk|secret|passw|access.?key|private.?key|api.?key|token|credential/i;
+
+/** Stands for a secret wherever a config is shown. */
+export const HIDDEN = "(not shown)";
+
+/** The user's password in a URL, RFC 3986, 3.2.1; up to the last `@` before the path. */
+const URL_PASSWORD = /([a-z][a-z0-9+.-]{0,31}:\/\/[^\s/:@]*):[^\s/]*@/gi;
+
+/** True for keys whose values no message may show. */
+export function isSecretKey(key: string): boolean {
+  return SECRET.test(key);
+}
+
+/** A text without the passwords of the URLs in it. */
+export function hideUrlPasswords(text: string): string {
+  return text.includes("://") ? text.replace(URL_PASSWORD, `$1:${HIDDEN}@`) : text;
+}
+
+/**
+ * The text of a config, or of a part of one, without its secrets: for the log, the status and whoever looks
+ * over a shoulder. A text without any comes back as it is.
+ */
+export function hideSecrets(text: string): string {
+  try {
+    let isHidden = false;
+    const shown = JSON.stringify(JSON.parse(text), (key, value) => {
+      const safe = isSecretKey(key)
+        ? HIDDEN
+        : typeof value === "string"
+        ? hideUrlPasswords(value)
+        : value;
+      isHidden ||= safe !== value;
+      return safe;
+    });
+    return isHidden ? shown : text;
+  } catch {
+    // It may be one, broken: no rule tells where its secrets are. Too deep a nesting ends here, too.
+    return text.trim() === "" ? text : `(${text.length} characters that are no JSON)`;
+  }
+}
