@@ -19,6 +19,7 @@ import { info, notifySystemd, warning } from "../observe/mod.ts";
 import type { LeaseSet, LeaseSetChange } from "../subnet/mod.ts";
 import { monitorRuleset } from "../sys/mod.ts";
 import { Backoff } from "./backoff.ts";
+import { reportDocker } from "./docker_report.ts";
 import { firewallSpec, peersOf, previousNetwork } from "./firewall_spec.ts";
 import type { AgentOptions } from "./options.ts";
 import { StateLog, type Trouble } from "./state_log.ts";
@@ -229,6 +230,7 @@ export class Publisher implements Disposable {
     this.#soon.clear();
     try {
       const result = await this.#firewall.ensure();
+      if (result === "applied" || this.#obstacles === undefined) reportDocker(this.#signal);
       if (result === "applied") info(`Firewall rules in place (${this.#firewall.description})`);
       if (result === "repaired") this.#tellRepair();
       if (result !== "unchanged" || this.#obstacles === undefined) await this.#tellObstacles();

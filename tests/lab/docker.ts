@@ -138,9 +138,9 @@ export class LabContainer {
     this.#name = name;
   }
 
-  /** Its address on docker0. */
+  /** Its address on its network, docker0's by default. */
   async address(): Promise<string> {
-    const format = "{{.NetworkSettings.IPAddress}}";
+    const format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
     return (await this.#docker.docker(["inspect", "--format", format, this.#name])).trim();
   }
 
@@ -152,16 +152,34 @@ export class LabContainer {
   /**
    * Pings from it.
    *
+   * @param args further arguments of busybox' `ping`
    * @returns how many of the requests were answered
    */
-  async ping(address: string, { count = 1 }: { count?: number } = {}): Promise<number> {
+  async ping(
+    address: string,
+    { count = 1, args = [] }: { count?: number; args?: readonly string[] } = {},
+  ): Promise<number> {
     const { stdout, stderr } = await this.#docker.tryDocker([
-      ...["exec", this.#name, "ping", "-c", String(count), "-W", "2", address],
+      ...["exec", this.#name, "ping", "-c", String(count), "-W", "2", ...args, address],
     ]);
     // ping exits with 1 when an answer is missing.
     const received = /(\d+) packets received/.exec(stdout)?.[1];
     if (received === undefined) throw new Error(`${this.#name}: ping: ${stdout}${stderr}`);
     return Number(received);
+  }
+
+  /** How many ICMP echo requests have come to it. */
+  async echoRequests(): Promise<number> {
+    const [names, values] = (await this.exec(["cat", "/proc/net/snmp"])).split("\n")
+      .filter((line) => line.startsWith("Icmp:")).map((line) => line.split(" "));
+    return Number(values![names!.indexOf("InEchos")]);
+  }
+
+  /** Serves a page that says `hello`. */
+  async serve(port: number): Promise<void> {
+    await this.exec([
+      ...["sh", "-c", `mkdir -p /www; echo hello > /www/index.html; httpd -p ${port} -h /www`],
+    ]);
   }
 
   /** Kills and removes it. */
