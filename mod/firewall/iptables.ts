@@ -89,17 +89,7 @@ export async function chooseIptables(
   commands: HostCommands,
   networks: readonly PreviousNetwork[],
 ): Promise<IptablesChoice | undefined> {
-  const found = new Map<IptablesMode, Iptables>();
-  const failures: unknown[] = [];
-  for (const name of ["iptables", "iptables-nft", "iptables-legacy"]) {
-    try {
-      const iptables = await probeIptables(commands, name);
-      if (iptables !== undefined && !found.has(iptables.mode)) found.set(iptables.mode, iptables);
-    } catch (error) {
-      if (!(error instanceof FirewallError)) throw error;
-      failures.push(error);
-    }
-  }
+  const { found, failures } = await findIptables(commands);
   const readable: { iptables: Iptables; weight: number }[] = [];
   for (const iptables of found.values()) {
     try {
@@ -119,6 +109,29 @@ export async function chooseIptables(
     ...(other === undefined ? {} : { other: other.iptables }),
     foreignWeight: use.weight,
   };
+}
+
+/**
+ * Finds an iptables for each of the kernel's two sets of rules. Of two programs for one set it is the one
+ * named plainly.
+ *
+ * @returns what works, and the errors of what does not
+ */
+export async function findIptables(
+  commands: HostCommands,
+): Promise<{ found: ReadonlyMap<IptablesMode, Iptables>; failures: FirewallError[] }> {
+  const found = new Map<IptablesMode, Iptables>();
+  const failures: FirewallError[] = [];
+  for (const name of ["iptables", "iptables-nft", "iptables-legacy"]) {
+    try {
+      const iptables = await probeIptables(commands, name);
+      if (iptables !== undefined && !found.has(iptables.mode)) found.set(iptables.mode, iptables);
+    } catch (error) {
+      if (!(error instanceof FirewallError)) throw error;
+      failures.push(error);
+    }
+  }
+  return { found, failures };
 }
 
 /** The iptables of that name, or `undefined` when the host has not all of its programs. */

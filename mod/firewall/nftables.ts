@@ -62,6 +62,15 @@ export class Nftables {
     return parseNftBaseChains(await this.commands.run(this.path, ["-j", "list", "chains"]));
   }
 
+  /** A chain's rules in nft's words, by handle. */
+  async rulesByHandle(family: string, table: string, chain: string): Promise<Map<bigint, string>> {
+    const text = await this.commands.run(
+      ...[this.path, ["-a", "list", "chain", family, table, chain]] as const,
+    );
+    const rules = text.matchAll(/^\s*(.+?) # handle (\d+)$/gm);
+    return new Map([...rules].map(([, rule, handle]) => [BigInt(handle!), rule!]));
+  }
+
   /** Carries out a text of nft's commands, as a whole or not at all. */
   async apply(text: string): Promise<void> {
     await this.commands.run(this.path, ["-f", "-"], text);

@@ -18,6 +18,7 @@ export const Command = {
   BPF_PROG_TEST_RUN: 10,
   BPF_PROG_GET_FD_BY_ID: 13,
   BPF_OBJ_GET_INFO_BY_FD: 15,
+  BPF_RAW_TRACEPOINT_OPEN: 17,
   BPF_MAP_FREEZE: 22,
   BPF_LINK_CREATE: 28,
   BPF_LINK_UPDATE: 29,
@@ -42,8 +43,15 @@ export type MapTypeName = keyof typeof MapType;
 /** Elements are allocated as they come; an LPM trie knows no other way. */
 export const BPF_F_NO_PREALLOC = 1;
 
-/** `enum bpf_prog_type`: classifier of traffic control. */
-export const BPF_PROG_TYPE_SCHED_CLS = 3;
+/** `enum bpf_prog_type`. */
+export const ProgramType = {
+  /** Classifier of traffic control. */
+  BPF_PROG_TYPE_SCHED_CLS: 3,
+  BPF_PROG_TYPE_RAW_TRACEPOINT: 17,
+} as const;
+
+/** Name of a program type. */
+export type ProgramTypeName = keyof typeof ProgramType;
 
 /** `enum bpf_attach_type`, Linux 6.6. */
 export const AttachType = { BPF_TCX_INGRESS: 46, BPF_TCX_EGRESS: 47 } as const;
@@ -56,6 +64,8 @@ export const Helper = {
   /** (map, key pointer): pointer to the value or NULL. */
   map_lookup_elem: 1,
   get_prandom_u32: 7,
+  /** (): the calling task's thread group in the upper 32 bits, its thread in the lower */
+  get_current_pid_tgid: 14,
   /** (skb, offset, pointer, length, flags) */
   skb_store_bytes: 9,
   /** (skb, ifindex, flags): also in a test run a copy goes out, or comes in. */

@@ -5,6 +5,7 @@
  */
 export * from "./assembler.ts";
 export * from "./bpffs.ts";
+export { kernelEnum, readBtfEnum } from "./btf.ts";
 export * from "./constants.ts";
 export * from "./error.ts";
 export * from "./file_call.ts";

@@ -3,7 +3,7 @@ import { SysError } from "../errno.ts";
 import { closeDescriptor, cString } from "../libc.ts";
 import { type AssembledProgram, linkProgram } from "./assembler.ts";
 import { bpf, objectName } from "./call.ts";
-import { BPF_PROG_TYPE_SCHED_CLS } from "./constants.ts";
+import { ProgramType, type ProgramTypeName } from "./constants.ts";
 import { BpfError } from "./error.ts";
 import { formatTag, objectInfo } from "./info.ts";
 
@@ -21,7 +21,7 @@ export interface TestRun {
   readonly packet: Uint8Array;
 }
 
-/** A loaded classifier (BPF_PROG_TYPE_SCHED_CLS). */
+/** A loaded program: a classifier, unless it was loaded as another type. */
 export class BpfProgram implements Disposable {
   /** @param fd that this instance owns from now on */
   constructor(readonly name: string, readonly fd: number) {}
@@ -30,6 +30,7 @@ export class BpfProgram implements Disposable {
    * Loads a program.
    *
    * @param maps descriptors of the maps that it names
+   * @param type what it is attached to
    * @throws {BpfError} when the verifier refuses it, with its log; when the kernel lets nobody load
    * programs, without
    */
@@ -37,17 +38,18 @@ export class BpfProgram implements Disposable {
     name: string,
     program: AssembledProgram,
     maps: Readonly<Record<string, number>> = {},
+    type: ProgramTypeName = "BPF_PROG_TYPE_SCHED_CLS",
   ): BpfProgram {
     const instructions = linkProgram(program, maps);
     try {
-      return new BpfProgram(name, load(name, instructions));
+      return new BpfProgram(name, load(name, instructions, type));
     } catch (error) {
       if (!(error instanceof SysError)) throw error;
       // The log costs time and memory and is wanted only by who failed.
       using arena = new Arena();
       const log = arena.allocate(LOG_SIZE);
       try {
-        return new BpfProgram(name, load(name, instructions, log));
+        return new BpfProgram(name, load(name, instructions, type, log));
       } catch (cause) {
         if (!(cause instanceof SysError)) throw cause;
         const text = new TextDecoder().decode(log.bytes.subarray(0, log.bytes.indexOf(0)));
@@ -93,6 +95,25 @@ export class BpfProgram implements Disposable {
     };
   }
 
+  /**
+   * Attaches the program to a tracepoint, which passes its arguments as an array of u64 (a program of
+   * type BPF_PROG_TYPE_RAW_TRACEPOINT).
+   *
+   * @param tracepoint `kfree_skb`
+   * @returns a descriptor: attached until it is closed
+   * @throws {SysError} ENOENT when this kernel has no such tracepoint; EINVAL when the program reads more
+   * arguments than it has
+   */
+  attachRawTracepoint(tracepoint: string): number {
+    using arena = new Arena();
+    const name = arena.allocate(tracepoint.length + 1);
+    name.bytes.set(cString(tracepoint));
+    const attributes = arena.allocate(16);
+    attributes.view.setBigUint64(0, name.address, true);
+    attributes.view.setInt32(8, this.fd, true);
+    return bpf("BPF_RAW_TRACEPOINT_OPEN", attributes.bytes, { subject: tracepoint });
+  }
+
   /** Closes the descriptor. The program lives on while a link or a filter holds it. */
   [Symbol.dispose](): void {
     closeDescriptor(this.fd);
@@ -102,6 +123,7 @@ export class BpfProgram implements Disposable {
 function load(
   name: string,
   instructions: Uint8Array<ArrayBuffer>,
+  type: ProgramTypeName,
   log?: { readonly address: bigint },
 ): number {
   using arena = new Arena();
@@ -111,7 +133,7 @@ function load(
   license.bytes.set(cString(LICENSE));
   const attributes = arena.allocate(72);
   const { view } = attributes;
-  view.setUint32(0, BPF_PROG_TYPE_SCHED_CLS, true);
+  view.setUint32(0, ProgramType[type], true);
   view.setUint32(4, instructions.length / 8, true);
   view.setBigUint64(8, code.address, true);
   view.setBigUint64(16, license.address, true);

@@ -20,6 +20,8 @@ const IFINFOMSG_LENGTH = 16;
 const IFLA_ADDRESS = 1;
 const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
+const IFLA_LINK = 5;
+const IFLA_MASTER = 10;
 const IFLA_LINKINFO = 18;
 const IFLA_EXT_MASK = 29;
 const IFLA_ALT_IFNAME = 53;
@@ -149,6 +151,7 @@ export function readLink(message: MessageCursor): Link {
     flags: view.getUint32(start + 8, true),
     mtu: 0,
   };
+  let peer: number | undefined;
   while (attributes.next()) {
     switch (attributes.type) {
       case IFLA_IFNAME:
@@ -162,11 +165,18 @@ export function readLink(message: MessageCursor): Link {
         if (mac !== undefined) link.mac = mac;
         break;
       }
+      case IFLA_LINK:
+        peer = attributes.u32();
+        break;
+      case IFLA_MASTER:
+        link.master = attributes.u32();
+        break;
       case IFLA_LINKINFO:
         readLinkInfo(attributes.nested(), link);
         break;
     }
   }
+  if (link.kind === "veth" && peer !== undefined) link.peer = peer;
   return link;
 }
 

@@ -147,6 +147,24 @@ export class AttributeCursor {
     return this.view.getUint32(this.offset, true);
   }
 
+  /** Four bytes in network order, as nfnetlink writes its numbers. */
+  u32be(): number {
+    this.#need(4);
+    return this.view.getUint32(this.offset, false);
+  }
+
+  /** Eight bytes in network order. */
+  u64be(): bigint {
+    this.#need(8);
+    return this.view.getBigUint64(this.offset, false);
+  }
+
+  /** A copy of the payload. */
+  bytes(): Uint8Array {
+    return new Uint8Array(this.view.buffer, this.view.byteOffset + this.offset, this.length)
+      .slice();
+  }
+
   /** Two bytes in network order. */
   port(): number {
     this.#need(2);

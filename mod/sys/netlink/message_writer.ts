@@ -111,6 +111,18 @@ export class MessageWriter {
     this.#view.setUint32(at, value, true);
   }
 
+  /** Four bytes in network order, signed or not, as nfnetlink reads its numbers. */
+  attributeU32BE(type: number, value: number): void {
+    const at = this.#attribute(type, 4);
+    this.#view.setUint32(at, value >>> 0, false);
+  }
+
+  /** Bytes as they are. */
+  attributeBytes(type: number, bytes: Uint8Array): void {
+    const at = this.#attribute(type, bytes.length);
+    this.#bytes.set(bytes, at);
+  }
+
   /** A port: two bytes in network order. */
   attributePort(type: number, port: number): void {
     const at = this.#attribute(type, 2);

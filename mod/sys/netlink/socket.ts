@@ -86,11 +86,16 @@ export class NetlinkSocket implements Transport {
 
   /**
    * @param protocol NETLINK_*
+   * @param groups multicast groups: bit `n - 1` joins group `n` (RTNLGRP_*, NFNLGRP_*)
    * @throws {SysError} when the namespace or the socket cannot be opened; EPROTONOSUPPORT when the kernel does
    * not have the protocol
    */
-  static open(options: NetlinkSocketOptions = {}, protocol = NETLINK_ROUTE): NetlinkSocket {
-    return new NetlinkSocket(openSocket(options.netns, 0, protocol));
+  static open(
+    options: NetlinkSocketOptions = {},
+    protocol = NETLINK_ROUTE,
+    groups = 0,
+  ): NetlinkSocket {
+    return new NetlinkSocket(openSocket(options.netns, groups, protocol));
   }
 
   private constructor(fd: number) {

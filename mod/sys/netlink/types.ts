@@ -15,6 +15,10 @@ export interface Link {
   readonly mac?: Mac;
   /** IFLA_INFO_KIND: `vxlan`, `veth`, `bridge`, `tun`; absent on physical devices. */
   readonly kind?: string;
+  /** IFLA_MASTER: index of the bridge (or bond) that it is a port of. */
+  readonly master?: number;
+  /** IFLA_LINK of a veth: index of its other end, in whatever network namespace that is. */
+  readonly peer?: number;
   /** Present when `kind` is `vxlan`. */
   readonly vxlan?: VxlanAttributes;
 }

@@ -1,0 +1,282 @@
+import { readSysctl } from "../../host/mod.ts";
+import { formatIPv4 } from "../../ip/mod.ts";
+import { inNetworkNamespace, type Netlink, type RouteLookup, SysError } from "../../sys/mod.ts";
+import type { Fate, RulePlace } from "./fate.ts";
+import type { Flow } from "./flows.ts";
+import type { KernelDrop } from "./injector.ts";
+import { type FlowWords, leastChange } from "./least_change.ts";
+import { describeRule, type NamedRule, type RuleNames } from "./rule_names.ts";
+import type { TraceResult } from "./tracer.ts";
+
+/** What keeps packets of a flow from arriving. */
+export interface Stop {
+  /** In a sentence: rule, chain, table, or the kernel's reason. */
+  readonly text: string;
+  /** The rule; absent where none decided. */
+  readonly rule?: NamedRule;
+  /** The kernel's drop reason, as it names it. */
+  readonly reason?: string;
+  /** Commands that let the packets through and nothing else, in order. */
+  readonly fix: readonly string[];
+  /** True when it was concluded from parameters and routes, and not said by the kernel. */
+  readonly isDeduced?: boolean;
+}
+
+/** What became of a flow's probe. */
+export interface Verdict {
+  readonly flow: Flow;
+  readonly result: TraceResult;
+  /** Absent when it arrived. */
+  readonly stop?: Stop;
+  /** Worth knowing, one line each: a rewritten source, a closed port. */
+  readonly notes: readonly string[];
+}
+
+/** What {@linkcode judge} asks the host. */
+export interface JudgeHost {
+  readonly netlink: Netlink;
+  readonly names: RuleNames;
+  /** Path of a network namespace; `undefined` is the thread's own. */
+  readonly netns?: string | undefined;
+}
+
+/** Drop reasons of packets that arrived: nobody listens, or not to such packets. */
+const AT_SOCKET = /^(NO_SOCKET|SOCKET_|TCP_|UDP_|PROTO_MEM|ICMP_)|^IP_NOPROTO$/;
+
+/** Says what stopped a flow's probe, the answer to it, or the datagram that carried it. */
+export async function judge(flow: Flow, result: TraceResult, host: JudgeHost): Promise<Verdict> {
+  const notes: string[] = [...result.blind.map((text) => `not looked at: ${text}`)];
+  const stop = await stopOf(flow, result, host, notes);
+  return { flow, result, notes, ...(stop === undefined ? {} : { stop }) };
+}
+
+async function stopOf(
+  flow: Flow,
+  { fate, reply, carrier, packet }: TraceResult,
+  host: JudgeHost,
+  notes: string[],
+): Promise<Stop | undefined> {
+  const stop = await stopOfPacket(fate, flow.words, host, flow);
+  if (stop !== undefined) return stop;
+  if (fate?.type === "passed") {
+    const { source, destination, rewrittenBy, lost } = fate;
+    if (source !== packet.source) {
+      notes.push(`its source becomes ${formatIPv4(source)}${await byRule(rewrittenBy, host)}`);
+    }
+    if (destination !== packet.destination) {
+      notes.push(
+        `its destination becomes ${formatIPv4(destination)}${await byRule(rewrittenBy, host)}`,
+      );
+    }
+    if (lost?.reason !== undefined && flow.name === "in" && AT_SOCKET.test(lost.reason)) {
+      notes.push(`it arrives, and nobody takes it there (${lost.reason})`);
+    }
+  }
+  if (carrier !== undefined) {
+    const { tunnel } = wordsOf(flow);
+    const found = await stopOfPacket(carrier, tunnel, host);
+    if (found !== undefined) {
+      return { ...found, text: `the tunnel's datagram with it: ${found.text}` };
+    }
+  }
+  // An answer that goes to a connection's beginning; its own rules may differ.
+  if (reply !== undefined && flow.name === "in") {
+    const found = await stopOfPacket(reply, wordsOf(flow).reply, host);
+    if (found !== undefined) return { ...found, text: `the answer to it: ${found.text}` };
+  }
+  return undefined;
+}
+
+function wordsOf({ words, exit, request }: Flow): { tunnel: FlowWords; reply: FlowWords } {
+  return {
+    tunnel: request.carrier === undefined ? {} : { udpPort: request.carrier.port },
+    reply: {
+      ...(exit === undefined ? {} : { device: exit }),
+      ...(words.destination === undefined ? {} : { source: words.destination }),
+      ...(words.source === undefined ? {} : { destination: words.source }),
+    },
+  };
+}
+
+async function byRule(place: RulePlace | undefined, { names }: JudgeHost): Promise<string> {
+  return place === undefined ? "" : ` by ${describeRule(await names.name(place))}`;
+}
+
+/** @param flow of the probe itself; absent for other packets, of which less is known */
+async function stopOfPacket(
+  fate: Fate | undefined,
+  words: FlowWords,
+  host: JudgeHost,
+  flow?: Flow,
+): Promise<Stop | undefined> {
+  if (fate === undefined) {
+    return {
+      text: "nothing was seen of it: no hook of netfilter was reached",
+      fix: [
+        "tc filter show dev DEVICE ingress; ip link show dev DEVICE   # a program, or a device that is down?"
+          .replaceAll("DEVICE", words.device ?? "lo"),
+      ],
+    };
+  }
+  if (fate.type === "passed") return passedStop(fate, host, flow);
+  if (fate.type === "lost") {
+    return fate.at === "routing" || fate.at === "entry"
+      ? routingStop(fate.drop, fate.at, words, host, flow)
+      : {
+        text: `it is gone at hook ${fate.at}, and no rule says so${reasonText(fate.drop)}`,
+        ...reasonOf(fate.drop),
+        fix: [],
+      };
+  }
+  const rule = await host.names.name(fate.by);
+  const verb = fate.type === "dropped"
+    ? "drops it"
+    : "hands it to a program, which does not give it back";
+  return { text: `${describeRule(rule)} ${verb}`, rule, fix: leastChange(rule, words) };
+}
+
+/** It got through all rules; was it the right way, and has somebody taken it? */
+function passedStop(
+  { to, oif, destination, lost }: Extract<Fate, { type: "passed" }>,
+  { netlink }: JudgeHost,
+  flow: Flow | undefined,
+): Stop | undefined {
+  if (flow === undefined || flow.name === "tunnel" || to === "input" || oif === undefined) {
+    return undefined;
+  }
+  const address = formatIPv4(destination);
+  const name = nameOf(netlink, oif);
+  if (flow.exit !== undefined && name !== flow.exit) {
+    return {
+      text: `the route to ${address} leads to ${name}, and not to ${flow.exit}`,
+      ...reasonOf(lost),
+      fix: [
+        `ip route get ${address}   # which route is it? flanneld doctor: checks kernel, docker-address`,
+      ],
+    };
+  }
+  if (lost !== undefined) {
+    if (lost.reason !== undefined && AT_SOCKET.test(lost.reason)) return undefined;
+    return { text: `it is gone behind ${name}${reasonText(lost)}`, ...reasonOf(lost), fix: [] };
+  }
+  const hop = nextHop(netlink, destination);
+  const isKnown = hop === undefined ||
+    netlink.neighbours({ index: oif }).some(({ address }) => address === hop);
+  if (isKnown || !hasNeighbours(netlink, oif)) return undefined;
+  return {
+    text: `nobody on ${name} answers for ${formatIPv4(hop)} (no neighbour)`,
+    reason: "NEIGH_FAILED",
+    fix: [`ip neighbour show dev ${name}   # is there such a container, and is it up?`],
+  };
+}
+
+/** What routing gives up: between prerouting and the next hook. */
+function routingStop(
+  drop: KernelDrop | undefined,
+  at: "routing" | "entry",
+  { device }: FlowWords,
+  host: JudgeHost,
+  flow: Flow | undefined,
+): Stop {
+  const name = device ?? "";
+  const reason = drop?.reason;
+  const said = reasonOf(drop);
+  const { source = 0, destination = 0 } = flow?.request.packet ?? {};
+  const from = formatIPv4(source);
+  const to = formatIPv4(destination);
+  const rpFilter = () => ({
+    text: `the reverse path filter of ${name} drops it: the way back to ${from} leads elsewhere`,
+    fix: ["all", name].filter((one) => sysctl(host, `net/ipv4/conf/${one}/rp_filter`) === "1")
+      .map((one) => `sysctl -w net/ipv4/conf/${one}/rp_filter=2`),
+  });
+  const forwarding = () => {
+    const off = ["net/ipv4/ip_forward", `net/ipv4/conf/${name}/forwarding`]
+      .filter((one) => sysctl(host, one) === "0");
+    return off.length === 0 ? undefined : {
+      text: `this host does not forward: ${off[0]} is 0`,
+      fix: [`sysctl -w ${off[0]}=1`],
+    };
+  };
+  switch (reason) {
+    case "IP_RPFILTER":
+      return { ...rpFilter(), ...said };
+    case "IP_LOCAL_SOURCE":
+    case "IP_INVALID_SOURCE":
+    case "IP_LOCALNET":
+    case "IP_INVALID_DEST":
+      return {
+        text: `it is a martian on ${name}: ${from} or ${to} cannot be there (${reason})`,
+        ...said,
+        fix: [`ip route get ${to} from ${from} iif ${name}   # is one of them this host's own?`],
+      };
+    case "IP_INNOROUTES":
+    case "IP_INADDRERRORS":
+    case undefined: {
+      const off = forwarding();
+      if (off !== undefined) return { ...off, ...said, isDeduced: reason === undefined };
+      if (reason === undefined && at === "routing") {
+        const back = route(host.netlink, source);
+        const mode = Math.max(
+          ...["all", name].map((one) =>
+            Number(sysctl(host, `net/ipv4/conf/${one}/rp_filter`) ?? 0)
+          ),
+        );
+        const elsewhere = back === undefined || nameOf(host.netlink, back.oif) !== name;
+        if (mode === 1 ? elsewhere : mode === 2 && back === undefined) {
+          return { ...rpFilter(), isDeduced: true };
+        }
+      }
+      if (route(host.netlink, destination) === undefined || reason !== undefined) {
+        return {
+          text: `no route leads to ${to}`,
+          ...said,
+          fix: [`ip route get ${to}   # flanneld doctor: checks kernel, docker-address`],
+          isDeduced: reason === undefined,
+        };
+      }
+    }
+  }
+  return { text: `it is gone before any rule could see it${reasonText(drop)}`, ...said, fix: [] };
+}
+
+function reasonOf(drop: KernelDrop | undefined): { reason?: string } {
+  const reason = drop?.reason ?? drop?.function;
+  return reason === undefined ? {} : { reason };
+}
+
+function reasonText(drop: KernelDrop | undefined): string {
+  if (drop?.reason !== undefined) return ` (drop reason ${drop.reason})`;
+  return drop?.function === undefined ? "" : ` (in the kernel's ${drop.function})`;
+}
+
+function nameOf(netlink: Netlink, index: number): string {
+  return netlink.linkByIndex(index)?.name ?? `interface ${index}`;
+}
+
+function route(netlink: Netlink, address: number): RouteLookup | undefined {
+  try {
+    return netlink.routeTo(address);
+  } catch (error) {
+    if (error instanceof SysError) return undefined;
+    throw error;
+  }
+}
+
+function nextHop(netlink: Netlink, address: number): number | undefined {
+  const found = route(netlink, address);
+  return found === undefined ? undefined : found.gateway ?? address;
+}
+
+/** linux/if.h: interfaces that resolve no addresses. */
+const IFF_NOARP = 0x80;
+const IFF_LOOPBACK = 0x8;
+
+/** A vxlan device resolves none either, and yet needs its neighbours. */
+function hasNeighbours(netlink: Netlink, index: number): boolean {
+  const link = netlink.linkByIndex(index);
+  return link?.mac !== undefined && (link.flags & (IFF_NOARP | IFF_LOOPBACK)) === 0;
+}
+
+function sysctl({ netns }: JudgeHost, parameter: string): string | undefined {
+  return inNetworkNamespace(netns, () => readSysctl(parameter));
+}

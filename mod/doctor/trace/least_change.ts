@@ -1,0 +1,62 @@
+import type { NamedRule } from "./rule_names.ts";
+
+/** Packets of one flow, in words that rules are made of. */
+export interface FlowWords {
+  /** Interface that they come in by; absent for those that this host sends itself. */
+  readonly device?: string;
+  /** Address or prefix; absent for any. */
+  readonly source?: string;
+  readonly destination?: string;
+  /** UDP port of the tunnel, where they are its datagrams. */
+  readonly udpPort?: number;
+}
+
+/** Tables in which a packet's source is rewritten. */
+const NAT = "nat";
+
+/**
+ * The least change that lets the flow pass the rule: one rule before it that accepts the flow and nothing
+ * else.
+ */
+export function leastChange(rule: NamedRule, flow: FlowWords): string[] {
+  return [rule.program === "nft" ? nftChange(rule, flow) : iptablesChange(rule, flow)];
+}
+
+function iptablesChange({ place, program, isPolicy, number }: NamedRule, flow: FlowWords): string {
+  const { table, chain } = place;
+  const { device, source, destination, udpPort } = flow;
+  // -o and -i are for some chains only; source and destination say enough.
+  const hasInput = !["OUTPUT", "POSTROUTING"].includes(chain);
+  return [
+    program,
+    ...(table === "filter" ? [] : ["-t", table]),
+    // A policy counts after all rules.
+    ...(isPolicy || number === undefined ? ["-A", chain] : ["-I", chain, String(number)]),
+    ...(device === undefined || !hasInput ? [] : ["-i", device]),
+    ...(source === undefined ? [] : ["-s", source]),
+    ...(destination === undefined ? [] : ["-d", destination]),
+    ...(udpPort === undefined ? [] : ["-p", "udp", "--dport", String(udpPort)]),
+    "-j",
+    // In nat, ACCEPT leaves the packet as it is.
+    "ACCEPT",
+  ].join(" ");
+}
+
+function nftChange({ place, isPolicy }: NamedRule, flow: FlowWords): string {
+  const { family, table, chain, handle } = place;
+  const { device, source, destination, udpPort } = flow;
+  return [
+    `nft ${isPolicy ? "add" : "insert"} rule ${family} ${table} ${chain}`,
+    ...(handle === undefined ? [] : [`handle ${handle}`]),
+    ...(device === undefined ? [] : [`iifname "${device}"`]),
+    ...(source === undefined ? [] : [`ip saddr ${source}`]),
+    ...(destination === undefined ? [] : [`ip daddr ${destination}`]),
+    ...(udpPort === undefined ? [] : [`udp dport ${udpPort}`]),
+    "accept",
+  ].join(" ");
+}
+
+/** True for rules that rewrite packets and do not filter them. */
+export function isNat({ place }: NamedRule): boolean {
+  return place.table === NAT || /nat/.test(place.chain);
+}

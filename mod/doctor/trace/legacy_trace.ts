@@ -1,0 +1,122 @@
+import {
+  Errno,
+  inNetworkNamespace,
+  type LoggedPacket,
+  PacketLogSocket,
+  SysError,
+} from "../../sys/mod.ts";
+import { readHeaders } from "./packet.ts";
+
+/** A step of a traced packet through iptables-legacy, as the target TRACE logs it. */
+export interface LegacyTraceEvent {
+  readonly table: string;
+  readonly chain: string;
+  /** `return`: the end of a chain that is not built in. */
+  readonly type: "rule" | "policy" | "return";
+  /** Of the rule in its chain, from 1; of what follows the last one at its end. */
+  readonly number: number;
+}
+
+/**
+ * Reads the prefix of a logged packet.
+ *
+ * @returns `undefined` for what the target TRACE has not logged
+ */
+export function readLegacyTrace(prefix: string): LegacyTraceEvent | undefined {
+  const match = /^TRACE: (\w+):(.+):(rule|policy|return):(\d+) ?$/.exec(prefix);
+  if (match === null) return undefined;
+  const [, table, chain, type, number] = match as unknown as [
+    string,
+    string,
+    string,
+    string,
+    string,
+  ];
+  return { table, chain, type: type as LegacyTraceEvent["type"], number: Number(number) };
+}
+
+/** Tables of iptables-legacy that are there, by name (in the thread's network namespace). */
+const TABLES = "/proc/thread-self/net/ip_tables_names";
+/** Who writes what netfilter logs of IPv4 (Documentation/networking/nf_conntrack-sysctl and nf_log). */
+const LOGGER = "/proc/sys/net/netfilter/nf_log/2";
+const NETLINK_LOGGER = "nfnetlink_log";
+/** Puts the logger back when its input ends, as it does when this process is killed, too. */
+const GUARD = `trap "" INT TERM HUP; read line; echo "$1" > ${LOGGER}`;
+
+/** Hears what iptables-legacy does with packets that nf_tables traces: both mark them alike (skb->nf_trace). */
+export class LegacyTrace implements AsyncDisposable {
+  readonly #socket: PacketLogSocket;
+  readonly #restore: () => Promise<void>;
+
+  private constructor(socket: PacketLogSocket, restore: () => Promise<void>) {
+    this.#socket = socket;
+    this.#restore = restore;
+  }
+
+  /** True when iptables-legacy has tables here. */
+  static isNeeded(netns: string | undefined): boolean {
+    return read(netns, TABLES) !== undefined && read(netns, TABLES) !== "";
+  }
+
+  /**
+   * Listens. The kernel gives traces to one logger for each family, so nfnetlink_log becomes IPv4's meanwhile;
+   * rules with the target LOG go on as before.
+   *
+   * @param netns path of a network namespace; `undefined` is the thread's own
+   * @throws {SysError} EBUSY when another program listens to NFLOG's group 0
+   */
+  static start(netns: string | undefined): LegacyTrace {
+    const socket = new PacketLogSocket({ netns });
+    try {
+      const former = read(netns, LOGGER);
+      if (former === NETLINK_LOGGER) return new LegacyTrace(socket, () => Promise.resolve());
+      const guard = new Deno.Command("sh", {
+        args: ["-c", GUARD, "sh", former ?? "NONE"],
+        ...{ stdin: "piped", stdout: "null", stderr: "null" },
+      });
+      const child = inNetworkNamespace(netns, () => guard.spawn());
+      write(netns, NETLINK_LOGGER);
+      return new LegacyTrace(socket, async () => {
+        await child.stdin.close();
+        const { success } = await child.status;
+        if (!success) write(netns, former ?? "NONE");
+      });
+    } catch (error) {
+      socket[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** Takes what is queued of the packet with an IP identification. */
+  receive(id: number): LegacyTraceEvent[] {
+    let packets: LoggedPacket[];
+    try {
+      packets = this.#socket.receive();
+    } catch (error) {
+      if (!(error instanceof SysError) || error.errno !== Errno.ENOBUFS) throw error;
+      return [];
+    }
+    return packets.filter(({ packet }) => readHeaders(packet)?.id === id)
+      .map(({ prefix }) => readLegacyTrace(prefix)).filter((event) => event !== undefined);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      await this.#restore();
+    } finally {
+      this.#socket[Symbol.dispose]();
+    }
+  }
+}
+
+function read(netns: string | undefined, path: string): string | undefined {
+  try {
+    return inNetworkNamespace(netns, () => Deno.readTextFileSync(path)).trim();
+  } catch {
+    return undefined;
+  }
+}
+
+function write(netns: string | undefined, logger: string): void {
+  inNetworkNamespace(netns, () => Deno.writeTextFileSync(LOGGER, logger));
+}

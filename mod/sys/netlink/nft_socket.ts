@@ -1,0 +1,144 @@
+import { Errno, SysError } from "../errno.ts";
+import { acknowledgedErrno, acknowledgedReason } from "./acknowledgement.ts";
+import { Sequence } from "./batch.ts";
+import { Exchange, type Write } from "./exchange.ts";
+import { MessageCursor, NLM_F_ACK, NLM_F_REQUEST, NLMSG_ERROR } from "./message.ts";
+import { MessageWriter } from "./message_writer.ts";
+import {
+  NETLINK_NETFILTER,
+  NFT_MSG_NEWRULE,
+  NFT_MSG_NEWTABLE,
+  type NftFamily,
+  type NftTableName,
+  readRuleHandle,
+  readTable,
+  writeBatchBegin,
+  writeBatchEnd,
+  writeRuleHandleQuery,
+  writeTableQuery,
+} from "./nft_message.ts";
+import { type NftTraceEvent, readNftTrace } from "./nft_trace.ts";
+import { NetlinkSocket, type NetlinkSocketOptions } from "./socket.ts";
+
+/** NFNLGRP_NFTRACE of linux/netfilter/nfnetlink.h, 9, as a bit. */
+const TRACE_GROUP = 1 << (9 - 1);
+
+/** nf_tables over nfnetlink: transactions, and which rules a chain has. */
+export class NftSocket implements Disposable {
+  readonly #socket: NetlinkSocket;
+  readonly #sequence = new Sequence();
+  readonly #writer = new MessageWriter();
+  readonly #exchange: Exchange;
+
+  /** @throws {SysError} EPROTONOSUPPORT when the kernel has no netfilter */
+  constructor({ netns }: NetlinkSocketOptions = {}) {
+    this.#socket = NetlinkSocket.open({ netns }, NETLINK_NETFILTER);
+    this.#exchange = new Exchange(this.#socket, this.#sequence, this.#writer);
+  }
+
+  /**
+   * Carries out a transaction: all of its messages or none.
+   *
+   * @throws {SysError} the first refusal: EPERM without CAP_NET_ADMIN, EOPNOTSUPP without nf_tables,
+   * EINVAL for what this kernel does not know
+   */
+  apply(name: string, writes: readonly Write[]): void {
+    const writer = this.#writer;
+    writer.reset();
+    const first = this.#sequence.take(writes.length + 2);
+    writeBatchBegin(writer, NLM_F_REQUEST, first);
+    writes.forEach((write, i) => write(writer, NLM_F_REQUEST | NLM_F_ACK, first + 1 + i));
+    writeBatchEnd(writer, NLM_F_REQUEST, first + 1 + writes.length);
+    this.#socket.send(writer.bytes);
+    const cursor = new MessageCursor();
+    let left = writes.length;
+    let failure: SysError | undefined;
+    const visit = (view: DataView, start: number, end: number) => {
+      cursor.enter(view, start, end);
+      while (cursor.next()) {
+        if (cursor.type !== NLMSG_ERROR) continue;
+        left--;
+        const number = acknowledgedErrno(cursor);
+        if (number === 0) continue;
+        failure ??= new SysError(name, number, { detail: acknowledgedReason(cursor) });
+        // A transaction that is refused as a whole has one answer, to its first message.
+        if (cursor.sequence === first) left = 0;
+      }
+    };
+    while (left > 0) {
+      if (this.#socket.receive("dump", visit) === 0) {
+        // The kernel has answered before send(2) returned: nothing more comes after a failure.
+        if (failure !== undefined) break;
+        this.#socket.wait();
+      }
+    }
+    if (failure !== undefined) throw failure;
+  }
+
+  /**
+   * Names and flags of a family's tables.
+   *
+   * @throws {SysError} EPERM without CAP_NET_ADMIN; EOPNOTSUPP or EINVAL without nf_tables
+   */
+  tables(family: NftFamily): { name: string; flags: number }[] {
+    return this.#exchange.dump(
+      { name: "NFT_MSG_GETTABLE", subject: family },
+      (writer, flags, sequence) => writeTableQuery(writer, flags, sequence, family),
+      NFT_MSG_NEWTABLE,
+      readTable,
+    );
+  }
+
+  /**
+   * Handles of a chain's rules in their order; none when there is no such chain.
+   *
+   * @throws {SysError}
+   */
+  ruleHandles(table: NftTableName, chain: string): bigint[] {
+    return this.#exchange.dump(
+      { name: "NFT_MSG_GETRULE", subject: `${table.family} ${table.table} ${chain}` },
+      (writer, flags, sequence) => writeRuleHandleQuery(writer, flags, sequence, table, chain),
+      NFT_MSG_NEWRULE,
+      (message) => readRuleHandle(message, table.table, chain),
+    );
+  }
+
+  /** Closes the socket; tables that it owns go with it. */
+  [Symbol.dispose](): void {
+    this.#socket[Symbol.dispose]();
+  }
+}
+
+/** Listens to what nf_tables does with traced packets, from its making on. */
+export class NftTraceSocket implements Disposable {
+  readonly #socket: NetlinkSocket;
+  readonly #cursor = new MessageCursor();
+
+  /** @throws {SysError} EPERM without CAP_NET_ADMIN; EPROTONOSUPPORT when the kernel has no netfilter */
+  constructor({ netns }: NetlinkSocketOptions = {}) {
+    this.#socket = NetlinkSocket.open({ netns }, NETLINK_NETFILTER, TRACE_GROUP);
+  }
+
+  /** Takes what is queued, without waiting. Others' traced packets are among it. */
+  receive(): NftTraceEvent[] {
+    const events: NftTraceEvent[] = [];
+    const visit = (view: DataView, start: number, end: number) => {
+      this.#cursor.enter(view, start, end);
+      while (this.#cursor.next()) {
+        const event = readNftTrace(this.#cursor);
+        if (event !== undefined) events.push(event);
+      }
+    };
+    try {
+      while (this.#socket.receive("acknowledgements", visit) > 0);
+    } catch (error) {
+      // Somebody else traces more than the queue holds: what is there is read with the next call.
+      if (!(error instanceof SysError) || error.errno !== Errno.ENOBUFS) throw error;
+    }
+    return events;
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket[Symbol.dispose]();
+  }
+}
