@@ -43,6 +43,7 @@ TESTS="
   docker:docker-cli
   ethtool:ethtool
   nft:nftables
+  ipset:ipset
   iperf3:iperf3
   tcpdump:tcpdump
   openssl:openssl

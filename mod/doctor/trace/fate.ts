@@ -147,17 +147,18 @@ function nftPlace(
   };
 }
 
+/** Chains that packets enter at hooks. */
+const BUILT_IN = new Set(["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"]);
+
 /** The last rule that matched, or policy: after it nothing more was seen of the packet. */
 function legacyPlace(events: readonly LegacyTraceEvent[]): RulePlace | undefined {
   const last = events.at(-1);
   if (last === undefined || last.type === "return") return undefined;
   const path: string[] = [];
   for (const { table, chain, type } of events) {
-    if (table !== last.table) path.length = 0;
-    else {
-      enterChain(path, chain);
-      if (type === "return") path.pop();
-    }
+    if (table !== last.table || BUILT_IN.has(chain) && !path.includes(chain)) path.length = 0;
+    if (table === last.table) enterChain(path, chain);
+    if (type === "return") path.pop();
   }
   const { table, chain, type, number } = last;
   return {

@@ -56,32 +56,30 @@ async function stopOf(
   host: JudgeHost,
   notes: string[],
 ): Promise<Stop | undefined> {
-  const stop = await stopOfPacket(fate, flow.words, host, flow);
-  if (stop !== undefined) return stop;
   if (fate?.type === "passed") {
     const { source, destination, rewrittenBy, lost } = fate;
-    if (source !== packet.source) {
-      notes.push(`its source becomes ${formatIPv4(source)}${await byRule(rewrittenBy, host)}`);
-    }
+    const by = await byRule(rewrittenBy, host);
+    if (source !== packet.source) notes.push(`its source becomes ${formatIPv4(source)}${by}`);
     if (destination !== packet.destination) {
-      notes.push(
-        `its destination becomes ${formatIPv4(destination)}${await byRule(rewrittenBy, host)}`,
-      );
+      notes.push(`its destination becomes ${formatIPv4(destination)}${by}`);
     }
     if (lost?.reason !== undefined && flow.name === "in" && AT_SOCKET.test(lost.reason)) {
       notes.push(`it arrives, and nobody takes it there (${lost.reason})`);
     }
   }
-  if (carrier !== undefined) {
-    const { tunnel } = wordsOf(flow);
+  const { tunnel, reply: replyWords } = wordsOf(flow);
+  if (carrier !== undefined && fate?.type === "passed") {
+    // The datagram is the packet itself, encapsulated: what stops the one stops the other.
     const found = await stopOfPacket(carrier, tunnel, host);
     if (found !== undefined) {
       return { ...found, text: `the tunnel's datagram with it: ${found.text}` };
     }
   }
+  const stop = await stopOfPacket(fate, flow.words, host, flow);
+  if (stop !== undefined) return stop;
   // An answer that goes to a connection's beginning; its own rules may differ.
   if (reply !== undefined && flow.name === "in") {
-    const found = await stopOfPacket(reply, wordsOf(flow).reply, host);
+    const found = await stopOfPacket(reply, replyWords, host);
     if (found !== undefined) return { ...found, text: `the answer to it: ${found.text}` };
   }
   return undefined;

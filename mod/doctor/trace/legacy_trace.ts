@@ -5,7 +5,7 @@ import {
   PacketLogSocket,
   SysError,
 } from "../../sys/mod.ts";
-import { readHeaders } from "./packet.ts";
+import { type Headers, readHeaders } from "./packet.ts";
 
 /** A step of a traced packet through iptables-legacy, as the target TRACE logs it. */
 export interface LegacyTraceEvent {
@@ -87,8 +87,8 @@ export class LegacyTrace implements AsyncDisposable {
     }
   }
 
-  /** Takes what is queued of the packet with an IP identification. */
-  receive(id: number): LegacyTraceEvent[] {
+  /** Takes what is queued, of all traced packets. */
+  receive(): { readonly headers: Headers; readonly event: LegacyTraceEvent }[] {
     let packets: LoggedPacket[];
     try {
       packets = this.#socket.receive();
@@ -96,8 +96,10 @@ export class LegacyTrace implements AsyncDisposable {
       if (!(error instanceof SysError) || error.errno !== Errno.ENOBUFS) throw error;
       return [];
     }
-    return packets.filter(({ packet }) => readHeaders(packet)?.id === id)
-      .map(({ prefix }) => readLegacyTrace(prefix)).filter((event) => event !== undefined);
+    return packets.flatMap(({ prefix, packet }) => {
+      const [headers, event] = [readHeaders(packet), readLegacyTrace(prefix)];
+      return headers === undefined || event === undefined ? [] : [{ headers, event }];
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,5 +1,4 @@
 import { sleep } from "../../async/sleep.ts";
-import type { IPv4 } from "../../ip/mod.ts";
 import {
   closeDescriptor,
   Errno,
@@ -27,6 +26,7 @@ import { LegacyTrace, type LegacyTraceEvent } from "./legacy_trace.ts";
 import {
   carrierMatch,
   ethernetFrame,
+  type Headers,
   probeMatch,
   type ProbePacket,
   readHeaders,
@@ -155,7 +155,7 @@ export class PacketTracer implements AsyncDisposable {
     this.#install(packet, request.carrier);
     try {
       this.#traces.receive();
-      this.#legacy?.receive(packet.id);
+      this.#legacy?.receive();
       const isReceived = request.entry.type === "receive";
       let refused: KernelDrop | undefined;
       if (isReceived) this.#receive(request.entry as Entry & { type: "receive" }, packet);
@@ -164,7 +164,7 @@ export class PacketTracer implements AsyncDisposable {
       const drop = isReceived ? this.#injector.drop() : refused;
       const conclude = (kind: Kind, drop?: KernelDrop) =>
         concludeFate(
-          { nft: seen.nft[kind], legacy: kind === "probe" ? seen.legacy : [], drop },
+          { nft: seen.nft[kind], legacy: seen.legacy[kind], drop },
           this.#table.table,
         );
       return {
@@ -259,21 +259,18 @@ export class PacketTracer implements AsyncDisposable {
   }
 
   /** Collects what is seen until nothing more comes. */
-  async #watch({ id, source, destination }: ProbePacket) {
+  async #watch(packet: ProbePacket) {
     const seen = {
       nft: { probe: [], reply: [], carrier: [] } as Record<Kind, NftTraceEvent[]>,
-      legacy: [] as LegacyTraceEvent[],
+      legacy: { probe: [], reply: [], carrier: [] } as Record<Kind, LegacyTraceEvent[]>,
     };
     const kinds = new Map<number, Kind>();
     const kindOf = (event: NftTraceEvent): Kind | undefined => {
       const headers = event.network && readHeaders(event.network);
-      if (headers?.id === id) kinds.set(event.id, "probe");
-      else if (headers !== undefined && isReply(headers, source, destination)) {
-        kinds.set(event.id, "reply");
-      } else if (event.table === this.#table.table && event.handle !== undefined) {
-        // One of our rules matched it, and it is neither of the others.
-        if (headers !== undefined) kinds.set(event.id, "carrier");
-      }
+      const isFirst = event.table === this.#table.table && event.handle !== undefined;
+      const kind = headers && kindOfHeaders(headers, packet);
+      // What one of our rules matched, and is neither of the others, is the carrier.
+      if (kind !== undefined && (kind !== "carrier" || isFirst)) kinds.set(event.id, kind);
       return kinds.get(event.id);
     };
     const start = performance.now();
@@ -284,8 +281,10 @@ export class PacketTracer implements AsyncDisposable {
         const kind = kindOf(event);
         if (kind !== undefined) seen.nft[kind].push(event);
       }
-      const legacy = this.#legacy?.receive(id) ?? [];
-      seen.legacy.push(...legacy);
+      const legacy = this.#legacy?.receive() ?? [];
+      for (const { headers, event } of legacy) {
+        seen.legacy[kindOfHeaders(headers, packet)].push(event);
+      }
       const now = performance.now();
       if (events.length + legacy.length > 0) changed = now;
       const isDropped = seen.nft.probe.some(({ verdict }) => verdict === "drop");
@@ -299,12 +298,10 @@ export class PacketTracer implements AsyncDisposable {
 /** The probe, the answer to it, or the datagram that carries it. */
 type Kind = "probe" | "reply" | "carrier";
 
-function isReply(
-  headers: { readonly source: IPv4; readonly destination: IPv4 },
-  source: IPv4,
-  destination: IPv4,
-): boolean {
-  return headers.source === destination && headers.destination === source;
+function kindOfHeaders(headers: Headers, { id, source, destination }: ProbePacket): Kind {
+  if (headers.id === id) return "probe";
+  const isReply = headers.source === destination && headers.destination === source;
+  return isReply ? "reply" : "carrier";
 }
 
 function isAlive(pid: string): boolean {

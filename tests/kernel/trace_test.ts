@@ -1,0 +1,86 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { incomingFlow, outgoingFlow, tunnelFlow } from "../../mod/doctor/trace/flows.ts";
+import { judge, type Verdict } from "../../mod/doctor/trace/judge.ts";
+import { RuleNames } from "../../mod/doctor/trace/rule_names.ts";
+import { PacketTracer } from "../../mod/doctor/trace/tracer.ts";
+import { parseIPv4 } from "../../mod/ip/mod.ts";
+import { libc, Netlink } from "../../mod/sys/mod.ts";
+import { CASES, type TraceCase } from "./trace_cases.ts";
+import { ADDRESS, TraceLab } from "./trace_lab.ts";
+
+const RULESETS = new URL("rulesets", import.meta.url).pathname;
+/** Rules that may stand one behind the other until a packet gets through. */
+const MOST_FIXES = 4;
+
+libc();
+
+async function ask(lab: TraceLab, { flow: name = "in", port }: TraceCase): Promise<Verdict> {
+  const { netns, commands } = lab;
+  using netlink = Netlink.open({ netns });
+  const path = lab.path(netlink);
+  const kind = port === undefined ? { protocol: "icmp", port: 0 } as const : {
+    ...{ protocol: "tcp", port } as const,
+  };
+  const flow = name === "tunnel"
+    ? tunnelFlow(path, netlink)!
+    : name === "out"
+    ? outgoingFlow(path, netlink, path.peer.address, kind)
+    : incomingFlow(path, netlink, name === "own" ? parseIPv4(ADDRESS.host)! : path.container, kind);
+  await using tracer = new PacketTracer({ netns, signal: AbortSignal.timeout(60_000) });
+  const result = await tracer.trace(flow.request);
+  return await judge(flow, result, { netlink, netns, names: new RuleNames(commands, netns) });
+}
+
+/** Sends a real packet and holds what becomes of it against the verdict. */
+async function compare(lab: TraceLab, one: TraceCase, { stop, result }: Verdict): Promise<void> {
+  const from = one.flow === "out" ? "container" : "peer";
+  const to = one.flow === "own" ? { to: ADDRESS.host } : {};
+  const { arrived, answered, sources } = await lab.send(from, { ...to, port: one.port });
+  const isAnswerLost = stop?.text.startsWith("the answer to it") ?? false;
+  const said = stop?.text ?? "arrives";
+  if (one.flow !== "own") assertEquals(arrived, stop === undefined || isAnswerLost, said);
+  // A connection is answered by nobody here; a container's packets come back by another flow.
+  if (one.port === undefined && from === "peer") assertEquals(answered, stop === undefined, said);
+  if (arrived && result.fate?.type === "passed" && one.flow !== "tunnel") {
+    const { source } = result.fate;
+    assertEquals(sources.map((text) => parseIPv4(text)), [source]);
+  }
+}
+
+for (const one of CASES) {
+  Deno.test(`PacketTracer and judge() tell the packet's fate: ${one.what}`, async () => {
+    await using lab = await TraceLab.make();
+    await lab.sabotage(one.script.replaceAll("RULESETS", RULESETS));
+    const before = await rulesOf(lab);
+    const verdict = await ask(lab, one);
+    const told = verdict.stop?.text ?? "arrives";
+    if (one.stop === undefined) assertEquals(told, "arrives");
+    else assertMatch(told, one.stop);
+    if (one.note !== undefined) {
+      assert(verdict.notes.some((note) => one.note!.test(note)), verdict.notes.join("\n"));
+    } else assertEquals(verdict.notes, []);
+    if (one.fix !== undefined) assertMatch(verdict.stop?.fix[0] ?? "", one.fix);
+    assertEquals(await rulesOf(lab), before);
+    await compare(lab, one, verdict);
+    if (one.stop === undefined || one.isFixable === false) return;
+
+    // The change lets it through; where one rule stands behind another, one change after the other.
+    let now = verdict;
+    for (let i = 0; i < MOST_FIXES && now.stop !== undefined; i++) {
+      await lab.sabotage(now.stop.fix.join("\n"));
+      now = await ask(lab, one);
+    }
+    assertEquals(now.stop?.text, undefined);
+    await compare(lab, one, now);
+  });
+}
+
+/** All rules but for their counters, and who writes what netfilter logs. */
+async function rulesOf(lab: TraceLab): Promise<string> {
+  const rules = await lab.host.run(
+    "sh",
+    "-c",
+    "nft -s list ruleset; for t in $(cat /proc/net/ip_tables_names); do iptables-legacy-save -t $t | sed 's/\\[.*//; s/^#.*//'; done; cat /proc/sys/net/netfilter/nf_log/2",
+  );
+  return rules.replaceAll(/counter packets \d+ bytes \d+/g, "counter");
+}
