@@ -2,7 +2,7 @@ import { HostCommands } from "../../mod/firewall/command.ts";
 import type { OverlayPath } from "../../mod/doctor/trace/flows.ts";
 import { localContainers } from "../../mod/doctor/trace/local_containers.ts";
 import { type IPv4, parseIPv4, Prefix } from "../../mod/ip/mod.ts";
-import { Netlink } from "../../mod/sys/mod.ts";
+import type { Netlink } from "../../mod/sys/mod.ts";
 import { Namespace } from "./firewall_namespace.ts";
 
 const address = (text: string): IPv4 => parseIPv4(text)!;

@@ -1,10 +1,4 @@
-import {
-  Errno,
-  inNetworkNamespace,
-  type LoggedPacket,
-  PacketLogSocket,
-  SysError,
-} from "../../sys/mod.ts";
+import { inNetworkNamespace, PacketLogSocket } from "../../sys/mod.ts";
 import { type Headers, readHeaders } from "./packet.ts";
 
 /** A step of a traced packet through iptables-legacy, as the target TRACE logs it. */
@@ -89,14 +83,7 @@ export class LegacyTrace implements AsyncDisposable {
 
   /** Takes what is queued, of all traced packets. */
   receive(): { readonly headers: Headers; readonly event: LegacyTraceEvent }[] {
-    let packets: LoggedPacket[];
-    try {
-      packets = this.#socket.receive();
-    } catch (error) {
-      if (!(error instanceof SysError) || error.errno !== Errno.ENOBUFS) throw error;
-      return [];
-    }
-    return packets.flatMap(({ prefix, packet }) => {
+    return this.#socket.receive().flatMap(({ prefix, packet }) => {
       const [headers, event] = [readHeaders(packet), readLegacyTrace(prefix)];
       return headers === undefined || event === undefined ? [] : [{ headers, event }];
     });

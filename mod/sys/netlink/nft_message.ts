@@ -7,20 +7,16 @@
  */
 import { AttributeCursor, type MessageCursor, NLM_F_CREATE } from "./message.ts";
 import type { MessageWriter } from "./message_writer.ts";
+import { beginNetfilter, NFGENMSG_LENGTH, NFNL_SUBSYS_NFTABLES } from "./netfilter.ts";
 
-/** NETLINK_NETFILTER of linux/netlink.h. */
-export const NETLINK_NETFILTER = 12;
-/** NFNL_SUBSYS_NFTABLES, in the high byte of a message's type. */
-const SUBSYSTEM = 10;
-
-/** NFT_MSG_*, with the subsystem. */
-export const NFT_MSG_NEWTABLE = SUBSYSTEM << 8;
-export const NFT_MSG_GETTABLE = SUBSYSTEM << 8 | 1;
-export const NFT_MSG_DELTABLE = SUBSYSTEM << 8 | 2;
-export const NFT_MSG_NEWCHAIN = SUBSYSTEM << 8 | 3;
-export const NFT_MSG_NEWRULE = SUBSYSTEM << 8 | 6;
-export const NFT_MSG_GETRULE = SUBSYSTEM << 8 | 7;
-export const NFT_MSG_TRACE = SUBSYSTEM << 8 | 17;
+/** NFT_MSG_*, with the subsystem in the high byte. */
+export const NFT_MSG_NEWTABLE = NFNL_SUBSYS_NFTABLES << 8;
+export const NFT_MSG_GETTABLE = NFNL_SUBSYS_NFTABLES << 8 | 1;
+export const NFT_MSG_DELTABLE = NFNL_SUBSYS_NFTABLES << 8 | 2;
+export const NFT_MSG_NEWCHAIN = NFNL_SUBSYS_NFTABLES << 8 | 3;
+export const NFT_MSG_NEWRULE = NFNL_SUBSYS_NFTABLES << 8 | 6;
+export const NFT_MSG_GETRULE = NFNL_SUBSYS_NFTABLES << 8 | 7;
+export const NFT_MSG_TRACE = NFNL_SUBSYS_NFTABLES << 8 | 17;
 
 /** Around the messages of a transaction (NFNL_MSG_BATCH_*). */
 const BATCH_BEGIN = 16;
@@ -31,9 +27,6 @@ export const NFPROTO = { inet: 1, ip: 2, arp: 3, netdev: 5, bridge: 7, ip6: 10 }
 
 /** Family of an nftables table. */
 export type NftFamily = keyof typeof NFPROTO;
-
-/** struct nfgenmsg: u8 family, u8 version, u16 resource in network order. */
-const NFGENMSG_LENGTH = 4;
 
 /** NFTA_TABLE_*. */
 const TABLE_NAME = 1;
@@ -243,9 +236,8 @@ function begin(
   sequence: number,
   family: NftFamily,
 ): void {
-  writer.begin(type, flags, sequence);
-  writer.u8(NFPROTO[family]);
-  writer.zeros(3);
+  const command = type & 0xff;
+  beginNetfilter(writer, NFNL_SUBSYS_NFTABLES, command, { flags, sequence }, NFPROTO[family]);
 }
 
 function writeBatchMark(
@@ -258,7 +250,7 @@ function writeBatchMark(
   writer.zeros(2);
   // In network order.
   writer.u8(0);
-  writer.u8(SUBSYSTEM);
+  writer.u8(NFNL_SUBSYS_NFTABLES);
   writer.end();
 }
 

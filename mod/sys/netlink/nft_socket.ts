@@ -1,11 +1,10 @@
-import { Errno, SysError } from "../errno.ts";
+import { SysError } from "../errno.ts";
 import { acknowledgedErrno, acknowledgedReason } from "./acknowledgement.ts";
 import { Sequence } from "./batch.ts";
-import { Exchange, type Write } from "./exchange.ts";
+import type { Write } from "./exchange.ts";
 import { MessageCursor, NLM_F_ACK, NLM_F_REQUEST, NLMSG_ERROR } from "./message.ts";
 import { MessageWriter } from "./message_writer.ts";
 import {
-  NETLINK_NETFILTER,
   NFT_MSG_NEWRULE,
   NFT_MSG_NEWTABLE,
   type NftFamily,
@@ -17,23 +16,25 @@ import {
   writeRuleHandleQuery,
   writeTableQuery,
 } from "./nft_message.ts";
+import { NetfilterSocket } from "./netfilter.ts";
 import { type NftTraceEvent, readNftTrace } from "./nft_trace.ts";
-import { NetlinkSocket, type NetlinkSocketOptions } from "./socket.ts";
+import type { NetlinkSocketOptions } from "./socket.ts";
 
 /** NFNLGRP_NFTRACE of linux/netfilter/nfnetlink.h, 9, as a bit. */
 const TRACE_GROUP = 1 << (9 - 1);
 
+/** First number of transactions' messages, far from those of single requests. */
+const TRANSACTIONS = 0x10000000;
+
 /** nf_tables over nfnetlink: transactions, and which rules a chain has. */
 export class NftSocket implements Disposable {
-  readonly #socket: NetlinkSocket;
-  readonly #sequence = new Sequence();
+  readonly #socket: NetfilterSocket;
+  readonly #sequence = new Sequence(TRANSACTIONS);
   readonly #writer = new MessageWriter();
-  readonly #exchange: Exchange;
 
   /** @throws {SysError} EPROTONOSUPPORT when the kernel has no netfilter */
-  constructor({ netns }: NetlinkSocketOptions = {}) {
-    this.#socket = NetlinkSocket.open({ netns }, NETLINK_NETFILTER);
-    this.#exchange = new Exchange(this.#socket, this.#sequence, this.#writer);
+  constructor(options: NetlinkSocketOptions = {}) {
+    this.#socket = new NetfilterSocket(options);
   }
 
   /**
@@ -49,7 +50,7 @@ export class NftSocket implements Disposable {
     writeBatchBegin(writer, NLM_F_REQUEST, first);
     writes.forEach((write, i) => write(writer, NLM_F_REQUEST | NLM_F_ACK, first + 1 + i));
     writeBatchEnd(writer, NLM_F_REQUEST, first + 1 + writes.length);
-    this.#socket.send(writer.bytes);
+    this.#socket.transport.send(writer.bytes);
     const cursor = new MessageCursor();
     let left = writes.length;
     let failure: SysError | undefined;
@@ -66,10 +67,10 @@ export class NftSocket implements Disposable {
       }
     };
     while (left > 0) {
-      if (this.#socket.receive("dump", visit) === 0) {
+      if (this.#socket.transport.receive("dump", visit) === 0) {
         // The kernel has answered before send(2) returned: nothing more comes after a failure.
         if (failure !== undefined) break;
-        this.#socket.wait();
+        this.#socket.transport.wait();
       }
     }
     if (failure !== undefined) throw failure;
@@ -81,7 +82,7 @@ export class NftSocket implements Disposable {
    * @throws {SysError} EPERM without CAP_NET_ADMIN; EOPNOTSUPP or EINVAL without nf_tables
    */
   tables(family: NftFamily): { name: string; flags: number }[] {
-    return this.#exchange.dump(
+    return this.#socket.exchange.dump(
       { name: "NFT_MSG_GETTABLE", subject: family },
       (writer, flags, sequence) => writeTableQuery(writer, flags, sequence, family),
       NFT_MSG_NEWTABLE,
@@ -95,7 +96,7 @@ export class NftSocket implements Disposable {
    * @throws {SysError}
    */
   ruleHandles(table: NftTableName, chain: string): bigint[] {
-    return this.#exchange.dump(
+    return this.#socket.exchange.dump(
       { name: "NFT_MSG_GETRULE", subject: `${table.family} ${table.table} ${chain}` },
       (writer, flags, sequence) => writeRuleHandleQuery(writer, flags, sequence, table, chain),
       NFT_MSG_NEWRULE,
@@ -111,31 +112,16 @@ export class NftSocket implements Disposable {
 
 /** Listens to what nf_tables does with traced packets, from its making on. */
 export class NftTraceSocket implements Disposable {
-  readonly #socket: NetlinkSocket;
-  readonly #cursor = new MessageCursor();
+  readonly #socket: NetfilterSocket;
 
   /** @throws {SysError} EPERM without CAP_NET_ADMIN; EPROTONOSUPPORT when the kernel has no netfilter */
-  constructor({ netns }: NetlinkSocketOptions = {}) {
-    this.#socket = NetlinkSocket.open({ netns }, NETLINK_NETFILTER, TRACE_GROUP);
+  constructor(options: NetlinkSocketOptions = {}) {
+    this.#socket = new NetfilterSocket(options, TRACE_GROUP);
   }
 
   /** Takes what is queued, without waiting. Others' traced packets are among it. */
   receive(): NftTraceEvent[] {
-    const events: NftTraceEvent[] = [];
-    const visit = (view: DataView, start: number, end: number) => {
-      this.#cursor.enter(view, start, end);
-      while (this.#cursor.next()) {
-        const event = readNftTrace(this.#cursor);
-        if (event !== undefined) events.push(event);
-      }
-    };
-    try {
-      while (this.#socket.receive("acknowledgements", visit) > 0);
-    } catch (error) {
-      // Somebody else traces more than the queue holds: what is there is read with the next call.
-      if (!(error instanceof SysError) || error.errno !== Errno.ENOBUFS) throw error;
-    }
-    return events;
+    return this.#socket.receive(readNftTrace);
   }
 
   [Symbol.dispose](): void {

@@ -3,16 +3,14 @@
  *
  * @module
  */
-import { AttributeCursor, MessageCursor, NLM_F_ACK, NLM_F_REQUEST } from "./message.ts";
-import { Sequence } from "./batch.ts";
-import { Exchange } from "./exchange.ts";
-import { MessageWriter } from "./message_writer.ts";
-import { NETLINK_NETFILTER, NFPROTO } from "./nft_message.ts";
-import { NetlinkSocket, type NetlinkSocketOptions } from "./socket.ts";
+import { AttributeCursor, type MessageCursor } from "./message.ts";
+import type { MessageWriter } from "./message_writer.ts";
+import { beginNetfilter, NetfilterSocket, NFGENMSG_LENGTH, NFNL_SUBSYS_ULOG } from "./netfilter.ts";
+import type { NetlinkSocketOptions } from "./socket.ts";
 
-/** NFNL_SUBSYS_ULOG in the high byte, NFULNL_MSG_* in the low one. */
-const MSG_PACKET = 4 << 8;
-const MSG_CONFIG = 4 << 8 | 1;
+/** NFULNL_MSG_*. */
+const MSG_PACKET = 0;
+const MSG_CONFIG = 1;
 /** NFULA_CFG_*. */
 const CFG_COMMAND = 1;
 const CFG_MODE = 2;
@@ -26,8 +24,6 @@ const COPY_BYTES = 64;
 /** NFULA_*. */
 const PAYLOAD = 9;
 const PREFIX = 10;
-/** struct nfgenmsg. */
-const NFGENMSG_LENGTH = 4;
 
 /** A packet that was logged. */
 export interface LoggedPacket {
@@ -39,29 +35,14 @@ export interface LoggedPacket {
 
 /** Listens to group 0 of nfnetlink_log, where rules that name no group log to, and TRACE. */
 export class PacketLogSocket implements Disposable {
-  readonly #socket: NetlinkSocket;
-  readonly #cursor = new MessageCursor();
+  readonly #socket: NetfilterSocket;
 
   /** @throws {SysError} EBUSY when another program listens to the group; EPERM; EINVAL without nfnetlink_log */
-  constructor({ netns }: NetlinkSocketOptions = {}) {
-    this.#socket = NetlinkSocket.open({ netns }, NETLINK_NETFILTER);
+  constructor(options: NetlinkSocketOptions = {}) {
+    this.#socket = new NetfilterSocket(options);
     try {
-      const exchange = new Exchange(this.#socket, new Sequence(), new MessageWriter());
-      const configure = (write: (writer: MessageWriter) => void) =>
-        exchange.request(
-          { name: "NFULNL_MSG_CONFIG", subject: "group 0" },
-          NLM_F_REQUEST | NLM_F_ACK,
-          (writer, flags, sequence) => {
-            writer.begin(MSG_CONFIG, flags, sequence);
-            // struct nfgenmsg; the group, its last member, is 0.
-            writer.u8(NFPROTO.ip);
-            writer.zeros(3);
-            write(writer);
-            writer.end();
-          },
-        );
-      configure((writer) => writer.attributeBytes(CFG_COMMAND, new Uint8Array([BIND])));
-      configure((writer) => {
+      this.#configure((writer) => writer.attributeBytes(CFG_COMMAND, new Uint8Array([BIND])));
+      this.#configure((writer) => {
         // struct nfulnl_msg_config_mode: u32 in network order, u8 mode, u8 pad.
         const mode = new Uint8Array([0, 0, 0, COPY_BYTES, COPY_PACKET, 0]);
         writer.attributeBytes(CFG_MODE, mode);
@@ -74,22 +55,19 @@ export class PacketLogSocket implements Disposable {
     }
   }
 
-  /**
-   * Takes what is queued, without waiting.
-   *
-   * @throws {SysError} ENOBUFS when more was logged than the queue holds
-   */
+  /** Takes what is queued, without waiting; packets that found no room are left out. */
   receive(): LoggedPacket[] {
-    const packets: LoggedPacket[] = [];
-    const visit = (view: DataView, start: number, end: number) => {
-      this.#cursor.enter(view, start, end);
-      while (this.#cursor.next()) {
-        const packet = readLoggedPacket(this.#cursor);
-        if (packet !== undefined) packets.push(packet);
-      }
-    };
-    while (this.#socket.receive("acknowledgements", visit) > 0);
-    return packets;
+    return this.#socket.receive(readLoggedPacket);
+  }
+
+  /** The group, last member of the message's header, is 0. */
+  #configure(write: (writer: MessageWriter) => void): void {
+    const request = { name: "NFULNL_MSG_CONFIG", subject: "group 0" };
+    this.#socket.exchange.request(request, 0, (writer, flags, sequence) => {
+      beginNetfilter(writer, NFNL_SUBSYS_ULOG, MSG_CONFIG, { flags, sequence });
+      write(writer);
+      writer.end();
+    });
   }
 
   [Symbol.dispose](): void {
@@ -105,7 +83,7 @@ export class PacketLogSocket implements Disposable {
  */
 export function readLoggedPacket(message: MessageCursor): LoggedPacket | undefined {
   const { type, view, bodyStart, bodyEnd } = message;
-  if (type !== MSG_PACKET) return undefined;
+  if (type !== (NFNL_SUBSYS_ULOG << 8 | MSG_PACKET)) return undefined;
   const attributes = new AttributeCursor().enter(view, bodyStart + NFGENMSG_LENGTH, bodyEnd);
   let prefix = "";
   let packet: Uint8Array = new Uint8Array();
