@@ -156,6 +156,7 @@ function decodeFailure(text: string): { code: string; message: string } | undefi
 
 /** Without the encoded blob that `aws sts decode-authorization-message` reads, of 800 characters. */
 function readable(message: string): string {
-  const text = message.replace(/\s*Encoded authorization failure message: \S+/, "");
+  const [before = "", ...behind] = message.split(/Encoded authorization failure message: \S+/);
+  const text = behind.length === 0 ? message : [before.trimEnd(), ...behind].join("");
   return text.length > 300 ? `${text.slice(0, 297)}...` : text;
 }

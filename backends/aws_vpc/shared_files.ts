@@ -68,16 +68,21 @@ export function parseIni(text: string): Map<string, Profile> {
   let section: Map<string, string> | undefined;
   for (const line of text.replace(/^\ufeff/, "").split(/\r?\n/)) {
     if (/^\s*([#;]|$)/.test(line)) continue;
-    const heading = /^\[\s*([^\]]*?)\s*\]/.exec(line)?.[1];
+    const heading = /^\[([^\]]*)\]/.exec(line)?.[1];
     if (heading !== undefined) {
-      const name = heading.replace(/\s+/g, " ");
+      const name = heading.trim().replace(/\s+/g, " ");
       section = sections.get(name) ?? new Map();
       sections.set(name, section);
       continue;
     }
-    const pair = /^([^\s=][^=]*?)\s*=\s*(.*)$/.exec(line);
+    const pair = /^([^\s=][^=]*)=(.*)$/.exec(line);
     if (pair === null) continue;
-    section?.set(pair[1]!.toLowerCase(), pair[2]!.replace(/\s+[#;].*$/, "").trim());
+    const value = pair[2]!.trim();
+    const comment = value.search(/\s[#;]/);
+    section?.set(
+      pair[1]!.trim().toLowerCase(),
+      comment < 0 ? value : value.slice(0, comment).trim(),
+    );
   }
   return sections;
 }

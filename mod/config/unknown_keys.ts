@@ -1,6 +1,9 @@
 import { nearest } from "./nearest.ts";
 import type { NetworkConfig } from "./network_config.ts";
 
+/** Keys that are named; of further ones only the number. */
+const MAX_NAMED = 20;
+
 /**
  * Names the keys of a network config that mean nothing to whoever has read it, one line each.
  * flannel ignores them in silence: a `SubnetLenght` leaves the default in force on every host.
@@ -14,21 +17,26 @@ export function unknownKeys({ members, backend }: NetworkConfig): string[] {
   const known = members.askedKeys();
   const options = backend.options.askedKeys();
   const ofBackend = `of backend ${backend.type}`;
+  const unread = members.unreadKeys();
+  const unreadOptions = backend.options.unreadKeys();
+  const rest = Math.max(0, unread.length - MAX_NAMED) +
+    Math.max(0, unreadOptions.length - MAX_NAMED);
   return [
-    ...members.unreadKeys().map((key) => {
+    ...unread.slice(0, MAX_NAMED).map((key) => {
       const elsewhere = find(key, options);
       return `${shown(key)} is not a key of the network config and is ignored` +
         (elsewhere === undefined
           ? didYouMean(nearestKey(key, known))
           : `; ${elsewhere} belongs inside "Backend": {...}`);
     }),
-    ...backend.options.unreadKeys().map((key) => {
+    ...unreadOptions.slice(0, MAX_NAMED).map((key) => {
       const elsewhere = find(key, known);
       return `${shown(backend.options.path(key))} is not a key ${ofBackend} and is ignored` +
         (elsewhere === undefined
           ? didYouMean(nearestKey(key, options))
           : `; ${elsewhere} belongs outside of "Backend"`);
     }),
+    ...(rest === 0 ? [] : [`${rest} more keys mean nothing and are ignored`]),
   ];
 }
 

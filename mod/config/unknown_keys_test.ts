@@ -32,6 +32,13 @@ Deno.test("unknownKeys() names the key that was probably meant", async () => {
   ]);
 });
 
+Deno.test("unknownKeys() names twenty keys of an object, and the number of the others", async () => {
+  const keys = Array.from({ length: 25 }, (_, i) => `"Key${i}": 1`).join();
+  const lines = await unknown(`{${NETWORK}, ${keys}, "Backend": {"Type": "udp", ${keys}}}`);
+  assertEquals(lines.length, 41);
+  assertEquals(lines[40], "10 more keys mean nothing and are ignored");
+});
+
 Deno.test("unknownKeys() says where a key belongs that stands in the other object", async () => {
   assertEquals(await unknown(`{${NETWORK}, "Type": "vxlan", "vni": 7}`), [
     'Type is not a key of the network config and is ignored; Type belongs inside "Backend": {...}',

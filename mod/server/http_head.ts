@@ -46,12 +46,13 @@ export function parseHead(text: string): RequestHead {
     throw new HttpError(411, "send the body with its Content-Length");
   }
   const { path, query, authority = headers.get("host") } = readTarget(target);
-  const connection = headers.get("connection")?.toLowerCase().split(/\s*,\s*/) ?? [];
+  // No pattern for the blanks around a comma: a long run of them would take quadratic time.
+  const connection = headers.get("connection")?.toLowerCase().split(",").map((one) => one.trim());
   return {
     ...{ method, target, path, query, headers, authority },
     contentLength: readLength(headers.get("content-length")),
     expectsContinue: headers.get("expect")?.toLowerCase() === "100-continue",
-    keepAlive: version === "1.1" ? !connection.includes("close") : false,
+    keepAlive: version === "1.1" ? !connection?.includes("close") : false,
   };
 }
 

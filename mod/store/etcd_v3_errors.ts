@@ -102,17 +102,21 @@ export function isAuthDisabled(error: unknown): boolean {
     "etcdserver: authentication is not enabled";
 }
 
+/** Says of a reset by a server that speaks something else what it means. */
+function withoutReset(text: string): string {
+  if (!text.startsWith("Received RST_STREAM ")) return text;
+  const words = text.search(/Protocol error|frame with invalid size/);
+  const at = words < 0 ? -1 : text.lastIndexOf(": ", words);
+  return at < 0 ? text : `the server does not speak HTTP/2 (${text.slice(at + 2)})`;
+}
+
 /** gRPC's details, without its wrapping and time stamps. */
 function describe(error: unknown, caFile: string | undefined, url: string): string {
   const { details, message } = error as Partial<ServiceError>;
-  const text = (details || message || String(error))
+  const text = withoutReset(details || message || String(error))
     .replace(/^No connection established\. Last error: /, "")
     .replace(/ \(\d{4}-\d\d-\d\dT[\d:.]+Z\)$/, "")
     .replace(/^Deadline exceeded after ([\d.]+)s.*/, "no answer within $1 s")
-    .replace(
-      /^Received RST_STREAM .*: (.*(Protocol error|frame with invalid size).*)$/,
-      "the server does not speak HTTP/2 ($1)",
-    )
     // A refused watch gives its reason as the text of a whole status.
     .replace(/^rpc error: code = \w+ desc = /, "");
   return describeFetchError(new Error(text), caFile, "-etcd", url);

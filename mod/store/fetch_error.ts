@@ -30,8 +30,9 @@ function shorten(message: string): string {
     .replace(/^client error \(\w+\): /, "")
     .replace(/^(tcp connect error|connection error|dns error): /, "");
   // Layers of the HTTP library repeat the words of the system.
-  const half = /^(.*): (.*)$/.exec(text);
-  return half !== null && half[1]!.endsWith(half[2]!) ? half[1]! : text;
+  const at = text.lastIndexOf(": ");
+  const [before, behind] = [text.slice(0, Math.max(0, at)), text.slice(at + 2)];
+  return at >= 0 && before.endsWith(behind) ? before : text;
 }
 
 function hintFor(

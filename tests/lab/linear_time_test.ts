@@ -1,0 +1,148 @@
+import { assertRejects } from "@std/assert";
+import fc from "fast-check";
+import { failureOf as awsFailureOf } from "../../backends/aws_vpc/query_api.ts";
+import { parseIni } from "../../backends/aws_vpc/shared_files.ts";
+import { parseXml } from "../../backends/aws_vpc/xml.ts";
+import { decodeFailure } from "../../backends/gce/failure.ts";
+import { misspeltKey } from "../../mod/cli/config_hint.ts";
+import { decodeNetworkConfig, unknownKeys } from "../../mod/config/mod.ts";
+import { nearest } from "../../mod/config/nearest.ts";
+import { parseSave, ruleOptions, splitWords } from "../../mod/firewall/save_format.ts";
+import { decodeAgentRecord, decodeLeaseValue, parseLeaseKey } from "../../mod/lease/mod.ts";
+import { printable, printableJson } from "../../mod/observe/printable.ts";
+import { hostnameOf } from "../../mod/server/host_names.ts";
+import { parseHead } from "../../mod/server/http_head.ts";
+import { toStoreError } from "../../mod/store/etcd_v3_errors.ts";
+import { describeFetchError } from "../../mod/store/fetch_error.ts";
+import { isNetworkName } from "../../mod/store/network_name.ts";
+import { decodePoll, decodeSnapshot } from "../../mod/store/remote_extension.ts";
+import { decodeLeaseWatch, parseExpiration } from "../../mod/store/remote_protocol.ts";
+import { assertLinear } from "./time_ratio.ts";
+
+/** One character of each class that a pattern or a reader here tells apart, and a few words. */
+const UNITS = [
+  ..." \t\n\r,:;.=@&#%?*+-_/\\|\"'`()[]{}<>019aAfxZ~^$\u0085\u00a0\u00e9\u2028",
+  "\r\n",
+  ": ",
+  ", ",
+  "](",
+  "@1",
+  "&amp;",
+  "<a>",
+  "</a>",
+  "<!--",
+  '\\"',
+  '"a":1,',
+  "a=",
+] as const;
+
+/** What reads texts that others have written, each with where the text stands. */
+const READERS: readonly (readonly [string, (text: string) => unknown])[] = [
+  ["a header value", (text) => parseHead(`GET / HTTP/1.1\r\nConnection: ${text}\r\n\r\n`)],
+  ["a head", (text) => parseHead(`${text}\r\n\r\n`)],
+  ["a request target", (text) => parseHead(`GET http://${text} HTTP/1.1\r\n\r\n`)],
+  ["a query", (text) => parseHead(`GET /?next=${text} HTTP/1.1\r\n\r\n`)],
+  ["a Host", hostnameOf],
+  ["a network's name", isNetworkName],
+  ["a lease key", parseLeaseKey],
+  ["a lease value", decodeLeaseValue],
+  [
+    "a backend type",
+    (text) => decodeLeaseValue(JSON.stringify({ PublicIP: "192.0.2.1", BackendType: text })),
+  ],
+  [
+    "a node record",
+    (text) =>
+      decodeAgentRecord(JSON.stringify({
+        ...{ machineId: "0", hostname: text, bootId: "0", instance: "0" },
+        ...{ version: text, started: text },
+      })),
+  ],
+  ["an expiry", parseExpiration],
+  ["a server's snapshot", (text) => decodeSnapshot(text)],
+  ["a server's poll", (text) => decodePoll(`{"changes":[${text}`)],
+  ["a flannel server's poll", (text) => decodeLeaseWatch(`{"snapshot":[${text}`, () => {})],
+  ["a config", (text) => decodeNetworkConfig(text)],
+  [
+    "a config's key",
+    async (text) => {
+      const key = JSON.stringify(text);
+      unknownKeys(await decodeNetworkConfig(`{"Network":"10.20.0.0/16",${key}:1}`));
+      misspeltKey(`{${key}:1}`);
+    },
+  ],
+  ["a config's value", (text) => decodeNetworkConfig(JSON.stringify({ Network: text }))],
+  [
+    "etcd's details",
+    (text) => toStoreError({ code: 14, details: text, message: text }, {} as never),
+  ],
+  [
+    "a reset by what is no etcd",
+    (text) => toStoreError({ code: 13, details: `Received RST_STREAM ${text}` }, {} as never),
+  ],
+  ["a failed fetch", (text) => describeFetchError(new Error(text))],
+  ["an XML document", (text) => parseXml(text)],
+  ["an XML element", (text) => parseXml(`<a>${text}</a>`)],
+  ["an XML tag", (text) => parseXml(`<a ${text}>`)],
+  ["an AWS message", (text) => awsFailure(text)],
+  ["a Google answer", (text) => decodeFailure(403, text)],
+  ["a shared AWS file", (text) => parseIni(`[a]\n${text}`)],
+  ["a section of a shared AWS file", (text) => parseIni(`[${text}`)],
+  ["saved rules", (text) => parseSave(`*nat\n:A ACCEPT [0:0]\n-A A ${text}`)],
+  ["a rule's comment", (text) => ruleOptions(splitWords(`-m comment --comment "${text}`))],
+  ["a line of the log", printable],
+  ["JSON that is shown", printableJson],
+];
+
+function awsFailure(text: string): unknown {
+  const escaped = text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+  const error = `<Error><Code>UnauthorizedOperation</Code><Message>${escaped}</Message></Error>`;
+  return awsFailureOf(403, `<Response><Errors>${error}</Errors></Response>`, "ec2:CreateRoute");
+}
+
+for (const [what, read] of READERS) {
+  Deno.test(`${what} is read in linear time, whatever repeats in it`, async () => {
+    const ends = fc.constantFrom("", "x", "\0", ...UNITS);
+    const unit = fc.oneof(
+      fc.constantFrom(...UNITS),
+      fc.tuple(fc.constantFrom(...UNITS), fc.constantFrom(...UNITS)).map(([a, b]) => a + b),
+    );
+    const check = (before: string, repeated: string, after: string) =>
+      assertLinear(
+        `${what} of ${JSON.stringify([before, repeated, after])}`,
+        (length) => {
+          const text = before + repeated.repeat(Math.ceil(length / repeated.length)) + after;
+          return () => read(text);
+        },
+      );
+    // Blanks at an end are often cut off first, and `.` stops at a line feed.
+    for (const [before, after] of [["", "\0"], ["x", "x"], ["x", "\nx"]] as const) {
+      for (const repeated of UNITS) await check(before, repeated, after);
+    }
+    await fc.assert(fc.asyncProperty(ends, unit, ends, check), { numRuns: 15 });
+  });
+}
+
+Deno.test("nearest() takes no longer for a long word, which is near to nothing", async () => {
+  const flags = ["iface", "iface-regex", "ip-masq", "etcd-endpoints", "subnet-file"];
+  await assertLinear("nearest()", (length) => {
+    const word = "a".repeat(length);
+    return () => nearest(word, flags);
+  }, 2);
+});
+
+Deno.test("a config of very many keys that mean nothing is read in linear time", async () => {
+  await assertLinear("unknownKeys()", (length) => {
+    const keys = Array.from({ length: length / 16 }, (_, i) => `"SubnetLem${i}":1`);
+    const text = `{"Network":"10.20.0.0/16",${keys.join()}}`;
+    return async () => unknownKeys(await decodeNetworkConfig(text));
+  });
+});
+
+Deno.test("assertLinear() finds the pattern that was in parseHead()", async () => {
+  await assertRejects(
+    () => assertLinear("", (length) => () => `a${" ".repeat(length)}b`.split(/\s*,\s*/)),
+    Error,
+    "times as long",
+  );
+});

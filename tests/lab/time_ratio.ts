@@ -1,0 +1,68 @@
+import { cpuUsage } from "node:process";
+
+/** Milliseconds that a call has to take before times are compared: far above the clock's grain. */
+const LEAST_MS = 4;
+
+/**
+ * Characters at which a call that is still quicker than that counts as linear: a quadratic one has made four
+ * thousand million steps.
+ */
+const MAX_LENGTH = 1 << 16;
+
+/** How much longer a linear call may take with four times the input: it takes 4, a quadratic one 16. */
+const MOST_RATIO = 9;
+
+/** Calls of which the quickest counts: what else runs on the machine only makes them slower. */
+const ROUNDS = 4;
+
+/**
+ * Fails when a function takes more than linear time. Times of two sizes are compared, never a time with a
+ * fixed limit, so that the speed of the machine does not matter.
+ *
+ * @param what names the input in the failure
+ * @param step is called with an input of about a number of characters
+ * @param mostRatio how much longer it may take with four times the input. @default 9
+ */
+export async function assertLinear(
+  what: string,
+  step: (length: number) => () => unknown,
+  mostRatio = MOST_RATIO,
+): Promise<void> {
+  let length = 1 << 10;
+  let base = await quickest(step(length), 1);
+  while (base < LEAST_MS && length < MAX_LENGTH) {
+    length *= 2;
+    base = await quickest(step(length), 1);
+  }
+  if (base < LEAST_MS) return;
+  const ratios: number[] = [];
+  // Beside other work a first comparison may go wrong; a quadratic function fails each.
+  for (let attempt = 0; attempt < 4; attempt++) {
+    const small = await quickest(step(length), ROUNDS);
+    const ratio = await quickest(step(length * 4), ROUNDS) / small;
+    if (ratio < mostRatio) return;
+    ratios.push(ratio);
+  }
+  throw new Error(
+    `${what}: four times ${length} characters take ${
+      ratios.map((one) => one.toFixed(1))
+    } times as long`,
+  );
+}
+
+async function quickest(step: () => unknown, rounds: number): Promise<number> {
+  let least = Infinity;
+  for (let round = 0; round < rounds; round++) {
+    const started = cpuMs();
+    // What cannot be read is refused, which must not take long either.
+    await Promise.resolve().then(step).catch(() => {});
+    least = Math.min(least, cpuMs() - started);
+  }
+  return least;
+}
+
+/** Milliseconds that this process has been computing: what else runs on the machine does not count. */
+function cpuMs(): number {
+  const { user, system } = cpuUsage();
+  return (user + system) / 1000;
+}
