@@ -14,8 +14,16 @@ export interface BackendContext {
   readonly netlink: Netlink;
   /** Path of the network namespace that `netlink` works in. @default this process's */
   readonly netns?: string;
-  /** Networks served before on this host: what is left of them on our devices is ours to remove. */
+  /**
+   * Networks served before on this host, and by no other agent now: the agent removes what is left of
+   * them. A getter: another agent of the host may take one over at any time.
+   */
   readonly formerNetworks: readonly Prefix[];
+  /**
+   * Other networks are served on this host, or may be: a device that nobody holds may be another
+   * agent's that is only stopped. @default false
+   */
+  readonly besideOthers?: boolean;
   /**
    * `BackendData` of the lease this host is known to have held: a device that has to be made anew
    * takes its identity (vxlan: the VTEP's MAC) from there, so that peers need not learn another.

@@ -5,10 +5,11 @@
  * @module
  */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { Prefix } from "../mod/ip/mod.ts";
 import type { JsonValue, Lease } from "../mod/lease/mod.ts";
 import { captureLog } from "../mod/observe/log_lab.ts";
 import { LeaseSet } from "../mod/subnet/mod.ts";
-import type { Backend, Network } from "./backend.ts";
+import type { Backend, BackendContext, Network } from "./backend.ts";
 import { type BackendHost, BackendLab, NETWORK, prepare } from "./backend_lab.ts";
 
 /** A backend under test. */
@@ -34,7 +35,11 @@ interface CaseContext {
   /** Messages that were logged. */
   readonly log: readonly string[];
   /** Prepares the backend on a host, by default the first. */
-  prepare(subnet: string, host?: BackendHost): Promise<{ network: Network; own: Lease }>;
+  prepare(
+    subnet: string,
+    host?: BackendHost,
+    overrides?: Partial<BackendContext>,
+  ): Promise<{ network: Network; own: Lease }>;
 }
 
 type Case = readonly [sentence: string, run: (context: CaseContext) => Promise<void>];
@@ -92,6 +97,36 @@ const COMMON: readonly Case[] = [
     await network.sync(own, new LeaseSet(peersOf(subject)));
     await network.remove();
     assertEquals(await host.state(), before);
+  }],
+
+  ["sync() removes the routes that another backend left in its networks", async (context) => {
+    const { subject, host, prepare } = context;
+    const leases = new LeaseSet(peersOf(subject));
+    const formerNetworks = [Prefix.parse("10.30.0.0/16")!];
+    const fresh = await prepare(OWN, host, { formerNetworks });
+    await fresh.network.sync(fresh.own, leases);
+    const want = await host.state();
+    await fresh.network.close();
+    const stay = [
+      "10.40.35.0/24 via 172.28.128.101 proto 102", // another agent's
+      "10.20.36.0/24 via 172.28.128.101 proto static",
+      "10.20.38.0/24 via 172.28.128.101 proto 102 table 77",
+    ];
+    const stale = [
+      "10.20.35.0/24 via 172.28.128.101 proto 102", // host-gw
+      "10.20.37.0/24 via 172.28.128.101 proto 102 metric 37",
+      "10.30.35.0/24 via 172.28.128.101 proto 102",
+      "10.20.39.0/24 dev lo proto 102", // by a device of another backend
+    ];
+    for (const line of stay) await host.namespace.ip("route", "add", ...line.split(" "));
+    const before = await host.state();
+    for (const line of stale) await host.namespace.ip("route", "add", ...line.split(" "));
+
+    const { network, own } = await prepare(OWN, host, { formerNetworks });
+    assertEquals(await network.sync(own, leases), 0);
+    assertEquals(await host.state(), before);
+    for (const line of stay) await host.namespace.ip("route", "del", ...line.split(" "));
+    assertEquals(await host.state(), want);
   }],
 
   ["run() ends without an error when its signal aborts", async ({ host, prepare }) => {
@@ -358,8 +393,8 @@ function register(subject: BackendSubject, cases: readonly Case[]): void {
         lab,
         host: lab.host,
         log: log.lines,
-        prepare: async (subnet, host = lab.host) => {
-          const context = await host.context({ Type: backend.type, ...options });
+        prepare: async (subnet, host = lab.host, overrides = {}) => {
+          const context = await host.context({ Type: backend.type, ...options }, overrides);
           const node = await prepare(backend, context, subnet);
           running.defer(() => node.network.close());
           return node;

@@ -82,7 +82,11 @@ function describeLink(
   return words.join(" ");
 }
 
-function describeAddress({ index, address, prefixLength }: InterfaceAddress, nameOf: NameOf) {
+/** `address 10.20.93.0/32 dev flannel.1`. */
+export function describeAddress(
+  { index, address, prefixLength }: InterfaceAddress,
+  nameOf: NameOf,
+): string {
   return `address ${formatIPv4(address)}/${prefixLength} dev ${nameOf(index)}`;
 }
 

@@ -1,11 +1,13 @@
-import { verbose, warning } from "../mod/observe/mod.ts";
+import { info, verbose, warning } from "../mod/observe/mod.ts";
 import type { Netlink, Operation } from "../mod/sys/mod.ts";
+import { describeAddress, describeRoute } from "./describe.ts";
 
 /** How many of a batch's refusals are logged: they are rarely alone, and the first tell the cause. */
 const SHOWN = 3;
 
 /**
- * Carries operations out and logs what the kernel refused.
+ * Carries operations out and logs what the kernel refused, and of a whole sync the addresses and routes
+ * that it removed: somebody may have set them by hand.
  *
  * @param why names the occasion in the log at `-v=2`
  * @returns how many operations the kernel refused
@@ -19,7 +21,28 @@ export function execute(netlink: Netlink, operations: readonly Operation[], why:
     `${why}: ${applied} of ${operations.length} kernel objects in ` +
       `${(performance.now() - started).toFixed(1)} ms, ${systemCalls} system calls`,
   );
+  if (why === "sync") {
+    logRemovals(netlink, operations, new Set(failures.map(({ operation }) => operation)));
+  }
   for (const { error } of failures.slice(0, SHOWN)) warning(error.message);
   if (failures.length > SHOWN) warning(`... and ${failures.length - SHOWN} more such errors`);
   return failures.length;
+}
+
+function logRemovals(
+  netlink: Netlink,
+  operations: readonly Operation[],
+  failed: ReadonlySet<Operation>,
+): void {
+  const nameOf = (index: number) => netlink.linkByIndex(index)?.name ?? `interface ${index}`;
+  const removed = operations.filter((operation) =>
+    operation.op === "delete" && !failed.has(operation)
+  );
+  const lines = removed.flatMap(({ kind, object }) => {
+    if (kind === "route") return [describeRoute(object, nameOf)];
+    return kind === "address" ? [describeAddress(object, nameOf)] : [];
+  });
+  for (const what of lines.slice(0, SHOWN)) info(`removed ${what}: the network does not use it`);
+  const rest = lines.length - SHOWN;
+  if (rest > 0) info(`removed ${rest} more such addresses and routes`);
 }

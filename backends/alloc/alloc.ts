@@ -1,4 +1,5 @@
 import type { Backend, BackendContext, Network, NetworkStatus } from "../backend.ts";
+import { removeManagedRoutes } from "../managed.ts";
 
 /** A lease and nothing else: something outside carries the packets. */
 export const allocBackend: Backend = {
@@ -13,9 +14,11 @@ export const allocBackend: Backend = {
 class AllocNetwork implements Network {
   readonly mtu: number;
   readonly ingress = {};
+  readonly #context: BackendContext;
 
-  constructor({ external }: BackendContext) {
-    this.mtu = external.mtu;
+  constructor(context: BackendContext) {
+    this.mtu = context.external.mtu;
+    this.#context = context;
   }
 
   leaseData(): undefined {
@@ -23,7 +26,7 @@ class AllocNetwork implements Network {
   }
 
   sync(): Promise<number> {
-    return Promise.resolve(0);
+    return Promise.resolve(removeManagedRoutes(this.#context));
   }
 
   apply(): Promise<number> {

@@ -1,5 +1,5 @@
 import { ConfigError } from "../../mod/config/mod.ts";
-import { formatIPv4, type IPv4, type Prefix } from "../../mod/ip/mod.ts";
+import { formatIPv4, type Prefix } from "../../mod/ip/mod.ts";
 import { type Lease, leaseKey } from "../../mod/lease/mod.ts";
 import { warning } from "../../mod/observe/mod.ts";
 import type { LeaseSet, LeaseSetChange } from "../../mod/subnet/mod.ts";
@@ -7,8 +7,9 @@ import { monitor, type Route } from "../../mod/sys/mod.ts";
 import type { Backend, BackendContext, Ingress, Network, NetworkStatus } from "../backend.ts";
 import { execute } from "../execute.ts";
 import { HostRoutes, readHostTables } from "../host_routes.ts";
+import { managesRoute } from "../managed.ts";
 import { Refusals, tellPeer } from "../peers.ts";
-import { diff, type KernelObjects, RT_TABLE_MAIN, RTPROT_FLANNEL } from "../reconcile.ts";
+import { diff, type KernelObjects, RT_TABLE_MAIN } from "../reconcile.ts";
 import { type HostGwContext, hostGwRefusal, linkPrefixes, peerRoute } from "./desired.ts";
 import { GatewayDrift } from "./drift.ts";
 
@@ -72,7 +73,7 @@ class HostGwNetwork implements Network {
       }
     }
     this.#refusals.retain(known);
-    const actual = tables.routes.filter((route) => this.#isOurs(route));
+    const actual = tables.routes.filter(managesRoute(this.#context, undefined));
     const operations = diff(objects(this.#routes.values()), objects(actual));
     return Promise.resolve(execute(netlink, this.#host.addable(operations), "sync"));
   }
@@ -136,10 +137,8 @@ class HostGwNetwork implements Network {
 
   remove(): Promise<void> {
     const { netlink, external } = this.#context;
-    const ours = netlink.routes({ table: RT_TABLE_MAIN, protocol: RTPROT_FLANNEL })
-      .filter(({ oif, destination }) =>
-        oif === external.index && this.#serves(destination.address)
-      );
+    const ours = netlink.routes({ table: RT_TABLE_MAIN, oif: external.index })
+      .filter(managesRoute(this.#context, undefined));
     execute(netlink, ours.map((object) => ({ op: "delete", kind: "route", object })), "removal");
     return Promise.resolve();
   }
@@ -177,18 +176,6 @@ class HostGwNetwork implements Network {
   #accepts(lease: Lease, context: HostGwContext): boolean {
     if (lease.subnet.equals(context.own.subnet)) return false;
     return this.#refusals.note(lease, hostGwRefusal(lease, context)) === undefined;
-  }
-
-  /** True for an address of a network that we serve or served. */
-  #serves(address: IPv4): boolean {
-    const { config, formerNetworks } = this.#context;
-    return config.network.contains(address) ||
-      formerNetworks.some((network) => network.contains(address));
-  }
-
-  /** Routes into a network we serve or served with our protocol number. */
-  #isOurs({ destination, protocol }: Route): boolean {
-    return protocol === RTPROT_FLANNEL && this.#serves(destination.address);
   }
 }
 

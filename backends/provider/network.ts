@@ -4,6 +4,7 @@ import type { Lease } from "../../mod/lease/mod.ts";
 import { verbose, warning } from "../../mod/observe/mod.ts";
 import type { BackendContext, Ingress, Network, NetworkStatus } from "../backend.ts";
 import type { DiffLine } from "../describe.ts";
+import { removeManagedRoutes } from "../managed.ts";
 import type { Wanted } from "./desired.ts";
 import { ProviderError } from "./errors.ts";
 import type { RouteProvider } from "./provider.ts";
@@ -51,16 +52,17 @@ export class ProviderNetwork implements Network {
 
   async sync(own: Lease): Promise<number> {
     this.#own = own.subnet;
+    const refused = removeManagedRoutes(this.#context);
     if (this.#context.dryRun !== undefined) {
       const { lines, obstacles } = await this.#reconciler.look(this.#wanted(), this.#signal());
       this.#plan = lines;
       this.#obstacles = obstacles;
-      return 0;
+      return refused;
     }
     const { passing, lasting } = await this.#reconciler.reconcile(this.#wanted(), this.#signal());
     this.#lasting = lasting;
     // What only an operator mends is looked at again by run(), not every ten seconds.
-    return passing;
+    return refused + passing;
   }
 
   /** Peers are the router's business. */

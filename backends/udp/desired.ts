@@ -1,13 +1,12 @@
-import type { IPv4, Prefix } from "../../mod/ip/mod.ts";
+import type { Prefix } from "../../mod/ip/mod.ts";
 import type { Lease } from "../../mod/lease/mod.ts";
-import type { InterfaceAddress, Netlink, Route } from "../../mod/sys/mod.ts";
+import type { InterfaceAddress, Route } from "../../mod/sys/mod.ts";
 import {
   IFA_F_PERMANENT,
   type KernelObjects,
   RT_SCOPE_UNIVERSE,
   RT_TABLE_MAIN,
   RTPROT_FLANNEL,
-  RTPROT_KERNEL,
 } from "../reconcile.ts";
 
 /** RT_SCOPE_LINK of linux/rtnetlink.h: the destination is reached without a gateway. */
@@ -44,32 +43,5 @@ export function deviceObjects(own: Lease, network: Prefix, device: number): Devi
       table: RT_TABLE_MAIN,
       metric: 0,
     }],
-  };
-}
-
-/**
- * Addresses and routes on the device that lie in a network we serve or served, and routes with our
- * protocol number to the one that is served. The kernel's own routes go with their addresses; the one
- * that flannel 0.7.1's address brought has the key of ours, which takes its place.
- *
- * @param networks the one that is served comes first
- */
-export function actualObjects(
-  netlink: Netlink,
-  device: number,
-  networks: readonly [Prefix, ...Prefix[]],
-): KernelObjects {
-  const serves = (address: IPv4) => networks.some((network) => network.contains(address));
-  const [network] = networks;
-  return {
-    addresses: netlink.addresses({ index: device }).filter(({ address }) => serves(address)),
-    neighbours: [],
-    fdb: [],
-    routes: netlink.routes({ table: RT_TABLE_MAIN, withRefusing: true })
-      .filter(({ destination, oif, protocol }) =>
-        network.equals(destination)
-          ? oif === device || protocol === RTPROT_FLANNEL
-          : oif === device && protocol !== RTPROT_KERNEL && serves(destination.address)
-      ),
   };
 }

@@ -1,5 +1,7 @@
-import type { IPv4, Prefix } from "../../mod/ip/mod.ts";
+import type { IPv4 } from "../../mod/ip/mod.ts";
 import { type Link, type Netlink, RT_TABLE_MAIN } from "../../mod/sys/mod.ts";
+import type { BackendContext } from "../backend.ts";
+import { servedBy } from "../managed.ts";
 import { RTPROT_KERNEL } from "../reconcile.ts";
 
 /** flannel's pattern `flannel%d`. */
@@ -21,19 +23,19 @@ export function udpDeviceNumber(name: string): number | undefined {
 /**
  * The device that a network is to have: the one that carries it already, else, as the kernel chooses for
  * flannel's pattern, the first number that is free. A device counts as free when nobody holds it and
- * nothing is on it: an agent that ended before it had a lease has left it.
+ * nothing is on it: an agent that ended before it had a lease has left it. `flannel0` that nobody holds
+ * is free, whatever is on it, where no other network can have left it.
  *
- * @param networks the one that is served and those that were before
  * @param tried names that turned out to be others'
  */
 export function chooseDevice(
   netlink: Netlink,
-  networks: readonly Prefix[],
+  context: Pick<BackendContext, "config" | "formerNetworks" | "besideOthers">,
   tried: ReadonlySet<string>,
 ): string {
   const links = new Map(netlink.links().map((link) => [link.name, link]));
   const isFree = (name: string) => !taken.has(name) && !tried.has(name);
-  const serves = (address: IPv4) => networks.some((network) => network.contains(address));
+  const serves = servedBy(context);
   for (const link of links.values()) {
     if (link.kind !== "tun" || udpDeviceNumber(link.name) === undefined) continue;
     if (isFree(link.name) && carried(netlink, link).some(serves)) return link.name;
@@ -44,7 +46,9 @@ export function chooseDevice(
     const link = links.get(name);
     if (link === undefined) return name;
     const isHeld = (link.flags & IFF_LOWER_UP) !== 0;
-    if (link.kind === "tun" && !isHeld && carried(netlink, link).length === 0) return name;
+    if (link.kind !== "tun" || isHeld) continue;
+    const isAlone = number === 0 && !(context.besideOthers ?? false);
+    if (isAlone || carried(netlink, link).length === 0) return name;
   }
 }
 

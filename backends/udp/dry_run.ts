@@ -5,9 +5,10 @@ import type { BackendContext, DryRun, Ingress, PlannedNetwork } from "../backend
 import type { DiffLine } from "../describe.ts";
 import { execute } from "../execute.ts";
 import { HostRoutes } from "../host_routes.ts";
+import { readManaged } from "../managed.ts";
 import { refusal, Refusals } from "../peers.ts";
 import { diff } from "../reconcile.ts";
-import { actualObjects, deviceObjects } from "./desired.ts";
+import { deviceObjects } from "./desired.ts";
 import { planPrograms } from "./kernel/plan.ts";
 import { pathSettings } from "./kernel/settings.ts";
 import type { UdpOptions } from "./options.ts";
@@ -45,7 +46,7 @@ export class UdpDryRun implements PlannedNetwork {
   }
 
   async sync(own: Lease, leases: LeaseSet): Promise<number> {
-    const { netlink, config, external, formerNetworks } = this.#context;
+    const { netlink, config, external } = this.#context;
     const { index, name } = this.#device;
     this.#programs = await planPrograms(
       this.#context,
@@ -60,7 +61,7 @@ export class UdpDryRun implements PlannedNetwork {
     }
     const operations = diff(
       deviceObjects(own, config.network, index),
-      actualObjects(netlink, index, [config.network, ...formerNetworks]),
+      readManaged(netlink, this.#context, index),
     );
     return execute(netlink, host.addable(operations), "plan");
   }

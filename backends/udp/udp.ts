@@ -13,11 +13,12 @@ import {
 import type { Backend, BackendContext, Ingress, Network, NetworkStatus } from "../backend.ts";
 import { execute } from "../execute.ts";
 import { HostRoutes, readHostTables } from "../host_routes.ts";
+import { readManaged } from "../managed.ts";
 import { refusal, Refusals } from "../peers.ts";
 import { diff, type KernelObjects, sameRoute } from "../reconcile.ts";
 import { UdpDataPath } from "./data_path.ts";
 import { chooseDevice, leaveDevice, takeDevice } from "./device_name.ts";
-import { actualObjects, type DeviceObjects, deviceObjects } from "./desired.ts";
+import { type DeviceObjects, deviceObjects } from "./desired.ts";
 import { UdpDryRun } from "./dry_run.ts";
 import { type PeerSubnet, UdpKernel } from "./kernel/udp_kernel.ts";
 import { type UdpOptions, udpOptions } from "./options.ts";
@@ -41,10 +42,9 @@ export const udpBackend: Backend = {
   mtuFor: (options, interfaceMtu) => udpOptions(options, interfaceMtu).mtu,
   async prepare(context: BackendContext): Promise<Network> {
     const options = udpOptions(context.config.backend.options, context.external.mtu);
-    const { netlink, config, formerNetworks } = context;
     const tried = new Set<string>();
     for (;;) {
-      const device = chooseDevice(netlink, [config.network, ...formerNetworks], tried);
+      const device = chooseDevice(context.netlink, context, tried);
       const network = new UdpNetwork(context, options, device);
       try {
         await network.open();
@@ -61,8 +61,7 @@ export const udpBackend: Backend = {
   // deno-lint-ignore require-await -- a bad option is to be a rejection, as the interface says
   async plan(context) {
     const options = udpOptions(context.config.backend.options, context.external.mtu);
-    const { netlink, config, formerNetworks } = context;
-    const device = chooseDevice(netlink, [config.network, ...formerNetworks], new Set());
+    const device = chooseDevice(context.netlink, context, new Set());
     return new UdpDryRun(context, context.dryRun, device, options);
   },
 };
@@ -366,8 +365,7 @@ class UdpNetwork implements Network {
   }
 
   #actual(): KernelObjects {
-    const { netlink, config, formerNetworks } = this.#context;
-    return actualObjects(netlink, this.#device!.index, [config.network, ...formerNetworks]);
+    return readManaged(this.#context.netlink, this.#context, this.#device!.index);
   }
 }
 

@@ -16,15 +16,9 @@ import type { Backend, BackendContext, Ingress, Network, NetworkStatus } from ".
 import { deviceTraffic } from "../device_traffic.ts";
 import { execute } from "../execute.ts";
 import { HostRoutes, readHostTables } from "../host_routes.ts";
+import { managesRoute } from "../managed.ts";
 import { Refusals, tellPeer } from "../peers.ts";
-import {
-  diff,
-  type KernelObjects,
-  NUD_PERMANENT,
-  RT_TABLE_MAIN,
-  RTPROT_FLANNEL,
-  RTPROT_KERNEL,
-} from "../reconcile.ts";
+import { diff, type KernelObjects, NUD_NOARP, RT_TABLE_MAIN } from "../reconcile.ts";
 import { wantedTxChecksum } from "./checksum.ts";
 import {
   deviceAddress,
@@ -144,7 +138,7 @@ class VxlanNetwork implements Network {
     for (const lease of this.#vteps.settle()) take(lease);
     this.#refusals.retain(known);
     const desired = { ...this.#peers.objects(), addresses: [deviceAddress(own, index)] };
-    const operations = diff(desired, this.#actual(own, fdb, tables.routes));
+    const operations = diff(desired, this.#actual(fdb, tables.routes));
     return Promise.resolve(execute(netlink, this.#host.addable(operations), "sync"));
   }
 
@@ -262,10 +256,8 @@ class VxlanNetwork implements Network {
     }
     if (!this.#directRouting) return Promise.resolve();
     // Routes by a device go with it; those of DirectRouting do not.
-    const direct = netlink.routes({ table: RT_TABLE_MAIN, protocol: RTPROT_FLANNEL })
-      .filter(({ oif, destination }) =>
-        oif === external.index && this.#serves(destination.address)
-      );
+    const direct = netlink.routes({ table: RT_TABLE_MAIN, oif: external.index })
+      .filter(managesRoute(this.#context, undefined));
     execute(
       this.#context.netlink,
       direct.map((object) => ({ op: "delete", kind: "route", object })),
@@ -317,34 +309,19 @@ class VxlanNetwork implements Network {
       : `has the VTEP MAC ${mac} of ${formatIPv4(holder)}, which had it first`;
   }
 
-  /** True for an address of a network that we serve or served. */
-  #serves(address: IPv4): boolean {
-    const { config, formerNetworks } = this.#context;
-    return config.network.contains(address) ||
-      formerNetworks.some((network) => network.contains(address));
-  }
-
   /**
-   * What the kernel has that is ours: on our device the neighbours, the FDB entries with a remote,
-   * and the addresses and routes that lie in a network we serve or served (flannel's own, left by
-   * an upgrade); on any device the routes into such a network with our protocol number. Routes with our
-   * number elsewhere are those of an agent for another network, routes with another number by another
-   * device are somebody else's, and stay.
+   * What the kernel has that we manage: everything on our device, whoever made it and for whatever
+   * network, but for what the kernel itself adds (multicast neighbours, connected routes); and routes
+   * of other devices, see {@linkcode managesRoute}.
    */
-  #actual(own: Lease, fdb: readonly FdbEntry[], routes: readonly Route[]): KernelObjects {
+  #actual(fdb: readonly FdbEntry[], routes: readonly Route[]): KernelObjects {
     const { netlink } = this.#context;
     const { index } = this.#device;
     return {
-      addresses: netlink.addresses({ index })
-        .filter(({ address }) => address === own.subnet.address || this.#serves(address)),
-      neighbours: netlink.neighbours({ index })
-        .filter(({ state, address }) => state === NUD_PERMANENT || this.#serves(address)),
+      addresses: netlink.addresses({ index }),
+      neighbours: netlink.neighbours({ index }).filter(({ state }) => state !== NUD_NOARP),
       fdb: fdb.filter(({ destination }) => destination !== undefined),
-      routes: routes.filter((route) =>
-        this.#serves(route.destination.address) &&
-        (route.protocol === RTPROT_FLANNEL ||
-          (route.oif === index && route.protocol !== RTPROT_KERNEL))
-      ),
+      routes: routes.filter(managesRoute(this.#context, index)),
     };
   }
 }

@@ -15,7 +15,7 @@ import { type Store, StoreError } from "../store/mod.ts";
 import { openStore } from "../store/open.ts";
 import { Netlink } from "../sys/mod.ts";
 import { previousNetwork } from "./firewall_spec.ts";
-import { type LiveClaim, servedBeside, sweepClaims } from "./host_claims.ts";
+import { isBesideOthers, type LiveClaim, servedBeside, sweepClaims } from "./host_claims.ts";
 import { hostLockPath, lockHost, refuseRunning } from "./host_lock.ts";
 import type { AgentOptions } from "./options.ts";
 import { findLeaseAddress, findRelease } from "./release.ts";
@@ -78,7 +78,10 @@ export async function cleanUp(agent: AgentOptions, options: CleanupOptions): Pro
       }
     }
     const others = await servedBeside(agent.subnetFile, signal);
-    const objects = kernelObjects(agent, netlink, networks, others, options);
+    const objects = kernelObjects(
+      ...[agent, netlink, networks, others] as const,
+      ...[former.network !== undefined, options] as const,
+    );
     // First of all: peers are to send otherwise before nothing takes what they send.
     const isCarried = objects.some(({ kind }) => kind === "path");
     if (!options.release && (isCarried || former.network === undefined)) {
@@ -225,22 +228,27 @@ async function features(
   }
 }
 
-/** @param others what agents serve that run: not to be taken from them */
+/**
+ * @param others what agents serve that run: not to be taken from them
+ * @param isKnown subnet.env names what was served; the store names only what is to be
+ */
 function kernelObjects(
-  { networkName, subnetFile }: AgentOptions,
+  agent: AgentOptions,
   netlink: Netlink,
   networks: readonly Prefix[],
   others: readonly LiveClaim[],
+  isKnown: boolean,
   { onKept }: CleanupOptions,
 ): Leftover[] {
-  const besideOthers = chainTag(networkName, subnetFile) !== undefined || others.length > 0;
+  const { networkName } = agent;
+  const besideOthers = isBesideOthers(agent, others);
   const own = networks.filter((one) => !others.some(({ network }) => network.overlaps(one)));
   // Our protocol number would name the objects of all networks.
   if (besideOthers && own.length === 0) {
     if (networkName === undefined) others.forEach(({ holder }) => onKept(ofOther(holder)));
     return [];
   }
-  return findLeftovers(netlink, own, { besideOthers });
+  return findLeftovers(netlink, own, { besideOthers, anyNetwork: !isKnown && !besideOthers });
 }
 
 function ofOther(holder: string): string {

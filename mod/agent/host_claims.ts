@@ -2,9 +2,11 @@ import { join } from "node:path/posix";
 import { sleep } from "../async/sleep.ts";
 import { makeDirectory } from "../export/atomic_file.ts";
 import { ExportError, reasonOf } from "../export/errors.ts";
+import { chainTag } from "../firewall/mod.ts";
 import { Prefix } from "../ip/mod.ts";
 import { verbose } from "../observe/mod.ts";
 import { FileLock } from "../sys/mod.ts";
+import type { AgentOptions } from "./options.ts";
 
 /** Where the agents of a host write down what they serve. */
 const DIRECTORY = "/run/flannel/agents";
@@ -56,6 +58,7 @@ export interface HostClaimsOptions {
  */
 export class HostClaims implements AsyncDisposable {
   readonly #holder: string;
+  readonly #subnetFile: string;
   readonly #directory: string;
   readonly #path: string;
   #lock: FileLock | undefined;
@@ -63,13 +66,25 @@ export class HostClaims implements AsyncDisposable {
 
   constructor({ holder, subnetFile, directory = DIRECTORY }: HostClaimsOptions) {
     this.#holder = holder;
+    this.#subnetFile = subnetFile;
     this.#directory = directory;
     this.#path = pathOf(directory, subnetFile);
   }
 
-  /** Networks that others serve on this host, as of the last claim. */
+  /** Networks that others serve on this host, as of the last claim or {@linkcode refresh}. */
   get others(): readonly Prefix[] {
     return this.#others;
+  }
+
+  /** Reads again what others serve. Where that cannot be read, the last answer stays. */
+  async refresh(signal: AbortSignal): Promise<void> {
+    try {
+      const others = await servedBeside(this.#subnetFile, signal, this.#directory);
+      this.#others = others.map(({ network }) => network);
+    } catch (error) {
+      signal.throwIfAborted();
+      verbose(1, `Other networks of this host cannot be read: ${(error as Error).message}`);
+    }
   }
 
   /**
@@ -148,6 +163,27 @@ export async function servedBeside(
     signal.throwIfAborted();
     throw ExportError.from("cannot tell what else is served on this host", cause);
   }
+}
+
+/** Networks that others than the agent of a subnet file serve here; none where that cannot be read. */
+export async function readOthers(
+  subnetFile: string,
+  signal: AbortSignal,
+): Promise<readonly Prefix[]> {
+  await using claims = new HostClaims({ holder: "a reader", subnetFile });
+  await claims.refresh(signal);
+  return claims.others;
+}
+
+/**
+ * True when other networks are served on this host, or may be while their agents are stopped: this
+ * agent serves a named network, or has a subnet file of its own.
+ */
+export function isBesideOthers(
+  { networkName, subnetFile }: Pick<AgentOptions, "networkName" | "subnetFile">,
+  others: readonly unknown[],
+): boolean {
+  return chainTag(networkName, subnetFile) !== undefined || others.length > 0;
 }
 
 function pathOf(directory: string, subnetFile: string): string {

@@ -9,7 +9,7 @@ import type { Store } from "../store/mod.ts";
 import { isCompatible, type LeaseSetChange } from "../subnet/mod.ts";
 import type { Netlink } from "../sys/mod.ts";
 import { counted } from "./counted.ts";
-import type { HostClaims } from "./host_claims.ts";
+import { type HostClaims, isBesideOthers } from "./host_claims.ts";
 import type { Known } from "./known.ts";
 import type { LeaseKeeper } from "./lease_keeper.ts";
 import type { AgentOptions } from "./options.ts";
@@ -20,7 +20,10 @@ import type { Vitals } from "./status_vitals.ts";
 
 /** What an {@linkcode Overlay} works with. */
 export interface OverlayParts {
-  readonly options: Pick<AgentOptions, "ipMasq" | "udp" | "vxlan">;
+  readonly options: Pick<
+    AgentOptions,
+    "ipMasq" | "udp" | "vxlan" | "networkName" | "subnetFile"
+  >;
   readonly store: Pick<Store, "leaseForm">;
   readonly netlink: Netlink;
   readonly known: Known;
@@ -248,13 +251,17 @@ export class Overlay implements AsyncDisposable {
   }
 
   #context(config: NetworkConfig, external: ExternalInterface) {
-    const { options, netlink, known, signal } = this.#parts;
+    const { options, netlink, known, claims, signal } = this.#parts;
+    const formerNetworks = () => this.#foreignExcluded(this.#served);
     return {
       ...{ config, external, netlink, signal },
+      besideOthers: isBesideOthers(options, claims.others),
       udp: options.udp,
       vxlan: options.vxlan,
       featuresOf: (publicIP: number) => known.features.of(publicIP),
-      formerNetworks: this.#foreignExcluded(this.#served),
+      get formerNetworks() {
+        return formerNetworks();
+      },
       formerData: this.#formerData(external),
     };
   }
@@ -299,7 +306,7 @@ export class Overlay implements AsyncDisposable {
   /** Programs all peers, tells the host. */
   async #program(active: Active, lease: Lease): Promise<void> {
     this.#unfinished = true;
-    await this.#synchronize(active.network, lease);
+    await this.#synchronize(active, lease);
     const { known, publisher } = this.#parts;
     await publisher.publish(active.config, lease, active.network, known.leases);
     this.#unfinished = false;
@@ -309,13 +316,15 @@ export class Overlay implements AsyncDisposable {
   async #sync(): Promise<void> {
     const { lease } = this.#parts.keeper;
     if (this.#active !== undefined && lease !== undefined) {
-      await this.#synchronize(this.#active.network, lease);
+      await this.#synchronize(this.#active, lease);
     }
   }
 
-  async #synchronize(network: Network, lease: Lease): Promise<void> {
-    const { known, repairs, vitals } = this.#parts;
+  async #synchronize({ config, network }: Active, lease: Lease): Promise<void> {
+    const { known, repairs, vitals, claims, signal } = this.#parts;
     this.#unsynced = true;
+    // Another agent may have started in a range that this one served before.
+    if (this.#served.some((served) => !served.equals(config.network))) await claims.refresh(signal);
     repairs.done(await vitals.reconcile("sync", () => network.sync(lease, known.leases)));
     this.#unsynced = false;
   }

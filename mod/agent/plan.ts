@@ -25,6 +25,7 @@ import { LeaseSet } from "../subnet/mod.ts";
 import { type LeasePlan, planLease } from "../subnet/plan_lease.ts";
 import { DryRunNetlink } from "../sys/mod.ts";
 import { firewallSpec, peersOf, previousNetwork } from "./firewall_spec.ts";
+import { isBesideOthers, readOthers } from "./host_claims.ts";
 import { leaseElsewhere } from "./lease_elsewhere.ts";
 import type { AgentOptions } from "./options.ts";
 
@@ -142,10 +143,15 @@ async function prepare(
   const held = agent?.record.machineId === hostIdentity().machineId
     ? snapshot.leases.find(({ attributes }) => attributes.publicIP === external.publicIP)
     : undefined;
+  const others = await readOthers(options.subnetFile, signal);
   const context: BackendContext & { readonly dryRun: DryRunNetlink } = {
     ...{ config, external, netlink, udp: options.udp, vxlan: options.vxlan, dryRun: netlink },
     signal,
-    formerNetworks: former.network === undefined ? [] : [former.network],
+    formerNetworks: former.network === undefined ||
+        others.some((network) => network.overlaps(former.network!))
+      ? []
+      : [former.network],
+    besideOthers: isBesideOthers(options, others),
     formerData: held?.attributes.backendData,
   };
   const backend = await loadBackend(config.backend.type);

@@ -1,4 +1,5 @@
 import type { DiffLine } from "../../backends/describe.ts";
+import { isBesideOthers, readOthers } from "../agent/host_claims.ts";
 import { AlreadyRunningError, refuseRunning } from "../agent/host_lock.ts";
 import { type LeaseElsewhere, leaseElsewhere } from "../agent/lease_elsewhere.ts";
 import { type AgentPlan, planAgent } from "../agent/plan.ts";
@@ -7,6 +8,7 @@ import { ConfigError, decodeNetworkConfig, type NetworkConfig } from "../config/
 import { type PreviousSubnet, readSubnetEnv } from "../export/mod.ts";
 import { examineInterface, type InterfaceChoice, InterfaceError } from "../host/mod.ts";
 import type { ExternalInterface } from "../host/mod.ts";
+import type { Prefix } from "../ip/mod.ts";
 import type { Lease } from "../lease/mod.ts";
 import { Prober } from "../probe/mod.ts";
 import { type Snapshot, type Store, StoreError } from "../store/mod.ts";
@@ -132,6 +134,7 @@ export class Examination implements AsyncDisposable {
       return tunnelOf(config, {
         ...{ external: this.external(), netlink: this.netlink },
         formerNetworks: former.network === undefined ? [] : [former.network],
+        besideOthers: isBesideOthers(this.options, await this.others()),
       });
     } catch (error) {
       if (error instanceof ConfigError) throw new Unavailable("the config cannot be used");
@@ -179,6 +182,11 @@ export class Examination implements AsyncDisposable {
   /** What the agent has written for Docker. */
   subnetEnv(): Promise<PreviousSubnet> {
     return this.remember("subnet.env", () => readSubnetEnv(this.options.subnetFile));
+  }
+
+  /** What other agents serve here that run. */
+  others(): Promise<readonly Prefix[]> {
+    return this.remember("others", () => readOthers(this.options.subnetFile, this.signal));
   }
 
   /** The other hosts' leases, with why one is refused. */

@@ -22,6 +22,8 @@ export interface TunnelHost {
   readonly netlink: Netlink;
   /** Networks that were served before this one, as far as is known. */
   readonly formerNetworks: readonly Prefix[];
+  /** Other networks are served on it, or may be. */
+  readonly besideOthers: boolean;
 }
 
 /**
@@ -30,10 +32,9 @@ export interface TunnelHost {
  *
  * @throws {ConfigError} for an option of the backend that cannot be used
  */
-export function tunnelOf(
-  { backend, network }: NetworkConfig,
-  { external: { mtu }, netlink, formerNetworks }: TunnelHost,
-): Tunnel {
+export function tunnelOf(config: NetworkConfig, host: TunnelHost): Tunnel {
+  const { backend } = config;
+  const { external: { mtu }, netlink } = host;
   switch (backend.type) {
     case "vxlan": {
       const options = vxlanOptions(backend.options, mtu);
@@ -41,7 +42,7 @@ export function tunnelOf(
     }
     case "udp":
       return {
-        device: chooseDevice(netlink, [network, ...formerNetworks], new Set()),
+        device: chooseDevice(netlink, { config, ...host }, new Set()),
         ...udpOptions(backend.options, mtu),
       };
     case "host-gw":

@@ -13,7 +13,7 @@ import { parseIPv4, Prefix } from "../../mod/ip/mod.ts";
 import type { JsonValue } from "../../mod/lease/mod.ts";
 import { captureLog } from "../../mod/observe/log_lab.ts";
 import { LeaseSet } from "../../mod/subnet/mod.ts";
-import type { Netlink } from "../../mod/sys/mod.ts";
+import { DryRunNetlink, type Netlink } from "../../mod/sys/mod.ts";
 import type { CloudLab, CloudMachine } from "./cloud_lab.ts";
 
 /** A provider under test. */
@@ -283,11 +283,13 @@ export function cloudTest(
     using log = captureLog();
     await using lab = await subject.start();
     await using networks = new AsyncDisposableStack();
+    // Routes of this machine are read, and not changed.
+    const netlink = networks.use(DryRunNetlink.open());
     const host = await lab.addMachine("host100", "172.28.128.100");
     const other = await lab.addMachine("host101", "172.28.128.101");
     const backend = () => loadBackend(subject.type);
     const context = (machine: CloudMachine, options: CaseOptions = {}) =>
-      contextOf(subject.type, machine, options);
+      contextOf(subject.type, machine, netlink, options);
     const prepare = async (machine: CloudMachine, options: CaseOptions = {}) => {
       const given = await context(machine, options);
       const network = await withEnv(
@@ -306,6 +308,7 @@ export function cloudTest(
 async function contextOf(
   type: string,
   { address }: CloudMachine,
+  netlink: Netlink,
   { options = {}, formerNetworks = [], signal, isDryRun = false }: CaseOptions,
 ): Promise<BackendContext> {
   const config = { Network: "10.20.0.0/16", Backend: { Type: type, ...options } };
@@ -313,8 +316,7 @@ async function contextOf(
   return {
     config: await decodeNetworkConfig(JSON.stringify(config)),
     external: { name: "eth1", index: 2, mtu: 8900, address: local, publicIP: local },
-    // Nothing is done to the host: there is no kernel to talk to.
-    netlink: undefined as unknown as Netlink,
+    netlink,
     formerNetworks,
     ...(signal === undefined ? {} : { signal }),
     ...(isDryRun ? { dryRun: { makeLink: () => undefined as never } } : {}),

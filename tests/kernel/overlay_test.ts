@@ -39,7 +39,7 @@ Deno.test("Overlay.bringUp() watches over the new network though the former coul
     } as unknown as Publisher;
     await using overlay = new Overlay({
       ...{ store, netlink, keeper, publisher, repairs, claims, signal },
-      options: { ipMasq: false, udp: {}, vxlan: {} },
+      options: { ipMasq: false, udp: {}, vxlan: {}, subnetFile: `${directory}/subnet.env` },
       known: new Known(),
       vitals: new Vitals(),
       formerNetwork: undefined,

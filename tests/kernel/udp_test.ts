@@ -74,3 +74,44 @@ Deno.test("udp sync() leaves another program's route to the whole network in pla
     }
   }
 });
+Deno.test("udp sync() takes flannel0 over from a network that nobody serves, and leaves nothing of it", async () => {
+  await using lab = await BackendLab.make();
+  const { host } = lab;
+  const prepared = async (subnet: string, overrides: Parameters<typeof host.context>[1] = {}) =>
+    await prepare(udpBackend, await host.context({ Type: "udp" }, overrides), subnet);
+  const want = await prepared("10.20.1.0/24");
+  await want.network.sync(want.own, new LeaseSet());
+  const state = await host.state();
+  await want.network.close();
+
+  // subnet.env is gone, and with it what was served before; then the former network is back.
+  const other = await prepared("10.30.1.0/24", { network: "10.30.0.0/16" });
+  assertEquals(other.network.status().device, "flannel0");
+  await other.network.sync(other.own, new LeaseSet());
+  await host.namespace.ip("address", "add", "192.168.77.1/24", "dev", "flannel0");
+  await host.namespace.ip("route", "add", "192.168.78.0/24", "dev", "flannel0");
+  await other.network.close();
+  const back = await prepared("10.20.1.0/24");
+  try {
+    assertEquals(await back.network.sync(back.own, new LeaseSet()), 0);
+    assertEquals(await host.state(), state);
+  } finally {
+    await back.network.remove();
+  }
+});
+
+Deno.test("udp prepare() leaves flannel0 alone that the stopped agent of another network may have left", async () => {
+  await using lab = await BackendLab.make();
+  const { host } = lab;
+  const context = (network: string) =>
+    host.context({ Type: "udp" }, { network, besideOthers: true });
+  const stopped = await prepare(udpBackend, await context("10.30.0.0/16"), "10.30.1.0/24");
+  await stopped.network.sync(stopped.own, new LeaseSet());
+  const before = await host.state();
+  await stopped.network.close();
+  const { network, own } = await prepare(udpBackend, await context("10.20.0.0/16"), "10.20.1.0/24");
+  assertEquals(network.status().device, "flannel1");
+  await network.sync(own, new LeaseSet());
+  await network.remove();
+  assertEquals(await host.state(), before);
+});

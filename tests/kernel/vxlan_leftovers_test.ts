@@ -124,21 +124,37 @@ test("sync() removes what is left of a network served before", async ({ host }) 
   assertEquals(withoutIdentity(await host.state()), want);
 });
 
-test("sync() leaves on its device what lies outside its networks", async ({ host }) => {
-  await makeDevice(host);
+test("sync() leaves nothing on its device but its own, whatever network it is of", async ({ host, log }) => {
+  const want = await fresh(host);
+  // subnet.env is gone, and with it what was served before.
+  const former = await prepareVxlan(host, {}, { network: "10.30.0.0/16" });
+  await former.network.sync(
+    { ...former.own, subnet: Prefix.parse("10.30.1.0/24")! },
+    new LeaseSet([vxlanLease("10.30.2.0/24", GONE)]),
+  );
   await ip(host, "address add 192.168.77.1/24 dev flannel.1");
   await ip(host, "route add 192.168.78.0/24 dev flannel.1");
   await ip(host, `neighbour add 192.168.77.9 lladdr ${macOf(GONE)} dev flannel.1 nud stale`);
-  const before = await host.state();
+  const before = await deviceOf(host);
+  const from = log.length;
+
   const { network, own } = await prepareVxlan(host);
-  await network.sync(own, leases());
-  await network.sync(own, leases());
-  const after = new Set(await host.state());
-  assertEquals(before.filter((line) => !after.has(line)), []);
-  const [neighbour] = await host.ipJson(
-    ..."-4 neighbour show 192.168.77.9 dev flannel.1 nud all".split(" "),
+  assertEquals(await network.sync(own, leases()), 0);
+  assertEquals(withoutIdentity(await host.state()), want);
+  assertEquals((await deviceOf(host)).ifindex, before.ifindex);
+  const known = await host.ipJson("-4", "neighbour", "show", "nud", "all", "dev", "flannel.1");
+  assertEquals(known.length, 2);
+  assertEquals(await host.changesDuring(() => network.sync(own, leases())), []);
+  const removed = log.slice(from).filter((line) => !line.startsWith("I Created device"));
+  assertEquals(
+    removed.slice(0, -1).map((line) => line.replace(/ (dev|via) .*:/, ":")).sort(),
+    [
+      "I removed route 10.30.2.0/24: the network does not use it",
+      "I removed address 10.30.1.0/32: the network does not use it",
+      "I removed route 192.168.78.0/24: the network does not use it",
+    ].sort(),
   );
-  assertEquals(neighbour?.dst, "192.168.77.9");
+  assertEquals(removed.at(-1), "I removed 1 more such addresses and routes");
 });
 
 test("sync() after a change of SubnetLen or own subnet keeps one address", async ({ host }) => {

@@ -1,5 +1,9 @@
+import { describeRoute } from "../../../backends/describe.ts";
+import { RTPROT_FLANNEL } from "../../../backends/reconcile.ts";
 import { counted } from "../../agent/counted.ts";
-import { atMost, type Check, ok, problem } from "../check.ts";
+import { RT_TABLE_MAIN } from "../../sys/mod.ts";
+import { atMost, type Check, ok, problem, warning } from "../check.ts";
+import type { Examination } from "../examination.ts";
 
 /** Is all in the kernel that should be? What the agent would change is what is missing or wrong. */
 export const kernelCheck: Check = {
@@ -10,6 +14,17 @@ export const kernelCheck: Check = {
     const { kernel } = await host.plan();
     const { device } = await host.tunnel();
     if (kernel.length === 0) {
+      const stale = await staleRoutes(host);
+      if (stale.length > 0) {
+        return warning(
+          `${counted(stale.length, "route")} of protocol ${RTPROT_FLANNEL} into networks that no ` +
+            "agent serves which runs here",
+          {
+            evidence: atMost(stale.map((text) => `stale ${text}`)),
+            cure: atMost(stale.map((text) => `ip ${text.replace("route", "route del")}`)),
+          },
+        );
+      }
       const refused = (await host.peers()).filter(({ refused }) => refused !== undefined).length;
       const carried = (await host.peers()).length - refused;
       return ok(
@@ -26,3 +41,19 @@ export const kernelCheck: Check = {
     });
   },
 };
+
+/**
+ * Routes that an agent made for a network which none serves now: subnet.env named it no longer, so that
+ * no agent removes them.
+ *
+ * @returns each in the words of ip(8)
+ */
+async function staleRoutes(host: Examination): Promise<string[]> {
+  const { network: former } = await host.subnetEnv();
+  const served = [(await host.config()).network, ...await host.others()];
+  if (former !== undefined) served.push(former);
+  const nameOf = (index: number) => host.netlink.linkByIndex(index)?.name ?? `interface ${index}`;
+  return host.netlink.routes({ table: RT_TABLE_MAIN, protocol: RTPROT_FLANNEL })
+    .filter(({ destination }) => !served.some((network) => network.overlaps(destination)))
+    .map((route) => describeRoute(route, nameOf));
+}
