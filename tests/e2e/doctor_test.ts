@@ -301,6 +301,13 @@ const SABOTAGES: readonly Sabotage[] = [
     says: /- route 10\.20\.30\.0\/24 dev eth1 proto 102/,
   },
   {
+    what: "a route of a network that nobody serves any more",
+    here: ["ip route add 10.99.30.0/24 dev eth1 proto 102", "ip route del 10.99.30.0/24"],
+    expected: { kernel: "warning" },
+    says:
+      /stale route 10\.99\.30\.0\/24 dev eth1 proto 102[^]*ip route del 10\.99\.30\.0\/24 dev eth1/,
+  },
+  {
     what: "a forwarding entry that is gone",
     here: [
       "bridge fdb show dev flannel.1 > /run/fdb; bridge fdb del $(cut -d' ' -f1 /run/fdb) dev flannel.1 dst 172.28.128.101",

@@ -1,6 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { BackendLab } from "../../backends/backend_lab.ts";
 import { HostClaims } from "../../mod/agent/host_claims.ts";
+import { Prefix } from "../../mod/ip/mod.ts";
 import { Known } from "../../mod/agent/known.ts";
 import { LeaseKeeper } from "../../mod/agent/lease_keeper.ts";
 import { Overlay } from "../../mod/agent/overlay.ts";
@@ -12,52 +13,94 @@ import { openEmbedded } from "../../mod/store/embedded.ts";
 import { record } from "../../mod/store/store_lab.ts";
 import { config } from "../../mod/subnet/subnet_lab.ts";
 
-Deno.test("Overlay.bringUp() watches over the new network though the former could not be removed", async () => {
-  using _log = captureLog();
-  await using lab = await BackendLab.make();
-  const { external, netlink } = lab.host;
-  const directory = await Deno.makeTempDir({ prefix: "overlay-" });
-  const { signal } = new AbortController();
-  try {
-    await using store = await openEmbedded({ kind: "embedded", path: `${directory}/db` }, {
-      owner: true,
-    });
-    using keeper = new LeaseKeeper({
-      ...{ store, renewMargin: 3600, onDue: () => {}, signal },
-      record: record("host100", crypto.randomUUID()),
-    });
-    using repairs = new Repairs(() => {});
-    await using claims = new HostClaims({
-      ...{ holder: "the test", subnetFile: `${directory}/subnet.env` },
-      directory: `${directory}/agents`,
-    });
-    // What the rest of the host is told is none of this.
-    const publisher = {
-      published: {},
-      requireTools: () => Promise.resolve(),
-      publish: () => Promise.resolve(),
-    } as unknown as Publisher;
-    await using overlay = new Overlay({
-      ...{ store, netlink, keeper, publisher, repairs, claims, signal },
-      options: { ipMasq: false, udp: {}, vxlan: {}, subnetFile: `${directory}/subnet.env` },
-      known: new Known(),
-      vitals: new Vitals(),
-      formerNetwork: undefined,
-      onFailed: (error) => {
-        throw error;
-      },
-    });
-    const of = (Type: string) => config({ Network: "10.20.0.0/16", Backend: { Type } });
-    await overlay.bringUp(await of("vxlan"), external);
-    const former = overlay.active!.network;
-    let watched = 0;
-    former.remove = () => {
-      overlay.active!.network.run = () => Promise.resolve(void watched++);
-      return Promise.reject(new Error("RTM_DELLINK flannel.1: EBUSY"));
-    };
-    await assertRejects(async () => await overlay.bringUp(await of("host-gw"), external), Error);
-    assertEquals([overlay.active?.config.backend.type, watched], ["host-gw", 1]);
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
+interface OverlayTest {
+  readonly lab: BackendLab;
+  readonly overlay: Overlay;
+  /** Claims of another agent on the host. */
+  readonly other: HostClaims;
+  readonly signal: AbortSignal;
+}
+
+/** An overlay on the first host of a lab, with a store of its own. */
+function test(sentence: string, body: (test: OverlayTest) => Promise<void>): void {
+  Deno.test(sentence, async () => {
+    using _log = captureLog();
+    await using lab = await BackendLab.make();
+    const { netlink } = lab.host;
+    const directory = await Deno.makeTempDir({ prefix: "overlay-" });
+    const { signal } = new AbortController();
+    try {
+      await using store = await openEmbedded({ kind: "embedded", path: `${directory}/db` }, {
+        owner: true,
+      });
+      using keeper = new LeaseKeeper({
+        ...{ store, renewMargin: 3600, onDue: () => {}, signal },
+        record: record("host100", crypto.randomUUID()),
+      });
+      using repairs = new Repairs(() => {});
+      const claimsOf = (name: string) =>
+        new HostClaims({
+          ...{ holder: name, subnetFile: `${directory}/${name}.env` },
+          directory: `${directory}/agents`,
+        });
+      await using claims = claimsOf("subnet");
+      await using other = claimsOf("other");
+      // What the rest of the host is told is none of this.
+      const publisher = {
+        published: {},
+        requireTools: () => Promise.resolve(),
+        publish: () => Promise.resolve(),
+      } as unknown as Publisher;
+      await using overlay = new Overlay({
+        ...{ store, netlink, keeper, publisher, repairs, claims, signal },
+        options: { ipMasq: false, udp: {}, vxlan: {}, subnetFile: `${directory}/subnet.env` },
+        known: new Known(),
+        vitals: new Vitals(),
+        formerNetwork: undefined,
+        onFailed: (error) => {
+          throw error;
+        },
+      });
+      await body({ lab, overlay, other, signal });
+    } finally {
+      await Deno.remove(directory, { recursive: true });
+    }
+  });
+}
+
+const configOf = (Network: string, Type: string) => config({ Network, Backend: { Type } });
+
+test("Overlay.bringUp() watches over the new network though the former could not be removed", async ({ lab, overlay }) => {
+  const { external } = lab.host;
+  await overlay.bringUp(await configOf("10.20.0.0/16", "vxlan"), external);
+  const former = overlay.active!.network;
+  let watched = 0;
+  former.remove = () => {
+    overlay.active!.network.run = () => Promise.resolve(void watched++);
+    return Promise.reject(new Error("RTM_DELLINK flannel.1: EBUSY"));
+  };
+  await assertRejects(
+    async () => await overlay.bringUp(await configOf("10.20.0.0/16", "host-gw"), external),
+    Error,
+  );
+  assertEquals([overlay.active?.config.backend.type, watched], ["host-gw", 1]);
+});
+
+test("Overlay.mend() removes routes of a former network, but for another agent's that has taken it over", async (context) => {
+  const { lab: { host }, overlay, other, signal } = context;
+  const routes = () => host.namespace.ip("route", "show", "10.20.7.0/24");
+  const mend = async () => {
+    overlay.invalidate();
+    await overlay.mend(host.external);
+  };
+  await overlay.bringUp(await configOf("10.20.0.0/16", "alloc"), host.external);
+  await overlay.bringUp(await configOf("10.30.0.0/16", "alloc"), host.external);
+  const taken = { network: Prefix.parse("10.20.0.0/16")!, resources: [] };
+  await other.claim(taken, signal);
+  await host.namespace.ip("route", "add", ..."10.20.7.0/24 dev eth1 proto 102".split(" "));
+  await mend();
+  assertEquals((await routes()).trim(), "10.20.7.0/24 dev eth1 proto 102 scope link");
+  await other[Symbol.asyncDispose]();
+  await mend();
+  assertEquals(await routes(), "");
 });
