@@ -32,11 +32,8 @@ export interface LeftoverOptions {
    * is only coming up, and stays. @default false
    */
   readonly besideOthers?: boolean;
-  /**
-   * What was served is not known: our protocol number decides as well as the networks do.
-   * @default true without networks
-   */
-  readonly anyNetwork?: boolean;
+  /** Name of the device that the agent would use: it is ours, whatever is on it. @default none */
+  readonly own?: string | undefined;
   /** Names of devices that are in use. @default none */
   readonly keep?: readonly (string | undefined)[];
 }
@@ -50,22 +47,21 @@ export interface LeftoverOptions {
  * networks, or nothing at all. So that of an agent for another network stays. Routes are ours by
  * their protocol number.
  *
- * @param networks what is or was served, as far as is known
+ * @param networks none when it is not known what was served: then our protocol number decides alone
  * @param options of which networks there are besides
  */
 export function findLeftovers(
   netlink: Netlink,
   networks: readonly Prefix[],
-  { besideOthers = false, anyNetwork = networks.length === 0, keep = [] }: LeftoverOptions = {},
+  { besideOthers = false, own, keep = [] }: LeftoverOptions = {},
 ): Leftover[] {
   const serves = (address: IPv4) =>
-    anyNetwork || networks.some((network) => network.contains(address));
+    networks.length === 0 || networks.some((network) => network.contains(address));
   const routes = netlink.routes({ table: RT_TABLE_MAIN });
   const links = netlink.links();
   const devices = links.filter((link) =>
     isOurKind(link) && !keep.includes(link.name) &&
-    ((anyNetwork && hasManagedRoute(link, routes)) ||
-      isOurs(link, netlink, routes, networks, besideOthers))
+    (link.name === own || isOurs(link, netlink, routes, networks, besideOthers))
   );
   const nameOf = (index: number) =>
     links.find((link) => link.index === index)?.name ?? `interface ${index}`;
@@ -119,10 +115,6 @@ function isOurKind({ name, kind, vxlan }: Link): boolean {
   return kind === "tun" && udpDeviceNumber(name) !== undefined;
 }
 
-function hasManagedRoute({ index }: Link, table: readonly Route[]): boolean {
-  return table.some(({ oif, protocol }) => oif === index && protocol === RTPROT_FLANNEL);
-}
-
 function isOurs(
   { index, name }: Link,
   netlink: Netlink,
@@ -130,8 +122,8 @@ function isOurs(
   networks: readonly Prefix[],
   besideOthers: boolean,
 ): boolean {
-  if (networks.length === 0) return false;
   const routes = table.filter(({ oif, protocol }) => oif === index && protocol !== RTPROT_KERNEL);
+  if (networks.length === 0) return routes.some(({ protocol }) => protocol === RTPROT_FLANNEL);
   const carried = [
     ...netlink.addresses({ index }).map(({ address }) => address),
     ...routes.map(({ destination }) => destination.address),

@@ -59,6 +59,9 @@ TESTS="
   chattr:e2fsprogs
   curl:curl
   chromium:chromium
+  qemu-system-x86_64:qemu-system-x86
+  depmod:kmod
+  cpio:cpio
 "
 [ "$what" = run ] || NEEDED+=$ETCD
 [ "$what" != all ] || NEEDED+=$TESTS

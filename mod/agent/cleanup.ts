@@ -1,6 +1,8 @@
 import { dirname } from "node:path/posix";
 import { findLeftovers, type Leftover } from "../../backends/leftovers.ts";
-import { ConfigError, decodeNetworkConfig } from "../config/mod.ts";
+import { chooseDevice } from "../../backends/udp/device_name.ts";
+import { vxlanOptions } from "../../backends/vxlan/options.ts";
+import { ConfigError, decodeNetworkConfig, type NetworkConfig } from "../config/mod.ts";
 import { findExportedFiles, type PreviousSubnet, readSubnetEnv } from "../export/mod.ts";
 import { chainTag, openFirewallCleaner } from "../firewall/mod.ts";
 import {
@@ -26,6 +28,9 @@ import { findFeatures } from "./withdrawal.ts";
 
 /** How long the store may take, in milliseconds: a host is also cleaned of a cluster that is gone. */
 const STORE_LIMIT = 10_000;
+
+/** Any MTU that leaves room for vxlan's headers, in bytes. */
+const ETHERNET_MTU = 1500;
 
 /** The directory that a package or systemd makes for the agent's files. */
 const RUNTIME_DIRECTORY = "/run/flannel";
@@ -65,13 +70,14 @@ export async function cleanUp(agent: AgentOptions, options: CleanupOptions): Pro
     const former = await readSubnetEnv(agent.subnetFile);
     const removals: Removal[] = [];
     const networks: Prefix[] = former.network === undefined ? [] : [former.network];
+    let config: NetworkConfig | undefined;
     const limit = AbortSignal.any([signal, AbortSignal.timeout(STORE_LIMIT)]);
     if (options.release || former.network === undefined) {
       const store = await reach(agent, limit, options.release ?? false);
       if (store !== undefined) {
         opened.use(store);
-        const network = await networkOf(store, limit);
-        if (network !== undefined) networks.push(network);
+        config = await configOf(store, limit);
+        if (config !== undefined) networks.push(config.network);
         if (options.release) {
           removals.push(...await release(agent, store, former, netlink, options));
         }
@@ -80,7 +86,7 @@ export async function cleanUp(agent: AgentOptions, options: CleanupOptions): Pro
     const others = await servedBeside(agent.subnetFile, signal);
     const objects = kernelObjects(
       ...[agent, netlink, networks, others] as const,
-      ...[former.network !== undefined, options] as const,
+      ...[former.network === undefined ? config : undefined, options] as const,
     );
     // First of all: peers are to send otherwise before nothing takes what they send.
     const isCarried = objects.some(({ kind }) => kind === "path");
@@ -162,10 +168,10 @@ async function ownInterface(
   }
 }
 
-async function networkOf(store: Store, signal: AbortSignal): Promise<Prefix | undefined> {
+async function configOf(store: Store, signal: AbortSignal): Promise<NetworkConfig | undefined> {
   try {
     const { config } = await store.snapshot({ signal });
-    if ("text" in config) return (await decodeNetworkConfig(config.text)).network;
+    if ("text" in config) return await decodeNetworkConfig(config.text);
   } catch (error) {
     // Without a config that can be read, subnet.env and our protocol number have to do.
     if (!isStoreTrouble(error)) throw error;
@@ -230,14 +236,14 @@ async function features(
 
 /**
  * @param others what agents serve that run: not to be taken from them
- * @param isKnown subnet.env names what was served; the store names only what is to be
+ * @param config names the agent's device where no subnet.env names what was served
  */
 function kernelObjects(
   agent: AgentOptions,
   netlink: Netlink,
   networks: readonly Prefix[],
   others: readonly LiveClaim[],
-  isKnown: boolean,
+  config: NetworkConfig | undefined,
   { onKept }: CleanupOptions,
 ): Leftover[] {
   const { networkName } = agent;
@@ -248,7 +254,21 @@ function kernelObjects(
     if (networkName === undefined) others.forEach(({ holder }) => onKept(ofOther(holder)));
     return [];
   }
-  return findLeftovers(netlink, own, { besideOthers, anyNetwork: !isKnown && !besideOthers });
+  const device = config === undefined || besideOthers ? undefined : deviceOf(config, netlink);
+  return findLeftovers(netlink, own, { besideOthers, own: device });
+}
+
+/** The device that the lone agent of a host has with a config. */
+function deviceOf(config: NetworkConfig, netlink: Netlink): string | undefined {
+  const { type, options } = config.backend;
+  if (type === "udp") return chooseDevice(netlink, { config, formerNetworks: [] }, new Set());
+  if (type !== "vxlan") return undefined;
+  try {
+    return `flannel.${vxlanOptions(options, ETHERNET_MTU).vni}`;
+  } catch (error) {
+    if (error instanceof ConfigError) return undefined;
+    throw error;
+  }
 }
 
 function ofOther(holder: string): string {

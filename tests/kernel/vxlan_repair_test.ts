@@ -61,7 +61,7 @@ async function run(host: BackendHost, command: string): Promise<void> {
 
 /** Waits until the list has what was looked for. */
 async function until(what: () => boolean, describe: () => string): Promise<void> {
-  const deadline = performance.now() + 5_000;
+  const deadline = performance.now() + 20_000;
   while (!what()) {
     assert(performance.now() < deadline, describe());
     await new Promise((resolve) => setTimeout(resolve, 2));
@@ -70,7 +70,7 @@ async function until(what: () => boolean, describe: () => string): Promise<void>
 
 /** Waits until events that are on their way have come. */
 function quiet(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 30));
+  return new Promise((resolve) => setTimeout(resolve, 100));
 }
 
 /** A recreated device has another index. */

@@ -1,0 +1,105 @@
+import { run } from "./command.ts";
+import type { Kernel } from "./kernel.ts";
+
+/** What the VM's first process needs before it sees the host's files. */
+const MODULES = ["virtio_pci", "9pnet_virtio", "9p", "overlay"];
+
+const INIT = new URL("./init.sh", import.meta.url).pathname;
+
+/** Options of {@linkcode runInVm}. */
+export interface VmOptions {
+  readonly kernel: Kernel;
+  /** For `sh`, run as root with the machine's files, which it can change for itself alone. */
+  readonly command: string;
+  /** Ends the VM. */
+  readonly signal: AbortSignal;
+  /** Called with each line of the command's output. */
+  readonly onLine: (line: string) => void;
+  /** MiB. @default 3072 */
+  readonly memory?: number;
+}
+
+/**
+ * Boots a kernel in a VM, with this machine's root file system below a layer of memory, and runs a
+ * command there. The processor is emulated, so that it works inside of VMs and without /dev/kvm.
+ *
+ * @returns the command's exit code
+ * @throws {Error} when the VM ends before the command does; with the kernel's last words
+ */
+export async function runInVm(options: VmOptions): Promise<number> {
+  const { kernel, command, signal, onLine, memory = 3072 } = options;
+  const directory = await Deno.makeTempDir({ prefix: "flanneld-vm-" });
+  try {
+    const console = `${directory}/console`;
+    const initrd = await packInitrd(kernel, command, directory);
+    const child = new Deno.Command("qemu-system-x86_64", {
+      args: [
+        ...["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", String(memory)],
+        ...["-display", "none", "-no-reboot", "-nic", "none"],
+        ...["-serial", `file:${console}`, "-serial", "stdio"],
+        ...["-kernel", kernel.image, "-initrd", initrd],
+        ...["-append", "console=ttyS0 quiet panic=-1 mitigations=off"],
+        ...["-virtfs", shared("/", "root")],
+        ...["-virtfs", shared(`${kernel.root}/lib/modules`, "modules")],
+      ],
+      stdin: "null",
+      stdout: "piped",
+      stderr: "inherit",
+      signal,
+    }).spawn();
+    let code: number | undefined;
+    for await (const line of linesOf(child.stdout)) {
+      const exit = /^vm: exit code (\d+)$/.exec(line)?.[1];
+      if (exit !== undefined) code = Number(exit);
+      else onLine(line);
+    }
+    await child.status;
+    signal.throwIfAborted();
+    if (code === undefined) {
+      throw new Error(`the VM ended early: ${(await Deno.readTextFile(console)).slice(-2000)}`);
+    }
+    return code;
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+function shared(path: string, tag: string): string {
+  return `local,path=${path},mount_tag=${tag},security_model=none,readonly=on,multidevs=remap`;
+}
+
+/** Packs busybox, the first process, the modules in the order in which they load, and the command. */
+async function packInitrd(
+  { release, root }: Kernel,
+  command: string,
+  directory: string,
+): Promise<string> {
+  const files = `${directory}/initrd.d`;
+  for (const one of ["bin", "modules"]) await Deno.mkdir(`${files}/${one}`, { recursive: true });
+  const order = new Set<string>();
+  for (const module of MODULES) {
+    const text = await run(["modprobe", "-S", release, "-d", root, "--show-depends", module]);
+    for (const [, path] of text.matchAll(/^insmod (\S+)/gm)) {
+      const name = path!.split("/").at(-1)!;
+      order.add(name);
+      await Deno.copyFile(path!, `${files}/modules/${name}`);
+    }
+  }
+  await Deno.writeTextFile(`${files}/modules/order`, [...order].join("\n"));
+  await Deno.writeTextFile(`${files}/command`, command);
+  await Deno.copyFile("/usr/bin/busybox", `${files}/bin/busybox`);
+  await Deno.copyFile(INIT, `${files}/init`);
+  await Deno.chmod(`${files}/init`, 0o755);
+  await run(["sh", "-c", "find . | cpio --quiet -o -H newc > ../initrd"], { cwd: files });
+  return `${directory}/initrd`;
+}
+
+async function* linesOf(stream: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<string> {
+  let rest = "";
+  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
+    const lines = (rest + text).split("\n");
+    rest = lines.pop()!;
+    yield* lines;
+  }
+  if (rest !== "") yield rest;
+}

@@ -1,0 +1,111 @@
+import { run } from "./command.ts";
+
+/** A kernel that a Debian suite has. */
+export interface Release {
+  /** The start of its version: `6.1`. */
+  readonly version: string;
+  readonly suite: string;
+}
+
+/** Debian's long-term kernels. */
+export const RELEASES: readonly Release[] = [
+  { version: "5.10", suite: "bullseye" },
+  { version: "6.1", suite: "bookworm" },
+  { version: "6.12", suite: "trixie" },
+];
+
+/** A kernel on disk, unpacked and not installed. */
+export interface Kernel {
+  /** `uname -r`. */
+  readonly release: string;
+  /** Path of the compressed kernel. */
+  readonly image: string;
+  /** The directory that has `lib/modules/<release>`. */
+  readonly root: string;
+}
+
+/** Where Debian's packages are when apt does not name a mirror. */
+const MIRROR = "http://deb.debian.org/debian";
+
+const KEYRING = "/usr/share/keyrings/debian-archive-keyring";
+
+/** Drivers that no test needs and that are most of the package. */
+const LEFT_OUT = ["gpu", "media", "staging", "infiniband", "scsi", "usb", "iio", "hwmon", "input"];
+
+/**
+ * Fetches a kernel of a Debian suite with this machine's apt, which knows mirror and proxy, with lists
+ * and caches of its own: the machine's packages stay as they are.
+ *
+ * @param directory keeps the kernel for the next time
+ * @throws {Error} when a program fails
+ */
+export async function fetchKernel({ version, suite }: Release, directory: string): Promise<Kernel> {
+  const root = `${directory}/${version}`;
+  const known = await kernelIn(root);
+  if (known !== undefined) return known;
+  const work = `${directory}/${version}.new`;
+  await Deno.remove(work, { recursive: true }).catch(() => {});
+  await Deno.mkdir(`${work}/lists/partial`, { recursive: true });
+  await Deno.mkdir(`${work}/cache/archives/partial`, { recursive: true });
+  const mirror = mirrorOf(await run(["apt-get", "indextargets", "--format", TARGET_FORMAT]));
+  const keyring = await exists(`${KEYRING}.pgp`) ? `${KEYRING}.pgp` : `${KEYRING}.gpg`;
+  const sources = `${work}/sources.list`;
+  await Deno.writeTextFile(sources, `deb [signed-by=${keyring}] ${mirror} ${suite} main\n`);
+  const options = [
+    `Dir::Etc::sourcelist=${sources}`,
+    "Dir::Etc::sourceparts=/dev/null",
+    `Dir::State::lists=${work}/lists`,
+    `Dir::Cache=${work}/cache`,
+    // apt's own user may not enter the directory.
+    "APT::Sandbox::User=root",
+  ].flatMap((option) => ["-o", option]);
+  await run(["apt-get", ...options, "update", "-qq"]);
+  const depends = await run(["apt-cache", ...options, "depends", "linux-image-amd64"]);
+  const name = /Depends: (linux-image-\d\S*)/.exec(depends)?.[1];
+  if (name === undefined) throw new Error(`${mirror} has no kernel for ${suite}: ${depends}`);
+  await run(["apt-get", ...options, "download", "-qq", name], { cwd: work });
+  await run(["sh", "-c", UNPACK, "sh", ...LEFT_OUT], { cwd: work });
+  const kernel = await kernelIn(`${work}/root`);
+  if (kernel === undefined) throw new Error(`${name} has no kernel`);
+  // Debian's older packages leave this to their installation.
+  await run(["depmod", "-b", kernel.root, kernel.release]);
+  await Deno.rename(`${work}/root`, root);
+  await Deno.remove(work, { recursive: true });
+  return (await kernelIn(root))!;
+}
+
+/** Merges /usr into /, where newer packages have the modules. */
+const UNPACK = `set -e
+for one; do set -- "$@" --exclude="*/kernel/drivers/$one"; shift; done
+mkdir root
+dpkg-deb --fsys-tarfile ./*.deb |
+  tar -x -C root --exclude='*/kernel/sound' "$@" --transform='s,^\\./usr/lib/,./lib/,' ./boot --wildcards '*/lib/modules'`;
+
+const TARGET_FORMAT = "$(ORIGIN) $(LABEL) $(REPO_URI)";
+
+/**
+ * Returns the mirror of Debian that apt uses.
+ *
+ * @param targets a line each: origin, label, address of a repository
+ * @returns Debian's own where apt names none
+ */
+export function mirrorOf(targets: string): string {
+  const uris = targets.split("\n").map((line) => /^Debian Debian (\S+?)\/?$/.exec(line)?.[1]);
+  return uris.find((uri) => uri !== undefined) ?? MIRROR;
+}
+
+async function kernelIn(root: string): Promise<Kernel | undefined> {
+  try {
+    for await (const { name } of Deno.readDir(`${root}/boot`)) {
+      const release = /^vmlinuz-(.+)$/.exec(name)?.[1];
+      if (release !== undefined) return { release, image: `${root}/boot/${name}`, root };
+    }
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  return undefined;
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await Deno.stat(path).then(() => true, () => false);
+}

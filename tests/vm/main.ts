@@ -1,0 +1,48 @@
+/**
+ * Runs tests on a kernel of Debian's in a VM: `deno task test:vm [VERSION] [TEST...]`.
+ *
+ * VERSION is 5.10, 6.1 or 6.12, the default; TEST an argument of `deno test`, by default the tests of
+ * what kernels announce. Needs root. The kernel is kept in .cache/vm.
+ *
+ * @module
+ */
+import { projectRoot } from "../../scripts/module_graph.ts";
+import { runInVm } from "./boot.ts";
+import { fetchKernel, RELEASES } from "./kernel.ts";
+
+/** What kernels announce differs between them: the tests of that. */
+const TESTS = [
+  "--filter=/^(vxlan|monitor)/",
+  "tests/kernel/vxlan_repair_test.ts",
+  "tests/kernel/netlink_test.ts",
+];
+
+/** Milliseconds; the default tests take one minute. */
+const LIMIT = 900_000;
+
+const [version = "6.12", ...tests] = Deno.args;
+const release = RELEASES.find((one) => one.version === version);
+if (release === undefined) {
+  const known = RELEASES.map((one) => one.version).join(", ");
+  console.error(`test:vm: unknown kernel "${version}": expected one of ${known}`);
+  Deno.exit(2);
+}
+const root = projectRoot();
+const kernel = await fetchKernel(release, `${root}/.cache/vm`);
+console.log(`Linux ${kernel.release}`);
+const files = (tests.length > 0 ? tests : TESTS).map(quote).join(" ");
+const environment = ["NO_COLOR"].flatMap((name) => {
+  const value = Deno.env.get(name);
+  return value === undefined ? [] : [`export ${name}=${quote(value)}`];
+});
+const command = [
+  ...environment,
+  "ulimit -l unlimited",
+  `cd ${quote(root)} && exec ${quote(Deno.execPath())} test -A --no-check --cached-only ${files}`,
+].join("\n");
+const signal = AbortSignal.timeout(LIMIT);
+Deno.exit(await runInVm({ kernel, command, signal, onLine: (line) => console.log(line) }));
+
+function quote(word: string): string {
+  return `'${word.replaceAll("'", `'\\''`)}'`;
+}
