@@ -36,7 +36,8 @@ $b mkdir -p /new/dev/net
 [ -e /new/dev/net/tun ] || $b mknod /new/dev/net/tun c 10 200
 
 $b cp /command /new/run/command
-# shellcheck disable=SC2016 -- for the shell over there
+# For the shell over there:
+# shellcheck disable=SC2016
 exec $b switch_root /new /bin/sh -c '
   stty -F /dev/ttyS1 raw
   exec >/dev/ttyS1 2>&1 </dev/null
