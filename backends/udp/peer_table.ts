@@ -33,8 +33,9 @@ export interface Peer {
  * Which host holds which subnet, in memory that the workers of the data path read while it is being
  * written (see {@linkcode PeerLookup} for how that goes well). Only one isolate writes.
  *
- * A change costs one word per subnet of the configured length that the lease covers; no message is
- * sent and nobody waits. Where leases nest, the longest counts.
+ * A change of a lease of the configured length costs one word; of a shorter one it fills the words of the
+ * subnets that it covers, in as many runs as there are leases inside. No message is sent and nobody waits.
+ * Where leases nest, the longest counts.
  */
 export class PeerTable {
   readonly #layout: TableLayout;
@@ -148,18 +149,42 @@ export class PeerTable {
   /** Writes the slots that `subnet` covers from what the leases say now. */
   #paint(subnet: Prefix): void {
     const { coarse, coarseShift } = this.#layout;
-    const first = this.#offset(subnet.address) >>> coarseShift;
-    const last = this.#offset(subnet.last) >>> coarseShift;
     const slotSize = 2 ** coarseShift;
-    for (let slot = first; slot <= last; slot++) {
+    const starts = this.#runsOf(subnet);
+    const end = starts.pop()!;
+    for (const [i, slot] of starts.entries()) {
       const address = this.#network.address + slot * slotSize;
       if (this.#crowded.has(slot)) {
         this.#paintFine(Math.max(address, subnet.address), Math.min(slotSize, subnet.size));
         Atomics.store(this.#words, coarse + slot, FINE);
       } else {
-        Atomics.store(this.#words, coarse + slot, this.#longestMatch(address, this.#subnetLen));
+        const match = this.#longestMatch(address, this.#subnetLen);
+        this.#words.fill(match, coarse + slot, coarse + (starts[i + 1] ?? end));
       }
     }
+  }
+
+  /** First coarse slots of the runs in `subnet` that one lease matches each, and the slot behind the last. */
+  #runsOf(subnet: Prefix): number[] {
+    const { coarseShift } = this.#layout;
+    const first = this.#offset(subnet.address) >>> coarseShift;
+    const end = (this.#offset(subnet.last) >>> coarseShift) + 1;
+    if (end - first === 1) return [first, end];
+    const starts = new Set([first, end]);
+    const mark = (from: number, to: number) => {
+      if (from < first || to > end) return;
+      starts.add(from);
+      starts.add(to);
+    };
+    for (const slot of this.#crowded.keys()) mark(slot, slot + 1);
+    for (let length = subnet.length + 1; length <= this.#subnetLen; length++) {
+      const slots = 2 ** (this.#subnetLen - length);
+      for (const address of this.#leases[length]!.keys()) {
+        const slot = this.#offset(address) >>> coarseShift;
+        mark(slot, slot + slots);
+      }
+    }
+    return [...starts].sort((a, b) => a - b);
   }
 
   #paintFine(address: IPv4, size: number): void {

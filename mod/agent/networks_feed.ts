@@ -6,6 +6,7 @@ import type { NamesSnapshot, NetworkNames } from "../store/networks.ts";
 import { type NamesOpened, openNetworkNames } from "../store/networks_open.ts";
 import { AmbiguousConfigError } from "../store/open.ts";
 import type { StoreOptions } from "../store/options.ts";
+import { MOST_NETWORKS, servedFirst, subnetFiles } from "./networks_options.ts";
 import type { NetworksOptions } from "./options.ts";
 import { StateLog } from "./state_log.ts";
 
@@ -44,7 +45,8 @@ export async function networkFeed(
   info(opened.note);
   try {
     const snapshot = await insist(signal, () => opened.names.snapshot({ signal }));
-    const feed = new WatchedFeed(opened, snapshot, networks.allowed);
+    const served = await subnetFiles(networks.directory);
+    const feed = new WatchedFeed(opened, snapshot, networks.allowed, served);
     if (feed.first.size === 0) warning(noneYet(opened.names.name, networks.allowed));
     return feed;
   } catch (error) {
@@ -98,18 +100,24 @@ class WatchedFeed implements NetworkFeed {
   readonly #cursor: string;
   readonly #allowed: ReadonlySet<string>;
   readonly #refused = new Set<string>();
+  /** Those that are followed. */
   readonly #names = new Set<string>();
+  /** Those that there is no room for. */
+  readonly #waiting = new Set<string>();
+  #isFull = false;
 
+  /** @param served networks that this host has served before: they come first where there is no room for all */
   constructor(
     { names, store }: Extract<NamesOpened, { names: NetworkNames }>,
     snapshot: NamesSnapshot,
     allowed: readonly string[],
+    served: ReadonlySet<string>,
   ) {
     this.#source = names;
     this.#cursor = snapshot.cursor;
     this.#allowed = new Set(allowed);
     this.store = store;
-    for (const name of snapshot.names) this.#admit(name);
+    this.#replace(snapshot.names, served);
     this.first = new Set(this.#names);
   }
 
@@ -122,12 +130,11 @@ class WatchedFeed implements NetworkFeed {
     for await (const item of this.#source.watch(this.#cursor, { signal, onState })) {
       if (item.type === "resync") {
         info(`Read the list of networks anew: ${item.reason}`);
-        this.#names.clear();
-        for (const name of item.snapshot.names) this.#admit(name);
+        this.#replace(item.snapshot.names, new Set(this.#names));
       } else {
         for (const { type, network } of item.changes) {
           if (type === "added") this.#admit(network);
-          else this.#names.delete(network);
+          else this.#forget(network);
         }
       }
       yield new Set(this.#names);
@@ -138,10 +145,42 @@ class WatchedFeed implements NetworkFeed {
     await this.#source[Symbol.asyncDispose]();
   }
 
-  /** An empty list allows all. */
+  /** Takes a new list. @param first those that have a place before others */
+  #replace(names: readonly string[], first: ReadonlySet<string>): void {
+    this.#names.clear();
+    this.#waiting.clear();
+    for (const name of servedFirst(names, first)) this.#admit(name);
+    this.#isFull = this.#waiting.size > 0;
+  }
+
+  #forget(network: string): void {
+    this.#waiting.delete(network);
+    if (!this.#names.delete(network)) return;
+    const [next] = this.#waiting;
+    this.#isFull = next !== undefined;
+    if (next === undefined) return;
+    this.#waiting.delete(next);
+    this.#names.add(next);
+  }
+
+  /** An empty list allows all, up to {@linkcode MOST_NETWORKS}. */
   #admit(network: string): void {
-    if (this.#allowed.size === 0 || this.#allowed.has(network)) {
+    if (this.#allowed.has(network)) {
       this.#names.add(network);
+    } else if (this.#allowed.size === 0) {
+      if (this.#names.has(network)) return;
+      if (this.#names.size < MOST_NETWORKS) {
+        this.#names.add(network);
+        return;
+      }
+      this.#waiting.add(network);
+      if (this.#isFull) return;
+      this.#isFull = true;
+      warning(
+        `-watch-networks serves ${MOST_NETWORKS} networks at most: "${network}" and others wait until one ` +
+          "is removed; name those that this host shall serve with -networks",
+        { networkName: network, count: MOST_NETWORKS },
+      );
     } else if (!this.#refused.has(network)) {
       this.#refused.add(network);
       warning(`Network "${network}" is not allowed`, { networkName: network });

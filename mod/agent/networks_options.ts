@@ -4,6 +4,20 @@ import { openNetworkNames } from "../store/networks_open.ts";
 import { withNetwork } from "../store/options.ts";
 import type { AgentOptions, NetworksOptions } from "./options.ts";
 
+/**
+ * Networks that are followed at most: each is an agent with a device, and whoever may write to the store can
+ * make any number. Those that the operator has named are not counted. A hundred take 160 MB.
+ */
+export const MOST_NETWORKS = 100;
+
+/** Names in the order in which they get a place: first those that this host has served before. */
+export function servedFirst(names: readonly string[], served: ReadonlySet<string>): string[] {
+  return [
+    ...names.filter((name) => served.has(name)),
+    ...names.filter((name) => !served.has(name)),
+  ];
+}
+
 /** The agent's options for one network of several. */
 export function optionsOfNetwork(
   options: AgentOptions,
@@ -68,7 +82,10 @@ export async function optionsOfWanted(
     if ("waiting" in opened) throw new StoreError(`failed to retrieve networks: ${opened.waiting}`);
     await using source = opened.names;
     const found = (await source.snapshot({ signal })).names;
-    names = found.filter((name) => names.length === 0 || names.includes(name)).toSorted();
+    names = names.length > 0
+      ? found.filter((name) => names.includes(name)).toSorted()
+      : servedFirst(found, await subnetFiles(networks.directory)).slice(0, MOST_NETWORKS)
+        .toSorted();
     store = opened.store;
   }
   return names.map((network) => optionsOfNetwork({ ...options, store }, networks, network));

@@ -250,7 +250,8 @@ export const FLAGS = [
     kind: "bool",
     default: false,
     group: "several networks",
-    help: "serve every network there is, as they come and go; with -networks those alone",
+    help:
+      "serve every network there is, up to 100, as they come and go; with -networks those alone",
   },
   {
     name: "subnet-dir",

@@ -17,6 +17,7 @@ import {
   readControl,
   SO_TIMESTAMPNS,
 } from "./control.ts";
+import { echoFilter, type EchoMark, nothingFilter } from "./echo_filter.ts";
 
 /** linux/socket.h, asm-generic/socket.h, linux/in.h, linux/icmp.h; x86-64 and arm64 alike. */
 const AF_INET = 2;
@@ -26,6 +27,9 @@ const SOCK_RAW = 3;
 const IPPROTO_ICMP = 1;
 const SOL_SOCKET = 1;
 const SO_RCVBUF = 8;
+const SO_ATTACH_FILTER = 26;
+/** struct sock_fprog (64 bits): u16 len, then at 8 the address of the instructions, 8 bytes each. */
+const SOCK_FPROG = 16;
 const SOL_IP = 0;
 const IP_MTU_DISCOVER = 10;
 const IP_PMTUDISC_DONT = 0;
@@ -64,6 +68,8 @@ const CONTROL_LENGTH = 256;
 const RECEIVE_BUFFER = 1 << 20;
 /** The longest IP packet. */
 const MAX_PACKET = 65535;
+/** Messages, and errors, that are taken in one turn of the event loop. */
+const MOST_TAKEN = 256;
 /** Errors of the socket that are read one after the other before it is left until the next poll. */
 const MOST_ERRORS = 1024;
 
@@ -121,30 +127,33 @@ export class ProbeSocket {
   /**
    * Opens a socket for ICMP echoes: a raw one, and where that is not allowed a ping socket.
    *
+   * @param mark the only replies that are let in carry it
    * @throws {SysError} EPERM or EACCES when neither is allowed
    */
-  static icmp(options: ProbeSocketOptions = {}): ProbeSocket {
+  static icmp(mark: EchoMark, options: ProbeSocketOptions = {}): ProbeSocket {
     try {
-      return new ProbeSocket("raw", open(SOCK_RAW, IPPROTO_ICMP, options));
+      return new ProbeSocket("raw", open(SOCK_RAW, IPPROTO_ICMP, options), echoFilter("raw", mark));
     } catch (error) {
       if (!(error instanceof SysError) || error.errno !== Errno.EPERM) throw error;
-      return new ProbeSocket("ping", open(SOCK_DGRAM, IPPROTO_ICMP, options));
+      const fd = open(SOCK_DGRAM, IPPROTO_ICMP, options);
+      return new ProbeSocket("ping", fd, echoFilter("ping", mark));
     }
   }
 
   /**
-   * Opens a UDP socket on a port of the kernel's choice.
+   * Opens a UDP socket on a port of the kernel's choice, which gets errors and no datagrams.
    *
    * @throws {SysError}
    */
   static udp(options: ProbeSocketOptions = {}): ProbeSocket {
-    return new ProbeSocket("udp", open(SOCK_DGRAM, 0, options));
+    return new ProbeSocket("udp", open(SOCK_DGRAM, 0, options), nothingFilter());
   }
 
-  private constructor(kind: ProbeSocketKind, fd: number) {
+  private constructor(kind: ProbeSocketKind, fd: number, filter: Uint8Array<ArrayBuffer>) {
     this.kind = kind;
     this.#fd = fd;
     try {
+      this.#attach(filter);
       unwrap("IP_RECVERR", setOption(fd, SOL_IP, IP_RECVERR, 1));
       // Without either, times are those of this thread, and a flood is lost.
       setOption(fd, SOL_SOCKET, SO_TIMESTAMPNS, 1);
@@ -218,12 +227,18 @@ export class ProbeSocket {
     return sent === -1 ? errno() : 0;
   }
 
-  /** Takes all that is queued: messages, then errors. */
+  /**
+   * Takes what is queued, messages, then errors; of each so many that a flood does not keep the event loop
+   * from all else.
+   *
+   * @returns true when there may be more
+   */
   receive(
     onMessage: (message: Received) => void,
     onError: (error: ReceivedError) => void,
-  ): void {
-    for (;;) {
+  ): boolean {
+    let messages = 0;
+    for (; messages < MOST_TAKEN; messages++) {
       const length = this.#receive(0);
       if (length === undefined) break;
       const { received } = this.#readControl();
@@ -232,9 +247,10 @@ export class ProbeSocket {
         at: received && this.#milliseconds(received.seconds, received.nanoseconds),
       });
     }
-    for (;;) {
+    let errors = 0;
+    for (; errors < MOST_TAKEN; errors++) {
       const length = this.#receive(MSG_ERRQUEUE);
-      if (length === undefined) return;
+      if (length === undefined) break;
       const { error } = this.#readControl();
       if (error === undefined) continue;
       const name = this.#name.view;
@@ -243,6 +259,7 @@ export class ProbeSocket {
         ...error,
       });
     }
+    return messages === MOST_TAKEN || errors === MOST_TAKEN;
   }
 
   /** Waits on another thread until there is something to receive, or {@linkcode wake} is called. */
@@ -264,6 +281,19 @@ export class ProbeSocket {
     closeDescriptor(this.#fd);
     closeDescriptor(this.#wakeup);
     this.#arena.close();
+  }
+
+  #attach(filter: Uint8Array<ArrayBuffer>): void {
+    using arena = new Arena();
+    const program = arena.allocate(filter.length);
+    program.bytes.set(filter);
+    const header = arena.allocate(SOCK_FPROG);
+    header.view.setUint16(0, filter.length / 8, true);
+    header.view.setBigUint64(8, program.address, true);
+    unwrap(
+      "SO_ATTACH_FILTER",
+      libc().setsockopt(this.#fd, SOL_SOCKET, SO_ATTACH_FILTER, header.bytes, SOCK_FPROG),
+    );
   }
 
   /** @returns bytes of the message, of which the first {@linkcode DATA_LENGTH} are there */

@@ -9,6 +9,7 @@ import {
   TOKEN,
   writeEchoRequest,
 } from "./echo_message.ts";
+import type { EchoMark } from "./echo_filter.ts";
 import { type Failure, failureOf } from "./outcome.ts";
 import { Pace } from "./pace.ts";
 import {
@@ -84,8 +85,8 @@ interface Pending {
 export class Prober implements AsyncDisposable {
   readonly #socket: ProbeSocket;
   readonly #pace: Pace;
-  readonly #identifier = crypto.getRandomValues(new Uint16Array(1))[0]!;
-  readonly #token = crypto.getRandomValues(new Uint8Array(TOKEN));
+  readonly #identifier: number;
+  readonly #token: Uint8Array;
   readonly #queue: Pending[] = [];
   /** Those that were sent, by sequence number. */
   readonly #pending = new Map<number, Pending>();
@@ -102,15 +103,22 @@ export class Prober implements AsyncDisposable {
    */
   static open(options: ProberOptions = {}): Prober {
     const { rate = 1000, burst = 64 } = options;
+    const mark = {
+      identifier: crypto.getRandomValues(new Uint16Array(1))[0]!,
+      token: crypto.getRandomValues(new Uint8Array(TOKEN)),
+    };
     return new Prober(
-      ProbeSocket.icmp(options),
+      ProbeSocket.icmp(mark, options),
       new Pace(rate, burst, performance.now()),
+      mark,
     );
   }
 
-  private constructor(socket: ProbeSocket, pace: Pace) {
+  private constructor(socket: ProbeSocket, pace: Pace, { identifier, token }: EchoMark) {
     this.#socket = socket;
     this.#pace = pace;
+    this.#identifier = identifier;
+    this.#token = token;
   }
 
   /**

@@ -43,6 +43,11 @@ export async function probeUdpPort(
     socket.receive(() => {}, (error) => {
       if (error.port === port) outcomes.set(error.to, outcomeOf(failureOf(error)));
     });
+  /** Takes all that is there, and for so long only: ICMP errors may come faster than they are taken. */
+  const takeAll = async (patienceMs: number) => {
+    const until = performance.now() + patienceMs;
+    while (take() && performance.now() < until) await sleep(0, signal);
+  };
   try {
     for (let copy = 0; copy < COPIES; copy++) {
       for (const address of addresses) {
@@ -62,7 +67,7 @@ export async function probeUdpPort(
       }
       await sleep(timeout / COPIES, signal);
       signal.throwIfAborted();
-      take();
+      await takeAll(timeout / COPIES);
     }
   } finally {
     socket.close();

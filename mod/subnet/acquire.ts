@@ -74,7 +74,7 @@ export async function acquireLease(
       const lease = preferred(config, own, options.previous);
       if (lease !== undefined) return await reuse(store, lease, attributes, options);
 
-      const others = leases.filter((lease) => !own.includes(lease));
+      const others = withoutOwn(leases, own);
       const taken = [...others.map(({ subnet }) => subnet), ...contested];
       const subnet = choose(config, taken, options);
       if (subnet === undefined) {
@@ -101,6 +101,12 @@ export async function acquireLease(
     }
   }
   throw new AcquireError("Max retries reached trying to acquire a subnet");
+}
+
+/** The leases of others: O(leases), however many are our own. */
+export function withoutOwn(leases: readonly Lease[], own: readonly Lease[]): Lease[] {
+  const ours = new Set(own);
+  return leases.filter((lease) => !ours.has(lease));
 }
 
 function isSame(lease: Lease, held: Lease | undefined): boolean {

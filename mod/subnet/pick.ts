@@ -12,8 +12,8 @@ export type SubnetRange = Pick<NetworkConfig, "subnetLen" | "subnetMin" | "subne
  * walking from SubnetMin to SubnetMax in steps of one subnet.
  *
  * Random, so that hosts started together rarely meet; bounded, so that the walk is. Cost:
- * O(leases · log leases) for the sort, then one pass; not subnets × leases, which at 60,000 of
- * either is a minute.
+ * O(leases · log leases) for the sort, then one pass over the leases; however many subnets a lease
+ * covers, it is one step.
  *
  * @param random returns a number in [0, 1), as `Math.random`
  * @returns `undefined` when the range is exhausted
@@ -40,6 +40,8 @@ export function pickSubnet(
       at++;
     }
     if (takenUntil < address) free.push(address);
+    // The last of the subnets that are taken: the next step leads behind it.
+    else address += Math.floor((takenUntil - address) / size) * size;
   }
   if (free.length === 0) return undefined;
   return new Prefix(free[Math.floor(random() * free.length)]!, range.subnetLen);

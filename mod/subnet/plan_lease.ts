@@ -1,7 +1,7 @@
 import type { NetworkConfig } from "../config/network_config.ts";
 import type { IPv4, Prefix } from "../ip/mod.ts";
 import type { Lease } from "../lease/mod.ts";
-import { choose, OutOfSubnetsError, preferred } from "./acquire.ts";
+import { choose, OutOfSubnetsError, preferred, withoutOwn } from "./acquire.ts";
 import { isCompatible } from "./pick.ts";
 
 /** What {@linkcode acquireLease} would do. */
@@ -32,7 +32,7 @@ export function planLease(
   const misfits = own.filter(({ subnet }) => !isCompatible(config, subnet));
   const reused = preferred(config, own, previous);
   if (reused !== undefined) return { subnet: reused.subnet, reused, isPicked: false, misfits };
-  const taken = leases.filter((lease) => !own.includes(lease)).map(({ subnet }) => subnet);
+  const taken = withoutOwn(leases, own).map(({ subnet }) => subnet);
   const subnet = choose(config, taken, { previous });
   if (subnet === undefined) {
     throw new OutOfSubnetsError(

@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { formatIPv4, parseIPv4 } from "../../mod/ip/mod.ts";
 import { type EchoOutcome, measurePathMtu, Prober, probeUdpPort } from "../../mod/probe/mod.ts";
+import { writeEchoRequest } from "../../mod/probe/echo_message.ts";
+import { ProbeSocket } from "../../mod/probe/probe_socket.ts";
 import { libc, SysError } from "../../mod/sys/mod.ts";
 import { NetworkNamespace } from "../lab/netns.ts";
 
@@ -138,6 +140,80 @@ Deno.test("Prober.echo() keeps its replies apart from another's", async () => {
     other.echo([NEAR], { timeout: 300 }),
   ]);
   assertEquals([lost[0]!.type, reply!.type], ["timeout", "reply"]);
+});
+
+const LOOPBACK = parseIPv4("127.0.0.1")!;
+const MARK = { identifier: 0x1234, token: new Uint8Array([1, 2, 3, 4, 5, 6, 7, 8]) };
+
+/** Has the namespace's kernel send echo replies with a mark to all raw sockets in it. */
+function flood(from: ProbeSocket, count: number, mark: typeof MARK): void {
+  for (let sequence = 0; sequence < count; sequence++) {
+    writeEchoRequest(from.outgoing, 64, { ...mark, sequence });
+    assertEquals(from.send(64, LOOPBACK), 0);
+  }
+}
+
+async function loopback(stack: AsyncDisposableStack): Promise<NetworkNamespace> {
+  const namespace = stack.use(await NetworkNamespace.create());
+  await namespace.ip("link", "set", "lo", "up");
+  return namespace;
+}
+
+/** Messages of one turn, and whether there may be more. */
+function turn(socket: ProbeSocket): [messages: number, isMore: boolean] {
+  let messages = 0;
+  const isMore = socket.receive(() => messages++, () => {});
+  return [messages, isMore];
+}
+
+Deno.test("ProbeSocket.icmp() is woken by replies that carry its mark alone, however many others come", async () => {
+  await using stack = new AsyncDisposableStack();
+  const { path: netns } = await loopback(stack);
+  const socket = stack.adopt(ProbeSocket.icmp(MARK, { netns }), (socket) => socket.close());
+  const other = { identifier: 7, token: new Uint8Array(8) };
+  const sender = stack.adopt(ProbeSocket.icmp(other, { netns }), (socket) => socket.close());
+  const token = MARK.token.with(7, 9);
+  for (const mark of [other, { ...MARK, identifier: 0x1235 }, { ...MARK, token }]) {
+    flood(sender, 2_000, mark);
+  }
+  assertEquals(turn(socket), [0, false]);
+  // The buffer was not filled by them either.
+  flood(sender, 3, MARK);
+  assertEquals(turn(socket), [3, false]);
+});
+
+Deno.test("ProbeSocket.receive() does as much in a turn of the event loop for any flood", async () => {
+  await using stack = new AsyncDisposableStack();
+  const { path: netns } = await loopback(stack);
+  for (const backlog of [257, 400]) {
+    const socket = ProbeSocket.icmp(MARK, { netns });
+    try {
+      flood(socket, backlog, MARK);
+      assertEquals(turn(socket), [256, true]);
+      assertEquals(turn(socket), [backlog - 256, false]);
+    } finally {
+      socket.close();
+    }
+  }
+});
+
+Deno.test("ProbeSocket.udp() takes no datagram in", async () => {
+  await using stack = new AsyncDisposableStack();
+  const namespace = await loopback(stack);
+  const socket = stack.adopt(
+    ProbeSocket.udp({ netns: namespace.path }),
+    (socket) => socket.close(),
+  );
+  assertEquals(socket.send(0, LOOPBACK, 9), 0);
+  const port = /:(\d+)\s/.exec(await namespace.exec("ss", "-Huan"))![1]!;
+  await namespace.exec(
+    "bash",
+    "-c",
+    `for i in {1..100}; do echo x > /dev/udp/127.0.0.1/${port}; done`,
+  );
+  let errors = 0;
+  assertEquals(socket.receive(() => assert(false, "a datagram"), () => errors++), false);
+  assertEquals(errors, 1);
 });
 
 Deno.test("Prober.echo() ends with its signal, and when the prober is disposed", async () => {
