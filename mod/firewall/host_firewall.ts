@@ -1,3 +1,4 @@
+import { DOCKER_TABLE } from "./docker_bridges.ts";
 import { FirewallError } from "./errors.ts";
 import type { EnsureResult, Firewall, FirewallSpec } from "./firewall.ts";
 import type { NftBaseChain } from "./nft_format.ts";
@@ -79,6 +80,7 @@ export class HostFirewall implements Firewall {
 
   changePeers(change: SourcesChange): void {
     this.#peers.change(change);
+    for (const { ruleset } of this.#tools.assignments) ruleset.changePeers?.(change);
   }
 
   obstacles(): Promise<readonly string[]> {
@@ -107,7 +109,10 @@ export class HostFirewall implements Firewall {
   #drops({ family, table, name, hook, priority, policy }: NftBaseChain): boolean {
     const isIptables = family === "ip" && table === "filter" && name === "FORWARD" &&
       priority === 0 && this.#tools.complete;
+    // flanneld accepts there what is for this host's containers.
+    const isDocker = this.#spec.ingress !== undefined && `${family} ${table}` === DOCKER_TABLE;
     return this.#spec.forward && hook === "forward" && policy === "drop" && !isIptables &&
+      !isDocker &&
       (family === "ip" || family === "inet");
   }
 

@@ -16,7 +16,7 @@ import type { Reconciled, Role, Ruleset } from "./ruleset.ts";
 import type { SavedRules } from "./save_format.ts";
 
 /** How often to read, plan and apply until nothing is left to do. */
-const ATTEMPTS = 5;
+const ATTEMPTS = 7;
 
 /** Exit status of iptables when the kernel was busy or the lock taken: the same may work now. */
 const RESOURCE_PROBLEM = 4;
@@ -37,7 +37,10 @@ export class IptablesRuleset implements Ruleset {
   /** Names of the chains that were wanted, and in place, when last looked at. */
   #wanted: ReadonlySet<string> | undefined;
   #usesPeerSet = false;
+  /** Why neither chain, or none in raw, is made for Docker's drops. */
   #refused: string | undefined;
+  #rawRefused: string | undefined;
+  #hasRaw = false;
 
   /**
    * @param networks this host's networks, by which rules of older flannels are told
@@ -64,7 +67,8 @@ export class IptablesRuleset implements Ruleset {
   }
 
   get refused(): string | undefined {
-    return this.#refused;
+    // Without a table raw Docker drops nothing there.
+    return this.#refused ?? (this.#hasRaw ? this.#rawRefused : undefined);
   }
 
   async check(role: Role): Promise<readonly RuleChange[]> {
@@ -102,8 +106,7 @@ export class IptablesRuleset implements Ruleset {
       result ??= this.#kindOf(plan, saved, desired);
       // Refused once and nothing has changed since: it would be refused again.
       if (failure !== undefined && failure.status !== RESOURCE_PROBLEM && plan.text === applied) {
-        if (![INPUT_CHAIN, RAW_CHAIN].some(desired)) break;
-        this.#refused = failure.message;
+        if (!this.#refuse(desired, failure.message)) break;
         continue;
       }
       failure = undefined;
@@ -136,6 +139,14 @@ export class IptablesRuleset implements Ruleset {
 
   #plan(saved: SavedRules, desired: DesiredChains): Plan | undefined {
     return planRestore(saved, desired, this.#networks, this.#spec.tag);
+  }
+
+  /** Does without one more of the rules for Docker's chains. @returns false when there are none */
+  #refuse(desired: DesiredChains, why: string): boolean {
+    if (desired(RAW_CHAIN) !== undefined) this.#rawRefused = why;
+    else if (desired(INPUT_CHAIN) !== undefined) this.#refused = why;
+    else return false;
+    return true;
   }
 
   /** Whose chains would be changed by a plan, and why. */
@@ -177,12 +188,17 @@ export class IptablesRuleset implements Ruleset {
   #desired(role: Role, saved: SavedRules): DesiredChains {
     const randomFully = this.#spec.randomFully && this.#iptables.hasRandomFully;
     const spec = { ...this.#spec, randomFully, ingress: this.#ingress(saved) };
+    this.#hasRaw = saved.has(RAW_CHAIN.table);
+    const rulesOf = (spec: FirewallSpec): DesiredChains => (chain) =>
+      chain.table === RAW_CHAIN.table && this.#rawRefused !== undefined
+        ? undefined
+        : desiredRules(chain, spec);
     switch (role) {
       case "all":
-        return (chain) => desiredRules(chain, spec);
+        return rulesOf(spec);
       case "acceptance": {
         const forward = spec.forward && mayDropForwarded(saved, this.#networks);
-        return (chain) => desiredRules(chain, { ...spec, forward, ipMasq: false });
+        return rulesOf({ ...spec, forward, ipMasq: false });
       }
       case "nothing":
         return NOTHING;

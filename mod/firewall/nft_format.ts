@@ -26,6 +26,25 @@ export interface NftChain extends Partial<NftHook> {
   readonly rules: readonly string[];
 }
 
+/** A rule in a table of others. */
+export interface NftForeignRule {
+  readonly chain: string;
+  /** What the rule is deleted by. */
+  readonly handle: number;
+  readonly comment: string | undefined;
+  /** As in {@linkcode NftChain.rules}. */
+  readonly text: string;
+}
+
+/** What a table of others holds, as far as flanneld has rules in it. */
+export interface NftForeignTable {
+  /** Names of all chains. */
+  readonly chains: readonly string[];
+  readonly rules: readonly NftForeignRule[];
+  /** Names of all sets. */
+  readonly sets: readonly string[];
+}
+
 /** One table, as the kernel has it. */
 export interface NftTable {
   /** Flags, such as `dormant`; empty as a rule. */
@@ -50,11 +69,14 @@ const VERDICTS: Readonly<Record<Verdict, string>> = {
 };
 
 /** A rule in nft's words: `ip saddr 10.20.0.0/16 ip daddr != 224.0.0.0/4 masquerade`. */
-export function formatNftRule({ mark, source, destination, verdict }: PacketRule): string {
+export function formatNftRule(rule: PacketRule): string {
+  const { mark, input, source, sourceSet, destination, verdict } = rule;
   const bits = mark === undefined ? undefined : `0x${mark.toString(16)}`;
   return [
     ...(bits === undefined ? [] : [`meta mark & ${bits} == ${bits}`]),
+    ...(input === undefined ? [] : [`iifname "${input}"`]),
     ...address("saddr", source),
+    ...(sourceSet === undefined ? [] : [`ip saddr @${sourceSet}`]),
     ...address("daddr", destination),
     VERDICTS[verdict],
   ].join(" ");
@@ -96,6 +118,27 @@ export function parseNftTable(text: string): NftTable {
       name,
       ...("hook" in chain ? hookOf(chain) : {}),
       rules,
+    })),
+  };
+}
+
+/**
+ * Reads what `nft -j -t list table` wrote of a table of others.
+ *
+ * @throws {FirewallError} when it is not that
+ */
+export function parseNftForeignTable(text: string): NftForeignTable {
+  const objects = objectsOf(text);
+  const named = (kind: string) =>
+    objects.filter(([one]) => one === kind).map(([, { name }]) => String(name));
+  return {
+    chains: named("chain"),
+    sets: named("set"),
+    rules: objects.filter(([kind]) => kind === "rule").map(([, rule]) => ({
+      chain: String(rule.chain),
+      handle: Number(rule.handle),
+      comment: rule.comment === undefined ? undefined : String(rule.comment),
+      text: formatExpressions(rule.expr),
     })),
   };
 }
@@ -180,7 +223,12 @@ function formatExpression(expression: Json): string | undefined {
 }
 
 function formatMatch({ op, left, right }: Json): string | undefined {
-  const operand = left as { payload?: Json; "&"?: [{ meta?: Json }, number] } | undefined;
+  const operand = left as
+    | { payload?: Json; meta?: Json; "&"?: [{ meta?: Json }, number] }
+    | undefined;
+  if (operand?.meta?.key === "iifname" && op === "==" && typeof right === "string") {
+    return `iifname "${right}"`;
+  }
   if (operand?.payload !== undefined) {
     const { protocol, field } = operand.payload;
     const prefix = formatPrefix(right);
@@ -194,9 +242,9 @@ function formatMatch({ op, left, right }: Json): string | undefined {
   return undefined;
 }
 
-/** nft tells a prefix of 32 bits as an address. */
+/** nft tells a prefix of 32 bits as an address, and a set by its name behind an `@`. */
 function formatPrefix(right: unknown): string | undefined {
-  if (typeof right === "string") return `${right}/32`;
+  if (typeof right === "string") return right.startsWith("@") ? right : `${right}/32`;
   const { prefix } = (right ?? {}) as { prefix?: Json };
   return prefix === undefined ? undefined : `${prefix.addr}/${prefix.len}`;
 }

@@ -2,7 +2,13 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { Prefix } from "../ip/mod.ts";
 import { FirewallError } from "./errors.ts";
-import { formatNftRule, parseNftBaseChains, parseNftTable, parseNftTables } from "./nft_format.ts";
+import {
+  formatNftRule,
+  parseNftBaseChains,
+  parseNftForeignTable,
+  parseNftTable,
+  parseNftTables,
+} from "./nft_format.ts";
 import type { AddressMatch, PacketRule } from "./policy.ts";
 
 const META = { metainfo: { version: "1.1.3", json_schema_version: 1 } };
@@ -24,7 +30,9 @@ function table(expressions: readonly unknown[], chain: object = {}): string {
 }
 
 /** The expressions that nft 1.1 tells of a rule of ours. */
-function expressionsOf({ mark, source, destination, verdict }: PacketRule): unknown[] {
+function expressionsOf(rule: PacketRule): unknown[] {
+  const { mark, input, source, sourceSet, destination, verdict } = rule;
+  const equals = (left: unknown, right: string) => ({ match: { op: "==", left, right } });
   const address = (field: string, match: AddressMatch | undefined) => {
     if (match === undefined) return [];
     const [addr, len] = match.prefix.split("/");
@@ -37,9 +45,12 @@ function expressionsOf({ mark, source, destination, verdict }: PacketRule): unkn
     }];
   };
   const bits = { "&": [{ meta: { key: "mark" } }, mark] };
+  const saddr = { payload: { protocol: "ip", field: "saddr" } };
   return [
     ...(mark === undefined ? [] : [{ match: { op: "==", left: bits, right: mark } }]),
+    ...(input === undefined ? [] : [equals({ meta: { key: "iifname" } }, input)]),
     ...address("saddr", source),
+    ...(sourceSet === undefined ? [] : [equals(saddr, `@${sourceSet}`)]),
     ...address("daddr", destination),
     verdict === "masquerade at random"
       ? { masquerade: { flags: "fully-random" } }
@@ -58,7 +69,9 @@ Deno.test("formatNftRule() writes what parseNftTable() reads back, for every rul
   );
   const rule = fc.record({
     mark: fc.integer({ min: 1, max: 0xffffffff }),
+    input: fc.constantFrom("flannel.1", "eth1"),
     source: match,
+    sourceSet: fc.constantFrom("flannel-hosts", "flannel-leases-blue"),
     destination: match,
     verdict: fc.constantFrom("return", "accept", "masquerade", "masquerade at random"),
   }, { requiredKeys: ["verdict"] }) as fc.Arbitrary<PacketRule>;
@@ -132,6 +145,29 @@ Deno.test("parseNftTable() sees flags and what is no chain", () => {
   assertEquals(parseNftTable(text("dormant")).flags, ["dormant"]);
   assertEquals(parseNftTable(text(["owner", "dormant"])).flags, ["owner", "dormant"]);
   assert(parseNftTable(text("dormant")).hasOther);
+});
+
+Deno.test("parseNftForeignTable() reads what rules are told by and deleted by", () => {
+  const expr = expressionsOf({ input: "flannel.1", verdict: "accept" });
+  const rule = { family: "ip", table: "t", chain: "c" };
+  const text = JSON.stringify({
+    nftables: [
+      META,
+      { chain: CHAIN },
+      { map: { name: "jumps" } },
+      { set: { name: "flannel-hosts" } },
+      { rule: { ...rule, handle: 7, comment: "flanneld overlay", expr } },
+      { rule: { ...rule, handle: 8, expr: [{ drop: null }] } },
+    ],
+  });
+  assertEquals(parseNftForeignTable(text), {
+    chains: ["c"],
+    sets: ["flannel-hosts"],
+    rules: [
+      { chain: "c", handle: 7, comment: "flanneld overlay", text: 'iifname "flannel.1" accept' },
+      { chain: "c", handle: 8, comment: undefined, text: '[{"drop":null}]' },
+    ],
+  });
 });
 
 Deno.test("parseNftBaseChains() leaves out the chains that hook in nowhere", () => {

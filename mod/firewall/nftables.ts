@@ -3,8 +3,10 @@ import { FirewallError } from "./errors.ts";
 import type { FirewallSpec } from "./firewall.ts";
 import {
   type NftBaseChain,
+  type NftForeignTable,
   type NftTable,
   parseNftBaseChains,
+  parseNftForeignTable,
   parseNftTable,
   parseNftTables,
 } from "./nft_format.ts";
@@ -55,6 +57,12 @@ export class Nftables {
     return parseNftTable(
       await this.commands.run(this.path, ["-j", "list", "table", ...name.split(" ")]),
     );
+  }
+
+  /** A table of others, which has to be there, without the elements of its sets. */
+  async foreignTable(name: string): Promise<NftForeignTable> {
+    const args = ["-j", "--terse", "--handle", "list", "table", ...name.split(" ")];
+    return parseNftForeignTable(await this.commands.run(this.path, args));
   }
 
   /** The base chains of every table. */

@@ -27,8 +27,10 @@ export async function openFirewall(
   const commands = new HostCommands(options);
   const networks = previous === undefined ? [spec] : [spec, previous];
   const { mode = "auto", preferNftables = false } = options;
-  const peers = new PeerSet(spec.tag, options.peers ?? new PeerSources(), options.netns);
-  const find = () => findTools(commands, { mode, preferNftables, spec, networks, peers });
+  const { peers = new PeerSources(), netns } = options;
+  const peerSet = new PeerSet(spec.tag, peers, netns);
+  const find = () =>
+    findTools(commands, { mode, preferNftables, spec, networks, peers, peerSet, netns });
   const tools = await find();
   if (tools.description === undefined && spec.ipMasq) {
     throw new FirewallError(
@@ -39,5 +41,5 @@ export async function openFirewall(
         "without -ip-masq",
     );
   }
-  return new HostFirewall(spec, { tools, find, peers });
+  return new HostFirewall(spec, { tools, find, peers: peerSet });
 }

@@ -1,3 +1,4 @@
+import type { SourcesChange } from "./peer_sources.ts";
 import type { RuleChange } from "./plan.ts";
 
 /**
@@ -21,6 +22,8 @@ export interface Ruleset {
   readonly description: string;
   /** Its rules refer to the peers' IP set, as far as the last call has seen. */
   readonly usesPeerSet?: boolean;
+  /** Carries a change of the peers to sets of its own; see `Firewall.changePeers`. */
+  changePeers?(change: SourcesChange): void;
   /** Why what Docker drops is not accepted here, where it could not be done. */
   readonly refused?: string | undefined;
 

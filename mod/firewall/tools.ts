@@ -5,6 +5,8 @@ import { chooseIptables, type IptablesChoice } from "./iptables.ts";
 import { IptablesRuleset } from "./iptables_ruleset.ts";
 import { isOwnTable } from "./nft_plan.ts";
 import { Nftables, NftablesRuleset } from "./nftables.ts";
+import { DockerBridgesRuleset } from "./docker_bridges_ruleset.ts";
+import type { PeerSources } from "./peer_sources.ts";
 import type { PeerSet } from "./peer_set.ts";
 import type { Role, Ruleset } from "./ruleset.ts";
 
@@ -35,7 +37,10 @@ export interface ToolsRequest {
   readonly preferNftables: boolean;
   readonly spec: FirewallSpec;
   readonly networks: readonly PreviousNetwork[];
-  readonly peers: PeerSet;
+  readonly peers: PeerSources;
+  readonly peerSet: PeerSet;
+  /** Path of the network namespace that netlink works in. @default this process's */
+  readonly netns?: string | undefined;
 }
 
 /**
@@ -46,6 +51,8 @@ export interface ToolsRequest {
  * | iptables | iptables' set with more foreign rules | its other set | nftables |
  * | nftables | nftables | both of iptables' sets | |
  *
+ * Docker's own table in nftables is looked for in every mode.
+ *
  * `auto` is nftables when the config prefers it; when the host has no iptables; and when others
  * have tables in nftables and nobody has a rule in iptables. Otherwise, and where there is no
  * nft, it is iptables.
@@ -53,7 +60,7 @@ export interface ToolsRequest {
  * @throws {FirewallError} when a tool was asked for by name and is not there, or does not work
  */
 export async function findTools(commands: HostCommands, request: ToolsRequest): Promise<Tools> {
-  const { mode, spec, networks, peers } = request;
+  const { mode, spec, networks, peers, peerSet, netns } = request;
   const nftables = await optional(Nftables.find(commands), mode === "nftables");
   if (mode === "nftables" && nftables === undefined) throw notFound("nft", "nftables", commands);
   const iptables = await optional(
@@ -73,9 +80,13 @@ export async function findTools(commands: HostCommands, request: ToolsRequest): 
   for (const tool of [iptables?.use, iptables?.other]) {
     if (tool === undefined) continue;
     const role = assignments.length === 0 ? "all" : "acceptance";
-    assignments.push({ ruleset: new IptablesRuleset(tool, spec, networks, peers), role });
+    assignments.push({ ruleset: new IptablesRuleset(tool, spec, networks, peerSet), role });
   }
   if (nft && !useNftables) assignments.push({ ruleset: nft, role: "nothing" });
+  if (nftables !== undefined) {
+    const ruleset = new DockerBridgesRuleset(nftables, spec, { peers, netns });
+    assignments.push({ ruleset, role: "acceptance" });
+  }
   return {
     assignments,
     ...(assignments[0] === undefined ? {} : { description: assignments[0].ruleset.description }),

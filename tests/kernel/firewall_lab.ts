@@ -42,7 +42,10 @@ export function open(
   previous?: PreviousNetwork,
   options: FirewallOptions = {},
 ): Promise<Firewall> {
-  return openFirewall({ ...SPEC, ...spec }, previous, { commandPrefix: host.prefix, ...options });
+  return openFirewall({ ...SPEC, ...spec }, previous, {
+    ...{ commandPrefix: host.prefix, netns: `/run/netns/${host.name}` },
+    ...options,
+  });
 }
 
 /** Runs a test twice, each time on a fresh host where Docker uses the other set of rules. */

@@ -1,4 +1,5 @@
 import { Prefix } from "../../ip/mod.ts";
+import { Errno, SysError } from "../errno.ts";
 import { AttributeCursor, type MessageCursor } from "./message.ts";
 import type { MessageWriter } from "./message_writer.ts";
 import {
@@ -9,7 +10,6 @@ import {
   NFNL_SUBSYS_IPSET,
   NFPROTO_IPV4,
   NLA_F_NESTED,
-  unlessAbsent,
 } from "./netfilter.ts";
 import type { NetlinkSocketOptions } from "./socket.ts";
 
@@ -109,9 +109,13 @@ export class IpSets implements Disposable {
    * @throws {SysError} E4100 (IPSET_ERR_BUSY) while a rule refers to it
    */
   destroy(name: string): boolean {
-    return unlessAbsent(() =>
-      this.#request("IPSET_CMD_DESTROY", CMD_DESTROY, name, () => {}, NLM_F_EXCL)
-    );
+    try {
+      this.#request("IPSET_CMD_DESTROY", CMD_DESTROY, name, () => {}, NLM_F_EXCL);
+      return true;
+    } catch (error) {
+      if (error instanceof SysError && error.errno === Errno.ENOENT) return false;
+      throw error;
+    }
   }
 
   /**

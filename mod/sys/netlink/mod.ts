@@ -1,5 +1,5 @@
 /**
- * rtnetlink: the kernel's tables of links, addresses, routes, neighbours and FDB entries; nfnetlink: IP sets.
+ * rtnetlink: the kernel's tables of links, addresses, routes, neighbours and FDB entries; nfnetlink: IP sets and nftables' sets.
  *
  * @module
  */
@@ -15,6 +15,7 @@ export { formatMac, parseMac, randomMac } from "./mac.ts";
 export { NetlinkFormatError } from "./message.ts";
 export { monitor, type MonitorGroup, type MonitorOptions } from "./monitor.ts";
 export { type RouteFilter, type RouteLookup, RT_TABLE_MAIN } from "./route.ts";
+export { type NftSetName, NftSets } from "./nft_set.ts";
 export * from "./nft_message.ts";
 export * from "./nft_socket.ts";
 export type * from "./nft_trace.ts";

@@ -84,14 +84,3 @@ export const NFGENMSG_LENGTH = 4;
 export function attributeNetworkU32(writer: MessageWriter, type: number, value: number): void {
   writer.attributeIPv4(type | NLA_F_NET_BYTEORDER, value as IPv4);
 }
-
-/** Runs a request whose object may be absent. @returns false when it was */
-export function unlessAbsent(request: () => void): boolean {
-  try {
-    request();
-    return true;
-  } catch (error) {
-    if (error instanceof SysError && error.errno === Errno.ENOENT) return false;
-    throw error;
-  }
-}
