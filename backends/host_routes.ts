@@ -1,4 +1,5 @@
 import { formatIPv4, type IPv4, Prefix } from "../mod/ip/mod.ts";
+import type { UnusableRange } from "../mod/subnet/mod.ts";
 import {
   IFF_UP,
   type InterfaceAddress,
@@ -26,13 +27,6 @@ export interface HostObstacle {
   readonly gateway?: IPv4;
   /** True for a network that the host has an address in. */
   readonly isConnected: boolean;
-}
-
-/** A prefix that must not be this host's own subnet, nor part of it, nor around it. */
-export interface Unusable {
-  readonly prefix: Prefix;
-  /** `meets 10.20.64.0/24, which an interface of this host is on` */
-  readonly reason: string;
 }
 
 /** The kernel's tables, as {@linkcode HostRoutes.load} takes them. */
@@ -193,7 +187,7 @@ export class HostRoutes {
       readonly former: readonly Prefix[];
       readonly external: number;
     },
-  ): Unusable[] {
+  ): UnusableRange[] {
     const isContainers = ({ oif, prefix, isConnected }: HostObstacle) =>
       oif !== external && this.#bridges.has(oif) &&
       (!isConnected || prefix.length >= subnetLen ||

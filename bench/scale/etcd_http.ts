@@ -16,7 +16,7 @@ export interface Entry {
   readonly value: string;
 }
 
-/** A vxlan lease of the /24 at `subnet`, with a VTEP MAC made from `number`. */
+/** A vxlan lease of the /26 at `subnet`, with a VTEP MAC made from `number`. */
 export function entry(
   api: "v2" | "v3",
   subnet: IPv4,
@@ -29,7 +29,7 @@ export function entry(
   const VtepMAC = `0a:58:${octets.join(":")}`;
   const backendData = api === "v2" ? { VtepMAC } : { VNI: 1, VtepMAC };
   return {
-    key: `${PREFIX}/subnets/${formatIPv4(subnet)}-24`,
+    key: `${PREFIX}/subnets/${formatIPv4(subnet)}-26`,
     value: encodeLeaseValue(
       { publicIP, backendType: "vxlan", backendData },
       api === "v2" ? "v0.7" : "v0.20",

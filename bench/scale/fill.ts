@@ -1,5 +1,5 @@
 /**
- * Run inside a lab host: `fill.ts <endpoint> <v2|v3> <count>`. Leases /24s from 10.1.0.0 on to
+ * Run inside a lab host: `fill.ts <endpoint> <v2|v3> <count>`. Leases /26s from 100.64.1.0 on to
  * public IPs of 198.18.0.0/15 (RFC 2544, benchmarks).
  */
 import { entry, putAll } from "./etcd_http.ts";
@@ -7,6 +7,6 @@ import { entry, putAll } from "./etcd_http.ts";
 const [endpoint, api, count] = Deno.args as [string, "v2" | "v3", string];
 const entries = Array.from(
   { length: Number(count) },
-  (_, i) => entry(api, 0x0a010000 + i * 256, 0xc6120001 + i, i),
+  (_, i) => entry(api, 0x64400100 + i * 64, 0xc6120001 + i, i),
 );
 await putAll(endpoint, api, entries);

@@ -10,7 +10,8 @@ import { type EtcdApi, LabEtcd } from "../../tests/lab/lab_etcd.ts";
 import { monitor } from "../../mod/sys/mod.ts";
 import { PREFIX } from "./etcd_http.ts";
 
-const CONFIG = '{"Network":"10.0.0.0/8","SubnetLen":24,"SubnetMin":"10.1.0.0",' +
+/** Neither the lab's hosts nor its gateway are in it, and 65,536 subnets are. */
+const CONFIG = '{"Network":"100.64.0.0/10","SubnetLen":26,"SubnetMin":"100.64.1.0",' +
   '"Backend":{"Type":"vxlan"}}';
 const LEASES = [3, 5_000, 60_000];
 /** How often a new lease is timed on its way into the kernel. */
@@ -119,8 +120,8 @@ async function timeUpdates(host: UnderlayHost, etcd: LabEtcd, api: EtcdApi): Pro
   await listening;
   const times = answers.trim().split("\n").map((line) => {
     const [octet, answered] = line.split(" ") as [string, string];
-    const at = arrived.get(`10.255.${octet}.0/24`);
-    if (at === undefined) throw new Error(`10.255.${octet}.0/24 did not reach the kernel`);
+    const at = arrived.get(`100.127.${octet}.0/26`);
+    if (at === undefined) throw new Error(`100.127.${octet}.0/26 did not reach the kernel`);
     return at - Number(answered);
   });
   return times.toSorted((a, b) => a - b)[PUTS >> 1]!;

@@ -27,9 +27,13 @@ import { Vitals } from "./status_vitals.ts";
 import { StateLog } from "./state_log.ts";
 import { firstSnapshot, followStore } from "./store_feed.ts";
 import { Timer } from "./timer.ts";
+import { NetworkRefusedError } from "./usable_network.ts";
 
 /** How soon what failed for want of the store, a free subnet or the kernel is tried again, in ms. */
 const RETRY = 2_000;
+
+/** How soon a network that this host refuses is tried again, in milliseconds. */
+const HOST_RETRY = 10_000;
 
 /** All that can happen to an agent. */
 type AgentEvent =
@@ -345,7 +349,8 @@ export class Agent implements AsyncDisposable {
     } catch (error) {
       this.#parts.signal.throwIfAborted();
       if (error instanceof ConfigError) {
-        // Only another config mends this, and that will be an event.
+        // Another config is an event; a change of this host's routes, gateways and names is not.
+        if (error instanceof NetworkRefusedError) this.#retry.set(HOST_RETRY);
         return this.#trouble(`the network config cannot be used: ${error.message}`);
       }
       const passing = error instanceof StoreError || error instanceof AcquireError ||

@@ -11,9 +11,10 @@ import {
   type StoredAgentRecord,
 } from "../lease/mod.ts";
 import { error, info, warning } from "../observe/mod.ts";
-import { ConflictError, type Snapshot, type Store, StoreError } from "../store/mod.ts";
+import { ConflictError, type Store, StoreError } from "../store/mod.ts";
 import {
   acquireLease,
+  type AcquireOptions,
   claimIdentity,
   guardIdentity,
   RENEWAL_RETRY,
@@ -141,13 +142,14 @@ export class LeaseKeeper implements Disposable {
    * Takes a lease for `config`, the one we had before if possible.
    *
    * @param suspicion what the backend says of a lease that no agent record vouches for
+   * @param given what is known of the store and of this host
    */
   async acquire(
     config: NetworkConfig,
     attributes: LeaseAttributes,
     previous: Prefix | undefined,
     suspicion: ((lease: Lease) => string | undefined) | undefined,
-    snapshot?: Pick<Snapshot, "leases">,
+    given: Pick<AcquireOptions, "snapshot" | "unusable"> = {},
   ): Promise<Lease> {
     const { store, signal } = this.#options;
     this.#lease = undefined;
@@ -156,7 +158,7 @@ export class LeaseKeeper implements Disposable {
       previous,
       held: this.#last,
       signal,
-      ...(snapshot ? { snapshot } : {}),
+      ...given,
       inspect: (found) => {
         const doubt = this.#former === undefined ? suspicion?.(found) : undefined;
         if (doubt === undefined) return;

@@ -1,6 +1,7 @@
 import type { InterfaceOptions } from "../host/mod.ts";
 import type { UdpHostOptions, VxlanHostOptions } from "../../backends/backend.ts";
 import type { FirewallMode } from "../firewall/firewall.ts";
+import type { Prefix } from "../ip/mod.ts";
 import type { StoreOptions } from "../store/options.ts";
 
 export type { InterfaceOptions };
@@ -25,6 +26,8 @@ export interface AgentOptions {
   /** Serve the leases to other hosts. */
   readonly listen?: ListenOptions;
   readonly interface: InterfaceOptions;
+  /** Ranges that a network may be in though they are not private. */
+  readonly allowedNetworks: readonly Prefix[];
   /** Path of subnet.env. */
   readonly subnetFile: string;
   /** Several networks, each below the store's place; absent for the one that is there. */

@@ -1,8 +1,9 @@
 import type { Network } from "../../backends/backend.ts";
+import { HostRoutes, type HostTables, readHostTables } from "../../backends/host_routes.ts";
 import { loadBackend } from "../../backends/registry.ts";
 import { hideSecrets, type NetworkConfig, unknownKeys } from "../config/mod.ts";
 import type { ExternalInterface } from "../host/mod.ts";
-import { formatIPv4, type Prefix } from "../ip/mod.ts";
+import type { Prefix } from "../ip/mod.ts";
 import { type Lease, type LeaseAttributes, sameAttributes } from "../lease/mod.ts";
 import { info, notifySystemd, warning } from "../observe/mod.ts";
 import type { Store } from "../store/mod.ts";
@@ -17,12 +18,13 @@ import { requirePrivilege } from "./privilege.ts";
 import type { Publisher } from "./publisher.ts";
 import type { Repairs } from "./repairs.ts";
 import type { Vitals } from "./status_vitals.ts";
+import { requireUsableNetwork } from "./usable_network.ts";
 
 /** What an {@linkcode Overlay} works with. */
 export interface OverlayParts {
   readonly options: Pick<
     AgentOptions,
-    "ipMasq" | "udp" | "vxlan" | "networkName" | "subnetFile"
+    "allowedNetworks" | "ipMasq" | "store" | "udp" | "vxlan" | "networkName" | "subnetFile"
   >;
   readonly store: Pick<Store, "leaseForm">;
   readonly netlink: Netlink;
@@ -66,6 +68,8 @@ export class Overlay implements AsyncDisposable {
   #announced: string | undefined;
   /** The kernel may not have what it should: a look at all of it has failed, or was put off. */
   #unsynced = false;
+  /** A network that failed half-way may have left something in the kernel. */
+  #isAbandoned = false;
   /** A bring-up has failed half-way, or the host could not be told of a lease. */
   #unfinished = false;
 
@@ -92,11 +96,11 @@ export class Overlay implements AsyncDisposable {
   /**
    * Starts the network of a config, or goes over to it from another while packets flow.
    *
-   * @throws {ConfigError | PrivilegeError | StoreError | AcquireError | SysError | FirewallError} and
+   * @throws {NetworkRefusedError | ConfigError | PrivilegeError | StoreError | AcquireError | SysError | FirewallError} and
    * changes nothing that a second call would not put right
    */
   async bringUp(config: NetworkConfig, external: ExternalInterface): Promise<void> {
-    const { options, keeper, signal, repairs, onFailed, claims, publisher } = this.#parts;
+    const { options, keeper, signal, repairs, onFailed, claims, publisher, netlink } = this.#parts;
     const former = this.#active;
     const isNew = former !== undefined && former.config.text !== config.text;
     if (isNew && this.#announced !== config.text) {
@@ -106,10 +110,12 @@ export class Overlay implements AsyncDisposable {
     }
     const backend = await loadBackend(config.backend.type);
     requirePrivilege(backend, options.ipMasq);
+    // Before anything is made or written: a host that is cut off does not see the config corrected.
+    const tables = readHostTables(netlink);
+    await requireUsableNetwork(config.network, { ...options, external, tables });
     const resources = backend.resources?.({ config, external }) ?? [];
     await claims.claim({ network: config.network, resources }, signal);
     if (former === undefined) await publisher.requireTools(config);
-    this.#tellOverlap(config, external);
     await keeper.identify(external.publicIP);
     this.#unfinished = true;
     // Two of one kind may want one device or one port.
@@ -128,8 +134,11 @@ export class Overlay implements AsyncDisposable {
         held !== undefined && former?.config.text === config.text &&
         isCompatible(config, held.subnet) && sameAttributes(held.attributes, attributes)
       ) await this.#program(active, held);
-      else await this.#lease(active);
+      else await this.#lease(active, tables);
     } catch (error) {
+      // What it has made is removed once there is a network that can be used.
+      this.#isAbandoned = true;
+      this.#noteServed(config.network);
       // The next attempt prepares anew, and must not meet this one on its device.
       await network.close();
       throw error;
@@ -147,7 +156,8 @@ export class Overlay implements AsyncDisposable {
 
   /** Takes a lease for the network that is up, in place of one that was lost. */
   async leaseAgain(): Promise<void> {
-    if (this.#active !== undefined) await this.#lease(this.#active);
+    const active = this.#active;
+    if (active !== undefined) await this.#lease(active, readHostTables(this.#parts.netlink));
   }
 
   /** Looks over everything in the kernel that is ours, where that is due and can be done. */
@@ -196,41 +206,33 @@ export class Overlay implements AsyncDisposable {
     for (const line of unknownKeys(config)) warning(`Network config: ${line}`);
   }
 
-  /** The tunnel would lead into itself. */
-  #tellOverlap({ network, text }: NetworkConfig, { name, address }: ExternalInterface): void {
-    if (this.#told === text || !network.contains(address)) return;
-    warning(
-      `Network ${network} contains this host's own address ${
-        formatIPv4(address)
-      } on ${name}: hosts ` +
-        `whose addresses lie in a leased subnet cannot be reached; choose another Network`,
-    );
-  }
-
-  /** Takes away what the network before has left, or the one before the start. */
+  /** Removes what the network before has left, the one before the start, or one that failed half-way. */
   async #succeed(former: Active | undefined, active: Active): Promise<void> {
-    if (former === undefined) await this.#removeOld(active);
-    else if (!isOneDevice(former, active)) {
+    if (former === undefined || this.#isAbandoned) await this.#removeOld(active);
+    this.#isAbandoned = false;
+    if (former !== undefined && !isOneDevice(former, active)) {
       // Routes of two backends may be the same ones.
       this.invalidate();
       await former.network.remove();
       await this.#sync();
     }
-    if (!this.#served.some((prefix) => prefix.equals(active.config.network))) {
-      this.#served.push(active.config.network);
-    }
+    this.#noteServed(active.config.network);
+  }
+
+  #noteServed(network: Prefix): void {
+    if (!this.#served.some((prefix) => prefix.equals(network))) this.#served.push(network);
   }
 
   /** Removes devices of a backend or a network that were given up while no agent ran. */
   async #removeOld({ network, config }: Active): Promise<void> {
     const networks = this.#foreignExcluded([...this.#served, config.network]);
     if (this.#served.length === 0) return;
-    const { device } = network.status();
+    const devices = [network, this.#active?.network].map((one) => one?.status().device);
     // It knows of every backend, and of eBPF: not for a host that starts for the first time.
     const { findLeftovers } = await import("../../backends/leftovers.ts");
     const old = findLeftovers(this.#parts.netlink, networks, {
       besideOthers: true,
-      keep: [device],
+      keep: devices,
     });
     for (const { kind, what, remove } of old) {
       // Routes in these networks are the backend's to put right.
@@ -288,15 +290,25 @@ export class Overlay implements AsyncDisposable {
   }
 
   /** Takes a lease for a network, programs the peers, tells the host. */
-  async #lease(active: Active): Promise<void> {
+  async #lease(active: Active, tables: HostTables): Promise<void> {
     const { known, keeper, publisher } = this.#parts;
-    const { config, network, attributes } = active;
+    const { config, external, network, attributes } = active;
+    const host = new HostRoutes(config.network);
+    host.load(tables);
+    const { subnet: former } = publisher.published;
     const lease = await keeper.acquire(
       config,
       attributes,
-      publisher.published.subnet,
+      former,
       network.suspicion?.bind(network),
-      { leases: [...known.leases.values()] },
+      {
+        snapshot: { leases: [...known.leases.values()] },
+        unusable: host.unusable({
+          subnetLen: config.subnetLen,
+          former: former === undefined ? [] : [former],
+          external: external.index,
+        }),
+      },
     );
     // Our own write comes back through the watch; until then it is known from here.
     known.leases.apply([{ put: lease }]);

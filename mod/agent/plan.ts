@@ -1,5 +1,6 @@
 import type { BackendContext, Ingress } from "../../backends/backend.ts";
 import { describeChange, type DiffLine } from "../../backends/describe.ts";
+import { HostRoutes, readHostTables } from "../../backends/host_routes.ts";
 import { loadBackend } from "../../backends/registry.ts";
 import { decodeNetworkConfig, type NetworkConfig } from "../config/mod.ts";
 import {
@@ -28,6 +29,7 @@ import { firewallSpec, peersOf, previousNetwork } from "./firewall_spec.ts";
 import { isBesideOthers, readOthers } from "./host_claims.ts";
 import { leaseElsewhere } from "./lease_elsewhere.ts";
 import type { AgentOptions } from "./options.ts";
+import { requireUsableNetwork } from "./usable_network.ts";
 
 /** How long the store may take, in milliseconds. */
 const STORE_LIMIT = 10_000;
@@ -57,6 +59,8 @@ export async function planAgent(options: AgentOptions, signal: AbortSignal): Pro
   await using store = await reach(options, signal);
   const snapshot = await store.snapshot({ signal });
   const config = await configOf(snapshot, store);
+  const tables = readHostTables(netlink);
+  await requireUsableNetwork(config.network, { ...options, external, tables });
   const former = await readSubnetEnv(options.subnetFile);
   const agent = snapshot.agents.find(({ publicIP }) => publicIP === external.publicIP);
 
@@ -66,9 +70,16 @@ export async function planAgent(options: AgentOptions, signal: AbortSignal): Pro
   try {
     const elsewhere = leaseElsewhere(snapshot.leases, external, netlink, former.subnet);
     if (elsewhere !== undefined) warning(elsewhere.message, { subnet: elsewhere.subnet });
+    const host = new HostRoutes(config.network);
+    host.load(tables);
     const lease = planLease(
       ...[config, snapshot.leases, external.publicIP] as const,
       elsewhere === undefined ? former.subnet : undefined,
+      host.unusable({
+        subnetLen: config.subnetLen,
+        former: former.subnet === undefined ? [] : [former.subnet],
+        external: external.index,
+      }),
     );
     const leases = new LeaseSet();
     leases.replace(snapshot.leases.filter((one) => !lease.misfits.includes(one)));

@@ -7,7 +7,8 @@
 
 import type { AgentOptions, InterfaceOptions, NetworksOptions } from "../agent/options.ts";
 import type { FirewallMode } from "../firewall/firewall.ts";
-import { type IPv4, isGlobalUnicast, isLinkLocal, parseIPv4 } from "../ip/ipv4.ts";
+import { type IPv4, isClassE, isGlobalUnicast, isLinkLocal, parseIPv4 } from "../ip/ipv4.ts";
+import { Prefix } from "../ip/prefix.ts";
 import { type FlagName, flagNamed } from "./flags.ts";
 import { compileGoRegExp } from "./go_regexp.ts";
 import type { Settings } from "./settings.ts";
@@ -28,6 +29,7 @@ export function agentOptions(settings: Settings): AgentOptions {
     store: storeOptions(settings),
     ...present("listen", listenOptions(settings)),
     interface: interfaceOptions(settings),
+    allowedNetworks: allowedNetworks(settings),
     subnetFile: subnetFile(settings),
     ...present("networks", networksOptions(settings)),
     ...present("onSubnetChange", command(settings, "on-subnet-change")),
@@ -153,6 +155,21 @@ function interfaceOptions(settings: Settings): InterfaceOptions {
   };
 }
 
+/** Ranges of `-allowed-networks`. */
+function allowedNetworks(settings: Settings): Prefix[] {
+  const text = settings.text("allowed-networks");
+  if (text.trim() === "") return [];
+  return text.split(",").map((word) => {
+    const range = Prefix.parse(word.trim());
+    if (range !== undefined) return range;
+    throw settings.invalid(
+      "allowed-networks",
+      text,
+      `${JSON.stringify(word.trim())} is no range: expected for example 198.18.0.0/15`,
+    );
+  });
+}
+
 /** An address of one host, as other hosts reach it. */
 function hostAddress(settings: Settings, name: FlagName<"string">): IPv4 | undefined {
   const text = settings.optional(name);
@@ -161,7 +178,7 @@ function hostAddress(settings: Settings, name: FlagName<"string">): IPv4 | undef
   if (isIPv6(text)) throw settings.invalid(name, text, noIPv6(example));
   const address = parseIPv4(text);
   if (address === undefined) throw settings.invalid(name, text, `expected ${example}`);
-  if (!isGlobalUnicast(address) && !isLinkLocal(address)) {
+  if ((!isGlobalUnicast(address) && !isLinkLocal(address)) || isClassE(address)) {
     throw settings.invalid(name, text, `no host can have this address: expected ${example}`);
   }
   return address;

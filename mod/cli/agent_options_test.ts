@@ -110,6 +110,21 @@ Deno.test("agentOptions() wants certificate and key together", () => {
   );
 });
 
+Deno.test("agentOptions() reads the ranges of -allowed-networks", () => {
+  const allowed = (text: string) =>
+    optionsOf(`-allowed-networks=${text}`).allowedNetworks.map(String);
+  assertEquals(allowed(""), []);
+  assertEquals(allowed("198.18.0.0/15"), ["198.18.0.0/15"]);
+  assertEquals(allowed("198.18.0.0/15, 8.8.0.0/16"), ["198.18.0.0/15", "8.8.0.0/16"]);
+  for (const [text, word] of [["8.0.0.0", "8.0.0.0"], ["8.0.0.0/8,", ""], ["x/8", "x/8"]]) {
+    assertEquals(
+      refused(`-allowed-networks=${text}`),
+      `invalid value "${text}" for flag -allowed-networks: ${JSON.stringify(word)} is no range: ` +
+        "expected for example 198.18.0.0/15",
+    );
+  }
+});
+
 Deno.test("agentOptions() reads addresses of hosts", () => {
   for (const name of ["public-ip", "iface-can-reach"]) {
     for (const text of ["zzz", "10.0.0", "10.0.0.256", "010.0.0.1", "10.0.0.1/24", "host"]) {
@@ -118,7 +133,7 @@ Deno.test("agentOptions() reads addresses of hosts", () => {
         `invalid value "${text}" for flag -${name}: expected an IPv4 address such as 172.28.128.101`,
       );
     }
-    for (const text of ["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255"]) {
+    for (const text of ["0.0.0.0", "127.0.0.1", "224.0.0.1", "240.0.0.9", "255.255.255.255"]) {
       assertEquals(
         refused(`-${name}=${text}`),
         `invalid value "${text}" for flag -${name}: no host can have this address: ` +

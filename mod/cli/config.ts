@@ -7,8 +7,8 @@
 
 import { checkConfig, type CheckedConfig } from "../../backends/check_config.ts";
 import { counted } from "../agent/counted.ts";
-import { ConfigError, HIDDEN, hideSecrets } from "../config/mod.ts";
-import { formatIPv4 } from "../ip/mod.ts";
+import { ConfigError, HIDDEN, hideSecrets, isPrivateRange } from "../config/mod.ts";
+import { formatIPv4, type Prefix } from "../ip/mod.ts";
 import type { ConfigText } from "../store/mod.ts";
 import type { AgentLine } from "./agent_line.ts";
 import type { AgentSubcommand, OwnFlag } from "./agent_subcommand.ts";
@@ -139,14 +139,14 @@ async function validate({ agent, operands }: AgentLine, signal: AbortSignal): Pr
     text = textOf(found);
     from = `the config in ${found.store.name}`;
   }
-  const checked = await check(text, from);
+  const checked = await check(text, from, agent.options.allowedNetworks);
   print(describe(checked));
   return EXIT_OK;
 }
 
 async function set(line: AgentLine, signal: AbortSignal): Promise<number> {
   const { text, from } = await readGivenConfig(line.operands[0]!);
-  const after = await check(text, from);
+  const after = await check(text, from, line.agent.options.allowedNetworks);
   await using found = await findConfig(oneNetwork(line.agent.options).store, signal, {
     forWriting: true,
   });
@@ -216,7 +216,11 @@ function oldText(config: ConfigText): string | undefined {
 }
 
 /** Checks a config; what is odd about it goes to standard error. */
-async function check(text: string, from: string): Promise<CheckedConfig> {
+async function check(
+  text: string,
+  from: string,
+  allowed: readonly Prefix[],
+): Promise<CheckedConfig> {
   if (text.includes(HIDDEN)) {
     throw new ConfigError(
       `${from} has "${HIDDEN}", which 'flanneld config get' prints in place of a secret: write the ` +
@@ -234,7 +238,15 @@ async function check(text: string, from: string): Promise<CheckedConfig> {
       { cause },
     );
   }
-  printError(checked.warnings.map((warning) => `warning: ${warning}`));
+  const { network } = checked.config;
+  const warnings = [...checked.warnings];
+  if (!isPrivateRange(network) && !allowed.some((range) => range.containsPrefix(network))) {
+    warnings.push(
+      `Network ${network} is no private range (RFC 1918, RFC 6598): a host takes it only with ` +
+        `-allowed-networks=${network}`,
+    );
+  }
+  printError(warnings.map((warning) => `warning: ${warning}`));
   return checked;
 }
 

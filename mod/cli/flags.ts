@@ -207,6 +207,15 @@ export const FLAGS = [
     placeholder: "ip",
     help: "address the other hosts send to, where it is not the interface's own",
   },
+  {
+    name: "allowed-networks",
+    kind: "string",
+    default: "",
+    group: "interface",
+    placeholder: "cidrs",
+    help: "ranges, with commas between, that the network may be in besides the private ones " +
+      "(RFC 1918, RFC 6598)",
+  },
 
   {
     name: "subnet-lease-renew-margin",

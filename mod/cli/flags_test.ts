@@ -21,6 +21,7 @@ Deno.test("FLAGS has every flag of flannel 0.7.1, with its default", () => {
     "remote-cafile": "",
     "kube-subnet-mgr": false,
     "public-ip": "",
+    "allowed-networks": "",
     "subnet-file": "/run/flannel/subnet.env",
     "subnet-dir": "/run/flannel/networks",
     "iface": "",

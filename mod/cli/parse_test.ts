@@ -1,7 +1,7 @@
 import { assertEquals, assertObjectMatch, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import type { AgentOptions } from "../agent/options.ts";
-import { parseIPv4 } from "../ip/mod.ts";
+import { parseIPv4, Prefix } from "../ip/mod.ts";
 import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { FLAGS } from "./flags.ts";
@@ -38,6 +38,7 @@ Deno.test("parseCommandLine() gives flannel's defaults", () => {
         api: "auto",
       },
       interface: { ifaces: [], regexes: [] },
+      allowedNetworks: [],
       subnetFile: "/run/flannel/subnet.env",
       renewMargin: 3600,
       firewall: "auto",
@@ -72,6 +73,7 @@ Deno.test("parseCommandLine() reads every flag of the agent", () => {
     "-iface-regex=^en[sp]",
     "-iface-can-reach=192.168.0.1",
     "-public-ip=203.0.113.9",
+    "-allowed-networks=198.18.0.0/15, 8.8.8.8/8",
     "-subnet-lease-renew-margin=0x1e",
     "-subnet-file=/tmp/subnet.env",
     "-on-subnet-change=/sbin/restart-docker 'for good'",
@@ -111,6 +113,7 @@ Deno.test("parseCommandLine() reads every flag of the agent", () => {
       canReach: parseIPv4("192.168.0.1")!,
       publicIP: parseIPv4("203.0.113.9")!,
     },
+    allowedNetworks: [Prefix.parse("198.18.0.0/15")!, Prefix.parse("8.0.0.0/8")!],
     subnetFile: "/tmp/subnet.env",
     onSubnetChange: ["/sbin/restart-docker", "for good"],
     renewMargin: 30 * 60,

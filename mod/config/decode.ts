@@ -3,6 +3,7 @@ import { readNetwork } from "./cidr.ts";
 import { ConfigError } from "./errors.ts";
 import { GoObject } from "./go_json.ts";
 import type { NetworkConfig } from "./network_config.ts";
+import { requireContainerRange } from "./range.ts";
 
 /** `Backend.Type` of a config without `Backend`. */
 const DEFAULT_BACKEND = "udp";
@@ -77,6 +78,7 @@ async function decodeNetwork(config: GoObject): Promise<Prefix> {
         `Network is ${JSON.stringify(text)}, which holds every address there is`,
     );
   }
+  requireContainerRange(network);
   return network;
 }
 

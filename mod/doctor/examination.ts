@@ -1,9 +1,11 @@
 import type { DiffLine } from "../../backends/describe.ts";
+import { readHostTables } from "../../backends/host_routes.ts";
 import { isBesideOthers, readOthers } from "../agent/host_claims.ts";
 import { AlreadyRunningError, refuseRunning } from "../agent/host_lock.ts";
 import { type LeaseElsewhere, leaseElsewhere } from "../agent/lease_elsewhere.ts";
 import { type AgentPlan, planAgent } from "../agent/plan.ts";
 import type { AgentOptions } from "../agent/options.ts";
+import { NetworkRefusedError, requireUsableNetwork } from "../agent/usable_network.ts";
 import { ConfigError, decodeNetworkConfig, type NetworkConfig } from "../config/mod.ts";
 import { type PreviousSubnet, readSubnetEnv } from "../export/mod.ts";
 import { examineInterface, type InterfaceChoice, InterfaceError } from "../host/mod.ts";
@@ -123,6 +125,19 @@ export class Examination implements AsyncDisposable {
       return this.interfaceChoice().external;
     } catch (error) {
       if (error instanceof InterfaceError) throw new Unavailable("there is no interface to use");
+      throw error;
+    }
+  }
+
+  /** Why the agent refuses the network on this host; `undefined` when it does not. */
+  async networkRefusal(): Promise<string | undefined> {
+    const { network } = await this.config();
+    const [external, tables] = [this.external(), readHostTables(this.netlink)];
+    try {
+      await requireUsableNetwork(network, { ...this.options, external, tables });
+      return undefined;
+    } catch (error) {
+      if (error instanceof NetworkRefusedError) return error.message;
       throw error;
     }
   }

@@ -1,4 +1,4 @@
-import { formatIPv4, type IPv4, parseIPv4 } from "../ip/mod.ts";
+import { formatIPv4, type IPv4, parseIPv4, Prefix } from "../ip/mod.ts";
 import type { Link } from "../sys/mod.ts";
 import {
   couldServe,
@@ -60,6 +60,7 @@ export function chooseInterface(options: InterfaceOptions, host: HostTables): In
       ? `Defaulting external address to interface address (${formatIPv4(address)})`
       : `Using ${formatIPv4(options.publicIP)} as external address`,
   );
+  refuseEdge(options, link, host);
   const down = isUp(link) ? undefined : `interface ${link.name} is down`;
   return {
     external: {
@@ -72,6 +73,21 @@ export function chooseInterface(options: InterfaceOptions, host: HostTables): In
     steps,
     ...(doubt !== undefined ? { doubt } : down !== undefined ? { doubt: down } : {}),
   };
+}
+
+/** @throws {InterfaceError} when `-public-ip` is an address of the interface's network that no host has */
+function refuseEdge({ publicIP }: InterfaceOptions, { index, name }: Link, host: HostTables): void {
+  for (const { address, prefixLength, index: of } of host.addresses) {
+    // RFC 3021: a /31 has no such addresses.
+    if (of !== index || prefixLength > 30) continue;
+    const network = new Prefix(address, prefixLength);
+    if (publicIP !== network.address && publicIP !== network.last) continue;
+    const kind = publicIP === network.address ? "network" : "broadcast";
+    throw new InterfaceError(
+      `-public-ip=${formatIPv4(publicIP)} is the ${kind} address of ${network} on ${name}; ` +
+        "give the address that the other hosts reach this one by",
+    );
+  }
 }
 
 /** One thing the operator asked for. */

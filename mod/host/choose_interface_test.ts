@@ -268,6 +268,20 @@ Deno.test("chooseInterface() takes the default route where -public-ip is a NAT's
   assertEquals(chosen({ publicIP: parseIPv4("9.9.9.9")! }, VAGRANT), "eth0 10.0.2.15 9.9.9.9");
 });
 
+Deno.test("chooseInterface() refuses a -public-ip that no host of the interface's network has", () => {
+  for (const [address, kind] of [["172.28.128.0", "network"], ["172.28.128.255", "broadcast"]]) {
+    const error = assertThrows(
+      () => chooseInterface(options({ ifaces: ["eth1"], publicIP: parseIPv4(address!)! }), VAGRANT),
+      InterfaceError,
+    );
+    assertEquals(
+      error.message,
+      `-public-ip=${address} is the ${kind} address of 172.28.128.0/24 on eth1; give the address ` +
+        "that the other hosts reach this one by",
+    );
+  }
+});
+
 Deno.test("chooseInterface() takes the default route with the lowest metric, else the first", () => {
   const nics = [LO, ETH0, ETH1, { name: "eth2", addresses: ["10.3.0.1/24"] }];
   const by = (...metrics: number[]) =>

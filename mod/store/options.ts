@@ -52,6 +52,18 @@ export function withNetwork(options: StoreOptions, name: string): StoreOptions {
   }
 }
 
+/** Names or addresses of the hosts that the store is reached at; none for a local file. */
+export function endpointHosts(options: StoreOptions): string[] {
+  switch (options.kind) {
+    case "etcd":
+      return options.endpoints.map((url) => new URL(url).hostname);
+    case "remote":
+      return options.servers.map((server) => new URL(`http://${server}`).hostname);
+    case "embedded":
+      return [];
+  }
+}
+
 /**
  * Where the network config is looked for and by which flags that is chosen, to complete a message
  * that it is missing.

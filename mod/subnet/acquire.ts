@@ -1,5 +1,5 @@
 import type { NetworkConfig } from "../config/network_config.ts";
-import { formatIPv4, type Prefix } from "../ip/mod.ts";
+import { formatIPv4, Prefix } from "../ip/mod.ts";
 import {
   type Lease,
   LEASE_TTL,
@@ -15,7 +15,7 @@ import {
   type Snapshot,
   type Store,
 } from "../store/mod.ts";
-import { isCompatible, pickSubnet } from "./pick.ts";
+import { isCompatible, pickSubnet, type UnusableRange, unusableReason } from "./pick.ts";
 import { RACES } from "./races.ts";
 
 /** Options of {@linkcode acquireLease}. */
@@ -29,6 +29,8 @@ export interface AcquireOptions {
   readonly held?: Lease | undefined;
   /** What the store held a moment ago: saves the first read. */
   readonly snapshot?: Pick<Snapshot, "leases">;
+  /** What our subnet must not meet on this host. @default nothing */
+  readonly unusable?: readonly UnusableRange[];
   /** Looks at a lease with our public IP before it is re-used; throws to refuse it. */
   readonly inspect?: (lease: Lease) => void;
   /** @default Math.random */
@@ -43,8 +45,9 @@ export interface AcquireOptions {
  * Every write is a compare-and-swap. Of two agents after one subnet one gets a ConflictError,
  * reads the store again and picks anew.
  *
- * @throws {OutOfSubnetsError} when no subnet is free
- * @throws {AcquireError} when ten attempts in a row lost a race
+ * @throws {OutOfSubnetsError} when no subnet is free that this host can use
+ * @throws {AcquireError} when ten attempts in a row lost a race, or the subnet that a server or a
+ * reservation gives us cannot be used on this host
  * @throws {StoreError} as the store does
  */
 export async function acquireLease(
@@ -53,10 +56,17 @@ export async function acquireLease(
   attributes: LeaseAttributes,
   options: AcquireOptions = {},
 ): Promise<Lease> {
+  const { unusable = [] } = options;
   const call = options.signal ? { signal: options.signal } : {};
   // A server that chooses by itself knows better than we what is free.
   if (store.assignLease !== undefined) {
     const lease = await store.assignLease(attributes, call);
+    const reason = unusableReason(lease.subnet, unusable);
+    if (reason !== undefined) {
+      throw new AcquireError(
+        `the server has assigned ${lease.subnet}, which this host cannot use: it ${reason}`,
+      );
+    }
     info(`Lease acquired: ${lease.subnet}`, { subnet: lease.subnet });
     return lease;
   }
@@ -70,8 +80,8 @@ export async function acquireLease(
       const own = leases.filter((lease) =>
         lease.attributes.publicIP === attributes.publicIP || isSame(lease, held)
       );
-      await removeMisfits(store, config, own, call);
-      const lease = preferred(config, own, options.previous);
+      await removeMisfits(store, config, own, unusable, call);
+      const lease = preferred(config, own, options.previous, unusable);
       if (lease !== undefined) return await reuse(store, lease, attributes, options);
 
       const others = withoutOwn(leases, own);
@@ -82,7 +92,7 @@ export async function acquireLease(
         if (told !== undefined) continue;
         throw new OutOfSubnetsError(
           `out of subnets: all of ${rangeOf(config)} (/${config.subnetLen} of ` +
-            `${config.network}) are leased`,
+            `${config.network}) are leased${describeUnusable(config, unusable)}`,
         );
       }
       contested.push(subnet);
@@ -114,19 +124,29 @@ function isSame(lease: Lease, held: Lease | undefined): boolean {
     sameAttributes(lease.attributes, held.attributes);
 }
 
-/** Removes the leases that do not fit the config. */
+/** Removes the leases that do not fit the config, or this host. */
 async function removeMisfits(
   store: Store,
   config: NetworkConfig,
   own: readonly Lease[],
+  unusable: readonly UnusableRange[],
   call: CallOptions,
 ): Promise<void> {
   for (const lease of own) {
-    if (isCompatible(config, lease.subnet)) continue;
-    const { subnet, attributes } = lease;
+    const { subnet, attributes, ttl } = lease;
+    const isMisfit = !isCompatible(config, subnet);
+    const reason = isMisfit
+      ? "not compatible with current config"
+      : unusableReason(subnet, unusable);
+    if (reason === undefined) continue;
+    if (!isMisfit && ttl === PERMANENT) {
+      throw new AcquireError(
+        `${subnet} is reserved for this host, which cannot use it: it ${reason}`,
+      );
+    }
     info(
-      `Found lease (${subnet}) for current IP (${formatIPv4(attributes.publicIP)}) but not ` +
-        `compatible with current config, deleting`,
+      `Found lease (${subnet}) for current IP (${formatIPv4(attributes.publicIP)}) but ` +
+        `${isMisfit ? reason : `it ${reason}`}, deleting`,
       { subnet },
     );
     await store.removeLease(lease, call);
@@ -141,8 +161,11 @@ export function preferred(
   config: NetworkConfig,
   own: readonly Lease[],
   previous: Prefix | undefined,
+  unusable: readonly UnusableRange[] = [],
 ): Lease | undefined {
-  const fitting = own.filter(({ subnet }) => isCompatible(config, subnet));
+  const fitting = own.filter(({ subnet }) =>
+    isCompatible(config, subnet) && unusableReason(subnet, unusable) === undefined
+  );
   return fitting.find(({ subnet }) => previous?.equals(subnet)) ?? fitting[0];
 }
 
@@ -173,9 +196,10 @@ async function reuse(
 export function choose(
   config: NetworkConfig,
   taken: readonly Prefix[],
-  { previous, random }: AcquireOptions,
+  { previous, random, unusable = [] }: AcquireOptions,
 ): Prefix | undefined {
   if (previous !== undefined) {
+    const reason = unusableReason(previous, unusable);
     if (!isCompatible(config, previous)) {
       warning(`Previous subnet (${previous}) is not within the current config, ignoring`, {
         subnet: previous,
@@ -184,14 +208,31 @@ export function choose(
       warning(`Previous subnet (${previous}) has been leased to another host, ignoring`, {
         subnet: previous,
       });
+    } else if (reason !== undefined) {
+      warning(`Previous subnet (${previous}) ${reason}, ignoring`, { subnet: previous, reason });
     } else {
       info(`Found previously leased subnet (${previous}), reusing`, { subnet: previous });
       return previous;
     }
   }
-  const picked = pickSubnet(config, taken, random);
+  const inUse = [...taken, ...unusable.map(({ prefix }) => prefix)];
+  const picked = pickSubnet(config, inUse, random);
   if (picked !== undefined) info(`Picking subnet in range ${rangeOf(config)}`);
   return picked;
+}
+
+/** For the end of a message; empty where the host is no reason. */
+export function describeUnusable(
+  { subnetMin, subnetMax, subnetLen }: NetworkConfig,
+  unusable: readonly UnusableRange[],
+): string {
+  const last = new Prefix(subnetMax, subnetLen).last;
+  const inRange = unusable.filter(({ prefix }) =>
+    prefix.address <= last && prefix.last >= subnetMin
+  );
+  if (inRange.length === 0) return "";
+  return `, or cannot be used on this host: one ${inRange[0]!.reason}` +
+    (inRange.length > 1 ? `, and ${inRange.length - 1} more` : "");
 }
 
 function rangeOf({ subnetMin, subnetMax }: NetworkConfig): string {

@@ -55,6 +55,49 @@ function withRival(store: Store, rival: Store, wins = Infinity): Store {
 }
 
 subnetCases("acquireLease()", [
+  ["acquireLease() takes no subnet that this host cannot use", async ({ store, log }) => {
+    const unusable = ["10.21.0.64/28", "10.21.0.80/29", "10.21.0.96/27"].map((text) => ({
+      ...{ prefix: net(text), reason: `meets ${text}` },
+    }));
+    const held = await store.createLease(net("10.21.0.64/28"), OWN, LEASE_TTL);
+    // The first two are in the way of three of the four.
+    const options = { previous: held.subnet, unusable: unusable.slice(0, 2) };
+    const lease = await acquireLease(store, SMALL, OWN, options);
+    assert(
+      ["10.21.0.96/28", "10.21.0.112/28"].includes(String(lease.subnet)),
+      String(lease.subnet),
+    );
+    assertEquals(await subnets(store), [String(lease.subnet)]);
+    const told = "I Found lease (10.21.0.64/28) for current IP (192.0.2.1) but it meets " +
+      "10.21.0.64/28, deleting";
+    assert(log.includes(told), log.join("\n"));
+
+    await store.removeLease(lease);
+    const error = await assertRejects(
+      () => acquireLease(store, SMALL, OWN, { previous: held.subnet, unusable }),
+      OutOfSubnetsError,
+    );
+    assert(
+      error.message.endsWith("or cannot be used on this host: one meets 10.21.0.64/28, and 2 more"),
+      error.message,
+    );
+    assertEquals(await subnets(store), []);
+  }],
+
+  ["acquireLease() leaves a reservation that this host cannot use in place", async ({ store }) => {
+    const { subnet } = await store.createLease(net("10.21.0.64/28"), OWN, PERMANENT);
+    const unusable = [{ prefix: subnet, reason: "meets 10.21.0.64/28" }];
+    const error = await assertRejects(
+      () => acquireLease(store, SMALL, OWN, { unusable }),
+      AcquireError,
+    );
+    assertEquals(
+      error.message,
+      "10.21.0.64/28 is reserved for this host, which cannot use it: it meets 10.21.0.64/28",
+    );
+    assertEquals(await subnets(store), ["10.21.0.64/28"]);
+  }],
+
   ["acquireLease() takes a subnet of the range for a day", async ({ store, log }) => {
     const lease = await acquireLease(store, GUIDE, OWN);
     assert(isCompatible(GUIDE, lease.subnet), String(lease.subnet));

@@ -7,6 +7,21 @@ const CANDIDATES = 100;
 /** The range that subnets may be leased from. */
 export type SubnetRange = Pick<NetworkConfig, "subnetLen" | "subnetMin" | "subnetMax">;
 
+/** A range that this host's subnet must not meet. */
+export interface UnusableRange {
+  readonly prefix: Prefix;
+  /** `meets 10.20.64.0/24, which an interface of this host is on` */
+  readonly reason: string;
+}
+
+/** Why a subnet cannot be this host's; `undefined` when it can. */
+export function unusableReason(
+  subnet: Prefix,
+  unusable: readonly UnusableRange[],
+): string | undefined {
+  return unusable.find(({ prefix }) => prefix.overlaps(subnet))?.reason;
+}
+
 /**
  * Chooses a subnet that overlaps none of the leased ones: uniformly among the first hundred free,
  * walking from SubnetMin to SubnetMax in steps of one subnet.

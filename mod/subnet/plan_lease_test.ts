@@ -60,3 +60,18 @@ Deno.test("planLease() is done with any number of leases of ours in the time tha
   // A few passes over them; each against each took a thousand times as long.
   assert(plan < 200 * Math.max(sort, 1), `${plan} ms, a sort ${sort} ms`);
 });
+
+Deno.test("planLease() leaves out what this host cannot use", () => {
+  const unusable = [{ prefix: net("10.20.1.0/25"), reason: "meets 10.20.1.0/25" }];
+  const held = lease("10.20.1.0/24");
+  const plan = planLease(CONFIG, [held], OURS, held.subnet, unusable);
+  assertEquals([String(plan.subnet), plan.reused, plan.misfits], ["10.20.2.0/24", undefined, [
+    held,
+  ]]);
+  const taken = lease("10.20.2.0/24", "192.0.2.2");
+  const error = assertThrows(
+    () => planLease(CONFIG, [held, taken], OURS, undefined, unusable),
+    OutOfSubnetsError,
+  );
+  assert(error.message.endsWith("or cannot be used on this host: one meets 10.20.1.0/25"));
+});

@@ -30,6 +30,7 @@ Deno.test("Agent leaves no watch behind when it ends by an error, for another is
   const options: AgentOptions = {
     store: { kind: "embedded", path: `${directory}/db` },
     interface: { ifaces: ["eth1"], regexes: [] },
+    allowedNetworks: [],
     subnetFile,
     renewMargin: 3600,
     firewall: "auto",

@@ -8,8 +8,10 @@ import { Overlay } from "../../mod/agent/overlay.ts";
 import type { Publisher } from "../../mod/agent/publisher.ts";
 import { Repairs } from "../../mod/agent/repairs.ts";
 import { Vitals } from "../../mod/agent/status_vitals.ts";
+import { NetworkRefusedError } from "../../mod/agent/usable_network.ts";
 import { captureLog } from "../../mod/observe/log_lab.ts";
 import { openEmbedded } from "../../mod/store/embedded.ts";
+import type { Store } from "../../mod/store/mod.ts";
 import { record } from "../../mod/store/store_lab.ts";
 import { config } from "../../mod/subnet/subnet_lab.ts";
 
@@ -18,6 +20,9 @@ interface OverlayTest {
   readonly overlay: Overlay;
   /** Claims of another agent on the host. */
   readonly other: HostClaims;
+  readonly store: Store;
+  /** What the rest of the host is told is none of this. */
+  readonly publisher: { publish: () => Promise<void> };
   readonly signal: AbortSignal;
 }
 
@@ -45,15 +50,19 @@ function test(sentence: string, body: (test: OverlayTest) => Promise<void>): voi
         });
       await using claims = claimsOf("subnet");
       await using other = claimsOf("other");
-      // What the rest of the host is told is none of this.
       const publisher = {
         published: {},
         requireTools: () => Promise.resolve(),
         publish: () => Promise.resolve(),
-      } as unknown as Publisher;
+      };
       await using overlay = new Overlay({
-        ...{ store, netlink, keeper, publisher, repairs, claims, signal },
-        options: { ipMasq: false, udp: {}, vxlan: {}, subnetFile: `${directory}/subnet.env` },
+        ...{ store, netlink, keeper, repairs, claims, signal },
+        publisher: publisher as unknown as Publisher,
+        options: {
+          ...{ allowedNetworks: [], ipMasq: false, udp: {}, vxlan: {} },
+          store: { kind: "embedded", path: `${directory}/db` },
+          subnetFile: `${directory}/subnet.env`,
+        },
         known: new Known(),
         vitals: new Vitals(),
         formerNetwork: undefined,
@@ -61,7 +70,7 @@ function test(sentence: string, body: (test: OverlayTest) => Promise<void>): voi
           throw error;
         },
       });
-      await body({ lab, overlay, other, signal });
+      await body({ lab, overlay, other, store, publisher, signal });
     } finally {
       await Deno.remove(directory, { recursive: true });
     }
@@ -103,4 +112,34 @@ test("Overlay.mend() removes routes of a former network, but for another agent's
   await other[Symbol.asyncDispose]();
   await mend();
   assertEquals(await routes(), "");
+});
+
+test("Overlay.bringUp() removes what a network that failed half-way has made, and its lease", async (context) => {
+  const { lab: { host }, overlay, store, publisher } = context;
+  const { external, netlink } = host;
+  const of = (Network: string, VNI: number) => config({ Network, Backend: { Type: "vxlan", VNI } });
+  const devices = () =>
+    netlink.links().map(({ name }) => name).filter((name) => name.startsWith("flannel"));
+  const leases = async () =>
+    (await store.snapshot()).leases.map(({ subnet }) => String(subnet).split(".")[1]);
+  await overlay.bringUp(await of("10.20.0.0/16", 1), external);
+  const { publish } = publisher;
+  publisher.publish = () => Promise.reject(new Error("No space left on device"));
+  const other = await of("10.30.0.0/16", 2);
+  await assertRejects(async () => await overlay.bringUp(other, external), Error);
+  assertEquals(devices(), ["flannel.1", "flannel.2"]);
+  publisher.publish = publish;
+  // The config is what it was again.
+  await overlay.bringUp(await of("10.20.0.0/16", 1), external);
+  assertEquals([devices(), await leases()], [["flannel.1"], ["20"]]);
+});
+
+test("Overlay.bringUp() refuses a network that the host is on, and makes nothing", async (context) => {
+  const { lab: { host }, overlay, store } = context;
+  const before = await host.state();
+  const bad = await configOf("172.28.128.0/24", "udp");
+  await assertRejects(() => overlay.bringUp(bad, host.external), NetworkRefusedError);
+  assertEquals(await host.state(), before);
+  const { leases, agents } = await store.snapshot();
+  assertEquals([leases, agents], [[], []]);
 });

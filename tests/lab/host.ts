@@ -54,6 +54,8 @@ mount -t bpf bpf /sys/fs/bpf
 hostname "$2"
 echo "$2" > /etc/hostname
 echo "$3" > /etc/machine-id
+# The machine's own name servers may be in a network of a test.
+echo nameserver 127.0.0.1 > /etc/resolv.conf
 ip link set lo up
 echo ready
 cat > /dev/null

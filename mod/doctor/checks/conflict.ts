@@ -13,6 +13,12 @@ export const conflictCheck: Check = {
   async run(host) {
     const { netlink } = host;
     const { network } = await host.config();
+    const refusal = await host.networkRefusal();
+    if (refusal !== undefined) {
+      return problem(refusal, {
+        cure: ["correct Network in the store's config; agents follow it without a restart"],
+      });
+    }
     const { device } = await host.tunnel();
     const own = (await host.ownLease())?.subnet ?? (await host.subnetEnv()).subnet;
     const name = (index: number) => netlink.linkByIndex(index)?.name ?? `interface ${index}`;

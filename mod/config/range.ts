@@ -1,0 +1,48 @@
+import { Prefix } from "../ip/mod.ts";
+import { ConfigError } from "./errors.ts";
+
+/** Shortest prefix of a Network: the largest private range is 10.0.0.0/8. */
+const SHORTEST_NETWORK = 8;
+
+/** Ranges that no container network can have, with what they are for (RFC 6890). */
+const SPECIAL_RANGES: readonly (readonly [range: Prefix, purpose: string])[] = [
+  [range("0.0.0.0/8"), "is for addresses of no host (RFC 1122)"],
+  [range("127.0.0.0/8"), "is every host's loopback (RFC 1122)"],
+  [range("169.254.0.0/16"), "is link-local, metadata services included (RFC 3927)"],
+  [range("224.0.0.0/4"), "is multicast (RFC 5771)"],
+  [range("240.0.0.0/4"), "is reserved (RFC 1112)"],
+];
+
+/** Ranges whose addresses are nobody's in particular: RFC 1918, and RFC 6598's shared one. */
+const PRIVATE_RANGES: readonly Prefix[] = [
+  ...["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"].map(range),
+];
+
+/**
+ * Checks that a Network is a range for a container network, on whichever host.
+ *
+ * @throws {ConfigError} when it is too large, or meets a range with a meaning of its own
+ */
+export function requireContainerRange(network: Prefix): void {
+  if (network.length < SHORTEST_NETWORK) {
+    throw new ConfigError(
+      `Network ${network} is larger than a /${SHORTEST_NETWORK}: it would take the hosts' routes to ` +
+        "the rest of the world; write for example 10.20.0.0/16",
+    );
+  }
+  const met = SPECIAL_RANGES.find(([range]) => range.overlaps(network));
+  if (met !== undefined) {
+    throw new ConfigError(
+      `Network ${network} meets ${met[0]}, which ${met[1]}; write for example 10.20.0.0/16`,
+    );
+  }
+}
+
+/** True for a range of private addresses: a route to it takes none to the internet. */
+export function isPrivateRange(network: Prefix): boolean {
+  return PRIVATE_RANGES.some((range) => range.containsPrefix(network));
+}
+
+function range(text: string): Prefix {
+  return Prefix.parse(text)!;
+}
