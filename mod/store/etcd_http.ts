@@ -21,6 +21,8 @@ export interface HttpEndpoint {
   readonly user: { readonly name: string; readonly password: string } | undefined;
   /** Something was received since the last failure. */
   heard: boolean;
+  /** Something was received ever. */
+  hasAnswered: boolean;
 }
 
 /** One request. */
@@ -128,7 +130,7 @@ export class EtcdHttp implements Disposable {
         failures.push(
           error instanceof EndpointFailure
             ? error.message
-            : `${endpoint.url}: ${describeFetchError(error, this.#caFile, "-etcd", endpoint.url)}`,
+            : `${endpoint.url}: ${this.#describe(error, endpoint)}`,
         );
       }
     }
@@ -172,7 +174,7 @@ export class EtcdHttp implements Disposable {
         ...(authorization === undefined ? {} : { headers: { authorization } }),
         ...(request.body === undefined ? {} : { body: request.body }),
       });
-      endpoint.heard = true;
+      endpoint.heard = endpoint.hasAnswered = true;
       const location = response.headers.get("location");
       if (response.status >= 300 && response.status < 400 && location !== null) {
         await response.body?.cancel();
@@ -199,6 +201,10 @@ export class EtcdHttp implements Disposable {
     this.#http.close();
   }
 
+  #describe(error: unknown, { url, hasAnswered }: HttpEndpoint): string {
+    return describeFetchError(error, { url, hasAnswered, caFile: this.#caFile });
+  }
+
   /**
    * Finds out whether an endpoint is there by asking its version. `fetch` has no limit for
    * connecting of its own, and a large snapshot may rightly take longer than a host that is down
@@ -219,7 +225,7 @@ export class EtcdHttp implements Disposable {
     });
     if (response.status >= 500) throw await serverFailure(endpoint.url, response);
     await response.body?.cancel();
-    endpoint.heard = true;
+    endpoint.heard = endpoint.hasAnswered = true;
   }
 }
 
@@ -252,6 +258,7 @@ export function parseEndpoint(
     url: url.origin + url.pathname.replace(/\/+$/, ""),
     user: name === "" ? undefined : { name, password },
     heard: false,
+    hasAnswered: false,
   };
 }
 

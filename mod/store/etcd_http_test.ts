@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { freePort } from "../../tests/lab/etcd.ts";
+import { TcpProxy } from "../../tests/lab/tcp_proxy.ts";
 import { ConfigError } from "../config/errors.ts";
 import { StoreError, StoreUnavailableError } from "./errors.ts";
 import { displayEndpoints, errorText, EtcdHttp, type HttpEndpoint } from "./etcd_http.ts";
@@ -61,6 +62,24 @@ Deno.test("EtcdHttp tells of every member that failed", async () => {
       `${nobody}: `,
     ]
   ) assert(message.includes(text), message);
+});
+
+Deno.test("EtcdHttp doubts the scheme of a member only as long as it has not answered", async () => {
+  const server = member(() => new Response("x"));
+  // Without a server behind it, it accepts a connection and closes it.
+  await using proxy = new TcpProxy(server.url);
+  const endpoints = [`http://${proxy.address}`];
+  using http = new EtcdHttp({ endpoints }, {});
+  assertEquals(await get(http), "x");
+  await server[Symbol.asyncDispose]();
+  const failure = async (http: EtcdHttp) =>
+    (await assertRejects(() => get(http), StoreUnavailableError)).message;
+  for (let i = 0; i < 2; i++) {
+    const text = await failure(http);
+    assert(!text.includes("https"), text);
+  }
+  using stranger = new EtcdHttp({ endpoints }, {});
+  assert((await failure(stranger)).includes("is it https:// ?"));
 });
 
 Deno.test("EtcdHttp takes a StoreError for an answer, and asks nobody else", async () => {

@@ -216,8 +216,9 @@ export class EtcdV3Client implements EtcdV3Caller {
   }
 
   #toStoreError(endpoint: Endpoint, error: unknown): StoreError {
-    const { url } = endpoint;
-    return toStoreError(error, { url, username: this.#user?.name, caFile: this.#caFile });
+    const { url, hasAnswered } = endpoint;
+    const username = this.#user?.name;
+    return toStoreError(error, { url, username, caFile: this.#caFile, hasAnswered });
   }
 
   #failed(endpoint: Endpoint, error: unknown): StoreError {

@@ -92,6 +92,30 @@ Deno.test("EtcdV3Client.call() works after the server was restarted while nothin
   await calls.call("range", ANY);
 });
 
+Deno.test("EtcdV3Client doubts the scheme of an endpoint only as long as it has not answered", async () => {
+  await using etcd = await EtcdServer.start({ v2: false });
+  // Without a server behind it, it accepts a connection and closes it.
+  await using proxy = new TcpProxy(etcd.endpoint);
+  const endpoints = [`http://${proxy.address}`];
+  await using calls = client(endpoints);
+  await using watching = client(endpoints);
+  await calls.call("range", ANY);
+  const watch = watching.watch(ANY, new AbortController().signal)[Symbol.asyncIterator]();
+  assert((await watch.next()).value!.created);
+  const ended = assertRejects(() => watch.next(), StoreUnavailableError);
+  await etcd.kill();
+  const failure = async (calls: EtcdV3Client) =>
+    (await assertRejects(() => calls.call("range", ANY), StoreUnavailableError)).message;
+  for (const text of [(await ended).message, await failure(calls), await failure(watching)]) {
+    assert(!text.includes("https"), text);
+  }
+  await using stranger = client(endpoints);
+  assertStringIncludes(
+    await failure(stranger),
+    "the server closed the connection; is it https:// ?",
+  );
+});
+
 Deno.test("EtcdV3Client.call() rejects once the client is closed", async () => {
   const calls = client(["http://127.0.0.1:1"]);
   await calls[Symbol.asyncDispose]();

@@ -26,6 +26,7 @@ import type {
 } from "etcd3";
 import { abortable } from "../async/abortable.ts";
 import { StoreError } from "./errors.ts";
+import { isOfEtcd } from "./etcd_v3_errors.ts";
 import { onHttp2Rejection } from "./etcd_v3_guard.ts";
 import { Tunnel } from "./etcd_v3_tunnel.ts";
 import type { TlsFiles } from "./tls_files.ts";
@@ -118,6 +119,7 @@ export class Endpoint implements AsyncDisposable {
   /** Calls made over the connection. */
   #made = 0;
   #closed = false;
+  #hasAnswered = false;
 
   /**
    * @param url with scheme `http` or `https` and without credentials
@@ -133,6 +135,11 @@ export class Endpoint implements AsyncDisposable {
       // Most likely of a connection that is being closed anyway.
       if (this.#closing.size === 0) this.reset(error);
     });
+  }
+
+  /** True when a call was answered, or a watch, over whichever connection: the URL is right. */
+  get hasAnswered(): boolean {
+    return this.#hasAnswered;
   }
 
   /**
@@ -171,6 +178,7 @@ export class Endpoint implements AsyncDisposable {
       const call = unary(request, metadata, { deadline: Date.now() + timeout }, (error, answer) => {
         this.#calls.delete(end);
         signal?.removeEventListener("abort", abort);
+        if (error === null || isOfEtcd(error)) this.#hasAnswered = true;
         if (error === null) resolve(answer!);
         else reject(error);
       });
@@ -205,6 +213,7 @@ export class Endpoint implements AsyncDisposable {
       stream.cancel();
     };
     this.#calls.add(end);
+    stream.once("metadata", () => this.#hasAnswered = true);
     stream.on("close", () => this.#calls.delete(end));
     // Iterating reports errors; without a listener the one after its end would be fatal.
     stream.on("error", () => this.#calls.delete(end));

@@ -25,6 +25,8 @@ export interface CallContext {
   readonly url: string;
   readonly username?: string | undefined;
   readonly caFile?: string | undefined;
+  /** It has answered before. @default false */
+  readonly hasAnswered?: boolean;
 }
 
 /**
@@ -37,8 +39,8 @@ export interface CallContext {
  */
 export function toStoreError(error: unknown, context: CallContext): StoreError {
   if (error instanceof StoreError) return error;
-  const { url, username, caFile } = context;
-  const details = describe(error, caFile, url);
+  const { url, username } = context;
+  const details = describe(error, context);
   const refused = (what: string) => new StoreError(`etcd at ${url} ${what}`, { cause: error });
   const unavailable = () => new StoreUnavailableError(`${url}: ${details}`, { cause: error });
   switch (/^etcdserver: (.*)/.exec(details)?.[1]) {
@@ -111,7 +113,7 @@ function withoutReset(text: string): string {
 }
 
 /** gRPC's details, without its wrapping and time stamps. */
-function describe(error: unknown, caFile: string | undefined, url: string): string {
+function describe(error: unknown, context: CallContext): string {
   const { details, message } = error as Partial<ServiceError>;
   const text = withoutReset(details || message || String(error))
     .replace(/^No connection established\. Last error: /, "")
@@ -119,5 +121,5 @@ function describe(error: unknown, caFile: string | undefined, url: string): stri
     .replace(/^Deadline exceeded after ([\d.]+)s.*/, "no answer within $1 s")
     // A refused watch gives its reason as the text of a whole status.
     .replace(/^rpc error: code = \w+ desc = /, "");
-  return describeFetchError(new Error(text), caFile, "-etcd", url);
+  return describeFetchError(new Error(text), context);
 }

@@ -1,5 +1,17 @@
 import type { TlsFlags } from "./tls_files.ts";
 
+/** What is known of the server, for the hints of {@linkcode describeFetchError}. */
+export interface ServerContext {
+  /** Path that `-etcd-cafile`, or the like, gave. */
+  readonly caFile?: string | undefined;
+  /** What the flags for TLS begin with. @default "-etcd" */
+  readonly flags?: TlsFlags;
+  /** Whether it was spoken to over TLS. @default not known */
+  readonly url?: string;
+  /** It has answered before, so neither the scheme nor a flag is wrong. @default false */
+  readonly hasAnswered?: boolean;
+}
+
 /**
  * Says in a few words why `fetch` failed, without the URL that its own message repeats, and with
  * the cure where it is an option of ours.
@@ -7,20 +19,12 @@ import type { TlsFlags } from "./tls_files.ts";
  * Deno 2.9 puts the reason into `cause`, Deno 2.4 into the message.
  *
  * @param error what `fetch`, or reading a body, rejected with
- * @param caFile path that `-etcd-cafile` gave
- * @param flags what the flags for TLS begin with
- * @param url of the server: whether it was spoken to over TLS
  */
-export function describeFetchError(
-  error: unknown,
-  caFile?: string,
-  flags: TlsFlags = "-etcd",
-  url = "",
-): string {
+export function describeFetchError(error: unknown, server: ServerContext = {}): string {
   const messages: string[] = [];
   for (let at = error; at instanceof Error; at = at.cause) messages.push(at.message);
   const text = shorten(messages.find((message) => message !== "fetch failed") ?? String(error));
-  const hint = hintFor(text, caFile, flags, url);
+  const hint = hintFor(text, server);
   return hint === undefined ? text : `${hint} (${text})`;
 }
 
@@ -37,9 +41,7 @@ function shorten(message: string): string {
 
 function hintFor(
   text: string,
-  caFile: string | undefined,
-  flags: TlsFlags,
-  url: string,
+  { caFile, flags = "-etcd", url = "", hasAnswered = false }: ServerContext,
 ): string | undefined {
   if (text.includes("UnknownIssuer") || text.includes("BadSignature")) {
     return caFile === undefined
@@ -69,6 +71,8 @@ function hintFor(
   if (/certificate not valid yet|NotValidYet/.test(text)) {
     return "its certificate is not valid yet, or this host's clock is wrong";
   }
+  // A server that ends, and one that speaks another protocol, look alike from here on.
+  if (hasAnswered) return undefined;
   if (
     text.includes("tls handshake eof") || text.includes("InvalidContentType") ||
     (url.startsWith("https:") && text.includes("unexpected end of file"))

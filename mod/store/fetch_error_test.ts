@@ -53,7 +53,7 @@ Deno.test("describeFetchError() names the option that cures a TLS failure", () =
       new TypeError(
         `error sending request for url (https://h/): client error (Connect): ${reason}`,
       ),
-      caFile,
+      { caFile },
     );
   const untrusted = "invalid peer certificate: UnknownIssuer";
   assert(describe(untrusted).includes("name the CA with -etcd-cafile"));
@@ -65,7 +65,7 @@ Deno.test("describeFetchError() names the option that cures a TLS failure", () =
 
 Deno.test("describeFetchError() tells certificates that ran out, and http from https", () => {
   const describe = (reason: string, url = "https://h:2379") =>
-    describeFetchError(new TypeError(reason), undefined, "-etcd", url);
+    describeFetchError(new TypeError(reason), { url });
   const expired = "invalid peer certificate: certificate expired: verification time 1795542933";
   assertEquals(
     describe(expired),
@@ -83,7 +83,7 @@ Deno.test("describeFetchError() tells certificates that ran out, and http from h
 
 Deno.test("describeFetchError() names the flags of -remote for TLS, which has no URLs", () => {
   const describe = (reason: string, url: string) =>
-    describeFetchError(new TypeError(reason), undefined, "-remote", url);
+    describeFetchError(new TypeError(reason), { flags: "-remote", url });
   const closed = "connection closed before message completed";
   assertEquals(
     describe(closed, "http://h:8888"),
@@ -97,4 +97,20 @@ Deno.test("describeFetchError() tells a CA's certificate that a server shows as 
     new TypeError("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))"),
   );
   assert(text.startsWith("its certificate is a CA's own (CA:TRUE)"), text);
+});
+
+Deno.test("describeFetchError() asks for no other scheme of a server that has answered before", () => {
+  for (
+    const [text, url] of [
+      ["the server closed the connection", "http://h:2379"],
+      ["connection closed before message completed", "http://h:2379"],
+      ["tls handshake eof", "https://h:2379"],
+      ["unexpected end of file", "https://h:2379"],
+    ] as const
+  ) {
+    for (const flags of ["-etcd", "-remote"] as const) {
+      assertEquals(describeFetchError(new Error(text), { url, flags, hasAnswered: true }), text);
+      assert(describeFetchError(new Error(text), { url, flags }) !== text);
+    }
+  }
 });

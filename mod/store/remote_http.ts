@@ -69,6 +69,7 @@ export class RemoteHttp implements Disposable {
   #http: Deno.HttpClient;
   #pinned = 0;
   #heard = false;
+  readonly #answered = new Set<string>();
   /** Path that is asked for to see whether a server is there. */
   readonly #lookPath: string;
 
@@ -133,12 +134,13 @@ export class RemoteHttp implements Disposable {
         const answer = await this.#fetch(server, request);
         this.#pinned = at;
         this.#heard = true;
+        this.#answered.add(server);
         return answer;
       } catch (error) {
         if (signal?.aborted) throw signal.reason;
         this.closed.throwIfAborted();
         this.#heard = false;
-        failures.push(`${server}: ${describeFetchError(error, this.#caFile, "-remote", server)}`);
+        failures.push(`${server}: ${this.#describe(error, server)}`);
       }
     }
     throw new StoreUnavailableError(
@@ -152,6 +154,11 @@ export class RemoteHttp implements Disposable {
     if (this.closed.aborted) return;
     this.#closing.abort(new StoreError("the store is closed"));
     this.#http.close();
+  }
+
+  #describe(error: unknown, url: string): string {
+    const hasAnswered = this.#answered.has(url);
+    return describeFetchError(error, { url, hasAnswered, caFile: this.#caFile, flags: "-remote" });
   }
 
   async #look(server: string, signal: AbortSignal | undefined): Promise<void> {
