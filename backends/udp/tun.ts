@@ -1,9 +1,16 @@
-import { closeDescriptor, cString, Errno, libc, SysError, unwrap } from "../../mod/sys/mod.ts";
+import {
+  type AttachedTun,
+  attachTunDevice,
+  closeDescriptor,
+  Errno,
+  libc,
+  SysError,
+  unwrap,
+} from "../../mod/sys/mod.ts";
 import type { MergerOptions } from "./packet/merge.ts";
 import { VIRTIO_HEADER } from "./packet/virtio.ts";
 
 /** Linux `include/uapi/linux/if_tun.h`; the numbers hold on x86-64 and arm64. */
-const TUNSETIFF = 0x400454ca;
 const TUNSETPERSIST = 0x400454cb;
 const TUNSETOFFLOAD = 0x400454d0;
 const TUNSETVNETHDRSZ = 0x400454d8;
@@ -16,11 +23,6 @@ const TUN_F_TSO4 = 0x02;
 const TUN_F_TSO_ECN = 0x08;
 const TUN_F_USO4 = 0x20;
 const TUN_F_USO6 = 0x40;
-/** `struct ifreq`: the name, then a union of which the flags are the first two bytes. */
-const IFREQ = 40;
-const IFNAMSIZ = 16;
-/** asm-generic/fcntl.h: O_RDWR | O_NONBLOCK | O_CLOEXEC. */
-const OPEN_FLAGS = 0o2 | 0o4000 | 0o2000000;
 
 /** Options of {@linkcode openTun}. */
 export interface TunOptions {
@@ -64,7 +66,7 @@ export function openTun(options: TunOptions): Tun {
   const wanted = queues > 1 ? IFF_MULTI_QUEUE : 0;
   const descriptors: number[] = [];
   try {
-    let first: Attached;
+    let first: AttachedTun;
     try {
       first = attach(name, flags | wanted);
     } catch (error) {
@@ -88,47 +90,23 @@ export function closeTun(tun: Tun, options: { readonly remove?: boolean } = {}):
   tun.descriptors.forEach(closeDescriptor);
 }
 
-interface Attached {
-  readonly fd: number;
-  readonly name: string;
-}
-
-function attach(name: string, flags: number): Attached {
-  const path = "/dev/net/tun";
-  const fd = unwrap("open", libc().open(cString(path), OPEN_FLAGS, 0), path);
+function attach(name: string, flags: number): AttachedTun {
+  const attached = attachTunDevice(name, flags);
   try {
-    const request = new Uint8Array(new ArrayBuffer(IFREQ));
-    request.set(new TextEncoder().encode(name).subarray(0, IFNAMSIZ - 1));
-    new DataView(request.buffer).setUint16(IFNAMSIZ, flags, true);
-    setInterface(fd, request, name);
     // A device that stayed may have been left with the longer header of another program.
     const size = new Uint8Array(new ArrayBuffer(4));
     size[0] = VIRTIO_HEADER;
-    unwrap("TUNSETVNETHDRSZ", libc().ioctl(fd, TUNSETVNETHDRSZ, size), name);
-    return { fd, name: new TextDecoder().decode(request.subarray(0, request.indexOf(0))) };
+    unwrap("TUNSETVNETHDRSZ", libc().ioctl(attached.fd, TUNSETVNETHDRSZ, size), name);
+    return attached;
   } catch (error) {
-    closeDescriptor(fd);
+    closeDescriptor(attached.fd);
     throw error;
-  }
-}
-
-/**
- * TUNSETIFF. It never answers ENOENT: that is V8's, left once in a process' life between the call and
- * {@linkcode errno}, most likely here, among the first calls of all. A second call tells the truth.
- */
-function setInterface(fd: number, request: Uint8Array<ArrayBuffer>, name: string): void {
-  const call = () => unwrap("TUNSETIFF", libc().ioctl(fd, TUNSETIFF, request), name);
-  try {
-    call();
-  } catch (error) {
-    if (!(error instanceof SysError) || error.errno !== Errno.ENOENT) throw error;
-    call();
   }
 }
 
 /** Ends a device that was made for one queue where many are wanted, or the other way round. */
 function destroy(name: string, flags: number, cause: SysError): void {
-  let other: Attached;
+  let other: AttachedTun;
   try {
     other = attach(name, flags);
   } catch (error) {

@@ -3,6 +3,7 @@ import { ExportError } from "../export/errors.ts";
 import { feedWatchdog, info, notifySystemd } from "../observe/mod.ts";
 import { trimMemory } from "../sys/mod.ts";
 import { VERSION } from "../version.ts";
+import { answerContainers } from "./container_answers.ts";
 import { requireHookProgram } from "./hook_program.ts";
 import type { AgentOptions } from "./options.ts";
 import { serveNetwork } from "./serve_network.ts";
@@ -60,6 +61,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
       views.push(view);
       return () => void views.splice(views.indexOf(view), 1);
     };
+    answerContainers(() => views, signal);
     const serveStatus = () => serveSocket(options.status, status.pages, ended.signal);
     const feed = () => feedWatchdog({ isWell: status.isWell, signal });
     const parts: Promise<unknown>[] = [];

@@ -9,6 +9,7 @@ import { bridgeNetfilterCheck } from "./checks/bridge_netfilter.ts";
 import { clockCheck } from "./checks/clock.ts";
 import { configCheck } from "./checks/config.ts";
 import { conflictCheck } from "./checks/conflict.ts";
+import { containersCheck } from "./checks/containers.ts";
 import { dockerAddressCheck, dockerMtuCheck } from "./checks/docker.ts";
 import { firewallCheck } from "./checks/firewall.ts";
 import { forwardingCheck } from "./checks/forwarding.ts";
@@ -43,6 +44,7 @@ export const CHECKS: readonly Check[] = [
   kernelCheck,
   routeTablesCheck,
   peersCheck,
+  containersCheck,
   pathMtuCheck,
   clockCheck,
   versionsCheck,

@@ -60,10 +60,14 @@ function judgeOf(
 }
 
 /** `host101 (172.28.128.101), 10.20.65.0/24`. */
-export function nameOf({ lease, agent }: Pick<PeerLease, "lease" | "agent">): string {
+export function nameOf(peer: Pick<PeerLease, "lease" | "agent">): string {
+  return `${hostNameOf(peer)}, ${peer.lease.subnet}`;
+}
+
+/** `host101 (172.28.128.101)`. */
+export function hostNameOf({ lease, agent }: Pick<PeerLease, "lease" | "agent">): string {
   const address = formatIPv4(lease.attributes.publicIP);
-  const host = agent === undefined ? address : `${agent.record.hostname} (${address})`;
-  return `${host}, ${lease.subnet}`;
+  return agent === undefined ? address : `${agent.record.hostname} (${address})`;
 }
 
 /**

@@ -1,4 +1,12 @@
-import { type EchoOutcome, type Failure, type PortOutcome, probeUdpPort } from "../probe/mod.ts";
+import type { IPv4 } from "../ip/mod.ts";
+import {
+  type EchoOptions,
+  type EchoOutcome,
+  type Failure,
+  type PortOutcome,
+  type Prober,
+  probeUdpPort,
+} from "../probe/mod.ts";
 import { Unavailable } from "./check.ts";
 import type { Examination } from "./examination.ts";
 import { echoAddresses, type PeerLease } from "./peers.ts";
@@ -40,15 +48,11 @@ async function reach(host: Examination): Promise<readonly PeerReach[]> {
   const overlay = new Map<PeerLease, NonNullable<PeerReach["overlay"]>>();
   const failures = new Map<PeerLease, Failure>();
   // The device's address, and that of Docker's bridge: host-gw has no device.
-  const addresses = peers.flatMap(({ lease }) => echoAddresses(lease));
-  const outcomes = await prober.echo(addresses, options);
-  peers.forEach((peer, i) => {
-    const pair: readonly EchoOutcome[] = outcomes.slice(2 * i, 2 * i + 2);
-    const which = pair.findIndex(({ type }) => type === "reply");
-    const outcome = pair[Math.max(which, 0)]!;
-    if (outcome.type !== "reply") failures.set(peer, outcome);
-    else overlay.set(peer, { address: addresses[2 * i + which]!, rtt: outcome.rtt });
-  });
+  await Promise.all(peers.map(async (peer) => {
+    const { address, outcome } = await firstReply(prober, echoAddresses(peer.lease), options);
+    if (outcome.type === "reply") overlay.set(peer, { address, rtt: outcome.rtt });
+    else failures.set(peer, outcome);
+  }));
   const lost = peers.filter((peer) => !overlay.has(peer));
   const publicIPs = lost.map(({ lease }) => lease.attributes.publicIP);
   const { port } = await host.tunnel();
@@ -69,4 +73,26 @@ async function reach(host: Examination): Promise<readonly PeerReach[]> {
       port: answer,
     };
   });
+}
+
+interface AddressEcho {
+  readonly address: IPv4;
+  readonly outcome: EchoOutcome;
+}
+
+/** Sends an echo to each address. @returns the first reply; without any, what became of the first echo */
+async function firstReply(
+  prober: Prober,
+  addresses: readonly [IPv4, ...IPv4[]],
+  options: EchoOptions,
+): Promise<AddressEcho> {
+  const echoes = addresses.map(async (address): Promise<AddressEcho> => {
+    const [outcome] = await prober.echo([address], options);
+    return { address, outcome: outcome! };
+  });
+  const replies = echoes.map(async (echo) => {
+    const found = await echo;
+    return found.outcome.type === "reply" ? found : await new Promise<never>(() => {});
+  });
+  return await Promise.race([...replies, Promise.all(echoes).then(([first]) => first!)]);
 }

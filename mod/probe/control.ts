@@ -1,6 +1,7 @@
 /**
  * Control messages of recvmsg(2), as far as probes ask for them: what the error queue tells (ip(7),
- * IP_RECVERR) and when the kernel took a packet in (socket(7), SO_TIMESTAMPNS).
+ * IP_RECVERR), when the kernel took a packet in (socket(7), SO_TIMESTAMPNS), and by which interface
+ * (ip(7), IP_PKTINFO).
  *
  * @module
  */
@@ -14,6 +15,10 @@ export const SO_TIMESTAMPNS = 35;
 const SOL_IP = 0;
 /** linux/in.h; the message has the option's number. */
 export const IP_RECVERR = 11;
+
+/** linux/in.h; the message has the option's number and holds a struct in_pktinfo, ifindex first. */
+export const IP_PKTINFO = 8;
+const IN_PKTINFO = 12;
 
 /** linux/errqueue.h: struct sock_extended_err, and behind it the offender's sockaddr_in. */
 const EXTENDED_ERROR = 16;
@@ -47,6 +52,8 @@ export interface Timestamp {
 export interface Control {
   readonly error?: ExtendedError;
   readonly received?: Timestamp;
+  /** Index of the interface that the packet came in by. */
+  readonly interface?: number;
 }
 
 /**
@@ -57,6 +64,7 @@ export interface Control {
 export function readControl(view: DataView, length: number): Control {
   let error: ExtendedError | undefined;
   let received: Timestamp | undefined;
+  let index: number | undefined;
   for (let at = 0; at + CMSG_HEADER <= length;) {
     const size = Number(view.getBigUint64(at, true));
     if (size < CMSG_HEADER || at + size > length) break;
@@ -66,6 +74,8 @@ export function readControl(view: DataView, length: number): Control {
     const end = at + size;
     if (level === SOL_IP && type === IP_RECVERR && data + EXTENDED_ERROR <= end) {
       error = readExtendedError(view, data, end);
+    } else if (level === SOL_IP && type === IP_PKTINFO && data + IN_PKTINFO <= end) {
+      index = view.getInt32(data, true);
     } else if (level === SOL_SOCKET && type === SO_TIMESTAMPNS && data + 16 <= end) {
       received = {
         seconds: Number(view.getBigInt64(data, true)),
@@ -77,6 +87,7 @@ export function readControl(view: DataView, length: number): Control {
   return {
     ...(error === undefined ? {} : { error }),
     ...(received === undefined ? {} : { received }),
+    ...(index === undefined ? {} : { interface: index }),
   };
 }
 

@@ -4,7 +4,13 @@
  *
  * @module
  */
-import { TOKEN } from "./echo_message.ts";
+import { Arena, libc, unwrap } from "../sys/mod.ts";
+import { ICMP_HEADER, TOKEN } from "./echo_message.ts";
+
+const SOL_SOCKET = 1;
+const SO_ATTACH_FILTER = 26;
+/** struct sock_fprog (64 bits): u16 len, then at 8 the address of the instructions. */
+const SOCK_FPROG = 16;
 
 /** What a reply must carry: of the requests' own, or of what the kernel makes of it. */
 export interface EchoMark {
@@ -19,15 +25,23 @@ const INSTRUCTION = 8;
 
 /** linux/bpf_common.h and linux/filter.h. */
 const Code = {
+  /** A = 8 bits at packet[k]; a packet that is too short is dropped. */
+  LD_B_ABS: 0x30,
+  /** A = 16 bits likewise. */
+  LD_H_ABS: 0x28,
   /** X = 4 * (packet[k] & 0xf), the length of an IPv4 header. */
   LDX_MSH: 0xb1,
   /** X = k */
   LDX_IMM: 0x01,
-  /** A = 16 bits at packet[X + k]; a packet that is too short is dropped. */
+  /** A = 8 bits at packet[X + k], likewise. */
+  LD_B_IND: 0x50,
+  /** A = 16 bits likewise. */
   LD_H_IND: 0x48,
   /** A = 32 bits likewise. */
   LD_W_IND: 0x40,
   JEQ: 0x15,
+  /** Jumps when any bit of k is set in A. */
+  JSET: 0x45,
   RET: 0x06,
 } as const;
 
@@ -63,12 +77,72 @@ export function echoFilter(
   ]);
 }
 
-/** A comparison that fails goes on at the last instruction. */
+/** Which ICMP messages pass {@linkcode messageFilter}. */
+export interface MessageCondition {
+  readonly type: number;
+  /** 16 bits. @default any */
+  readonly identifier?: number;
+  /** What the data behind the header begins with, whole words of 4 bytes. @default anything */
+  readonly data?: Uint8Array;
+}
+
+/** Where an IPv4 header has its protocol, and flags and fragment offset (RFC 791). */
+const PROTOCOL = 9;
+const FRAGMENT = 6;
+const FRAGMENT_OFFSET = 0x1fff;
+const IPPROTO_ICMP = 1;
+
+/**
+ * Passes the ICMP messages that fit, out of whole packets of any protocol: those of raw sockets, and of
+ * packet sockets of type SOCK_DGRAM.
+ */
+export function messageFilter(
+  { type, identifier, data = new Uint8Array() }: MessageCondition,
+): Uint8Array<ArrayBuffer> {
+  const words = new DataView(data.buffer, data.byteOffset, data.length);
+  return assemble([
+    [Code.LD_B_ABS, PROTOCOL],
+    [Code.JEQ, IPPROTO_ICMP],
+    [Code.LD_H_ABS, FRAGMENT],
+    [Code.JSET, FRAGMENT_OFFSET],
+    [Code.LDX_MSH, 0],
+    [Code.LD_B_IND, 0],
+    [Code.JEQ, type],
+    ...identifier === undefined ? [] : [[Code.LD_H_IND, 4], [Code.JEQ, identifier]] as const,
+    ...Array.from({ length: data.length / 4 }, (_, i): Instruction[] => [
+      [Code.LD_W_IND, ICMP_HEADER + 4 * i],
+      [Code.JEQ, words.getUint32(4 * i)],
+    ]).flat(),
+    [Code.RET, ALL_BYTES],
+    [Code.RET, 0],
+  ]);
+}
+
+/**
+ * Has a socket take what a filter passes, and nothing else from then on.
+ *
+ * @throws {SysError}
+ */
+export function attachFilter(fd: number, filter: Uint8Array<ArrayBuffer>): void {
+  using arena = new Arena();
+  const program = arena.allocate(filter.length);
+  program.bytes.set(filter);
+  const header = arena.allocate(SOCK_FPROG);
+  header.view.setUint16(0, filter.length / INSTRUCTION, true);
+  header.view.setBigUint64(8, program.address, true);
+  unwrap(
+    "SO_ATTACH_FILTER",
+    libc().setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, header.bytes, SOCK_FPROG),
+  );
+}
+
+/** A comparison that fails goes on at the last instruction, and so does a bit that is set. */
 function assemble(program: readonly Instruction[]): Uint8Array<ArrayBuffer> {
   const view = new DataView(new ArrayBuffer(program.length * INSTRUCTION));
   for (const [i, [code, k]] of program.entries()) {
     const at = i * INSTRUCTION;
     view.setUint16(at, code, true);
+    if (code === Code.JSET) view.setUint8(at + 2, program.length - 2 - i);
     if (code === Code.JEQ) view.setUint8(at + 3, program.length - 2 - i);
     view.setUint32(at + 4, k, true);
   }

@@ -6,8 +6,8 @@
 import { onesComplementSum } from "../ip/checksum.ts";
 
 /** ICMP types. */
-const ECHO_REPLY = 0;
-const ECHO_REQUEST = 8;
+export const ECHO_REPLY = 0;
+export const ECHO_REQUEST = 8;
 
 /** Header in bytes: type, code, checksum, identifier, sequence number. */
 export const ICMP_HEADER = 8;
@@ -40,15 +40,29 @@ export interface EchoMessage {
 export function writeEchoRequest(
   bytes: Uint8Array<ArrayBuffer>,
   length: number,
-  { identifier, sequence, token }: Omit<EchoMessage, "isReply">,
+  message: Omit<EchoMessage, "isReply">,
 ): void {
-  if (length < ICMP_HEADER + TOKEN || length > bytes.length) {
+  if (message.token.length !== TOKEN) throw new RangeError(`a token has ${TOKEN} bytes`);
+  writeEcho(bytes, length, { ...message, isReply: false });
+}
+
+/**
+ * Writes an echo message of `length` bytes, as {@linkcode writeEchoRequest} does, whose token may be
+ * longer.
+ *
+ * @throws {RangeError} when it does not fit, or is too short
+ */
+export function writeEcho(
+  bytes: Uint8Array<ArrayBuffer>,
+  length: number,
+  { isReply, identifier, sequence, token }: EchoMessage,
+): void {
+  if (length < ICMP_HEADER + token.length || length > bytes.length) {
     throw new RangeError(`no echo request of ${length} bytes`);
   }
-  if (token.length !== TOKEN) throw new RangeError(`a token has ${TOKEN} bytes`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, length);
   bytes.fill(0, 0, length);
-  view.setUint8(0, ECHO_REQUEST);
+  view.setUint8(0, isReply ? ECHO_REPLY : ECHO_REQUEST);
   view.setUint16(4, identifier);
   view.setUint16(6, sequence);
   bytes.set(token, ICMP_HEADER);

@@ -1,8 +1,12 @@
 /**
- * Probes of the network: ICMP echoes, the MTU of a path, UDP ports.
+ * Probes of the network: ICMP echoes, the MTU of a path, UDP ports, containers.
  *
  * @module
  */
+export * from "./answer_containers.ts";
+export { askContainers, type AskContainersOptions, type AskedHost } from "./ask_containers.ts";
+export * from "./container_query.ts";
+export * from "./container_side.ts";
 export type { Failure } from "./outcome.ts";
 export * from "./path_mtu.ts";
 export * from "./prober.ts";

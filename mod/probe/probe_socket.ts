@@ -1,4 +1,4 @@
-import type { IPv4 } from "../ip/mod.ts";
+import { formatIPv4, type IPv4 } from "../ip/mod.ts";
 import {
   Arena,
   closeDescriptor,
@@ -13,11 +13,19 @@ import {
 import {
   type Control,
   type ExtendedError,
+  IP_PKTINFO,
   IP_RECVERR,
   readControl,
   SO_TIMESTAMPNS,
 } from "./control.ts";
-import { echoFilter, type EchoMark, nothingFilter } from "./echo_filter.ts";
+import {
+  attachFilter,
+  echoFilter,
+  type EchoMark,
+  messageFilter,
+  nothingFilter,
+} from "./echo_filter.ts";
+import { ECHO_REPLY, ECHO_REQUEST } from "./echo_message.ts";
 
 /** linux/socket.h, asm-generic/socket.h, linux/in.h, linux/icmp.h; x86-64 and arm64 alike. */
 const AF_INET = 2;
@@ -27,9 +35,6 @@ const SOCK_RAW = 3;
 const IPPROTO_ICMP = 1;
 const SOL_SOCKET = 1;
 const SO_RCVBUF = 8;
-const SO_ATTACH_FILTER = 26;
-/** struct sock_fprog (64 bits): u16 len, then at 8 the address of the instructions, 8 bytes each. */
-const SOCK_FPROG = 16;
 const SOL_IP = 0;
 const IP_MTU_DISCOVER = 10;
 const IP_PMTUDISC_DONT = 0;
@@ -37,8 +42,9 @@ const IP_PMTUDISC_DONT = 0;
 const IP_PMTUDISC_PROBE = 3;
 const SOL_RAW = 255;
 const ICMP_FILTER = 1;
-/** Bits of the types that are filtered out: all but 0, echo reply. Errors come by the error queue. */
-const ALL_BUT_REPLIES = ~1;
+/** Bits of the types that are filtered out: all but one. Errors come by the error queue. */
+const ALL_BUT_REPLIES = ~(1 << ECHO_REPLY);
+const ALL_BUT_REQUESTS = ~(1 << ECHO_REQUEST);
 const MSG_DONTWAIT = 0x40;
 const MSG_ERRQUEUE = 0x2000;
 const CLOCK_REALTIME = 0;
@@ -77,6 +83,8 @@ const MOST_ERRORS = 1024;
 export type ProbeSocketKind =
   /** Needs CAP_NET_RAW; gives packets with their IP header. */
   | "raw"
+  /** A raw one that takes echo requests in place of replies. */
+  | "requests"
   /** icmp(7), for the groups of net.ipv4.ping_group_range; writes its own identifier. */
   | "ping"
   | "udp";
@@ -88,6 +96,8 @@ export interface Received {
   readonly from: IPv4;
   /** Milliseconds of {@linkcode ProbeSocket.now}; absent when the kernel does not tell. */
   readonly at: number | undefined;
+  /** Index of the interface that it came in by; of a socket of kind `requests` alone. */
+  readonly interface?: number;
 }
 
 /** An entry of the error queue: what was quoted of our packet behind its IP header. */
@@ -103,6 +113,8 @@ export interface ReceivedError extends ExtendedError {
 export interface ProbeSocketOptions {
   /** Path of a network namespace. @default the calling thread's */
   readonly netns?: string | undefined;
+  /** An address of this host to send from, and to receive at. @default the kernel's choice, any */
+  readonly source?: IPv4 | undefined;
 }
 
 /** A socket that probes are sent from, and their answers and ICMP errors come back to. */
@@ -141,6 +153,18 @@ export class ProbeSocket {
   }
 
   /**
+   * Opens a raw socket that takes the echo requests whose data begins with `prefix`; the kernel drops
+   * all others before this process wakes up.
+   *
+   * @param prefix whole words of 4 bytes
+   * @throws {SysError} EPERM without CAP_NET_RAW
+   */
+  static echoRequests(prefix: Uint8Array, options: ProbeSocketOptions = {}): ProbeSocket {
+    const filter = messageFilter({ type: ECHO_REQUEST, data: prefix });
+    return new ProbeSocket("requests", open(SOCK_RAW, IPPROTO_ICMP, options), filter);
+  }
+
+  /**
    * Opens a UDP socket on a port of the kernel's choice, which gets errors and no datagrams.
    *
    * @throws {SysError}
@@ -153,13 +177,17 @@ export class ProbeSocket {
     this.kind = kind;
     this.#fd = fd;
     try {
-      this.#attach(filter);
+      attachFilter(fd, filter);
       unwrap("IP_RECVERR", setOption(fd, SOL_IP, IP_RECVERR, 1));
       // Without either, times are those of this thread, and a flood is lost.
       setOption(fd, SOL_SOCKET, SO_TIMESTAMPNS, 1);
       setOption(fd, SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER);
       if (kind === "raw") {
         unwrap("ICMP_FILTER", setOption(fd, SOL_RAW, ICMP_FILTER, ALL_BUT_REPLIES));
+      }
+      if (kind === "requests") {
+        unwrap("ICMP_FILTER", setOption(fd, SOL_RAW, ICMP_FILTER, ALL_BUT_REQUESTS));
+        unwrap("IP_PKTINFO", setOption(fd, SOL_IP, IP_PKTINFO, 1));
       }
       this.#wakeup = unwrap("eventfd", libc().eventfd(0, EFD_FLAGS));
     } catch (error) {
@@ -241,8 +269,9 @@ export class ProbeSocket {
     for (; messages < MOST_TAKEN; messages++) {
       const length = this.#receive(0);
       if (length === undefined) break;
-      const { received } = this.#readControl();
+      const { received, interface: index } = this.#readControl();
       onMessage({
+        ...(index === undefined ? {} : { interface: index }),
         ...{ view: this.#data.view, length, from: this.#name.view.getUint32(4) },
         at: received && this.#milliseconds(received.seconds, received.nanoseconds),
       });
@@ -283,19 +312,6 @@ export class ProbeSocket {
     this.#arena.close();
   }
 
-  #attach(filter: Uint8Array<ArrayBuffer>): void {
-    using arena = new Arena();
-    const program = arena.allocate(filter.length);
-    program.bytes.set(filter);
-    const header = arena.allocate(SOCK_FPROG);
-    header.view.setUint16(0, filter.length / 8, true);
-    header.view.setBigUint64(8, program.address, true);
-    unwrap(
-      "SO_ATTACH_FILTER",
-      libc().setsockopt(this.#fd, SOL_SOCKET, SO_ATTACH_FILTER, header.bytes, SOCK_FPROG),
-    );
-  }
-
   /** @returns bytes of the message, of which the first {@linkcode DATA_LENGTH} are there */
   #receive(flags: number): number | undefined {
     const { view, bytes } = this.#header;
@@ -320,11 +336,24 @@ export class ProbeSocket {
   }
 }
 
-function open(type: number, protocol: number, { netns }: ProbeSocketOptions): number {
-  return inNetworkNamespace(
-    netns,
-    () => unwrap("socket", libc().socket(AF_INET, type | SOCK_CLOEXEC, protocol)),
-  );
+function open(type: number, protocol: number, { netns, source }: ProbeSocketOptions): number {
+  return inNetworkNamespace(netns, () => {
+    const fd = unwrap("socket", libc().socket(AF_INET, type | SOCK_CLOEXEC, protocol));
+    try {
+      if (source !== undefined) {
+        const subject = formatIPv4(source);
+        const address = new Uint8Array(new ArrayBuffer(SOCKADDR_IN));
+        const view = new DataView(address.buffer);
+        view.setUint16(0, AF_INET, true);
+        view.setUint32(4, source);
+        unwrap("bind", libc().bind(fd, address, SOCKADDR_IN), subject);
+      }
+      return fd;
+    } catch (error) {
+      closeDescriptor(fd);
+      throw error;
+    }
+  });
 }
 
 function setOption(fd: number, level: number, name: number, value: number): number {

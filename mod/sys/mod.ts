@@ -14,3 +14,4 @@ export * from "./lock_holder.ts";
 export * from "./namespace.ts";
 export * from "./netlink/mod.ts";
 export * from "./notify_socket.ts";
+export * from "./tun_device.ts";

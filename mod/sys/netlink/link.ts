@@ -50,6 +50,8 @@ export interface LinkChange {
   /** Bytes. */
   readonly mtu?: number | undefined;
   readonly mac?: string | undefined;
+  /** Index of the bridge that it becomes a port of. */
+  readonly master?: number | undefined;
 }
 
 /** Asks for all links (`which` undefined), or for one by index or by name. */
@@ -110,6 +112,7 @@ export function writeLinkChange(
   else writeLinkHeader(writer, index, change.up ? IFF_UP : 0, IFF_UP);
   if (change.mtu !== undefined) writer.attributeU32(IFLA_MTU, change.mtu);
   if (change.mac !== undefined) writer.attributeMac(IFLA_ADDRESS, change.mac);
+  if (change.master !== undefined) writer.attributeU32(IFLA_MASTER, change.master);
   writer.end();
 }
 

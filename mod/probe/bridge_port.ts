@@ -1,0 +1,102 @@
+import {
+  attachTunDevice,
+  closeDescriptor,
+  Errno,
+  errno,
+  inNetworkNamespace,
+  libc,
+  type Link,
+  type Mac,
+  type Netlink,
+  SysError,
+} from "../sys/mod.ts";
+
+/** linux/if_tun.h: Ethernet frames, without a header of the driver's own. */
+const IFF_TAP = 0x0002;
+const IFF_NO_PI = 0x1000;
+/** The kernel numbers them. */
+const NAME = "fl-probe%d";
+/** Longest frame that is looked at. */
+const FRAME = 256;
+
+/**
+ * A port of a bridge whose other end is this process: frames that it sends come in to the bridge as a
+ * container's do. It is a TAP device, which the kernel removes when the process ends, however it ends.
+ */
+export class BridgePort implements Disposable {
+  /** The bridge as it was before. */
+  readonly bridge: Link;
+  readonly #netlink: Netlink;
+  readonly #fd: number;
+  readonly #bytes: Uint8Array<ArrayBuffer> = new Uint8Array(new ArrayBuffer(FRAME));
+
+  /**
+   * Attaches a port.
+   *
+   * @throws {SysError} ENOENT without the tun module; EPERM without CAP_NET_ADMIN
+   */
+  constructor(netlink: Netlink, bridge: Link, netns?: string) {
+    this.bridge = bridge;
+    this.#netlink = netlink;
+    const { fd, name } = inNetworkNamespace(
+      netns,
+      () => attachTunDevice(NAME, IFF_TAP | IFF_NO_PI),
+    );
+    this.#fd = fd;
+    try {
+      const index = netlink.link(name)?.index;
+      if (index === undefined) throw new SysError("RTM_GETLINK", Errno.ENODEV, { subject: name });
+      // A bridge takes the lowest MAC and the least MTU of its ports, unless it was given its own.
+      netlink.setLink(index, { mac: highMac(), mtu: bridge.mtu });
+      netlink.setLink(index, { master: bridge.index });
+      netlink.setLink(index, { up: true });
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** The bridge's MAC: where frames go that the host is to forward. */
+  get bridgeMac(): Mac {
+    const mac = this.#netlink.linkByIndex(this.bridge.index)?.mac;
+    if (mac === undefined) {
+      throw new SysError("RTM_GETLINK", Errno.ENODEV, { subject: this.bridge.name });
+    }
+    return mac;
+  }
+
+  /** Sends a frame to the bridge. One that the kernel does not take is lost, as on a wire. */
+  send(frame: Uint8Array<ArrayBuffer>): void {
+    libc().write(this.#fd, frame, frame.length);
+  }
+
+  /** Gives all frames that the bridge has sent since, each cut off at 256 bytes, until the next one. */
+  receive(onFrame: (frame: Uint8Array<ArrayBuffer>) => void): void {
+    for (;;) {
+      const length = libc().read(this.#fd, this.#bytes, FRAME);
+      if (length === -1) {
+        const number = errno();
+        if (number === Errno.EAGAIN) return;
+        throw new SysError("read", number, { subject: this.bridge.name });
+      }
+      onFrame(this.#bytes.subarray(0, length));
+    }
+  }
+
+  /** Removes the port. */
+  [Symbol.dispose](): void {
+    closeDescriptor(this.#fd);
+    // A bridge that has lost its last port loses the MAC and MTU that it had of its ports.
+    const { index, mtu, mac } = this.bridge;
+    const left = this.#netlink.linkByIndex(index);
+    if (left === undefined) return;
+    if (left.mtu !== mtu) this.#netlink.setLink(index, { mtu });
+    if (left.mac !== mac && mac !== undefined) this.#netlink.setLink(index, { mac });
+  }
+}
+
+/** A random MAC, locally administered, above those that containers get. */
+function highMac(): Mac {
+  const octets = crypto.getRandomValues(new Uint8Array(3));
+  return `fe:ff:ff:${Array.from(octets, (octet) => octet.toString(16).padStart(2, "0")).join(":")}`;
+}

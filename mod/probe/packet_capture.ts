@@ -1,0 +1,73 @@
+import {
+  closeDescriptor,
+  Errno,
+  errno,
+  inNetworkNamespace,
+  libc,
+  SysError,
+  unwrap,
+} from "../sys/mod.ts";
+import { attachFilter, type MessageCondition, messageFilter } from "./echo_filter.ts";
+
+/** linux/socket.h, linux/if_ether.h, linux/if_packet.h; x86-64 and arm64 alike. */
+const AF_PACKET = 17;
+/** SOCK_DGRAM: packets come without their link header. | SOCK_CLOEXEC | SOCK_NONBLOCK */
+const SOCKET_TYPE = 2 | 0o2000000 | 0o4000;
+/** With another protocol the packets that leave are not seen. */
+const ETH_P_ALL = 3;
+/** struct sockaddr_ll: u16 family, be16 protocol, i32 ifindex, u16, u8, u8, u8[8]. */
+const SOCKADDR_LL = 20;
+/** Bytes of each packet that are looked at: the headers and the token. */
+const SNAP = 128;
+
+/** The ICMP messages that come in or leave by an interface, before the firewall has seen those that come in. */
+export class PacketCapture implements Disposable {
+  readonly #fd: number;
+  readonly #bytes: Uint8Array<ArrayBuffer> = new Uint8Array(new ArrayBuffer(SNAP));
+  readonly #view: DataView = new DataView(this.#bytes.buffer);
+
+  /**
+   * Begins to listen.
+   *
+   * @param index of the interface
+   * @throws {SysError} EPERM without CAP_NET_RAW
+   */
+  constructor(index: number, condition: MessageCondition, netns?: string) {
+    // With protocol 0 nothing comes until the filter is there and bind(2) names another.
+    this.#fd = inNetworkNamespace(
+      netns,
+      () => unwrap("socket", libc().socket(AF_PACKET, SOCKET_TYPE, 0)),
+    );
+    try {
+      attachFilter(this.#fd, messageFilter(condition));
+      const address = new Uint8Array(new ArrayBuffer(SOCKADDR_LL));
+      const view = new DataView(address.buffer);
+      view.setUint16(0, AF_PACKET, true);
+      view.setUint16(2, ETH_P_ALL);
+      view.setInt32(4, index, true);
+      unwrap("bind", libc().bind(this.#fd, address, SOCKADDR_LL));
+    } catch (error) {
+      closeDescriptor(this.#fd);
+      throw error;
+    }
+  }
+
+  /** Gives all that has come since, each packet from its IP header on. It lies there until the next one. */
+  receive(onPacket: (view: DataView, length: number) => void): void {
+    for (;;) {
+      const length = libc().recv(this.#fd, this.#bytes, SNAP, 0);
+      if (length === -1) {
+        const number = errno();
+        if (number === Errno.EAGAIN) return;
+        // The interface has gone down, or away.
+        if (number === Errno.ENETDOWN) return;
+        throw new SysError("recv", number);
+      }
+      onPacket(this.#view, length);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    closeDescriptor(this.#fd);
+  }
+}

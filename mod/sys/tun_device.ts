@@ -1,0 +1,55 @@
+import { Errno, SysError } from "./errno.ts";
+import { closeDescriptor, cString, libc, unwrap } from "./libc.ts";
+
+/** Linux `include/uapi/linux/if_tun.h`; the number holds on x86-64 and arm64. */
+const TUNSETIFF = 0x400454ca;
+/** `struct ifreq`: the name, then a union of which the flags are the first two bytes. */
+const IFREQ = 40;
+const IFNAMSIZ = 16;
+/** asm-generic/fcntl.h: O_RDWR | O_NONBLOCK | O_CLOEXEC. */
+const OPEN_FLAGS = 0o2 | 0o4000 | 0o2000000;
+
+/** A TUN or TAP device, and the descriptor that reads and writes it. */
+export interface AttachedTun {
+  /** Non-blocking. */
+  readonly fd: number;
+  /** As the kernel named it. */
+  readonly name: string;
+}
+
+/**
+ * Creates a TUN or TAP device, or attaches to one that exists.
+ *
+ * @param name `flannel0`; a `%d` lets the kernel number it
+ * @param flags IFF_* of linux/if_tun.h
+ * @throws {SysError} EBUSY when another process holds it; EINVAL when an interface of that name is
+ * no such device; EPERM without CAP_NET_ADMIN; ENOENT without the tun module
+ */
+export function attachTunDevice(name: string, flags: number): AttachedTun {
+  const path = "/dev/net/tun";
+  const fd = unwrap("open", libc().open(cString(path), OPEN_FLAGS, 0), path);
+  try {
+    const request = new Uint8Array(new ArrayBuffer(IFREQ));
+    request.set(new TextEncoder().encode(name).subarray(0, IFNAMSIZ - 1));
+    new DataView(request.buffer).setUint16(IFNAMSIZ, flags, true);
+    setInterface(fd, request, name);
+    return { fd, name: new TextDecoder().decode(request.subarray(0, request.indexOf(0))) };
+  } catch (error) {
+    closeDescriptor(fd);
+    throw error;
+  }
+}
+
+/**
+ * TUNSETIFF. It never answers ENOENT: that is V8's, left once in a process' life between the call and
+ * {@linkcode errno}, most likely here, among the first calls of all. A second call tells the truth.
+ */
+function setInterface(fd: number, request: Uint8Array<ArrayBuffer>, name: string): void {
+  const call = () => unwrap("TUNSETIFF", libc().ioctl(fd, TUNSETIFF, request), name);
+  try {
+    call();
+  } catch (error) {
+    if (!(error instanceof SysError) || error.errno !== Errno.ENOENT) throw error;
+    call();
+  }
+}
