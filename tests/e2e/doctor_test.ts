@@ -82,7 +82,7 @@ async function addBridge(host: UnderlayHost): Promise<void> {
 const WITHOUT_CONFIG = Object.fromEntries(
   [
     ...["public-ip", "lease", "conflict", "forwarding", "firewall", "docker-address"],
-    ...["docker-mtu", "kernel", "route-tables", "peers", "path-mtu", "versions"],
+    ...["docker-mtu", "kernel", "route-tables", "peers", "containers", "path-mtu", "versions"],
   ].map((id) => [id, "unchecked"]),
 );
 
@@ -166,7 +166,8 @@ const SABOTAGES: readonly Sabotage[] = [
     flags: [BARE],
     expected: {
       ...{ interface: "warning", lease: "problem", "docker-address": "unchecked" },
-      ...{ kernel: "problem", peers: "unchecked", "path-mtu": "unchecked" },
+      ...{ kernel: "problem", peers: "unchecked", containers: "unchecked" },
+      "path-mtu": "unchecked",
       ...{ versions: "unchecked" },
     },
     says: /took eth0 \(10\.0\.2\.15\)[^]*VirtualBox[^]*-iface=eth1/,
@@ -209,7 +210,7 @@ const SABOTAGES: readonly Sabotage[] = [
         "docker-address": "unchecked",
       },
       ...{ firewall: "unchecked", kernel: "unchecked", peers: "unchecked" },
-      ...{ "path-mtu": "unchecked", versions: "unchecked" },
+      ...{ containers: "unchecked", "path-mtu": "unchecked", versions: "unchecked" },
     },
     says: /no flanneld runs with \/run\/elsewhere\/subnet\.env/,
   },
@@ -234,7 +235,7 @@ const SABOTAGES: readonly Sabotage[] = [
   {
     what: "a kernel that does not forward",
     here: ["sysctl -w net.ipv4.ip_forward=0", "sysctl -w net.ipv4.ip_forward=1"],
-    expected: { forwarding: "problem" },
+    expected: { forwarding: "problem", containers: "problem" },
     says: /sysctl -w net\.ipv4\.ip_forward=1/,
   },
   {
@@ -243,7 +244,7 @@ const SABOTAGES: readonly Sabotage[] = [
       "sysctl -w net.ipv4.conf.docker0.forwarding=0",
       "sysctl -w net.ipv4.conf.docker0.forwarding=1",
     ],
-    expected: { forwarding: "problem" },
+    expected: { forwarding: "problem", containers: "problem" },
     says: /conf\/docker0\/forwarding/,
   },
   {
@@ -252,7 +253,12 @@ const SABOTAGES: readonly Sabotage[] = [
       "sysctl -w net.ipv4.conf.eth1.rp_filter=1; ip route add 172.28.128.101/32 via 10.0.2.2 dev eth0",
       "sysctl -w net.ipv4.conf.eth1.rp_filter=0; ip route del 172.28.128.101/32",
     ],
-    expected: { "rp-filter": "problem", peers: "problem", "path-mtu": "unchecked" },
+    expected: {
+      "rp-filter": "problem",
+      peers: "problem",
+      containers: "unchecked",
+      "path-mtu": "unchecked",
+    },
     says: /172\.28\.128\.101 would be answered by eth0[^]*rp_filter=2/,
   },
   {
@@ -276,7 +282,7 @@ const SABOTAGES: readonly Sabotage[] = [
       "nft 'add table inet corp; add chain inet corp through { type filter hook forward priority 0; policy drop; }'",
       "nft delete table inet corp",
     ],
-    expected: { firewall: "problem" },
+    expected: { firewall: "problem", containers: "problem" },
     says: /chain "inet corp through" drops[^]*nft insert rule inet corp through/,
   },
   {
@@ -313,7 +319,12 @@ const SABOTAGES: readonly Sabotage[] = [
       "bridge fdb show dev flannel.1 > /run/fdb; bridge fdb del $(cut -d' ' -f1 /run/fdb) dev flannel.1 dst 172.28.128.101",
       "bridge fdb append $(cut -d' ' -f1 /run/fdb) dev flannel.1 dst 172.28.128.101",
     ],
-    expected: { kernel: "problem", peers: "problem", "path-mtu": "unchecked" },
+    expected: {
+      kernel: "problem",
+      peers: "problem",
+      containers: "unchecked",
+      "path-mtu": "unchecked",
+    },
     says: /\+ fdb \S+ dst 172\.28\.128\.101 dev flannel\.1/,
   },
   {
@@ -322,7 +333,7 @@ const SABOTAGES: readonly Sabotage[] = [
       "iptables -I INPUT -p udp --dport 8472 -j DROP",
       "iptables -D INPUT -p udp --dport 8472 -j DROP",
     ],
-    expected: { peers: "problem", "path-mtu": "unchecked" },
+    expected: { peers: "problem", containers: "unchecked", "path-mtu": "unchecked" },
     says:
       /UDP port 8472 is blocked between[^]*host101 .*dropped on the way[^]*firewall-cmd[^]*iptables -I INPUT -p udp --dport 8472 -j ACCEPT/,
   },
@@ -332,7 +343,7 @@ const SABOTAGES: readonly Sabotage[] = [
       "iptables -I INPUT -p udp --dport 8472 -j REJECT --reject-with icmp-host-prohibited",
       "iptables -D INPUT 1",
     ],
-    expected: { peers: "problem", "path-mtu": "unchecked" },
+    expected: { peers: "problem", containers: "unchecked", "path-mtu": "unchecked" },
     says: /UDP port 8472 is refused \(host administratively prohibited, says 172\.28\.128\.101\)/,
   },
   {
@@ -341,20 +352,20 @@ const SABOTAGES: readonly Sabotage[] = [
       "iptables -I INPUT -p udp --dport 8472 -j DROP",
       "iptables -D INPUT -p udp --dport 8472 -j DROP",
     ],
-    expected: { peers: "problem", "path-mtu": "unchecked" },
+    expected: { peers: "problem", containers: "unchecked", "path-mtu": "unchecked" },
     says: /UDP port 8472 is blocked between/,
   },
   {
     what: "no tunnel at the other host",
     there: ["ip link del flannel.1", "true"],
     peerStops: true,
-    expected: { peers: "problem", "path-mtu": "unchecked" },
+    expected: { peers: "problem", containers: "unchecked", "path-mtu": "unchecked" },
     says: /nobody there takes UDP port 8472[^]*systemctl start flanneld/,
   },
   {
     what: "the other host's cable pulled",
     hub: ["ip link set host101-eth1 down", "ip link set host101-eth1 up"],
-    expected: { peers: "problem", "path-mtu": "unchecked" },
+    expected: { peers: "problem", containers: "unchecked", "path-mtu": "unchecked" },
     says: /no other host answers, not even at its public address/,
   },
   {
@@ -410,7 +421,7 @@ Deno.test("flanneld doctor finds nothing wrong with a healthy host, then each of
     ]);
     await here.exec(["rm", "/run/flanneld"]);
     const checks = (JSON.parse(stdout) as { checks: Report[] }).checks;
-    const withheld = ["agent", "firewall", "kernel", "peers", "path-mtu"];
+    const withheld = ["agent", "firewall", "kernel", "peers", "containers", "path-mtu"];
     assertEquals(
       [code, notOk(checks)],
       [0, Object.fromEntries(withheld.map((id) => [id, "unchecked"]))],
