@@ -41,6 +41,13 @@ function timespec({ seconds, nanoseconds }: Timestamp): Uint8Array {
   return new Uint8Array(view.buffer);
 }
 
+/** struct in_pktinfo of linux/in.h. */
+function packetInfo(index: number): Uint8Array {
+  const view = new DataView(new ArrayBuffer(12));
+  view.setInt32(0, index, true);
+  return new Uint8Array(view.buffer);
+}
+
 const error: fc.Arbitrary<ExtendedError> = fc.record({
   errno: fc.nat(133),
   origin: fc.nat(255),
@@ -56,20 +63,22 @@ const timestamp: fc.Arbitrary<Timestamp> = fc.record({
 /** What we did not ask for, of any length. */
 const other: fc.Arbitrary<Part> = fc.record({
   level: fc.constant(0),
-  type: fc.constantFrom(2, 8),
+  type: fc.constantFrom(2, 9),
   data: fc.uint8Array({ maxLength: 21 }),
 });
 
-Deno.test("readControl() finds errors and timestamps among other messages", () => {
-  fc.assert(fc.property(error, timestamp, fc.array(other, { maxLength: 3 }), (e, t, others) => {
+Deno.test("readControl() finds errors, timestamps and interfaces among other messages", () => {
+  const others = fc.array(other, { maxLength: 3 });
+  fc.assert(fc.property(error, timestamp, fc.nat(1e6), others, (e, t, index, others) => {
     const parts = [
       ...others,
+      { level: 0, type: 8, data: packetInfo(index) },
       { level: 1, type: 35, data: timespec(t) },
       ...others,
       { level: 0, type: 11, data: extendedError(e) },
     ];
     const view = control(parts);
-    const expected: Control = { error: e, received: t };
+    const expected: Control = { error: e, received: t, interface: index };
     assertEquals(readControl(view, view.byteLength), expected);
     assertEquals(readControl(control(others), control(others).byteLength), {});
   }));

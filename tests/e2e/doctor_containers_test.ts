@@ -1,9 +1,9 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { LabDocker } from "../lab/docker.ts";
+import { type DockerOptions, LabDocker } from "../lab/docker.ts";
 import { GuideCluster } from "../lab/guide_cluster.ts";
 import type { UnderlayHost } from "../lab/lab.ts";
 import { FLANNELD, type LabUnit } from "../lab/unit.ts";
-import { BACKENDS, PREFIX, subnetOf } from "./guide.ts";
+import { BACKENDS, CONFIG, PREFIX, subnetOf } from "./guide.ts";
 
 interface Report {
   readonly id: string;
@@ -35,7 +35,10 @@ interface Case {
 }
 
 const FIRST_RULE = "iptables -D FORWARD 1";
-const FIRST_RAW_RULE = "iptables -t raw -D PREROUTING 1";
+/** A drop that the agents' rules in Docker's chains do not come before. */
+const EARLY = "nft 'add table ip early; " +
+  "add chain ip early in { type filter hook prerouting priority -350; }; add rule ip early in iifname != docker0 ip daddr";
+const NOT_EARLY = "nft delete table ip early";
 const PROBLEM = { containers: "problem" };
 
 const CASES: readonly Case[] = [
@@ -69,8 +72,8 @@ const CASES: readonly Case[] = [
       /^packets from other hosts to containers here are dropped on this host[^]*@A \(here\) reaches @B on host101 .*; \S+ there does not reach @A \(here\): dropped here, on the way in\nflanneld explain @A +# here/,
   },
   {
-    what: "a drop in raw for the container here, as Docker 28 makes it",
-    here: ["iptables -t raw -I PREROUTING -d @A ! -i docker0 -j DROP", FIRST_RAW_RULE],
+    what: "an early drop for the container here",
+    here: [`${EARLY} @A drop'`, NOT_EARLY],
     expected: PROBLEM,
     says: /^packets from other hosts to containers here are dropped on this host/,
   },
@@ -89,10 +92,17 @@ const CASES: readonly Case[] = [
     says: /^containers on 1 of 1 hosts are not reached: dropped there/,
   },
   {
-    what: "a drop in raw for the container there, as Docker 28 makes it",
-    there: ["iptables -t raw -I PREROUTING -d @B ! -i docker0 -j DROP", FIRST_RAW_RULE],
+    what: "an early drop for the container there",
+    there: [`${EARLY} @B drop'`, NOT_EARLY],
     expected: PROBLEM,
     says: /@A \(here\) does not reach @B on host101 \(172\.28\.128\.101\): dropped there\n/,
+  },
+  {
+    what: "a drop of what the two containers send each other, and of nothing else",
+    here: ["iptables -I FORWARD -s @A -d @B -j DROP", FIRST_RULE],
+    expected: PROBLEM,
+    says:
+      /^packets between containers are dropped, here or there, and those of hosts are not\n@A \(here\) does not reach @B on host101 .*: though each reaches the other's host\n/,
   },
   {
     what: "drops at both hosts",
@@ -155,20 +165,25 @@ const CASES: readonly Case[] = [
   },
 ];
 
-const WAYS = [
-  ...BACKENDS.map(({ type, config, device = "eth1" }) => ({
-    name: type,
-    config,
-    device,
-    options: "",
-  })),
+interface Way extends Pick<DockerOptions, "version"> {
+  readonly name: string;
+  readonly config: string;
+  readonly device: string;
+  /** Of flanneld. */
+  readonly options?: string;
+}
+
+const VXLAN = { name: "vxlan", config: CONFIG, device: "flannel.1" };
+const WAYS: readonly Way[] = [
+  ...BACKENDS.map(({ type, config, device = "eth1" }) => ({ name: type, config, device })),
   {
     ...{ name: "udp in user space", config: '{"Network": "10.20.0.0/16"}', device: "flannel0" },
     options: " -udp-datapath=user",
   },
+  { ...VXLAN, name: "vxlan with the newest Docker", version: "testing" },
 ];
 
-for (const { name, config, device, options } of WAYS) {
+for (const { name, config, device, options = "", version = "installed" } of WAYS) {
   Deno.test(`flanneld doctor probes container to container by ${name}, and names the host that drops`, async (t) => {
     await using cluster = await GuideCluster.start({
       ...{ hosts: 2, config, options: `-iface=eth1${options}` },
@@ -177,7 +192,7 @@ for (const { name, config, device, options } of WAYS) {
     const [here, there] = cluster.hosts as [UnderlayHost, UnderlayHost];
     const [, peer] = await cluster.startAgents() as [LabUnit, LabUnit];
     const dockers = await Promise.all(
-      [here, there].map(async (host) => stack.use(await LabDocker.start(host))),
+      [here, there].map(async (host) => stack.use(await LabDocker.start(host, { version }))),
     ) as [LabDocker, LabDocker];
     const links = () => here.exec(["sh", "-c", "ip -o link show docker0; ls /sys/class/net"]);
     const before = await links();
@@ -246,6 +261,25 @@ for (const { name, config, device, options } of WAYS) {
     });
   });
 }
+
+Deno.test("flanneld doctor names both halves where Docker's own rules drop, with -docker-rules=off", async () => {
+  await using cluster = await GuideCluster.start({
+    hosts: 2,
+    options: "-iface=eth1 -docker-rules=off",
+  });
+  await using stack = new AsyncDisposableStack();
+  await cluster.startAgents();
+  await Promise.all(cluster.hosts.map(async (host) => {
+    const docker = stack.use(await LabDocker.start(host, { version: "testing" }));
+    await docker.run("shell");
+  }));
+  const { code, containers } = await examine(cluster.host);
+  assertEquals(code, 1);
+  assertMatch(
+    containers,
+    /^packets from other hosts to containers here are dropped on this host, between docker0 and flannel\.1; containers on 1 of 1 hosts are not reached: dropped there, /,
+  );
+});
 
 async function examine(host: UnderlayHost) {
   const { code, stdout, stderr } = await host.run([FLANNELD, "doctor", "-json"]);

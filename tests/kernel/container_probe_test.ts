@@ -10,6 +10,9 @@ import {
   type ContainerSideOptions,
   Prober,
 } from "../../mod/probe/mod.ts";
+import { writeEcho } from "../../mod/probe/echo_message.ts";
+import { PacketCapture } from "../../mod/probe/packet_capture.ts";
+import { ProbeSocket } from "../../mod/probe/probe_socket.ts";
 import { LeaseSet } from "../../mod/subnet/mod.ts";
 import { libc, Netlink } from "../../mod/sys/mod.ts";
 import { NetworkNamespace } from "../lab/netns.ts";
@@ -255,4 +258,52 @@ Deno.test("answerContainerQueries() answers nobody from outside of the network, 
   // A burst of 20, and 10 a second; asked is twice within the time.
   const answered = await ask("10.20.35.1", "10.20.87.1", 300, 1000);
   assert(answered >= 10 && answered <= 60, `${answered} of 300 were answered`);
+});
+
+Deno.test("attachIcmpFilter() lets through what a socket waits for, and nothing else", async () => {
+  await using stack = new AsyncDisposableStack();
+  const { near, far } = await twoHosts(stack);
+  const eth1 = near.netlink.link("eth1")!.index;
+  const capture = (type: number, identifier?: number) =>
+    stack.use(
+      new PacketCapture(
+        eth1,
+        identifier === undefined ? { type } : { type, identifier },
+        near.namespace.path,
+      ),
+    );
+  const count = (one: PacketCapture) => {
+    let packets = 0;
+    one.receive((view, length) => {
+      packets++;
+      // From the IP header on.
+      assertEquals([view.getUint8(0), length], [0x45, 84]);
+    });
+    return packets;
+  };
+  const [requests, replies] = [capture(8), capture(0)];
+  const prefix = new Uint8Array([1, 2, 3, 4]);
+  const socket = ProbeSocket.echoRequests(prefix, { netns: far.namespace.path });
+  stack.defer(() => socket.close());
+  assertEquals(await echo(near.namespace, ip("172.28.128.101")), "reply");
+  // Outgoing packets are seen as well as those that come in.
+  assertEquals([count(requests), count(replies)], [1, 1]);
+  const [own, others] = [capture(8, 0x1234), capture(8, 0x1235)];
+  const sender = ProbeSocket.icmp({ netns: near.namespace.path });
+  stack.defer(() => sender.close());
+  for (const token of [[1, 2, 3, 4], [1, 2, 3, 5]]) {
+    const message = {
+      isReply: false,
+      identifier: 0x1234,
+      sequence: 1,
+      token: new Uint8Array(token),
+    };
+    writeEcho(sender.outgoing, 64, message);
+    assertEquals(sender.send(64, ip("172.28.128.101")), 0);
+  }
+  assertEquals(await echo(near.namespace, ip("172.28.128.101")), "reply");
+  assertEquals([count(own), count(others)], [2, 0]);
+  const seen: (number | undefined)[] = [];
+  socket.receive(({ interface: index }) => seen.push(index), () => {});
+  assertEquals(seen, [far.netlink.link("eth1")!.index]);
 });
