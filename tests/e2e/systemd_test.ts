@@ -116,6 +116,13 @@ Deno.test("flanneld.service does all its work within its own limits, under a rea
     }
   });
 
+  await t.step("the answer to what doctor on the other host asks", async () => {
+    const { stdout } = await one.run([FLANNELD, "doctor", "-json"]);
+    const { checks } = JSON.parse(stdout) as { checks: { id: string; evidence: string[] }[] };
+    const { evidence } = checks.find(({ id }) => id === "containers")!;
+    assertMatch(evidence.join(), /no bridge there has an address of the lease/);
+  });
+
   await t.step("udp, in the kernel on one host and in user space on the other", async () => {
     await setConfig({ Type: "udp" });
     for (const host of lab.hosts) {
