@@ -260,7 +260,7 @@ Deno.test("answerContainerQueries() answers nobody from outside of the network, 
   assert(answered >= 10 && answered <= 60, `${answered} of 300 were answered`);
 });
 
-Deno.test("attachIcmpFilter() lets through what a socket waits for, and nothing else", async () => {
+Deno.test("messageFilter() lets through what a socket waits for, and nothing else", async () => {
   await using stack = new AsyncDisposableStack();
   const { near, far } = await twoHosts(stack);
   const eth1 = near.netlink.link("eth1")!.index;
@@ -289,7 +289,9 @@ Deno.test("attachIcmpFilter() lets through what a socket waits for, and nothing 
   // Outgoing packets are seen as well as those that come in.
   assertEquals([count(requests), count(replies)], [1, 1]);
   const [own, others] = [capture(8, 0x1234), capture(8, 0x1235)];
-  const sender = ProbeSocket.icmp({ netns: near.namespace.path });
+  const sender = ProbeSocket.icmp({ identifier: 0x1234, token: new Uint8Array(8) }, {
+    netns: near.namespace.path,
+  });
   stack.defer(() => sender.close());
   for (const token of [[1, 2, 3, 4], [1, 2, 3, 5]]) {
     const message = {
