@@ -6,13 +6,21 @@
 
 import { optionsOfWanted } from "../agent/networks_options.ts";
 import type { AgentOptions } from "../agent/options.ts";
-import { explainAddress, type Explanation, isComplete, Unavailable } from "../doctor/mod.ts";
+import {
+  explainAddress,
+  type Explanation,
+  isComplete,
+  type ProbeKind,
+  type ProbeProtocol,
+  PROTOCOLS,
+  Unavailable,
+} from "../doctor/mod.ts";
 import { type IPv4, parseIPv4 } from "../ip/mod.ts";
 import { quietLog, readAgentLine } from "./agent_line.ts";
 import type { AgentSubcommand } from "./agent_subcommand.ts";
 import { UsageError } from "./errors.ts";
 import { EXIT_FAILURE, EXIT_OK } from "./exit_codes.ts";
-import { quote } from "./flag_syntax.ts";
+import { type FlagValue, quote } from "./flag_syntax.ts";
 import { print, printError, printJson } from "./output.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 
@@ -24,8 +32,20 @@ export const spec: AgentSubcommand = {
   name: "explain",
   summary: "Tells where a packet for an address goes from this host, object by object: who holds " +
     "the subnet, route, device, neighbour, forwarding entry, encapsulation, the way to that host, " +
-    "forwarding, firewall and masquerade; and what of it is missing or wrong. It changes nothing.",
-  flags: [{ name: "json", kind: "bool", help: "print one JSON object for scripts" }],
+    "forwarding, firewall and masquerade; and what of it is missing or wrong. As root it sends a probe " +
+    "through the host's rules, and one the other way, and names the rule that drops one and the least " +
+    "change that lets it through. It changes nothing that stays.",
+  flags: [
+    { name: "json", kind: "bool", help: "print one JSON object for scripts" },
+    {
+      ...{ name: "port", kind: "int", placeholder: "number" },
+      help: "destination port of the probe, 1 to 65535 (default none: an ICMP echo)",
+    },
+    {
+      ...{ name: "proto", kind: "string", placeholder: "name", choices: Object.keys(PROTOCOLS) },
+      help: "protocol of the probe: icmp, tcp or udp (default tcp with -port, icmp without)",
+    },
+  ],
   operands: {
     usage: "ADDRESS",
     help: "ADDRESS is an IPv4 address, of a container or of anything else.",
@@ -52,11 +72,12 @@ export const run: RunSubcommand = async (args, signal) => {
       hint: "Write for example: flanneld explain 10.20.65.2",
     });
   }
+  const kind = probeKind(line.own);
   const { options } = line.agent;
   quietLog(line.agent, { silent: true });
   let explanation: Explanation;
   try {
-    explanation = await explain(options, address, signal);
+    explanation = await explain(options, address, { kind, signal });
   } catch (error) {
     if (!(error instanceof Unavailable)) throw error;
     printError(`it cannot be told: ${error.message}; see flanneld doctor`);
@@ -73,22 +94,52 @@ export const run: RunSubcommand = async (args, signal) => {
 async function explain(
   options: AgentOptions,
   address: IPv4,
-  signal: AbortSignal,
+  { kind, signal }: { readonly kind: ProbeKind | undefined; readonly signal: AbortSignal },
 ): Promise<Explanation> {
   let last: Explanation | undefined;
   for (const one of await optionsOfWanted(options, signal)) {
-    last = await explainAddress(one, address, signal);
+    last = await explainAddress(one, address, signal, kind);
     if (last.kind !== "outside") break;
   }
-  return last ?? await explainAddress(options, address, signal);
+  return last ?? await explainAddress(options, address, signal, kind);
 }
 
 function describe({ verdict, steps }: Explanation): string[] {
   return [
     verdict,
-    ...steps.flatMap(({ object, text, wrong }) => [
+    ...steps.flatMap(({ object, text, wrong, fix = [] }) => [
       `  ${object.padEnd(13)}  ${text}`,
       ...(wrong === undefined ? [] : [`${"".padEnd(15)}! ${wrong}`]),
+      ...fix.map((command) => `${"".padEnd(15)}> ${command}`),
     ]),
   ];
+}
+
+/**
+ * What is asked for at the address; `undefined` when nothing is said of it.
+ *
+ * @throws {UsageError} for values that do not fit each other
+ */
+function probeKind(own: ReadonlyMap<string, FlagValue>): ProbeKind | undefined {
+  const port = own.get("port") as number | undefined;
+  const name = own.get("proto") as string | undefined;
+  if (port === undefined && name === undefined) return undefined;
+  const protocol = (name ?? "tcp") as ProbeProtocol;
+  if (!Object.hasOwn(PROTOCOLS, protocol)) {
+    throw new UsageError(`${quote(protocol)} is no value for flag -proto`, {
+      hint: `Expected ${Object.keys(PROTOCOLS).join(", ")}`,
+    });
+  }
+  if (protocol === "icmp" && port !== undefined) {
+    throw new UsageError("ICMP has no ports: leave out -port, or say -proto tcp or udp");
+  }
+  if (protocol !== "icmp" && (port === undefined || port < 1 || port > 65535)) {
+    throw new UsageError(
+      port === undefined
+        ? `-proto ${protocol} needs -port`
+        : `invalid value "${port}" for flag -port: expected a whole number from 1 to 65535`,
+      { hint: "Write for example: flanneld explain -port 80 10.20.65.2" },
+    );
+  }
+  return { protocol, port: port ?? 0 };
 }

@@ -8,3 +8,5 @@ export * from "./checks.ts";
 export * from "./run.ts";
 export * from "./explain/explain.ts";
 export * from "./explain/explanation.ts";
+export type { ProbeKind } from "./trace/flows.ts";
+export { type ProbeProtocol, PROTOCOLS } from "./trace/packet.ts";

@@ -74,6 +74,6 @@ export function hostNameOf({ lease, agent }: Pick<PeerLease, "lease" | "agent">)
  * Addresses in a peer's subnet that its kernel owns: the base on the device of vxlan or udp, the next
  * one on Docker's bridge.
  */
-export function echoAddresses({ subnet }: Lease): readonly [IPv4, IPv4] {
+export function echoAddresses({ subnet }: Pick<Lease, "subnet">): readonly [IPv4, IPv4] {
   return [subnet.address, subnet.address + 1];
 }

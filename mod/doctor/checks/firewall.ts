@@ -1,5 +1,6 @@
 import { chainTag, openFirewall } from "../../firewall/mod.ts";
-import { atMost, type Check, ok, problem, warning } from "../check.ts";
+import { atMost, type Check, type Finding, ok, problem, warning } from "../check.ts";
+import { investigateLease, type Investigation } from "../trace/investigation.ts";
 
 /** Does the host's firewall let the network's packets pass? Docker's policy for FORWARD is DROP. */
 export const firewallCheck: Check = {
@@ -8,15 +9,21 @@ export const firewallCheck: Check = {
   async run(host) {
     await host.requireAgent();
     const { firewall, obstacles } = await host.plan();
-    if (obstacles.length > 0) {
+    const traced = await investigateLease(host);
+    const ours = atMost(firewall.map(({ sign, text }) => `${sign} ${text}`));
+    const dropped = droppedFinding(traced, ours);
+    if (dropped !== undefined) return dropped;
+    const isTraced = "verdicts" in traced;
+    const untraced = isTraced ? [] : [`no probe could be traced: ${traced.unavailable}`];
+    if (obstacles.length > 0 && !isTraced) {
       return problem("somebody else's rules drop the network's packets", {
-        evidence: obstacles,
+        evidence: [...obstacles, ...untraced],
         cure: ["as it says above, or in the words of the tool that makes these rules"],
       });
     }
     if (firewall.length > 0) {
       return problem("rules of ours are not as they should be", {
-        evidence: atMost(firewall.map(({ sign, text }) => `${sign} ${text}`)),
+        evidence: ours,
         cure: [
           "an agent that runs puts them back, within -iptables-resync seconds at the latest",
           "what takes them away is often a reload of another firewall: firewall-cmd --reload, " +
@@ -26,7 +33,11 @@ export const firewallCheck: Check = {
     }
     const { forwardRules, firewall: mode, ipMasq, networkName, subnetFile } = host.options;
     const masquerade = ipMasq ? "masqueraded when they leave the network" : "not masqueraded";
-    if (forwardRules) return ok(`packets are accepted, and ${masquerade}`);
+    if (isTraced) {
+      const ways = traced.verdicts.map(({ flow }) => `a probe got through ${flow.text}`);
+      return ok(`packets get through, and are ${masquerade}`, ways);
+    }
+    if (forwardRules) return ok(`packets are accepted, and ${masquerade}`, untraced);
     // Nothing is accepted by us; would it have to be?
     const own = await host.ownLease();
     const { network, enableNFTables } = await host.config();
@@ -54,3 +65,35 @@ export const firewallCheck: Check = {
     });
   },
 };
+
+/** A rule drops a probe; what is lost by other causes is for other checks. */
+function droppedFinding(traced: Investigation, ours: readonly string[]): Finding | undefined {
+  const stopped = "verdicts" in traced
+    ? traced.verdicts.filter(({ stop }) => stop?.rule !== undefined)
+    : [];
+  if (stopped.length === 0) return undefined;
+  const evidence = stopped.map(({ flow, stop }) => `${flow.text}: ${stop!.text}`);
+  const missing = ours.map((line) => `missing of flanneld's own rules: ${line}`);
+  return problem(
+    `${stopped.length === 1 ? "a rule drops" : "rules drop"} packets of the network: a probe of ${
+      stopped.map(({ flow }) => DIRECTIONS[flow.name]).join(" and of ")
+    } did not get through`,
+    {
+      evidence: [...evidence, ...missing],
+      cure: [
+        ...ours.length > 0
+          ? [
+            "an agent that runs puts its own rules back, within -iptables-resync seconds at the latest",
+          ]
+          : [],
+        ...new Set(stopped.flatMap(({ stop }) => stop!.fix)),
+      ],
+    },
+  );
+}
+
+const DIRECTIONS = {
+  in: "what other hosts' containers send",
+  out: "what containers here send",
+  tunnel: "the tunnel",
+} as const;

@@ -1,6 +1,8 @@
 import { readSysctl } from "../../host/mod.ts";
 import { formatIPv4 } from "../../ip/mod.ts";
-import { atMost, type Check, ok, problem } from "../check.ts";
+import { atMost, type Check, type Finding, ok, problem } from "../check.ts";
+import type { Examination } from "../examination.ts";
+import { investigateLease } from "../trace/investigation.ts";
 
 /** Strict reverse path filtering, RFC 3704 (ip-sysctl: 0 off, 1 strict, 2 loose). */
 const STRICT = 1;
@@ -14,6 +16,8 @@ export const rpFilterCheck: Check = {
   title: "reverse path filtering lets peers' packets in",
   async run(host) {
     const external = host.external();
+    const stopped = await stoppedByFilter(host);
+    if (stopped !== undefined) return stopped;
     // The greater of both counts.
     const mode = Math.max(
       ...["all", external.name].map((name) =>
@@ -42,3 +46,15 @@ export const rpFilterCheck: Check = {
     });
   },
 };
+
+/** A probe of a peer's container that the filter of the overlay's device dropped. */
+async function stoppedByFilter(host: Examination): Promise<Finding | undefined> {
+  const traced = await investigateLease(host);
+  const found = "verdicts" in traced
+    ? traced.verdicts.find(({ flow, stop }) => flow.name === "in" && stop?.reason === "IP_RPFILTER")
+    : undefined;
+  return found?.stop && problem("a probe of what other hosts' containers send is dropped", {
+    evidence: [`${found.flow.text}: ${found.stop.text}`],
+    cure: found.stop.fix,
+  });
+}

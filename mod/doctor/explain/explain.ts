@@ -4,6 +4,8 @@ import { ConfigError } from "../../config/mod.ts";
 import { StoreError } from "../../store/mod.ts";
 import { Examination } from "../examination.ts";
 import { nameOf, type PeerLease } from "../peers.ts";
+import type { ProbeKind } from "../trace/flows.ts";
+import { investigateLocal, investigateOutside, investigatePeer } from "../trace/investigation.ts";
 import type { Explanation, Step } from "./explanation.ts";
 import { firewallSteps } from "./firewall_steps.ts";
 import {
@@ -14,17 +16,22 @@ import {
   underlayStep,
   vxlanSteps,
 } from "./kernel_steps.ts";
+import { traceSteps } from "./trace_steps.ts";
 import { udpPathStep } from "./udp_path.ts";
 
 /**
- * Finds out where a packet for an address goes from this host, object by object; changes nothing.
+ * Finds out where a packet for an address goes from this host, object by object; changes nothing that
+ * stays.
  *
+ * @param kind what is asked for at the address. @default an ICMP echo
+
  * @throws {StoreError | ConfigError | InterfaceError | SysError | Unavailable} when it cannot be told
  */
 export async function explainAddress(
   agent: AgentOptions,
   address: IPv4,
   signal: AbortSignal,
+  kind?: ProbeKind,
 ): Promise<Explanation> {
   await using host = new Examination(agent, signal);
   await requireConfig(host);
@@ -38,14 +45,14 @@ export async function explainAddress(
       verdict: `${text} is an address of this host, on ${name}`,
     };
   }
-  if (!network.contains(address)) return await outside(host, address);
+  if (!network.contains(address)) return await outside(host, address, kind);
   const own = await host.ownLease();
-  if (own?.subnet.contains(address)) return await ownSubnet(host, address);
+  if (own?.subnet.contains(address)) return await ownSubnet(host, address, kind);
   const peer = own === undefined
     ? undefined
     : (await host.peers()).find(({ lease }) => lease.subnet.contains(address));
   if (peer?.refused !== undefined) return refused(host, address, peer, peer.refused);
-  if (peer !== undefined) return await toPeer(host, address, peer);
+  if (peer !== undefined) return await toPeer(host, address, peer, kind);
   if (own === undefined) {
     const elsewhere = await host.leaseElsewhere();
     return {
@@ -67,7 +74,12 @@ async function requireConfig(host: Examination): Promise<void> {
 }
 
 /** By way of the backend, to the host that holds the subnet. */
-async function toPeer(host: Examination, address: IPv4, peer: PeerLease): Promise<Explanation> {
+async function toPeer(
+  host: Examination,
+  address: IPv4,
+  peer: PeerLease,
+  kind: ProbeKind | undefined,
+): Promise<Explanation> {
   const { lease } = peer;
   const { backend: { type } } = await host.config();
   const { device, port, mtu } = await host.tunnel();
@@ -99,12 +111,17 @@ async function toPeer(host: Examination, address: IPv4, peer: PeerLease): Promis
       text: `${type}, from ${local} to ${formatIPv4(publicIP)}, UDP port ${port}; ${mtu} bytes fit`,
     }, underlayStep(host, publicIP));
   }
-  steps.push(...await firewallSteps(host, address));
+  const traced = await investigatePeer(host, peer, address, kind);
+  steps.push(...await firewallSteps(host, address, traced));
   const where = `${formatIPv4(address)} is in the subnet of ${nameOf(peer)}`;
   return conclude(address, "peer", steps, where);
 }
 
-async function ownSubnet(host: Examination, address: IPv4): Promise<Explanation> {
+async function ownSubnet(
+  host: Examination,
+  address: IPv4,
+  kind: ProbeKind | undefined,
+): Promise<Explanation> {
   const own = (await host.ownLease())!;
   const route = routeOf(host, address);
   const text = formatIPv4(address);
@@ -129,13 +146,22 @@ async function ownSubnet(host: Examination, address: IPv4): Promise<Explanation>
         ? `none on ${name}: no container has answered for it yet`
         : `${text} lladdr ${neighbour.mac} dev ${name}`,
     });
+    steps.push(...traceSteps(await investigateLocal(host, address, kind)));
   }
   return conclude(address, "own-subnet", steps, `${text} is a container's address on this host`);
 }
 
-async function outside(host: Examination, address: IPv4): Promise<Explanation> {
+async function outside(
+  host: Examination,
+  address: IPv4,
+  kind: ProbeKind | undefined,
+): Promise<Explanation> {
   const { network } = await host.config();
-  const steps = [routeStep(host, address, undefined), ...await firewallSteps(host, address)];
+  const traced = await investigateOutside(host, address, kind);
+  const steps = [
+    routeStep(host, address, undefined),
+    ...await firewallSteps(host, address, traced),
+  ];
   const where = `${formatIPv4(address)} is outside of ${network}: the host's own routes decide`;
   return conclude(address, "outside", steps, where);
 }

@@ -17,13 +17,16 @@ export type AddressKind =
 export interface Step {
   /**
    * `lease`, `route`, `neighbour`, `fdb`, `encapsulation`, `path`, `underlay`,
-   * `forwarding`, `firewall`, `masquerade`.
+   * `forwarding`, `firewall`, `masquerade`; and what became of probes: `outbound`, `inbound`, `tunnel`, or
+   * `trace` where none could be sent.
    */
   readonly object: string;
   /** As it is. */
   readonly text: string;
   /** What is wrong with it; absent when nothing is. */
   readonly wrong?: string;
+  /** Commands that put it right, in order. */
+  readonly fix?: readonly string[];
 }
 
 /** Where a packet goes. */

@@ -2,11 +2,21 @@ import type { IPv4 } from "../../ip/mod.ts";
 import { reasonNotChecked } from "../errors.ts";
 import type { Examination } from "../examination.ts";
 import { forwardingOf } from "../forwarding.ts";
+import type { Investigation } from "../trace/investigation.ts";
 import type { Step } from "./explanation.ts";
 import { isMasqueraded } from "./masquerade.ts";
+import { tracedMasquerade, traceSteps } from "./trace_steps.ts";
 
-/** What becomes of a packet that a container of this host sends to the address. */
-export async function firewallSteps(host: Examination, destination: IPv4): Promise<Step[]> {
+/**
+ * What becomes of a packet that a container of this host sends to the address.
+ *
+ * @param traced what became of probes: it says more than reading the rules
+ */
+export async function firewallSteps(
+  host: Examination,
+  destination: IPv4,
+  traced: Investigation,
+): Promise<Step[]> {
   const own = await host.ownLease();
   if (own === undefined) return [];
   const { network } = await host.config();
@@ -15,14 +25,15 @@ export async function firewallSteps(host: Examination, destination: IPv4): Promi
   const source = own.subnet.address + 2;
   return [
     await forwardingStep(host),
-    await forwardStep(host, forward),
-    {
+    await forwardStep(host, forward, traced),
+    tracedMasquerade(traced) ?? {
       object: "masquerade",
       text: isMasqueraded(spec, { source, destination })
         ? "the source becomes the address of the interface that it leaves by"
         : "the source stays the container's" +
           (network.contains(destination) ? "" : ", unless Docker's rules change it"),
     },
+    ...traceSteps(traced),
   ];
 }
 
@@ -46,11 +57,17 @@ async function forwardingStep(host: Examination): Promise<Step> {
   };
 }
 
-async function forwardStep(host: Examination, forward: boolean): Promise<Step> {
+async function forwardStep(
+  host: Examination,
+  forward: boolean,
+  traced: Investigation,
+): Promise<Step> {
   const object = "firewall";
   try {
     const { firewall, obstacles } = await host.plan();
-    if (obstacles.length > 0) return { object, text: "dropped", wrong: obstacles[0]! };
+    if (obstacles.length > 0 && "unavailable" in traced) {
+      return { object, text: "dropped", wrong: obstacles[0]! };
+    }
     if (firewall.length > 0) {
       const [{ sign, text }] = firewall as [typeof firewall[0]];
       return { object, text: "not as it should be", wrong: `${sign} ${text}` };

@@ -41,8 +41,10 @@ export interface Flow {
   /** Name of the interface that it has to leave by; absent when it is for this host itself. */
   readonly exit?: string;
   readonly words: FlowWords;
-  /** `from 10.20.65.2 to 10.20.93.2`. */
+  /** `from 10.20.65.2 to 10.20.93.2, ICMP echo`. */
   readonly text: string;
+  /** The destination is an address that nobody may have: only the rules are of interest. */
+  readonly isAnybody?: true;
 }
 
 /** What the probes carry. */
@@ -78,7 +80,7 @@ export function incomingFlow(
   destination: IPv4,
   kind: ProbeKind,
 ): Flow {
-  const { device, peer, network, lease, bridge } = path;
+  const { device, peer, network, lease, bridge, local } = path;
   const isOwn = netlink.addresses().some(({ address }) => address === destination);
   return {
     name: "in",
@@ -87,6 +89,7 @@ export function incomingFlow(
       entry: entryAt(netlink, device, peer.address),
     },
     ...(isOwn || bridge === undefined ? {} : { exit: bridge }),
+    ...(isOwn || local?.address === destination ? {} : { isAnybody: true }),
     words: { device, source: String(network), destination: String(lease) },
     text: describe(peer.address, destination, kind),
   };

@@ -158,7 +158,7 @@ function passedStop(
     return { text: `it is gone behind ${name}${reasonText(lost)}`, ...reasonOf(lost), fix: [] };
   }
   const hop = nextHop(netlink, destination);
-  const isKnown = hop === undefined ||
+  const isKnown = hop === undefined || flow.isAnybody ||
     netlink.neighbours({ index: oif }).some(({ address }) => address === hop);
   if (isKnown || !hasNeighbours(netlink, oif)) return undefined;
   return {

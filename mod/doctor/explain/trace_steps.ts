@@ -1,0 +1,52 @@
+import { formatIPv4 } from "../../ip/mod.ts";
+import type { Verdict } from "../trace/judge.ts";
+import type { Investigation } from "../trace/investigation.ts";
+import type { Step } from "./explanation.ts";
+
+/** Direction of a probe, as a step is called. */
+const OBJECTS = { in: "inbound", out: "outbound", tunnel: "tunnel" } as const;
+
+/** What became of the probes, one step each. */
+export function traceSteps(traced: Investigation): Step[] {
+  if ("unavailable" in traced) {
+    return [{
+      object: "trace",
+      text:
+        `no probe could be traced (${traced.unavailable}): the steps above are read off the rules`,
+    }];
+  }
+  return traced.verdicts.map(stepOf);
+}
+
+function stepOf({ flow, result, stop, notes }: Verdict): Step {
+  const object = OBJECTS[flow.name];
+  const more = notes.map((note) => `; ${note}`).join("");
+  if (stop === undefined) {
+    const { fate } = result;
+    const end = fate?.type === "passed" && fate.to === "input"
+      ? "gets to this host"
+      : flow.exit === undefined
+      ? "leaves this host"
+      : `leaves by ${flow.exit}`;
+    return { object, text: `${flow.text}: ${end}${more}` };
+  }
+  const { text, fix, isDeduced } = stop;
+  return {
+    ...{ object, text: `${flow.text}: does not get through${more}` },
+    wrong: text + (isDeduced ? " (deduced: the kernel does not say)" : ""),
+    ...(fix.length === 0 ? {} : { fix }),
+  };
+}
+
+/** What became of the source of the probe that left; `undefined` when none did. */
+export function tracedMasquerade(traced: Investigation): Step | undefined {
+  if ("unavailable" in traced) return undefined;
+  const out = traced.verdicts.find(({ flow }) => flow.name === "out");
+  const fate = out?.result.fate;
+  if (out === undefined || fate?.type !== "passed") return undefined;
+  const { source } = out.result.packet;
+  const text = fate.source === source
+    ? "the source stays the container's"
+    : `the source becomes the address ${formatIPv4(fate.source)} of this host`;
+  return { object: "masquerade", text };
+}

@@ -1,0 +1,215 @@
+import { kernelRouteTo } from "../../../backends/udp/kernel/inspect.ts";
+import { HostCommands } from "../../firewall/command.ts";
+import type { IPv4 } from "../../ip/mod.ts";
+import { BpfError } from "../../sys/bpf/error.ts";
+import { SysError } from "../../sys/mod.ts";
+import { Unavailable } from "../check.ts";
+import { reasonNotChecked } from "../errors.ts";
+import type { Examination } from "../examination.ts";
+import { echoAddresses, type PeerLease } from "../peers.ts";
+import {
+  type Flow,
+  incomingFlow,
+  outgoingFlow,
+  type OverlayPath,
+  type ProbeKind,
+  tunnelFlow,
+} from "./flows.ts";
+import { judge, type Verdict } from "./judge.ts";
+import { localContainers } from "./local_containers.ts";
+import { RuleNames } from "./rule_names.ts";
+import { PacketTracer } from "./tracer.ts";
+
+/** What probes through this host's rules came to. */
+export type Investigation =
+  | { readonly verdicts: readonly Verdict[] }
+  /** Why none could be traced: "it takes root: run as root". */
+  | { readonly unavailable: string };
+
+/** What is asked. */
+export interface Question {
+  /** The other end, where it is not a host's own address. @default the first host's */
+  readonly address?: IPv4;
+  /** What the probe to {@linkcode Question.address} carries. @default an ICMP echo */
+  readonly kind?: ProbeKind;
+}
+
+const ECHO: ProbeKind = { protocol: "icmp", port: 0 };
+/** Bytes of vxlan (8) and Ethernet (14) headers between the tunnel's UDP header and the packet. */
+const VXLAN_HEADERS = 22;
+
+/** The probes between this host's containers and the other hosts', in both directions; done once. */
+export function investigateLease(host: Examination): Promise<Investigation> {
+  return host.remember("traced", () =>
+    investigate(host, async () => {
+      const path = await overlayPath(host);
+      const { netlink } = host;
+      const [first, second] = echoAddresses({ subnet: path.lease });
+      const own = netlink.addresses().some(({ address }) => address === first) ? first : second;
+      return [
+        tunnelFlow(path, netlink),
+        incomingFlow(path, netlink, path.bridge === undefined ? own : path.container, ECHO),
+        outgoingFlow(path, netlink, path.peer.own, ECHO),
+      ];
+    }));
+}
+
+/** The probes to an address in another host's subnet, and back from it. */
+export function investigatePeer(
+  host: Examination,
+  peer: PeerLease,
+  address: IPv4,
+  kind = ECHO,
+): Promise<Investigation> {
+  return investigate(host, async () => {
+    const path = await overlayPath(host, peer, address);
+    const { netlink } = host;
+    return [
+      outgoingFlow(path, netlink, address, kind),
+      tunnelFlow(path, netlink),
+      incomingFlow(
+        path,
+        netlink,
+        path.bridge === undefined ? path.lease.address : path.container,
+        ECHO,
+      ),
+    ];
+  });
+}
+
+/** The probes from another host to an address of this one's subnet, and back. */
+export function investigateLocal(
+  host: Examination,
+  address: IPv4,
+  kind = ECHO,
+): Promise<Investigation> {
+  return investigate(host, async () => {
+    const path = await overlayPath(host, undefined, undefined, address);
+    const { netlink } = host;
+    return [
+      tunnelFlow(path, netlink),
+      incomingFlow(path, netlink, address, kind),
+      outgoingFlow(path, netlink, path.peer.own, ECHO),
+    ];
+  });
+}
+
+/** The probe from a container of this host to an address outside of the network. */
+export function investigateOutside(
+  host: Examination,
+  address: IPv4,
+  kind = ECHO,
+): Promise<Investigation> {
+  return investigate(host, async () => {
+    const path = await overlayPath(host);
+    return [outgoingFlow(path, host.netlink, address, kind)];
+  });
+}
+
+async function investigate(
+  host: Examination,
+  plan: () => Promise<readonly (Flow | undefined)[]>,
+): Promise<Investigation> {
+  const { netlink, signal } = host;
+  try {
+    const flows = (await plan()).filter((flow) => flow !== undefined);
+    await using tracer = new PacketTracer({ signal });
+    const names = new RuleNames(new HostCommands({ signal }), undefined);
+    const verdicts: Verdict[] = [];
+    for (const flow of flows) {
+      const result = await tracer.trace(flow.request);
+      verdicts.push(await judge(flow, result, { netlink, names }));
+    }
+    return { verdicts };
+  } catch (error) {
+    signal.throwIfAborted();
+    if (error instanceof BpfError) return { unavailable: error.message.split("\n")[0]! };
+    return { unavailable: reasonNotChecked(error) };
+  }
+}
+
+/** How packets between this host and another go through it. */
+interface HostPath extends OverlayPath {
+  readonly peer: OverlayPath["peer"] & {
+    /** An address that the other host itself has. */
+    readonly own: IPv4;
+  };
+}
+
+/**
+ * @param other the other host. @default one of them
+ * @param address in its subnet. @default one that a container there could have
+ * @param container of this host. @default one that is there
+ * @throws {Unavailable} without a lease, another host, or a device
+ */
+async function overlayPath(
+  host: Examination,
+  other?: PeerLease,
+  address?: IPv4,
+  container?: IPv4,
+): Promise<HostPath> {
+  const { netlink } = host;
+  const { network, backend: { type } } = await host.config();
+  const own = await host.ownLease();
+  if (own === undefined) throw new Unavailable("this host holds no lease");
+  if (type === "alloc") throw new Unavailable("alloc carries no packets");
+  const peer = other ?? (await host.peers()).find(({ refused }) => refused === undefined);
+  if (peer === undefined) throw new Unavailable("there is no other host");
+  const { subnet, attributes: { publicIP } } = peer.lease;
+  const external = host.external();
+  const { device, port } = await host.tunnel();
+  const isDirect = device === undefined || host.routeTo(subnet.address)?.oif === external.index;
+  if (device !== undefined && netlink.link(device) === undefined) {
+    throw new Unavailable(`there is no device ${device}`);
+  }
+  const hasPort = !isDirect && port !== undefined &&
+    !isCarriedByKernel(type, device, subnet.address);
+  const lease = own.subnet;
+  const bridge = bridgeIn(host, lease);
+  const containers = bridge === undefined
+    ? []
+    : localContainers(lease, netlink, bridge.index).sort((a, b) => a.address - b.address);
+  const local = containers.find((one) => container === undefined || one.address === container);
+  const [first, second] = echoAddresses(peer.lease);
+  return {
+    ...{ network, lease, device: isDirect ? external.name : device, external: external.name },
+    peer: {
+      ...{ address: address ?? second + 1, publicIP, own: isDirect ? second : first },
+    },
+    ...(hasPort
+      ? {
+        tunnel: {
+          ...{ port, publicIP: own.attributes.publicIP },
+          headers: type === "vxlan" ? VXLAN_HEADERS : 0,
+        },
+      }
+      : {}),
+    ...(bridge === undefined ? {} : { bridge: bridge.name }),
+    container: container ?? local?.address ?? freeAddress(host, lease.address + 2),
+    ...(local === undefined ? {} : { local }),
+  };
+}
+
+/** Datagrams of udp's path in the kernel meet no rule. */
+function isCarriedByKernel(type: string, device: string, address: IPv4): boolean {
+  if (type !== "udp") return false;
+  try {
+    return kernelRouteTo(device, address)?.carried === true;
+  } catch (error) {
+    if (error instanceof SysError) return false;
+    throw error;
+  }
+}
+
+function bridgeIn({ netlink }: Examination, lease: { contains(address: IPv4): boolean }) {
+  return netlink.addresses().filter(({ address }) => lease.contains(address))
+    .map(({ index }) => netlink.linkByIndex(index)).find((link) => link?.kind === "bridge");
+}
+
+/** The first address from one on that the host does not have itself. */
+function freeAddress({ netlink }: Examination, from: IPv4): IPv4 {
+  const own = new Set(netlink.addresses().map(({ address }) => address));
+  let address = from;
+  while (own.has(address)) address++;
+  return address;
+}
