@@ -283,7 +283,18 @@ const SABOTAGES: readonly Sabotage[] = [
       "nft delete table inet corp",
     ],
     expected: { firewall: "problem", containers: "problem" },
-    says: /chain "inet corp through" drops[^]*nft insert rule inet corp through/,
+    says:
+      /the policy of nftables chain "inet corp through" drops it[^]*nft add rule inet corp through iifname "flannel\.1"/,
+  },
+  {
+    what: "a rule against what other hosts' containers send",
+    here: [
+      "iptables -I FORWARD -i flannel.1 -m conntrack --ctstate NEW -j DROP",
+      "iptables -D FORWARD 1",
+    ],
+    expected: { firewall: "problem", containers: "problem" },
+    says:
+      /iptables rule 1 of chain FORWARD, table filter: .*--ctstate NEW -j DROP drops it[^]*iptables -I FORWARD 1 -i flannel\.1 -s 10\.20\.0\.0\/16 -d OWN -j ACCEPT/,
   },
   {
     what: "Docker on its own range",
@@ -352,8 +363,12 @@ const SABOTAGES: readonly Sabotage[] = [
       "iptables -I INPUT -p udp --dport 8472 -j DROP",
       "iptables -D INPUT -p udp --dport 8472 -j DROP",
     ],
-    expected: { peers: "problem", containers: "unchecked", "path-mtu": "unchecked" },
-    says: /UDP port 8472 is blocked between/,
+    expected: {
+      ...{ firewall: "problem", peers: "problem", containers: "unchecked" },
+      "path-mtu": "unchecked",
+    },
+    says:
+      /iptables rule 1 of chain INPUT, table filter: -A INPUT -p udp .*--dport 8472 -j DROP drops it[^]*iptables -I INPUT 1 -i eth1 -p udp --dport 8472 -j ACCEPT/,
   },
   {
     what: "no tunnel at the other host",

@@ -126,7 +126,15 @@ const OF_BACKEND: Readonly<Record<string, readonly Question[]>> = {
 const DAMAGES: Readonly<Record<string, readonly (readonly [command: string, says: RegExp])[]>> = {
   vxlan: [
     [
-      "ip route replace P.0/24 via 172.28.128.101 dev eth0 onlink",
+      "iptables -I FORWARD -o flannel.1 -j DROP",
+      /^outbound .* ! iptables rule 1 of chain FORWARD, table filter: -A FORWARD -o flannel\.1 -j DROP drops it$/,
+    ],
+    [
+      "iptables -D FORWARD 1; iptables -t raw -I PREROUTING -i flannel.1 -p icmp -j DROP",
+      /^inbound .* ! iptables rule 1 of chain PREROUTING, table raw: .* drops it$/,
+    ],
+    [
+      "iptables -t raw -D PREROUTING 1; ip route replace P.0/24 via 172.28.128.101 dev eth0 onlink proto 102",
       /! the route leads to eth0, and not to flannel\.1/,
     ],
     [
@@ -145,7 +153,10 @@ const DAMAGES: Readonly<Record<string, readonly (readonly [command: string, says
       "ip route add 172.28.128.101/32 via 10.0.2.2 dev eth0",
       /! host 172\.28\.128\.101 is reached by eth0, and not by eth1/,
     ],
-    ["iptables -F FLANNEL-FWD", /^firewall not as it should be ! \+ firewall .*FLANNEL-FWD/],
+    [
+      "iptables -F FLANNEL-FWD",
+      /^firewall not as it should be ! \+ firewall .*FLANNEL-FWD/,
+    ],
   ],
   udp: [["ip link set flannel0 down", /! flannel0 is down/]],
   "host-gw": [
@@ -197,7 +208,7 @@ for (const { type, config } of BACKENDS) {
       "sh",
       "-ec",
       fill(
-        "sysctl -qw net.ipv4.ip_forward=1; ip link add docker0 mtu 1400 type bridge; ip address add S.1/24 dev docker0; ip link set docker0 up",
+        "sysctl -qw net.ipv4.ip_forward=1; ip link add docker0 mtu 1400 type bridge; ip address add S.1/24 dev docker0; ip link set docker0 up; ip neighbour add 10.0.2.2 lladdr 02:00:00:00:02:02 dev eth0 nud permanent",
       ),
     ]);
     await eventually("the peer", async () => (await explain(here, fill("P.2"))).code === 0);
@@ -209,6 +220,22 @@ for (const { type, config } of BACKENDS) {
       assertEquals(told.answer.complete, code === 0);
       says.forEach((line, i) => assertMatch(told.lines[i]!, new RegExp(fill(line.source)), text));
     }
+
+    // A rule for one port is met by a probe of that port alone.
+    await here.exec(["iptables", "-I", "FORWARD", "-p", "tcp", "--dport", "443", "-j", "REJECT"]);
+    for (const [port, code] of [["443", 1], ["80", 0]] as const) {
+      const asked = await here.run([FLANNELD, "explain", fill("P.2"), "--port", port]);
+      assertEquals([asked.code, asked.stderr], [code, ""], asked.stdout);
+      assertMatch(asked.stdout, new RegExp(`^ {2}outbound .* to \\S+, TCP port ${port}: `, "m"));
+      if (code === 1) {
+        assertMatch(asked.stdout, /! iptables rule 1 of chain FORWARD, .*--dport 443 -j REJECT/);
+        assertMatch(
+          asked.stdout,
+          /> iptables -I FORWARD 1 -i docker0 -s \S+ -d 10\.20\.0\.0\/16 -j ACCEPT/,
+        );
+      }
+    }
+    await here.exec(["iptables", "-D", "FORWARD", "1"]);
 
     // Nor does the doctor find anything wrong with this backend.
     const doctor = await here.run([FLANNELD, "doctor", "-json"]);
@@ -273,6 +300,16 @@ for (const { type, config } of BACKENDS) {
       const [words, message] of [
         [["10.20.1"], /"10\.20\.1" is no IPv4 address\nWrite for example/],
         [[], /needs ADDRESS/],
+        [
+          ["10.20.1.2", "-port=0"],
+          /invalid value "0" for flag -port: expected a whole number from/,
+        ],
+        [
+          ["10.20.1.2", "-proto=sctp"],
+          /"sctp" is no value for flag -proto\nExpected icmp, tcp, udp/,
+        ],
+        [["10.20.1.2", "-proto=udp"], /-proto udp needs -port/],
+        [["10.20.1.2", "-proto=icmp", "-port=80"], /ICMP has no ports/],
         [["10.20.1.2", "10.20.1.3"], /unexpected argument "10\.20\.1\.3"/],
       ] as const
     ) {

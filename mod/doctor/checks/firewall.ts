@@ -73,15 +73,19 @@ function droppedFinding(traced: Investigation, ours: readonly string[]): Finding
     : [];
   if (stopped.length === 0) return undefined;
   const evidence = stopped.map(({ flow, stop }) => `${flow.text}: ${stop!.text}`);
-  const missing = ours.map((line) => `missing of flanneld's own rules: ${line}`);
+  // A policy of iptables decides about what flanneld's rules have not accepted.
+  const isPolicy = stopped.some(({ stop }) =>
+    stop!.rule!.isPolicy && stop!.rule!.program !== "nft"
+  );
+  const missing = isPolicy ? ours.filter((line) => line.startsWith("+")) : [];
   return problem(
     `${stopped.length === 1 ? "a rule drops" : "rules drop"} packets of the network: a probe of ${
       stopped.map(({ flow }) => DIRECTIONS[flow.name]).join(" and of ")
     } did not get through`,
     {
-      evidence: [...evidence, ...missing],
+      evidence: [...evidence, ...missing.map((line) => `flanneld's own rules: ${line}`)],
       cure: [
-        ...ours.length > 0
+        ...missing.length > 0
           ? [
             "an agent that runs puts its own rules back, within -iptables-resync seconds at the latest",
           ]

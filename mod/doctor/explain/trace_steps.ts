@@ -28,7 +28,8 @@ function stepOf({ flow, result, stop, notes }: Verdict): Step {
       : flow.exit === undefined
       ? "leaves this host"
       : `leaves by ${flow.exit}`;
-    return { object, text: `${flow.text}: ${end}${more}` };
+    const answer = result.reply?.type === "passed" ? ", and is answered" : "";
+    return { object, text: `${flow.text}: ${end}${answer}${more}` };
   }
   const { text, fix, isDeduced } = stop;
   return {

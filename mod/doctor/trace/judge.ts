@@ -43,6 +43,10 @@ export interface JudgeHost {
 /** Drop reasons of packets that arrived: nobody listens, or not to such packets. */
 const AT_SOCKET = /^(NO_SOCKET|SOCKET_|TCP_|UDP_|PROTO_MEM|ICMP_)|^IP_NOPROTO$/;
 
+/** Drop reasons of what leaves by an interface: of neighbours, queues and devices. */
+const AT_DEVICE =
+  /^(NEIGH_|QDISC_|TC_EGRESS|DEV_|FQ_|CAKE_|TUNNEL_|NO_TX_TARGET|IP_OUTNOROUTES|SKB_|NOMEM|FULL_RING)/;
+
 /** Says what stopped a flow's probe, the answer to it, or the datagram that carried it. */
 export async function judge(flow: Flow, result: TraceResult, host: JudgeHost): Promise<Verdict> {
   const notes: string[] = [...result.blind.map((text) => `not looked at: ${text}`)];
@@ -64,7 +68,7 @@ async function stopOf(
       notes.push(`its destination becomes ${formatIPv4(destination)}${by}`);
     }
     if (lost?.reason !== undefined && flow.name === "in" && AT_SOCKET.test(lost.reason)) {
-      notes.push(`it arrives, and nobody takes it there (${lost.reason})`);
+      notes.push(`it arrives, and nobody takes it (${lost.reason})`);
     }
   }
   const { tunnel, reply: replyWords } = wordsOf(flow);
@@ -153,9 +157,16 @@ function passedStop(
       ],
     };
   }
-  if (lost !== undefined) {
-    if (lost.reason !== undefined && AT_SOCKET.test(lost.reason)) return undefined;
-    return { text: `it is gone behind ${name}${reasonText(lost)}`, ...reasonOf(lost), fix: [] };
+  // Other reasons are those of who it arrives at, where that is a namespace of this machine.
+  const reason = lost?.reason ?? "";
+  if (flow.isAnybody && reason.startsWith("NEIGH_")) return undefined;
+  if (AT_DEVICE.test(reason) || (reason === "NETFILTER_DROP" && flow.name === "in")) {
+    const by = reason === "NETFILTER_DROP" ? ": by ebtables, or by rules within the container" : "";
+    return {
+      text: `it is gone behind ${name}${reasonText(lost)}${by}`,
+      ...reasonOf(lost),
+      fix: [],
+    };
   }
   const hop = nextHop(netlink, destination);
   const isKnown = hop === undefined || flow.isAnybody ||
@@ -164,7 +175,7 @@ function passedStop(
   return {
     text: `nobody on ${name} answers for ${formatIPv4(hop)} (no neighbour)`,
     reason: "NEIGH_FAILED",
-    fix: [`ip neighbour show dev ${name}   # is there such a container, and is it up?`],
+    fix: [`ip neighbour show dev ${name}   # is there such a host or container, and is it up?`],
   };
 }
 
