@@ -1,4 +1,5 @@
 import { kernelRouteTo } from "../../../backends/udp/kernel/inspect.ts";
+import { containerBridge } from "../../agent/containers.ts";
 import { HostCommands } from "../../firewall/command.ts";
 import type { IPv4 } from "../../ip/mod.ts";
 import { BpfError } from "../../sys/bpf/error.ts";
@@ -165,7 +166,7 @@ async function overlayPath(
   const hasPort = !isDirect && port !== undefined &&
     !isCarriedByKernel(type, device, subnet.address);
   const lease = own.subnet;
-  const bridge = bridgeIn(host, lease);
+  const bridge = containerBridge(netlink, lease)?.link;
   const containers = bridge === undefined
     ? []
     : localContainers(lease, netlink, bridge.index).sort((a, b) => a.address - b.address);
@@ -199,11 +200,6 @@ function isCarriedByKernel(type: string, device: string, address: IPv4): boolean
     if (error instanceof SysError) return false;
     throw error;
   }
-}
-
-function bridgeIn({ netlink }: Examination, lease: { contains(address: IPv4): boolean }) {
-  return netlink.addresses().filter(({ address }) => lease.contains(address))
-    .map(({ index }) => netlink.linkByIndex(index)).find((link) => link?.kind === "bridge");
 }
 
 /** The first address from one on that the host does not have itself. */
