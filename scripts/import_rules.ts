@@ -9,7 +9,8 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
   ["mod/async", []],
   ["mod/ip", []],
   ["mod/version.ts", []],
-  ["mod/observe", ["mod/async", "mod/ip", "mod/sys"]],
+  ["mod/http", ["mod/async"]],
+  ["mod/observe", ["mod/async", "mod/http", "mod/ip", "mod/sys"]],
   ["mod/sys", ["mod/ip"]],
   ["mod/lease", ["mod/ip"]],
   ["mod/config", ["mod/ip"]],
@@ -18,7 +19,7 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
     "mod/server",
     [
       ...["mod/async", "mod/ip", "mod/lease", "mod/config", "mod/observe", "mod/store"],
-      "mod/subnet",
+      ...["mod/http", "mod/subnet"],
     ],
   ],
   ["mod/page", []],
@@ -39,7 +40,7 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
     [
       ...["mod/async", "mod/ip", "mod/observe", "mod/sys", "mod/lease", "mod/config", "mod/store"],
       ...["mod/host", "mod/export", "mod/firewall", "mod/subnet", "mod/version.ts", "backends"],
-      ...["mod/server", "mod/probe", "mod/page"],
+      ...["mod/http", "mod/server", "mod/probe", "mod/page"],
     ],
   ],
   [

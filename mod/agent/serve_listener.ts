@@ -1,12 +1,9 @@
-import { sleep } from "../async/sleep.ts";
 import { warning } from "../observe/mod.ts";
-import type { ConnectionSource } from "../server/mod.ts";
+import { acceptConnections } from "../http/accept.ts";
+import type { ConnectionSource } from "../http/server.ts";
 import { readTlsFiles } from "../store/tls_files.ts";
 import type { ListenOptions } from "./options.ts";
 import { StateLog } from "./state_log.ts";
-
-/** How soon a connection is taken that could not be for want of descriptors, in milliseconds. */
-const RETRY = 100;
 
 /** The server cannot listen where it was told to. */
 export class ListenError extends Error {
@@ -29,47 +26,23 @@ export async function openListener(options: ListenOptions): Promise<ConnectionSo
     : await tlsWrapper(certFile, keyFile, caFile);
   const listener = await listen(options.address);
   const closing = new AbortController();
+  const state = new StateLog();
+  const report = {
+    failed: ({ message }: Error) =>
+      state.trouble(`Cannot take connections of -listen: ${message}; they wait`),
+    works: () => state.clear(),
+  };
   return {
     close: () => {
       closing.abort();
       listener.close();
     },
     async *[Symbol.asyncIterator]() {
-      for await (const connection of accepted(listener, closing.signal)) {
+      for await (const connection of acceptConnections(listener, closing.signal, report)) {
         yield wrap?.(connection, ({ message }) => tellRefused(connection, message)) ?? connection;
       }
     },
   };
-}
-
-/**
- * Connections, until the listener is closed. Whoever can reach it can use up the descriptors of this
- * process, which ends the runtime's own iteration.
- */
-async function* accepted(
-  listener: Deno.TcpListener,
-  closing: AbortSignal,
-): AsyncGenerator<Deno.TcpConn, void> {
-  const state = new StateLog();
-  while (!closing.aborted) {
-    let connection: Deno.TcpConn;
-    try {
-      connection = await listener.accept();
-    } catch (error) {
-      if (closing.aborted) return;
-      if (!(error instanceof Error && isPassing(error))) throw error;
-      state.trouble(`Cannot take connections of -listen: ${error.message}; they wait`);
-      await sleep(RETRY, closing);
-      continue;
-    }
-    state.clear();
-    yield connection;
-  }
-}
-
-/** True where accept(2) will do better soon: ENOMEM, ENFILE, EMFILE, ECONNABORTED, ENOBUFS. */
-function isPassing({ message }: Error): boolean {
-  return /\(os error (12|23|24|103|105)\)/.test(message);
 }
 
 /** What a client has to be given, by what OpenSSL says of its handshake. */

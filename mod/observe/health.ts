@@ -1,4 +1,12 @@
-import { keepServing } from "./keep_serving.ts";
+import { acceptConnections } from "../http/accept.ts";
+import {
+  type ConnectionSource,
+  type HttpLimits,
+  type HttpReply,
+  type HttpRequest,
+  serveHttp,
+} from "../http/server.ts";
+import { warning } from "./log.ts";
 import { answer, type Pages } from "./pages.ts";
 
 /** Options of {@linkcode serveHealth}. */
@@ -11,6 +19,22 @@ export interface HealthOptions {
   /** Ends the server. */
   readonly signal: AbortSignal;
 }
+
+/** Limits of the health port. */
+export const HEALTH_LIMITS: HttpLimits = {
+  // A browser opens six, a monitor one or two.
+  connections: 128,
+  connectionsPerAddress: 32,
+  // The status of 60,000 hosts, for two at a time.
+  answersPerAddress: 2 ** 26,
+  // There is nothing to send.
+  body: 0,
+  // Browsers send the cookies of all that is on the host's other ports.
+  head: 16_384,
+  arrival: 10_000,
+  idle: 30_000,
+  departure: 30_000,
+};
 
 /** The health endpoint cannot listen where it was told to. */
 export class HealthError extends Error {
@@ -25,16 +49,9 @@ export class HealthError extends Error {
  */
 export function serveHealth({ ip, port, pages, signal }: HealthOptions): number {
   const localOnly = ip === "::1" || ip.startsWith("127.");
-  const listen = (port: number) =>
-    Deno.serve(
-      { hostname: ip, port, signal, onListen: () => {} },
-      (request) => answer(pages, request, { localOnly }),
-    );
+  let listener: Deno.TcpListener;
   try {
-    const server = listen(port);
-    const { port: bound } = server.addr;
-    keepServing(`health on ${ip}:${bound}`, server, () => listen(bound), signal);
-    return bound;
+    listener = Deno.listen({ hostname: ip, port });
   } catch (cause) {
     throw new HealthError(
       `cannot serve health on ${ip}:${port} (-healthz-ip, -healthz-port): ` +
@@ -42,4 +59,44 @@ export function serveHealth({ ip, port, pages, signal }: HealthOptions): number 
       { cause },
     );
   }
+  const bound = listener.addr.port;
+  const place = `${ip.includes(":") ? `[${ip}]` : ip}:${bound}`;
+  const source = connectionsOf(listener, place, signal);
+  const handler = (request: HttpRequest) => reply(pages, request, { place, localOnly });
+  serveHttp(source, handler, HEALTH_LIMITS, signal).catch((error: Error) => {
+    warning(`Cannot serve health on ${place} any more: ${error.message}`);
+  });
+  return bound;
+}
+
+function connectionsOf(
+  listener: Deno.TcpListener,
+  place: string,
+  signal: AbortSignal,
+): ConnectionSource {
+  let isReported = false;
+  const connections = acceptConnections(listener, signal, {
+    failed: ({ message }) => {
+      if (!isReported) warning(`Cannot serve health on ${place}: ${message}; connections wait`);
+      isReported = true;
+    },
+    works: () => isReported = false,
+  });
+  return { close: () => listener.close(), [Symbol.asyncIterator]: () => connections };
+}
+
+async function reply(
+  pages: Pages,
+  { method, authority, path, query }: HttpRequest,
+  { place, localOnly }: { readonly place: string; readonly localOnly: boolean },
+): Promise<HttpReply> {
+  const search = query.size === 0 ? "" : `?${query}`;
+  const url = `http://${authority ?? place}${path}${search}`;
+  // What a HEAD leaves out, the HTTP server does.
+  const request = { method: method === "HEAD" ? "GET" : method, url };
+  const response = await answer(pages, request, { localOnly });
+  const headers = new Headers(response.headers);
+  const contentType = headers.get("content-type") ?? "text/plain; charset=utf-8";
+  headers.delete("content-type");
+  return { status: response.status, contentType, headers, body: await response.text() };
 }

@@ -1,5 +1,5 @@
-import { assertEquals, assertThrows } from "@std/assert";
-import { HealthError, serveHealth } from "./health.ts";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { HEALTH_LIMITS, HealthError, serveHealth } from "./health.ts";
 import { textResponse } from "./pages.ts";
 
 Deno.test("serveHealth() serves pages on loopback to whoever asks for this host", async () => {
@@ -23,5 +23,33 @@ Deno.test("serveHealth() serves pages on loopback to whoever asks for this host"
   assertEquals(await get("rebound.example.com"), "421");
   for (const name of ["[", "a b", "localhost:99999"]) assertEquals(await get(name), "400", name);
   assertThrows(() => serveHealth({ ...options, port }), HealthError, `127.0.0.1:${port}`);
+  abort.abort();
+});
+
+Deno.test("serveHealth() has so many connections at a time, and answers again when some are closed", async () => {
+  const abort = new AbortController();
+  const pages = { "/healthz": () => textResponse("flanneld is running") };
+  const port = serveHealth({ ip: "127.0.0.1", port: 0, pages, signal: abort.signal });
+  const connect = () => Deno.connect({ hostname: "127.0.0.1", port });
+  const ask = async (connection: Deno.TcpConn) => {
+    const request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    await connection.write(new TextEncoder().encode(request)).catch(() => {});
+    const buffer = new Uint8Array(1_000);
+    const count = await connection.read(buffer).catch(() => null);
+    return new TextDecoder().decode(buffer.subarray(0, count ?? 0)).split(" ")[1];
+  };
+  const { connectionsPerAddress: most } = HEALTH_LIMITS;
+  const open = await Promise.all(Array.from({ length: most }, connect));
+  for (const connection of open) assertEquals(await ask(connection), "200");
+  using extra = await connect();
+  // A reset may be quicker than the answer.
+  assert([undefined, "503"].includes(await ask(extra)));
+  for (const connection of open) connection.close();
+  let answered;
+  for (const until = Date.now() + 10_000; answered !== "200" && Date.now() < until;) {
+    using again = await connect();
+    answered = await ask(again);
+  }
+  assertEquals(answered, "200");
   abort.abort();
 });

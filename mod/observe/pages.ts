@@ -35,7 +35,7 @@ export function textResponse(text: string, init: ResponseInit = {}): Response {
  */
 export async function answer(
   pages: Pages,
-  request: Request,
+  request: Pick<Request, "method" | "url">,
   { localOnly = false }: AnswerOptions = {},
 ): Promise<Response> {
   const url = URL.parse(request.url);

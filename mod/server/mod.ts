@@ -4,7 +4,6 @@
  *
  * @module
  */
-export type { Connection, ConnectionSource, HttpLimits } from "./http.ts";
 export { ownHostNames } from "./host_names.ts";
 export type { NetworkSource } from "./networks.ts";
 export * from "./server.ts";

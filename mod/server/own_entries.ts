@@ -9,7 +9,7 @@ import { LEASE_TTL, PERMANENT } from "../lease/mod.ts";
 import type { AgentPut, LeasePut } from "../store/remote_extension.ts";
 import { isCompatible } from "../subnet/mod.ts";
 import { type Caller, requireOwn, requireTrust } from "./access.ts";
-import { HttpError } from "./http_head.ts";
+import { HttpError } from "../http/head.ts";
 import { configOf, type ServedNetwork } from "./networks.ts";
 
 /** @throws {HttpError} when the lease, as it is or as it would be, is not the client's own */

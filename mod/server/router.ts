@@ -8,8 +8,9 @@ import { JSON_TYPE, WireError } from "../store/remote_protocol.ts";
 import { AcquireError } from "../subnet/mod.ts";
 import { type AccessOptions, AccessPolicy, type Caller } from "./access.ts";
 import * as flannel from "./flannel_routes.ts";
-import type { HttpReply, HttpRequest } from "./http.ts";
-import { HttpError } from "./http_head.ts";
+import { AddressQuota } from "../http/quota.ts";
+import type { HttpReply, HttpRequest } from "../http/server.ts";
+import { HttpError } from "../http/head.ts";
 import type { ServedNetwork, ServedNetworks } from "./networks.ts";
 import * as whole from "./store_routes.ts";
 
@@ -28,6 +29,8 @@ class BadRequestError extends Error {
 export interface RouterOptions extends AccessOptions {
   /** Polls that are held at a time; one more is answered 503. */
   readonly polls: number;
+  /** Likewise of one address. */
+  readonly pollsPerAddress: number;
   /** Serve only what flannel 0.7.1 serves. @default false */
   readonly plain?: boolean;
 }
@@ -45,12 +48,14 @@ class Router {
   readonly #networks: ServedNetworks;
   readonly #options: RouterOptions;
   readonly #access: AccessPolicy;
+  readonly #pollQuota: AddressQuota;
   #held = 0;
 
   constructor(networks: ServedNetworks, options: RouterOptions) {
     this.#networks = networks;
     this.#options = options;
     this.#access = new AccessPolicy(options);
+    this.#pollQuota = new AddressQuota(options.pollsPerAddress);
   }
 
   async handle(request: HttpRequest, signal: AbortSignal): Promise<HttpReply> {
@@ -67,11 +72,15 @@ class Router {
     const isOurs = parts[1] === "v1" && parts[3] === "store" && !this.#options.plain;
     const next = request.query.get("next");
     const isPoll = request.method === "GET" && next !== null;
+    const { address } = request.peer;
     if (isPoll && this.#held >= this.#options.polls) {
-      return this.#log(request, caller, {
-        status: 503,
-        body: `the server holds ${this.#held} polls already; try again later\n`,
-      });
+      const body = `the server holds ${this.#held} polls already; try again later\n`;
+      return this.#log(request, caller, { status: 503, body });
+    }
+    if (isPoll && !this.#pollQuota.take(address)) {
+      const { pollsPerAddress } = this.#options;
+      const body = `${address} holds ${pollsPerAddress} polls already; try again later\n`;
+      return this.#log(request, caller, { status: 503, body });
     }
     if (isPoll) this.#held++;
     let reply: HttpReply;
@@ -95,7 +104,10 @@ class Router {
         warning(`The store cannot be reached for the clients of -listen: ${error.message}`);
       }
     } finally {
-      if (isPoll) this.#held--;
+      if (isPoll) {
+        this.#held--;
+        this.#pollQuota.release(address);
+      }
     }
     return this.#log(request, caller, reply, shown, isOurs);
   }

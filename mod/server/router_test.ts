@@ -10,7 +10,7 @@ Deno.test("makeHandler() logs why the store could not be asked, beside the reque
   await using networks = new ServedNetworks({
     open: () => Promise.reject(new StoreUnavailableError("nobody answers")),
   });
-  const handle = makeHandler(networks, { polls: 1 });
+  const handle = makeHandler(networks, { polls: 1, pollsPerAddress: 1 });
   for (const [target, status] of [["/v1/_/store", 503], ["/v1/_/config", 500]] as const) {
     lines.length = 0;
     const request = {

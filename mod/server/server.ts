@@ -1,10 +1,31 @@
 import type { AccessOptions } from "./access.ts";
-import { type ConnectionSource, DEFAULT_LIMITS, type HttpLimits, serveHttp } from "./http.ts";
+import { type ConnectionSource, type HttpLimits, serveHttp } from "../http/server.ts";
 import { type NetworkSource, ServedNetworks } from "./networks.ts";
 import { makeHandler } from "./router.ts";
 
 /** Polls held at a time. Each of 5,000 agents holds one, a flannel two. */
 const POLLS = 12_000;
+
+/** Polls held at a time by one address: a flannel 0.7.1 with 256 networks holds 513. */
+const POLLS_PER_ADDRESS = 640;
+
+/** What the server of `-listen` uses. */
+export const DEFAULT_LIMITS: HttpLimits = {
+  // Each of 5,000 agents holds up to three: its watch, its lease's watch, a call.
+  connections: 16_384,
+  // A call beside each poll that an address may hold, or some 300 hosts behind one NAT.
+  connectionsPerAddress: 1_024,
+  // All leases of 60,000 hosts, or those of 5,000 hosts twenty times.
+  answersPerAddress: 2 ** 26,
+  // A lease's value is read up to 8 KiB, a config is no longer than etcd's limit of 1.5 MB allows,
+  // and nobody writes one of more than a few KB.
+  body: 65_536,
+  head: 8_192,
+  arrival: 10_000,
+  // Longer than a client of ours keeps an idle connection: it must not meet one that is closing.
+  idle: 60_000,
+  departure: 60_000,
+};
 
 /** Options of {@linkcode serveLeases}. */
 export interface ServerOptions extends AccessOptions {
@@ -18,6 +39,8 @@ export interface ServerOptions extends AccessOptions {
   readonly limits?: Partial<HttpLimits>;
   /** Polls that are held at a time. @default 12000 */
   readonly polls?: number;
+  /** Polls of one address that are held at a time. @default 640 */
+  readonly pollsPerAddress?: number;
   /** Serve only what flannel 0.7.1 serves. @default false */
   readonly plain?: boolean;
 }
@@ -29,8 +52,8 @@ export interface ServerOptions extends AccessOptions {
  */
 export async function serveLeases(options: ServerOptions): Promise<void> {
   const { connections, signal, limits = {}, polls = POLLS, plain = false } = options;
-  const { token, hostNames } = options;
+  const { token, hostNames, pollsPerAddress = POLLS_PER_ADDRESS } = options;
   await using networks = new ServedNetworks(options.networks);
-  const handler = makeHandler(networks, { polls, plain, token, hostNames });
+  const handler = makeHandler(networks, { polls, pollsPerAddress, plain, token, hostNames });
   await serveHttp(connections, handler, { ...DEFAULT_LIMITS, ...limits }, signal);
 }

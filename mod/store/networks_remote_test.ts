@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { type ConnectionSource, serveLeases } from "../server/mod.ts";
+import type { ConnectionSource } from "../http/server.ts";
+import { serveLeases } from "../server/mod.ts";
 import { libc } from "../sys/mod.ts";
 import { openEmbedded } from "./embedded.ts";
 import { networkCases, type NetworksLab, someConfig } from "./networks_cases.ts";

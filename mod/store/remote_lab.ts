@@ -1,5 +1,6 @@
 import { TcpProxy } from "../../tests/lab/tcp_proxy.ts";
-import { type ConnectionSource, serveLeases } from "../server/mod.ts";
+import type { ConnectionSource } from "../http/server.ts";
+import { serveLeases } from "../server/mod.ts";
 import type { EtcdOptions } from "./options.ts";
 import { openRemote } from "./remote.ts";
 import type { Store } from "./store.ts";

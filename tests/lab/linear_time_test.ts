@@ -11,7 +11,7 @@ import { parseSave, ruleOptions, splitWords } from "../../mod/firewall/save_form
 import { decodeAgentRecord, decodeLeaseValue, parseLeaseKey } from "../../mod/lease/mod.ts";
 import { printable, printableJson } from "../../mod/observe/printable.ts";
 import { hostnameOf } from "../../mod/server/host_names.ts";
-import { parseHead } from "../../mod/server/http_head.ts";
+import { parseHead } from "../../mod/http/head.ts";
 import { toStoreError } from "../../mod/store/etcd_v3_errors.ts";
 import { describeFetchError } from "../../mod/store/fetch_error.ts";
 import { isNetworkName } from "../../mod/store/network_name.ts";

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { HttpError, parseHead } from "./http_head.ts";
+import { HttpError, parseHead } from "./head.ts";
 
 Deno.test("parseHead() reads what Go's client and curl send", () => {
   const head = parseHead(

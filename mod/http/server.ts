@@ -1,11 +1,13 @@
 /**
- * HTTP/1.1 as a server that is spoken to by agents needs it, and no more: the runtime's own servers
- * limit neither connections nor the time that a request may take to arrive.
+ * HTTP/1.1 as a server needs it that agents and monitors ask, and no more: the runtime's own servers limit
+ * neither connections nor the time that a request may take to arrive.
+ *
+ * Memory is taken as bytes arrive, never because a client announces them.
  *
  * @module
  */
-import { Deadline } from "../store/deadline.ts";
-import { HttpError, parseHead, type RequestHead } from "./http_head.ts";
+import { HttpError, parseHead, type RequestHead } from "./head.ts";
+import { AddressQuota } from "./quota.ts";
 
 /** One connection; Deno's are such. */
 export interface Connection {
@@ -43,6 +45,8 @@ export interface HttpReply {
   readonly status: number;
   /** @default "text/plain; charset=utf-8" */
   readonly contentType?: string;
+  /** Further fields. */
+  readonly headers?: Iterable<readonly [name: string, value: string]>;
   readonly body: string;
 }
 
@@ -51,8 +55,12 @@ export type HttpHandler = (request: HttpRequest, signal: AbortSignal) => Promise
 
 /** Limits of {@linkcode serveHttp}. */
 export interface HttpLimits {
-  /** Connections at a time; one more is answered 503. */
+  /** Connections at a time; one more is answered 503, or closed where it has yet to make a handshake. */
   readonly connections: number;
+  /** Likewise of one address. */
+  readonly connectionsPerAddress: number;
+  /** Bytes of answers that one address has yet to take; a further answer is a 503. */
+  readonly answersPerAddress: number;
   /** Bytes of a request's body; a longer one is answered 413. */
   readonly body: number;
   /** Bytes of a request's head; a longer one is answered 431. */
@@ -65,25 +73,19 @@ export interface HttpLimits {
   readonly departure: number;
 }
 
-/** What the server uses. */
-export const DEFAULT_LIMITS: HttpLimits = {
-  // Each of 5,000 agents holds up to three: its watch, its lease's watch, a call.
-  connections: 16_384,
-  // A lease's value is read up to 8 KiB, a config is no longer than etcd's limit of 1.5 MB allows,
-  // and nobody writes one of more than a few KB.
-  body: 65_536,
-  head: 8_192,
-  arrival: 10_000,
-  // Longer than a client of ours keeps an idle connection: it must not meet one that is closing.
-  idle: 60_000,
-  departure: 60_000,
-};
-
 /**
  * Bytes that are read at a time while a request is answered, to see whether the client is still there:
  * few, since each poll has room for them.
  */
-const GLIMPSE = 64;
+const PEEK_BYTES = 64;
+
+/** Bytes that are read at a time while nothing of a request is there: every open connection has room for them. */
+const FIRST_BYTES = 512;
+
+/** Bytes that are read at a time otherwise. */
+const NEXT_BYTES = 4_096;
+
+const NONE = new Uint8Array(0);
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -99,15 +101,25 @@ export async function serveHttp(
   limits: HttpLimits,
   signal: AbortSignal,
 ): Promise<void> {
+  const server = { handler, limits, signal, answers: new AddressQuota(limits.answersPerAddress) };
+  const quota = new AddressQuota(limits.connectionsPerAddress);
   const open = new Set<Promise<void>>();
   const close = () => source.close();
   signal.addEventListener("abort", close, { once: true });
   try {
     if (signal.aborted) return source.close();
     for await (const connection of source) {
-      const serving = open.size < limits.connections
-        ? new HttpConnection(connection, handler, limits, signal).serve()
-        : turnAway(connection, limits);
+      const address = connection.remoteAddr.hostname;
+      let serving: Promise<void>;
+      if (open.size >= limits.connections) {
+        serving = turnAway(connection, "the server has as many connections as it takes", limits);
+      } else if (!quota.take(address)) {
+        const many = `${address} has ${limits.connectionsPerAddress} connections already`;
+        serving = turnAway(connection, many, limits);
+      } else {
+        serving = new HttpConnection(connection, server).serve()
+          .finally(() => quota.release(address));
+      }
       const done = serving.finally(() => open.delete(done));
       open.add(done);
     }
@@ -117,34 +129,43 @@ export async function serveHttp(
   }
 }
 
-async function turnAway(connection: Connection, { departure }: HttpLimits): Promise<void> {
-  const body = "the server has as many connections as it takes; try again later\n";
-  await writeAll(connection, encodeReply({ status: 503, body }, false), departure).catch(() => {});
+async function turnAway(
+  connection: Connection,
+  reason: string,
+  { departure }: HttpLimits,
+): Promise<void> {
+  // No handshake is made for an answer that says no.
+  if (connection.handshake === undefined) {
+    const bytes = encodeReply({ status: 503, body: `${reason}; try again later\n` }, false);
+    await writeAll(connection, bytes, departure).catch(() => {});
+  }
   closeQuietly(connection);
+}
+
+/** What all connections of a server have in common. */
+interface Server {
+  readonly handler: HttpHandler;
+  readonly limits: HttpLimits;
+  readonly signal: AbortSignal;
+  /** Bytes of answers that are on their way. */
+  readonly answers: AddressQuota;
 }
 
 class HttpConnection {
   readonly #connection: Connection;
-  readonly #handler: HttpHandler;
+  readonly #server: Server;
   readonly #limits: HttpLimits;
   readonly #signal: AbortSignal;
-  readonly #buffer: Uint8Array<ArrayBuffer>;
-  /** Bytes of the buffer that are there and not used. */
-  #filled = 0;
+  /** What has come and is not used, no longer than a head may be. */
+  #buffer: Uint8Array<ArrayBuffer> = NONE;
   #reading: Promise<boolean> | undefined;
   #isClosed = false;
 
-  constructor(
-    connection: Connection,
-    handler: HttpHandler,
-    limits: HttpLimits,
-    signal: AbortSignal,
-  ) {
+  constructor(connection: Connection, server: Server) {
     this.#connection = connection;
-    this.#handler = handler;
-    this.#limits = limits;
-    this.#signal = signal;
-    this.#buffer = new Uint8Array(limits.head);
+    this.#server = server;
+    this.#limits = server.limits;
+    this.#signal = server.signal;
   }
 
   /** Serves until either side has had enough. Never rejects. */
@@ -163,7 +184,7 @@ class HttpConnection {
   }
 
   get #isFull(): boolean {
-    return this.#filled === this.#buffer.length;
+    return this.#buffer.length >= this.#limits.head;
   }
 
   #close(): void {
@@ -175,14 +196,8 @@ class HttpConnection {
   /** Makes a handshake within the time that a request has to arrive, from the connection's begin on. */
   async #handshake(): Promise<boolean> {
     if (this.#connection.handshake === undefined) return true;
-    using deadline = new Deadline(this.#limits.arrival, () => undefined);
-    const close = () => this.#close();
-    deadline.signal.addEventListener("abort", close);
-    try {
-      return await this.#connection.handshake();
-    } finally {
-      deadline.signal.removeEventListener("abort", close);
-    }
+    using _ = new Countdown(this.#limits.arrival, () => this.#close());
+    return await this.#connection.handshake();
   }
 
   /** @returns whether another request may follow */
@@ -204,8 +219,19 @@ class HttpConnection {
   }
 
   async #reply(reply: HttpReply, keepAlive: boolean, isHead = false): Promise<void> {
-    const bytes = encodeReply(reply, keepAlive, isHead);
-    await writeAll(this.#connection, bytes, this.#limits.departure);
+    const { answers, limits } = this.#server;
+    const address = this.#connection.remoteAddr.hostname;
+    let bytes = encodeReply(reply, keepAlive, isHead);
+    if (!answers.take(address, bytes.length)) {
+      const body = `${address} has yet to take other answers; try again later\n`;
+      bytes = encodeReply({ status: 503, body }, keepAlive, isHead);
+      return await writeAll(this.#connection, bytes, limits.departure);
+    }
+    try {
+      await writeAll(this.#connection, bytes, limits.departure);
+    } finally {
+      answers.release(address, bytes.length);
+    }
   }
 
   /** Runs the handler; `undefined` when the client went away meanwhile. */
@@ -217,11 +243,11 @@ class HttpConnection {
     const watch = async () => {
       // The next request may come early, and waits its turn; the end of the stream does not. Behind more
       // than a head it would not be seen.
-      while (!isAnswered) if (this.#isFull || !await this.#fill(GLIMPSE)) return leave();
+      while (!isAnswered) if (this.#isFull || !await this.#fill(PEEK_BYTES)) return leave();
     };
     watch().catch(leave);
     try {
-      const reply = await this.#handler(request, gone.signal);
+      const reply = await this.#server.handler(request, gone.signal);
       return gone.signal.aborted ? undefined : reply;
     } finally {
       isAnswered = true;
@@ -231,33 +257,33 @@ class HttpConnection {
 
   /** @returns `undefined` when the client closes the connection instead */
   async #receive(idle: number, arrival: number): Promise<HttpRequest | undefined> {
-    using deadline = new Deadline(idle, () => undefined);
-    const close = () => this.#close();
-    deadline.signal.addEventListener("abort", close);
-    try {
-      if (this.#filled === 0 && !await this.#fill()) return undefined;
-      deadline.extend(arrival, () => undefined);
-      let head: RequestHead | undefined;
-      let length = 0;
-      for (;;) {
-        const end = endOfHead(this.#buffer.subarray(0, this.#filled));
-        if (end !== undefined) {
-          head = parseHead(decoder.decode(this.#buffer.subarray(0, end)));
-          length = end;
-          break;
-        }
-        if (this.#isFull) {
-          throw new HttpError(431, `the head of the request is longer than ${this.#filled} bytes`);
-        }
-        if (!await this.#fill()) return undefined;
+    using countdown = new Countdown(idle, () => this.#close());
+    if (this.#buffer.length === 0 && !await this.#fill(FIRST_BYTES)) return undefined;
+    countdown.restart(arrival);
+    const length = await this.#headLength();
+    if (length === undefined) return undefined;
+    const head = parseHead(decoder.decode(this.#buffer.subarray(0, length)));
+    this.#take(length);
+    const body = await this.#body(head);
+    const { remoteAddr, subject } = this.#connection;
+    const peer = { address: remoteAddr.hostname, subject };
+    return body === undefined ? undefined : { ...head, body, peer };
+  }
+
+  /** Waits until the head is there. @returns its bytes; `undefined` at the end of the stream */
+  async #headLength(): Promise<number | undefined> {
+    for (let searched = 0;;) {
+      const end = endOfHead(this.#buffer, searched);
+      if (end !== undefined) return end;
+      // The empty line may have come in part: two line feeds with a carriage return between.
+      searched = Math.max(0, this.#buffer.length - 2);
+      if (this.#isFull) {
+        throw new HttpError(
+          431,
+          `the head of the request is longer than ${this.#limits.head} bytes`,
+        );
       }
-      this.#take(length);
-      const body = await this.#body(head);
-      const { remoteAddr, subject } = this.#connection;
-      const peer = { address: remoteAddr.hostname, subject };
-      return body === undefined ? undefined : { ...head, body, peer };
-    } finally {
-      deadline.signal.removeEventListener("abort", close);
+      if (!await this.#fill(NEXT_BYTES)) return undefined;
     }
   }
 
@@ -270,21 +296,26 @@ class HttpConnection {
       const proceed = encoder.encode("HTTP/1.1 100 Continue\r\n\r\n");
       await writeAll(this.#connection, proceed, this.#limits.departure);
     }
-    const body = new Uint8Array(contentLength);
+    let body = new Uint8Array(Math.min(contentLength, NEXT_BYTES));
     for (let at = 0; at < contentLength;) {
-      if (this.#filled === 0 && !await this.#fill()) return undefined;
-      const count = Math.min(this.#filled, contentLength - at);
-      body.set(this.#buffer.subarray(0, count), at);
-      this.#take(count);
-      at += count;
+      if (this.#buffer.length === 0 && !await this.#fill(NEXT_BYTES)) return undefined;
+      const piece = this.#take(Math.min(this.#buffer.length, contentLength - at));
+      if (at + piece.length > body.length) {
+        // Twice what has come, or less: not what was announced.
+        const length = Math.min(contentLength, Math.max(body.length * 2, at + piece.length));
+        body = concat([body.subarray(0, at), new Uint8Array(length - at)]);
+      }
+      body.set(piece, at);
+      at += piece.length;
     }
     return decoder.decode(body);
   }
 
   /** Removes the first bytes from the buffer. */
-  #take(count: number): void {
-    this.#buffer.copyWithin(0, count, this.#filled);
-    this.#filled -= count;
+  #take(count: number): Uint8Array<ArrayBuffer> {
+    const taken = this.#buffer.subarray(0, count);
+    this.#buffer = count === this.#buffer.length ? NONE : this.#buffer.slice(count);
+    return taken;
   }
 
   /**
@@ -292,20 +323,18 @@ class HttpConnection {
    *
    * @param most bytes of it
    */
-  async #fill(most = this.#buffer.length): Promise<boolean> {
+  async #fill(most: number): Promise<boolean> {
     if (this.#isFull) return true;
-    this.#reading ??= this.#read(Math.min(most, this.#buffer.length - this.#filled));
+    this.#reading ??= this.#read(Math.min(most, this.#limits.head - this.#buffer.length));
     return await this.#reading;
   }
 
   async #read(most: number): Promise<boolean> {
-    // Not into the buffer, of which something may be used, and the rest moved, before this comes.
     const piece = new Uint8Array(most);
     try {
       const count = await this.#connection.read(piece);
       if (count === null) return false;
-      this.#buffer.set(piece.subarray(0, count), this.#filled);
-      this.#filled += count;
+      this.#buffer = concat([this.#buffer, piece.subarray(0, count)]);
       return true;
     } finally {
       this.#reading = undefined;
@@ -313,9 +342,40 @@ class HttpConnection {
   }
 }
 
-/** Index behind the empty line; `undefined` while it has not come. */
-function endOfHead(bytes: Uint8Array): number | undefined {
-  for (let at = bytes.indexOf(10); at >= 0; at = bytes.indexOf(10, at + 1)) {
+function concat(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    bytes.set(piece, at);
+    at += piece.length;
+  }
+  return bytes;
+}
+
+/** Calls a function when a time is over, unless it is disposed of before. */
+class Countdown implements Disposable {
+  readonly #over: () => void;
+  #timer: ReturnType<typeof setTimeout>;
+
+  /** @param ms milliseconds */
+  constructor(ms: number, over: () => void) {
+    this.#over = over;
+    this.#timer = setTimeout(over, ms);
+  }
+
+  restart(ms: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(this.#over, ms);
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+/** Index behind the empty line; `undefined` while it has not come. @param from where to begin to look */
+function endOfHead(bytes: Uint8Array, from: number): number | undefined {
+  for (let at = bytes.indexOf(10, from); at >= 0; at = bytes.indexOf(10, at + 1)) {
     if (bytes[at + 1] === 10) return at + 2;
     if (bytes[at + 1] === 13 && bytes[at + 2] === 10) return at + 3;
   }
@@ -329,6 +389,7 @@ const PHRASES: Readonly<Record<number, string>> = {
   401: "Unauthorized",
   403: "Forbidden",
   404: "Not Found",
+  405: "Method Not Allowed",
   409: "Conflict",
   411: "Length Required",
   413: "Content Too Large",
@@ -342,12 +403,15 @@ const PHRASES: Readonly<Record<number, string>> = {
 };
 
 function encodeReply(reply: HttpReply, keepAlive: boolean, isHead = false): Uint8Array {
-  const { status, contentType = "text/plain; charset=utf-8" } = reply;
+  const { status, contentType = "text/plain; charset=utf-8", headers = [] } = reply;
+  const fields = Array.from(headers, ([name, value]) => `${name}: ${value}\r\n`).join("");
   const body = encoder.encode(reply.body);
   const head = encoder.encode(
     `HTTP/1.1 ${status} ${PHRASES[status] ?? "Status"}\r\n` +
       `Content-Type: ${contentType}\r\nContent-Length: ${body.length}\r\n` +
-      `Date: ${new Date().toUTCString()}\r\n${keepAlive ? "" : "Connection: close\r\n"}\r\n`,
+      `Date: ${new Date().toUTCString()}\r\n${fields}${
+        keepAlive ? "" : "Connection: close\r\n"
+      }\r\n`,
   );
   if (isHead) return head;
   const bytes = new Uint8Array(head.length + body.length);
@@ -357,14 +421,8 @@ function encodeReply(reply: HttpReply, keepAlive: boolean, isHead = false): Uint
 }
 
 async function writeAll(connection: Connection, bytes: Uint8Array, ms: number): Promise<void> {
-  using deadline = new Deadline(ms, () => undefined);
-  const close = () => closeQuietly(connection);
-  deadline.signal.addEventListener("abort", close);
-  try {
-    for (let at = 0; at < bytes.length;) at += await connection.write(bytes.subarray(at));
-  } finally {
-    deadline.signal.removeEventListener("abort", close);
-  }
+  using _ = new Countdown(ms, () => closeQuietly(connection));
+  for (let at = 0; at < bytes.length;) at += await connection.write(bytes.subarray(at));
 }
 
 function closeQuietly(connection: Connection): void {

@@ -1,0 +1,43 @@
+import { sleep } from "../async/sleep.ts";
+
+/** How soon a connection is taken that could not be for want of descriptors, in milliseconds. */
+const RETRY_MS = 100;
+
+/** Is informed when connections cannot be taken, and when they can be again. */
+export interface AcceptReport {
+  /** Called at each attempt. */
+  failed(error: Error): void;
+  works(): void;
+}
+
+/**
+ * Takes connections until the listener is closed. Whoever can reach it can use up the descriptors of this
+ * process, which ends the runtime's own iteration.
+ *
+ * @throws what accept(2) fails with for good
+ */
+export async function* acceptConnections(
+  listener: Deno.TcpListener,
+  closing: AbortSignal,
+  report: AcceptReport,
+): AsyncGenerator<Deno.TcpConn, void> {
+  while (!closing.aborted) {
+    let connection: Deno.TcpConn;
+    try {
+      connection = await listener.accept();
+    } catch (error) {
+      if (closing.aborted) return;
+      if (!(error instanceof Error && isPassing(error))) throw error;
+      report.failed(error);
+      await sleep(RETRY_MS, closing);
+      continue;
+    }
+    report.works();
+    yield connection;
+  }
+}
+
+/** True where accept(2) will do better soon: ENOMEM, ENFILE, EMFILE, ECONNABORTED, ENOBUFS. */
+function isPassing({ message }: Error): boolean {
+  return /\(os error (12|23|24|103|105)\)/.test(message);
+}
