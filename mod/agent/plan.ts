@@ -64,8 +64,12 @@ export async function planAgent(options: AgentOptions, signal: AbortSignal): Pro
   const former = await readSubnetEnv(options.subnetFile);
   const agent = snapshot.agents.find(({ publicIP }) => publicIP === external.publicIP);
 
+  const others = await readOthers(options.subnetFile, signal);
+  const formerNetworks = [former.network].filter((one) => one !== undefined)
+    .filter((one) => !others.some((other) => other.overlaps(one)));
   const { network, attributes } = await prepare(options, config, {
-    ...{ external, netlink, snapshot, former, store, agent, signal },
+    ...{ external, netlink, snapshot, formerNetworks, store, agent, signal },
+    besideOthers: isBesideOthers(options, others),
   });
   try {
     const elsewhere = leaseElsewhere(snapshot.leases, external, netlink, former.subnet);
@@ -86,6 +90,9 @@ export async function planAgent(options: AgentOptions, signal: AbortSignal): Pro
     const own = { subnet: lease.subnet, attributes, revision: "planned", ttl: LEASE_TTL };
     leases.apply([{ put: own }]);
     await network.sync(own, leases);
+    const programs = formerNetworks.length === 0
+      ? []
+      : await planRemovals(netlink, [config.network, ...formerNetworks], network.ingress);
 
     const env: SubnetEnv = {
       ...{ network: config.network, subnet: lease.subnet },
@@ -106,6 +113,7 @@ export async function planAgent(options: AgentOptions, signal: AbortSignal): Pro
           describeChange(change, (index) => netlink.nameOf(index))
         ),
         ...network.plannedPrograms?.() ?? [],
+        ...programs,
         ...provider.changes,
         ...firewall.changes,
         ...await fileChanges(options.subnetFile, formatSubnetEnv(env)),
@@ -116,6 +124,26 @@ export async function planAgent(options: AgentOptions, signal: AbortSignal): Pro
   } finally {
     await network.close();
   }
+}
+
+/**
+ * Removes, in the plan, the devices of a backend or a network that were given up while no agent ran.
+ *
+ * @returns what else goes with them
+ */
+async function planRemovals(
+  netlink: DryRunNetlink,
+  networks: readonly Prefix[],
+  { device }: Ingress,
+): Promise<DiffLine[]> {
+  const { findLeftovers } = await import("../../backends/leftovers.ts");
+  const lines: DiffLine[] = [];
+  const old = findLeftovers(netlink, networks, { besideOthers: true, keep: [device] });
+  for (const { kind, what, remove } of old) {
+    if (kind === "device") remove();
+    else if (kind === "path") lines.push({ sign: "-", text: what });
+  }
+  return lines;
 }
 
 async function reach(options: AgentOptions, signal: AbortSignal): Promise<Store> {
@@ -140,7 +168,8 @@ interface Found {
   readonly external: ExternalInterface;
   readonly netlink: DryRunNetlink;
   readonly snapshot: Snapshot;
-  readonly former: PreviousSubnet;
+  readonly formerNetworks: readonly Prefix[];
+  readonly besideOthers: boolean;
   readonly store: Store;
   readonly agent: StoredAgentRecord | undefined;
   readonly signal: AbortSignal;
@@ -149,20 +178,15 @@ interface Found {
 async function prepare(
   options: AgentOptions,
   config: NetworkConfig,
-  { external, netlink, snapshot, former, store, agent, signal }: Found,
+  { external, netlink, snapshot, store, agent, signal, ...served }: Found,
 ) {
   const held = agent?.record.machineId === hostIdentity().machineId
     ? snapshot.leases.find(({ attributes }) => attributes.publicIP === external.publicIP)
     : undefined;
-  const others = await readOthers(options.subnetFile, signal);
   const context: BackendContext & { readonly dryRun: DryRunNetlink } = {
     ...{ config, external, netlink, udp: options.udp, vxlan: options.vxlan, dryRun: netlink },
     signal,
-    formerNetworks: former.network === undefined ||
-        others.some((network) => network.overlaps(former.network!))
-      ? []
-      : [former.network],
-    besideOthers: isBesideOthers(options, others),
+    ...served,
     formerData: held?.attributes.backendData,
   };
   const backend = await loadBackend(config.backend.type);

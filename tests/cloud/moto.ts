@@ -1,3 +1,5 @@
+import { linesOf } from "../lab/command.ts";
+
 /** The region that the fake EC2 is in. */
 export const REGION = "eu-west-1";
 
@@ -91,14 +93,5 @@ export class Moto implements AsyncDisposable {
     await this.#process.status;
     clearTimeout(timer);
     await this.#lines.return?.();
-  }
-}
-
-async function* linesOf(stream: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<string> {
-  let rest = "";
-  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
-    const lines = (rest + text).split("\n");
-    rest = lines.pop()!;
-    yield* lines;
   }
 }

@@ -109,3 +109,30 @@ for (
     );
   });
 }
+
+for (
+  const { from, options, planned } of [
+    { from: CONFIG, options: "-iface=eth1", planned: ["device flannel.1 "] },
+    {
+      from: '{"Network": "10.20.0.0/16"}',
+      options: "-iface=eth1 -udp-datapath=kernel",
+      planned: ["device flannel0 ", "eBPF programs of flannel0"],
+    },
+  ]
+) {
+  Deno.test(`flanneld plan names the ${planned[0]}that a start with host-gw removes`, async () => {
+    await using cluster = await GuideCluster.start({ config: from, options });
+    const { host } = cluster;
+    await stopAll(await cluster.startAgents());
+    await cluster.setConfig('{"Network": "10.20.0.0/16", "Backend": {"Type": "host-gw"}}');
+    const { stdout } = await host.run([FLANNELD, "plan"]);
+    for (const what of planned) {
+      assert(stdout.split("\n").some((line) => line.startsWith(`- ${what}`)), stdout);
+    }
+    await cluster.startAgent(host);
+    const links = await host.exec(["ip", "-o", "link"]);
+    assertEquals(links.match(/flannel/g), null, links);
+    const after = await host.run([FLANNELD, "plan"]);
+    assertMatch(after.stdout, /nothing would change/);
+  });
+}

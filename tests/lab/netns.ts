@@ -1,4 +1,5 @@
 import { inNetworkNamespace } from "../../mod/sys/mod.ts";
+import { run } from "./command.ts";
 
 /** A network namespace of its own for a test; gone, with all that is in it, when disposed. */
 export class NetworkNamespace implements AsyncDisposable {
@@ -46,12 +47,4 @@ export class NetworkNamespace implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await run(["ip", "netns", "del", this.name]);
   }
-}
-
-async function run([program, ...args]: string[]): Promise<string> {
-  const { success, stdout, stderr } = await new Deno.Command(program!, { args }).output();
-  if (!success) {
-    throw new Error(`${program} ${args.join(" ")}: ${new TextDecoder().decode(stderr).trim()}`);
-  }
-  return new TextDecoder().decode(stdout);
 }

@@ -1,4 +1,4 @@
-import { run } from "./command.ts";
+import { linesOf, run } from "../lab/command.ts";
 import type { Kernel } from "./kernel.ts";
 
 /** What the VM's first process needs before it sees the host's files. */
@@ -92,14 +92,4 @@ async function packInitrd(
   await Deno.chmod(`${files}/init`, 0o755);
   await run(["sh", "-c", "find . | cpio --quiet -o -H newc > ../initrd"], { cwd: files });
   return `${directory}/initrd`;
-}
-
-async function* linesOf(stream: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<string> {
-  let rest = "";
-  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
-    const lines = (rest + text).split("\n");
-    rest = lines.pop()!;
-    yield* lines;
-  }
-  if (rest !== "") yield rest;
 }

@@ -1,4 +1,4 @@
-import { run } from "./command.ts";
+import { run } from "../lab/command.ts";
 
 /** A kernel that a Debian suite has. */
 export interface Release {

@@ -7,6 +7,7 @@
  * @module
  */
 import { projectRoot } from "../../scripts/module_graph.ts";
+import { run } from "../lab/command.ts";
 import { runInVm } from "./boot.ts";
 import { fetchKernel, RELEASES } from "./kernel.ts";
 
@@ -30,7 +31,11 @@ if (release === undefined) {
 const root = projectRoot();
 const kernel = await fetchKernel(release, `${root}/.cache/vm`);
 console.log(`Linux ${kernel.release}`);
-const files = (tests.length > 0 ? tests : TESTS).map(quote).join(" ");
+const words = tests.length > 0 ? tests : TESTS;
+// The VM has no network.
+await run([Deno.execPath(), "cache", ...words.filter((word) => word.endsWith(".ts"))], {
+  cwd: root,
+});
 const environment = ["NO_COLOR"].flatMap((name) => {
   const value = Deno.env.get(name);
   return value === undefined ? [] : [`export ${name}=${quote(value)}`];
@@ -38,7 +43,9 @@ const environment = ["NO_COLOR"].flatMap((name) => {
 const command = [
   ...environment,
   "ulimit -l unlimited",
-  `cd ${quote(root)} && exec ${quote(Deno.execPath())} test -A --no-check --cached-only ${files}`,
+  `cd ${quote(root)} && exec ${quote(Deno.execPath())} test -A --no-check --cached-only ${
+    words.map(quote).join(" ")
+  }`,
 ].join("\n");
 const signal = AbortSignal.timeout(LIMIT);
 Deno.exit(await runInVm({ kernel, command, signal, onLine: (line) => console.log(line) }));
