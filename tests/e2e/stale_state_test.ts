@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { GuideCluster } from "../lab/guide_cluster.ts";
 import type { UnderlayHost } from "../lab/lab.ts";
 import { FLANNELD, type LabUnit } from "../lab/unit.ts";
-import { BACKENDS, CONFIG, PREFIX, standInForDevice } from "./guide.ts";
+import { BACKENDS, CONFIG, eventually, PREFIX, standInForDevice } from "./guide.ts";
 
 /** Routes, addresses and neighbours of a host that have to do with an address prefix. */
 async function objectsOf(host: UnderlayHost, prefix: string): Promise<string[]> {
@@ -130,8 +130,9 @@ for (
       assert(stdout.split("\n").some((line) => line.startsWith(`- ${what}`)), stdout);
     }
     await cluster.startAgent(host);
-    const links = await host.exec(["ip", "-o", "link"]);
-    assertEquals(links.match(/flannel/g), null, links);
+    await eventually("no device", async () => {
+      return !(await host.exec(["ip", "-o", "link"])).includes("flannel");
+    });
     const after = await host.run([FLANNELD, "plan"]);
     assertMatch(after.stdout, /nothing would change/);
   });
