@@ -5,7 +5,7 @@ import { ExportError, reasonOf } from "../export/errors.ts";
 import { chainTag } from "../firewall/mod.ts";
 import { Prefix } from "../ip/mod.ts";
 import { verbose } from "../observe/mod.ts";
-import { FileLock } from "../sys/mod.ts";
+import { describeHolder, FileLock, findLockHolder } from "../sys/mod.ts";
 import type { AgentOptions } from "./options.ts";
 
 /** Where the agents of a host write down what they serve. */
@@ -236,10 +236,13 @@ export async function sweepClaims(directory = DIRECTORY): Promise<void> {
 
 async function takeGuard(directory: string, signal: AbortSignal): Promise<FileLock> {
   const deadline = performance.now() + PATIENCE;
+  const path = join(directory, GUARD);
   for (;;) {
-    const guard = FileLock.tryAcquire(join(directory, GUARD));
+    const guard = FileLock.tryAcquire(path);
     if (guard !== undefined) return guard;
-    if (performance.now() > deadline) throw new Error(`somebody keeps ${directory}/${GUARD}`);
+    if (performance.now() > deadline) {
+      throw new Error(`${describeHolder(findLockHolder(path))} holds the lock of ${path}`);
+    }
     await sleep(10, signal);
     signal.throwIfAborted();
   }

@@ -1,4 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
+import { ExportError } from "../export/mod.ts";
 import { Prefix } from "../ip/mod.ts";
 import { FileLock } from "../sys/mod.ts";
 import { ClashError, HostClaims, servedBeside, sweepClaims } from "./host_claims.ts";
@@ -104,6 +105,17 @@ Deno.test("HostClaims lets no other user open what it writes, nor what an older 
     }
     assertEquals(Object.keys(modes).length, 2);
     assertEquals(new Set(Object.values(modes)), new Set([0o600]));
+  }));
+
+Deno.test("servedBeside() names the process that keeps the directory locked", () =>
+  withDirectory(async (directory) => {
+    await Deno.mkdir(directory, { recursive: true });
+    using _guard = FileLock.tryAcquire(`${directory}/.lock`);
+    await assertRejects(
+      () => servedBeside(`${directory}/subnet.env`, signal, directory),
+      ExportError,
+      `(pid ${Deno.pid}) holds the lock of ${directory}/.lock`,
+    );
   }));
 
 Deno.test("HostClaims passes over what is no claim, though somebody holds it", () =>
