@@ -83,13 +83,15 @@ export class DockerBridgesRuleset implements Ruleset {
   }
 
   async #reconcile(role: Role): Promise<Reconciled> {
-    this.#usesSets = false;
-    if (!this.#hasTable()) return "unchanged";
+    const usesSets = role !== "nothing" && this.#spec.ingress?.underlay !== undefined;
+    const hasTable = this.#hasTable();
+    if (!usesSets || !hasTable) this.#usesSets = false;
+    if (!hasTable) return "unchanged";
     let failure: unknown;
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const plan = await this.#plan(role);
       if (plan === undefined) {
-        if (role !== "nothing" && this.#spec.ingress?.underlay !== undefined) await this.#fill();
+        if (usesSets) await this.#fill();
         return attempt === 0 ? "unchanged" : "extended";
       }
       failure = undefined;

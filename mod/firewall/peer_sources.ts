@@ -19,7 +19,7 @@ export interface SourcesChange {
  */
 export class PeerSources {
   /** By {@linkcode Prefix.key}. */
-  readonly #counts = new Map<number, { readonly prefix: Prefix; count: number }>();
+  readonly #counts = new Map<number, { readonly prefix: Prefix; readonly count: number }>();
 
   /** How many different elements. */
   get size(): number {
@@ -39,7 +39,7 @@ export class PeerSources {
   /** Takes these peers in place of those before. */
   replace(peers: Iterable<Peer>): void {
     this.#counts.clear();
-    this.change([], peers);
+    for (const peer of peers) for (const prefix of sourcesOf(peer)) this.#count(prefix, 1);
   }
 
   /** Takes peers out and in. Cost: O(changes). @returns what comes of it for a set */
@@ -47,15 +47,11 @@ export class PeerSources {
     const before = new Map<number, boolean>();
     const touched: Prefix[] = [];
     const count = (prefix: Prefix, step: 1 | -1) => {
-      const { key } = prefix;
-      const entry = this.#counts.get(key) ?? { prefix, count: 0 };
-      if (!before.has(key)) {
-        before.set(key, entry.count > 0);
+      if (!before.has(prefix.key)) {
+        before.set(prefix.key, this.has(prefix));
         touched.push(prefix);
       }
-      entry.count += step;
-      if (entry.count > 0) this.#counts.set(key, entry);
-      else this.#counts.delete(key);
+      this.#count(prefix, step);
     };
     for (const peer of removed) for (const prefix of sourcesOf(peer)) count(prefix, -1);
     for (const peer of added) for (const prefix of sourcesOf(peer)) count(prefix, 1);
@@ -63,6 +59,13 @@ export class PeerSources {
       added: touched.filter((prefix) => !before.get(prefix.key) && this.has(prefix)),
       removed: touched.filter((prefix) => before.get(prefix.key) && !this.has(prefix)),
     };
+  }
+
+  #count(prefix: Prefix, step: 1 | -1): void {
+    const { key } = prefix;
+    const count = (this.#counts.get(key)?.count ?? 0) + step;
+    if (count > 0) this.#counts.set(key, { prefix, count });
+    else this.#counts.delete(key);
   }
 }
 

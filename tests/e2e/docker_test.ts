@@ -9,6 +9,9 @@ import { IpSets } from "../../mod/sys/mod.ts";
 import { BACKENDS, eventually, subnetOf } from "./guide.ts";
 import { stateOf } from "./host_state.ts";
 
+/** How long anything may take on a machine that runs other tests, in milliseconds. */
+const PATIENCE = 60_000;
+
 const TESTING = { version: "testing", args: ["--live-restore"] } as const;
 
 /** A page's text as somebody gets it; `undefined` when it does not come. */
@@ -17,7 +20,13 @@ async function page(from: LabHost | LabContainer, url: string): Promise<string |
   return await from.exec(command).catch(() => undefined);
 }
 
-for (const { type, config } of BACKENDS) {
+/** Hosts on one Ethernet send packets of containers as they are, others by the device. */
+const DIRECT_ROUTING = {
+  type: "vxlan with DirectRouting",
+  config: '{"Network": "10.20.0.0/16", "Backend": {"Type": "vxlan", "DirectRouting": true}}',
+};
+
+for (const { type, config } of [...BACKENDS, DIRECT_ROUTING]) {
   Deno.test(`flanneld opens Docker 28's containers to the overlay alone, by ${type}`, async () => {
     await using cluster = await GuideCluster.start({ hosts: 3, config });
     await using stack = new AsyncDisposableStack();
@@ -105,11 +114,11 @@ for (const { type, config } of BACKENDS.filter(({ type }) => type !== "udp")) {
     const near = await docker.run("near");
     const address = await near.address();
     const reaches = async () => await far.ping(address) === 1;
-    await eventually("the container of a Docker that was first", reaches);
+    await eventually("the container of a Docker that was first", reaches, PATIENCE);
 
     for (const damage of DAMAGE) {
       await here.exec(["sh", "-c", damage]);
-      await eventually(`a repair after ${damage}`, async () => await isInPlace(here));
+      await eventually(`a repair after ${damage}`, () => isInPlace(here), PATIENCE);
       assert(await reaches(), damage);
     }
     await first.stop();
@@ -117,20 +126,26 @@ for (const { type, config } of BACKENDS.filter(({ type }) => type !== "udp")) {
     await here.exec(["sh", "-c", "iptables -F DOCKER-USER; iptables -t raw -F FLANNEL-RAW"]);
     assert(!await reaches());
     const second = await cluster.startAgent(here);
-    await eventually("a repair at the start", reaches);
+    await eventually("a repair at the start", reaches, PATIENCE);
     if (type === "host-gw") {
       using sets = new IpSets({ netns: `/proc/${here.pid}/ns/net` });
       const elements = () => sets.elements("flannel-peers").map(String).sort();
       const wanted = [await subnetOf(there), `${there.address}/32`].sort();
       assertEquals(elements(), wanted);
       sets.delete("flannel-peers", sets.elements("flannel-peers"));
-      await eventually("a repair of the set", () => Promise.resolve(elements().length === 2));
+      await eventually(
+        "a repair of the set",
+        () => Promise.resolve(elements().length === 2),
+        PATIENCE,
+      );
       assertEquals(elements(), wanted);
     }
     await second.stop();
     await near.remove();
   });
+}
 
+for (const { type, config } of BACKENDS) {
   Deno.test(`flanneld plan shows, and cleanup removes, its rules in Docker 28's chains, by ${type}`, async () => {
     await using cluster = await GuideCluster.start({ hosts: 2, config, etcdOn: 1 });
     await using stack = new AsyncDisposableStack();
@@ -172,6 +187,29 @@ for (const { type, config } of BACKENDS.filter(({ type }) => type !== "udp")) {
     assertEquals(cleaned.code, 0, cleaned.stderr);
     assertEquals(await stateOf(here), before);
     using sets = new IpSets({ netns: `/proc/${here.pid}/ns/net` });
+    assertEquals(sets.header("flannel-peers"), undefined);
+  });
+}
+
+/** What leaves Docker's chains to Docker: no chains, or the flag. */
+const UNTOUCHED = [
+  { why: "without iptables", args: ["--iptables=false"], options: "-iface=eth1" },
+  { why: "with -docker-rules=off", args: [], options: "-iface=eth1 -docker-rules=off" },
+];
+
+for (const { why, args, options } of UNTOUCHED) {
+  Deno.test(`flanneld makes no rule in Docker 28's chains ${why}`, async () => {
+    const config = BACKENDS.find(({ type }) => type === "host-gw")!.config;
+    await using cluster = await GuideCluster.start({ config, options });
+    await using stack = new AsyncDisposableStack();
+    const { host } = cluster;
+    stack.use(await LabDocker.start(host, { version: "testing", args }));
+    const { process } = await cluster.startAgent(host);
+    await process.waitFor(/Firewall rules in place/);
+    const saved = await host.exec(["iptables-save"]);
+    assertMatch(saved, /-j FLANNEL-FWD/);
+    assertEquals(saved.match(/^.*FLANNEL-(IN|RAW).*$/gm), null);
+    using sets = new IpSets({ netns: `/proc/${host.pid}/ns/net` });
     assertEquals(sets.header("flannel-peers"), undefined);
   });
 }
