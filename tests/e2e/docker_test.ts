@@ -42,6 +42,7 @@ for (const { type, config } of [...BACKENDS, DIRECT_ROUTING]) {
       "the containers reach each other",
       async () =>
         await elsewhere.ping(address) === 1 && await open.ping(await elsewhere.address()) === 1,
+      PATIENCE,
     );
     assertEquals(await page(elsewhere, `${address}:7000`), "hello\n", "an unpublished port");
     assertEquals(await page(elsewhere, `${here.address}:8080`), "hello\n", "a published port");
