@@ -49,6 +49,8 @@ const RECORDED: readonly TraceCase[] = [
     script: docker(28, `${FLANNEL_FORWARD}\n${DOCKER28_RAW}`),
     stop:
       /^iptables rule 2 of chain DOCKER, table filter \(reached by FORWARD, DOCKER-FORWARD, DOCKER-BRIDGE\): -A DOCKER ! -i docker0 -o docker0 -j DROP drops it$/,
+    fix:
+      /^iptables -I DOCKER-USER -i flannel\.1 -s 10\.20\.0\.0\/16 -d 10\.20\.93\.0\/24 -j ACCEPT$/,
   },
   {
     what: "Docker 28 with accepts in raw and DOCKER-USER",
@@ -333,6 +335,21 @@ const NFTABLES: readonly TraceCase[] = [
     script: nft(`table bridge t { chain c { type filter hook output priority 0;
       oifname "vethc" ether type ip drop; } }`),
     stop: /chain "bridge t c": oifname "vethc" ether type ip drop drops it$/,
+    isFixable: false,
+  },
+  {
+    what: "at the bridge, before IP",
+    script: nft(`table bridge t { chain c { type filter hook prerouting priority 0;
+      iifname "vethc" ether type ip ip daddr 10.20.0.0/16 drop; } }`),
+    flow: "out",
+    stop: /chain "bridge t c": iifname "vethc" .*drop drops it$/,
+    isFixable: false,
+  },
+  {
+    what: "at the device, before all hooks",
+    script: nft(`table netdev t { chain c { type filter hook ingress device "flannel.1" priority 0;
+      ip saddr 10.20.65.2 drop; } }`),
+    stop: /chain "netdev t c": ip saddr 10\.20\.65\.2 drop drops it$/,
     isFixable: false,
   },
   {

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { incomingFlow, outgoingFlow, tunnelFlow } from "../../mod/doctor/trace/flows.ts";
 import { judge, type Verdict } from "../../mod/doctor/trace/judge.ts";
 import { RuleNames } from "../../mod/doctor/trace/rule_names.ts";
@@ -83,4 +83,32 @@ async function rulesOf(lab: TraceLab): Promise<string> {
     "nft -s list ruleset; for t in $(cat /proc/net/ip_tables_names); do iptables-legacy-save -t $t | sed 's/\\[.*//; s/^#.*//'; done; cat /proc/sys/net/netfilter/nf_log/2",
   );
   return rules.replaceAll(/counter packets \d+ bytes \d+/g, "counter");
+}
+
+const ENDLESS = new URL("trace_endless.ts", import.meta.url).pathname;
+
+for (const signal of ["SIGKILL", "SIGTERM"] as const) {
+  Deno.test(`PacketTracer leaves nothing behind when its process ends by ${signal}`, async () => {
+    await using lab = await TraceLab.make();
+    // With tables of iptables-legacy the logger is another one meanwhile.
+    await lab.sabotage("iptables-legacy -A FORWARD -s 192.0.2.1 -j DROP");
+    const before = await rulesOf(lab);
+    await using child = new Deno.Command("nsenter", {
+      args: [`--net=${lab.netns}`, Deno.execPath(), "run", "-A", "--no-check", ENDLESS],
+      ...{ stdin: "null", stdout: "piped" },
+    }).spawn();
+    const lines = child.stdout.pipeThrough(new TextDecoderStream())[Symbol.asyncIterator]();
+    assertEquals((await lines.next()).value, "traced\n");
+    assertNotEquals(await rulesOf(lab), before);
+    child.kill(signal);
+    await child.status;
+    await lines.return?.();
+    // The kernel takes owners' tables away, and a shell the logger back, in a moment.
+    let now = await rulesOf(lab);
+    for (let i = 0; i < 200 && now !== before; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      now = await rulesOf(lab);
+    }
+    assertEquals(now, before);
+  });
 }

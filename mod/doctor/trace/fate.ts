@@ -90,6 +90,7 @@ export function concludeFate(observed: Observed, tracingTable: string): Fate | u
       accepted = undefined;
     }
     if (event.oif !== undefined) oif = event.oif;
+    if (table === tracingTable && event.family !== "ip") continue;
     if (table === tracingTable) {
       const [hook, side] = chain.split("-") as [NftHook, string];
       last = { hook, side };
@@ -105,7 +106,9 @@ export function concludeFate(observed: Observed, tracingTable: string): Fate | u
     const isEnd = type === "return" || (type === "rule" && handle === undefined);
     if (isEnd) path.pop();
   }
-  if (last === undefined || headers === undefined) return undefined;
+  if (last === undefined || headers === undefined) {
+    return { type: "lost", at: "entry", ...(drop === undefined ? {} : { drop }) };
+  }
   const { hook, side } = last;
   if (side === "start") {
     const by = legacyPlace(legacy);

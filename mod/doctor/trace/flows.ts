@@ -134,14 +134,15 @@ function entryAt(netlink: Netlink, name: string, neighbour: IPv4): Entry {
   const link = netlink.link(name);
   const index = link?.index ?? 0;
   const mac = netlink.neighbours({ index }).find(({ address }) => address === neighbour)?.mac;
-  return { type: "receive", index, to: macOf(link), from: macBytes(mac ?? NOBODY) };
+  return { type: "receive", name, index, to: macOf(link), from: macBytes(mac ?? NOBODY) };
 }
 
 /** As a container sends it: into the bridge's port, where it is known. */
 function entryFrom(netlink: Netlink, bridge: string, local: LocalContainer | undefined): Entry {
   const link = netlink.link(bridge);
+  const port = local === undefined ? link : netlink.linkByIndex(local.port);
   return {
-    ...{ type: "receive", index: local?.port ?? link?.index ?? 0, to: macOf(link) },
+    ...{ type: "receive", name: port?.name ?? bridge, index: port?.index ?? 0, to: macOf(link) },
     from: macBytes(local?.mac ?? NOBODY),
   };
 }

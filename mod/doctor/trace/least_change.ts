@@ -11,9 +11,6 @@ export interface FlowWords {
   readonly udpPort?: number;
 }
 
-/** Tables in which a packet's source is rewritten. */
-const NAT = "nat";
-
 /**
  * The least change that lets the flow pass the rule: one rule before it that accepts the flow and nothing
  * else.
@@ -22,7 +19,8 @@ export function leastChange(rule: NamedRule, flow: FlowWords): string[] {
   return [rule.program === "nft" ? nftChange(rule, flow) : iptablesChange(rule, flow)];
 }
 
-function iptablesChange({ place, program, isPolicy, number }: NamedRule, flow: FlowWords): string {
+function iptablesChange(rule: NamedRule, flow: FlowWords): string {
+  const { place, program, isPolicy, number } = rule;
   const { table, chain } = place;
   const { device, source, destination, udpPort } = flow;
   // -o and -i are for some chains only; source and destination say enough.
@@ -31,7 +29,11 @@ function iptablesChange({ place, program, isPolicy, number }: NamedRule, flow: F
     program,
     ...(table === "filter" ? [] : ["-t", table]),
     // A policy counts after all rules.
-    ...(isPolicy || number === undefined ? ["-A", chain] : ["-I", chain, String(number)]),
+    ...(isDocker(rule)
+      ? ["-I", DOCKER_USER]
+      : isPolicy || number === undefined
+      ? ["-A", chain]
+      : ["-I", chain, String(number)]),
     ...(device === undefined || !hasInput ? [] : ["-i", device]),
     ...(source === undefined ? [] : ["-s", source]),
     ...(destination === undefined ? [] : ["-d", destination]),
@@ -56,7 +58,11 @@ function nftChange({ place, isPolicy }: NamedRule, flow: FlowWords): string {
   ].join(" ");
 }
 
-/** True for rules that rewrite packets and do not filter them. */
-export function isNat({ place }: NamedRule): boolean {
-  return place.table === NAT || /nat/.test(place.chain);
+/** Docker's chain for the administrator, which Docker passes before its own and does not empty. */
+const DOCKER_USER = "DOCKER-USER";
+
+/** True for a chain of Docker's own, which it makes again at its next start. */
+function isDocker({ place: { table, chain }, beside }: NamedRule): boolean {
+  return table === "filter" && /^DOCKER(-|$)/.test(chain) && chain !== DOCKER_USER &&
+    beside.includes(DOCKER_USER);
 }

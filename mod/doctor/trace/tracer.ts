@@ -6,6 +6,8 @@ import {
   libc,
   NFT_HOOKS,
   NFT_TABLE_F_OWNER,
+  type NftBaseChainSpec,
+  type NftFamily,
   type NftHook,
   NftSocket,
   type NftTableName,
@@ -39,6 +41,7 @@ export type Entry =
   /** An interface receives it, with these hardware addresses (which a TUN device has none of). */
   | {
     readonly type: "receive";
+    readonly name: string;
     readonly index: number;
     readonly to: Uint8Array;
     readonly from: Uint8Array;
@@ -79,6 +82,9 @@ const TABLE_PREFIX = "flanneld-trace-";
 /** Before conntrack (-200), raw (-300) and defragmentation (-400), and after everything of others. */
 const PRIORITY = { start: -1000, end: 1_000_000 } as const;
 const SIDES = ["start", "end"] as const;
+/** Chain of the families that see a packet before IP does. */
+const EARLY = "early-start";
+const FAMILIES = ["ip", "bridge", "netdev"] as const;
 
 /** Milliseconds between looks for more of a trace. */
 const POLL = 5;
@@ -109,6 +115,7 @@ export class PacketTracer implements AsyncDisposable {
   readonly #traces: NftTraceSocket;
   readonly #injector: Injector;
   readonly #table: NftTableName = { family: "ip", table: `${TABLE_PREFIX}${Deno.pid}` };
+  readonly #made: NftTableName[] = [];
   readonly #blind: string[] = [];
   #legacy: LegacyTrace | undefined;
 
@@ -152,8 +159,8 @@ export class PacketTracer implements AsyncDisposable {
     const [id, port] = crypto.getRandomValues(new Uint16Array(2)) as unknown as [number, number];
     // Ports from 32768 on are those of clients (ip_local_port_range).
     const packet = { ...request.packet, id: id || 1, sourcePort: port | 0x8000 };
-    this.#install(packet, request.carrier);
     try {
+      this.#install(packet, request);
       this.#traces.receive();
       this.#legacy?.receive();
       const isReceived = request.entry.type === "receive";
@@ -172,9 +179,7 @@ export class PacketTracer implements AsyncDisposable {
         ...{ carrier: conclude("carrier"), blind: this.#blind },
       };
     } finally {
-      this.#nft.apply("NFT_MSG_DELTABLE", [
-        (writer, flags, sequence) => writeTableDeletion(writer, flags, sequence, this.#table),
-      ]);
+      for (const table of this.#made.splice(0)) this.#remove(table);
     }
   }
 
@@ -213,27 +218,53 @@ export class PacketTracer implements AsyncDisposable {
     }
   }
 
-  /** Makes the table; what a run with the same number left goes in the same transaction. */
-  #install(packet: ProbePacket, carrier: TraceRequest["carrier"]): void {
-    const table = this.#table;
-    const rule =
-      (hook: NftHook, matches: readonly PayloadMatch[]): Write => (writer, flags, sequence) =>
-        writeTraceRule(writer, flags, sequence, table, bracketName(hook, "start"), matches);
+  /**
+   * Makes the tables. The one of family ip says where the packet was; the others only make rules known that
+   * it meets before, where the kernel has these families.
+   */
+  #install(packet: ProbePacket, { entry, carrier }: TraceRequest): void {
+    const { table } = this.#table;
+    const inet = NFT_HOOKS.flatMap((hook) =>
+      SIDES.map((side) => ({ name: bracketName(hook, side), hook, priority: PRIORITY[side] }))
+    );
+    this.#make(this.#table, inet, [
+      ["prerouting", probeMatch(packet)],
+      ["output", probeMatch(packet)],
+      ["prerouting", replyMatch(packet)],
+      ["output", replyMatch(packet)],
+      ...(carrier === undefined ? [] : [["output", carrierMatch(packet, carrier)] as const]),
+    ]);
+    if (entry.type !== "receive") return;
+    const early = { name: EARLY, priority: PRIORITY.start };
+    for (
+      const [family, chain] of [
+        ["bridge", { ...early, hook: "prerouting" }],
+        ["netdev", { ...early, hook: "ingress", device: entry.name }],
+      ] as const
+    ) {
+      try {
+        this.#make({ family, table }, [chain], [[undefined, probeMatch(packet)]]);
+      } catch (error) {
+        if (!(error instanceof SysError)) throw error;
+      }
+    }
+  }
+
+  #make(
+    table: NftTableName,
+    chains: readonly NftBaseChainSpec[],
+    rules: readonly (readonly [hook: NftHook | undefined, matches: readonly PayloadMatch[]])[],
+  ): void {
     const apply = (tableFlags: number) =>
-      this.#nft.apply("tracing table", [
+      this.#nft.apply(`tracing table of family ${table.family}`, [
         (writer, flags, sequence) => writeTable(writer, flags, sequence, table, tableFlags),
-        ...NFT_HOOKS.flatMap((hook) =>
-          SIDES.map((side): Write => (writer, flags, sequence) =>
-            writeBaseChain(writer, flags, sequence, table, {
-              ...{ name: bracketName(hook, side), hook, priority: PRIORITY[side] },
-            })
-          )
+        ...chains.map((chain): Write => (writer, flags, sequence) =>
+          writeBaseChain(writer, flags, sequence, table, chain)
         ),
-        rule("prerouting", probeMatch(packet)),
-        rule("output", probeMatch(packet)),
-        rule("prerouting", replyMatch(packet)),
-        rule("output", replyMatch(packet)),
-        ...(carrier === undefined ? [] : [rule("output", carrierMatch(packet, carrier))]),
+        ...rules.map(([hook, matches]): Write => (writer, flags, sequence) => {
+          const chain = hook === undefined ? EARLY : bracketName(hook, "start");
+          writeTraceRule(writer, flags, sequence, table, chain, matches);
+        }),
       ]);
     try {
       apply(NFT_TABLE_F_OWNER);
@@ -243,18 +274,38 @@ export class PacketTracer implements AsyncDisposable {
       if (!(error instanceof SysError) || !unknown.includes(error.errno)) throw error;
       apply(0);
     }
+    this.#made.push(table);
+  }
+
+  #remove(table: NftTableName): void {
+    try {
+      this.#nft.apply("NFT_MSG_DELTABLE", [
+        (writer, flags, sequence) => writeTableDeletion(writer, flags, sequence, table),
+      ]);
+    } catch (error) {
+      // Another program may have flushed all tables.
+      if (!(error instanceof SysError) || error.errno !== Errno.ENOENT) throw error;
+    }
   }
 
   /** Removes tables of processes that are gone, which only kernels without owners of tables keep. */
   #removeStale(): void {
-    for (const { name, flags } of this.#nft.tables("ip")) {
-      if (!name.startsWith(TABLE_PREFIX) || (flags & NFT_TABLE_F_OWNER) !== 0) continue;
-      const pid = name.slice(TABLE_PREFIX.length);
-      if (pid !== String(Deno.pid) && isAlive(pid)) continue;
-      this.#nft.apply("NFT_MSG_DELTABLE", [
-        (writer, flags, sequence) =>
-          writeTableDeletion(writer, flags, sequence, { family: "ip", table: name }),
-      ]);
+    for (const family of FAMILIES) {
+      for (const { name, flags } of this.#tablesOf(family)) {
+        if (!name.startsWith(TABLE_PREFIX) || (flags & NFT_TABLE_F_OWNER) !== 0) continue;
+        const pid = name.slice(TABLE_PREFIX.length);
+        if (pid === String(Deno.pid) || !isAlive(pid)) this.#remove({ family, table: name });
+      }
+    }
+  }
+
+  #tablesOf(family: NftFamily) {
+    try {
+      return this.#nft.tables(family);
+    } catch (error) {
+      // A kernel may be without the families bridge and netdev.
+      if (family === "ip" || !(error instanceof SysError)) throw error;
+      return [];
     }
   }
 
@@ -290,6 +341,7 @@ export class PacketTracer implements AsyncDisposable {
       const isDropped = seen.nft.probe.some(({ verdict }) => verdict === "drop");
       if (now - changed > QUIET[isDropped ? "dropped" : "passed"] || now - start > LIMIT) break;
       await sleep(POLL, this.#signal);
+      this.#signal.throwIfAborted();
     }
     return seen;
   }

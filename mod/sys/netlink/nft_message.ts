@@ -41,6 +41,7 @@ const CHAIN_TYPE = 7;
 /** NFTA_HOOK_*. */
 const HOOK_NUMBER = 1;
 const HOOK_PRIORITY = 2;
+const HOOK_DEVICE = 3;
 /** NFTA_RULE_*. */
 const RULE_TABLE = 1;
 const RULE_CHAIN = 2;
@@ -57,11 +58,22 @@ const REGISTER = 1;
 /** NFT_META_NFTRACE. */
 const META_NFTRACE = 12;
 
-/** Netfilter hooks of the IP families (enum nf_inet_hooks), in nft(8)'s words. */
+/** Netfilter hooks of the IP families and of bridge (enum nf_inet_hooks), in nft(8)'s words. */
 export const NFT_HOOKS = ["prerouting", "input", "forward", "output", "postrouting"] as const;
 
 /** A netfilter hook. */
 export type NftHook = (typeof NFT_HOOKS)[number];
+
+/** A base chain of type filter that accepts. */
+export interface NftBaseChainSpec {
+  readonly name: string;
+  /** `ingress` of family netdev takes a device (enum nf_dev_hooks). */
+  readonly hook: NftHook | "ingress";
+  /** Lower ones come first. */
+  readonly priority: number;
+  /** Name of an interface. */
+  readonly device?: string;
+}
 
 /** Where a payload is compared: from the network header, or from the transport header. */
 export interface PayloadMatch {
@@ -116,20 +128,21 @@ export function writeTableDeletion(
   writer.end();
 }
 
-/** Makes a base chain of type filter that accepts. */
+/** Makes a base chain. */
 export function writeBaseChain(
   writer: MessageWriter,
   flags: number,
   sequence: number,
   { family, table }: NftTableName,
-  { name, hook, priority }: { name: string; hook: NftHook; priority: number },
+  { name, hook, priority, device }: NftBaseChainSpec,
 ): void {
   begin(writer, NFT_MSG_NEWCHAIN, flags | NLM_F_CREATE, sequence, family);
   writer.attributeString(CHAIN_TABLE, table);
   writer.attributeString(CHAIN_NAME, name);
   const nested = writer.beginNested(CHAIN_HOOK);
-  writer.attributeU32BE(HOOK_NUMBER, NFT_HOOKS.indexOf(hook));
+  writer.attributeU32BE(HOOK_NUMBER, hook === "ingress" ? 0 : NFT_HOOKS.indexOf(hook));
   writer.attributeU32BE(HOOK_PRIORITY, priority);
+  if (device !== undefined) writer.attributeString(HOOK_DEVICE, device);
   writer.endNested(nested);
   writer.attributeString(CHAIN_TYPE, "filter");
   writer.end();
