@@ -11,6 +11,8 @@ export interface TraceCase {
   readonly stop?: RegExp;
   /** What else is said. */
   readonly note?: RegExp;
+  /** Nobody is there to take it. */
+  readonly isLost?: true;
   /** `false`: what to do is for the operator, or for a program that is not here. @default true */
   readonly isFixable?: boolean;
   /** What to do says this. */
@@ -421,9 +423,15 @@ const KERNEL: readonly TraceCase[] = [
   },
   {
     what: "a container whose cable is cut",
-    script: "ip link set vethc nomaster",
+    script: "ip link set vethc down",
     stop: /^nobody on docker0 answers for 10\.20\.93\.2 \(no neighbour\)$/,
     isFixable: false,
+  },
+  {
+    what: "an address that no container has: the rules alone are judged",
+    script: "ip link set vethc nomaster; iptables -A FORWARD -s 192.0.2.1 -j DROP",
+    note: /^nobody on docker0 answers for 10\.20\.93\.2 \(no neighbour\)$/,
+    isLost: true,
   },
   {
     what: "no neighbour for the peer",

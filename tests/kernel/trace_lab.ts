@@ -122,12 +122,13 @@ export class TraceLab implements AsyncDisposable {
     const bridge = netlink.link("docker0")!.index;
     const local = localContainers(lease, netlink, bridge).find((one) =>
       one.address === address(ADDRESS.container)
-    )!;
+    );
     return {
       ...{ network: Prefix.parse("10.20.0.0/16")!, lease, device: "flannel.1", external: "eth1" },
       peer: { address: address(ADDRESS.peer), publicIP: address("172.28.0.2") },
       tunnel: { port: 8472, headers: 22, publicIP: address("172.28.0.1") },
-      ...{ bridge: "docker0", container: address(ADDRESS.container), local },
+      ...{ bridge: "docker0", container: address(ADDRESS.container) },
+      ...(local === undefined ? {} : { local }),
     };
   }
 

@@ -61,7 +61,7 @@ for (const one of CASES) {
     } else assertEquals(verdict.notes, []);
     if (one.fix !== undefined) assertMatch(verdict.stop?.fix[0] ?? "", one.fix);
     assertEquals(await rulesOf(lab), before);
-    await compare(lab, one, verdict);
+    if (!one.isLost) await compare(lab, one, verdict);
     if (one.stop === undefined || one.isFixable === false) return;
 
     // The change lets it through; where one rule stands behind another, one change after the other.

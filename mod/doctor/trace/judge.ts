@@ -80,7 +80,8 @@ async function stopOf(
     }
   }
   const stop = await stopOfPacket(fate, flow.words, host, flow);
-  if (stop !== undefined) return stop;
+  if (flow.isAnybody && stop?.reason?.startsWith("NEIGH_")) notes.push(stop.text);
+  else if (stop !== undefined) return stop;
   // An answer that goes to a connection's beginning; its own rules may differ.
   if (reply !== undefined && flow.name === "in") {
     const found = await stopOfPacket(reply, replyWords, host);
@@ -159,7 +160,6 @@ function passedStop(
   }
   // Other reasons are those of who it arrives at, where that is a namespace of this machine.
   const reason = lost?.reason ?? "";
-  if (flow.isAnybody && reason.startsWith("NEIGH_")) return undefined;
   if (AT_DEVICE.test(reason) || (reason === "NETFILTER_DROP" && flow.name === "in")) {
     const by = reason === "NETFILTER_DROP" ? ": by ebtables, or by rules within the container" : "";
     return {
@@ -169,7 +169,7 @@ function passedStop(
     };
   }
   const hop = nextHop(netlink, destination);
-  const isKnown = hop === undefined || flow.isAnybody ||
+  const isKnown = hop === undefined ||
     netlink.neighbours({ index: oif }).some(({ address }) => address === hop);
   if (isKnown || !hasNeighbours(netlink, oif)) return undefined;
   return {
