@@ -12,9 +12,9 @@ export class Inbox<T> {
     this.#wake?.();
   }
 
-  /** True when nothing waits. */
-  get isEmpty(): boolean {
-    return this.#events.length === 0;
+  /** The event that {@linkcode next} returns next, which stays in the queue. */
+  get first(): T | undefined {
+    return this.#events[0];
   }
 
   /**

@@ -21,13 +21,16 @@ Deno.test("Inbox.next() waits for what is pushed later", async () => {
   assertEquals(await inbox.next(never), "b");
 });
 
-Deno.test("Inbox.isEmpty tells whether something waits", async () => {
-  const inbox = new Inbox<undefined>();
-  assertEquals(inbox.isEmpty, true);
-  inbox.push(undefined);
-  assertEquals(inbox.isEmpty, false);
-  assertEquals(await inbox.next(never), undefined);
-  assertEquals(inbox.isEmpty, true);
+Deno.test("Inbox.first is what next() returns next, and stays in the queue", async () => {
+  const inbox = new Inbox<number>();
+  assertEquals(inbox.first, undefined);
+  inbox.push(1);
+  inbox.push(2);
+  assertEquals([inbox.first, inbox.first], [1, 1]);
+  assertEquals(await inbox.next(never), 1);
+  assertEquals(inbox.first, 2);
+  assertEquals(await inbox.next(never), 2);
+  assertEquals(inbox.first, undefined);
 });
 
 Deno.test("Inbox.next() rejects with the signal's reason, at once or while it waits", async () => {
@@ -85,6 +88,6 @@ Deno.test("Inbox loses nothing and keeps the order, however pushes and reads int
       await Promise.resolve();
     }
     assertEquals(await read, Array.from({ length: total }, (_, i) => i));
-    assertEquals(inbox.isEmpty, true);
+    assertEquals(inbox.first, undefined);
   }));
 });

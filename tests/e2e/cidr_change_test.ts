@@ -166,3 +166,49 @@ Deno.test("flanneld runs the operator's command when the subnet has changed, and
       await host.readTextFile("/run/flannel/subnet.env"),
   );
 });
+
+for (const api of ["v2", "v3"] as const) {
+  Deno.test(`of many configs that wait the agent brings up the newest, and takes no lease of the others, on etcd ${api}`, async () => {
+    await using cluster = await GuideCluster.start({ hosts: 1, api });
+    const { host, etcd } = cluster;
+    const [unit] = await cluster.startAgents();
+    const { process } = unit!;
+    const mark = process.mark();
+    process.signal("SIGSTOP");
+    const networks = Array.from({ length: 40 }, (_, i) => `10.${21 + i}.0.0/16`);
+    for (const network of networks) {
+      const config = JSON.stringify({ Network: network, Backend: { Type: "vxlan" } });
+      await etcd.set(api, `${PREFIX}/config`, config);
+    }
+    process.signal("SIGCONT");
+    await process.waitFor(/Lease acquired: 10\.60\./, { from: mark });
+    await eventually("the newest network", async () => (await subnetOf(host)).startsWith("10.60."));
+    const acquired = process.output.slice(mark).match(/Lease acquired: /g)!.length;
+    assert(acquired <= 5, `${acquired} leases`);
+    assertEquals((await leaseKeys(etcd, api)).length, 1);
+  });
+}
+
+Deno.test("an agent that has followed 120 configs takes no more memory than after 30", async () => {
+  await using cluster = await GuideCluster.start({ hosts: 1, api: "v3" });
+  const { etcd } = cluster;
+  const [unit] = await cluster.startAgents();
+  const { process } = unit!;
+  let followed = 0;
+  /** Resident memory in MiB after some more configs, once what is no longer used has been returned. */
+  const residentAfter = async (configs: number) => {
+    while (followed < configs) {
+      const mark = process.mark();
+      const config = { Network: `10.${21 + ++followed % 2}.0.0/16`, Backend: { Type: "vxlan" } };
+      await etcd.set("v3", `${PREFIX}/config`, JSON.stringify(config));
+      await process.waitFor(/Lease acquired: /, { from: mark });
+    }
+    // Twice the interval at which the agent returns memory.
+    await new Promise((resolve) => setTimeout(resolve, 21_000));
+    const status = await Deno.readTextFile(`/proc/${process.pid}/status`);
+    return Number(/VmRSS:\s+(\d+)/.exec(status)![1]) / 1024;
+  };
+  const before = await residentAfter(30);
+  const after = await residentAfter(120);
+  assert(after < before + 40, `${before} MiB became ${after} MiB`);
+});

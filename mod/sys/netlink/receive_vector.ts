@@ -28,7 +28,7 @@ export class ReceiveVector {
 
   /**
    * @param arena owns the tables
-   * @param memory of the same arena, divided into slots
+   * @param memory divided into slots
    * @param slots how many datagrams fit; a longer datagram than `memory / slots` is truncated
    */
   constructor(arena: Arena, memory: Memory, slots: number) {

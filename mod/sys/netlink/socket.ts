@@ -2,6 +2,7 @@ import { Arena, type Memory } from "../arena.ts";
 import { Errno, SysError } from "../errno.ts";
 import { closeDescriptor, errno, libc, unwrap } from "../libc.ts";
 import { inNetworkNamespace } from "../namespace.ts";
+import { giveReceiveMemory, RECEIVE_MEMORY, takeReceiveMemory } from "./receive_memory.ts";
 import { ReceiveVector, type Visit } from "./receive_vector.ts";
 import type { Expected, Transport } from "./transport.ts";
 
@@ -52,7 +53,7 @@ const ACKNOWLEDGEMENT_COST = 2048;
 
 /** The kernel never builds a dump message longer than 32 KiB less overhead (af_netlink.c). */
 const DUMP_SLOT = 32 * 1024;
-const DUMP_SLOTS = 8;
+const DUMP_SLOTS = RECEIVE_MEMORY / DUMP_SLOT;
 /** An error with its text has under 200 bytes. */
 const ACKNOWLEDGEMENT_SLOT = 1024;
 
@@ -80,6 +81,7 @@ export class NetlinkSocket implements Transport {
   readonly messageLimit: number;
   #systemCalls = 0;
   readonly #arena = new Arena();
+  readonly #memory: Memory;
   readonly #vectors: Record<Expected, ReceiveVector>;
   readonly #pollfd: Memory;
   #closed = false;
@@ -116,7 +118,7 @@ export class NetlinkSocket implements Transport {
       this.#arena.close();
       throw error;
     }
-    const memory = this.#arena.allocate(DUMP_SLOTS * DUMP_SLOT);
+    const memory = this.#memory = takeReceiveMemory();
     this.#vectors = {
       dump: new ReceiveVector(this.#arena, memory, DUMP_SLOTS),
       acknowledgements: new ReceiveVector(
@@ -162,6 +164,7 @@ export class NetlinkSocket implements Transport {
     this.#closed = true;
     closeDescriptor(this.fd);
     this.#arena.close();
+    giveReceiveMemory(this.#memory);
   }
 
   /** The descriptor's number may be somebody else's by now: never use it after close. */

@@ -2,13 +2,13 @@ import { Arena, type Memory } from "../arena.ts";
 import { Errno, SysError } from "../errno.ts";
 import { closeDescriptor, libc, unwrap } from "../libc.ts";
 import { MessageCursor } from "./message.ts";
+import { giveReceiveMemory, RECEIVE_MEMORY, takeReceiveMemory } from "./receive_memory.ts";
 import { ReceiveVector } from "./receive_vector.ts";
 import { setReceiveBuffer } from "./socket.ts";
 
 /**
  * One event is a datagram of its own: 100 bytes for a route, 2 KiB for a link with all it tells.
  */
-const SLOTS = 64;
 const SLOT_SIZE = 4096;
 
 /** A flood is handed on in parts, so that its events need not all be in memory. */
@@ -44,6 +44,7 @@ export class Subscription<T> {
   readonly #socket: number;
   readonly #wakeup: number;
   readonly #arena = new Arena();
+  readonly #memory: Memory;
   readonly #vector: ReceiveVector;
   readonly #pollfds: Memory;
   readonly #count: Memory;
@@ -64,8 +65,8 @@ export class Subscription<T> {
       this.#arena.close();
       throw error;
     }
-    const memory = this.#arena.allocate(SLOTS * SLOT_SIZE);
-    this.#vector = new ReceiveVector(this.#arena, memory, SLOTS);
+    this.#memory = takeReceiveMemory();
+    this.#vector = new ReceiveVector(this.#arena, this.#memory, RECEIVE_MEMORY / SLOT_SIZE);
     this.#pollfds = this.#arena.allocate(2 * POLLFD_LENGTH);
     [this.#socket, this.#wakeup].forEach((fd, index) => {
       this.#pollfds.view.setInt32(index * POLLFD_LENGTH, fd, true);
@@ -141,5 +142,6 @@ export class Subscription<T> {
     closeDescriptor(this.#socket);
     closeDescriptor(this.#wakeup);
     this.#arena.close();
+    giveReceiveMemory(this.#memory);
   }
 }

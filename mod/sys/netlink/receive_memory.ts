@@ -1,0 +1,31 @@
+import { Arena, type Memory } from "../arena.ts";
+
+/** Bytes of a block: what a dump, or a group of events, is received into. */
+export const RECEIVE_MEMORY = 256 * 1024;
+
+/** Blocks that wait for their next user. */
+const MOST_SPARE = 4;
+
+const spare: Memory[] = [];
+/** Each block has an arena of its own, so that one can go to the collector without the others. */
+const owners = new WeakMap<Memory, Arena>();
+
+/**
+ * Takes a block that an earlier socket has given back, or allocates one. Sockets come and go with every change
+ * of the config and every check of an IP set; blocks of their own would wait for the collector, which does not hurry:
+ * half a megabyte a change.
+ */
+export function takeReceiveMemory(): Memory {
+  const found = spare.pop();
+  if (found !== undefined) return found;
+  const arena = new Arena();
+  const memory = arena.allocate(RECEIVE_MEMORY);
+  owners.set(memory, arena);
+  return memory;
+}
+
+/** Gives a block back that nothing is received into any more. */
+export function giveReceiveMemory(memory: Memory): void {
+  if (spare.length < MOST_SPARE) spare.push(memory);
+  else owners.get(memory)?.close();
+}
