@@ -20,6 +20,8 @@ export interface Caller {
   readonly isTrusted: boolean;
   /** For the log: `certificate SUBJECT`, `token` or `no credentials`. */
   readonly identity: string;
+  /** For messages: what a write of everything needs of this client. */
+  readonly needed: string;
 }
 
 /** What an {@linkcode AccessPolicy} goes by. */
@@ -43,7 +45,8 @@ export class AccessPolicy {
   /** @throws {HttpError} when the client shows a token that is not the server's */
   identify({ headers, peer }: Pick<HttpRequest, "headers" | "peer">): Caller {
     const address = peer.address.replace(/^::ffff:/i, "");
-    const from = { address, ipv4: parseIPv4(address) };
+    const needed = this.#tokenHash === undefined ? NO_TOKEN : CREDENTIALS;
+    const from = { address, ipv4: parseIPv4(address), needed };
     const shown = headers.get("authorization");
     if (peer.subject !== undefined) {
       return { ...from, isTrusted: true, identity: `certificate ${peer.subject}` };
@@ -52,7 +55,7 @@ export class AccessPolicy {
       return { ...from, isTrusted: false, identity: "no credentials" };
     }
     // Of equal length, so that the time of the comparison says nothing about the token.
-    const isRight = timingSafeEqual(sha256(shown.replace(/^Bearer /i, "")), this.#tokenHash);
+    const isRight = timingSafeEqual(sha256(bearerToken(shown)), this.#tokenHash);
     if (isRight) return { ...from, isTrusted: true, identity: "token" };
     throw new HttpError(
       401,
@@ -94,25 +97,31 @@ export class AccessPolicy {
 }
 
 /** @throws {HttpError} unless the client has a certificate or the token */
-export function requireTrust({ isTrusted }: Caller, what: string): void {
-  if (!isTrusted) throw new HttpError(403, `${what} needs ${CREDENTIALS}`);
+export function requireTrust({ isTrusted, needed }: Caller, what: string): void {
+  if (!isTrusted) throw new HttpError(403, `${what} needs ${needed}`);
 }
 
 /** @throws {HttpError} unless the client is trusted or comes from `publicIP` */
 export function requireOwn(
-  { isTrusted, ipv4, address }: Caller,
+  { isTrusted, ipv4, address, needed }: Caller,
   what: string,
   publicIP: IPv4,
 ): void {
   if (isTrusted || ipv4 === publicIP) return;
   throw new HttpError(
     403,
-    `${what} of ${formatIPv4(publicIP)} from ${address} needs ${CREDENTIALS}`,
+    `${what} of ${formatIPv4(publicIP)} from ${address} needs ${needed}`,
   );
 }
 
 /** How a client comes to be trusted. */
 const CREDENTIALS = "the token of -remote-token-file or a client certificate";
+const NO_TOKEN = "credentials, and this server has neither -remote-token-file nor -remote-cafile";
+
+/** What stands behind `Bearer` (RFC 6750, 2.1); empty in another scheme. */
+function bearerToken(authorization: string): string {
+  return /^Bearer +(\S+)$/i.exec(authorization)?.[1] ?? "";
+}
 
 function sha256(text: string): Uint8Array {
   return createHash("sha256").update(text).digest();

@@ -155,7 +155,7 @@ Deno.test("acquireLease() without credentials takes another subnet when its host
     const error = await assertRejects(
       () => remote.putConfig("{}", config.text),
       AccessError,
-      "the network config needs the token of -remote-token-file or a client certificate",
+      "the network config needs credentials, and this server has neither -remote-token-file nor",
     );
     assertEquals(error.message.split("\n").length, 1);
   });
@@ -166,7 +166,7 @@ Deno.test("serveLeases() refuses a wrong token, and never logs one", async () =>
   const wrong = `${TOKEN.slice(0, -1)}0`;
   await serving({ token: TOKEN }, async (ask) => {
     const body = put(AWAY);
-    for (const authorization of [`Bearer ${wrong}`, `Basic ${TOKEN}`, "Bearer", TOKEN.slice(1)]) {
+    for (const authorization of [`Bearer ${wrong}`, `Basic ${TOKEN}`, "Bearer", TOKEN]) {
       const answer = await ask("PUT", "/v1/_/store/leases/10.73.4.0-24", body, {
         Authorization: authorization,
       });

@@ -116,7 +116,7 @@ Deno.test("flanneld needs no etcd: a file on one host, clients on the others", a
       run(second, "lease", "reserve", "10.20.199.0/24", "172.28.128.199", ...args);
     const refused = await reserve();
     assertEquals(refused.code, 1, refused.stdout);
-    assertStringIncludes(refused.stderr, "172.28.128.199 from 172.28.128.101 needs the token");
+    assertStringIncludes(refused.stderr, "172.28.128.199 from 172.28.128.101 needs credentials");
     assertEquals(refused.stderr.trimEnd().split("\n").length, 1, refused.stderr);
     const token = crypto.randomUUID();
     for (const host of [first, second]) await host.writeTextFile(TOKEN_FILE, token, 0o600);

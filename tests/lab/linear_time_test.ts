@@ -10,6 +10,7 @@ import { nearest } from "../../mod/config/nearest.ts";
 import { parseSave, ruleOptions, splitWords } from "../../mod/firewall/save_format.ts";
 import { decodeAgentRecord, decodeLeaseValue, parseLeaseKey } from "../../mod/lease/mod.ts";
 import { printable, printableJson } from "../../mod/observe/printable.ts";
+import { AccessPolicy } from "../../mod/server/access.ts";
 import { hostnameOf } from "../../mod/server/host_names.ts";
 import { parseHead } from "../../mod/http/head.ts";
 import { toStoreError } from "../../mod/store/etcd_v3_errors.ts";
@@ -43,6 +44,14 @@ const READERS: readonly (readonly [string, (text: string) => unknown])[] = [
   ["a request target", (text) => parseHead(`GET http://${text} HTTP/1.1\r\n\r\n`)],
   ["a query", (text) => parseHead(`GET /?next=${text} HTTP/1.1\r\n\r\n`)],
   ["a Host", hostnameOf],
+  [
+    "an Authorization",
+    (text) =>
+      new AccessPolicy({ token: "token" }).identify({
+        headers: new Map([["authorization", `Bearer ${text}`]]),
+        peer: { address: "192.0.2.1" },
+      }),
+  ],
   ["a network's name", isNetworkName],
   ["a lease key", parseLeaseKey],
   ["a lease value", decodeLeaseValue],
