@@ -63,7 +63,7 @@ const RECORDED: readonly TraceCase[] = [
     what: "firewalld, to a container",
     script: "nft -f RULESETS/firewalld.nft",
     stop:
-      /^nftables rule with handle \d+ of chain "inet firewalld filter_FORWARD_POLICIES" \(reached by filter_FORWARD\): oifname "docker0" reject with icmpx admin-prohibited drops it$/,
+      /^nftables rule with handle \d+ of chain "inet firewalld filter_FORWARD_POLICIES" \(reached by filter_FORWARD\): oifname "docker0" reject with icmpx admin-prohibited(, which firewalld manages,)? drops it$/,
     isFixable: false,
   },
   {
@@ -71,21 +71,21 @@ const RECORDED: readonly TraceCase[] = [
     script: "nft -f RULESETS/firewalld.nft",
     flow: "tunnel",
     stop:
-      /chain "inet firewalld filter_INPUT_POLICIES" .*: reject with icmpx admin-prohibited drops it$/,
+      /chain "inet firewalld filter_INPUT_POLICIES" .*: reject with icmpx admin-prohibited(, which firewalld manages,)? drops it$/,
     isFixable: false,
   },
   {
     what: "ufw, the tunnel's datagrams",
     script: "iptables-restore < RULESETS/ufw.rules",
     flow: "tunnel",
-    stop: /^the policy of iptables chain INPUT, table filter drops it$/,
+    stop: /^the policy of iptables chain INPUT, table filter(, which ufw manages,)? drops it$/,
     isFixable: false,
   },
   {
     what: "ufw, to a container's port",
     script: "iptables-restore < RULESETS/ufw.rules",
     port: 80,
-    stop: /^the policy of iptables chain FORWARD, table filter drops it$/,
+    stop: /^the policy of iptables chain FORWARD, table filter(, which ufw manages,)? drops it$/,
     isFixable: false,
   },
   {

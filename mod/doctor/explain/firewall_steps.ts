@@ -75,6 +75,9 @@ async function forwardStep(
   } catch (error) {
     return { object, text: `not looked at: ${reasonNotChecked(error)}` };
   }
+  const isDropped = "verdicts" in traced &&
+    traced.verdicts.some(({ stop }) => stop?.rule !== undefined);
+  if (isDropped) return { object, text: "a rule of the host drops packets, as the probes show" };
   return {
     object,
     text: forward
