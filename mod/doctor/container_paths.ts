@@ -70,14 +70,21 @@ export interface ContainerPaths {
  * Sends echoes from the containers' side of this host to containers of other hosts, and has those hosts
  * send theirs back.
  *
+ * @returns `undefined` when other hosts are up and none has a bridge
  * @throws {Unavailable} when there is nothing to send to, or nothing to send from
  * @throws {SysError} EPERM without the right to send echoes
  */
-export async function probeContainerPaths(host: Examination): Promise<ContainerPaths> {
-  const answering = (await reachPeers(host)).flatMap(({ peer, overlay }) =>
+export async function probeContainerPaths(host: Examination): Promise<ContainerPaths | undefined> {
+  const reached = await reachPeers(host);
+  const answering = reached.flatMap(({ peer, overlay }) =>
     overlay === undefined ? [] : [{ peer, address: overlay.address }]
   );
-  if (answering.length === 0) throw new Unavailable("no peer answers");
+  if (answering.length === 0) {
+    // Without a tunnel a host is asked at its bridge, and has none where Docker does not run.
+    const isUp = reached.some(({ isUp }) => isUp) && (await host.tunnel()).port === undefined;
+    if (isUp) return undefined;
+    throw new Unavailable("no peer answers");
+  }
   const own = (await host.ownLease())!.subnet;
   const source = overlaySource(host.netlink, own);
   if (source === undefined) throw new Unavailable(`this host has no address in ${own}`);

@@ -17,6 +17,7 @@ export const containersCheck: Check = {
   async run(host) {
     if ((await reachPeers(host)).length === 0) return ok("there is no other host");
     const found = await probeContainerPaths(host);
+    if (found === undefined) return ok("no bridge of another host answers: no container to reach");
     const evidence = atMost(found.paths.map((path) => describePath(found, path)));
     if (found.sideMissing !== undefined) evidence.push(`here: ${found.sideMissing}`);
     if (found.omitted > 0) evidence.push(`not probed: ${counted(found.omitted, "more host")}`);
