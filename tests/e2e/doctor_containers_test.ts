@@ -39,7 +39,9 @@ const FIRST_RULE = "iptables -D FORWARD 1";
 const EARLY = "nft 'add table ip early; " +
   "add chain ip early in { type filter hook prerouting priority -350; }; add rule ip early in iifname != docker0 ip daddr";
 const NOT_EARLY = "nft delete table ip early";
-const PROBLEM = { containers: "problem" };
+const THERE = { containers: "problem" };
+/** This host's own rules are what the check of the firewall names. */
+const HERE = { ...THERE, firewall: "problem" };
 
 const CASES: readonly Case[] = [
   {
@@ -52,7 +54,7 @@ const CASES: readonly Case[] = [
   {
     what: "a drop in FORWARD of what containers here send",
     here: ["iptables -I FORWARD -s @A -o @IF -j DROP", FIRST_RULE],
-    expected: PROBLEM,
+    expected: HERE,
     says:
       /^packets of containers are dropped on this host, between docker0 and @IF\n.*@A \(here\) does not reach @B on host101 .*: dropped here, on the way out; nor is it reached from there\nflanneld explain @B +# here: [^\n]*out$/,
     everywhere: true,
@@ -60,27 +62,27 @@ const CASES: readonly Case[] = [
   {
     what: "a drop in FORWARD of what containers here are sent",
     here: ["iptables -I FORWARD -i @IF -d @A -j DROP", FIRST_RULE],
-    expected: PROBLEM,
+    expected: HERE,
     says:
       /^answers to containers are dropped on this host[^]*: the answer is dropped here, on the way in; nor is it reached from there\nflanneld explain @A +# here/,
   },
   {
     what: "a drop in FORWARD of new connections to containers here",
     here: ["iptables -I FORWARD -i @IF -d @A -m conntrack --ctstate NEW -j DROP", FIRST_RULE],
-    expected: PROBLEM,
+    expected: HERE,
     says:
       /^packets from other hosts to containers here are dropped on this host[^]*@A \(here\) reaches @B on host101 .*; \S+ there does not reach @A \(here\): dropped here, on the way in\nflanneld explain @A +# here/,
   },
   {
     what: "an early drop for the container here",
     here: [`${EARLY} @A drop'`, NOT_EARLY],
-    expected: PROBLEM,
+    expected: HERE,
     says: /^packets from other hosts to containers here are dropped on this host/,
   },
   {
     what: "a drop in FORWARD of what containers there are sent",
     there: ["iptables -I FORWARD -d @B -j DROP", FIRST_RULE],
-    expected: PROBLEM,
+    expected: THERE,
     says:
       /^containers on 1 of 1 hosts are not reached: dropped there, between the network and their bridge\n@A \(here\) does not reach @B on host101 \(172\.28\.128\.101\): dropped there\nflanneld explain @B +# on 172\.28\.128\.101/,
     everywhere: true,
@@ -88,19 +90,19 @@ const CASES: readonly Case[] = [
   {
     what: "a drop in FORWARD of what containers there answer",
     there: ["iptables -I FORWARD -s @B -j DROP", FIRST_RULE],
-    expected: PROBLEM,
+    expected: THERE,
     says: /^containers on 1 of 1 hosts are not reached: dropped there/,
   },
   {
     what: "an early drop for the container there",
     there: [`${EARLY} @B drop'`, NOT_EARLY],
-    expected: PROBLEM,
+    expected: THERE,
     says: /@A \(here\) does not reach @B on host101 \(172\.28\.128\.101\): dropped there\n/,
   },
   {
     what: "a drop of what the two containers send each other, and of nothing else",
     here: ["iptables -I FORWARD -s @A -d @B -j DROP", FIRST_RULE],
-    expected: PROBLEM,
+    expected: HERE,
     says:
       /^packets between containers are dropped, here or there, and those of hosts are not\n@A \(here\) does not reach @B on host101 .*: though each reaches the other's host\n/,
   },
@@ -108,7 +110,7 @@ const CASES: readonly Case[] = [
     what: "drops at both hosts",
     here: ["iptables -I FORWARD -s @A -o @IF -j DROP", FIRST_RULE],
     there: ["iptables -I FORWARD -d @B -j DROP", FIRST_RULE],
-    expected: PROBLEM,
+    expected: HERE,
     says:
       /^packets of containers are dropped on this host, [^\n]*; containers on 1 of 1 hosts are not reached: dropped there[^]*: dropped here and there; /,
   },
@@ -127,7 +129,7 @@ const CASES: readonly Case[] = [
       "sysctl -w net.ipv4.conf.docker0.forwarding=0",
       "sysctl -w net.ipv4.conf.docker0.forwarding=1",
     ],
-    expected: PROBLEM,
+    expected: THERE,
     says: /^containers on 1 of 1 hosts are not reached: dropped there/,
   },
   {
@@ -160,7 +162,7 @@ const CASES: readonly Case[] = [
     what: "flannel on the other host, and a drop here",
     flannel: true,
     here: ["iptables -I FORWARD -i @IF -d @A -j DROP", FIRST_RULE],
-    expected: PROBLEM,
+    expected: HERE,
     says: /^answers to containers are dropped on this host/,
   },
 ];
