@@ -67,6 +67,7 @@ export class PrefixIndex<T> {
 
   /** The first object that fits whose prefix is equal to `prefix` or lies inside. */
   findInside(prefix: Prefix, fits: (object: T) => boolean = () => true): T | undefined {
+    if (this.#keys.length === 0) return undefined;
     const last = new Prefix(prefix.last, 32).key;
     // Prefixes that begin where this one does, and are shorter, come before its key.
     for (let i = this.#firstFrom(prefix.key); i < this.#keys.length; i++) {
@@ -79,6 +80,7 @@ export class PrefixIndex<T> {
 
   /** An object whose prefix holds all of `prefix` and more. */
   findAround({ address, length }: Prefix): T | undefined {
+    if (this.#keys.length === 0) return undefined;
     for (let shorter = length - 1; shorter >= 0; shorter--) {
       if (this.#lengths[shorter] === 0) continue;
       const objects = this.#objects.get(new Prefix(address, shorter).key);

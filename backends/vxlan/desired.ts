@@ -32,9 +32,20 @@ export interface PeerObjects {
 
 const MAC = /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/;
 
+/** What {@linkcode vtepMac} has read last: a lease is asked for its MAC several times in a row. */
+const LAST: { data?: JsonValue | undefined; mac?: Mac | undefined } = {};
+
 /** The peer's VTEP MAC, lower case; `undefined` when missing, malformed, multicast or zero. */
 export function vtepMac(data: JsonValue | undefined): Mac | undefined {
   if (typeof data !== "object" || data === null || Array.isArray(data)) return undefined;
+  if (data !== LAST.data) {
+    LAST.mac = readVtepMac(data as { readonly [key: string]: JsonValue });
+    LAST.data = data;
+  }
+  return LAST.mac;
+}
+
+function readVtepMac(data: { readonly [key: string]: JsonValue }): Mac | undefined {
   for (const [key, value] of Object.entries(data)) {
     if (key.toLowerCase() !== "vtepmac" || typeof value !== "string") continue;
     const mac = value.toLowerCase().replaceAll("-", ":");
