@@ -13,8 +13,8 @@ interface Holder {
  */
 export class VtepHolders {
   readonly #holders = new Map<Mac, Holder>();
-  /** Leases of other hosts with a MAC that is taken. */
-  readonly #waiting = new Map<Mac, Lease[]>();
+  /** Leases of other hosts with a MAC that is taken, by the key of its subnet. */
+  readonly #waiting = new Map<Mac, Map<number, Lease>>();
 
   /**
    * Begins again with all leases. Who holds a MAC comes first again; at the very first time those in
@@ -42,7 +42,8 @@ export class VtepHolders {
     } else if (holder.publicIP === publicIP) {
       holder.leases++;
     } else {
-      this.#waiting.set(mac, [...this.#waiting.get(mac) ?? [], lease]);
+      const waiting = this.#waiting.get(mac) ?? new Map<number, Lease>();
+      this.#waiting.set(mac, waiting.set(lease.subnet.key, lease));
       return holder.publicIP;
     }
     return undefined;
@@ -57,23 +58,19 @@ export class VtepHolders {
 
   /** Forgets a lease that waits. */
   forget(mac: Mac, { subnet }: Lease): void {
-    const waiting = this.#waiting.get(mac)?.filter((lease) => !lease.subnet.equals(subnet));
-    if (waiting === undefined) return;
-    if (waiting.length === 0) this.#waiting.delete(mac);
-    else this.#waiting.set(mac, waiting);
+    const waiting = this.#waiting.get(mac);
+    waiting?.delete(subnet.key);
+    if (waiting?.size === 0) this.#waiting.delete(mac);
   }
 
   /** After all leases were taken: forgets hosts that have none. @returns the leases that waited for them */
   settle(): Lease[] {
-    const freed: Lease[] = [];
-    for (const [mac, { leases }] of this.#holders) {
-      if (leases === 0) freed.push(...this.#free(mac));
-    }
-    return freed;
+    const unheld = [...this.#holders].filter(([, { leases }]) => leases === 0);
+    return unheld.flatMap(([mac]) => this.#free(mac));
   }
 
   #free(mac: Mac): Lease[] {
-    const waiting = this.#waiting.get(mac) ?? [];
+    const waiting = [...this.#waiting.get(mac)?.values() ?? []];
     this.#holders.delete(mac);
     this.#waiting.delete(mac);
     return waiting;

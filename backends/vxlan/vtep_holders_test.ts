@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import type { Lease } from "../../mod/lease/mod.ts";
 import { ip, net } from "../../mod/store/store_lab.ts";
 import { VtepHolders } from "./vtep_holders.ts";
@@ -43,4 +43,21 @@ Deno.test("VtepHolders.restart() knows the first host again, by itself and by th
   // The holder has no lease any more.
   assertEquals(holders.settle(), [FIRST]);
   assertEquals(holders.take(MAC, FIRST), undefined);
+});
+
+Deno.test("VtepHolders is done with any number of leases of one MAC in the time that as many MACs take", () => {
+  const leases = Array.from(
+    { length: 60_000 },
+    (_, i) => lease(`10.${i >>> 8}.${i & 255}.0/24`, `198.18.${i >>> 8}.${i & 255}`),
+  );
+  const fastest = (macOf: (i: number) => string) =>
+    Math.min(...Array.from({ length: 3 }, () => {
+      const holders = new VtepHolders();
+      const start = performance.now();
+      for (const [i, one] of leases.entries()) holders.take(macOf(i), one);
+      for (const [i, one] of leases.entries()) holders.forget(macOf(i), one);
+      return performance.now() - start;
+    }));
+  const [one, many] = [fastest(() => MAC), fastest(String)];
+  assert(one < 50 * Math.max(many, 1), `${one} ms, ${many} ms`);
 });
