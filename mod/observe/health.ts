@@ -1,8 +1,8 @@
 import { acceptConnections } from "../http/accept.ts";
+import type { HttpReply } from "../http/reply.ts";
 import {
   type ConnectionSource,
   type HttpLimits,
-  type HttpReply,
   type HttpRequest,
   serveHttp,
 } from "../http/server.ts";

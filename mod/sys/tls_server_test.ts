@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { type Certificates, makeCertificates } from "../../tests/lab/certificates.ts";
-import { TlsError, TlsServer } from "./tls_server.ts";
+import { TlsError } from "./openssl.ts";
+import { TlsServer } from "./tls_server.ts";
 
 /** Echoes what it reads to whoever gets in; keeps what failed, and which handshakes were refused. */
 class EchoServer implements AsyncDisposable {
