@@ -237,6 +237,19 @@ for (const { type, config } of BACKENDS) {
     }
     await here.exec(["iptables", "-D", "FORWARD", "1"]);
 
+    // Where no probe can be traced, the rules are read, and the answer says so.
+    for (
+      const [limits, reason] of [
+        [["--bounding-set=-bpf,-sys_admin"], /BPF_\w+ .*EPERM/],
+        [["--bounding-set=-net_admin"], /EPERM/],
+      ] as const
+    ) {
+      const asked = await here.run(["setpriv", ...limits, FLANNELD, "explain", fill("P.2")]);
+      assertMatch(asked.stdout, /^ {2}trace +no probe could be traced \(/m, asked.stderr);
+      assertMatch(asked.stdout, reason);
+      assertEquals(/outbound|inbound/.test(asked.stdout), false);
+    }
+
     // Nor does the doctor find anything wrong with this backend.
     const doctor = await here.run([FLANNELD, "doctor", "-json"]);
     const { checks } = JSON.parse(doctor.stdout) as { checks: { id: string; verdict: string }[] };

@@ -206,6 +206,10 @@ function routingStop(
       fix: [`sysctl -w ${off[0]}=1`],
     };
   };
+  const martian = () => ({
+    text: `it is a martian on ${name}: ${from} or ${to} cannot be there`,
+    fix: [`ip route get ${to} from ${from} iif ${name}   # is one of them this host's own?`],
+  });
   switch (reason) {
     case "IP_RPFILTER":
       return { ...rpFilter(), ...said };
@@ -213,17 +217,16 @@ function routingStop(
     case "IP_INVALID_SOURCE":
     case "IP_LOCALNET":
     case "IP_INVALID_DEST":
-      return {
-        text: `it is a martian on ${name}: ${from} or ${to} cannot be there (${reason})`,
-        ...said,
-        fix: [`ip route get ${to} from ${from} iif ${name}   # is one of them this host's own?`],
-      };
+      return { ...martian(), ...said };
     case "IP_INNOROUTES":
     case "IP_INADDRERRORS":
     case undefined: {
       const off = forwarding();
       if (off !== undefined) return { ...off, ...said, isDeduced: reason === undefined };
       if (reason === undefined && at === "routing") {
+        if (host.netlink.addresses().some(({ address }) => address === source)) {
+          return { ...martian(), isDeduced: true };
+        }
         const back = route(host.netlink, source);
         const mode = Math.max(
           ...["all", name].map((one) =>
