@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs flanneld: the executable, its unit, Docker's drop-in, mk-docker-opts.sh, the man page and
-# completions. Runs under any POSIX shell:
+# Installs flanneld: the executable, its unit, Docker's drop-in, mk-docker-opts.sh, its ports by name for
+# firewalld and ufw, the man page and completions. Runs under any POSIX shell:
 #
 #   curl -fsSL URL/install.sh | sh -s -- --url=URL
 #
@@ -184,6 +184,11 @@ place() {
 		else echo "/etc/systemd/system/${1#usr/lib/systemd/system/}"
 		fi
 		;;
+	usr/lib/firewalld/*)
+		if [ "$prefix" = /usr ]; then echo "/$1"
+		else echo "/etc/firewalld/${1#usr/lib/firewalld/}"
+		fi
+		;;
 	usr/*) echo "${prefix%/}/${1#usr/}" ;;
 	*) echo "/$1" ;;
 	esac
@@ -329,7 +334,7 @@ uninstall() {
 	while read -r sum target; do
 		[ -f "$root$target" ] || continue
 		case $target in
-		/etc/sysconfig/*)
+		/etc/sysconfig/* | /etc/ufw/*)
 			if [ "$(sha256_of "$root$target")" != "$sum" ]; then
 				say "kept $root$target, which was edited"
 				continue

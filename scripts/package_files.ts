@@ -75,6 +75,10 @@ export async function packageFiles(
       ...file("scripts/systemd/flanneld.sysconfig", "/etc/sysconfig/flanneld", 0o600),
       isConfig: true,
     },
+    ...["flannel-vxlan.xml", "flannel-udp.xml"].map((name) =>
+      file(`scripts/firewalld/${name}`, `/usr/lib/firewalld/services/${name}`)
+    ),
+    { ...file("scripts/ufw/flanneld", "/etc/ufw/applications.d/flanneld"), isConfig: true },
     ...[
       "README.md",
       "CHANGELOG.md",
@@ -82,6 +86,7 @@ export async function packageFiles(
       "docs/guide.md",
       "docs/guide.zh.md",
       "docs/operations.md",
+      "docs/firewalls.md",
     ]
       .map((path) => file(path, `/usr/share/doc/flanneld/${path.replace(/.*\//, "")}`)),
   ];
