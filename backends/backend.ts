@@ -161,6 +161,11 @@ export interface Ingress {
   readonly device?: string;
   /** Name of the interface that peers' packets arrive on without encapsulation. */
   readonly underlay?: string;
+  /**
+   * UDP port that this host's firewall has to let in; absent without a tunnel, and where eBPF takes the
+   * tunnel's datagrams before the firewall sees them.
+   */
+  readonly port?: number;
 }
 
 /** A backend at work for one network. The kernel state it makes outlives it. */

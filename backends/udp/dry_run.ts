@@ -9,6 +9,7 @@ import { readManaged } from "../managed.ts";
 import { refusal, Refusals } from "../peers.ts";
 import { diff } from "../reconcile.ts";
 import { deviceObjects } from "./desired.ts";
+import { hasKernelPath } from "./kernel/inspect.ts";
 import { planPrograms } from "./kernel/plan.ts";
 import { pathSettings } from "./kernel/settings.ts";
 import type { UdpOptions } from "./options.ts";
@@ -33,7 +34,7 @@ export class UdpDryRun implements PlannedNetwork {
     { mtu, port }: Pick<UdpOptions, "mtu" | "port">,
   ) {
     this.mtu = mtu;
-    this.ingress = { device: name };
+    this.ingress = { device: name, ...(hasKernelPath(name) ? {} : { port }) };
     this.#port = port;
     this.#context = context;
     this.#device = context.netlink.link(name) ??

@@ -68,7 +68,6 @@ export const udpBackend: Backend = {
 
 class UdpNetwork implements Network {
   readonly mtu: number;
-  readonly ingress: Ingress;
   /** Name of the device. */
   readonly #name: string;
   readonly #context: BackendContext;
@@ -90,13 +89,17 @@ class UdpNetwork implements Network {
 
   constructor(context: BackendContext, options: UdpOptions, device: string) {
     this.#name = device;
-    this.ingress = { device };
     takeDevice(device);
     this.#context = context;
     this.#host = new HostRoutes(context.config.network);
     this.#options = options;
     this.mtu = options.mtu;
     this.#kernel = new UdpKernel(context, options.port, this.#name);
+  }
+
+  get ingress(): Ingress {
+    const isInKernel = this.#kernel.features().length > 0;
+    return { device: this.#name, ...(isInKernel ? {} : { port: this.#options.port }) };
   }
 
   /** flannel's leases of this backend carry nothing besides the public IP. */

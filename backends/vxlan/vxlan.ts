@@ -97,6 +97,7 @@ class VxlanNetwork implements Network {
     };
     this.ingress = {
       device: this.#spec.name,
+      port: options.port,
       ...(options.directRouting ? { underlay: external.name } : {}),
     };
     this.#device = ensureDevice(context.netlink, this.#spec);

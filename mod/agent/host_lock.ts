@@ -58,6 +58,17 @@ export async function refuseRunning(subnetFile: string): Promise<void> {
   lock[Symbol.dispose]();
 }
 
+/** Whether an agent runs with this subnet file. */
+export async function isAgentRunning(subnetFile: string): Promise<boolean> {
+  try {
+    await refuseRunning(subnetFile);
+    return false;
+  } catch (error) {
+    if (error instanceof AlreadyRunningError) return true;
+    throw error;
+  }
+}
+
 function tryLock(path: string, subnetFile: string): FileLock | undefined {
   try {
     return FileLock.tryAcquire(path);

@@ -13,6 +13,7 @@ import { counted } from "./counted.ts";
 import { type HostClaims, isBesideOthers } from "./host_claims.ts";
 import type { Known } from "./known.ts";
 import type { LeaseKeeper } from "./lease_keeper.ts";
+import { overlayPath, peersBeside } from "./overlay_path.ts";
 import type { AgentOptions } from "./options.ts";
 import { requirePrivilege } from "./privilege.ts";
 import type { Publisher } from "./publisher.ts";
@@ -319,8 +320,12 @@ export class Overlay implements AsyncDisposable {
   async #program(active: Active, lease: Lease): Promise<void> {
     this.#unfinished = true;
     await this.#synchronize(active, lease);
-    const { known, publisher } = this.#parts;
-    await publisher.publish(active.config, lease, active.network, known.leases);
+    const { netlink, known, publisher } = this.#parts;
+    await publisher.publish(active.config, lease, active.network, known.leases, () =>
+      overlayPath({
+        ...{ ingress: active.network.ingress, external: active.external, netlink },
+        ...{ subnet: lease.subnet, peers: peersBeside(lease, known.leases.values()) },
+      }));
     this.#unfinished = false;
     tellStatus(active, lease);
   }

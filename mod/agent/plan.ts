@@ -9,7 +9,17 @@ import {
   readSubnetEnv,
   type SubnetEnv,
 } from "../export/mod.ts";
-import { openFirewall, PeerSources } from "../firewall/mod.ts";
+import {
+  type HostTool,
+  mergeCommands,
+  type Obstacle,
+  openFirewall,
+  type Opening,
+  openingCommands,
+  openingsOf,
+  type OverlayPath,
+  PeerSources,
+} from "../firewall/mod.ts";
 import { type ExternalInterface, findExternalInterface, hostIdentity } from "../host/mod.ts";
 import { formatIPv4, type Prefix } from "../ip/mod.ts";
 import {
@@ -27,8 +37,10 @@ import { type LeasePlan, planLease } from "../subnet/plan_lease.ts";
 import { DryRunNetlink } from "../sys/mod.ts";
 import { firewallSpec, peersOf, previousNetwork } from "./firewall_spec.ts";
 import { isBesideOthers, readOthers } from "./host_claims.ts";
+import { isAgentRunning } from "./host_lock.ts";
 import { leaseElsewhere } from "./lease_elsewhere.ts";
 import type { AgentOptions } from "./options.ts";
+import { overlayPath, peersBeside } from "./overlay_path.ts";
 import { requireUsableNetwork } from "./usable_network.ts";
 
 /** How long the store may take, in milliseconds. */
@@ -40,10 +52,14 @@ export interface AgentPlan {
   readonly facts: readonly string[];
   /** What would change. */
   readonly changes: readonly DiffLine[];
-  /** What would be in the way of the network's packets all the same. */
-  readonly obstacles: readonly string[];
-  /** Which of both are outside of this host, at a cloud provider. */
-  readonly provider: Pick<AgentPlan, "changes" | "obstacles">;
+  /** What on this host would drop the network's packets all the same. */
+  readonly obstacles: readonly Obstacle[];
+  /** Programs that manage this host's firewall. */
+  readonly tools: readonly HostTool[];
+  /** The commands of one of them that let the network's packets through. */
+  readonly toolCommands: (tool: HostTool, hook: Opening["hook"]) => string[];
+  /** Which changes are outside of this host, at a cloud provider, and what is in the way there. */
+  readonly provider: Pick<AgentPlan, "changes"> & { readonly obstacles: readonly string[] };
 }
 
 /**
@@ -99,10 +115,15 @@ export async function planAgent(options: AgentOptions, signal: AbortSignal): Pro
       ...{ mtu: network.mtu, ipMasq: options.ipMasq },
     };
     const provider = { changes: network.planned?.() ?? [], obstacles: network.obstacles?.() ?? [] };
+    const { ingress } = network;
     const peers = new PeerSources();
     peers.replace(peersOf(leases.values(), config, own));
+    const path = overlayPath({
+      ...{ ingress, external, netlink, subnet: lease.subnet },
+      peers: peersBeside(own, leases.values()),
+    });
     const firewall = await planFirewall(options, config, env, {
-      ...{ ingress: network.ingress, former, signal, peers },
+      ...{ ingress, path, former, signal, peers },
     });
     return {
       facts: facts(external, config, lease, firewall.description),
@@ -118,7 +139,8 @@ export async function planAgent(options: AgentOptions, signal: AbortSignal): Pro
         ...firewall.changes,
         ...await fileChanges(options.subnetFile, formatSubnetEnv(env)),
       ],
-      obstacles: [...provider.obstacles, ...firewall.obstacles],
+      obstacles: firewall.obstacles,
+      ...{ tools: firewall.tools, toolCommands: firewall.toolCommands },
       provider,
     };
   } finally {
@@ -204,8 +226,9 @@ async function planFirewall(
   options: AgentOptions,
   config: NetworkConfig,
   env: SubnetEnv,
-  { ingress, former, peers, signal }: {
+  { ingress, path, former, peers, signal }: {
     readonly ingress: Ingress;
+    readonly path: OverlayPath;
     readonly former: PreviousSubnet;
     readonly peers: PeerSources;
     readonly signal: AbortSignal;
@@ -214,16 +237,28 @@ async function planFirewall(
   const firewall = await openFirewall(
     firewallSpec(options, env, ingress),
     previousNetwork(former),
-    { signal, mode: options.firewall, preferNftables: config.enableNFTables, peers },
+    {
+      ...{ signal, mode: options.firewall, preferNftables: config.enableNFTables, peers },
+      isRunning: await isAgentRunning(options.subnetFile),
+    },
   );
   const lines = await firewall.check();
+  const { tools, obstacles, firewalld } = await firewall.survey(path);
   return {
     description: firewall.description,
     changes: lines.map((line): DiffLine => ({
       sign: line.startsWith("-") ? "-" : "+",
       text: `firewall ${line.slice(2)}`,
     })),
-    obstacles: await firewall.obstacles(),
+    obstacles,
+    tools,
+    toolCommands: (tool: HostTool, hook: Opening["hook"]) => {
+      const found = obstacles.filter((one) => one.tool === tool && one.hook === hook);
+      // An obstacle's own name firewalld's zone, too.
+      if (found.length > 0) return mergeCommands(found.map(({ commands }) => commands));
+      const openings = openingsOf(hook, env, path, { firewalld });
+      return mergeCommands(openings.map((opening) => openingCommands(tool, opening)));
+    },
   };
 }
 

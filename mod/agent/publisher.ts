@@ -7,10 +7,12 @@ import {
   writeSubnetEnv,
 } from "../export/mod.ts";
 import {
+  describeObstacle,
   type Firewall,
   FirewallError,
   type FirewallSpec,
   openFirewall,
+  type OverlayPath,
   type Peer,
   PeerSources,
 } from "../firewall/mod.ts";
@@ -65,8 +67,13 @@ export class Publisher implements Disposable {
   readonly #peers = new PeerSources();
   /** Whose packets the firewall accepts by their sources; `undefined` where it need not know any. */
   #judge: ((leases: readonly Lease[]) => Peer[]) | undefined;
-  /** Those that have been told; `undefined` before the first look. */
+  #path: (() => OverlayPath) | undefined;
+  /** Obstacles that were logged; `undefined` before the rules of others were read. */
   #obstacles: readonly string[] | undefined;
+  /** When they were read, by `performance.now()`. */
+  #surveyed = -Infinity;
+  /** Others have changed rules since. */
+  #isChanged = false;
   #ready = false;
   #watching = false;
   #toldRepair = -Infinity;
@@ -115,6 +122,7 @@ export class Publisher implements Disposable {
    * Publishes a lease.
    *
    * @param leases all that are known; {@linkcode applyPeers} wants their changes
+   * @param path how packets get into this host, asked for whenever the host's rules are read
    * @throws {FirewallError} when masquerading was asked for and cannot be had, before anything was
    * published
    * @throws {Error} when the file cannot be written
@@ -124,7 +132,9 @@ export class Publisher implements Disposable {
     lease: Lease,
     { mtu, ingress }: Pick<Network, "mtu" | "ingress">,
     leases: LeaseSet,
+    path: () => OverlayPath,
   ): Promise<void> {
+    this.#path = path;
     const before = this.#published;
     const now: SubnetEnv = {
       network: config.network,
@@ -211,6 +221,7 @@ export class Publisher implements Disposable {
     this.#watching = true;
     const watch = async () => {
       for await (const _ of monitorRuleset({ signal: this.#signal })) {
+        this.#isChanged = true;
         if (!this.#soon.isSet) this.#soon.set(this.#backoff.delay);
       }
     };
@@ -233,7 +244,8 @@ export class Publisher implements Disposable {
       if (result === "applied" || this.#obstacles === undefined) reportDocker(this.#signal);
       if (result === "applied") info(`Firewall rules in place (${this.#firewall.description})`);
       if (result === "repaired") this.#tellRepair();
-      if (result !== "unchanged" || this.#obstacles === undefined) await this.#tellObstacles();
+      const isDue = this.#isChanged && performance.now() - this.#surveyed > REPEAT;
+      if (result !== "unchanged" || this.#obstacles === undefined || isDue) await this.#survey();
       if (this.#firewallState.clear()) info("The firewall works again");
     } catch (cause) {
       this.#signal.throwIfAborted();
@@ -252,11 +264,14 @@ export class Publisher implements Disposable {
     warning("Firewall rules were missing and have been put back", { object: "firewall rules" });
   }
 
-  /** Says once of each what else drops the network's packets. */
-  async #tellObstacles(): Promise<void> {
-    const obstacles = await this.#firewall!.obstacles();
-    for (const line of obstacles) if (!this.#obstacles?.includes(line)) warning(line);
-    this.#obstacles = obstacles;
+  /** Logs, once of each, what else drops the network's packets. */
+  async #survey(): Promise<void> {
+    this.#isChanged = false;
+    this.#surveyed = performance.now();
+    const { obstacles } = await this.#firewall!.survey(this.#path?.());
+    const lines = obstacles.map(describeObstacle);
+    for (const line of lines) if (!this.#obstacles?.includes(line)) warning(line);
+    this.#obstacles = lines;
   }
 
   [Symbol.dispose](): void {

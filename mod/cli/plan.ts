@@ -7,6 +7,7 @@
 import { optionsOfWanted } from "../agent/networks_options.ts";
 import type { AgentOptions } from "../agent/options.ts";
 import { planAgent } from "../agent/plan.ts";
+import { describeObstacle } from "../firewall/mod.ts";
 import { quietLog, readAgentLine } from "./agent_line.ts";
 import type { AgentSubcommand } from "./agent_subcommand.ts";
 import { EXIT_FAILURE, EXIT_OK } from "./exit_codes.ts";
@@ -68,9 +69,10 @@ async function plan(args: readonly string[], signal: AbortSignal): Promise<numbe
 
 /** @returns how much would change */
 async function planOne(options: AgentOptions, signal: AbortSignal): Promise<number> {
-  const { facts, changes, obstacles } = await planAgent(options, signal);
+  const { facts, changes, obstacles, provider } = await planAgent(options, signal);
   for (const fact of facts) print(`  ${fact}`);
   for (const { sign, text } of changes) print(`${sign} ${text}`);
-  for (const obstacle of obstacles) print(`! ${obstacle}`);
+  for (const obstacle of provider.obstacles) print(`! ${obstacle}`);
+  for (const obstacle of obstacles) print(`! ${describeObstacle(obstacle)}`);
   return changes.length;
 }

@@ -1,7 +1,7 @@
 import type { DiffLine } from "../../backends/describe.ts";
 import { readHostTables } from "../../backends/host_routes.ts";
 import { isBesideOthers, readOthers } from "../agent/host_claims.ts";
-import { AlreadyRunningError, refuseRunning } from "../agent/host_lock.ts";
+import { isAgentRunning } from "../agent/host_lock.ts";
 import { type LeaseElsewhere, leaseElsewhere } from "../agent/lease_elsewhere.ts";
 import { type AgentPlan, planAgent } from "../agent/plan.ts";
 import type { AgentOptions } from "../agent/options.ts";
@@ -41,7 +41,9 @@ export interface PlannedChanges {
   /** Device, addresses, routes, neighbours, forwarding entries. */
   readonly kernel: readonly DiffLine[];
   readonly firewall: readonly DiffLine[];
-  readonly obstacles: readonly string[];
+  readonly obstacles: AgentPlan["obstacles"];
+  readonly tools: AgentPlan["tools"];
+  readonly toolCommands: AgentPlan["toolCommands"];
 }
 
 /**
@@ -185,12 +187,7 @@ export class Examination implements AsyncDisposable {
     if ((await this.subnetEnv()).subnet !== undefined || await this.ownLease() !== undefined) {
       return;
     }
-    try {
-      await refuseRunning(this.options.subnetFile);
-    } catch (error) {
-      if (error instanceof AlreadyRunningError) return;
-      throw error;
-    }
+    if (await isAgentRunning(this.options.subnetFile)) return;
     throw new Unavailable("no flanneld has run here yet");
   }
 
@@ -223,7 +220,7 @@ export class Examination implements AsyncDisposable {
       throw new Unavailable(`backend ${config.backend.type} is not looked into`);
     }
     this.external();
-    const { changes, obstacles, provider }: AgentPlan = await this.remember(
+    const { changes, obstacles, tools, toolCommands, provider }: AgentPlan = await this.remember(
       "plan",
       () => planAgent(this.options, this.signal),
     );
@@ -232,7 +229,7 @@ export class Examination implements AsyncDisposable {
     return {
       firewall,
       kernel: changes.filter((line) => !others.test(line.text) && !provider.changes.includes(line)),
-      obstacles: obstacles.filter((text) => !provider.obstacles.includes(text)),
+      ...{ obstacles, tools, toolCommands },
     };
   }
 

@@ -1,4 +1,6 @@
 import type { Prefix } from "../ip/mod.ts";
+import type { FirewalldObjects, HostTool } from "./host_tool.ts";
+import type { Obstacle, OverlayPath } from "./obstacles.ts";
 import type { PeerSources, SourcesChange } from "./peer_sources.ts";
 
 /** What the firewall shall do for one network. */
@@ -95,11 +97,23 @@ export interface Firewall {
   changePeers(change: SourcesChange): void;
 
   /**
-   * What else on this host drops forwarded packets of the network, one line each, with the cure: chains
-   * of nftables that belong to others and so are not ours to change. No rule in another table can
-   * accept what they drop.
+   * Reads what else on this host drops packets of the network: chains of others, which are not ours to
+   * change. No rule in another table can accept what they drop. Cost: one process for each set of
+   * iptables and each table of nftables that filters.
+   *
+   * @param path how packets get in. @default not known: forwarded packets of any device
+   * @throws {FirewallError} when the rules cannot be read
    */
-  obstacles(): Promise<readonly string[]>;
+  survey(path?: OverlayPath): Promise<FirewallSurvey>;
+}
+
+/** What {@linkcode Firewall.survey} has found. */
+export interface FirewallSurvey {
+  /** Programs that manage the host's firewall. */
+  readonly tools: readonly HostTool[];
+  readonly obstacles: readonly Obstacle[];
+  /** What firewalld has of what the overlay needs; absent when it does not run. */
+  readonly firewalld?: FirewalldObjects | undefined;
 }
 
 /** Options of `openFirewall`. */
@@ -120,6 +134,13 @@ export interface FirewallOptions {
    * @default none
    */
   readonly peers?: PeerSources;
+  /**
+   * An agent runs for the network: `auto` then stays with the tool that it took when it started,
+   * whatever was installed since.
+   *
+   * @default false
+   */
+  readonly isRunning?: boolean;
   /** Ends commands under way; what they had not committed is not done. @default never */
   readonly signal?: AbortSignal;
   /**

@@ -1,9 +1,10 @@
-import { DOCKER_TABLE } from "./docker_bridges.ts";
 import { FirewallError } from "./errors.ts";
-import type { EnsureResult, Firewall, FirewallSpec } from "./firewall.ts";
-import type { NftBaseChain } from "./nft_format.ts";
+import type { EnsureResult, Firewall, FirewallSpec, FirewallSurvey } from "./firewall.ts";
+import { readFirewalldObjects } from "./host_tool.ts";
+import { findObstacles, hostToolsIn, type Obstacle, type OverlayPath } from "./obstacles.ts";
 import type { PeerSet } from "./peer_set.ts";
 import type { SourcesChange } from "./peer_sources.ts";
+import { readTables } from "./read_tables.ts";
 import type { Reconciled, Role } from "./ruleset.ts";
 import type { Assignment, Tools } from "./tools.ts";
 
@@ -83,37 +84,26 @@ export class HostFirewall implements Firewall {
     for (const { ruleset } of this.#tools.assignments) ruleset.changePeers?.(change);
   }
 
-  obstacles(): Promise<readonly string[]> {
+  survey(path?: OverlayPath): Promise<FirewallSurvey> {
     return this.#exclusive(async () => {
-      const refused = this.#tools.assignments.map(({ ruleset }) => ruleset.refused)
-        .filter((why) => why !== undefined);
-      const chains = await this.#tools.nftables?.baseChains() ?? [];
-      const dropping = chains.filter((chain) => this.#drops(chain))
-        .map(({ family, table, name }) =>
-          `nftables chain "${family} ${table} ${name}" drops forwarded packets that it does not ` +
-          `accept itself, those of ${this.#spec.network} too unless it has rules for them; if it ` +
-          `has not: nft insert rule ${family} ${table} ${name} ip saddr ${this.#spec.network} ` +
-          `accept, and the same with daddr`
-        );
-      return [
-        ...refused.map((why) =>
-          `Docker drops packets from other hosts to containers, and cannot be kept from it: ${why}; ` +
-          "see to that and restart flanneld, or run with -docker-rules=off"
-        ),
-        ...dropping,
-      ];
+      const tables = await readTables(this.#tools, this.#spec);
+      const tools = hostToolsIn(tables);
+      const firewalld = tools.includes("firewalld") ? await readFirewalldObjects() : undefined;
+      const obstacles = findObstacles(tables, this.#spec, path, firewalld);
+      return { tools, obstacles: [...this.#refused(), ...obstacles], firewalld };
     });
   }
 
-  /** iptables' own chain in nftables is seen to by its set's role. */
-  #drops({ family, table, name, hook, priority, policy }: NftBaseChain): boolean {
-    const isIptables = family === "ip" && table === "filter" && name === "FORWARD" &&
-      priority === 0 && this.#tools.complete;
-    // flanneld accepts there what is for this host's containers.
-    const isDocker = this.#spec.ingress !== undefined && `${family} ${table}` === DOCKER_TABLE;
-    return this.#spec.forward && hook === "forward" && policy === "drop" && !isIptables &&
-      !isDocker &&
-      (family === "ip" || family === "inet");
+  /** What Docker drops, where its chains could not be changed. */
+  #refused(): Obstacle[] {
+    return this.#tools.assignments.map(({ ruleset }) => ruleset.refused)
+      .filter((why) => why !== undefined)
+      .map((why) => ({
+        hook: "forward",
+        text: "Docker drops packets from other hosts to containers, and cannot be kept from it: " +
+          `${why}; see to that and restart flanneld, or run with -docker-rules=off`,
+        commands: [],
+      }));
   }
 
   /**

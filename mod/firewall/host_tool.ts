@@ -65,6 +65,9 @@ export const DOCKER_ZONE = "docker";
 /** The firewalld policy that lets the overlay's packets into {@linkcode DOCKER_ZONE}. */
 export const FIREWALLD_POLICY = "flannel";
 
+/** Makes what the permanent configuration holds take effect; connections stay. */
+const FIREWALLD_RELOAD = "firewall-cmd --reload";
+
 /**
  * firewalld's table with its nftables backend (`firewalld` in `inet`, up to release 0.9 in `ip` and
  * `ip6` for NAT), and its chains with its iptables backend (firewall/core/ipXtables.py).
@@ -108,11 +111,43 @@ export function openingCommands(tool: HostTool, opening: Opening): string[] {
     case "firewalld":
       return [
         ...(opening.hook === "input" ? firewalldTunnel(opening) : firewalldForward(opening)),
-        "firewall-cmd --reload",
+        FIREWALLD_RELOAD,
       ];
     case "ufw":
       return opening.hook === "input" ? ufwTunnel(opening) : ufwForward(opening);
   }
+}
+
+/**
+ * Directories of firewalld's permanent configuration: the administrator's, and the packages'
+ * (firewalld.dirs(5)).
+ */
+const FIREWALLD_DIRECTORIES = ["/etc/firewalld", "/usr/lib/firewalld"];
+
+/** Reads what firewalld's permanent configuration holds of what the overlay needs. */
+export async function readFirewalldObjects(): Promise<FirewalldObjects> {
+  const [zone, policy] = await Promise.all(
+    [`zones/${DOCKER_ZONE}.xml`, `policies/${FIREWALLD_POLICY}.xml`].map(async (file) => {
+      const found = FIREWALLD_DIRECTORIES.map((directory) => isThere(`${directory}/${file}`));
+      return (await Promise.all(found)).includes(true);
+    }),
+  ) as [boolean, boolean];
+  return { zone, policy };
+}
+
+async function isThere(path: string): Promise<boolean> {
+  try {
+    return (await Deno.stat(path)).isFile;
+  } catch {
+    // Absent, or not ours to look into: its command then says that the object exists already.
+    return false;
+  }
+}
+
+/** Makes one list of several: each command once, firewalld's reload after all others. */
+export function mergeCommands(lists: readonly (readonly string[])[]): string[] {
+  const all = new Set(lists.flat());
+  return all.delete(FIREWALLD_RELOAD) ? [...all, FIREWALLD_RELOAD] : [...all];
 }
 
 function firewalldTunnel({ port, hosts, zone }: TunnelOpening): string[] {

@@ -170,10 +170,11 @@ export function parseNftTables(text: string): string[] {
     .map(([, { family, name }]) => `${family} ${name}`);
 }
 
-type Json = { readonly [key: string]: unknown };
+/** An object of JSON. */
+export type Json = { readonly [key: string]: unknown };
 
 /** The members of `{"nftables": [{"chain": {...}}, ...]}`, without the one about nft itself. */
-function objectsOf(text: string): [string, Json][] {
+export function objectsOf(text: string): [string, Json][] {
   let list: unknown;
   try {
     // Nothing at all is what old releases write when there is nothing to list.

@@ -1,3 +1,4 @@
+import type { ReadChain } from "./chain_walk.ts";
 import type { HostCommands } from "./command.ts";
 import { FirewallError } from "./errors.ts";
 import type { FirewallSpec } from "./firewall.ts";
@@ -12,6 +13,7 @@ import {
 } from "./nft_format.ts";
 import { desiredNftChains, IPV6_TABLE, type NftPlan, ownTable, planNft } from "./nft_plan.ts";
 import type { RuleChange } from "./plan.ts";
+import { readNftables } from "./read_nftables.ts";
 import type { Reconciled, Role, Ruleset } from "./ruleset.ts";
 
 /** How often to read, plan and apply until nothing is left to do. */
@@ -63,6 +65,13 @@ export class Nftables {
   async foreignTable(name: string): Promise<NftForeignTable> {
     const args = ["-j", "--terse", "--handle", "list", "table", ...name.split(" ")];
     return parseNftForeignTable(await this.commands.run(this.path, args));
+  }
+
+  /** One table's chains for a walk, which has to be there. */
+  async chains(name: string): Promise<Map<string, ReadChain>> {
+    return readNftables(
+      await this.commands.run(this.path, ["-j", "list", "table", ...name.split(" ")]),
+    );
   }
 
   /** The base chains of every table. */

@@ -26,11 +26,13 @@ export async function openFirewall(
 ): Promise<Firewall> {
   const commands = new HostCommands(options);
   const networks = previous === undefined ? [spec] : [spec, previous];
-  const { mode = "auto", preferNftables = false } = options;
+  const { mode = "auto", preferNftables = false, isRunning = false } = options;
   const { peers = new PeerSources(), netns } = options;
   const peerSet = new PeerSet(spec.tag, peers, netns);
   const find = () =>
-    findTools(commands, { mode, preferNftables, spec, networks, peers, peerSet, netns });
+    findTools(commands, {
+      ...{ mode, preferNftables, isRunning, spec, networks, peers, peerSet, netns },
+    });
   const tools = await find();
   if (tools.description === undefined && spec.ipMasq) {
     throw new FirewallError(

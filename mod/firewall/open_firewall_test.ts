@@ -45,7 +45,7 @@ Deno.test("openFirewall() does without a tool when only forwarding is wanted, an
     assert(firewall.description.includes("10.20.0.0/16"), firewall.description);
     assertEquals(await firewall.check(), []);
     assertEquals(await firewall.ensure(), "unchanged");
-    assertEquals(await firewall.obstacles(), []);
+    assertEquals(await firewall.survey(), { tools: [], obstacles: [], firewalld: undefined });
     await firewall.remove();
   }));
 

@@ -1,9 +1,9 @@
 import type { HostCommands } from "./command.ts";
 import { FirewallError } from "./errors.ts";
 import type { FirewallMode, FirewallSpec, PreviousNetwork } from "./firewall.ts";
-import { chooseIptables, type IptablesChoice } from "./iptables.ts";
+import { chooseIptables, type Iptables, type IptablesChoice } from "./iptables.ts";
 import { IptablesRuleset } from "./iptables_ruleset.ts";
-import { isOwnTable } from "./nft_plan.ts";
+import { isOwnTable, ownTable } from "./nft_plan.ts";
 import { Nftables, NftablesRuleset } from "./nftables.ts";
 import { DockerBridgesRuleset } from "./docker_bridges_ruleset.ts";
 import type { PeerSources } from "./peer_sources.ts";
@@ -27,6 +27,8 @@ export interface Tools {
   readonly description?: string;
   /** Where the host's nftables are looked into; absent when it has none. */
   readonly nftables?: Nftables;
+  /** One for each of iptables' sets of rules that the host has. */
+  readonly iptables: readonly Iptables[];
   /** False when iptables may yet be installed, and its set then has to be seen to. */
   readonly complete: boolean;
 }
@@ -35,6 +37,7 @@ export interface Tools {
 export interface ToolsRequest {
   readonly mode: FirewallMode;
   readonly preferNftables: boolean;
+  readonly isRunning: boolean;
   readonly spec: FirewallSpec;
   readonly networks: readonly PreviousNetwork[];
   readonly peers: PeerSources;
@@ -55,7 +58,8 @@ export interface ToolsRequest {
  *
  * `auto` is nftables when the config prefers it; when the host has no iptables; and when others
  * have tables in nftables and nobody has a rule in iptables. Otherwise, and where there is no
- * nft, it is iptables.
+ * nft, it is iptables. A running agent stays with its tool: where one runs, it is the tool that holds
+ * the network's rules.
  *
  * @throws {FirewallError} when a tool was asked for by name and is not there, or does not work
  */
@@ -77,8 +81,8 @@ export async function findTools(commands: HostCommands, request: ToolsRequest): 
       (mode === "auto" && await prefersNftables(request, iptables, nftables)));
   const nft = nftables && new NftablesRuleset(nftables, spec);
   if (nft && useNftables) assignments.push({ ruleset: nft, role: "all" });
-  for (const tool of [iptables?.use, iptables?.other]) {
-    if (tool === undefined) continue;
+  const tools = [iptables?.use, iptables?.other].filter((tool) => tool !== undefined);
+  for (const tool of tools) {
     const role = assignments.length === 0 ? "all" : "acceptance";
     assignments.push({ ruleset: new IptablesRuleset(tool, spec, networks, peerSet), role });
   }
@@ -91,18 +95,20 @@ export async function findTools(commands: HostCommands, request: ToolsRequest): 
     assignments,
     ...(assignments[0] === undefined ? {} : { description: assignments[0].ruleset.description }),
     ...(nftables === undefined ? {} : { nftables }),
+    iptables: tools,
     complete: iptables !== undefined,
   };
 }
 
 async function prefersNftables(
-  { preferNftables }: ToolsRequest,
+  { preferNftables, isRunning, spec }: ToolsRequest,
   iptables: IptablesChoice | undefined,
   nftables: Nftables,
 ): Promise<boolean> {
   if (preferNftables || iptables === undefined) return true;
-  if (iptables.foreignWeight > 0) return false;
   const tables = await nftables.tables();
+  if (isRunning && tables.includes(ownTable(spec.tag))) return true;
+  if (iptables.foreignWeight > 0) return false;
   return tables.some((name) => !isOwnTable(name) && !IPTABLES_TABLE.test(name));
 }
 

@@ -227,8 +227,8 @@ printf '%s\n' "$input" | ${await real("iptables-nft-restore")} "$@"
       assert(saved.includes("-j FLANNEL-FWD"), saved);
       const jumps = [...saved.matchAll(/-j (FLANNEL-(?:IN|RAW))$/gm)].map(([, chain]) => chain);
       assertEquals(jumps, chains, saved);
-      const [obstacle] = await firewall.obstacles();
-      assert(obstacle?.includes(answer) && obstacle.includes("-docker-rules=off"), obstacle);
+      const text = (await firewall.survey()).obstacles[0]?.text;
+      assert(text?.includes(answer) && text.includes("-docker-rules=off"), text);
       using sets = new IpSets({ netns: `/run/netns/${host.name}` });
       assertEquals(sets.header("flannel-peers") !== undefined, chains.length > 0);
     } finally {

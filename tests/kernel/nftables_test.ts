@@ -340,6 +340,9 @@ Deno.test("openFirewall() by itself takes what the host uses", async () => {
   // Its own table is no reason to stay, nor is iptables' in nftables.
   await (await open(bare, {}, undefined, NFTABLES)).ensure();
   assertEquals(await tool(bare), "iptables");
+  // But an agent that runs does stay, and doctor looks at what that one keeps.
+  assertEquals(await tool(bare, { isRunning: true }), "nftables");
+  assertEquals(await tool(bare, { isRunning: true, ...IPTABLES }), "iptables");
 
   await setUpDocker(site, "nft");
   assert(/^iptables/.test((await tool(site))!));
@@ -397,16 +400,16 @@ Deno.test("Firewall.ensure() by nftables leaves nothing behind when iptables ref
   }
 });
 
-Deno.test("Firewall.obstacles() names a FORWARD that iptables cannot work with", async () => {
+Deno.test("Firewall.survey() names a FORWARD that iptables cannot work with", async () => {
   await using host = await Namespace.make();
   const hook = "type filter hook forward priority 10; policy drop;";
   await nft(host, `add table ip filter\nadd chain ip filter FORWARD { ${hook} }\n`);
   const firewall = await open(host, {}, undefined, NFTABLES);
-  const [obstacle] = await firewall.obstacles();
-  assert(obstacle?.startsWith('nftables chain "ip filter FORWARD" drops'), obstacle);
+  const { obstacles: [obstacle] } = await firewall.survey();
+  assert(obstacle?.text.startsWith('nftables chain "ip filter FORWARD" drops'), obstacle?.text);
   await host.run("nft", "delete table ip filter");
   await host.run("iptables-nft", "-P", "FORWARD", "DROP");
-  assertEquals(await firewall.obstacles(), []);
+  assertEquals((await firewall.survey()).obstacles, []);
 });
 
 onSite("Firewall.ensure() by nftables reports what nft says in one line", async (host) => {

@@ -1,5 +1,6 @@
 import { type IPv4, Prefix } from "../../../mod/ip/mod.ts";
-import { BpfMap, openPin } from "../../../mod/sys/bpf/mod.ts";
+import { BpfMap, openPin, pathExists } from "../../../mod/sys/bpf/mod.ts";
+import { SysError } from "../../../mod/sys/mod.ts";
 import { type KernelRoute, MAPS, readRouteValue, routeKey } from "./layout.ts";
 import { pinDirectory } from "./pins.ts";
 
@@ -14,10 +15,24 @@ export function kernelRouteTo(
   device: string,
   address: IPv4,
 ): Pick<KernelRoute, "publicIP" | "carried"> | undefined {
-  const fd = openPin(`${pinDirectory(device)}/routes`);
+  const fd = openPin(routesPin(device));
   if (fd === undefined) return undefined;
   using map = new BpfMap(fd, MAPS.routes);
   // A trie finds the longest prefix that holds the address.
   const value = map.lookup(routeKey(new Prefix(address, 32)));
   return value && readRouteValue(value);
+}
+
+/** Whether a device has a kernel path; false where that may not be looked at. */
+export function hasKernelPath(device: string): boolean {
+  try {
+    return pathExists(routesPin(device));
+  } catch (error) {
+    if (error instanceof SysError) return false;
+    throw error;
+  }
+}
+
+function routesPin(device: string): string {
+  return `${pinDirectory(device)}/routes`;
 }

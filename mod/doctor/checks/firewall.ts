@@ -1,4 +1,4 @@
-import { chainTag, openFirewall } from "../../firewall/mod.ts";
+import { chainTag, mergeCommands, openFirewall } from "../../firewall/mod.ts";
 import { atMost, type Check, type Finding, ok, problem, warning } from "../check.ts";
 import { investigateLease, type Investigation } from "../trace/investigation.ts";
 
@@ -15,11 +15,14 @@ export const firewallCheck: Check = {
     if (dropped !== undefined) return dropped;
     const isTraced = "verdicts" in traced;
     const untraced = isTraced ? [] : [`no probe could be traced: ${traced.unavailable}`];
-    if (obstacles.length > 0 && !isTraced) {
-      return problem("somebody else's rules drop the network's packets", {
-        evidence: [...obstacles, ...untraced],
-        cure: ["as it says above, or in the words of the tool that makes these rules"],
-      });
+    if (obstacles.length > 0) {
+      const more = {
+        evidence: [...obstacles.map(({ text }) => text), ...untraced],
+        cure: mergeCommands(obstacles.map(({ commands }) => commands)),
+      };
+      return isTraced
+        ? warning("probes got through; rules of others on this host drop other packets", more)
+        : problem("rules of others on this host drop the network's packets", more);
     }
     if (firewall.length > 0) {
       return problem("rules of ours are not as they should be", {
@@ -49,7 +52,7 @@ export const firewallCheck: Check = {
     const watched = await openFirewall(spec, undefined, {
       ...{ mode, preferNftables: enableNFTables, signal: host.signal },
     });
-    const drops = await watched.obstacles();
+    const { obstacles: drops } = await watched.survey();
     if (drops.length === 0) {
       return warning("-iptables-forward-rules=false: no rule of ours accepts forwarded packets", {
         evidence: ["if FORWARD drops by its policy, as with Docker, nothing is forwarded"],
@@ -60,7 +63,7 @@ export const firewallCheck: Check = {
       });
     }
     return problem("forwarded packets are dropped, and -iptables-forward-rules=false", {
-      evidence: drops,
+      evidence: drops.map(({ text }) => text),
       cure: ["leave -iptables-forward-rules out"],
     });
   },
@@ -90,7 +93,7 @@ function droppedFinding(traced: Investigation, ours: readonly string[]): Finding
             "an agent that runs puts its own rules back, within -iptables-resync seconds at the latest",
           ]
           : [],
-        ...new Set(stopped.flatMap(({ stop }) => stop!.fix)),
+        ...mergeCommands(stopped.map(({ stop }) => stop!.fix)),
       ],
     },
   );

@@ -38,7 +38,7 @@ async function blockedFinding(
   of: number,
 ): Promise<Finding> {
   const { port } = await host.tunnel();
-  const { kernel } = await host.plan();
+  const { kernel, tools, toolCommands } = await host.plan();
   if (kernel.length > 0) {
     return problem(
       `${blocked.length} of ${of} hosts are up and do not answer through the network; something is ` +
@@ -59,8 +59,14 @@ async function blockedFinding(
         "ss -lun   # there: is it another port? Then that host has another config",
       ]
       : [
-        `firewall-cmd --permanent --add-port=${port}/udp && firewall-cmd --reload   # on both hosts`,
-        `iptables -I INPUT -p udp --dport ${port} -j ACCEPT   # without firewalld, on both hosts`,
+        ...(tools.length > 0
+          ? tools.flatMap((tool) => toolCommands(tool, "input")).map((command) =>
+            `${command}   # on both hosts`
+          )
+          : [
+            `firewall-cmd --permanent --add-port=${port}/udp && firewall-cmd --reload   # on both hosts`,
+            `iptables -I INPUT -p udp --dport ${port} -j ACCEPT   # without firewalld, on both hosts`,
+          ]),
         `in a cloud: let the hosts' security group take UDP ${port} from itself`,
         `tcpdump -ni ${host.external().name} udp port ${port}   # which of the two does not see them?`,
       ],

@@ -1,3 +1,4 @@
+import { describeObstacle } from "../../firewall/mod.ts";
 import type { IPv4 } from "../../ip/mod.ts";
 import { reasonNotChecked } from "../errors.ts";
 import type { Examination } from "../examination.ts";
@@ -65,8 +66,9 @@ async function forwardStep(
   const object = "firewall";
   try {
     const { firewall, obstacles } = await host.plan();
-    if (obstacles.length > 0 && "unavailable" in traced) {
-      return { object, text: "dropped", wrong: obstacles[0]! };
+    const [obstacle] = obstacles;
+    if (obstacle !== undefined && "unavailable" in traced) {
+      return { object, text: "dropped", wrong: describeObstacle(obstacle) };
     }
     if (firewall.length > 0) {
       const [{ sign, text }] = firewall as [typeof firewall[0]];

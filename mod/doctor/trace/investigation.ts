@@ -6,7 +6,7 @@ import { BpfError } from "../../sys/bpf/error.ts";
 import { SysError } from "../../sys/mod.ts";
 import { Unavailable } from "../check.ts";
 import { reasonNotChecked } from "../errors.ts";
-import type { Examination } from "../examination.ts";
+import type { Examination, PlannedChanges } from "../examination.ts";
 import { echoAddresses, type PeerLease } from "../peers.ts";
 import {
   type Flow,
@@ -116,16 +116,29 @@ async function investigate(
     const flows = (await plan()).filter((flow) => flow !== undefined);
     await using tracer = new PacketTracer({ signal });
     const names = new RuleNames(new HostCommands({ signal }), undefined);
+    const toolCommands = await toolCommandsOf(host);
     const verdicts: Verdict[] = [];
     for (const flow of flows) {
       const result = await tracer.trace(flow.request);
-      verdicts.push(await judge(flow, result, { netlink, names }));
+      verdicts.push(await judge(flow, result, { netlink, names, toolCommands }));
     }
     return { verdicts };
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof BpfError) return { unavailable: error.message.split("\n")[0]! };
     return { unavailable: reasonNotChecked(error) };
+  }
+}
+
+/** @returns `undefined` where the agent's plan cannot be made */
+async function toolCommandsOf(
+  host: Examination,
+): Promise<PlannedChanges["toolCommands"] | undefined> {
+  try {
+    return (await host.plan()).toolCommands;
+  } catch {
+    host.signal.throwIfAborted();
+    return undefined;
   }
 }
 

@@ -1,4 +1,5 @@
 import { readSysctl } from "../../host/mod.ts";
+import { type HostTool, hostToolOf, type Opening } from "../../firewall/host_tool.ts";
 import { formatIPv4 } from "../../ip/mod.ts";
 import { inNetworkNamespace, type Netlink, type RouteLookup, SysError } from "../../sys/mod.ts";
 import type { Fate, RulePlace } from "./fate.ts";
@@ -36,6 +37,12 @@ export interface Verdict {
 export interface JudgeHost {
   readonly netlink: Netlink;
   readonly names: RuleNames;
+  /**
+   * Commands by which a program that manages the firewall lets the network's packets through.
+   *
+   * @default none: a rule before the one that drops
+   */
+  readonly toolCommands?: ((tool: HostTool, hook: Opening["hook"]) => string[]) | undefined;
   /** Path of a network namespace; `undefined` is the thread's own. */
   readonly netns?: string | undefined;
 }
@@ -135,7 +142,19 @@ async function stopOfPacket(
   const verb = fate.type === "dropped"
     ? "drops it"
     : "hands it to a program, which does not give it back";
-  return { text: `${describeRule(rule)} ${verb}`, rule, fix: leastChange(rule, words) };
+  const { family, table, chain: name } = rule.place;
+  const tool = hostToolOf({ family, table, name }, rule.beside);
+  const owner = tool === undefined ? "" : `, which ${tool} manages,`;
+  const hook = hookOf(words, flow);
+  const commands = tool && hook && host.toolCommands?.(tool, hook);
+  const fix = commands?.length ? commands : leastChange(rule, words);
+  return { text: `${describeRule(rule)}${owner} ${verb}`, rule, fix };
+}
+
+/** Where the flow is let through; `undefined` for what this host sends or answers itself. */
+function hookOf(words: FlowWords, flow: Flow | undefined): Opening["hook"] | undefined {
+  if (flow?.exit !== undefined) return "forward";
+  return flow?.name === "tunnel" && words.device !== undefined ? "input" : undefined;
 }
 
 /** It got through all rules; was it the right way, and has somebody taken it? */
