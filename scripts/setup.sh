@@ -62,6 +62,8 @@ TESTS="
   qemu-system-x86_64:qemu-system-x86
   depmod:kmod
   cpio:cpio
+  firewalld:firewalld
+  ufw:ufw
 "
 [ "$what" = run ] || NEEDED+=$ETCD
 [ "$what" != all ] || NEEDED+=$TESTS
@@ -156,6 +158,10 @@ if [ ${#missing[@]} -gt 0 ]; then
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
   apt-get install -y -qq --no-install-recommends "${missing[@]}"
+  # The labs start them in namespaces; this machine's own firewall stays as it is at the next boot, too.
+  for unit in firewalld ufw; do
+    [[ " ${missing[*]} " != *" $unit "* ]] || systemctl --no-reload disable "$unit.service" || true
+  done
 fi
 
 if [ -n "$want_docker_testing" ]; then
