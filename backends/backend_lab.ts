@@ -158,7 +158,8 @@ export class BackendHost implements Disposable {
           if (event.type === "address" && event.address.address === FENCE) return changes;
           const underlay = event.type.startsWith("neighbour") && "neighbour" in event &&
             event.neighbour.index === this.external.index;
-          if (event.type !== "link" && !underlay) changes.push(event);
+          const { sender: _, ...change } = event;
+          if (change.type !== "link" && !underlay) changes.push(change);
         }
       }
       throw new Error("the monitor ended");

@@ -114,7 +114,7 @@ class HostGwNetwork implements Network {
   }
 
   async run(signal: AbortSignal, repair: (what: string) => void): Promise<void> {
-    const { external, config } = this.#context;
+    const { external, config, netlink } = this.#context;
     const drift = new GatewayDrift();
     const state = { external, route: ({ key }: Prefix) => this.#routes.get(key) };
     for await (const events of monitor(["link", "address", "route"], { signal })) {
@@ -127,7 +127,7 @@ class HostGwNetwork implements Network {
       let report: string | undefined;
       // Of each group the first will do, since a repair looks at everything; but all are to be seen.
       for (const event of events) {
-        const what = drift.report(event, state);
+        const what = netlink.isOwn(event) ? undefined : drift.report(event, state);
         const changed = this.#host.observe(event, peers, config.subnetLen, own);
         report ??= what ?? changed;
       }

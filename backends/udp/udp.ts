@@ -321,6 +321,7 @@ class UdpNetwork implements Network {
   #drift(event: KernelEvent): string | undefined {
     const device = this.#device;
     if (device === undefined || this.#own === undefined) return undefined;
+    if (this.#context.netlink.isOwn(event)) return undefined;
     const { addresses: [address], routes: [route] } = this.#objects(this.#own);
     switch (event.type) {
       case "overrun":

@@ -188,7 +188,7 @@ class VxlanNetwork implements Network {
   }
 
   async run(signal: AbortSignal, repair: (what: string) => void): Promise<void> {
-    const { external, config } = this.#context;
+    const { external, config, netlink } = this.#context;
     let externalDown = false;
     for await (const events of monitor(["link", "address", "route", "neighbour"], { signal })) {
       if (this.#own === undefined) continue;
@@ -215,7 +215,7 @@ class VxlanNetwork implements Network {
             report ??= `${external.name} came back, its routes did not`;
           }
           externalDown = down;
-        } else report ??= this.#damage(event, state);
+        } else if (!netlink.isOwn(event)) report ??= this.#damage(event, state);
       }
       if (report !== undefined) repair(report);
     }

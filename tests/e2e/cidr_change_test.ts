@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertNotMatch } from "@std/assert";
 import { GuideCluster } from "../lab/guide_cluster.ts";
 import type { UnderlayHost } from "../lab/lab.ts";
 import type { EtcdApi } from "../lab/lab_etcd.ts";
@@ -119,6 +119,8 @@ for (const { api, change } of APIS.flatMap((api) => CHANGES.map((change) => ({ a
       const { output } = units[i]!.process;
       assertMatch(output, /Network config changed/);
       assertMatch(output, /Lease acquired: 10\.30\./);
+      // Nobody but the agent touched the kernel.
+      assertNotMatch(output, /Repairing/);
       if (!from.includes("10.20.")) continue;
       assertMatch(output, /Subnet changed from 10\.20\.\S+ to 10\.30\.\S+: restart Docker/);
     }

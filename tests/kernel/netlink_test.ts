@@ -555,18 +555,25 @@ Deno.test("monitor() tells what others change and delete", async () => {
   const has = (wanted: KernelEvent) => {
     const text = JSON.stringify(wanted);
     assert(
-      all.some((event) => JSON.stringify(event) === text),
+      all.some(({ sender: _, ...event }) => JSON.stringify(event) === text),
       `${text} is not among ${JSON.stringify(all)}`,
     );
   };
+  // Who asked for a change is known of all but links and FDB entries.
+  for (const type of ["address", "route", "neighbour"] as const) {
+    const made = all.filter((event) => event.type === type && event.sender !== undefined);
+    assert(made.length > 0 && made.every((event) => netlink.isOwn(event)), type);
+    const removed = all.filter((event) => event.type === `${type}-removed`);
+    assert(removed.length > 0 && !removed.some((event) => netlink.isOwn(event)), type);
+  }
   has({ type: "address", address: { ...own, flags: 0x80 } });
   has({ type: "address-removed", address: { ...own, flags: 0x80 } });
   const seen = all.find((event) => event.type === "route" && event.route.protocol === RTPROT);
-  assertEquals(seen, { type: "route", route });
+  assertEquals({ ...seen, sender: 0 }, { type: "route", route, sender: 0 });
   const gone = all.find((event) =>
     event.type === "route-removed" && event.route.protocol === RTPROT
   );
-  assertEquals(gone, { type: "route-removed", route });
+  assertEquals({ ...gone, sender: 0 }, { type: "route-removed", route, sender: 0 });
   has({
     type: "neighbour",
     neighbour: { index, address: neighbour.address, mac: neighbour.mac, state: 0x80 },

@@ -58,6 +58,7 @@ import type { Transport } from "./transport.ts";
 import type {
   FdbEntry,
   InterfaceAddress,
+  KernelEvent,
   Link,
   LinkStatistics,
   Neighbour,
@@ -115,6 +116,11 @@ export class Netlink implements Disposable {
    */
   static open(options: NetlinkSocketOptions = {}): Netlink {
     return new Netlink(NetlinkSocket.open(options), options.netns);
+  }
+
+  /** Returns whether this connection asked for what an event reports. Of FDB entries the kernel does not say. */
+  isOwn({ sender }: KernelEvent): boolean {
+    return sender !== undefined && sender === this.#transport.port;
   }
 
   /** All links. */

@@ -284,6 +284,10 @@ class QueriesOnly implements Transport {
     this.#transport = transport;
   }
 
+  get port(): number {
+    return this.#transport.port;
+  }
+
   get sendLimit(): number {
     return this.#transport.sendLimit;
   }

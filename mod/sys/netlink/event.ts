@@ -22,6 +22,12 @@ const AF_UNSPEC = 0;
  * echoes of FDB requests
  */
 export function readKernelEvent(message: MessageCursor): KernelEvent | undefined {
+  const event: { sender?: number } & KernelEvent | undefined = readChange(message);
+  if (event !== undefined && message.port !== 0) event.sender = message.port;
+  return event;
+}
+
+function readChange(message: MessageCursor): KernelEvent | undefined {
   switch (message.type) {
     case RTM_NEWLINK:
     case RTM_DELLINK: {

@@ -60,6 +60,8 @@ export class MessageCursor {
   type = 0;
   flags = 0;
   sequence = 0;
+  /** Of a multicast: the port of the socket that asked for the change; 0 is the kernel. */
+  port = 0;
   /** First byte after the header. */
   bodyStart = 0;
   /** First byte after the message, without padding. */
@@ -90,6 +92,7 @@ export class MessageCursor {
     this.type = this.view.getUint16(at + 4, true);
     this.flags = this.view.getUint16(at + 6, true);
     this.sequence = this.view.getUint32(at + 8, true);
+    this.port = this.view.getUint32(at + 12, true);
     this.bodyStart = at + HEADER_LENGTH;
     this.bodyEnd = at + length;
     this.#at = at + ((length + 3) & ~3);

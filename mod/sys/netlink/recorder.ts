@@ -66,6 +66,7 @@ export interface RecorderOptions {
  * ```
  */
 export class Recorder implements Transport {
+  readonly port = 0;
   /** Every message, in order. */
   readonly messages: RecordedMessage[] = [];
   /** How many messages each send held. */

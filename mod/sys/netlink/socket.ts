@@ -79,6 +79,7 @@ export class NetlinkSocket implements Transport {
   readonly fd: number;
   readonly sendLimit: number;
   readonly messageLimit: number;
+  readonly port: number;
   #systemCalls = 0;
   readonly #arena = new Arena();
   readonly #memory: Memory;
@@ -113,6 +114,7 @@ export class NetlinkSocket implements Transport {
       // Connected to the kernel, the socket takes datagrams from nobody else.
       const kernel = netlinkAddress(0);
       unwrap("connect", libc().connect(fd, kernel, kernel.length));
+      this.port = portOf(fd);
     } catch (error) {
       closeDescriptor(fd);
       this.#arena.close();
@@ -225,6 +227,12 @@ function enableIfKnown(fd: number, option: number): void {
     const number = errno();
     if (number !== Errno.ENOPROTOOPT) throw new SysError("setsockopt", number);
   }
+}
+
+function portOf(fd: number): number {
+  const address = netlinkAddress(0);
+  unwrap("getsockname", libc().getsockname(fd, address, int32(address.length)));
+  return new DataView(address.buffer).getUint32(4, true);
 }
 
 function netlinkAddress(groups: number): Uint8Array<ArrayBuffer> {

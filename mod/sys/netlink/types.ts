@@ -139,7 +139,15 @@ export type Operation =
   };
 
 /** What the multicast monitor reports. */
-export type KernelEvent =
+export type KernelEvent = KernelChange & {
+  /**
+   * Port of the socket that asked for the change (`nlmsg_pid`); absent where the kernel changed it by itself, and of FDB
+   * entries.
+   */
+  readonly sender?: number;
+};
+
+type KernelChange =
   | { readonly type: "link" | "link-removed"; readonly link: Link }
   | { readonly type: "address" | "address-removed"; readonly address: InterfaceAddress }
   /** Of routes that lead nowhere too (blackhole, unreachable, prohibit), with interface 0. */
