@@ -11,6 +11,8 @@ interface Question {
   readonly kind: string;
   readonly code: number;
   readonly says: readonly RegExp[];
+  /** One of the lines after them. */
+  readonly reaches?: RegExp;
 }
 
 const COMMON: readonly Question[] = [
@@ -18,6 +20,7 @@ const COMMON: readonly Question[] = [
     address: "S.1",
     ...{ kind: "own", code: 0 },
     says: [/^S\.1 is an address of this host, on docker0$/],
+    reaches: /^inbound from P\.2 to S\.1, ICMP echo: gets to this host/,
   },
   {
     address: "S.2",
@@ -213,11 +216,12 @@ for (const { type, config } of BACKENDS) {
     ]);
     await eventually("the peer", async () => (await explain(here, fill("P.2"))).code === 0);
 
-    for (const { address, kind, code, says } of [...OF_BACKEND[type]!, ...COMMON]) {
+    for (const { address, kind, code, says, reaches } of [...OF_BACKEND[type]!, ...COMMON]) {
       const told = await explain(here, fill(address));
       const text = told.lines.join("\n");
       assertEquals([told.answer.kind, told.code], [kind, code], text);
       assertEquals(told.answer.complete, code === 0);
+      if (reaches !== undefined) assertMatch(text, new RegExp(fill(reaches.source), "m"));
       says.forEach((line, i) => assertMatch(told.lines[i]!, new RegExp(fill(line.source)), text));
     }
 

@@ -85,6 +85,17 @@ async function rulesOf(lab: TraceLab): Promise<string> {
   return rules.replaceAll(/counter packets \d+ bytes \d+/g, "counter");
 }
 
+Deno.test("PacketTracer removes what was left on a kernel whose tables have no owners", async () => {
+  await using lab = await TraceLab.make();
+  // No process has a number above PID_MAX_LIMIT of linux/threads.h.
+  const stale = ["ip", "bridge", "netdev"].map((family) => `${family} flanneld-trace-4194305`);
+  const alive = `ip flanneld-trace-${Deno.ppid}`;
+  for (const table of [...stale, alive]) await lab.sabotage(`nft add table ${table}`);
+  const signal = AbortSignal.timeout(60_000);
+  await using _tracer = new PacketTracer({ netns: lab.netns, signal });
+  assertEquals(await lab.host.run("nft", "list", "tables"), `table ${alive}\n`);
+});
+
 const ENDLESS = new URL("trace_endless.ts", import.meta.url).pathname;
 
 for (const signal of ["SIGKILL", "SIGTERM"] as const) {

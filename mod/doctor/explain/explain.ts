@@ -5,7 +5,12 @@ import { StoreError } from "../../store/mod.ts";
 import { Examination } from "../examination.ts";
 import { nameOf, type PeerLease } from "../peers.ts";
 import type { ProbeKind } from "../trace/flows.ts";
-import { investigateLocal, investigateOutside, investigatePeer } from "../trace/investigation.ts";
+import {
+  investigateLocal,
+  investigateOutside,
+  investigateOwn,
+  investigatePeer,
+} from "../trace/investigation.ts";
 import type { Explanation, Step } from "./explanation.ts";
 import { firewallSteps } from "./firewall_steps.ts";
 import {
@@ -39,11 +44,10 @@ export async function explainAddress(
   const text = formatIPv4(address);
   const owner = host.netlink.addresses().find((one) => one.address === address);
   if (owner !== undefined) {
-    const name = nameOfInterface(host, owner.index);
-    return {
-      ...{ address: text, kind: "own", steps: [] },
-      verdict: `${text} is an address of this host, on ${name}`,
-    };
+    const where = `${text} is an address of this host, on ${nameOfInterface(host, owner.index)}`;
+    const isReached = (await host.ownLease())?.subnet.contains(address) === true;
+    const traced = isReached ? await investigateOwn(host, address, kind) : undefined;
+    return conclude(address, "own", traced === undefined ? [] : traceSteps(traced), where);
   }
   if (!network.contains(address)) return await outside(host, address, kind);
   const own = await host.ownLease();

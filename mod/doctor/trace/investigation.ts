@@ -95,6 +95,21 @@ export function investigateLocal(
   });
 }
 
+/** The probes from another host to an address that this one has itself. */
+export function investigateOwn(
+  host: Examination,
+  address: IPv4,
+  kind = ECHO,
+): Promise<Investigation> {
+  return investigate(host, async () => {
+    const path = await overlayPath(host);
+    return [
+      tunnelFlow(path, host.netlink),
+      incomingFlow(path, host.netlink, address, kind),
+    ];
+  });
+}
+
 /** The probe from a container of this host to an address outside of the network. */
 export function investigateOutside(
   host: Examination,
