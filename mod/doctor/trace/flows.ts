@@ -3,7 +3,7 @@ import { type Link, type Netlink, parseMac } from "../../sys/mod.ts";
 import type { FlowWords } from "./least_change.ts";
 import type { LocalContainer } from "./local_containers.ts";
 import type { ProbeProtocol } from "./packet.ts";
-import type { Entry, TraceRequest } from "./tracer.ts";
+import type { Entry, TraceRequest } from "./trace_tables.ts";
 
 /** How packets of the network go through this host. */
 export interface OverlayPath {

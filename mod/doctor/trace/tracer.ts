@@ -4,58 +4,22 @@ import {
   Errno,
   inNetworkNamespace,
   libc,
-  NFT_HOOKS,
-  NFT_TABLE_F_OWNER,
-  type NftBaseChainSpec,
-  type NftFamily,
-  type NftHook,
-  NftSocket,
-  type NftTableName,
   type NftTraceEvent,
   NftTraceSocket,
-  type PayloadMatch,
   SysError,
   unwrap,
-  type Write,
-  writeBaseChain,
-  writeTable,
-  writeTableDeletion,
-  writeTraceRule,
 } from "../../sys/mod.ts";
-import { bracketName, concludeFate, type Fate } from "./fate.ts";
+import { concludeFate, type Fate } from "./fate.ts";
 import { Injector, type KernelDrop } from "./injector.ts";
 import { LegacyTrace, type LegacyTraceEvent } from "./legacy_trace.ts";
 import {
-  carrierMatch,
   ethernetFrame,
   type Headers,
-  probeMatch,
   type ProbePacket,
   readHeaders,
-  replyMatch,
   writeProbe,
 } from "./packet.ts";
-
-/** How a probe comes into being. */
-export type Entry =
-  /** An interface receives it, with these hardware addresses (which a TUN device has none of). */
-  | {
-    readonly type: "receive";
-    readonly name: string;
-    readonly index: number;
-    readonly to: Uint8Array;
-    readonly from: Uint8Array;
-  }
-  /** This host sends it itself. */
-  | { readonly type: "send" };
-
-/** A probe to be traced. */
-export interface TraceRequest {
-  readonly packet: Omit<ProbePacket, "id" | "sourcePort">;
-  readonly entry: Entry;
-  /** The tunnel that carries it to another host, to follow the datagram with it in. @default none */
-  readonly carrier?: { readonly port: number; readonly headers: number };
-}
+import { type Entry, type TraceRequest, TraceTables } from "./trace_tables.ts";
 
 /** What became of a probe. */
 export interface TraceResult {
@@ -77,15 +41,6 @@ export interface PacketTracerOptions {
   readonly signal: AbortSignal;
 }
 
-/** Tables of traces begin with this; the process' number follows. */
-const TABLE_PREFIX = "flanneld-trace-";
-/** Before conntrack (-200), raw (-300) and defragmentation (-400), and after everything of others. */
-const PRIORITY = { start: -1000, end: 1_000_000 } as const;
-const SIDES = ["start", "end"] as const;
-/** Chain of the families that see a packet before IP does. */
-const EARLY = "early-start";
-const FAMILIES = ["ip", "bridge", "netdev"] as const;
-
 /** Milliseconds between looks for more of a trace. */
 const POLL = 5;
 /** Milliseconds after which a trace that shows nothing more is over. */
@@ -102,20 +57,18 @@ const IPPROTO_RAW = 255;
 /**
  * Sends probes through the host's real rules and reads what the kernel says became of them.
  *
- * A table of our own has the only rules: they set `meta nftrace` on the probe, on the answer to it and
- * on the datagram that carries it, and its chains stand before and after all others at each hook, so that
- * a trace shows where a packet was last, whatever dropped it. The kernel removes the table when the
+ * {@linkcode TraceTables} has the probe traced, the answer to it and the datagram that carries it. Its chains
+ * stand before and after all others at each hook, so that a trace shows where a packet was last, whatever
+ * dropped it. The kernel removes the tables when the
  * process ends, however it ends (Linux 5.12); before, the next probe does what a kill has left.
  */
 export class PacketTracer implements AsyncDisposable {
   readonly #netns: string | undefined;
   readonly #signal: AbortSignal;
   readonly #stack = new AsyncDisposableStack();
-  readonly #nft: NftSocket;
+  readonly #tables: TraceTables;
   readonly #traces: NftTraceSocket;
   readonly #injector: Injector;
-  readonly #table: NftTableName = { family: "ip", table: `${TABLE_PREFIX}${Deno.pid}` };
-  readonly #made: NftTableName[] = [];
   readonly #blind: string[] = [];
   #legacy: LegacyTrace | undefined;
 
@@ -128,9 +81,9 @@ export class PacketTracer implements AsyncDisposable {
     this.#signal = signal;
     try {
       this.#injector = this.#stack.use(new Injector(netns));
-      this.#nft = this.#stack.use(new NftSocket({ netns }));
+      this.#tables = this.#stack.use(new TraceTables(netns));
       this.#traces = this.#stack.use(new NftTraceSocket({ netns }));
-      this.#removeStale();
+      this.#tables.removeStale();
     } catch (error) {
       // Nothing in it takes time yet.
       this.#stack.disposeAsync();
@@ -160,7 +113,7 @@ export class PacketTracer implements AsyncDisposable {
     // Ports from 32768 on are those of clients (ip_local_port_range).
     const packet = { ...request.packet, id: id || 1, sourcePort: port | 0x8000 };
     try {
-      this.#install(packet, request);
+      this.#tables.install(packet, request);
       this.#traces.receive();
       this.#legacy?.receive();
       const isReceived = request.entry.type === "receive";
@@ -172,14 +125,14 @@ export class PacketTracer implements AsyncDisposable {
       const conclude = (kind: Kind, drop?: KernelDrop) =>
         concludeFate(
           { nft: seen.nft[kind], legacy: seen.legacy[kind], drop },
-          this.#table.table,
+          this.#tables.name,
         );
       return {
         ...{ packet, fate: conclude("probe", drop), reply: conclude("reply") },
         ...{ carrier: conclude("carrier"), blind: this.#blind },
       };
     } finally {
-      for (const table of this.#made.splice(0)) this.#remove(table);
+      this.#tables.remove();
     }
   }
 
@@ -218,97 +171,6 @@ export class PacketTracer implements AsyncDisposable {
     }
   }
 
-  /**
-   * Makes the tables. The one of family ip says where the packet was; the others only make rules known that
-   * it meets before, where the kernel has these families.
-   */
-  #install(packet: ProbePacket, { entry, carrier }: TraceRequest): void {
-    const { table } = this.#table;
-    const inet = NFT_HOOKS.flatMap((hook) =>
-      SIDES.map((side) => ({ name: bracketName(hook, side), hook, priority: PRIORITY[side] }))
-    );
-    this.#make(this.#table, inet, [
-      ["prerouting", probeMatch(packet)],
-      ["output", probeMatch(packet)],
-      ["prerouting", replyMatch(packet)],
-      ["output", replyMatch(packet)],
-      ...(carrier === undefined ? [] : [["output", carrierMatch(packet, carrier)] as const]),
-    ]);
-    if (entry.type !== "receive") return;
-    const early = { name: EARLY, priority: PRIORITY.start };
-    for (
-      const [family, chain] of [
-        ["bridge", { ...early, hook: "prerouting" }],
-        ["netdev", { ...early, hook: "ingress", device: entry.name }],
-      ] as const
-    ) {
-      try {
-        this.#make({ family, table }, [chain], [[undefined, probeMatch(packet)]]);
-      } catch (error) {
-        if (!(error instanceof SysError)) throw error;
-      }
-    }
-  }
-
-  #make(
-    table: NftTableName,
-    chains: readonly NftBaseChainSpec[],
-    rules: readonly (readonly [hook: NftHook | undefined, matches: readonly PayloadMatch[]])[],
-  ): void {
-    const apply = (tableFlags: number) =>
-      this.#nft.apply(`tracing table of family ${table.family}`, [
-        (writer, flags, sequence) => writeTable(writer, flags, sequence, table, tableFlags),
-        ...chains.map((chain): Write => (writer, flags, sequence) =>
-          writeBaseChain(writer, flags, sequence, table, chain)
-        ),
-        ...rules.map(([hook, matches]): Write => (writer, flags, sequence) => {
-          const chain = hook === undefined ? EARLY : bracketName(hook, "start");
-          writeTraceRule(writer, flags, sequence, table, chain, matches);
-        }),
-      ]);
-    try {
-      apply(NFT_TABLE_F_OWNER);
-    } catch (error) {
-      // Before Linux 5.12 a table has no owner.
-      const unknown: number[] = [Errno.EINVAL, Errno.EOPNOTSUPP];
-      if (!(error instanceof SysError) || !unknown.includes(error.errno)) throw error;
-      apply(0);
-    }
-    this.#made.push(table);
-  }
-
-  #remove(table: NftTableName): void {
-    try {
-      this.#nft.apply("NFT_MSG_DELTABLE", [
-        (writer, flags, sequence) => writeTableDeletion(writer, flags, sequence, table),
-      ]);
-    } catch (error) {
-      // Another program may have flushed all tables.
-      if (!(error instanceof SysError) || error.errno !== Errno.ENOENT) throw error;
-    }
-  }
-
-  /** Removes tables of processes that are gone, which only kernels without owners of tables keep. */
-  #removeStale(): void {
-    for (const family of FAMILIES) {
-      for (const { name, flags } of this.#tablesOf(family)) {
-        if (!name.startsWith(TABLE_PREFIX) || (flags & NFT_TABLE_F_OWNER) !== 0) continue;
-        const pid = name.slice(TABLE_PREFIX.length);
-        if (pid === String(Deno.pid) || !isAlive(pid)) this.#remove({ family, table: name });
-      }
-    }
-  }
-
-  #tablesOf(family: NftFamily) {
-    try {
-      return this.#nft.tables(family);
-    } catch (error) {
-      // A kernel may be without the families bridge and netdev.
-      if (family === "ip" || !(error instanceof SysError)) throw error;
-      return [];
-    }
-  }
-
   /** Collects what is seen until nothing more comes. */
   async #watch(packet: ProbePacket) {
     const seen = {
@@ -318,7 +180,7 @@ export class PacketTracer implements AsyncDisposable {
     const kinds = new Map<number, Kind>();
     const kindOf = (event: NftTraceEvent): Kind | undefined => {
       const headers = event.network && readHeaders(event.network);
-      const isFirst = event.table === this.#table.table && event.handle !== undefined;
+      const isFirst = event.table === this.#tables.name && event.handle !== undefined;
       const kind = headers && kindOfHeaders(headers, packet);
       // What one of our rules matched, and is neither of the others, is the carrier.
       if (kind !== undefined && (kind !== "carrier" || isFirst)) kinds.set(event.id, kind);
@@ -354,13 +216,4 @@ function kindOfHeaders(headers: Headers, { id, source, destination }: ProbePacke
   if (headers.id === id) return "probe";
   const isReply = headers.source === destination && headers.destination === source;
   return isReply ? "reply" : "carrier";
-}
-
-function isAlive(pid: string): boolean {
-  try {
-    Deno.statSync(`/proc/${pid}`);
-    return true;
-  } catch {
-    return false;
-  }
 }
