@@ -260,7 +260,7 @@ test(
     // Docker goes, and takes its rules along.
     await host.run(`iptables-${variant}`, "-F", "FORWARD");
     await host.run(`iptables-${variant}`, "-P", "FORWARD", "ACCEPT");
-    assertEquals(await firewall.ensure(), "repaired");
+    assertEquals(await firewall.ensure(), "applied");
     assert(!(await saved(host, variant)).some((line) => line.includes("FLANNEL-FWD")));
     await firewall.remove();
     await assertRejects(() => ours(host), Error, "No such file");
@@ -272,7 +272,7 @@ test("Firewall.ensure() sees a Docker that is started after it", async (host, va
   const firewall = await open(later, {}, undefined, NFTABLES);
   await firewall.ensure();
   await setUpDocker(later, variant);
-  assertEquals(await firewall.ensure(), "repaired");
+  assertEquals(await firewall.ensure(), "applied");
   assert((await saved(later, variant)).some((line) => line.startsWith("-A FLANNEL-FWD -s")));
   await firewall.remove();
   assertEquals(await saved(later, variant), await saved(host, variant));
