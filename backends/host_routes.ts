@@ -136,11 +136,11 @@ export class HostRoutes {
   }
 
   /**
-   * What a peer's subnet must not take the place of: a route inside it or equal to it, or a network
-   * that the host is on and that it meets. A route to more than the subnet may stay: the subnet's own
-   * is more specific, and leaves the rest alone.
+   * Returns the route or network of this host that a route to a peer's subnet would replace: a route to the
+   * subnet or to a part of it, or a network of an interface that overlaps it. A route to a larger range is no
+   * obstacle: the subnet's own route is more specific and leaves the rest of the range alone.
    *
-   * @param isFine which routes may stay, such as one that leads where the subnet's own would
+   * @param isFine returns true for a route that may stay, such as one with the same next hop
    */
   obstacle(
     subnet: Prefix,
@@ -151,8 +151,8 @@ export class HostRoutes {
   }
 
   /**
-   * Leaves out the routes that cannot be added, since somebody else has one of the same destination and
-   * metric. Where the lease was not refused, that one leads where ours would.
+   * Leaves out routes that the kernel would refuse to add, because a route with the same destination and
+   * metric exists. For a lease that was not refused, the existing route has the same next hop.
    */
   addable(operations: readonly Operation[]): readonly Operation[] {
     const isTaken = ({ op, kind, object }: Operation) =>
@@ -174,8 +174,8 @@ export class HostRoutes {
   }
 
   /**
-   * What must not be in this host's own subnet. Bridges are made for it: their networks and routes may
-   * lie in it, or in one that it had before. So may routes to single containers.
+   * Returns the ranges that must not overlap this host's own subnet. The networks and routes of bridges may:
+   * containers use them, in this subnet or in a former one. So may routes to single containers.
    *
    * @param subnetLen prefix length of a subnet
    * @param former subnets that this host has had

@@ -7,17 +7,17 @@ import { describeObstacle, type HostObstacle, type HostRoutes } from "./host_rou
 /** A lease longer than this leaves no room for a gateway and a container. */
 const LONGEST_LEASE = 30;
 
-/** Whom a lease is judged for. */
+/** The host and the network that {@linkcode refusal} checks a lease for. */
 export interface PeerRules {
   readonly config: Pick<NetworkConfig, "network" | "subnetLen">;
   readonly own: Lease;
   /** Our public IP: a lease that leads back to us is not a peer's. */
   readonly publicIP: IPv4;
-  /** What of this host a route to a lease could take the place of. */
+  /** Routes and networks of this host, which a route to a lease must not replace. */
   readonly host: HostRoutes;
 }
 
-/** The route that a lease asks for, as far as it tells whether another one leads there as well. */
+/** Next hop of a lease's route, for the comparison with a route that exists already. */
 export interface RouteTarget {
   readonly oif: number;
   readonly gateway?: IPv4;

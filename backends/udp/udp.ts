@@ -305,7 +305,7 @@ class UdpNetwork implements Network {
     return this.#routed.delete(leaseKey(subnet));
   }
 
-  /** What of this host's own routes an event says has changed, where that concerns a lease. */
+  /** Describes a change to this host's own routes that concerns a lease; `undefined` for other events. */
   #observe(event: KernelEvent): string | undefined {
     if (this.#own === undefined) return undefined;
     const { network, subnetLen } = this.#context.config;

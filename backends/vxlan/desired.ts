@@ -32,7 +32,7 @@ export interface PeerObjects {
 
 const MAC = /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/;
 
-/** What {@linkcode vtepMac} has read last: a lease is asked for its MAC several times in a row. */
+/** The last result of {@linkcode vtepMac}, which is called several times in a row for one lease. */
 const LAST: { data?: JsonValue | undefined; mac?: Mac | undefined } = {};
 
 /** The peer's VTEP MAC, lower case; `undefined` when missing, malformed, multicast or zero. */
@@ -56,7 +56,7 @@ function readVtepMac(data: { readonly [key: string]: JsonValue }): Mac | undefin
   return undefined;
 }
 
-/** What {@linkcode vxlanRefusal} goes by. */
+/** The host and the network that {@linkcode vxlanRefusal} checks a lease for. */
 export type VxlanRules =
   & PeerRules
   & Partial<Pick<VxlanContext, "external" | "isDirect">>

@@ -311,9 +311,9 @@ class VxlanNetwork implements Network {
   }
 
   /**
-   * What the kernel has that we manage: everything on our device, whoever made it and for whatever
-   * network, but for what the kernel itself adds (multicast neighbours, connected routes); and routes
-   * of other devices, see {@linkcode managesRoute}.
+   * Reads the kernel objects that flanneld manages: all objects on its device, of any origin and network, except
+   * those that the kernel itself adds (multicast neighbours, connected routes); and routes of other devices, see
+   * {@linkcode managesRoute}.
    */
   #actual(fdb: readonly FdbEntry[], routes: readonly Route[]): KernelObjects {
     const { netlink } = this.#context;

@@ -10,14 +10,14 @@ const TIMEOUT_MS = 300;
 /** How often it is sent an echo, in case one is lost. */
 const COPIES = 2;
 
-/** What of the agents is needed to judge who asks. */
+/** The part of an agent's view that decides whether to answer a query. */
 type View = Pick<AgentView, "lease"> & {
   readonly known: Pick<AgentView["known"], "leases">;
 };
 
 /**
- * Answers what `flanneld doctor` on other hosts asks about containers, until the signal aborts. Where the
- * host does not let us, nobody answers, and `doctor` there says so.
+ * Answers queries about containers from `flanneld doctor` on other hosts, until the signal aborts. Where the
+ * host refuses the socket, no agent answers, and `doctor` on the other host reports that.
  */
 export async function answerContainers(
   views: () => readonly View[],
@@ -117,5 +117,5 @@ export class ContainerResponder {
   }
 }
 
-/** What there is in a lease. */
+/** The containers of a lease. */
 type Found = Pick<Answer, "containers" | "container">;

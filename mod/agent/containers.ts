@@ -13,7 +13,7 @@ export interface ContainerBridge {
   readonly link: Link;
   /** The host's address on it: the containers' gateway. */
   readonly address: IPv4;
-  /** What is on the link, as that address says. */
+  /** Network of that address: the containers' addresses. */
   readonly subnet: Prefix;
   /** How many ports it has: containers, running or not yet named. */
   readonly ports: number;

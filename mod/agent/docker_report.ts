@@ -7,7 +7,7 @@ const SOCKET = "/run/docker.sock";
 /** Milliseconds: `/info` asks the storage driver, too. */
 const TIMEOUT_MS = 5_000;
 
-/** What Docker says of itself. */
+/** Docker's version and firewall backend, as its API reports them. */
 export interface DockerVersion {
   /** `28.5.2` */
   readonly version: string;

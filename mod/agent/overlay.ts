@@ -137,7 +137,7 @@ export class Overlay implements AsyncDisposable {
       ) await this.#program(active, held);
       else await this.#lease(active, tables);
     } catch (error) {
-      // What it has made is removed once there is a network that can be used.
+      // Its kernel objects are removed with the next network that starts, see #removeOld().
       this.#isAbandoned = true;
       this.#noteServed(config.network);
       // The next attempt prepares anew, and must not meet this one on its device.

@@ -12,7 +12,7 @@ const MOST_HOSTS = 32;
 /** Hosts whose packets are tried on the rules. */
 const MOST_PEERS = 8;
 
-/** What {@linkcode overlayPath} goes by. */
+/** Input of {@linkcode overlayPath}. */
 export interface OverlayHost {
   readonly ingress: Ingress;
   readonly external: ExternalInterface;
@@ -23,7 +23,7 @@ export interface OverlayHost {
   readonly peers: readonly IPv4[];
 }
 
-/** How packets of the network get into this host, for the firewall: by what the kernel has now. */
+/** Returns the way of the network's packets into this host, for the firewall, as the kernel has it now. */
 export function overlayPath(
   { ingress, external, netlink, subnet, peers }: OverlayHost,
 ): OverlayPath {

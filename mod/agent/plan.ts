@@ -52,7 +52,7 @@ export interface AgentPlan {
   readonly facts: readonly string[];
   /** What would change. */
   readonly changes: readonly DiffLine[];
-  /** What on this host would drop the network's packets all the same. */
+  /** Firewall rules of this host that would still drop the network's packets. */
   readonly obstacles: readonly Obstacle[];
   /** Programs that manage this host's firewall. */
   readonly tools: readonly HostTool[];

@@ -18,7 +18,7 @@ export interface NeededAddress {
   readonly what: string;
 }
 
-/** What a Network must leave alone on this host. */
+/** Addresses and networks of this host that a `Network` must not contain. */
 export interface HostNeeds {
   readonly external: Pick<ExternalInterface, "name">;
   readonly needed: readonly NeededAddress[];
@@ -28,7 +28,7 @@ export interface HostNeeds {
   readonly allowed: readonly Prefix[];
 }
 
-/** What {@linkcode requireUsableNetwork} goes by. */
+/** Input of {@linkcode requireUsableNetwork}. */
 export interface UsableNetworkOptions {
   readonly store: StoreOptions;
   readonly allowedNetworks: readonly Prefix[];
@@ -37,10 +37,10 @@ export interface UsableNetworkOptions {
 }
 
 /**
- * Checks that a network takes nothing from this host that the host itself needs: whoever writes the
- * store would otherwise direct the host's own traffic to a host of theirs, or cut it off the store.
+ * Checks that a network contains no address that the host itself needs. Without the check a writer of the store
+ * could redirect the host's own traffic, or cut the host off from the store.
  *
- * @throws {NetworkRefusedError} when it does
+ * @throws {NetworkRefusedError} when it contains one
  */
 export async function requireUsableNetwork(
   network: Prefix,

@@ -80,7 +80,7 @@ export const run: RunSubcommand = async (args, signal) => {
     explanation = await explain(options, address, { kind, signal });
   } catch (error) {
     if (!(error instanceof Unavailable)) throw error;
-    printError(`it cannot be told: ${error.message}; see flanneld doctor`);
+    printError(`cannot explain the address: ${error.message}; run flanneld doctor`);
     return EXIT_FAILURE;
   }
   if (line.own.get("json") === true) {
@@ -90,7 +90,7 @@ export const run: RunSubcommand = async (args, signal) => {
   return isComplete(explanation) ? EXIT_OK : EXIT_FAILURE;
 };
 
-/** Of several networks the one that holds the address. */
+/** Explains the address in the network that contains it, where the host serves several networks. */
 async function explain(
   options: AgentOptions,
   address: IPv4,
@@ -116,7 +116,7 @@ function describe({ verdict, steps }: Explanation): string[] {
 }
 
 /**
- * What is asked for at the address; `undefined` when nothing is said of it.
+ * Returns the protocol and port to probe, from `-proto` and `-port`; `undefined` without both flags.
  *
  * @throws {UsageError} for values that do not fit each other
  */

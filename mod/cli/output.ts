@@ -1,6 +1,6 @@
 /**
- * What subcommands write to standard output and standard error. All of it passes here, so that nothing
- * that somebody wrote into the store, into a file or on a command line reaches the terminal as a command.
+ * Writes the output and errors of all subcommands. Escapes control characters, so that no text from the store, a
+ * file or a command line reaches the terminal as a control sequence.
  *
  * @module
  */

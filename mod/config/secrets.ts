@@ -35,7 +35,7 @@ export function hideSecrets(text: string): string {
     });
     return isHidden ? shown : text;
   } catch {
-    // It may be one, broken: no rule tells where its secrets are. Too deep a nesting ends here, too.
+    // It may be a malformed config, in which secrets cannot be found. Too deep a nesting throws as well.
     return text.trim() === "" ? text : `(${text.length} characters that are no JSON)`;
   }
 }

@@ -51,11 +51,11 @@ export interface ContainerPath {
   readonly isReachedBack: boolean | undefined;
 }
 
-/** What {@linkcode probeContainerPaths} found. */
+/** Result of {@linkcode probeContainerPaths}. */
 export interface ContainerPaths {
   /** Where echoes are sent from. */
   readonly from: IPv4;
-  /** What that is: a container, a free address on the bridge, or this host's own address. */
+  /** Kind of that address: a container, a free address on the bridge, or this host's own address. */
   readonly side: "container" | "stand-in" | "host";
   /** Name of the bridge; absent where none has an address of the lease. */
   readonly bridge: string | undefined;

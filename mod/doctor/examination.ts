@@ -196,7 +196,7 @@ export class Examination implements AsyncDisposable {
     return this.remember("subnet.env", () => readSubnetEnv(this.options.subnetFile));
   }
 
-  /** What other agents serve here that run. */
+  /** Networks that other running agents serve on this host. */
   others(): Promise<readonly Prefix[]> {
     return this.remember("others", () => readOthers(this.options.subnetFile, this.signal));
   }

@@ -35,10 +35,10 @@ export class AddressQuota {
   }
 }
 
-/** Groups of 16 bits of an IPv6 prefix that one client has to itself: a /64 (RFC 6177). */
+/** Groups of 16 bits in the IPv6 prefix of one client: a /64 (RFC 6177). */
 const PREFIX_GROUPS = 4;
 
-/** What one client counts by: its IPv4 address, or the /64 of its IPv6 address. */
+/** Returns the key of a client's quota: its IPv4 address, or the /64 of its IPv6 address. */
 export function addressKey(address: string): string {
   const plain = address.replace(/^::ffff:(?=\d+\.)/i, "");
   if (!plain.includes(":")) return plain;

@@ -1,4 +1,4 @@
-/** What a request is answered with. */
+/** Answer to a request. */
 export interface HttpReply {
   readonly status: number;
   /** @default "text/plain; charset=utf-8" */

@@ -133,7 +133,7 @@ async function turnAway(
   closeQuietly(connection);
 }
 
-/** What all connections of a server have in common. */
+/** State that all connections of a server share. */
 interface Server {
   readonly handler: HttpHandler;
   readonly limits: HttpLimits;
@@ -147,7 +147,7 @@ class HttpConnection {
   readonly #server: Server;
   readonly #limits: HttpLimits;
   readonly #signal: AbortSignal;
-  /** What has come and is not used, no longer than a head may be. */
+  /** Received bytes that no request has consumed yet; at most the length of a head. */
   #buffer: Uint8Array<ArrayBuffer> = NONE;
   #reading: Promise<boolean> | undefined;
   #isClosed = false;
@@ -167,7 +167,7 @@ class HttpConnection {
       if (!await this.#handshake()) return;
       while (!this.#isClosed && await this.#serveOne());
     } catch {
-      // The connection broke, or its time was over: there is nobody to tell.
+      // The connection broke or timed out, so there is no client to answer.
     } finally {
       this.#signal.removeEventListener("abort", close);
       this.#close();

@@ -33,7 +33,7 @@ async function readSome(connection: Deno.TcpConn): Promise<string> {
   return new TextDecoder().decode(buffer.subarray(0, count ?? 0));
 }
 
-/** What a client sends behind its request, before it is gone without waiting for the answer. */
+/** Bytes that a client sends after its request, before it closes without waiting for the answer. */
 const TAILS: readonly (readonly [string, string])[] = [
   ["nothing", ""],
   ["a part of another request", "GET /next HT"],
@@ -41,7 +41,7 @@ const TAILS: readonly (readonly [string, string])[] = [
 ];
 
 for (const [name, tail] of TAILS) {
-  Deno.test(`serveHttp() tells the handler that the client is gone that sent ${name} more`, async () => {
+  Deno.test(`serveHttp() aborts the handler's signal when a client closes that sent ${name} more`, async () => {
     const begun = Promise.withResolvers<void>();
     const gone = Promise.withResolvers<void>();
     await serving(async (_request, signal) => {
@@ -177,7 +177,7 @@ Deno.test("serveHttp() lets one address have so many connections, and so many by
       const refused = await readSome(fourth).catch(() => " 503");
       assertEquals(refused.split(" ")[1], "503");
       for (const connection of [first!, second!]) connection.close();
-      // What is closed is given back.
+      // A closed connection returns its quota.
       for (let answer = ""; !answer.includes(" 200 ");) {
         using again = await connect();
         await ask(again, "/").catch(() => {});

@@ -92,7 +92,7 @@ async function reply(
 ): Promise<HttpReply> {
   const search = query.size === 0 ? "" : `?${query}`;
   const url = `http://${authority ?? place}${path}${search}`;
-  // What a HEAD leaves out, the HTTP server does.
+  // The HTTP server omits the body of an answer to HEAD.
   const request = { method: method === "HEAD" ? "GET" : method, url };
   const response = await answer(pages, request, { localOnly });
   const headers = new Headers(response.headers);

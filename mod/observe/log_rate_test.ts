@@ -34,7 +34,7 @@ Deno.test("LineRate leaves a flood out for as long as it lasts, and then begins 
   for (let i = 0; i < 200 * 3600; i++) {
     clock.now = i * 5;
     if (admit("kind", String(i))) written++;
-    // What the timer does, on this clock.
+    // Does the timer's work on this clock.
     if (i % 2000 === 1999) limit.flush();
   }
   assertEquals(written, 100);

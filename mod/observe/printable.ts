@@ -1,6 +1,6 @@
 /**
- * What may be shown of a text that somebody else has written: a value of the store, a command's words, a
- * kernel's. The log and the output of every subcommand pass their texts through here, nobody else does.
+ * Escapes control characters in texts of other origin (values of the store, output of commands, messages of the
+ * kernel). The log, systemd's status and the output of all subcommands pass their texts through it.
  *
  * @module
  */

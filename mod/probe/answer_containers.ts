@@ -30,7 +30,7 @@ export type Answer = Omit<ContainerAnswer, "type" | "nonce">;
 export interface AnswerOptions extends ProbeSocketOptions {
   /** Ends it. */
   readonly signal: AbortSignal;
-  /** Told what kept an answer from being sent. */
+  /** Receives the reason why an answer was not sent. */
   readonly onError: (message: string) => void;
 }
 

@@ -1,6 +1,6 @@
 /**
- * What agents ask each other about containers: a query in the data of an ICMP echo request, the answer
- * in that of an echo reply, {@linkcode QUERY_LENGTH} bytes each.
+ * Encodes and decodes the agents' queries about containers. The query is the data of an ICMP echo request, the
+ * answer that of an echo reply, {@linkcode QUERY_LENGTH} bytes each.
  *
  * ```text
  *  0  8  "flnlctr1": the protocol and its version
@@ -25,13 +25,13 @@ import type { IPv4 } from "../ip/mod.ts";
 export const QUERY_LENGTH = 32;
 /** Bytes of a nonce. */
 export const NONCE_LENGTH = 8;
-/** What both begin with. */
+/** First bytes of query and answer. */
 export const QUERY_MAGIC: Uint8Array = new TextEncoder().encode("flnlctr1");
 
 const QUERY = 1;
 const ANSWER = 2;
 
-/** What containers a host has, in the order of their numbers on the wire. */
+/** States of a host's containers, in the order of their numbers on the wire. */
 const CONTAINER_STATES = [
   /** No bridge has an address of the lease. */
   "no-bridge",
@@ -43,7 +43,7 @@ const CONTAINER_STATES = [
   "answers",
 ] as const;
 
-/** What became of the echo to the target, likewise. */
+/** Outcomes of the echo request to the target, in the order of their numbers on the wire. */
 const TARGET_STATES = ["not-asked", "answered", "silent", "not-sent"] as const;
 
 /** See {@linkcode ContainerAnswer}. */
@@ -60,7 +60,7 @@ export interface ContainerQuery {
   readonly target: IPv4 | undefined;
 }
 
-/** What the host answers. */
+/** Answer of a host to a {@linkcode ContainerQuery}. */
 export interface ContainerAnswer {
   readonly type: "answer";
   readonly nonce: Uint8Array;

@@ -28,7 +28,7 @@ export interface ContainerSideOptions {
   readonly signal: AbortSignal;
 }
 
-/** What became of an echo. */
+/** Outcome of an ICMP echo request. */
 export interface SideEcho {
   /** The reply has come to the bridge. */
   readonly isAnswered: boolean;

@@ -12,7 +12,7 @@ const SO_ATTACH_FILTER = 26;
 /** struct sock_fprog (64 bits): u16 len, then at 8 the address of the instructions. */
 const SOCK_FPROG = 16;
 
-/** What a reply must carry: of the requests' own, or of what the kernel makes of it. */
+/** Fields that an echo reply must carry. */
 export interface EchoMark {
   /** 16 bits. */
   readonly identifier: number;
@@ -82,7 +82,7 @@ export interface MessageCondition {
   readonly type: number;
   /** 16 bits. @default any */
   readonly identifier?: number;
-  /** What the data behind the header begins with, whole words of 4 bytes. @default anything */
+  /** First bytes of the data after the header, whole words of 4 bytes. @default any data */
   readonly data?: Uint8Array;
 }
 

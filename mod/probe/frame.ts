@@ -28,12 +28,12 @@ const ARP_REQUEST = 1;
 const ARP_REPLY = 2;
 
 const IPPROTO_ICMP = 1;
-/** What Linux sends with. */
+/** Default of Linux (net.ipv4.ip_default_ttl). */
 const TTL = 64;
 /** Bytes behind the ICMP header, as of ping(8). */
 const ECHO_DATA = 56;
 
-/** Who is at an Ethernet, by both addresses. */
+/** Ethernet and IPv4 address of one station. */
 export interface Station {
   readonly mac: Mac;
   readonly address: IPv4;

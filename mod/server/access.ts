@@ -1,6 +1,6 @@
 /**
- * Who may write what by `-listen`. A client with a certificate of `-remote-cafile` or with the token of
- * `-remote-token-file` may write everything; any other client only what is its own.
+ * Write permissions of `-listen`. A client with a certificate of `-remote-cafile` or with the token of
+ * `-remote-token-file` may write everything; any other client only its own lease and node record.
  *
  * @module
  */
@@ -20,11 +20,11 @@ export interface Caller {
   readonly isTrusted: boolean;
   /** For the log: `certificate SUBJECT`, `token` or `no credentials`. */
   readonly identity: string;
-  /** For messages: what a write of everything needs of this client. */
+  /** For messages: the credentials that this client needs to write everything. */
   readonly needed: string;
 }
 
-/** What an {@linkcode AccessPolicy} goes by. */
+/** Options of {@linkcode AccessPolicy}. */
 export interface AccessOptions {
   /** The token; a client's is ignored when absent. */
   readonly token?: string | undefined;
@@ -118,7 +118,7 @@ export function requireOwn(
 const CREDENTIALS = "the token of -remote-token-file or a client certificate";
 const NO_TOKEN = "credentials, and this server has neither -remote-token-file nor -remote-cafile";
 
-/** What stands behind `Bearer` (RFC 6750, 2.1); empty in another scheme. */
+/** Returns the token after `Bearer` (RFC 6750, 2.1); empty for another scheme. */
 function bearerToken(authorization: string): string {
   return /^Bearer +(\S+)$/i.exec(authorization)?.[1] ?? "";
 }

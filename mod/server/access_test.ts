@@ -93,7 +93,7 @@ Deno.test("serveLeases() lets a client with the token write everything", async (
   await serving({ token: TOKEN }, async (ask) => {
     for (const [method, path, body] of WRITES) {
       const answer = await ask(method, `/v1/_/${path}`, body || undefined, WITH_TOKEN);
-      // What is not as expected is the store's to refuse.
+      // The store itself refuses a write with another revision (409).
       assert([200, 409].includes(answer.status), `${method} ${path}: ${answer.body}`);
     }
   });
@@ -151,7 +151,7 @@ Deno.test("acquireLease() without credentials takes another subnet when its host
     const lease = await acquireLease(remote, network, vxlan(HERE), { held: former });
     assert(!lease.subnet.equals(former.subnet), String(lease.subnet));
     assertEquals((await store.lease(former.subnet))?.revision, former.revision);
-    // What the client cannot do, it learns with the way to be let do it.
+    // The error names the missing permission and the flag that grants it.
     const error = await assertRejects(
       () => remote.putConfig("{}", config.text),
       AccessError,

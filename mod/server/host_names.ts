@@ -10,7 +10,7 @@ export interface NameFiles {
 
 const FILES: NameFiles = { hosts: "/etc/hosts", resolver: "/etc/resolv.conf" };
 
-/** What a `Host` header names, without the port. */
+/** Host of a `Host` header, without the port. */
 export interface HostName {
   /** In lower case, without a dot at the end. */
   readonly text: string;

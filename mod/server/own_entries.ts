@@ -1,6 +1,6 @@
 /**
- * What a client without credentials may write below `/store`: the lease and the node record under the
- * address that it comes from, as an agent does for its host.
+ * Checks writes below `/store` by a client without credentials. It may write the lease and the node record whose
+ * public IP is the client's address, as an agent does for its host.
  *
  * @module
  */

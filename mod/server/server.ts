@@ -9,7 +9,7 @@ const POLLS = 12_000;
 /** Polls held at a time by one address: a flannel 0.7.1 with 256 networks holds 513. */
 const POLLS_PER_ADDRESS = 640;
 
-/** What the server of `-listen` uses. */
+/** Limits of the server of `-listen`. */
 export const DEFAULT_LIMITS: HttpLimits = {
   // Each of 5,000 agents holds up to three: its watch, its lease's watch, a call.
   connections: 16_384,

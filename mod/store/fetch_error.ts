@@ -1,10 +1,10 @@
 import type { TlsFlags } from "./tls_files.ts";
 
-/** What is known of the server, for the hints of {@linkcode describeFetchError}. */
+/** Facts about the server, for the hints of {@linkcode describeFetchError}. */
 export interface ServerContext {
   /** Path that `-etcd-cafile`, or the like, gave. */
   readonly caFile?: string | undefined;
-  /** What the flags for TLS begin with. @default "-etcd" */
+  /** Prefix of the flags for TLS. @default "-etcd" */
   readonly flags?: TlsFlags;
   /** Whether it was spoken to over TLS. @default not known */
   readonly url?: string;

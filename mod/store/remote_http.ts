@@ -15,7 +15,7 @@ const CALL_TIMEOUT = 30_000;
 /** Bytes of an answer; 60,000 leases, each with its agent's record, have some 40 MB. */
 const LONGEST = 2 ** 28;
 
-/** What a client shows to a server. */
+/** Credentials of a client. */
 export interface RemoteCredentials {
   readonly tls: TlsFiles;
   readonly token?: string;

@@ -82,7 +82,7 @@ Deno.test("FileLock.tryAcquire() takes the file that is there now, not the one i
     assert(!await isFree(path));
   }));
 
-/** Another user: tells whether it can open a file. */
+/** Returns whether another user can open a file. */
 async function isOpenTo(uid: number, path: string): Promise<boolean> {
   const { success } = await new Deno.Command("cat", { args: [path], uid, gid: uid, clearEnv: true })
     .output();

@@ -13,13 +13,13 @@ const SETTLING = 200;
 declare const gc: (() => void) | undefined;
 
 /**
- * Returns memory to the kernel, now and then: what malloc(3) keeps of freed memory (malloc_trim(3), glibc), and
- * before that what V8 has not collected yet, where the process has grown.
+ * Returns memory to the kernel at intervals: the freed memory that malloc(3) keeps (malloc_trim(3), glibc). Runs V8's
+ * garbage collection first when the process has grown.
  *
- * What a start, a large listing or the compilation of a busy data path takes once would stay in the process for
- * good: 4 MB after the first traffic through user space, up to 7 MB after 60,000 leases. And V8 counts only the small
- * part of what its objects hold: the pipes of each program that ran keep 128 KiB until they are collected, which made
- * 380 MB of a hundred changes of the config.
+ * The process would otherwise keep the memory of its start, of a large listing and of a compiled data path: 4 MB after
+ * the first traffic through user space, up to 7 MB after 60,000 leases. V8 counts only a small part of the native
+ * memory of its objects: the pipes of each program that ran keep 128 KiB until V8 collects them. A hundred config
+ * changes took 380 MB that way.
  *
  * Does not keep the process alive.
  *
@@ -39,7 +39,7 @@ export function trimMemory(interval: number = INTERVAL, growth: number = GROWTH)
   const timer = setInterval(() => {
     if (typeof gc !== "function" || rss() <= least + growth) return trim();
     gc();
-    // What objects held natively is freed by tasks of their own, after the collection.
+    // Tasks of their own free the native memory of objects, after the collection.
     trimming = setTimeout(() => {
       least = Infinity;
       trim();

@@ -129,7 +129,7 @@ export function openSsl(): OpenSsl {
   );
 }
 
-/** What OpenSSL says of the failure that came last. */
+/** Returns OpenSSL's text of the last failure. */
 export function lastError(ssl: OpenSsl): string {
   const code = ssl.ERR_get_error();
   ssl.ERR_clear_error();

@@ -10,7 +10,7 @@ const X509_OK = 0n;
 /** BIO_CTRL_PENDING of openssl/bio.h. */
 const CTRL_PENDING = 10;
 
-/** What is wrapped; a connection of Deno's is one. */
+/** The TCP connection below TLS, such as a `Deno.TcpConn`. */
 export interface PlainConnection {
   readonly remoteAddr: { readonly hostname: string };
   read(buffer: Uint8Array): Promise<number | null>;

@@ -41,8 +41,8 @@ export function attachTunDevice(name: string, flags: number): AttachedTun {
 }
 
 /**
- * TUNSETIFF. It never answers ENOENT: that is V8's, left once in a process' life between the call and
- * {@linkcode errno}, most likely here, among the first calls of all. A second call tells the truth.
+ * Calls ioctl(2) TUNSETIFF, which never fails with ENOENT. V8 sets that value once in the life of a process, between
+ * the call and {@linkcode errno}, most likely here, in one of the first calls. A second call returns the true error.
  */
 function setInterface(fd: number, request: Uint8Array<ArrayBuffer>, name: string): void {
   const call = () => unwrap("TUNSETIFF", libc().ioctl(fd, TUNSETIFF, request), name);

@@ -78,7 +78,7 @@ for (const { type, config } of [...BACKENDS, DIRECT_ROUTING]) {
   });
 }
 
-/** What takes the rules away, and their peers' set. */
+/** Commands that remove flanneld's rules, or a part of them. */
 const DAMAGE = [
   "iptables -t raw -F PREROUTING",
   "iptables -F DOCKER-USER",
@@ -192,7 +192,7 @@ for (const { type, config } of BACKENDS) {
   });
 }
 
-/** What leaves Docker's chains to Docker: no chains, or the flag. */
+/** Hosts on which flanneld leaves Docker's chains alone: without chains, or with the flag. */
 const UNTOUCHED = [
   { why: "without iptables", args: ["--iptables=false"], options: "-iface=eth1" },
   { why: "with -docker-rules=off", args: [], options: "-iface=eth1 -docker-rules=off" },

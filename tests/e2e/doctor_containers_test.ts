@@ -13,7 +13,7 @@ interface Report {
   readonly cure: readonly string[];
 }
 
-/** What is done on a host, and how it is undone. */
+/** A command that breaks a host, and the command that repairs it. */
 type Sabotage = readonly [command: string, undo: string];
 
 interface Case {
@@ -28,7 +28,7 @@ interface Case {
   readonly flannel?: true;
   /** Verdicts other than ok. */
   readonly expected: Readonly<Record<string, string>>;
-  /** What the check says, all of it. */
+  /** All of the check's output. */
   readonly says: RegExp;
   /** Also on other backends than vxlan. */
   readonly everywhere?: true;

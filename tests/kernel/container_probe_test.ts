@@ -85,13 +85,13 @@ async function twoHosts(stack: AsyncDisposableStack): Promise<{ near: Host; far:
   return { near: await start(a, NEAR, FAR), far: await start(b, FAR, NEAR) };
 }
 
-/** What becomes of an echo from a namespace. */
+/** Sends an ICMP echo request from a namespace and returns the outcome. */
 async function echo({ path }: NetworkNamespace, address: number): Promise<string> {
   await using prober = Prober.open({ netns: path });
   return (await prober.echo([address], { timeout: 500 }))[0]!.type;
 }
 
-Deno.test("ContainerSide sends a container's echoes, and tells whether the reply came to the host or to the bridge", async () => {
+Deno.test("ContainerSide sends a container's echoes, and reports whether the reply came to the host or to the bridge", async () => {
   await using stack = new AsyncDisposableStack();
   const { near, far } = await twoHosts(stack);
   await near.addContainer("10.20.35.2");

@@ -4,7 +4,7 @@ import type { Namespace } from "./firewall_namespace.ts";
 /** A Docker that drops what reaches a container, or its bridge's whole network, from other interfaces. */
 export interface RecordedDocker {
   readonly name: string;
-  /** What the daemon does at its start. */
+  /** Applies the rules as the daemon does at its start. */
   start(host: Namespace): Promise<void>;
   /** Writes the chains again that a container's start or end changes. */
   change(host: Namespace): Promise<void>;

@@ -91,7 +91,7 @@ test(
     const { container, outside } = neighbours;
     const recorded = await docker.rules(host);
     const peers = new PeerSources();
-    // What a peer's Docker masquerades has the peer's own address.
+    // Packets that a peer's Docker masquerades have the peer's own address.
     const [there, masqueraded] = [peer("10.20.7.0/24", "10.20.77.1"), peer("10.20.9.0/24", FORGED)];
     peers.replace([there]);
     const options = { peers };
@@ -124,7 +124,7 @@ test(
     await firewall.ensure();
     assertEquals(await arrives(neighbours.peer, container), true);
 
-    // What another process removes, without knowing any peer.
+    // A cleanup in another process, which knows no peer.
     await docker.start(host);
     await firewall.ensure();
     const netns = `/run/netns/${host.name}`;
@@ -192,7 +192,7 @@ Deno.test("Firewall makes no rule and no set where Docker has no chains", async 
   assertEquals(sets.header("flannel-peers"), undefined);
 });
 
-/** What a kernel may lack, and what iptables-restore then answers to a text with it. */
+/** Features that a kernel may lack, each with the error of iptables-restore. */
 const LACKING = [
   { what: "*raw", answer: "can't initialize iptables table `raw'", chains: ["FLANNEL-IN"] },
   { what: "--match-set", answer: "Couldn't load match `set'", chains: [] },

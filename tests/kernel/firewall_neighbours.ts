@@ -38,9 +38,9 @@ export async function withNeighbours(
 }
 
 /**
- * Pings once; tells the source address that the target saw, and whether the reply came back.
+ * Pings once; returns the source address that the target saw, and whether the reply came back.
  *
- * @param size of the payload in bytes; tells pings that run at the same time apart
+ * @param size of the payload in bytes; distinguishes pings that run at the same time
  */
 export async function sourceSeen(
   from: Namespace,
@@ -65,7 +65,7 @@ export async function sourceSeen(
   })();
   const ping = ["busybox", "ping", "-c", "1", "-W", "1", "-s", String(size), address];
   const answered = await from.succeeds(...ping);
-  // What was answered was seen, and tcpdump ends by itself; else a second has gone by in vain.
+  // tcpdump ends by itself after an answered ping. Without an answer ping has waited a second already.
   const timer = setTimeout(() => tcpdump.kill("SIGINT"), answered ? 5_000 : 0);
   const output = await new Response(tcpdump.stdout).text();
   await tcpdump.status;

@@ -559,7 +559,7 @@ Deno.test("monitor() tells what others change and delete", async () => {
       `${text} is not among ${JSON.stringify(all)}`,
     );
   };
-  // Who asked for a change is known of all but links and FDB entries.
+  // Events of links and FDB entries do not name the sender; all others do.
   for (const type of ["address", "route", "neighbour"] as const) {
     const made = all.filter((event) => event.type === type && event.sender !== undefined);
     assert(made.length > 0 && made.every((event) => netlink.isOwn(event)), type);

@@ -21,7 +21,7 @@ interface OverlayTest {
   /** Claims of another agent on the host. */
   readonly other: HostClaims;
   readonly store: Store;
-  /** What the rest of the host is told is none of this. */
+  /** In place of the subnet file; a test can make `publish()` fail. */
   readonly publisher: { publish: () => Promise<void> };
   readonly signal: AbortSignal;
 }

@@ -1,4 +1,4 @@
-/** A host with rules, and what is to be said of a packet. */
+/** A host with rules, and the expected verdict on a packet. */
 export interface TraceCase {
   readonly what: string;
   /** Shell script on the host; `RULESETS` is the directory of recorded rule sets. */
@@ -7,15 +7,15 @@ export interface TraceCase {
   readonly flow?: "in" | "out" | "tunnel" | "own";
   /** TCP port that is asked for. @default none: ICMP */
   readonly port?: number;
-  /** What the packet is stopped by, in the detective's words; absent when it arrives. */
+  /** Text of the verdict's `stop`; absent when the packet arrives. */
   readonly stop?: RegExp;
-  /** What else is said. */
+  /** One of the verdict's notes. */
   readonly note?: RegExp;
   /** Nobody is there to take it. */
   readonly isLost?: true;
-  /** `false`: what to do is for the operator, or for a program that is not here. @default true */
+  /** `false`: only the operator, or a program that is not here, can fix it. @default true */
   readonly isFixable?: boolean;
-  /** What to do says this. */
+  /** One of the commands that fix it. */
   readonly fix?: RegExp;
 }
 
@@ -201,7 +201,7 @@ const IPTABLES: readonly TraceCase[] = [
     stop: /rule 2 of chain FORWARD, .*--ctstate NEW -j DROP drops it$/,
   },
   {
-    what: "INVALID: the answer to what conntrack was told to pass over",
+    what: "INVALID: the reply to an untracked packet",
     script: "iptables -t raw -A PREROUTING -i flannel.1 -j CT --notrack; " +
       "iptables -A FORWARD -m conntrack --ctstate INVALID -j DROP",
     stop:

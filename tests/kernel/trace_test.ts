@@ -48,14 +48,14 @@ async function compare(lab: TraceLab, one: TraceCase, { stop, result }: Verdict)
 }
 
 for (const one of CASES) {
-  Deno.test(`PacketTracer and judge() tell the packet's fate: ${one.what}`, async () => {
+  Deno.test(`PacketTracer and judge() find the packet's fate: ${one.what}`, async () => {
     await using lab = await TraceLab.make();
     await lab.sabotage(one.script.replaceAll("RULESETS", RULESETS));
     const before = await rulesOf(lab);
     const verdict = await ask(lab, one);
-    const told = verdict.stop?.text ?? "arrives";
-    if (one.stop === undefined) assertEquals(told, "arrives");
-    else assertMatch(told, one.stop);
+    const outcome = verdict.stop?.text ?? "arrives";
+    if (one.stop === undefined) assertEquals(outcome, "arrives");
+    else assertMatch(outcome, one.stop);
     if (one.note !== undefined) {
       assert(verdict.notes.some((note) => one.note!.test(note)), verdict.notes.join("\n"));
     } else assertEquals(verdict.notes, []);

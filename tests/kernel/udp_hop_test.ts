@@ -322,7 +322,7 @@ Deno.test("who does not know the secret cannot send by a hop", async () => {
     forged[Hop.Secret + i]! ^= 0x10;
     send(forged, pattern(10));
   }
-  // Who has learned the secret cannot choose the source: neither outside the network nor in this host's lease.
+  // A sender that knows the secret still cannot use a source outside the network, or one in this host's lease.
   for (const source of ["192.0.2.9", "10.40.1.9"]) send(headers, pattern(20), source);
   // The proof that nothing but the secret and the source was wrong with them.
   send(headers, pattern(30));

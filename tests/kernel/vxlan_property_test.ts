@@ -80,8 +80,8 @@ interface Wanted {
 }
 
 /**
- * Computed anew from all leases, by the rules of the interface rather than by the backend's code. Which
- * of several hosts was the first with a MAC is the backend's to remember; that there is one is not.
+ * Computes the expected objects from all leases, from the documented rules and without the backend's code. Only the
+ * backend knows which of several hosts had a MAC first; this function requires that exactly one of them has it.
  */
 function wanted(leases: Iterable<Lease>, directRouting: boolean, network?: Network): Wanted {
   const holders = new Map<string, Set<string>>();

@@ -20,7 +20,7 @@ import { decodePoll, decodeSnapshot } from "../../mod/store/remote_extension.ts"
 import { decodeLeaseWatch, parseExpiration } from "../../mod/store/remote_protocol.ts";
 import { assertLinear } from "./time_ratio.ts";
 
-/** One character of each class that a pattern or a reader here tells apart, and a few words. */
+/** One character of each class that a pattern or a reader here distinguishes, and a few words. */
 const UNITS = [
   ..." \t\n\r,:;.=@&#%?*+-_/\\|\"'`()[]{}<>019aAfxZ~^$\u0085\u00a0\u00e9\u2028",
   "\r\n",
@@ -37,7 +37,7 @@ const UNITS = [
   "a=",
 ] as const;
 
-/** What reads texts that others have written, each with where the text stands. */
+/** Readers of texts of other origin, each with the place of the text. */
 const READERS: readonly (readonly [string, (text: string) => unknown])[] = [
   ["a header value", (text) => parseHead(`GET / HTTP/1.1\r\nConnection: ${text}\r\n\r\n`)],
   ["a head", (text) => parseHead(`${text}\r\n\r\n`)],

@@ -54,7 +54,7 @@ async function quickest(step: () => unknown, rounds: number): Promise<number> {
   let least = Infinity;
   for (let round = 0; round < rounds; round++) {
     const started = cpuMs();
-    // What cannot be read is refused, which must not take long either.
+    // A refusal of unreadable text must be quick as well.
     await Promise.resolve().then(step).catch(() => {});
     least = Math.min(least, cpuMs() - started);
   }

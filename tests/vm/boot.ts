@@ -1,7 +1,7 @@
 import { linesOf, run } from "../lab/command.ts";
 import type { Kernel } from "./kernel.ts";
 
-/** What the VM's first process needs before it sees the host's files. */
+/** Kernel modules that the VM needs to mount the host's files. */
 const MODULES = ["virtio_pci", "9pnet_virtio", "9p", "overlay"];
 
 const INIT = new URL("./init.sh", import.meta.url).pathname;

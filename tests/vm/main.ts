@@ -1,8 +1,8 @@
 /**
  * Runs tests on a kernel of Debian's in a VM: `deno task test:vm [VERSION] [TEST...]`.
  *
- * VERSION is 5.10, 6.1 or 6.12, the default; TEST an argument of `deno test`, by default the tests of
- * what kernels announce. Needs root. The kernel is kept in .cache/vm.
+ * VERSION is 5.10, 6.1 or 6.12 (the default). TEST is an argument of `deno test`; the default is the tests of
+ * netlink events. Needs root. The kernel stays in .cache/vm.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { run } from "../lab/command.ts";
 import { runInVm } from "./boot.ts";
 import { fetchKernel, RELEASES } from "./kernel.ts";
 
-/** What kernels announce differs between them: the tests of that. */
+/** Tests of netlink events, which differ between kernels. */
 const TESTS = [
   "--filter=/^(vxlan|monitor)/",
   "tests/kernel/vxlan_repair_test.ts",

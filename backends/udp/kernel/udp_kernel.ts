@@ -160,17 +160,17 @@ export class UdpKernel {
     try {
       return JSON.stringify(this.#readPolicies()) !== JSON.stringify(this.#policies);
     } catch (error) {
-      // Who asks is a timer, where an error would end the agent: sync() runs into it as well.
+      // A timer calls this method, and an error there would end the agent. sync() reports the same error.
       if (!(error instanceof SysError)) throw error;
       return false;
     }
   }
 
   /**
-   * Decides anew how packets go to peers, after routes or IPsec policies of this host may have changed. Only what
-   * comes out otherwise than before is told to the kernel.
+   * Decides again how packets go to peers, after routes or IPsec policies of this host may have changed. Writes only
+   * changed decisions to the kernel.
    *
-   * @returns what could not be told: {@linkcode UdpKernel.sync} is to try
+   * @returns the error of a write that failed, for {@linkcode UdpKernel.sync} to try again
    */
   reconsider(peers: Iterable<PeerSubnet>): string | undefined {
     if (!this.#isCarrying) return undefined;

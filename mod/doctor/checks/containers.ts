@@ -103,7 +103,7 @@ const WORDS: Readonly<Record<Fault, string>> = {
   pair: "though each reaches the other's host",
 };
 
-/** Who names the rule that drops. */
+/** Returns the `flanneld explain` commands that name the rule, and the host to run each on. */
 function curesOf({ paths, from }: ContainerPaths): string[] {
   const cures = new Set<string>();
   for (const path of paths) {

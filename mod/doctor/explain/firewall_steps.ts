@@ -9,9 +9,9 @@ import { isMasqueraded } from "./masquerade.ts";
 import { tracedMasquerade, traceSteps } from "./trace_steps.ts";
 
 /**
- * What becomes of a packet that a container of this host sends to the address.
+ * Returns the firewall's steps on the way of a packet from a container of this host to the address.
  *
- * @param traced what became of probes: it says more than reading the rules
+ * @param traced verdicts of the probes, which are more exact than rules that were only read
  */
 export async function firewallSteps(
   host: Examination,

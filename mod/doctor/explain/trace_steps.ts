@@ -6,7 +6,7 @@ import type { Step } from "./explanation.ts";
 /** Direction of a probe, as a step is called. */
 const OBJECTS = { in: "inbound", out: "outbound", tunnel: "tunnel" } as const;
 
-/** What became of the probes, one step each. */
+/** Returns one step for each probe's verdict. */
 export function traceSteps(traced: Investigation): Step[] {
   if ("unavailable" in traced) {
     return [{
@@ -39,7 +39,7 @@ function stepOf({ flow, result, stop, notes }: Verdict): Step {
   };
 }
 
-/** What became of the source of the probe that left; `undefined` when none did. */
+/** Returns the source address of the outbound probe when it left; `undefined` when it did not leave. */
 export function tracedMasquerade(traced: Investigation): Step | undefined {
   if ("unavailable" in traced) return undefined;
   const out = traced.verdicts.find(({ flow }) => flow.name === "out");

@@ -22,7 +22,7 @@ export interface RulePlace {
 /** Where the packet was when nothing more was seen of it. */
 export type Stage = "entry" | "routing" | NftHook;
 
-/** What became of a packet. */
+/** End of a packet's way through the host. */
 export type Fate =
   | {
     readonly type: "passed";
@@ -52,7 +52,7 @@ export function bracketName(hook: NftHook, side: "start" | "end"): string {
   return `${hook}-${side}`;
 }
 
-/** What was seen of a packet. */
+/** Events of one packet in the kernel's traces. */
 export interface Observed {
   /** In their order, those of the tracing table among them. */
   readonly nft: readonly NftTraceEvent[];

@@ -47,7 +47,7 @@ export interface Flow {
   readonly isAnybody?: true;
 }
 
-/** What the probes carry. */
+/** Protocol and port of a probe. */
 export interface ProbeKind {
   readonly protocol: ProbeProtocol;
   /** Destination port; of no meaning to ICMP. */

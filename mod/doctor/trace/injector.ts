@@ -82,7 +82,7 @@ export class Injector implements Disposable {
     const maps = { armed: this.#armed.fd };
     using program = BpfProgram.load("flanneld_probe", entry(index), maps);
     const { verdict } = inNetworkNamespace(this.#netns, () => program.run(frame));
-    // What bpf_clone_redirect() returned: NET_RX_*, or a negative error.
+    // The result of bpf_clone_redirect(): NET_RX_*, or a negative error.
     if (verdict < 0) throw new SysError("bpf_clone_redirect", -verdict);
   }
 

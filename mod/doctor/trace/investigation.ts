@@ -21,17 +21,17 @@ import { localContainers } from "./local_containers.ts";
 import { RuleNames } from "./rule_names.ts";
 import { PacketTracer } from "./tracer.ts";
 
-/** What probes through this host's rules came to. */
+/** Verdicts of the probes through this host's rules. */
 export type Investigation =
   | { readonly verdicts: readonly Verdict[] }
   /** Why none could be traced: "it takes root: run as root". */
   | { readonly unavailable: string };
 
-/** What is asked. */
+/** The flow to probe. */
 export interface Question {
   /** The other end, where it is not a host's own address. @default the first host's */
   readonly address?: IPv4;
-  /** What the probe to {@linkcode Question.address} carries. @default an ICMP echo */
+  /** Protocol and port of the probe to {@linkcode Question.address}. @default an ICMP echo */
   readonly kind?: ProbeKind;
 }
 

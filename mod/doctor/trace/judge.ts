@@ -9,7 +9,7 @@ import { type FlowWords, leastChange } from "./least_change.ts";
 import { describeRule, type NamedRule, type RuleNames } from "./rule_names.ts";
 import type { TraceResult } from "./tracer.ts";
 
-/** What keeps packets of a flow from arriving. */
+/** The rule or kernel check that drops a flow's packets. */
 export interface Stop {
   /** In a sentence: rule, chain, table, or the kernel's reason. */
   readonly text: string;
@@ -19,11 +19,11 @@ export interface Stop {
   readonly reason?: string;
   /** Commands that let the packets through and nothing else, in order. */
   readonly fix: readonly string[];
-  /** True when it was concluded from parameters and routes, and not said by the kernel. */
+  /** True when it was concluded from parameters and routes, because the kernel reported no reason. */
   readonly isDeduced?: boolean;
 }
 
-/** What became of a flow's probe. */
+/** Outcome of a flow's probe. */
 export interface Verdict {
   readonly flow: Flow;
   readonly result: TraceResult;
@@ -33,7 +33,7 @@ export interface Verdict {
   readonly notes: readonly string[];
 }
 
-/** What {@linkcode judge} asks the host. */
+/** The host's interfaces that {@linkcode judge} uses. */
 export interface JudgeHost {
   readonly netlink: Netlink;
   readonly names: RuleNames;
@@ -54,7 +54,7 @@ const AT_SOCKET = /^(NO_SOCKET|SOCKET_|TCP_|UDP_|PROTO_MEM|ICMP_)|^IP_NOPROTO$/;
 const AT_DEVICE =
   /^(NEIGH_|QDISC_|TC_EGRESS|DEV_|FQ_|CAKE_|TUNNEL_|NO_TX_TARGET|IP_OUTNOROUTES|SKB_|NOMEM|FULL_RING)/;
 
-/** Says what stopped a flow's probe, the answer to it, or the datagram that carried it. */
+/** Finds the rule or check that stopped a flow's probe, its reply, or the datagram that carried it. */
 export async function judge(flow: Flow, result: TraceResult, host: JudgeHost): Promise<Verdict> {
   const notes: string[] = [...result.blind.map((text) => `not looked at: ${text}`)];
   const stop = await stopOf(flow, result, host, notes);
@@ -198,7 +198,7 @@ function passedStop(
   };
 }
 
-/** What routing gives up: between prerouting and the next hook. */
+/** Explains a packet that routing dropped, between prerouting and the next hook. */
 function routingStop(
   drop: KernelDrop | undefined,
   at: "routing" | "entry",

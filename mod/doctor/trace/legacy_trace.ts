@@ -31,7 +31,7 @@ export function readLegacyTrace(prefix: string): LegacyTraceEvent | undefined {
 
 /** Tables of iptables-legacy that are there, by name (in the thread's network namespace). */
 const TABLES = "/proc/thread-self/net/ip_tables_names";
-/** Who writes what netfilter logs of IPv4 (Documentation/networking/nf_conntrack-sysctl and nf_log). */
+/** Selects netfilter's logger of IPv4 packets (Documentation/networking/nf_conntrack-sysctl and nf_log). */
 const LOGGER = "/proc/sys/net/netfilter/nf_log/2";
 const NETLINK_LOGGER = "nfnetlink_log";
 /** Puts the logger back when its input ends, as it does when this process is killed, too. */

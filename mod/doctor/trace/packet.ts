@@ -30,7 +30,7 @@ const TTL = 64;
 /** RFC 792: echo request and reply. */
 const ICMP_ECHO = 8;
 const ICMP_ECHO_REPLY = 0;
-/** Header, and as much data as tells the probe from an empty one. */
+/** Header, and enough data to distinguish the probe from an empty echo request. */
 const ICMP_LENGTH = 16;
 const UDP_LENGTH = 8;
 /** RFC 9293, without options. */
@@ -103,7 +103,7 @@ export function ethernetFrame(
   return frame;
 }
 
-/** What tells the probe from all other packets: identification, protocol, addresses. */
+/** Matches the probe and no other packet, by identification, protocol and addresses. */
 export function probeMatch({ id, protocol, source, destination }: ProbePacket): PayloadMatch[] {
   return [
     network(OFFSET.id, u16(id)),
@@ -112,7 +112,7 @@ export function probeMatch({ id, protocol, source, destination }: ProbePacket): 
   ];
 }
 
-/** What tells an answer to the probe. */
+/** Matches a reply to the probe. */
 export function replyMatch(packet: ProbePacket): PayloadMatch[] {
   const { id, protocol, source, destination } = packet;
   return [
@@ -125,8 +125,8 @@ export function replyMatch(packet: ProbePacket): PayloadMatch[] {
 }
 
 /**
- * What tells the datagram that carries the probe between hosts: UDP to the tunnel's port with the probe's
- * identification and destination in it. The source may have been masqueraded.
+ * Matches the datagram that carries the probe between hosts: UDP to the tunnel's port, with the probe's
+ * identification and destination inside. Ignores the source, which may have been masqueraded.
  *
  * @param headers bytes between the UDP header and the probe's IP header: 22 of vxlan, 0 of udp
  */

@@ -21,7 +21,7 @@ const packets: fc.Arbitrary<ProbePacket> = fc.record({
   ...{ port: u16, id: u16, sourcePort: u16 },
 });
 
-/** What nf_tables does with it. */
+/** Compares as nf_tables does. */
 function matches(bytes: Uint8Array, rules: readonly PayloadMatch[]): boolean {
   return rules.every(({ base, offset, value }) => {
     const at = offset + (base === "network" ? 0 : 20);

@@ -12,7 +12,7 @@ const IPTABLES_TABLES = new Set(["filter", "nat", "mangle", "raw", "security"]);
 /** A rule, or a base chain's policy, in the words of the tool that shows it. */
 export interface NamedRule {
   readonly place: RulePlace;
-  /** Who shows it: `nft`, `iptables`, `iptables-legacy`. */
+  /** The tool that shows it: `nft`, `iptables`, `iptables-legacy`. */
   readonly program: string;
   readonly isPolicy: boolean;
   /** `-A FORWARD -i eth1 -j DROP`, `oifname "docker0" drop`; `undefined` where no program shows it. */
@@ -23,7 +23,7 @@ export interface NamedRule {
   readonly beside: readonly string[];
 }
 
-/** What a program shows of a place, without the place. */
+/** A rule as the tool shows it, without its place. */
 type Shown = Omit<NamedRule, "place" | "isPolicy">;
 
 /** Names rules as the host's tools do. */

@@ -21,7 +21,7 @@ import {
 } from "./packet.ts";
 import { type Entry, type TraceRequest, TraceTables } from "./trace_tables.ts";
 
-/** What became of a probe. */
+/** A probe, its reply and its carrier, each with its end. */
 export interface TraceResult {
   readonly packet: ProbePacket;
   /** `undefined`: nothing was seen of it. */
@@ -30,7 +30,7 @@ export interface TraceResult {
   readonly reply: Fate | undefined;
   /** Of the datagram that carried it, if one did. */
   readonly carrier: Fate | undefined;
-  /** What could not be looked at, and why. */
+  /** Checks that could not be made, with the reason, one line each. */
   readonly blind: readonly string[];
 }
 
@@ -182,7 +182,7 @@ export class PacketTracer implements AsyncDisposable {
       const headers = event.network && readHeaders(event.network);
       const isFirst = event.table === this.#tables.name && event.handle !== undefined;
       const kind = headers && kindOfHeaders(headers, packet);
-      // What one of our rules matched, and is neither of the others, is the carrier.
+      // A packet that a rule of the tracing table matched is the carrier when it is neither probe nor reply.
       if (kind !== undefined && (kind !== "carrier" || isFirst)) kinds.set(event.id, kind);
       return kinds.get(event.id);
     };

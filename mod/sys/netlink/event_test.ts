@@ -9,7 +9,7 @@ import { RTM_DELNEIGH, RTM_NEWNEIGH, writeFdbEntry } from "./neighbour.ts";
 import type { KernelEvent } from "./types.ts";
 
 /**
- * What RTNLGRP_NEIGH received after `bridge fdb` commands for flannel.1 (index 4): a datagram a line.
+ * Datagrams of RTNLGRP_NEIGH after `bridge fdb` commands for flannel.1 (index 4), one a line.
  * Linux 5.10.223, 6.1.176 and 6.12.117 of Debian sent the same bytes but for the times in
  * NDA_CACHEINFO; 6.18 sent the first datagram of each command alone, and none for the third.
  */

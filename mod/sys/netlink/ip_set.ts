@@ -49,7 +49,7 @@ const TYPE = "hash:net";
 /** Elements of one message: 24 bytes each, below the longest send of 32 KiB. */
 const ELEMENTS_PER_MESSAGE = 1000;
 
-/** What a set is, without its elements. */
+/** Properties of a set, without its elements. */
 export interface IpSetHeader {
   /** `hash:net` */
   readonly type: string;

@@ -1,7 +1,7 @@
 import { AttributeCursor, type MessageCursor } from "./message.ts";
 import { NFPROTO, NFT_MSG_TRACE, type NftFamily } from "./nft_message.ts";
 
-/** What a packet met: a rule that matched, the policy at a base chain's end, or the end of another chain. */
+/** Kind of a trace event: a rule that matched, a base chain's policy, or the end of another chain. */
 export type TraceType = "rule" | "policy" | "return";
 
 /** A verdict in nft(8)'s words; `stolen` and `queue` are those of netfilter (linux/netfilter.h). */
