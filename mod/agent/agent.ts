@@ -119,7 +119,11 @@ export class Agent implements AsyncDisposable {
       signal,
     });
     const damaged = (what: string) => vitals.damaged(what);
-    this.#publisher = new Publisher(options, former, push("firewall"), signal, damaged);
+    const onFailed = (error: unknown) => this.#inbox.push({ type: "failed", error });
+    this.#publisher = new Publisher({
+      ...{ options, published: former, onProgress: push("firewall"), signal },
+      ...{ onDamage: damaged, onFailed },
+    });
     this.#repairs = new Repairs(push("repair"), damaged);
     this.#retry = new Timer(push("retry"));
     this.#overlay = new Overlay({
@@ -128,7 +132,7 @@ export class Agent implements AsyncDisposable {
       publisher: this.#publisher,
       claims: parts.claims,
       formerNetwork: former.network,
-      onFailed: (error) => this.#inbox.push({ type: "failed", error }),
+      onFailed,
     });
   }
 
@@ -202,7 +206,8 @@ export class Agent implements AsyncDisposable {
       case "failed":
         throw event.error;
       case "firewall":
-        return await this.#publisher.checkFirewall();
+        if (await this.#publisher.proceed()) this.#overlay.reportStatus();
+        return;
       case "interface":
         this.#isInterfaceStale = true;
         return await this.#settle();
@@ -369,8 +374,8 @@ export class Agent implements AsyncDisposable {
         return this.#trouble(`the network config cannot be used: ${error.message}`);
       }
       const passing = error instanceof StoreError || error instanceof AcquireError ||
-        // Before the first lease is up the operator is watching and systemd tries again.
-        (this.#publisher.isReady && !(error instanceof DuplicatePublicIPError) &&
+        // Before the first network is up the operator is watching and systemd tries again.
+        (this.#overlay.active !== undefined && !(error instanceof DuplicatePublicIPError) &&
           error instanceof Error);
       if (!passing) throw error;
       this.#trouble(error.message);

@@ -178,8 +178,13 @@ export class Overlay implements AsyncDisposable {
     );
     this.#unsynced = false;
     if (refused > 0) this.#parts.repairs.retry();
+    this.reportStatus();
+  }
+
+  /** Reports lease and peers to systemd. */
+  reportStatus(): void {
     const { lease } = this.#parts.keeper;
-    if (lease !== undefined) tellStatus(active, lease);
+    if (this.#active !== undefined && lease !== undefined) tellStatus(this.#active, lease);
   }
 
   /** Carries to the kernel that hosts have begun, or ceased, to take more than all do. */

@@ -6,33 +6,15 @@ import {
   subnetVariables,
   writeSubnetEnv,
 } from "../export/mod.ts";
-import {
-  describeObstacle,
-  type Firewall,
-  FirewallError,
-  type FirewallSpec,
-  openFirewall,
-  type OverlayPath,
-  type Peer,
-  PeerSources,
-} from "../firewall/mod.ts";
 import type { Lease } from "../lease/mod.ts";
 import { info, notifySystemd, warning } from "../observe/mod.ts";
 import type { LeaseSet, LeaseSetChange } from "../subnet/mod.ts";
-import { monitorRuleset } from "../sys/mod.ts";
-import { Backoff } from "./backoff.ts";
-import { reportDocker } from "./docker_report.ts";
-import { firewallSpec, peersOf, previousNetwork } from "./firewall_spec.ts";
+import type { OverlayPath, Peer } from "../firewall/mod.ts";
+import { firewallSpec, peersOf } from "./firewall_spec.ts";
+import { FirewallWorker } from "./firewall_worker.ts";
 import type { AgentOptions } from "./options.ts";
-import { StateLog, type Trouble } from "./state_log.ts";
+import type { Trouble } from "./state_log.ts";
 import { SubnetHook } from "./subnet_hook.ts";
-import { Timer } from "./timer.ts";
-
-/** A check runs the firewall's tool, which costs 10 ms or more; others may change rules all the time. */
-const TIMES = { shortest: 100, longest: 800, calm: 10_000 };
-
-/** One line a minute, in milliseconds. */
-const REPEAT = 60_000;
 
 /** The part of the options that is about this host's surroundings. */
 export type PublisherOptions = Pick<
@@ -48,57 +30,45 @@ export type PublisherOptions = Pick<
   | "masqRandomFullyDisable"
 >;
 
+/** What a {@linkcode Publisher} works with. */
+export interface PublisherParts {
+  readonly options: PublisherOptions;
+  /** What subnet.env said when the agent started. */
+  readonly published: PreviousSubnet;
+  /** Called when {@linkcode Publisher.proceed} may have something to do. */
+  readonly onProgress: () => void;
+  /** Called each time that firewall rules were missing. */
+  readonly onDamage: (what: string) => void;
+  /** Called with an error that ends the agent. */
+  readonly onFailed: (error: unknown) => void;
+  readonly signal: AbortSignal;
+}
+
 /**
- * Tells the rest of the host about the lease: firewall rules, subnet.env, systemd. In that order:
- * who waits for the file or the unit finds everything in place.
+ * Tells the rest of the host about the lease: firewall rules, subnet.env, systemd. At a start in that
+ * order: who waits for the file or the unit finds everything in place. Later the file does not wait for
+ * the rules, and nothing ever waits for them in the agent's inbox.
  */
 export class Publisher implements Disposable {
   readonly #options: PublisherOptions;
-  readonly #signal: AbortSignal;
-  readonly #onDamage: (what: string) => void;
-  readonly #resync: Timer;
-  /** Set when others have changed rules, which may have been ours. */
-  readonly #soon: Timer;
-  readonly #backoff = new Backoff(TIMES);
-  readonly #firewallState = new StateLog();
+  readonly #firewall: FirewallWorker;
   #published: PreviousSubnet & { readonly mtu?: number };
   readonly #hook: SubnetHook | undefined;
-  #firewall: Firewall | undefined;
-  readonly #peers = new PeerSources();
   /** Whose packets the firewall accepts by their sources; `undefined` where it need not know any. */
   #judge: ((leases: readonly Lease[]) => Peer[]) | undefined;
-  #path: (() => OverlayPath) | undefined;
-  /** Obstacles that were logged; `undefined` before the rules of others were read. */
-  #obstacles: readonly string[] | undefined;
-  /** When they were read, by `performance.now()`. */
-  #surveyed = -Infinity;
-  /** Others have changed rules since. */
-  #isChanged = false;
+  /** The lease of a start that waits for its rules. */
+  #pending: SubnetEnv | undefined;
   #ready = false;
-  #watching = false;
-  #toldRepair = -Infinity;
 
-  /**
-   * @param published what subnet.env said when the agent started
-   * @param onResync called when the firewall rules are due for a check
-   * @param onDamage told of rules that were missing, each time
-   */
-  constructor(
-    options: PublisherOptions,
-    published: PreviousSubnet,
-    onResync: () => void,
-    signal: AbortSignal,
-    onDamage: (what: string) => void = () => {},
-  ) {
-    this.#onDamage = onDamage;
+  constructor({ options, published, onProgress, onDamage, onFailed, signal }: PublisherParts) {
     this.#options = options;
     this.#published = published;
-    this.#resync = new Timer(onResync);
-    this.#soon = new Timer(() => {
-      this.#backoff.answered();
-      onResync();
+    this.#firewall = new FirewallWorker({
+      ...{ options, previous: published, onDamage, onFailed, signal },
+      onProgress: () => {
+        if (this.#pending !== undefined) onProgress();
+      },
     });
-    this.#signal = signal;
     const { onSubnetChange } = options;
     if (onSubnetChange !== undefined) this.#hook = new SubnetHook(onSubnetChange, { signal });
   }
@@ -110,7 +80,7 @@ export class Publisher implements Disposable {
 
   /** What is wrong with the firewall. */
   get trouble(): Trouble | undefined {
-    return this.#firewallState.current;
+    return this.#firewall.trouble;
   }
 
   /** True once systemd was told READY=1. */
@@ -119,12 +89,10 @@ export class Publisher implements Disposable {
   }
 
   /**
-   * Publishes a lease.
+   * Publishes a lease; at a start, once its rules are in place, {@linkcode proceed} does.
    *
    * @param leases all that are known; {@linkcode applyPeers} wants their changes
    * @param path how packets get into this host, asked for whenever the host's rules are read
-   * @throws {FirewallError} when masquerading was asked for and cannot be had, before anything was
-   * published
    * @throws {Error} when the file cannot be written
    */
   async publish(
@@ -134,8 +102,6 @@ export class Publisher implements Disposable {
     leases: LeaseSet,
     path: () => OverlayPath,
   ): Promise<void> {
-    this.#path = path;
-    const before = this.#published;
     const now: SubnetEnv = {
       network: config.network,
       subnet: lease.subnet,
@@ -146,16 +112,46 @@ export class Publisher implements Disposable {
     this.#judge = spec.ingress?.underlay === undefined
       ? undefined
       : (some) => peersOf(some, config, lease);
-    this.#peers.replace(this.#judge?.([...leases.values()]) ?? []);
-    await this.#openFirewall(spec, before, config);
+    const peers = this.#judge?.([...leases.values()]) ?? [];
+    this.#firewall.request({ spec, preferNftables: config.enableNFTables, path }, peers);
+    if (this.#ready) await this.#write(now);
+    else this.#pending = now;
+  }
+
+  /**
+   * Publishes the lease of a start whose rules are in place. With masquerading they have to be: containers
+   * must not start without. Without it a slow tool is not waited for.
+   *
+   * @returns true when that was done now
+   * @throws {FirewallError} when the rules cannot be had, and masquerading or one tool was asked for
+   * @throws {Error} when the file cannot be written
+   */
+  async proceed(): Promise<boolean> {
+    const pending = this.#pending;
+    if (pending === undefined) return false;
+    const { isSettled, isSlow, failure, trouble } = this.#firewall;
+    const { ipMasq } = this.#options;
+    if (failure !== undefined && (failure.isToolMissing || ipMasq)) throw failure.error;
+    if (!isSettled && (ipMasq || !isSlow)) {
+      if (trouble !== undefined) notifySystemd(`STATUS=${trouble.message}`);
+      return false;
+    }
+    this.#pending = undefined;
+    await this.#write(pending);
+    return true;
+  }
+
+  async #write(now: SubnetEnv): Promise<void> {
+    const before = this.#published;
+    const { network, subnet, mtu } = now;
     await writeSubnetEnv(this.#options.subnetFile, now);
     this.#published = now;
-    const isMoved = before.subnet !== undefined && !before.subnet.equals(lease.subnet);
+    const isMoved = before.subnet !== undefined && !before.subnet.equals(subnet);
     if (isMoved) {
       warning(
-        `Subnet changed from ${before.subnet} to ${lease.subnet}: restart Docker, whose ` +
+        `Subnet changed from ${before.subnet} to ${subnet}: restart Docker, whose ` +
           `containers are still on the old one`,
-        { subnet: lease.subnet, previous: before.subnet },
+        { subnet, previous: before.subnet },
       );
     }
     if (before.mtu !== undefined && before.mtu !== mtu) {
@@ -166,7 +162,7 @@ export class Publisher implements Disposable {
       );
     }
     info(`Wrote subnet file to ${this.#options.subnetFile}`, {
-      ...{ file: this.#options.subnetFile, network: config.network, subnet: lease.subnet, mtu },
+      ...{ file: this.#options.subnetFile, network, subnet, mtu },
     });
     notifySystemd("READY=1");
     this.#ready = true;
@@ -184,98 +180,22 @@ export class Publisher implements Disposable {
    * @throws {FirewallError} when masquerading was asked for and it has none
    */
   async requireTools({ network, enableNFTables }: NetworkConfig): Promise<void> {
-    const { firewall: mode, ipMasq } = this.#options;
+    const { ipMasq } = this.#options;
     if (!ipMasq) return;
     const spec = { network, subnet: network, ipMasq, forward: false, randomFully: false };
-    await openFirewall(spec, undefined, {
-      ...{ signal: this.#signal, mode, preferNftables: enableNFTables },
-    });
-  }
-
-  async #openFirewall(
-    spec: FirewallSpec,
-    before: PreviousSubnet,
-    { enableNFTables }: NetworkConfig,
-  ): Promise<void> {
-    const { firewall: mode, ipMasq } = this.#options;
-    this.#firewall = await openFirewall(spec, previousNetwork(before), {
-      ...{ signal: this.#signal, mode, preferNftables: enableNFTables, peers: this.#peers },
-    });
-    this.#watchRules();
-    await this.checkFirewall(this.#ready || !ipMasq);
+    await this.#firewall.requireTools(spec, enableNFTables);
   }
 
   /** Takes peers out of what the firewall accepts, and in. Cost: O(changes). */
   applyPeers({ added, removed, changed }: LeaseSetChange): void {
     if (this.#judge === undefined) return;
-    const change = this.#peers.change(
+    this.#firewall.changePeers(
       this.#judge([...removed, ...changed.map(({ before }) => before)]),
       this.#judge([...added, ...changed.map(({ after }) => after)]),
     );
-    this.#firewall?.changePeers(change);
-  }
-
-  /** Has rules looked at soon after somebody changed some. */
-  #watchRules(): void {
-    if (this.#watching) return;
-    this.#watching = true;
-    const watch = async () => {
-      for await (const _ of monitorRuleset({ signal: this.#signal })) {
-        this.#isChanged = true;
-        if (!this.#soon.isSet) this.#soon.set(this.#backoff.delay);
-      }
-    };
-    watch().catch((error: Error) => {
-      const { iptablesResync } = this.#options;
-      info(`Firewall rules are looked at every ${iptablesResync} s only: ${error.message}`);
-    });
-  }
-
-  /**
-   * Puts missing firewall rules back.
-   *
-   * @param tolerant log what fails instead of throwing it
-   */
-  async checkFirewall(tolerant = true): Promise<void> {
-    if (this.#firewall === undefined) return;
-    this.#soon.clear();
-    try {
-      const result = await this.#firewall.ensure();
-      if (result === "applied" || this.#obstacles === undefined) reportDocker(this.#signal);
-      if (result === "applied") info(`Firewall rules in place (${this.#firewall.description})`);
-      if (result === "repaired") this.#tellRepair();
-      const isDue = this.#isChanged && performance.now() - this.#surveyed > REPEAT;
-      if (result !== "unchanged" || this.#obstacles === undefined || isDue) await this.#survey();
-      if (this.#firewallState.clear()) info("The firewall works again");
-    } catch (cause) {
-      this.#signal.throwIfAborted();
-      if (!tolerant || !(cause instanceof FirewallError)) throw cause;
-      this.#firewallState.trouble(`failed to set up the firewall: ${cause.message}`);
-    }
-    this.#resync.set(this.#options.iptablesResync * 1000);
-  }
-
-  /** Once a minute, whoever goes on deleting. */
-  #tellRepair(): void {
-    this.#onDamage("firewall rules were missing");
-    const now = performance.now();
-    if (now - this.#toldRepair < REPEAT) return;
-    this.#toldRepair = now;
-    warning("Firewall rules were missing and have been put back", { object: "firewall rules" });
-  }
-
-  /** Logs, once of each, what else drops the network's packets. */
-  async #survey(): Promise<void> {
-    this.#isChanged = false;
-    this.#surveyed = performance.now();
-    const { obstacles } = await this.#firewall!.survey(this.#path?.());
-    const lines = obstacles.map(describeObstacle);
-    for (const line of lines) if (!this.#obstacles?.includes(line)) warning(line);
-    this.#obstacles = lines;
   }
 
   [Symbol.dispose](): void {
-    this.#resync.clear();
-    this.#soon.clear();
+    this.#firewall[Symbol.dispose]();
   }
 }

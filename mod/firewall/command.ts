@@ -23,12 +23,14 @@ export class HostCommands {
   readonly #prefix: readonly string[];
   readonly #signal: AbortSignal | undefined;
   readonly #timeLimit: number;
+  readonly #onCommand: (name: string) => void;
 
   constructor(options: HostCommandsOptions) {
     this.searchPath = options.searchPath ?? defaultSearchPath();
     this.#prefix = options.commandPrefix ?? [];
     this.#signal = options.signal;
     this.#timeLimit = options.timeLimit ?? 30_000;
+    this.#onCommand = options.onCommand ?? (() => {});
   }
 
   /** Path of the executable of that name, or `undefined` when no directory has one. */
@@ -59,6 +61,7 @@ export class HostCommands {
     this.#signal?.throwIfAborted();
     const name = program.slice(program.lastIndexOf("/") + 1);
     const [executable, ...rest] = [...this.#prefix, program, ...args] as [string, ...string[]];
+    this.#onCommand(name);
     let child: Deno.ChildProcess;
     try {
       child = new Deno.Command(executable, {

@@ -130,17 +130,33 @@ export class DockerBridgesRuleset implements Ruleset {
     return planDockerBridges(table, spec);
   }
 
-  /** Brings the elements of the sets to those wanted, in one transaction: an nft for any number. */
+  /**
+   * Brings the elements of the sets to those wanted, in one transaction: an nft for any number. Peers may
+   * change while it runs, so that it is over once nothing differs.
+   */
   async #fill(): Promise<void> {
-    const lines = this.#differences().flatMap(({ name, missing, surplus }) =>
-      ([["delete", surplus], ["add", missing]] as const)
-        .filter(([, elements]) => elements.length > 0)
-        .map(([verb, elements]) =>
-          `${verb} element ${DOCKER_TABLE} ${name.set} { ${elements.map(inWords).join(", ")} }`
-        )
-    );
-    if (lines.length > 0) await this.#nftables.apply(lines.join("\n") + "\n");
-    this.#usesSets = true;
+    let failure: unknown;
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const lines = this.#differences().flatMap(({ name, missing, surplus }) =>
+        ([["delete", surplus], ["add", missing]] as const)
+          .filter(([, elements]) => elements.length > 0)
+          .map(([verb, elements]) =>
+            `${verb} element ${DOCKER_TABLE} ${name.set} { ${elements.map(inWords).join(", ")} }`
+          )
+      );
+      // From here on changePeers() keeps them.
+      this.#usesSets = true;
+      if (lines.length === 0) return;
+      failure = undefined;
+      try {
+        await this.#nftables.apply(lines.join("\n") + "\n");
+      } catch (error) {
+        if (!(error instanceof FirewallError)) throw error;
+        // An element that was to go may have gone meanwhile.
+        failure = error;
+      }
+    }
+    if (failure !== undefined) throw failure;
   }
 
   #differences(): SetDifference[] {

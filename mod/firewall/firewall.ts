@@ -143,6 +143,8 @@ export interface FirewallOptions {
   readonly isRunning?: boolean;
   /** Ends commands under way; what they had not committed is not done. @default never */
   readonly signal?: AbortSignal;
+  /** Called with the name of each command as it starts. @default nobody */
+  readonly onCommand?: ((name: string) => void) | undefined;
   /**
    * Put before every command: `["nsenter", "--net=/run/netns/host1"]` works on the rules of
    * another network namespace.
