@@ -17,6 +17,10 @@ export interface Leftover {
   readonly kind: "device" | "path" | "route";
   /** In the words of ip(8): `device flannel.1`. */
   readonly what: string;
+  /** The device, of kind `device`. */
+  readonly link?: Link;
+  /** The route, of kind `route`. */
+  readonly route?: Route;
   /**
    * Takes it away; gone already is fine.
    *
@@ -77,15 +81,17 @@ export function findLeftovers(
       .map((object): Leftover => ({
         kind: "route",
         what: describeRoute(object, nameOf),
+        route: object,
         remove: () => {
           const [failure] = netlink.execute([{ op: "delete", kind: "route", object }]).failures;
           if (failure !== undefined) throw failure.error;
         },
       })),
-    ...devices.map(({ name, index }): Leftover => ({
+    ...devices.map((link): Leftover => ({
       kind: "device",
-      what: `device ${name}`,
-      remove: () => void netlink.deleteLink(index),
+      what: `device ${link.name}`,
+      link,
+      remove: () => void netlink.deleteLink(link.index),
     })),
   ];
 }

@@ -27,6 +27,9 @@ export const RTPROT_BOOT = 3;
 /** IFA_F_PERMANENT of linux/if_addr.h. */
 export const IFA_F_PERMANENT = 0x80;
 
+/** NUD_REACHABLE of linux/neighbour.h: confirmed, ages from now on. */
+export const NUD_REACHABLE = 0x02;
+
 /** NUD_NOARP of linux/neighbour.h: needs no resolution, as the kernel's own multicast entries. */
 export const NUD_NOARP = 0x40;
 

@@ -23,7 +23,8 @@ import type { AgentOptions } from "./options.ts";
 import { findLeaseAddress, findRelease } from "./release.ts";
 import { findProviderRoutes, PROVIDER_LIMIT } from "./release_routes.ts";
 import { openPresent } from "./open_present.ts";
-import type { Removal } from "./removal.ts";
+import { handOver, type HandOverRequest } from "./hand_over.ts";
+import type { Removal, RemovalVerb } from "./removal.ts";
 import { findFeatures } from "./withdrawal.ts";
 
 /** How long the store may take, in milliseconds: a host is also cleaned of a cluster that is gone. */
@@ -41,13 +42,20 @@ export interface CleanupOptions {
   readonly dryRun?: boolean;
   /** Give the lease back and remove the agent's record. @default false */
   readonly release?: boolean;
+  /**
+   * Leave what flannel 0.7.1 takes over, in the form that it knows: the device, the routes, the accepting
+   * firewall rules, the files. Not together with `release`.
+   *
+   * @default false
+   */
+  readonly keepDevice?: boolean;
   readonly signal: AbortSignal;
-  /** Told what was removed, or in a dry run would be. */
-  readonly onRemoved: (what: string) => void;
+  /** Called with what was removed, added or changed, or in a dry run would be. */
+  readonly onDone: (what: string, verb: RemovalVerb) => void;
   /** Told what looks like ours, or was asked to go, and stays; with the reason. */
   readonly onKept: (what: string) => void;
   /** Told what could not be removed; the rest is removed all the same. */
-  readonly onFailed: (message: string) => void;
+  readonly onFailed: (message: string, verb?: RemovalVerb) => void;
 }
 
 /**
@@ -61,7 +69,7 @@ export interface CleanupOptions {
  * @throws {InterfaceError | StoreError} when the lease is to be released and cannot be found out
  */
 export async function cleanUp(agent: AgentOptions, options: CleanupOptions): Promise<void> {
-  const { dryRun = false, signal } = options;
+  const { dryRun = false, keepDevice = false, signal } = options;
   if (dryRun) await refuseRunning(agent.subnetFile);
   using _lock = dryRun ? undefined : await lockHost(agent.subnetFile);
   try {
@@ -90,14 +98,24 @@ export async function cleanUp(agent: AgentOptions, options: CleanupOptions): Pro
     );
     // First of all: peers are to send otherwise before nothing takes what they send.
     const isCarried = objects.some(({ kind }) => kind === "path");
-    if (!options.release && (isCarried || former.network === undefined)) {
+    if (!options.release && (isCarried || keepDevice || former.network === undefined)) {
       removals.unshift(
         ...await features(agent, limit, opened, isCarried ? options.onKept : () => {}),
       );
     }
-    removals.push(...objects.map(({ what, remove }) => ({ what: [what], remove })));
-    removals.push(...await firewallRules(agent, former, signal));
-    removals.push(...await files(agent.subnetFile, options));
+    if (keepDevice) {
+      const leases = async () => {
+        const store = await reach(agent, limit, false);
+        if (store === undefined) return [];
+        return (await opened.use(store).snapshot({ signal: limit })).leases;
+      };
+      const request: HandOverRequest = { agent, netlink, networks, former, objects, leases };
+      removals.push(...await handOver(request, options));
+    } else {
+      removals.push(...objects.map(({ what, remove }) => ({ what: [what], remove })));
+      removals.push(...await firewallRules(agent, former, signal));
+      removals.push(...await files(agent.subnetFile, options));
+    }
     await removeAll(removals, options);
     if (!dryRun) await removeRuntime(agent);
   } catch (cause) {
@@ -302,15 +320,15 @@ async function files(subnetFile: string, { onKept }: CleanupOptions): Promise<Re
 
 async function removeAll(
   removals: readonly Removal[],
-  { dryRun = false, signal, onRemoved, onFailed }: CleanupOptions,
+  { dryRun = false, signal, onDone, onFailed }: CleanupOptions,
 ): Promise<void> {
-  for (const { what, remove } of removals) {
+  for (const { what, verb = "remove", remove } of removals) {
     signal.throwIfAborted();
     try {
       if (!dryRun) await remove();
-      what.forEach(onRemoved);
+      for (const one of what) onDone(one, verb);
     } catch (error) {
-      onFailed(`${what.join(", ")}: ${(error as Error).message}`);
+      onFailed(`${what.join(", ")}: ${(error as Error).message}`, verb);
     }
   }
 }

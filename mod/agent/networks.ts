@@ -248,7 +248,7 @@ class Supervisor {
       if (!(await subnetFiles(this.#networks.directory)).has(network)) return;
       await cleanUp(options, {
         signal: this.#serve.signal,
-        onRemoved: (what) => info(`Removed ${what}`),
+        onDone: (what) => info(`Removed ${what}`),
         onKept: (what) => info(`Kept ${what}`),
         onFailed: (message) => warning(`Cannot remove ${message}`),
       });

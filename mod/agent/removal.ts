@@ -1,6 +1,11 @@
-/** Something that is ours and can be taken away in one step. */
+/** What a step of a clean-up does to the objects that it names. */
+export type RemovalVerb = "remove" | "add" | "change";
+
+/** Something of flanneld's that is removed in one step, or handed over to another program. */
 export interface Removal {
-  /** What goes, one line each. */
+  /** The objects, one line each. */
   readonly what: readonly string[];
+  /** @default "remove" */
+  readonly verb?: RemovalVerb;
   remove(): void | Promise<void>;
 }

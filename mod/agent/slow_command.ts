@@ -1,5 +1,6 @@
 import { warning } from "../observe/mod.ts";
 import type { Trouble } from "./state_log.ts";
+import { Timer } from "./timer.ts";
 
 /** How long a job may run before it counts as slow, and how often that is checked again, in milliseconds. */
 const SLOW_MS = 5_000;
@@ -10,7 +11,9 @@ const REPEAT_MS = 60_000;
 /** Reports which command a job of several commands waits for. */
 export class SlowCommand implements Disposable {
   #command = "the firewall's tool";
-  #timer: ReturnType<typeof setInterval> | undefined;
+  readonly #timer = new Timer(() => this.#check());
+  #started = 0;
+  #onSlow = () => {};
   #isSlow = false;
   #trouble: Trouble | undefined;
   #reported = { command: "", at: -Infinity };
@@ -36,12 +39,9 @@ export class SlowCommand implements Disposable {
    * @param onSlow called every 5 s while the job runs
    */
   start(onSlow: () => void): Disposable {
-    const started = performance.now();
-    this.#timer = setInterval(() => {
-      this.#isSlow = true;
-      this.#report(performance.now() - started);
-      onSlow();
-    }, SLOW_MS);
+    this.#started = performance.now();
+    this.#onSlow = onSlow;
+    this.#timer.set(SLOW_MS);
     return this;
   }
 
@@ -54,8 +54,15 @@ export class SlowCommand implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    clearInterval(this.#timer);
+    this.#timer.clear();
     this.#isSlow = false;
+  }
+
+  #check(): void {
+    this.#isSlow = true;
+    this.#timer.set(SLOW_MS);
+    this.#report(performance.now() - this.#started);
+    this.#onSlow();
   }
 
   #report(elapsedMs: number): void {

@@ -8,10 +8,14 @@ import { cleanUp, type CleanupOptions } from "../agent/cleanup.ts";
 import { optionsOfServed } from "../agent/networks_options.ts";
 import { quietLog, readAgentLine } from "./agent_line.ts";
 import type { AgentSubcommand } from "./agent_subcommand.ts";
+import { UsageError } from "./errors.ts";
 import { EXIT_FAILURE, EXIT_OK } from "./exit_codes.ts";
 import { print, printError } from "./output.ts";
 import { reportError } from "./report_error.ts";
 import type { RunSubcommand } from "./subcommand.ts";
+
+/** What was done, for people. */
+const PAST = { remove: "removed", add: "added", change: "changed" } as const;
 
 /** What the subcommand is. */
 export const spec: AgentSubcommand = {
@@ -22,6 +26,14 @@ export const spec: AgentSubcommand = {
     "what it removes and touches nothing of others.",
   flags: [
     { name: "dry-run", kind: "bool", help: "only say what would be removed" },
+    {
+      name: "keep-device",
+      kind: "bool",
+      help:
+        "hand over to flannel 0.7.1 instead: vxlan's device and host-gw's routes stay, in the " +
+        "form that it takes over, with subnet.env and the rules that accept forwarded packets; " +
+        "start it within 20 s",
+    },
     {
       name: "release",
       kind: "bool",
@@ -46,24 +58,31 @@ export const run: RunSubcommand = async (args, signal) => {
   quietLog(line.agent);
   const dryRun = line.own.get("dry-run") === true;
   const release = line.own.get("release") === true;
-  let removed = 0;
+  const keepDevice = line.own.get("keep-device") === true;
+  if (release && keepDevice) {
+    throw new UsageError(
+      "-release and -keep-device exclude each other: flannel needs the lease that it takes over",
+    );
+  }
+  let done = 0;
   let failed = 0;
   const actions: CleanupOptions = {
     dryRun,
     release,
+    keepDevice,
     signal,
-    onRemoved: (what) => {
-      removed++;
-      print(`${dryRun ? "would remove" : "removed"} ${what}`);
+    onDone: (what, verb) => {
+      done++;
+      print(`${dryRun ? `would ${verb}` : PAST[verb]} ${what}`);
     },
     onKept: (what) => {
       // Asked to go and stays; what merely looks like ours is no failure.
       if (release && what.startsWith("lease")) failed++;
       print(`kept ${what}`);
     },
-    onFailed: (message) => {
+    onFailed: (message, verb = "remove") => {
       failed++;
-      printError(`cannot remove ${message}`);
+      printError(`cannot ${verb} ${message}`);
     },
   };
   for (const one of await optionsOfServed(options)) {
@@ -77,6 +96,6 @@ export const run: RunSubcommand = async (args, signal) => {
       printError(`network ${one.networkName}: ${reportError(error).lines.join("; ")}`);
     }
   }
-  if (removed === 0 && failed === 0) print("nothing to remove");
+  if (done === 0 && failed === 0) print("nothing to remove");
   return failed === 0 ? EXIT_OK : EXIT_FAILURE;
 };

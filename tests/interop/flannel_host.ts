@@ -79,6 +79,25 @@ export class FlannelHost implements AsyncDisposable {
     return flannel;
   }
 
+  /**
+   * Starts 0.7.1 where another program left its `flannel.1`, which 0.7.1 keeps when it can serve: it adds
+   * what is missing and removes nothing but FDB entries that no lease names.
+   */
+  static async takeOver(host: UnderlayHost, etcd: LabEtcd, base: string): Promise<FlannelHost> {
+    const flannel = new FlannelHost(host, etcd, "v2", base, host.address);
+    flannel.#answering = flannel.#followMisses();
+    await flannel.#bringDeviceUp();
+    await flannel.renew();
+    await flannel.learn();
+    const known = new Set(flannel.#peers.map(({ mac, publicIP }) => `${mac} ${publicIP}`));
+    for (const line of (await host.exec("bridge fdb show dev flannel.1".split(" "))).split("\n")) {
+      const match = /^(\S+) dst ([\d.]+) /.exec(line);
+      if (match === null || known.has(`${match[1]} ${match[2]}`)) continue;
+      await flannel.#run(`bridge fdb del ${match[1]} dev flannel.1 dst ${match[2]} self`);
+    }
+    return flannel;
+  }
+
   /** Of the VTEP. */
   get mac(): string {
     return this.#mac;
@@ -130,6 +149,8 @@ export class FlannelHost implements AsyncDisposable {
   /** Programs a peer, whether it is there or not. */
   async #add(peer: Peer): Promise<void> {
     const { base, publicIP, mac } = peer;
+    const known = this.#peers.findIndex((one) => one.base === base);
+    if (known >= 0) this.#peers.splice(known, 1);
     this.#peers.push(peer);
     const fdb = `bridge fdb replace ${mac} dev flannel.1 dst ${publicIP} self permanent`;
     if (this.#api === "v2") return await this.#run(fdb);
@@ -190,6 +211,11 @@ export class FlannelHost implements AsyncDisposable {
       `ip link add flannel.1 type vxlan id 1 dev ${iface} local ${this.#publicIP} ` +
         "dstport 8472 nolearning",
     );
+    await this.#bringDeviceUp();
+  }
+
+  /** What is there already is fine: 0.7.1 ignores that. */
+  async #bringDeviceUp(): Promise<void> {
     const [link] = JSON.parse(await this.host.exec("ip -j link show flannel.1".split(" ")));
     this.#mac = link.address;
     if (this.#api === "v2") {
@@ -197,9 +223,10 @@ export class FlannelHost implements AsyncDisposable {
         ...["sh", "-c", "echo 3 > /proc/sys/net/ipv4/neigh/flannel.1/app_solicit"],
       ]);
     }
-    await this.#run(`ip address add ${this.base}/32 dev flannel.1`);
+    await this.host.run(`ip address add ${this.base}/32 dev flannel.1`.split(" "));
     await this.#run("ip link set flannel.1 up");
-    if (this.#api === "v2") await this.#run("ip route add 10.20.0.0/16 dev flannel.1 scope global");
+    if (this.#api !== "v2") return;
+    await this.host.run("ip route add 10.20.0.0/16 dev flannel.1 scope global".split(" "));
   }
 
   async #run(command: string): Promise<void> {

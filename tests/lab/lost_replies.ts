@@ -1,17 +1,19 @@
 import type { LabHost } from "./host.ts";
 
 /**
- * Pings every 20 ms while `action` runs and for a second after.
+ * Pings while `action` runs and for a second after.
  *
+ * @param options `interval` in seconds. @default 0.02
  * @returns how many requests went without a reply
  */
 export async function lostReplies(
   from: LabHost,
   address: string,
   action: () => Promise<void>,
+  { interval = 0.02 } = {},
 ): Promise<number> {
   // busybox' ping sends one request per interval whatever comes back, and counts on SIGINT.
-  const ping = await from.spawn(["busybox", "ping", "-i", "0.02", "-W", "1", address]);
+  const ping = await from.spawn(["busybox", "ping", "-i", String(interval), "-W", "1", address]);
   await ping.waitFor(/seq=5/);
   await action();
   await new Promise((resolve) => setTimeout(resolve, 1_000));

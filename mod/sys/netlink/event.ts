@@ -8,6 +8,7 @@ import {
   readFdbEntry,
   readNeighbour,
   RTM_DELNEIGH,
+  RTM_GETNEIGH,
   RTM_NEWNEIGH,
 } from "./neighbour.ts";
 import { readRouteEvent, RTM_DELROUTE, RTM_NEWROUTE } from "./route.ts";
@@ -54,6 +55,8 @@ function readChange(message: MessageCursor): KernelEvent | undefined {
       return neighbourFamily(message) === AF_BRIDGE
         ? readFdbEvent(message)
         : readNeighbourEvent(message);
+    case RTM_GETNEIGH:
+      return neighbourFamily(message) === AF_BRIDGE ? undefined : readNeighbourMiss(message);
     default:
       return undefined;
   }
@@ -73,4 +76,12 @@ function readNeighbourEvent(message: MessageCursor): KernelEvent | undefined {
   return message.type === RTM_DELNEIGH || mac === undefined
     ? { type: "neighbour-removed", neighbour: { index, address } }
     : { type: "neighbour", neighbour: { index, address, mac, state } };
+}
+
+/** One that is asked for with a MAC is only to be confirmed, which the kernel does itself. */
+function readNeighbourMiss(message: MessageCursor): KernelEvent | undefined {
+  const entry = readNeighbour(message);
+  if (entry === undefined || entry.mac !== undefined) return undefined;
+  const { index, address } = entry;
+  return { type: "neighbour-miss", neighbour: { index, address } };
 }

@@ -158,6 +158,11 @@ type KernelChange =
     readonly type: "neighbour-removed";
     readonly neighbour: Pick<Neighbour, "index" | "address">;
   }
+  /** The kernel asks user space for the MAC (an L3 miss), where `app_solicit` of the device is set. */
+  | {
+    readonly type: "neighbour-miss";
+    readonly neighbour: Pick<Neighbour, "index" | "address">;
+  }
   | { readonly type: "fdb" | "fdb-removed"; readonly entry: FdbEntry }
   /** The socket overran (ENOBUFS): events were lost, dump anew. */
   | { readonly type: "overrun" };
