@@ -216,8 +216,7 @@ export class FlannelHost implements AsyncDisposable {
 
   /** What is there already is fine: 0.7.1 ignores that. */
   async #bringDeviceUp(): Promise<void> {
-    const [link] = JSON.parse(await this.host.exec("ip -j link show flannel.1".split(" ")));
-    this.#mac = link.address;
+    this.#mac = await macOf(this.host);
     if (this.#api === "v2") {
       await this.host.exec([
         ...["sh", "-c", "echo 3 > /proc/sys/net/ipv4/neigh/flannel.1/app_solicit"],
@@ -232,4 +231,18 @@ export class FlannelHost implements AsyncDisposable {
   async #run(command: string): Promise<void> {
     await this.host.exec(command.split(" "));
   }
+}
+
+/** Stands for docker0: the address of the containers' gateway. */
+export async function makeDocker0(host: UnderlayHost, base: string): Promise<string> {
+  const address = base.replace(/0$/, "1");
+  await host.exec("ip link add docker0 type bridge".split(" "));
+  await host.exec(["ip", "address", "add", `${address}/24`, "dev", "docker0"]);
+  await host.exec("ip link set docker0 up".split(" "));
+  return address;
+}
+
+/** The VTEP MAC of a host. */
+export async function macOf(host: UnderlayHost): Promise<string> {
+  return JSON.parse(await host.exec("ip -j link show flannel.1".split(" ")))[0].address;
 }

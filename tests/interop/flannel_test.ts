@@ -11,22 +11,13 @@ import { Lab, type UnderlayHost } from "../lab/lab.ts";
 import { type EtcdApi, LabEtcd } from "../lab/lab_etcd.ts";
 import { lostReplies } from "../lab/lost_replies.ts";
 import { LabUnit } from "../lab/unit.ts";
-import { FlannelHost } from "./flannel_host.ts";
+import { FlannelHost, macOf, makeDocker0 } from "./flannel_host.ts";
 
 /** Which flannel is on which store. */
 const FLANNELS = [["0.7.1", "v2"], ["0.20", "v3"]] as const;
 
 /** flannel's; agents choose among the first hundred that are free. */
 const SUBNET = "10.20.177.0";
-
-/** Stands for docker0: the address of the containers' gateway. */
-async function makeDocker0(host: UnderlayHost, base: string): Promise<string> {
-  const address = base.replace(/0$/, "1");
-  await host.exec("ip link add docker0 type bridge".split(" "));
-  await host.exec(["ip", "address", "add", `${address}/24`, "dev", "docker0"]);
-  await host.exec("ip link set docker0 up".split(" "));
-  return address;
-}
 
 /** The kernel objects of a host's flannel.1, as iproute2 shows them. */
 async function objectsOf(host: UnderlayHost): Promise<string> {
@@ -36,10 +27,6 @@ async function objectsOf(host: UnderlayHost): Promise<string> {
     "ip -4 -o addr show dev flannel.1; ip -4 route show dev flannel.1; " +
     "ip -4 neigh show nud all dev flannel.1; bridge fdb show dev flannel.1",
   ]);
-}
-
-async function macOf(host: UnderlayHost): Promise<string> {
-  return JSON.parse(await host.exec("ip -j link show flannel.1".split(" ")))[0].address;
 }
 
 /** Lines that ask an operator to look. */

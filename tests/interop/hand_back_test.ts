@@ -14,30 +14,17 @@ import { Lab, type UnderlayHost } from "../lab/lab.ts";
 import { LabEtcd } from "../lab/lab_etcd.ts";
 import { lostReplies } from "../lab/lost_replies.ts";
 import { FLANNELD, LabUnit } from "../lab/unit.ts";
-import { FlannelHost } from "./flannel_host.ts";
+import { FlannelHost, macOf, makeDocker0 } from "./flannel_host.ts";
 
 const EVERY_10_MS = { interval: 0.01 };
 
 /** More than the kernel takes to give up a neighbour that has another MAC now: 45 + 5 + 6 s. */
 const AGED = 120_000;
 
-/** Stands for docker0: the address of the containers' gateway. */
-async function makeDocker0(host: UnderlayHost, base: string): Promise<string> {
-  const address = base.replace(/0$/, "1");
-  await host.exec("ip link add docker0 type bridge".split(" "));
-  await host.exec(["ip", "address", "add", `${address}/24`, "dev", "docker0"]);
-  await host.exec("ip link set docker0 up".split(" "));
-  return address;
-}
-
 const cleanup = (host: UnderlayHost, ...flags: string[]) =>
   host.run([FLANNELD, "cleanup", "-keep-device", ...flags]);
 
 const show = (host: UnderlayHost, command: string) => host.exec(command.split(" "));
-
-async function macOf(host: UnderlayHost): Promise<string> {
-  return JSON.parse(await show(host, "ip -j link show flannel.1"))[0].address;
-}
 
 Deno.test("flannel 0.7.1 takes flanneld's place without a lost packet, and follows a new VTEP MAC", async () => {
   await using stack = new AsyncDisposableStack();
