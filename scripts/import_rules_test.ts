@@ -71,6 +71,12 @@ Deno.test("brokenRules() wants every file to belong somewhere", () => {
   assertEquals(layerOf("mod/ipsec/x.ts"), undefined);
 });
 
+Deno.test("LAYERS keep the packets that doctor injects out of the agent and its sockets", () => {
+  for (const layer of ["mod/agent", "mod/server", "mod/observe", "mod/probe", "backends"]) {
+    assertEquals(LAYERS.get(layer)?.includes("mod/doctor"), false, layer);
+  }
+});
+
 Deno.test("LAYERS itself allows no circle", () => {
   assertEquals(findCycles(graph(Object.fromEntries(LAYERS))), []);
 });

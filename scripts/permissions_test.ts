@@ -3,6 +3,8 @@
  * executable can have fewer of them, and should.
  */
 import { assertEquals } from "@std/assert";
+import { isTestFile } from "./import_rules.ts";
+import { listSources, projectRoot } from "./module_graph.ts";
 
 async function evaluate(code: string, ...permissions: string[]): Promise<string> {
   const dir = await Deno.makeTempDir();
@@ -46,4 +48,14 @@ Deno.test("Deno opens files of the kernel to nobody with less than all permissio
     assertEquals(await evaluate(code, ...each), "NotCapable", path);
     assertEquals(await evaluate(code, "--allow-all"), "true", path);
   }
+});
+
+Deno.test("libc.ts and openssl.ts alone load libraries", async () => {
+  const root = projectRoot();
+  const files = await listSources(root, ["main.ts", "mod", "backends"]);
+  const loading: string[] = [];
+  for (const file of files.filter((file) => !isTestFile(file))) {
+    if ((await Deno.readTextFile(`${root}/${file}`)).includes("Deno.dlopen")) loading.push(file);
+  }
+  assertEquals(loading.sort(), ["mod/sys/libc.ts", "mod/sys/openssl.ts"]);
 });

@@ -7,7 +7,7 @@ import { makeHandler } from "./router.ts";
 const POLLS = 12_000;
 
 /** Polls held at a time by one address: a flannel 0.7.1 with 256 networks holds 513. */
-const POLLS_PER_ADDRESS = 640;
+export const POLLS_PER_ADDRESS = 640;
 
 /** Limits of the server of `-listen`. */
 export const DEFAULT_LIMITS: HttpLimits = {

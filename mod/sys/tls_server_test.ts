@@ -213,6 +213,25 @@ async function cases(t: Deno.TestContext, files: Certificates): Promise<void> {
     assertEquals(echo.failures.length, 20, echo.failures.join());
   });
 
+  await t.step("takes TLS 1.2 and 1.3, and no older version", async () => {
+    using server = new TlsServer(files.server);
+    await using echo = new EchoServer(server);
+    const accepts = async (version: string) => {
+      // OpenSSL offers the old versions at security level 0 alone (SSL_CTX_set_security_level(3)).
+      const offer = [version, "-cipher", "DEFAULT@SECLEVEL=0", "-verify_return_error"];
+      const { success } = await new Deno.Command("openssl", {
+        args: [
+          ...["s_client", ...offer, "-CAfile", files.ca],
+          ...["-connect", `127.0.0.1:${echo.port}`],
+        ],
+        ...{ stdin: "null", stdout: "null", stderr: "null" },
+      }).output();
+      return success;
+    };
+    const versions = ["-tls1", "-tls1_1", "-tls1_2", "-tls1_3"];
+    assertEquals(await Promise.all(versions.map(accepts)), [false, false, true, true]);
+  });
+
   await t.step("refuses to make the handshake again", async () => {
     using server = new TlsServer(files.server);
     await using echo = new EchoServer(server);

@@ -230,6 +230,8 @@ Deno.test("the packages' service of firewalld opens vxlan's port, and doctor a b
     await site.host.exec(["firewall-cmd", "--permanent", "--info-service=flannel-udp"]),
     /ports: 8285\/udp/,
   );
+  const allowed = await site.host.exec(["sh", "-c", "firewall-cmd --list-all-zones"]);
+  assertEquals(allowed.includes("flannel"), false, "the files alone open nothing");
   await site.run(
     'firewall-cmd --permanent --add-rich-rule=\'rule family="ipv4" source ' +
       'address="172.28.128.0/24" service name="flannel-vxlan" accept\' && firewall-cmd --reload',
@@ -248,6 +250,8 @@ Deno.test("the packages' application of ufw opens vxlan's port, and doctor a ufw
   await site.startFirewalls();
   await site.startAgents();
   assertMatch(await site.host.exec(["ufw", "app", "info", "flannel-udp"]), /8285\/udp/);
+  const allowed = await site.host.exec(["ufw", "status", "verbose"]);
+  assertEquals(/flannel|8472/.test(allowed), false, "the files alone open nothing");
   await site.run("ufw allow from 172.28.128.0/24 to any app flannel-vxlan");
   await site.addBridges();
   assertEquals(await site.reachesBridged(), false);
