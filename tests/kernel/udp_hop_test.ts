@@ -331,6 +331,19 @@ Deno.test("who does not know the secret cannot send by a hop", async () => {
   assertEquals([drops.dropReceiveSpoofed, drops.dropReceiveForeign], [2, 0]);
 });
 
+Deno.test("a firewall may close the port of the GRO device", async () => {
+  await using all = await HopLab.make();
+  const ports = ["-p", "udp", "--dport", "28285:28294"];
+  for (const host of all.lab.hosts) {
+    await host.run("iptables", "-A", "INPUT", ...ports, "-j", "DROP");
+  }
+  const before = all.dressed(1);
+  await all.transfer(16);
+  assert(all.dressed(1) > before);
+  const { hop, damage } = (await all.nodes[1].tell({ sync: true })).kernel!;
+  assertEquals([hop, damage], [HOP, null]);
+});
+
 Deno.test("the GRO device has no IPv6", async () => {
   await using all = await HopLab.make();
   const [host] = all.lab.hosts;
