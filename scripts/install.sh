@@ -84,11 +84,11 @@ download() {
 	elif have wget && [ "$protocols" != '=https' ]; then
 		wget -q -O "$2" "$1" || fail "cannot download $1"
 	elif have wget; then
-		# It would follow a redirection to http, and busybox's cannot be kept from that.
+		# wget follows a redirection to http, and busybox's wget has no option against it.
 		wget --help 2>&1 | grep -q max-redirect ||
-			fail "this wget cannot be kept from leaving https; install curl, or get the tarball and use --tarball"
+			fail "this wget may follow a redirection to http; install curl, or get the tarball and use --tarball"
 		wget -q --max-redirect=0 -O "$2" "$1" ||
-			fail "cannot download $1; where it redirects, install curl, or get the tarball and use --tarball"
+			fail "cannot download $1; if it redirects, install curl, or get the tarball and use --tarball"
 	else
 		fail "neither curl nor wget is there to download with; get the tarball and use --tarball"
 	fi

@@ -292,8 +292,8 @@ class UdpNetwork implements Network {
     if (isBlocked && !this.#isBlocked) {
       const { network } = this.#context.config;
       warning(
-        `another program's route to ${network} is in the way of the one by ${this.#name} and stays: ` +
-          `no packet reaches a peer; remove it with ip route del ${network}`,
+        `another program's route to ${network} is in the way of the one by ${this.#name}: no packet ` +
+          `reaches a peer; remove it with ip route del ${network}`,
       );
     }
     this.#isBlocked = isBlocked;

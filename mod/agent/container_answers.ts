@@ -30,7 +30,7 @@ export async function answerContainers(
     await answerContainerQueries((query) => responder.answer(query), { signal, onError });
   } catch (error) {
     if (signal.aborted) return;
-    verbose(1, `doctor on other hosts is not answered: ${(error as Error).message}`);
+    verbose(1, `cannot answer flanneld doctor on other hosts: ${(error as Error).message}`);
   }
 }
 

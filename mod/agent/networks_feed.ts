@@ -178,7 +178,7 @@ class WatchedFeed implements NetworkFeed {
       this.#isFull = true;
       warning(
         `-watch-networks serves ${MOST_NETWORKS} networks at most: "${network}" and others wait until one ` +
-          "is removed; name those that this host shall serve with -networks",
+          "is removed; name the networks of this host with -networks",
         { networkName: network, count: MOST_NETWORKS },
       );
     } else if (!this.#refused.has(network)) {

@@ -42,9 +42,9 @@ const VERBS: readonly Verb[] = [
   {
     spec: {
       name: "config get",
-      summary: "Prints the network config as it is stored, and on standard error where it is. " +
+      summary: "Prints the stored network config, and on standard error its place. " +
         `Secrets in it are replaced by "${HIDDEN}".`,
-      flags: [{ name: "show-secrets", kind: "bool", help: "print the secrets, too" }],
+      flags: [{ name: "show-secrets", kind: "bool", help: "print the secrets as well" }],
       exitCodes: "0 printed; 1 there is none, or it cannot be read; 2 wrong command line or " +
         "environment.",
     },
@@ -154,7 +154,7 @@ async function set(line: AgentLine, signal: AbortSignal): Promise<number> {
   const old = oldText(snapshot.config);
   print(found.note);
   if (old === text) {
-    print("The config is there already, to the byte.");
+    print("The config is there already, byte for byte.");
     return EXIT_OK;
   }
   print([...configDiff(old, text), ...describe(after)]);
@@ -224,7 +224,7 @@ async function check(
   if (text.includes(HIDDEN)) {
     throw new ConfigError(
       `${from} has "${HIDDEN}", which 'flanneld config get' prints in place of a secret: write the ` +
-        "secret, or begin with what 'flanneld config get -show-secrets' prints",
+        "secret, or start from the output of 'flanneld config get -show-secrets'",
     );
   }
   let checked: CheckedConfig;
@@ -242,7 +242,7 @@ async function check(
   const warnings = [...checked.warnings];
   if (!isPrivateRange(network) && !allowed.some((range) => range.containsPrefix(network))) {
     warnings.push(
-      `Network ${network} is no private range (RFC 1918, RFC 6598): a host takes it only with ` +
+      `Network ${network} is no private range (RFC 1918, RFC 6598): hosts accept it only with ` +
         `-allowed-networks=${network}`,
     );
   }
@@ -256,7 +256,7 @@ async function usable(text: string | undefined): Promise<CheckedConfig | undefin
     return await checkConfig(text);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    print(`What is there now no agent can use: ${error.message}`);
+    print(`No agent can use the stored config: ${error.message}`);
     return undefined;
   }
 }

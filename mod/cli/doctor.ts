@@ -24,10 +24,10 @@ export const spec: AgentSubcommand = {
   name: "doctor",
   summary: "Looks for what is wrong with this host and its network: store, prefix, config, " +
     "interface, lease, kernel parameters, firewall, Docker, routes, whether packets get to the " +
-    "other hosts and their containers and how large they may be, clock, versions. Each check says " +
-    "what was seen and the command that cures it. A probe goes through this host's rules in each " +
-    "direction, and the rule that drops it is named. It changes nothing that stays, and the agent " +
-    "may be running. It takes root to look at everything.",
+    "other hosts and their containers and how large they may be, clock, versions. Each check reports " +
+    "its evidence and the command that fixes the problem. It sends a probe through this host's rules " +
+    "in each direction, and names the rule that drops it. It makes no lasting change, and the agent " +
+    "may be running. Some checks need root.",
   flags: [{ name: "json", kind: "bool", help: "print one JSON object for scripts" }],
   exitCodes: "0 no problem was found, though there may be warnings; 1 a problem was found, or " +
     "nothing could be looked at; 2 wrong command line or environment.",

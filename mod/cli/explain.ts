@@ -30,11 +30,11 @@ const EXPLAIN_VERSION = 1;
 /** What the subcommand is. */
 export const spec: AgentSubcommand = {
   name: "explain",
-  summary: "Tells where a packet for an address goes from this host, object by object: who holds " +
-    "the subnet, route, device, neighbour, forwarding entry, encapsulation, the way to that host, " +
-    "forwarding, firewall and masquerade; and what of it is missing or wrong. As root it sends a probe " +
-    "through the host's rules, and one the other way, and names the rule that drops one and the least " +
-    "change that lets it through. It changes nothing that stays.",
+  summary: "Shows the way of a packet from this host to an address, step by step: holder of the " +
+    "subnet, route, device, neighbour, FDB entry, encapsulation, route to the other host, forwarding, " +
+    "firewall and masquerade; and each step that is missing or wrong. As root it sends a probe through " +
+    "the host's rules in each direction, and names the rule that drops it and the least change that " +
+    "lets it through. It makes no lasting change.",
   flags: [
     { name: "json", kind: "bool", help: "print one JSON object for scripts" },
     {

@@ -167,8 +167,9 @@ export const FLAGS = [
     default: "",
     group: "client and server",
     placeholder: "file",
-    help: "file, readable by its owner alone, with a token that server and clients share; with " +
-      "-listen, clients without it or a client certificate write their own lease only",
+    help:
+      "file of mode 0600 with a token that server and clients share; with -listen, a client without " +
+      "the token or a certificate writes only its own lease",
   },
 
   {
@@ -213,8 +214,9 @@ export const FLAGS = [
     default: "",
     group: "interface",
     placeholder: "cidrs",
-    help: "ranges, with commas between, that the network may be in besides the private ones " +
-      "(RFC 1918, RFC 6598)",
+    help:
+      "comma-separated ranges that the network may be in, besides the private ones (RFC 1918, " +
+      "RFC 6598)",
   },
 
   {
@@ -260,7 +262,7 @@ export const FLAGS = [
     default: false,
     group: "several networks",
     help:
-      "serve every network there is, up to 100, as they come and go; with -networks those alone",
+      "serve every network in the store, up to 100, as they come and go; with -networks only those",
   },
   {
     name: "subnet-dir",
@@ -309,8 +311,9 @@ export const FLAGS = [
     group: "firewall",
     placeholder: "mode",
     choices: ["auto", "off"],
-    help: "accept packets from peers in Docker's own chains, where Docker has any: Docker 28 and " +
-      "newer drops them otherwise",
+    help:
+      "accept packets from peers in Docker's own chains, if there are any; otherwise Docker 28 and " +
+      "newer drop the packets",
   },
   {
     name: "iptables-resync",

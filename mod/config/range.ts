@@ -26,8 +26,8 @@ const PRIVATE_RANGES: readonly Prefix[] = [
 export function requireContainerRange(network: Prefix): void {
   if (network.length < SHORTEST_NETWORK) {
     throw new ConfigError(
-      `Network ${network} is larger than a /${SHORTEST_NETWORK}: it would take the hosts' routes to ` +
-        "the rest of the world; write for example 10.20.0.0/16",
+      `Network ${network} is larger than a /${SHORTEST_NETWORK}: it would replace the hosts' routes to ` +
+        "other networks; write for example 10.20.0.0/16",
     );
   }
   const met = SPECIAL_RANGES.find(([range]) => range.overlaps(network));

@@ -36,7 +36,7 @@ export function unknownKeys({ members, backend }: NetworkConfig): string[] {
           ? didYouMean(nearestKey(key, options))
           : `; ${elsewhere} belongs outside of "Backend"`);
     }),
-    ...(rest === 0 ? [] : [`${rest} more keys mean nothing and are ignored`]),
+    ...(rest === 0 ? [] : [`${rest} more unknown keys are ignored`]),
   ];
 }
 

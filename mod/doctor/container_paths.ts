@@ -167,7 +167,7 @@ async function openSide(
     return { missing: `no address on ${bridge.link.name} is free` };
   } catch (error) {
     if (!(error instanceof SysError)) throw error;
-    const missing = `${bridge.link.name} takes no port of ours: ${error.message}`;
+    const missing = `cannot add a port to ${bridge.link.name}: ${error.message}`;
     return container === undefined ? { missing } : { container, missing };
   }
 }
@@ -199,5 +199,5 @@ async function containerOf(
   const outcomes = await prober.echo(guessed, { timeout: TIMEOUT_MS, signal });
   const at = outcomes.findIndex(({ type }) => type === "reply");
   if (at >= 0) return { container: guessed[at], missing: undefined };
-  return none("no flanneld of this kind answers there, and no container is known");
+  return none("no agent answers there, and no container is known");
 }

@@ -85,7 +85,7 @@ function refuseEdge({ publicIP }: InterfaceOptions, { index, name }: Link, host:
     const kind = publicIP === network.address ? "network" : "broadcast";
     throw new InterfaceError(
       `-public-ip=${formatIPv4(publicIP)} is the ${kind} address of ${network} on ${name}; ` +
-        "give the address that the other hosts reach this one by",
+        "give the address at which other hosts reach this host",
     );
   }
 }

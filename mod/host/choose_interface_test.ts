@@ -277,7 +277,7 @@ Deno.test("chooseInterface() refuses a -public-ip that no host of the interface'
     assertEquals(
       error.message,
       `-public-ip=${address} is the ${kind} address of 172.28.128.0/24 on eth1; give the address ` +
-        "that the other hosts reach this one by",
+        "at which other hosts reach this host",
     );
   }
 });

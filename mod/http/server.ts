@@ -103,7 +103,7 @@ export async function serveHttp(
       const address = connection.remoteAddr.hostname;
       let serving: Promise<void>;
       if (open.size >= limits.connections) {
-        serving = turnAway(connection, "the server has as many connections as it takes", limits);
+        serving = turnAway(connection, "the server has reached its limit of connections", limits);
       } else if (!quota.take(address)) {
         const many = `${address} has ${limits.connectionsPerAddress} connections already`;
         serving = turnAway(connection, many, limits);
@@ -214,7 +214,7 @@ class HttpConnection {
     const address = this.#connection.remoteAddr.hostname;
     let bytes = encodeReply(reply, keepAlive, isHead);
     if (!answers.take(address, bytes.length)) {
-      const body = `${address} has yet to take other answers; try again later\n`;
+      const body = `${address} has not received earlier answers yet; try again later\n`;
       bytes = encodeReply({ status: 503, body }, keepAlive, isHead);
       return await writeAll(this.#connection, bytes, limits.departure);
     }

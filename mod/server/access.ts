@@ -64,8 +64,8 @@ export class AccessPolicy {
   }
 
   /**
-   * Refuses what comes from a web page: a page names its origin, reaches this server by a name of its own
-   * (DNS rebinding), and sends JSON only after asking (CORS), to which nothing here agrees.
+   * Refuses requests of web pages. A browser sends the page's `Origin`; a page of another site reaches this server
+   * by a name of its own (DNS rebinding); and it sends JSON only after a CORS request, which this server refuses.
    *
    * @throws {HttpError}
    */
@@ -79,8 +79,8 @@ export class AccessPolicy {
         421,
         `${
           authority.slice(0, 255)
-        } is not a name of this server: use its address, the name that it ` +
-          "gives itself, or a token",
+        } is not a name of this server: use its address, its host name, or a ` +
+          "token",
       );
     }
     const [type = ""] = (headers.get("content-type") ?? "").split(";");

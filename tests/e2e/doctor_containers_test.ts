@@ -52,19 +52,19 @@ const CASES: readonly Case[] = [
     everywhere: true,
   },
   {
-    what: "a drop in FORWARD of what containers here send",
+    what: "a drop in FORWARD of packets from containers here",
     here: ["iptables -I FORWARD -s @A -o @IF -j DROP", FIRST_RULE],
     expected: HERE,
     says:
-      /^packets of containers are dropped on this host, between docker0 and @IF\n.*@A \(here\) does not reach @B on host101 .*: dropped here, on the way out; nor is it reached from there\nflanneld explain @B +# here: [^\n]*out$/,
+      /^packets of containers are dropped on this host, between docker0 and @IF\n.*@A \(here\) does not reach @B on host101 .*: dropped here, on the way out; the other host does not reach it either\nflanneld explain @B +# here: [^\n]*out$/,
     everywhere: true,
   },
   {
-    what: "a drop in FORWARD of what containers here are sent",
+    what: "a drop in FORWARD of packets to containers here",
     here: ["iptables -I FORWARD -i @IF -d @A -j DROP", FIRST_RULE],
     expected: HERE,
     says:
-      /^answers to containers are dropped on this host[^]*: the answer is dropped here, on the way in; nor is it reached from there\nflanneld explain @A +# here/,
+      /^answers to containers are dropped on this host[^]*: the answer is dropped here, on the way in; the other host does not reach it either\nflanneld explain @A +# here/,
   },
   {
     what: "a drop in FORWARD of new connections to containers here",
@@ -156,7 +156,7 @@ const CASES: readonly Case[] = [
     there: ["iptables -I FORWARD -d @B -j DROP", FIRST_RULE],
     expected: {},
     says:
-      /as far as the host\n@A \(here\) reaches the host's .*; no flanneld of this kind answers there, and no container is known$/,
+      /as far as the host\n@A \(here\) reaches the host's .*; no agent answers there, and no container is known$/,
   },
   {
     what: "flannel on the other host, and a drop here",

@@ -287,7 +287,7 @@ const SABOTAGES: readonly Sabotage[] = [
       /the policy of nftables chain "inet corp through" drops it[^]*nft add rule inet corp through iifname "flannel\.1"/,
   },
   {
-    what: "a rule against what other hosts' containers send",
+    what: "a rule against packets from other hosts' containers",
     here: [
       "iptables -I FORWARD -i flannel.1 -m conntrack --ctstate NEW -j DROP",
       "iptables -D FORWARD 1",

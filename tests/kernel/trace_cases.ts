@@ -256,7 +256,7 @@ const IPTABLES: readonly TraceCase[] = [
   {
     what: "a queue that nobody reads",
     script: "iptables -A FORWARD -i flannel.1 -j NFQUEUE --queue-num 5",
-    stop: /-j NFQUEUE --queue-num 5 (hands it to a program, which does not give it back|drops it)$/,
+    stop: /-j NFQUEUE --queue-num 5 (hands it to a program, which does not return it|drops it)$/,
   },
   {
     what: "rules that log and count",

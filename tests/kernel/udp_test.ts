@@ -55,7 +55,7 @@ Deno.test("udp sync() leaves another program's route to the whole network in pla
       assertEquals(await routes(), before);
       const lines = log.lines.filter((line) => line.startsWith("W"));
       assertEquals(lines, [
-        `W another program's route to ${network} is in the way of the one by flannel0 and stays: no ` +
+        `W another program's route to ${network} is in the way of the one by flannel0: no ` +
         `packet reaches a peer; remove it with ip route del ${network}`,
       ]);
       if (!isUnderlay) {

@@ -90,7 +90,7 @@ function describePath(found: ContainerPaths, path: ContainerPath): string {
   const back = isShut(path)
     ? `; ${formatIPv4(host)} there does not reach ${from}: dropped here, on the way in`
     : isReachedBack === false
-    ? "; nor is it reached from there"
+    ? "; the other host does not reach it either"
     : "";
   return line + back + (missing === undefined ? "" : `; ${missing}`);
 }
@@ -110,14 +110,16 @@ function curesOf({ paths, from }: ContainerPaths): string[] {
     const { peer, container, host, fault } = path;
     const to = formatIPv4(container ?? host);
     if (fault === "here-out" || fault === "both" || fault === "pair") {
-      cures.add(`flanneld explain ${to}   # here: what drops on the way out`);
+      cures.add(`flanneld explain ${to}   # here: the rule that drops them on the way out`);
     }
     if (fault === "here-in" || isShut(path)) {
-      cures.add(`flanneld explain ${formatIPv4(from)}   # here: what drops on the way in`);
+      cures.add(
+        `flanneld explain ${formatIPv4(from)}   # here: the rule that drops them on the way in`,
+      );
     }
     if (fault === "there" || fault === "both" || fault === "pair") {
       const address = formatIPv4(peer.lease.attributes.publicIP);
-      cures.add(`flanneld explain ${to}   # on ${address}: what drops it`);
+      cures.add(`flanneld explain ${to}   # on ${address}: the rule that drops them`);
     }
   }
   return atMost([...cures]);

@@ -21,8 +21,11 @@ export const firewallCheck: Check = {
         cure: mergeCommands(obstacles.map(({ commands }) => commands)),
       };
       return isTraced
-        ? warning("probes got through; rules of others on this host drop other packets", more)
-        : problem("rules of others on this host drop the network's packets", more);
+        ? warning(
+          "probes got through; rules of other programs on this host drop other packets",
+          more,
+        )
+        : problem("rules of other programs on this host drop the network's packets", more);
     }
     if (firewall.length > 0) {
       return problem("rules of ours are not as they should be", {
@@ -90,7 +93,7 @@ function droppedFinding(traced: Investigation, ours: readonly string[]): Finding
       cure: [
         ...missing.length > 0
           ? [
-            "an agent that runs puts its own rules back, within -iptables-resync seconds at the latest",
+            "a running agent restores its own rules, at the latest after -iptables-resync seconds",
           ]
           : [],
         ...mergeCommands(stopped.map(({ stop }) => stop!.fix)),
@@ -100,7 +103,7 @@ function droppedFinding(traced: Investigation, ours: readonly string[]): Finding
 }
 
 const DIRECTIONS = {
-  in: "what other hosts' containers send",
-  out: "what containers here send",
+  in: "packets from other hosts' containers",
+  out: "packets from containers here",
   tunnel: "the tunnel",
 } as const;

@@ -18,7 +18,7 @@ export const kernelCheck: Check = {
       if (stale.length > 0) {
         return warning(
           `${counted(stale.length, "route")} of protocol ${RTPROT_FLANNEL} into networks that no ` +
-            "agent serves which runs here",
+            "running agent serves",
           {
             evidence: atMost(stale.map((text) => `stale ${text}`)),
             cure: atMost(stale.map((text) => `ip ${text.replace("route", "route del")}`)),

@@ -53,8 +53,9 @@ async function stoppedByFilter(host: Examination): Promise<Finding | undefined> 
   const found = "verdicts" in traced
     ? traced.verdicts.find(({ flow, stop }) => flow.name === "in" && stop?.reason === "IP_RPFILTER")
     : undefined;
-  return found?.stop && problem("a probe of what other hosts' containers send is dropped", {
-    evidence: [`${found.flow.text}: ${found.stop.text}`],
-    cure: found.stop.fix,
-  });
+  return found?.stop &&
+    problem("the filter drops a probe of packets from other hosts' containers", {
+      evidence: [`${found.flow.text}: ${found.stop.text}`],
+      cure: found.stop.fix,
+    });
 }

@@ -12,7 +12,7 @@ export function traceSteps(traced: Investigation): Step[] {
     return [{
       object: "trace",
       text:
-        `no probe could be traced (${traced.unavailable}): the steps above are read off the rules`,
+        `no probe could be traced (${traced.unavailable}): the steps above come from reading the rules`,
     }];
   }
   return traced.verdicts.map(stepOf);
@@ -34,7 +34,7 @@ function stepOf({ flow, result, stop, notes }: Verdict): Step {
   const { text, fix, isDeduced } = stop;
   return {
     ...{ object, text: `${flow.text}: does not get through${more}` },
-    wrong: text + (isDeduced ? " (deduced: the kernel does not say)" : ""),
+    wrong: text + (isDeduced ? " (deduced: the kernel reports no reason)" : ""),
     ...(fix.length === 0 ? {} : { fix }),
   };
 }

@@ -75,7 +75,7 @@ async function stopOf(
       notes.push(`its destination becomes ${formatIPv4(destination)}${by}`);
     }
     if (lost?.reason !== undefined && flow.name === "in" && AT_SOCKET.test(lost.reason)) {
-      notes.push(`it arrives, and nobody takes it (${lost.reason})`);
+      notes.push(`it arrives, but no socket takes it (${lost.reason})`);
     }
   }
   const { tunnel, reply: replyWords } = wordsOf(flow);
@@ -121,7 +121,7 @@ async function stopOfPacket(
 ): Promise<Stop | undefined> {
   if (fate === undefined) {
     return {
-      text: "nothing was seen of it: no hook of netfilter was reached",
+      text: "the trace is empty: it reached no hook of netfilter",
       fix: [
         "tc filter show dev DEVICE ingress; ip link show dev DEVICE   # a program, or a device that is down?"
           .replaceAll("DEVICE", words.device ?? "lo"),
@@ -133,7 +133,7 @@ async function stopOfPacket(
     return fate.at === "routing" || fate.at === "entry"
       ? routingStop(fate.drop, fate.at, words, host, flow)
       : {
-        text: `it is gone at hook ${fate.at}, and no rule says so${reasonText(fate.drop)}`,
+        text: `it was lost at hook ${fate.at}, and no rule dropped it${reasonText(fate.drop)}`,
         ...reasonOf(fate.drop),
         fix: [],
       };
@@ -141,7 +141,7 @@ async function stopOfPacket(
   const rule = await host.names.name(fate.by);
   const verb = fate.type === "dropped"
     ? "drops it"
-    : "hands it to a program, which does not give it back";
+    : "hands it to a program, which does not return it";
   const { family, table, chain: name } = rule.place;
   const tool = hostToolOf({ family, table, name }, rule.beside);
   const owner = tool === undefined ? "" : `, which ${tool} manages,`;
@@ -177,12 +177,12 @@ function passedStop(
       ],
     };
   }
-  // Other reasons are those of who it arrives at, where that is a namespace of this machine.
+  // Other reasons come from the receiver, where that is a namespace of this machine.
   const reason = lost?.reason ?? "";
   if (AT_DEVICE.test(reason) || (reason === "NETFILTER_DROP" && flow.name === "in")) {
     const by = reason === "NETFILTER_DROP" ? ": by ebtables, or by rules within the container" : "";
     return {
-      text: `it is gone behind ${name}${reasonText(lost)}${by}`,
+      text: `it was lost after ${name}${reasonText(lost)}${by}`,
       ...reasonOf(lost),
       fix: [],
     };
@@ -213,7 +213,8 @@ function routingStop(
   const from = formatIPv4(source);
   const to = formatIPv4(destination);
   const rpFilter = () => ({
-    text: `the reverse path filter of ${name} drops it: the way back to ${from} leads elsewhere`,
+    text:
+      `the reverse path filter of ${name} drops it: the route back to ${from} uses another interface`,
     fix: ["all", name].filter((one) => sysctl(host, `net/ipv4/conf/${one}/rp_filter`) === "1")
       .map((one) => `sysctl -w net/ipv4/conf/${one}/rp_filter=2`),
   });
@@ -267,7 +268,7 @@ function routingStop(
       }
     }
   }
-  return { text: `it is gone before any rule could see it${reasonText(drop)}`, ...said, fix: [] };
+  return { text: `it was lost before the first rule${reasonText(drop)}`, ...said, fix: [] };
 }
 
 function reasonOf(drop: KernelDrop | undefined): { reason?: string } {
