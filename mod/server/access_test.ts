@@ -119,6 +119,22 @@ Deno.test("serveLeases() has no client without credentials change or remove anot
   });
 });
 
+Deno.test("serveLeases() reserves nothing for a client without credentials", async () => {
+  await serving({ token: TOKEN }, async (ask, store) => {
+    const reservation = `{"Subnet":"10.73.9.0/24","PublicIP":"${HERE}"}`;
+    const reserve = (headers?: Record<string, string>) =>
+      ask("POST", "/v1/_/reservations", reservation, headers);
+    const remove = (headers?: Record<string, string>) =>
+      ask("DELETE", "/v1/_/reservations/10.73.9.0-24", undefined, headers);
+    assertEquals((await reserve()).status, 403);
+    assertEquals((await store.snapshot()).leases, []);
+    assertEquals((await reserve(WITH_TOKEN)).status, 200);
+    assertEquals((await remove()).status, 403);
+    assertEquals((await store.snapshot()).leases.length, 1);
+    assertEquals((await remove(WITH_TOKEN)).status, 200);
+  });
+});
+
 Deno.test("serveLeases() has no flannel 0.7.1 change the lease of a host with a node record", async () => {
   await serving({ token: TOKEN }, async (ask, store) => {
     const lease = (publicIP: string, subnet: string) =>
