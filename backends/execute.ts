@@ -6,8 +6,8 @@ import { describeAddress, describeRoute } from "./describe.ts";
 const SHOWN = 3;
 
 /**
- * Carries operations out and logs what the kernel refused, and of a whole sync the addresses and routes
- * that it removed: somebody may have set them by hand.
+ * Carries operations out and logs those that the kernel refused. After a whole sync it also logs the addresses
+ * and routes that it removed, because an operator may have added them by hand.
  *
  * @param why names the occasion in the log at `-v=2`
  * @returns how many operations the kernel refused

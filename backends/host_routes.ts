@@ -18,10 +18,10 @@ const BRIDGES: ReadonlySet<string | undefined> = new Set(["bridge", "openvswitch
 /** flannel's device names: `flannel.1`, `flannel0`, `flannel0-gro`. */
 const FLANNEL_DEVICE = /^flannel(\.|\d)/;
 
-/** Something of this host that a subnet must leave alone: a route, or a network it is on. */
+/** A route of this host, or a network that it is on, which a peer's route must not replace. */
 export interface HostObstacle {
   readonly prefix: Prefix;
-  /** Index of the interface; 0 for a route that leads nowhere. */
+  /** Index of the interface; 0 for a blackhole, unreachable or prohibit route. */
   readonly oif: number;
   /** Absent for a network that the host is on, and for a route without a gateway. */
   readonly gateway?: IPv4;
@@ -33,11 +33,11 @@ export interface HostObstacle {
 export interface HostTables {
   readonly links: readonly Link[];
   readonly addresses: readonly InterfaceAddress[];
-  /** Of the main table, those that lead nowhere included. */
+  /** Routes of the main table, with those of interface 0. */
   readonly routes: readonly Route[];
 }
 
-/** The peers that are programmed, as far as {@linkcode HostRoutes.observe} needs them. */
+/** The programmed peers, for {@linkcode HostRoutes.observe}. */
 export interface ProgrammedPeers {
   /** True when a peer with exactly this subnet is programmed. */
   has(subnet: Prefix): boolean;
@@ -49,9 +49,8 @@ export interface ProgrammedPeers {
  * The routes and networks of this host that flanneld did not make and that lie in one container
  * network, or around it where the host is on them.
  *
- * Loaded from a dump and kept up by the kernel's events, so that a lease is judged without asking
- * the kernel. A lease costs O(log n) of what is kept; routes of flanneld, and those by a device of
- * flannel's, are not kept, however many there are.
+ * A dump fills it and the kernel's events update it, so that a check of a lease needs no system call. A check
+ * costs O(log n). It holds no routes of flanneld and no routes of flannel's devices.
  */
 export class HostRoutes {
   readonly #network: Prefix;
@@ -66,7 +65,7 @@ export class HostRoutes {
   readonly #flannel = new Set<number>();
   readonly #bridges = new Set<number>();
 
-  /** @param network what lies outside of it, and not around it, is of no interest */
+  /** @param network routes that neither lie in it nor contain it are ignored */
   constructor(network: Prefix) {
     this.#network = network;
   }
@@ -78,7 +77,7 @@ export class HostRoutes {
     return host;
   }
 
-  /** Takes tables in place of what was known. */
+  /** Replaces all contents with these tables. */
   load({ links, addresses, routes }: HostTables): void {
     const all = [this.#routes, this.#connected, this.#addresses, this.#edges];
     for (const one of [...all, this.#flannel, this.#bridges]) one.clear();
@@ -88,11 +87,11 @@ export class HostRoutes {
   }
 
   /**
-   * Takes an event.
+   * Applies an event.
    *
    * @param subnetLen prefix length of most leases
-   * @param own this host's subnet: what is inside is its containers'
-   * @returns what has changed, where a lease may have to be judged again; `undefined` otherwise
+   * @param own this host's subnet; routes inside belong to its containers
+   * @returns the change, when a lease may have to be checked again; `undefined` otherwise
    */
   observe(
     event: KernelEvent,
@@ -168,7 +167,7 @@ export class HostRoutes {
     return this.#addresses.has(address);
   }
 
-  /** The network that has this address for its first or last one, which no host can have. */
+  /** Returns the network whose network or broadcast address this is; no host can have such an address. */
   edgeOf(address: IPv4): Prefix | undefined {
     return this.#edges.get(address);
   }
@@ -254,7 +253,7 @@ export class HostRoutes {
     return protocol !== RTPROT_FLANNEL && !this.#flannel.has(oif);
   }
 
-  /** True when a lease that is programmed, or refused, may have to be judged otherwise now. */
+  /** Returns whether the check of a programmed or refused lease may have another result now. */
   #matters(
     changed: HostObstacle | undefined,
     isThere: boolean,

@@ -29,8 +29,8 @@ export interface RouteTarget {
  * The store is shared with whoever can write to it: one bad value must not take a route away from
  * the host's own containers or from networks outside the overlay.
  *
- * @param targetOf where the lease's own route leads: a route of somebody else's that leads there, too,
- * is no obstacle. @default nowhere that another route could
+ * @param targetOf next hop of the lease's own route: another program's route with the same next hop is no
+ * obstacle. @default a next hop that no other route has
  */
 export function refusal(
   lease: Lease,

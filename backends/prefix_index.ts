@@ -1,8 +1,9 @@
 import { Prefix } from "../mod/ip/mod.ts";
 
 /**
- * Objects by prefix, several to a prefix, each with an identity of its own; found by what lies inside
- * a prefix or around it. A look-up costs O(log n), a change O(n) of moved numbers.
+ * Index of objects by prefix. A prefix may have several objects, each with its own identity. Finds objects
+ * whose prefix lies inside another prefix or contains it. A look-up costs O(log n), a change moves O(n)
+ * numbers.
  */
 export class PrefixIndex<T> {
   /** By {@linkcode Prefix.key}, then by identity. */
@@ -37,7 +38,7 @@ export class PrefixIndex<T> {
     return object;
   }
 
-  /** Removes what fits. Costs O(n). @returns how many */
+  /** Removes all objects that fit. Costs O(n). @returns how many */
   removeAll(fits: (object: T) => boolean): number {
     let count = 0;
     for (const [key, objects] of [...this.#objects]) {

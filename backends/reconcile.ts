@@ -88,7 +88,7 @@ export function diff(desired: KernelObjects, actual: KernelObjects): Operation[]
   const routes = index(actual.routes, routeKey);
   for (const object of desired.routes) {
     const is = take(routes, routeKey(object));
-    // A route that is not among the actual ones is somebody else's, and must not be replaced.
+    // A route that is not among the actual ones belongs to another program and must not be replaced.
     if (is === undefined) operations.push({ op: "add", kind: "route", object });
     else if (!sameRoute(is, object)) {
       operations.push({ op: "replace", kind: "route", object });

@@ -28,7 +28,7 @@ const COMPILE_TIMEOUT = 600_000;
  * Maglev stays. Without it an agent with few leases would rest at 60 MiB for 63, but only until
  * TurboFan takes as much, some 200 events later; and 5,000 leases would cost a quarter more.
  *
- * `gc()` is for `trimMemory()`, which collects what V8 does not know the size of.
+ * `trimMemory()` needs `gc()`, to collect objects whose native size V8 does not know.
  */
 export const V8_FLAGS = "--max-semi-space-size=1,--expose-gc";
 

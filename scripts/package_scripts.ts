@@ -7,9 +7,8 @@
  */
 
 /**
- * With `$upgrade` 1 or 0. A restart loses no packet, and what ran goes on as the new version. Settings that
- * an older version, or flannel, has installed for everybody to read become root's; any other mode is the
- * operator's choice.
+ * With `$upgrade` 1 or 0. A restart loses no packet. The script changes the mode of settings that an older
+ * version, or flannel, installed readable by everybody to 0600; any other mode is the operator's choice.
  */
 export const AFTER_INSTALL =
   `[ -z "$(find /etc/sysconfig/flanneld -perm 644 2>/dev/null)" ] || chmod 600 /etc/sysconfig/flanneld || :

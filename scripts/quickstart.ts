@@ -21,7 +21,7 @@ import { FLANNELD, LabUnit } from "../tests/lab/unit.ts";
 /** Where the first host serves its leases to the others. */
 const PORT = 8889;
 
-/** Where each host keeps the token by which the first knows the others. */
+/** Path of the token file on each host. */
 const TOKEN_FILE = "/etc/flannel/remote-token";
 
 const token = `${crypto.randomUUID()}\n`;

@@ -33,9 +33,9 @@ export interface Peer {
  * Which host holds which subnet, in memory that the workers of the data path read while it is being
  * written (see {@linkcode PeerLookup} for how that goes well). Only one isolate writes.
  *
- * A change of a lease of the configured length costs one word; of a shorter one it fills the words of the
- * subnets that it covers, in as many runs as there are leases inside. No message is sent and nobody waits.
- * Where leases nest, the longest counts.
+ * A change of a lease of the configured length writes one word. A shorter lease fills the words of all subnets
+ * that it covers, in as many runs as there are leases inside. A change sends no message and waits for no
+ * worker. Where leases nest, the longest prefix counts.
  */
 export class PeerTable {
   readonly #layout: TableLayout;

@@ -82,7 +82,7 @@ class UdpNetwork implements Network {
   #stopped: string | undefined;
   #device: Link | undefined;
   #own: Lease | undefined;
-  /** Somebody else's route has the place of ours. */
+  /** Another program's route has the key of flanneld's. */
   #isBlocked = false;
   /** Called when a worker fails; set while {@linkcode run} does. */
   #repair: ((what: string) => void) | undefined;
@@ -287,7 +287,7 @@ class UdpNetwork implements Network {
     return reason === undefined;
   }
 
-  /** Logs once that somebody else's route has the place of ours. */
+  /** Logs once that another program's route has the key of flanneld's. */
   #tellBlocked(isBlocked: boolean): void {
     if (isBlocked && !this.#isBlocked) {
       const { network } = this.#context.config;
@@ -310,7 +310,7 @@ class UdpNetwork implements Network {
     if (this.#own === undefined) return undefined;
     const { network, subnetLen } = this.#context.config;
     const peers = {
-      // A route to the whole network is in the way of ours.
+      // A route to the whole network has the same key as flanneld's.
       has: (subnet: Prefix) => subnet.equals(network) || this.#routed.has(leaseKey(subnet)),
       refused: this.#refusals.reasons.size,
     };

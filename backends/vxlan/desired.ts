@@ -87,7 +87,7 @@ export function vxlanRefusal(lease: Lease, rules: VxlanRules): string | undefine
   return mac === rules.mac ? `has our own VTEP MAC ${mac}` : undefined;
 }
 
-/** No more of what somebody wrote into the store than a line bears. */
+/** Shortens a value of the store for a log line. */
 function cut(text: string): string {
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }

@@ -8,8 +8,8 @@ interface Holder {
 }
 
 /**
- * Which host has each VTEP MAC: the first one keeps it for as long as it has a lease. The kernel has
- * one FDB entry per MAC, so a second host with the same one would take the packets of the first.
+ * Records which host holds each VTEP MAC. The first host keeps the MAC while it has a lease. The kernel has one
+ * FDB entry per MAC, so a second host with the same MAC would receive the packets of the first.
  */
 export class VtepHolders {
   readonly #holders = new Map<Mac, Holder>();
@@ -17,8 +17,8 @@ export class VtepHolders {
   readonly #waiting = new Map<Mac, Map<number, Lease>>();
 
   /**
-   * Begins again with all leases. Who holds a MAC comes first again; at the very first time those in
-   * the kernel's FDB do.
+   * Begins again with all leases. The present holders come first; at the first call those in the kernel's FDB
+   * do.
    */
   restart(fdb: Iterable<FdbEntry>): void {
     this.#waiting.clear();
@@ -30,9 +30,9 @@ export class VtepHolders {
   }
 
   /**
-   * Takes a MAC for a lease.
+   * Claims a MAC for a lease.
    *
-   * @returns the host that has it, and the lease then waits; `undefined` when the lease may be programmed
+   * @returns the host that holds the MAC, while the lease waits; `undefined` when the lease may be programmed
    */
   take(mac: Mac, lease: Lease): IPv4 | undefined {
     const { publicIP } = lease.attributes;
@@ -49,7 +49,7 @@ export class VtepHolders {
     return undefined;
   }
 
-  /** Gives a MAC back for a lease that was programmed. @returns the leases that may have it now */
+  /** Releases the MAC of a lease that was programmed. @returns the leases that may have it now */
   release(mac: Mac): Lease[] {
     const holder = this.#holders.get(mac);
     if (holder === undefined || --holder.leases > 0) return [];

@@ -32,7 +32,7 @@ import { NetworkRefusedError } from "./usable_network.ts";
 /** How soon what failed for want of the store, a free subnet or the kernel is tried again, in ms. */
 const RETRY = 2_000;
 
-/** How soon a network that this host refuses is tried again, in milliseconds. */
+/** Milliseconds until the agent tries a network again that this host refused. */
 const HOST_RETRY = 10_000;
 
 /**
@@ -240,7 +240,7 @@ export class Agent implements AsyncDisposable {
     }
   }
 
-  /** Returns whether another change of the store waits, after which the same steps follow, and may still come first. */
+  /** Returns whether another change of the store waits, which may be applied before the steps that follow from both. */
   #isSuperseded(): boolean {
     return this.#inbox.first?.type === "watch" && performance.now() - this.#looked < MAX_DELAY;
   }

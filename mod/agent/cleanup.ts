@@ -253,8 +253,8 @@ async function features(
 }
 
 /**
- * @param others what agents serve that run: not to be taken from them
- * @param config names the agent's device where no subnet.env names what was served
+ * @param others networks that running agents serve; their objects stay
+ * @param config config that names the agent's device when there is no subnet.env
  */
 function kernelObjects(
   agent: AgentOptions,

@@ -7,7 +7,7 @@ import type { AgentView } from "./status_view.ts";
 
 /** Milliseconds that the container of another host has to answer. */
 const TIMEOUT_MS = 300;
-/** How often it is sent an echo, in case one is lost. */
+/** Echo requests sent to it, in case one is lost. */
 const COPIES = 2;
 
 /** The part of an agent's view that decides whether to answer a query. */
@@ -34,7 +34,7 @@ export async function answerContainers(
   }
 }
 
-/** Judges queries of other hosts, and finds the answers. */
+/** Decides which queries of other hosts to answer, and finds the answers. */
 export class ContainerResponder {
   readonly #views: () => readonly View[];
   readonly #signal: AbortSignal;
@@ -50,8 +50,8 @@ export class ContainerResponder {
   }
 
   /**
-   * Answers a query that came through the network: from another host's lease, to our own, by the interface
-   * that packets to that lease leave by. Others get no answer.
+   * Answers a query that came through the network: from another host's lease to this host's, by the interface
+   * that packets to that lease leave by. Does not answer other queries.
    */
   async answer({ from, to, target, ...query }: ReceivedQuery): Promise<Answer | undefined> {
     const view = this.#views().find(({ lease }) => lease?.subnet.contains(to));
@@ -73,7 +73,10 @@ export class ContainerResponder {
     return { ...found, target: targetState };
   }
 
-  /** True when what goes to a lease leaves by this interface: what comes by another is not of the network. */
+  /**
+   * Returns whether packets to a lease leave by this interface; packets from other interfaces are not of the
+   * network.
+   */
   #isBy(index: number, { address }: Prefix): boolean {
     using netlink = Netlink.open({ netns: this.#netns });
     try {
@@ -84,7 +87,7 @@ export class ContainerResponder {
     }
   }
 
-  /** Joins a search that is under way. What an earlier one has found may be gone. */
+  /** Joins a running search. The container of an earlier search may not exist any more. */
   #find(lease: Prefix): Promise<Found> {
     let search = this.#searches.get(lease.key);
     if (search === undefined) {
@@ -105,7 +108,7 @@ export class ContainerResponder {
     return { containers: container === undefined ? "silent" : "answers", container };
   }
 
-  /** Sends an echo from the address that was asked, which is of our lease. */
+  /** Sends an echo request from the queried address, which is in this host's lease. */
   async #echo(source: IPv4, target: IPv4): Promise<TargetState> {
     const { Prober } = await import("../probe/mod.ts");
     await using prober = Prober.open({ netns: this.#netns, source });

@@ -2,7 +2,7 @@ import { type IPv4, Prefix } from "../ip/mod.ts";
 import type { EchoOutcome, Prober } from "../probe/mod.ts";
 import type { Link, Netlink } from "../sys/mod.ts";
 
-/** Neighbours that are asked for an echo, and addresses where no neighbour answers. */
+/** Neighbours to send an echo request to, and addresses to try when no neighbour answers. */
 const MOST_NEIGHBOURS = 16;
 const MOST_UNKNOWN = 32;
 /** Milliseconds to wait for echoes of this host's own containers. */
@@ -15,13 +15,13 @@ export interface ContainerBridge {
   readonly address: IPv4;
   /** Network of that address: the containers' addresses. */
   readonly subnet: Prefix;
-  /** How many ports it has: containers, running or not yet named. */
+  /** Number of its ports, which is about that of running containers. */
   readonly ports: number;
 }
 
 /**
- * Finds the bridge with containers: docker0, cni0, or what the operator has made. Of several the one with most
- * ports.
+ * Finds the bridge with containers: docker0, cni0, or one of the operator. Of several, returns the one with
+ * most ports.
  *
  * @param lease this host's
  */
@@ -41,9 +41,9 @@ export function containerBridge(
 }
 
 /**
- * Finds a container on a bridge that answers echoes. Docker is not asked: the neighbour table names those
- * that have sent something beyond the bridge; where none of them answers, echoes go to the addresses that
- * Docker and CNI give out first.
+ * Finds a container on a bridge that answers echo requests, without Docker's help. The neighbour table names
+ * containers that have sent packets beyond the bridge. Where none of them answers, tries the addresses that
+ * Docker and CNI assign first.
  *
  * @returns the lowest address that answers
  * @throws the signal's reason when it aborts

@@ -4,7 +4,7 @@ import { getUnix } from "../observe/unix_client.ts";
 /** Where dockerd listens, unless its `-H` says otherwise. */
 const SOCKET = "/run/docker.sock";
 
-/** Milliseconds: `/info` asks the storage driver, too. */
+/** In milliseconds: Docker asks its storage driver for `/info`. */
 const TIMEOUT_MS = 5_000;
 
 /** Docker's version and firewall backend, as its API reports them. */
@@ -16,7 +16,7 @@ export interface DockerVersion {
 }
 
 /**
- * Asks the host's Docker for its version and what it makes its firewall rules with.
+ * Reads the version and the firewall backend from the host's Docker.
  *
  * @param socket path of its unix socket
  * @returns `undefined` when there is no Docker, or none that answers
@@ -39,12 +39,12 @@ export async function askDocker(
       ...(typeof driver === "string" ? { firewallBackend: driver } : {}),
     };
   } catch {
-    // Absent, stopped, starting, or something else that listens there: nothing depends on the answer.
+    // Docker is absent, stopped or starting, or another program listens there. Nothing depends on the answer.
     return undefined;
   }
 }
 
-/** Lines that were logged: several networks of one process ask. */
+/** Lines that were logged: each network of the process calls this. */
 const logged = new Set<string>();
 
 /** Logs the host's Docker, once, when there is one that answers. Never throws. */

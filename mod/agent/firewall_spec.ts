@@ -19,7 +19,7 @@ export type FirewallFlags = Pick<
 >;
 
 /**
- * The rules that the agent's options ask for.
+ * Returns the firewall rules for the agent's options.
  *
  * @param ingress of the network's backend
  */
@@ -38,7 +38,7 @@ export function firewallSpec(
 }
 
 /**
- * The peers whose packets may arrive without encapsulation; a lease that no backend would take is none.
+ * Returns the peers whose packets may arrive without encapsulation, without leases that every backend refuses.
  *
  * @param own this host's lease
  */

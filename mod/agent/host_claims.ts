@@ -76,7 +76,7 @@ export class HostClaims implements AsyncDisposable {
     return this.#others;
   }
 
-  /** Reads again what others serve. Where that cannot be read, the last answer stays. */
+  /** Reads the other agents' networks again. Keeps the last result when they cannot be read. */
   async refresh(signal: AbortSignal): Promise<void> {
     try {
       const others = await servedBeside(this.#subnetFile, signal, this.#directory);

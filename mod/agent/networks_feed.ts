@@ -100,9 +100,9 @@ class WatchedFeed implements NetworkFeed {
   readonly #cursor: string;
   readonly #allowed: ReadonlySet<string>;
   readonly #refused = new Set<string>();
-  /** Those that are followed. */
+  /** Networks that are served. */
   readonly #names = new Set<string>();
-  /** Those that there is no room for. */
+  /** Networks beyond the limit, which wait. */
   readonly #waiting = new Set<string>();
   #isFull = false;
 
@@ -145,7 +145,7 @@ class WatchedFeed implements NetworkFeed {
     await this.#source[Symbol.asyncDispose]();
   }
 
-  /** Takes a new list. @param first those that have a place before others */
+  /** Applies a new list. @param first networks to serve before others */
   #replace(names: readonly string[], first: ReadonlySet<string>): void {
     this.#names.clear();
     this.#waiting.clear();

@@ -5,8 +5,8 @@ import { withNetwork } from "../store/options.ts";
 import type { AgentOptions, NetworksOptions } from "./options.ts";
 
 /**
- * Networks that are followed at most: each is an agent with a device, and whoever may write to the store can
- * make any number. Those that the operator has named are not counted. A hundred take 160 MB.
+ * Largest number of networks to serve. Each is an agent with a device, and a writer of the store can make any
+ * number. The limit does not count networks that the operator has named. A hundred take 160 MB.
  */
 export const MOST_NETWORKS = 100;
 

@@ -65,7 +65,7 @@ export class Overlay implements AsyncDisposable {
   #active: Active | undefined;
   /** Text of the config whose unknown keys were told last. */
   #told: string | undefined;
-  /** Text of the config that was logged last as a new one: not again at each attempt. */
+  /** Text of the config that was logged last, so that each new config is logged once. */
   #announced: string | undefined;
   /** The kernel may not have what it should: a look at all of it has failed, or was put off. */
   #unsynced = false;
@@ -111,7 +111,7 @@ export class Overlay implements AsyncDisposable {
     }
     const backend = await loadBackend(config.backend.type);
     requirePrivilege(backend, options.ipMasq);
-    // Before anything is made or written: a host that is cut off does not see the config corrected.
+    // Before any change: a host that is cut off from the store would not see the corrected config.
     const tables = readHostTables(netlink);
     await requireUsableNetwork(config.network, { ...options, external, tables });
     const resources = backend.resources?.({ config, external }) ?? [];

@@ -6,10 +6,10 @@ import type { Lease } from "../lease/mod.ts";
 import type { Netlink } from "../sys/mod.ts";
 import { containerBridge } from "./containers.ts";
 
-/** Hosts outside of the interface's own prefix that are named one by one; beyond that, none is. */
+/** Largest number of hosts outside the interface's own prefix to list by address; with more, none is listed. */
 const MOST_HOSTS = 32;
 
-/** Hosts whose packets are tried on the rules. */
+/** Hosts whose packets are checked against the rules. */
 const MOST_PEERS = 8;
 
 /** Input of {@linkcode overlayPath}. */

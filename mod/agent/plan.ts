@@ -149,7 +149,7 @@ export async function planAgent(options: AgentOptions, signal: AbortSignal): Pro
 }
 
 /**
- * Removes, in the plan, the devices of a backend or a network that were given up while no agent ran.
+ * Adds the removal of devices to the plan whose backend or network ended while no agent ran.
  *
  * @returns what else goes with them
  */

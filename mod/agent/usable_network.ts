@@ -5,7 +5,7 @@ import { formatIPv4, type IPv4, parseIPv4, Prefix } from "../ip/mod.ts";
 import { endpointHosts, type StoreOptions } from "../store/options.ts";
 import type { HostTables } from "../../backends/host_routes.ts";
 
-/** How long the names of the store's endpoints may take to be looked up, in milliseconds. */
+/** Limit for the look-up of the store's endpoint names, in milliseconds. */
 const LOOK_UP_LIMIT = 2_000;
 
 /** A network that other hosts may be able to use, but not this one. The message is one line. */
@@ -91,7 +91,7 @@ export function networkRefusal(
     `agent with -allowed-networks=${network} where these addresses are yours`;
 }
 
-/** The addresses of the store's endpoints, by what is known of their names now. */
+/** Returns the addresses of the store's endpoints, as their names resolve now. */
 async function endpointAddresses(store: StoreOptions): Promise<NeededAddress[]> {
   const limit = new AbortController();
   const late = sleep(LOOK_UP_LIMIT, limit.signal).then((): IPv4[] => []);
@@ -109,7 +109,7 @@ async function endpointAddresses(store: StoreOptions): Promise<NeededAddress[]> 
   return found.flat();
 }
 
-/** Asks as the store's client does: /etc/hosts first. A name without an address is no obstacle. */
+/** Looks a name up as the store's client does, in /etc/hosts first. A name without an address is no obstacle. */
 async function lookUp(host: string): Promise<IPv4[]> {
   const { lookup } = await import("node:dns/promises");
   try {

@@ -139,8 +139,8 @@ function checkOperands(
 }
 
 /**
- * The flannel variables of a sysconfig file; of the default one only if it is there and this user can read
- * it, which root alone can where it was installed by a package.
+ * Reads the flannel variables of a sysconfig file. Ignores the default file when it is missing or unreadable:
+ * where a package installed it, only root can read it.
  */
 async function readSysconfig(path: string | undefined): Promise<{
   readonly variables: Environment;

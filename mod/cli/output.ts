@@ -21,7 +21,7 @@ export function printError(text: string | readonly string[]): void {
   write(Deno.stderr, toText(text));
 }
 
-/** Shows a question on standard error, where no pipe takes it; the cursor stays behind it. */
+/** Shows a question on standard error, which is rarely piped; the cursor stays after it. */
 export function printQuestion(text: string): void {
   write(Deno.stderr, printable(text));
 }
@@ -42,7 +42,7 @@ export function printScreen(lines: readonly string[]): void {
   write(Deno.stdout, HOME + text + ERASE_BELOW);
 }
 
-/** Prints a text as it is: help, a script, a manual page, with nothing of others in it. */
+/** Prints a text of the program itself unchanged: help, a script, a manual page. */
 export function printOwnText(text: string): void {
   write(Deno.stdout, `${text.trimEnd()}\n`);
 }
@@ -56,7 +56,7 @@ function write(to: { writeSync(bytes: Uint8Array): number }, text: string): void
   try {
     for (let at = 0; at < bytes.length;) at += to.writeSync(bytes.subarray(at));
   } catch (error) {
-    // `flanneld status -watch | head` has seen enough.
+    // The reader has closed the pipe, as in `flanneld status -watch | head`.
     if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
   }
 }

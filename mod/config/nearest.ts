@@ -15,7 +15,7 @@ export function nearest(word: string, candidates: Iterable<string>): string | un
   let best: string | undefined;
   let least = Math.floor(word.length / 3) + 1;
   for (const candidate of candidates) {
-    // Edits make up for the difference in length at least: a text of a megabyte is near to no word.
+    // The distance is at least the difference in length, so a text of a megabyte is near to no word.
     if (Math.abs(word.length - candidate.length) >= least) continue;
     const distance = editDistance(word, candidate);
     if (distance < least) {

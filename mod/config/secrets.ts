@@ -1,7 +1,7 @@
 /** Names of the keys that backends keep secrets under: flannel's ipsec, wireguard and clouds, and the like. */
 const SECRET = /psk|secret|passw|access.?key|private.?key|api.?key|token|credential/i;
 
-/** Stands for a secret wherever a config is shown. */
+/** Placeholder of a secret wherever a config is shown. */
 export const HIDDEN = "(not shown)";
 
 /** The user's password in a URL, RFC 3986, 3.2.1; up to the last `@` before the path. */
@@ -18,8 +18,8 @@ export function hideUrlPasswords(text: string): string {
 }
 
 /**
- * The text of a config, or of a part of one, without its secrets: for the log, the status and whoever looks
- * over a shoulder. A text without any comes back as it is.
+ * Returns the text of a config, or of a part of one, without its secrets, for logs and the status. Returns a
+ * text without secrets unchanged.
  */
 export function hideSecrets(text: string): string {
   try {

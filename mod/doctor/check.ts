@@ -24,7 +24,7 @@ export interface Check {
   /** What is looked at. */
   readonly title: string;
   /**
-   * Looks, and changes nothing that stays.
+   * Checks, and makes no lasting change.
    *
    * @throws {Unavailable} when something that it needs is not there; it is then not checked
    */

@@ -13,15 +13,15 @@ import type { Examination } from "./examination.ts";
 import type { PeerLease } from "./peers.ts";
 import { reachPeers } from "./reach.ts";
 
-/** Hosts whose containers are probed; the paths of further ones are rarely others. */
+/** Largest number of hosts whose containers are probed; further hosts rarely differ. */
 const MOST_PROBED = 8;
 /** Milliseconds to wait for the replies to each kind of echo. */
 const TIMEOUT_MS = 300;
 /** Milliseconds that other hosts' agents have to answer; they wait up to half a second themselves. */
 const ANSWER_MS = 1_200;
-/** Addresses of the subnet of a host without an agent of ours where a container is looked for. */
+/** Addresses to try for a container in the subnet of a host without this agent. */
 const MOST_GUESSED = 8;
-/** Addresses of which a free one stands in for a container. */
+/** Addresses to choose a free one from, in place of a container. */
 const MOST_CANDIDATES = 4;
 
 /** Where packets of containers are dropped. */
@@ -67,8 +67,8 @@ export interface ContainerPaths {
 }
 
 /**
- * Sends echoes from the containers' side of this host to containers of other hosts, and has those hosts
- * send theirs back.
+ * Sends echo requests from the containers' side of this host to containers of other hosts, and asks those hosts
+ * to send requests back.
  *
  * @returns `undefined` when other hosts are up and none has a bridge
  * @throws {Unavailable} when there is nothing to send to, or nothing to send from
@@ -115,7 +115,7 @@ export async function probeContainerPaths(host: Examination): Promise<ContainerP
   };
   const echoes = await echo(targets);
   const failed = probed.keys().filter((i) => !echoes[i]!.isAnswered).toArray();
-  // Which half: this host's, without the other's bridge; and the other's, without this one's.
+  // Locates the drop: one probe without the other host's bridge, one without this host's bridge.
   const [near, far] = failed.length === 0 ? [[], []] : await Promise.all([
     side === undefined ? [] : echo(failed.map((i) => probed[i]!.address)),
     prober.echo(failed.map((i) => targets[i]!), { timeout: TIMEOUT_MS, signal }),
@@ -172,14 +172,14 @@ async function openSide(
   }
 }
 
-/** Addresses that are given out last, without those that are known to be somebody's. */
+/** Returns the addresses that Docker assigns last, without those that are known to be in use. */
 function lastAddresses({ subnet, address }: ContainerBridge, known: ReadonlySet<IPv4>): IPv4[] {
   const count = Math.min(2 * MOST_CANDIDATES + 1, Math.max(0, subnet.size - 2));
   return Array.from({ length: count }, (_, i) => subnet.last - 1 - i)
     .filter((one) => one !== address && !known.has(one)).slice(0, MOST_CANDIDATES);
 }
 
-/** A container of another host: the one that its agent names; or one that just answers. */
+/** Finds a container of another host: the one that its agent names, or any that answers. */
 async function containerOf(
   subnet: Prefix,
   answer: ContainerAnswer | undefined,

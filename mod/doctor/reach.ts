@@ -80,7 +80,7 @@ interface AddressEcho {
   readonly outcome: EchoOutcome;
 }
 
-/** Sends an echo to each address. @returns the first reply; without any, what became of the first echo */
+/** Sends an echo to each address. @returns the first reply; without any, the outcome of the first echo request */
 async function firstReply(
   prober: Prober,
   addresses: readonly [IPv4, ...IPv4[]],

@@ -20,7 +20,7 @@ export interface DoctorOptions {
 }
 
 /**
- * Examines this host and its network, one check after the other; changes nothing that stays. The agent may be
+ * Examines this host and its network, one check after the other. Makes no lasting change. The agent may be
  * running.
  *
  * @throws {SysError} when the kernel's tables cannot be read at all

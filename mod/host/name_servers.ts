@@ -1,10 +1,10 @@
 import { type IPv4, parseIPv4 } from "../ip/mod.ts";
 
-/** resolv.conf(5); then what systemd-resolved asks, where the first names its stub alone. */
+/** resolv.conf(5); then the servers of systemd-resolved, when the first file names only its stub. */
 const FILES = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
 
 /**
- * The IPv4 addresses of the name servers that this host asks. Those of the loopback are left out.
+ * Returns the IPv4 addresses of this host's name servers, without those on the loopback.
  *
  * @param root root of the file tree. @default ""
  */
@@ -15,7 +15,7 @@ export function nameServers(root = ""): IPv4[] {
       text = Deno.readTextFileSync(root + file);
     } catch (error) {
       if (error instanceof Deno.errors.NotFound) continue;
-      // Whoever cannot read it does not ask them either.
+      // A process that cannot read it does not use these servers either.
       return [];
     }
     const servers = text.split("\n").flatMap((line) => {

@@ -1,6 +1,6 @@
 import { sleep } from "../async/sleep.ts";
 
-/** How soon a connection is taken that could not be for want of descriptors, in milliseconds. */
+/** Milliseconds until accept(2) is tried again after a lack of descriptors. */
 const RETRY_MS = 100;
 
 /** Is informed when connections cannot be taken, and when they can be again. */
@@ -11,8 +11,8 @@ export interface AcceptReport {
 }
 
 /**
- * Takes connections until the listener is closed. Whoever can reach it can use up the descriptors of this
- * process, which ends the runtime's own iteration.
+ * Accepts connections until the listener is closed. Clients can use up the descriptors of this process, and
+ * that error ends the runtime's own iteration.
  *
  * @throws what accept(2) fails with for good
  */
@@ -37,7 +37,7 @@ export async function* acceptConnections(
   }
 }
 
-/** True where accept(2) will do better soon: ENOMEM, ENFILE, EMFILE, ECONNABORTED, ENOBUFS. */
+/** Returns whether accept(2) may succeed soon: ENOMEM, ENFILE, EMFILE, ECONNABORTED, ENOBUFS. */
 function isPassing({ message }: Error): boolean {
   return /\(os error (12|23|24|103|105)\)/.test(message);
 }

@@ -1,4 +1,4 @@
-/** A request that is refused: answered with what is wrong. From {@linkcode parseHead} its connection is closed. */
+/** A refused request; the message is the answer. After an error of {@linkcode parseHead} the connection is closed. */
 export class HttpError extends Error {
   override readonly name = "HttpError";
 

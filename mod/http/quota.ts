@@ -9,10 +9,10 @@ export class AddressQuota {
   }
 
   /**
-   * Takes an amount, which {@linkcode release} gives back. An amount that is too large by itself is given to
-   * an address that has none.
+   * Takes an amount; {@linkcode release} returns it. An amount above the limit is granted to an address that
+   * has nothing in use.
    *
-   * @returns false when the address has as much as it may have
+   * @returns false when the address has reached its limit
    */
   take(address: string, amount = 1): boolean {
     const key = addressKey(address);

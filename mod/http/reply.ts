@@ -10,7 +10,7 @@ export interface HttpReply {
 
 const encoder = new TextEncoder();
 
-/** RFC 9110's phrases of what is answered here. */
+/** Reason phrases of RFC 9110 for the statuses in use. */
 const PHRASES: Readonly<Record<number, string>> = {
   200: "OK",
   400: "Bad Request",

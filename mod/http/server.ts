@@ -1,8 +1,8 @@
 /**
- * HTTP/1.1 as a server needs it that agents and monitors ask, and no more: the runtime's own servers limit
- * neither connections nor the time that a request may take to arrive.
+ * HTTP/1.1 server for agents and monitors. The runtime's own servers limit neither connections nor the time
+ * that a request may take to arrive.
  *
- * Memory is taken as bytes arrive, never because a client announces them.
+ * It allocates memory as bytes arrive, not as a client announces them.
  *
  * @module
  */
@@ -10,13 +10,13 @@ import { HttpError, parseHead, type RequestHead } from "./head.ts";
 import { AddressQuota } from "./quota.ts";
 import { encodeReply, type HttpReply } from "./reply.ts";
 
-/** One connection; Deno's are such. */
+/** One connection, such as a `Deno.Conn`. */
 export interface Connection {
   /** The other end. */
   readonly remoteAddr: { readonly hostname: string };
-  /** Subject of the certificate that the other end has shown, once the first bytes were read. */
+  /** Subject of the client certificate, known after the first read. */
   readonly subject?: string | undefined;
-  /** Makes the handshake of a connection that has one; false when the other end closes instead. */
+  /** Makes the TLS handshake; resolves to false when the other end closes the connection. */
   handshake?(): Promise<boolean>;
   read(buffer: Uint8Array): Promise<number | null>;
   write(bytes: Uint8Array): Promise<number>;
@@ -50,7 +50,7 @@ export interface HttpLimits {
   readonly connections: number;
   /** Likewise of one address. */
   readonly connectionsPerAddress: number;
-  /** Bytes of answers that one address has yet to take; a further answer is a 503. */
+  /** Bytes of answers that one address has not received yet; further answers are 503. */
   readonly answersPerAddress: number;
   /** Bytes of a request's body; a longer one is answered 413. */
   readonly body: number;
@@ -58,9 +58,9 @@ export interface HttpLimits {
   readonly head: number;
   /** Milliseconds that a request has to arrive once its first byte has, or the handshake to end. */
   readonly arrival: number;
-  /** Milliseconds that a connection may stand without a request. */
+  /** Milliseconds that a connection may be idle. */
   readonly idle: number;
-  /** Milliseconds that a client has to take an answer. */
+  /** Milliseconds within which a client must receive an answer. */
   readonly departure: number;
 }
 
@@ -125,7 +125,7 @@ async function turnAway(
   reason: string,
   { departure }: HttpLimits,
 ): Promise<void> {
-  // No handshake is made for an answer that says no.
+  // A refusal needs no handshake.
   if (connection.handshake === undefined) {
     const bytes = encodeReply({ status: 503, body: `${reason}; try again later\n` }, false);
     await writeAll(connection, bytes, departure).catch(() => {});
@@ -159,7 +159,7 @@ class HttpConnection {
     this.#signal = server.signal;
   }
 
-  /** Serves until either side has had enough. Never rejects. */
+  /** Serves requests until either side closes the connection. Never rejects. */
   async serve(): Promise<void> {
     const close = () => this.#close();
     this.#signal.addEventListener("abort", close);
@@ -292,7 +292,7 @@ class HttpConnection {
       if (this.#buffer.length === 0 && !await this.#fill(NEXT_BYTES)) return undefined;
       const piece = this.#take(Math.min(this.#buffer.length, contentLength - at));
       if (at + piece.length > body.length) {
-        // Twice what has come, or less: not what was announced.
+        // At most twice the received bytes, whatever the client announced.
         const length = Math.min(contentLength, Math.max(body.length * 2, at + piece.length));
         body = concat([body.subarray(0, at), new Uint8Array(length - at)]);
       }
@@ -310,7 +310,7 @@ class HttpConnection {
   }
 
   /**
-   * Takes what comes next into the buffer; false at the end. Two calls at a time wait for one reading.
+   * Reads the next bytes into the buffer; resolves to false at the end of the stream. Two calls share one read.
    *
    * @param most bytes of it
    */
@@ -343,7 +343,7 @@ function concat(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-/** Calls a function when a time is over, unless it is disposed of before. */
+/** Calls a function after a time, unless it is disposed of before. */
 class Countdown implements Disposable {
   readonly #over: () => void;
   #timer: ReturnType<typeof setTimeout>;

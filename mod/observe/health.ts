@@ -29,7 +29,7 @@ export const HEALTH_LIMITS: HttpLimits = {
   answersPerAddress: 2 ** 26,
   // There is nothing to send.
   body: 0,
-  // Browsers send the cookies of all that is on the host's other ports.
+  // Browsers also send cookies of the host's other ports.
   head: 16_384,
   arrival: 10_000,
   idle: 30_000,

@@ -37,8 +37,8 @@ export interface LogOptions {
   /** Leave out what is only to be known; `-v` brings it back. @default false */
   readonly quiet?: boolean;
   /**
-   * Leave out a line that comes more than five times a minute, and lines of a kind that come more than a
-   * hundred times a second, and say how many. @default false
+   * Suppress a line after five times a minute, and lines of one kind after a hundred a second, and log their
+   * number. @default false
    */
   readonly limitRepeats?: boolean;
   /** Takes each finished line, its line feed included. @default standard error */
@@ -117,10 +117,10 @@ function sumUp(
 /** Bytes of a message, before it is escaped: an error may quote what a server has answered. */
 const MESSAGE_BYTES = 4_000;
 
-/** Fields that hold what others wrote, which a message quotes as a whole. */
+/** Fields with texts of other origin, which a message quotes in full. */
 const VALUES = ["config", "previous", "hostname", "networkName"] as const;
 
-/** A message and its fields, with values and all of it no longer than a line bears. */
+/** Shortens the values and the whole of a message and its fields. */
 function bounded(
   message: string,
   fields: LogFields | undefined,

@@ -1,16 +1,16 @@
 /** Length of the periods that lines are counted in, in milliseconds. */
 const PERIOD_MS = 1_000;
 
-/** How long a flood may last until its lines are summed up, in milliseconds; then the count starts again. */
+/** Milliseconds after which a lasting flood is summed up, and the count starts again. */
 const REPORT_MS = 10_000;
 
-/** Kinds of lines that are remembered: more than there are places in the program that log. */
+/** Kinds of lines to remember: more than the program's places that log. */
 const CAPACITY = 1_024;
 
 /** Options of {@linkcode LineRate}. */
 export interface LineRateOptions<Line> {
   /**
-   * Takes the sum of lines that were left out.
+   * Receives the sum of suppressed lines.
    *
    * @param last the last of them
    * @param count how many
@@ -28,14 +28,14 @@ interface Kind<Line> {
   since: number;
   /** Lines of this period. */
   count: number;
-  /** The period before had too many: all lines are left out until one has not. */
+  /** The last period had too many lines: all are suppressed until a period has few enough. */
   isFlooded: boolean;
   omitted: { readonly since: number; count: number; last: Line; at: number } | undefined;
 }
 
 /**
- * Leaves out lines of a kind that come faster than anybody reads, and sums them up: thousands of leases that
- * are refused, or change, are a few lines, whatever else differs between them.
+ * Suppresses lines of one kind beyond a rate, and sums them up. Thousands of refused or changed leases then
+ * take a few lines.
  */
 export class LineRate<Line> {
   readonly #onOmitted: LineRateOptions<Line>["onOmitted"];
@@ -53,8 +53,8 @@ export class LineRate<Line> {
   /**
    * Decides on a line.
    *
-   * @param key what makes it one of a kind
-   * @returns false when it is to be left out
+   * @param key kind of the line
+   * @returns false when the line is to be suppressed
    */
   admit(key: string, line: Line): boolean {
     const at = this.#now();
@@ -75,7 +75,7 @@ export class LineRate<Line> {
     return false;
   }
 
-  /** Sums up all that was left out. */
+  /** Sums up all suppressed lines. */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -117,7 +117,7 @@ export class LineRate<Line> {
       }
       if (isWaiting) this.#plan();
     }, PERIOD_MS);
-    // A log is no reason to go on living.
+    // The timer must not keep the process alive.
     Deno.unrefTimer(this.#timer);
   }
 }

@@ -6,8 +6,8 @@
  */
 
 /**
- * Characters that a terminal obeys (C0, DEL and C1, ECMA-48), that show a line in another order than it has
- * (Unicode TR 36, 2.7), or that end a line.
+ * Control characters (C0, DEL and C1, ECMA-48), characters that reorder a line (Unicode TR 36, 2.7), and line
+ * ends.
  */
 const CONTROL = /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu;
 

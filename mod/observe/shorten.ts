@@ -1,10 +1,10 @@
-/** Bytes of a value that somebody else has written, in a line that quotes it. */
+/** Bytes of a value of other origin in a line that quotes it. */
 const VALUE_BYTES = 200;
 
 const encoder = new TextEncoder();
 
 /**
- * A value as a line can bear it: its first bytes in UTF-8, and how many it has.
+ * Shortens a value to its first bytes in UTF-8, with its full size.
  *
  * @param most bytes that are kept. @default 200
  */

@@ -38,7 +38,7 @@ export interface AnswerOptions extends ProbeSocketOptions {
  * Answers the queries of other hosts until the signal aborts. It waits in poll(2) on another thread,
  * and wakes up for queries alone.
  *
- * @param answer what to answer; `undefined`: nothing, as if nobody were there
+ * @param answer returns the answer; `undefined` for none
  * @throws {SysError} EPERM without CAP_NET_RAW
  */
 export async function answerContainerQueries(

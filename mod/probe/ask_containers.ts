@@ -12,7 +12,7 @@ import {
 import { ICMP_HEADER, readEcho, skipIpHeader, writeEcho } from "./echo_message.ts";
 import { ProbeSocket, type ProbeSocketOptions } from "./probe_socket.ts";
 
-/** How often the answers are looked for, in milliseconds. */
+/** Milliseconds between two reads of answers. */
 const POLL_MS = 5;
 
 /** A host to ask. */
@@ -33,9 +33,9 @@ export interface AskContainersOptions extends ProbeSocketOptions {
 }
 
 /**
- * Asks the agents of hosts for a container that answers echoes, and whether the target does from there.
+ * Asks the agents of hosts for a container that answers echo requests, and whether the target answers them.
  *
- * @returns what each has answered, in the order of `hosts`; `undefined`: nothing, as flannel's hosts
+ * @returns the answers in the order of `hosts`; `undefined` without an answer, as of upstream flannel
  * @throws the signal's reason when it aborts
  * @throws {SysError} EPERM without CAP_NET_RAW; EADDRNOTAVAIL when the source is no address of this host
  */

@@ -16,12 +16,12 @@ const IFF_TAP = 0x0002;
 const IFF_NO_PI = 0x1000;
 /** The kernel numbers them. */
 const NAME = "fl-probe%d";
-/** Longest frame that is looked at. */
+/** Bytes of a frame that are read. */
 const FRAME = 256;
 
 /**
- * A port of a bridge whose other end is this process: frames that it sends come in to the bridge as a
- * container's do. It is a TAP device, which the kernel removes when the process ends, however it ends.
+ * A bridge port whose other end is this process. Frames that it sends enter the bridge like a container's. It
+ * is a TAP device, which the kernel removes when the process ends.
  */
 export class BridgePort implements Disposable {
   /** The bridge as it was before. */
@@ -70,7 +70,7 @@ export class BridgePort implements Disposable {
     libc().write(this.#fd, frame, frame.length);
   }
 
-  /** Gives all frames that the bridge has sent since, each cut off at 256 bytes, until the next one. */
+  /** Yields the frames that the bridge has sent since, cut to 256 bytes. Each is valid until the next one. */
   receive(onFrame: (frame: Uint8Array<ArrayBuffer>) => void): void {
     for (;;) {
       const length = libc().read(this.#fd, this.#bytes, FRAME);

@@ -5,8 +5,8 @@
  * ```text
  *  0  8  "flnlctr1": the protocol and its version
  *  8  1  1 query, 2 answer
- *  9  1  answer: what containers there are (ContainerState)
- * 10  1  answer: what became of the echo to the target (TargetState)
+ *  9  1  answer: ContainerState
+ * 10  1  answer: TargetState
  * 11  1  zero
  * 12  8  nonce: an answer has its query's
  * 20  4  query: the target, an address of the asker's own subnet to send an echo to, or zero
@@ -14,8 +14,8 @@
  * 24  8  zero
  * ```
  *
- * Numbers are in network byte order. A query is as long as its answer, so that no forged source address
- * has more sent to it than was sent (RFC 5358 calls that amplification).
+ * Numbers are in network byte order. A query is as long as its answer, so that a forged source address causes
+ * no amplification (RFC 5358).
  *
  * @module
  */
@@ -91,7 +91,7 @@ export function encodeContainerMessage(
 }
 
 /**
- * Decodes what lies in a message from `start` to `end`.
+ * Decodes the bytes of a message from `start` to `end`.
  *
  * @returns `undefined` when it is neither query nor answer, or of another version
  */

@@ -6,7 +6,7 @@ import { ECHO_REPLY, type EchoMessage, TOKEN } from "./echo_message.ts";
 import { decodeEchoPacket, decodeFrame, encodeFrame, type Station } from "./frame.ts";
 import { PacketCapture } from "./packet_capture.ts";
 
-/** How often it is looked what has come, in milliseconds. */
+/** Milliseconds between two reads. */
 const POLL_MS = 3;
 /** How long the owner of an address has to answer an ARP request, in milliseconds. */
 const ARP_MS = 60;
@@ -40,14 +40,14 @@ export interface SideEcho {
  * The container's side of a bridge: sends echoes that the host forwards as it forwards a container's,
  * and sees the replies leave by the bridge.
  *
- * In the name of a container that is there, replies go to it, and its kernel takes no notice of them.
- * Without one, an address that nobody has is answered for as long as this is open: ARP requests and
- * echoes, so that other hosts can send theirs to it.
+ * With an existing container's address, replies go to the container, whose kernel ignores them. Otherwise it
+ * uses a free address and, while it is open, answers ARP and echo requests for it, so that other hosts can
+ * probe it.
  */
 export class ContainerSide implements AsyncDisposable {
   /** The address that echoes are sent from. */
   readonly address: IPv4;
-  /** It is no container's. */
+  /** No container has it. */
   readonly isStandIn: boolean;
   readonly #port: BridgePort;
   readonly #self: Station;
@@ -66,7 +66,7 @@ export class ContainerSide implements AsyncDisposable {
   /**
    * Attaches to the bridge.
    *
-   * @returns `undefined` when somebody has each of the candidates
+   * @returns `undefined` when all candidates are in use
    * @throws {SysError} as {@linkcode BridgePort}
    * @throws the signal's reason when it aborts
    */
@@ -115,7 +115,7 @@ export class ContainerSide implements AsyncDisposable {
    * Sends an echo to each address, and again where no reply comes.
    *
    * @param timeout milliseconds, in all
-   * @returns what became of each, in their order
+   * @returns the outcomes, in the order of the addresses
    * @throws the signal's reason when it aborts
    */
   async echo(

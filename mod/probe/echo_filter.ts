@@ -1,6 +1,6 @@
 /**
- * Socket filters in classic BPF (socket(7), SO_ATTACH_FILTER; linux/filter.h): what a probe does not wait for
- * never reaches this process, however much of it comes.
+ * Socket filters in classic BPF (socket(7), SO_ATTACH_FILTER; linux/filter.h). They keep packets from this
+ * process that no probe waits for, however many come.
  *
  * @module
  */
@@ -119,7 +119,7 @@ export function messageFilter(
 }
 
 /**
- * Has a socket take what a filter passes, and nothing else from then on.
+ * Attaches a filter to a socket, which then receives only packets that pass it.
  *
  * @throws {SysError}
  */

@@ -17,7 +17,7 @@ const SOCKET_TYPE = 2 | 0o2000000 | 0o4000;
 const ETH_P_ALL = 3;
 /** struct sockaddr_ll: u16 family, be16 protocol, i32 ifindex, u16, u8, u8, u8[8]. */
 const SOCKADDR_LL = 20;
-/** Bytes of each packet that are looked at: the headers and the token. */
+/** Bytes of each packet that are read: the headers and the token. */
 const SNAP = 128;
 
 /** The ICMP messages that come in or leave by an interface, before the firewall has seen those that come in. */
@@ -52,7 +52,7 @@ export class PacketCapture implements Disposable {
     }
   }
 
-  /** Gives all that has come since, each packet from its IP header on. It lies there until the next one. */
+  /** Yields the packets that have come since, each from its IP header on and valid until the next one. */
   receive(onPacket: (view: DataView, length: number) => void): void {
     for (;;) {
       const length = libc().recv(this.#fd, this.#bytes, SNAP, 0);

@@ -256,8 +256,8 @@ export class ProbeSocket {
   }
 
   /**
-   * Takes what is queued, messages, then errors; of each so many that a flood does not keep the event loop
-   * from all else.
+   * Receives queued messages, then errors, up to a limit for each, so that a flood does not block the event
+   * loop.
    *
    * @returns true when there may be more
    */

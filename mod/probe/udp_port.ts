@@ -43,7 +43,7 @@ export async function probeUdpPort(
     socket.receive(() => {}, (error) => {
       if (error.port === port) outcomes.set(error.to, outcomeOf(failureOf(error)));
     });
-  /** Takes all that is there, and for so long only: ICMP errors may come faster than they are taken. */
+  /** Receives all queued errors for a limited time: ICMP errors may come faster than it reads them. */
   const takeAll = async (patienceMs: number) => {
     const until = performance.now() + patienceMs;
     while (take() && performance.now() < until) await sleep(0, signal);

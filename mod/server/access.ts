@@ -16,7 +16,7 @@ export interface Caller {
   readonly address: string;
   /** The same as a number; `undefined` for IPv6. */
   readonly ipv4: IPv4 | undefined;
-  /** Has shown a client certificate or the token. */
+  /** True with a client certificate or the token. */
   readonly isTrusted: boolean;
   /** For the log: `certificate SUBJECT`, `token` or `no credentials`. */
   readonly identity: string;
@@ -26,13 +26,13 @@ export interface Caller {
 
 /** Options of {@linkcode AccessPolicy}. */
 export interface AccessOptions {
-  /** The token; a client's is ignored when absent. */
+  /** The token; when absent, the server ignores tokens of clients. */
   readonly token?: string | undefined;
   /** Names of this host besides `localhost`, in lower case. */
   readonly hostNames?: ReadonlySet<string> | undefined;
 }
 
-/** Identifies clients, and refuses requests that a browser may have been talked into. */
+/** Identifies clients, and refuses requests that a web page may have caused. */
 export class AccessPolicy {
   readonly #tokenHash: Uint8Array | undefined;
   readonly #hostNames: ReadonlySet<string>;
@@ -42,7 +42,7 @@ export class AccessPolicy {
     this.#hostNames = new Set(["localhost", ...hostNames]);
   }
 
-  /** @throws {HttpError} when the client shows a token that is not the server's */
+  /** @throws {HttpError} when the client sends a wrong token */
   identify({ headers, peer }: Pick<HttpRequest, "headers" | "peer">): Caller {
     const address = peer.address.replace(/^::ffff:/i, "");
     const needed = this.#tokenHash === undefined ? NO_TOKEN : CREDENTIALS;
@@ -54,7 +54,7 @@ export class AccessPolicy {
     if (shown === undefined || this.#tokenHash === undefined) {
       return { ...from, isTrusted: false, identity: "no credentials" };
     }
-    // Of equal length, so that the time of the comparison says nothing about the token.
+    // Hashes have equal length, so that the time of the comparison reveals nothing about the token.
     const isRight = timingSafeEqual(sha256(bearerToken(shown)), this.#tokenHash);
     if (isRight) return { ...from, isTrusted: true, identity: "token" };
     throw new HttpError(
@@ -91,7 +91,7 @@ export class AccessPolicy {
 
   #isOwn(authority: string): boolean {
     const name = hostnameOf(authority);
-    // Nobody can have an address resolve to another one.
+    // DNS cannot resolve an address to another one.
     return name !== undefined && (name.isAddress || this.#hostNames.has(name.text));
   }
 }
@@ -114,7 +114,7 @@ export function requireOwn(
   );
 }
 
-/** How a client comes to be trusted. */
+/** Credentials that make a client trusted. */
 const CREDENTIALS = "the token of -remote-token-file or a client certificate";
 const NO_TOKEN = "credentials, and this server has neither -remote-token-file nor -remote-cafile";
 

@@ -1,6 +1,6 @@
 import { parseIPv4 } from "../ip/mod.ts";
 
-/** Files that say how this host is called; other ones in tests. */
+/** Files with the names of this host; tests use others. */
 export interface NameFiles {
   /** hosts(5). */
   readonly hosts: string;
@@ -31,8 +31,8 @@ export function hostnameOf(authority: string): HostName | undefined {
 
 /**
  * Collects the names by which other hosts may know this one, in lower case: `localhost`, its host name, that
- * name in the domains of resolv.conf, and the names that the hosts file has for its addresses. DNS is not
- * asked: everybody can have a name of theirs point here.
+ * name in the domains of resolv.conf, and the names that the hosts file has for its addresses. Does not use
+ * DNS, in which anybody can point a name at this host.
  *
  * @param more further names, of the listening address and of the certificate
  */

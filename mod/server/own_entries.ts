@@ -58,8 +58,8 @@ export function requireOwnRecord(
 
 /**
  * Refuses a change of another host's lease by flannel 0.7.1's protocol. That protocol lets a client name any
- * public IP, as one behind NAT must. But a host with a node record runs this software, which leases below
- * `/store`: such a request is not from there.
+ * public IP, as a client behind NAT must. But a host with a node record runs this software, which leases below
+ * `/store`, so the request comes from another host.
  *
  * @throws {HttpError}
  */

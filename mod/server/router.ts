@@ -121,7 +121,7 @@ class Router {
     isOurs = false,
   ): HttpReply {
     const isWrite = request.method !== "GET" && request.method !== "HEAD";
-    // flannel's line for each request; those of this software ask too often for that.
+    // flannel's line for each request; agents of this software send too many for that.
     const line = `${shownLine(request)} - ${shown}` +
       (isWrite ? ` (${address}, ${identity})` : "");
     if (isOurs && !isWrite && (reply.status < 400 || reply.body === GONE)) verbose(1, line);

@@ -22,7 +22,7 @@ export const DEFAULT_LIMITS: HttpLimits = {
   body: 65_536,
   head: 8_192,
   arrival: 10_000,
-  // Longer than a client of ours keeps an idle connection: it must not meet one that is closing.
+  // Longer than this software's clients keep an idle connection, so that none sends on a closing connection.
   idle: 60_000,
   departure: 60_000,
 };

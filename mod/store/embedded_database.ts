@@ -11,8 +11,8 @@ const SCHEMA_VERSION = 1;
 const BUSY_TIMEOUT = 5_000;
 
 /**
- * Mode of the file, and so of what SQLite puts beside it: a config may hold a cloud's keys, and who can
- * open the file can hold a read lock that keeps the agent from writing (https://sqlite.org/lockingv3.html).
+ * Mode of the file, and of the files that SQLite adds: a config may hold a cloud's keys, and a process that can
+ * open the file can block the agent's writes with a read lock (https://sqlite.org/lockingv3.html).
  */
 const MODE = 0o600;
 

@@ -8,7 +8,7 @@ export class StoreUnavailableError extends StoreError {
   override readonly name = "StoreUnavailableError";
 }
 
-/** The store does not let this client do that: it lacks the credentials, or shows wrong ones. */
+/** The store refuses the operation: this client has no credentials or wrong ones. */
 export class AccessError extends StoreError {
   override readonly name = "AccessError";
 }

@@ -21,7 +21,7 @@ export interface HttpEndpoint {
   readonly user: { readonly name: string; readonly password: string } | undefined;
   /** Something was received since the last failure. */
   heard: boolean;
-  /** Something was received ever. */
+  /** The server has answered at least once. */
   hasAnswered: boolean;
 }
 

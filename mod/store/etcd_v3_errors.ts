@@ -104,7 +104,7 @@ export function isAuthDisabled(error: unknown): boolean {
     "etcdserver: authentication is not enabled";
 }
 
-/** Says of a reset by a server that speaks something else what it means. */
+/** Explains a reset by a server that does not speak HTTP/2. */
 function withoutReset(text: string): string {
   if (!text.startsWith("Received RST_STREAM ")) return text;
   const words = text.search(/Protocol error|frame with invalid size/);

@@ -29,7 +29,7 @@ export async function readRemoteToken(path: string): Promise<string> {
   try {
     if (!(await Deno.stat(path)).isFile) fail("is not a regular file");
     using file = await Deno.open(path);
-    // Of what is open, not of what the path may name by then.
+    // Reads the mode of the open file, since the path may name another file by now.
     info = await file.stat();
     bytes = new Uint8Array(MAX_BYTES);
     bytes = bytes.subarray(0, await file.read(bytes) ?? 0);

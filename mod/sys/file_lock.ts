@@ -10,7 +10,7 @@ const OPEN_FLAGS = 0o2 | 0o100 | 0o400000 | 0o2000000;
 /** asm-generic/fcntl.h: LOCK_EX | LOCK_NB. */
 const LOCK_NOW = 2 | 4;
 
-/** Mode of a lock file. Whoever can open the file can hold flock(2) on it, reading is enough. */
+/** Mode of a lock file. Any process that can open the file, even only for reading, can hold flock(2) on it. */
 const MODE = 0o600;
 
 /**

@@ -107,7 +107,7 @@ const SYMBOLS = {
 /** Its functions. */
 export type OpenSsl = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
 
-/** TLS cannot be had, or a connection's handshake failed. The message is OpenSSL's own, or ours. */
+/** OpenSSL is missing, or a handshake failed. The message is OpenSSL's or this program's. */
 export class TlsError extends Error {
   override readonly name = "TlsError";
 }

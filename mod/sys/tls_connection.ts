@@ -64,7 +64,7 @@ interface Session {
   readonly toSend: Deno.PointerObject;
 }
 
-/** @throws {TlsError} when OpenSSL makes none, as for want of memory */
+/** @throws {TlsError} when OpenSSL cannot create it, for lack of memory */
 function makeSession(ssl: OpenSsl, context: Deno.PointerObject): Session {
   ssl.ERR_clear_error();
   const handle = ssl.SSL_new(context);
@@ -144,7 +144,7 @@ export class TlsConnection implements SecureConnection {
           handle,
           () => this.#ssl.SSL_read(handle, piece, most),
         );
-        // An alert goes out whatever came of it.
+        // Sends an alert whatever the result.
         await this.#flush();
         if (this.#isClosed) return null;
         if (result > 0) {
@@ -193,7 +193,7 @@ export class TlsConnection implements SecureConnection {
   async #handshake(): Promise<boolean> {
     while (this.#state !== "up") {
       if (this.#state === "broken") throw new TlsError("the handshake has failed");
-      // OpenSSL's part takes 50 KB and more: not for who has sent nothing.
+      // OpenSSL's part takes 50 KB and more; a client that has sent nothing does not get it.
       if (!await this.#receive()) return false;
       const { handle } = this.#session!;
       const { result, reason, words } = this.#call(
@@ -204,7 +204,7 @@ export class TlsConnection implements SecureConnection {
         ? new TlsError(words + verifyError(this.#ssl, handle))
         : undefined;
       if (refusal !== undefined) this.#onRefused(refusal);
-      // Handshake messages and alerts go out whatever came of it.
+      // Sends handshake messages and alerts whatever the result.
       await this.#flush();
       if (this.#isClosed) return false;
       if (result > 0) {
@@ -216,8 +216,8 @@ export class TlsConnection implements SecureConnection {
   }
 
   /**
-   * Makes one call of OpenSSL and takes its error out of the queue. That is the thread's: what another
-   * connection had left there would be taken for this one's (SSL_get_error(3)).
+   * Makes one call of OpenSSL and clears the error queue. The queue belongs to the thread: an error of another
+   * connection would count as this one's (SSL_get_error(3)).
    */
   #call(
     handle: Deno.PointerObject,
@@ -252,7 +252,7 @@ export class TlsConnection implements SecureConnection {
     this.#session = undefined;
   }
 
-  /** Hands what came over the connection to OpenSSL; false at its end. */
+  /** Passes received bytes to OpenSSL; resolves to false at the end of the connection. */
   async #receive(): Promise<boolean> {
     const piece = new Uint8Array(RECEIVED_BYTES);
     const count = await this.#plain.read(piece);
@@ -262,7 +262,7 @@ export class TlsConnection implements SecureConnection {
     return true;
   }
 
-  /** Sends what OpenSSL has to send, after what was to be sent before. */
+  /** Sends OpenSSL's pending bytes, after those of earlier calls. */
   async #flush(): Promise<void> {
     const ssl = this.#ssl;
     const { toSend } = this.#session!;
@@ -279,7 +279,7 @@ export class TlsConnection implements SecureConnection {
         for (let at = 0; at < piece.length;) at += await this.#plain.write(piece.subarray(at));
       }
     });
-    // Whoever comes next waits for nothing that failed here.
+    // A failure here must not block the next caller.
     const sending = this.#sending;
     this.#sending = sending.catch(() => {});
     await sending;

@@ -17,7 +17,7 @@ const VERIFY_PEER_AND_FAIL = 0x01 | 0x02;
 /** SSL_CTRL_SET_MIN_PROTO_VERSION and TLS1_2_VERSION: flannel 0.7.1, of 2017, speaks no later one. */
 const SET_MIN_PROTO_VERSION = 123;
 const TLS1_2 = 0x0303;
-/** SSL_OP_NO_RENEGOTIATION: a client could have handshakes made, which cost the server most, for ever. */
+/** SSL_OP_NO_RENEGOTIATION: a client could request handshakes, which cost the server most, without end. */
 const OP_NO_RENEGOTIATION = 1n << 30n;
 /** SSL_CTRL_MODE and SSL_MODE_RELEASE_BUFFERS: 34 KB less for a connection on which nothing is under way. */
 const CTRL_MODE = 33;

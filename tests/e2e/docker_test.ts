@@ -1,4 +1,4 @@
-/** Docker 28, which drops what other hosts send to containers, beside each backend. */
+/** Docker 28, which drops packets of other hosts to containers, beside each backend. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type LabContainer, LabDocker } from "../lab/docker.ts";
 import { GuideCluster } from "../lab/guide_cluster.ts";

@@ -40,7 +40,7 @@ const EARLY = "nft 'add table ip early; " +
   "add chain ip early in { type filter hook prerouting priority -350; }; add rule ip early in iifname != docker0 ip daddr";
 const NOT_EARLY = "nft delete table ip early";
 const THERE = { containers: "problem" };
-/** This host's own rules are what the check of the firewall names. */
+/** The firewall check names this host's own rules. */
 const HERE = { ...THERE, firewall: "problem" };
 
 const CASES: readonly Case[] = [

@@ -1,4 +1,4 @@
-/** Real firewalld and ufw on the guide's hosts: what doctor prints there opens what it has to. */
+/** Real firewalld and ufw on the guide's hosts: the commands of doctor let the packets through. */
 import { assertEquals, assertMatch } from "@std/assert";
 import { type LabContainer, LabDocker } from "../lab/docker.ts";
 import { LabFirewalld, startMessageBus } from "../lab/firewalld.ts";

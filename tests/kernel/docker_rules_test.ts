@@ -11,12 +11,12 @@ import { type Neighbours, sourceSeen, withNeighbours } from "./firewall_neighbou
 libc();
 
 const CONTAINER = "10.20.93.2";
-/** docker0's own, as whoever probes the peer asks it. */
+/** docker0's own address, which probes of the peer ask for. */
 const HOST = "10.20.93.1";
 /** Nobody's lease. */
 const FORGED = "10.20.8.2";
 
-/** The rules without masquerading, which would hide whose packets arrive. */
+/** The rules without masquerading, which would hide the source of packets. */
 const SPEC = { ipMasq: false };
 
 const peer = (subnet: string, publicIP: string) => ({

@@ -1,6 +1,6 @@
 /**
- * Traces one probe after the other until it is ended; says so after the first. For the test of what is left
- * then.
+ * Traces one probe after the other until it is killed; prints a line after the first. For the test of stale
+ * state.
  *
  * @module
  */

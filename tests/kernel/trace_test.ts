@@ -31,7 +31,7 @@ async function ask(lab: TraceLab, { flow: name = "in", port }: TraceCase): Promi
   return await judge(flow, result, { netlink, netns, names: new RuleNames(commands, netns) });
 }
 
-/** Sends a real packet and holds what becomes of it against the verdict. */
+/** Sends a real packet and compares its fate with the verdict. */
 async function compare(lab: TraceLab, one: TraceCase, { stop, result }: Verdict): Promise<void> {
   const from = one.flow === "out" ? "container" : "peer";
   const to = one.flow === "own" ? { to: ADDRESS.host } : {};
@@ -75,7 +75,7 @@ for (const one of CASES) {
   });
 }
 
-/** All rules but for their counters, and who writes what netfilter logs. */
+/** All rules without their counters, and netfilter's IPv4 logger. */
 async function rulesOf(lab: TraceLab): Promise<string> {
   const rules = await lab.host.run(
     "sh",

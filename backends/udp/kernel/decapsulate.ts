@@ -295,8 +295,8 @@ function assign(settings: PathSettings, otherwise: "direct" | "pass") {
       .load(R1, R10, Stack.Socket, 8)
       .call("sk_release")
       .load(R1, R10, Stack.Assigned, 8).jumpIf(R1, "!=", 0, otherwise)
-      // icmp_send() answers no broadcast of the link layer: an error, as of a firewall that rejects, would quote the
-      // secret to the peer. The vxlan device makes the packet the host's again.
+      // icmp_send() does not answer link-layer broadcasts. An ICMP error, such as that of a firewall with a
+      // reject rule, would quote the secret to the peer. The vxlan device makes the packet PACKET_HOST again.
       .mov(R1, R6).mov(R2, PACKET_BROADCAST).call("skb_change_type");
 }
 

@@ -203,10 +203,10 @@ const FRAME = 34;
 const Inner = { Source: 26, Destination: 30 } as const;
 
 /**
- * Assembles the program at the GRO device's ingress. It redirects to flannel0 what bears the secret for packets,
- * the present or the former one, and goes from another host's part of the network to this host's lease: the
- * decapsulation program lets nothing else through, so anything else was sent by somebody who learned the secret.
- * Probes are counted. All other frames are dropped, as probes are.
+ * Assembles the program at the GRO device's ingress. It redirects packets to flannel0 that carry the present or
+ * the former secret and go from another host's part of the network to this host's lease. The decapsulation
+ * program passes no other packets, so others come from a sender that learned the secret. The program counts
+ * probes, and drops probes and all other frames.
  */
 export function hopArrival(
   { device, own, network }: Pick<PathSettings, "device" | "own" | "network">,

@@ -97,8 +97,8 @@ export class HopGate {
 
   /**
    * Writes the device's address to the programs' map. Probes may go there from now on, packets when they did before,
-   * also under an earlier agent. Both get a new secret: whoever learned the former one knows nothing of use once
-   * the next {@linkcode HopGate.look} has withdrawn it.
+   * also under an earlier agent. Both get a new secret: a former one is useless once the next
+   * {@linkcode HopGate.look} has withdrawn it.
    *
    * @param place `undefined` where there is none
    */
@@ -150,7 +150,7 @@ export class HopGate {
    */
   look(peers: () => Iterable<IPv4>): string | undefined {
     if (this.#place === undefined) return undefined;
-    // Packets under it are through: only the stack is between the two programs.
+    // Packets with the former secret have passed: only the stack is between the two programs.
     this.#clear(FORMER_KEY);
     if (this.#isOpen) {
       if (this.#isUnproven && this.#ask(peers) === "swallowed") this.#seen = "refuses";

@@ -23,7 +23,7 @@ export function kernelRouteTo(
   return value && readRouteValue(value);
 }
 
-/** Whether a device has a kernel path; false where that may not be looked at. */
+/** Returns whether a device has a kernel path; false without the permission to check. */
 export function hasKernelPath(device: string): boolean {
   try {
     return pathExists(routesPin(device));

@@ -35,8 +35,8 @@ function isBroken({ fault, isReachedBack }: ContainerPath): boolean {
 }
 
 /**
- * The other host's packets do not get in. Where those that leave are dropped, too, that may be its reply, which
- * says nothing new.
+ * The other host's packets do not get in. Where outgoing packets are dropped as well, the missing packet may be
+ * the reply, which is no new finding.
  */
 function isShut({ fault, isReachedBack }: ContainerPath): boolean {
   return isReachedBack === false && (fault ?? "there") === "there";

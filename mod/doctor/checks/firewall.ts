@@ -72,14 +72,14 @@ export const firewallCheck: Check = {
   },
 };
 
-/** A rule drops a probe; what is lost by other causes is for other checks. */
+/** Reports rules that drop probes. Other checks report other causes. */
 function droppedFinding(traced: Investigation, ours: readonly string[]): Finding | undefined {
   const stopped = "verdicts" in traced
     ? traced.verdicts.filter(({ stop }) => stop?.rule !== undefined)
     : [];
   if (stopped.length === 0) return undefined;
   const evidence = stopped.map(({ flow, stop }) => `${flow.text}: ${stop!.text}`);
-  // A policy of iptables decides about what flanneld's rules have not accepted.
+  // A policy of iptables drops packets that flanneld's rules did not accept.
   const isPolicy = stopped.some(({ stop }) =>
     stop!.rule!.isPolicy && stop!.rule!.program !== "nft"
   );

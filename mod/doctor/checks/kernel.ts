@@ -43,8 +43,8 @@ export const kernelCheck: Check = {
 };
 
 /**
- * Routes that an agent made for a network which none serves now: subnet.env named it no longer, so that
- * no agent removes them.
+ * Finds routes of a network that no agent serves now. No agent removes them, because subnet.env names the
+ * network no more.
  *
  * @returns each in the words of ip(8)
  */

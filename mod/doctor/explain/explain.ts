@@ -25,10 +25,9 @@ import { traceSteps } from "./trace_steps.ts";
 import { udpPathStep } from "./udp_path.ts";
 
 /**
- * Finds out where a packet for an address goes from this host, object by object; changes nothing that
- * stays.
+ * Follows a packet from this host to an address, step by step. Makes no lasting change.
  *
- * @param kind what is asked for at the address. @default an ICMP echo
+ * @param kind protocol and port of the probe. @default an ICMP echo request
 
  * @throws {StoreError | ConfigError | InterfaceError | SysError | Unavailable} when it cannot be told
  */

@@ -17,8 +17,8 @@ export type AddressKind =
 export interface Step {
   /**
    * `lease`, `route`, `neighbour`, `fdb`, `encapsulation`, `path`, `underlay`,
-   * `forwarding`, `firewall`, `masquerade`; and what became of probes: `outbound`, `inbound`, `tunnel`, or
-   * `trace` where none could be sent.
+   * `forwarding`, `firewall`, `masquerade`; and the outcome of probes: `outbound`, `inbound`, `tunnel`, or
+   * `trace` when none could be sent.
    */
   readonly object: string;
   /** As it is. */

@@ -19,7 +19,7 @@ export interface RulePlace {
   readonly path: readonly string[];
 }
 
-/** Where the packet was when nothing more was seen of it. */
+/** Place of a packet at its last event. */
 export type Stage = "entry" | "routing" | NftHook;
 
 /** End of a packet's way through the host. */
@@ -35,7 +35,7 @@ export type Fate =
     readonly destination: IPv4;
     /** The rule that rewrote one of them, where it is known. */
     readonly rewrittenBy?: RulePlace;
-    /** Where the kernel gave it up later: no neighbour, no socket. */
+    /** Where the kernel dropped it later: no neighbour, no socket. */
     readonly lost?: KernelDrop;
   }
   /** A rule or policy decided. `taken`: handed to a program or another part of the kernel (queue, stolen). */
@@ -44,7 +44,7 @@ export type Fate =
     readonly by: RulePlace;
     readonly hook: NftHook | undefined;
   }
-  /** It was given up outside of any rule. */
+  /** The kernel dropped it outside of any rule. */
   | { readonly type: "lost"; readonly at: Stage; readonly drop?: KernelDrop };
 
 /** Name of a chain of the tracing table: before all others at its hook, or after. */
@@ -61,10 +61,10 @@ export interface Observed {
 }
 
 /**
- * Concludes what became of a packet.
+ * Concludes a packet's end from its events.
  *
  * @param tracingTable name of the table whose chains stand before and after all others at each hook
- * @returns `undefined` when nothing was seen of it
+ * @returns `undefined` without events
  */
 export function concludeFate(observed: Observed, tracingTable: string): Fate | undefined {
   const { nft, legacy, drop } = observed;
@@ -99,7 +99,7 @@ export function concludeFate(observed: Observed, tracingTable: string): Fate | u
     enterChain(path, chain);
     const by = nftPlace(event, path);
     if (verdict === "drop") return { type: "dropped", by, hook: last?.hook };
-    // A program that a packet is queued to may give it back: then there is more to see.
+    // A program may return a queued packet; then more events follow.
     const isTaken = verdict === "queue" || verdict === "stolen";
     if (isTaken && event === nft.at(-1)) return { type: "taken", by, hook: last?.hook };
     if (verdict === "accept" && handle !== undefined) accepted = by;
@@ -153,7 +153,7 @@ function nftPlace(
 /** Chains that packets enter at hooks. */
 const BUILT_IN = new Set(["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"]);
 
-/** The last rule that matched, or policy: after it nothing more was seen of the packet. */
+/** Returns the last rule that matched, or the policy, after which the packet has no event. */
 function legacyPlace(events: readonly LegacyTraceEvent[]): RulePlace | undefined {
   const last = events.at(-1);
   if (last === undefined || last.type === "return") return undefined;

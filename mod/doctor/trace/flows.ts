@@ -5,7 +5,7 @@ import type { LocalContainer } from "./local_containers.ts";
 import type { ProbeProtocol } from "./packet.ts";
 import type { Entry, TraceRequest } from "./trace_tables.ts";
 
-/** How packets of the network go through this host. */
+/** Way of the network's packets through this host. */
 export interface OverlayPath {
   readonly network: Prefix;
   /** This host's. */
@@ -43,7 +43,7 @@ export interface Flow {
   readonly words: FlowWords;
   /** `from 10.20.65.2 to 10.20.93.2, ICMP echo`. */
   readonly text: string;
-  /** The destination is an address that nobody may have: only the rules are of interest. */
+  /** The destination may be unused, so only the rules are judged. */
   readonly isAnybody?: true;
 }
 
@@ -54,7 +54,7 @@ export interface ProbeKind {
   readonly port: number;
 }
 
-/** Locally administered, of nobody: where a neighbour's address is not known. */
+/** Locally administered, unused; stands for a neighbour's unknown address. */
 const NOBODY = "02:00:00:00:00:01";
 
 /** The tunnel's datagrams from another host, to this one. */

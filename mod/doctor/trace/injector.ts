@@ -17,7 +17,7 @@ import { closeDescriptor, Errno, inNetworkNamespace, SysError } from "../../sys/
 import { BpfError } from "../../sys/bpf/error.ts";
 import { nameOfSymbol } from "./kernel_symbol.ts";
 
-/** Where the kernel gave a packet up. */
+/** Where the kernel dropped a packet. */
 export interface KernelDrop {
   /** `IP_RPFILTER`: the drop reason without its prefix (Linux 5.17); absent where the kernel has none. */
   readonly reason?: string;
@@ -25,11 +25,11 @@ export interface KernelDrop {
   readonly function?: string;
 }
 
-/** The packet that is followed: pointer, what became of it, and where and why (all u64). */
+/** State of the followed packet: pointer, end, place and reason (all u64). */
 const State = { packet: 0, fate: 8, location: 16, reason: 24, length: 32 } as const;
 const Fate = { open: 0, dropped: 1, consumed: 2 } as const;
 
-/** Reasons that say nothing: the function says more. */
+/** Reasons without information; the function is more exact. */
 const UNSPECIFIED = new Set(["NOT_SPECIFIED", "NOT_DROPPED_YET"]);
 const REASON_PREFIX = /^SKB_(DROP_REASON_)?/;
 
@@ -37,25 +37,24 @@ const REASON_PREFIX = /^SKB_(DROP_REASON_)?/;
 const KEY = -4;
 
 /**
- * Brings packets into the host as if an interface had received them, and follows what the kernel does
- * with the last of them.
+ * Injects packets as if an interface had received them, and follows the last one through the kernel.
  *
- * A classifier's test run (BPF_PROG_TEST_RUN) works on the packet that it is given; a copy that it makes by
- * bpf_clone_redirect() with BPF_F_INGRESS is received by the interface, whatever its kind. Programs at
- * the tracepoints netif_rx, kfree_skb and consume_skb note that copy's address and its end. All of it goes
- * with this process.
+ * A classifier's test run (BPF_PROG_TEST_RUN) works on the packet that it is given; bpf_clone_redirect() with
+ * BPF_F_INGRESS makes any interface receive a copy. Programs at the tracepoints netif_rx, kfree_skb and
+ * consume_skb record that copy's address and its end. The kernel removes all programs and maps with this
+ * process.
  */
 export class Injector implements Disposable {
   readonly #netns: string | undefined;
   readonly #stack = new DisposableStack();
   readonly #armed: BpfMap;
   readonly #state: BpfMap | undefined;
-  /** Why drop reasons are not read. */
+  /** Why drop reasons are not available. */
   readonly withoutReasons: string | undefined;
 
   /**
    * @param netns path of a network namespace; `undefined` is the thread's own
-   * @throws {BpfError | SysError} when this kernel lets us load no programs
+   * @throws {BpfError | SysError} when this process cannot load programs
    */
   constructor(netns: string | undefined) {
     this.#netns = netns;
@@ -71,7 +70,7 @@ export class Injector implements Disposable {
   }
 
   /**
-   * Has an interface receive a frame.
+   * Makes an interface receive a frame.
    *
    * @param index of the interface
    * @param frame from its Ethernet header on, which an interface without one (TUN) never sees
@@ -86,7 +85,7 @@ export class Injector implements Disposable {
     if (verdict < 0) throw new SysError("bpf_clone_redirect", -verdict);
   }
 
-  /** Where the kernel gave up the packet that came last; `undefined` when it did not, or is not followed. */
+  /** Returns where the kernel dropped the last packet; `undefined` when it did not, or without tracepoints. */
   drop(): KernelDrop | undefined {
     const state = this.#state?.lookup(new Uint8Array(4));
     if (state === undefined || state.getUint32(State.fate, true) !== Fate.dropped) return undefined;

@@ -145,7 +145,7 @@ async function investigate(
   }
 }
 
-/** @returns `undefined` where the agent's plan cannot be made */
+/** @returns `undefined` without a plan of the agent */
 async function toolCommandsOf(
   host: Examination,
 ): Promise<PlannedChanges["toolCommands"] | undefined> {
@@ -157,7 +157,7 @@ async function toolCommandsOf(
   }
 }
 
-/** How packets between this host and another go through it. */
+/** Way of packets between this host and another one through this host. */
 interface HostPath extends OverlayPath {
   readonly peer: OverlayPath["peer"] & {
     /** An address that the other host itself has. */
@@ -168,7 +168,7 @@ interface HostPath extends OverlayPath {
 /**
  * @param other the other host. @default one of them
  * @param address in its subnet. @default one that a container there could have
- * @param container of this host. @default one that is there
+ * @param container of this host. @default an existing one
  * @throws {Unavailable} without a lease, another host, or a device
  */
 async function overlayPath(
@@ -219,7 +219,7 @@ async function overlayPath(
   };
 }
 
-/** Datagrams of udp's path in the kernel meet no rule. */
+/** Datagrams of udp in the kernel pass no rule. */
 function isCarriedByKernel(type: string, device: string, address: IPv4): boolean {
   if (type !== "udp") return false;
   try {

@@ -11,11 +11,11 @@ import type { TraceResult } from "./tracer.ts";
 
 /** The rule or kernel check that drops a flow's packets. */
 export interface Stop {
-  /** In a sentence: rule, chain, table, or the kernel's reason. */
+  /** Sentence with the rule, chain and table, or the kernel's reason. */
   readonly text: string;
   /** The rule; absent where none decided. */
   readonly rule?: NamedRule;
-  /** The kernel's drop reason, as it names it. */
+  /** Name of the kernel's drop reason. */
   readonly reason?: string;
   /** Commands that let the packets through and nothing else, in order. */
   readonly fix: readonly string[];
@@ -38,7 +38,7 @@ export interface JudgeHost {
   readonly netlink: Netlink;
   readonly names: RuleNames;
   /**
-   * Commands by which a program that manages the firewall lets the network's packets through.
+   * Returns the commands of a firewall program that let the network's packets through.
    *
    * @default none: a rule before the one that drops
    */
@@ -47,10 +47,10 @@ export interface JudgeHost {
   readonly netns?: string | undefined;
 }
 
-/** Drop reasons of packets that arrived: nobody listens, or not to such packets. */
+/** Drop reasons of packets that arrived but that no socket accepts. */
 const AT_SOCKET = /^(NO_SOCKET|SOCKET_|TCP_|UDP_|PROTO_MEM|ICMP_)|^IP_NOPROTO$/;
 
-/** Drop reasons of what leaves by an interface: of neighbours, queues and devices. */
+/** Drop reasons of outgoing packets: of neighbours, queues and devices. */
 const AT_DEVICE =
   /^(NEIGH_|QDISC_|TC_EGRESS|DEV_|FQ_|CAKE_|TUNNEL_|NO_TX_TARGET|IP_OUTNOROUTES|SKB_|NOMEM|FULL_RING)/;
 
@@ -80,7 +80,7 @@ async function stopOf(
   }
   const { tunnel, reply: replyWords } = wordsOf(flow);
   if (carrier !== undefined && fate?.type === "passed") {
-    // The datagram is the packet itself, encapsulated: what stops the one stops the other.
+    // The datagram is the encapsulated packet: a drop of the one is a drop of the other.
     const found = await stopOfPacket(carrier, tunnel, host);
     if (found !== undefined) {
       return { ...found, text: `the tunnel's datagram with it: ${found.text}` };
@@ -151,13 +151,13 @@ async function stopOfPacket(
   return { text: `${describeRule(rule)}${owner} ${verb}`, rule, fix };
 }
 
-/** Where the flow is let through; `undefined` for what this host sends or answers itself. */
+/** Hook that accepts the flow; `undefined` for packets of this host itself. */
 function hookOf(words: FlowWords, flow: Flow | undefined): Opening["hook"] | undefined {
   if (flow?.exit !== undefined) return "forward";
   return flow?.name === "tunnel" && words.device !== undefined ? "input" : undefined;
 }
 
-/** It got through all rules; was it the right way, and has somebody taken it? */
+/** Checks a packet that passed all rules: did it take the right interface, and did it arrive? */
 function passedStop(
   { to, oif, destination, lost }: Extract<Fate, { type: "passed" }>,
   { netlink }: JudgeHost,

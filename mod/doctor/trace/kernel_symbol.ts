@@ -1,4 +1,4 @@
-/** proc(5): address, type and name of each symbol of the kernel; addresses are 0 for who may not know them. */
+/** proc(5): address, type and name of each kernel symbol; addresses are 0 without the permission to read them. */
 const PATH = "/proc/kallsyms";
 
 /** Name of the kernel's function that an address lies in; `undefined` where it is not shown. */

@@ -1,6 +1,6 @@
 import type { NamedRule } from "./rule_names.ts";
 
-/** Packets of one flow, in words that rules are made of. */
+/** Match of one flow's packets in a rule. */
 export interface FlowWords {
   /** Interface that they come in by; absent for those that this host sends itself. */
   readonly device?: string;

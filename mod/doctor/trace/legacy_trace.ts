@@ -14,7 +14,7 @@ export interface LegacyTraceEvent {
 /**
  * Reads the prefix of a logged packet.
  *
- * @returns `undefined` for what the target TRACE has not logged
+ * @returns `undefined` for packets that the target TRACE did not log
  */
 export function readLegacyTrace(prefix: string): LegacyTraceEvent | undefined {
   const match = /^TRACE: (\w+):(.+):(rule|policy|return):(\d+) ?$/.exec(prefix);
@@ -37,7 +37,7 @@ const NETLINK_LOGGER = "nfnetlink_log";
 /** Puts the logger back when its input ends, as it does when this process is killed, too. */
 const GUARD = `trap "" INT TERM HUP; read line; echo "$1" > ${LOGGER}`;
 
-/** Hears what iptables-legacy does with packets that nf_tables traces: both mark them alike (skb->nf_trace). */
+/** Receives iptables-legacy's trace of packets that nf_tables traces: both use the mark skb->nf_trace. */
 export class LegacyTrace implements AsyncDisposable {
   readonly #socket: PacketLogSocket;
   readonly #restore: () => Promise<void>;
@@ -53,8 +53,8 @@ export class LegacyTrace implements AsyncDisposable {
   }
 
   /**
-   * Listens. The kernel gives traces to one logger for each family, so nfnetlink_log becomes IPv4's meanwhile;
-   * rules with the target LOG go on as before.
+   * Starts to receive. The kernel sends traces to one logger for each family, so nfnetlink_log is IPv4's logger
+   * meanwhile. Rules with the target LOG are not affected.
    *
    * @param netns path of a network namespace; `undefined` is the thread's own
    * @throws {SysError} EBUSY when another program listens to NFLOG's group 0
@@ -81,7 +81,7 @@ export class LegacyTrace implements AsyncDisposable {
     }
   }
 
-  /** Takes what is queued, of all traced packets. */
+  /** Returns the queued events of all traced packets. */
   receive(): { readonly headers: Headers; readonly event: LegacyTraceEvent }[] {
     return this.#socket.receive().flatMap(({ prefix, packet }) => {
       const [headers, event] = [readHeaders(packet), readLegacyTrace(prefix)];

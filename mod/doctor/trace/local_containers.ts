@@ -1,24 +1,24 @@
 import type { IPv4, Prefix } from "../../ip/mod.ts";
 import { type Link, type Mac, Netlink, SysError } from "../../sys/mod.ts";
 
-/** A container of this host, or whatever else has a network namespace of its own. */
+/** A container of this host, or another network namespace. */
 export interface LocalContainer {
   readonly address: IPv4;
   readonly mac: Mac;
-  /** Index of the interface at this end of its cable. */
+  /** Index of its veth's end on this host. */
   readonly port: number;
 }
 
-/** Namespaces that are looked into; a host with more has containers among the first ones. */
+/** Largest number of namespaces to read; a host with more has containers among the first ones. */
 const MOST_NAMESPACES = 256;
 
 /**
  * Finds addresses of a prefix on the other ends of a bridge's ports, in the network namespaces of this host's
- * processes. Docker is not asked, and a container that has been silent is found as well.
+ * processes. Does not use Docker, and finds containers that have sent no packet yet.
  *
  * @param host the namespace of the bridge
  * @param bridge its index
- * @returns those that can be looked into: none without root
+ * @returns containers of readable namespaces: none without root
  */
 export function localContainers(
   prefix: Prefix,
@@ -39,7 +39,7 @@ export function localContainers(
       seen.add(namespace);
       found.push(...addressesIn(path, prefix, ports));
     } catch (error) {
-      // The process has ended, or is not ours to look into.
+      // The process has ended, or this process may not read it.
       const isGone = error instanceof SysError || error instanceof Deno.errors.NotFound ||
         error instanceof Deno.errors.PermissionDenied || error instanceof Deno.errors.NotCapable;
       if (!isGone) throw error;

@@ -8,14 +8,14 @@ export const PROTOCOLS = { icmp: 1, tcp: 6, udp: 17 } as const;
 /** Protocol of a probe: an ICMP echo request, a TCP SYN, or an empty UDP datagram. */
 export type ProbeProtocol = keyof typeof PROTOCOLS;
 
-/** A packet that is sent to see what becomes of it. */
+/** A packet that is traced through the host. */
 export interface ProbePacket {
   readonly source: IPv4;
   readonly destination: IPv4;
   readonly protocol: ProbeProtocol;
   /** Destination port; unused by ICMP. */
   readonly port: number;
-  /** IP identification, by which the probe is known among others; also the identifier of an echo. */
+  /** IP identification, which distinguishes the probe; also the identifier of an echo request. */
   readonly id: number;
   /** Unused by ICMP. */
   readonly sourcePort: number;

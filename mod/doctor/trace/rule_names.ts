@@ -39,7 +39,7 @@ export class RuleNames {
     this.#netns = netns;
   }
 
-  /** Names a rule. Where no tool is there, or none shows it, the name has no text. */
+  /** Names a rule. The name has no text when no tool is installed or none shows the rule. */
   async name(place: RulePlace): Promise<NamedRule> {
     const isPolicy = place.handle === undefined && place.number === undefined;
     const program = place.ruleset === "nftables" ? "nft" : place.ruleset;

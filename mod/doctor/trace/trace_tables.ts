@@ -18,7 +18,7 @@ import {
 import { bracketName } from "./fate.ts";
 import { carrierMatch, probeMatch, type ProbePacket, replyMatch } from "./packet.ts";
 
-/** How a probe comes into being. */
+/** Origin of a probe. */
 export type Entry =
   /** An interface receives it, with these hardware addresses (which a TUN device has none of). */
   | {
@@ -35,13 +35,13 @@ export type Entry =
 export interface TraceRequest {
   readonly packet: Omit<ProbePacket, "id" | "sourcePort">;
   readonly entry: Entry;
-  /** The tunnel that carries it to another host, to follow the datagram with it in. @default none */
+  /** The tunnel that carries it to another host, to follow the datagram as well. @default none */
   readonly carrier?: { readonly port: number; readonly headers: number };
 }
 
 /** Tables of traces begin with this; the process' number follows. */
 const TABLE_PREFIX = "flanneld-trace-";
-/** Before conntrack (-200), raw (-300) and defragmentation (-400), and after everything of others. */
+/** Before conntrack (-200), raw (-300) and defragmentation (-400), and after all other chains. */
 const PRIORITY = { start: -1000, end: 1_000_000 } as const;
 const SIDES = ["start", "end"] as const;
 /** Chain of the families that see a packet before IP does. */
@@ -49,7 +49,7 @@ const EARLY = "early-start";
 const FAMILIES = ["ip", "bridge", "netdev"] as const;
 
 /**
- * The tables of nf_tables that have a probe traced. Their only rules set `meta nftrace` on the probe, on
+ * The tables of nf_tables that trace a probe. Their only rules set `meta nftrace` on the probe, on
  * the answer to it and on the datagram that carries it.
  */
 export class TraceTables implements Disposable {
@@ -67,8 +67,8 @@ export class TraceTables implements Disposable {
   }
 
   /**
-   * Makes the tables. The one of family ip says where the packet was; the others only make rules known that
-   * it meets before, where the kernel has these families.
+   * Makes the tables. The table of family ip shows the packet's place. The others show rules that the packet
+   * passes before, where the kernel has these families.
    */
   install(packet: ProbePacket, { entry, carrier }: TraceRequest): void {
     const table = this.name;

@@ -24,11 +24,11 @@ import { type Entry, type TraceRequest, TraceTables } from "./trace_tables.ts";
 /** A probe, its reply and its carrier, each with its end. */
 export interface TraceResult {
   readonly packet: ProbePacket;
-  /** `undefined`: nothing was seen of it. */
+  /** `undefined` without events. */
   readonly fate: Fate | undefined;
-  /** Of the answer that it was given here, if it was. */
+  /** Of its reply from this host, if there was one. */
   readonly reply: Fate | undefined;
-  /** Of the datagram that carried it, if one did. */
+  /** Of the datagram that carried it, if there was one. */
   readonly carrier: Fate | undefined;
   /** Checks that could not be made, with the reason, one line each. */
   readonly blind: readonly string[];
@@ -41,9 +41,9 @@ export interface PacketTracerOptions {
   readonly signal: AbortSignal;
 }
 
-/** Milliseconds between looks for more of a trace. */
+/** Milliseconds between two reads of a trace. */
 const POLL = 5;
-/** Milliseconds after which a trace that shows nothing more is over. */
+/** Milliseconds without an event after which a trace is complete. */
 const QUIET = { passed: 60, dropped: 15 } as const;
 /** Milliseconds that a probe may take in all. */
 const LIMIT = 400;
@@ -55,12 +55,11 @@ const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
 const IPPROTO_RAW = 255;
 
 /**
- * Sends probes through the host's real rules and reads what the kernel says became of them.
+ * Sends probes through the host's real rules and reads the kernel's trace of them.
  *
- * {@linkcode TraceTables} has the probe traced, the answer to it and the datagram that carries it. Its chains
- * stand before and after all others at each hook, so that a trace shows where a packet was last, whatever
- * dropped it. The kernel removes the tables when the
- * process ends, however it ends (Linux 5.12); before, the next probe does what a kill has left.
+ * {@linkcode TraceTables} traces the probe, its reply and the datagram that carries it. Its chains come before
+ * and after all others at each hook, so that a trace shows the last place of a packet, whatever dropped it. The
+ * kernel removes the tables when the process ends (Linux 5.12); before, the next probe removes them.
  */
 export class PacketTracer implements AsyncDisposable {
   readonly #netns: string | undefined;
@@ -85,7 +84,7 @@ export class PacketTracer implements AsyncDisposable {
       this.#traces = this.#stack.use(new NftTraceSocket({ netns }));
       this.#tables.removeStale();
     } catch (error) {
-      // Nothing in it takes time yet.
+      // No step here waits yet.
       this.#stack.disposeAsync();
       throw error;
     }
@@ -144,7 +143,7 @@ export class PacketTracer implements AsyncDisposable {
     this.#injector.receive(index, ethernetFrame(writeProbe(packet), { to, from }));
   }
 
-  /** @returns what send(2) said when the packet did not get on its way */
+  /** @returns the error of send(2); `undefined` when the packet was sent */
   #send(packet: ProbePacket): KernelDrop | undefined {
     const socket = inNetworkNamespace(
       this.#netns,
@@ -163,7 +162,7 @@ export class PacketTracer implements AsyncDisposable {
       );
       return undefined;
     } catch (error) {
-      // EPERM is netfilter's drop, which the trace knows better.
+      // EPERM is netfilter's drop, which the trace describes better.
       if (!(error instanceof SysError)) throw error;
       return error.errno === Errno.EPERM ? undefined : { reason: error.code };
     } finally {
@@ -171,7 +170,7 @@ export class PacketTracer implements AsyncDisposable {
     }
   }
 
-  /** Collects what is seen until nothing more comes. */
+  /** Collects events until no more come. */
   async #watch(packet: ProbePacket) {
     const seen = {
       nft: { probe: [], reply: [], carrier: [] } as Record<Kind, NftTraceEvent[]>,

@@ -118,7 +118,10 @@ export class Netlink implements Disposable {
     return new Netlink(NetlinkSocket.open(options), options.netns);
   }
 
-  /** Returns whether this connection asked for what an event reports. Of FDB entries the kernel does not say. */
+  /**
+   * Returns whether this connection asked for the change that an event reports. Events of FDB entries do not
+   * name the sender.
+   */
   isOwn({ sender }: KernelEvent): boolean {
     return sender !== undefined && sender === this.#transport.port;
   }

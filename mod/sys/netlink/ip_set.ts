@@ -74,7 +74,7 @@ export class IpSets implements Disposable {
     this.#socket = new NetfilterSocket(options);
   }
 
-  /** Reads what a set is; `undefined` when there is none of the name. Cost: O(1). */
+  /** Reads the properties of a set; `undefined` when there is none of the name. Cost: O(1). */
   header(name: string): IpSetHeader | undefined {
     return this.#list(name, FLAG_LIST_HEADER, readHeader)[0];
   }
@@ -119,7 +119,7 @@ export class IpSets implements Disposable {
   }
 
   /**
-   * Adds elements; what is there already stays. Cost: O(elements), one message for a thousand.
+   * Adds elements; existing ones stay. Cost: O(elements), one message for a thousand.
    *
    * @throws {SysError} ENOENT when there is no such set; E4352 (IPSET_ERR_HASH_FULL) when it is full
    */
@@ -127,7 +127,7 @@ export class IpSets implements Disposable {
     this.#change("IPSET_CMD_ADD", CMD_ADD, name, elements);
   }
 
-  /** Removes elements; what is not there is fine. @throws as {@linkcode add} */
+  /** Removes elements; ignores missing ones. @throws as {@linkcode add} */
   delete(name: string, elements: readonly Prefix[]): void {
     this.#change("IPSET_CMD_DEL", CMD_DEL, name, elements);
   }

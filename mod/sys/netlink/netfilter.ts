@@ -80,7 +80,7 @@ export function beginNetfilter(
 /** Bytes of struct nfgenmsg, before the attributes. */
 export const NFGENMSG_LENGTH = 4;
 
-/** An attribute of four bytes in network order that says so. */
+/** A four-byte attribute in network order, with the flag NLA_F_NET_BYTEORDER. */
 export function attributeNetworkU32(writer: MessageWriter, type: number, value: number): void {
   writer.attributeIPv4(type | NLA_F_NET_BYTEORDER, value as IPv4);
 }

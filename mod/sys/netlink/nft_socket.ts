@@ -26,7 +26,7 @@ const TRACE_GROUP = 1 << (9 - 1);
 /** First number of transactions' messages, far from those of single requests. */
 const TRANSACTIONS = 0x10000000;
 
-/** nf_tables over nfnetlink: transactions, and which rules a chain has. */
+/** nf_tables over nfnetlink: transactions, and the handles of a chain's rules. */
 export class NftSocket implements Disposable {
   readonly #socket: NetfilterSocket;
   readonly #sequence = new Sequence(TRANSACTIONS);
@@ -110,7 +110,7 @@ export class NftSocket implements Disposable {
   }
 }
 
-/** Listens to what nf_tables does with traced packets, from its making on. */
+/** Receives nf_tables' trace events from its creation on. */
 export class NftTraceSocket implements Disposable {
   readonly #socket: NetfilterSocket;
 
@@ -119,7 +119,7 @@ export class NftTraceSocket implements Disposable {
     this.#socket = new NetfilterSocket(options, TRACE_GROUP);
   }
 
-  /** Takes what is queued, without waiting. Others' traced packets are among it. */
+  /** Returns the queued events without waiting, with those of other programs' traced packets. */
   receive(): NftTraceEvent[] {
     return this.#socket.receive(readNftTrace);
   }

@@ -55,7 +55,7 @@ export class PacketLogSocket implements Disposable {
     }
   }
 
-  /** Takes what is queued, without waiting; packets that found no room are left out. */
+  /** Returns the queued packets without waiting; packets that found no room are lost. */
   receive(): LoggedPacket[] {
     return this.#socket.receive(readLoggedPacket);
   }

@@ -11,9 +11,8 @@ const spare: Memory[] = [];
 const owners = new WeakMap<Memory, Arena>();
 
 /**
- * Takes a block that an earlier socket has given back, or allocates one. Sockets come and go with every change
- * of the config and every check of an IP set; blocks of their own would wait for the collector, which does not hurry:
- * half a megabyte a change.
+ * Takes a block that an earlier socket has returned, or allocates one. Every config change and every check of
+ * an IP set opens a socket. New blocks would wait for the garbage collector, half a megabyte for each change.
  */
 export function takeReceiveMemory(): Memory {
   const found = spare.pop();
@@ -24,7 +23,7 @@ export function takeReceiveMemory(): Memory {
   return memory;
 }
 
-/** Gives a block back that nothing is received into any more. */
+/** Returns a block that no socket uses any more. */
 export function giveReceiveMemory(memory: Memory): void {
   if (spare.length < MOST_SPARE) spare.push(memory);
   else owners.get(memory)?.close();
