@@ -20,8 +20,8 @@ export interface BackendContext {
    */
   readonly formerNetworks: readonly Prefix[];
   /**
-   * Other networks are served on this host, or may be: a device that nobody holds may be another
-   * agent's that is only stopped. @default false
+   * Other networks are, or may be, served on this host: an unused device may belong to a stopped agent.
+   * @default false
    */
   readonly besideOthers?: boolean;
   /**

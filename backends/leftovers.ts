@@ -36,7 +36,7 @@ export interface LeftoverOptions {
    * is only coming up, and stays. @default false
    */
   readonly besideOthers?: boolean;
-  /** Name of the device that the agent would use: it is ours, whatever is on it. @default none */
+  /** Name of the agent's device, which flanneld manages whatever network it carries. @default none */
   readonly own?: string | undefined;
   /** Names of devices that are in use. @default none */
   readonly keep?: readonly (string | undefined)[];

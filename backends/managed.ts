@@ -1,5 +1,5 @@
 /**
- * Which kernel objects flanneld manages besides those of its own device.
+ * Selects the kernel objects that flanneld manages.
  *
  * @module
  */
@@ -19,11 +19,12 @@ export function servedBy({ config, formerNetworks }: ServedNetworks): (address: 
 }
 
 /**
- * Returns a test for routes of the main table that a backend replaces or removes: those on its own
- * device, whatever they lead to and whoever made them, and on every device those that flanneld made
- * into a network it serves or served, whichever backend it was then. Routes of protocol 102 into other
- * networks belong to other agents of this host. The kernel's own routes go with their addresses, but for
- * the one to the whole network that flannel 0.7.1's address brought: it has the key of udp's.
+ * Returns a test for routes of the main table that a backend replaces or removes: all routes on its own device,
+ * of any destination and origin, and on every device the routes that flanneld made into a network that it
+ * serves or served, with any backend. Routes of protocol 102 into other
+ * networks belong to other agents of this host. The kernel removes its own routes with their addresses. An
+ * exception is the route to the whole network of flannel 0.7.1's address, because it has the key of udp's
+ * route.
  *
  * @param device index of the backend's own device; `undefined` where it has none
  */

@@ -197,7 +197,7 @@ Deno.test("set() and remove() take a lease of millions of subnets in the time of
   assertEquals(["64.0.0.1", "64.0.1.1", "80.1.0.1", "95.255.255.255"].map(route), [1, 3, 2, 1]);
 });
 
-/** Milliseconds of the fastest of five runs: what else the machine does only makes some slower. */
+/** Milliseconds of the fastest of five runs, because other load on the machine only makes runs slower. */
 function fastest(body: () => void): number {
   return Math.min(...Array.from({ length: 5 }, () => {
     const start = performance.now();

@@ -1,10 +1,9 @@
 /**
- * From the kernel objects of flanneld's vxlan to those that flannel 0.7.1 finds after a restart of its own.
+ * Changes the kernel objects of flanneld's vxlan into those that flannel 0.7.1 finds after its own restart.
  *
- * flannel 0.7.1 has one route for the whole network, without a gateway, and answers the kernel's question for
- * the neighbour of each container (an L3 miss) with an entry that ages. It knows neither routes of single
- * peers nor permanent neighbours, and leaves them: a peer that comes back with another VTEP MAC would stay
- * unreachable.
+ * flannel 0.7.1 has one route for the whole network, without a gateway. It answers the kernel's request for the
+ * neighbour of each container (an L3 miss) with an entry that ages. It does not use routes of single peers or
+ * permanent neighbours, and leaves them in place, so a peer with a new VTEP MAC would stay unreachable.
  *
  * @module
  */
@@ -31,10 +30,10 @@ import {
 /** How long misses are answered after the peers' routes are gone, in milliseconds. */
 const ANSWER_MS = 3_000;
 
-/** How often the kernel asks user space for a neighbour: as flannel 0.7.1 sets it. */
+/** Number of the kernel's requests to user space for a neighbour, as flannel 0.7.1 sets it. */
 const APP_SOLICIT = "3";
 
-/** Where a peer's packets go. */
+/** Next hop of a peer's packets. */
 export interface HandedOverPeer {
   readonly subnet: Prefix;
   readonly mac: Mac;
@@ -119,9 +118,9 @@ export class VxlanHandOver {
   }
 
   /**
-   * Removes the peers' routes, and answers for three seconds as flannel 0.7.1 does whenever the kernel asks
-   * for a container's neighbour: connections that are in use go on, for as long as such an entry lasts
-   * without a daemon, some 20 s and more.
+   * Removes the peers' routes. For three seconds it then answers the kernel's requests for neighbours of
+   * containers, as flannel 0.7.1 does. Connections in use go on while such an entry lasts without a daemon, 20
+   * s or more.
    *
    * @throws {Error} when {@linkcode addRoute} has failed
    * @throws {SysError} when the kernel refuses

@@ -20,34 +20,34 @@ import { SlowCommand } from "./slow_command.ts";
 import { StateLog, type Trouble } from "./state_log.ts";
 import { Timer } from "./timer.ts";
 
-/** A check runs the firewall's tool, which costs 10 ms or more; others may change rules all the time. */
+/** A check runs the firewall's tool, which costs 10 ms or more; other programs may change rules all the time. */
 const TIMES = { shortest: 100, longest: 800, calm: 10_000 };
 
 /** One line a minute, in milliseconds. */
 const REPEAT = 60_000;
 
-/** What a {@linkcode FirewallWorker} puts in place. */
+/** Rules for a {@linkcode FirewallWorker} to apply. */
 export interface FirewallRequest {
   readonly spec: FirewallSpec;
   /** The network's config asks for nftables. */
   readonly preferNftables: boolean;
-  /** How packets get into this host, asked for whenever the host's rules are read. */
+  /** Returns the way of packets into this host; called at each check of the host's rules. */
   readonly path: () => OverlayPath;
 }
 
 /** Why a request failed at its first attempt. */
 export interface FirewallFailure {
   readonly error: FirewallError;
-  /** The host has no usable tool, or not the one asked for. */
+  /** True when the host has no usable tool, or not that of `-firewall`. */
   readonly isToolMissing: boolean;
 }
 
-/** What a {@linkcode FirewallWorker} works with. */
+/** Dependencies of a {@linkcode FirewallWorker}. */
 export interface FirewallWorkerParts {
   readonly options: Pick<AgentOptions, "firewall" | "iptablesResync">;
-  /** What subnet.env said when the agent started. */
+  /** Contents of subnet.env at the start of the agent. */
   readonly previous: PreviousSubnet;
-  /** Called when the newest request is settled, and when a command turns out to be slow. */
+  /** Called when the newest request has ended its first attempt, and when a command is slow. */
   readonly onProgress: () => void;
   /** Called each time that rules were missing. */
   readonly onDamage: (what: string) => void;
@@ -62,16 +62,16 @@ interface Job extends FirewallRequest {
 }
 
 /**
- * Keeps the firewall rules in place beside the agent's inbox, which never waits for a firewall tool.
+ * Applies and restores the firewall rules, beside the agent's inbox, which never waits for a firewall tool.
  *
- * One job runs at a time. The newest request replaces those before it: the command that runs for an older
- * one ends by itself, or is ended once it is slow. Peers are the exception: their sets are changed at once
- * over netlink, in the order of the leases, whatever a tool does meanwhile.
+ * One job runs at a time. The newest request replaces earlier ones: the command of an earlier request ends by
+ * itself, or the worker ends it once it is slow. Peers are the exception: the worker changes their sets at once
+ * over netlink, in the order of the leases, also while a tool runs.
  */
 export class FirewallWorker implements Disposable {
   readonly #parts: FirewallWorkerParts;
   readonly #resync: Timer;
-  /** Set when others have changed rules, which may include flanneld's. */
+  /** Set when other programs have changed rules, perhaps flanneld's. */
   readonly #soon: Timer;
   readonly #backoff = new Backoff(TIMES);
   readonly #state = new StateLog();
@@ -87,11 +87,11 @@ export class FirewallWorker implements Disposable {
   #isDue = false;
   #isSettled = false;
   #failure: FirewallFailure | undefined;
-  /** Obstacles that were logged; `undefined` before the rules of others were read. */
+  /** Obstacles that were logged; `undefined` before the first check of other programs' rules. */
   #obstacles: readonly string[] | undefined;
-  /** When they were read, by `performance.now()`. */
+  /** Time of that check, by `performance.now()`. */
   #surveyed = -Infinity;
-  /** Others have changed rules since. */
+  /** True when other programs have changed rules since. */
   #isChanged = false;
   #isWatching = false;
   #reportedRepair = -Infinity;
@@ -107,7 +107,7 @@ export class FirewallWorker implements Disposable {
     });
   }
 
-  /** What is wrong with the firewall, or what it waits for. */
+  /** The failure of the firewall, or the command that it waits for. */
   get trouble(): Trouble | undefined {
     return this.#state.current ?? this.#slow.trouble;
   }
@@ -127,7 +127,7 @@ export class FirewallWorker implements Disposable {
     return this.#failure;
   }
 
-  /** Puts rules in place in place of those requested before. @param peers all there are */
+  /** Requests rules in place of those requested before. @param peers all peers */
   request(request: FirewallRequest, peers: Iterable<Peer>): void {
     this.#peers.replace(peers);
     this.#newest = {
@@ -147,7 +147,8 @@ export class FirewallWorker implements Disposable {
   }
 
   /**
-   * Finds out that the host has a tool. One that hangs counts as there: the job that needs it reports it.
+   * Checks that the host has a firewall tool. A tool that hangs counts as installed; the job that runs it
+   * reports it.
    *
    * @throws {FirewallError} when there is none, or none works
    */
@@ -210,7 +211,7 @@ export class FirewallWorker implements Disposable {
     }
   }
 
-  /** Returns what kept a job's rules from their place; of one that is superseded, anything may. */
+  /** Returns the error that kept a job's rules from being applied. A superseded job may fail with any error. */
   async #attempt(job: Job): Promise<FirewallError | undefined> {
     const { signal, onProgress } = this.#parts;
     using _watch = this.#slow.start(() => {
@@ -259,7 +260,7 @@ export class FirewallWorker implements Disposable {
     if (this.#running !== this.#newest) this.#running?.deadline[Symbol.dispose]();
   }
 
-  /** Checks the rules soon after somebody changed some. */
+  /** Checks the rules soon after a change. */
   #watchRules(): void {
     if (this.#isWatching) return;
     this.#isWatching = true;
@@ -275,7 +276,7 @@ export class FirewallWorker implements Disposable {
     });
   }
 
-  /** Once a minute, whoever goes on deleting. */
+  /** Reports a repair at most once a minute. */
   #reportRepair(): void {
     this.#parts.onDamage("firewall rules were missing");
     const now = performance.now();
@@ -284,7 +285,7 @@ export class FirewallWorker implements Disposable {
     warning("Firewall rules were missing and have been put back", { object: "firewall rules" });
   }
 
-  /** Logs, once of each, what else drops the network's packets. */
+  /** Logs each obstacle of other programs once. */
   async #survey(firewall: Firewall, path: OverlayPath): Promise<void> {
     this.#isChanged = false;
     this.#surveyed = performance.now();

@@ -14,24 +14,24 @@ import { firewallSpec } from "./firewall_spec.ts";
 import type { AgentOptions } from "./options.ts";
 import type { Removal } from "./removal.ts";
 
-/** What flannel 0.7.1 takes over. */
+/** Objects that flannel 0.7.1 takes over. */
 export interface HandOverRequest {
   readonly agent: AgentOptions;
   readonly netlink: Netlink;
-  /** Those that this host served. */
+  /** Networks that this host served. */
   readonly networks: readonly Prefix[];
   readonly former: PreviousSubnet;
-  /** What the agent left in the kernel. */
+  /** Kernel objects that the agent left. */
   readonly objects: readonly Leftover[];
-  /** Reads the leases from the store; none where it is not reached. */
+  /** Reads the leases from the store; none when the store is unreachable. */
   readonly leases: () => Promise<readonly Lease[]>;
 }
 
-/** What is told of the kept, the failed and the end. */
+/** Callbacks for objects that stay and for failures, and the signal. */
 type HandOverOptions = Pick<CleanupOptions, "signal" | "onKept" | "onFailed">;
 
 /**
- * Finds the steps from what an agent left on this host to what flannel 0.7.1 leaves when it stops:
+ * Returns the steps that change an agent's objects on this host into those of a stopped flannel 0.7.1:
  *
  * - vxlan: the device stays; one route for the network in place of the peers', neighbours that age
  * - host-gw: the routes stay, with the protocol of flannel's
@@ -80,7 +80,7 @@ export async function handOver(
   ];
 }
 
-/** The device with this host's address; of an earlier VNI there may be another. */
+/** Finds the device with this host's address; there may be another one of an earlier VNI. */
 function vxlanDevice({ netlink, objects, former }: HandOverRequest): Link | undefined {
   const devices = objects.flatMap(({ link }) => link?.kind === "vxlan" ? [link] : []);
   const own = devices.find(({ index }) =>
@@ -160,7 +160,7 @@ function hostGatewayStep(what: string, route: Route, netlink: Netlink): Removal 
   };
 }
 
-/** Brings the rules to the accepting ones. */
+/** Removes all rules but those that accept. */
 async function firewallSteps(
   { agent, former, netlink }: HandOverRequest,
   device: Link | undefined,

@@ -212,7 +212,7 @@ export class Overlay implements AsyncDisposable {
     for (const line of unknownKeys(config)) warning(`Network config: ${line}`);
   }
 
-  /** Removes what the network before has left, the one before the start, or one that failed half-way. */
+  /** Removes the objects of the former network: of this run, of the run before, or of a start that failed. */
   async #succeed(former: Active | undefined, active: Active): Promise<void> {
     if (former === undefined || this.#isAbandoned) await this.#removeOld(active);
     this.#isAbandoned = false;

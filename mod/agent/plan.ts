@@ -58,7 +58,7 @@ export interface AgentPlan {
   readonly tools: readonly HostTool[];
   /** The commands of one of them that let the network's packets through. */
   readonly toolCommands: (tool: HostTool, hook: Opening["hook"]) => string[];
-  /** Which changes are outside of this host, at a cloud provider, and what is in the way there. */
+  /** Changes outside this host, at a cloud provider, and obstacles there. */
   readonly provider: Pick<AgentPlan, "changes"> & { readonly obstacles: readonly string[] };
 }
 
@@ -151,7 +151,7 @@ export async function planAgent(options: AgentOptions, signal: AbortSignal): Pro
 /**
  * Adds the removal of devices to the plan whose backend or network ended while no agent ran.
  *
- * @returns what else goes with them
+ * @returns other changes that follow from the removal
  */
 async function planRemovals(
   netlink: DryRunNetlink,

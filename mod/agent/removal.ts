@@ -1,7 +1,7 @@
-/** What a step of a clean-up does to the objects that it names. */
+/** Action of a clean-up step on its objects. */
 export type RemovalVerb = "remove" | "add" | "change";
 
-/** Something of flanneld's that is removed in one step, or handed over to another program. */
+/** Objects of flanneld that one step removes, or hands over to another program. */
 export interface Removal {
   /** The objects, one line each. */
   readonly what: readonly string[];

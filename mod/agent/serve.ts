@@ -49,7 +49,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   return { done: serveLeases({ connections, networks, token, hostNames, signal }) };
 }
 
-/** Where it listens, what it serves, whom it lets in, and who may write everything. */
+/** Describes the server: its address, networks, admitted clients, and clients that may write everything. */
 function describeServer(listen: ListenOptions, store: StoreOptions): string {
   const { address, certFile, caFile, tokenFile } = listen;
   const place = "hostname" in address

@@ -14,7 +14,7 @@ import { print, printError } from "./output.ts";
 import { reportError } from "./report_error.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 
-/** What was done, for people. */
+/** Past tense of each action, for the output. */
 const PAST = { remove: "removed", add: "added", change: "changed" } as const;
 
 /** What the subcommand is. */

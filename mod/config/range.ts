@@ -4,7 +4,7 @@ import { ConfigError } from "./errors.ts";
 /** Shortest prefix of a Network: the largest private range is 10.0.0.0/8. */
 const SHORTEST_NETWORK = 8;
 
-/** Ranges that no container network can have, with what they are for (RFC 6890). */
+/** Ranges that no container network can use, with their purpose (RFC 6890). */
 const SPECIAL_RANGES: readonly (readonly [range: Prefix, purpose: string])[] = [
   [range("0.0.0.0/8"), "is for addresses of no host (RFC 1122)"],
   [range("127.0.0.0/8"), "is every host's loopback (RFC 1122)"],
@@ -13,7 +13,7 @@ const SPECIAL_RANGES: readonly (readonly [range: Prefix, purpose: string])[] = [
   [range("240.0.0.0/4"), "is reserved (RFC 1112)"],
 ];
 
-/** Ranges whose addresses are nobody's in particular: RFC 1918, and RFC 6598's shared one. */
+/** Private ranges: RFC 1918, and the shared range of RFC 6598. */
 const PRIVATE_RANGES: readonly Prefix[] = [
   ...["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"].map(range),
 ];

@@ -45,7 +45,7 @@ export interface ContainerPath {
   readonly container: IPv4 | undefined;
   /** Why there is none. */
   readonly missing: string | undefined;
-  /** Where echoes from this side to the container, or to its host where there is none, are dropped. */
+  /** Where echo requests from this side to the container, or to its host without a container, are dropped. */
   readonly fault: Fault | undefined;
   /** Whether the other host reaches this side; `undefined`: it was not asked, or has not answered. */
   readonly isReachedBack: boolean | undefined;
@@ -53,7 +53,7 @@ export interface ContainerPath {
 
 /** Result of {@linkcode probeContainerPaths}. */
 export interface ContainerPaths {
-  /** Where echoes are sent from. */
+  /** Source address of the echo requests. */
   readonly from: IPv4;
   /** Kind of that address: a container, a free address on the bridge, or this host's own address. */
   readonly side: "container" | "stand-in" | "host";

@@ -14,7 +14,7 @@ export interface AcceptReport {
  * Accepts connections until the listener is closed. Clients can use up the descriptors of this process, and
  * that error ends the runtime's own iteration.
  *
- * @throws what accept(2) fails with for good
+ * @throws an error of accept(2) that another attempt would not avoid
  */
 export async function* acceptConnections(
   listener: Deno.TcpListener,

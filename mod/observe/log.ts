@@ -114,7 +114,7 @@ function sumUp(
   }));
 }
 
-/** Bytes of a message, before it is escaped: an error may quote what a server has answered. */
+/** Bytes of a message, before it is escaped: an error may quote a server's answer. */
 const MESSAGE_BYTES = 4_000;
 
 /** Fields with texts of other origin, which a message quotes in full. */

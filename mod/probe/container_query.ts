@@ -51,7 +51,7 @@ export type ContainerState = (typeof CONTAINER_STATES)[number];
 /** See {@linkcode ContainerAnswer}. */
 export type TargetState = (typeof TARGET_STATES)[number];
 
-/** Asks a host for a container of its own, and to send an echo to one of ours. */
+/** Asks a host for one of its containers, and to send an echo request to a container of the asker. */
 export interface ContainerQuery {
   readonly type: "query";
   /** {@linkcode NONCE_LENGTH} random bytes. */

@@ -17,9 +17,9 @@ const COPIES = 2;
 export interface ContainerSideOptions {
   readonly netlink: Netlink;
   readonly bridge: Link;
-  /** A container on the bridge, to send echoes in its name; or else: */
+  /** A container on the bridge, as the source of echo requests; or else: */
   readonly container: IPv4 | undefined;
-  /** Addresses of which one that nobody has is taken. */
+  /** Addresses to choose a free one from. */
   readonly candidates: readonly IPv4[];
   /** Indices of the interfaces that packets from other hosts come in by. */
   readonly overlay: readonly number[];
@@ -37,8 +37,8 @@ export interface SideEcho {
 }
 
 /**
- * The container's side of a bridge: sends echoes that the host forwards as it forwards a container's,
- * and sees the replies leave by the bridge.
+ * The container's side of a bridge. Sends echo requests, which the host forwards like a container's, and sees
+ * the replies leave by the bridge.
  *
  * With an existing container's address, replies go to the container, whose kernel ignores them. Otherwise it
  * uses a free address and, while it is open, answers ARP and echo requests for it, so that other hosts can
@@ -191,7 +191,7 @@ export class ContainerSide implements AsyncDisposable {
       frame?.type === "echo" && !frame.echo.isReply && frame.destination.mac === self.mac &&
       frame.destination.address === self.address
     ) {
-      // Of longer data only the token comes back: enough for our own agents' echoes.
+      // A reply to longer data carries only the token, which is enough for echo requests of agents.
       const echo = { ...frame.echo, isReply: true };
       this.#port.send(encodeFrame({ ...frame, source: self, destination: frame.source, echo }));
     }

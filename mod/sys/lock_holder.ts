@@ -14,8 +14,8 @@ const LINE = /^\d+: FLOCK +\S+ +\S+ (\d+) ([0-9a-f]+):([0-9a-f]+):(\d+) /;
 /**
  * Finds the process that holds flock(2) on a file.
  *
- * @returns `undefined` when nobody holds it, or the holder is not visible: it is in another PID
- * namespace, or has passed the lock on to a child and ended
+ * @returns `undefined` when no process holds it, or the holder is not visible: it is in another PID namespace,
+ * or has passed the lock to a child and ended
  */
 export function findLockHolder(path: string): LockHolder | undefined {
   try {

@@ -30,7 +30,7 @@ for (const { type, config } of BACKENDS) {
     const [here, there] = cluster.hosts as [UnderlayHost, UnderlayHost];
     await cluster.startAgents();
     const near = await stack.use(await LabDocker.start(here, { version: "testing" })).run("near");
-    // Nothing of Docker's is in the way there: what is dropped is dropped here.
+    // No rule of Docker drops the packet there; it is dropped here.
     const far = stack.use(await LabDocker.start(there, { args: ["--iptables=false"] }));
     const other = await far.run("other");
     const address = await near.address();

@@ -7,7 +7,7 @@ import { eventually, isFullMesh, leaseKeys, subnetOf } from "./guide.ts";
 const GOOD = '{"Network": "10.20.0.0/16", "Backend": {"Type": "udp"}}';
 const CORRECTED = '{"Network": "10.30.0.0/16", "Backend": {"Type": "udp"}}';
 
-/** Configs that would cut hosts off, or take their traffic, and what the agents say. */
+/** Configs that would cut hosts off or redirect their traffic, and the agents' errors. */
 const REFUSED: readonly (readonly [config: string, complaint: RegExp])[] = [
   [
     '{"Network": "172.28.128.0/24", "Backend": {"Type": "udp"}}',
@@ -167,7 +167,7 @@ Deno.test("flanneld takes no subnet that meets the host's own networks and route
   const subnet = await subnetOf(host);
   assert(["10.20.0.97/28", "10.20.0.113/28"].includes(subnet), subnet);
 
-  // A lease of ours that was given to it by hand, or by an older version, is given back.
+  // The agent releases a lease that somebody wrote by hand, or that an older version took.
   const mark = process.mark();
   await cluster.setConfig(config.replace("10.20.0.112", "10.20.0.80"));
   await process.waitFor(

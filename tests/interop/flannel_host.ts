@@ -214,7 +214,7 @@ export class FlannelHost implements AsyncDisposable {
     await this.#bringDeviceUp();
   }
 
-  /** What is there already is fine: 0.7.1 ignores that. */
+  /** Existing objects are fine: 0.7.1 ignores them. */
   async #bringDeviceUp(): Promise<void> {
     this.#mac = await macOf(this.host);
     if (this.#api === "v2") {

@@ -234,9 +234,9 @@ Deno.test("answerContainerQueries() answers nobody from outside of the network, 
   // The far host's kernel answers these echoes; its agent does not: addresses of no lease.
   await near.namespace.ip("address", "add", "172.28.128.77/24", "dev", "eth1");
   assertEquals(await ask("172.28.128.77", "10.20.87.1"), 0);
-  // Nor what is asked at another address than one of its lease.
+  // Nor queries to an address outside its lease.
   assertEquals(await ask("10.20.35.1", "172.28.128.101"), 0);
-  // Nor what comes by another interface than packets to that lease leave by: a forged source.
+  // Nor queries from another interface than that of packets to that lease: a forged source.
   await near.namespace.ip(
     ...`link add eth2 type veth peer name eth2 netns ${far.namespace.name}`.split(" "),
   );

@@ -1,7 +1,7 @@
 /** Rules that Docker 28 and 29 make, recorded, for tests that need its drops and not the program. */
 import type { Namespace } from "./firewall_namespace.ts";
 
-/** A Docker that drops what reaches a container, or its bridge's whole network, from other interfaces. */
+/** A Docker that drops packets from other interfaces to a container, or to its bridge's whole network. */
 export interface RecordedDocker {
   readonly name: string;
   /** Applies the rules as the daemon does at its start. */

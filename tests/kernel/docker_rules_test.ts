@@ -139,7 +139,7 @@ test(
   },
 );
 
-/** Takes all elements out of whatever sets there are. */
+/** Removes all elements of all sets. */
 async function emptySets(host: Namespace): Promise<void> {
   const netns = `/run/netns/${host.name}`;
   using ipSets = new IpSets({ netns });

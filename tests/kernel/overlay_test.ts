@@ -98,7 +98,7 @@ test("Overlay.bringUp() watches over the new network though the former could not
 test("Overlay.mend() removes routes of a former network, but for another agent's that has taken it over", async (context) => {
   const { lab: { host }, overlay, other, signal } = context;
   const routes = () => host.namespace.ip("route", "show", "10.20.7.0/24");
-  const mend = async () => {
+  const repair = async () => {
     overlay.invalidate();
     await overlay.mend(host.external);
   };
@@ -107,10 +107,10 @@ test("Overlay.mend() removes routes of a former network, but for another agent's
   const taken = { network: Prefix.parse("10.20.0.0/16")!, resources: [] };
   await other.claim(taken, signal);
   await host.namespace.ip("route", "add", ..."10.20.7.0/24 dev eth1 proto 102".split(" "));
-  await mend();
+  await repair();
   assertEquals((await routes()).trim(), "10.20.7.0/24 dev eth1 proto 102 scope link");
   await other[Symbol.asyncDispose]();
-  await mend();
+  await repair();
   assertEquals(await routes(), "");
 });
 

@@ -28,7 +28,7 @@ table ip arrived {
 
 /**
  * A host with a container behind docker0, and another host, whose vxlan devices carry the overlay between
- * them: what agents, Docker and a container make, made by hand.
+ * them: the objects of agents, Docker and a container, made by hand.
  */
 export class TraceLab implements AsyncDisposable {
   readonly host: Namespace;

@@ -19,7 +19,7 @@ const SUBNETS = [
   ...["10.20.200.0/24", "10.20.9.0/30"],
   ...[OWN, "10.20.0.0/22", "10.20.128.0/17", "10.20.9.0/31", "10.21.2.0/24"],
 ];
-/** Of those, what may not be programmed. */
+/** Those of them that must not be programmed. */
 const REFUSED = [OWN, "10.20.0.0/22", "10.20.128.0/17", "10.20.9.0/31", "10.21.2.0/24"];
 /** Hosts on our link, behind a gateway, and not at all. */
 const PUBLIC_IPS = [

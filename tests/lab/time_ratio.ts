@@ -12,7 +12,7 @@ const MAX_LENGTH = 1 << 16;
 /** How much longer a linear call may take with four times the input: it takes 4, a quadratic one 16. */
 const MOST_RATIO = 9;
 
-/** Calls of which the quickest counts: what else runs on the machine only makes them slower. */
+/** Calls of which the quickest counts, because other load on the machine only makes them slower. */
 const ROUNDS = 4;
 
 /**
@@ -61,7 +61,7 @@ async function quickest(step: () => unknown, rounds: number): Promise<number> {
   return least;
 }
 
-/** Milliseconds that this process has been computing: what else runs on the machine does not count. */
+/** CPU time of this process in milliseconds, without the load of other processes. */
 function cpuMs(): number {
   const { user, system } = cpuUsage();
   return (user + system) / 1000;

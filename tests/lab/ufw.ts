@@ -1,6 +1,6 @@
 import type { LabHost } from "./host.ts";
 
-/** A real ufw in a lab host, as packaged: it drops what comes in and what is forwarded. */
+/** A real ufw in a lab host, as packaged: it drops incoming and forwarded packets. */
 export class LabUfw implements AsyncDisposable {
   readonly #host: LabHost;
 

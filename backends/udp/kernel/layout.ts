@@ -144,8 +144,9 @@ export const Passage = { dressed: 0, arrived: 1, probed: 2 } as const;
 export const HOP_HEADERS = 22;
 
 /**
- * Indices of the hop map. Probes have a secret of their own: no program takes one for the other. `Former` is what
- * `Packets` was before the secret was replaced, for packets that were between the two programs at that moment.
+ * Indices of the hop map. Probes have a secret of their own, so that no program confuses them with packets.
+ * `Former` is the value of `Packets` before the secret was replaced, for packets between the two programs at
+ * that moment.
  */
 export const HopEntry = { Packets: 0, Probes: 1, Former: 2 } as const;
 

@@ -30,7 +30,7 @@ export class BpfProgram implements Disposable {
    * Loads a program.
    *
    * @param maps descriptors of the maps that it names
-   * @param type what it is attached to
+   * @param type hook that it is attached to
    * @throws {BpfError} when the verifier refuses it, with its log; when the kernel lets nobody load
    * programs, without
    */

@@ -19,8 +19,8 @@ const AF_UNSPEC = 0;
 /**
  * Reads a multicast message.
  *
- * @returns `undefined` for what the project has no use for: IPv6, bridge ports, multicast routes,
- * echoes of FDB requests
+ * @returns `undefined` for events that the project does not use: IPv6, bridge ports, multicast routes, repeated
+ * FDB requests
  */
 export function readKernelEvent(message: MessageCursor): KernelEvent | undefined {
   const event: { sender?: number } & KernelEvent | undefined = readChange(message);

@@ -41,7 +41,7 @@ const ATTR_IPADDR_IPV4 = 1;
 
 const FLAG_LIST_HEADER = 1 << 2;
 
-/** NLM_F_EXCL of linux/netlink.h: to create what is there, or destroy what is not, is an error. */
+/** NLM_F_EXCL of linux/netlink.h: creating an existing set, or destroying a missing one, is an error. */
 const NLM_F_EXCL = 0x200;
 
 const TYPE = "hash:net";

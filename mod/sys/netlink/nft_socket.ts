@@ -41,7 +41,7 @@ export class NftSocket implements Disposable {
    * Carries out a transaction: all of its messages or none.
    *
    * @throws {SysError} the first refusal: EPERM without CAP_NET_ADMIN, EOPNOTSUPP without nf_tables,
-   * EINVAL for what this kernel does not know
+   * EINVAL for a feature that this kernel does not know
    */
   apply(name: string, writes: readonly Write[]): void {
     const writer = this.#writer;

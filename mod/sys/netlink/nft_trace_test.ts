@@ -12,7 +12,7 @@ const VERDICTS = {
 } as const;
 const TYPES = { policy: 1, return: 2, rule: 3 } as const;
 
-/** Writes what the kernel's nft_trace_notify() does. */
+/** Writes the message of the kernel's nft_trace_notify(). */
 function encode(event: NftTraceEvent, upperBits = 0): Uint8Array {
   const writer = new MessageWriter();
   writer.begin(NFT_MSG_TRACE, 0, 0);

@@ -1,6 +1,6 @@
 import { Arena, type Memory } from "../arena.ts";
 
-/** Bytes of a block: what a dump, or a group of events, is received into. */
+/** Bytes of a block, which receives a dump or a group of events. */
 export const RECEIVE_MEMORY = 256 * 1024;
 
 /** Blocks that wait for their next user. */
