@@ -121,7 +121,7 @@ export class HostRoutes {
         if (route.table !== RT_TABLE_MAIN) return undefined;
         const isGone = event.type === "route-removed";
         // The kernel reports a replaced route by the new one alone; flanneld's own may go beside another.
-        if (isGone && !this.#isForeign(route)) return undefined;
+        if (isGone && !this.#isUnmanaged(route)) return undefined;
         const was = this.#routes.remove(route.destination.key, String(route.metric));
         const is = isGone ? undefined : this.#addRoute(route);
         const changed = is ?? was;
@@ -240,7 +240,7 @@ export class HostRoutes {
 
   #addRoute(route: Route): HostObstacle | undefined {
     const { destination, oif, gateway, metric } = route;
-    if (!this.#isForeign(route) || !this.#network.containsPrefix(destination)) return undefined;
+    if (!this.#isUnmanaged(route) || !this.#network.containsPrefix(destination)) return undefined;
     const obstacle = {
       ...{ prefix: destination, oif, isConnected: false },
       ...(gateway === undefined ? {} : { gateway }),
@@ -249,7 +249,7 @@ export class HostRoutes {
     return obstacle;
   }
 
-  #isForeign({ protocol, oif }: Route): boolean {
+  #isUnmanaged({ protocol, oif }: Route): boolean {
     return protocol !== RTPROT_FLANNEL && !this.#flannel.has(oif);
   }
 

@@ -117,20 +117,23 @@ Deno.test("HostRoutes.observe() follows the kernel, and reports what concerns a 
   const peers = { has: (subnet: { key: number }) => subnet.key === net("10.20.2.0/24").key };
   let refused = 0;
   const observe = (event: KernelEvent) => one.observe(event, { ...peers, refused }, 24, own);
-  const foreign = route("10.20.2.0/24", { gateway: ip("192.168.1.254") });
+  const unmanaged = route("10.20.2.0/24", { gateway: ip("192.168.1.254") });
   const added = "route of this host to 10.20.2.0/24 added";
   const removed = "route of this host to 10.20.2.0/24 removed";
 
-  assertEquals(observe({ type: "route", route: { ...foreign, table: 77 } }), undefined);
-  assertEquals(observe({ type: "route", route: { ...foreign, protocol: 102 } }), undefined);
+  assertEquals(observe({ type: "route", route: { ...unmanaged, table: 77 } }), undefined);
+  assertEquals(observe({ type: "route", route: { ...unmanaged, protocol: 102 } }), undefined);
   assertEquals(met(one, "10.20.2.0/24"), undefined);
-  assertEquals(observe({ type: "route", route: foreign }), added);
+  assertEquals(observe({ type: "route", route: unmanaged }), added);
   assertEquals(met(one, "10.20.2.0/24"), "10.20.2.0/24");
   refused = 1;
   // Our own goes as well; the other one stays.
-  assertEquals(observe({ type: "route-removed", route: { ...foreign, protocol: 102 } }), undefined);
+  assertEquals(
+    observe({ type: "route-removed", route: { ...unmanaged, protocol: 102 } }),
+    undefined,
+  );
   assertEquals(met(one, "10.20.2.0/24"), "10.20.2.0/24");
-  assertEquals(observe({ type: "route-removed", route: foreign }), removed);
+  assertEquals(observe({ type: "route-removed", route: unmanaged }), removed);
   assertEquals(met(one, "10.20.2.0/24"), undefined);
 
   // In nobody's lease, within our own, and outside of the network.

@@ -174,7 +174,7 @@ class UdpNetwork implements Network {
       // Whatever ails the programs: user space, which is behind them, needs address and route.
       const operations = diff(this.#objects(own), this.#actual());
       const addable = this.#host.addable(operations);
-      this.#tellBlocked(addable.length < operations.length);
+      this.#reportBlocked(addable.length < operations.length);
       refused += execute(this.#context.netlink, addable, "sync");
     }
     return refused;
@@ -288,7 +288,7 @@ class UdpNetwork implements Network {
   }
 
   /** Logs once that another program's route has the key of flanneld's. */
-  #tellBlocked(isBlocked: boolean): void {
+  #reportBlocked(isBlocked: boolean): void {
     if (isBlocked && !this.#isBlocked) {
       const { network } = this.#context.config;
       warning(

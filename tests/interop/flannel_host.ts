@@ -81,7 +81,7 @@ export class FlannelHost implements AsyncDisposable {
 
   /**
    * Starts 0.7.1 where another program left its `flannel.1`, which 0.7.1 keeps when it can serve: it adds
-   * what is missing and removes nothing but FDB entries that no lease names.
+   * missing objects and removes only FDB entries that no lease names.
    */
   static async takeOver(host: UnderlayHost, etcd: LabEtcd, base: string): Promise<FlannelHost> {
     const flannel = new FlannelHost(host, etcd, "v2", base, host.address);
