@@ -111,7 +111,8 @@ for (const path of ["user", "auto"]) {
       const { traffic } = await network(tested);
       const counted = Object.entries(traffic!.drops)
         .map(([reason, count]) => [reason, count - (before[reason] ?? 0)] as const)
-        .filter(([, count]) => count > 0);
+        // The kernel's own IPv6 on the device comes when it likes.
+        .filter(([reason, count]) => count > 0 && reason !== "sendNotIPv4");
       assertEquals(Object.fromEntries(counted), drops);
       const table = await tested.exec([FLANNELD, "status"]);
       assertEquals(table.includes("from a host without a lease"), "receiveUnknownSender" in drops);
