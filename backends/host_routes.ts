@@ -46,8 +46,8 @@ export interface ProgrammedPeers {
 }
 
 /**
- * The routes and networks of this host that flanneld did not make and that lie in one container
- * network, or around it where the host is on them.
+ * Routes and networks of this host that flanneld did not make: those inside one container network, and networks
+ * of an interface that contain it.
  *
  * A dump fills it and the kernel's events update it, so that a check of a lease needs no system call. A check
  * costs O(log n). It holds no routes of flanneld and no routes of flannel's devices.

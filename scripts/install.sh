@@ -73,7 +73,7 @@ download() {
 		return
 		;;
 	esac
-	# Whoever asks for TLS gets nothing by another way, wherever a server redirects to.
+	# An https:// address is not followed to another protocol, also after a redirection.
 	case $1 in
 	https://*) protocols='=https' ;;
 	*) protocols='=http,https' ;;
@@ -149,7 +149,7 @@ fetch() {
 	expected=$sha256
 	if [ -n "$tarball" ]; then
 		[ -f "$tarball" ] || fail "$tarball is not there"
-		# What is checked is what is unpacked, whoever else can write to the tarball.
+		# Checks and unpacks a copy, because another user may be able to write to the tarball.
 		archive=$work/$(basename "$tarball")
 		cp "$tarball" "$archive" || fail "cannot read $tarball"
 		if [ -z "$expected" ]; then
@@ -274,8 +274,8 @@ install_files() {
 	fi
 }
 
-# Settings that an older version, or flannel, has installed for everybody to read become root's: the
-# store's password is kept there. Any other mode is the operator's choice.
+# Settings that an older version, or flannel, installed readable by everybody get mode 0600, because they
+# hold the store's password. Any other mode is the operator's choice.
 shut_settings() {
 	settings=$root/etc/sysconfig/flanneld
 	[ -n "$(find "$settings" -perm 644 2>/dev/null)" ] || return 0

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and this Debian machine lacks: Debian's packages, and Deno
-# from npm; for the tests a newer Docker, unpacked beside the installed one. What is there already stays as
-# it is. Run as root; running it again changes nothing.
+# from npm; for the tests a newer Docker, unpacked beside the installed one. Keeps what is
+# installed already. Run as root; running it again changes nothing.
 #
 #   setup.sh                what everything needs
 #   setup.sh run            what building and the quickstart need: a few packages, not hundreds of MB

@@ -21,10 +21,10 @@ export function udpDeviceNumber(name: string): number | undefined {
 }
 
 /**
- * The device that a network is to have: the one that carries it already, else, as the kernel chooses for
- * flannel's pattern, the first number that is free. A device counts as free when nobody holds it and
- * nothing is on it: an agent that ended before it had a lease has left it. `flannel0` that nobody holds
- * is free, whatever is on it, where no other network can have left it.
+ * Returns the device name for a network: the device that carries it already, else the first free number, as the
+ * kernel chooses for flannel's pattern. A device is free when no process holds it and it has no address or
+ * route: an agent left it that ended before it had a lease. An unheld `flannel0` is free in any state when no
+ * other network can have left it.
  *
  * @param tried names that turned out to be others'
  */

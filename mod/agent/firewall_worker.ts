@@ -272,7 +272,7 @@ export class FirewallWorker implements Disposable {
       }
     };
     watch().catch((error: Error) => {
-      info(`Firewall rules are looked at every ${options.iptablesResync} s only: ${error.message}`);
+      info(`firewall rules are checked only every ${options.iptablesResync} s: ${error.message}`);
     });
   }
 

@@ -38,7 +38,7 @@ export function requireContainerRange(network: Prefix): void {
   }
 }
 
-/** True for a range of private addresses: a route to it takes none to the internet. */
+/** Returns whether the range is private, so that a route to it captures no traffic to the internet. */
 export function isPrivateRange(network: Prefix): boolean {
   return PRIVATE_RANGES.some((range) => range.containsPrefix(network));
 }

@@ -80,7 +80,7 @@ export async function probeContainerPaths(host: Examination): Promise<ContainerP
     overlay === undefined ? [] : [{ peer, address: overlay.address }]
   );
   if (answering.length === 0) {
-    // Without a tunnel a host is asked at its bridge, and has none where Docker does not run.
+    // Without a tunnel the query goes to the host's bridge address, which is missing where Docker does not run.
     const isUp = reached.some(({ isUp }) => isUp) && (await host.tunnel()).port === undefined;
     if (isUp) return undefined;
     throw new Unavailable("no peer answers");
@@ -98,7 +98,7 @@ export async function probeContainerPaths(host: Examination): Promise<ContainerP
 
   const { signal } = host;
   const target = from === source ? undefined : from;
-  // flannel's hosts, which have no record, answer nothing.
+  // Hosts with upstream flannel have no record and do not answer.
   const asked = probed.filter(({ peer }) => peer.agent !== undefined);
   const answered = await askContainers(asked.map(({ address }) => ({ address, target })), {
     ...{ source, timeout: ANSWER_MS, signal },
@@ -147,7 +147,7 @@ interface OpenedSide {
   readonly missing: string | undefined;
 }
 
-/** The containers' side of this host, in the name of a container if there is one. */
+/** Opens the containers' side of this host, with the address of a container if there is one. */
 async function openSide(
   host: Examination,
   bridge: ContainerBridge | undefined,

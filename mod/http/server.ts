@@ -65,15 +65,15 @@ export interface HttpLimits {
 }
 
 /**
- * Bytes that are read at a time while a request is answered, to see whether the client is still there:
- * few, since each poll has room for them.
+ * Bytes to read at a time while a request is answered, to notice a client that closes. Few, since each poll
+ * allocates them.
  */
 const PEEK_BYTES = 64;
 
-/** Bytes that are read at a time while nothing of a request is there: every open connection has room for them. */
+/** Bytes to read at a time before a request begins; every open connection allocates them. */
 const FIRST_BYTES = 512;
 
-/** Bytes that are read at a time otherwise. */
+/** Bytes to read at a time otherwise. */
 const NEXT_BYTES = 4_096;
 
 const NONE = new Uint8Array(0);
@@ -232,8 +232,8 @@ class HttpConnection {
     this.#signal.addEventListener("abort", leave);
     let isAnswered = false;
     const watch = async () => {
-      // The next request may come early, and waits its turn; the end of the stream does not. Behind more
-      // than a head it would not be seen.
+      // Reads on to notice a client that closes. The next request may come early, and waits. When it fills the
+      // buffer, the end of the stream cannot be seen.
       while (!isAnswered) if (this.#isFull || !await this.#fill(PEEK_BYTES)) return leave();
     };
     watch().catch(leave);

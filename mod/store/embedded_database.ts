@@ -184,8 +184,8 @@ function isEmpty(db: DatabaseSync): boolean {
 }
 
 /**
- * Lets no other user open the file, its log and its index. By path: to close a descriptor of the file
- * would drop the locks that this process holds on it (fcntl(2)).
+ * Prevents other users from opening the file, its log and its index. Changes modes by path, because closing a
+ * descriptor of the file would drop this process' locks on it (fcntl(2)).
  */
 function makePrivate(path: string): void {
   for (const file of [path, `${path}-wal`, `${path}-shm`]) {

@@ -45,14 +45,14 @@ function peerSubject(ssl: OpenSsl, handle: Deno.PointerObject): string | undefin
 }
 
 /**
- * Bytes that OpenSSL is given or asked for at a time. A memory BIO keeps room for as much as it has ever held,
- * for the life of the connection.
+ * Bytes to pass to or read from OpenSSL at a time. A memory BIO keeps its largest size for the life of the
+ * connection.
  */
 const PIECE = 4 * 1024;
 
 /**
- * Bytes that are taken from the connection at a time. A poll that waits has room for them; a client's
- * handshake message and a request fit.
+ * Bytes to read from the connection at a time. Each waiting poll allocates them; a client's handshake message
+ * and a request fit.
  */
 const RECEIVED_BYTES = 2 * 1024;
 
@@ -136,7 +136,7 @@ export class TlsConnection implements SecureConnection {
     return await this.#use(async () => {
       if (!await this.#handshake()) return null;
       const { handle } = this.#session!;
-      // OpenSSL's memory, not the caller's: it may be a view of anything.
+      // A buffer of its own for OpenSSL, because the caller's may be a view of other memory.
       const piece = new Uint8Array(Math.max(64, Math.min(buffer.length, PIECE)));
       const most = Math.min(piece.length, buffer.length);
       for (;;) {

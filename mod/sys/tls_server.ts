@@ -88,7 +88,7 @@ export class TlsServer implements Disposable {
     return new TlsConnection(this.#ssl, context, connection, onRefused);
   }
 
-  /** Connections that stand are not touched; one whose handshake has not begun fails. */
+  /** Keeps established connections; a connection whose handshake has not begun fails. */
   [Symbol.dispose](): void {
     if (this.#context !== undefined) this.#ssl.SSL_CTX_free(this.#context);
     this.#context = undefined;

@@ -89,7 +89,7 @@ async function stopOf(
   const stop = await stopOfPacket(fate, flow.words, host, flow);
   if (flow.isAnybody && stop?.reason?.startsWith("NEIGH_")) notes.push(stop.text);
   else if (stop !== undefined) return stop;
-  // An answer that goes to a connection's beginning; its own rules may differ.
+  // The reply to the first packet of a connection, which other rules may match.
   if (reply !== undefined && flow.name === "in") {
     const found = await stopOfPacket(reply, replyWords, host);
     if (found !== undefined) return { ...found, text: `the answer to it: ${found.text}` };

@@ -23,7 +23,7 @@ function iptablesChange(rule: NamedRule, flow: FlowWords): string {
   const { place, program, isPolicy, number } = rule;
   const { table, chain } = place;
   const { device, source, destination, udpPort } = flow;
-  // -o and -i are for some chains only; source and destination say enough.
+  // Some chains refuse -o or -i; source and destination are enough there.
   const hasInput = !["OUTPUT", "POSTROUTING"].includes(chain);
   return [
     program,

@@ -34,7 +34,7 @@ const TABLES = "/proc/thread-self/net/ip_tables_names";
 /** Selects netfilter's logger of IPv4 packets (Documentation/networking/nf_conntrack-sysctl and nf_log). */
 const LOGGER = "/proc/sys/net/netfilter/nf_log/2";
 const NETLINK_LOGGER = "nfnetlink_log";
-/** Puts the logger back when its input ends, as it does when this process is killed, too. */
+/** Restores the logger when its input ends, also when this process is killed. */
 const GUARD = `trap "" INT TERM HUP; read line; echo "$1" > ${LOGGER}`;
 
 /** Receives iptables-legacy's trace of packets that nf_tables traces: both use the mark skb->nf_trace. */

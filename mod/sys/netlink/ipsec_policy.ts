@@ -146,8 +146,8 @@ export function readPolicy(
 }
 
 /**
- * Returns whether IPsec transforms or blocks a packet: the matching policy of the lowest priority number decides, and
- * of equals one that applies.
+ * Returns whether IPsec transforms or blocks a packet: the matching policy with the lowest priority number
+ * decides; of equal ones, one that applies.
  */
 export function isProtected(policies: readonly IpsecPolicy[], packet: PolicyPacket): boolean {
   let deciding: IpsecPolicy | undefined;
