@@ -6,7 +6,7 @@ import {
   InterfaceError,
   InterfaceWatch,
 } from "../host/mod.ts";
-import type { AgentRecord } from "../lease/mod.ts";
+import type { AgentRecord, Lease } from "../lease/mod.ts";
 import { info, notifySystemd, warning } from "../observe/mod.ts";
 import { Deadline } from "../store/deadline.ts";
 import { type Store, StoreError, type WatchItem } from "../store/mod.ts";
@@ -234,6 +234,7 @@ export class Agent implements AsyncDisposable {
         }
         await this.#attempt(() => this.#overlay.applyFeatures());
         this.#vitals.carried(event.arrival);
+        if (change.added.length > 0) await this.#attempt(() => this.#removeSurplus(change.added));
         if (this.#isSuperseded()) return;
         return await this.#look();
       }
@@ -270,6 +271,11 @@ export class Agent implements AsyncDisposable {
     warning(`Lease ${held.subnet} has been revoked, or changed by someone else`, {
       subnet: held.subnet,
     });
+  }
+
+  async #removeSurplus(added: readonly Lease[]): Promise<void> {
+    const { active } = this.#overlay;
+    if (active !== undefined) await this.#keeper.removeSurplus(added, active.attributes);
   }
 
   /**

@@ -58,6 +58,8 @@ export class LeaseKeeper implements Disposable {
   #term: LeaseTerm | undefined;
   /** The last lease that was held, until there is another. */
   #last: Lease | undefined;
+  /** A lease may have been written of which the store's reply was lost: no watch may have reported it yet. */
+  #isWriteUncertain = false;
 
   constructor(options: LeaseKeeperOptions) {
     this.#options = options;
@@ -68,6 +70,11 @@ export class LeaseKeeper implements Disposable {
   /** The lease held; `undefined` before the first one and after it was lost. */
   get lease(): Lease | undefined {
     return this.#lease;
+  }
+
+  /** The record by which this host holds its public IP; `undefined` before {@linkcode identify}. */
+  get identity(): StoredAgentRecord | undefined {
+    return this.#identity;
   }
 
   /** Of the lease held, or held last. */
@@ -152,13 +159,17 @@ export class LeaseKeeper implements Disposable {
     given: Pick<AcquireOptions, "snapshot" | "unusable"> = {},
   ): Promise<Lease> {
     const { store, signal } = this.#options;
+    const { snapshot, ...host } = given;
     this.#lease = undefined;
     this.#renewal.clear();
+    const isUncertain = this.#isWriteUncertain;
+    this.#isWriteUncertain = true;
     const lease = await acquireLease(store, config, attributes, {
       previous,
       held: this.#last,
       signal,
-      ...given,
+      ...host,
+      ...(snapshot === undefined || isUncertain ? {} : { snapshot }),
       inspect: (found) => {
         const doubt = this.#former === undefined ? suspicion?.(found) : undefined;
         if (doubt === undefined) return;
@@ -169,8 +180,41 @@ export class LeaseKeeper implements Disposable {
         );
       },
     });
+    this.#isWriteUncertain = false;
     this.#hold(lease, RENEWAL_RETRY);
+    await this.removeSurplus(snapshot?.leases ?? [], attributes);
     return lease;
+  }
+
+  /**
+   * Removes leases that this host wrote besides the one that it holds: a request that was given up may reach
+   * the store later, and would keep a subnet from the others for a day. Reservations stay.
+   *
+   * @param leases what the store is known to hold, or what was added to it
+   * @param attributes what this host writes into its leases
+   */
+  async removeSurplus(leases: Iterable<Lease>, attributes: LeaseAttributes): Promise<void> {
+    const { store, signal } = this.#options;
+    for (const lease of leases) {
+      const held = this.#lease;
+      if (
+        held === undefined || lease.subnet.equals(held.subnet) || lease.ttl === PERMANENT ||
+        !sameAttributes(lease.attributes, attributes)
+      ) continue;
+      try {
+        await store.removeLease(lease, { signal });
+        info(`Removed lease ${lease.subnet}: this host holds ${held.subnet}`, {
+          subnet: lease.subnet,
+        });
+      } catch (cause) {
+        signal.throwIfAborted();
+        if (!(cause instanceof StoreError)) throw cause;
+        info(`Cannot remove lease ${lease.subnet}, which expires in a day: ${cause.message}`, {
+          subnet: lease.subnet,
+          error: cause.message,
+        });
+      }
+    }
   }
 
   /**

@@ -1,0 +1,69 @@
+import { formatIPv4 } from "../../mod/ip/mod.ts";
+import { PERMANENT } from "../../mod/lease/mod.ts";
+import type { ModelHost } from "./host.ts";
+import type { World } from "./world.ts";
+
+/** Says what is wrong in any state; `undefined` when nothing is. */
+export function findProblem(world: World): string | undefined {
+  if (world.problem !== undefined) return world.problem;
+  for (const host of world.hosts) {
+    const { agent } = host;
+    const lease = agent?.keeper.lease;
+    if (agent === undefined || lease === undefined) continue;
+    if (!stands(world, host)) {
+      // The window: the news is on its way, or the host cannot have it.
+      const notices = !host.isConnected || agent.isBusy || agent.isRetryPlanned ||
+        agent.news !== undefined;
+      if (!notices) return `${host.name} does not notice that it has lost ${lease.subnet}`;
+    }
+    if (!agent.isBusy && lease.ttl !== PERMANENT && !agent.isRenewalPlanned) {
+      return `${host.name} does not plan to renew ${lease.subnet}`;
+    }
+  }
+  for (const [key, publicIP] of world.reserved) {
+    const entry = world.data.entries.get(key);
+    if (entry?.ttl !== PERMANENT || !entry.value.includes(`"${publicIP}"`)) {
+      return `the reservation ${key} for ${publicIP} is gone`;
+    }
+  }
+  return undefined;
+}
+
+/** Says what is wrong once everything has come to rest; `undefined` when nothing is. */
+export function findProblemAtRest(world: World): string | undefined {
+  const problem = findProblem(world);
+  if (problem !== undefined) return problem;
+  const holders = new Map<string, string>();
+  for (const host of world.hosts) {
+    const { agent, name } = host;
+    if (agent === undefined) continue;
+    const lease = agent.keeper.lease;
+    if (lease === undefined) {
+      const free = world.subnets.find((subnet) => !world.data.entries.has(world.keyOf(subnet)));
+      if (free !== undefined) return `${name} has no lease, and ${free} is free`;
+      continue;
+    }
+    if (!stands(world, host)) return `${name} believes in ${lease.subnet}, which it has not`;
+    for (const thing of [`${lease.subnet}`, formatIPv4(host.attributes.publicIP)]) {
+      const other = holders.get(thing);
+      if (other !== undefined) return `${name} and ${other} both have ${thing}`;
+      holders.set(thing, name);
+    }
+    for (const [key, entry] of world.data.entries) {
+      const isSecond = key !== world.keyOf(lease.subnet) && entry.ttl !== PERMANENT &&
+        entry.value === world.valueOf(host);
+      if (isSecond) return `${name} has ${lease.subnet}, and keeps ${key} from others for a day`;
+    }
+  }
+  for (const [key, { ttl }] of world.data.entries) {
+    if (!key.includes("/subnets/") || ttl !== PERMANENT || world.reserved.has(key)) continue;
+    return `${key} has no end, and nobody has reserved it`;
+  }
+  return undefined;
+}
+
+/** True when the store has the lease that a host believes in. */
+function stands(world: World, host: ModelHost): boolean {
+  const lease = host.agent!.keeper.lease!;
+  return world.data.entries.get(world.keyOf(lease.subnet))?.value === world.valueOf(host);
+}

@@ -1,0 +1,49 @@
+/**
+ * Holds the model to the table of cases that every real store passes.
+ *
+ * @module
+ */
+import { storeCases, type StoreLab } from "../../mod/store/store_cases.ts";
+import { ModelStore } from "./model_store.ts";
+import { StoreData, STORES, type StoreTraits } from "./store_data.ts";
+
+for (const traits of STORES) {
+  storeCases(`model of ${traits.name}`, () => Promise.resolve(makeModelLab(traits)), {
+    hasServer: false,
+  });
+}
+
+/** The model in real time, with the hand of an operator. */
+function makeModelLab(traits: StoreTraits): StoreLab {
+  const data = new StoreData(traits, () => performance.now());
+  const clock = setInterval(() => data.expire(), 50);
+  const unable = (what: string) => () => Promise.reject(new Error(`the model cannot ${what}`));
+  const done = (step: () => void) => {
+    step();
+    return Promise.resolve();
+  };
+  return {
+    endpoint: "model",
+    open: (prefix) => {
+      const transport = (request: Parameters<StoreData["apply"]>[0]) =>
+        Promise.resolve(data.apply(request, "test"));
+      return Promise.resolve(new ModelStore(prefix, data, transport));
+    },
+    put: (key, value, ttl = 0) => done(() => data.put(key, value, ttl, "operator")),
+    get: (key) => Promise.resolve(data.entries.get(key)?.value),
+    delete: (key) => done(() => data.delete(key)),
+    deleteTree: (key) =>
+      done(() => {
+        for (const held of [...data.entries.keys()]) {
+          if (held === key || held.startsWith(`${key}/`)) data.delete(held);
+        }
+      }),
+    makeEmpty: (key) => done(() => data.put(key, "", 0, "operator")),
+    loseHistory: () => done(() => data.forgetHistory()),
+    stop: unable("be stopped"),
+    resume: unable("be resumed"),
+    wipe: unable("be wiped"),
+    freeze: unable("be frozen"),
+    [Symbol.asyncDispose]: () => done(() => clearInterval(clock)),
+  };
+}

@@ -1,0 +1,438 @@
+import { decodeNetworkConfig, type NetworkConfig } from "../../mod/config/mod.ts";
+import { formatIPv4, Prefix } from "../../mod/ip/mod.ts";
+import { encodeLeaseValue, leaseKey, PERMANENT } from "../../mod/lease/mod.ts";
+import { StoreError } from "../../mod/store/errors.ts";
+import { ip } from "../../mod/store/store_lab.ts";
+import { releaseReservation, ReservationError, reserveSubnet } from "../../mod/subnet/reserve.ts";
+import { ModelHost } from "./host.ts";
+import { type ModelProcess, PREFIX, type ProcessGlobals } from "./process.ts";
+import { ModelProcess as Process } from "./process.ts";
+import { StoreData, type StoreRequest, type StoreTraits } from "./store_data.ts";
+
+/** What is explored. */
+export interface Scenario {
+  readonly name: string;
+  readonly store: StoreTraits;
+  /** Public IP of each host, by its name. */
+  readonly hosts: Readonly<Record<string, string>>;
+  /** Subnets that there are to lease. */
+  readonly subnets: number;
+  /** Faults and other events from outside that a schedule has at most. */
+  readonly disturbances: number;
+  /** Which of them happen; all that the store knows by default. */
+  readonly kinds?: readonly Disturbance[];
+  /** The hosts have leased their subnets and know of each other before the schedule begins. */
+  readonly isRunning?: boolean;
+  /** Public IP that the operator reserves the first subnet for. */
+  readonly reserveFor?: string;
+}
+
+/** What happens from outside. */
+export type Disturbance = (typeof DISTURBANCES)[number];
+
+const DISTURBANCES = [
+  /** The reply to a write is lost. */
+  "lose",
+  /** A request is lost. */
+  "drop",
+  /** A write is given up, and reaches the store later. */
+  "late",
+  /** The process stands still while the reply to a write is on its way. */
+  "slow",
+  /** The reply to a write is lost, and the adapter repeats it at another endpoint. */
+  "repeat",
+  /** The agent is killed; subnet.env stays. */
+  "kill",
+  /** The host is rebooted; subnet.env is gone. */
+  "reboot",
+  /** The host is cut off from the store. */
+  "cut",
+  /** The renewal of lease and record becomes due. */
+  "renew",
+  /** An agent that was refused is started again. */
+  "again",
+  /** The store forgets its history (v2: 1000 events, v3: compaction, remote: restart). */
+  "forget",
+  /** The clock that lifetimes end by jumps ahead by a day. */
+  "jump",
+  /** An operator reserves a subnet, or gives the reservation up. */
+  "reserve",
+  "release",
+] as const;
+
+/** Milliseconds between two looks of a newcomer, and beyond the grace that it gives. */
+const [POLL, GRACE] = [200, 7_000];
+
+/** One network's store, its hosts, and everything that can happen to them, one thing at a time. */
+export class World {
+  readonly scenario: Scenario;
+  readonly data: StoreData;
+  readonly hosts: readonly ModelHost[];
+  readonly subnets: readonly Prefix[];
+  /** Reservations that have succeeded: address of the subnet's lease, and of its host. */
+  readonly reserved = new Map<string, string>();
+  /** Requests that were given up and are still on their way. */
+  readonly late: { readonly request: StoreRequest; readonly from: string }[] = [];
+  /** What was found out while an action ran. */
+  problem: string | undefined;
+  /** True when the last action has picked a subnet at random. */
+  hasPicked = false;
+  disturbed = 0;
+  readonly #globals: ProcessGlobals;
+  readonly #operator: ModelProcess;
+  readonly #kinds: ReadonlySet<Disturbance>;
+  /** Hosts that were cut off or stood still since they took their lease. */
+  readonly #away = new Set<ModelHost>();
+  /** Revision at which a host began what it does, and what it had then. */
+  readonly #begun = new Map<ModelHost, { readonly revision: number; readonly env?: Prefix }>();
+
+  private constructor(scenario: Scenario, config: NetworkConfig, globals: ProcessGlobals) {
+    const { store, hosts, subnets } = scenario;
+    this.scenario = scenario;
+    this.#globals = globals;
+    this.data = new StoreData(store);
+    this.data.put(`${PREFIX}/config`, config.text, PERMANENT, "operator");
+    this.hosts = Object.entries(hosts).map(([name, publicIP]) =>
+      new ModelHost(name, publicIP, this.data, config)
+    );
+    this.subnets = Array.from({ length: subnets }, (_, i) => Prefix.parse(`10.20.${i + 1}.0/24`)!);
+    this.#operator = new Process("operator", this.data);
+    const isCentral = store.repeatedWrite !== undefined;
+    this.#kinds = new Set((scenario.kinds ?? DISTURBANCES).filter((kind) => {
+      switch (kind) {
+        case "lose":
+        case "late":
+        case "slow":
+        case "repeat":
+        case "cut":
+          return isCentral;
+        case "jump":
+          return store.expiresByWallClock;
+        case "reserve":
+        case "release":
+          return scenario.reserveFor !== undefined;
+        default:
+          return true;
+      }
+    }));
+  }
+
+  /** Makes a world as the scenario has it at the beginning. */
+  static async create(
+    scenario: Scenario,
+    config: NetworkConfig,
+    globals: ProcessGlobals,
+  ): Promise<World> {
+    const world = new World(scenario, config, globals);
+    if (scenario.isRunning) {
+      for (const host of world.hosts) {
+        await world.act(`start ${host.name}`);
+        await world.settle();
+      }
+      world.disturbed = 0;
+    }
+    return world;
+  }
+
+  /** What can happen next: what is free first, then what disturbs. */
+  actions(): string[] {
+    const free: string[] = [];
+    const faults: string[] = [];
+    const fault = (kind: Disturbance, target = "") => {
+      if (this.#kinds.has(kind)) faults.push(`${kind} ${target}`.trim());
+    };
+    for (const host of this.hosts) {
+      const { name, agent } = host;
+      if (!host.isConnected) free.push(`heal ${name}`);
+      if (agent === undefined) {
+        if (host.refused) fault("again", name);
+        else free.push(`start ${name}`);
+        continue;
+      }
+      fault("kill", name);
+      fault("reboot", name);
+      if (host.isConnected) fault("cut", name);
+      this.#actionsOf(agent, name, host.isConnected, free, fault);
+      if (agent.isBusy || !host.isConnected) continue;
+      if (agent.news !== undefined) free.push(`watch ${name}`);
+      if (agent.isRetryPlanned) free.push(`retry ${name}`);
+      if (agent.isRenewalPlanned) fault("renew", name);
+    }
+    this.#actionsOf(this.#operator, "operator", true, free, fault);
+    if (!this.#operator.isBusy) fault(this.reserved.size === 0 ? "reserve" : "release");
+    for (const i of this.late.keys()) free.push(`arrive ${i}`);
+    for (const key of this.data.entries.keys()) if (this.#canExpire(key)) free.push(`expire ${key}`);
+    if (this.hosts.some(({ agent }) => agent?.news !== undefined)) fault("forget");
+    fault("jump");
+    return this.disturbed < this.scenario.disturbances ? [...free, ...faults] : free;
+  }
+
+  /**
+   * Lets something happen.
+   *
+   * @param action with `#N` at its end the Nth of the free subnets is picked, where one is
+   */
+  async act(action: string): Promise<void> {
+    const [what, pick = "0"] = action.split("#");
+    const [verb, target = ""] = what!.split(" ");
+    if ((DISTURBANCES as readonly string[]).includes(verb!)) this.disturbed++;
+    this.#globals.random = (Number(pick) + 0.5) / this.subnets.length;
+    this.#globals.asked = 0;
+    const host = this.hosts.find(({ name }) => name === target);
+    const before = host?.agent;
+    const [lease, requested] = [before?.keeper.lease, before?.request];
+    if (host !== undefined && !before?.isBusy) {
+      const env = host.env;
+      this.#begun.set(host, { revision: this.data.revision, ...(env === undefined ? {} : { env }) });
+    }
+    await this.#do(verb!, target, host);
+    const request = host?.agent?.request;
+    this.hasPicked = this.#globals.asked > 0 && request !== requested &&
+      request?.type === "write" && request.key.includes("/subnets/") &&
+      request.expected === undefined;
+    if (host === undefined) return;
+    if (host.refused && before !== undefined && lease !== undefined && !this.#away.has(host)) {
+      this.problem = `${host.name}, which was there and in reach, has lost its public IP`;
+    }
+    const now = host.agent?.keeper.lease;
+    if (now !== undefined && lease === undefined) {
+      this.#away.delete(host);
+      this.problem ??= this.#elsewhere(host, now.subnet);
+    }
+  }
+
+  /** Lets everything come to rest without another fault. @returns false when it does not */
+  async settle(): Promise<boolean> {
+    for (const host of this.hosts) host.isConnected = true;
+    for (const i of this.late.keys()) void i, await this.act("arrive 0");
+    let retries = 0;
+    for (let step = 0; step < 500; step++) {
+      const next = this.#calm() ??
+        // One that is retried in vain finds the same again.
+        (retries < 4 * this.hosts.length ? this.#retry() : undefined);
+      if (next === undefined) return true;
+      if (next.startsWith("retry")) retries++;
+      await this.act(next);
+      if (this.problem !== undefined) return true;
+    }
+    return false;
+  }
+
+  /** Tells two states apart, but not two that differ only in the numbers of their revisions. */
+  digest(): string {
+    const text = JSON.stringify([
+      [...this.data.entries].sort(([a], [b]) => a < b ? -1 : 1)
+        .map(([key, { value, revision, ttl, writer }]) => [key, value, `r${revision}`, ttl, writer]),
+      this.hosts.map((host) => [host.state, host.agent?.cursor, this.#away.has(host)]),
+      // Only what a watch has yet to report: the same for two cursors with nothing after them.
+      this.hosts.map(({ agent }) => agent?.news),
+      [this.#operator.progress, [...this.reserved], this.late, this.disturbed],
+    ]);
+    const revisions = [...new Set(text.match(/\br\d+\b/g))]
+      .sort((a, b) => Number(a.slice(1)) - Number(b.slice(1)));
+    const ranks = new Map(revisions.map((revision, rank) => [revision, `r${rank}`]));
+    return text.replace(/\br\d+\b/g, (revision) => ranks.get(revision)!);
+  }
+
+  /** What happens next when all goes well; `undefined` when nothing is left to do but to try again. */
+  #calm(): string | undefined {
+    const ways = this.hosts.flatMap(({ name, agent }) => agent === undefined ? [] : [[name, agent]]);
+    for (const [name, process] of [["operator", this.#operator], ...ways] as [string, Process][]) {
+      if (process.isReplyDue) return `reply ${name}`;
+      if (process.request !== undefined) return `ok ${name}`;
+    }
+    for (const { name, agent } of this.hosts) {
+      if (agent !== undefined && !agent.isBusy && agent.news !== undefined) return `watch ${name}`;
+    }
+    return undefined;
+  }
+
+  #retry(): string | undefined {
+    const [host] = this.hosts.filter(({ agent }) =>
+      agent !== undefined && (agent.isRetryPlanned || agent.sleep !== undefined)
+    ).sort((a, b) => Number(b.agent!.isRetryPlanned) - Number(a.agent!.isRetryPlanned));
+    if (host === undefined) return undefined;
+    if (host.agent!.isRetryPlanned && !host.agent!.isBusy) return `retry ${host.name}`;
+    return `${host.agent!.sleep === POLL ? "grace" : "wake"} ${host.name}`;
+  }
+
+  /** The value that a host writes for its lease. */
+  valueOf(host: ModelHost): string {
+    return encodeLeaseValue(host.attributes, this.data.traits.leaseForm);
+  }
+
+  keyOf(subnet: Prefix): string {
+    return `${PREFIX}/subnets/${leaseKey(subnet)}`;
+  }
+
+  #actionsOf(
+    process: ModelProcess,
+    name: string,
+    isConnected: boolean,
+    free: string[],
+    fault: (kind: Disturbance, target: string) => void,
+  ): void {
+    const { request } = process;
+    if (request !== undefined) {
+      if (!isConnected) free.push(`lost ${name}`);
+      else if (process.isReplyDue) free.push(`reply ${name}`);
+      else {
+        free.push(`ok ${name}`);
+        fault("drop", name);
+        if (request.type !== "write" && request.type !== "remove") return;
+        for (const kind of ["lose", "late", "slow"] as const) fault(kind, name);
+        if (request.type === "write") fault("repeat", name);
+      }
+    }
+    if (!isConnected || process.sleep === undefined) return;
+    if (process.sleep !== POLL) return void free.push(`wake ${name}`);
+    const host = this.hosts.find((host) => host.name === name)!;
+    const record = this.data.entries.get(
+      `${PREFIX}/agents/${formatIPv4(host.attributes.publicIP)}`,
+    );
+    if (record?.writer !== process.name) free.push(`poll ${name}`);
+    else if (this.#areOthersQuiet(host)) free.push(`grace ${name}`);
+  }
+
+  /** True when every other host that is in reach has had time to do all that it has to do. */
+  #areOthersQuiet(host: ModelHost): boolean {
+    return this.hosts.every((other) => {
+      const { agent } = other;
+      if (other === host || agent === undefined || !other.isConnected) return true;
+      if (agent.isReplyDue || agent.sleep !== undefined) return true;
+      return !agent.isBusy && !agent.isRetryPlanned && agent.news === undefined;
+    });
+  }
+
+  /** An entry runs out that nobody renews: its writer is gone, away, or has another one. */
+  #canExpire(key: string): boolean {
+    const { ttl, writer } = this.data.entries.get(key)!;
+    if (ttl === PERMANENT) return false;
+    const host = this.hosts.find(({ agent }) => agent?.name === writer);
+    const agent = host?.agent;
+    if (agent === undefined || !host!.isConnected || agent.isReplyDue) return true;
+    if (agent.isBusy) return false;
+    const { lease, identity } = agent.keeper;
+    const own = [
+      lease && this.keyOf(lease.subnet),
+      identity && `${PREFIX}/agents/${formatIPv4(identity.publicIP)}`,
+    ];
+    return !own.includes(key);
+  }
+
+  async #do(verb: string, target: string, host: ModelHost | undefined): Promise<void> {
+    const process = host?.agent ?? this.#operator;
+    switch (verb) {
+      case "start":
+      case "again":
+        return await host!.start();
+      case "heal":
+        host!.isConnected = true;
+        return;
+      case "cut":
+        host!.isConnected = false;
+        this.#away.add(host!);
+        return;
+      case "kill":
+        return host!.kill();
+      case "reboot":
+        return host!.reboot();
+      case "watch":
+        return await host!.agent!.watch();
+      case "retry":
+        return await host!.agent!.retry();
+      case "renew":
+        return await host!.agent!.renew();
+      case "ok":
+        process.carryOut();
+        return await process.reply();
+      case "slow":
+        process.carryOut();
+        if (host !== undefined) this.#away.add(host);
+        return;
+      case "reply":
+        return await process.reply();
+      case "repeat":
+        process.carryOut();
+        process.carryOut();
+        return await process.reply();
+      case "lose":
+        process.carryOut();
+        return await process.fail();
+      case "late":
+        this.late.push({ request: process.request!, from: process.name });
+        return await process.fail();
+      case "drop":
+      case "lost":
+        return await process.fail();
+      case "arrive": {
+        const [{ request, from }] = this.late.splice(Number(target), 1) as [typeof this.late[0]];
+        this.data.apply(request, from);
+        return;
+      }
+      case "wake":
+        return await process.wake(process.sleep!);
+      case "poll":
+        return await process.wake(POLL);
+      case "grace":
+        return await process.wake(GRACE);
+      case "expire":
+        return this.data.delete(target);
+      case "jump":
+        for (const [key, { ttl }] of this.data.entries) if (ttl !== PERMANENT) this.data.delete(key);
+        return;
+      case "forget":
+        return this.data.forgetHistory();
+      case "reserve":
+      case "release":
+        return await this.#operator.begin(verb, () => this.#operate(verb));
+      default:
+        throw new TypeError(`there is no action ${verb}`);
+    }
+  }
+
+  async #operate(verb: "reserve" | "release"): Promise<void> {
+    const [subnet, publicIP] = [this.subnets[0]!, this.scenario.reserveFor!];
+    const { store } = this.#operator;
+    try {
+      if (verb === "reserve") {
+        await reserveSubnet(store, subnet, ip(publicIP));
+        this.reserved.set(this.keyOf(subnet), publicIP);
+      } else {
+        this.reserved.clear();
+        await releaseReservation(store, subnet);
+      }
+    } catch (error) {
+      if (!(error instanceof ReservationError || error instanceof StoreError)) throw error;
+    }
+  }
+
+  /** A host that returns has its own subnet again, unless somebody else has or had it. */
+  #elsewhere(host: ModelHost, subnet: Prefix): string | undefined {
+    const { revision, env } = this.#begun.get(host)!;
+    const value = this.valueOf(host);
+    const isOther = (entry: { readonly value: string } | undefined) =>
+      entry !== undefined && entry.value !== value;
+    const [before, after] = [
+      this.data.history.slice(0, revision),
+      this.data.history.slice(revision),
+    ];
+    const at = (key: string) => before.findLast((event) => event.key === key)?.entry;
+    if (env === undefined || env.equals(subnet)) return undefined;
+    const key = this.keyOf(env);
+    if (isOther(at(key)) || after.some((event) => event.key === key && isOther(event.entry))) {
+      return undefined;
+    }
+    // A lease of its own that stands comes first: a reservation.
+    if (at(this.keyOf(subnet))?.value === value) return undefined;
+    return `${host.name} had ${env}, which nobody took, and has ${subnet} now`;
+  }
+}
+
+/** The network config of a scenario. */
+export function configOf({ subnets }: Scenario): Promise<NetworkConfig> {
+  return decodeNetworkConfig(JSON.stringify({
+    ...{ Network: "10.20.0.0/16", SubnetLen: 24, SubnetMin: "10.20.1.0" },
+    SubnetMax: `10.20.${subnets}.0`,
+  }));
+}
