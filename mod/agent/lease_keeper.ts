@@ -58,8 +58,6 @@ export class LeaseKeeper implements Disposable {
   #term: LeaseTerm | undefined;
   /** The last lease that was held, until there is another. */
   #last: Lease | undefined;
-  /** A lease may have been written of which the store's reply was lost: no watch may have reported it yet. */
-  #isWriteUncertain = false;
 
   constructor(options: LeaseKeeperOptions) {
     this.#options = options;
@@ -159,17 +157,13 @@ export class LeaseKeeper implements Disposable {
     given: Pick<AcquireOptions, "snapshot" | "unusable"> = {},
   ): Promise<Lease> {
     const { store, signal } = this.#options;
-    const { snapshot, ...host } = given;
     this.#lease = undefined;
     this.#renewal.clear();
-    const isUncertain = this.#isWriteUncertain;
-    this.#isWriteUncertain = true;
     const lease = await acquireLease(store, config, attributes, {
       previous,
       held: this.#last,
       signal,
-      ...host,
-      ...(snapshot === undefined || isUncertain ? {} : { snapshot }),
+      ...given,
       inspect: (found) => {
         const doubt = this.#former === undefined ? suspicion?.(found) : undefined;
         if (doubt === undefined) return;
@@ -180,15 +174,14 @@ export class LeaseKeeper implements Disposable {
         );
       },
     });
-    this.#isWriteUncertain = false;
     this.#hold(lease, RENEWAL_RETRY);
-    await this.removeSurplus(snapshot?.leases ?? [], attributes);
+    await this.removeSurplus(given.snapshot?.leases ?? [], attributes);
     return lease;
   }
 
   /**
-   * Removes leases that this host wrote besides the one that it holds: a request that was given up may reach
-   * the store later, and would keep a subnet from the others for a day. Reservations stay.
+   * Removes leases that this host wrote besides the one that it holds: a request whose reply was lost, or
+   * that reaches the store late, would keep a subnet from the others for a day. Reservations stay.
    *
    * @param leases what the store is known to hold, or what was added to it
    * @param attributes what this host writes into its leases

@@ -72,6 +72,29 @@ subnetCases("LeaseKeeper", [
     assertEquals(fixture.due, 1);
   }],
 
+  ["LeaseKeeper.removeSurplus() removes a second lease of this host, and no other", async (
+    { store },
+  ) => {
+    using fixture = new Fixture(store);
+    const held = await fixture.start();
+    const second = await store.createLease(net("10.20.1.0/24"), OWN, 1000);
+    const kept = [
+      held,
+      await store.createLease(net("10.20.2.0/24"), OWN, PERMANENT),
+      await store.createLease(net("10.20.3.0/24"), vxlan("192.0.2.2"), 1000),
+      // As another host with this public IP would write it.
+      await store.createLease(net("10.20.4.0/24"), vxlan("192.0.2.1", "0e:00:00:00:00:01"), 1000),
+    ];
+    const { leases } = await store.snapshot();
+    await fixture.keeper.removeSurplus(leases, OWN);
+    const subnets = (found: readonly Lease[]) => found.map(({ subnet }) => `${subnet}`).sort();
+    assertEquals(subnets((await store.snapshot()).leases), subnets(kept));
+    // What was changed since it was read is left.
+    const again = await store.createLease(second.subnet, OWN, 1000);
+    await fixture.keeper.removeSurplus([second], OWN);
+    assertEquals((await store.lease(second.subnet))?.revision, again.revision);
+  }],
+
   ["LeaseKeeper.identify() knows the lease of a record of this machine", async ({ store }) => {
     using first = new Fixture(store);
     await first.start();

@@ -6,6 +6,7 @@
 import { configureLog } from "../observe/log.ts";
 import { accessCases } from "./store_cases_access.ts";
 import { callCases } from "./store_cases_calls.ts";
+import { lostReplyCases, modelCases } from "./store_cases_model.ts";
 import { outageCases } from "./store_cases_outage.ts";
 import { watchCases } from "./store_cases_watch.ts";
 import type { StoreLab, StoreLabOptions } from "./store_lab.ts";
@@ -20,6 +21,8 @@ export interface StoreCasesOptions {
    * @default true
    */
   readonly hasServer?: boolean;
+  /** Calls can lose their reply. @default as `hasServer` */
+  readonly losesReplies?: boolean;
   /** What guards it: TLS and passwords, TLS alone, or nothing. @default "all" */
   readonly access?: "all" | "tls" | "none";
 }
@@ -32,14 +35,22 @@ export interface StoreCasesOptions {
 export function storeCases(
   name: string,
   makeLab: (options?: StoreLabOptions) => Promise<StoreLab>,
-  { hasServer = true, access = hasServer ? "all" : "none" }: StoreCasesOptions = {},
+  {
+    hasServer = true,
+    losesReplies = hasServer,
+    access = hasServer ? "all" : "none",
+  }: StoreCasesOptions = {},
 ): void {
   Deno.test(`${name}: calls and watches`, async (t) => {
     const lines: string[] = [];
     configureLog({ write: (line) => lines.push(line) });
     await using lab = await makeLab();
     let number = 0;
-    const cases = [...callCases, ...watchCases, ...(hasServer ? outageCases : [])];
+    const cases = [
+      ...[...callCases, ...watchCases, ...modelCases],
+      ...(losesReplies ? lostReplyCases : []),
+      ...(hasServer ? outageCases : []),
+    ];
     for (const [sentence, run] of cases) {
       await t.step(sentence, async () => {
         lines.length = 0;

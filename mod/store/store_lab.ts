@@ -28,6 +28,8 @@ export interface StoreLab extends AsyncDisposable {
   };
   /** Opens the store as an agent does, at `endpoint` unless told otherwise. */
   open(prefix: string, overrides?: Partial<EtcdOptions>): Promise<Store>;
+  /** Opens the store over a connection that can lose replies; by default over a proxy. */
+  openLossy?(prefix: string): Promise<LossyStore>;
   /** Writes a value; its lifetime is in seconds. @param ttl default none */
   put(key: string, value: string, ttl?: number): Promise<void>;
   /** Reads a value as it is stored. */
@@ -45,6 +47,13 @@ export interface StoreLab extends AsyncDisposable {
   wipe(): Promise<void>;
   /** Freezes the server (`true`) or lets it go on: connections stand, nothing answers. */
   freeze(on: boolean): Promise<void>;
+}
+
+/** A store over a connection that can lose replies. */
+export interface LossyStore extends AsyncDisposable {
+  readonly store: Store;
+  /** Carries requests, and loses the replies to those that are under way now or begin later (`true`). */
+  loseReplies(on: boolean): void;
 }
 
 /** What a case is given. */

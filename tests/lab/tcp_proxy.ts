@@ -23,6 +23,7 @@ export class TcpProxy implements AsyncDisposable {
   readonly #pairs = new Map<Pair, Promise<void>>();
   readonly #accepting: Promise<void>;
   #silent = false;
+  #losesReplies = false;
   #accepted = 0;
   #cuts = 0;
 
@@ -63,6 +64,14 @@ export class TcpProxy implements AsyncDisposable {
     this.#silent = on;
   }
 
+  /**
+   * Carries what clients send, and swallows what comes back (`true`). Connections that come after `false`
+   * work.
+   */
+  loseReplies(on: boolean): void {
+    this.#losesReplies = on;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#listener.close();
     await this.#accepting;
@@ -87,6 +96,7 @@ export class TcpProxy implements AsyncDisposable {
 
   async #carry(pair: Pair): Promise<void> {
     let deaf = this.#silent;
+    let isMute = this.#losesReplies;
     let last = performance.now();
     const relay = async (from: Deno.Conn, to: Deno.Conn) => {
       const buffer = new Uint8Array(65536);
@@ -95,7 +105,8 @@ export class TcpProxy implements AsyncDisposable {
         if (count === null) return;
         last = performance.now();
         deaf ||= this.#silent;
-        if (deaf) continue;
+        isMute ||= this.#losesReplies;
+        if (deaf || (isMute && to === pair.client)) continue;
         for (let at = 0; at < count;) at += await to.write(buffer.subarray(at, count));
       }
     };

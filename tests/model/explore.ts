@@ -25,7 +25,7 @@ export interface Exploration {
 
 /** Limits of {@linkcode explore}. */
 export interface ExploreLimits {
-  /** Actions in a schedule, at most. @default 60 */
+  /** Actions in a schedule, at most. @default 100 */
   readonly depth?: number;
   /** Milliseconds, at most. @default no limit */
   readonly milliseconds?: number;
@@ -38,12 +38,14 @@ export interface ExploreLimits {
  */
 export async function explore(
   scenario: Scenario,
-  { depth = 60, milliseconds = Infinity }: ExploreLimits = {},
+  { depth = 100, milliseconds = Infinity }: ExploreLimits = {},
 ): Promise<Exploration> {
   const config = await configOf(scenario);
   using globals = new ProcessGlobals();
   const started = Date.now();
+  /** Disturbances that were left in the state, at most. */
   const seen = new Map<number, number>();
+  const rested = new Set<number>();
   const branches: string[][] = [[]];
   const violations = new Map<string, Violation>();
   let [transitions, runs, longest, isComplete] = [0, 0, 0, true];
@@ -64,7 +66,7 @@ export async function explore(
     runs++;
     const world = await World.create(scenario, config, globals);
     const schedule: string[] = [];
-    let isBroken = false;
+    let [digest, isBroken] = [0, false];
     const step = async (action: string) => {
       await world.act(action);
       schedule.push(action);
@@ -83,14 +85,14 @@ export async function explore(
         isBroken = true;
         break;
       }
-      const digest = hash(world.digest());
-      const left = depth - schedule.length;
+      digest = hash(world.digest());
+      const left = scenario.disturbances - world.disturbed;
       if ((seen.get(digest) ?? -1) >= left) break;
       seen.set(digest, left);
       longest = Math.max(longest, schedule.length);
       const [next, ...others] = world.actions();
       if (next === undefined) break;
-      if (left === 0) {
+      if (schedule.length === depth) {
         isComplete = false;
         break;
       }
@@ -98,7 +100,8 @@ export async function explore(
       for (const other of others.reverse()) branches.push([...schedule, other]);
       await step(next);
     }
-    if (isBroken) continue;
+    if (isBroken || rested.has(digest)) continue;
+    rested.add(digest);
     const problem = await rest(world);
     if (problem !== undefined) found(schedule, problem);
   }

@@ -8,7 +8,7 @@ import { type Cursor, StoreError } from "../../mod/store/mod.ts";
 import { AcquireError, DuplicatePublicIPError } from "../../mod/subnet/mod.ts";
 import { vxlan } from "../../mod/store/store_lab.ts";
 import { ModelProcess } from "./process.ts";
-import type { StoreData } from "./store_data.ts";
+import type { StoreData, StoreEvent } from "./store_data.ts";
 
 /**
  * A host with its agent: the real LeaseKeeper, algorithms and knowledge of the store, driven by the
@@ -103,8 +103,12 @@ export class ModelAgent extends ModelProcess {
   }
 
   /** What the watch has yet to report. */
-  get news() {
-    return this.cursor === undefined ? undefined : this.store.next(this.cursor);
+  get news(): readonly StoreEvent[] | "lost" {
+    return this.cursor === undefined ? [] : this.store.pending(this.cursor);
+  }
+
+  get hasNews(): boolean {
+    return this.news.length > 0;
   }
 
   /** From the start until the first lease. */
@@ -118,7 +122,7 @@ export class ModelAgent extends ModelProcess {
 
   /** Takes what the watch reports next. */
   watch(): Promise<void> {
-    const item = this.news!;
+    const item = this.store.next(this.cursor!)!;
     const { publicIP } = this.host.attributes;
     this.cursor = item.type === "changes" ? item.cursor : item.snapshot.cursor;
     return this.begin("watch", async () => {

@@ -13,7 +13,7 @@ export function findProblem(world: World): string | undefined {
     if (!stands(world, host)) {
       // The window: the news is on its way, or the host cannot have it.
       const notices = !host.isConnected || agent.isBusy || agent.isRetryPlanned ||
-        agent.news !== undefined;
+        agent.hasNews;
       if (!notices) return `${host.name} does not notice that it has lost ${lease.subnet}`;
     }
     if (!agent.isBusy && lease.ttl !== PERMANENT && !agent.isRenewalPlanned) {

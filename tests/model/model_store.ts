@@ -14,6 +14,7 @@ import {
   entryOfReply,
   formatRevision,
   type StoreData,
+  type StoreEvent,
   type StoreReply,
   type StoreRequest,
 } from "./store_data.ts";
@@ -75,6 +76,11 @@ export class ModelStore extends EntryStore {
 
   reconnect(): void {}
 
+  /** What a watch at `cursor` has yet to see, as the store has it: the same for two cursors with nothing after them. */
+  pending(cursor: Cursor): readonly StoreEvent[] | "lost" {
+    return this.#data.since(Number(cursor.slice(1))) ?? "lost";
+  }
+
   /** What a watch at `cursor` yields next; `undefined` while nothing has happened. */
   next(cursor: Cursor): WatchItem | undefined {
     const from = Number(cursor.slice(1));
@@ -94,7 +100,7 @@ export class ModelStore extends EntryStore {
         : this.entries.put(entry);
       if (change !== undefined) changes.push(change);
     }
-    return { type: "changes", changes, cursor: formatRevision(seen.at(-1)!.revision) };
+    return { type: "changes", changes, cursor: seen.at(-1)!.revision };
   }
 
   async *watch(cursor: Cursor, { signal }: WatchOptions): AsyncGenerator<WatchItem, void, void> {

@@ -4,12 +4,16 @@
  * @module
  */
 import { storeCases, type StoreLab } from "../../mod/store/store_cases.ts";
+import { StoreUnavailableError } from "../../mod/store/errors.ts";
 import { ModelStore } from "./model_store.ts";
 import { StoreData, STORES, type StoreTraits } from "./store_data.ts";
 
 for (const traits of STORES) {
+  // The model reads as that of the embedded store does, and is held to it there.
+  if (traits.name === "remote") continue;
   storeCases(`model of ${traits.name}`, () => Promise.resolve(makeModelLab(traits)), {
     hasServer: false,
+    losesReplies: traits.repeatedWrite !== undefined,
   });
 }
 
@@ -28,6 +32,18 @@ function makeModelLab(traits: StoreTraits): StoreLab {
       const transport = (request: Parameters<StoreData["apply"]>[0]) =>
         Promise.resolve(data.apply(request, "test"));
       return Promise.resolve(new ModelStore(prefix, data, transport));
+    },
+    openLossy: (prefix) => {
+      let isLossy = false;
+      const store = new ModelStore(prefix, data, (request) => {
+        const reply = data.apply(request, "test");
+        return isLossy ? Promise.reject(new StoreUnavailableError("lost")) : Promise.resolve(reply);
+      });
+      return Promise.resolve({
+        store,
+        loseReplies: (on) => void (isLossy = on),
+        [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
+      });
     },
     put: (key, value, ttl = 0) => done(() => data.put(key, value, ttl, "operator")),
     get: (key) => Promise.resolve(data.entries.get(key)?.value),

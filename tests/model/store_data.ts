@@ -72,7 +72,7 @@ export type StoreReply =
 /** An entry as it is held. */
 export interface HeldEntry {
   readonly value: string;
-  readonly revision: number;
+  readonly revision: string;
   readonly ttl: number;
   /** Who wrote it, for the model alone. */
   readonly writer: string;
@@ -83,7 +83,7 @@ export interface HeldEntry {
 
 /** Something that happened to a key; without an entry it was removed, or ran out. */
 export interface StoreEvent {
-  readonly revision: number;
+  readonly revision: string;
   readonly key: string;
   readonly entry: HeldEntry | undefined;
 }
@@ -131,8 +131,7 @@ export class StoreData {
         if (held?.token === token && this.#recognizes(ttl)) {
           return { type: "entry", entry: this.read(key) };
         }
-        const found = held && formatRevision(held.revision);
-        if (found !== expected) {
+        if (held?.revision !== expected) {
           const what = held === undefined ? "is missing" : "was written by somebody else";
           return { type: "conflict", message: `${key} ${what}` };
         }
@@ -141,7 +140,7 @@ export class StoreData {
       }
       case "remove": {
         const held = this.entries.get(request.key);
-        if (held !== undefined && formatRevision(held.revision) !== request.expected) {
+        if (held !== undefined && held.revision !== request.expected) {
           return { type: "conflict", message: `${request.key} was changed` };
         }
         this.delete(request.key);
@@ -152,7 +151,7 @@ export class StoreData {
 
   /** Writes whatever is there. */
   put(key: string, value: string, ttl: number, writer: string, token: object = {}): void {
-    const revision = ++this.#revision;
+    const revision = formatRevision(++this.#revision);
     const entry = { value, revision, ttl, writer, token, written: this.#now() };
     this.entries.set(key, entry);
     this.#happened({ revision, key, entry });
@@ -161,7 +160,7 @@ export class StoreData {
   /** Removes an entry, or lets it run out; what is not there is left so. */
   delete(key: string): void {
     if (this.entries.delete(key)) {
-      this.#happened({ revision: ++this.#revision, key, entry: undefined });
+      this.#happened({ revision: formatRevision(++this.#revision), key, entry: undefined });
     }
   }
 
@@ -213,7 +212,7 @@ export class StoreData {
   }
 
   #raw(key: string, { value, revision, ttl, written }: HeldEntry, hasTtl: boolean): RawEntry {
-    const entry = { key, value, revision: formatRevision(revision) };
+    const entry = { key, value, revision };
     if (ttl === PERMANENT) return { ...entry, ttl };
     if (!hasTtl) return entry;
     return { ...entry, ttl: Math.max(1, Math.ceil(ttl - (this.#now() - written) / 1_000)) };

@@ -154,7 +154,7 @@ export class World {
       if (host.isConnected) fault("cut", name);
       this.#actionsOf(agent, name, host.isConnected, free, fault);
       if (agent.isBusy || !host.isConnected) continue;
-      if (agent.news !== undefined) free.push(`watch ${name}`);
+      if (agent.hasNews) free.push(`watch ${name}`);
       if (agent.isRetryPlanned) free.push(`retry ${name}`);
       if (agent.isRenewalPlanned) fault("renew", name);
     }
@@ -162,7 +162,7 @@ export class World {
     if (!this.#operator.isBusy) fault(this.reserved.size === 0 ? "reserve" : "release");
     for (const i of this.late.keys()) free.push(`arrive ${i}`);
     for (const key of this.data.entries.keys()) if (this.#canExpire(key)) free.push(`expire ${key}`);
-    if (this.hosts.some(({ agent }) => agent?.news !== undefined)) fault("forget");
+    if (this.hosts.some(({ agent }) => agent?.hasNews)) fault("forget");
     fault("jump");
     return this.disturbed < this.scenario.disturbances ? [...free, ...faults] : free;
   }
@@ -218,15 +218,16 @@ export class World {
     return false;
   }
 
-  /** Tells two states apart, but not two that differ only in the numbers of their revisions. */
+  /**
+   * Tells two states apart, but not two that differ only in the numbers of their revisions, or in how many
+   * disturbances led to them.
+   */
   digest(): string {
     const text = JSON.stringify([
       [...this.data.entries].sort(([a], [b]) => a < b ? -1 : 1)
-        .map(([key, { value, revision, ttl, writer }]) => [key, value, `r${revision}`, ttl, writer]),
-      this.hosts.map((host) => [host.state, host.agent?.cursor, this.#away.has(host)]),
-      // Only what a watch has yet to report: the same for two cursors with nothing after them.
-      this.hosts.map(({ agent }) => agent?.news),
-      [this.#operator.progress, [...this.reserved], this.late, this.disturbed],
+        .map(([key, entry]) => [key, entry]),
+      this.hosts.map((host) => [host.state, host.agent?.news, this.#away.has(host)]),
+      [this.#operator.progress, [...this.reserved], this.late],
     ]);
     const revisions = [...new Set(text.match(/\br\d+\b/g))]
       .sort((a, b) => Number(a.slice(1)) - Number(b.slice(1)));
@@ -242,7 +243,7 @@ export class World {
       if (process.request !== undefined) return `ok ${name}`;
     }
     for (const { name, agent } of this.hosts) {
-      if (agent !== undefined && !agent.isBusy && agent.news !== undefined) return `watch ${name}`;
+      if (agent !== undefined && !agent.isBusy && agent.hasNews) return `watch ${name}`;
     }
     return undefined;
   }
@@ -300,7 +301,7 @@ export class World {
       const { agent } = other;
       if (other === host || agent === undefined || !other.isConnected) return true;
       if (agent.isReplyDue || agent.sleep !== undefined) return true;
-      return !agent.isBusy && !agent.isRetryPlanned && agent.news === undefined;
+      return !agent.isBusy && !agent.isRetryPlanned && !agent.hasNews;
     });
   }
 
