@@ -1,6 +1,7 @@
 import { findProblem, findProblemAtRest } from "./invariants.ts";
 import { ProcessGlobals } from "./process.ts";
-import { configOf, type Scenario, World } from "./world.ts";
+import { configOf, type Scenario } from "./scenario.ts";
+import { World } from "./world.ts";
 
 /** A schedule that breaks an invariant. */
 export interface Violation {
@@ -107,7 +108,9 @@ export async function explore(
   }
   const shortened = [];
   for (const violation of violations.values()) {
-    shortened.push(await shorten(violation, (schedule) => run(scenario, config, globals, schedule)));
+    shortened.push(
+      await shorten(violation, (schedule) => run(scenario, config, globals, schedule)),
+    );
   }
   return {
     ...{ states: seen.size, transitions, runs, depth: longest, isComplete },

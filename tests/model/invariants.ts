@@ -1,4 +1,4 @@
-import { formatIPv4 } from "../../mod/ip/mod.ts";
+import { formatIPv4, Prefix } from "../../mod/ip/mod.ts";
 import { PERMANENT } from "../../mod/lease/mod.ts";
 import type { ModelHost } from "./host.ts";
 import type { World } from "./world.ts";
@@ -20,10 +20,10 @@ export function findProblem(world: World): string | undefined {
       return `${host.name} does not plan to renew ${lease.subnet}`;
     }
   }
-  for (const [key, publicIP] of world.reserved) {
-    const entry = world.data.entries.get(key);
+  for (const [subnet, publicIP] of world.operator.reserved) {
+    const entry = world.data.entries.get(world.keyOf(Prefix.parse(subnet)!));
     if (entry?.ttl !== PERMANENT || !entry.value.includes(`"${publicIP}"`)) {
-      return `the reservation ${key} for ${publicIP} is gone`;
+      return `the reservation of ${subnet} for ${publicIP} is gone`;
     }
   }
   return undefined;
@@ -55,9 +55,12 @@ export function findProblemAtRest(world: World): string | undefined {
       if (isSecond) return `${name} has ${lease.subnet}, and keeps ${key} from others for a day`;
     }
   }
-  for (const [key, { ttl }] of world.data.entries) {
-    if (!key.includes("/subnets/") || ttl !== PERMANENT || world.reserved.has(key)) continue;
-    return `${key} has no end, and nobody has reserved it`;
+  const { reserved } = world.operator;
+  for (const subnet of world.subnets) {
+    const isPermanent = world.data.entries.get(world.keyOf(subnet))?.ttl === PERMANENT;
+    // The reply to a reservation, or to its end, may have been lost.
+    const isAsked = reserved.has(`${subnet}`) || world.scenario.reserveFor !== undefined;
+    if (isPermanent && !isAsked) return `${subnet} has no end, and nobody has reserved it`;
   }
   return undefined;
 }

@@ -8,11 +8,12 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { explore, replay } from "./explore.ts";
-import { findProblem } from "./invariants.ts";
+import { findProblem, findProblemAtRest } from "./invariants.ts";
 import { ProcessGlobals } from "./process.ts";
 import { scenarios } from "./scenarios.ts";
 import { STORES } from "./store_data.ts";
-import { configOf, type Scenario, World } from "./world.ts";
+import { configOf, type Scenario } from "./scenario.ts";
+import { World } from "./world.ts";
 
 const more = Number(Deno.env.get("FLANNELD_MODEL_MORE") ?? 0);
 
@@ -63,4 +64,27 @@ Deno.test("findProblem() sees a lease that is lost without news of it", async ()
   // Past the history that watches see.
   world.data.entries.delete(world.keyOf(subnet));
   assertEquals(findProblem(world), `A does not notice that it has lost ${subnet}`);
+});
+
+Deno.test("replay() shows the limits that docs/decisions/0019 names", async () => {
+  // The store executes a repeated request twice, and loses all leases at once.
+  const took = [...UNTIL_CREATE, "ok A", "kill A", "start A", "ok A", "ok A", "ok A", "ok A"];
+  const again = ["expire /net/subnets/10.20.1.0-24", "ok A", "ok A", "repeat A", "jump"];
+  assertEquals(
+    await replay(scenario({ hosts: { A } }), [...took, ...again]),
+    "A had 10.20.1.0/24, which nobody took, and has 10.20.2.0/24 now",
+  );
+  // Two hosts hold one subnet for as long as one of them is cut off, and no longer.
+  const running = scenario({ hosts: { A, B }, subnets: 1 });
+  const first = [...UNTIL_CREATE, "ok A", "cut A", "expire /net/subnets/10.20.1.0-24"];
+  const second = [...first, ...UNTIL_CREATE.map((action) => action.replace("A", "B")), "ok B"];
+  using globals = new ProcessGlobals();
+  const world = await World.create(running, await configOf(running), globals);
+  for (const action of second) await world.act(action);
+  const [one, two] = world.hosts.map(({ agent }) => agent!.keeper.lease);
+  assertEquals(one!.subnet, two!.subnet);
+  assertEquals(findProblem(world), undefined);
+  assert(await world.settle());
+  assertEquals(findProblemAtRest(world), undefined);
+  assertEquals(world.hosts[0]!.agent!.keeper.lease, undefined);
 });

@@ -86,7 +86,14 @@ export class ModelProcess {
   /** For the state's digest. */
   get progress(): unknown {
     const request = this.#call?.request;
-    return [this.#isBusy, this.#inputs, this.sleep, this.isRenewalPlanned, this.#call?.reply, request];
+    return [
+      this.#isBusy,
+      this.#inputs,
+      this.sleep,
+      this.isRenewalPlanned,
+      this.#call?.reply,
+      request,
+    ];
   }
 
   /** Begins something; what it comes to in the end is `work`'s affair. */
@@ -195,10 +202,11 @@ export class ProcessGlobals implements Disposable {
   constructor() {
     Error.stackTraceLimit = 0;
     const { setTimeout: plan, clearTimeout: cancel, now } = this.#real;
-    globalThis.setTimeout = ((call: (...args: unknown[]) => void, delay = 0, ...args: unknown[]) =>
-      current === undefined
-        ? plan(call, delay, ...args)
-        : current.setTimer(() => call(...args), delay)) as typeof setTimeout;
+    globalThis.setTimeout =
+      ((call: (...args: unknown[]) => void, delay = 0, ...args: unknown[]) =>
+        current === undefined
+          ? plan(call, delay, ...args)
+          : current.setTimer(() => call(...args), delay)) as typeof setTimeout;
     globalThis.clearTimeout = (id) =>
       current === undefined ? cancel(id as number) : current.clearTimer(id as number);
     performance.now = () => current?.clock ?? now.call(performance);

@@ -1,5 +1,5 @@
 import { STORES } from "./store_data.ts";
-import type { Scenario } from "./world.ts";
+import type { Scenario } from "./scenario.ts";
 
 const [A, B, C] = ["192.0.2.1", "192.0.2.2", "192.0.2.3"];
 

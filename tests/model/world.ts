@@ -1,64 +1,12 @@
-import { decodeNetworkConfig, type NetworkConfig } from "../../mod/config/mod.ts";
+import type { NetworkConfig } from "../../mod/config/mod.ts";
 import { formatIPv4, Prefix } from "../../mod/ip/mod.ts";
 import { encodeLeaseValue, leaseKey, PERMANENT } from "../../mod/lease/mod.ts";
-import { StoreError } from "../../mod/store/errors.ts";
 import { ip } from "../../mod/store/store_lab.ts";
-import { releaseReservation, ReservationError, reserveSubnet } from "../../mod/subnet/reserve.ts";
 import { ModelHost } from "./host.ts";
+import { ModelOperator } from "./operator.ts";
 import { type ModelProcess, PREFIX, type ProcessGlobals } from "./process.ts";
-import { ModelProcess as Process } from "./process.ts";
-import { StoreData, type StoreRequest, type StoreTraits } from "./store_data.ts";
-
-/** What is explored. */
-export interface Scenario {
-  readonly name: string;
-  readonly store: StoreTraits;
-  /** Public IP of each host, by its name. */
-  readonly hosts: Readonly<Record<string, string>>;
-  /** Subnets that there are to lease. */
-  readonly subnets: number;
-  /** Faults and other events from outside that a schedule has at most. */
-  readonly disturbances: number;
-  /** Which of them happen; all that the store knows by default. */
-  readonly kinds?: readonly Disturbance[];
-  /** The hosts have leased their subnets and know of each other before the schedule begins. */
-  readonly isRunning?: boolean;
-  /** Public IP that the operator reserves the first subnet for. */
-  readonly reserveFor?: string;
-}
-
-/** What happens from outside. */
-export type Disturbance = (typeof DISTURBANCES)[number];
-
-const DISTURBANCES = [
-  /** The reply to a write is lost. */
-  "lose",
-  /** A request is lost. */
-  "drop",
-  /** A write is given up, and reaches the store later. */
-  "late",
-  /** The process stands still while the reply to a write is on its way. */
-  "slow",
-  /** The reply to a write is lost, and the adapter repeats it at another endpoint. */
-  "repeat",
-  /** The agent is killed; subnet.env stays. */
-  "kill",
-  /** The host is rebooted; subnet.env is gone. */
-  "reboot",
-  /** The host is cut off from the store. */
-  "cut",
-  /** The renewal of lease and record becomes due. */
-  "renew",
-  /** An agent that was refused is started again. */
-  "again",
-  /** The store forgets its history (v2: 1000 events, v3: compaction, remote: restart). */
-  "forget",
-  /** The clock that lifetimes end by jumps ahead by a day. */
-  "jump",
-  /** An operator reserves a subnet, or gives the reservation up. */
-  "reserve",
-  "release",
-] as const;
+import { type Disturbance, DISTURBANCES, disturbancesOf, type Scenario } from "./scenario.ts";
+import { StoreData, type StoreRequest } from "./store_data.ts";
 
 /** Milliseconds between two looks of a newcomer, and beyond the grace that it gives. */
 const [POLL, GRACE] = [200, 7_000];
@@ -69,8 +17,7 @@ export class World {
   readonly data: StoreData;
   readonly hosts: readonly ModelHost[];
   readonly subnets: readonly Prefix[];
-  /** Reservations that have succeeded: address of the subnet's lease, and of its host. */
-  readonly reserved = new Map<string, string>();
+  readonly operator: ModelOperator;
   /** Requests that were given up and are still on their way. */
   readonly late: { readonly request: StoreRequest; readonly from: string }[] = [];
   /** What was found out while an action ran. */
@@ -79,7 +26,6 @@ export class World {
   hasPicked = false;
   disturbed = 0;
   readonly #globals: ProcessGlobals;
-  readonly #operator: ModelProcess;
   readonly #kinds: ReadonlySet<Disturbance>;
   /** Hosts that were cut off or stood still since they took their lease. */
   readonly #away = new Set<ModelHost>();
@@ -96,25 +42,8 @@ export class World {
       new ModelHost(name, publicIP, this.data, config)
     );
     this.subnets = Array.from({ length: subnets }, (_, i) => Prefix.parse(`10.20.${i + 1}.0/24`)!);
-    this.#operator = new Process("operator", this.data);
-    const isCentral = store.repeatedWrite !== undefined;
-    this.#kinds = new Set((scenario.kinds ?? DISTURBANCES).filter((kind) => {
-      switch (kind) {
-        case "lose":
-        case "late":
-        case "slow":
-        case "repeat":
-        case "cut":
-          return isCentral;
-        case "jump":
-          return store.expiresByWallClock;
-        case "reserve":
-        case "release":
-          return scenario.reserveFor !== undefined;
-        default:
-          return true;
-      }
-    }));
+    this.operator = new ModelOperator("operator", this.data);
+    this.#kinds = disturbancesOf(scenario);
   }
 
   /** Makes a world as the scenario has it at the beginning. */
@@ -158,10 +87,12 @@ export class World {
       if (agent.isRetryPlanned) free.push(`retry ${name}`);
       if (agent.isRenewalPlanned) fault("renew", name);
     }
-    this.#actionsOf(this.#operator, "operator", true, free, fault);
-    if (!this.#operator.isBusy) fault(this.reserved.size === 0 ? "reserve" : "release");
+    this.#actionsOf(this.operator, "operator", true, free, fault);
+    if (!this.operator.isBusy) fault(this.operator.reserved.size === 0 ? "reserve" : "release");
     for (const i of this.late.keys()) free.push(`arrive ${i}`);
-    for (const key of this.data.entries.keys()) if (this.#canExpire(key)) free.push(`expire ${key}`);
+    for (const key of this.data.entries.keys()) {
+      if (this.#canExpire(key)) free.push(`expire ${key}`);
+    }
     if (this.hosts.some(({ agent }) => agent?.hasNews)) fault("forget");
     fault("jump");
     return this.disturbed < this.scenario.disturbances ? [...free, ...faults] : free;
@@ -183,7 +114,10 @@ export class World {
     const [lease, requested] = [before?.keeper.lease, before?.request];
     if (host !== undefined && !before?.isBusy) {
       const env = host.env;
-      this.#begun.set(host, { revision: this.data.revision, ...(env === undefined ? {} : { env }) });
+      this.#begun.set(host, {
+        revision: this.data.revision,
+        ...(env === undefined ? {} : { env }),
+      });
     }
     await this.#do(verb!, target, host);
     const request = host?.agent?.request;
@@ -204,7 +138,7 @@ export class World {
   /** Lets everything come to rest without another fault. @returns false when it does not */
   async settle(): Promise<boolean> {
     for (const host of this.hosts) host.isConnected = true;
-    for (const i of this.late.keys()) void i, await this.act("arrive 0");
+    while (this.late.length > 0) await this.act("arrive 0");
     let retries = 0;
     for (let step = 0; step < 500; step++) {
       const next = this.#calm() ??
@@ -227,7 +161,7 @@ export class World {
       [...this.data.entries].sort(([a], [b]) => a < b ? -1 : 1)
         .map(([key, entry]) => [key, entry]),
       this.hosts.map((host) => [host.state, host.agent?.news, this.#away.has(host)]),
-      [this.#operator.progress, [...this.reserved], this.late],
+      [this.operator.progress, [...this.operator.reserved], this.late],
     ]);
     const revisions = [...new Set(text.match(/\br\d+\b/g))]
       .sort((a, b) => Number(a.slice(1)) - Number(b.slice(1)));
@@ -237,8 +171,12 @@ export class World {
 
   /** What happens next when all goes well; `undefined` when nothing is left to do but to try again. */
   #calm(): string | undefined {
-    const ways = this.hosts.flatMap(({ name, agent }) => agent === undefined ? [] : [[name, agent]]);
-    for (const [name, process] of [["operator", this.#operator], ...ways] as [string, Process][]) {
+    const ways = this.hosts.flatMap(({ name, agent }) =>
+      agent === undefined ? [] : [[name, agent]]
+    );
+    for (
+      const [name, process] of [["operator", this.operator], ...ways] as [string, ModelProcess][]
+    ) {
       if (process.isReplyDue) return `reply ${name}`;
       if (process.request !== undefined) return `ok ${name}`;
     }
@@ -322,7 +260,7 @@ export class World {
   }
 
   async #do(verb: string, target: string, host: ModelHost | undefined): Promise<void> {
-    const process = host?.agent ?? this.#operator;
+    const process = host?.agent ?? this.operator;
     switch (verb) {
       case "start":
       case "again":
@@ -380,31 +318,18 @@ export class World {
       case "expire":
         return this.data.delete(target);
       case "jump":
-        for (const [key, { ttl }] of this.data.entries) if (ttl !== PERMANENT) this.data.delete(key);
+        for (const [key, { ttl }] of this.data.entries) {
+          if (ttl !== PERMANENT) this.data.delete(key);
+        }
         return;
       case "forget":
         return this.data.forgetHistory();
       case "reserve":
+        return await this.operator.reserve(this.subnets[0]!, ip(this.scenario.reserveFor!));
       case "release":
-        return await this.#operator.begin(verb, () => this.#operate(verb));
+        return await this.operator.release(this.subnets[0]!);
       default:
         throw new TypeError(`there is no action ${verb}`);
-    }
-  }
-
-  async #operate(verb: "reserve" | "release"): Promise<void> {
-    const [subnet, publicIP] = [this.subnets[0]!, this.scenario.reserveFor!];
-    const { store } = this.#operator;
-    try {
-      if (verb === "reserve") {
-        await reserveSubnet(store, subnet, ip(publicIP));
-        this.reserved.set(this.keyOf(subnet), publicIP);
-      } else {
-        this.reserved.clear();
-        await releaseReservation(store, subnet);
-      }
-    } catch (error) {
-      if (!(error instanceof ReservationError || error instanceof StoreError)) throw error;
     }
   }
 
@@ -428,12 +353,4 @@ export class World {
     if (at(this.keyOf(subnet))?.value === value) return undefined;
     return `${host.name} had ${env}, which nobody took, and has ${subnet} now`;
   }
-}
-
-/** The network config of a scenario. */
-export function configOf({ subnets }: Scenario): Promise<NetworkConfig> {
-  return decodeNetworkConfig(JSON.stringify({
-    ...{ Network: "10.20.0.0/16", SubnetLen: 24, SubnetMin: "10.20.1.0" },
-    SubnetMax: `10.20.${subnets}.0`,
-  }));
 }
