@@ -73,7 +73,7 @@ class EmbeddedStore extends EntryStore {
   }
 
   // deno-lint-ignore require-await -- as above
-  async putConfig(
+  override async putConfig(
     text: string,
     expected: string | undefined,
     { signal }: CallOptions = {},
@@ -93,7 +93,7 @@ class EmbeddedStore extends EntryStore {
   }
 
   // deno-lint-ignore require-await -- as above
-  async removeConfig(expected: string, { signal }: CallOptions = {}): Promise<void> {
+  override async removeConfig(expected: string, { signal }: CallOptions = {}): Promise<void> {
     signal?.throwIfAborted();
     this.#use.file.delete(this.entries.configKey, { type: "value", value: expected });
   }

@@ -6,9 +6,11 @@ import {
   type Lease,
   type LeaseAttributes,
   type LeaseForm,
+  PERMANENT,
   type StoredAgentRecord,
 } from "../lease/mod.ts";
 import { Entries, type RawEntry } from "./entries.ts";
+import { configConflict, ConflictError } from "./errors.ts";
 import type { CallOptions, Cursor, Snapshot, Store, WatchItem, WatchOptions } from "./store.ts";
 
 /** What became of an entry that was written. */
@@ -87,13 +89,36 @@ export abstract class EntryStore implements Store {
     await this.remove(this.entries.agentKey(publicIP), revision, signal);
   }
 
-  abstract snapshot(options?: CallOptions): Promise<Snapshot>;
-  abstract putConfig(
+  async putConfig(
     text: string,
     expected: string | undefined,
-    options?: CallOptions,
-  ): Promise<void>;
-  abstract removeConfig(expected: string, options?: CallOptions): Promise<void>;
+    { signal }: CallOptions = {},
+  ): Promise<void> {
+    const key = this.entries.configKey;
+    const found = await this.read(key, signal);
+    if (found?.value !== expected) {
+      if (found?.value === text) return;
+      throw configConflict(key, found);
+    }
+    try {
+      await this.write(key, text, PERMANENT, found?.revision, signal);
+    } catch (error) {
+      // A call that was repeated at another endpoint loses against itself.
+      if (!(error instanceof ConflictError)) throw error;
+      const now = await this.read(key, signal);
+      if (now?.value !== text) throw configConflict(key, now);
+    }
+  }
+
+  async removeConfig(expected: string, { signal }: CallOptions = {}): Promise<void> {
+    const key = this.entries.configKey;
+    const found = await this.read(key, signal);
+    if (found === undefined) return;
+    if (found.value !== expected) throw configConflict(key, found);
+    await this.remove(key, found.revision, signal);
+  }
+
+  abstract snapshot(options?: CallOptions): Promise<Snapshot>;
   abstract watch(cursor: Cursor, options: WatchOptions): AsyncIterable<WatchItem>;
   abstract reconnect(): void;
   abstract [Symbol.asyncDispose](): Promise<void>;

@@ -1,7 +1,7 @@
 import { PERMANENT } from "../lease/mod.ts";
 import { type RawEntry, SnapshotBuilder } from "./entries.ts";
 import { EntryStore, type WrittenEntry } from "./entry_store.ts";
-import { configConflict, ConflictError, StoreError } from "./errors.ts";
+import { ConflictError, StoreError } from "./errors.ts";
 import { displayEndpoints, EtcdHttp } from "./etcd_http.ts";
 import {
   type Answer,
@@ -72,35 +72,6 @@ class EtcdV2Store extends EntryStore {
       isValue ? `104: Not a directory (${prefix}) [${index}]` : missingText(configKey, index),
       cursorAt(position),
     );
-  }
-
-  async putConfig(
-    text: string,
-    expected: string | undefined,
-    { signal }: CallOptions = {},
-  ): Promise<void> {
-    const key = this.entries.configKey;
-    const found = await this.read(key, signal);
-    if (found?.value !== expected) {
-      if (found?.value === text) return;
-      throw configConflict(key, found);
-    }
-    try {
-      await this.write(key, text, PERMANENT, found?.revision, signal);
-    } catch (error) {
-      // A call that was repeated at another endpoint loses against itself.
-      if (!(error instanceof ConflictError)) throw error;
-      const now = await this.read(key, signal);
-      if (now?.value !== text) throw configConflict(key, now);
-    }
-  }
-
-  async removeConfig(expected: string, { signal }: CallOptions = {}): Promise<void> {
-    const key = this.entries.configKey;
-    const found = await this.read(key, signal);
-    if (found === undefined) return;
-    if (found.value !== expected) throw configConflict(key, found);
-    await this.remove(key, found.revision, signal);
   }
 
   watch(cursor: Cursor, options: WatchOptions): AsyncIterable<WatchItem> {

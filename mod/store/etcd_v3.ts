@@ -90,7 +90,7 @@ export class EtcdV3Store extends EntryStore {
     }
   }
 
-  async putConfig(
+  override async putConfig(
     text: string,
     expected: string | undefined,
     { signal }: CallOptions = {},
@@ -113,7 +113,7 @@ export class EtcdV3Store extends EntryStore {
     }
   }
 
-  async removeConfig(expected: string, { signal }: CallOptions = {}): Promise<void> {
+  override async removeConfig(expected: string, { signal }: CallOptions = {}): Promise<void> {
     const key = Buffer.from(this.entries.configKey);
     const { succeeded, responses } = await this.#client.call("txn", {
       compare: [{ key, target: "Value", result: "Equal", value: Buffer.from(expected) }],

@@ -1,8 +1,7 @@
-import { type LeaseForm, PERMANENT } from "../../mod/lease/mod.ts";
+import type { LeaseForm } from "../../mod/lease/mod.ts";
 import type { Change } from "../../mod/store/mod.ts";
 import type { RawEntry } from "../../mod/store/entries.ts";
 import { EntryStore, type WrittenEntry } from "../../mod/store/entry_store.ts";
-import { configConflict, ConflictError } from "../../mod/store/errors.ts";
 import type {
   CallOptions,
   Cursor,
@@ -46,32 +45,6 @@ export class ModelStore extends EntryStore {
     if (reply.type !== "listing") throw new TypeError("the reply is no listing");
     const { entries, revision } = reply.listing;
     return this.entries.snapshot(entries, MISSING, formatRevision(revision));
-  }
-
-  async putConfig(
-    text: string,
-    expected: string | undefined,
-    { signal }: CallOptions = {},
-  ): Promise<void> {
-    const key = this.entries.configKey;
-    const found = await this.read(key, signal);
-    if (found?.value === text) return;
-    if (found?.value !== expected) throw configConflict(key, found);
-    try {
-      await this.write(key, text, PERMANENT, found?.revision, signal);
-    } catch (error) {
-      if (!(error instanceof ConflictError)) throw error;
-      const now = await this.read(key, signal);
-      if (now?.value !== text) throw configConflict(key, now);
-    }
-  }
-
-  async removeConfig(expected: string, { signal }: CallOptions = {}): Promise<void> {
-    const key = this.entries.configKey;
-    const found = await this.read(key, signal);
-    if (found === undefined) return;
-    if (found.value !== expected) throw configConflict(key, found);
-    await this.remove(key, found.revision, signal);
   }
 
   reconnect(): void {}
