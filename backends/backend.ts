@@ -42,6 +42,12 @@ export interface BackendContext {
   readonly dryRun?: DryRun;
   /** Ends what a backend waits for outside this host: the agent is to end. @default never */
   readonly signal?: AbortSignal;
+  /**
+   * Returns whether packets from peers whose inner source lies outside the network are refused at this moment.
+   *
+   * @default never
+   */
+  readonly isSourceStrict?: () => boolean;
   /** What this host asks of the udp backend, whatever the network's config says. */
   readonly udp?: UdpHostOptions;
   /** Likewise of the vxlan backend. */
@@ -55,6 +61,8 @@ export interface VxlanHostOptions {
    * which `auto` tells by the kernel's version. @default "auto"
    */
   readonly txChecksum?: "auto" | "on" | "off";
+  /** Refuse inner sources outside the network. @default by what the peers advertise */
+  readonly strictSource?: boolean | undefined;
 }
 
 /** Takes down the changes that are not made through netlink. */
@@ -64,8 +72,8 @@ export type DryRun = Pick<DryRunNetlink, "makeLink">;
 export interface UdpHostOptions {
   /** Take datagrams from any address, with any inner source. @default false */
   readonly acceptAny?: boolean;
-  /** Refuse inner sources outside the network. @default false */
-  readonly strictSource?: boolean;
+  /** Refuse inner sources outside the network. @default by what the peers advertise */
+  readonly strictSource?: boolean | undefined;
   /** Workers, each with a queue of the device and a socket of its own. @default 1 */
   readonly workers?: number;
   /**
@@ -168,12 +176,29 @@ export interface Ingress {
   readonly port?: number;
 }
 
+/** How a network with a tunnel can refuse inner sources outside of it. */
+export interface SourceCheck {
+  /** UDP port of every host's tunnel. */
+  readonly port: number;
+  /** What decides, whatever the peers advertise: a flag and what it asks for. */
+  readonly fixed?: { readonly isStrict: boolean; readonly reason: string } | undefined;
+  /** Who looks at each packet: the backend, or the firewall at the overlay device. */
+  readonly by: "backend" | "firewall";
+}
+
+/** What `-<type>-strict-source` decides, where it is given. */
+export function fixedBy(flag: string, isStrict: boolean | undefined): SourceCheck["fixed"] {
+  return isStrict === undefined ? undefined : { isStrict, reason: `${flag}=${isStrict}` };
+}
+
 /** A backend at work for one network. The kernel state it makes outlives it. */
 export interface Network {
   /** For containers, in bytes: what fits into the external interface after encapsulation. */
   readonly mtu: number;
   /** Where peers' packets enter this host; empty where the backend does not carry them. */
   readonly ingress: Ingress;
+  /** How inner sources are checked; absent where nothing encapsulates packets. */
+  readonly sourceCheck?: SourceCheck;
   /** `BackendType` of our lease; absent for udp and alloc. */
   readonly leaseType?: string;
   /** `BackendData` of our lease in the given form; absent when the backend has none. */
@@ -215,6 +240,14 @@ export interface Network {
    */
   featuresChanged?(publicIPs: ReadonlySet<IPv4>): Promise<number>;
 
+  /**
+   * Takes in that {@linkcode BackendContext.isSourceStrict} answers otherwise. Cost: as {@linkcode Network.sync}
+   * of a kernel that has everything.
+   *
+   * @returns how many objects the kernel refused
+   */
+  sourceStrictnessChanged?(): Promise<number>;
+
   /** After a dry run's {@linkcode Network.sync}: what would change outside of this host. */
   planned?(): readonly DiffLine[];
 
@@ -245,6 +278,7 @@ export type PlannedNetwork = Pick<
   Network,
   | "mtu"
   | "ingress"
+  | "sourceCheck"
   | "leaseType"
   | "leaseData"
   | "sync"

@@ -170,6 +170,11 @@ export class UdpDataPath implements AsyncDisposable {
     this.#counters.begin({ publicIP, index: this.#table.set(subnet, publicIP) });
   }
 
+  /** Refuses inner sources outside the network from now on, or lets them pass. Counts at once. */
+  setStrictSource(isStrict: boolean): void {
+    this.#table.setStrictSource(isStrict);
+  }
+
   /** Forgets a peer's subnet; unknown ones are ignored. */
   removePeer(subnet: Prefix): void {
     this.#table.remove(subnet);

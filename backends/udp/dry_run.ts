@@ -1,7 +1,7 @@
 import { type Lease, leaseKey } from "../../mod/lease/mod.ts";
 import type { LeaseSet } from "../../mod/subnet/mod.ts";
 import type { Link } from "../../mod/sys/mod.ts";
-import type { BackendContext, DryRun, Ingress, PlannedNetwork } from "../backend.ts";
+import type { BackendContext, DryRun, Ingress, PlannedNetwork, SourceCheck } from "../backend.ts";
 import type { DiffLine } from "../describe.ts";
 import { execute } from "../execute.ts";
 import { HostRoutes } from "../host_routes.ts";
@@ -12,7 +12,7 @@ import { deviceObjects } from "./desired.ts";
 import { hasKernelPath } from "./kernel/inspect.ts";
 import { planPrograms } from "./kernel/plan.ts";
 import { pathSettings } from "./kernel/settings.ts";
-import type { UdpOptions } from "./options.ts";
+import { type UdpOptions, udpSourceCheck } from "./options.ts";
 
 /**
  * What the udp backend would do to devices, address, route and programs in the kernel: it opens neither
@@ -22,6 +22,7 @@ import type { UdpOptions } from "./options.ts";
 export class UdpDryRun implements PlannedNetwork {
   readonly mtu: number;
   readonly ingress: Ingress;
+  readonly sourceCheck: SourceCheck;
   readonly #context: BackendContext;
   readonly #device: Link;
   readonly #port: number;
@@ -35,6 +36,7 @@ export class UdpDryRun implements PlannedNetwork {
   ) {
     this.mtu = mtu;
     this.ingress = { device: name, ...(hasKernelPath(name) ? {} : { port }) };
+    this.sourceCheck = udpSourceCheck(port, context.udp);
     this.#port = port;
     this.#context = context;
     this.#device = context.netlink.link(name) ??

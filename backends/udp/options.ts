@@ -1,4 +1,5 @@
 import { ConfigError, type GoObject } from "../../mod/config/mod.ts";
+import { fixedBy, type SourceCheck, type UdpHostOptions } from "../backend.ts";
 import { UdpDataPath } from "./data_path.ts";
 
 /** flannel's port; not assigned by IANA. */
@@ -31,4 +32,15 @@ export function udpOptions(options: GoObject, interfaceMtu: number): UdpOptions 
     );
   }
   return { port: port === 0 ? DEFAULT_PORT : port, mtu };
+}
+
+/** Who decides on inner sources outside the network. */
+export function udpSourceCheck(
+  port: number,
+  { acceptAny, strictSource }: UdpHostOptions = {},
+): SourceCheck {
+  const fixed = acceptAny
+    ? { isStrict: false, reason: "-udp-accept-any" }
+    : fixedBy("-udp-strict-source", strictSource);
+  return { port, by: "backend", fixed };
 }

@@ -98,6 +98,12 @@ export class PeerTable {
     Atomics.store(this.#words, Word.OwnAddress, lease.address);
   }
 
+  /** Refuses inner sources outside the network, or lets them pass. */
+  setStrictSource(isStrict: boolean): void {
+    const change = isStrict ? Atomics.or : Atomics.and;
+    change(this.#words, Word.Flags, isStrict ? Flag.StrictSource : ~Flag.StrictSource);
+  }
+
   /**
    * Sends what is addressed to `subnet` to `publicIP`, in place of what was said of it before.
    *

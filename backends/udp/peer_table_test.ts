@@ -121,6 +121,18 @@ Deno.test("PeerTable carries options and stop() to the workers", () => {
   assertEquals(read({ strictSource: true }), [false, true, true]);
 });
 
+Deno.test("PeerTable.setStrictSource() changes nothing but that", () => {
+  const network = prefix("10.0.0.0/16");
+  for (const acceptAny of [true, false]) {
+    const table = new PeerTable({ network, subnetLen: 24, acceptAny });
+    const lookup = new PeerLookup(table.shared);
+    for (const isStrict of [true, true, false, false, true]) {
+      table.setStrictSource(isStrict);
+      assertEquals([lookup.acceptAny, lookup.strictSource], [acceptAny, isStrict]);
+    }
+  }
+});
+
 /** Longest match by looking at every lease. */
 function naiveRoute(leases: ReadonlyMap<string, [Prefix, IPv4]>, address: IPv4): IPv4 {
   let best = -1, publicIP = 0;

@@ -10,7 +10,14 @@ import {
   monitor,
   SysError,
 } from "../../mod/sys/mod.ts";
-import type { Backend, BackendContext, Ingress, Network, NetworkStatus } from "../backend.ts";
+import type {
+  Backend,
+  BackendContext,
+  Ingress,
+  Network,
+  NetworkStatus,
+  SourceCheck,
+} from "../backend.ts";
 import { execute } from "../execute.ts";
 import { HostRoutes, readHostTables } from "../host_routes.ts";
 import { readManaged } from "../managed.ts";
@@ -21,7 +28,7 @@ import { chooseDevice, leaveDevice, takeDevice } from "./device_name.ts";
 import { type DeviceObjects, deviceObjects } from "./desired.ts";
 import { UdpDryRun } from "./dry_run.ts";
 import { type PeerSubnet, UdpKernel } from "./kernel/udp_kernel.ts";
-import { type UdpOptions, udpOptions } from "./options.ts";
+import { type UdpOptions, udpOptions, udpSourceCheck } from "./options.ts";
 import { Throttle } from "./throttle.ts";
 import { combineTraffic } from "./traffic.ts";
 import type { Offload } from "./worker.ts";
@@ -68,6 +75,7 @@ export const udpBackend: Backend = {
 
 class UdpNetwork implements Network {
   readonly mtu: number;
+  readonly sourceCheck: SourceCheck;
   /** Name of the device. */
   readonly #name: string;
   readonly #context: BackendContext;
@@ -89,6 +97,7 @@ class UdpNetwork implements Network {
 
   constructor(context: BackendContext, options: UdpOptions, device: string) {
     this.#name = device;
+    this.sourceCheck = udpSourceCheck(options.port, context.udp);
     takeDevice(device);
     this.#context = context;
     this.#host = new HostRoutes(context.config.network);
@@ -129,7 +138,8 @@ class UdpNetwork implements Network {
         netns,
         onOffloadLost: (left) =>
           warning(`The kernel has refused an offload of ${this.#name}; left: ${describe(left)}`),
-        ...udp,
+        acceptAny: udp?.acceptAny ?? false,
+        ...(udp?.workers === undefined ? {} : { workers: udp.workers }),
       });
       this.#path = path;
       this.#stopped = undefined;
@@ -159,6 +169,8 @@ class UdpNetwork implements Network {
     let refused = 0;
     this.#own = own;
     await this.open();
+    // First: without a lease of its own the data path accepts nothing.
+    this.#setStrictSource();
     this.#path!.setOwn(own.subnet);
     const known = new Set<string>();
     this.#host.load(readHostTables(this.#context.netlink));
@@ -208,6 +220,22 @@ class UdpNetwork implements Network {
       if (publicIPs.has(peer.publicIP)) refused += this.#kernel.setPeer(peer);
     }
     return Promise.resolve(refused);
+  }
+
+  sourceStrictnessChanged(): Promise<number> {
+    const [own, device] = [this.#own, this.#device];
+    // Without a data path a repair is under way, which takes everything.
+    if (this.#path === undefined || own === undefined || device === undefined) {
+      return Promise.resolve(0);
+    }
+    this.#setStrictSource();
+    return Promise.resolve(
+      this.#kernel.sync(own.subnet, device.index, this.#routed.values()),
+    );
+  }
+
+  #setStrictSource(): void {
+    this.#path!.setStrictSource(this.#context.isSourceStrict?.() ?? false);
   }
 
   status(): NetworkStatus {

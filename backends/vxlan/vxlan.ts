@@ -12,7 +12,15 @@ import {
   type Route,
   SysError,
 } from "../../mod/sys/mod.ts";
-import type { Backend, BackendContext, Ingress, Network, NetworkStatus } from "../backend.ts";
+import {
+  type Backend,
+  type BackendContext,
+  fixedBy,
+  type Ingress,
+  type Network,
+  type NetworkStatus,
+  type SourceCheck,
+} from "../backend.ts";
 import { deviceTraffic } from "../device_traffic.ts";
 import { execute } from "../execute.ts";
 import { HostRoutes, readHostTables } from "../host_routes.ts";
@@ -53,6 +61,7 @@ export const vxlanBackend: Backend = {
 class VxlanNetwork implements Network {
   readonly mtu: number;
   readonly ingress: Ingress;
+  readonly sourceCheck: SourceCheck;
   readonly leaseType = "vxlan";
   readonly #context: BackendContext;
   readonly #spec: DeviceSpec;
@@ -99,6 +108,11 @@ class VxlanNetwork implements Network {
       device: this.#spec.name,
       port: options.port,
       ...(options.directRouting ? { underlay: external.name } : {}),
+    };
+    // The kernel's vxlan drops the outer source before anybody can compare it with the inner one.
+    this.sourceCheck = {
+      ...{ port: options.port, by: "firewall" },
+      fixed: fixedBy("-vxlan-strict-source", context.vxlan?.strictSource),
     };
     this.#device = ensureDevice(context.netlink, this.#spec);
   }

@@ -21,6 +21,7 @@ import type { AgentOptions } from "./options.ts";
 import { Overlay } from "./overlay.ts";
 import { Publisher } from "./publisher.ts";
 import { Repairs } from "./repairs.ts";
+import { MASQUERADE_FEATURE } from "./source_policy.ts";
 import { observedStore } from "./status_store.ts";
 import type { AgentView } from "./status_view.ts";
 import { Vitals } from "./status_vitals.ts";
@@ -49,7 +50,7 @@ type AgentEvent =
   | { readonly type: "failed"; readonly error: unknown };
 
 /** What is told by its kind alone. */
-type Signal = "interface" | "repair" | "renew" | "firewall" | "retry";
+type Signal = "interface" | "repair" | "renew" | "firewall" | "sources" | "retry";
 
 /** What an {@linkcode Agent} works with. */
 export interface AgentParts {
@@ -115,6 +116,8 @@ export class Agent implements AsyncDisposable {
       store,
       record,
       renewMargin: options.renewMargin,
+      // Peers are not to refuse packets that this agent's host forwards as they are.
+      keepsFeature: (feature) => feature !== MASQUERADE_FEATURE || options.ipMasq,
       onDue: push("renew"),
       signal,
     });
@@ -132,6 +135,7 @@ export class Agent implements AsyncDisposable {
       publisher: this.#publisher,
       claims: parts.claims,
       formerNetwork: former.network,
+      onSourcesDue: push("sources"),
       onFailed,
     });
   }
@@ -165,6 +169,9 @@ export class Agent implements AsyncDisposable {
       },
       get active() {
         return overlay.active;
+      },
+      get sources() {
+        return overlay.sources;
       },
     };
   }
@@ -207,7 +214,9 @@ export class Agent implements AsyncDisposable {
         throw event.error;
       case "firewall":
         if (await this.#publisher.proceed()) this.#overlay.reportStatus();
-        return;
+        return await this.#attempt(() => this.#announce());
+      case "sources":
+        return await this.#attempt(() => this.#overlay.applySourcePolicy("now"));
       case "interface":
         this.#isInterfaceStale = true;
         return await this.#settle();
@@ -233,6 +242,7 @@ export class Agent implements AsyncDisposable {
           await this.#attempt(() => this.#overlay.apply(change, this.#external));
         }
         await this.#attempt(() => this.#overlay.applyFeatures());
+        await this.#attempt(() => this.#overlay.applySourcePolicy("when settled"));
         this.#vitals.carried(event.arrival);
         if (change.added.length > 0) await this.#attempt(() => this.#removeSurplus(change.added));
         if (this.#isSuperseded()) return;
@@ -365,7 +375,13 @@ export class Agent implements AsyncDisposable {
   async #announce(): Promise<void> {
     const { active } = this.#overlay;
     if (active === undefined || this.#keeper.lease === undefined) return;
-    await this.#keeper.announce(active.network.features?.() ?? []);
+    // Until this agent knows better, the rules of an earlier one are in place.
+    const isMasquerading = this.#publisher.isMasquerading ??
+      this.#keeper.advertises(MASQUERADE_FEATURE);
+    await this.#keeper.announce([
+      ...active.network.features?.() ?? [],
+      ...(isMasquerading ? [MASQUERADE_FEATURE] : []),
+    ]);
   }
 
   /** Runs a step. What may mend itself is said and tried again; the rest is thrown. */

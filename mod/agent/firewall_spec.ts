@@ -1,4 +1,4 @@
-import type { Ingress } from "../../backends/backend.ts";
+import type { Network } from "../../backends/backend.ts";
 import { HostRoutes } from "../../backends/host_routes.ts";
 import { refusal } from "../../backends/peers.ts";
 import type { NetworkConfig } from "../config/mod.ts";
@@ -21,12 +21,14 @@ export type FirewallFlags = Pick<
 /**
  * Returns the firewall rules for the agent's options.
  *
- * @param ingress of the network's backend
+ * @param carrier the network's backend
+ * @param isSourceStrict see {@linkcode SourcePolicy.isStrict}
  */
 export function firewallSpec(
   flags: FirewallFlags,
   { network, subnet }: PreviousNetwork,
-  ingress: Ingress,
+  { ingress, sourceCheck }: Pick<Network, "ingress" | "sourceCheck">,
+  isSourceStrict: () => boolean,
 ): FirewallSpec {
   const { networkName, subnetFile, ipMasq, forwardRules: forward, dockerRules } = flags;
   return {
@@ -34,6 +36,13 @@ export function firewallSpec(
     randomFully: !flags.masqRandomFullyDisable,
     // An operator who accepts forwarded packets by other means does so in Docker's chains, too.
     ingress: forward && dockerRules ? ingress : undefined,
+    guard: forward && sourceCheck !== undefined
+      ? {
+        port: sourceCheck.port,
+        device: sourceCheck.by === "firewall" ? ingress.device : undefined,
+        isStrict: isSourceStrict,
+      }
+      : undefined,
   };
 }
 

@@ -47,7 +47,10 @@ export interface FirewallWorkerParts {
   readonly options: Pick<AgentOptions, "firewall" | "iptablesResync">;
   /** Contents of subnet.env at the start of the agent. */
   readonly previous: PreviousSubnet;
-  /** Called when the newest request has ended its first attempt, and when a command is slow. */
+  /**
+   * Called when the newest request has ended its first attempt, when a later attempt is the first to succeed, and
+   * when a command is slow.
+   */
   readonly onProgress: () => void;
   /** Called each time that rules were missing. */
   readonly onDamage: (what: string) => void;
@@ -84,6 +87,8 @@ export class FirewallWorker implements Disposable {
   #opened: { readonly job: Job; readonly firewall: Firewall } | undefined;
   /** The network of the rules that are in place. */
   #applied: PreviousSubnet;
+  /** The job whose rules are in place. */
+  #inPlace: Job | undefined;
   #isDue = false;
   #isSettled = false;
   #failure: FirewallFailure | undefined;
@@ -117,6 +122,18 @@ export class FirewallWorker implements Disposable {
     return this.#isSettled;
   }
 
+  /** The rules of the newest request are, or were, in place. */
+  get isInPlace(): boolean {
+    return this.#newest !== undefined && this.#inPlace === this.#newest;
+  }
+
+  /** The host has a tool that makes the rules of `FirewallSpec.guard`, as far as is known. */
+  get isGuarding(): boolean {
+    return this.#opened !== undefined && this.#opened.job === this.#newest
+      ? this.#opened.firewall.isGuarding
+      : this.#newest?.spec.guard !== undefined;
+  }
+
   /** The job that runs is taking more than 5 s. */
   get isSlow(): boolean {
     return this.#slow.isSlow;
@@ -137,6 +154,11 @@ export class FirewallWorker implements Disposable {
     this.#isSettled = false;
     this.#failure = undefined;
     if (this.#slow.isSlow) this.#endSuperseded();
+    this.#begin();
+  }
+
+  /** Checks the rules of the newest request soon. */
+  check(): void {
     this.#begin();
   }
 
@@ -198,11 +220,16 @@ export class FirewallWorker implements Disposable {
         continue;
       }
       this.#resync.set(options.iptablesResync * 1000);
+      const isNew = error === undefined && this.#inPlace !== job;
+      if (error === undefined) this.#inPlace = job;
       if (error === undefined) {
         const wasSlow = this.#slow.clear();
         if (this.#state.clear() || wasSlow) info("The firewall works again");
       } else this.#state.trouble(`failed to set up the firewall: ${error.message}`);
-      if (this.#isSettled) continue;
+      if (this.#isSettled) {
+        if (isNew) onProgress();
+        continue;
+      }
       this.#isSettled = true;
       if (error !== undefined) {
         this.#failure = { error, isToolMissing: this.#opened?.job !== job };

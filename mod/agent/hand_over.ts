@@ -178,7 +178,12 @@ async function firewallSteps(
   peers.replace(
     routes.map(({ route }) => ({ subnet: route!.destination, publicIP: route!.gateway! })),
   );
-  const spec = firewallSpec({ ...agent, ipMasq: false }, { network, subnet }, ingress);
+  const spec = firewallSpec(
+    { ...agent, ipMasq: false },
+    { network, subnet },
+    { ingress },
+    () => false,
+  );
   const firewall = await openFirewall(spec, undefined, { signal, mode: agent.firewall, peers });
   const lines = await firewall.check();
   const rulesOf = (sign: string) =>

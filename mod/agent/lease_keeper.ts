@@ -29,6 +29,13 @@ export interface LeaseKeeperOptions {
   readonly record: AgentRecord;
   /** Seconds before expiry at which to renew. */
   readonly renewMargin: number;
+  /**
+   * Returns whether what an earlier agent of this boot has advertised still holds, until
+   * {@linkcode LeaseKeeper.announce}.
+   *
+   * @default everything does
+   */
+  readonly keepsFeature?: (feature: string) => boolean;
   /** Called when a renewal is due; the owner then calls {@linkcode LeaseKeeper.renew}. */
   readonly onDue: () => void;
   readonly signal: AbortSignal;
@@ -93,16 +100,21 @@ export class LeaseKeeper implements Disposable {
   async identify(publicIP: IPv4): Promise<void> {
     const left = this.#identity;
     if (left?.publicIP === publicIP) return;
-    const { store, signal } = this.#options;
+    const { store, signal, keepsFeature = () => true } = this.#options;
     const found = await store.agent(publicIP, { signal });
     // A record of our own is what an earlier call left that the store failed half-way.
     if (found?.record.instance !== this.#record.instance) this.#former = found?.record;
     // What an earlier agent of this boot put into the kernel is there, until we say otherwise.
     if (found !== undefined && sameBoot(found.record, this.#record)) {
-      this.#record = withFeatures(this.#record, found.record.features ?? []);
+      this.#record = withFeatures(this.#record, (found.record.features ?? []).filter(keepsFeature));
     }
     this.#identity = await claimIdentity(store, publicIP, this.#record, { signal });
     if (left !== undefined) await this.#leave(left);
+  }
+
+  /** Returns whether this host's node record has a feature, or will have it when it is written. */
+  advertises(feature: string): boolean {
+    return this.#record.features?.includes(feature) ?? false;
   }
 
   /**

@@ -20,13 +20,18 @@ class Fixture implements Disposable {
   readonly keeper: LeaseKeeper;
   due = 0;
 
-  constructor(store: Store, own = record("host101", crypto.randomUUID())) {
+  constructor(
+    store: Store,
+    own = record("host101", crypto.randomUUID()),
+    keepsFeature: (feature: string) => boolean = () => true,
+  ) {
     this.store = store;
     this.own = own;
     this.keeper = new LeaseKeeper({
       store,
       record: own,
       renewMargin: HOUR,
+      keepsFeature,
       onDue: () => this.due++,
       signal: new AbortController().signal,
     });
@@ -143,6 +148,15 @@ subnetCases("LeaseKeeper", [
     using later = new Fixture(store, rebooted);
     await later.keeper.identify(IP);
     assertEquals((await store.agent(IP))?.record, rebooted);
+  }],
+
+  ["LeaseKeeper.identify() takes a feature out at once that holds no more", async ({ store }) => {
+    using first = new Fixture(store);
+    await first.start();
+    await first.keeper.announce(["x", "y"]);
+    using restarted = new Fixture(store, undefined, (feature) => feature !== "x");
+    await restarted.keeper.identify(IP);
+    assertEquals((await store.agent(IP))?.record.features, ["y"]);
   }],
 
   [

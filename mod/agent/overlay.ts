@@ -18,6 +18,8 @@ import type { AgentOptions } from "./options.ts";
 import { requirePrivilege } from "./privilege.ts";
 import type { Publisher } from "./publisher.ts";
 import type { Repairs } from "./repairs.ts";
+import { SourceControl } from "./source_control.ts";
+import type { SourceVerdict } from "./source_policy.ts";
 import type { Vitals } from "./status_vitals.ts";
 import { requireUsableNetwork } from "./usable_network.ts";
 
@@ -37,6 +39,8 @@ export interface OverlayParts {
   readonly claims: HostClaims;
   /** The network that subnet.env named at start. */
   readonly formerNetwork: Prefix | undefined;
+  /** Called when {@linkcode Overlay.applySourcePolicy} is due. */
+  readonly onSourcesDue: () => void;
   /** Told when a watch on the kernel ends by an error. */
   readonly onFailed: (error: unknown) => void;
   readonly signal: AbortSignal;
@@ -62,6 +66,7 @@ export class Overlay implements AsyncDisposable {
   readonly #parts: OverlayParts;
   /** Networks that were served on this host, the present one included. */
   readonly #served: Prefix[] = [];
+  readonly #sources: SourceControl;
   #active: Active | undefined;
   /** Text of the config whose unknown keys were told last. */
   #told: string | undefined;
@@ -76,12 +81,19 @@ export class Overlay implements AsyncDisposable {
 
   constructor(parts: OverlayParts) {
     this.#parts = parts;
+    const { known, onSourcesDue } = parts;
+    this.#sources = new SourceControl((publicIP) => known.features.of(publicIP), onSourcesDue);
     if (parts.formerNetwork !== undefined) this.#served.push(parts.formerNetwork);
   }
 
   /** What is up; `undefined` before the first bring-up. */
   get active(): ActiveNetwork | undefined {
     return this.#active;
+  }
+
+  /** Whether packets from peers with sources outside the network are refused, and why. */
+  get sources(): SourceVerdict | undefined {
+    return this.#sources.verdict(this.#parts.publisher.isGuarding);
   }
 
   /** What is up is not whole: another bring-up is due, be it of the same config. */
@@ -169,6 +181,7 @@ export class Overlay implements AsyncDisposable {
   /** Carries a change of the peers to the kernel, unless all of it is to be looked over anyway. */
   async apply(change: LeaseSetChange, external: ExternalInterface): Promise<void> {
     this.#parts.publisher.applyPeers(change);
+    this.#sources.apply(change);
     const active = this.#active;
     if (active === undefined || this.#unsynced || active.external !== external) return;
     this.#unsynced = true;
@@ -191,6 +204,7 @@ export class Overlay implements AsyncDisposable {
   async applyFeatures(): Promise<void> {
     const { known, repairs } = this.#parts;
     const changed = known.features.takeChanged();
+    this.#sources.featuresChanged(changed);
     // A look at everything asks anew anyway.
     if (changed.size === 0 || this.#active === undefined || this.#unsynced) return;
     this.#unsynced = true;
@@ -199,8 +213,28 @@ export class Overlay implements AsyncDisposable {
     if (refused > 0) repairs.retry();
   }
 
+  /**
+   * Carries to data path and firewall whether sources outside the network are refused, where that has changed.
+   *
+   * @param when see {@linkcode SourceControl.settle}
+   */
+  async applySourcePolicy(when: "now" | "when settled"): Promise<void> {
+    const { publisher, repairs } = this.#parts;
+    if (this.#active === undefined || !this.#sources.settle(when)) return;
+    this.#sources.report(publisher.isGuarding);
+    // A sync that is due reads it anyway.
+    if (!this.#unsynced) {
+      this.#unsynced = true;
+      const refused = await this.#active.network.sourceStrictnessChanged?.() ?? 0;
+      this.#unsynced = false;
+      if (refused > 0) repairs.retry();
+    }
+    publisher.checkFirewall();
+  }
+
   /** Ends what runs in this process; what is in the kernel stays. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#sources[Symbol.dispose]();
     this.#active?.watching.abort();
     await this.#active?.network.close();
   }
@@ -266,6 +300,7 @@ export class Overlay implements AsyncDisposable {
       besideOthers: isBesideOthers(options, claims.others),
       udp: options.udp,
       vxlan: options.vxlan,
+      isSourceStrict: () => this.#sources.isStrict,
       featuresOf: (publicIP: number) => known.features.of(publicIP),
       get formerNetworks() {
         return formerNetworks();
@@ -324,13 +359,20 @@ export class Overlay implements AsyncDisposable {
   /** Programs all peers, tells the host. */
   async #program(active: Active, lease: Lease): Promise<void> {
     this.#unfinished = true;
-    await this.#synchronize(active, lease);
     const { netlink, known, publisher } = this.#parts;
-    await publisher.publish(active.config, lease, active.network, known.leases, () =>
-      overlayPath({
-        ...{ ingress: active.network.ingress, external: active.external, netlink },
-        ...{ subnet: lease.subnet, peers: peersBeside(lease, known.leases.values()) },
-      }));
+    const scope = { check: active.network.sourceCheck, config: active.config, own: lease };
+    this.#sources.begin(scope, known.leases.values());
+    await this.#synchronize(active, lease);
+    await publisher.publish(active.config, lease, active.network, {
+      leases: known.leases,
+      isSourceStrict: () => this.#sources.isStrict,
+      path: () =>
+        overlayPath({
+          ...{ ingress: active.network.ingress, external: active.external, netlink },
+          ...{ subnet: lease.subnet, peers: peersBeside(lease, known.leases.values()) },
+        }),
+    });
+    this.#sources.report(publisher.isGuarding);
     this.#unfinished = false;
     tellStatus(active, lease);
   }

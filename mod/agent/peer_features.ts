@@ -3,7 +3,7 @@ import type { StoredAgentRecord } from "../lease/mod.ts";
 
 const NONE: readonly string[] = [];
 
-/** What each host's data path takes besides what every host's does, as its agent's record says. */
+/** What each host advertises in its node record: what its data path takes, and that it masquerades. */
 export class PeerFeatures {
   readonly #features = new Map<IPv4, readonly string[]>();
   readonly #changed = new Set<IPv4>();

@@ -10,6 +10,7 @@ import {
   type SubnetEnv,
 } from "../export/mod.ts";
 import {
+  type FirewallSpec,
   type HostTool,
   mergeCommands,
   type Obstacle,
@@ -41,6 +42,8 @@ import { isAgentRunning } from "./host_lock.ts";
 import { leaseElsewhere } from "./lease_elsewhere.ts";
 import type { AgentOptions } from "./options.ts";
 import { overlayPath, peersBeside } from "./overlay_path.ts";
+import { PeerFeatures } from "./peer_features.ts";
+import { NO_GUARD, SourcePolicy, type SourceVerdict } from "./source_policy.ts";
 import { requireUsableNetwork } from "./usable_network.ts";
 
 /** How long the store may take, in milliseconds. */
@@ -83,8 +86,12 @@ export async function planAgent(options: AgentOptions, signal: AbortSignal): Pro
   const others = await readOthers(options.subnetFile, signal);
   const formerNetworks = [former.network].filter((one) => one !== undefined)
     .filter((one) => !others.some((other) => other.overlaps(one)));
+  const features = new PeerFeatures();
+  features.replace(snapshot.agents);
+  const policy = new SourcePolicy((publicIP) => features.of(publicIP));
+  const isSourceStrict = () => policy.isStrict;
   const { network, attributes } = await prepare(options, config, {
-    ...{ external, netlink, snapshot, formerNetworks, store, agent, signal },
+    ...{ external, netlink, snapshot, formerNetworks, store, agent, signal, isSourceStrict },
     besideOthers: isBesideOthers(options, others),
   });
   try {
@@ -105,6 +112,10 @@ export async function planAgent(options: AgentOptions, signal: AbortSignal): Pro
     leases.replace(snapshot.leases.filter((one) => !lease.misfits.includes(one)));
     const own = { subnet: lease.subnet, attributes, revision: "planned", ttl: LEASE_TTL };
     leases.apply([{ put: own }]);
+    const peers = peersOf(leases.values(), config, own);
+    policy.replace(peers.map(({ publicIP }) => publicIP));
+    const verdict = policy.verdict(network.sourceCheck);
+    policy.isStrict = verdict.isStrict;
     await network.sync(own, leases);
     const programs = formerNetworks.length === 0
       ? []
@@ -116,17 +127,24 @@ export async function planAgent(options: AgentOptions, signal: AbortSignal): Pro
     };
     const provider = { changes: network.planned?.() ?? [], obstacles: network.obstacles?.() ?? [] };
     const { ingress } = network;
-    const peers = new PeerSources();
-    peers.replace(peersOf(leases.values(), config, own));
+    const sources = new PeerSources();
+    sources.replace(peers);
     const path = overlayPath({
       ...{ ingress, external, netlink, subnet: lease.subnet },
       peers: peersBeside(own, leases.values()),
     });
-    const firewall = await planFirewall(options, config, env, {
-      ...{ ingress, path, former, signal, peers },
+    const firewall = await planFirewall(options, config, {
+      spec: firewallSpec(options, env, network, isSourceStrict),
+      ...{ path, former, signal, peers: sources },
     });
+    const isUnguarded = network.sourceCheck?.by === "firewall" && !firewall.isGuarding;
     return {
-      facts: facts(external, config, lease, firewall.description),
+      facts: [
+        ...facts(external, config, lease, firewall.description),
+        ...(network.sourceCheck === undefined
+          ? []
+          : [sourcesFact(isUnguarded ? NO_GUARD : verdict)]),
+      ],
       changes: [
         ...recordChanges(agent, external),
         ...leaseChanges(lease, attributes, store),
@@ -194,6 +212,7 @@ interface Found {
   readonly besideOthers: boolean;
   readonly store: Store;
   readonly agent: StoredAgentRecord | undefined;
+  readonly isSourceStrict: () => boolean;
   readonly signal: AbortSignal;
 }
 
@@ -225,9 +244,8 @@ async function prepare(
 async function planFirewall(
   options: AgentOptions,
   config: NetworkConfig,
-  env: SubnetEnv,
-  { ingress, path, former, peers, signal }: {
-    readonly ingress: Ingress;
+  { spec, path, former, peers, signal }: {
+    readonly spec: FirewallSpec;
     readonly path: OverlayPath;
     readonly former: PreviousSubnet;
     readonly peers: PeerSources;
@@ -235,7 +253,7 @@ async function planFirewall(
   },
 ) {
   const firewall = await openFirewall(
-    firewallSpec(options, env, ingress),
+    spec,
     previousNetwork(former),
     {
       ...{ signal, mode: options.firewall, preferNftables: config.enableNFTables, peers },
@@ -246,6 +264,7 @@ async function planFirewall(
   const { tools, obstacles, firewalld } = await firewall.survey(path);
   return {
     description: firewall.description,
+    isGuarding: firewall.isGuarding,
     changes: lines.map((line): DiffLine => ({
       sign: line.startsWith("-") ? "-" : "+",
       text: `firewall ${line.slice(2)}`,
@@ -256,7 +275,7 @@ async function planFirewall(
       const found = obstacles.filter((one) => one.tool === tool && one.hook === hook);
       // An obstacle's own name firewalld's zone, too.
       if (found.length > 0) return mergeCommands(found.map(({ commands }) => commands));
-      const openings = openingsOf(hook, env, path, { firewalld });
+      const openings = openingsOf(hook, spec, path, { firewalld });
       return mergeCommands(openings.map((opening) => openingCommands(tool, opening)));
     },
   };
@@ -280,6 +299,12 @@ function facts(
     `subnet ${subnet}: ${how}`,
     `firewall ${firewall}`,
   ];
+}
+
+function sourcesFact({ isStrict, reason }: SourceVerdict): string {
+  return `packets from peers with sources outside the network: ${
+    isStrict ? "refused" : "accepted"
+  } (${reason})`;
 }
 
 /** A record of this machine is written anew at each start, which is no change to speak of. */

@@ -30,6 +30,16 @@ export type PublisherOptions = Pick<
   | "masqRandomFullyDisable"
 >;
 
+/** What a {@linkcode Publisher} asks for while a lease is published. */
+export interface PublishedState {
+  /** All that are known; {@linkcode Publisher.applyPeers} wants their changes. */
+  readonly leases: LeaseSet;
+  /** How packets get into this host, asked for whenever the host's rules are read. */
+  readonly path: () => OverlayPath;
+  /** See `TunnelGuard.isStrict`; after a change {@linkcode Publisher.checkFirewall} is due. */
+  readonly isSourceStrict: () => boolean;
+}
+
 /** What a {@linkcode Publisher} works with. */
 export interface PublisherParts {
   readonly options: PublisherOptions;
@@ -66,7 +76,7 @@ export class Publisher implements Disposable {
     this.#firewall = new FirewallWorker({
       ...{ options, previous: published, onDamage, onFailed, signal },
       onProgress: () => {
-        if (this.#pending !== undefined) onProgress();
+        if (this.#pending !== undefined || options.ipMasq) onProgress();
       },
     });
     const { onSubnetChange } = options;
@@ -83,6 +93,20 @@ export class Publisher implements Disposable {
     return this.#firewall.trouble;
   }
 
+  /**
+   * True while packets that enter the network by this host get an address of the network; `undefined` while
+   * rules that were asked for have not been tried.
+   */
+  get isMasquerading(): boolean | undefined {
+    if (!this.#options.ipMasq) return false;
+    return this.#firewall.isSettled ? this.#firewall.isInPlace : undefined;
+  }
+
+  /** True while the firewall drops forged packets, as far as its rules are asked to. */
+  get isGuarding(): boolean {
+    return this.#firewall.isGuarding;
+  }
+
   /** True once systemd was told READY=1. */
   get isReady(): boolean {
     return this.#ready;
@@ -91,24 +115,22 @@ export class Publisher implements Disposable {
   /**
    * Publishes a lease; at a start, once its rules are in place, {@linkcode proceed} does.
    *
-   * @param leases all that are known; {@linkcode applyPeers} wants their changes
-   * @param path how packets get into this host, asked for whenever the host's rules are read
    * @throws {Error} when the file cannot be written
    */
   async publish(
     config: NetworkConfig,
     lease: Lease,
-    { mtu, ingress }: Pick<Network, "mtu" | "ingress">,
-    leases: LeaseSet,
-    path: () => OverlayPath,
+    network: Pick<Network, "mtu" | "ingress" | "sourceCheck">,
+    { leases, path, isSourceStrict }: PublishedState,
   ): Promise<void> {
+    const { mtu } = network;
     const now: SubnetEnv = {
       network: config.network,
       subnet: lease.subnet,
       mtu,
       ipMasq: this.#options.ipMasq,
     };
-    const spec = firewallSpec(this.#options, now, ingress);
+    const spec = firewallSpec(this.#options, now, network, isSourceStrict);
     this.#judge = spec.ingress?.underlay === undefined
       ? undefined
       : (some) => peersOf(some, config, lease);
@@ -193,6 +215,11 @@ export class Publisher implements Disposable {
       this.#judge([...removed, ...changed.map(({ before }) => before)]),
       this.#judge([...added, ...changed.map(({ after }) => after)]),
     );
+  }
+
+  /** Has the rules checked: what they are asked to do has changed. */
+  checkFirewall(): void {
+    this.#firewall.check();
   }
 
   [Symbol.dispose](): void {

@@ -125,10 +125,22 @@ export interface BackendReport {
   /** What the data path makes use of: `TCP segmentation, UDP trains`; `null` where that does not vary. */
   readonly features: string | null;
   /**
+   * What becomes of packets from peers whose inner source lies outside the network; `null` where nothing
+   * encapsulates packets.
+   */
+  readonly outsideSources: OutsideSourcesReport | null;
+  /**
    * Where a cloud's router carries the packets: by route table, `active` or what is wrong. Absent with
    * other backends.
    */
   readonly routeTables?: Readonly<Record<string, string>>;
+}
+
+/** Whether inner sources outside the network are let in. */
+export interface OutsideSourcesReport {
+  readonly refused: boolean;
+  /** `all of 3 peers masquerade`; an option where that decides. */
+  readonly reason: string;
 }
 
 /** This host's lease. */

@@ -122,7 +122,7 @@ function storeReport({ store, vitals }: AgentView): StoreReport {
 }
 
 function backendReport(
-  { active }: AgentView,
+  { active, sources }: AgentView,
   status: NetworkStatus | undefined,
 ): BackendReport | null {
   if (active === undefined || status === undefined) return null;
@@ -131,6 +131,9 @@ function backendReport(
     device: status.device ?? null,
     mtu: active.network.mtu,
     features: status.features ?? null,
+    outsideSources: sources === undefined
+      ? null
+      : { refused: sources.isStrict, reason: sources.reason },
     ...(status.routeTables === undefined
       ? {}
       : { routeTables: Object.fromEntries(status.routeTables) }),

@@ -5,6 +5,7 @@ import type { Known } from "./known.ts";
 import type { LeaseTerm } from "./lease_keeper.ts";
 import type { ActiveNetwork } from "./overlay.ts";
 import type { Trouble } from "./state_log.ts";
+import type { SourceVerdict } from "./source_policy.ts";
 import type { HealthFacts } from "./status_health.ts";
 import type { Vitals } from "./status_vitals.ts";
 
@@ -21,6 +22,8 @@ export interface AgentView {
   readonly lease: Lease | undefined;
   readonly term: LeaseTerm | undefined;
   readonly active: ActiveNetwork | undefined;
+  /** Whether inner sources outside the network are refused; `undefined` where nothing encapsulates packets. */
+  readonly sources: SourceVerdict | undefined;
   /** Path of subnet.env. */
   readonly subnetFile: string;
 }

@@ -51,6 +51,7 @@ export function labView(
     },
     lease: own,
     term: { since: now - 1000, renewal: now + 82_800_000, expiry: now + 86_399_000 },
+    sources: undefined,
     active: { config, external, network, attributes: own.attributes },
     subnetFile: "/run/flannel/subnet.env",
     ...view,

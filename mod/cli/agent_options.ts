@@ -41,7 +41,10 @@ export function agentOptions(settings: Settings): AgentOptions {
     iptablesResync: settings.int("iptables-resync"),
     masqRandomFullyDisable: settings.bool("ip-masq-fully-random-disable"),
     udp: udpOptions(settings),
-    vxlan: { txChecksum: settings.text("vxlan-tx-checksum") as "auto" | "on" | "off" },
+    vxlan: {
+      txChecksum: settings.text("vxlan-tx-checksum") as "auto" | "on" | "off",
+      ...present("strictSource", settings.optionalBool("vxlan-strict-source")),
+    },
     healthz: { ip: listenAddress(settings, "healthz-ip"), port: settings.int("healthz-port") },
     status: {
       ...present("socket", socketPath(settings)),
@@ -52,8 +55,13 @@ export function agentOptions(settings: Settings): AgentOptions {
 }
 
 /** What was given and comes to nothing, or is hardly what was meant, one line each, for the log. */
-export function idleOptions({ store: etcd, networks, subnetFile }: AgentOptions): string[] {
+export function idleOptions(
+  { store: etcd, networks, subnetFile, vxlan, forwardRules }: AgentOptions,
+): string[] {
   const lines: string[] = [];
+  if (vxlan.strictSource && !forwardRules) {
+    lines.push("flag -vxlan-strict-source has no effect with -iptables-forward-rules=false");
+  }
   // flannel 0.7.1 takes both and says nothing, so a host that has both is not kept from starting.
   if (networks !== undefined && subnetFile !== flagNamed("subnet-file")!.default) {
     lines.push(
@@ -122,7 +130,7 @@ function networksOptions(settings: Settings): NetworksOptions | undefined {
 
 /** @throws {UsageError} when sources are to be checked more strictly, and not at all */
 function udpOptions(settings: Settings): AgentOptions["udp"] {
-  const strictSource = settings.bool("udp-strict-source");
+  const strictSource = settings.optionalBool("udp-strict-source");
   const acceptAny = settings.bool("udp-accept-any");
   if (strictSource && acceptAny) {
     const why = "-udp-accept-any takes packets with any source: give one of the two";
@@ -131,7 +139,7 @@ function udpOptions(settings: Settings): AgentOptions["udp"] {
   return {
     datapath: settings.text("udp-datapath") as "auto" | "kernel" | "user",
     workers: settings.int("udp-workers"),
-    strictSource,
+    ...present("strictSource", strictSource),
     acceptAny,
   };
 }

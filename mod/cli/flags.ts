@@ -350,9 +350,9 @@ export const FLAGS = [
     kind: "bool",
     default: false,
     group: "udp backend",
-    help:
-      "drop packets from other hosts whose source is outside the network too; without it they " +
-      "pass, as traffic that is routed from elsewhere",
+    help: "drop packets from other hosts whose source is outside the network too; " +
+      "-udp-strict-source=false lets them pass, as traffic that is routed from elsewhere; " +
+      "not given, they are dropped while all other hosts run this software with -ip-masq",
   },
   {
     name: "udp-accept-any",
@@ -373,6 +373,15 @@ export const FLAGS = [
     choices: ["auto", "on", "off"],
     help: "checksum offload of the vxlan device; auto turns it off on kernels that compute " +
       "wrong checksums",
+  },
+
+  {
+    name: "vxlan-strict-source",
+    kind: "bool",
+    default: false,
+    group: "vxlan backend",
+    help: "as -udp-strict-source for vxlan, by rules of iptables or nftables " +
+      "(-iptables-forward-rules)",
   },
 
   {

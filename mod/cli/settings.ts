@@ -70,6 +70,11 @@ export class Settings {
     return this.#value(name) as boolean;
   }
 
+  /** Value of a boolean flag; `undefined` when it was not given. */
+  optionalBool(name: FlagName<"bool">): boolean | undefined {
+    return this.#given.get(name)?.values.at(-1) as boolean | undefined;
+  }
+
   /** Value of an integer flag. */
   int(name: FlagName<"int">): number {
     return this.#value(name) as number;

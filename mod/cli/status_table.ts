@@ -123,12 +123,17 @@ function networkLines(
     `${host.address === host.publicIP ? "" : ` (${host.address})`}, MTU ${host.mtu}`,
   ]);
   if (backend !== null) {
-    const { type, device, mtu, features, routeTables = {} } = backend;
+    const { type, device, mtu, features, outsideSources, routeTables = {} } = backend;
     lines.push([
       "backend",
       `${type}${device === null ? "" : ` on ${device}`}, MTU ${mtu}` +
       `${features === null ? "" : `, ${features}`}`,
     ]);
+    // Absent in the answer of an older agent.
+    if (outsideSources) {
+      const { refused, reason } = outsideSources;
+      lines.push(["", `outside sources ${refused ? "refused" : "accepted"}: ${reason}`]);
+    }
     for (const [table, state] of Object.entries(routeTables)) {
       lines.push(["", `route in ${table}: ${state}`]);
     }

@@ -36,7 +36,10 @@ const NETWORK: NetworkReport = {
     errors: 1,
   },
   host: { publicIP: "172.28.128.101", interface: "eth1", address: "172.28.128.101", mtu: 1500 },
-  backend: { type: "udp", device: "flannel0", mtu: 1472, features: "TCP segmentation, UDP trains" },
+  backend: {
+    ...{ type: "udp", device: "flannel0", mtu: 1472, features: "TCP segmentation, UDP trains" },
+    outsideSources: { refused: true, reason: "all of 2 peers masquerade" },
+  },
   lease: {
     subnet: "10.20.93.0/24",
     expires: "2026-01-03T03:00:05.000Z",
@@ -82,6 +85,7 @@ health    ok, ready
 network   10.20.0.0/16, ready
 host      172.28.128.101 on eth1, MTU 1500
 backend   udp on flannel0, MTU 1472, TCP segmentation, UDP trains
+          outside sources refused: all of 2 peers masquerade
 lease     10.20.93.0/24, expires in 23 h 56 min, renewed in 22 h 56 min
 store     etcd v2 at http://172.28.128.100:2379, prefix /flannel/network,
           followed for 4 min 5 s, 12 calls, 1 failed

@@ -6,7 +6,7 @@ import type { FirewallSpec } from "./firewall.ts";
 import type { Nftables } from "./nftables.ts";
 import type { PeerSources, SourcesChange } from "./peer_sources.ts";
 import type { RuleChange } from "./plan.ts";
-import type { Reconciled, Role, Ruleset } from "./ruleset.ts";
+import { dockerRefusal, type Reconciled, type Role, type Ruleset } from "./ruleset.ts";
 
 /** How often to read, plan and apply until nothing is left to do. */
 const ATTEMPTS = 3;
@@ -57,7 +57,7 @@ export class DockerBridgesRuleset implements Ruleset {
   }
 
   get refused(): string | undefined {
-    return this.#refused;
+    return this.#refused === undefined ? undefined : dockerRefusal(this.#refused);
   }
 
   async check(role: Role): Promise<readonly RuleChange[]> {

@@ -29,6 +29,26 @@ export interface FirewallSpec {
    * @default nothing is accepted in Docker's chains
    */
   readonly ingress?: FirewallIngress | undefined;
+  /** What keeps containers and peers from forging packets by way of the tunnel. @default nothing */
+  readonly guard?: TunnelGuard | undefined;
+}
+
+/** Drops of forged packets, before any other rule of the host. */
+export interface TunnelGuard {
+  /** UDP port of every host's tunnel: containers reach it inside the network only. */
+  readonly port: number;
+  /**
+   * Name of the overlay device, where its packets may carry any inner source: dropped are those of this host's
+   * own subnet.
+   *
+   * @default none: the backend checks sources itself
+   */
+  readonly device?: string | undefined;
+  /**
+   * Returns whether sources outside the network are dropped on the device, too. After it has changed,
+   * {@linkcode Firewall.ensure} brings the rules to it.
+   */
+  readonly isStrict: () => boolean;
 }
 
 /** Where packets of peers enter this host. */
@@ -65,6 +85,9 @@ export type EnsureResult = "unchanged" | "applied" | "repaired";
 export interface Firewall {
   /** The tool in use and its version, or why there is none; for logs and status. */
   readonly description: string;
+
+  /** True while the host has a tool that makes the rules of {@linkcode FirewallSpec.guard}. */
+  readonly isGuarding: boolean;
 
   /**
    * What {@linkcode ensure} would change, one line each, `- ` or `+ ` before a rule in its tool's

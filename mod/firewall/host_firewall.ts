@@ -42,6 +42,12 @@ export class HostFirewall implements Firewall {
         `if this host drops them by other means, let it accept ${this.#spec.network}`;
   }
 
+  get isGuarding(): boolean {
+    const { assignments, description } = this.#tools;
+    return this.#spec.guard !== undefined && description !== undefined &&
+      !assignments.some(({ ruleset, role }) => role === "all" && ruleset.isGuardRefused);
+  }
+
   check(): Promise<readonly string[]> {
     return this.#exclusive(async () => {
       const lines: string[] = [];
@@ -94,16 +100,11 @@ export class HostFirewall implements Firewall {
     });
   }
 
-  /** What Docker drops, where its chains could not be changed. */
+  /** What the tools refuse. */
   #refused(): Obstacle[] {
     return this.#tools.assignments.map(({ ruleset }) => ruleset.refused)
-      .filter((why) => why !== undefined)
-      .map((why) => ({
-        hook: "forward",
-        text: "Docker drops packets from other hosts to containers, and cannot be kept from it: " +
-          `${why}; see to that and restart flanneld, or run with -docker-rules=off`,
-        commands: [],
-      }));
+      .filter((text) => text !== undefined)
+      .map((text) => ({ hook: "forward", text, commands: [] }));
   }
 
   /**

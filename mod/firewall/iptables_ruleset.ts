@@ -12,7 +12,7 @@ import {
 } from "./plan.ts";
 import type { PeerSet } from "./peer_set.ts";
 import { desiredRules, hasDockerChains, INPUT_CHAIN, ownChains, RAW_CHAIN } from "./rules.ts";
-import type { Reconciled, Role, Ruleset } from "./ruleset.ts";
+import { dockerRefusal, type Reconciled, type Role, type Ruleset } from "./ruleset.ts";
 import type { SavedRules } from "./save_format.ts";
 
 /** How often to read, plan and apply until nothing is left to do. */
@@ -34,13 +34,14 @@ export class IptablesRuleset implements Ruleset {
   readonly #spec: FirewallSpec;
   readonly #networks: readonly PreviousNetwork[];
   readonly #peers: PeerSet;
-  /** Names of the chains that were wanted, and in place, when last looked at. */
-  #wanted: ReadonlySet<string> | undefined;
+  /** The chains that were wanted, and in place, when last reconciled: rules by name. */
+  #wanted: ReadonlyMap<string, string> | undefined;
   #usesPeerSet = false;
-  /** Why neither chain, or none in raw, is made for Docker's drops. */
+  /** Why neither chain is made for Docker's drops, or none in raw. */
   #refused: string | undefined;
   #rawRefused: string | undefined;
   #hasRaw = false;
+  #hasDocker = false;
 
   /**
    * @param networks this host's networks, by which rules of older flannels are told
@@ -66,9 +67,17 @@ export class IptablesRuleset implements Ruleset {
     return this.#usesPeerSet;
   }
 
+  get isGuardRefused(): boolean {
+    return this.#rawRefused !== undefined;
+  }
+
   get refused(): string | undefined {
     // Without a table raw Docker drops nothing there.
-    return this.#refused ?? (this.#hasRaw ? this.#rawRefused : undefined);
+    const why = this.#refused ?? (this.#hasRaw ? this.#rawRefused : undefined);
+    if (why !== undefined && this.#hasDocker) return dockerRefusal(why);
+    if (!this.isGuardRefused || this.#spec.guard === undefined) return undefined;
+    return "forged packets of containers and peers cannot be dropped, as the rules in table raw are refused: " +
+      `${this.#rawRefused}; see to that and restart flanneld`;
   }
 
   async check(role: Role): Promise<readonly RuleChange[]> {
@@ -86,21 +95,22 @@ export class IptablesRuleset implements Ruleset {
    * our reading and applying; iptables-restore then refuses to delete what is gone, and the next
    * round starts from what is there.
    *
-   * Without the rules for Docker's chains, where they alone are refused: the others have always done without
-   * a table raw and without IP sets.
+   * Without the rules in raw and for Docker's chains, where they alone are refused: the others have always done
+   * without a table raw and without IP sets.
    */
   async reconcile(role: Role): Promise<Reconciled> {
     let applied: string | undefined;
     let failure: FirewallError | undefined;
     let result: Reconciled | undefined;
     let differences: readonly string[] = [];
+    const refused = { all: this.#refused, raw: this.#rawRefused };
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const saved = await this.#iptables.save();
       const isPeerSetRepaired = this.#ensurePeerSet(role, saved);
       const desired = this.#desired(role, saved);
       const plan = this.#plan(saved, desired);
       if (plan === undefined) {
-        this.#wanted = this.#namesOf(desired);
+        this.#wanted = this.#rulesByName(desired);
         return result ?? (isPeerSetRepaired ? "changed" : "unchanged");
       }
       result ??= this.#kindOf(plan, saved, desired);
@@ -119,6 +129,9 @@ export class IptablesRuleset implements Ruleset {
         failure = error;
       }
     }
+    // To do without some rules has not helped: they are asked for again next time.
+    this.#refused = refused.all;
+    this.#rawRefused = refused.raw;
     if (result === "made") await this.#undo();
     throw failure ?? new FirewallError(
       `${this.#iptables.name} takes the rules, yet ${differences.join(", ")}; is another program ` +
@@ -141,7 +154,7 @@ export class IptablesRuleset implements Ruleset {
     return planRestore(saved, desired, this.#networks, this.#spec.tag);
   }
 
-  /** Does without one more of the rules for Docker's chains. @returns false when there are none */
+  /** Does without one more of the chains that others can do without. @returns false when there are none */
   #refuse(desired: DesiredChains, why: string): boolean {
     if (desired(RAW_CHAIN) !== undefined) this.#rawRefused = why;
     else if (desired(INPUT_CHAIN) !== undefined) this.#refused = why;
@@ -152,16 +165,20 @@ export class IptablesRuleset implements Ruleset {
   /** Whose chains would be changed by a plan, and why. */
   #kindOf({ chains }: Plan, saved: SavedRules, desired: DesiredChains): Reconciled {
     const before = this.#wanted;
-    const now = this.#namesOf(desired);
-    if (before !== undefined && chains.every((name) => before.has(name) !== now.has(name))) {
+    const now = this.#rulesByName(desired);
+    if (before !== undefined && chains.every((name) => before.get(name) !== now.get(name))) {
       return "extended";
     }
     return holdsOurs(saved, this.#networks, this.#spec.tag) ? "changed" : "made";
   }
 
-  #namesOf(desired: DesiredChains): ReadonlySet<string> {
-    const wanted = ownChains(this.#spec.tag).filter((chain) => desired(chain) !== undefined);
-    return new Set(wanted.map(({ name }) => name));
+  #rulesByName(desired: DesiredChains): ReadonlyMap<string, string> {
+    return new Map(
+      ownChains(this.#spec.tag).flatMap((chain) => {
+        const rules = desired(chain);
+        return rules === undefined ? [] : [[chain.name, JSON.stringify(rules)] as const];
+      }),
+    );
   }
 
   /** Sees to the set before rules refer to it. @returns true when it was damaged */
@@ -189,6 +206,7 @@ export class IptablesRuleset implements Ruleset {
     const randomFully = this.#spec.randomFully && this.#iptables.hasRandomFully;
     const spec = { ...this.#spec, randomFully, ingress: this.#ingress(saved) };
     this.#hasRaw = saved.has(RAW_CHAIN.table);
+    this.#hasDocker = hasDockerChains(saved, this.#spec.tag);
     const rulesOf = (spec: FirewallSpec): DesiredChains => (chain) =>
       chain.table === RAW_CHAIN.table && this.#rawRefused !== undefined
         ? undefined
@@ -198,7 +216,7 @@ export class IptablesRuleset implements Ruleset {
         return rulesOf(spec);
       case "acceptance": {
         const forward = spec.forward && mayDropForwarded(saved, this.#networks);
-        return rulesOf({ ...spec, forward, ipMasq: false });
+        return rulesOf({ ...spec, forward, ipMasq: false, guard: undefined });
       }
       case "nothing":
         return NOTHING;

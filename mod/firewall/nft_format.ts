@@ -64,13 +64,15 @@ export interface NftBaseChain extends NftHook {
 const VERDICTS: Readonly<Record<Verdict, string>> = {
   "return": "return",
   "accept": "accept",
+  // iptables counts by itself.
+  "drop": "counter drop",
   "masquerade": "masquerade",
   "masquerade at random": "masquerade fully-random",
 };
 
 /** A rule in nft's words: `ip saddr 10.20.0.0/16 ip daddr != 224.0.0.0/4 masquerade`. */
 export function formatNftRule(rule: PacketRule): string {
-  const { mark, input, source, sourceSet, destination, verdict } = rule;
+  const { mark, input, source, sourceSet, destination, udpPort, verdict } = rule;
   const bits = mark === undefined ? undefined : `0x${mark.toString(16)}`;
   return [
     ...(bits === undefined ? [] : [`meta mark & ${bits} == ${bits}`]),
@@ -78,6 +80,7 @@ export function formatNftRule(rule: PacketRule): string {
     ...address("saddr", source),
     ...(sourceSet === undefined ? [] : [`ip saddr @${sourceSet}`]),
     ...address("daddr", destination),
+    ...(udpPort === undefined ? [] : [`udp dport ${udpPort}`]),
     VERDICTS[verdict],
   ].join(" ");
 }
@@ -212,6 +215,9 @@ function formatExpression(expression: Json): string | undefined {
       return formatMatch(value as Json);
     case "return":
     case "accept":
+    case "drop":
+    // How much it has counted is no difference.
+    case "counter":
       return kind;
     case "masquerade": {
       const { flags = [], ...rest } = (value ?? {}) as Json;
@@ -232,6 +238,9 @@ function formatMatch({ op, left, right }: Json): string | undefined {
   }
   if (operand?.payload !== undefined) {
     const { protocol, field } = operand.payload;
+    if (protocol === "udp" && field === "dport" && op === "==" && typeof right === "number") {
+      return `udp dport ${right}`;
+    }
     const prefix = formatPrefix(right);
     if (protocol !== "ip" || prefix === undefined || (op !== "==" && op !== "!=")) return undefined;
     return `ip ${field} ${op === "!=" ? "!= " : ""}${prefix}`;

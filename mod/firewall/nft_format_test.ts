@@ -31,8 +31,8 @@ function table(expressions: readonly unknown[], chain: object = {}): string {
 
 /** The expressions that nft 1.1 tells of a rule of ours. */
 function expressionsOf(rule: PacketRule): unknown[] {
-  const { mark, input, source, sourceSet, destination, verdict } = rule;
-  const equals = (left: unknown, right: string) => ({ match: { op: "==", left, right } });
+  const { mark, input, source, sourceSet, destination, udpPort, verdict } = rule;
+  const equals = (left: unknown, right: string | number) => ({ match: { op: "==", left, right } });
   const address = (field: string, match: AddressMatch | undefined) => {
     if (match === undefined) return [];
     const [addr, len] = match.prefix.split("/");
@@ -52,6 +52,10 @@ function expressionsOf(rule: PacketRule): unknown[] {
     ...address("saddr", source),
     ...(sourceSet === undefined ? [] : [equals(saddr, `@${sourceSet}`)]),
     ...address("daddr", destination),
+    ...(udpPort === undefined
+      ? []
+      : [equals({ payload: { protocol: "udp", field: "dport" } }, udpPort)]),
+    ...(verdict === "drop" ? [{ counter: { packets: 3, bytes: 84 } }] : []),
     verdict === "masquerade at random"
       ? { masquerade: { flags: "fully-random" } }
       : { [verdict]: null },
@@ -73,7 +77,8 @@ Deno.test("formatNftRule() writes what parseNftTable() reads back, for every rul
     source: match,
     sourceSet: fc.constantFrom("flannel-hosts", "flannel-leases-blue"),
     destination: match,
-    verdict: fc.constantFrom("return", "accept", "masquerade", "masquerade at random"),
+    udpPort: fc.integer({ min: 1, max: 0xffff }),
+    verdict: fc.constantFrom("return", "accept", "drop", "masquerade", "masquerade at random"),
   }, { requiredKeys: ["verdict"] }) as fc.Arbitrary<PacketRule>;
   fc.assert(fc.property(rule, (rule) => {
     const { chains } = parseNftTable(table([expressionsOf(rule)]));
@@ -98,7 +103,9 @@ Deno.test("parseNftTable() keeps what it has no words for apart from every rule 
   const accept = { accept: null };
   const source = expressionsOf({ source: { prefix: "10.20.0.0/16" }, verdict: "accept" })[0];
   const strange: readonly unknown[][] = [
-    [{ counter: { packets: 0, bytes: 0 } }, source, accept],
+    [{ limit: { rate: 1, per: "second" } }, source, accept],
+    [{ match: { op: "==", left: { payload: { protocol: "tcp", field: "dport" } }, right: 53 } }],
+    [{ match: { op: "!=", left: { payload: { protocol: "udp", field: "dport" } }, right: 53 } }],
     [{ match: { op: "<", left: { payload: { protocol: "ip", field: "saddr" } }, right: "1" } }],
     [{ match: { op: "==", left: { payload: { protocol: "ip6", field: "saddr" } }, right: "::" } }],
     [{ match: { op: "==", left: { meta: { key: "mark" } }, right: 16384 } }, { return: null }],
@@ -165,7 +172,7 @@ Deno.test("parseNftForeignTable() reads what rules are told by and deleted by", 
     sets: ["flannel-hosts"],
     rules: [
       { chain: "c", handle: 7, comment: "flanneld overlay", text: 'iifname "flannel.1" accept' },
-      { chain: "c", handle: 8, comment: undefined, text: '[{"drop":null}]' },
+      { chain: "c", handle: 8, comment: undefined, text: "drop" },
     ],
   });
 });

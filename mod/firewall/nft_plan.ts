@@ -1,7 +1,7 @@
 import type { FirewallSpec } from "./firewall.ts";
 import { formatNftRule, type NftChain, type NftHook, type NftTable } from "./nft_format.ts";
 import type { RuleChange } from "./plan.ts";
-import { forwardRules, masqueradeRules } from "./policy.ts";
+import { forwardRules, guardRules, masqueradeRules } from "./policy.ts";
 import { isNamedAfter } from "./rules.ts";
 
 const OWN_TABLE = "ip flannel-ipv4";
@@ -21,6 +21,9 @@ export function isOwnTable(name: string): boolean {
 
 /** Newer flannel makes it, with or without IPv6; we need none. */
 export const IPV6_TABLE = "ip6 flannel-ipv6";
+
+/** NF_IP_PRI_RAW of linux/netfilter_ipv4.h, nft's `raw`; fragments have been joined before, where anything tracks. */
+const PRIORITY_RAW = -300;
 
 /** NF_IP_PRI_NAT_SRC of linux/netfilter_ipv4.h, nft's `srcnat`. */
 const PRIORITY_SRCNAT = 100;
@@ -42,7 +45,7 @@ export interface NftPlan {
   readonly changes: readonly RuleChange[];
 }
 
-/** The chains that our table shall hold, by newer flannel's names; none when it shall not be. */
+/** The chains that our table shall hold, those of newer flannel by its names; none when it shall not be. */
 export function desiredNftChains(spec: FirewallSpec): DesiredChain[] {
   const chains: DesiredChain[] = [];
   if (spec.ipMasq) {
@@ -57,6 +60,14 @@ export function desiredNftChains(spec: FirewallSpec): DesiredChain[] {
       name: "forward",
       ...{ type: "filter", hook: "forward", priority: PRIORITY_FILTER, policy: "accept" },
       rules: forwardRules(spec).map(formatNftRule),
+    });
+  }
+  const guard = guardRules(spec);
+  if (guard.length > 0) {
+    chains.push({
+      name: "prerouting",
+      ...{ type: "filter", hook: "prerouting", priority: PRIORITY_RAW, policy: "accept" },
+      rules: guard.map(formatNftRule),
     });
   }
   return chains;

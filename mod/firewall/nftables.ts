@@ -101,6 +101,8 @@ export class Nftables {
 export class NftablesRuleset implements Ruleset {
   readonly #nftables: Nftables;
   readonly #spec: FirewallSpec;
+  /** What was wanted, and in place, when last reconciled. */
+  #wanted: string | undefined;
 
   constructor(nftables: Nftables, spec: FirewallSpec) {
     this.#nftables = nftables;
@@ -120,10 +122,14 @@ export class NftablesRuleset implements Ruleset {
     let fresh = false;
     let failure: unknown;
     let plan: NftPlan | undefined;
+    const before = this.#wanted;
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const planned = await this.#plan(role);
       if (planned.plan === undefined) {
-        return attempt === 0 ? "unchanged" : fresh ? "made" : "changed";
+        this.#wanted = planned.wanted;
+        if (attempt === 0) return "unchanged";
+        if (fresh) return "made";
+        return before === undefined || before === planned.wanted ? "changed" : "extended";
       }
       if (attempt === 0) fresh = planned.table === undefined;
       // Refused once and nothing has changed since: it would be refused again.
@@ -156,7 +162,9 @@ export class NftablesRuleset implements Ruleset {
     }
   }
 
-  async #plan(role: Role): Promise<{ table: NftTable | undefined; plan: NftPlan | undefined }> {
+  async #plan(role: Role): Promise<
+    { table: NftTable | undefined; plan: NftPlan | undefined; wanted: string }
+  > {
     const tables = await this.#nftables.tables();
     const { tag } = this.#spec;
     const own = ownTable(tag);
@@ -165,6 +173,7 @@ export class NftablesRuleset implements Ruleset {
     const desired = role === "all" ? desiredNftChains(this.#spec) : [];
     return {
       table,
+      wanted: JSON.stringify(desired),
       plan: planNft(table, desired, tag === undefined && tables.includes(IPV6_TABLE), own),
     };
   }

@@ -16,7 +16,7 @@ export interface AddressMatch {
 }
 
 /** What becomes of a packet that a rule matches. */
-export type Verdict = "return" | "accept" | "masquerade" | "masquerade at random";
+export type Verdict = "return" | "accept" | "drop" | "masquerade" | "masquerade at random";
 
 /** One rule, in no tool's words: all that it asks for has to hold. */
 export interface PacketRule {
@@ -28,6 +28,8 @@ export interface PacketRule {
   /** Name of the set that has the packet's source. */
   readonly sourceSet?: string;
   readonly destination?: AddressMatch;
+  /** UDP port that the packet goes to. */
+  readonly udpPort?: number;
   readonly verdict: Verdict;
 }
 
@@ -81,6 +83,24 @@ export function overlayRules(
     ...(underlay === undefined
       ? []
       : sets.map((sourceSet) => ({ ...accept, input: underlay, sourceSet }))),
+  ];
+}
+
+/**
+ * Drops of forged packets, which only this host can tell. The outer source is the only thing that a peer
+ * can check of a datagram, and a container's becomes this host's address by masquerading. Datagrams that this
+ * host sends itself do not pass PREROUTING.
+ */
+export function guardRules({ network, subnet, guard }: FirewallSpec): PacketRule[] {
+  if (guard === undefined) return [];
+  const { port, device, isStrict } = guard;
+  const elsewhere: AddressMatch = { ...inside(network), outside: true };
+  const sources = [inside(subnet), ...(isStrict() ? [elsewhere] : [])];
+  return [
+    { source: inside(network), destination: elsewhere, udpPort: port, verdict: "drop" },
+    ...(device === undefined
+      ? []
+      : sources.map((source) => ({ input: device, source, verdict: "drop" } as const))),
   ];
 }
 

@@ -3,6 +3,7 @@ import { peerSetName } from "./peer_set.ts";
 import {
   type AddressMatch,
   forwardRules,
+  guardRules,
   masqueradeRules,
   overlayRules,
   type PacketRule,
@@ -52,7 +53,10 @@ export const INPUT_CHAIN: OwnChain = {
   comment: OVERLAY_COMMENT,
 };
 
-/** The same before Docker's drops of packets to a container's address, which it makes in raw. */
+/**
+ * Drops of forged packets; then the same acceptance before Docker's drops of packets to a container's address,
+ * which it makes in raw.
+ */
 export const RAW_CHAIN: OwnChain = {
   table: "raw",
   name: "FLANNEL-RAW",
@@ -98,6 +102,7 @@ export function isNamedAfter(name: string, base: string): boolean {
 const TARGETS: Readonly<Record<Verdict, readonly string[]>> = {
   "return": ["RETURN"],
   "accept": ["ACCEPT"],
+  "drop": ["DROP"],
   "masquerade": ["MASQUERADE"],
   "masquerade at random": ["MASQUERADE", "--random-fully"],
 };
@@ -116,14 +121,17 @@ export function desiredRules(chain: OwnChain, spec: FirewallSpec): readonly Rule
       return spec.forward ? forwardRules(spec).map((rule) => inWords(chain, rule)) : undefined;
     case "DOCKER-USER":
     case "PREROUTING": {
-      const rules = overlayRules(spec, [peerSetName(spec.tag)]);
+      const rules = [
+        ...(chain.parent === "PREROUTING" ? guardRules(spec) : []),
+        ...overlayRules(spec, [peerSetName(spec.tag)]),
+      ];
       return rules.length > 0 ? rules.map((rule) => inWords(chain, rule)) : undefined;
     }
   }
 }
 
 function inWords(chain: OwnChain, rule: PacketRule): Rule {
-  const { mark, input, source, sourceSet, destination, verdict } = rule;
+  const { mark, input, source, sourceSet, destination, udpPort, verdict } = rule;
   const bits = mark === undefined ? undefined : `0x${mark.toString(16)}`;
   return [
     ...(input === undefined ? [] : ["-i", input]),
@@ -131,6 +139,7 @@ function inWords(chain: OwnChain, rule: PacketRule): Rule {
     ...address("-s", source),
     ...(sourceSet === undefined ? [] : ["-m", "set", "--match-set", sourceSet, "src"]),
     ...address("-d", destination),
+    ...(udpPort === undefined ? [] : ["-p", "udp", "-m", "udp", "--dport", String(udpPort)]),
     ...commented(chain),
     "-j",
     ...TARGETS[verdict],

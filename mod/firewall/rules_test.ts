@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { Prefix } from "../ip/mod.ts";
 import type { FirewallSpec } from "./firewall.ts";
-import { desiredRules, FORWARD_CHAIN, jumpRule, MASQUERADE_CHAIN } from "./rules.ts";
+import { desiredRules, FORWARD_CHAIN, jumpRule, MASQUERADE_CHAIN, RAW_CHAIN } from "./rules.ts";
 import { joinWords } from "./save_format.ts";
 
 const SPEC: FirewallSpec = {
@@ -55,4 +55,20 @@ Deno.test("jumpRule() carries the chain's comment", () => {
     joinWords(jumpRule(FORWARD_CHAIN)),
     '-m comment --comment "flanneld forward" -j FLANNEL-FWD',
   );
+});
+
+Deno.test("desiredRules() drops forged packets before it accepts a peer's", () => {
+  const guard = { port: 8472, device: "flannel.1", isStrict: () => true };
+  const drops = [
+    '-s 10.20.0.0/16 ! -d 10.20.0.0/16 -p udp -m udp --dport 8472 -m comment --comment "flanneld overlay" -j DROP',
+    '-i flannel.1 -s 10.20.93.0/24 -m comment --comment "flanneld overlay" -j DROP',
+    '-i flannel.1 ! -s 10.20.0.0/16 -m comment --comment "flanneld overlay" -j DROP',
+  ];
+  const rules = (spec: Partial<FirewallSpec>) =>
+    desiredRules(RAW_CHAIN, { ...SPEC, ...spec })?.map(joinWords);
+  assertEquals(rules({ guard }), drops);
+  assertEquals(rules({ guard, ingress: { device: "flannel.1" } })?.slice(0, 3), drops);
+  assertEquals(rules({ guard: { ...guard, isStrict: () => false } }), drops.slice(0, 2));
+  assertEquals(rules({ guard: { ...guard, device: undefined } }), drops.slice(0, 1));
+  assertEquals(rules({}), undefined);
 });

@@ -16,15 +16,23 @@ export type Role = "all" | "acceptance" | "nothing";
  */
 export type Reconciled = "unchanged" | "changed" | "made" | "extended";
 
+/** The line of {@linkcode Ruleset.refused} where what Docker drops cannot be accepted. */
+export function dockerRefusal(why: string): string {
+  return `Docker drops packets from other hosts to containers, and cannot be kept from it: ${why}; ` +
+    "see to that and restart flanneld, or run with -docker-rules=off";
+}
+
 /** One of the kernel's sets of rules (iptables knows two, nftables is one), and its tool. */
 export interface Ruleset {
   /** Tool and version. */
   readonly description: string;
   /** Its rules refer to the peers' IP set, as far as the last call has seen. */
   readonly usesPeerSet?: boolean;
+  /** True when the kernel does without the rules of `FirewallSpec.guard`. */
+  readonly isGuardRefused?: boolean;
   /** Carries a change of the peers to sets of its own; see `Firewall.changePeers`. */
   changePeers?(change: SourcesChange): void;
-  /** Why what Docker drops is not accepted here, where it could not be done. */
+  /** What cannot be had here of what was asked for, why, and what to do: one line. */
   readonly refused?: string | undefined;
 
   /**

@@ -22,7 +22,8 @@ export interface AgentRecord extends AgentIdentity {
   /** Start of the agent, RFC 3339 in UTC. */
   readonly started: string;
   /**
-   * What this host's data path takes besides what every host's does, by the backends' names for it.
+   * What this host's data path takes besides what every host's does, by the backends' names for it, and
+   * `masquerade` where no packet with a source outside the network leaves the host for a peer.
    * It says what is in the kernel, which outlives the agent. Absent when there is nothing to say.
    */
   readonly features?: readonly string[];

@@ -116,6 +116,13 @@ function facts({ host, lease, backend, store, subnetFile, traffic }, time) {
       }, MTU ${backend.mtu} for containers`,
     ],
     ["Data path", backend?.features],
+    [
+      "Outside sources",
+      backend?.outsideSources &&
+      `${
+        backend.outsideSources.refused ? "refused" : "accepted"
+      }: ${backend.outsideSources.reason}`,
+    ],
     ["Store", store.name],
     [
       "Followed",

@@ -51,7 +51,7 @@ for (const { type, config, api, options } of CASES) {
     const [here, there] = cluster.hosts as [UnderlayHost, UnderlayHost];
     await here.exec(["sh", "-e", "-c", FOREIGN]);
     // iptables makes its tables when it is first asked.
-    await here.exec(["sh", "-c", "iptables -S >/dev/null; iptables -t nat -S > /dev/null"]);
+    await here.exec(["sh", "-c", "for table in filter nat raw; do iptables -t $table -S; done"]);
     const before = await stateOf(here);
 
     const peer = await cluster.startAgent(there);

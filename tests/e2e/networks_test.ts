@@ -91,7 +91,11 @@ for (const api of ["v2", "v3"] as EtcdApi[]) {
       }
       assertEquals(
         await chains(here),
-        ["FWD", "POSTRTG"].flatMap((name) => NETWORKS.map((net) => `FLANNEL-${name}-${net}`)),
+        [
+          ...["FWD", "POSTRTG"].flatMap((name) => NETWORKS.map((net) => `FLANNEL-${name}-${net}`)),
+          // Drops of forged packets, where there is a tunnel.
+          ...["blue", "green"].map((net) => `FLANNEL-RAW-${net}`),
+        ],
       );
     });
 
@@ -171,8 +175,9 @@ Deno.test("flanneld refuses to be a second one for its network, and is one for a
   const second = await agentOf(host, etcd, "-etcd-prefix=/two", "-subnet-file=/run/flannel/b.env");
   await second.waitFor(/Wrote subnet file/);
   const names = await chains(host);
-  assertEquals(names.filter((name) => !name.includes("-file")), ["FLANNEL-FWD", "FLANNEL-POSTRTG"]);
-  assertEquals(names.length, 4);
+  const own = ["FLANNEL-FWD", "FLANNEL-POSTRTG", "FLANNEL-RAW"];
+  assertEquals(names.filter((name) => !name.includes("-file")), own);
+  assertEquals(names.length, 6);
   // Neither takes the other's for damage, nor its own.
   await new Promise((resolve) => setTimeout(resolve, 6_000));
   for (const agent of [first, second]) {
@@ -182,7 +187,7 @@ Deno.test("flanneld refuses to be a second one for its network, and is one for a
   await second.stop();
   await host.exec([FLANNELD, "cleanup", "-subnet-file=/run/flannel/b.env"]);
   assertEquals(await devices(host), ["flannel.1"]);
-  assertEquals(await chains(host), ["FLANNEL-FWD", "FLANNEL-POSTRTG"]);
+  assertEquals(await chains(host), own);
   assertEquals(first.running, true);
   await first.stop();
 });

@@ -1,3 +1,4 @@
+import { type Datagram, sendDatagrams } from "../lab/send_datagram.ts";
 import { Namespace } from "./firewall_namespace.ts";
 
 /** A container of this host, a container of a peer, and a host outside the network. */
@@ -48,30 +49,82 @@ export async function sourceSeen(
   address: string,
   size: number,
 ): Promise<string> {
-  const tcpdump = to.spawn(
-    ...["tcpdump", "-n", "-l", "--immediate-mode", "-c", "1", "-i", "eth0"],
-    // ip[2:2] is the total length: 20 bytes of IPv4 header and 8 of ICMP besides the payload.
-    ...["icmp[icmptype] == icmp-echo and dst host", address, `and ip[2:2] == ${28 + size}`],
-  );
-  const errors = tcpdump.stderr.getReader();
-  const decoder = new TextDecoder();
-  for (let said = ""; !said.includes("listening on");) {
-    const { value, done } = await errors.read();
-    if (done) throw new Error(`tcpdump: ${said}`);
-    said += decoder.decode(value);
-  }
-  const drained = (async () => {
-    while (!(await errors.read()).done);
-  })();
+  // ip[2:2] is the total length: 20 bytes of IPv4 header and 8 of ICMP besides the payload.
+  const filter = ["icmp[icmptype] == icmp-echo and dst host", address];
+  await using capture = await Capture.start(to, ...filter, `and ip[2:2] == ${28 + size}`);
   const ping = ["busybox", "ping", "-c", "1", "-W", "1", "-s", String(size), address];
   const answered = await from.succeeds(...ping);
   // tcpdump ends by itself after an answered ping. Without an answer ping has waited a second already.
-  const timer = setTimeout(() => tcpdump.kill("SIGINT"), answered ? 5_000 : 0);
-  const output = await new Response(tcpdump.stdout).text();
-  await tcpdump.status;
-  clearTimeout(timer);
-  await drained;
+  const output = await capture.first(answered ? 5_000 : 0);
   const source = /IP (\d+\.\d+\.\d+\.\d+) >/.exec(output)?.[1];
   if (source === undefined) return "nothing";
   return answered ? source : `${source}, unanswered`;
+}
+
+/** Port of a datagram that nothing drops: what is not there when it comes is lost. */
+const SENTINEL = 9;
+
+/**
+ * Returns whether a UDP datagram arrives at a namespace: of it and one that follows to another port, from the
+ * sender's own address, the first is seen.
+ */
+export async function arrives(
+  from: Namespace,
+  to: Namespace,
+  datagram: Datagram,
+): Promise<boolean> {
+  const { address, port } = datagram;
+  const filter = `udp and dst host ${address} and (dst port ${port} or dst port ${SENTINEL})`;
+  await using capture = await Capture.start(to, filter);
+  await from.run(...sendDatagrams(datagram, { address, port: SENTINEL }));
+  const output = await capture.first(5_000);
+  const seen = /> \d+\.\d+\.\d+\.\d+\.(\d+):/.exec(output)?.[1];
+  if (seen === undefined) throw new Error(`neither datagram has arrived at ${address}: ${output}`);
+  return seen === String(port);
+}
+
+/** The first packet that a filter of tcpdump lets through at a namespace's eth0. */
+class Capture implements AsyncDisposable {
+  readonly #tcpdump: Deno.ChildProcess;
+  #drained: Promise<void> = Promise.resolve();
+
+  private constructor(tcpdump: Deno.ChildProcess) {
+    this.#tcpdump = tcpdump;
+  }
+
+  /** Resolves once packets are captured. */
+  static async start(at: Namespace, ...filter: string[]): Promise<Capture> {
+    const options = ["-n", "-l", "--immediate-mode", "-c", "1", "-i", "eth0"];
+    const capture = new Capture(at.spawn("tcpdump", ...options, ...filter));
+    const errors = capture.#tcpdump.stderr.getReader();
+    const decoder = new TextDecoder();
+    for (let said = ""; !said.includes("listening on");) {
+      const { value, done } = await errors.read();
+      if (done) throw new Error(`tcpdump: ${said}`);
+      said += decoder.decode(value);
+    }
+    capture.#drained = (async () => {
+      while (!(await errors.read()).done);
+    })();
+    return capture;
+  }
+
+  /** What tcpdump prints of it; nothing when it has not come within the time, in milliseconds. */
+  async first(timeout: number): Promise<string> {
+    const timer = setTimeout(() => this.#tcpdump.kill("SIGINT"), timeout);
+    const output = await new Response(this.#tcpdump.stdout).text();
+    clearTimeout(timer);
+    return output;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      this.#tcpdump.kill("SIGINT");
+    } catch {
+      // It has ended by itself.
+    }
+    await this.#tcpdump.status;
+    await this.#drained;
+    if (!this.#tcpdump.stdout.locked) await this.#tcpdump.stdout.cancel();
+  }
 }

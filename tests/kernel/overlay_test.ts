@@ -54,6 +54,8 @@ function test(sentence: string, body: (test: OverlayTest) => Promise<void>): voi
         published: {},
         requireTools: () => Promise.resolve(),
         publish: () => Promise.resolve(),
+        checkFirewall: () => Promise.resolve(),
+        applyPeers: () => {},
       };
       await using overlay = new Overlay({
         ...{ store, netlink, keeper, repairs, claims, signal },
@@ -66,6 +68,7 @@ function test(sentence: string, body: (test: OverlayTest) => Promise<void>): voi
         known: new Known(),
         vitals: new Vitals(),
         formerNetwork: undefined,
+        onSourcesDue: () => {},
         onFailed: (error) => {
           throw error;
         },

@@ -3,7 +3,7 @@ import type { PathSettings } from "./layout.ts";
 
 /** What the programs of a network are made of. */
 export function pathSettings(
-  { config, external, udp }: BackendContext,
+  { config, external, udp, isSourceStrict }: BackendContext,
   own: Pick<PathSettings, "device" | "port" | "own">,
 ): PathSettings {
   return {
@@ -13,6 +13,6 @@ export function pathSettings(
     address: external.address,
     network: config.network,
     acceptAny: udp?.acceptAny ?? false,
-    strictSource: udp?.strictSource ?? false,
+    strictSource: isSourceStrict?.() ?? false,
   };
 }
