@@ -67,10 +67,12 @@ async function outsideSources(host: UnderlayHost) {
 
 /** True when a rule of flanneld drops sources outside the network. */
 async function hasStrictRule(host: UnderlayHost): Promise<boolean> {
-  const nft = await host.exec(["nft", "list", "ruleset", "ip"]);
-  const legacy = await host.exec(["iptables-legacy-save", "-t", "raw"]);
-  return /"flannel.1" ip saddr != 10\.20\.0\.0\/16 .*drop/.test(nft) ||
-    /-A FLANNEL-RAW ! -s 10\.20\.0\.0\/16 -i flannel.1 .*DROP/.test(legacy);
+  const rules = await host.exec(["nft", "list", "ruleset", "ip"]) +
+    await host.exec(["iptables-legacy-save", "-t", "raw"]);
+  // nft's words for a rule of its own, for one of iptables-nft, and iptables' words.
+  return rules.split("\n").some((line) =>
+    line.includes("flannel.1") && /(saddr !=|! -s) 10\.20\.0\.0\/16 .*drop/i.test(line)
+  );
 }
 
 /** Waits until status and, with vxlan, the rules say so. @returns the reason */
