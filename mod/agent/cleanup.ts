@@ -98,7 +98,7 @@ export async function cleanUp(agent: AgentOptions, options: CleanupOptions): Pro
     );
     // First of all: peers are to send otherwise before nothing takes what they send.
     const isCarried = objects.some(({ kind }) => kind === "path");
-    if (!options.release && (isCarried || keepDevice || former.network === undefined)) {
+    if (!options.release) {
       removals.unshift(
         ...await features(agent, limit, opened, isCarried ? options.onKept : () => {}),
       );
