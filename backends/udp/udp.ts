@@ -357,9 +357,7 @@ class UdpNetwork implements Network {
       case "link-removed":
         return event.link.index === device.index ? `device ${this.#name} removed` : undefined;
       case "link":
-        if (event.link.index !== device.index) return undefined;
-        if ((event.link.flags & IFF_UP) === 0) return `device ${this.#name} set down`;
-        return event.link.mtu === this.mtu ? undefined : `MTU of ${this.#name} altered`;
+        return event.link.index === device.index ? this.#linkDrift(device.index) : undefined;
       case "address-removed":
         return event.address.index === device.index && event.address.address === address.address
           ? `address of ${this.#name} removed`
@@ -378,6 +376,14 @@ class UdpNetwork implements Network {
       default:
         return undefined;
     }
+  }
+
+  /** Compares the device as it is now: one that was just made was down for a moment. */
+  #linkDrift(index: number): string | undefined {
+    const link = this.#context.netlink.linkByIndex(index);
+    if (link === undefined) return `device ${this.#name} removed`;
+    if ((link.flags & IFF_UP) === 0) return `device ${this.#name} set down`;
+    return link.mtu === this.mtu ? undefined : `MTU of ${this.#name} altered`;
   }
 
   /** True when packets to peers may leave by another interface from now on. */

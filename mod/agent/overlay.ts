@@ -141,6 +141,9 @@ export class Overlay implements AsyncDisposable {
     this.#tellUnknownKeys(config);
     const { network, attributes } = active;
     const held = keeper.lease;
+    // From before the first look at the kernel on: damage between that and the end of this step would be noticed
+    // five minutes later.
+    network.run(active.watching.signal, (what) => repairs.request(what)).catch(onFailed);
     try {
       // Only the device is new: that must not wait for a store which may lie behind it.
       if (
@@ -153,18 +156,14 @@ export class Overlay implements AsyncDisposable {
       this.#isAbandoned = true;
       this.#noteServed(config.network);
       // The next attempt prepares anew, and must not meet this one on its device.
+      active.watching.abort();
       await network.close();
       throw error;
     }
     former?.watching.abort();
     this.#active = active;
     this.#unfinished = false;
-    try {
-      await this.#succeed(former, active);
-    } finally {
-      // Whatever stays of the former: this one is up, and is not brought up again.
-      network.run(active.watching.signal, (what) => repairs.request(what)).catch(onFailed);
-    }
+    await this.#succeed(former, active);
   }
 
   /** Takes a lease for the network that is up, in place of one that was lost. */
