@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # All tests, on a bare Debian machine, as root: installs what is missing, then the checks (format, lint,
 # types, imports, unit and store tests) and the executable; then, side by side, the labs on the executable,
-# and the tests on real kernel objects with some of them on another kernel in a VM. Goes on after a failure,
-# so that one run shows all of them.
+# and the tests on real kernel objects, 30 s of fuzzing, and some tests on another kernel in a VM. Goes on after
+# a failure, so that one run shows all of them.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,9 +15,9 @@ run() {
   deno task "$1" || { failed+=("$1") && false; }
 }
 kernel() {
-  run test:kernel
-  local first=$?
-  run test:vm && return "$first"
+  local failures=0
+  for task in test:kernel test:fuzz test:vm; do run "$task" || failures=1; done
+  return "$failures"
 }
 
 run ok
@@ -28,7 +28,7 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 kernel >"$log" 2>&1 &
 run e2e
-wait $! || failed+=("test:kernel or test:vm")
+wait $! || failed+=("test:kernel, test:fuzz or test:vm")
 cat "$log"
 
 if [ ${#failed[@]} -gt 0 ]; then

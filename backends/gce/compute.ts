@@ -79,11 +79,19 @@ export class Compute {
     const routes: RouteResource[] = [];
     for (let token = "";;) {
       const query = new URLSearchParams({ maxResults: "500", ...(token && { pageToken: token }) });
-      const page = await this.#call<{ items?: RouteResource[]; nextPageToken?: string }>({
-        ...{ method: "GET", path: `global/routes?${query}`, verb: "routes.list", signal },
-      });
-      routes.push(...page.items ?? []);
-      token = page.nextPageToken ?? "";
+      const call = {
+        method: "GET",
+        path: `global/routes?${query}`,
+        verb: "routes.list",
+        signal,
+      } as const;
+      const page = await this.#call<{ items?: unknown; nextPageToken?: unknown }>(call);
+      const items = page.items ?? [];
+      if (!Array.isArray(items) || !items.every(isRoute)) {
+        throw this.#unreadable(call, "a list of routes");
+      }
+      routes.push(...items);
+      token = typeof page.nextPageToken === "string" ? page.nextPageToken : "";
       if (token === "") return routes;
     }
   }
@@ -166,12 +174,19 @@ export class Compute {
   }
 
   #decode<T>(text: string, call: Call): T {
+    let value: unknown;
     try {
-      return JSON.parse(text);
+      value = JSON.parse(text);
     } catch (cause) {
-      const { what } = this.#words(call);
-      throw new ProviderError("unavailable", `${what}: the answer is not JSON`, { cause });
+      throw this.#unreadable(call, "JSON", cause);
     }
+    if (typeof value !== "object" || value === null) throw this.#unreadable(call, "a JSON object");
+    return value as T;
+  }
+
+  #unreadable(call: Call, expected: string, cause?: unknown): ProviderError {
+    const { what } = this.#words(call);
+    return new ProviderError("unavailable", `${what}: the answer is not ${expected}`, { cause });
   }
 
   #words({ verb, resource, path }: Call) {
@@ -179,6 +194,22 @@ export class Compute {
     const object = resource ?? path.replace(/\?.*$/, "");
     return { what: `compute.${verb} on projects/${project}/${object}`, who: account };
   }
+}
+
+/** Returns whether a value has what is used of a route. */
+function isRoute(value: unknown): value is RouteResource {
+  const { name, network, destRange, priority, nextHopInstance, warnings } = (value ?? {}) as Record<
+    string,
+    unknown
+  >;
+  return typeof name === "string" && typeof network === "string" &&
+    typeof destRange === "string" && typeof priority === "number" &&
+    (nextHopInstance === undefined || typeof nextHopInstance === "string") &&
+    (warnings === undefined || Array.isArray(warnings) && warnings.every(isObject));
+}
+
+function isObject(value: unknown): boolean {
+  return typeof value === "object" && value !== null;
 }
 
 /** A call below the project. */

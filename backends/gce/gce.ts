@@ -24,7 +24,7 @@ export const gceBackend: Backend = providerBackend({
   },
 });
 
-class Gce implements RouteProvider {
+export class Gce implements RouteProvider {
   readonly #machine: GceMachine;
   readonly #compute: Compute;
 

@@ -2,74 +2,16 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { parseIPv4, Prefix } from "../../mod/ip/mod.ts";
 import { Errno } from "../../mod/sys/errno.ts";
-import { FakeDevice, FakeSocket } from "./_fakes.ts";
-import { COUNTERS, WorkerCounters } from "./counters.ts";
-import { checksumsRight, ipv4Packet, naiveChecksum, pattern } from "./packet/_fixtures.ts";
+import { aged, host, PEER, THIRD } from "./_host.ts";
+import { checksumsRight, ipv4Packet, pattern } from "./packet/_fixtures.ts";
 import { superPacket, tcpPacket, udpPacket } from "./packet/_fixtures.ts";
-import { PacketMemory } from "./packet/memory.ts";
-import { PeerLookup } from "./peer_lookup.ts";
-import { PeerTable, type PeerTableOptions } from "./peer_table.ts";
-import { Router } from "./router.ts";
 
 const ip = (text: string) => parseIPv4(text)!;
 const OWN = ip("10.40.1.5");
 const THEIRS = ip("10.40.2.6");
-const PEER = ip("172.28.128.101");
-const THIRD = ip("172.28.128.102");
 /** From us to the peer, and back. */
 const OUT = { source: OWN, destination: THEIRS };
 const IN = { source: THEIRS, destination: OWN };
-
-/** A host that leases 10.40.1.0/24 and knows 10.40.2.0/24 and 10.40.3.0/24. */
-function host(options: Partial<PeerTableOptions> = {}) {
-  const table = new PeerTable({
-    network: Prefix.parse("10.40.0.0/16")!,
-    subnetLen: 24,
-    ...options,
-  });
-  table.setOwn(Prefix.parse("10.40.1.0/24")!);
-  table.set(Prefix.parse("10.40.2.0/24")!, PEER);
-  table.set(Prefix.parse("10.40.3.0/24")!, THIRD);
-  const memory = new PacketMemory(2 << 20);
-  const device = new FakeDevice(memory);
-  const socket = new FakeSocket(memory);
-  const counters = new WorkerCounters(WorkerCounters.allocate(table.capacity));
-  let time = 0;
-  const router = new Router({
-    ...{ memory, device, socket, counters },
-    peers: new PeerLookup(table.shared),
-    now: () => time,
-  });
-  const counts = () =>
-    Object.fromEntries(
-      COUNTERS.map((name, i) => [name, counters.values[i]!] as const).filter(([, n]) => n > 0),
-    );
-  const drops = () =>
-    Object.fromEntries(Object.entries(counts()).filter(([name]) => name.startsWith("drop")));
-  const receive = (address: number, ...packets: Uint8Array[]) => {
-    for (const packet of packets) socket.waiting.push({ address, packets: [packet] });
-    while (router.receive() > 0);
-    return device.written.splice(0).map(({ packet }) => packet);
-  };
-  const send = (...packets: Uint8Array[]) => {
-    device.give(...packets);
-    while (router.send() > 0);
-    return socket.sent.splice(0);
-  };
-  const advance = (ms: number) => time += ms;
-  return { table, memory, device, socket, counters, router, counts, drops, receive, send, advance };
-}
-
-/** The packet with one TTL less, checksum right. */
-function aged(packet: Uint8Array): Uint8Array {
-  const copy = packet.slice();
-  copy[8]!--;
-  copy.fill(0, 10, 12);
-  const checksum = naiveChecksum(copy.subarray(0, (copy[0]! & 15) * 4));
-  copy[10] = checksum >> 8;
-  copy[11] = checksum & 255;
-  return copy;
-}
 
 Deno.test("send() takes a packet to the holder of its destination, a TTL less", () => {
   const { send, counts, counters } = host();

@@ -87,7 +87,7 @@ export function formatNftRule(rule: PacketRule): string {
 
 function address(field: string, match: AddressMatch | undefined): string[] {
   if (match === undefined) return [];
-  return [`ip ${field} ${match.outside ? "!= " : ""}${match.prefix}`];
+  return [`ip ${wordOf(field)} ${match.outside ? "!= " : ""}${match.prefix}`];
 }
 
 /**
@@ -102,13 +102,13 @@ export function parseNftTable(text: string): NftTable {
   for (const [kind, value] of objectsOf(text)) {
     switch (kind) {
       case "table":
-        flags = [value.flags ?? []].flat().map(String);
+        flags = [value.flags ?? []].flat().map(wordOf);
         break;
       case "chain":
-        chains.set(String(value.name), { chain: value, rules: [] });
+        chains.set(wordOf(value.name), { chain: value, rules: [] });
         break;
       case "rule":
-        chains.get(String(value.chain))?.rules.push(formatExpressions(value.expr));
+        chains.get(wordOf(value.chain))?.rules.push(formatExpressions(value.expr));
         break;
       default:
         hasOther = true;
@@ -133,14 +133,14 @@ export function parseNftTable(text: string): NftTable {
 export function parseNftForeignTable(text: string): NftForeignTable {
   const objects = objectsOf(text);
   const named = (kind: string) =>
-    objects.filter(([one]) => one === kind).map(([, { name }]) => String(name));
+    objects.filter(([one]) => one === kind).map(([, { name }]) => wordOf(name));
   return {
     chains: named("chain"),
     sets: named("set"),
     rules: objects.filter(([kind]) => kind === "rule").map(([, rule]) => ({
-      chain: String(rule.chain),
-      handle: Number(rule.handle),
-      comment: rule.comment === undefined ? undefined : String(rule.comment),
+      chain: wordOf(rule.chain),
+      handle: Number(wordOf(rule.handle)),
+      comment: rule.comment === undefined ? undefined : wordOf(rule.comment),
       text: formatExpressions(rule.expr),
     })),
   };
@@ -155,9 +155,9 @@ export function parseNftBaseChains(text: string): NftBaseChain[] {
   return objectsOf(text)
     .filter(([kind, value]) => kind === "chain" && "hook" in value)
     .map(([, value]) => ({
-      family: String(value.family),
-      table: String(value.table),
-      name: String(value.name),
+      family: wordOf(value.family),
+      table: wordOf(value.table),
+      name: wordOf(value.name),
       ...hookOf(value),
     }));
 }
@@ -170,7 +170,7 @@ export function parseNftBaseChains(text: string): NftBaseChain[] {
  */
 export function parseNftTables(text: string): string[] {
   return objectsOf(text).filter(([kind]) => kind === "table")
-    .map(([, { family, name }]) => `${family} ${name}`);
+    .map(([, { family, name }]) => `${wordOf(family)} ${wordOf(name)}`);
 }
 
 /** An object of JSON. */
@@ -188,31 +188,42 @@ export function objectsOf(text: string): [string, Json][] {
   if (!Array.isArray(list)) {
     throw new FirewallError(`nft -j answered ${JSON.stringify(text.slice(0, 80))}`);
   }
-  return list.flatMap((member) => Object.entries(member as Record<string, Json>))
-    .filter(([kind]) => kind !== "metainfo");
+  return list.flatMap((member) => Object.entries(objectOf(member)))
+    .filter(([kind]) => kind !== "metainfo")
+    .map(([kind, value]) => [kind, objectOf(value)]);
+}
+
+/** An object's members; none of what is no object. */
+function objectOf(value: unknown): Json {
+  return typeof value === "object" && value !== null ? value as Json : {};
+}
+
+/** A word as it is; anything else as JSON. */
+function wordOf(value: unknown): string {
+  return typeof value === "string" ? value : String(JSON.stringify(value));
 }
 
 function hookOf({ type, hook, prio, policy }: Json): NftHook {
   return {
-    type: String(type),
-    hook: String(hook),
-    priority: Number(prio),
+    type: wordOf(type),
+    hook: wordOf(hook),
+    priority: Number(wordOf(prio)),
     // Absent means the default.
-    policy: String(policy ?? "accept"),
+    policy: wordOf(policy ?? "accept"),
   };
 }
 
 /** An expression list in our words, or as JSON when it holds anything that our rules do not. */
 function formatExpressions(expressions: unknown): string {
   const words = Array.isArray(expressions) ? expressions.map(formatExpression) : [undefined];
-  return words.includes(undefined) ? JSON.stringify(expressions) : words.join(" ");
+  return words.includes(undefined) ? String(JSON.stringify(expressions)) : words.join(" ");
 }
 
-function formatExpression(expression: Json): string | undefined {
-  const [kind, value] = Object.entries(expression)[0] ?? [];
+function formatExpression(expression: unknown): string | undefined {
+  const [kind, value] = Object.entries(objectOf(expression))[0] ?? [];
   switch (kind) {
     case "match":
-      return formatMatch(value as Json);
+      return formatMatch(objectOf(value));
     case "return":
     case "accept":
     case "drop":
@@ -220,9 +231,10 @@ function formatExpression(expression: Json): string | undefined {
     case "counter":
       return kind;
     case "masquerade": {
-      const { flags = [], ...rest } = (value ?? {}) as Json;
+      const { flags = [], ...rest } = objectOf(value);
       if (Object.keys(rest).length > 0) return undefined;
-      return ["masquerade", [flags].flat().join(",")].filter((word) => word !== "").join(" ");
+      return ["masquerade", [flags].flat().map(wordOf).join(",")].filter((word) => word !== "")
+        .join(" ");
     }
     default:
       return undefined;
@@ -237,17 +249,19 @@ function formatMatch({ op, left, right }: Json): string | undefined {
     return `iifname "${right}"`;
   }
   if (operand?.payload !== undefined) {
-    const { protocol, field } = operand.payload;
+    const { protocol, field } = objectOf(operand.payload);
     if (protocol === "udp" && field === "dport" && op === "==" && typeof right === "number") {
       return `udp dport ${right}`;
     }
     const prefix = formatPrefix(right);
     if (protocol !== "ip" || prefix === undefined || (op !== "==" && op !== "!=")) return undefined;
-    return `ip ${field} ${op === "!=" ? "!= " : ""}${prefix}`;
+    return `ip ${wordOf(field)} ${op === "!=" ? "!= " : ""}${prefix}`;
   }
   const masked = operand?.["&"];
   if (Array.isArray(masked) && masked[0]?.meta?.key === "mark" && typeof right === "number") {
-    return `meta mark & 0x${Number(masked[1]).toString(16)} ${op} 0x${right.toString(16)}`;
+    return `meta mark & 0x${Number(wordOf(masked[1])).toString(16)} ${wordOf(op)} 0x${
+      right.toString(16)
+    }`;
   }
   return undefined;
 }
@@ -255,6 +269,8 @@ function formatMatch({ op, left, right }: Json): string | undefined {
 /** nft tells a prefix of 32 bits as an address, and a set by its name behind an `@`. */
 function formatPrefix(right: unknown): string | undefined {
   if (typeof right === "string") return right.startsWith("@") ? right : `${right}/32`;
-  const { prefix } = (right ?? {}) as { prefix?: Json };
-  return prefix === undefined ? undefined : `${prefix.addr}/${prefix.len}`;
+  const { prefix } = objectOf(right);
+  if (prefix === undefined) return undefined;
+  const { addr, len } = objectOf(prefix);
+  return `${wordOf(addr)}/${wordOf(len)}`;
 }

@@ -203,3 +203,14 @@ Deno.test("parseNftTables() refuses what is not nft's JSON", () => {
     assertThrows(() => parseNftTables(text), FirewallError, "nft -j answered");
   }
 });
+
+Deno.test("parseNftTable() reads what has another shape than nft gives it, without a word of ours", () => {
+  for (const odd of [null, "x", 7, [], { match: null }, { match: { left: { payload: null } } }]) {
+    const { chains } = parseNftTable(table([[odd]]));
+    assertEquals(chains[0]!.rules, [JSON.stringify([odd])]);
+  }
+  const name = { toString: 1 };
+  const text = JSON.stringify({ nftables: [null, { chain: { name, hook: name, prio: name } }] });
+  assertEquals(parseNftTable(text).chains[0]!.name, '{"toString":1}');
+  assertEquals(parseNftBaseChains(text).length, 1);
+});

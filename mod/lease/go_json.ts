@@ -1,5 +1,28 @@
 import type { JsonValue } from "./lease.ts";
 
+/** An escape of JSON; the last group is half of a surrogate pair without the other half. */
+const ESCAPE = /\\(?:ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|u(d[89a-f][0-9a-f]{2})|[^])/gi;
+
+/** Digits that a number may be out of range with, 309 before the point or 3 in the exponent. */
+const MAYBE_HUGE = /\de\+?0*[1-9]\d\d|\d{309}/i;
+
+/**
+ * Reads JSON as Go's `encoding/json` does: half of a surrogate pair becomes U+FFFD. A number that is out of range is
+ * refused, where `JSON.parse` makes it infinite and `JSON.stringify` then `null`.
+ *
+ * @throws {SyntaxError} when the text is not JSON
+ * @throws {RangeError} for a number beyond 1.8e308
+ */
+export function parseGoJson(text: string): JsonValue {
+  const sound = text.replace(ESCAPE, (escape, half?: string) => half ? "\\ufffd" : escape);
+  return JSON.parse(sound.toWellFormed(), MAYBE_HUGE.test(text) ? refuseInfinite : undefined);
+}
+
+function refuseInfinite(_key: string, value: JsonValue): JsonValue {
+  if (value === Infinity || value === -Infinity) throw new RangeError("a number is out of range");
+  return value;
+}
+
 /**
  * What Go's `encoding/json` escapes and `JSON.stringify` leaves: `<`, `>` and `&`, lest a browser
  * take them for markup, and the two separators that JavaScript once took for the end of a line.

@@ -1,6 +1,6 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { encodeGoJson } from "./go_json.ts";
+import { encodeGoJson, parseGoJson } from "./go_json.ts";
 import type { JsonValue } from "./lease.ts";
 
 Deno.test("encodeGoJson() escapes what Go escapes, and as Go does", () => {
@@ -23,4 +23,32 @@ Deno.test("encodeGoJson() writes what reads back the same, without a character t
     assert(!/[<>&\u2028\u2029]/.test(text));
     assertEquals(JSON.parse(text), JSON.parse(JSON.stringify(value)));
   }));
+});
+
+Deno.test("parseGoJson() puts U+FFFD in the place of half a surrogate pair, as Go does", () => {
+  const cases: readonly (readonly [string, JsonValue])[] = [
+    [String.raw`"\ud800"`, "\ufffd"],
+    [String.raw`"\uD83D\uDE42 \udc00\ud83d"`, "\u{1f642} \ufffd\ufffd"],
+    [String.raw`{"\udfff":"\\ud800"}`, { "\ufffd": String.raw`\ud800` }],
+    ['"\ud800"', "\ufffd"],
+  ];
+  for (const [text, value] of cases) assertEquals(parseGoJson(text), value, text);
+});
+
+Deno.test("parseGoJson() undoes encodeGoJson() for any value", () => {
+  fc.assert(fc.property(fc.jsonValue({ noUnicodeString: false }), (value) => {
+    const text = encodeGoJson(value as JsonValue);
+    assertEquals(parseGoJson(text), JSON.parse(text));
+    // Halves of pairs are the same at the first reading as at the second.
+    assertEquals(parseGoJson(JSON.stringify(value)), parseGoJson(text));
+  }));
+});
+
+Deno.test("parseGoJson() refuses numbers out of range, and no others", () => {
+  for (const text of ["1e309", "[-1E+999]", "9".repeat(309), '{"a":{"b":1.8e308}}']) {
+    assertThrows(() => parseGoJson(text), RangeError, "out of range", text);
+  }
+  for (const text of ["1e308", "1e-999", '"1e999"', `"${"9".repeat(309)}"`]) {
+    assertEquals(parseGoJson(text), JSON.parse(text), text);
+  }
 });

@@ -1,5 +1,5 @@
 import { formatIPv4, parseIPv4 } from "../ip/mod.ts";
-import { encodeGoJson } from "./go_json.ts";
+import { encodeGoJson, parseGoJson } from "./go_json.ts";
 import type { JsonValue, LeaseAttributes, LeaseForm } from "./lease.ts";
 
 /**
@@ -32,9 +32,11 @@ export function decodeLeaseValue(text: string): LeaseAttributes {
   refuseLong(text);
   let value: unknown;
   try {
-    value = JSON.parse(text);
-  } catch {
-    throw new LeaseValueError("is not JSON");
+    value = parseGoJson(text);
+  } catch (error) {
+    throw new LeaseValueError(
+      error instanceof RangeError ? "holds a number that is out of range" : "is not JSON",
+    );
   }
   // 1e20 has 21 digits then, and whom a server hands the value on to would refuse all of the answer.
   refuseLong(JSON.stringify(value));

@@ -30,6 +30,9 @@ export async function openEtcdV3(
   );
 }
 
+/** How often an entry is read whose etcd lease has run out: the entry is gone at the next reading. */
+const LEASE_ATTEMPTS = 3;
+
 /** One network's keys in etcd v3. */
 export class EtcdV3Store extends EntryStore {
   readonly name: string;
@@ -77,7 +80,7 @@ export class EtcdV3Store extends EntryStore {
   }
 
   override async lease(subnet: Prefix, { signal }: CallOptions = {}): Promise<Lease | undefined> {
-    for (;;) {
+    for (let attempt = 0; attempt < LEASE_ATTEMPTS; attempt++) {
       const kv = await this.#get(this.entries.leaseKey(subnet), signal);
       if (kv === undefined) return undefined;
       const lease = this.entries.lease(subnet, toRawEntry(kv));
@@ -88,6 +91,7 @@ export class EtcdV3Store extends EntryStore {
       // has run out since, and the entry with it.
       if (seconds >= 0) return { ...lease, ttl: Math.min(seconds + 1, granted) };
     }
+    return undefined;
   }
 
   override async putConfig(
@@ -164,7 +168,10 @@ export class EtcdV3Store extends EntryStore {
       failure: [{ request_range: { key } }],
     }, signal);
     if (succeeded) {
-      await this.#revokeUnused(responses[0]!.response_delete_range.prev_kvs[0]!.lease, signal);
+      await this.#revokeUnused(
+        responses[0]!.response_delete_range.prev_kvs[0]?.lease ?? NO_LEASE,
+        signal,
+      );
     } else if (responses[0]!.response_range.kvs.length > 0) {
       throw new ConflictError(`${name} was changed since it was read`);
     }

@@ -2,6 +2,7 @@ import { Buffer } from "node:buffer";
 import { Metadata } from "@grpc/grpc-js";
 import type { IWatchCreateRequest, IWatchResponse } from "etcd3";
 import { type StoreError, StoreUnavailableError } from "./errors.ts";
+import { requireCompleteAnswer, requireCompleteEvents } from "./etcd_v3_answers.ts";
 import { parseEndpoint } from "./etcd_http.ts";
 import { isAuthDisabled, isOfEtcd, isStaleToken, toStoreError } from "./etcd_v3_errors.ts";
 import { type Calls, Endpoint, type WatchStream } from "./etcd_v3_endpoint.ts";
@@ -140,6 +141,7 @@ export class EtcdV3Client implements EtcdV3Caller {
       let id: string | undefined;
       for await (const response of stream as AsyncIterable<IWatchResponse>) {
         heard = true;
+        requireCompleteEvents(endpoint.url, response);
         id ??= response.watch_id;
         if (response.watch_id !== id) {
           if (response.created && !response.canceled) {
@@ -189,7 +191,10 @@ export class EtcdV3Client implements EtcdV3Caller {
     for (let attempt = 1;; attempt++) {
       const token = await this.#authenticated(endpoint, timeout, signal);
       try {
-        return await endpoint.call(method, request, { metadata: metadata(token), timeout, signal });
+        const options = { metadata: metadata(token), timeout, signal };
+        const answer = await endpoint.call(method, request, options);
+        requireCompleteAnswer(endpoint.url, method, request, answer);
+        return answer;
       } catch (error) {
         if (attempt > 1 || this.#user === undefined || !isStaleToken(error)) throw error;
         if (this.#token === token) this.#token = undefined;

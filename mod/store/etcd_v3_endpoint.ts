@@ -5,6 +5,7 @@ import {
   credentials,
   type Metadata,
   type ServiceError,
+  setLogger,
 } from "@grpc/grpc-js";
 import { Host } from "etcd3/lib/connection-pool.js";
 import type {
@@ -25,11 +26,16 @@ import type {
   Services,
 } from "etcd3";
 import { abortable } from "../async/abortable.ts";
+import { verbose } from "../observe/log.ts";
 import { StoreError } from "./errors.ts";
 import { isOfEtcd } from "./etcd_v3_errors.ts";
 import { onHttp2Rejection } from "./etcd_v3_guard.ts";
 import { Tunnel } from "./etcd_v3_tunnel.ts";
 import type { TlsFiles } from "./tls_files.ts";
+
+// gRPC writes of headers that a server sent, as they came and past the log, which escapes them.
+const toLog = (...parts: readonly unknown[]) => verbose(1, `gRPC: ${parts.join(" ")}`);
+setLogger({ error: toLog, info: toLog, debug: toLog });
 
 /** The calls of etcd's gRPC services that the store makes: request and answer of each. */
 export interface Calls {

@@ -1,9 +1,10 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { Metadata } from "@grpc/grpc-js";
 import { EtcdServer } from "../../tests/lab/etcd.ts";
 import { EtcdGateway } from "../../tests/lab/etcd_gateway.ts";
 import { TcpProxy } from "../../tests/lab/tcp_proxy.ts";
+import { configureLog } from "../observe/log.ts";
 import { Endpoint } from "./etcd_v3_endpoint.ts";
 
 const ANY = { key: Buffer.from("/flannel/network/config") };
@@ -70,4 +71,17 @@ Deno.test("Endpoint.reset() fails what is under way with its reason; the next ca
   await assertRejects(() => responses.next(), Error, "cut");
   await etcd.freeze(false);
   assertEquals((await endpoint.call("range", ANY, options())).kvs, []);
+});
+
+Deno.test("gRPC's own words go to the log, which escapes what a server sent", () => {
+  const lines: string[] = [];
+  const before = configureLog({ verbosity: 1, write: (line) => lines.push(line) });
+  try {
+    Metadata.fromHttp2Headers({ "content-type": "application/\u009b31m" });
+  } finally {
+    configureLog(before);
+  }
+  assertEquals(lines.length, 1);
+  assertStringIncludes(lines[0]!, "gRPC: ");
+  assertStringIncludes(lines[0]!, "application/\\x9b31m");
 });

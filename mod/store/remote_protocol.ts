@@ -16,6 +16,7 @@ import {
   type JsonValue,
   type LeaseAttributes,
   LeaseValueError,
+  parseGoJson,
 } from "../lease/mod.ts";
 
 /** `Content-Type` of answers with a body of JSON. */
@@ -333,7 +334,7 @@ function textOf(value: unknown): string {
 
 function parse(text: string): JsonValue {
   try {
-    return JSON.parse(text) as JsonValue;
+    return parseGoJson(text);
   } catch (cause) {
     throw new WireError(goWords(text), { cause });
   }

@@ -69,7 +69,8 @@ function writeHeader(
  * @returns `undefined` when it is not IPv4's, or `index` is neither 0 nor the interface's
  */
 export function readAddress(message: MessageCursor, index = 0): InterfaceAddress | undefined {
-  const { view, bodyStart: start } = message;
+  const { view } = message;
+  const start = message.fixedPart(IFADDRMSG_LENGTH);
   if (view.getUint8(start) !== AF_INET) return undefined;
   const own = view.getUint32(start + 4, true);
   if (index !== 0 && own !== index) return undefined;

@@ -4,8 +4,8 @@
  *
  * @module
  */
-import { type IPv4, Prefix } from "../../ip/mod.ts";
-import { AttributeCursor, type MessageCursor } from "./message.ts";
+import type { IPv4, Prefix } from "../../ip/mod.ts";
+import { AttributeCursor, type MessageCursor, readPrefix } from "./message.ts";
 import type { MessageWriter } from "./message_writer.ts";
 import { RTM_GETROUTE } from "./route.ts";
 
@@ -56,7 +56,8 @@ function writeQuery(writer: MessageWriter, type: number, flags: number, sequence
 
 /** Reads the destination of a route. */
 export function readDestination(message: MessageCursor): Destination | undefined {
-  const { view, bodyStart: start } = message;
+  const { view } = message;
+  const start = message.fixedPart(HEADER_LENGTH);
   if (view.getUint8(start) !== AF_INET) return undefined;
   if ((view.getUint32(start + 8, true) & RTM_F_CLONED) !== 0) return undefined;
   let address: IPv4 = 0;
@@ -78,7 +79,7 @@ export function readDestination(message: MessageCursor): Destination | undefined
     }
   }
   return {
-    prefix: new Prefix(address, view.getUint8(start + 1)),
+    prefix: readPrefix(address, view.getUint8(start + 1)),
     // One hop of a nexthop object is told with its interface.
     isSpread: hasHops && !hasInterface,
   };
@@ -86,13 +87,14 @@ export function readDestination(message: MessageCursor): Destination | undefined
 
 /** Reads the destination of a rule; `undefined` when it is for all. */
 export function readRule(message: MessageCursor): Destination | undefined {
-  const { view, bodyStart: start } = message;
+  const { view } = message;
+  const start = message.fixedPart(HEADER_LENGTH);
   const length = view.getUint8(start + 1);
   if (view.getUint8(start) !== AF_INET || length === 0) return undefined;
   const attributes = new AttributeCursor().enter(view, start + HEADER_LENGTH, message.bodyEnd);
   while (attributes.next()) {
     if (attributes.type === FRA_DST) {
-      return { prefix: new Prefix(attributes.ipv4(), length), isSpread: false };
+      return { prefix: readPrefix(attributes.ipv4(), length), isSpread: false };
     }
   }
   return undefined;

@@ -34,7 +34,7 @@ function readChange(message: MessageCursor): KernelEvent | undefined {
     case RTM_DELLINK: {
       // A bridge tells of its ports by the same types under its own family: a port that leaves the
       // bridge is "deleted" there.
-      if (message.view.getUint8(message.bodyStart) !== AF_UNSPEC) return undefined;
+      if (message.view.getUint8(message.fixedPart(1)) !== AF_UNSPEC) return undefined;
       const link = readLink(message);
       return { type: message.type === RTM_NEWLINK ? "link" : "link-removed", link };
     }

@@ -1,6 +1,6 @@
-import { Prefix } from "../../ip/mod.ts";
+import type { Prefix } from "../../ip/mod.ts";
 import { Errno, SysError } from "../errno.ts";
-import { AttributeCursor, type MessageCursor } from "./message.ts";
+import { AttributeCursor, type MessageCursor, readPrefix } from "./message.ts";
 import type { MessageWriter } from "./message_writer.ts";
 import {
   attributeNetworkU32,
@@ -201,7 +201,8 @@ function writeElement(writer: MessageWriter, { address, length }: Prefix): void 
   writer.endNested(data);
 }
 
-function readHeader(message: MessageCursor): IpSetHeader {
+/** Reads a set without its elements. Exported for its test. */
+export function readHeader(message: MessageCursor): IpSetHeader {
   const header = { type: "", family: 0, maxElements: 0, elements: 0 };
   for (const attribute of attributesOf(message)) {
     if (attribute.type === ATTR_TYPENAME) header.type = attribute.string();
@@ -217,7 +218,8 @@ function readHeader(message: MessageCursor): IpSetHeader {
   return header;
 }
 
-function readElements(message: MessageCursor): Prefix[] {
+/** Reads the elements of a set. Exported for its test. */
+export function readElements(message: MessageCursor): Prefix[] {
   const elements: Prefix[] = [];
   for (const attribute of attributesOf(message)) {
     if (attribute.type !== ATTR_ADT) continue;
@@ -238,7 +240,7 @@ function readElement(data: AttributeCursor): Prefix {
       while (ip.next()) if (ip.type === ATTR_IPADDR_IPV4) address = ip.ipv4();
     }
   }
-  return new Prefix(address, length);
+  return readPrefix(address, length);
 }
 
 function* attributesOf(message: MessageCursor): Generator<AttributeCursor> {

@@ -145,7 +145,8 @@ export function writeLinkHeader(
 
 /** Reads an RTM_NEWLINK or RTM_DELLINK. */
 export function readLink(message: MessageCursor): Link {
-  const { view, bodyStart: start } = message;
+  const { view } = message;
+  const start = message.fixedPart(IFINFOMSG_LENGTH);
   const attributes = new AttributeCursor();
   attributes.enter(view, start + IFINFOMSG_LENGTH, message.bodyEnd);
   const link: Writable<Link> = {

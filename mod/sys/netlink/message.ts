@@ -9,7 +9,7 @@
  *
  * @module
  */
-import type { IPv4 } from "../../ip/mod.ts";
+import { type IPv4, Prefix } from "../../ip/mod.ts";
 import { formatMac } from "./mac.ts";
 import type { Mac } from "./types.ts";
 
@@ -97,6 +97,21 @@ export class MessageCursor {
     this.bodyEnd = at + length;
     this.#at = at + ((length + 3) & ~3);
     return true;
+  }
+
+  /**
+   * Checks that the body begins with a fixed part, which may then be read.
+   *
+   * @param length of the fixed part, in bytes
+   * @returns offset of its first byte
+   * @throws {NetlinkFormatError} when the message ends before
+   */
+  fixedPart(length: number): number {
+    const { bodyStart, bodyEnd } = this;
+    if (bodyEnd - bodyStart >= length) return bodyStart;
+    throw new NetlinkFormatError(
+      `message of type ${this.type} has ${bodyEnd - bodyStart} bytes where ${length} belong`,
+    );
   }
 }
 
@@ -206,6 +221,12 @@ export class AttributeCursor {
       );
     }
   }
+}
+
+/** A prefix as read. @throws {NetlinkFormatError} when the length is above 32 */
+export function readPrefix(address: IPv4, length: number): Prefix {
+  if (length > 32) throw new NetlinkFormatError(`an IPv4 prefix of length ${length}`);
+  return new Prefix(address, length);
 }
 
 const EMPTY = new DataView(new ArrayBuffer(0));

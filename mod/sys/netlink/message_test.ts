@@ -1,6 +1,12 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { AttributeCursor, HEADER_LENGTH, MessageCursor, NetlinkFormatError } from "./message.ts";
+import {
+  AttributeCursor,
+  HEADER_LENGTH,
+  MessageCursor,
+  NetlinkFormatError,
+  readPrefix,
+} from "./message.ts";
 import { MessageWriter } from "./message_writer.ts";
 
 interface Attribute {
@@ -224,4 +230,24 @@ Deno.test("AttributeCursor refuses to read more than an attribute holds", () => 
   cursor.next();
   assertThrows(() => cursor.u32(), NetlinkFormatError, "attribute 1 has 1 bytes where 4 belong");
   assertEquals(cursor.mac(), undefined);
+});
+
+Deno.test("MessageCursor.fixedPart() refuses a message that ends before", () => {
+  const writer = new MessageWriter();
+  writer.begin(24, 0, 1);
+  writer.zeros(11);
+  writer.end();
+  const cursor = new MessageCursor().enter(new DataView(writer.bytes.buffer), 0, writer.length);
+  cursor.next();
+  assertEquals(cursor.fixedPart(11), cursor.bodyStart);
+  assertThrows(
+    () => cursor.fixedPart(12),
+    NetlinkFormatError,
+    "message of type 24 has 11 bytes where 12 belong",
+  );
+});
+
+Deno.test("readPrefix() refuses a length that no IPv4 prefix has", () => {
+  assertEquals(`${readPrefix(0x0a140507, 24)}`, "10.20.5.0/24");
+  assertThrows(() => readPrefix(0, 33), NetlinkFormatError, "an IPv4 prefix of length 33");
 });

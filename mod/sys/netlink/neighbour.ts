@@ -101,7 +101,7 @@ function writeHeader(
 
 /** The family of an RTM_*NEIGH message. */
 export function neighbourFamily(message: MessageCursor): number {
-  return message.view.getUint8(message.bodyStart);
+  return message.view.getUint8(message.fixedPart(NDMSG_LENGTH));
 }
 
 /** An entry as read: one without a MAC is unresolved, or on its way out. */
@@ -115,7 +115,8 @@ export interface NeighbourState extends Pick<Neighbour, "index" | "address" | "s
  * @returns `undefined` when it is another family's, or `index` is neither 0 nor the interface's
  */
 export function readNeighbour(message: MessageCursor, index = 0): NeighbourState | undefined {
-  const { view, bodyStart: start } = message;
+  const { view } = message;
+  const start = message.fixedPart(NDMSG_LENGTH);
   if (view.getUint8(start) !== AF_INET) return undefined;
   const own = view.getUint32(start + 4, true);
   if (index !== 0 && own !== index) return undefined;
@@ -136,7 +137,8 @@ export function readNeighbour(message: MessageCursor, index = 0): NeighbourState
  * @returns `undefined` when it is none, or `index` is neither 0 nor the device's
  */
 export function readFdbEntry(message: MessageCursor, index = 0): FdbEntry | undefined {
-  const { view, bodyStart: start } = message;
+  const { view } = message;
+  const start = message.fixedPart(NDMSG_LENGTH);
   if (view.getUint8(start) !== AF_BRIDGE) return undefined;
   const own = view.getUint32(start + 4, true);
   if (index !== 0 && own !== index) return undefined;

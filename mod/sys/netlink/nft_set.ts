@@ -139,7 +139,7 @@ export class NftSets implements Disposable {
 }
 
 /** One end of an interval, or a single address. */
-interface Key {
+export interface Key {
   readonly key: IPv4;
   readonly isEnd: boolean;
 }
@@ -165,7 +165,8 @@ function writeKey(writer: MessageWriter, key: IPv4, flags: number): void {
   writer.endNested(element);
 }
 
-function readKeys(message: MessageCursor): Key[] {
+/** Reads the ends of intervals, or the addresses, of a set. Exported for its test. */
+export function readKeys(message: MessageCursor): Key[] {
   const keys: Key[] = [];
   const attributes = new AttributeCursor()
     .enter(message.view, message.bodyStart + NFGENMSG_LENGTH, message.bodyEnd);
@@ -190,8 +191,10 @@ function readKey(element: AttributeCursor): Key {
   return { key, isEnd: (flags & INTERVAL_END) !== 0 };
 }
 
-/** Puts starts and ends together; an interval that is no prefix becomes the smallest one around it. */
-function intervals(keys: readonly Key[]): Prefix[] {
+/**
+ * Puts starts and ends together; an interval that is no prefix becomes the smallest one around it. Exported for its test.
+ */
+export function intervals(keys: readonly Key[]): Prefix[] {
   // Where one interval ends and another starts, the end comes first.
   const sorted = keys.toSorted((a, b) => a.key - b.key || Number(b.isEnd) - Number(a.isEnd));
   const prefixes: Prefix[] = [];

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { type IPv4, Prefix } from "../../ip/mod.ts";
-import { AttributeCursor, type MessageCursor } from "./message.ts";
+import type { IPv4 } from "../../ip/mod.ts";
+import { AttributeCursor, type MessageCursor, readPrefix } from "./message.ts";
 import type { MessageWriter } from "./message_writer.ts";
 import type { Route } from "./types.ts";
 
@@ -154,7 +154,7 @@ function writeHeader(
  * @returns `undefined` when it is no IPv4 unicast route, or the filter rejects it
  */
 export function readRoute(message: MessageCursor, filter?: RouteFilter): Route | undefined {
-  const type = message.view.getUint8(message.bodyStart + 7);
+  const type = message.view.getUint8(message.fixedPart(RTMSG_LENGTH) + 7);
   const passes = type === RTN_UNICAST || (filter?.withRefusing && RTN_REFUSING.includes(type));
   return passes ? readAnyRoute(message, filter) : undefined;
 }
@@ -164,12 +164,13 @@ export function readRoute(message: MessageCursor, filter?: RouteFilter): Route |
  * unicast route's place is all that tells of that one's end.
  */
 export function readRouteEvent(message: MessageCursor): Route | undefined {
-  const type = message.view.getUint8(message.bodyStart + 7);
+  const type = message.view.getUint8(message.fixedPart(RTMSG_LENGTH) + 7);
   return type === RTN_UNICAST || RTN_REFUSING.includes(type) ? readAnyRoute(message) : undefined;
 }
 
 function readAnyRoute(message: MessageCursor, filter?: RouteFilter): Route | undefined {
-  const { view, bodyStart: start } = message;
+  const { view } = message;
+  const start = message.fixedPart(RTMSG_LENGTH);
   const flags = view.getUint32(start + 8, true);
   if (view.getUint8(start) !== AF_INET || (flags & RTM_F_CLONED) !== 0) return undefined;
   const protocol = view.getUint8(start + 5);
@@ -187,7 +188,7 @@ function readAnyRoute(message: MessageCursor, filter?: RouteFilter): Route | und
   if (filter?.oif !== undefined && hop.oif !== filter.oif) return undefined;
   if (filter?.table !== undefined && hop.table !== filter.table) return undefined;
   const route: Writable<Route> = {
-    destination: new Prefix(hop.destination, view.getUint8(start + 1)),
+    destination: readPrefix(hop.destination, view.getUint8(start + 1)),
     oif: hop.oif,
     onlink: (hop.flags & RTNH_F_ONLINK) !== 0,
     protocol,

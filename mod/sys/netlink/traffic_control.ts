@@ -121,7 +121,8 @@ export function readFilter(
   message: MessageCursor,
   direction: FilterPlace["direction"],
 ): AttachedFilter | undefined {
-  const { view, bodyStart: start, bodyEnd } = message;
+  const { view, bodyEnd } = message;
+  const start = message.fixedPart(TCMSG_LENGTH);
   const attributes = new AttributeCursor().enter(view, start + TCMSG_LENGTH, bodyEnd);
   let kind = "";
   let name = "";

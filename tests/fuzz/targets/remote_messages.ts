@@ -1,0 +1,133 @@
+import { assertEquals } from "@std/assert";
+import {
+  decodeAgent,
+  decodeAgentPut,
+  decodeConfigPut,
+  decodeLease,
+  decodeLeasePut,
+  decodePoll,
+  decodeSnapshot,
+  encodeAgent,
+  encodeAgentPut,
+  encodeConfigPut,
+  encodeLease,
+  encodeLeasePut,
+  encodePoll,
+  encodeSnapshot,
+} from "../../../mod/store/remote_extension.ts";
+import {
+  decodeLeaseWatch,
+  decodeNetworkWatch,
+  decodeReservation,
+  decodeWireAttributes,
+  decodeWireLease,
+  encodeLeaseWatch,
+  encodeNetworkWatch,
+  encodeReservation,
+  encodeWireLease,
+  parseExpiration,
+  WireError,
+} from "../../../mod/store/remote_protocol.ts";
+import { jsonNear, textNear } from "../mutate.ts";
+import { type FuzzTarget, refusing } from "../target.ts";
+import { NODE_RECORDS } from "./lease_values.ts";
+
+const LEASE =
+  '{"Subnet":"10.20.93.0/24","Attrs":{"PublicIP":"192.0.2.7","BackendType":"vxlan","BackendData":{"VtepMAC":"a2:3f:60:cf:ae:07"}},"Expiration":"2026-11-29T10:00:00.123Z"}';
+
+/** Messages of flannel 0.7.1's protocol. */
+export const WIRE_MESSAGES = [
+  LEASE,
+  `{"events":[{"type":"added","lease":${LEASE}},{"type":"removed","lease":${LEASE}}],"snapshot":null,"cursor":"12"}`,
+  `{"events":null,"snapshot":[${LEASE}],"cursor":"12"}`,
+  '{"events":[{"type":"added","lease":{"Subnet":"0.0.0.0/0","Attrs":{"PublicIP":"0.0.0.0"},"Expiration":"0001-01-01T00:00:00Z"},"network":"blue"}],"snapshot":null,"cursor":"3"}',
+  '{"events":null,"snapshot":["blue","red"],"cursor":"3"}',
+  '{"Subnet":"10.20.93.0/24","PublicIP":"192.0.2.7"}',
+  '{"PublicIP":"192.0.2.7","BackendType":"udp"}',
+] as const;
+
+/** A pair that undoes each other. */
+interface Codec {
+  readonly decode: (text: string) => unknown;
+  readonly encode: (value: never) => string;
+}
+
+/** Whoever reads what was read and written again reads the same. */
+function roundTrip({ decode, encode }: Codec, text: string): void {
+  const read = refusing([WireError], () => decode(text));
+  if (read === undefined) return;
+  assertEquals(decode(encode(read as never)), read);
+}
+
+const WIRE: readonly Codec[] = [
+  { decode: decodeWireLease, encode: encodeWireLease },
+  { decode: (text) => decodeLeaseWatch(text), encode: encodeLeaseWatch },
+  { decode: decodeNetworkWatch, encode: encodeNetworkWatch },
+  { decode: decodeReservation, encode: encodeReservation },
+];
+
+export const wireMessage: FuzzTarget<string> = {
+  name: "wire_message",
+  seeds: [
+    ...WIRE_MESSAGES,
+    WIRE_MESSAGES[0].replace("vxlan", "\\ud800"),
+    WIRE_MESSAGES[4].replace("blue", "\\udfff"),
+  ],
+  inputs: jsonNear(WIRE_MESSAGES, [
+    "events",
+    "snapshot",
+    "cursor",
+    "Subnet",
+    "Attrs",
+    "Expiration",
+  ]),
+  start: () => (text) => {
+    for (const codec of WIRE) roundTrip(codec, text);
+    refusing([WireError], () => decodeWireAttributes(text));
+  },
+};
+
+const TIMES = ["2026-11-29T10:00:00.123Z", "0001-01-01T00:00:00Z", "2026-02-29T24:00:00+23:59"];
+
+export const expiration: FuzzTarget<string> = {
+  name: "expiration",
+  seeds: TIMES,
+  inputs: textNear(TIMES, ["T", "Z", "+00:00", "-99:99", ".999999999"]),
+  start: () => (text) => {
+    refusing([WireError], () => parseExpiration(text));
+  },
+};
+
+const LEASE_JSON =
+  '{"subnet":"10.20.93.0/24","attributes":{"PublicIP":"192.0.2.7"},"ttl":86400,"revision":"7"}';
+const AGENT_JSON = `{"publicIP":"192.0.2.7","record":${NODE_RECORDS[0]},"revision":"8"}`;
+
+/** Messages of the extension for agents of this project. */
+export const STORE_MESSAGES = [
+  `{"config":{"text":"{}"},"leases":[${LEASE_JSON}],"agents":[${AGENT_JSON}],"cursor":"12","leaseForm":"v0.7"}`,
+  `{"changes":[{"type":"config","config":{"missing":"no config"}},{"type":"lease","lease":${LEASE_JSON}},{"type":"lease-removed","subnet":"10.20.93.0/24"},{"type":"agent","agent":${AGENT_JSON}},{"type":"agent-removed","publicIP":"192.0.2.7"}],"cursor":"12"}`,
+  `{"reason":"lost","snapshot":{"config":{"missing":"none"},"leases":[],"agents":[],"cursor":"12","leaseForm":"v0.20"}}`,
+  ...[LEASE_JSON, AGENT_JSON],
+  '{"attributes":{"PublicIP":"192.0.2.7"},"ttl":86400,"revision":"7"}',
+  `{"record":${NODE_RECORDS[0]},"ttl":60}`,
+  '{"text":"{\\"Network\\":\\"10.20.0.0/16\\"}","expected":"{}"}',
+] as const;
+
+const EXTENSION: readonly Codec[] = [
+  { decode: decodeSnapshot, encode: encodeSnapshot },
+  { decode: decodePoll, encode: encodePoll },
+  { decode: decodeLease, encode: encodeLease },
+  { decode: decodeAgent, encode: encodeAgent },
+  { decode: decodeLeasePut, encode: encodeLeasePut },
+  { decode: decodeAgentPut, encode: encodeAgentPut },
+  { decode: decodeConfigPut, encode: encodeConfigPut },
+];
+
+export const storeMessage: FuzzTarget<string> = {
+  name: "store_message",
+  seeds: STORE_MESSAGES,
+  inputs: jsonNear(STORE_MESSAGES, ["changes", "cursor", "type", "revision", "ttl", "leaseForm"]),
+  start: () => (text) => {
+    for (const codec of EXTENSION) roundTrip(codec, text);
+  },
+};
