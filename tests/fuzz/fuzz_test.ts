@@ -12,12 +12,13 @@ console.log(`fuzz: seed ${seed} (FUZZ_SEED=${seed} repeats it)`);
 const session = new FuzzSession();
 globalThis.addEventListener("unload", () => session[Symbol.dispose]());
 
+const options = { sanitizeResources: false, sanitizeOps: false };
+
 for (const { name } of TARGETS) {
-  Deno.test({
-    name: `fuzz target ${name} holds for its corpus and for generated inputs`,
-    sanitizeResources: false,
-    sanitizeOps: false,
-    fn: async () => {
+  Deno.test(
+    `fuzz target ${name} holds for its corpus and for generated inputs`,
+    options,
+    async () => {
       const { executions, finding } = await session.run(name, seed, TOTAL_MS / TARGETS.length);
       if (finding === undefined) return console.log(`${name}: ${executions} executions`);
       throw new Error(
@@ -25,5 +26,5 @@ for (const { name } of TARGETS) {
           `repeat: deno task fuzz --minutes=1 --target=${name} --seed=${seed}`,
       );
     },
-  });
+  );
 }

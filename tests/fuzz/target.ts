@@ -56,4 +56,4 @@ function acceptRefusal(classes: readonly ErrorClass[], error: unknown): void {
 }
 
 /** Characters of the longest message of a refusal: it quotes keys, which may be long, but not whole documents. */
-const LONGEST_MESSAGE = 20_000;
+const LONGEST_MESSAGE = 100_000;
