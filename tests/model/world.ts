@@ -129,10 +129,13 @@ export class World {
       this.problem = `${host.name}, which was there and in reach, has lost its public IP`;
     }
     const now = host.agent?.keeper.lease;
-    if (now !== undefined && lease === undefined) {
-      this.#away.delete(host);
-      this.problem ??= this.#elsewhere(host, now.subnet);
-    }
+    if (now === undefined) return;
+    if (lease === undefined) this.problem ??= this.#elsewhere(host, now.subnet);
+    // Who was away may hold its lease again before it knows who has its public IP by now.
+    const record = this.data.entries.get(this.#recordKey(host));
+    const isBack = host.isConnected && !host.agent!.isReplyDue;
+    const isClaim = record?.value.includes('"claims":');
+    if (isBack && record?.writer === host.agent!.name && !isClaim) this.#away.delete(host);
   }
 
   /** Lets everything come to rest without another fault. @returns false when it does not */
@@ -226,11 +229,13 @@ export class World {
     if (!isConnected || process.sleep === undefined) return;
     if (process.sleep !== POLL) return void free.push(`wake ${name}`);
     const host = this.hosts.find((host) => host.name === name)!;
-    const record = this.data.entries.get(
-      `${PREFIX}/agents/${formatIPv4(host.attributes.publicIP)}`,
-    );
+    const record = this.data.entries.get(this.#recordKey(host));
     if (record?.writer !== process.name) free.push(`poll ${name}`);
     else if (this.#areOthersQuiet(host)) free.push(`grace ${name}`);
+  }
+
+  #recordKey({ attributes }: ModelHost): string {
+    return `${PREFIX}/agents/${formatIPv4(attributes.publicIP)}`;
   }
 
   /** True when every other host that is in reach has had time to do all that it has to do. */
@@ -238,15 +243,25 @@ export class World {
     return this.hosts.every((other) => {
       const { agent } = other;
       if (other === host || agent === undefined || !other.isConnected) return true;
-      if (agent.isReplyDue || agent.sleep !== undefined) return true;
+      if (agent.isReplyDue) return true;
+      // Who gives another host time looks every 200 ms.
+      const record = this.data.entries.get(this.#recordKey(other));
+      if (agent.sleep === POLL) return record?.writer === agent.name;
+      if (agent.sleep !== undefined) return true;
       return !agent.isBusy && !agent.isRetryPlanned && !agent.hasNews;
     });
   }
 
   /** An entry runs out that nobody renews: its writer is gone, away, or has another one. */
   #canExpire(key: string): boolean {
-    const { ttl, writer } = this.data.entries.get(key)!;
+    const { ttl, writer, revision } = this.data.entries.get(key)!;
     if (ttl === PERMANENT) return false;
+    // It lives for a day, and news of it is with every host in reach within seconds.
+    const isNews = this.hosts.some(({ agent, isConnected }) =>
+      agent !== undefined && isConnected && !agent.isReplyDue && agent.news !== "lost" &&
+      agent.news.some((event) => event.revision === revision)
+    );
+    if (isNews) return false;
     const host = this.hosts.find(({ agent }) => agent?.name === writer);
     const agent = host?.agent;
     if (agent === undefined || !host!.isConnected || agent.isReplyDue) return true;
@@ -349,7 +364,14 @@ export class World {
     if (isOther(at(key)) || after.some((event) => event.key === key && isOther(event.entry))) {
       return undefined;
     }
-    // A lease of its own that stands comes first: a reservation.
+    // A lease with its public IP that stands comes first: a reservation, or another host's that had it.
+    const publicIP = `"${formatIPv4(host.attributes.publicIP)}"`;
+    const stood = [at(this.keyOf(subnet)), ...after.map(({ entry }) => entry)];
+    if (
+      stood.some((entry) => entry !== undefined && isOther(entry) && entry.value.includes(publicIP))
+    ) {
+      return undefined;
+    }
     if (at(this.keyOf(subnet))?.value === value) return undefined;
     return `${host.name} had ${env}, which nobody took, and has ${subnet} now`;
   }
