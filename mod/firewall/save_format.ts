@@ -89,13 +89,16 @@ export function joinWords(words: readonly string[]): string {
 export function ruleOptions(words: readonly string[]): string[] {
   const options: string[] = [];
   let negated = false;
+  // A flag and not a look-up of the last option: that would hash all of it again at each word.
+  let takesText = false;
   for (const word of words) {
-    const option = options.at(-1);
-    if (option !== undefined && FREE_TEXT.has(option)) {
-      options[options.length - 1] = `${option} ${word}`;
+    if (takesText) {
+      options[options.length - 1] += ` ${word}`;
+      takesText = false;
     } else if (word === "!") {
       negated = true;
     } else if (word.startsWith("-") && word.length > 1) {
+      takesText = !negated && FREE_TEXT.has(word);
       options.push(negated ? `! ${word}` : word);
       negated = false;
     } else if (options.length > 0) {

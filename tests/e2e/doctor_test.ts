@@ -166,8 +166,9 @@ const SABOTAGES: readonly Sabotage[] = [
     flags: [BARE],
     expected: {
       ...{ interface: "warning", lease: "problem", "docker-address": "unchecked" },
-      ...{ kernel: "problem", peers: "unchecked", containers: "unchecked" },
-      "path-mtu": "unchecked",
+      // Of a subnet that this host would lease by eth0.
+      ...{ kernel: "problem", firewall: "problem" },
+      ...{ peers: "unchecked", containers: "unchecked", "path-mtu": "unchecked" },
       ...{ versions: "unchecked" },
     },
     says: /took eth0 \(10\.0\.2\.15\)[^]*VirtualBox[^]*-iface=eth1/,

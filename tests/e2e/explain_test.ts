@@ -215,6 +215,12 @@ for (const { type, config } of BACKENDS) {
       ),
     ]);
     await eventually("the peer", async () => (await explain(here, fill("P.2"))).code === 0);
+    // The agent refuses sources outside the network some seconds after all peers masquerade.
+    await eventually("the peers' features in force", async () => {
+      const { networks: [network] } = JSON.parse(await here.exec([FLANNELD, "status", "-json"]));
+      const { reason = "" } = network.backend.outsideSources ?? {};
+      return !/no peer|not advertise|about to change/.test(reason);
+    });
 
     for (const { address, kind, code, says, reaches } of [...OF_BACKEND[type]!, ...COMMON]) {
       const told = await explain(here, fill(address));

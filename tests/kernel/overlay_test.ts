@@ -1,5 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
+import type { Backend } from "../../backends/backend.ts";
 import { BackendLab } from "../../backends/backend_lab.ts";
+import { loadBackend } from "../../backends/registry.ts";
 import { HostClaims } from "../../mod/agent/host_claims.ts";
 import { Prefix } from "../../mod/ip/mod.ts";
 import { Known } from "../../mod/agent/known.ts";
@@ -86,15 +88,23 @@ test("Overlay.bringUp() watches over the new network though the former could not
   const { external } = lab.host;
   await overlay.bringUp(await configOf("10.20.0.0/16", "vxlan"), external);
   const former = overlay.active!.network;
+  former.remove = () => Promise.reject(new Error("RTM_DELLINK flannel.1: EBUSY"));
+  const backend = await loadBackend("host-gw") as { prepare: Backend["prepare"] };
+  const { prepare } = backend;
   let watched = 0;
-  former.remove = () => {
-    overlay.active!.network.run = () => Promise.resolve(void watched++);
-    return Promise.reject(new Error("RTM_DELLINK flannel.1: EBUSY"));
+  backend.prepare = async (context) => {
+    const network = await prepare(context);
+    network.run = () => Promise.resolve(void watched++);
+    return network;
   };
-  await assertRejects(
-    async () => await overlay.bringUp(await configOf("10.20.0.0/16", "host-gw"), external),
-    Error,
-  );
+  try {
+    await assertRejects(
+      async () => await overlay.bringUp(await configOf("10.20.0.0/16", "host-gw"), external),
+      Error,
+    );
+  } finally {
+    backend.prepare = prepare;
+  }
   assertEquals([overlay.active?.config.backend.type, watched], ["host-gw", 1]);
 });
 

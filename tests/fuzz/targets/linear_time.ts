@@ -13,7 +13,10 @@ interface Repetition {
 /** Readers of foreign texts take linear time, whatever repeats: times of two lengths are compared. */
 export const linearTime: FuzzTarget<Repetition> = {
   name: "linear_time",
-  seeds: [{ reader: 0, before: "x", repeated: [" "], after: "x" }],
+  seeds: [
+    { reader: 0, before: "x", repeated: [" "], after: "x" },
+    { reader: 29, before: "", repeated: ['"', "~", ": "], after: "%" },
+  ],
   inputs: fc.record({
     reader: fc.nat(READERS.length - 1),
     before: fc.constantFrom("", "x", ...UNITS),
