@@ -199,8 +199,11 @@ for (const { type, config } of BACKENDS) {
     await etcd.set("v2", `${PREFIX}/config`, config);
     await etcd.set("v2", `${PREFIX}/subnets/10.20.60.0-24`, badLease(type));
     const units: LabUnit[] = [];
-    for (const host of lab.hosts) {
+    for (const [i, host] of lab.hosts.entries()) {
       await writeSysconfig(host, etcd, { options: "-iface=eth1 -ip-masq -firewall=iptables" });
+      // The subnet that an earlier agent had: a random one may be one of those that are asked for below.
+      const former = `FLANNEL_NETWORK=10.20.0.0/16\nFLANNEL_SUBNET=10.20.${21 + i}.1/24\n`;
+      await host.writeTextFile("/run/flannel/subnet.env", former + "FLANNEL_MTU=1450\n");
       units.push(stack.use(await LabUnit.start(host)));
     }
     const three = async (host: UnderlayHost) => (await subnetOf(host)).replace(/\.0\/24$/, "");
