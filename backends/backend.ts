@@ -180,13 +180,13 @@ export interface Ingress {
 export interface SourceCheck {
   /** UDP port of every host's tunnel. */
   readonly port: number;
-  /** What decides, whatever the peers advertise: a flag and what it asks for. */
+  /** The flag that decides, whatever the peers advertise, and its value. */
   readonly fixed?: { readonly isStrict: boolean; readonly reason: string } | undefined;
   /** Who looks at each packet: the backend, or the firewall at the overlay device. */
   readonly by: "backend" | "firewall";
 }
 
-/** What `-<type>-strict-source` decides, where it is given. */
+/** The verdict of `-<type>-strict-source`, where it is given. */
 export function fixedBy(flag: string, isStrict: boolean | undefined): SourceCheck["fixed"] {
   return isStrict === undefined ? undefined : { isStrict, reason: `${flag}=${isStrict}` };
 }

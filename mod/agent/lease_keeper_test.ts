@@ -94,7 +94,7 @@ subnetCases("LeaseKeeper", [
     await fixture.keeper.removeSurplus(leases, OWN);
     const subnets = (found: readonly Lease[]) => found.map(({ subnet }) => `${subnet}`).sort();
     assertEquals(subnets((await store.snapshot()).leases), subnets(kept));
-    // What was changed since it was read is left.
+    // An object that was changed since it was read is left.
     const again = await store.createLease(second.subnet, OWN, 1000);
     await fixture.keeper.removeSurplus([second], OWN);
     assertEquals((await store.lease(second.subnet))?.revision, again.revision);

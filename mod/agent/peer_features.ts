@@ -3,7 +3,7 @@ import type { StoredAgentRecord } from "../lease/mod.ts";
 
 const NONE: readonly string[] = [];
 
-/** What each host advertises in its node record: what its data path takes, and that it masquerades. */
+/** The features that each host advertises in its node record: of its data path, and masquerading. */
 export class PeerFeatures {
   readonly #features = new Map<IPv4, readonly string[]>();
   readonly #changed = new Set<IPv4>();

@@ -30,7 +30,7 @@ export type PublisherOptions = Pick<
   | "masqRandomFullyDisable"
 >;
 
-/** What a {@linkcode Publisher} asks for while a lease is published. */
+/** The requests of a {@linkcode Publisher} while a lease is published. */
 export interface PublishedState {
   /** All that are known; {@linkcode Publisher.applyPeers} wants their changes. */
   readonly leases: LeaseSet;
@@ -40,10 +40,10 @@ export interface PublishedState {
   readonly isSourceStrict: () => boolean;
 }
 
-/** What a {@linkcode Publisher} works with. */
+/** The parts of a {@linkcode Publisher}. */
 export interface PublisherParts {
   readonly options: PublisherOptions;
-  /** What subnet.env said when the agent started. */
+  /** The content of subnet.env when the agent started. */
   readonly published: PreviousSubnet;
   /** Called when {@linkcode Publisher.proceed} may have something to do. */
   readonly onProgress: () => void;

@@ -14,7 +14,7 @@ import { Timer } from "./timer.ts";
  */
 const STRICT_DELAY = 5_000;
 
-/** What a network's sources are decided by. */
+/** The network whose sources are decided. */
 export interface SourceScope {
   readonly check: SourceCheck | undefined;
   readonly config: NetworkConfig;
@@ -83,7 +83,7 @@ export class SourceControl implements Disposable {
   }
 
   /**
-   * What is in force, and why; `undefined` where nothing encapsulates packets.
+   * The verdict in force, and its reason; `undefined` where nothing encapsulates packets.
    *
    * @param isGuarding the firewall has the rules that it was asked for
    */

@@ -15,7 +15,7 @@ export interface SourceVerdict {
   readonly reason: string;
 }
 
-/** What holds where the firewall had to refuse and no rule of flanneld can. */
+/** The verdict where the firewall would have to refuse and has no rule of flanneld. */
 export const NO_GUARD: SourceVerdict = {
   isStrict: false,
   reason: "no firewall rules of flanneld look at them",
@@ -29,7 +29,7 @@ export const NO_GUARD: SourceVerdict = {
  * Cost: O(changes), and O(1) for the verdict.
  */
 export class SourcePolicy {
-  /** What is in force: the owner sets it, once it has carried a verdict to the data path or is about to. */
+  /** The verdict in force: the owner sets it, once it has carried it to the data path or is about to. */
   isStrict = false;
   readonly #featuresOf: (publicIP: IPv4) => readonly string[];
   /** How many leases a peer has. */
@@ -60,7 +60,7 @@ export class SourcePolicy {
     for (const host of hosts) if (this.#leases.has(host)) this.#judge(host);
   }
 
-  /** What the peers, or an option, ask for at this moment. */
+  /** The verdict that the peers, or an option, ask for at this moment. */
   verdict(check: SourceCheck | undefined): SourceVerdict {
     if (check === undefined) return { isStrict: false, reason: "packets are not encapsulated" };
     if (check.fixed !== undefined) return check.fixed;

@@ -125,7 +125,7 @@ export interface BackendReport {
   /** What the data path makes use of: `TCP segmentation, UDP trains`; `null` where that does not vary. */
   readonly features: string | null;
   /**
-   * What becomes of packets from peers whose inner source lies outside the network; `null` where nothing
+   * The fate of packets from peers whose inner source lies outside the network; `null` where nothing
    * encapsulates packets.
    */
   readonly outsideSources: OutsideSourcesReport | null;

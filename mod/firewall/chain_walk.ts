@@ -23,7 +23,7 @@ export interface ProbePacket {
 /** Whether a rule matches; `undefined` when that cannot be read. */
 export type Match = boolean | undefined;
 
-/** What a rule does with a packet that it matches. */
+/** The action of a rule on a packet that it matches. */
 export type Action =
   | { readonly type: "accept" | "drop" | "return" | "continue" }
   /** It may accept the packet. */
@@ -38,7 +38,7 @@ export type ReadRule = (packet: ProbePacket) => {
 
 /** A chain that can be walked. */
 export interface ReadChain {
-  /** What becomes of packets at its end; absent in chains that others jump to. */
+  /** The fate of packets at its end; absent in chains that others jump to. */
   readonly policy?: "accept" | "drop";
   readonly rules: readonly ReadRule[];
 }
@@ -114,7 +114,7 @@ class Walk {
           break;
         case "return":
           if (matches) return false;
-          // What follows is perhaps not reached.
+          // The rules that follow are perhaps not reached.
           this.mayPass = true;
           break;
         case "jump":

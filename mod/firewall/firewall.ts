@@ -130,12 +130,12 @@ export interface Firewall {
   survey(path?: OverlayPath): Promise<FirewallSurvey>;
 }
 
-/** What {@linkcode Firewall.survey} has found. */
+/** The findings of {@linkcode Firewall.survey}. */
 export interface FirewallSurvey {
   /** Programs that manage the host's firewall. */
   readonly tools: readonly HostTool[];
   readonly obstacles: readonly Obstacle[];
-  /** What firewalld has of what the overlay needs; absent when it does not run. */
+  /** The part of the overlay's needs that firewalld has; absent when it does not run. */
   readonly firewalld?: FirewalldObjects | undefined;
 }
 

@@ -8,7 +8,7 @@ import { readTables } from "./read_tables.ts";
 import type { Reconciled, Role } from "./ruleset.ts";
 import type { Assignment, Tools } from "./tools.ts";
 
-/** What a {@linkcode HostFirewall} works with. */
+/** The parts of a {@linkcode HostFirewall}. */
 export interface HostFirewallParts {
   readonly tools: Tools;
   /** Looks for the host's tools again, since Docker brings iptables along. */
@@ -100,7 +100,7 @@ export class HostFirewall implements Firewall {
     });
   }
 
-  /** What the tools refuse. */
+  /** Returns the refusals of the tools. */
   #refused(): Obstacle[] {
     return this.#tools.assignments.map(({ ruleset }) => ruleset.refused)
       .filter((text) => text !== undefined)

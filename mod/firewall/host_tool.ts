@@ -44,11 +44,11 @@ export interface ForwardOpening {
   readonly hosts?: Prefix | undefined;
   /** The containers' bridge. @default docker0 */
   readonly bridge?: string | undefined;
-  /** What firewalld's permanent configuration holds already. @default nothing */
+  /** The content of firewalld's permanent configuration. @default nothing */
   readonly firewalld?: FirewalldObjects | undefined;
 }
 
-/** What has to be let through. */
+/** The packets that have to be let through. */
 export type Opening = TunnelOpening | ForwardOpening;
 
 /** Objects of firewalld that the overlay needs. */

@@ -29,14 +29,14 @@ export interface NftChain extends Partial<NftHook> {
 /** A rule in a table of others. */
 export interface NftForeignRule {
   readonly chain: string;
-  /** What the rule is deleted by. */
+  /** The handle by which nft deletes the rule. */
   readonly handle: number;
   readonly comment: string | undefined;
   /** As in {@linkcode NftChain.rules}. */
   readonly text: string;
 }
 
-/** What a table of others holds, as far as flanneld has rules in it. */
+/** The content of a table of others, as far as flanneld has rules in it. */
 export interface NftForeignTable {
   /** Names of all chains. */
   readonly chains: readonly string[];

@@ -101,7 +101,7 @@ export class Nftables {
 export class NftablesRuleset implements Ruleset {
   readonly #nftables: Nftables;
   readonly #spec: FirewallSpec;
-  /** What was wanted, and in place, when last reconciled. */
+  /** The sources that were wanted, and in place, when last reconciled. */
   #wanted: string | undefined;
 
   constructor(nftables: Nftables, spec: FirewallSpec) {

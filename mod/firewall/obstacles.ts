@@ -104,7 +104,7 @@ export function findObstacles(
   return [...obstacles.values()];
 }
 
-/** What has to be let through, as {@linkcode openingCommands} takes it. */
+/** The packets that have to be let through, as {@linkcode openingCommands} takes them. */
 export function openingsOf(
   hook: ProbePacket["hook"],
   { network }: Pick<FirewallSpec, "network">,

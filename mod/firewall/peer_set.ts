@@ -44,7 +44,7 @@ export class PeerSet {
     this.#netns = netns;
   }
 
-  /** What {@linkcode ensure} would change. @throws {FirewallError} when sets cannot be read */
+  /** Returns the changes that {@linkcode ensure} would make. @throws {FirewallError} when sets cannot be read */
   check(): RuleChange[] {
     return this.#with((sets) => {
       const isThere = isUsable(sets.header(this.name));
@@ -98,7 +98,7 @@ export class PeerSet {
     }
   }
 
-  /** What {@linkcode remove} would remove. @throws {FirewallError} when sets cannot be read */
+  /** Returns the objects that {@linkcode remove} would remove. @throws {FirewallError} when sets cannot be read */
   leftover(): RuleChange[] {
     if (!hasModule()) return [];
     const header = this.#with((sets) => sets.header(this.name));

@@ -191,7 +191,7 @@ Deno.test("planRestore() puts the jump before a rule that rejects everything", (
   );
 });
 
-/** What Docker 28 makes, as far as it matters. */
+/** The rules of Docker 28, as far as they matter. */
 function docker(user: readonly string[], raw: readonly string[]): SavedRules {
   return parseSave(
     ["*filter", ":FORWARD ACCEPT [0:0]", ":DOCKER - [0:0]", ":DOCKER-USER - [0:0]"]

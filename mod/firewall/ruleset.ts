@@ -32,7 +32,7 @@ export interface Ruleset {
   readonly isGuardRefused?: boolean;
   /** Carries a change of the peers to sets of its own; see `Firewall.changePeers`. */
   changePeers?(change: SourcesChange): void;
-  /** What cannot be had here of what was asked for, why, and what to do: one line. */
+  /** The part of the request that cannot be had here, why, and the action to take: one line. */
   readonly refused?: string | undefined;
 
   /**

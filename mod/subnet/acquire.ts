@@ -29,7 +29,7 @@ export interface AcquireOptions {
   readonly held?: Lease | undefined;
   /** What the store held a moment ago: saves the first read. */
   readonly snapshot?: Pick<Snapshot, "leases">;
-  /** What our subnet must not meet on this host. @default nothing */
+  /** The ranges of this host that its subnet must not overlap. @default nothing */
   readonly unusable?: readonly UnusableRange[];
   /** Looks at a lease with our public IP before it is re-used; throws to refuse it. */
   readonly inspect?: (lease: Lease) => void;
