@@ -7,14 +7,14 @@
 
 import { EXIT_OK } from "./mod/cli/exit_codes.ts";
 import { printError, printOwnText } from "./mod/cli/output.ts";
-import { type AgentCommand, parseCommandLine } from "./mod/cli/parse.ts";
+import { type AgentCommand, parseCommandLine } from "./mod/cli/flags/parse.ts";
 import { Shutdown } from "./mod/cli/shutdown.ts";
 
 async function run(args: readonly string[]): Promise<number> {
   const line = parseCommandLine(args, Deno.env.toObject());
   switch (line.command) {
     case "help": {
-      const { helpText } = await import("./mod/cli/help.ts");
+      const { helpText } = await import("./mod/cli/help/help.ts");
       printOwnText(helpText());
       return EXIT_OK;
     }
@@ -25,7 +25,7 @@ async function run(args: readonly string[]): Promise<number> {
     }
     case "subcommand": {
       const subcommand = await line.subcommand.load();
-      const { SUBCOMMANDS } = await import("./mod/cli/subcommands.ts");
+      const { SUBCOMMANDS } = await import("./mod/cli/commands/subcommands.ts");
       using shutdown = new Shutdown();
       trustHostCertificates();
       return await subcommand.run(line.args, shutdown.signal, SUBCOMMANDS);
@@ -38,7 +38,9 @@ async function run(args: readonly string[]): Promise<number> {
 async function runAgent({ options, log, warnings }: AgentCommand): Promise<number> {
   using shutdown = new Shutdown();
   trustHostCertificates();
-  const { configureLog, error: logError, flushLog, warning } = await import("./mod/observe/log.ts");
+  const { configureLog, error: logError, flushLog, warning } = await import(
+    "./mod/observe/log/log.ts"
+  );
   configureLog({ ...log, limitRepeats: true });
   for (const line of warnings) warning(line);
   const agent = await import("./mod/agent/mod.ts");

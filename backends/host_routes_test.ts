@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { ip, net } from "../mod/store/store_lab.ts";
+import { ip, net } from "../mod/store/testing/store_lab.ts";
 import type { InterfaceAddress, KernelEvent, Link, Operation, Route } from "../mod/sys/mod.ts";
 import { HostRoutes, type HostTables } from "./host_routes.ts";
 import { RT_TABLE_MAIN, RTPROT_BOOT, RTPROT_FLANNEL, RTPROT_KERNEL } from "./reconcile.ts";

@@ -1,8 +1,8 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { type Lease, leaseKey } from "../mod/lease/mod.ts";
 import { configureLog, flushLog } from "../mod/observe/mod.ts";
-import { captureLog } from "../mod/observe/log_lab.ts";
-import { ip, net, vxlan } from "../mod/store/store_lab.ts";
+import { captureLog } from "../mod/observe/testing/log_lab.ts";
+import { ip, net, vxlan } from "../mod/store/testing/store_lab.ts";
 import { HostRoutes } from "./host_routes.ts";
 import { type PeerRules, refusal, Refusals, tellPeer } from "./peers.ts";
 

@@ -10,7 +10,7 @@ import type {
   Neighbour,
   Operation,
   Route,
-} from "../mod/sys/netlink/types.ts";
+} from "../mod/sys/netlink/wire/types.ts";
 
 /**
  * Protocol number of the routes we install (`ip route ... proto 102`): how ours are told from

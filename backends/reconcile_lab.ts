@@ -12,7 +12,7 @@ import type {
   Neighbour,
   Operation,
   Route,
-} from "../mod/sys/netlink/types.ts";
+} from "../mod/sys/netlink/wire/types.ts";
 import {
   type KernelObjects,
   NUD_PERMANENT,

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { net } from "../mod/store/store_lab.ts";
-import type { Operation, Route } from "../mod/sys/netlink/types.ts";
+import { net } from "../mod/store/testing/store_lab.ts";
+import type { Operation, Route } from "../mod/sys/netlink/wire/types.ts";
 import {
   diff,
   type KernelObjects,

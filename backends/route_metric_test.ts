@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Prefix } from "../mod/ip/mod.ts";
-import { net } from "../mod/store/store_lab.ts";
+import { net } from "../mod/store/testing/store_lab.ts";
 import { metricOf } from "./route_metric.ts";
 
 const GUIDE = { network: net("10.20.0.0/16"), subnetLen: 24 };

@@ -15,7 +15,7 @@ import {
   writeSysconfig,
 } from "../tests/e2e/guide.ts";
 import { Lab } from "../tests/lab/lab.ts";
-import { type EtcdApi, LabEtcd } from "../tests/lab/lab_etcd.ts";
+import { type EtcdApi, LabEtcd } from "../tests/lab/etcd/lab_etcd.ts";
 import { FLANNELD, LabUnit } from "../tests/lab/unit.ts";
 
 /** Where the first host serves its leases to the others. */

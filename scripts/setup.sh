@@ -26,7 +26,7 @@ case $what in
     ;;
 esac
 
-# command:package. npm is for Deno, here and, on closed networks, in scripts/runtime.ts.
+# command:package. npm is for Deno, here and, on closed networks, in scripts/build/runtime.ts.
 NEEDED="
   ip:iproute2
   iptables:iptables

@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Prefix } from "../../mod/ip/mod.ts";
 import type { Lease } from "../../mod/lease/mod.ts";
-import { ip, net } from "../../mod/store/store_lab.ts";
+import { ip, net } from "../../mod/store/testing/store_lab.ts";
 import type { Route } from "../../mod/sys/mod.ts";
 import { HostRoutes } from "../host_routes.ts";
 import { type HostGwContext, hostGwRefusal, isOnLink, linkPrefixes, peerRoute } from "./desired.ts";

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { ip, net } from "../../mod/store/store_lab.ts";
+import { ip, net } from "../../mod/store/testing/store_lab.ts";
 import { IFF_UP, type KernelEvent, type Link, type Route } from "../../mod/sys/mod.ts";
 import { GatewayDrift, type GatewayState } from "./drift.ts";
 

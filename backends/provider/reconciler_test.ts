@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { Prefix } from "../../mod/ip/mod.ts";
-import { captureLog } from "../../mod/observe/log_lab.ts";
+import { captureLog } from "../../mod/observe/testing/log_lab.ts";
 import { ProviderError, type ProviderErrorKind } from "./errors.ts";
 import type { ProviderRoute, RouteProvider, RouteTable, Survey } from "./provider.ts";
 import { RouteReconciler } from "./reconciler.ts";

@@ -1,5 +1,5 @@
 import type { IPv4, Prefix } from "../../mod/ip/mod.ts";
-import { closeDescriptor, libc, unwrap } from "../../mod/sys/libc.ts";
+import { closeDescriptor, libc, unwrap } from "../../mod/sys/ffi/libc.ts";
 import { inNetworkNamespace } from "../../mod/sys/namespace.ts";
 import { type CounterName, Counters, type PeerCounters, WorkerCounters } from "./counters.ts";
 import { PeerTable } from "./peer_table.ts";

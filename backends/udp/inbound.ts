@@ -1,4 +1,4 @@
-import { Errno } from "../../mod/sys/errno.ts";
+import { Errno } from "../../mod/sys/ffi/errno.ts";
 import { Counter, type WorkerCounters } from "./counters.ts";
 import type { DatagramSocket, PacketDevice } from "./device.ts";
 import { FrameVector } from "./packet/frames.ts";

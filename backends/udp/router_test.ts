@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { parseIPv4, Prefix } from "../../mod/ip/mod.ts";
-import { Errno } from "../../mod/sys/errno.ts";
+import { Errno } from "../../mod/sys/ffi/errno.ts";
 import { aged, host, PEER, THIRD } from "./_host.ts";
 import { checksumsRight, ipv4Packet, pattern } from "./packet/_fixtures.ts";
 import { superPacket, tcpPacket, udpPacket } from "./packet/_fixtures.ts";

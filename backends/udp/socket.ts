@@ -1,5 +1,5 @@
 import { formatIPv4, type IPv4 } from "../../mod/ip/mod.ts";
-import { closeDescriptor, libc, unwrap } from "../../mod/sys/libc.ts";
+import { closeDescriptor, libc, unwrap } from "../../mod/sys/ffi/libc.ts";
 
 /** Linux `include/linux/socket.h`, `asm-generic/socket.h`, `uapi/linux/in.h`, `uapi/linux/udp.h`. */
 export const AF_INET = 2;

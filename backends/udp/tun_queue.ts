@@ -1,5 +1,5 @@
-import { Errno } from "../../mod/sys/errno.ts";
-import { errno, libc } from "../../mod/sys/libc.ts";
+import { Errno } from "../../mod/sys/ffi/errno.ts";
+import { errno, libc } from "../../mod/sys/ffi/libc.ts";
 import type { PacketDevice } from "./device.ts";
 import type { FrameVector } from "./packet/frames.ts";
 import { MAX_PACKET } from "./packet/ipv4.ts";

@@ -1,6 +1,6 @@
 import type { IPv4 } from "../../mod/ip/mod.ts";
-import { Errno } from "../../mod/sys/errno.ts";
-import { errno, libc } from "../../mod/sys/libc.ts";
+import { Errno } from "../../mod/sys/ffi/errno.ts";
+import { errno, libc } from "../../mod/sys/ffi/libc.ts";
 import { type DatagramSocket, OVERHEAD } from "./device.ts";
 import { baseAddress } from "./iovec.ts";
 import { MessageVector } from "./message_vector.ts";

@@ -6,8 +6,8 @@
  *
  * @module
  */
-import { Errno, SysError } from "../../mod/sys/errno.ts";
-import { errno, libc } from "../../mod/sys/libc.ts";
+import { Errno, SysError } from "../../mod/sys/ffi/errno.ts";
+import { errno, libc } from "../../mod/sys/ffi/libc.ts";
 import { Counter, WorkerCounters } from "./counters.ts";
 import { Outbound } from "./outbound.ts";
 import type { MergerOptions } from "./packet/merge.ts";

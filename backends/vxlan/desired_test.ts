@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { JsonValue, Lease } from "../../mod/lease/mod.ts";
-import { ip, net, vxlan } from "../../mod/store/store_lab.ts";
+import { ip, net, vxlan } from "../../mod/store/testing/store_lab.ts";
 import { HostRoutes } from "../host_routes.ts";
 import { deviceAddress, peerObjects, vtepMac, type VxlanContext, vxlanRefusal } from "./desired.ts";
 

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { ip } from "../../mod/store/store_lab.ts";
+import { ip } from "../../mod/store/testing/store_lab.ts";
 import type { Link, VxlanAttributes } from "../../mod/sys/mod.ts";
 import { type DeviceSpec, incompatibility } from "./device.ts";
 

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { ip, net, vxlan } from "../../mod/store/store_lab.ts";
+import { ip, net, vxlan } from "../../mod/store/testing/store_lab.ts";
 import {
   type FdbEntry,
   IFF_UP,

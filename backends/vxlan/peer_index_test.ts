@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { ip, net, vxlan } from "../../mod/store/store_lab.ts";
+import { ip, net, vxlan } from "../../mod/store/testing/store_lab.ts";
 import { HostRoutes } from "../host_routes.ts";
 import { diff, type KernelObjects } from "../reconcile.ts";
 import { DEVICE, EXTERNAL, KernelModel, sorted } from "../reconcile_lab.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Lease } from "../../mod/lease/mod.ts";
-import { ip, net } from "../../mod/store/store_lab.ts";
+import { ip, net } from "../../mod/store/testing/store_lab.ts";
 import { VtepHolders } from "./vtep_holders.ts";
 
 const MAC = "0a:00:00:00:00:01";

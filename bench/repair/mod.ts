@@ -22,13 +22,13 @@ import {
   writeSysconfig,
 } from "../../tests/e2e/guide.ts";
 import { Lab, type UnderlayHost } from "../../tests/lab/lab.ts";
-import { LabEtcd } from "../../tests/lab/lab_etcd.ts";
+import { LabEtcd } from "../../tests/lab/etcd/lab_etcd.ts";
 import { LabUnit } from "../../tests/lab/unit.ts";
 
 /** Each host gives one figure a kind. */
 const HOSTS = 6;
 
-/** An agent answers slowly to who deletes again within 10 s, see mod/agent/repairs.ts. */
+/** An agent answers slowly to who deletes again within 10 s, see mod/agent/core/repairs.ts. */
 const CALM = 10_200;
 
 /** What is deleted, and what tells that it is back. */

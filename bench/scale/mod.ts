@@ -6,7 +6,7 @@
  */
 import { LabUnit } from "../../tests/lab/unit.ts";
 import { Lab, type UnderlayHost } from "../../tests/lab/lab.ts";
-import { type EtcdApi, LabEtcd } from "../../tests/lab/lab_etcd.ts";
+import { type EtcdApi, LabEtcd } from "../../tests/lab/etcd/lab_etcd.ts";
 import { monitor } from "../../mod/sys/mod.ts";
 import { PREFIX } from "./etcd_http.ts";
 

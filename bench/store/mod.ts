@@ -7,15 +7,15 @@
  */
 import { decodeNetworkConfig } from "../../mod/config/mod.ts";
 import { LEASE_TTL } from "../../mod/lease/mod.ts";
-import { configureLog } from "../../mod/observe/log.ts";
-import { makeEmbeddedLab } from "../../mod/store/embedded_lab.ts";
-import { openEtcdV2 } from "../../mod/store/etcd_v2.ts";
-import { openEtcdV3 } from "../../mod/store/etcd_v3.ts";
+import { configureLog } from "../../mod/observe/log/log.ts";
+import { makeEmbeddedLab } from "../../mod/store/testing/embedded_lab.ts";
+import { openEtcdV2 } from "../../mod/store/etcd/v2/etcd_v2.ts";
+import { openEtcdV3 } from "../../mod/store/etcd/v3/etcd_v3.ts";
 import type { Store } from "../../mod/store/mod.ts";
-import { makeRemoteLab } from "../../mod/store/remote_lab.ts";
-import { vxlan } from "../../mod/store/store_lab.ts";
+import { makeRemoteLab } from "../../mod/store/testing/remote_lab.ts";
+import { vxlan } from "../../mod/store/testing/store_lab.ts";
 import { acquireLease } from "../../mod/subnet/mod.ts";
-import { EtcdServer } from "../../tests/lab/etcd.ts";
+import { EtcdServer } from "../../tests/lab/etcd/etcd.ts";
 
 /** Hosts that acquire, one after the other, and then renew. */
 const HOSTS = 200;

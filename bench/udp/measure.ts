@@ -1,6 +1,6 @@
-import type { Namespace } from "../../tests/kernel/firewall_namespace.ts";
-import { addContainers, CONTAINER_ADDRESSES } from "../../tests/kernel/udp_containers.ts";
-import { UdpLab } from "../../tests/kernel/udp_lab.ts";
+import type { Namespace } from "../../tests/kernel/firewall/firewall_namespace.ts";
+import { addContainers, CONTAINER_ADDRESSES } from "../../tests/kernel/udp/udp_containers.ts";
+import { UdpLab } from "../../tests/kernel/udp/udp_lab.ts";
 import type { Path, PathSetup } from "./paths.ts";
 import { setTxOffload } from "./wire.ts";
 

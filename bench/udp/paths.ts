@@ -1,7 +1,12 @@
-import { V8_FLAGS } from "../../scripts/compile.ts";
-import { batch } from "../../tests/kernel/udp_containers.ts";
-import { ADDRESSES, DEVICE_ADDRESSES, NETWORK, type UdpLab } from "../../tests/kernel/udp_lab.ts";
-import type { NodeOptions } from "../../tests/kernel/udp_node.ts";
+import { V8_FLAGS } from "../../scripts/build/compile.ts";
+import { batch } from "../../tests/kernel/udp/udp_containers.ts";
+import {
+  ADDRESSES,
+  DEVICE_ADDRESSES,
+  NETWORK,
+  type UdpLab,
+} from "../../tests/kernel/udp/udp_lab.ts";
+import type { NodeOptions } from "../../tests/kernel/udp/udp_node.ts";
 
 /** One way from host to host, up and running. */
 export interface Path {

@@ -1,5 +1,5 @@
 import { Arena, inNetworkNamespace, libc, unwrap } from "../../mod/sys/mod.ts";
-import type { Namespace } from "../../tests/kernel/firewall_namespace.ts";
+import type { Namespace } from "../../tests/kernel/firewall/firewall_namespace.ts";
 
 /** linux/sockios.h, linux/ethtool.h. */
 const SIOCETHTOOL = 0x8946;

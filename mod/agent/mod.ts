@@ -3,5 +3,5 @@
  *
  * @module
  */
-export type * from "./options.ts";
-export * from "./run.ts";
+export type * from "./core/options.ts";
+export * from "./core/run.ts";

@@ -18,7 +18,7 @@ Deno.test("flanneld -version prints the version on standard output", async () =>
 });
 
 Deno.test("flanneld -help prints the help text on standard output", async () => {
-  const stdout = await Deno.readTextFile(new URL("help_golden.txt", import.meta.url));
+  const stdout = await Deno.readTextFile(new URL("./help/help_golden.txt", import.meta.url));
   assertEquals(await flanneld(["-help"]), { code: 0, stdout, stderr: "" });
 });
 
@@ -135,7 +135,7 @@ Deno.test("flanneld -version loads neither the agent nor commander", async () =>
     }
   }
   const outside = [...loaded].filter((specifier) =>
-    !/\/main\.ts$|\/mod\/(cli|ip)\/|\/mod\/(config\/nearest|observe\/printable|store\/network_name)\.ts$/
+    !/\/main\.ts$|\/mod\/(cli|ip)\/|\/mod\/(config\/nearest|observe\/log\/printable|store\/network_name)\.ts$/
       .test(
         specifier,
       )

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { printable, printableJson } from "../observe/printable.ts";
+import { printable, printableJson } from "../observe/log/printable.ts";
 
 /** ECMA-48: cursor to the first column of the first line; erase to the end of the line, of the page. */
 const HOME = "\x1b[H";

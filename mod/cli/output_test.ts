@@ -68,5 +68,5 @@ Deno.test("print() is the only way to the terminal: nobody beside output.ts writ
       writers.push(file.slice(root.length));
     }
   }
-  assertEquals(writers.sort(), ["mod/cli/output.ts", "mod/observe/log.ts"]);
+  assertEquals(writers.sort(), ["mod/cli/output.ts", "mod/observe/log/log.ts"]);
 });

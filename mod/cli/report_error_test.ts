@@ -7,7 +7,7 @@ import { InterfaceError } from "../host/errors.ts";
 import { StoreError, StoreUnavailableError } from "../store/errors.ts";
 import { DuplicatePublicIPError } from "../subnet/identity.ts";
 import { BpfError } from "../sys/bpf/error.ts";
-import { SysError } from "../sys/errno.ts";
+import { SysError } from "../sys/ffi/errno.ts";
 import { UsageError } from "./errors.ts";
 import { reportError } from "./report_error.ts";
 

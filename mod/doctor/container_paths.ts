@@ -4,7 +4,7 @@ import {
   findContainer,
   firstAddresses,
   overlaySource,
-} from "../agent/containers.ts";
+} from "../agent/host/containers.ts";
 import type { IPv4, Prefix } from "../ip/mod.ts";
 import { askContainers, type ContainerAnswer, ContainerSide, Prober } from "../probe/mod.ts";
 import { SysError } from "../sys/mod.ts";

@@ -1,11 +1,11 @@
 import type { DiffLine } from "../../backends/describe.ts";
 import { readHostTables } from "../../backends/host_routes.ts";
-import { isBesideOthers, readOthers } from "../agent/host_claims.ts";
-import { isAgentRunning } from "../agent/host_lock.ts";
-import { type LeaseElsewhere, leaseElsewhere } from "../agent/lease_elsewhere.ts";
-import { type AgentPlan, planAgent } from "../agent/plan.ts";
-import type { AgentOptions } from "../agent/options.ts";
-import { NetworkRefusedError, requireUsableNetwork } from "../agent/usable_network.ts";
+import { isBesideOthers, readOthers } from "../agent/host/host_claims.ts";
+import { isAgentRunning } from "../agent/host/host_lock.ts";
+import { type LeaseElsewhere, leaseElsewhere } from "../agent/lease/elsewhere.ts";
+import { type AgentPlan, planAgent } from "../agent/commands/plan.ts";
+import type { AgentOptions } from "../agent/core/options.ts";
+import { NetworkRefusedError, requireUsableNetwork } from "../agent/core/usable_network.ts";
 import { ConfigError, decodeNetworkConfig, type NetworkConfig } from "../config/mod.ts";
 import { type PreviousSubnet, readSubnetEnv } from "../export/mod.ts";
 import { examineInterface, type InterfaceChoice, InterfaceError } from "../host/mod.ts";

@@ -1,4 +1,4 @@
-import type { AgentOptions } from "../agent/options.ts";
+import type { AgentOptions } from "../agent/core/options.ts";
 import type { Check, Finding, Verdict } from "./check.ts";
 import { CHECKS } from "./checks.ts";
 import { reasonNotChecked } from "./errors.ts";

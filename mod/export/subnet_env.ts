@@ -6,7 +6,7 @@
  */
 
 import { formatIPv4, Prefix } from "../ip/mod.ts";
-import { warning } from "../observe/log.ts";
+import { warning } from "../observe/log/log.ts";
 import { writeFileAtomically } from "./atomic_file.ts";
 import { parseDotenv } from "./dotenv.ts";
 import { reasonOf } from "./errors.ts";

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Prefix } from "../ip/mod.ts";
-import { configureLog } from "../observe/log.ts";
+import { configureLog } from "../observe/log/log.ts";
 import { formatSubnetEnv, readSubnetEnv, writeSubnetEnv } from "./subnet_env.ts";
 
 const prefix = (text: string) => Prefix.parse(text)!;

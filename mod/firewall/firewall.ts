@@ -1,6 +1,6 @@
 import type { Prefix } from "../ip/mod.ts";
-import type { FirewalldObjects, HostTool } from "./host_tool.ts";
-import type { Obstacle, OverlayPath } from "./obstacles.ts";
+import type { FirewalldObjects, HostTool } from "./inspect/host_tool.ts";
+import type { Obstacle, OverlayPath } from "./inspect/obstacles.ts";
 import type { PeerSources, SourcesChange } from "./peer_sources.ts";
 
 /** What the firewall shall do for one network. */

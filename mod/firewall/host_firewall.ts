@@ -1,10 +1,15 @@
 import { FirewallError } from "./errors.ts";
 import type { EnsureResult, Firewall, FirewallSpec, FirewallSurvey } from "./firewall.ts";
-import { readFirewalldObjects } from "./host_tool.ts";
-import { findObstacles, hostToolsIn, type Obstacle, type OverlayPath } from "./obstacles.ts";
+import { readFirewalldObjects } from "./inspect/host_tool.ts";
+import {
+  findObstacles,
+  hostToolsIn,
+  type Obstacle,
+  type OverlayPath,
+} from "./inspect/obstacles.ts";
 import type { PeerSet } from "./peer_set.ts";
 import type { SourcesChange } from "./peer_sources.ts";
-import { readTables } from "./read_tables.ts";
+import { readTables } from "./inspect/read_tables.ts";
 import type { Reconciled, Role } from "./ruleset.ts";
 import type { Assignment, Tools } from "./tools.ts";
 

@@ -5,9 +5,9 @@
  */
 export * from "./errors.ts";
 export * from "./firewall.ts";
-export * from "./host_tool.ts";
-export type { Obstacle, OverlayPath } from "./obstacles.ts";
-export { describeObstacle, openingsOf } from "./obstacles.ts";
+export * from "./inspect/host_tool.ts";
+export type { Obstacle, OverlayPath } from "./inspect/obstacles.ts";
+export { describeObstacle, openingsOf } from "./inspect/obstacles.ts";
 export * from "./open_cleaner.ts";
 export * from "./open_firewall.ts";
 export * from "./peer_sources.ts";

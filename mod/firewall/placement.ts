@@ -10,7 +10,7 @@
  * @module
  */
 import { jumpRule, type OwnChain, ownChainNamed } from "./rules.ts";
-import { joinWords, ruleOptions, sameRule, splitWords } from "./save_format.ts";
+import { joinWords, ruleOptions, sameRule, splitWords } from "./iptables/save_format.ts";
 
 /**
  * True when the rule is the wanted jump and stands where it is reached in time.

@@ -1,5 +1,5 @@
 import type { PreviousNetwork } from "./firewall.ts";
-import { legacyRules } from "./legacy.ts";
+import { legacyRules } from "./iptables/legacy.ts";
 import { insertJump, isGoodJump } from "./placement.ts";
 import { FORWARD_CHAIN, type OwnChain, ownChainNamed, ownChains, type Rule } from "./rules.ts";
 import {
@@ -9,7 +9,7 @@ import {
   type SavedChain,
   type SavedRules,
   splitWords,
-} from "./save_format.ts";
+} from "./iptables/save_format.ts";
 
 /** A change of the host's rules. */
 export interface Plan {

@@ -9,7 +9,7 @@ import {
   type PacketRule,
   type Verdict,
 } from "./policy.ts";
-import type { SavedRules } from "./save_format.ts";
+import type { SavedRules } from "./iptables/save_format.ts";
 
 /**
  * A rule in the words of iptables(8), without table and chain:

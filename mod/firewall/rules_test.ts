@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { Prefix } from "../ip/mod.ts";
 import type { FirewallSpec } from "./firewall.ts";
 import { desiredRules, FORWARD_CHAIN, jumpRule, MASQUERADE_CHAIN, RAW_CHAIN } from "./rules.ts";
-import { joinWords } from "./save_format.ts";
+import { joinWords } from "./iptables/save_format.ts";
 
 const SPEC: FirewallSpec = {
   network: Prefix.parse("10.20.0.0/16")!,

@@ -1,11 +1,11 @@
 import type { HostCommands } from "./command.ts";
 import { FirewallError } from "./errors.ts";
 import type { FirewallMode, FirewallSpec, PreviousNetwork } from "./firewall.ts";
-import { chooseIptables, type Iptables, type IptablesChoice } from "./iptables.ts";
-import { IptablesRuleset } from "./iptables_ruleset.ts";
-import { isOwnTable, ownTable } from "./nft_plan.ts";
-import { Nftables, NftablesRuleset } from "./nftables.ts";
-import { DockerBridgesRuleset } from "./docker_bridges_ruleset.ts";
+import { chooseIptables, type Iptables, type IptablesChoice } from "./iptables/iptables.ts";
+import { IptablesRuleset } from "./iptables/iptables_ruleset.ts";
+import { isOwnTable, ownTable } from "./nftables/nft_plan.ts";
+import { Nftables, NftablesRuleset } from "./nftables/nftables.ts";
+import { DockerBridgesRuleset } from "./docker/docker_bridges_ruleset.ts";
 import type { PeerSources } from "./peer_sources.ts";
 import type { PeerSet } from "./peer_set.ts";
 import type { Role, Ruleset } from "./ruleset.ts";

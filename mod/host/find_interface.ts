@@ -1,5 +1,5 @@
 import type { IPv4 } from "../ip/mod.ts";
-import { info, warning } from "../observe/log.ts";
+import { info, warning } from "../observe/log/log.ts";
 import { Errno, type Netlink, RT_TABLE_MAIN, SysError } from "../sys/mod.ts";
 import type { HostTables } from "./candidates.ts";
 import { chooseInterface, type InterfaceChoice } from "./choose_interface.ts";

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { formatIPv4, type IPv4, parseIPv4, Prefix } from "../ip/mod.ts";
-import { configureLog } from "../observe/log.ts";
+import { configureLog } from "../observe/log/log.ts";
 import { Errno, type RouteFilter, SysError } from "../sys/mod.ts";
 import { InterfaceError } from "./errors.ts";
 import { findExternalInterface } from "./find_interface.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { makeCertificates } from "../../tests/lab/certificates.ts";
-import { TlsServer } from "../sys/tls_server.ts";
+import { TlsServer } from "../sys/tls/tls_server.ts";
 import { type HttpHandler, type HttpLimits, serveHttp } from "./server.ts";
 
 const text = new TextEncoder();

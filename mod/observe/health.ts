@@ -6,8 +6,8 @@ import {
   type HttpRequest,
   serveHttp,
 } from "../http/server.ts";
-import { warning } from "./log.ts";
-import { answer, type Pages } from "./pages.ts";
+import { warning } from "./log/log.ts";
+import { answer, type Pages } from "./serve/pages.ts";
 
 /** Options of {@linkcode serveHealth}. */
 export interface HealthOptions {

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { HEALTH_LIMITS, HealthError, serveHealth } from "./health.ts";
-import { textResponse } from "./pages.ts";
+import { textResponse } from "./serve/pages.ts";
 
 Deno.test("serveHealth() serves pages on loopback to whoever asks for this host", async () => {
   const abort = new AbortController();

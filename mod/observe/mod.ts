@@ -3,7 +3,7 @@
  *
  * @module
  */
-export * from "./log.ts";
-export { shorten } from "./shorten.ts";
+export * from "./log/log.ts";
+export { shorten } from "./log/shorten.ts";
 export * from "./systemd.ts";
 export * from "./watchdog.ts";

@@ -1,8 +1,8 @@
 import { sendUnixDatagram } from "../sys/mod.ts";
-import { verbose } from "./log.ts";
-import { printable } from "./printable.ts";
-import { currentScope } from "./scope.ts";
-import { shorten } from "./shorten.ts";
+import { verbose } from "./log/log.ts";
+import { printable } from "./log/printable.ts";
+import { currentScope } from "./log/scope.ts";
+import { shorten } from "./log/shorten.ts";
 
 /** Bytes of an assignment, before it is escaped: `systemctl status` shows it in one line. */
 const STATUS_BYTES = 500;

@@ -1,4 +1,4 @@
-import { info, warning } from "./log.ts";
+import { info, warning } from "./log/log.ts";
 import { notifySystemd } from "./systemd.ts";
 
 /** Options of {@linkcode feedWatchdog}. */

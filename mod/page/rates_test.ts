@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import type { NetworkReport, PeerReport } from "../agent/status.ts";
+import type { NetworkReport, PeerReport } from "../agent/status/status.ts";
 import {
   bits,
   bytes,

@@ -2,12 +2,12 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { askAsFlannel } from "../../tests/interop/remote_raw.ts";
 import { LEASE_TTL, PERMANENT } from "../lease/mod.ts";
 import { decodeNetworkConfig } from "../config/mod.ts";
-import { captureLog } from "../observe/log_lab.ts";
-import { makeEmbeddedLab } from "../store/embedded_lab.ts";
-import { encodeAgentPut, encodeConfigPut, encodeLeasePut } from "../store/remote_extension.ts";
+import { captureLog } from "../observe/testing/log_lab.ts";
+import { makeEmbeddedLab } from "../store/testing/embedded_lab.ts";
+import { encodeAgentPut, encodeConfigPut, encodeLeasePut } from "../store/remote/extension.ts";
 import { AccessError, type Store } from "../store/mod.ts";
-import { openRemote } from "../store/remote.ts";
-import { ip, net, record, vxlan } from "../store/store_lab.ts";
+import { openRemote } from "../store/remote/remote.ts";
+import { ip, net, record, vxlan } from "../store/testing/store_lab.ts";
 import { acquireLease } from "../subnet/mod.ts";
 import { libc } from "../sys/mod.ts";
 import { serveLeases, type ServerOptions } from "./server.ts";

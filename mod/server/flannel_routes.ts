@@ -11,7 +11,7 @@ import {
   encodeWireConfig,
   encodeWireLease,
   type WireReservation,
-} from "../store/remote_protocol.ts";
+} from "../store/remote/protocol.ts";
 import { acquireLease, isCompatible } from "../subnet/mod.ts";
 import { untilWon } from "../subnet/races.ts";
 import { findMisfit } from "../subnet/reserve.ts";

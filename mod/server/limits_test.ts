@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { askAsFlannel } from "../../tests/interop/remote_raw.ts";
-import { makeEmbeddedLab } from "../store/embedded_lab.ts";
-import { net, vxlan } from "../store/store_lab.ts";
+import { makeEmbeddedLab } from "../store/testing/embedded_lab.ts";
+import { net, vxlan } from "../store/testing/store_lab.ts";
 import { libc } from "../sys/mod.ts";
 import { serveLeases } from "./server.ts";
 

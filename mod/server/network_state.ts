@@ -7,7 +7,7 @@ import {
   type StoredAgentRecord,
 } from "../lease/mod.ts";
 import type { Change, ConfigText, Snapshot } from "../store/mod.ts";
-import type { WireLease, WireLeaseEvent } from "../store/remote_protocol.ts";
+import type { WireLease, WireLeaseEvent } from "../store/remote/protocol.ts";
 import type { FeedState } from "./feed.ts";
 
 /** The last time that RFC 3339 has a text for, in milliseconds since the epoch. */

@@ -1,6 +1,6 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { encodeWireLease } from "../store/remote_protocol.ts";
-import { net, vxlan } from "../store/store_lab.ts";
+import { encodeWireLease } from "../store/remote/protocol.ts";
+import { net, vxlan } from "../store/testing/store_lab.ts";
 import { NetworkState } from "./network_state.ts";
 
 const LEASE = { subnet: net("10.73.43.0/24"), attributes: vxlan("172.28.128.101"), revision: "1" };

@@ -4,7 +4,7 @@ import type { Change, Snapshot } from "../store/mod.ts";
 import { isNetworkName } from "../store/network_name.ts";
 import type { NameChange, NamesSnapshot, NetworkNames } from "../store/networks.ts";
 import { UNNAMED_NETWORK } from "../store/options.ts";
-import type { WireNetworkEvent } from "../store/remote_protocol.ts";
+import type { WireNetworkEvent } from "../store/remote/protocol.ts";
 import { Feed, type FeedState } from "./feed.ts";
 import { type NetworkEntry, NetworkState } from "./network_state.ts";
 

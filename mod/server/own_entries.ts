@@ -6,7 +6,7 @@
  */
 import type { Prefix } from "../ip/mod.ts";
 import { LEASE_TTL, PERMANENT } from "../lease/mod.ts";
-import type { AgentPut, LeasePut } from "../store/remote_extension.ts";
+import type { AgentPut, LeasePut } from "../store/remote/extension.ts";
 import { isCompatible } from "../subnet/mod.ts";
 import { type Caller, requireOwn, requireTrust } from "./access.ts";
 import { HttpError } from "../http/head.ts";

@@ -1,10 +1,10 @@
 import { ConfigError } from "../config/mod.ts";
 import { parseIPv4, type Prefix } from "../ip/mod.ts";
 import { parseLeaseKey } from "../lease/mod.ts";
-import { info, verbose, warning } from "../observe/log.ts";
+import { info, verbose, warning } from "../observe/log/log.ts";
 import { ConflictError, StoreError, StoreUnavailableError } from "../store/mod.ts";
-import { GONE, VERSION_BODY } from "../store/remote_extension.ts";
-import { JSON_TYPE, WireError } from "../store/remote_protocol.ts";
+import { GONE, VERSION_BODY } from "../store/remote/extension.ts";
+import { JSON_TYPE, WireError } from "../store/remote/protocol.ts";
 import { AcquireError } from "../subnet/mod.ts";
 import { type AccessOptions, AccessPolicy, type Caller } from "./access.ts";
 import * as flannel from "./flannel_routes.ts";

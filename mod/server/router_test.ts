@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { configureLog } from "../observe/log.ts";
+import { configureLog } from "../observe/log/log.ts";
 import { StoreUnavailableError } from "../store/mod.ts";
 import { ServedNetworks } from "./networks.ts";
 import { makeHandler } from "./router.ts";

@@ -10,7 +10,7 @@ import {
   encodeSnapshot,
   HELD_POLL,
   type ServedSnapshot,
-} from "../store/remote_extension.ts";
+} from "../store/remote/extension.ts";
 import { Deadline } from "../store/deadline.ts";
 import { type Caller, requireTrust } from "./access.ts";
 import type { ServedNetwork } from "./networks.ts";

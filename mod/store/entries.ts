@@ -8,7 +8,7 @@ import {
   parseLeaseKey,
   type StoredAgentRecord,
 } from "../lease/mod.ts";
-import { warning } from "../observe/log.ts";
+import { warning } from "../observe/log/log.ts";
 import type { Change, ConfigText, Cursor, Snapshot } from "./store.ts";
 
 /** What a key below a network's prefix stands for. */

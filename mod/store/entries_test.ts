@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { encodeAgentRecord, encodeLeaseValue, PERMANENT } from "../lease/mod.ts";
 import { Entries, type RawEntry, SnapshotBuilder } from "./entries.ts";
-import { ip, net, record, vxlan } from "./store_lab.ts";
+import { ip, net, record, vxlan } from "./testing/store_lab.ts";
 
 const PREFIX = "/flannel/network";
 const VALUE = encodeLeaseValue(vxlan("192.0.2.1"), "v0.7");

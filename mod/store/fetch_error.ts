@@ -1,4 +1,4 @@
-import type { TlsFlags } from "./tls_files.ts";
+import type { TlsFlags } from "./etcd/tls_files.ts";
 
 /** Facts about the server, for the hints of {@linkcode describeFetchError}. */
 export interface ServerContext {

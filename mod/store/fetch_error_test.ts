@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { freePort } from "../../tests/lab/etcd.ts";
+import { freePort } from "../../tests/lab/etcd/etcd.ts";
 import { describeFetchError } from "./fetch_error.ts";
 
 Deno.test("describeFetchError() keeps the reason of each runtime's error and drops its URL", () => {

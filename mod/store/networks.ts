@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { warning } from "../observe/log.ts";
+import { warning } from "../observe/log/log.ts";
 import type { KeyReader, RawEntry } from "./entries.ts";
 import { isNetworkName, LONGEST_NAME } from "./network_name.ts";
 import type { CallOptions, Cursor, WatchItem, WatchOptions } from "./store.ts";

@@ -1,14 +1,14 @@
-import { findingOfGateway } from "./candidates.ts";
-import { type Candidate, detectApi, type EtcdApi, type Finding } from "./detect.ts";
+import { findingOfGateway } from "./etcd/candidates.ts";
+import { type Candidate, detectApi, type EtcdApi, type Finding } from "./etcd/detect.ts";
 import { StoreError, StoreUnavailableError } from "./errors.ts";
-import { EtcdHttp } from "./etcd_http.ts";
-import { EtcdV2Client, EtcdV2Error } from "./etcd_v2_client.ts";
-import { EtcdV3Gateway } from "./etcd_v3_gateway.ts";
+import { EtcdHttp } from "./etcd/http.ts";
+import { EtcdV2Client, EtcdV2Error } from "./etcd/v2/client.ts";
+import { EtcdV3Gateway } from "./etcd/v3/gateway.ts";
 import { NameReader, type NetworkNames } from "./networks.ts";
-import { listNames } from "./networks_etcd_v2.ts";
+import { listNames } from "./etcd/v2/networks.ts";
 import type { OpenOptions } from "./open.ts";
 import type { EtcdOptions, StoreOptions } from "./options.ts";
-import { readTlsFiles } from "./tls_files.ts";
+import { readTlsFiles } from "./etcd/tls_files.ts";
 
 /** Children of the prefix that are looked through for networks. */
 const ENOUGH = 1_000;
@@ -48,12 +48,12 @@ export async function openNetworkNames(
       return { names, store: { ...options, api: found.api }, note: found.note };
     }
     case "embedded": {
-      const { openEmbeddedNames } = await import("./networks_embedded.ts");
+      const { openEmbeddedNames } = await import("./embedded/networks.ts");
       const names = openEmbeddedNames(options, { readOnly, owner });
       return { names, store: options, note: `Using the ${names.name}` };
     }
     case "remote": {
-      const { openRemoteNames } = await import("./networks_remote.ts");
+      const { openRemoteNames } = await import("./remote/networks.ts");
       const names = await openRemoteNames(options);
       return { names, store: options, note: `Using the ${names.name}` };
     }
@@ -62,10 +62,10 @@ export async function openNetworkNames(
 
 async function openEtcdNames(api: EtcdApi, options: EtcdOptions): Promise<NetworkNames> {
   if (api === "v2") {
-    const { openEtcdV2Names } = await import("./networks_etcd_v2.ts");
+    const { openEtcdV2Names } = await import("./etcd/v2/networks.ts");
     return await openEtcdV2Names(options);
   }
-  const { openEtcdV3Names } = await import("./networks_etcd_v3.ts");
+  const { openEtcdV3Names } = await import("./etcd/v3/networks.ts");
   return await openEtcdV3Names(options);
 }
 

@@ -1,13 +1,13 @@
-import { storeCandidate, v2Candidate, v3Candidate } from "./candidates.ts";
-import { detectApi, type Detection, type EtcdApi } from "./detect.ts";
-import { EtcdHttp } from "./etcd_http.ts";
-import { EtcdV2Client } from "./etcd_v2_client.ts";
-import { EtcdV3Gateway } from "./etcd_v3_gateway.ts";
+import { storeCandidate, v2Candidate, v3Candidate } from "./etcd/candidates.ts";
+import { detectApi, type Detection, type EtcdApi } from "./etcd/detect.ts";
+import { EtcdHttp } from "./etcd/http.ts";
+import { EtcdV2Client } from "./etcd/v2/client.ts";
+import { EtcdV3Gateway } from "./etcd/v3/gateway.ts";
 import type { EtcdOptions, StoreOptions } from "./options.ts";
 import type { CallOptions, Store } from "./store.ts";
-import { readTlsFiles } from "./tls_files.ts";
+import { readTlsFiles } from "./etcd/tls_files.ts";
 
-export { AmbiguousConfigError } from "./detect.ts";
+export { AmbiguousConfigError } from "./etcd/detect.ts";
 
 /** What {@linkcode openStore} comes to. */
 export type Opened =
@@ -53,12 +53,12 @@ export async function openStore(
     case "etcd":
       return await openEtcd(options, signal);
     case "embedded": {
-      const { openEmbedded } = await import("./embedded.ts");
+      const { openEmbedded } = await import("./embedded/embedded.ts");
       const store = await openEmbedded(options, { readOnly, owner });
       return { store, note: `Using the ${store.name}` };
     }
     case "remote": {
-      const { openRemote } = await import("./remote.ts");
+      const { openRemote } = await import("./remote/remote.ts");
       const store = await openRemote(options);
       return { store, note: `Using the ${store.name}` };
     }
@@ -91,9 +91,9 @@ async function detect(options: EtcdOptions, signal: AbortSignal | undefined): Pr
 
 async function open(api: EtcdApi, options: EtcdOptions): Promise<Store> {
   if (api === "v2") {
-    const { openEtcdV2 } = await import("./etcd_v2.ts");
+    const { openEtcdV2 } = await import("./etcd/v2/etcd_v2.ts");
     return await openEtcdV2(options);
   }
-  const { openEtcdV3 } = await import("./etcd_v3.ts");
+  const { openEtcdV3 } = await import("./etcd/v3/etcd_v3.ts");
   return await openEtcdV3(options);
 }

@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { type Certificates, makeCertificates } from "../../tests/lab/certificates.ts";
-import { EtcdServer, freePort } from "../../tests/lab/etcd.ts";
-import { EtcdGateway } from "../../tests/lab/etcd_gateway.ts";
-import { EtcdKeys } from "../../tests/lab/etcd_keys.ts";
+import { EtcdServer, freePort } from "../../tests/lab/etcd/etcd.ts";
+import { EtcdGateway } from "../../tests/lab/etcd/etcd_gateway.ts";
+import { EtcdKeys } from "../../tests/lab/etcd/etcd_keys.ts";
 import { StoreError, StoreUnavailableError } from "./errors.ts";
 import { AmbiguousConfigError, openStore } from "./open.ts";
 import type { EtcdOptions, EtcdStoreOptions } from "./options.ts";

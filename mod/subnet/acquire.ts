@@ -7,7 +7,7 @@ import {
   PERMANENT,
   sameAttributes,
 } from "../lease/mod.ts";
-import { info, warning } from "../observe/log.ts";
+import { info, warning } from "../observe/log/log.ts";
 import {
   AccessError,
   type CallOptions,

@@ -3,7 +3,7 @@ import type { NetworkConfig } from "../config/mod.ts";
 import type { Prefix } from "../ip/mod.ts";
 import { type Lease, LEASE_TTL, PERMANENT } from "../lease/mod.ts";
 import type { Store } from "../store/mod.ts";
-import { ip, net, vxlan } from "../store/store_lab.ts";
+import { ip, net, vxlan } from "../store/testing/store_lab.ts";
 import { AcquireError, acquireLease, OutOfSubnetsError } from "./acquire.ts";
 import { isCompatible } from "./pick.ts";
 import { config, subnetCases } from "./subnet_lab.ts";

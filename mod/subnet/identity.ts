@@ -1,7 +1,7 @@
 import { sleep } from "../async/sleep.ts";
 import { formatIPv4, type IPv4 } from "../ip/mod.ts";
 import { type AgentRecord, LEASE_TTL, sameBoot, type StoredAgentRecord } from "../lease/mod.ts";
-import { info, warning } from "../observe/log.ts";
+import { info, warning } from "../observe/log/log.ts";
 import { ConflictError, type Store, StoreError } from "../store/mod.ts";
 import { RACES } from "./races.ts";
 

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { type AgentRecord, LEASE_TTL, type StoredAgentRecord } from "../lease/mod.ts";
 import { type Store, StoreError } from "../store/mod.ts";
-import { ip } from "../store/store_lab.ts";
+import { ip } from "../store/testing/store_lab.ts";
 import { claimIdentity, DuplicatePublicIPError, guardIdentity } from "./identity.ts";
 import { subnetCases } from "./subnet_lab.ts";
 

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import fc from "fast-check";
 import type { Prefix } from "../ip/mod.ts";
 import { type Lease, leaseKey } from "../lease/mod.ts";
-import { net, vxlan } from "../store/store_lab.ts";
+import { net, vxlan } from "../store/testing/store_lab.ts";
 import { isEmpty, type LeaseEvent, LeaseSet, type LeaseSetChange } from "./lease_set.ts";
 
 function lease(subnet: string, publicIP = "192.0.2.1", revision = "1"): Lease {

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { formatIPv4, type IPv4, Prefix } from "../ip/mod.ts";
-import { ip, net } from "../store/store_lab.ts";
+import { ip, net } from "../store/testing/store_lab.ts";
 import { isCompatible, pickSubnet, type SubnetRange } from "./pick.ts";
 
 function range(subnetMin: string, subnetMax: string, subnetLen: number): SubnetRange {

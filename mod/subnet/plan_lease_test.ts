@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { decodeNetworkConfig } from "../config/mod.ts";
 import type { Lease } from "../lease/mod.ts";
-import { ip, net } from "../store/store_lab.ts";
+import { ip, net } from "../store/testing/store_lab.ts";
 import { OutOfSubnetsError } from "./acquire.ts";
 import { planLease } from "./plan_lease.ts";
 

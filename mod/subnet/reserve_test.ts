@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { ip, net, vxlan } from "../store/store_lab.ts";
+import { ip, net, vxlan } from "../store/testing/store_lab.ts";
 import { PERMANENT } from "../lease/mod.ts";
 import { StoreError } from "../store/mod.ts";
 import { releaseReservation, ReservationError, reserveSubnet } from "./reserve.ts";

@@ -3,13 +3,13 @@
  *
  * @module
  */
-import { EtcdServer } from "../../tests/lab/etcd.ts";
-import { EtcdGateway } from "../../tests/lab/etcd_gateway.ts";
-import { EtcdKeys } from "../../tests/lab/etcd_keys.ts";
+import { EtcdServer } from "../../tests/lab/etcd/etcd.ts";
+import { EtcdGateway } from "../../tests/lab/etcd/etcd_gateway.ts";
+import { EtcdKeys } from "../../tests/lab/etcd/etcd_keys.ts";
 import { decodeNetworkConfig, type NetworkConfig } from "../config/mod.ts";
-import { captureLog } from "../observe/log_lab.ts";
-import { openEtcdV2 } from "../store/etcd_v2.ts";
-import { openEtcdV3 } from "../store/etcd_v3.ts";
+import { captureLog } from "../observe/testing/log_lab.ts";
+import { openEtcdV2 } from "../store/etcd/v2/etcd_v2.ts";
+import { openEtcdV3 } from "../store/etcd/v3/etcd_v3.ts";
 import type { Store } from "../store/mod.ts";
 
 /** What a case is given. */

@@ -1,5 +1,5 @@
-import { Arena } from "./arena.ts";
-import { closeDescriptor, libc, unwrap } from "./libc.ts";
+import { Arena } from "./ffi/arena.ts";
+import { closeDescriptor, libc, unwrap } from "./ffi/libc.ts";
 import { inNetworkNamespace } from "./namespace.ts";
 
 const AF_INET = 2;

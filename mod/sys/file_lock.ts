@@ -1,5 +1,5 @@
-import { Errno, SysError } from "./errno.ts";
-import { closeDescriptor, cString, libc, unwrap } from "./libc.ts";
+import { Errno, SysError } from "./ffi/errno.ts";
+import { closeDescriptor, cString, libc, unwrap } from "./ffi/libc.ts";
 
 /**
  * asm-generic/fcntl.h: O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC. Without the last, a command that

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { SysError } from "./errno.ts";
+import { SysError } from "./ffi/errno.ts";
 import { FileLock } from "./file_lock.ts";
-import { libc } from "./libc.ts";
+import { libc } from "./ffi/libc.ts";
 
 libc();
 

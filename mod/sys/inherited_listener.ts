@@ -1,5 +1,5 @@
-import { SysError } from "./errno.ts";
-import { closeDescriptor, libc, unwrap } from "./libc.ts";
+import { SysError } from "./ffi/errno.ts";
+import { closeDescriptor, libc, unwrap } from "./ffi/libc.ts";
 
 /** The first descriptor that systemd passes, SD_LISTEN_FDS_START of sd_listen_fds(3). */
 const FIRST = 3;

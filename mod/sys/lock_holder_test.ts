@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { FileLock } from "./file_lock.ts";
-import { libc } from "./libc.ts";
+import { libc } from "./ffi/libc.ts";
 import { describeHolder, findLockHolder, pidOf } from "./lock_holder.ts";
 
 libc();

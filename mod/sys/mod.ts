@@ -3,13 +3,13 @@
  *
  * @module
  */
-export * from "./arena.ts";
-export * from "./errno.ts";
+export * from "./ffi/arena.ts";
+export * from "./ffi/errno.ts";
 export * from "./refusal.ts";
 export * from "./ethtool.ts";
 export * from "./file_lock.ts";
-export * from "./free_memory.ts";
-export * from "./libc.ts";
+export * from "./ffi/free_memory.ts";
+export * from "./ffi/libc.ts";
 export * from "./lock_holder.ts";
 export * from "./namespace.ts";
 export * from "./netlink/mod.ts";

@@ -1,4 +1,4 @@
-import { closeDescriptor, cString, libc, unwrap } from "./libc.ts";
+import { closeDescriptor, cString, libc, unwrap } from "./ffi/libc.ts";
 
 /** linux/sched.h */
 const CLONE_NEWNET = 0x40000000;

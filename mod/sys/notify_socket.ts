@@ -1,4 +1,4 @@
-import { closeDescriptor, libc, unwrap } from "./libc.ts";
+import { closeDescriptor, libc, unwrap } from "./ffi/libc.ts";
 
 const AF_UNIX = 1;
 /** SOCK_DGRAM | SOCK_CLOEXEC, x86-64 and arm64. */

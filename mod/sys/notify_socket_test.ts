@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { Arena } from "./arena.ts";
-import { SysError } from "./errno.ts";
-import { closeDescriptor, libc, unwrap } from "./libc.ts";
+import { Arena } from "./ffi/arena.ts";
+import { SysError } from "./ffi/errno.ts";
+import { closeDescriptor, libc, unwrap } from "./ffi/libc.ts";
 import { sendUnixDatagram } from "./notify_socket.ts";
 
 libc();

@@ -1,4 +1,4 @@
-import { Errno, SysError } from "./errno.ts";
+import { Errno, SysError } from "./ffi/errno.ts";
 
 /**
  * True when the host has refused something for want of privileges: EPERM or EACCES, of a call of ours

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { Errno, SysError } from "./errno.ts";
+import { Errno, SysError } from "./ffi/errno.ts";
 import { isRefusal } from "./refusal.ts";
 
 Deno.test("isRefusal() finds EPERM and EACCES, also behind other errors", () => {

@@ -1,5 +1,5 @@
-import { Errno, SysError } from "./errno.ts";
-import { closeDescriptor, cString, libc, unwrap } from "./libc.ts";
+import { Errno, SysError } from "./ffi/errno.ts";
+import { closeDescriptor, cString, libc, unwrap } from "./ffi/libc.ts";
 
 /** Linux `include/uapi/linux/if_tun.h`; the number holds on x86-64 and arm64. */
 const TUNSETIFF = 0x400454ca;

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
-import { parseCommandLine } from "../../mod/cli/parse.ts";
+import { parseCommandLine } from "../../mod/cli/flags/parse.ts";
 import { parseDotenv } from "../../mod/export/dotenv.ts";
-import { etcdOf } from "../../mod/cli/options_lab.ts";
+import { etcdOf } from "../../mod/cli/testing/options_lab.ts";
 import { DEFAULT_LIMITS } from "../../mod/server/server.ts";
 
 const read = (name: string) => Deno.readTextFile(new URL(name, import.meta.url));

@@ -3,7 +3,7 @@ import { CredentialChain, findRegion } from "../../backends/aws_vpc/credentials.
 import { AwsEnvironment } from "../../backends/aws_vpc/environment.ts";
 import { InstanceMetadata } from "../../backends/aws_vpc/metadata.ts";
 import { ProviderError } from "../../backends/provider/errors.ts";
-import { captureLog } from "../../mod/observe/log_lab.ts";
+import { captureLog } from "../../mod/observe/testing/log_lab.ts";
 import { Imds } from "./imds.ts";
 import { Moto } from "./moto.ts";
 

@@ -1,6 +1,6 @@
 import { eventually, PREFIX, subnetOf, writeSysconfig } from "../e2e/guide.ts";
 import { Lab, type UnderlayHost } from "../lab/lab.ts";
-import { LabEtcd } from "../lab/lab_etcd.ts";
+import { LabEtcd } from "../lab/etcd/lab_etcd.ts";
 import { LabUnit, type UnitOptions } from "../lab/unit.ts";
 import type { CloudLab, CloudMachine } from "./cloud_lab.ts";
 import type { ServePlace } from "./serve.ts";

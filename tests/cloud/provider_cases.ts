@@ -11,7 +11,7 @@ import { loadBackend } from "../../backends/registry.ts";
 import { decodeNetworkConfig } from "../../mod/config/mod.ts";
 import { parseIPv4, Prefix } from "../../mod/ip/mod.ts";
 import type { JsonValue } from "../../mod/lease/mod.ts";
-import { captureLog } from "../../mod/observe/log_lab.ts";
+import { captureLog } from "../../mod/observe/testing/log_lab.ts";
 import { LeaseSet } from "../../mod/subnet/mod.ts";
 import { DryRunNetlink, type Netlink } from "../../mod/sys/mod.ts";
 import type { CloudLab, CloudMachine } from "./cloud_lab.ts";

@@ -1,5 +1,5 @@
 /** What the guide's cluster looks like; shared by the end-to-end tests. */
-import type { EtcdApi, LabEtcd } from "../lab/lab_etcd.ts";
+import type { EtcdApi, LabEtcd } from "../lab/etcd/lab_etcd.ts";
 import type { UnderlayHost } from "../lab/lab.ts";
 
 /** The guide's prefix. */

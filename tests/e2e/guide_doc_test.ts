@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { writeRelease } from "../../scripts/package.ts";
+import { writeRelease } from "../../scripts/package/package.ts";
 import { VERSION } from "../../mod/version.ts";
 import { Lab } from "../lab/lab.ts";
-import { LabEtcd } from "../lab/lab_etcd.ts";
+import { LabEtcd } from "../lab/etcd/lab_etcd.ts";
 import { LabSystemd } from "../lab/systemd.ts";
 import { FLANNELD } from "../lab/unit.ts";
 import { eventually, isFullMesh } from "./guide.ts";

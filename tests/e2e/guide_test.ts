@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type DockerVersion, type LabContainer, LabDocker } from "../lab/docker.ts";
 import { GuideCluster } from "../lab/guide_cluster.ts";
 import type { UnderlayHost } from "../lab/lab.ts";
-import type { EtcdApi } from "../lab/lab_etcd.ts";
+import type { EtcdApi } from "../lab/etcd/lab_etcd.ts";
 import {
   BACKENDS,
   type GuideBackend,

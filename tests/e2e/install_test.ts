@@ -1,11 +1,11 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { compile } from "../../scripts/compile.ts";
-import { chooseRuntime, sha256 } from "../../scripts/runtime.ts";
-import { writeRelease } from "../../scripts/package.ts";
+import { compile } from "../../scripts/build/compile.ts";
+import { chooseRuntime, sha256 } from "../../scripts/build/runtime.ts";
+import { writeRelease } from "../../scripts/package/package.ts";
 import { VERSION } from "../../mod/version.ts";
 import { makeCertificates } from "../lab/certificates.ts";
 import { Lab } from "../lab/lab.ts";
-import { LabEtcd } from "../lab/lab_etcd.ts";
+import { LabEtcd } from "../lab/etcd/lab_etcd.ts";
 import { FLANNELD } from "../lab/unit.ts";
 import { CONFIG, PREFIX } from "./guide.ts";
 
@@ -593,7 +593,7 @@ Deno.test("a second compilation of the same sources gives the same bytes", async
   const sums: string[] = [];
   for (const name of ["first", "second"]) {
     const output = `${work}/${name}`;
-    await compile({ root: ROOT, entry: "mod/cli/help.ts", output, runtime });
+    await compile({ root: ROOT, entry: "mod/cli/help/help.ts", output, runtime });
     sums.push(await sha256(output));
   }
   assertEquals(sums[0], sums[1]);

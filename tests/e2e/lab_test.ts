@@ -2,7 +2,7 @@ import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/asser
 import { LabDocker } from "../lab/docker.ts";
 import { LabCommandError } from "../lab/host.ts";
 import { Lab } from "../lab/lab.ts";
-import { LabEtcd } from "../lab/lab_etcd.ts";
+import { LabEtcd } from "../lab/etcd/lab_etcd.ts";
 
 Deno.test("Lab gives every pair of hosts a way to each other on eth1", async () => {
   await using lab = await Lab.start();

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { GuideCluster } from "../lab/guide_cluster.ts";
 import type { UnderlayHost } from "../lab/lab.ts";
-import type { EtcdApi } from "../lab/lab_etcd.ts";
+import type { EtcdApi } from "../lab/etcd/lab_etcd.ts";
 import { lostReplies } from "../lab/lost_replies.ts";
 import { BACKENDS, eventually, isFullMesh, leaseKeys, overlayAddress, subnetOf } from "./guide.ts";
 

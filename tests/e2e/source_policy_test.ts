@@ -4,7 +4,7 @@
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { udpPacket } from "../../backends/udp/packet/_fixtures.ts";
-import type { AgentStatus } from "../../mod/agent/status.ts";
+import type { AgentStatus } from "../../mod/agent/status/status.ts";
 import { parseIPv4 } from "../../mod/ip/mod.ts";
 import { GuideCluster } from "../lab/guide_cluster.ts";
 import type { UnderlayHost } from "../lab/lab.ts";
@@ -22,7 +22,7 @@ import {
   writeSysconfig,
 } from "./guide.ts";
 
-const PACKETS = new URL("./udp_packets.ts", import.meta.url).pathname;
+const PACKETS = new URL("./udp/udp_packets.ts", import.meta.url).pathname;
 const ENV = { DENO_DIR: Deno.env.get("DENO_DIR") ?? `${Deno.env.get("HOME")}/.cache/deno` };
 const RECEIVER_PORT = 9009;
 

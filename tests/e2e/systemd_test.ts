@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Lab, type UnderlayHost } from "../lab/lab.ts";
-import { LabEtcd } from "../lab/lab_etcd.ts";
+import { LabEtcd } from "../lab/etcd/lab_etcd.ts";
 import { LabSystemd } from "../lab/systemd.ts";
 import { FLANNELD } from "../lab/unit.ts";
 import { eventually, isFullMesh, PREFIX, standInForDevice, subnetEnv, subnetOf } from "./guide.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { GuideCluster } from "../lab/guide_cluster.ts";
 import type { UnderlayHost } from "../lab/lab.ts";
-import type { EtcdApi } from "../lab/lab_etcd.ts";
+import type { EtcdApi } from "../lab/etcd/lab_etcd.ts";
 import type { LabUnit } from "../lab/unit.ts";
 import {
   BACKENDS,

@@ -1,4 +1,4 @@
-import type { EtcdApi, LabEtcd } from "../lab/lab_etcd.ts";
+import type { EtcdApi, LabEtcd } from "../lab/etcd/lab_etcd.ts";
 import type { UnderlayHost } from "../lab/lab.ts";
 import type { LabProcess } from "../lab/process.ts";
 import { PREFIX } from "../e2e/guide.ts";

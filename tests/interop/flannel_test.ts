@@ -8,7 +8,7 @@ import {
   writeSysconfig,
 } from "../e2e/guide.ts";
 import { Lab, type UnderlayHost } from "../lab/lab.ts";
-import { type EtcdApi, LabEtcd } from "../lab/lab_etcd.ts";
+import { type EtcdApi, LabEtcd } from "../lab/etcd/lab_etcd.ts";
 import { lostReplies } from "../lab/lost_replies.ts";
 import { LabUnit } from "../lab/unit.ts";
 import { FlannelHost, macOf, makeDocker0 } from "./flannel_host.ts";

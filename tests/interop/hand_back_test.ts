@@ -11,7 +11,7 @@ import {
 import { stateOf } from "../e2e/host_state.ts";
 import { GuideCluster } from "../lab/guide_cluster.ts";
 import { Lab, type UnderlayHost } from "../lab/lab.ts";
-import { LabEtcd } from "../lab/lab_etcd.ts";
+import { LabEtcd } from "../lab/etcd/lab_etcd.ts";
 import { lostReplies } from "../lab/lost_replies.ts";
 import { FLANNELD, LabUnit } from "../lab/unit.ts";
 import { FlannelHost, macOf, makeDocker0 } from "./flannel_host.ts";

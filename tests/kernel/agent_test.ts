@@ -1,11 +1,11 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { BackendLab } from "../../backends/backend_lab.ts";
-import { Agent } from "../../mod/agent/agent.ts";
-import { HostClaims } from "../../mod/agent/host_claims.ts";
-import type { AgentOptions } from "../../mod/agent/options.ts";
-import { captureLog } from "../../mod/observe/log_lab.ts";
-import { openEmbedded } from "../../mod/store/embedded.ts";
-import { record } from "../../mod/store/store_lab.ts";
+import { Agent } from "../../mod/agent/core/agent.ts";
+import { HostClaims } from "../../mod/agent/host/host_claims.ts";
+import type { AgentOptions } from "../../mod/agent/core/options.ts";
+import { captureLog } from "../../mod/observe/testing/log_lab.ts";
+import { openEmbedded } from "../../mod/store/embedded/embedded.ts";
+import { record } from "../../mod/store/testing/store_lab.ts";
 import { DuplicatePublicIPError } from "../../mod/subnet/mod.ts";
 
 /** What this process has open that waits for the kernel's events. */

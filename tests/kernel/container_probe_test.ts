@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { ContainerResponder } from "../../mod/agent/container_answers.ts";
-import { containerBridge, findContainer, overlaySource } from "../../mod/agent/containers.ts";
+import { ContainerResponder } from "../../mod/agent/host/container_answers.ts";
+import { containerBridge, findContainer, overlaySource } from "../../mod/agent/host/containers.ts";
 import { formatIPv4, parseIPv4, Prefix } from "../../mod/ip/mod.ts";
 import type { Lease } from "../../mod/lease/mod.ts";
 import {

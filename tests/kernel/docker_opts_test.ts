@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { Namespace } from "./firewall_namespace.ts";
+import { Namespace } from "./firewall/firewall_namespace.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const SCRIPT = `${ROOT}scripts/mk-docker-opts.sh`;

@@ -1,8 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { describeChange } from "../../backends/describe.ts";
-import { ip, net } from "../../mod/store/store_lab.ts";
+import { ip, net } from "../../mod/store/testing/store_lab.ts";
 import { DryRunNetlink, IFF_UP, libc, Netlink, type Operation } from "../../mod/sys/mod.ts";
-import { Namespace } from "./firewall_namespace.ts";
+import { Namespace } from "./firewall/firewall_namespace.ts";
 
 libc();
 

@@ -6,7 +6,7 @@ import { hostGwBackend } from "../../backends/host_gw/host_gw.ts";
 import { ConfigError } from "../../mod/config/mod.ts";
 import { Prefix } from "../../mod/ip/mod.ts";
 import type { Lease } from "../../mod/lease/mod.ts";
-import { captureLog } from "../../mod/observe/log_lab.ts";
+import { captureLog } from "../../mod/observe/testing/log_lab.ts";
 import { LeaseSet } from "../../mod/subnet/mod.ts";
 
 const OWN = "10.20.1.0/24";

@@ -1,8 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { findLeftovers } from "../../backends/leftovers.ts";
-import { net } from "../../mod/store/store_lab.ts";
+import { net } from "../../mod/store/testing/store_lab.ts";
 import { libc, Netlink } from "../../mod/sys/mod.ts";
-import { Namespace } from "./firewall_namespace.ts";
+import { Namespace } from "./firewall/firewall_namespace.ts";
 
 libc();
 

@@ -1,6 +1,6 @@
 import { CONFIG, eventually, isFullMesh, PREFIX, subnetOf, writeSysconfig } from "../e2e/guide.ts";
 import { Lab, type UnderlayHost } from "./lab.ts";
-import { type EtcdApi, LabEtcd } from "./lab_etcd.ts";
+import { type EtcdApi, LabEtcd } from "./etcd/lab_etcd.ts";
 import { LabUnit, type UnitOptions } from "./unit.ts";
 
 /** Options of {@linkcode GuideCluster.start}. */

@@ -2,19 +2,19 @@ import { failureOf as awsFailureOf } from "../../backends/aws_vpc/query_api.ts";
 import { parseIni } from "../../backends/aws_vpc/shared_files.ts";
 import { parseXml } from "../../backends/aws_vpc/xml.ts";
 import { decodeFailure } from "../../backends/gce/failure.ts";
-import { misspeltKey } from "../../mod/cli/config_hint.ts";
+import { misspeltKey } from "../../mod/cli/commands/config/hint.ts";
 import { decodeNetworkConfig, unknownKeys } from "../../mod/config/mod.ts";
-import { parseSave, ruleOptions, splitWords } from "../../mod/firewall/save_format.ts";
+import { parseSave, ruleOptions, splitWords } from "../../mod/firewall/iptables/save_format.ts";
 import { decodeAgentRecord, decodeLeaseValue, parseLeaseKey } from "../../mod/lease/mod.ts";
-import { printable, printableJson } from "../../mod/observe/printable.ts";
+import { printable, printableJson } from "../../mod/observe/log/printable.ts";
 import { AccessPolicy } from "../../mod/server/access.ts";
 import { hostnameOf } from "../../mod/server/host_names.ts";
 import { parseHead } from "../../mod/http/head.ts";
-import { toStoreError } from "../../mod/store/etcd_v3_errors.ts";
+import { toStoreError } from "../../mod/store/etcd/v3/errors.ts";
 import { describeFetchError } from "../../mod/store/fetch_error.ts";
 import { isNetworkName } from "../../mod/store/network_name.ts";
-import { decodePoll, decodeSnapshot } from "../../mod/store/remote_extension.ts";
-import { decodeLeaseWatch, parseExpiration } from "../../mod/store/remote_protocol.ts";
+import { decodePoll, decodeSnapshot } from "../../mod/store/remote/extension.ts";
+import { decodeLeaseWatch, parseExpiration } from "../../mod/store/remote/protocol.ts";
 
 /** One character of each class that a pattern or a reader here distinguishes, and a few words. */
 export const UNITS = [

@@ -1,18 +1,18 @@
-import { Known } from "../../mod/agent/known.ts";
-import { LeaseKeeper } from "../../mod/agent/lease_keeper.ts";
-import { firstSnapshot } from "../../mod/agent/store_feed.ts";
+import { Known } from "../../mod/agent/core/known.ts";
+import { LeaseKeeper } from "../../mod/agent/lease/keeper.ts";
+import { firstSnapshot } from "../../mod/agent/core/store_feed.ts";
 import type { NetworkConfig } from "../../mod/config/mod.ts";
 import type { Prefix } from "../../mod/ip/mod.ts";
 import type { AgentRecord, Lease, LeaseAttributes } from "../../mod/lease/mod.ts";
 import { type Cursor, StoreError } from "../../mod/store/mod.ts";
 import { AcquireError, DuplicatePublicIPError } from "../../mod/subnet/mod.ts";
-import { vxlan } from "../../mod/store/store_lab.ts";
+import { vxlan } from "../../mod/store/testing/store_lab.ts";
 import { ModelProcess } from "./process.ts";
 import type { StoreData, StoreEvent } from "./store_data.ts";
 
 /**
  * A host with its agent: the real LeaseKeeper, algorithms and knowledge of the store, driven by the
- * agent's rules for what happens (`mod/agent/agent.ts`: #handle, #look, #checkOwn, #settle,
+ * agent's rules for what happens (`mod/agent/core/agent.ts`: #handle, #look, #checkOwn, #settle,
  * #attempt), without kernel and backend.
  */
 export class ModelHost {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { storeCases, type StoreLab } from "../../mod/store/store_cases.ts";
+import { storeCases, type StoreLab } from "../../mod/store/testing/store_cases.ts";
 import { StoreUnavailableError } from "../../mod/store/errors.ts";
 import { ModelStore } from "./model_store.ts";
 import { StoreData, STORES, type StoreTraits } from "./store_data.ts";

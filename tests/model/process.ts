@@ -1,5 +1,5 @@
 import { StoreUnavailableError } from "../../mod/store/errors.ts";
-import { configureLog } from "../../mod/observe/log.ts";
+import { configureLog } from "../../mod/observe/log/log.ts";
 import { ModelStore } from "./model_store.ts";
 import type { StoreData, StoreReply, StoreRequest } from "./store_data.ts";
 

@@ -1,7 +1,7 @@
 import type { NetworkConfig } from "../../mod/config/mod.ts";
 import { formatIPv4, Prefix } from "../../mod/ip/mod.ts";
 import { encodeLeaseValue, leaseKey, PERMANENT } from "../../mod/lease/mod.ts";
-import { ip } from "../../mod/store/store_lab.ts";
+import { ip } from "../../mod/store/testing/store_lab.ts";
 import { ModelHost } from "./host.ts";
 import { ModelOperator } from "./operator.ts";
 import { type ModelProcess, PREFIX, type ProcessGlobals } from "./process.ts";

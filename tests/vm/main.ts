@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { projectRoot } from "../../scripts/module_graph.ts";
+import { projectRoot } from "../../scripts/checks/module_graph.ts";
 import { run } from "../lab/command.ts";
 import { runInVm } from "./boot.ts";
 import { fetchKernel, RELEASES } from "./kernel.ts";
@@ -14,8 +14,8 @@ import { fetchKernel, RELEASES } from "./kernel.ts";
 /** Tests of netlink events, which differ between kernels. */
 const TESTS = [
   "--filter=/^(vxlan|monitor)/",
-  "tests/kernel/vxlan_repair_test.ts",
-  "tests/kernel/netlink_test.ts",
+  "tests/kernel/vxlan/vxlan_repair_test.ts",
+  "tests/kernel/netlink/netlink_test.ts",
 ];
 
 /** Milliseconds; the default tests take one minute. */

@@ -1,4 +1,4 @@
-import { AlreadyRunningError, refuseRunning } from "../../agent/host_lock.ts";
+import { AlreadyRunningError, refuseRunning } from "../../agent/host/host_lock.ts";
 import { type Check, ok, problem, warning } from "../check.ts";
 
 /** systemd runs this host (sd_booted(3)). */

@@ -1,4 +1,4 @@
-import { compareClock } from "../../store/etcd_clock.ts";
+import { compareClock } from "../../store/etcd/clock.ts";
 import { type Check, ok, problem, Unavailable, warning } from "../check.ts";
 
 /** Seconds that do no harm. */

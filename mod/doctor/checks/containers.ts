@@ -1,4 +1,4 @@
-import { counted } from "../../agent/counted.ts";
+import { counted } from "../../agent/core/counted.ts";
 import { formatIPv4 } from "../../ip/mod.ts";
 import { atMost, type Check, ok, problem } from "../check.ts";
 import {

@@ -1,6 +1,6 @@
 import { describeRoute } from "../../../backends/describe.ts";
 import { RTPROT_FLANNEL } from "../../../backends/reconcile.ts";
-import { counted } from "../../agent/counted.ts";
+import { counted } from "../../agent/core/counted.ts";
 import { RT_TABLE_MAIN } from "../../sys/mod.ts";
 import { atMost, type Check, ok, problem, warning } from "../check.ts";
 import type { Examination } from "../examination.ts";

@@ -1,4 +1,4 @@
-import { findConfigs, type FoundConfig } from "../../store/find_configs.ts";
+import { findConfigs, type FoundConfig } from "../../store/etcd/find_configs.ts";
 import type { EtcdStoreOptions } from "../../store/options.ts";
 import { atMost, type Check, type Finding, ok, problem, Unavailable } from "../check.ts";
 import type { Examination } from "../examination.ts";

@@ -1,4 +1,4 @@
-import { counted } from "../../agent/counted.ts";
+import { counted } from "../../agent/core/counted.ts";
 import { VERSION } from "../../version.ts";
 import { atMost, type Check, ok, problem } from "../check.ts";
 import { nameOf } from "../peers.ts";

@@ -1,4 +1,4 @@
-import type { AgentOptions } from "../../agent/options.ts";
+import type { AgentOptions } from "../../agent/core/options.ts";
 import { formatIPv4, type IPv4 } from "../../ip/mod.ts";
 import { ConfigError } from "../../config/mod.ts";
 import { StoreError } from "../../store/mod.ts";

@@ -1,5 +1,5 @@
 import { kernelRouteTo } from "../../../backends/udp/kernel/inspect.ts";
-import { containerBridge } from "../../agent/containers.ts";
+import { containerBridge } from "../../agent/host/containers.ts";
 import { HostCommands } from "../../firewall/command.ts";
 import type { IPv4 } from "../../ip/mod.ts";
 import { BpfError } from "../../sys/bpf/error.ts";

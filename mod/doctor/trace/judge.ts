@@ -1,5 +1,5 @@
 import { readSysctl } from "../../host/mod.ts";
-import { type HostTool, hostToolOf, type Opening } from "../../firewall/host_tool.ts";
+import { type HostTool, hostToolOf, type Opening } from "../../firewall/inspect/host_tool.ts";
 import { formatIPv4 } from "../../ip/mod.ts";
 import { inNetworkNamespace, type Netlink, type RouteLookup, SysError } from "../../sys/mod.ts";
 import type { Fate, RulePlace } from "./fate.ts";

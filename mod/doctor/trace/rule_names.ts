@@ -1,8 +1,12 @@
 import type { HostCommands } from "../../firewall/command.ts";
 import { FirewallError } from "../../firewall/errors.ts";
-import { findIptables, type Iptables, type IptablesMode } from "../../firewall/iptables.ts";
-import { Nftables } from "../../firewall/nftables.ts";
-import type { SavedRules } from "../../firewall/save_format.ts";
+import {
+  findIptables,
+  type Iptables,
+  type IptablesMode,
+} from "../../firewall/iptables/iptables.ts";
+import { Nftables } from "../../firewall/nftables/nftables.ts";
+import type { SavedRules } from "../../firewall/iptables/save_format.ts";
 import { NftSocket } from "../../sys/mod.ts";
 import type { RulePlace } from "./fate.ts";
 

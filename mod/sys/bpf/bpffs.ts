@@ -1,6 +1,6 @@
-import { Arena } from "../arena.ts";
-import { Errno, SysError } from "../errno.ts";
-import { cString, errno, libc, unwrap } from "../libc.ts";
+import { Arena } from "../ffi/arena.ts";
+import { Errno, SysError } from "../ffi/errno.ts";
+import { cString, errno, libc, unwrap } from "../ffi/libc.ts";
 import { bpf, tryBpf } from "./call.ts";
 import { fileCall } from "./file_call.ts";
 

@@ -1,5 +1,5 @@
-import { SysError, type SysErrorOptions } from "../errno.ts";
-import { errno, libc } from "../libc.ts";
+import { SysError, type SysErrorOptions } from "../ffi/errno.ts";
+import { errno, libc } from "../ffi/libc.ts";
 import { Command, type CommandName } from "./constants.ts";
 
 /** bpf(2)'s number (asm/unistd_64.h; asm-generic/unistd.h). */

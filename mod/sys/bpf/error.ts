@@ -1,4 +1,4 @@
-import type { SysError } from "../errno.ts";
+import type { SysError } from "../ffi/errno.ts";
 
 /** The verifier's last words that are not statistics, since they say what it refuses. */
 function reason(log: string): string | undefined {

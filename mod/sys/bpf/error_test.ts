@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { Errno, SysError } from "../errno.ts";
+import { Errno, SysError } from "../ffi/errno.ts";
 import { BpfError } from "./error.ts";
 
 Deno.test("BpfError says in one line what the verifier refuses, and keeps the log", () => {

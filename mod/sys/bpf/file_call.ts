@@ -1,4 +1,4 @@
-import { SysError } from "../errno.ts";
+import { SysError } from "../ffi/errno.ts";
 
 /**
  * Runs a step on files, the errors of which come as the system call's that has failed: whoever lives with a

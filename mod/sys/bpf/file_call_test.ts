@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { Errno, SysError } from "../errno.ts";
+import { Errno, SysError } from "../ffi/errno.ts";
 import { fileCall } from "./file_call.ts";
 
 Deno.test("fileCall() makes the runtime's errors those of the call", () => {

@@ -1,4 +1,4 @@
-import { Arena } from "../arena.ts";
+import { Arena } from "../ffi/arena.ts";
 import { bpf } from "./call.ts";
 
 /**

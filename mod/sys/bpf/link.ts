@@ -1,4 +1,4 @@
-import { closeDescriptor } from "../libc.ts";
+import { closeDescriptor } from "../ffi/libc.ts";
 import { bpf } from "./call.ts";
 import { AttachType, BPF_LINK_TYPE_TCX } from "./constants.ts";
 import { objectInfo } from "./info.ts";

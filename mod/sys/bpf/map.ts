@@ -1,6 +1,6 @@
-import { Arena, type Memory } from "../arena.ts";
-import { Errno, SysError } from "../errno.ts";
-import { closeDescriptor, errno } from "../libc.ts";
+import { Arena, type Memory } from "../ffi/arena.ts";
+import { Errno, SysError } from "../ffi/errno.ts";
+import { closeDescriptor, errno } from "../ffi/libc.ts";
 import { bpf, objectName, tryBpf } from "./call.ts";
 import { BPF_F_NO_PREALLOC, type CommandName, MapType, type MapTypeName } from "./constants.ts";
 import { fileCall } from "./file_call.ts";

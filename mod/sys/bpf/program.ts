@@ -1,6 +1,6 @@
-import { Arena } from "../arena.ts";
-import { SysError } from "../errno.ts";
-import { closeDescriptor, cString } from "../libc.ts";
+import { Arena } from "../ffi/arena.ts";
+import { SysError } from "../ffi/errno.ts";
+import { closeDescriptor, cString } from "../ffi/libc.ts";
 import { type AssembledProgram, linkProgram } from "./assembler.ts";
 import { bpf, objectName } from "./call.ts";
 import { ProgramType, type ProgramTypeName } from "./constants.ts";

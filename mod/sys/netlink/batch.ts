@@ -1,10 +1,10 @@
-import { Errno, SysError } from "../errno.ts";
-import { acknowledgedErrno, acknowledgedReason } from "./acknowledgement.ts";
-import { MessageCursor, NLM_F_ACK, NLMSG_ERROR } from "./message.ts";
-import type { MessageWriter } from "./message_writer.ts";
+import { Errno, SysError } from "../ffi/errno.ts";
+import { acknowledgedErrno, acknowledgedReason } from "./wire/acknowledgement.ts";
+import { MessageCursor, NLM_F_ACK, NLMSG_ERROR } from "./wire/message.ts";
+import type { MessageWriter } from "./wire/message_writer.ts";
 import { describeObject, requestName, writeOperation } from "./operation.ts";
-import type { Transport } from "./transport.ts";
-import type { Operation } from "./types.ts";
+import type { Transport } from "./wire/transport.ts";
+import type { Operation } from "./wire/types.ts";
 
 /** An operation that the kernel refused. */
 export interface BatchFailure {

@@ -1,12 +1,12 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { Errno, SysError } from "../errno.ts";
+import { Errno, SysError } from "../ffi/errno.ts";
 import { Batch, Sequence } from "./batch.ts";
 import { Netlink } from "./connection.ts";
-import { NLM_F_ACK } from "./message.ts";
-import { MessageWriter } from "./message_writer.ts";
+import { NLM_F_ACK } from "./wire/message.ts";
+import { MessageWriter } from "./wire/message_writer.ts";
 import { type RecordedMessage, Recorder } from "./recorder.ts";
-import type { Operation } from "./types.ts";
+import type { Operation } from "./wire/types.ts";
 
 const NUD_PERMANENT = 0x80;
 const RTM_DELNEIGH = 29;

@@ -1,7 +1,7 @@
 import type { IPv4 } from "../../ip/mod.ts";
-import { Errno, SysError } from "../errno.ts";
+import { Errno, SysError } from "../ffi/errno.ts";
 import { setTransmitChecksumOffload, transmitChecksumOffload } from "../ethtool.ts";
-import { readAddress, RTM_NEWADDR, writeAddressQuery } from "./address.ts";
+import { readAddress, RTM_NEWADDR, writeAddressQuery } from "./objects/address.ts";
 import { Batch, type BatchResult, Sequence } from "./batch.ts";
 import {
   type Destination,
@@ -10,8 +10,8 @@ import {
   RTM_NEWRULE,
   writeDestinationQuery,
   writeRuleQuery,
-} from "./destination.ts";
-import { Exchange } from "./exchange.ts";
+} from "./objects/destination.ts";
+import { Exchange } from "./wire/exchange.ts";
 import {
   type LinkChange,
   readLink,
@@ -20,17 +20,17 @@ import {
   writeLinkDeletion,
   writeLinkQuery,
   writeVxlanLink,
-} from "./link.ts";
-import { readStatistics, writeStatisticsQuery } from "./link_statistics.ts";
-import { NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from "./message.ts";
-import { MessageWriter } from "./message_writer.ts";
+} from "./objects/link.ts";
+import { readStatistics, writeStatisticsQuery } from "./objects/link_statistics.ts";
+import { NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from "./wire/message.ts";
+import { MessageWriter } from "./wire/message_writer.ts";
 import {
   readFdbEntry,
   readNeighbour,
   RTM_NEWNEIGH,
   writeFdbQuery,
   writeNeighbourQuery,
-} from "./neighbour.ts";
+} from "./objects/neighbour.ts";
 import {
   readRoute,
   readRouteLookup,
@@ -39,8 +39,8 @@ import {
   RTM_NEWROUTE,
   writeRouteLookup,
   writeRouteQuery,
-} from "./route.ts";
-import { NetlinkSocket, type NetlinkSocketOptions } from "./socket.ts";
+} from "./objects/route.ts";
+import { NetlinkSocket, type NetlinkSocketOptions } from "./wire/socket.ts";
 import {
   type AttachedFilter,
   type BpfFilter,
@@ -53,8 +53,8 @@ import {
   writeFilter,
   writeFilterDeletion,
   writeFilterQuery,
-} from "./traffic_control.ts";
-import type { Transport } from "./transport.ts";
+} from "./objects/traffic_control.ts";
+import type { Transport } from "./wire/transport.ts";
 import type {
   FdbEntry,
   InterfaceAddress,
@@ -65,7 +65,7 @@ import type {
   Operation,
   Route,
   VxlanLink,
-} from "./types.ts";
+} from "./wire/types.ts";
 
 /** Which interface a dump is about. */
 export interface InterfaceFilter {

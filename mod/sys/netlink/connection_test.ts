@@ -1,11 +1,11 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { parseIPv4 } from "../../ip/mod.ts";
-import { Errno, SysError } from "../errno.ts";
-import { RTM_NEWADDR, writeAddress } from "./address.ts";
+import { Errno, SysError } from "../ffi/errno.ts";
+import { RTM_NEWADDR, writeAddress } from "./objects/address.ts";
 import { Netlink } from "./connection.ts";
-import { RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, writeLinkChange } from "./link.ts";
-import { NLM_F_DUMP_INTR, NLMSG_DONE } from "./message.ts";
-import { MessageWriter } from "./message_writer.ts";
+import { RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, writeLinkChange } from "./objects/link.ts";
+import { NLM_F_DUMP_INTR, NLMSG_DONE } from "./wire/message.ts";
+import { MessageWriter } from "./wire/message_writer.ts";
 import { type RecordedMessage, Recorder } from "./recorder.ts";
 
 const address = {

@@ -1,10 +1,10 @@
 import type { BatchResult } from "./batch.ts";
 import { type InterfaceFilter, Netlink } from "./connection.ts";
-import { IFF_UP, type LinkChange } from "./link.ts";
-import { MessageCursor } from "./message.ts";
-import type { RouteFilter } from "./route.ts";
-import { NetlinkSocket, type NetlinkSocketOptions } from "./socket.ts";
-import type { Transport } from "./transport.ts";
+import { IFF_UP, type LinkChange } from "./objects/link.ts";
+import { MessageCursor } from "./wire/message.ts";
+import type { RouteFilter } from "./objects/route.ts";
+import { NetlinkSocket, type NetlinkSocketOptions } from "./wire/socket.ts";
+import type { Transport } from "./wire/transport.ts";
 import type {
   FdbEntry,
   InterfaceAddress,
@@ -13,7 +13,7 @@ import type {
   Operation,
   Route,
   VxlanLink,
-} from "./types.ts";
+} from "./wire/types.ts";
 
 /** An object as it is and as it would be; one of the two is absent where it comes or goes. */
 export type PlannedChange =

@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { parseIPv4, Prefix } from "../../ip/mod.ts";
-import { Errno } from "../errno.ts";
+import { Errno } from "../ffi/errno.ts";
 import { DryRunNetlink } from "./dry_run.ts";
-import { IFF_UP } from "./link.ts";
+import { IFF_UP } from "./objects/link.ts";
 import { Recorder } from "./recorder.ts";
-import type { InterfaceAddress, Route, VxlanLink } from "./types.ts";
+import type { InterfaceAddress, Route, VxlanLink } from "./wire/types.ts";
 
 /** RTM_GETLINK of linux/rtnetlink.h. */
 const RTM_GETLINK = 18;

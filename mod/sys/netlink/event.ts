@@ -1,6 +1,6 @@
-import { readAddress, RTM_DELADDR, RTM_NEWADDR } from "./address.ts";
-import { readLink, RTM_DELLINK, RTM_NEWLINK } from "./link.ts";
-import type { MessageCursor } from "./message.ts";
+import { readAddress, RTM_DELADDR, RTM_NEWADDR } from "./objects/address.ts";
+import { readLink, RTM_DELLINK, RTM_NEWLINK } from "./objects/link.ts";
+import type { MessageCursor } from "./wire/message.ts";
 import {
   AF_BRIDGE,
   isFdbRequestEcho,
@@ -10,9 +10,9 @@ import {
   RTM_DELNEIGH,
   RTM_GETNEIGH,
   RTM_NEWNEIGH,
-} from "./neighbour.ts";
-import { readRouteEvent, RTM_DELROUTE, RTM_NEWROUTE } from "./route.ts";
-import type { KernelEvent } from "./types.ts";
+} from "./objects/neighbour.ts";
+import { readRouteEvent, RTM_DELROUTE, RTM_NEWROUTE } from "./objects/route.ts";
+import type { KernelEvent } from "./wire/types.ts";
 
 const AF_UNSPEC = 0;
 

@@ -3,10 +3,10 @@ import fc from "fast-check";
 import { Buffer } from "node:buffer";
 import { parseIPv4 } from "../../ip/mod.ts";
 import { readKernelEvent } from "./event.ts";
-import { MessageCursor } from "./message.ts";
-import { MessageWriter } from "./message_writer.ts";
-import { RTM_DELNEIGH, RTM_NEWNEIGH, writeFdbEntry } from "./neighbour.ts";
-import type { KernelEvent } from "./types.ts";
+import { MessageCursor } from "./wire/message.ts";
+import { MessageWriter } from "./wire/message_writer.ts";
+import { RTM_DELNEIGH, RTM_NEWNEIGH, writeFdbEntry } from "./objects/neighbour.ts";
+import type { KernelEvent } from "./wire/types.ts";
 
 /**
  * Datagrams of RTNLGRP_NEIGH after `bridge fdb` commands for flannel.1 (index 4), one a line.

@@ -4,10 +4,10 @@ import { assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { parseIPv4, Prefix } from "../../ip/mod.ts";
 import { REPLIES, REQUESTS } from "./_iproute2.ts";
-import { readAddress, RTM_DELADDR, RTM_NEWADDR, writeAddress } from "./address.ts";
-import { readLink, writeLinkChange, writeLinkDeletion, writeVxlanLink } from "./link.ts";
-import { MessageCursor, NLMSG_DONE } from "./message.ts";
-import { MessageWriter } from "./message_writer.ts";
+import { readAddress, RTM_DELADDR, RTM_NEWADDR, writeAddress } from "./objects/address.ts";
+import { readLink, writeLinkChange, writeLinkDeletion, writeVxlanLink } from "./objects/link.ts";
+import { MessageCursor, NLMSG_DONE } from "./wire/message.ts";
+import { MessageWriter } from "./wire/message_writer.ts";
 import {
   readFdbEntry,
   readNeighbour,
@@ -15,9 +15,15 @@ import {
   RTM_NEWNEIGH,
   writeFdbEntry,
   writeNeighbour,
-} from "./neighbour.ts";
-import { readRoute, readRouteLookup, RTM_DELROUTE, RTM_NEWROUTE, writeRoute } from "./route.ts";
-import type { FdbEntry, InterfaceAddress, Neighbour, Route } from "./types.ts";
+} from "./objects/neighbour.ts";
+import {
+  readRoute,
+  readRouteLookup,
+  RTM_DELROUTE,
+  RTM_NEWROUTE,
+  writeRoute,
+} from "./objects/route.ts";
+import type { FdbEntry, InterfaceAddress, Neighbour, Route } from "./wire/types.ts";
 
 type Write = (writer: MessageWriter, flags: number, sequence: number) => void;
 

@@ -1,8 +1,8 @@
 import { Broadcasts } from "./broadcast.ts";
 import { readKernelEvent } from "./event.ts";
-import { openSocket } from "./socket.ts";
+import { openSocket } from "./wire/socket.ts";
 import { Subscription } from "./subscription.ts";
-import type { KernelEvent } from "./types.ts";
+import type { KernelEvent } from "./wire/types.ts";
 
 /** RTNLGRP_* of linux/rtnetlink.h. `neighbour` reports FDB entries of vxlan devices, too. */
 const GROUPS = { link: 1, neighbour: 3, address: 5, route: 7 };

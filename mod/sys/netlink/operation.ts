@@ -1,10 +1,10 @@
 import { formatIPv4 } from "../../ip/mod.ts";
-import { RTM_DELADDR, RTM_NEWADDR, writeAddress } from "./address.ts";
-import { NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST } from "./message.ts";
-import type { MessageWriter } from "./message_writer.ts";
-import { RTM_DELNEIGH, RTM_NEWNEIGH, writeFdbEntry, writeNeighbour } from "./neighbour.ts";
-import { RTM_DELROUTE, RTM_NEWROUTE, writeRoute } from "./route.ts";
-import type { Operation } from "./types.ts";
+import { RTM_DELADDR, RTM_NEWADDR, writeAddress } from "./objects/address.ts";
+import { NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST } from "./wire/message.ts";
+import type { MessageWriter } from "./wire/message_writer.ts";
+import { RTM_DELNEIGH, RTM_NEWNEIGH, writeFdbEntry, writeNeighbour } from "./objects/neighbour.ts";
+import { RTM_DELROUTE, RTM_NEWROUTE, writeRoute } from "./objects/route.ts";
+import type { Operation } from "./wire/types.ts";
 
 const FLAGS = {
   add: NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL,

@@ -1,14 +1,14 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Prefix } from "../../ip/mod.ts";
-import { readAddress } from "./address.ts";
+import { readAddress } from "./objects/address.ts";
 import { LONGEST_REQUEST } from "./batch.ts";
-import { MessageCursor } from "./message.ts";
-import { MessageWriter } from "./message_writer.ts";
-import { readFdbEntry, readNeighbour } from "./neighbour.ts";
+import { MessageCursor } from "./wire/message.ts";
+import { MessageWriter } from "./wire/message_writer.ts";
+import { readFdbEntry, readNeighbour } from "./objects/neighbour.ts";
 import { describeObject, requestName, writeOperation } from "./operation.ts";
-import { readRoute } from "./route.ts";
-import type { Operation } from "./types.ts";
+import { readRoute } from "./objects/route.ts";
+import type { Operation } from "./wire/types.ts";
 
 const u8 = fc.integer({ min: 0, max: 0xff });
 const u32 = fc.integer({ min: 0, max: 0xffffffff });

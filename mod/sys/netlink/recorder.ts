@@ -1,4 +1,4 @@
-import { Errno, SysError } from "../errno.ts";
+import { Errno, SysError } from "../ffi/errno.ts";
 import {
   HEADER_LENGTH,
   MessageCursor,
@@ -6,10 +6,10 @@ import {
   NLM_F_DUMP,
   NLMSG_DONE,
   NLMSG_ERROR,
-} from "./message.ts";
-import { MessageWriter } from "./message_writer.ts";
-import type { Visit } from "./receive_vector.ts";
-import type { Expected, Transport } from "./transport.ts";
+} from "./wire/message.ts";
+import { MessageWriter } from "./wire/message_writer.ts";
+import type { Visit } from "./wire/receive_vector.ts";
+import type { Expected, Transport } from "./wire/transport.ts";
 
 /** A message that somebody tried to send. */
 export interface RecordedMessage {

@@ -1,10 +1,10 @@
-import { Arena, type Memory } from "../arena.ts";
-import { Errno, SysError } from "../errno.ts";
-import { closeDescriptor, libc, unwrap } from "../libc.ts";
-import { MessageCursor } from "./message.ts";
-import { giveReceiveMemory, RECEIVE_MEMORY, takeReceiveMemory } from "./receive_memory.ts";
-import { ReceiveVector } from "./receive_vector.ts";
-import { setReceiveBuffer } from "./socket.ts";
+import { Arena, type Memory } from "../ffi/arena.ts";
+import { Errno, SysError } from "../ffi/errno.ts";
+import { closeDescriptor, libc, unwrap } from "../ffi/libc.ts";
+import { MessageCursor } from "./wire/message.ts";
+import { giveReceiveMemory, RECEIVE_MEMORY, takeReceiveMemory } from "./wire/receive_memory.ts";
+import { ReceiveVector } from "./wire/receive_vector.ts";
+import { setReceiveBuffer } from "./wire/socket.ts";
 
 /**
  * One event is a datagram of its own: 100 bytes for a route, 2 KiB for a link with all it tells.

@@ -28,7 +28,7 @@ import {
   SETTINGS,
   STRANGER,
   USER_PEER,
-} from "../../kernel/udp_decapsulation.ts";
+} from "../../kernel/udp/udp_decapsulation.ts";
 import { bytesNear, concat } from "../mutate.ts";
 import type { FuzzTarget } from "../target.ts";
 

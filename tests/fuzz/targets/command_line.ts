@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { UsageError } from "../../../mod/cli/errors.ts";
-import { FLAGS } from "../../../mod/cli/flags.ts";
-import { compileGoRegExp } from "../../../mod/cli/go_regexp.ts";
-import { parseCommandLine } from "../../../mod/cli/parse.ts";
+import { FLAGS } from "../../../mod/cli/flags/flags.ts";
+import { compileGoRegExp } from "../../../mod/cli/flags/go_regexp.ts";
+import { parseCommandLine } from "../../../mod/cli/flags/parse.ts";
 import { textNear } from "../mutate.ts";
 import { type FuzzTarget, refusing } from "../target.ts";
 

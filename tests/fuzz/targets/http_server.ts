@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
-import { configureLog } from "../../../mod/observe/log.ts";
+import { configureLog } from "../../../mod/observe/log/log.ts";
 import { serveLeases } from "../../../mod/server/server.ts";
-import { makeEmbeddedLab } from "../../../mod/store/embedded_lab.ts";
+import { makeEmbeddedLab } from "../../../mod/store/testing/embedded_lab.ts";
 import { libc } from "../../../mod/sys/mod.ts";
 import { bytesNear } from "../mutate.ts";
 import { sendBytes } from "../peer.ts";

@@ -1,42 +1,49 @@
 /** The kernel's replies and multicasts, as rtnetlink, nfnetlink and xfrm send them, and what looks like them. */
 import { assert } from "@std/assert";
 import fc from "fast-check";
-import { SysError } from "../../../mod/sys/errno.ts";
-import { readAddress, RTM_NEWADDR, writeAddress } from "../../../mod/sys/netlink/address.ts";
-import { acknowledgedErrno, acknowledgedReason } from "../../../mod/sys/netlink/acknowledgement.ts";
+import { SysError } from "../../../mod/sys/ffi/errno.ts";
+import {
+  readAddress,
+  RTM_NEWADDR,
+  writeAddress,
+} from "../../../mod/sys/netlink/objects/address.ts";
+import {
+  acknowledgedErrno,
+  acknowledgedReason,
+} from "../../../mod/sys/netlink/wire/acknowledgement.ts";
 import { Sequence } from "../../../mod/sys/netlink/batch.ts";
-import { readDestination, readRule } from "../../../mod/sys/netlink/destination.ts";
+import { readDestination, readRule } from "../../../mod/sys/netlink/objects/destination.ts";
 import { readKernelEvent } from "../../../mod/sys/netlink/event.ts";
-import { Exchange } from "../../../mod/sys/netlink/exchange.ts";
-import { readElements, readHeader } from "../../../mod/sys/netlink/ip_set.ts";
-import { readPolicy } from "../../../mod/sys/netlink/ipsec_policy.ts";
-import { readLink, writeVxlanLink } from "../../../mod/sys/netlink/link.ts";
-import { readStatistics } from "../../../mod/sys/netlink/link_statistics.ts";
+import { Exchange } from "../../../mod/sys/netlink/wire/exchange.ts";
+import { readElements, readHeader } from "../../../mod/sys/netlink/netfilter/ip_set.ts";
+import { readPolicy } from "../../../mod/sys/netlink/objects/ipsec_policy.ts";
+import { readLink, writeVxlanLink } from "../../../mod/sys/netlink/objects/link.ts";
+import { readStatistics } from "../../../mod/sys/netlink/objects/link_statistics.ts";
 import {
   HEADER_LENGTH,
   MessageCursor,
   NetlinkFormatError,
-} from "../../../mod/sys/netlink/message.ts";
-import { MessageWriter } from "../../../mod/sys/netlink/message_writer.ts";
+} from "../../../mod/sys/netlink/wire/message.ts";
+import { MessageWriter } from "../../../mod/sys/netlink/wire/message_writer.ts";
 import {
   readFdbEntry,
   readNeighbour,
   RTM_NEWNEIGH,
   writeFdbEntry,
   writeNeighbour,
-} from "../../../mod/sys/netlink/neighbour.ts";
-import { readRuleHandle, readTable } from "../../../mod/sys/netlink/nft_message.ts";
-import { intervals, readKeys } from "../../../mod/sys/netlink/nft_set.ts";
-import { readNftTrace } from "../../../mod/sys/netlink/nft_trace.ts";
-import { readLoggedPacket } from "../../../mod/sys/netlink/packet_log.ts";
+} from "../../../mod/sys/netlink/objects/neighbour.ts";
+import { readRuleHandle, readTable } from "../../../mod/sys/netlink/netfilter/nft_message.ts";
+import { intervals, readKeys } from "../../../mod/sys/netlink/netfilter/nft_set.ts";
+import { readNftTrace } from "../../../mod/sys/netlink/netfilter/nft_trace.ts";
+import { readLoggedPacket } from "../../../mod/sys/netlink/netfilter/packet_log.ts";
 import {
   readRoute,
   readRouteLookup,
   RTM_NEWROUTE,
   writeRoute,
-} from "../../../mod/sys/netlink/route.ts";
-import { readFilter } from "../../../mod/sys/netlink/traffic_control.ts";
-import type { Transport } from "../../../mod/sys/netlink/transport.ts";
+} from "../../../mod/sys/netlink/objects/route.ts";
+import { readFilter } from "../../../mod/sys/netlink/objects/traffic_control.ts";
+import type { Transport } from "../../../mod/sys/netlink/wire/transport.ts";
 import { parseIPv4, Prefix } from "../../../mod/ip/mod.ts";
 import { bytesNear, concat } from "../mutate.ts";
 import { type FuzzTarget, refusing } from "../target.ts";

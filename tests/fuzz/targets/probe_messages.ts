@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { readHeaders } from "../../../mod/doctor/trace/packet.ts";
 import { parseIPv4 } from "../../../mod/ip/mod.ts";
 import { parseResponse as parseProviderResponse } from "../../../backends/provider/plain_http.ts";
-import { parseResponse, UnixRequestError } from "../../../mod/observe/unix_client.ts";
+import { parseResponse, UnixRequestError } from "../../../mod/observe/serve/unix_client.ts";
 import {
   decodeContainerMessage,
   encodeContainerMessage,

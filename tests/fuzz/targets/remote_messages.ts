@@ -14,7 +14,7 @@ import {
   encodeLeasePut,
   encodePoll,
   encodeSnapshot,
-} from "../../../mod/store/remote_extension.ts";
+} from "../../../mod/store/remote/extension.ts";
 import {
   decodeLeaseWatch,
   decodeNetworkWatch,
@@ -27,7 +27,7 @@ import {
   encodeWireLease,
   parseExpiration,
   WireError,
-} from "../../../mod/store/remote_protocol.ts";
+} from "../../../mod/store/remote/protocol.ts";
 import { jsonNear, textNear } from "../mutate.ts";
 import { type FuzzTarget, refusing } from "../target.ts";
 import { NODE_RECORDS } from "./lease_values.ts";

@@ -1,9 +1,9 @@
 import { assert } from "@std/assert";
 import fc from "fast-check";
-import { configureLog } from "../../../mod/observe/log.ts";
-import { openEmbedded } from "../../../mod/store/embedded.ts";
+import { configureLog } from "../../../mod/observe/log/log.ts";
+import { openEmbedded } from "../../../mod/store/embedded/embedded.ts";
 import { StoreError } from "../../../mod/store/errors.ts";
-import { net, record, vxlan } from "../../../mod/store/store_lab.ts";
+import { net, record, vxlan } from "../../../mod/store/testing/store_lab.ts";
 import { libc } from "../../../mod/sys/mod.ts";
 import { type FuzzTarget, refusingAsync } from "../target.ts";
 

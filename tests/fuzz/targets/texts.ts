@@ -15,18 +15,18 @@ import {
   parseNftForeignTable,
   parseNftTable,
   parseNftTables,
-} from "../../../mod/firewall/nft_format.ts";
+} from "../../../mod/firewall/nftables/nft_format.ts";
 import {
   joinWords,
   parseSave,
   ruleOptions,
   sameRule,
   splitWords,
-} from "../../../mod/firewall/save_format.ts";
+} from "../../../mod/firewall/iptables/save_format.ts";
 import { HttpError, parseHead } from "../../../mod/http/head.ts";
-import { printable, printableJson } from "../../../mod/observe/printable.ts";
+import { printable, printableJson } from "../../../mod/observe/log/printable.ts";
 import { hostnameOf } from "../../../mod/server/host_names.ts";
-import { LeafFinder } from "../../../mod/store/etcd_v2_leaves.ts";
+import { LeafFinder } from "../../../mod/store/etcd/v2/leaves.ts";
 import { jsonNear, textNear } from "../mutate.ts";
 import { type FuzzTarget, refusing } from "../target.ts";
 

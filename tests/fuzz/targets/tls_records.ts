@@ -1,7 +1,7 @@
 /** TLS records before `-listen`, on real OpenSSL. */
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { TlsServer } from "../../../mod/sys/tls_server.ts";
+import { TlsServer } from "../../../mod/sys/tls/tls_server.ts";
 import { makeCertificates } from "../../lab/certificates.ts";
 import { bytesNear, concat } from "../mutate.ts";
 import { sendBytes } from "../peer.ts";

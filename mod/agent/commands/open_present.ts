@@ -1,0 +1,18 @@
+import type { CallOptions } from "../../store/mod.ts";
+import { type Opened, openStore } from "../../store/open.ts";
+import type { StoreOptions } from "../../store/options.ts";
+
+/**
+ * Opens a store for writing in which something has to be already. An embedded one's file is not made
+ * where it is missing: what is to be taken from it is not there, and the path is probably another.
+ *
+ * @throws {StoreFileError} when the file of an embedded store is missing, or cannot be used
+ * @throws as {@linkcode openStore} does
+ */
+export async function openPresent(options: StoreOptions, call: CallOptions): Promise<Opened> {
+  if (options.kind === "embedded") {
+    const found = await openStore(options, { ...call, readOnly: true });
+    if ("store" in found) await found.store[Symbol.asyncDispose]();
+  }
+  return await openStore(options, call);
+}

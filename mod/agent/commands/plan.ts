@@ -1,0 +1,359 @@
+import type { BackendContext, Ingress } from "../../../backends/backend.ts";
+import { describeChange, type DiffLine } from "../../../backends/describe.ts";
+import { HostRoutes, readHostTables } from "../../../backends/host_routes.ts";
+import { loadBackend } from "../../../backends/registry.ts";
+import { decodeNetworkConfig, type NetworkConfig } from "../../config/mod.ts";
+import {
+  formatSubnetEnv,
+  type PreviousSubnet,
+  readSubnetEnv,
+  type SubnetEnv,
+} from "../../export/mod.ts";
+import {
+  type FirewallSpec,
+  type HostTool,
+  mergeCommands,
+  type Obstacle,
+  openFirewall,
+  type Opening,
+  openingCommands,
+  openingsOf,
+  type OverlayPath,
+  PeerSources,
+} from "../../firewall/mod.ts";
+import { type ExternalInterface, findExternalInterface, hostIdentity } from "../../host/mod.ts";
+import { formatIPv4, type Prefix } from "../../ip/mod.ts";
+import {
+  encodeLeaseValue,
+  LEASE_TTL,
+  type LeaseAttributes,
+  sameAttributes,
+  type StoredAgentRecord,
+} from "../../lease/mod.ts";
+import { warning } from "../../observe/log/log.ts";
+import { type Snapshot, type Store, StoreError } from "../../store/mod.ts";
+import { openStore } from "../../store/open.ts";
+import { LeaseSet } from "../../subnet/mod.ts";
+import { type LeasePlan, planLease } from "../../subnet/plan_lease.ts";
+import { DryRunNetlink } from "../../sys/mod.ts";
+import { firewallSpec, peersOf, previousNetwork } from "../firewall/firewall_spec.ts";
+import { isBesideOthers, readOthers } from "../host/host_claims.ts";
+import { isAgentRunning } from "../host/host_lock.ts";
+import { leaseElsewhere } from "../lease/elsewhere.ts";
+import type { AgentOptions } from "../core/options.ts";
+import { overlayPath, peersBeside } from "../core/overlay_path.ts";
+import { PeerFeatures } from "../core/peer_features.ts";
+import { NO_GUARD, SourcePolicy, type SourceVerdict } from "../firewall/source_policy.ts";
+import { requireUsableNetwork } from "../core/usable_network.ts";
+
+/** How long the store may take, in milliseconds. */
+const STORE_LIMIT = 10_000;
+
+/** What the agent would do on this host. */
+export interface AgentPlan {
+  /** What stays as it is and the rest follows from, one line each. */
+  readonly facts: readonly string[];
+  /** What would change. */
+  readonly changes: readonly DiffLine[];
+  /** Firewall rules of this host that would still drop the network's packets. */
+  readonly obstacles: readonly Obstacle[];
+  /** Programs that manage this host's firewall. */
+  readonly tools: readonly HostTool[];
+  /** The commands of one of them that let the network's packets through. */
+  readonly toolCommands: (tool: HostTool, hook: Opening["hook"]) => string[];
+  /** Changes outside this host, at a cloud provider, and obstacles there. */
+  readonly provider: Pick<AgentPlan, "changes"> & { readonly obstacles: readonly string[] };
+}
+
+/**
+ * Finds out what the agent, started or looking over everything now, would change on this host and in
+ * the store, by the code that would change it; and changes nothing. The agent may be running.
+ *
+ * @throws {InterfaceError | StoreError | ConfigError | AcquireError | FirewallError | SysError |
+ * ProviderError} when the agent could not do its work either
+ */
+export async function planAgent(options: AgentOptions, signal: AbortSignal): Promise<AgentPlan> {
+  using netlink = DryRunNetlink.open();
+  const external = findExternalInterface(options.interface, netlink);
+  await using store = await reach(options, signal);
+  const snapshot = await store.snapshot({ signal });
+  const config = await configOf(snapshot, store);
+  const tables = readHostTables(netlink);
+  await requireUsableNetwork(config.network, { ...options, external, tables });
+  const former = await readSubnetEnv(options.subnetFile);
+  const agent = snapshot.agents.find(({ publicIP }) => publicIP === external.publicIP);
+
+  const others = await readOthers(options.subnetFile, signal);
+  const formerNetworks = [former.network].filter((one) => one !== undefined)
+    .filter((one) => !others.some((other) => other.overlaps(one)));
+  const features = new PeerFeatures();
+  features.replace(snapshot.agents);
+  const policy = new SourcePolicy((publicIP) => features.of(publicIP));
+  const isSourceStrict = () => policy.isStrict;
+  const { network, attributes } = await prepare(options, config, {
+    ...{ external, netlink, snapshot, formerNetworks, store, agent, signal, isSourceStrict },
+    besideOthers: isBesideOthers(options, others),
+  });
+  try {
+    const elsewhere = leaseElsewhere(snapshot.leases, external, netlink, former.subnet);
+    if (elsewhere !== undefined) warning(elsewhere.message, { subnet: elsewhere.subnet });
+    const host = new HostRoutes(config.network);
+    host.load(tables);
+    const lease = planLease(
+      ...[config, snapshot.leases, external.publicIP] as const,
+      elsewhere === undefined ? former.subnet : undefined,
+      host.unusable({
+        subnetLen: config.subnetLen,
+        former: former.subnet === undefined ? [] : [former.subnet],
+        external: external.index,
+      }),
+    );
+    const leases = new LeaseSet();
+    leases.replace(snapshot.leases.filter((one) => !lease.misfits.includes(one)));
+    const own = { subnet: lease.subnet, attributes, revision: "planned", ttl: LEASE_TTL };
+    leases.apply([{ put: own }]);
+    const peers = peersOf(leases.values(), config, own);
+    policy.replace(peers.map(({ publicIP }) => publicIP));
+    const verdict = policy.verdict(network.sourceCheck);
+    policy.isStrict = verdict.isStrict;
+    await network.sync(own, leases);
+    const programs = formerNetworks.length === 0
+      ? []
+      : await planRemovals(netlink, [config.network, ...formerNetworks], network.ingress);
+
+    const env: SubnetEnv = {
+      ...{ network: config.network, subnet: lease.subnet },
+      ...{ mtu: network.mtu, ipMasq: options.ipMasq },
+    };
+    const provider = { changes: network.planned?.() ?? [], obstacles: network.obstacles?.() ?? [] };
+    const { ingress } = network;
+    const sources = new PeerSources();
+    sources.replace(peers);
+    const path = overlayPath({
+      ...{ ingress, external, netlink, subnet: lease.subnet },
+      peers: peersBeside(own, leases.values()),
+    });
+    const firewall = await planFirewall(options, config, {
+      spec: firewallSpec(options, env, network, isSourceStrict),
+      ...{ path, former, signal, peers: sources },
+    });
+    const isUnguarded = network.sourceCheck?.by === "firewall" && !firewall.isGuarding;
+    return {
+      facts: [
+        ...facts(external, config, lease, firewall.description),
+        ...(network.sourceCheck === undefined
+          ? []
+          : [sourcesFact(isUnguarded ? NO_GUARD : verdict)]),
+      ],
+      changes: [
+        ...recordChanges(agent, external),
+        ...leaseChanges(lease, attributes, store),
+        ...netlink.changes.flatMap((change) =>
+          describeChange(change, (index) => netlink.nameOf(index))
+        ),
+        ...network.plannedPrograms?.() ?? [],
+        ...programs,
+        ...provider.changes,
+        ...firewall.changes,
+        ...await fileChanges(options.subnetFile, formatSubnetEnv(env)),
+      ],
+      obstacles: firewall.obstacles,
+      ...{ tools: firewall.tools, toolCommands: firewall.toolCommands },
+      provider,
+    };
+  } finally {
+    await network.close();
+  }
+}
+
+/**
+ * Adds the removal of devices to the plan whose backend or network ended while no agent ran.
+ *
+ * @returns other changes that follow from the removal
+ */
+async function planRemovals(
+  netlink: DryRunNetlink,
+  networks: readonly Prefix[],
+  { device }: Ingress,
+): Promise<DiffLine[]> {
+  const { findLeftovers } = await import("../../../backends/leftovers.ts");
+  const lines: DiffLine[] = [];
+  const old = findLeftovers(netlink, networks, { besideOthers: true, keep: [device] });
+  for (const { kind, what, remove } of old) {
+    if (kind === "device") remove();
+    else if (kind === "path") lines.push({ sign: "-", text: what });
+  }
+  return lines;
+}
+
+async function reach(options: AgentOptions, signal: AbortSignal): Promise<Store> {
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(STORE_LIMIT)]);
+  try {
+    const opened = await openStore(options.store, { signal: limit, readOnly: true });
+    if ("store" in opened) return opened.store;
+    throw new StoreError(`failed to retrieve network config: ${opened.waiting}`);
+  } catch (cause) {
+    if (signal.aborted || !limit.aborted) throw cause;
+    throw new StoreError(`the store has not answered within ${STORE_LIMIT / 1000} s`, { cause });
+  }
+}
+
+async function configOf({ config }: Snapshot, store: Store): Promise<NetworkConfig> {
+  if ("text" in config) return await decodeNetworkConfig(config.text);
+  throw new StoreError(`failed to retrieve network config: ${config.missing}, in ${store.name}`);
+}
+
+/** What {@linkcode prepare} starts from. */
+interface Found {
+  readonly external: ExternalInterface;
+  readonly netlink: DryRunNetlink;
+  readonly snapshot: Snapshot;
+  readonly formerNetworks: readonly Prefix[];
+  readonly besideOthers: boolean;
+  readonly store: Store;
+  readonly agent: StoredAgentRecord | undefined;
+  readonly isSourceStrict: () => boolean;
+  readonly signal: AbortSignal;
+}
+
+async function prepare(
+  options: AgentOptions,
+  config: NetworkConfig,
+  { external, netlink, snapshot, store, agent, signal, ...served }: Found,
+) {
+  const held = agent?.record.machineId === hostIdentity().machineId
+    ? snapshot.leases.find(({ attributes }) => attributes.publicIP === external.publicIP)
+    : undefined;
+  const context: BackendContext & { readonly dryRun: DryRunNetlink } = {
+    ...{ config, external, netlink, udp: options.udp, vxlan: options.vxlan, dryRun: netlink },
+    signal,
+    ...served,
+    formerData: held?.attributes.backendData,
+  };
+  const backend = await loadBackend(config.backend.type);
+  const network = await (backend.plan?.(context) ?? backend.prepare(context));
+  const data = network.leaseData(store.leaseForm);
+  const attributes: LeaseAttributes = {
+    publicIP: external.publicIP,
+    ...(network.leaseType === undefined ? {} : { backendType: network.leaseType }),
+    ...(data === undefined ? {} : { backendData: data }),
+  };
+  return { network, attributes };
+}
+
+async function planFirewall(
+  options: AgentOptions,
+  config: NetworkConfig,
+  { spec, path, former, peers, signal }: {
+    readonly spec: FirewallSpec;
+    readonly path: OverlayPath;
+    readonly former: PreviousSubnet;
+    readonly peers: PeerSources;
+    readonly signal: AbortSignal;
+  },
+) {
+  const firewall = await openFirewall(
+    spec,
+    previousNetwork(former),
+    {
+      ...{ signal, mode: options.firewall, preferNftables: config.enableNFTables, peers },
+      isRunning: await isAgentRunning(options.subnetFile),
+    },
+  );
+  const lines = await firewall.check();
+  const { tools, obstacles, firewalld } = await firewall.survey(path);
+  return {
+    description: firewall.description,
+    isGuarding: firewall.isGuarding,
+    changes: lines.map((line): DiffLine => ({
+      sign: line.startsWith("-") ? "-" : "+",
+      text: `firewall ${line.slice(2)}`,
+    })),
+    obstacles,
+    tools,
+    toolCommands: (tool: HostTool, hook: Opening["hook"]) => {
+      const found = obstacles.filter((one) => one.tool === tool && one.hook === hook);
+      // An obstacle's own name firewalld's zone, too.
+      if (found.length > 0) return mergeCommands(found.map(({ commands }) => commands));
+      const openings = openingsOf(hook, spec, path, { firewalld });
+      return mergeCommands(openings.map((opening) => openingCommands(tool, opening)));
+    },
+  };
+}
+
+function facts(
+  { name, address, publicIP, mtu }: ExternalInterface,
+  config: NetworkConfig,
+  { subnet, reused, isPicked }: LeasePlan,
+  firewall: string,
+): string[] {
+  const other = publicIP === address ? "" : `, public IP ${formatIPv4(publicIP)}`;
+  const how = reused !== undefined
+    ? "held under our public IP"
+    : isPicked
+    ? "picked from the free ones; the agent may pick another"
+    : "had before, and free";
+  return [
+    `interface ${name} ${formatIPv4(address)}${other}, mtu ${mtu}`,
+    `network ${config.network}, backend ${config.backend.type}`,
+    `subnet ${subnet}: ${how}`,
+    `firewall ${firewall}`,
+  ];
+}
+
+function sourcesFact({ isStrict, reason }: SourceVerdict): string {
+  return `packets from peers with sources outside the network: ${
+    isStrict ? "refused" : "accepted"
+  } (${reason})`;
+}
+
+/** A record of this machine is written anew at each start, which is no change to speak of. */
+function recordChanges(
+  agent: StoredAgentRecord | undefined,
+  { publicIP }: ExternalInterface,
+): DiffLine[] {
+  const { machineId, hostname } = hostIdentity();
+  const text = (host: string) => `agent record ${formatIPv4(publicIP)} of host ${host}`;
+  const ours: DiffLine = { sign: "+", text: text(hostname) };
+  if (agent === undefined) return [ours];
+  const { record } = agent;
+  if (record.machineId === machineId && record.hostname === hostname) return [];
+  const asked = `${
+    text(record.hostname)
+  }, which is asked first: if it is alive, the agent does not start`;
+  return [{ sign: "-", text: asked }, ours];
+}
+
+function leaseChanges(
+  { subnet, reused, misfits }: LeasePlan,
+  attributes: LeaseAttributes,
+  { leaseForm }: Store,
+): DiffLine[] {
+  const text = (subnet: Prefix, value: LeaseAttributes) =>
+    `lease ${subnet} ${encodeLeaseValue(value, leaseForm)}`;
+  const lines: DiffLine[] = misfits.map((lease) => ({
+    sign: "-",
+    text: text(lease.subnet, lease.attributes),
+  }));
+  if (reused !== undefined) {
+    if (sameAttributes(reused.attributes, attributes)) return lines;
+    lines.push({ sign: "-", text: text(subnet, reused.attributes) });
+  }
+  return [...lines, { sign: "+", text: text(subnet, attributes) }];
+}
+
+async function fileChanges(path: string, after: string): Promise<DiffLine[]> {
+  let before = "";
+  try {
+    before = await Deno.readTextFile(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  const [is, want] = [before, after].map((text) => text.split("\n").filter((line) => line !== ""));
+  return [
+    ...is!.filter((line) => !want!.includes(line))
+      .map((line): DiffLine => ({ sign: "-", text: `file ${path} ${line}` })),
+    ...want!.filter((line) => !is!.includes(line))
+      .map((line): DiffLine => ({ sign: "+", text: `file ${path} ${line}` })),
+  ];
+}

@@ -1,0 +1,45 @@
+import { loadBackend } from "../../../backends/registry.ts";
+import { ProviderError } from "../../../backends/provider/errors.ts";
+import { ConfigError, decodeNetworkConfig } from "../../config/mod.ts";
+import type { ExternalInterface } from "../../host/mod.ts";
+import type { Prefix } from "../../ip/mod.ts";
+import type { Store } from "../../store/mod.ts";
+import type { Removal } from "./removal.ts";
+
+/** How long a provider may take to find our routes and remove them, in milliseconds. */
+export const PROVIDER_LIMIT = 120_000;
+
+/** Options of {@linkcode findProviderRoutes}. */
+export interface ProviderRoutesOptions {
+  readonly formerNetworks: readonly Prefix[];
+  readonly signal: AbortSignal;
+  /** Told why they cannot be found out. */
+  readonly onFailed: (message: string) => void;
+}
+
+/**
+ * Finds what this host has outside of itself for the lease that it gives back: routes in the tables
+ * of a cloud provider, where the network's backend makes them.
+ */
+export async function findProviderRoutes(
+  store: Store,
+  external: ExternalInterface,
+  { formerNetworks, signal, onFailed }: ProviderRoutesOptions,
+): Promise<Removal[]> {
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(PROVIDER_LIMIT)]);
+  try {
+    const { config: stored } = await store.snapshot({ signal });
+    if ("missing" in stored) return [];
+    const config = await decodeNetworkConfig(stored.text);
+    const backend = await loadBackend(config.backend.type);
+    const found = await backend.release?.({ config, external, formerNetworks, signal: limit }) ??
+      [];
+    return found.map(({ what, remove }) => ({ what: [what], remove }));
+  } catch (error) {
+    // A config that no agent could have used has led to no routes.
+    if (error instanceof ConfigError) return [];
+    if (!(error instanceof ProviderError)) throw error;
+    onFailed(`routes at the provider: ${error.message}`);
+    return [];
+  }
+}

@@ -1,0 +1,81 @@
+import type { InterfaceOptions } from "../../host/mod.ts";
+import type { UdpHostOptions, VxlanHostOptions } from "../../../backends/backend.ts";
+import type { FirewallMode } from "../../firewall/firewall.ts";
+import type { Prefix } from "../../ip/mod.ts";
+import type { StoreOptions } from "../../store/options.ts";
+
+export type { InterfaceOptions };
+
+/** Where a server of leases listens, and how it is guarded. */
+export interface ListenOptions {
+  /** An address of this host, or a socket that systemd passed: the number of its descriptor. */
+  readonly address:
+    | { readonly hostname: string; readonly port: number }
+    | { readonly descriptor: number };
+  /** Paths of PEM files. With a CA only its clients are let in. */
+  readonly caFile?: string;
+  readonly certFile?: string;
+  readonly keyFile?: string;
+  /** Path of the file with the token of clients that may write everything. */
+  readonly tokenFile?: string;
+}
+
+/** All that the command line and the environment tell the agent, validated. */
+export interface AgentOptions {
+  readonly store: StoreOptions;
+  /** Serve the leases to other hosts. */
+  readonly listen?: ListenOptions;
+  readonly interface: InterfaceOptions;
+  /** Ranges that a network may be in though they are not private. */
+  readonly allowedNetworks: readonly Prefix[];
+  /** Path of subnet.env. */
+  readonly subnetFile: string;
+  /** Several networks, each below the store's place; absent for the one that is there. */
+  readonly networks?: NetworksOptions;
+  /** Name of the network where it is one of several; told by its own firewall chains. */
+  readonly networkName?: string;
+  /** Program and arguments to be run when the subnet has changed; none when absent. */
+  readonly onSubnetChange?: readonly [string, ...string[]];
+  /** Renew the lease this many seconds before it runs out. */
+  readonly renewMargin: number;
+  /** Which tool makes the firewall rules. */
+  readonly firewall: FirewallMode;
+  /** Masquerade traffic that leaves the network. */
+  readonly ipMasq: boolean;
+  /** Accept forwarded traffic from and to the network. */
+  readonly forwardRules: boolean;
+  /** Accept packets from peers in Docker's own chains, where Docker has any. */
+  readonly dockerRules: boolean;
+  /** Seconds between checks of the firewall rules. */
+  readonly iptablesResync: number;
+  /** Do not ask for `--random-fully`. */
+  readonly masqRandomFullyDisable: boolean;
+  /** What this host asks of the udp backend. */
+  readonly udp: UdpHostOptions;
+  /** What this host asks of the vxlan backend. */
+  readonly vxlan: VxlanHostOptions;
+  /** Address and port of the health endpoint; port 0 turns it off. */
+  readonly healthz: { readonly ip: string; readonly port: number };
+  /** What the agent tells of itself. */
+  readonly status: StatusOptions;
+}
+
+/** Which networks are served, where there are several. */
+export interface NetworksOptions {
+  /** Names; with `watch` an empty list allows all. */
+  readonly allowed: readonly string[];
+  /** Serve networks as they come and go in the store. */
+  readonly watch: boolean;
+  /** Directory of each network's subnet.env, `<network>.env`. */
+  readonly directory: string;
+}
+
+/** Options of what the agent tells of itself. */
+export interface StatusOptions {
+  /** Path of the unix socket; absent for none. */
+  readonly socket?: string;
+  /** Seconds for which the store may not be followed before `/healthz` fails. */
+  readonly watchBound: number;
+  /** How many peers have series of their own in `/metrics`. */
+  readonly metricsPeers: number;
+}

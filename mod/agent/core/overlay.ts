@@ -1,0 +1,408 @@
+import type { Network } from "../../../backends/backend.ts";
+import { HostRoutes, type HostTables, readHostTables } from "../../../backends/host_routes.ts";
+import { loadBackend } from "../../../backends/registry.ts";
+import { hideSecrets, type NetworkConfig, unknownKeys } from "../../config/mod.ts";
+import type { ExternalInterface } from "../../host/mod.ts";
+import type { Prefix } from "../../ip/mod.ts";
+import { type Lease, type LeaseAttributes, sameAttributes } from "../../lease/mod.ts";
+import { info, notifySystemd, warning } from "../../observe/mod.ts";
+import type { Store } from "../../store/mod.ts";
+import { isCompatible, type LeaseSetChange } from "../../subnet/mod.ts";
+import type { Netlink } from "../../sys/mod.ts";
+import { counted } from "./counted.ts";
+import { type HostClaims, isBesideOthers } from "../host/host_claims.ts";
+import type { Known } from "./known.ts";
+import type { LeaseKeeper } from "../lease/keeper.ts";
+import { overlayPath, peersBeside } from "./overlay_path.ts";
+import type { AgentOptions } from "./options.ts";
+import { requirePrivilege } from "../host/privilege.ts";
+import type { Publisher } from "../lease/publisher.ts";
+import type { Repairs } from "./repairs.ts";
+import { SourceControl } from "../firewall/source_control.ts";
+import type { SourceVerdict } from "../firewall/source_policy.ts";
+import type { Vitals } from "../status/vitals.ts";
+import { requireUsableNetwork } from "./usable_network.ts";
+
+/** What an {@linkcode Overlay} works with. */
+export interface OverlayParts {
+  readonly options: Pick<
+    AgentOptions,
+    "allowedNetworks" | "ipMasq" | "store" | "udp" | "vxlan" | "networkName" | "subnetFile"
+  >;
+  readonly store: Pick<Store, "leaseForm">;
+  readonly netlink: Netlink;
+  readonly known: Known;
+  readonly keeper: LeaseKeeper;
+  readonly publisher: Publisher;
+  readonly repairs: Repairs;
+  readonly vitals: Vitals;
+  readonly claims: HostClaims;
+  /** The network that subnet.env named at start. */
+  readonly formerNetwork: Prefix | undefined;
+  /** Called when {@linkcode Overlay.applySourcePolicy} is due. */
+  readonly onSourcesDue: () => void;
+  /** Told when a watch on the kernel ends by an error. */
+  readonly onFailed: (error: unknown) => void;
+  readonly signal: AbortSignal;
+}
+
+/** A network that is up: its config and the backend that carries it. */
+export interface ActiveNetwork {
+  readonly config: NetworkConfig;
+  readonly external: ExternalInterface;
+  readonly network: Network;
+  readonly attributes: LeaseAttributes;
+}
+
+interface Active extends ActiveNetwork {
+  readonly watching: AbortController;
+}
+
+/**
+ * The network as it is carried on this host: the backend at work for a config, with the lease it
+ * carries, from one config or interface to the next while packets flow.
+ */
+export class Overlay implements AsyncDisposable {
+  readonly #parts: OverlayParts;
+  /** Networks that were served on this host, the present one included. */
+  readonly #served: Prefix[] = [];
+  readonly #sources: SourceControl;
+  #active: Active | undefined;
+  /** Text of the config whose unknown keys were told last. */
+  #told: string | undefined;
+  /** Text of the config that was logged last, so that each new config is logged once. */
+  #announced: string | undefined;
+  /** The kernel may not have what it should: a look at all of it has failed, or was put off. */
+  #unsynced = false;
+  /** A network that failed half-way may have left something in the kernel. */
+  #isAbandoned = false;
+  /** A bring-up has failed half-way, or the host could not be told of a lease. */
+  #unfinished = false;
+
+  constructor(parts: OverlayParts) {
+    this.#parts = parts;
+    const { known, onSourcesDue } = parts;
+    this.#sources = new SourceControl((publicIP) => known.features.of(publicIP), onSourcesDue);
+    if (parts.formerNetwork !== undefined) this.#served.push(parts.formerNetwork);
+  }
+
+  /** What is up; `undefined` before the first bring-up. */
+  get active(): ActiveNetwork | undefined {
+    return this.#active;
+  }
+
+  /** Whether packets from peers with sources outside the network are refused, and why. */
+  get sources(): SourceVerdict | undefined {
+    return this.#sources.verdict(this.#parts.publisher.isGuarding);
+  }
+
+  /** What is up is not whole: another bring-up is due, be it of the same config. */
+  get isUnfinished(): boolean {
+    return this.#unfinished;
+  }
+
+  /** The kernel may not have what it should; the next {@linkcode mend} looks at all of it. */
+  invalidate(): void {
+    this.#unsynced = true;
+  }
+
+  /**
+   * Starts the network of a config, or goes over to it from another while packets flow.
+   *
+   * @throws {NetworkRefusedError | ConfigError | PrivilegeError | StoreError | AcquireError | SysError | FirewallError} and
+   * changes nothing that a second call would not put right
+   */
+  async bringUp(config: NetworkConfig, external: ExternalInterface): Promise<void> {
+    const { options, keeper, signal, repairs, onFailed, claims, publisher, netlink } = this.#parts;
+    const former = this.#active;
+    const isNew = former !== undefined && former.config.text !== config.text;
+    if (isNew && this.#announced !== config.text) {
+      this.#announced = config.text;
+      const [previous, shown] = [former.config.text, config.text].map(hideSecrets);
+      info(`Network config changed: ${previous} is now ${shown}`, { config: shown, previous });
+    }
+    const backend = await loadBackend(config.backend.type);
+    requirePrivilege(backend, options.ipMasq);
+    // Before any change: a host that is cut off from the store would not see the corrected config.
+    const tables = readHostTables(netlink);
+    await requireUsableNetwork(config.network, { ...options, external, tables });
+    const resources = backend.resources?.({ config, external }) ?? [];
+    await claims.claim({ network: config.network, resources }, signal);
+    if (former === undefined) await publisher.requireTools(config);
+    await keeper.identify(external.publicIP);
+    this.#unfinished = true;
+    // Two of one kind may want one device or one port.
+    if (former?.config.backend.type === config.backend.type) await former.network.close();
+    const active = this.#prepared(
+      config,
+      external,
+      await backend.prepare(this.#context(config, external)),
+    );
+    this.#tellUnknownKeys(config);
+    const { network, attributes } = active;
+    const held = keeper.lease;
+    // From before the first look at the kernel on: damage between that and the end of this step would be noticed
+    // five minutes later.
+    network.run(active.watching.signal, (what) => repairs.request(what)).catch(onFailed);
+    try {
+      // Only the device is new: that must not wait for a store which may lie behind it.
+      if (
+        held !== undefined && former?.config.text === config.text &&
+        isCompatible(config, held.subnet) && sameAttributes(held.attributes, attributes)
+      ) await this.#program(active, held);
+      else await this.#lease(active, tables);
+    } catch (error) {
+      // Its kernel objects are removed with the next network that starts, see #removeOld().
+      this.#isAbandoned = true;
+      this.#noteServed(config.network);
+      // The next attempt prepares anew, and must not meet this one on its device.
+      active.watching.abort();
+      await network.close();
+      throw error;
+    }
+    former?.watching.abort();
+    this.#active = active;
+    this.#unfinished = false;
+    await this.#succeed(former, active);
+  }
+
+  /** Takes a lease for the network that is up, in place of one that was lost. */
+  async leaseAgain(): Promise<void> {
+    const active = this.#active;
+    if (active !== undefined) await this.#lease(active, readHostTables(this.#parts.netlink));
+  }
+
+  /** Looks over everything in the kernel that is ours, where that is due and can be done. */
+  async mend(external: ExternalInterface): Promise<void> {
+    if (this.#unsynced && this.#active?.external === external) await this.#sync();
+  }
+
+  /** Carries a change of the peers to the kernel, unless all of it is to be looked over anyway. */
+  async apply(change: LeaseSetChange, external: ExternalInterface): Promise<void> {
+    this.#parts.publisher.applyPeers(change);
+    this.#sources.apply(change);
+    const active = this.#active;
+    if (active === undefined || this.#unsynced || active.external !== external) return;
+    this.#unsynced = true;
+    const refused = await this.#parts.vitals.reconcile(
+      "change",
+      () => active.network.apply(change),
+    );
+    this.#unsynced = false;
+    if (refused > 0) this.#parts.repairs.retry();
+    this.reportStatus();
+  }
+
+  /** Reports lease and peers to systemd. */
+  reportStatus(): void {
+    const { lease } = this.#parts.keeper;
+    if (this.#active !== undefined && lease !== undefined) tellStatus(this.#active, lease);
+  }
+
+  /** Carries to the kernel that hosts have begun, or ceased, to take more than all do. */
+  async applyFeatures(): Promise<void> {
+    const { known, repairs } = this.#parts;
+    const changed = known.features.takeChanged();
+    this.#sources.featuresChanged(changed);
+    // A look at everything asks anew anyway.
+    if (changed.size === 0 || this.#active === undefined || this.#unsynced) return;
+    this.#unsynced = true;
+    const refused = await this.#active.network.featuresChanged?.(changed) ?? 0;
+    this.#unsynced = false;
+    if (refused > 0) repairs.retry();
+  }
+
+  /**
+   * Carries to data path and firewall whether sources outside the network are refused, where that has changed.
+   *
+   * @param when see {@linkcode SourceControl.settle}
+   */
+  async applySourcePolicy(when: "now" | "when settled"): Promise<void> {
+    const { publisher, repairs } = this.#parts;
+    if (this.#active === undefined || !this.#sources.settle(when)) return;
+    this.#sources.report(publisher.isGuarding);
+    // A sync that is due reads it anyway.
+    if (!this.#unsynced) {
+      this.#unsynced = true;
+      const refused = await this.#active.network.sourceStrictnessChanged?.() ?? 0;
+      this.#unsynced = false;
+      if (refused > 0) repairs.retry();
+    }
+    publisher.checkFirewall();
+  }
+
+  /** Ends what runs in this process; what is in the kernel stays. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#sources[Symbol.dispose]();
+    this.#active?.watching.abort();
+    await this.#active?.network.close();
+  }
+
+  /** Says once of each config which of its keys mean nothing, now that the backend has read its own. */
+  #tellUnknownKeys(config: NetworkConfig): void {
+    if (this.#told === config.text) return;
+    this.#told = config.text;
+    for (const line of unknownKeys(config)) warning(`Network config: ${line}`);
+  }
+
+  /** Removes the objects of the former network: of this run, of the run before, or of a start that failed. */
+  async #succeed(former: Active | undefined, active: Active): Promise<void> {
+    if (former === undefined || this.#isAbandoned) await this.#removeOld(active);
+    this.#isAbandoned = false;
+    if (former !== undefined && !isOneDevice(former, active)) {
+      // Routes of two backends may be the same ones.
+      this.invalidate();
+      await former.network.remove();
+      await this.#sync();
+    }
+    this.#noteServed(active.config.network);
+  }
+
+  #noteServed(network: Prefix): void {
+    if (!this.#served.some((prefix) => prefix.equals(network))) this.#served.push(network);
+  }
+
+  /** Removes devices of a backend or a network that were given up while no agent ran. */
+  async #removeOld({ network, config }: Active): Promise<void> {
+    const networks = this.#foreignExcluded([...this.#served, config.network]);
+    if (this.#served.length === 0) return;
+    const devices = [network, this.#active?.network].map((one) => one?.status().device);
+    // It knows of every backend, and of eBPF: not for a host that starts for the first time.
+    const { findLeftovers } = await import("../../../backends/leftovers.ts");
+    const old = findLeftovers(this.#parts.netlink, networks, {
+      besideOthers: true,
+      keep: devices,
+    });
+    for (const { kind, what, remove } of old) {
+      // Routes in these networks are the backend's to put right.
+      if (kind === "route") continue;
+      try {
+        remove();
+        info(`Removed ${what}, which is not used any more`);
+      } catch (error) {
+        warning(`Cannot remove ${what}: ${(error as Error).message}`);
+      }
+    }
+  }
+
+  /** A range that was ours once may be another network's by now. */
+  #foreignExcluded(networks: readonly Prefix[]): Prefix[] {
+    const { others } = this.#parts.claims;
+    return networks.filter((one) => !others.some((other) => other.overlaps(one)));
+  }
+
+  #context(config: NetworkConfig, external: ExternalInterface) {
+    const { options, netlink, known, claims, signal } = this.#parts;
+    const formerNetworks = () => this.#foreignExcluded(this.#served);
+    return {
+      ...{ config, external, netlink, signal },
+      besideOthers: isBesideOthers(options, claims.others),
+      udp: options.udp,
+      vxlan: options.vxlan,
+      isSourceStrict: () => this.#sources.isStrict,
+      featuresOf: (publicIP: number) => known.features.of(publicIP),
+      get formerNetworks() {
+        return formerNetworks();
+      },
+      formerData: this.#formerData(external),
+    };
+  }
+
+  #prepared(config: NetworkConfig, external: ExternalInterface, network: Network): Active {
+    const data = network.leaseData(this.#parts.store.leaseForm);
+    return {
+      ...{ config, external, network },
+      attributes: {
+        publicIP: external.publicIP,
+        ...(network.leaseType === undefined ? {} : { backendType: network.leaseType }),
+        ...(data === undefined ? {} : { backendData: data }),
+      },
+      watching: new AbortController(),
+    };
+  }
+
+  /** `BackendData` that peers know this host by. */
+  #formerData({ publicIP }: ExternalInterface): Lease["attributes"]["backendData"] {
+    const { keeper, known } = this.#parts;
+    if (keeper.lease !== undefined) return keeper.lease.attributes.backendData;
+    if (!keeper.knowsFormerLease) return undefined;
+    return known.leaseOf(publicIP)?.attributes.backendData;
+  }
+
+  /** Takes a lease for a network, programs the peers, tells the host. */
+  async #lease(active: Active, tables: HostTables): Promise<void> {
+    const { known, keeper, publisher } = this.#parts;
+    const { config, external, network, attributes } = active;
+    const host = new HostRoutes(config.network);
+    host.load(tables);
+    const { subnet: former } = publisher.published;
+    const lease = await keeper.acquire(
+      config,
+      attributes,
+      former,
+      network.suspicion?.bind(network),
+      {
+        snapshot: { leases: [...known.leases.values()] },
+        unusable: host.unusable({
+          subnetLen: config.subnetLen,
+          former: former === undefined ? [] : [former],
+          external: external.index,
+        }),
+      },
+    );
+    // Our own write comes back through the watch; until then it is known from here.
+    known.leases.apply([{ put: lease }]);
+    await this.#program(active, lease);
+  }
+
+  /** Programs all peers, tells the host. */
+  async #program(active: Active, lease: Lease): Promise<void> {
+    this.#unfinished = true;
+    const { netlink, known, publisher } = this.#parts;
+    const scope = { check: active.network.sourceCheck, config: active.config, own: lease };
+    this.#sources.begin(scope, known.leases.values());
+    await this.#synchronize(active, lease);
+    await publisher.publish(active.config, lease, active.network, {
+      leases: known.leases,
+      isSourceStrict: () => this.#sources.isStrict,
+      path: () =>
+        overlayPath({
+          ...{ ingress: active.network.ingress, external: active.external, netlink },
+          ...{ subnet: lease.subnet, peers: peersBeside(lease, known.leases.values()) },
+        }),
+    });
+    this.#sources.report(publisher.isGuarding);
+    this.#unfinished = false;
+    tellStatus(active, lease);
+  }
+
+  async #sync(): Promise<void> {
+    const { lease } = this.#parts.keeper;
+    if (this.#active !== undefined && lease !== undefined) {
+      await this.#synchronize(this.#active, lease);
+    }
+  }
+
+  async #synchronize({ config, network }: Active, lease: Lease): Promise<void> {
+    const { known, repairs, vitals, claims, signal } = this.#parts;
+    this.#unsynced = true;
+    // Another agent may have started in a range that this one served before.
+    if (this.#served.some((served) => !served.equals(config.network))) await claims.refresh(signal);
+    repairs.done(await vitals.reconcile("sync", () => network.sync(lease, known.leases)));
+    this.#unsynced = false;
+  }
+}
+
+function tellStatus({ config, network }: ActiveNetwork, lease: Lease): void {
+  const { device, peers } = network.status();
+  notifySystemd(
+    `STATUS=Lease ${lease.subnet}, ${config.backend.type}${device ? ` on ${device}` : ""}, ` +
+      counted(peers, "peer"),
+  );
+}
+
+/** True when the later of two networks goes on with the device of the earlier. */
+function isOneDevice(before: ActiveNetwork, after: ActiveNetwork): boolean {
+  return before.config.backend.type === after.config.backend.type &&
+    before.network.status().device === after.network.status().device;
+}

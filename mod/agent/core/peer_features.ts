@@ -1,0 +1,50 @@
+import type { IPv4 } from "../../ip/mod.ts";
+import type { StoredAgentRecord } from "../../lease/mod.ts";
+
+const NONE: readonly string[] = [];
+
+/** The features that each host advertises in its node record: of its data path, and masquerading. */
+export class PeerFeatures {
+  readonly #features = new Map<IPv4, readonly string[]>();
+  readonly #changed = new Set<IPv4>();
+
+  /** Of a host; none when its record says nothing, or there is no record: flannel's hosts. */
+  of(publicIP: IPv4): readonly string[] {
+    return this.#features.get(publicIP) ?? NONE;
+  }
+
+  /** Takes a record that was written. */
+  put({ publicIP, record }: StoredAgentRecord): void {
+    // A claimant is not the holder yet.
+    this.#set(publicIP, record.claims === undefined ? record.features ?? NONE : NONE);
+  }
+
+  /** Takes in that a record is gone. */
+  remove(publicIP: IPv4): void {
+    this.#set(publicIP, NONE);
+  }
+
+  /** Takes all records there are in place of what was known. */
+  replace(agents: Iterable<StoredAgentRecord>): void {
+    const gone = new Set(this.#features.keys());
+    for (const agent of agents) {
+      this.put(agent);
+      gone.delete(agent.publicIP);
+    }
+    for (const publicIP of gone) this.remove(publicIP);
+  }
+
+  /** The hosts whose features have changed since the last call. */
+  takeChanged(): ReadonlySet<IPv4> {
+    const changed = new Set(this.#changed);
+    this.#changed.clear();
+    return changed;
+  }
+
+  #set(publicIP: IPv4, features: readonly string[]): void {
+    if (this.of(publicIP).join() === features.join()) return;
+    if (features.length === 0) this.#features.delete(publicIP);
+    else this.#features.set(publicIP, features);
+    this.#changed.add(publicIP);
+  }
+}

@@ -1,0 +1,122 @@
+import { makeDirectory } from "../../export/atomic_file.ts";
+import { ExportError } from "../../export/errors.ts";
+import { feedWatchdog, info, notifySystemd } from "../../observe/mod.ts";
+import { trimMemory } from "../../sys/mod.ts";
+import { VERSION } from "../../version.ts";
+import { answerContainers } from "../host/container_answers.ts";
+import { requireHookProgram } from "../host/hook_program.ts";
+import type { AgentOptions } from "./options.ts";
+import { serveNetwork } from "../server/serve_network.ts";
+import { StatusPages } from "../status/pages.ts";
+import { serveSocket, serveTcp } from "../status/server.ts";
+import type { AgentView } from "../status/view.ts";
+import { WaitingNetworks } from "../status/waiting.ts";
+
+/**
+ * Runs the agent: `flanneld` without a subcommand.
+ *
+ * The kernel's data path stays as it is when the agent ends, and so does the lease: a restart
+ * loses no packet.
+ *
+ * @param signal ends the agent in order
+ * @returns the exit code
+ * @throws {HookError} when the command of `-on-subnet-change` cannot be run
+ * @throws {AlreadyRunningError} when another agent works for the same subnet file
+ * @throws {InterfaceError} when no interface fits
+ * @throws {DuplicatePublicIPError} when another live host has our public IP
+ * @throws {HealthError | ListenError} when the health endpoint or the server cannot listen
+ * @throws {ExportError} when a directory or a lock file of ours cannot be made
+ * @throws {StoreError | SysError | FirewallError} when the host or the store refuse what is needed
+ */
+export async function runAgent(options: AgentOptions, signal: AbortSignal): Promise<number> {
+  info(`flanneld ${VERSION} starting`, { version: VERSION });
+  const { onSubnetChange } = options;
+  if (onSubnetChange !== undefined) requireHookProgram(onSubnetChange[0]);
+  const stopping = () => {
+    info("Exiting...");
+    notifySystemd("STOPPING=1");
+  };
+  signal.addEventListener("abort", stopping, { once: true });
+  // The socket's file goes, too, when it is an error that ends the agent.
+  const ended = new AbortController();
+  using _trimming = trimMemory();
+  try {
+    const views: AgentView[] = [];
+    const waiting = new WaitingNetworks();
+    const status = new StatusPages({
+      views: () => views,
+      waiting: () => waiting.views,
+      isReady: () => {
+        // One without a config waits, whether its store says so before its agent runs or after.
+        const begun = views.filter(({ known, active }) =>
+          "text" in known.config || active !== undefined
+        );
+        return begun.length > 0 && begun.every(({ isReady }) => isReady);
+      },
+      ...options.status,
+      signal,
+    });
+    await serveTcp(options, status.pages, signal);
+    const onAgent = (view: AgentView) => {
+      views.push(view);
+      return () => void views.splice(views.indexOf(view), 1);
+    };
+    answerContainers(() => views, signal);
+    const serveStatus = () => serveSocket(options.status, status.pages, ended.signal);
+    const feed = () => feedWatchdog({ isWell: status.isWell, signal });
+    const parts: Promise<unknown>[] = [];
+    const { listen, store } = options;
+    if (listen !== undefined) {
+      const { startServer } = await import("../server/serve.ts");
+      const isServerOnly = store.kind !== "embedded";
+      const server = await startServer({ ...{ store, listen, signal }, notify: isServerOnly });
+      if (isServerOnly) {
+        feedWatchdog({ isWell: () => true, signal });
+        await server.done;
+        signal.throwIfAborted();
+      }
+      // The file's leases are served from where they are; this host takes one of them, too.
+      parts.push(server.done.then(() => signal.throwIfAborted()));
+    }
+    if (options.networks !== undefined) {
+      await makeSubnetDirectory(options.networks.directory);
+      await serveStatus();
+      feed();
+      const { serveNetworks } = await import("../networks/networks.ts");
+      parts.push(serveNetworks(options, options.networks, { signal, onAgent, waiting }));
+    } else {
+      const name = "";
+      waiting.begin(name, options.subnetFile);
+      parts.push(serveNetwork(options, {
+        signal,
+        onLocked: serveStatus,
+        onWaiting: (reason) => waiting.trouble(name, reason),
+        onAgent: (view) => {
+          waiting.end(name);
+          onAgent(view);
+          feed();
+        },
+      }));
+    }
+    // None of them ends by itself.
+    await Promise.race(parts);
+    return 1;
+  } catch (error) {
+    if (signal.aborted) {
+      info("Exiting cleanly...");
+      return 0;
+    }
+    throw error;
+  } finally {
+    ended.abort();
+    signal.removeEventListener("abort", stopping);
+  }
+}
+
+async function makeSubnetDirectory(directory: string): Promise<void> {
+  try {
+    await makeDirectory(directory);
+  } catch (cause) {
+    throw ExportError.from(`cannot make the directory ${directory} (-subnet-dir)`, cause);
+  }
+}

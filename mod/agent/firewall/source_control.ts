@@ -1,0 +1,118 @@
+import type { SourceCheck } from "../../../backends/backend.ts";
+import type { NetworkConfig } from "../../config/mod.ts";
+import type { IPv4 } from "../../ip/mod.ts";
+import type { Lease } from "../../lease/mod.ts";
+import { info } from "../../observe/mod.ts";
+import type { LeaseSetChange } from "../../subnet/mod.ts";
+import { peersOf } from "./firewall_spec.ts";
+import { NO_GUARD, SourcePolicy, type SourceVerdict } from "./source_policy.ts";
+import { Timer } from "../core/timer.ts";
+
+/**
+ * How long all peers have to ask for strictness before it begins, in milliseconds: a host that joins advertises
+ * nothing until its rules are in place, and each change is an exchange of programs or rules on every host.
+ */
+const STRICT_DELAY = 5_000;
+
+/** The network whose sources are decided. */
+export interface SourceScope {
+  readonly check: SourceCheck | undefined;
+  readonly config: NetworkConfig;
+  /** This host's lease. */
+  readonly own: Lease;
+}
+
+/** Whether packets from peers with sources outside the network are refused: what is in force, and when that changes. */
+export class SourceControl implements Disposable {
+  readonly #policy: SourcePolicy;
+  /** Set while strictness is about to begin. */
+  readonly #soon: Timer;
+  #scope: SourceScope | undefined;
+
+  /**
+   * @param featuresOf a host's, by its node record
+   * @param onDue called when {@linkcode SourceControl.settle} is due
+   */
+  constructor(featuresOf: (publicIP: IPv4) => readonly string[], onDue: () => void) {
+    this.#policy = new SourcePolicy(featuresOf);
+    this.#soon = new Timer(onDue);
+  }
+
+  /** True while they are refused. */
+  get isStrict(): boolean {
+    return this.#policy.isStrict;
+  }
+
+  /** Begins with a network and the leases there are. What they ask for is in force at once. */
+  begin(scope: SourceScope, leases: Iterable<Lease>): void {
+    this.#scope = scope;
+    this.#policy.replace(this.#peers(leases));
+    this.#policy.isStrict = this.#policy.verdict(scope.check).isStrict;
+    this.#soon.clear();
+  }
+
+  /** Takes in a change of the leases; {@linkcode SourceControl.settle} is due then. */
+  apply({ added, removed, changed }: LeaseSetChange): void {
+    this.#policy.change(
+      this.#peers([...removed, ...changed.map(({ before }) => before)]),
+      this.#peers([...added, ...changed.map(({ after }) => after)]),
+    );
+  }
+
+  /** Likewise that hosts advertise other features than before. */
+  featuresChanged(hosts: Iterable<IPv4>): void {
+    this.#policy.featuresChanged(hosts);
+  }
+
+  /**
+   * Puts in force what peers and options ask for.
+   *
+   * @param when strictness begins `now`, or after {@linkcode STRICT_DELAY} in which nothing speaks against it
+   * @returns true when {@linkcode SourceControl.isStrict} has changed
+   */
+  settle(when: "now" | "when settled"): boolean {
+    const { isStrict } = this.#policy.verdict(this.#scope?.check);
+    if (isStrict && !this.isStrict && when === "when settled") {
+      if (!this.#soon.isSet) this.#soon.set(STRICT_DELAY);
+      return false;
+    }
+    this.#soon.clear();
+    const isChanged = isStrict !== this.isStrict;
+    this.#policy.isStrict = isStrict;
+    return isChanged;
+  }
+
+  /**
+   * The verdict in force, and its reason; `undefined` where nothing encapsulates packets.
+   *
+   * @param isGuarding the firewall has the rules that it was asked for
+   */
+  verdict(isGuarding: boolean): SourceVerdict | undefined {
+    const check = this.#scope?.check;
+    if (check === undefined) return undefined;
+    if (check.by === "firewall" && !isGuarding) return NO_GUARD;
+    const { isStrict, reason } = this.#policy.verdict(check);
+    return {
+      isStrict: this.isStrict,
+      reason: isStrict === this.isStrict ? reason : `${reason}; about to change`,
+    };
+  }
+
+  /** Logs it. */
+  report(isGuarding: boolean): void {
+    const verdict = this.verdict(isGuarding);
+    if (verdict === undefined) return;
+    const verb = verdict.isStrict ? "refusing" : "accepting";
+    info(`${verb} packets from peers with sources outside the network: ${verdict.reason}`);
+  }
+
+  #peers(leases: Iterable<Lease>): IPv4[] {
+    if (this.#scope === undefined) return [];
+    const { config, own } = this.#scope;
+    return peersOf(leases, config, own).map(({ publicIP }) => publicIP);
+  }
+
+  [Symbol.dispose](): void {
+    this.#soon[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,189 @@
+import { sleep } from "../../async/sleep.ts";
+import { info, warning } from "../../observe/mod.ts";
+import { notifySystemd } from "../../observe/systemd.ts";
+import { StoreError, StoreFileError } from "../../store/mod.ts";
+import type { NamesSnapshot, NetworkNames } from "../../store/networks.ts";
+import { type NamesOpened, openNetworkNames } from "../../store/networks_open.ts";
+import { AmbiguousConfigError } from "../../store/open.ts";
+import type { StoreOptions } from "../../store/options.ts";
+import { MOST_NETWORKS, servedFirst, subnetFiles } from "./options.ts";
+import type { NetworksOptions } from "../core/options.ts";
+import { StateLog } from "../core/state_log.ts";
+
+/** How soon a store that did not answer is asked again, in milliseconds: flannel's second. */
+const RETRY = 1_000;
+
+/** Which networks this host is to serve, now and from now on. */
+export interface NetworkFeed extends AsyncDisposable {
+  /** What the networks are parts of; of etcd's two stores the one that holds them. */
+  readonly store: StoreOptions;
+  readonly first: ReadonlySet<string>;
+  /** Yields all that are to be served, each time that changes; ends when the signal aborts. */
+  follow(signal: AbortSignal): AsyncIterable<ReadonlySet<string>>;
+}
+
+/**
+ * Finds out which networks are to be served: those that are listed, or with `watch` those of the store
+ * which are allowed, waiting for as long as it cannot be had.
+ *
+ * A network that is listed is served whether it has a config yet or not: its agent waits for one.
+ *
+ * @throws the reason of `signal` when it aborts
+ * @throws {ConfigError | AmbiguousConfigError | StoreFileError} which no waiting mends
+ */
+export async function networkFeed(
+  options: StoreOptions,
+  networks: NetworksOptions,
+  signal: AbortSignal,
+): Promise<NetworkFeed> {
+  if (!networks.watch) return listed(options, networks.allowed);
+  const opened = await insist(signal, async () => {
+    const found = await openNetworkNames(options, { signal, owner: true });
+    if ("waiting" in found) throw new StoreError(found.waiting);
+    return found;
+  });
+  info(opened.note);
+  try {
+    const snapshot = await insist(signal, () => opened.names.snapshot({ signal }));
+    const served = await subnetFiles(networks.directory);
+    const feed = new WatchedFeed(opened, snapshot, networks.allowed, served);
+    if (feed.first.size === 0) warning(noneYet(opened.names.name, networks.allowed));
+    return feed;
+  } catch (error) {
+    await opened.names[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** A config of the unnamed network may well be there: this agent does not serve that one. */
+function noneYet(place: string, allowed: readonly string[]): string {
+  const [name = "blue"] = allowed;
+  const which = allowed.length === 0 ? "" : ` of -networks=${allowed.join()}`;
+  return `there is no network${which} in ${place} yet; write the config of one, for example: ` +
+    `flanneld config set -networks=${name} '{"Network": "10.20.0.0/16"}', with the store's flags`;
+}
+
+function listed(store: StoreOptions, allowed: readonly string[]): NetworkFeed {
+  return {
+    store,
+    first: new Set(allowed),
+    // deno-lint-ignore require-yield -- the list stays as it is
+    async *follow(signal) {
+      if (signal.aborted) return;
+      await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+    },
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+}
+
+async function insist<T>(signal: AbortSignal, step: () => Promise<T>): Promise<T> {
+  const state = new StateLog();
+  for (;;) {
+    try {
+      return await step();
+    } catch (error) {
+      signal.throwIfAborted();
+      const isLasting = error instanceof AmbiguousConfigError || error instanceof StoreFileError;
+      if (!(error instanceof StoreError) || isLasting) throw error;
+      state.trouble(`Failed to retrieve networks: ${error.message}`);
+      notifySystemd(`STATUS=Waiting for the list of networks: ${error.message}`);
+      await sleep(RETRY, signal);
+      signal.throwIfAborted();
+    }
+  }
+}
+
+class WatchedFeed implements NetworkFeed {
+  readonly store: StoreOptions;
+  readonly first: ReadonlySet<string>;
+  readonly #source: NetworkNames;
+  readonly #cursor: string;
+  readonly #allowed: ReadonlySet<string>;
+  readonly #refused = new Set<string>();
+  /** Networks that are served. */
+  readonly #names = new Set<string>();
+  /** Networks beyond the limit, which wait. */
+  readonly #waiting = new Set<string>();
+  #isFull = false;
+
+  /** @param served networks that this host has served before: they come first where there is no room for all */
+  constructor(
+    { names, store }: Extract<NamesOpened, { names: NetworkNames }>,
+    snapshot: NamesSnapshot,
+    allowed: readonly string[],
+    served: ReadonlySet<string>,
+  ) {
+    this.#source = names;
+    this.#cursor = snapshot.cursor;
+    this.#allowed = new Set(allowed);
+    this.store = store;
+    this.#replace(snapshot.names, served);
+    this.first = new Set(this.#names);
+  }
+
+  async *follow(signal: AbortSignal): AsyncIterable<ReadonlySet<string>> {
+    const connection = new StateLog();
+    const onState = (error: Error | undefined) => {
+      if (error !== undefined) connection.trouble(`Watch networks: ${error.message}`);
+      else if (connection.clear()) info("Watch networks: connected again");
+    };
+    for await (const item of this.#source.watch(this.#cursor, { signal, onState })) {
+      if (item.type === "resync") {
+        info(`Read the list of networks anew: ${item.reason}`);
+        this.#replace(item.snapshot.names, new Set(this.#names));
+      } else {
+        for (const { type, network } of item.changes) {
+          if (type === "added") this.#admit(network);
+          else this.#forget(network);
+        }
+      }
+      yield new Set(this.#names);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#source[Symbol.asyncDispose]();
+  }
+
+  /** Applies a new list. @param first networks to serve before others */
+  #replace(names: readonly string[], first: ReadonlySet<string>): void {
+    this.#names.clear();
+    this.#waiting.clear();
+    for (const name of servedFirst(names, first)) this.#admit(name);
+    this.#isFull = this.#waiting.size > 0;
+  }
+
+  #forget(network: string): void {
+    this.#waiting.delete(network);
+    if (!this.#names.delete(network)) return;
+    const [next] = this.#waiting;
+    this.#isFull = next !== undefined;
+    if (next === undefined) return;
+    this.#waiting.delete(next);
+    this.#names.add(next);
+  }
+
+  /** An empty list allows all, up to {@linkcode MOST_NETWORKS}. */
+  #admit(network: string): void {
+    if (this.#allowed.has(network)) {
+      this.#names.add(network);
+    } else if (this.#allowed.size === 0) {
+      if (this.#names.has(network)) return;
+      if (this.#names.size < MOST_NETWORKS) {
+        this.#names.add(network);
+        return;
+      }
+      this.#waiting.add(network);
+      if (this.#isFull) return;
+      this.#isFull = true;
+      warning(
+        `-watch-networks serves ${MOST_NETWORKS} networks at most: "${network}" and others wait until one ` +
+          "is removed; name the networks of this host with -networks",
+        { networkName: network, count: MOST_NETWORKS },
+      );
+    } else if (!this.#refused.has(network)) {
+      this.#refused.add(network);
+      warning(`Network "${network}" is not allowed`, { networkName: network });
+    }
+  }
+}

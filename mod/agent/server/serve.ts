@@ -1,0 +1,94 @@
+import { info, notifySystemd } from "../../observe/mod.ts";
+import type { ConnectionSource } from "../../http/server.ts";
+import type { NetworkSource } from "../../server/mod.ts";
+import { ownHostNames, serveLeases } from "../../server/mod.ts";
+import { StoreError } from "../../store/mod.ts";
+import { displayEndpoints } from "../../store/etcd/http.ts";
+import { openStore } from "../../store/open.ts";
+import { openNetworkNames } from "../../store/networks_open.ts";
+import { readRemoteToken } from "../../store/remote/token.ts";
+import { type StoreOptions, UNNAMED_NETWORK, withNetwork } from "../../store/options.ts";
+import type { ListenOptions } from "../core/options.ts";
+import { certifiedNames, openListener } from "./serve_listener.ts";
+
+/** What {@linkcode startServer} is given. */
+export interface ServerOptions {
+  readonly store: StoreOptions;
+  readonly listen: ListenOptions;
+  /** Ends the server in order. */
+  readonly signal: AbortSignal;
+  /** Tells systemd that the service is up. @default true */
+  readonly notify?: boolean;
+}
+
+/** A server that listens. */
+export interface RunningServer {
+  /** Settles when it has ended. */
+  readonly done: Promise<void>;
+}
+
+/**
+ * Serves the leases of a store to other hosts. As flannel's, the server takes none for itself.
+ *
+ * @throws {ListenError} when it cannot listen where it was told to
+ * @throws {ConfigError} when a file of TLS, or of the token, cannot be used
+ */
+export async function startServer(options: ServerOptions): Promise<RunningServer> {
+  const { store, listen, signal, notify = true } = options;
+  const { address, certFile, tokenFile } = listen;
+  const token = tokenFile === undefined ? undefined : await readRemoteToken(tokenFile);
+  const hostNames = await ownHostNames([
+    ...("hostname" in address ? [address.hostname] : []),
+    ...(certFile === undefined ? [] : await certifiedNames(certFile)),
+  ]);
+  const connections: ConnectionSource = await openListener(listen);
+  info("running as server");
+  info(describeServer(listen, store));
+  if (notify) notifySystemd("READY=1", "STATUS=Serving leases to other hosts");
+  const networks = networksOf(store);
+  return { done: serveLeases({ connections, networks, token, hostNames, signal }) };
+}
+
+/** Describes the server: its address, networks, admitted clients, and clients that may write everything. */
+function describeServer(listen: ListenOptions, store: StoreOptions): string {
+  const { address, certFile, caFile, tokenFile } = listen;
+  const place = "hostname" in address
+    ? `${
+      address.hostname.includes(":") ? `[${address.hostname}]` : address.hostname
+    }:${address.port}`
+    : `fd://${address.descriptor}`;
+  const what = store.kind === "etcd"
+    ? `etcd at ${displayEndpoints(store.endpoints)}, prefix ${store.prefix}`
+    : store.kind === "embedded"
+    ? `embedded store ${store.path}`
+    : `flanneld server at ${store.servers.join()}`;
+  const guard = certFile === undefined
+    ? "without TLS"
+    : caFile === undefined
+    ? "with TLS"
+    : "with TLS, for clients with a certificate only";
+  const writers = caFile !== undefined
+    ? ""
+    : tokenFile === undefined
+    ? "; without -remote-token-file a client writes its own lease and node record only"
+    : "; a client without the token writes its own lease and node record only";
+  return `Listening on ${place} ${guard}; serving ${what}${writers}`;
+}
+
+/** Opens what is asked for; a store that has yet to be found is looked for by each request. */
+function networksOf(store: StoreOptions): NetworkSource {
+  return {
+    async open(network, signal) {
+      const options = network === UNNAMED_NETWORK ? store : withNetwork(store, network);
+      const opened = await openStore(options, { signal, owner: true });
+      if (!("store" in opened)) throw new StoreError(opened.waiting);
+      info(network === UNNAMED_NETWORK ? opened.note : `${network}: ${opened.note}`);
+      return opened.store;
+    },
+    async names(signal) {
+      const opened = await openNetworkNames(store, { signal, owner: true });
+      if (!("names" in opened)) throw new StoreError(opened.waiting);
+      return opened.names;
+    },
+  };
+}

@@ -1,0 +1,112 @@
+import { warning } from "../../observe/mod.ts";
+import { acceptConnections } from "../../http/accept.ts";
+import type { ConnectionSource } from "../../http/server.ts";
+import { readTlsFiles } from "../../store/etcd/tls_files.ts";
+import type { ListenOptions } from "../core/options.ts";
+import { StateLog } from "../core/state_log.ts";
+
+/** The server cannot listen where it was told to. */
+export class ListenError extends Error {
+  override readonly name = "ListenError";
+}
+
+/**
+ * Listens where `-listen` says: on an address, or on a socket that systemd passed; with TLS when there
+ * is a certificate, and only for clients that have one when there is a CA.
+ *
+ * @throws {ListenError} when that cannot be
+ * @throws {ConfigError} when a TLS file cannot be used
+ */
+export async function openListener(options: ListenOptions): Promise<ConnectionSource> {
+  // Files first: their mistakes are reported by flag and path.
+  await readTlsFiles(options, "-remote");
+  const { certFile, keyFile, caFile } = options;
+  const wrap = certFile === undefined || keyFile === undefined
+    ? undefined
+    : await tlsWrapper(certFile, keyFile, caFile);
+  const listener = await listen(options.address);
+  const closing = new AbortController();
+  const state = new StateLog();
+  const report = {
+    failed: ({ message }: Error) =>
+      state.trouble(`Cannot take connections of -listen: ${message}; they wait`),
+    works: () => state.clear(),
+  };
+  return {
+    close: () => {
+      closing.abort();
+      listener.close();
+    },
+    async *[Symbol.asyncIterator]() {
+      for await (const connection of acceptConnections(listener, closing.signal, report)) {
+        yield wrap?.(connection, ({ message }) => tellRefused(connection, message)) ?? connection;
+      }
+    },
+  };
+}
+
+/** What a client has to be given, by what OpenSSL says of its handshake. */
+const CURES: readonly (readonly [RegExp, string])[] = [
+  [/http request|wrong version number/, "it speaks no TLS; an agent takes -remote-cafile there"],
+  [/did not return a certificate/, "give it -remote-certfile and -remote-keyfile"],
+  [/certificate verify failed/, "its certificate is to be one of this server's -remote-cafile"],
+  [/alert (unknown ca|bad certificate)/, "its -remote-cafile is not this server's CA"],
+];
+
+/** The log leaves the line out when it comes again and again: so it has no port in it. */
+function tellRefused({ remoteAddr }: Deno.TcpConn, reason: string): void {
+  const cure = CURES.find(([pattern]) => pattern.test(reason))?.[1];
+  warning(
+    `TLS handshake with ${remoteAddr.hostname} failed: ${reason}` +
+      (cure === undefined ? "" : ` (${cure})`),
+    { error: reason },
+  );
+}
+
+async function listen(address: ListenOptions["address"]): Promise<Deno.TcpListener> {
+  try {
+    if ("hostname" in address) return Deno.listen(address);
+    const { inheritListener } = await import("../../sys/inherited_listener.ts");
+    return inheritListener(address.descriptor, {
+      pid: Deno.env.get("LISTEN_PID"),
+      count: Deno.env.get("LISTEN_FDS"),
+    });
+  } catch (cause) {
+    const { message } = cause as Error;
+    throw new ListenError(
+      "hostname" in address
+        ? `cannot listen on ${address.hostname}:${address.port} (-listen): ${message}; choose an ` +
+          "address of this host and a free port"
+        : `cannot listen on fd://${address.descriptor} (-listen): ${message}`,
+      { cause },
+    );
+  }
+}
+
+/**
+ * Reads the DNS names of a certificate, which are names of the server that has it.
+ *
+ * @param certFile path of a PEM file that {@linkcode readTlsFiles} takes
+ */
+export async function certifiedNames(certFile: string): Promise<string[]> {
+  const { X509Certificate } = await import("node:crypto");
+  const pem = await Deno.readTextFile(certFile);
+  const names = new X509Certificate(pem).subjectAltName ?? "";
+  return [...names.matchAll(/DNS:([\w.-]{1,255})/g)].map(([, name]) => name!);
+}
+
+/** Puts TLS on connections. */
+async function tlsWrapper(cert: string, key: string, ca: string | undefined) {
+  // Loaded when asked for, and OpenSSL with it.
+  const { TlsServer } = await import("../../sys/tls/tls_server.ts");
+  try {
+    const server = new TlsServer({ cert, key, ...(ca === undefined ? {} : { ca }) });
+    return server.wrap.bind(server);
+  } catch (cause) {
+    throw new ListenError(
+      `cannot serve with TLS (-remote-certfile, -remote-keyfile, -remote-cafile): ` +
+        (cause as Error).message,
+      { cause },
+    );
+  }
+}

@@ -1,0 +1,72 @@
+import { readSubnetEnv } from "../../export/mod.ts";
+import { findExternalInterface, hostIdentity } from "../../host/mod.ts";
+import type { AgentRecord } from "../../lease/mod.ts";
+import { Netlink } from "../../sys/mod.ts";
+import { VERSION } from "../../version.ts";
+import { Agent } from "../core/agent.ts";
+import { HostClaims } from "../host/host_claims.ts";
+import { lockHost } from "../host/host_lock.ts";
+import type { AgentOptions } from "../core/options.ts";
+import { reachStore } from "../lease/reach_store.ts";
+import type { AgentView } from "../status/view.ts";
+
+/** What {@linkcode serveNetwork} is given. */
+export interface ServeOptions {
+  readonly signal: AbortSignal;
+  /** Called once the host is ours. */
+  readonly onLocked?: () => Promise<void>;
+  /** Told what is waited for before there is an agent. */
+  readonly onWaiting?: (reason: string) => void;
+  /** Takes the view of the agent that has begun. */
+  readonly onAgent: (view: AgentView) => void;
+}
+
+/**
+ * Serves one network until the signal aborts. What is in the kernel then stays, and so does the lease.
+ *
+ * @throws the signal's reason
+ * @throws {AlreadyRunningError} when another agent works for the same subnet file
+ * @throws {ClashError} when another network of this host has what this one needs
+ * @throws {InterfaceError} when no interface fits
+ * @throws {DuplicatePublicIPError} when another live host has our public IP
+ * @throws {StoreError | SysError | FirewallError} when the host or the store refuse what is needed
+ */
+export async function serveNetwork(options: AgentOptions, serve: ServeOptions): Promise<never> {
+  const { signal } = serve;
+  using _lock = await lockHost(options.subnetFile);
+  await serve.onLocked?.();
+  using netlink = Netlink.open();
+  const external = await findExternalInterface(options.interface, netlink);
+  await using store = await reachStore(options.store, signal, serve.onWaiting);
+  await using claims = new HostClaims({
+    holder: holderOf(options),
+    subnetFile: options.subnetFile,
+  });
+  await using agent = new Agent({
+    options,
+    store,
+    netlink,
+    external,
+    record: agentRecord(),
+    former: await readSubnetEnv(options.subnetFile),
+    claims,
+    signal,
+  });
+  serve.onAgent(agent.view);
+  return await agent.run();
+}
+
+function holderOf({ networkName, subnetFile }: AgentOptions): string {
+  return networkName === undefined
+    ? `the network of flanneld ${Deno.pid} with subnet file ${subnetFile}`
+    : `network "${networkName}" of flanneld ${Deno.pid}`;
+}
+
+function agentRecord(): AgentRecord {
+  return {
+    ...hostIdentity(),
+    version: VERSION,
+    started: new Date().toISOString(),
+    instance: crypto.randomUUID(),
+  };
+}

@@ -1,0 +1,141 @@
+import { assert, assertEquals } from "@std/assert";
+import { formatIPv4, type IPv4 } from "../../ip/mod.ts";
+import type { EchoOutcome } from "../../probe/mod.ts";
+import { type Snapshot, StoreError } from "../../store/mod.ts";
+import { Inquiry, type InquiryOptions } from "./inquiry.ts";
+import { labLease, labView } from "../testing/status_view_lab.ts";
+
+/** An inquiry whose echoes are answered by `reply`, and the addresses they went to. */
+function inquiry(
+  views: Parameters<typeof labView>[],
+  reply: (address: IPv4) => EchoOutcome,
+  options: InquiryOptions = {},
+) {
+  const sent: string[] = [];
+  const abort = new AbortController();
+  const state = { open: 0 };
+  const made = views.map((view) => labView(...view));
+  const it = new Inquiry(() => made, abort.signal, {
+    openProber: () => {
+      state.open++;
+      return {
+        echo: (addresses) => {
+          sent.push(...addresses.map(formatIPv4));
+          return Promise.resolve(addresses.map(reply));
+        },
+        [Symbol.asyncDispose]: () => {
+          state.open--;
+          return Promise.resolve();
+        },
+      };
+    },
+    ...options,
+  });
+  return { it, sent, abort, state };
+}
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+Deno.test("Inquiry sends echoes while somebody asks, and then forgets", async () => {
+  const { it, sent, state } = inquiry(
+    [[[labLease(2), labLease(3)]]],
+    (address) =>
+      formatIPv4(address) === "10.20.2.0" ? { type: "reply", rtt: 0.25 } : { type: "timeout" },
+    { idle: 500 },
+  );
+  assertEquals([sent, state.open], [[], 0]);
+  it.asked();
+  await pause(50);
+  assertEquals(sent, ["10.20.2.0", "10.20.3.0"]);
+  const { time: _, ...answered } = it.roundTrip("", "10.20.2.0/24")!;
+  assertEquals(answered, { sent: 1, lost: 0, last: 0.25, best: 0.25 });
+  const lost = it.roundTrip("", "10.20.3.0/24")!;
+  assertEquals([lost.sent, lost.lost, lost.last], [1, 1, undefined]);
+  // Its own timers keep nothing alive.
+  const alive = setInterval(() => {}, 1000);
+  await it.idle;
+  clearInterval(alive);
+  // Within their interval nobody was asked twice.
+  assertEquals([sent.length, state.open], [2, 0]);
+  assertEquals(it.roundTrip("", "10.20.2.0/24"), undefined);
+});
+
+Deno.test("Inquiry sends 20 echoes a second at most, whoever is due longest first", async () => {
+  const peers = Array.from({ length: 50 }, (_, i) => labLease(i + 2));
+  const { it, sent, abort } = inquiry([[peers]], () => ({ type: "timeout" }), { interval: 0 });
+  it.asked();
+  await pause(100);
+  assertEquals(sent.length, 20);
+  await pause(1000);
+  assertEquals(sent.length, 40);
+  assertEquals(new Set(sent).size, 40);
+  abort.abort();
+  await it.idle;
+});
+
+Deno.test("Inquiry asks the bridge where there is no device, and nobody whose packets are not carried", async () => {
+  const refused = new Map([["10.20.3.0-24", "is outside"]]);
+  const { it, sent, abort } = inquiry(
+    [
+      [[labLease(2), labLease(3)], { name: "a", status: { device: undefined as never, refused } }],
+      [[labLease(4)], { name: "b", status: { peers: 0 } }],
+    ],
+    () => ({ type: "reply", rtt: 1 }),
+  );
+  it.asked();
+  await pause(50);
+  assertEquals(sent, ["10.20.2.1"]);
+  assert(it.roundTrip("a", "10.20.2.0/24") !== undefined);
+  abort.abort();
+  await it.idle;
+});
+
+Deno.test("Inquiry.asked() leaves it at that where echoes cannot be sent", async () => {
+  const it = new Inquiry(() => [labView([labLease(2)])], new AbortController().signal, {
+    openProber: () => {
+      throw new Error("EPERM");
+    },
+  });
+  it.asked();
+  await it.idle;
+  assertEquals(it.roundTrip("", "10.20.2.0/24"), undefined);
+});
+
+Deno.test("Inquiry.records() reads them once in a while, and does without when it cannot", async () => {
+  let calls = 0;
+  const record = { hostname: "host2", version: "0.1.0" };
+  const { publicIP } = labLease(2).attributes;
+  const view = labView([labLease(2)], {
+    store: {
+      name: "",
+      snapshot: () => {
+        calls++;
+        return Promise.resolve({
+          agents: [
+            { publicIP, record },
+            { publicIP: publicIP + 1, record: { ...record, claims: {} } },
+          ],
+        } as unknown as Snapshot);
+      },
+    },
+  });
+  const it = new Inquiry(() => [view], new AbortController().signal);
+  assertEquals([...await it.records(view)], [[publicIP, record]]);
+  await it.records(view);
+  assertEquals(calls, 1);
+  let failures = 0;
+  const other = labView([], {
+    name: "other",
+    store: {
+      name: "",
+      snapshot: () => {
+        failures++;
+        return Promise.reject(new StoreError("down"));
+      },
+    },
+  });
+  const both = await Promise.all([it.records(other), it.records(other)]);
+  assertEquals(both.map(({ size }) => size), [0, 0]);
+  assertEquals((await it.records(other)).size, 0);
+  assertEquals(failures, 1);
+});

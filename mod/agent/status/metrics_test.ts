@@ -1,0 +1,130 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { Inquiry } from "./inquiry.ts";
+import { metricsPage } from "./metrics.ts";
+import { StatusPages, type StatusSource } from "./pages.ts";
+import { labLease, labView } from "../testing/status_view_lab.ts";
+import type { AgentView } from "./view.ts";
+
+const counts = (n: number) => ({
+  sentPackets: n,
+  sentBytes: 10 * n,
+  receivedPackets: 2 * n,
+  receivedBytes: 20 * n,
+});
+
+function source(views: readonly AgentView[], more: Partial<StatusSource> = {}): StatusSource {
+  const { signal } = new AbortController();
+  return {
+    views: () => views,
+    waiting: () => [],
+    isReady: () => true,
+    watchBound: 60,
+    metricsPeers: 10,
+    signal,
+    ...more,
+  };
+}
+
+function metrics(from: StatusSource): Promise<string> {
+  return metricsPage(from, [], new Inquiry(from.views, from.signal)).text();
+}
+
+/** A view in which everything has happened that has a metric. */
+function busy(): AgentView {
+  const { publicIP } = labLease(2).attributes;
+  const view = labView([labLease(2), labLease(3)], {
+    status: {
+      traffic: () => ({
+        total: counts(9),
+        drops: { sendNoRoute: 4 },
+        peers: new Map([[publicIP, counts(5)]]),
+      }),
+    },
+  });
+  view.vitals.watching();
+  view.vitals.arrived(["lease"]);
+  view.vitals.damaged("route to 10.20.2.0/24 removed");
+  return view;
+}
+
+Deno.test("metricsPage() has a series for each peer that somebody counts for", async () => {
+  const text = await metrics(source([busy()]));
+  for (
+    const line of [
+      "flanneld_ready 1",
+      "flanneld_peers 2",
+      "flanneld_sent_packets_total 9",
+      'flanneld_dropped_packets_total{reason="send_no_route"} 4',
+      'flanneld_peer_received_bytes_total{subnet="10.20.2.0/24",public_ip="172.28.0.2"} 100',
+      'flanneld_repairs_total{kind="route"} 1',
+      'flanneld_watch_changes_total{type="lease"} 1',
+      "flanneld_watch_up 1",
+      "flanneld_peers_without_series 0",
+    ]
+  ) assert(text.includes(`\n${line}\n`), `${line} is not in\n${text}`);
+  assertMatch(text, /^flanneld_lease_expiry_seconds 8639\d/m);
+  assert(!text.includes('subnet="10.20.3.0/24"'));
+});
+
+Deno.test("metricsPage() names networks where there are several", async () => {
+  const text = await metrics(source([{ ...busy(), name: "blue" }, { ...busy(), name: "red" }]));
+  for (const name of ["blue", "red"]) {
+    assert(text.includes(`flanneld_peers{network="${name}"} 2\n`));
+  }
+});
+
+Deno.test("metricsPage() stays small with 60,000 peers, and says what it leaves out", async () => {
+  const peers = Array.from({ length: 60_000 }, (_, i) => {
+    const { subnet, attributes, ...lease } = labLease(2);
+    const moved = Object.create(subnet, {
+      address: { value: subnet.address + 256 * i },
+      key: { value: subnet.key + i },
+    });
+    return { ...lease, subnet: moved, attributes: { publicIP: attributes.publicIP + i } };
+  });
+  const traffic = () => ({
+    total: counts(9),
+    drops: {},
+    peers: new Map(peers.map(({ attributes }) => [attributes.publicIP, counts(1)])),
+  });
+  const view = labView(peers, { status: { traffic } });
+  const text = await metrics(source([view], { metricsPeers: 1000 }));
+  assert(text.length < 600_000, `${text.length} bytes`);
+  assert(text.includes("flanneld_peers_without_series 59000\n"));
+  assertEquals(text.match(/^flanneld_peer_sent_packets_total/gm)!.length, 1000);
+});
+
+Deno.test("metricsPage() has no metric that docs/operations.md does not", async () => {
+  const text = await metrics(source([busy()])) + // those of echoes
+    "# HELP flanneld_peer_round_trip_seconds\n# HELP flanneld_peer_echoes_total\n" +
+    "# HELP flanneld_peer_lost_echoes_total\n# HELP flanneld_store_call_seconds\n" +
+    "# HELP flanneld_store_errors_total\n";
+  const names = [...text.matchAll(/^# HELP (\S+)/gm)].map(([, name]) => name!);
+  const docs = await Deno.readTextFile(new URL("../../../docs/operations.md", import.meta.url));
+  const documented = [...docs.matchAll(/^\| `((?:flanneld|process)_\w+)`/gm)].map(([, name]) =>
+    name!
+  );
+  assertEquals(documented.toSorted(), [...new Set(names)].toSorted());
+});
+
+Deno.test("StatusPages answers health by its findings, and is well while the store is to blame", async () => {
+  const view = busy();
+  const pages = new StatusPages(source([view], { watchBound: 0.01 }));
+  const ask = async (path: string) => {
+    const response = await pages.pages[path]!(new URL(`http://localhost${path}`));
+    return [response.status, await response.text()];
+  };
+  assertEquals(await ask("/healthz"), [200, "flanneld is running\n"]);
+  assertEquals(await ask("/readyz"), [200, "flanneld is ready\n"]);
+  view.vitals.watching(new Error("refused"));
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  assertEquals(await ask("/healthz"), [
+    503,
+    "watch: the store has not been followed for 0 s: refused\n",
+  ]);
+  assertEquals(pages.isWell(), true);
+  const stopped = labView([], { name: "blue", status: { stopped: "the device is gone" } });
+  const stuck = new StatusPages(source([stopped], { isReady: () => false }));
+  assertEquals(stuck.unhealthy(), ["network blue: data path: the device is gone"]);
+  assertEquals(stuck.isWell(), false);
+});

@@ -1,0 +1,106 @@
+/**
+ * What the agent answers over TCP and over its unix socket. What `/metrics` and `/status` need is loaded when
+ * somebody asks for them, and works only for as long as somebody does.
+ *
+ * @module
+ */
+import { type Page, type Pages, textResponse } from "../../observe/serve/pages.ts";
+import { type Finding, findings } from "./health.ts";
+import type { Inquiry } from "./inquiry.ts";
+import { type AgentView, healthFacts } from "./view.ts";
+import type { WaitingView } from "./waiting.ts";
+
+/** What {@linkcode StatusPages} tells of. */
+export interface StatusSource {
+  /** The agents that run, one for each network. */
+  readonly views: () => readonly AgentView[];
+  /** The networks that have none yet, or none at this moment. */
+  readonly waiting: () => readonly WaitingView[];
+  /** True once every network has its lease. */
+  readonly isReady: () => boolean;
+  /** Seconds for which the store may not be followed before `/healthz` fails. */
+  readonly watchBound: number;
+  /** How many peers have series of their own in `/metrics`. */
+  readonly metricsPeers: number;
+  readonly signal: AbortSignal;
+}
+
+/** Peers in `/status` where the request does not say how many. */
+const STATUS_PEERS = 1000;
+
+/** The agent's pages, and its own judgement of how it is. */
+export class StatusPages {
+  readonly #source: StatusSource;
+  #inquiry: Promise<Inquiry> | undefined;
+
+  constructor(source: StatusSource) {
+    this.#source = source;
+  }
+
+  /** Pages by path. */
+  readonly pages: Pages = {
+    "/": async () => {
+      const { clusterPage } = await import("../../page/page.ts");
+      return await clusterPage();
+    },
+    "/healthz": () => this.#healthz(),
+    "/readyz": () =>
+      this.#source.isReady()
+        ? textResponse("flanneld is ready")
+        : textResponse("flanneld is not ready yet", { status: 503 }),
+    "/metrics": async () => {
+      const { metricsPage } = await import("./metrics.ts");
+      return metricsPage(this.#source, this.unhealthy(), await this.#ask());
+    },
+    "/status": async (url) => {
+      const { statusPage } = await import("./report.ts");
+      const peers = peersWanted(url);
+      if (peers === undefined) {
+        return textResponse("peers=N takes a whole number, or all", { status: 400 });
+      }
+      return await statusPage(this.#source, this.unhealthy(), await this.#ask(), peers);
+    },
+  } satisfies Record<string, Page>;
+
+  /** True unless the agent itself is stuck: for systemd's watchdog, which would start it anew. */
+  readonly isWell = (): boolean => !this.#findings().some(({ blame }) => blame === "agent");
+
+  /** Why `/healthz` fails, one line each. */
+  unhealthy(): string[] {
+    return this.#findings().map(({ reason }) => reason);
+  }
+
+  #healthz(): Response {
+    const reasons = this.unhealthy();
+    return reasons.length === 0
+      ? textResponse("flanneld is running")
+      : textResponse(reasons.join("\n"), { status: 503 });
+  }
+
+  #findings(): Finding[] {
+    const bounds = { watch: this.#source.watchBound * 1000 };
+    const now = performance.now();
+    return this.#source.views().flatMap((view) =>
+      findings(healthFacts(view), bounds, now).map(({ blame, reason }) => ({
+        blame,
+        reason: view.name === "" ? reason : `network ${view.name}: ${reason}`,
+      }))
+    );
+  }
+
+  async #ask(): Promise<Inquiry> {
+    this.#inquiry ??= import("./inquiry.ts").then(({ Inquiry }) =>
+      new Inquiry(this.#source.views, this.#source.signal)
+    );
+    const inquiry = await this.#inquiry;
+    inquiry.asked();
+    return inquiry;
+  }
+}
+
+function peersWanted(url: URL): number | undefined {
+  const text = url.searchParams.get("peers");
+  if (text === null) return STATUS_PEERS;
+  if (text === "all") return Infinity;
+  return /^\d{1,9}$/.test(text) ? Number(text) : undefined;
+}

@@ -1,0 +1,202 @@
+import type { NetworkStatus, NetworkTraffic } from "../../../backends/backend.ts";
+import { hideSecrets } from "../../config/mod.ts";
+import { formatIPv4 } from "../../ip/mod.ts";
+import { type Lease, leaseKey } from "../../lease/mod.ts";
+import { VERSION } from "../../version.ts";
+import {
+  type AgentStatus,
+  type BackendReport,
+  type LeaseReport,
+  type NetworkReport,
+  type PeerReport,
+  type RoundTripReport,
+  STATUS_VERSION,
+  type StoreReport,
+  type Trouble,
+} from "./status.ts";
+import type { Inquiry, PeerRecord, RoundTrip } from "./inquiry.ts";
+import type { StatusSource } from "./pages.ts";
+import { peerLeases } from "./peers.ts";
+import type { AgentView } from "./view.ts";
+
+/**
+ * The answer to `/status`.
+ *
+ * @param unhealthy why `/healthz` fails
+ * @param peers how many to list of each network
+ */
+export async function statusPage(
+  source: StatusSource,
+  unhealthy: readonly string[],
+  inquiry: Inquiry,
+  peers: number,
+): Promise<Response> {
+  const started = performance.timeOrigin;
+  const status: AgentStatus = {
+    statusVersion: STATUS_VERSION,
+    time: new Date().toISOString(),
+    agent: {
+      version: VERSION,
+      runtime: `Deno ${Deno.version.deno}`,
+      pid: Deno.pid,
+      hostname: Deno.hostname(),
+      started: new Date(started).toISOString(),
+      uptimeSeconds: Math.round(performance.now()) / 1000,
+      residentBytes: Deno.memoryUsage().rss,
+    },
+    unhealthy,
+    ready: source.isReady(),
+    networks: await Promise.all(
+      source.views().map((view) => networkReport(view, inquiry, peers)),
+    ),
+    waiting: source.waiting().map(({ name, subnetFile, trouble }) => ({
+      ...{ name, subnetFile },
+      trouble: trouble === undefined ? null : troubleReport(trouble),
+    })),
+  };
+  return new Response(`${JSON.stringify(status)}\n`, {
+    headers: { "content-type": "application/json" },
+  });
+}
+
+async function networkReport(
+  view: AgentView,
+  inquiry: Inquiry,
+  most: number,
+): Promise<NetworkReport> {
+  const { name, active, external, known, vitals, lease, troubles, isReady } = view;
+  const status = active?.network.status();
+  const traffic = status?.traffic?.();
+  const paths = status?.paths;
+  const leases = peerLeases(view);
+  const listed = leases.slice(0, most);
+  const records = listed.length === 0 ? new Map() : await inquiry.records(view);
+  return {
+    name,
+    state: troubles.length > 0 ? "troubled" : isReady ? "ready" : "waiting",
+    troubles: troubles.map(troubleReport),
+    network: active === undefined ? null : String(active.config.network),
+    config: "text" in known.config ? hideSecrets(known.config.text) : null,
+    store: storeReport(view),
+    host: {
+      publicIP: formatIPv4(external.publicIP),
+      interface: external.name,
+      address: formatIPv4(external.address),
+      mtu: external.mtu,
+    },
+    backend: backendReport(view, status),
+    lease: lease === undefined ? null : leaseReport(view, lease),
+    subnetFile: view.subnetFile,
+    peers: {
+      count: status?.peers ?? 0,
+      refused: status?.refused.size ?? 0,
+      omitted: leases.length - listed.length,
+      list: listed.map((peer) =>
+        peerReport(peer, { name, status, paths, traffic, records, inquiry })
+      ),
+    },
+    traffic: traffic === undefined ? null : { ...traffic.total, drops: traffic.drops },
+    repairs: {
+      total: vitals.repairs.total,
+      byKind: Object.fromEntries(vitals.repairs.entries()),
+      recent: vitals.recentRepairs.map(({ time, what }) => ({ time: date(time), what })).reverse(),
+    },
+  };
+}
+
+function troubleReport({ since, message }: AgentView["troubles"][number]): Trouble {
+  return { since: date(since), message };
+}
+
+function storeReport({ store, vitals }: AgentView): StoreReport {
+  const { watch, lastChange, calls } = vitals;
+  const figures = [...calls.values()];
+  return {
+    name: store.name,
+    watching: watch !== undefined && watch.error === undefined,
+    lastChange: lastChange === undefined ? null : date(lastChange),
+    since: fromNow(watch?.since ?? 0),
+    calls: figures.reduce((sum, { durations }) => sum + durations.count, 0),
+    errors: figures.reduce((sum, { errors }) => sum + errors, 0),
+  };
+}
+
+function backendReport(
+  { active, sources }: AgentView,
+  status: NetworkStatus | undefined,
+): BackendReport | null {
+  if (active === undefined || status === undefined) return null;
+  return {
+    type: active.config.backend.type,
+    device: status.device ?? null,
+    mtu: active.network.mtu,
+    features: status.features ?? null,
+    outsideSources: sources === undefined
+      ? null
+      : { refused: sources.isStrict, reason: sources.reason },
+    ...(status.routeTables === undefined
+      ? {}
+      : { routeTables: Object.fromEntries(status.routeTables) }),
+  };
+}
+
+function leaseReport({ term }: AgentView, { subnet }: Lease): LeaseReport {
+  const at = (time: number | undefined) => time === undefined ? null : fromNow(time);
+  return {
+    subnet: String(subnet),
+    expires: at(term?.expiry),
+    renewal: at(term?.renewal),
+    since: fromNow(term?.since ?? performance.now()),
+  };
+}
+
+/** What peers are described from. */
+interface PeerContext {
+  readonly name: string;
+  readonly status: NetworkStatus | undefined;
+  /** Put together anew each time that the status is asked for them. */
+  readonly paths: ReadonlyMap<string, string> | undefined;
+  readonly traffic: NetworkTraffic | undefined;
+  readonly records: ReadonlyMap<number, PeerRecord>;
+  readonly inquiry: Inquiry;
+}
+
+function peerReport({ subnet, attributes }: Lease, context: PeerContext): PeerReport {
+  const { name, status, paths, traffic, records, inquiry } = context;
+  const { publicIP, backendType } = attributes;
+  const record = records.get(publicIP);
+  return {
+    subnet: String(subnet),
+    publicIP: formatIPv4(publicIP),
+    backend: backendType ?? "udp",
+    refused: status?.refused.get(leaseKey(subnet)) ?? null,
+    path: paths?.get(String(subnet)) ?? null,
+    hostname: record?.hostname ?? null,
+    version: record?.version ?? null,
+    traffic: traffic?.peers?.get(publicIP) ?? null,
+    roundTrip: roundTripReport(inquiry.roundTrip(name, String(subnet))),
+  };
+}
+
+function roundTripReport(trip: RoundTrip | undefined): RoundTripReport | null {
+  // The first one is under way.
+  if (trip === undefined || trip.sent === 0) return null;
+  const rounded = (ms: number | undefined) =>
+    ms === undefined ? null : Math.round(ms * 1000) / 1000;
+  return {
+    lastMs: rounded(trip.last),
+    bestMs: rounded(trip.best),
+    sent: trip.sent,
+    lost: trip.lost,
+    time: date(trip.time),
+  };
+}
+
+function date(time: number): string {
+  return new Date(time).toISOString();
+}
+
+/** A time of performance.now() as a date. */
+function fromNow(time: number): string {
+  return date(Date.now() + time - performance.now());
+}

@@ -1,0 +1,39 @@
+import type { ExternalInterface } from "../../host/mod.ts";
+import type { Lease } from "../../lease/mod.ts";
+import type { Store } from "../../store/mod.ts";
+import type { Known } from "../core/known.ts";
+import type { LeaseTerm } from "../lease/keeper.ts";
+import type { ActiveNetwork } from "../core/overlay.ts";
+import type { Trouble } from "../core/state_log.ts";
+import type { SourceVerdict } from "../firewall/source_policy.ts";
+import type { HealthFacts } from "./health.ts";
+import type { Vitals } from "./vitals.ts";
+
+/** What whoever asks may see of one network's agent. Everything in it is of the moment that it is read. */
+export interface AgentView {
+  /** As `-networks` names the network; empty without. */
+  readonly name: string;
+  readonly isReady: boolean;
+  readonly vitals: Vitals;
+  readonly troubles: readonly Trouble[];
+  readonly store: Pick<Store, "name" | "snapshot">;
+  readonly known: Known;
+  readonly external: ExternalInterface;
+  readonly lease: Lease | undefined;
+  readonly term: LeaseTerm | undefined;
+  readonly active: ActiveNetwork | undefined;
+  /** Whether inner sources outside the network are refused; `undefined` where nothing encapsulates packets. */
+  readonly sources: SourceVerdict | undefined;
+  /** Path of subnet.env. */
+  readonly subnetFile: string;
+}
+
+/** What of it says whether the agent is well. */
+export function healthFacts({ vitals, lease, term, active }: AgentView): HealthFacts {
+  return {
+    handling: vitals.handling,
+    watch: vitals.watch,
+    lease: lease && { subnet: String(lease.subnet), ...term },
+    stopped: active?.network.status().stopped,
+  };
+}

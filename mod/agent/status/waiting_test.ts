@@ -1,0 +1,24 @@
+import { assert, assertEquals } from "@std/assert";
+import { WaitingNetworks } from "./waiting.ts";
+
+Deno.test("WaitingNetworks tells of those that wait alone, and since when", async () => {
+  const waiting = new WaitingNetworks();
+  for (const name of ["green", "blue"]) waiting.begin(name, `/run/n/${name}.env`);
+  assertEquals(waiting.views, [
+    { name: "blue", subnetFile: "/run/n/blue.env", trouble: undefined },
+    { name: "green", subnetFile: "/run/n/green.env", trouble: undefined },
+  ]);
+  waiting.trouble("green", "no config");
+  const { since } = waiting.views[1]!.trouble!;
+  assert(Math.abs(Date.now() - since) < 60_000);
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  waiting.trouble("green", "etcd is down");
+  // It waits since it began to, whatever for.
+  assertEquals(waiting.views[1]!.trouble, { since, message: "etcd is down" });
+
+  waiting.end("green");
+  waiting.trouble("green", "a line that comes late");
+  assertEquals(waiting.views.map(({ name }) => name), ["blue"]);
+  waiting.begin("green", "/run/n/green.env");
+  assertEquals(waiting.views[1]!.trouble, undefined);
+});

@@ -1,0 +1,101 @@
+/**
+ * `flanneld cleanup`: takes away what an agent has left on this host.
+ *
+ * @module
+ */
+
+import { cleanUp, type CleanupOptions } from "../../agent/commands/cleanup.ts";
+import { optionsOfServed } from "../../agent/networks/options.ts";
+import { quietLog, readAgentLine } from "../flags/agent_line.ts";
+import type { AgentSubcommand } from "./agent_subcommand.ts";
+import { UsageError } from "../errors.ts";
+import { EXIT_FAILURE, EXIT_OK } from "../exit_codes.ts";
+import { print, printError } from "../output.ts";
+import { reportError } from "../report_error.ts";
+import type { RunSubcommand } from "./subcommand.ts";
+
+/** Past tense of each action, for the output. */
+const PAST = { remove: "removed", add: "added", change: "changed" } as const;
+
+/** What the subcommand is. */
+export const spec: AgentSubcommand = {
+  name: "cleanup",
+  summary: "Takes away what an agent that was stopped has left on this host: devices, routes, " +
+    "firewall rules of iptables and nftables, subnet.env and the file with Docker's options; from " +
+    "the store, where it can be reached, what peers know of udp's programs in the kernel. It says " +
+    "what it removes and touches nothing of others.",
+  flags: [
+    { name: "dry-run", kind: "bool", help: "only say what would be removed" },
+    {
+      name: "keep-device",
+      kind: "bool",
+      help:
+        "hand over to flannel 0.7.1 instead: vxlan's device and host-gw's routes stay, in the " +
+        "form that it takes over, with subnet.env and the rules that accept forwarded packets; " +
+        "start it within 20 s",
+    },
+    {
+      name: "release",
+      kind: "bool",
+      help: "also give this host's lease back and remove its agent record from the store, where " +
+        "they are known to be this host's, and with aws-vpc and gce its routes at the provider",
+    },
+  ],
+  exitCodes: "0 all of it is gone, or there was nothing; 1 an agent runs, or something could not " +
+    "be removed or released; 2 wrong command line or environment.",
+};
+
+/**
+ * Runs the subcommand with the environment of the process.
+ *
+ * @throws {UsageError} for flags that cannot be used
+ * @throws as `cleanUp` does
+ */
+export const run: RunSubcommand = async (args, signal) => {
+  const line = await readAgentLine(spec, args);
+  if (line === undefined) return EXIT_OK;
+  const { options } = line.agent;
+  quietLog(line.agent);
+  const dryRun = line.own.get("dry-run") === true;
+  const release = line.own.get("release") === true;
+  const keepDevice = line.own.get("keep-device") === true;
+  if (release && keepDevice) {
+    throw new UsageError(
+      "-release and -keep-device exclude each other: flannel needs the lease that it takes over",
+    );
+  }
+  let done = 0;
+  let failed = 0;
+  const actions: CleanupOptions = {
+    dryRun,
+    release,
+    keepDevice,
+    signal,
+    onDone: (what, verb) => {
+      done++;
+      print(`${dryRun ? `would ${verb}` : PAST[verb]} ${what}`);
+    },
+    onKept: (what) => {
+      // Asked to go and stays; what merely looks like ours is no failure.
+      if (release && what.startsWith("lease")) failed++;
+      print(`kept ${what}`);
+    },
+    onFailed: (message, verb = "remove") => {
+      failed++;
+      printError(`cannot ${verb} ${message}`);
+    },
+  };
+  for (const one of await optionsOfServed(options)) {
+    try {
+      await cleanUp(one, actions);
+    } catch (error) {
+      if (one.networkName === undefined) throw error;
+      // One network's trouble is no reason to leave the others'.
+      signal.throwIfAborted();
+      failed++;
+      printError(`network ${one.networkName}: ${reportError(error).lines.join("; ")}`);
+    }
+  }
+  if (done === 0 && failed === 0) print("nothing to remove");
+  return failed === 0 ? EXIT_OK : EXIT_FAILURE;
+};

@@ -1,0 +1,274 @@
+/**
+ * `flanneld config get|set|validate|delete`: the network config, looked at and changed under the eyes
+ * of whoever does it.
+ *
+ * @module
+ */
+
+import { checkConfig, type CheckedConfig } from "../../../../backends/check_config.ts";
+import { counted } from "../../../agent/core/counted.ts";
+import { ConfigError, HIDDEN, hideSecrets, isPrivateRange } from "../../../config/mod.ts";
+import { formatIPv4, type Prefix } from "../../../ip/mod.ts";
+import type { ConfigText } from "../../../store/mod.ts";
+import type { AgentLine } from "../../flags/agent_line.ts";
+import type { AgentSubcommand, OwnFlag } from "../agent_subcommand.ts";
+import {
+  configDiff,
+  describeConsequences,
+  describeDeletion,
+  listHosts,
+  roomOf,
+} from "./changes.ts";
+import { confirm, processTerminal } from "./confirm.ts";
+import { misspeltKey } from "./hint.ts";
+import { findConfig, type FoundConfig, inTime } from "./store.ts";
+import { readGivenConfig } from "./text.ts";
+import { EXIT_OK } from "../../exit_codes.ts";
+import { oneNetwork } from "../one_network.ts";
+import { print, printError, printJsonText } from "../../output.ts";
+import type { RunSubcommand } from "../subcommand.ts";
+import { runVerb, type Verb } from "../verbs.ts";
+
+/** Nothing was written: the answer was no, or there was nobody to ask. */
+const EXIT_UNCONFIRMED = 3;
+
+const YES: OwnFlag = { name: "yes", kind: "bool", help: "do not ask; for scripts" };
+const CONFIG_OPERAND = "JSON|FILE|-";
+const WRITING_CODES =
+  "0 done, or there was nothing to do; 1 it failed, or somebody else was faster; " +
+  "2 wrong command line or environment; 3 not confirmed.";
+
+const VERBS: readonly Verb[] = [
+  {
+    spec: {
+      name: "config get",
+      summary: "Prints the stored network config, and on standard error its place. " +
+        `Secrets in it are replaced by "${HIDDEN}".`,
+      flags: [{ name: "show-secrets", kind: "bool", help: "print the secrets as well" }],
+      exitCodes: "0 printed; 1 there is none, or it cannot be read; 2 wrong command line or " +
+        "environment.",
+    },
+    run: get,
+  },
+  {
+    spec: {
+      name: "config set",
+      summary:
+        "Writes the network config into the store that the agents read. It is checked as an " +
+        "agent checks it, what changes for the hosts that run is shown, and you are asked. What " +
+        "somebody else writes in the meantime is not overwritten.",
+      flags: [YES],
+      operands: {
+        usage: CONFIG_OPERAND,
+        help: "The config is given as JSON that begins with {, as a file, or as - for standard " +
+          "input.",
+        count: [1, 1],
+      },
+      exitCodes: WRITING_CODES,
+    },
+    run: set,
+  },
+  {
+    spec: {
+      name: "config validate",
+      summary:
+        "Checks a network config as an agent does, and says what it comes to. A config that " +
+        "is given is checked offline; without one, the one in the store is.",
+      flags: [],
+      operands: {
+        usage: `[${CONFIG_OPERAND}]`,
+        help: "The config is given as JSON that begins with {, as a file, or as - for standard " +
+          "input.",
+        count: [0, 1],
+      },
+      exitCodes: "0 agents can use it; 1 they cannot, or there is none; 2 wrong command line or " +
+        "environment.",
+    },
+    run: validate,
+  },
+  {
+    spec: {
+      name: "config delete",
+      summary: "Removes the network config from the store, after showing the hosts that run and " +
+        "asking. Leases stay, and so do packets; but no host can start without a config.",
+      flags: [YES],
+      exitCodes: WRITING_CODES,
+    },
+    run: remove,
+  },
+];
+
+/** What the subcommand is. */
+export const spec: AgentSubcommand = {
+  name: "config",
+  summary: "Looks at the network config in the store, and changes it.",
+  flags: [],
+  exitCodes: "see each.",
+  verbs: VERBS.map(({ spec }) => spec),
+};
+
+/**
+ * Runs the subcommand with the environment of the process.
+ *
+ * @throws {UsageError} for a command line that cannot be used
+ * @throws {ConfigError} for a config that no agent could use
+ * @throws {StoreError} when the store does not do its part
+ */
+export const run: RunSubcommand = (args, signal) => runVerb("config", VERBS, args, signal);
+
+async function get({ agent, own }: AgentLine, signal: AbortSignal): Promise<number> {
+  await using found = await findConfig(oneNetwork(agent.options).store, signal, {
+    readOnly: true,
+  });
+  printError(found.note);
+  const text = textOf(found);
+  printJsonText(own.get("show-secrets") === true ? text : hideSecrets(text));
+  return EXIT_OK;
+}
+
+async function validate({ agent, operands }: AgentLine, signal: AbortSignal): Promise<number> {
+  const [word] = operands;
+  let text: string;
+  let from: string;
+  if (word !== undefined) {
+    ({ text, from } = await readGivenConfig(word));
+  } else {
+    await using found = await findConfig(oneNetwork(agent.options).store, signal, {
+      readOnly: true,
+    });
+    text = textOf(found);
+    from = `the config in ${found.store.name}`;
+  }
+  const checked = await check(text, from, agent.options.allowedNetworks);
+  print(describe(checked));
+  return EXIT_OK;
+}
+
+async function set(line: AgentLine, signal: AbortSignal): Promise<number> {
+  const { text, from } = await readGivenConfig(line.operands[0]!);
+  const after = await check(text, from, line.agent.options.allowedNetworks);
+  await using found = await findConfig(oneNetwork(line.agent.options).store, signal, {
+    forWriting: true,
+  });
+  const { store, snapshot } = found;
+  const old = oldText(snapshot.config);
+  print(found.note);
+  if (old === text) {
+    print("The config is there already, byte for byte.");
+    return EXIT_OK;
+  }
+  print([...configDiff(old, text), ...describe(after)]);
+  print(describeConsequences(await usable(old), after, snapshot));
+  const code = await ask(line, `Write it to ${store.name}?`, signal);
+  if (code !== undefined) return code;
+  await inTime(signal, (call) => store.putConfig(text, old, call));
+  print(`Written to ${store.name}.`);
+  return EXIT_OK;
+}
+
+async function remove(line: AgentLine, signal: AbortSignal): Promise<number> {
+  await using found = await findConfig(oneNetwork(line.agent.options).store, signal);
+  const { store, snapshot: { leases, agents } } = found;
+  const text = textOf(found);
+  print(found.note);
+  print(configDiff(text, "{}"));
+  print(
+    leases.length === 0
+      ? "No host holds a lease."
+      : describeDeletion(leases.length, line.agent.options.networks !== undefined),
+  );
+  print(listHosts(leases, agents));
+  const code = await ask(line, `Delete the config in ${store.name}?`, signal);
+  if (code !== undefined) return code;
+  await inTime(signal, (call) => store.removeConfig(text, call));
+  print(`Deleted from ${store.name}.`);
+  return EXIT_OK;
+}
+
+/** @returns the exit code when it must not be done */
+async function ask(
+  { own }: AgentLine,
+  question: string,
+  signal: AbortSignal,
+): Promise<number | undefined> {
+  if (own.get("yes") === true) return undefined;
+  switch (await confirm(question, processTerminal(), signal)) {
+    case "yes":
+      return undefined;
+    case "no":
+      printError("Nothing was changed.");
+      return EXIT_UNCONFIRMED;
+    case "nobody to ask":
+      printError(
+        "Nothing was changed: standard input is no terminal to ask at; give -yes to do it unasked.",
+      );
+      return EXIT_UNCONFIRMED;
+  }
+}
+
+function textOf({ store, snapshot: { config } }: FoundConfig): string {
+  if ("text" in config) return config.text;
+  throw new ConfigError(`there is no network config: ${config.missing}, in ${store.name}`);
+}
+
+function oldText(config: ConfigText): string | undefined {
+  return "text" in config ? config.text : undefined;
+}
+
+/** Checks a config; what is odd about it goes to standard error. */
+async function check(
+  text: string,
+  from: string,
+  allowed: readonly Prefix[],
+): Promise<CheckedConfig> {
+  if (text.includes(HIDDEN)) {
+    throw new ConfigError(
+      `${from} has "${HIDDEN}", which 'flanneld config get' prints in place of a secret: write the ` +
+        "secret, or start from the output of 'flanneld config get -show-secrets'",
+    );
+  }
+  let checked: CheckedConfig;
+  try {
+    checked = await checkConfig(text);
+  } catch (cause) {
+    if (!(cause instanceof ConfigError)) throw cause;
+    const meant = misspeltKey(text);
+    throw new ConfigError(
+      `${from} cannot be used: ${cause.message}${meant === undefined ? "" : `; ${meant}`}`,
+      { cause },
+    );
+  }
+  const { network } = checked.config;
+  const warnings = [...checked.warnings];
+  if (!isPrivateRange(network) && !allowed.some((range) => range.containsPrefix(network))) {
+    warnings.push(
+      `Network ${network} is no private range (RFC 1918, RFC 6598): hosts accept it only with ` +
+        `-allowed-networks=${network}`,
+    );
+  }
+  printError(warnings.map((warning) => `warning: ${warning}`));
+  return checked;
+}
+
+async function usable(text: string | undefined): Promise<CheckedConfig | undefined> {
+  if (text === undefined) return undefined;
+  try {
+    return await checkConfig(text);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    print(`No agent can use the stored config: ${error.message}`);
+    return undefined;
+  }
+}
+
+function describe(checked: CheckedConfig): string[] {
+  const { network, subnetLen, subnetMin, subnetMax, backend } = checked.config;
+  const mtu = checked.mtu === undefined
+    ? ""
+    : `; MTU for containers ${checked.mtu} where the interface has 1500`;
+  return [
+    `Network ${network}: ${counted(roomOf(checked), "subnet")} of /${subnetLen}, from ` +
+    `${formatIPv4(subnetMin)} to ${formatIPv4(subnetMax)}`,
+    `Backend ${backend.type}${mtu}`,
+  ];
+}

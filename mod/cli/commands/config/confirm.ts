@@ -1,0 +1,54 @@
+import { printQuestion } from "../../output.ts";
+
+/** What came of a question. */
+export type Answer = "yes" | "no" | "nobody to ask";
+
+/** Where {@linkcode confirm} asks. */
+export interface Terminal {
+  /** False for a pipe or a file: nobody is there. */
+  readonly isTerminal: boolean;
+  readonly input: ReadableStream<Uint8Array>;
+  /** Shows the question. */
+  readonly write: (text: string) => void;
+}
+
+/** The terminal of the process; questions go to standard error, where no pipe takes them. */
+export function processTerminal(): Terminal {
+  return {
+    isTerminal: Deno.stdin.isTerminal(),
+    input: Deno.stdin.readable,
+    write: printQuestion,
+  };
+}
+
+/**
+ * Asks for a yes. Anything else, the end of the input included, is a no.
+ *
+ * @throws the signal's reason when it aborts while the question stands
+ */
+export async function confirm(
+  question: string,
+  { isTerminal, input, write }: Terminal,
+  signal: AbortSignal,
+): Promise<Answer> {
+  if (!isTerminal) return "nobody to ask";
+  signal.throwIfAborted();
+  write(`${question} [y/N] `);
+  const reader = input.getReader();
+  const aborted = Promise.withResolvers<never>();
+  const abort = () => aborted.reject(signal.reason);
+  signal.addEventListener("abort", abort);
+  try {
+    const decoder = new TextDecoder();
+    let line = "";
+    while (!line.includes("\n")) {
+      const { value, done } = await Promise.race([reader.read(), aborted.promise]);
+      if (done) break;
+      line += decoder.decode(value, { stream: true });
+    }
+    return /^\s*y(es)?\s*$/i.test(line.split("\n")[0]!) ? "yes" : "no";
+  } finally {
+    signal.removeEventListener("abort", abort);
+    reader.releaseLock();
+  }
+}

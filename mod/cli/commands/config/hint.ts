@@ -1,0 +1,46 @@
+import { ConfigError, GoObject } from "../../../config/mod.ts";
+import { nearest } from "../../../config/nearest.ts";
+
+/**
+ * The keys without which a config cannot be used, and where they stand. Behind every other key that is
+ * misspelt there is a default, so that the config is used and the key warned of.
+ */
+const NEEDED = [["Network", undefined], ["Type", "Backend"]] as const;
+
+/**
+ * Says of a config that cannot be used which key was probably meant to be one that it needs.
+ *
+ * @param text of the config, JSON or not
+ * @returns `"Netwrok" is no key: did you mean Network?`; `undefined` where no key is near
+ */
+export function misspeltKey(text: string): string | undefined {
+  let config: GoObject;
+  try {
+    config = GoObject.parse(text);
+  } catch (error) {
+    // What is wrong is something else, and was said.
+    if (error instanceof ConfigError) return undefined;
+    throw error;
+  }
+  for (const [key, inside] of NEEDED) {
+    const object = inside === undefined ? config : objectOf(config, inside);
+    if (object === undefined || object.has(key)) continue;
+    const near = object.keys().find((one) =>
+      nearest(one.toLowerCase(), [key.toLowerCase()]) !== undefined
+    );
+    if (near !== undefined) {
+      const shown = JSON.stringify(object.path(near));
+      return `${shown} is no key: did you mean ${object.path(key)}?`;
+    }
+  }
+  return undefined;
+}
+
+function objectOf(config: GoObject, key: string): GoObject | undefined {
+  try {
+    return config.object(key);
+  } catch (error) {
+    if (error instanceof ConfigError) return undefined;
+    throw error;
+  }
+}

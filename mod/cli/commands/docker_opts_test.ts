@@ -1,0 +1,76 @@
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { DOCKER_OPTIONS_CASES } from "../../export/docker_opts_cases.ts";
+import { ExportError } from "../../export/errors.ts";
+import { dockerOpts } from "./docker_opts.ts";
+import { UsageError } from "../errors.ts";
+
+const UNTOUCHED = "as it was\n";
+
+async function inDirectory(work: (directory: string) => Promise<void>): Promise<void> {
+  const directory = await Deno.makeTempDir({ prefix: "docker-opts" });
+  try {
+    await work(directory);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+Deno.test("dockerOpts() writes flannel's outputs", async (t) => {
+  for (const { name, args, file, environment, output, error } of DOCKER_OPTIONS_CASES) {
+    await t.step(name, () =>
+      inDirectory(async (directory) => {
+        const paths = ["-f", `${directory}/subnet.env`, "-d", `${directory}/out`];
+        if (file !== undefined) await Deno.writeTextFile(paths[1]!, file);
+        await Deno.writeTextFile(paths[3]!, UNTOUCHED);
+        const call = () => dockerOpts([...paths, ...args], environment ?? {});
+        if (output !== undefined) {
+          assertEquals(await call(), 0);
+          assertEquals(
+            await Deno.readTextFile(paths[3]!),
+            output.map((line) => line + "\n").join(""),
+          );
+        } else {
+          const thrown = await assertRejects(call);
+          assertEquals(thrown instanceof ExportError || thrown instanceof UsageError, true);
+          assertStringIncludes((thrown as Error).message, error!);
+          assertEquals(await Deno.readTextFile(paths[3]!), UNTOUCHED);
+        }
+      }));
+  }
+});
+
+Deno.test("dockerOpts() refuses options that the script does not have", async () => {
+  const cases: [string[], string][] = [
+    [["-x"], "flanneld docker-opts: unknown option '-x'"],
+    [["-k"], "flanneld docker-opts: option '-k <key>' argument missing"],
+    [["word"], "flanneld docker-opts: too many arguments. Expected 0 arguments but got 1."],
+  ];
+  for (const [args, message] of cases) {
+    const error = await assertRejects(() => dockerOpts(args, {}), UsageError);
+    assertEquals(error.message, message);
+    assertEquals(error.exitCode, 2);
+    assertEquals(error.hint, "Run 'flanneld docker-opts -h' for its options.");
+  }
+});
+
+Deno.test("dockerOpts() does without an env file, and makes the directory of what it writes", () =>
+  inDirectory(async (directory) => {
+    const out = `${directory}/new/docker`;
+    assertEquals(await dockerOpts(["-f", `${directory}/none.env`, "-d", out], {}), 0);
+    assertEquals(await Deno.readTextFile(out), 'DOCKER_OPTS=""\n');
+  }));
+
+Deno.test("dockerOpts() names a file it cannot read or write", () =>
+  inDirectory(async (directory) => {
+    const unreadable = await assertRejects(
+      () => dockerOpts(["-f", directory, "-d", `${directory}/out`], {}),
+      ExportError,
+    );
+    assertEquals(unreadable.message, `cannot read ${directory}: Is a directory (os error 21)`);
+    await Deno.writeTextFile(`${directory}/file`, "");
+    const unwritable = await assertRejects(
+      () => dockerOpts(["-f", "/none", "-d", `${directory}/file/out`], {}),
+      ExportError,
+    );
+    assertStringIncludes(unwritable.message, `cannot write ${directory}/file/out: `);
+  }));

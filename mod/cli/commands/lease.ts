@@ -1,0 +1,219 @@
+/**
+ * `flanneld lease list|reserve|release`: who has which subnet, and subnets that are kept for a host.
+ *
+ * @module
+ */
+
+import { openPresent } from "../../agent/commands/open_present.ts";
+import { formatIPv4, type IPv4, parseIPv4, Prefix } from "../../ip/mod.ts";
+import { type Lease, PERMANENT, type StoredAgentRecord } from "../../lease/mod.ts";
+import { type Store, StoreError } from "../../store/mod.ts";
+import { openStore } from "../../store/open.ts";
+import type { StoreOptions } from "../../store/options.ts";
+import { releaseReservation, reserveSubnet } from "../../subnet/reserve.ts";
+import type { AgentLine } from "../flags/agent_line.ts";
+import type { AgentSubcommand } from "./agent_subcommand.ts";
+import { inTime } from "./config/store.ts";
+import { UsageError } from "../errors.ts";
+import { EXIT_OK } from "../exit_codes.ts";
+import { quote } from "../flags/flag_syntax.ts";
+import { oneNetwork } from "./one_network.ts";
+import { print, printJson } from "../output.ts";
+import type { RunSubcommand } from "./subcommand.ts";
+import { runVerb, type Verb } from "./verbs.ts";
+
+/** Questions for lifetimes that are under way at once: etcd v3 answers one a lease. */
+const AT_ONCE = 16;
+
+const EXIT_CODES = "0 done; 1 it failed or the rules forbid it; 2 wrong command line or " +
+  "environment.";
+
+const BESIDE = "It may be run while agents are: they take it in at once, an agent with -store " +
+  "embedded on the same host within a second.";
+
+const VERBS: readonly Verb[] = [
+  {
+    spec: {
+      name: "lease list",
+      summary: "Lists the subnets of the network: who has each, by which backend, for how long.",
+      flags: [{ name: "json", kind: "bool", help: "print an array of objects in JSON" }],
+      exitCodes: "0 listed; 1 the store cannot be read; 2 wrong command line or environment.",
+    },
+    run: list,
+  },
+  {
+    spec: {
+      name: "lease reserve",
+      summary: `Keeps a subnet for the host with a public IP, for good. ${BESIDE}`,
+      flags: [],
+      operands: {
+        usage: "SUBNET PUBLIC-IP",
+        help: "The subnet has the length that the network's config says and lies in its network; " +
+          "no other host has it.",
+        count: [2, 2],
+        choices: [],
+      },
+      exitCodes: EXIT_CODES,
+    },
+    run: reserve,
+  },
+  {
+    spec: {
+      name: "lease release",
+      summary: "Gives a reservation up: the subnet is free in 24 hours, unless its host runs and " +
+        `renews it. ${BESIDE}`,
+      flags: [],
+      operands: { usage: "SUBNET", help: "A subnet that is reserved.", count: [1, 1], choices: [] },
+      exitCodes: EXIT_CODES,
+    },
+    run: release,
+  },
+];
+
+/** What the subcommand is. */
+export const spec: AgentSubcommand = {
+  name: "lease",
+  summary: "Lists the network's subnets, and keeps some for certain hosts.",
+  flags: [],
+  exitCodes: "see each.",
+  verbs: VERBS.map(({ spec }) => spec),
+};
+
+/**
+ * Runs the subcommand with the environment of the process.
+ *
+ * @throws {UsageError} for a command line that cannot be used
+ * @throws {ReservationError} for a reservation that the rules forbid
+ * @throws {StoreError} when the store does not do its part
+ */
+export const run: RunSubcommand = (args, signal) => runVerb("lease", VERBS, args, signal);
+
+async function reserve({ agent, operands }: AgentLine, signal: AbortSignal): Promise<number> {
+  const subnet = subnetOf(operands[0]!);
+  const publicIP = addressOf(operands[1]!);
+  await using store = await open(oneNetwork(agent.options).store, signal);
+  await inTime(signal, (call) => reserveSubnet(store, subnet, publicIP, call));
+  print(`reserved ${subnet} for ${formatIPv4(publicIP)} in ${store.name}`);
+  const { leases } = await inTime(signal, (call) => store.snapshot(call));
+  const others = leases.filter((lease) =>
+    lease.attributes.publicIP === publicIP && !lease.subnet.equals(subnet)
+  );
+  for (const { subnet: other } of others) {
+    print(
+      `that host has ${other} too: an agent keeps the subnet that it has; 'flanneld cleanup ` +
+        "-release' there gives it back",
+    );
+  }
+  return EXIT_OK;
+}
+
+async function release({ agent, operands }: AgentLine, signal: AbortSignal): Promise<number> {
+  const subnet = subnetOf(operands[0]!);
+  await using store = await open(oneNetwork(agent.options).store, signal);
+  const { attributes } = await inTime(signal, (call) => releaseReservation(store, subnet, call));
+  const host = formatIPv4(attributes.publicIP);
+  print(`${subnet} is no longer reserved for ${host}; without it, it is free in 24 hours`);
+  return EXIT_OK;
+}
+
+async function list({ agent, own }: AgentLine, signal: AbortSignal): Promise<number> {
+  await using store = await open(oneNetwork(agent.options).store, signal, true);
+  const { leases, agents } = await inTime(signal, (call) => store.snapshot(call));
+  const sorted = leases.toSorted((a, b) => a.subnet.address - b.subnet.address);
+  const rows = (await withLifetimes(store, sorted, signal)).map((lease) => row(lease, agents));
+  if (own.get("json") === true) printJson(rows);
+  else print(table(rows));
+  return EXIT_OK;
+}
+
+async function open(options: StoreOptions, signal: AbortSignal, readOnly = false): Promise<Store> {
+  const opened = await inTime(
+    signal,
+    (call) => readOnly ? openStore(options, { ...call, readOnly }) : openPresent(options, call),
+  );
+  if ("store" in opened) return opened.store;
+  throw new StoreError(`there is no network config: ${opened.waiting}`);
+}
+
+/** Listings of etcd v3 tell no lifetimes. */
+async function withLifetimes(
+  store: Store,
+  leases: readonly Lease[],
+  signal: AbortSignal,
+): Promise<Lease[]> {
+  const told: Lease[] = [];
+  for (let i = 0; i < leases.length; i += AT_ONCE) {
+    const some = leases.slice(i, i + AT_ONCE).map(async (lease) =>
+      lease.ttl !== undefined
+        ? lease
+        : await inTime(signal, (call) => store.lease(lease.subnet, call)) ?? lease
+    );
+    told.push(...await Promise.all(some));
+  }
+  return told;
+}
+
+/** One lease, as `-json` prints it. */
+interface Row {
+  readonly subnet: string;
+  readonly publicIP: string;
+  readonly backend: string;
+  /** The host of the agent that has it; absent where none has told. */
+  readonly host?: string;
+  readonly reserved: boolean;
+  /** Seconds left; absent for a reservation. */
+  readonly ttl?: number;
+}
+
+function row(
+  { subnet, attributes: { publicIP, backendType }, ttl }: Lease,
+  agents: readonly StoredAgentRecord[],
+): Row {
+  const host = agents.find((agent) => agent.publicIP === publicIP)?.record.hostname;
+  return {
+    subnet: subnet.toString(),
+    publicIP: formatIPv4(publicIP),
+    // flannel's udp and alloc leave it out.
+    backend: backendType ?? "udp or alloc",
+    ...(host === undefined ? {} : { host }),
+    reserved: ttl === PERMANENT,
+    ...(ttl === undefined || ttl === PERMANENT ? {} : { ttl }),
+  };
+}
+
+function table(rows: readonly Row[]): string[] {
+  const lines = [
+    ["SUBNET", "PUBLIC IP", "BACKEND", "LEFT", "HOST"],
+    ...rows.map(({ subnet, publicIP, backend, reserved, ttl, host }) => [
+      ...[subnet, publicIP, reserved && backend.includes(" ") ? "-" : backend],
+      ...[reserved ? "reserved" : duration(ttl), host ?? "-"],
+    ]),
+  ];
+  const widths = lines[0]!.map((_, i) => Math.max(...lines.map((line) => line[i]!.length)));
+  return lines.map((line) => line.map((cell, i) => cell.padEnd(widths[i]!)).join("  ").trimEnd());
+}
+
+function duration(seconds: number | undefined): string {
+  if (seconds === undefined) return "-";
+  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
+  return hours > 0 ? `${hours}h${minutes}m` : minutes > 0 ? `${minutes}m` : `${seconds}s`;
+}
+
+function subnetOf(word: string): Prefix {
+  const subnet = Prefix.parse(word);
+  if (subnet === undefined) {
+    throw new UsageError(`${quote(word)} is not a subnet: expected one such as 10.20.93.0/24`);
+  }
+  if (subnet.toString() !== word) {
+    throw new UsageError(`${quote(word)} has host bits: the subnet is ${subnet}`);
+  }
+  return subnet;
+}
+
+function addressOf(word: string): IPv4 {
+  const address = parseIPv4(word);
+  if (address !== undefined) return address;
+  throw new UsageError(
+    `${quote(word)} is not a public IP: expected an IPv4 address such as 172.28.128.101`,
+  );
+}

@@ -1,0 +1,78 @@
+/**
+ * `flanneld plan`: what the agent would change on this host now.
+ *
+ * @module
+ */
+
+import { optionsOfWanted } from "../../agent/networks/options.ts";
+import type { AgentOptions } from "../../agent/core/options.ts";
+import { planAgent } from "../../agent/commands/plan.ts";
+import { describeObstacle } from "../../firewall/mod.ts";
+import { quietLog, readAgentLine } from "../flags/agent_line.ts";
+import type { AgentSubcommand } from "./agent_subcommand.ts";
+import { EXIT_FAILURE, EXIT_OK } from "../exit_codes.ts";
+import { print, printError } from "../output.ts";
+import { reportError } from "../report_error.ts";
+import type { RunSubcommand } from "./subcommand.ts";
+
+/** Something would change, as diff(1) and `terraform plan -detailed-exitcode` have it. */
+const EXIT_CHANGES = 2;
+
+/** What the subcommand is. */
+export const spec: AgentSubcommand = {
+  name: "plan",
+  summary: "Says what the agent would change on this host now, and in the store for it, one line " +
+    "for each object that goes (-) or comes (+): lease, device, addresses, routes, neighbours, " +
+    "forwarding entries, routes at a cloud provider, programs in the kernel, firewall rules, " +
+    "subnet.env. It changes nothing, and the agent may be running: on a host where all is well there is nothing to change.",
+  flags: [],
+  exitCodes: "0 nothing would change; 2 something would; 1 it cannot be told, a wrong command " +
+    "line included.",
+};
+
+/** Runs the subcommand with the environment of the process. Fails by its exit code alone. */
+export const run: RunSubcommand = async (args, signal) => {
+  try {
+    return await plan(args, signal);
+  } catch (error) {
+    // Not with 2, which a wrong command line has elsewhere.
+    printError(reportError(error).lines);
+    return EXIT_FAILURE;
+  }
+};
+
+async function plan(args: readonly string[], signal: AbortSignal): Promise<number> {
+  const line = await readAgentLine(spec, args);
+  if (line === undefined) return EXIT_OK;
+  const { options } = line.agent;
+  quietLog(line.agent);
+  let count = 0;
+  let failed = false;
+  for (const one of await optionsOfWanted(options, signal)) {
+    if (one.networkName === undefined) count += await planOne(one, signal);
+    else {
+      print(`network ${one.networkName}:`);
+      try {
+        count += await planOne(one, signal);
+      } catch (error) {
+        // The others can be told all the same.
+        signal.throwIfAborted();
+        printError(reportError(error).lines);
+        failed = true;
+      }
+    }
+  }
+  if (failed) return EXIT_FAILURE;
+  if (count === 0) print("nothing would change");
+  return count === 0 ? EXIT_OK : EXIT_CHANGES;
+}
+
+/** @returns how much would change */
+async function planOne(options: AgentOptions, signal: AbortSignal): Promise<number> {
+  const { facts, changes, obstacles, provider } = await planAgent(options, signal);
+  for (const fact of facts) print(`  ${fact}`);
+  for (const { sign, text } of changes) print(`${sign} ${text}`);
+  for (const obstacle of provider.obstacles) print(`! ${obstacle}`);
+  for (const obstacle of obstacles) print(`! ${describeObstacle(obstacle)}`);
+  return changes.length;
+}

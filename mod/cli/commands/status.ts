@@ -1,0 +1,170 @@
+/**
+ * `flanneld status`: how the agent of this host does.
+ *
+ * @module
+ */
+
+import type { AgentStatus } from "../../agent/status/status.ts";
+import { sleep } from "../../async/sleep.ts";
+import { getUnix, UnixRequestError } from "../../observe/serve/unix_client.ts";
+import { readAgentLine } from "../flags/agent_line.ts";
+import type { AgentSubcommand } from "./agent_subcommand.ts";
+import { UsageError } from "../errors.ts";
+import { EXIT_FAILURE, EXIT_OK } from "../exit_codes.ts";
+import { quote } from "../flags/flag_syntax.ts";
+import { print, printError, printJsonText, printScreen } from "../output.ts";
+import { statusTable } from "./status_table.ts";
+import type { RunSubcommand } from "./subcommand.ts";
+
+/** What the subcommand is. */
+export const spec: AgentSubcommand = {
+  name: "status",
+  summary: "Says how the agent on this host does: lease, store, backend, peers with round-trip " +
+    "and traffic, repairs, and whatever is wrong. It asks the running agent over its unix socket, " +
+    "which is root's alone. Round-trips are measured while somebody asks: the first answer has none.",
+  flags: [
+    { name: "watch", kind: "bool", help: "go on, every two seconds, with rates" },
+    { name: "json", kind: "bool", help: "print the agent's JSON; with -watch one line each time" },
+    {
+      name: "peers",
+      kind: "string",
+      placeholder: "number",
+      help: "peers to list, or all (default 1000)",
+    },
+  ],
+  exitCodes: "0 the agent is well; 1 it is not, or none runs; 2 wrong command line or environment.",
+};
+
+/** Between two looks with -watch, in milliseconds. */
+const INTERVAL = 2_000;
+
+/** No status can be had. The message is all that an operator needs. */
+class StatusError extends Error {}
+
+/**
+ * Runs the subcommand with the environment of the process.
+ *
+ * @throws {UsageError} for flags that cannot be used
+ */
+export const run: RunSubcommand = async (args, signal) => {
+  const line = await readAgentLine(spec, args);
+  if (line === undefined) return EXIT_OK;
+  const { own, agent } = line;
+  const { socket } = agent.options.status;
+  const peers = String(own.get("peers") ?? 1000);
+  if (!isPeerCount(peers)) {
+    throw new UsageError(
+      `invalid value ${quote(peers)} for flag -peers: expected a whole number, or all`,
+    );
+  }
+  const json = own.get("json") === true;
+  try {
+    if (socket === undefined) {
+      throw new StatusError("the agent has no socket to be asked over: -status-socket is none");
+    }
+    const ask = () => askAgent(socket, peers, signal);
+    return own.get("watch") === true ? await watch(ask, json, signal) : await once(ask, json);
+  } catch (error) {
+    if (signal.aborted) return EXIT_OK;
+    if (!(error instanceof StatusError)) throw error;
+    printError(error.message);
+    return EXIT_FAILURE;
+  }
+};
+
+/** What the agent takes as `peers` of `/status`. */
+function isPeerCount(text: string): boolean {
+  return text === "all" || /^\d{1,9}$/.test(text);
+}
+
+/** The agent's answer, as text and as what it says. */
+interface Answer {
+  readonly text: string;
+  readonly status: AgentStatus;
+}
+
+async function once(ask: () => Promise<Answer>, json: boolean): Promise<number> {
+  const { text, status } = await ask();
+  if (json) printJsonText(text);
+  else print(statusTable(status, { columns: terminal().columns }));
+  return status.unhealthy.length === 0 ? EXIT_OK : EXIT_FAILURE;
+}
+
+/** Until it is interrupted. An agent that is started anew meanwhile is waited for. */
+async function watch(
+  ask: () => Promise<Answer>,
+  json: boolean,
+  signal: AbortSignal,
+): Promise<number> {
+  let before: AgentStatus | undefined;
+  const redraws = !json && Deno.stdout.isTerminal();
+  while (!signal.aborted) {
+    let lines: readonly string[];
+    try {
+      const answer = await ask();
+      if (json) printJsonText(answer.text);
+      lines = statusTable(answer.status, {
+        before,
+        ...terminal(),
+        ...(redraws ? {} : { lines: Infinity }),
+      });
+      before = answer.status;
+    } catch (error) {
+      if (!(error instanceof StatusError)) throw error;
+      // Who reads JSON is told by the absence of lines.
+      lines = [error.message];
+      before = undefined;
+    }
+    if (redraws) printScreen(lines);
+    else if (!json) print([...lines, ""]);
+    await sleep(INTERVAL, signal);
+  }
+  return EXIT_OK;
+}
+
+/** @throws {StatusError} when no agent answers, or not as one does */
+async function askAgent(socket: string, peers: string, signal: AbortSignal): Promise<Answer> {
+  try {
+    const query = `/status?peers=${encodeURIComponent(peers)}`;
+    const { status, body } = await getUnix(socket, query, { signal });
+    if (status !== 200) throw new StatusError(`the agent answers: ${body.trim()}`);
+    const answer = JSON.parse(body) as AgentStatus;
+    if (answer.statusVersion !== 1) {
+      throw new StatusError(
+        `the agent on ${socket} is of another version than this flanneld: use its own`,
+      );
+    }
+    return { text: body, status: answer };
+  } catch (error) {
+    throw told(error, socket) ?? error;
+  }
+}
+
+function told(error: unknown, socket: string): StatusError | undefined {
+  if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.ConnectionRefused) {
+    return new StatusError(
+      `no agent runs here: nobody answers on ${socket} (one with another -subnet-file or ` +
+        `-status-socket? give the same here; a server of -listen over etcd has none)`,
+    );
+  }
+  if (error instanceof Deno.errors.PermissionDenied) {
+    return new StatusError(`${socket} is root's alone: run flanneld status as root`);
+  }
+  if (error instanceof UnixRequestError) return new StatusError(error.message);
+  if (error instanceof SyntaxError) {
+    return new StatusError(`what answers on ${socket} is no flanneld`);
+  }
+  return undefined;
+}
+
+/** What fits; a pipe takes any number of lines. */
+function terminal(): { readonly columns: number; readonly lines: number } {
+  try {
+    const { columns, rows } = Deno.consoleSize();
+    // The last line is where the cursor stays.
+    if (columns > 0 && Deno.stdout.isTerminal()) return { columns, lines: rows - 1 };
+  } catch {
+    // No terminal.
+  }
+  return { columns: 80, lines: Infinity };
+}

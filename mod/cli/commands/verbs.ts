@@ -1,0 +1,66 @@
+import { nearest } from "../../config/nearest.ts";
+import { type AgentLine, quietLog, readAgentLine } from "../flags/agent_line.ts";
+import type { AgentSubcommand } from "./agent_subcommand.ts";
+import { UsageError } from "../errors.ts";
+import { EXIT_OK } from "../exit_codes.ts";
+import { quote } from "../flags/flag_syntax.ts";
+import { printOwnText } from "../output.ts";
+
+/** One of the things that a subcommand does: `reserve` of `flanneld lease reserve`. */
+export interface Verb {
+  /** Its name is the subcommand's and its own. */
+  readonly spec: AgentSubcommand;
+  /** @returns the exit code */
+  readonly run: (line: AgentLine, signal: AbortSignal) => Promise<number>;
+}
+
+/**
+ * Runs the verb that the first word names, with the environment of the process.
+ *
+ * @param name of the subcommand
+ * @throws {UsageError} for a command line that cannot be used
+ */
+export async function runVerb(
+  name: string,
+  verbs: readonly Verb[],
+  args: readonly string[],
+  signal: AbortSignal,
+): Promise<number> {
+  const [word = "", ...rest] = args;
+  if (/^--?h(elp)?$/.test(word)) {
+    printOwnText(helpText(name, verbs));
+    return EXIT_OK;
+  }
+  const { spec, run } = verbNamed(name, verbs, word);
+  const line = await readAgentLine(spec, rest);
+  if (line === undefined) return EXIT_OK;
+  quietLog(line.agent);
+  return await run(line, signal);
+}
+
+function verbNamed(name: string, verbs: readonly Verb[], word: string): Verb {
+  const names = verbs.map(({ spec }) => spec.name.slice(name.length + 1));
+  const verb = verbs[names.indexOf(word)];
+  if (verb !== undefined) return verb;
+  const meant = nearest(word, names);
+  throw new UsageError(
+    word === ""
+      ? `flanneld ${name} needs a word that says what to do: ${names.join(", ")}`
+      : `unknown word ${quote(word)} after ${name}: expected ${names.join(", ")}`,
+    {
+      hint: (meant === undefined ? "" : `Did you mean ${meant}? `) +
+        `Run 'flanneld ${name} -h' for what they do.`,
+    },
+  );
+}
+
+function helpText(name: string, verbs: readonly Verb[]): string {
+  const lines = verbs.map(({ spec: { name, operands, summary } }) =>
+    `  flanneld ${name}${operands === undefined ? "" : ` ${operands.usage}`}\n` +
+    `      ${summary.split(/[.,:] /)[0]!.replace(/\.$/, "")}\n`
+  );
+  return `Usage: flanneld ${name} <what to do> [flags]\n\n${lines.join("")}\n` +
+    "Each takes the flags of the agent and reads its environment variables and\n" +
+    "/etc/sysconfig/flanneld, so that it finds the store that the agent finds;\n" +
+    "-h lists the rest.";
+}

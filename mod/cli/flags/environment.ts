@@ -1,0 +1,187 @@
+/**
+ * What stands behind the command line: `FLANNELD_*` as flannel reads them, then the variables of
+ * the CentOS package's /etc/sysconfig/flanneld.
+ *
+ * That package's start script puts `-etcd-endpoints` and `-etcd-prefix` in front of
+ * `$FLANNEL_OPTIONS`, so an option in FLANNEL_OPTIONS wins over the variables beside it. Our unit
+ * passes `$FLANNEL_OPTIONS` on the command line too, where it wins over all of this.
+ *
+ * An empty variable is no variable. A bad value is an error: flannel ignores it, and the host runs
+ * with a default that nobody asked for.
+ *
+ * @module
+ */
+
+import { UsageError } from "../errors.ts";
+import { environmentName, expectation, type FlagDefinition } from "./flag_definition.ts";
+import {
+  FlagSyntaxError,
+  type FlagValue,
+  FlagValueError,
+  type GivenFlag,
+  parseFlags,
+  parseValue,
+  quote,
+} from "./flag_syntax.ts";
+import { flagNamed, FLAGS } from "./flags.ts";
+import { nearest } from "../../config/nearest.ts";
+import { checkValue, invalidValue, type Origin, type Setting, Settings } from "./settings.ts";
+import { splitWords } from "./words.ts";
+
+/** The process environment: variables by name. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Outcome of {@linkcode resolveSettings}. */
+export interface ResolvedSettings {
+  readonly settings: Settings;
+  /** One line each, for the log: variables that look misspelt, flags without effect. */
+  readonly warnings: readonly string[];
+}
+
+/** Flags that ask for a text and end; flannel handles them before it looks at the environment. */
+const IMMEDIATE: ReadonlySet<string> = new Set(["help", "version"]);
+
+/** Variables of the CentOS package for one flag each, the current name before the older one. */
+const SYSCONFIG: Readonly<Record<string, readonly string[] | undefined>> = {
+  "etcd-endpoints": ["FLANNEL_ETCD_ENDPOINTS", "FLANNEL_ETCD"],
+  "etcd-prefix": ["FLANNEL_ETCD_PREFIX", "FLANNEL_ETCD_KEY"],
+};
+const SYSCONFIG_OPTIONS = "FLANNEL_OPTIONS";
+
+/**
+ * Decides the value of every flag: command line, then `FLANNELD_*`, then FLANNEL_OPTIONS, then
+ * the other sysconfig variables, then the default.
+ *
+ * @param given flags of the command line, in order
+ * @throws {UsageError} naming flag or variable, the value, and what would be right
+ */
+export function resolveSettings(
+  given: readonly GivenFlag[],
+  environment: Environment,
+): ResolvedSettings {
+  const argv = settingsOf(given, { kind: "argv" });
+  const options = sysconfigOptions(environment);
+  const settings = new Map<string, Setting>();
+  for (const flag of FLAGS) {
+    const setting = argv.get(flag.name) ??
+      fromVariable(flag, [environmentName(flag.name)], environment) ??
+      options.get(flag.name) ?? fromVariable(flag, SYSCONFIG[flag.name] ?? [], environment);
+    if (setting === undefined) continue;
+    for (const value of setting.values) checkValue(flag, setting.origin, value);
+    settings.set(flag.name, setting);
+  }
+  return {
+    settings: new Settings(settings.values()),
+    warnings: [...misspelt(environment), ...withoutEffect(settings.values())],
+  };
+}
+
+function settingsOf(given: readonly GivenFlag[], origin: Origin): Map<string, Setting> {
+  const settings = new Map<string, Setting>();
+  for (const { name, value } of given) {
+    const flag = flagNamed(name)!;
+    const before: readonly FlagValue[] = flag.repeatable ? settings.get(name)?.values ?? [] : [];
+    settings.set(name, { flag, origin, values: [...before, value] });
+  }
+  return settings;
+}
+
+function fromVariable(
+  flag: FlagDefinition,
+  variables: readonly string[],
+  environment: Environment,
+): Setting | undefined {
+  if (IMMEDIATE.has(flag.name)) return undefined;
+  const variable = variables.find((name) => environment[name]);
+  if (variable === undefined) return undefined;
+  const text = environment[variable]!;
+  const origin: Origin = { kind: "environment", variable };
+  try {
+    return { flag, origin, values: [parseValue(flag.kind, text)] };
+  } catch (cause) {
+    if (!(cause instanceof FlagValueError)) throw cause;
+    throw invalidValue(flag, origin, text, `${cause.message}: ${expectation(flag)}`);
+  }
+}
+
+function sysconfigOptions(environment: Environment): Map<string, Setting> {
+  const text = environment[SYSCONFIG_OPTIONS];
+  if (!text) return new Map();
+  const origin: Origin = { kind: "environment", variable: SYSCONFIG_OPTIONS };
+  try {
+    const { flags, rest } = parseFlags(splitWords(text), (name) => flagNamed(name)?.kind);
+    if (rest.length > 0) {
+      throw new UsageError(
+        `${SYSCONFIG_OPTIONS}: ${quote(rest[0]!)} is not a flag: expected flags alone`,
+      );
+    }
+    return settingsOf(flags.filter(({ name }) => !IMMEDIATE.has(name)), origin);
+  } catch (cause) {
+    if (!(cause instanceof FlagSyntaxError)) throw cause;
+    throw usageErrorOf(cause, `${SYSCONFIG_OPTIONS}: `);
+  }
+}
+
+/** Adds to Go's message what would be right. */
+export function usageErrorOf(
+  error: FlagSyntaxError,
+  prefix = "",
+  { more = [], subcommand = "", helps = {} }: {
+    readonly more?: readonly string[];
+    readonly subcommand?: string;
+    readonly helps?: Readonly<Record<string, string>>;
+  } = {},
+): UsageError {
+  const help = Object.hasOwn(helps, error.flag ?? "") ? helps[error.flag!] : undefined;
+  // A flag of the subcommand's own, which is there: nothing else was meant.
+  if (help !== undefined) {
+    return new UsageError(`${prefix}${error.message}: expected ${help}`, { cause: error });
+  }
+  const flag = error.flag === undefined ? undefined : flagNamed(error.flag);
+  if (flag !== undefined) {
+    return new UsageError(`${prefix}${error.message}: ${expectation(flag)}`, { cause: error });
+  }
+  const meant = nearest(error.flag ?? "", [...more, ...FLAGS.map(({ name }) => name)]);
+  const hint = (meant === undefined ? "" : `Did you mean -${meant}? `) +
+    `Run 'flanneld ${subcommand && `${subcommand} `}-help' for the list of flags.`;
+  return new UsageError(prefix + error.message, { cause: error, hint });
+}
+
+/** A line of subnet.env, which hosts have in their environment where units read that file. */
+const EXPORTED_NETWORK = "FLANNEL_NETWORK";
+
+/** Variables that belong to nobody but look like ours. */
+function* misspelt(environment: Environment): Generator<string> {
+  const ofFlags = FLAGS.map(({ name }) => environmentName(name));
+  const ofPackage = [
+    ...Object.values(SYSCONFIG).flatMap((names) => names ?? []),
+    SYSCONFIG_OPTIONS,
+  ];
+  for (const variable of Object.keys(environment).sort()) {
+    if (!environment[variable] || ofFlags.includes(variable) || ofPackage.includes(variable)) {
+      continue;
+    }
+    // Prefixes are cut off before comparing: with them, all names are alike.
+    if (variable.startsWith("FLANNELD_")) {
+      const meant = nearest(variable.slice(9), ofFlags.map((name) => name.slice(9)));
+      const help = meant === undefined ? "" : `; did you mean FLANNELD_${meant}?`;
+      yield `environment variable ${variable} belongs to no flag and is ignored${help}`;
+    } else if (variable.startsWith("FLANNEL_") && variable !== EXPORTED_NETWORK) {
+      const suffix = variable.slice(8);
+      const meant = ofFlags.find((name) => name === `FLANNELD_${suffix}`) ??
+        ofPackage.find((name) =>
+          name.slice(8) === nearest(suffix, ofPackage.map((n) => n.slice(8)))
+        );
+      if (meant !== undefined) {
+        yield `environment variable ${variable} is ignored; did you mean ${meant}?`;
+      }
+    }
+  }
+}
+
+function* withoutEffect(settings: Iterable<Setting>): Generator<string> {
+  for (const { flag, values } of settings) {
+    if (flag.noEffect === undefined || values.at(-1) === flag.default) continue;
+    yield `flag -${flag.name} has no effect: ${flag.noEffect}`;
+  }
+}

@@ -1,0 +1,50 @@
+import { type AgentCommand, agentCommand, parseAgentFlags, unexpected } from "./agent_flags.ts";
+import type { Environment } from "./environment.ts";
+import { UsageError } from "../errors.ts";
+import { quote } from "./flag_syntax.ts";
+import type { Subcommand } from "../commands/subcommand.ts";
+import { subcommandNamed } from "../commands/subcommands.ts";
+
+export type { AgentCommand };
+
+/** What the command line asks for. */
+export type CommandLine =
+  | { readonly command: "agent"; readonly agent: AgentCommand }
+  | { readonly command: "help" | "version" }
+  | { readonly command: "subcommand"; readonly subcommand: Subcommand; readonly args: string[] };
+
+/**
+ * Reads the command line: `flanneld [flags]` runs the agent, `flanneld <subcommand> [options]`
+ * something else. The words `help` (of a subcommand, too) and
+ * `version` are understood as the flags are. `-help` and `-version` win over everything the environment says, and over
+ * values that are well-formed but wrong.
+ *
+ * @param args the words after the program's name
+ * @throws {UsageError} when it cannot be used
+ */
+export function parseCommandLine(args: readonly string[], environment: Environment): CommandLine {
+  const first = args[0];
+  if (first === "help") return help(args.slice(1));
+  if (first === "version") {
+    if (args.length > 1) {
+      throw new UsageError(`unexpected argument ${quote(args[1]!)} after version`);
+    }
+    return { command: "version" };
+  }
+  if (first !== undefined && !first.startsWith("-")) {
+    return { command: "subcommand", subcommand: subcommandNamed(first), args: args.slice(1) };
+  }
+  const { flags, rest } = parseAgentFlags(args);
+  const last = new Map(flags.map(({ name, value }) => [name, value]));
+  if (last.get("help") === true || last.has("h")) return { command: "help" };
+  if (last.get("version") === true) return { command: "version" };
+  if (rest.length > 0) throw unexpected(rest[0]!, flags.at(-1));
+  return { command: "agent", agent: agentCommand(flags, environment) };
+}
+
+/** `flanneld help config set` asks for what `flanneld config set -h` does. */
+function help(words: readonly string[]): CommandLine {
+  const [name, ...rest] = words.filter((word) => !/^--?h(elp)?$/.test(word));
+  if (name === undefined) return { command: "help" };
+  return { command: "subcommand", subcommand: subcommandNamed(name), args: [...rest, "-h"] };
+}

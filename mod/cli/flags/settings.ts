@@ -1,0 +1,107 @@
+import { UsageError } from "../errors.ts";
+import { expectation, type FlagDefinition } from "./flag_definition.ts";
+import { type FlagValue, quote } from "./flag_syntax.ts";
+import { type FlagName, flagNamed, type RepeatableFlagName } from "./flags.ts";
+
+/** Where a value was found: on the command line, or in the environment variable of that name. */
+export type Origin = { readonly kind: "argv" } | {
+  readonly kind: "environment";
+  readonly variable: string;
+};
+
+/** A flag that was given, and by what. */
+export interface Setting {
+  readonly flag: FlagDefinition;
+  readonly origin: Origin;
+  /** All values of a repeatable flag, else the last alone; never empty. */
+  readonly values: readonly FlagValue[];
+}
+
+/**
+ * The error of a value that was read but cannot be used.
+ *
+ * @param shown the value as it may be shown, which is where a secret is left out
+ * @param why what is wrong with it, and what would be right
+ */
+export function invalidValue(
+  flag: FlagDefinition,
+  origin: Origin,
+  shown: string,
+  why: string,
+): UsageError {
+  const where = origin.kind === "argv" ? "" : ` from ${origin.variable}`;
+  return new UsageError(`invalid value ${quote(shown)} for flag -${flag.name}${where}: ${why}`);
+}
+
+/**
+ * Checks a value against what the flag's definition says.
+ *
+ * @throws {UsageError} for an integer out of range, a word that is no choice, or a flag whose
+ * feature is not there yet. Such a flag may still be given `false` or an empty value, which asks
+ * for nothing.
+ */
+export function checkValue(flag: FlagDefinition, origin: Origin, value: FlagValue): void {
+  if (flag.missing !== undefined && value !== false && value !== "") {
+    const where = origin.kind === "argv" ? "" : ` (from ${origin.variable})`;
+    throw new UsageError(`flag -${flag.name}${where} is refused: ${flag.missing} is not there yet`);
+  }
+  if (typeof value === "number" && flag.range !== undefined) {
+    const [least, greatest] = flag.range;
+    if (value < least || value > greatest) {
+      const why = `value out of range: ${expectation(flag)}`;
+      throw invalidValue(flag, origin, String(value), why);
+    }
+  }
+  if (typeof value === "string" && flag.choices !== undefined && !flag.choices.includes(value)) {
+    throw invalidValue(flag, origin, value, expectation(flag));
+  }
+}
+
+/** The value of every flag, with the default where none was given. */
+export class Settings {
+  readonly #given: ReadonlyMap<string, Setting>;
+
+  constructor(given: Iterable<Setting>) {
+    this.#given = new Map(Array.from(given, (setting) => [setting.flag.name, setting]));
+  }
+
+  /** Value of a boolean flag. */
+  bool(name: FlagName<"bool">): boolean {
+    return this.#value(name) as boolean;
+  }
+
+  /** Value of a boolean flag; `undefined` when it was not given. */
+  optionalBool(name: FlagName<"bool">): boolean | undefined {
+    return this.#given.get(name)?.values.at(-1) as boolean | undefined;
+  }
+
+  /** Value of an integer flag. */
+  int(name: FlagName<"int">): number {
+    return this.#value(name) as number;
+  }
+
+  /** Value of a string flag. */
+  text(name: FlagName<"string">): string {
+    return this.#value(name) as string;
+  }
+
+  /** Value of a string flag whose empty value means that there is none. */
+  optional(name: FlagName<"string">): string | undefined {
+    return this.text(name) || undefined;
+  }
+
+  /** Values of a repeatable flag, empty ones left out. */
+  list(name: RepeatableFlagName): string[] {
+    return (this.#given.get(name)?.values ?? []).filter((value) => value !== "") as string[];
+  }
+
+  /** The error of a value that cannot be used; see {@linkcode invalidValue}. */
+  invalid(name: FlagName, shown: string, why: string): UsageError {
+    const origin = this.#given.get(name)?.origin ?? { kind: "argv" };
+    return invalidValue(flagNamed(name)!, origin, shown, why);
+  }
+
+  #value(name: FlagName): FlagValue {
+    return this.#given.get(name)?.values.at(-1) ?? flagNamed(name)!.default;
+  }
+}

@@ -1,0 +1,100 @@
+import { VERSION } from "../../version.ts";
+import {
+  environmentName,
+  FLAG_GROUPS,
+  type FlagDefinition,
+  type FlagGroup,
+} from "../flags/flag_definition.ts";
+import { FLAGS } from "../flags/flags.ts";
+import { SUBCOMMANDS } from "../commands/subcommands.ts";
+
+/** Columns of the help text. */
+const WIDTH = 80;
+const INDENT = "      ";
+
+/** The text of `flanneld -help`: the flags by group, with defaults and environment variables. */
+export function helpText(): string {
+  const groups = FLAG_GROUPS.map((group) => `${heading(group)}:\n${describeGroup(group)}`);
+  const column = Math.max(...SUBCOMMANDS.map(({ name }) => name.length));
+  const subcommands = SUBCOMMANDS.map(({ name, summary }) =>
+    `  ${name.padEnd(column)}  ${summary}\n`
+  );
+  return `flanneld ${VERSION}: one network for the containers of many hosts
+
+Usage: flanneld [flags]                  run the agent
+       flanneld <subcommand> [options]   do one thing; -h lists its options
+
+First steps, as root; ETCD is the address of an etcd that all hosts reach:
+  1. Once, write the network's config:
+       flanneld config set -etcd-endpoints=http://ETCD:2379 -etcd-api=v3 \\
+         -etcd-prefix=/flannel/network '{"Network": "10.20.0.0/16"}'
+     (-etcd-api=v2 where flannel 0.7.1 takes part, or anything up to 0.17)
+  2. On every host, run the agent with the same endpoints and prefix:
+       flanneld -etcd-endpoints=http://ETCD:2379 -etcd-prefix=/flannel/network
+     -iface=eth1 where the hosts reach each other by another interface than
+     that of the default route, as on Vagrant's machines
+  3. When something is wrong: flanneld doctor, with the flags of the agent
+
+Subcommands:
+${subcommands.join("")}
+Flags take one dash or two, and a value after = or as the next word. A boolean
+is set by its name alone, and unset by -name=false. A flag that is not given is
+taken from the environment variable in brackets.
+
+${groups.join("\n")}
+Behind FLANNELD_* stand the variables of the CentOS package: FLANNEL_OPTIONS
+(flags), FLANNEL_ETCD_ENDPOINTS and FLANNEL_ETCD_PREFIX.
+
+Exit codes: 0 stopped as asked, 1 failed, 2 wrong command line or environment.
+Some subcommands have codes of their own (plan 2, config 3): see their -h.
+`;
+}
+
+function heading(group: FlagGroup): string {
+  return group[0]!.toUpperCase() + group.slice(1);
+}
+
+function describeGroup(group: FlagGroup): string {
+  const flags = (FLAGS as readonly FlagDefinition[]).filter((flag) => flag.group === group);
+  if (group !== "not there yet") return flags.map(describe).join("");
+  const byFeature = Map.groupBy(flags, (flag) => flag.missing ?? "");
+  return Array.from(
+    byFeature,
+    ([feature, flags]) => `  ${feature}\n${wrap(flags.map(({ name }) => `-${name}`).join(" "))}`,
+  ).join("");
+}
+
+function describe(flag: FlagDefinition): string {
+  const value = flag.placeholder === undefined ? "" : ` ${flag.placeholder}`;
+  const variable = flag.group === "general" || flag.noEffect !== undefined
+    ? ""
+    : ` [${environmentName(flag.name)}]`;
+  return `  -${flag.name}${value}\n${wrap(flag.help + limits(flag) + variable)}`;
+}
+
+/** What values a flag may have and which it has by default: ` (1 to 1439, default 60)`. */
+function limits(flag: FlagDefinition): string {
+  const notes: string[] = [];
+  if (flag.choices !== undefined) notes.push(flag.choices.join(", "));
+  if (flag.range !== undefined && flag.range[1] !== 2 ** 31 - 1) {
+    notes.push(`${flag.range[0]} to ${flag.range[1]}`);
+  }
+  if (flag.noEffect === undefined && flag.default !== false && flag.default !== "") {
+    notes.push(`default ${flag.default}`);
+  }
+  return notes.length === 0 ? "" : ` (${notes.join("; ")})`;
+}
+
+/** Breaks a text into indented lines at its spaces. */
+function wrap(text: string): string {
+  let lines = "";
+  let line = INDENT;
+  for (const word of text.split(" ")) {
+    if (line !== INDENT && line.length + 1 + word.length > WIDTH) {
+      lines += `${line}\n`;
+      line = INDENT;
+    }
+    line += (line === INDENT ? "" : " ") + word;
+  }
+  return `${lines}${line}\n`;
+}

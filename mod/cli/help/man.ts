@@ -1,0 +1,27 @@
+/**
+ * `flanneld man`: prints the manual page.
+ *
+ * @module
+ */
+
+import { type AgentSubcommand, parseAgentSubcommand } from "../commands/agent_subcommand.ts";
+import { EXIT_OK } from "../exit_codes.ts";
+import { manPage } from "./man_page.ts";
+import { printOwnText } from "../output.ts";
+import type { RunSubcommand } from "../commands/subcommand.ts";
+
+/** What the subcommand is. */
+export const spec: AgentSubcommand = {
+  name: "man",
+  summary: "Prints the manual page in roff: flanneld man | man -l -",
+  flags: [],
+  exitCodes: "0 printed; 2 wrong command line.",
+  agentFlags: false,
+};
+
+/** Prints the page. */
+export const run: RunSubcommand = async (args, _signal, subcommands) => {
+  const line = await parseAgentSubcommand(spec, args, {});
+  printOwnText("help" in line ? line.help : await manPage(subcommands));
+  return EXIT_OK;
+};

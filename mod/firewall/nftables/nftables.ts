@@ -1,0 +1,180 @@
+import type { ReadChain } from "../inspect/chain_walk.ts";
+import type { HostCommands } from "../command.ts";
+import { FirewallError } from "../errors.ts";
+import type { FirewallSpec } from "../firewall.ts";
+import {
+  type NftBaseChain,
+  type NftForeignTable,
+  type NftTable,
+  parseNftBaseChains,
+  parseNftForeignTable,
+  parseNftTable,
+  parseNftTables,
+} from "./nft_format.ts";
+import { desiredNftChains, IPV6_TABLE, type NftPlan, ownTable, planNft } from "./nft_plan.ts";
+import type { RuleChange } from "../plan.ts";
+import { readNftables } from "./read_nftables.ts";
+import type { Reconciled, Role, Ruleset } from "../ruleset.ts";
+
+/** How often to read, plan and apply until nothing is left to do. */
+const ATTEMPTS = 3;
+
+/** The host's nft(8). */
+export class Nftables {
+  private constructor(
+    private readonly commands: HostCommands,
+    private readonly path: string,
+    /** `1.1.3` */
+    readonly version: string,
+  ) {}
+
+  /**
+   * Finds it.
+   *
+   * @returns `undefined` when the host has none
+   * @throws {FirewallError} when it has, and it does not work
+   */
+  static async find(commands: HostCommands): Promise<Nftables | undefined> {
+    const path = await commands.find("nft");
+    if (path === undefined) return undefined;
+    const said = await commands.run(path, ["--version"]);
+    const version = /v(\d+(?:\.\d+)*)/.exec(said)?.[1];
+    if (version === undefined) {
+      throw new FirewallError(`nft --version answered ${JSON.stringify(said.trim())}`);
+    }
+    return new Nftables(commands, path, version);
+  }
+
+  get description(): string {
+    return `nftables ${this.version}`;
+  }
+
+  /** Family and name of every table. */
+  async tables(): Promise<string[]> {
+    return parseNftTables(await this.commands.run(this.path, ["-j", "list", "tables"]));
+  }
+
+  /** One table, which has to be there. */
+  async table(name: string): Promise<NftTable> {
+    return parseNftTable(
+      await this.commands.run(this.path, ["-j", "list", "table", ...name.split(" ")]),
+    );
+  }
+
+  /** A table of others, which has to be there, without the elements of its sets. */
+  async foreignTable(name: string): Promise<NftForeignTable> {
+    const args = ["-j", "--terse", "--handle", "list", "table", ...name.split(" ")];
+    return parseNftForeignTable(await this.commands.run(this.path, args));
+  }
+
+  /** One table's chains for a walk, which has to be there. */
+  async chains(name: string): Promise<Map<string, ReadChain>> {
+    return readNftables(
+      await this.commands.run(this.path, ["-j", "list", "table", ...name.split(" ")]),
+    );
+  }
+
+  /** The base chains of every table. */
+  async baseChains(): Promise<NftBaseChain[]> {
+    return parseNftBaseChains(await this.commands.run(this.path, ["-j", "list", "chains"]));
+  }
+
+  /** A chain's rules in nft's words, by handle. */
+  async rulesByHandle(family: string, table: string, chain: string): Promise<Map<bigint, string>> {
+    const text = await this.commands.run(
+      ...[this.path, ["-a", "list", "chain", family, table, chain]] as const,
+    );
+    const rules = text.matchAll(/^\s*(.+?) # handle (\d+)$/gm);
+    return new Map([...rules].map(([, rule, handle]) => [BigInt(handle!), rule!]));
+  }
+
+  /** Carries out a text of nft's commands, as a whole or not at all. */
+  async apply(text: string): Promise<void> {
+    await this.commands.run(this.path, ["-f", "-"], text);
+  }
+}
+
+/**
+ * Our table in nftables. Cost of a {@linkcode reconcile} that finds all in place: two processes,
+ * 3 ms each, and whatever others have there is not read.
+ */
+export class NftablesRuleset implements Ruleset {
+  readonly #nftables: Nftables;
+  readonly #spec: FirewallSpec;
+  /** The sources that were wanted, and in place, when last reconciled. */
+  #wanted: string | undefined;
+
+  constructor(nftables: Nftables, spec: FirewallSpec) {
+    this.#nftables = nftables;
+    this.#spec = spec;
+  }
+
+  get description(): string {
+    return this.#nftables.description;
+  }
+
+  async check(role: Role): Promise<readonly RuleChange[]> {
+    const { plan } = await this.#plan(role);
+    return (plan?.changes ?? []).map(({ sign, rule }) => ({ sign, rule: `nft ${rule}` }));
+  }
+
+  async reconcile(role: Role): Promise<Reconciled> {
+    let fresh = false;
+    let failure: unknown;
+    let plan: NftPlan | undefined;
+    const before = this.#wanted;
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const planned = await this.#plan(role);
+      if (planned.plan === undefined) {
+        this.#wanted = planned.wanted;
+        if (attempt === 0) return "unchanged";
+        if (fresh) return "made";
+        return before === undefined || before === planned.wanted ? "changed" : "extended";
+      }
+      if (attempt === 0) fresh = planned.table === undefined;
+      // Refused once and nothing has changed since: it would be refused again.
+      if (failure !== undefined && planned.plan.text === plan?.text) break;
+      plan = planned.plan;
+      failure = undefined;
+      try {
+        await this.#nftables.apply(plan.text);
+      } catch (error) {
+        if (!(error instanceof FirewallError)) throw error;
+        failure = error;
+      }
+    }
+    if (fresh) await this.#undo();
+    throw failure ?? new FirewallError(
+      "nft takes the rules, yet reads others back: " +
+        plan!.changes.map(({ sign, rule }) => `${sign} ${rule}`).join(", ") +
+        "; is another program changing them all the time?",
+    );
+  }
+
+  /** Takes away what a failed start has put in place. */
+  async #undo(): Promise<void> {
+    try {
+      const { plan } = await this.#plan("nothing");
+      if (plan !== undefined) await this.#nftables.apply(plan.text);
+    } catch (error) {
+      // The error that led here says more.
+      if (!(error instanceof FirewallError)) throw error;
+    }
+  }
+
+  async #plan(role: Role): Promise<
+    { table: NftTable | undefined; plan: NftPlan | undefined; wanted: string }
+  > {
+    const tables = await this.#nftables.tables();
+    const { tag } = this.#spec;
+    const own = ownTable(tag);
+    const table = tables.includes(own) ? await this.#nftables.table(own) : undefined;
+    // A drop in another table is none of ours to answer: no table accepts for another.
+    const desired = role === "all" ? desiredNftChains(this.#spec) : [];
+    return {
+      table,
+      wanted: JSON.stringify(desired),
+      plan: planNft(table, desired, tag === undefined && tables.includes(IPV6_TABLE), own),
+    };
+  }
+}

@@ -1,0 +1,49 @@
+import { assert, assertEquals } from "@std/assert";
+
+const root = new URL("../../../", import.meta.url);
+
+/** Names of the members of LogFields. The compiler refuses any other in a call. */
+async function declared(): Promise<string[]> {
+  const source = await Deno.readTextFile(new URL("log_fields.ts", import.meta.url));
+  return [...source.matchAll(/^ {2}readonly (\w+)\?:/gm)].map(([, name]) => name!);
+}
+
+/** First column of the table in docs/operations.md that begins with `| field`. */
+async function documented(): Promise<string[]> {
+  const text = await Deno.readTextFile(new URL("docs/operations.md", root));
+  const [, rows] = /^\| field .*\n\| -.*\n((?:\|.*\n)+)/m.exec(text)!;
+  return [...rows!.matchAll(/^\| `(\w+)`/gm)].map(([, name]) => name!);
+}
+
+Deno.test("LogFields is the dictionary of docs/operations.md", async () => {
+  const fields = await declared();
+  assert(fields.length > 10);
+  assertEquals(fields, fields.toSorted());
+  assertEquals(await documented(), fields);
+});
+
+Deno.test("LogFields has no member that a JSON line has by itself", async () => {
+  const own = ["time", "level", "message", "source", "pid"];
+  assertEquals((await declared()).filter((name) => own.includes(name)), []);
+});
+
+Deno.test("LogFields refuses a name that is not in it when the code is checked", async () => {
+  const module = JSON.stringify(new URL("log.ts", import.meta.url).href);
+  const dir = await Deno.makeTempDir();
+  const check = async (field: string) => {
+    const path = `${dir}/${field}.ts`;
+    const program = `import { info } from ${module};\ninfo("x", { ${field}: "10.0.0.0/8" });\n`;
+    await Deno.writeTextFile(path, program);
+    const { success } = await new Deno.Command(Deno.execPath(), {
+      args: ["check", "--quiet", path],
+      stderr: "null",
+    }).output();
+    return success;
+  };
+  try {
+    assertEquals(await check("network"), true);
+    assertEquals(await check("netwrok"), false);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});

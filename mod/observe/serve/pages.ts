@@ -1,0 +1,72 @@
+/**
+ * What the agent's endpoints have in common, over TCP and over the unix socket.
+ *
+ * @module
+ */
+import { warning } from "../log/log.ts";
+
+/** Answers one path. */
+export type Page = (url: URL) => Response | Promise<Response>;
+
+/** Pages by path. */
+export type Pages = Readonly<Record<string, Page>>;
+
+/** Options of {@linkcode answer}. */
+export interface AnswerOptions {
+  /**
+   * Refuse requests for a name that is not `localhost`: an address of loopback is this host's alone, and no
+   * page of somebody else's, by whatever name it is reached, shall read it through a browser here. @default
+   * false
+   */
+  readonly localOnly?: boolean;
+}
+
+/** Sent with every answer: it is of this moment, and of the type that it says. */
+const HEADERS = { "cache-control": "no-store", "x-content-type-options": "nosniff" };
+
+/** A text as an answer; a line feed is added. */
+export function textResponse(text: string, init: ResponseInit = {}): Response {
+  return new Response(`${text}\n`, init);
+}
+
+/**
+ * Answers a request with one of the pages. It never rejects: a page that fails is logged, and answered with
+ * 500.
+ */
+export async function answer(
+  pages: Pages,
+  request: Pick<Request, "method" | "url">,
+  { localOnly = false }: AnswerOptions = {},
+): Promise<Response> {
+  const url = URL.parse(request.url);
+  let response: Response;
+  if (url === null) {
+    // As the Host field has it, and the runtime passes it on.
+    response = textResponse("the request names no host", { status: 400 });
+  } else if (localOnly && !isLocalName(url.hostname)) {
+    response = textResponse(`this is not ${url.hostname}: ask for localhost`, { status: 421 });
+  } else if (request.method !== "GET" && request.method !== "HEAD") {
+    response = textResponse("only GET and HEAD", { status: 405, headers: { allow: "GET, HEAD" } });
+  } else if (!Object.hasOwn(pages, url.pathname)) {
+    const paths = Object.keys(pages).join(", ");
+    response = textResponse(`not found: there are ${paths}`, { status: 404 });
+  } else {
+    try {
+      response = await pages[url.pathname]!(url);
+    } catch (error) {
+      const reason = (error as Error).message;
+      warning(`Cannot answer ${url.pathname}: ${reason}`, { error: reason });
+      response = textResponse("this failed; the log says how", { status: 500 });
+    }
+  }
+  for (const [name, value] of Object.entries(HEADERS)) {
+    if (!response.headers.has(name)) response.headers.set(name, value);
+  }
+  return request.method === "HEAD" ? new Response(null, response) : response;
+}
+
+/** True for an address, and for the name that every host gives itself. */
+function isLocalName(hostname: string): boolean {
+  // URL writes every form of an IPv4 address with dots, and IPv6 in brackets.
+  return /^(localhost|\d+(\.\d+){3}|\[.*\])$/.test(hostname);
+}

@@ -1,0 +1,373 @@
+import { PERMANENT } from "../../lease/mod.ts";
+import { warning } from "../../observe/log/log.ts";
+import { EmbeddedDatabase } from "./database.ts";
+import { Lifetimes } from "./lifetimes.ts";
+import type { RawEntry } from "../entries.ts";
+import { ConflictError, StoreError } from "../errors.ts";
+
+/** Revisions that are kept for watches that come back, at least. */
+const HISTORY = 10_000;
+
+/** How often it is looked whether another process has written, in milliseconds. */
+const POLL = 500;
+
+/** How history is cut: every so many revisions, so that not each write pays for it. */
+const TRIM_EVERY = 512;
+
+/** What must be true of an entry for it to be written. */
+export type Condition =
+  | { readonly type: "absent" }
+  | { readonly type: "revision"; readonly revision: string }
+  | { readonly type: "value"; readonly value: string };
+
+/** Something that happened to a key. */
+export type FileEvent =
+  | { readonly type: "put"; readonly revision: number; readonly entry: RawEntry }
+  | { readonly type: "delete"; readonly revision: number; readonly key: string };
+
+/** All entries below a directory at one moment. */
+export interface Listing {
+  readonly entries: readonly RawEntry[];
+  readonly revision: number;
+}
+
+/** Options of {@linkcode EmbeddedFile}. */
+export interface EmbeddedFileOptions {
+  /** Never writes; the file must be there. @default false */
+  readonly readOnly?: boolean;
+  /**
+   * Entries run out in this process, and in no other: the caller sees to it that there is one such
+   * process for a file. @default false
+   */
+  readonly owner?: boolean;
+  /** Revisions kept, at least. @default 10000 */
+  readonly history?: number;
+  /** Milliseconds on a clock that is never set. @default performance.now */
+  readonly now?: () => number;
+}
+
+interface EntryRow {
+  readonly key: string;
+  readonly value: string;
+  readonly ttl: number;
+  readonly written: number;
+  readonly revision: number;
+}
+
+interface HistoryRow {
+  readonly revision: number;
+  readonly key: string;
+  readonly value: string | null;
+  readonly ttl: number;
+}
+
+/**
+ * Keys and values with lifetimes and a history, in one file: what etcd is to the other stores.
+ *
+ * Calls are synchronous and take about as long as the disk takes to say that it has written. Several
+ * connections, in one process or in several, may write; each sees what the others did within half a
+ * second and misses nothing of it.
+ *
+ * A lifetime is counted by the owner alone, on a clock that nobody sets, from the moment it learned
+ * of the entry: when the owner starts, each entry has its whole lifetime before it, as in an etcd
+ * that has a new leader. So neither a clock that jumps nor a night in which the owner was down takes
+ * the leases of hosts that had nobody to renew them with.
+ */
+export class EmbeddedFile implements Disposable {
+  readonly #db: EmbeddedDatabase;
+  readonly #lifetimes: Lifetimes | undefined;
+  readonly #history: number;
+  readonly #waiting = new Set<() => void>();
+  readonly #poll: ReturnType<typeof setInterval>;
+  /** The last revision that lifetimes and watches were told of. */
+  #known: number;
+  #dataVersion: number;
+  #isClosed = false;
+  #hasTrouble = false;
+
+  /**
+   * @throws {StoreFileError} when the file cannot be a store of ours
+   * @throws {StoreError} when the host refuses it
+   */
+  constructor(path: string, options: EmbeddedFileOptions = {}) {
+    const { readOnly = false, owner = false, history = HISTORY } = options;
+    this.#history = history;
+    this.#db = EmbeddedDatabase.open(path, { readOnly, check: owner });
+    this.#dataVersion = this.#db.dataVersion;
+    this.#known = this.#db.revision;
+    if (owner) {
+      this.#lifetimes = new Lifetimes({
+        expire: () => this.#expire(),
+        attempt: (step) => this.#attempt(step),
+        ...(options.now === undefined ? {} : { now: options.now }),
+      });
+      this.#startLifetimes();
+    }
+    this.#poll = setInterval(() => this.#attempt(() => this.lookForOthers()), POLL);
+    Deno.unrefTimer(this.#poll);
+  }
+
+  get path(): string {
+    return this.#db.path;
+  }
+
+  /** Tells this file from another one in its place. */
+  get generation(): string {
+    return this.#db.generation;
+  }
+
+  /** True when it was closed: then nothing more happens. */
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /** The last revision that this process knows of. */
+  get revision(): number {
+    return this.#known;
+  }
+
+  /** Reads one entry. */
+  read(key: string): RawEntry | undefined {
+    this.#lifetimes?.check();
+    const row = this.#db.get<EntryRow>("SELECT * FROM entry WHERE key = ?", key);
+    return row && this.#entry(row);
+  }
+
+  /** Reads all entries below a directory. @param directory without a trailing slash */
+  list(directory: string): Listing {
+    this.#lifetimes?.check();
+    // Nobody else's commit comes between two readings of one transaction.
+    return this.#db.reading(() => ({
+      revision: this.#db.revision,
+      entries: this.#db.all<EntryRow>(
+        "SELECT * FROM entry WHERE key >= ? AND key < ? ORDER BY key",
+        ...below(directory),
+      ).map((row) => this.#entry(row)),
+    }));
+  }
+
+  /**
+   * Writes an entry.
+   *
+   * @param ttl whole seconds, or `PERMANENT`
+   * @throws {ConflictError} when the condition does not hold
+   */
+  put(key: string, value: string, ttl: number, condition?: Condition): RawEntry {
+    this.#lifetimes?.check();
+    const revision = this.#write(() => {
+      if (condition !== undefined) this.#require(key, condition);
+      const revision = this.#record(key, value, ttl);
+      this.#db.get(
+        "INSERT INTO entry (key, value, ttl, written, revision) VALUES (?, ?, ?, ?, ?) " +
+          "ON CONFLICT (key) DO UPDATE SET value = excluded.value, ttl = excluded.ttl, " +
+          "written = excluded.written, revision = excluded.revision",
+        ...[key, value, ttl, Date.now(), revision],
+      );
+      return revision;
+    });
+    return { key, value, ttl, revision: String(revision) };
+  }
+
+  /**
+   * Removes an entry; gone already is fine.
+   *
+   * @throws {ConflictError} when it is there and the condition does not hold
+   */
+  delete(key: string, condition?: Condition): void {
+    this.#lifetimes?.check();
+    this.#write(() => {
+      if (this.#row(key) === undefined) return;
+      if (condition !== undefined) this.#require(key, condition);
+      this.#remove(key);
+    });
+  }
+
+  /** Removes an entry that is a directory's name, and all entries below it. */
+  deleteTree(directory: string): void {
+    this.#write(() => {
+      const rows = this.#db.all<EntryRow>(
+        "SELECT * FROM entry WHERE key = ? OR (key >= ? AND key < ?)",
+        ...[directory, ...below(directory)],
+      );
+      for (const { key } of rows) this.#remove(key);
+    });
+  }
+
+  /**
+   * What happened below a directory after a revision.
+   *
+   * @returns the events, and the revision that they lead to; `undefined` when the history does not
+   * reach back that far, or the revision was never given out
+   */
+  since(directory: string, revision: number): {
+    readonly events: readonly FileEvent[];
+    readonly revision: number;
+  } | undefined {
+    return this.#db.reading(() => {
+      const last = this.#db.revision;
+      const first = this.#db.get<{ first: number | null }>(
+        "SELECT MIN(revision) AS first FROM history",
+      )!.first ?? last + 1;
+      if (revision > last || revision + 1 < first) return undefined;
+      const rows = revision === last ? [] : this.#db.all<HistoryRow>(
+        "SELECT * FROM history WHERE revision > ? AND key >= ? AND key < ? ORDER BY revision",
+        ...[revision, ...below(directory)],
+      );
+      return { revision: last, events: rows.map(event) };
+    });
+  }
+
+  /** Looks whether another process has written, as is done by itself twice a second. */
+  lookForOthers(): void {
+    const version = this.#db.dataVersion;
+    if (version === this.#dataVersion) return;
+    this.#dataVersion = version;
+    this.#takeNews();
+  }
+
+  /** Calls back once, at the next change by anybody or when the file is closed. */
+  onChange(callback: () => void): Disposable {
+    this.#waiting.add(callback);
+    return { [Symbol.dispose]: () => void this.#waiting.delete(callback) };
+  }
+
+  /** Closes the file; what waits for a change is told. */
+  [Symbol.dispose](): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    clearInterval(this.#poll);
+    this.#lifetimes?.[Symbol.dispose]();
+    this.#db[Symbol.dispose]();
+    this.#tell();
+  }
+
+  #write<T>(step: () => T): T {
+    const result = this.#db.transaction(step);
+    this.#takeNews();
+    return result;
+  }
+
+  #row(key: string): EntryRow | undefined {
+    return this.#db.get<EntryRow>("SELECT * FROM entry WHERE key = ?", key);
+  }
+
+  #require(key: string, condition: Condition): void {
+    const row = this.#row(key);
+    switch (condition.type) {
+      case "absent":
+        if (row !== undefined) throw new ConflictError(`${key} is there already`);
+        return;
+      case "revision":
+        if (row === undefined) throw new ConflictError(`${key} is gone`);
+        if (String(row.revision) !== condition.revision) {
+          throw new ConflictError(`${key} was changed by somebody else since it was read`);
+        }
+        return;
+      case "value":
+        if (row?.value !== condition.value) {
+          const what = row === undefined ? "removed" : "written";
+          throw new ConflictError(`${key} was ${what} by somebody else since it was read`);
+        }
+    }
+  }
+
+  #remove(key: string): void {
+    this.#db.get("DELETE FROM entry WHERE key = ?", key);
+    this.#record(key, null, PERMANENT);
+  }
+
+  /** Gives out a revision for what happens to a key. */
+  #record(key: string, value: string | null, ttl: number): number {
+    const { revision } = this.#db.get<{ revision: number }>(
+      "UPDATE state SET revision = revision + 1 RETURNING revision",
+    )!;
+    this.#db.get(
+      "INSERT INTO history (revision, key, value, ttl) VALUES (?, ?, ?, ?)",
+      ...[revision, key, value, ttl],
+    );
+    if (revision % TRIM_EVERY === 0) {
+      this.#db.get("DELETE FROM history WHERE revision <= ?", revision - this.#history);
+    }
+    return revision;
+  }
+
+  #entry({ key, value, ttl, written, revision }: EntryRow): RawEntry {
+    return { key, value, revision: String(revision), ttl: this.#left(key, ttl, written) };
+  }
+
+  /** Whole seconds that an entry has left, at least one while it is there. */
+  #left(key: string, ttl: number, written: number): number {
+    if (ttl === PERMANENT) return PERMANENT;
+    // Beside the owner only the time of writing is known, and it may be off by a step of the clock.
+    const left = this.#lifetimes?.left(key) ?? written + ttl * 1_000 - Date.now();
+    return Math.min(ttl, Math.max(1, Math.ceil(left / 1_000)));
+  }
+
+  #startLifetimes(): void {
+    this.#db.transaction(() => {
+      this.#db.get("UPDATE entry SET written = ? WHERE ttl <> 0", Date.now());
+    });
+    this.#dataVersion = this.#db.dataVersion;
+    this.#takeAllLifetimes();
+  }
+
+  #takeAllLifetimes(): void {
+    this.#lifetimes?.replace(this.#db.all<EntryRow>("SELECT * FROM entry WHERE ttl <> 0"));
+  }
+
+  /** Removes what has run out, unless somebody has renewed it in the meantime. */
+  #expire(): void {
+    const due = this.#lifetimes!.due();
+    this.#write(() => {
+      for (const { key, revision } of due) {
+        if (this.#row(key)?.revision === revision) this.#remove(key);
+      }
+    });
+    this.#lifetimes!.forget(due);
+  }
+
+  /** Takes the lifetimes of what was written, by whomever, and tells who waits. */
+  #takeNews(): void {
+    const news = this.since("", this.#known);
+    if (news?.revision === this.#known) return;
+    if (news === undefined) {
+      this.#known = this.#db.revision;
+      this.#takeAllLifetimes();
+    } else {
+      this.#known = news.revision;
+      for (const event of news.events) this.#lifetimes?.take(event);
+    }
+    this.#tell();
+  }
+
+  /** What a timer does: nobody is there to be thrown at, and the next time it may work. */
+  #attempt(step: () => void): boolean {
+    try {
+      step();
+      this.#hasTrouble = false;
+      return true;
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error;
+      if (!this.#hasTrouble) warning(error.message);
+      this.#hasTrouble = true;
+      return false;
+    }
+  }
+
+  #tell(): void {
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const callback of waiting) callback();
+  }
+}
+
+/** Bounds of the keys below a directory: `0` follows `/`. */
+function below(directory: string): [string, string] {
+  return [`${directory}/`, `${directory}0`];
+}
+
+function event({ revision, key, value, ttl }: HistoryRow): FileEvent {
+  return value === null
+    ? { type: "delete", revision, key }
+    : { type: "put", revision, entry: { key, value, ttl, revision: String(revision) } };
+}

@@ -1,0 +1,66 @@
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { EtcdServer } from "../../../tests/lab/etcd/etcd.ts";
+import { serveLeases } from "../../server/mod.ts";
+import { configureLog } from "../../observe/log/log.ts";
+import { makeEmbeddedLab } from "../testing/embedded_lab.ts";
+import { StoreError } from "../errors.ts";
+import { openRemote } from "./remote.ts";
+import { makeRemoteLab } from "../testing/remote_lab.ts";
+import { storeCases } from "../testing/store_cases.ts";
+
+storeCases("remote", () => makeRemoteLab(makeEmbeddedLab()), { access: "none" });
+
+Deno.test("openRemote() says of an etcd that there is no flanneld, and not that it is an old one", async () => {
+  const lines: string[] = [];
+  configureLog({ write: (line) => lines.push(line) });
+  await using etcd = await EtcdServer.start({ v2: false });
+  const place = new URL(etcd.endpoint).host;
+  await using store = await openRemote({ kind: "remote", servers: [place] });
+  const error = await assertRejects(() => store.snapshot(), StoreError);
+  assertStringIncludes(error.message, `there is no flanneld -listen at ${place}`);
+  assertEquals(lines, []);
+});
+
+Deno.test("RemoteStore.watch() says of servers that take turns behind one address what they are", async () => {
+  await using backing = makeEmbeddedLab();
+  const stop = new AbortController();
+  const listeners = [0, 1].map(() => Deno.listen({ hostname: "127.0.0.1", port: 0 }));
+  const serving = listeners.map((listener) =>
+    serveLeases({
+      connections: listener,
+      networks: { open: (network) => backing.open(`/${network}`) },
+      signal: stop.signal,
+    })
+  );
+  let turn = 0;
+  const address = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+    (request) => {
+      const { pathname, search } = new URL(request.url);
+      const { port } = listeners[turn++ % 2]!.addr;
+      return fetch(`http://127.0.0.1:${port}${pathname}${search}`);
+    },
+  );
+  try {
+    await using store = await openRemote({
+      kind: "remote",
+      servers: [`127.0.0.1:${address.addr.port}`],
+    });
+    const { cursor } = await store.snapshot();
+    const told = Promise.withResolvers<Error>();
+    const items = store.watch(cursor, {
+      signal: stop.signal,
+      onState: (error) => error && told.resolve(error),
+    });
+    const watching = (async () => {
+      for await (const item of items) assertEquals(item.type, "resync");
+    })();
+    assertStringIncludes((await told.promise).message, "is it several behind one address?");
+    stop.abort();
+    await watching;
+  } finally {
+    stop.abort();
+    await Promise.all(serving);
+    await address.shutdown();
+  }
+});

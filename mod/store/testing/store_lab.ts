@@ -1,0 +1,107 @@
+/**
+ * What the shared cases of `store_cases.ts` need of a store's server, and of each other.
+ *
+ * @module
+ */
+import { type IPv4, parseIPv4, Prefix } from "../../ip/mod.ts";
+import type { AgentRecord, Lease, LeaseAttributes } from "../../lease/mod.ts";
+import type { EtcdOptions } from "../options.ts";
+import type { Store } from "../store.ts";
+
+/** What a case needs of the store's server. */
+export interface StoreLabOptions {
+  /** Serves TLS; with `client`, only to holders of a client certificate. @default no TLS */
+  readonly tls?: "server" | "client";
+  /** Password of the user `root`; with it nobody gets in without. @default no authentication */
+  readonly password?: string;
+}
+
+/** A real server of one kind of store, and what an operator or another agent does to it. */
+export interface StoreLab extends AsyncDisposable {
+  /** Client URL of the server. */
+  readonly endpoint: string;
+  /** Paths of the PEM files, where there is TLS. */
+  readonly certificates?: {
+    readonly ca: string;
+    readonly otherCa: string;
+    readonly client: { readonly cert: string; readonly key: string };
+  };
+  /** Opens the store as an agent does, at `endpoint` unless told otherwise. */
+  open(prefix: string, overrides?: Partial<EtcdOptions>): Promise<Store>;
+  /** Opens the store over a connection that can lose replies; by default over a proxy. */
+  openLossy?(prefix: string): Promise<LossyStore>;
+  /** Writes a value; its lifetime is in seconds. @param ttl default none */
+  put(key: string, value: string, ttl?: number): Promise<void>;
+  /** Reads a value as it is stored. */
+  get(key: string): Promise<string | undefined>;
+  delete(key: string): Promise<void>;
+  /** Deletes a directory with all that is in it (v3: every key below `key + "/"`, and `key`). */
+  deleteTree(key: string): Promise<void>;
+  /** Makes an entry that holds no value: a directory (v2), an empty value (v3). */
+  makeEmpty(key: string): Promise<void>;
+  /** Makes the server forget how it came to what it holds (v2: 1000 events; v3: compaction). */
+  loseHistory(): Promise<void>;
+  stop(): Promise<void>;
+  resume(): Promise<void>;
+  /** Stops the server, removes its data, and starts it again. */
+  wipe(): Promise<void>;
+  /** Freezes the server (`true`) or lets it go on: connections stand, nothing answers. */
+  freeze(on: boolean): Promise<void>;
+}
+
+/** A store over a connection that can lose replies. */
+export interface LossyStore extends AsyncDisposable {
+  readonly store: Store;
+  /** Carries requests, and loses the replies to those that are under way now or begin later (`true`). */
+  loseReplies(on: boolean): void;
+}
+
+/** What a case is given. */
+export interface CaseContext {
+  readonly lab: StoreLab;
+  /** A prefix of the case's own. */
+  readonly prefix: string;
+  /** What was logged since the case began, one text a line. */
+  readonly log: readonly string[];
+}
+
+/** A behaviour, named by a sentence that starts with the symbol, and what shows it. */
+export type StoreCase = readonly [name: string, run: (context: CaseContext) => Promise<void>];
+
+/** Parses an address of a test. */
+export function ip(text: string): IPv4 {
+  const address = parseIPv4(text);
+  if (address === undefined) throw new TypeError(`${text} is not an IPv4 address`);
+  return address;
+}
+
+/** Parses a subnet of a test. */
+export function net(text: string): Prefix {
+  const prefix = Prefix.parse(text);
+  if (prefix === undefined) throw new TypeError(`${text} is not a prefix`);
+  return prefix;
+}
+
+/** Attributes of a vxlan host. */
+export function vxlan(publicIP: string, mac = "c6:8a:3d:5f:56:2e"): LeaseAttributes {
+  return { publicIP: ip(publicIP), backendType: "vxlan", backendData: { VtepMAC: mac } };
+}
+
+/** A record of an agent that runs. */
+export function record(hostname: string, instance = "1"): AgentRecord {
+  return {
+    machineId: "b08dfa6083e7567a1921a715000001fb",
+    hostname,
+    bootId: "f7e8b6a9-57d1-4f0e-9c33-5a8f7d1ee3a1",
+    version: "0.1.0",
+    started: "2026-01-02T03:04:05Z",
+    instance,
+  };
+}
+
+/** A lease without its ttl, which runs down between two readings, and which listings may lack. */
+export function withoutTtl(lease: Lease | undefined): Omit<Lease, "ttl"> | undefined {
+  if (lease === undefined) return undefined;
+  const { subnet, attributes, revision } = lease;
+  return { subnet, attributes, revision };
+}

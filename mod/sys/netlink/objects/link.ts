@@ -1,0 +1,241 @@
+/**
+ * RTM_*LINK: struct ifinfomsg and IFLA_* (linux/if_link.h).
+ *
+ * @module
+ */
+import { AttributeCursor, type MessageCursor } from "../wire/message.ts";
+import type { MessageWriter } from "../wire/message_writer.ts";
+import type { Link, VxlanAttributes, VxlanLink } from "../wire/types.ts";
+
+export const RTM_NEWLINK = 16;
+export const RTM_DELLINK = 17;
+export const RTM_GETLINK = 18;
+
+/** linux/if.h: the interface is up. */
+export const IFF_UP = 0x1;
+
+/** struct ifinfomsg: u8 family, u8 pad, u16 type, i32 index, u32 flags, u32 change. */
+const IFINFOMSG_LENGTH = 16;
+
+const IFLA_ADDRESS = 1;
+const IFLA_IFNAME = 3;
+const IFLA_MTU = 4;
+const IFLA_LINK = 5;
+const IFLA_MASTER = 10;
+const IFLA_LINKINFO = 18;
+const IFLA_EXT_MASK = 29;
+const IFLA_ALT_IFNAME = 53;
+const IFLA_INFO_KIND = 1;
+const IFLA_INFO_DATA = 2;
+
+/** linux/rtnetlink.h: leave the statistics out, 200 of a link message's 1,400 bytes. */
+const RTEXT_FILTER_SKIP_STATS = 1 << 3;
+
+const IFLA_VXLAN_ID = 1;
+const IFLA_VXLAN_GROUP = 2;
+const IFLA_VXLAN_LINK = 3;
+const IFLA_VXLAN_LOCAL = 4;
+const IFLA_VXLAN_LEARNING = 7;
+const IFLA_VXLAN_L2MISS = 13;
+const IFLA_VXLAN_L3MISS = 14;
+const IFLA_VXLAN_PORT = 15;
+const IFLA_VXLAN_GBP = 23;
+
+/** linux/if.h IFNAMSIZ without the NUL. Longer names can only be alternative names (Linux 5.5). */
+const IFNAME_LENGTH = 15;
+
+/** What {@linkcode writeLinkChange} sets; the rest stays as it is. */
+export interface LinkChange {
+  readonly up?: boolean | undefined;
+  /** Bytes. */
+  readonly mtu?: number | undefined;
+  readonly mac?: string | undefined;
+  /** Index of the bridge that it becomes a port of. */
+  readonly master?: number | undefined;
+}
+
+/** Asks for all links (`which` undefined), or for one by index or by name. */
+export function writeLinkQuery(
+  writer: MessageWriter,
+  flags: number,
+  sequence: number,
+  which?: number | string,
+): void {
+  writer.begin(RTM_GETLINK, flags, sequence);
+  writeLinkHeader(writer, typeof which === "number" ? which : 0, 0, 0);
+  writer.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+  if (typeof which === "string") {
+    const long = new TextEncoder().encode(which).length > IFNAME_LENGTH;
+    writer.attributeString(long ? IFLA_ALT_IFNAME : IFLA_IFNAME, which);
+  }
+  writer.end();
+}
+
+/** Asks for a vxlan device. `flags` say whether it may exist. */
+export function writeVxlanLink(
+  writer: MessageWriter,
+  flags: number,
+  sequence: number,
+  link: VxlanLink,
+): void {
+  const { vxlan } = link;
+  writer.begin(RTM_NEWLINK, flags, sequence);
+  writeLinkHeader(writer, 0, 0, 0);
+  // In the order of iproute2, so that the two can be compared.
+  writer.attributeU32(IFLA_MTU, link.mtu);
+  writer.attributeMac(IFLA_ADDRESS, link.mac);
+  writer.attributeString(IFLA_IFNAME, link.name);
+  const info = writer.beginNested(IFLA_LINKINFO);
+  writer.attributeString(IFLA_INFO_KIND, "vxlan", 0);
+  const data = writer.beginNested(IFLA_INFO_DATA);
+  if (vxlan.link !== 0) writer.attributeU32(IFLA_VXLAN_LINK, vxlan.link);
+  if (vxlan.gbp) writer.attributeFlag(IFLA_VXLAN_GBP);
+  writer.attributeU32(IFLA_VXLAN_ID, vxlan.vni);
+  if (vxlan.local !== undefined) writer.attributeIPv4(IFLA_VXLAN_LOCAL, vxlan.local);
+  writer.attributeU8(IFLA_VXLAN_LEARNING, vxlan.learning ? 1 : 0);
+  writer.attributePort(IFLA_VXLAN_PORT, vxlan.port);
+  writer.endNested(data);
+  writer.endNested(info);
+  writer.end();
+}
+
+/** Changes a link. */
+export function writeLinkChange(
+  writer: MessageWriter,
+  flags: number,
+  sequence: number,
+  index: number,
+  change: LinkChange,
+): void {
+  writer.begin(RTM_NEWLINK, flags, sequence);
+  if (change.up === undefined) writeLinkHeader(writer, index, 0, 0);
+  else writeLinkHeader(writer, index, change.up ? IFF_UP : 0, IFF_UP);
+  if (change.mtu !== undefined) writer.attributeU32(IFLA_MTU, change.mtu);
+  if (change.mac !== undefined) writer.attributeMac(IFLA_ADDRESS, change.mac);
+  if (change.master !== undefined) writer.attributeU32(IFLA_MASTER, change.master);
+  writer.end();
+}
+
+/** Deletes a link. */
+export function writeLinkDeletion(
+  writer: MessageWriter,
+  flags: number,
+  sequence: number,
+  index: number,
+): void {
+  writer.begin(RTM_DELLINK, flags, sequence);
+  writeLinkHeader(writer, index, 0, 0);
+  writer.end();
+}
+
+/** struct ifinfomsg. @param index 0 for none */
+export function writeLinkHeader(
+  writer: MessageWriter,
+  index: number,
+  flags: number,
+  change: number,
+): void {
+  writer.u8(0); // AF_UNSPEC
+  writer.u8(0);
+  writer.u16(0);
+  writer.u32(index);
+  writer.u32(flags);
+  writer.u32(change);
+}
+
+/** Reads an RTM_NEWLINK or RTM_DELLINK. */
+export function readLink(message: MessageCursor): Link {
+  const { view } = message;
+  const start = message.fixedPart(IFINFOMSG_LENGTH);
+  const attributes = new AttributeCursor();
+  attributes.enter(view, start + IFINFOMSG_LENGTH, message.bodyEnd);
+  const link: Writable<Link> = {
+    index: view.getInt32(start + 4, true),
+    name: "",
+    flags: view.getUint32(start + 8, true),
+    mtu: 0,
+  };
+  let peer: number | undefined;
+  while (attributes.next()) {
+    switch (attributes.type) {
+      case IFLA_IFNAME:
+        link.name = attributes.string();
+        break;
+      case IFLA_MTU:
+        link.mtu = attributes.u32();
+        break;
+      case IFLA_ADDRESS: {
+        const mac = attributes.mac();
+        if (mac !== undefined) link.mac = mac;
+        break;
+      }
+      case IFLA_LINK:
+        peer = attributes.u32();
+        break;
+      case IFLA_MASTER:
+        link.master = attributes.u32();
+        break;
+      case IFLA_LINKINFO:
+        readLinkInfo(attributes.nested(), link);
+        break;
+    }
+  }
+  if (link.kind === "veth" && peer !== undefined) link.peer = peer;
+  return link;
+}
+
+function readLinkInfo(info: AttributeCursor, link: Writable<Link>): void {
+  // The kind comes before the data, whose meaning it decides.
+  while (info.next()) {
+    if (info.type === IFLA_INFO_KIND) link.kind = info.string();
+    else if (info.type === IFLA_INFO_DATA && link.kind === "vxlan") {
+      link.vxlan = readVxlan(info.nested());
+    }
+  }
+}
+
+function readVxlan(data: AttributeCursor): VxlanAttributes {
+  const vxlan: Writable<VxlanAttributes> = {
+    vni: 0,
+    link: 0,
+    port: 0,
+    learning: false,
+    gbp: false,
+    l2miss: false,
+    l3miss: false,
+  };
+  while (data.next()) {
+    switch (data.type) {
+      case IFLA_VXLAN_ID:
+        vxlan.vni = data.u32();
+        break;
+      case IFLA_VXLAN_LINK:
+        vxlan.link = data.u32();
+        break;
+      case IFLA_VXLAN_LOCAL:
+        vxlan.local = data.ipv4();
+        break;
+      case IFLA_VXLAN_GROUP:
+        vxlan.group = data.ipv4();
+        break;
+      case IFLA_VXLAN_PORT:
+        vxlan.port = data.port();
+        break;
+      case IFLA_VXLAN_LEARNING:
+        vxlan.learning = data.u8() !== 0;
+        break;
+      case IFLA_VXLAN_L2MISS:
+        vxlan.l2miss = data.u8() !== 0;
+        break;
+      case IFLA_VXLAN_L3MISS:
+        vxlan.l3miss = data.u8() !== 0;
+        break;
+      case IFLA_VXLAN_GBP:
+        vxlan.gbp = true;
+        break;
+    }
+  }
+  return vxlan;
+}
+
+type Writable<T> = { -readonly [Key in keyof T]: T[Key] };

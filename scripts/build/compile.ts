@@ -1,0 +1,197 @@
+/**
+ * Writes the executable.
+ *
+ * Usage: `deno run -A scripts/build/compile.ts [--runtime=auto|download|npm|denort-bin]
+ * [--target=x86_64-unknown-linux-gnu|aarch64-unknown-linux-gnu] [--output=FILE] [ENTRY]`
+ *
+ * On an open network the Deno at hand compiles. On a closed one, where it cannot download the
+ * executable's base, an older Deno does, for which npm has the base (docs/decisions/0005-two-runtimes.md).
+ * `COMPILE_RUNTIME` stands in for `--runtime`.
+ *
+ * @module
+ */
+import { dirname, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { projectRoot } from "../checks/module_graph.ts";
+import { chooseRuntime, downloadedDenort, type Runtime, sha256 } from "./runtime.ts";
+import { stage, type Staged } from "./stage.ts";
+
+/** How long `deno compile` may take, the download of denort included, in milliseconds. */
+const COMPILE_TIMEOUT = 600_000;
+
+/**
+ * V8 lets its young generation grow to 3 times 16 MB before it collects it, and what a listing of
+ * leases leaves there stays for long: at rest 80 MiB for 86 with 5,000 leases on v2, 92 for 102 on
+ * v3; with 60,000, 143 for 196 and 226 for 310 at the peak. Starts take as long either way, and so
+ * does the udp data path for a packet.
+ *
+ * Maglev stays. Without it an agent with few leases would rest at 60 MiB for 63, but only until
+ * TurboFan takes as much, some 200 events later; and 5,000 leases would cost a quarter more.
+ *
+ * `trimMemory()` needs `gc()`, to collect objects whose native size V8 does not know.
+ */
+export const V8_FLAGS = "--max-semi-space-size=1,--expose-gc";
+
+/** The agent's system calls are those of Linux with glibc, on either. */
+const TARGETS = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"];
+
+const SOURCES = ["auto", "download", "npm", "denort-bin"] as const;
+
+/** Options of {@linkcode compile}. */
+export interface CompileOptions {
+  /** Directory of deno.json. */
+  readonly root: string;
+  /** Relative to it. */
+  readonly entry: string;
+  readonly output: string;
+  readonly runtime: Runtime;
+  /** The machine that it is for, as Deno names it. @default this one */
+  readonly target?: string;
+}
+
+/**
+ * Compiles a program into an executable that embeds what it imports, and nothing else.
+ *
+ * The program gets all permissions: Deno opens /proc/sys to nobody with less, and what calls into
+ * libc could help itself to any other (docs/decisions/0013-all-permissions.md).
+ *
+ * @throws {Error} when compiling fails, or something went in that should not have
+ */
+export async function compile(
+  { root, entry, output, runtime, target = Deno.build.target }: CompileOptions,
+): Promise<Staged> {
+  const dir = await Deno.makeTempDir({ prefix: "flanneld-compile-" });
+  try {
+    const staged = await stage(root, entry, dir);
+    await settleTimes(dir);
+    const { success, stdout, stderr } = await new Deno.Command(runtime.deno, {
+      args: [
+        ...["compile", "--allow-all", "--no-prompt", "--no-check", "--no-lock"],
+        // The cache would be a file of a known name in /tmp, which a daemon run by root would
+        // execute whoever had put it there. It saves 20 ms of start.
+        "--no-code-cache",
+        `--v8-flags=${V8_FLAGS}`,
+        // With a base of one's own Deno takes that, whatever the target.
+        ...(target === Deno.build.target ? [] : [`--target=${target}`]),
+        ...staged.includes.map((file) => `--include=${file}`),
+        `--output=${output}`,
+        entry,
+      ],
+      cwd: dir,
+      env: {
+        NO_COLOR: "1",
+        // Deno 2.4 otherwise trusts its own list of CAs alone, not that of a closed network.
+        DENO_TLS_CA_STORE: Deno.env.get("DENO_TLS_CA_STORE") ?? "system,mozilla",
+        ...(runtime.denort === undefined ? {} : { DENORT_BIN: runtime.denort }),
+      },
+      signal: AbortSignal.timeout(COMPILE_TIMEOUT),
+    }).output();
+    const log = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+    if (!success) {
+      const hint = runtime.source === "download"
+        ? "\n--runtime=npm takes a runtime from npm instead of downloading one"
+        : "";
+      throw new Error(`deno compile failed:\n${log.trimEnd()}${hint}`);
+    }
+    const stowaway = findStowaway(log, staged.files);
+    if (stowaway !== undefined) {
+      await Deno.remove(output);
+      throw new Error(`the executable embeds what it does not import: ${stowaway}`);
+    }
+    return staged;
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+/**
+ * Gives all files one time: the executable holds the times of what it embeds, and a second build of
+ * the same sources is to give the same bytes.
+ */
+async function settleTimes(dir: string): Promise<void> {
+  const time = Number(Deno.env.get("SOURCE_DATE_EPOCH") ?? 0);
+  for await (const { name, isDirectory } of Deno.readDir(dir)) {
+    if (isDirectory) await settleTimes(`${dir}/${name}`);
+    else await Deno.utime(`${dir}/${name}`, time, time);
+  }
+}
+
+/**
+ * Looks through the list of embedded files that `deno compile` prints.
+ *
+ * @param expected the files that may be in it
+ * @returns the first path in it that is none of them, and above none of them
+ */
+export function findStowaway(log: string, expected: readonly string[]): string | undefined {
+  return embeddedPaths(log).find((path) => {
+    const below = path.replace(/^\//, "").replace(/\*$/, "").replace(/\/?$/, "/");
+    return !expected.some((file) => `${file}/`.startsWith(below));
+  });
+}
+
+/**
+ * The paths of the tree that `deno compile` prints; directories that hold one package end in `/*`.
+ *
+ * @throws {Error} when there is no tree
+ */
+export function embeddedPaths(log: string): string[] {
+  const [, list] = log.split(/^Embedded Files$/m);
+  if (list === undefined) throw new Error(`deno compile listed no embedded files:\n${log}`);
+  const paths: string[] = [];
+  const above: string[] = [];
+  for (const line of list.split("\n")) {
+    const match = /^([ │]*)[├└]─[─┬] (\S+)/.exec(line);
+    if (match === null) continue;
+    // Each level is two columns wide.
+    above.length = match[1]!.length / 2;
+    above.push(match[2]!);
+    paths.push(`/${above.join("/")}`);
+  }
+  return paths;
+}
+
+if (import.meta.main) {
+  const root = projectRoot();
+  const { values, positionals } = parseArgs({
+    args: Deno.args,
+    allowPositionals: true,
+    options: {
+      runtime: { type: "string", default: Deno.env.get("COMPILE_RUNTIME") ?? "auto" },
+      output: { type: "string", default: `${root}/dist/flanneld` },
+      target: { type: "string", default: Deno.build.target },
+    },
+  });
+  const { target } = values;
+  if (!TARGETS.includes(target)) {
+    console.error(`--target must be one of ${TARGETS.join(", ")}, not ${target}`);
+    Deno.exit(2);
+  }
+  const source = SOURCES.find((source) => source === values.runtime);
+  if (source === undefined) {
+    console.error(`--runtime must be one of ${SOURCES.join(", ")}, not ${values.runtime}`);
+    Deno.exit(2);
+  }
+  const cacheHome = Deno.env.get("XDG_CACHE_HOME");
+  const cache = cacheHome ? `${cacheHome}/flanneld` : `${root}/.cache`;
+  try {
+    const runtime = await chooseRuntime({ source, cache, target });
+    const output = resolve(values.output);
+    await Deno.mkdir(dirname(output), { recursive: true });
+    const staged = await compile({
+      root,
+      entry: positionals[0] ?? "main.ts",
+      output,
+      runtime,
+      target,
+    });
+    const denort = runtime.denort ?? await downloadedDenort(target);
+    const hash = denort === undefined ? "unknown" : await sha256(denort);
+    const { size } = await Deno.stat(output);
+    console.log(`runtime   Deno ${runtime.version} (${runtime.source}), denort SHA-256 ${hash}`);
+    console.log(`embedded  ${staged.files.length} files, ${staged.packages.length} npm packages`);
+    console.log(`wrote     ${output}, ${(size / 1e6).toFixed(1)} MB`);
+  } catch (error) {
+    console.error(`compile: ${error instanceof Error ? error.message : error}`);
+    Deno.exit(1);
+  }
+}

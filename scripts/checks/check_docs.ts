@@ -1,0 +1,65 @@
+/**
+ * Part of the gate: fails on documents that name what is not there.
+ *
+ * Usage: `deno run -A scripts/checks/check_docs.ts`
+ *
+ * @module
+ */
+import { FLAGS } from "../../mod/cli/flags/flags.ts";
+import { SUBCOMMANDS } from "../../mod/cli/commands/subcommands.ts";
+import { type DocFacts, docProblems } from "./doc_rules.ts";
+import { LAYERS } from "./import_rules.ts";
+import { listSources, projectRoot } from "./module_graph.ts";
+
+/** Where documents are; the rest of the tree has none. */
+const ROOTS = [".", "docs", "docs/decisions"];
+
+/** The flags of subcommands, as their sources declare them. */
+const OWN_FLAG = /\bname: "([a-z][a-z-]*)"|"(?:-[a-zA-Z], )?--?([a-z][a-z-]+)(?: <[^>]*>)?"/g;
+
+async function readFacts(root: string): Promise<DocFacts> {
+  const flags = new Set<string>(FLAGS.map(({ name }) => name));
+  for (const path of await listSources(root, ["mod/cli"])) {
+    const text = await Deno.readTextFile(`${root}/${path}`);
+    for (const [, own, option] of text.matchAll(OWN_FLAG)) flags.add((own ?? option)!);
+  }
+  const installer = await Deno.readTextFile(`${root}/scripts/install.sh`);
+  const { tasks } = JSON.parse(await Deno.readTextFile(`${root}/deno.json`)) as {
+    tasks: Record<string, unknown>;
+  };
+  return {
+    flags,
+    subcommands: new Set(SUBCOMMANDS.map(({ name }) => name)),
+    tasks: new Set(Object.keys(tasks)),
+    installerOptions: new Set(installer.match(/(?<=\s)--[a-z0-9-]+/g)),
+    layers: LAYERS,
+    exists: async (path) => {
+      try {
+        await Deno.stat(`${root}/${path}`);
+        return true;
+      } catch (error) {
+        if (error instanceof Deno.errors.NotFound) return false;
+        throw error;
+      }
+    },
+    read: (path) => Deno.readTextFile(`${root}/${path}`),
+  };
+}
+
+if (import.meta.main) {
+  const root = projectRoot();
+  const facts = await readFacts(root);
+  const paths: string[] = [];
+  for (const dir of ROOTS) {
+    for await (const { name, isFile } of Deno.readDir(`${root}/${dir}`)) {
+      if (isFile && name.endsWith(".md")) paths.push(dir === "." ? name : `${dir}/${name}`);
+    }
+  }
+  const problems: string[] = [];
+  for (const path of paths.sort()) {
+    problems.push(...await docProblems(path, await facts.read(path), facts));
+  }
+  for (const line of problems) console.error(line);
+  if (problems.length > 0) Deno.exit(1);
+  console.log(`${paths.length} documents: links, paths, commands and flags are there`);
+}

@@ -1,0 +1,122 @@
+import { assertEquals } from "@std/assert";
+import { anchorOf, type DocFacts, docProblems, layerGraph, testNames } from "./doc_rules.ts";
+
+const FILES: Record<string, string> = {
+  "docs/b.md": "# Title\n\n## When it fails: `x`\n",
+  "mod/ip/mod.ts": "",
+  "mod/sys/mod.ts": "",
+  "mod/cli/flags/parse.ts": "",
+};
+
+const FACTS: DocFacts = {
+  flags: new Set(["iface", "etcd-prefix", "yes"]),
+  subcommands: new Set(["plan", "config"]),
+  tasks: new Set(["ok", "test:kernel"]),
+  installerOptions: new Set(["--prefix"]),
+  layers: new Map([["mod/ip", []], ["mod/sys", ["mod/ip"]], ["mod/cli", ["mod/ip", "mod/sys"]]]),
+  exists: (path) =>
+    Promise.resolve(Object.keys(FILES).some((file) => `${file}/`.startsWith(`${path}/`))),
+  read: (path) => Promise.resolve(FILES[path]!),
+};
+
+Deno.test("docProblems() finds nothing where all is there", async () => {
+  const text = "[b](b.md#when-it-fails-x) [x](https://nosuch) `mod/ip/mod.ts` `mod/<name>/x.ts`\n" +
+    "`-iface=eth1` `--prefix` `-A` `flanneld plan` `flanneld config set -yes` `deno task ok`\n" +
+    "```sh\nflanneld config set -yes '{\"a\": -nosuch}' || true\nip -d link # flanneld nosuch\n```\n";
+  assertEquals(await docProblems("docs/a.md", text, FACTS), []);
+});
+
+Deno.test("docProblems() names each thing that is not there", async () => {
+  const cases = [
+    ["[x](nosuch.md)", "link to nosuch.md, which is not there"],
+    ["[x](b.md#nosuch)", "link to b.md#nosuch: docs/b.md has no such heading"],
+    ["`mod/nosuch.ts`", "`mod/nosuch.ts` is not there"],
+    ["`-ifaces=eth1`", "`-ifaces=eth1`: there is no such flag"],
+    ["`flanneld plans`", "flanneld plans: there is no such subcommand"],
+    ["```sh\n/usr/bin/flanneld -nosuch\n```", "flanneld ... -nosuch: there is no such flag"],
+    ["```sh\nsh install.sh --nosuch\n```", "install.sh --nosuch: there is no such option"],
+    ["`deno task nosuch`", "deno task nosuch: there is no such task"],
+  ];
+  for (const [text, problem] of cases) {
+    assertEquals(await docProblems("docs/a.md", `${text}\n`, FACTS), [`docs/a.md: ${problem}`]);
+  }
+});
+
+const SOURCE = `
+Deno.test("parse() reads all", () => {});
+Deno.test(\`by \${path} it "drops" spoofed\`, async (t) => {
+  await t.step("a step of it", () => {});
+});
+const CASES = [
+  ["a case that backends share", async () => {}],
+  ["no name of a test", "text"],
+];
+test(
+  "one with a helper",
+`;
+
+Deno.test("testNames() finds tests, steps and cases, with dots for inserted values", () => {
+  assertEquals(testNames(SOURCE), [
+    "parse() reads all",
+    'by ... it "drops" spoofed',
+    "a step of it",
+    "a case that backends share",
+    "one with a helper",
+  ]);
+});
+
+const WITH_TESTS: DocFacts = {
+  ...FACTS,
+  exists: (path) => Promise.resolve(path === "tests/a_test.ts"),
+  read: () => Promise.resolve(SOURCE),
+};
+
+Deno.test("docProblems() reports a test that the named file does not have", async () => {
+  const text =
+    '`tests/a_test.ts` "parse() reads", "by ... it", `tests/a_test.ts`: "no name of a"\n';
+  assertEquals(await docProblems("docs/a.md", text, WITH_TESTS), [
+    'docs/a.md: `tests/a_test.ts` has no test whose name begins with "no name of a"',
+  ]);
+  assertEquals(await docProblems("docs/a.md", '`tests/b_test.ts` "x"\n', WITH_TESTS), [
+    "docs/a.md: `tests/b_test.ts` is not there",
+  ]);
+});
+
+Deno.test("docProblems() holds a table of claims against the prose and the tests", async () => {
+  const prose = "It reads\n`all`, and\n| drops | nothing |\n\n";
+  const check = (...rows: string[]) => {
+    const head = "## Claims and their tests\n\n| claim | tests |\n| ----- | ----- |\n";
+    return docProblems("a.md", prose + head + rows.join("\n") + "\n\n## More\n", WITH_TESTS);
+  };
+  const tests = '`tests/a_test.ts` "parse() reads all"; `tests/a_test.ts` "a step"';
+  assertEquals(
+    await check(`| It reads \`all\` | ${tests} |`, `| drops nothing   | ${tests}  |`),
+    [],
+  );
+  assertEquals(await check(`| It reads most | ${tests} |`), [
+    'a.md: the claim "It reads most" is in the table of claims, and not in the text',
+  ]);
+  for (const none of ["by design", "`tests/a_test.ts`", `${tests} and more`, ""]) {
+    assertEquals((await check(`| drops | ${none} |`)).length, 1, none);
+  }
+});
+
+Deno.test("docProblems() wants every room, and the graph of them, in architecture.md", async () => {
+  const rows = "| `mod/ip` |\n| `mod/sys` |\n| `mod/cli` |\n";
+  const graph = "```mermaid\ngraph TD\n  sys --> ip\n  cli --> sys\n```\n";
+  assertEquals(await docProblems("docs/architecture.md", rows + graph, FACTS), []);
+  assertEquals(
+    (await docProblems("docs/architecture.md", "| `mod/ip` |\n| `mod/sys` |\n" + graph, FACTS))[0],
+    "docs/architecture.md: `mod/cli` is in no row of the table of rooms",
+  );
+  assertEquals((await docProblems("docs/architecture.md", rows, FACTS)).length, 1);
+});
+
+Deno.test("layerGraph() leaves out what follows from the rest", () => {
+  assertEquals(layerGraph(FACTS.layers), "graph TD\n  sys --> ip\n  cli --> sys\n");
+});
+
+Deno.test("anchorOf() is what GitHub makes of a heading", () => {
+  assertEquals(anchorOf("When it fails: `x`"), "when-it-fails-x");
+  assertEquals(anchorOf("1. etcd"), "1-etcd");
+});

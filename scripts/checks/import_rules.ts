@@ -1,0 +1,171 @@
+import type { ModuleGraph } from "./module_graph.ts";
+
+/**
+ * What each part of the house may import besides itself. Imports point one way: whoever stands
+ * lower knows nothing of whoever stands higher. `sys` knows nothing of leases, `subnet` nothing of
+ * kernels, a backend nothing of etcd.
+ */
+export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
+  ["mod/async", []],
+  ["mod/ip", []],
+  ["mod/version.ts", []],
+  ["mod/http", ["mod/async"]],
+  ["mod/observe", ["mod/async", "mod/http", "mod/ip", "mod/sys"]],
+  ["mod/sys", ["mod/ip"]],
+  ["mod/lease", ["mod/ip"]],
+  ["mod/config", ["mod/ip"]],
+  ["mod/store", ["mod/async", "mod/ip", "mod/lease", "mod/config", "mod/observe", "mod/sys"]],
+  [
+    "mod/server",
+    [
+      ...["mod/async", "mod/ip", "mod/lease", "mod/config", "mod/observe", "mod/store"],
+      ...["mod/http", "mod/subnet"],
+    ],
+  ],
+  ["mod/page", []],
+  ["mod/probe", ["mod/async", "mod/ip", "mod/sys"]],
+  ["mod/host", ["mod/async", "mod/ip", "mod/observe", "mod/sys"]],
+  ["mod/export", ["mod/ip", "mod/observe", "mod/sys"]],
+  ["mod/firewall", ["mod/ip", "mod/observe", "mod/sys", "mod/host"]],
+  ["mod/subnet", ["mod/async", "mod/ip", "mod/observe", "mod/lease", "mod/config", "mod/store"]],
+  [
+    "backends",
+    [
+      ...["mod/async", "mod/ip", "mod/observe", "mod/sys", "mod/lease", "mod/config", "mod/host"],
+      "mod/subnet",
+    ],
+  ],
+  [
+    "mod/agent",
+    [
+      ...["mod/async", "mod/ip", "mod/observe", "mod/sys", "mod/lease", "mod/config", "mod/store"],
+      ...["mod/host", "mod/export", "mod/firewall", "mod/subnet", "mod/version.ts", "backends"],
+      ...["mod/http", "mod/server", "mod/probe", "mod/page"],
+    ],
+  ],
+  [
+    "mod/doctor",
+    [
+      ...["mod/async", "mod/ip", "mod/observe", "mod/sys", "mod/lease", "mod/config", "mod/store"],
+      ...["mod/host", "mod/export", "mod/firewall", "mod/subnet", "mod/version.ts", "backends"],
+      ...["mod/probe", "mod/agent"],
+    ],
+  ],
+  [
+    "mod/cli",
+    [
+      ...["mod/ip", "mod/observe", "mod/sys", "mod/lease", "mod/config", "mod/store"],
+      ...["mod/host", "mod/export", "mod/firewall", "mod/subnet", "mod/version.ts", "backends"],
+      ...["mod/agent", "mod/doctor", "mod/server", "mod/probe", "mod/async"],
+    ],
+  ],
+  ["main.ts", ["mod/version.ts", "mod/observe", "mod/agent", "mod/cli"]],
+]);
+
+/** Files that only tests load; what ships must not. */
+const TEST_FILE =
+  /(^|\/)testing\/|(_test|_cases(_[a-z]+)*|_lab|_bench)\.ts$|^(tests|bench|scripts)\//;
+
+function layers(
+  rows: readonly (readonly [string, readonly string[]])[],
+): ReadonlyMap<string, readonly string[]> {
+  return new Map(rows);
+}
+
+/** True for a module that belongs to tests, benches or the build. */
+export function isTestFile(path: string): boolean {
+  return TEST_FILE.test(path);
+}
+
+/** The part of the house a file belongs to; `undefined` outside of it. */
+export function layerOf(path: string): string | undefined {
+  for (const layer of LAYERS.keys()) {
+    if (path === layer || path.startsWith(`${layer}/`)) return layer;
+  }
+  return undefined;
+}
+
+/**
+ * Imports that point the wrong way, types included, and imports of test files by what ships; one
+ * line each.
+ */
+export function brokenRules(graph: ModuleGraph): string[] {
+  const lines: string[] = [];
+  for (const { path, imports } of graph.values()) {
+    if (isTestFile(path)) continue;
+    const from = layerOf(path);
+    if (from === undefined) {
+      lines.push(
+        `${path} belongs to no part of the house (scripts/checks/import_rules.ts lists them)`,
+      );
+      continue;
+    }
+    const allowed = LAYERS.get(from)!;
+    for (const { to, typeOnly } of imports) {
+      const layer = layerOf(to);
+      if (isTestFile(to)) lines.push(`${path} imports ${to}, which only tests may`);
+      else if (layer !== from && (layer === undefined || !allowed.includes(layer))) {
+        const what = typeOnly ? "imports a type from" : "imports";
+        lines.push(`${path} ${what} ${to}: ${from} may not know ${layer ?? "it"}`);
+      }
+    }
+  }
+  return lines.sort();
+}
+
+/**
+ * Circular imports at run time: of each knot of modules that reach each other, one shortest circle,
+ * as the paths along it with the first repeated at the end.
+ */
+export function findCycles(graph: ModuleGraph): string[][] {
+  const imports = new Map<string, string[]>();
+  const importers = new Map<string, string[]>();
+  for (const { path, imports: targets } of graph.values()) {
+    for (const { to, typeOnly } of targets) {
+      if (typeOnly) continue;
+      imports.set(path, [...(imports.get(path) ?? []), to]);
+      importers.set(to, [...(importers.get(to) ?? []), path]);
+    }
+  }
+  const cycles: string[][] = [];
+  const done = new Set<string>();
+  for (const path of [...graph.keys()].sort()) {
+    if (done.has(path)) continue;
+    const cycle = shortestWayBack(path, imports);
+    if (cycle === undefined) continue;
+    cycles.push(cycle);
+    // The rest of the knot: what the path reaches, and is reached by.
+    const before = reachable(path, importers);
+    for (const member of reachable(path, imports)) if (before.has(member)) done.add(member);
+  }
+  return cycles;
+}
+
+function reachable(start: string, edges: ReadonlyMap<string, readonly string[]>): Set<string> {
+  const found = new Set([start]);
+  for (const path of found) for (const to of edges.get(path) ?? []) found.add(to);
+  return found;
+}
+
+/** Breadth first from `start` until an import leads back to it. */
+function shortestWayBack(
+  start: string,
+  edges: ReadonlyMap<string, readonly string[]>,
+): string[] | undefined {
+  const cameFrom = new Map<string, string>();
+  const queue = [start];
+  for (const path of queue) {
+    for (const to of edges.get(path) ?? []) {
+      if (to === start) {
+        const way = [start];
+        for (let at = path; at !== start; at = cameFrom.get(at)!) way.unshift(at);
+        return [start, ...way];
+      }
+      if (!cameFrom.has(to)) {
+        cameFrom.set(to, path);
+        queue.push(to);
+      }
+    }
+  }
+  return undefined;
+}

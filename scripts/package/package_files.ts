@@ -1,0 +1,143 @@
+import { SUBCOMMANDS } from "../../mod/cli/commands/subcommands.ts";
+import { makeDirectory } from "../../mod/export/atomic_file.ts";
+import { gzipSync } from "node:zlib";
+
+/** A file as a package installs it; it belongs to root. */
+export interface PackageFile {
+  /** Absolute. */
+  readonly path: string;
+  /** Permission bits. */
+  readonly mode: number;
+  /** Path of a file, or the bytes themselves. */
+  readonly content: string | Uint8Array<ArrayBuffer>;
+  /** The operator's own after the first installation: never overwritten. */
+  readonly isConfig?: boolean;
+}
+
+/** What every package says of itself. */
+export interface PackageInfo {
+  readonly version: string;
+  /** As `uname -m` has it. */
+  readonly arch: "x86_64" | "aarch64";
+  /** Seconds since 1970: the time of every file, so that a second build gives the same bytes. */
+  readonly sourceDateEpoch: number;
+}
+
+/** `flanneld-0.1.0-linux-x86_64`, the name of the tarball and of the directory in it. */
+export function packageName({ version, arch }: PackageInfo): string {
+  return `flanneld-${version}-linux-${arch}`;
+}
+
+/** Documents that the subcommands print, and where they belong. */
+const PRINTED: readonly (readonly [args: readonly string[], path: string])[] = [
+  [["man"], "/usr/share/man/man8/flanneld.8.gz"],
+  [["completions", "bash"], "/usr/share/bash-completion/completions/flanneld"],
+  [["completions", "zsh"], "/usr/share/zsh/site-functions/_flanneld"],
+  [["completions", "fish"], "/usr/share/fish/vendor_completions.d/flanneld.fish"],
+];
+
+/**
+ * All files of an installation, under the names of CentOS's flannel package.
+ *
+ * @param root directory of deno.json
+ * @param executable what `deno task compile` wrote
+ * @throws {Error} when it does not run here and should, or is of another version
+ */
+export async function packageFiles(
+  root: string,
+  executable: string,
+  { version, arch }: PackageInfo,
+): Promise<PackageFile[]> {
+  // One for another machine does not run here: its sources print the manual.
+  const isOurs = arch === Deno.build.arch;
+  const program = isOurs
+    ? [executable] as const
+    : [Deno.execPath(), "run", "-A", "--no-check", `${root}/main.ts`] as const;
+  if (isOurs) {
+    const found = (await runTool([executable, "-version"])).trim();
+    if (found !== version) throw new Error(`${executable} is ${found}, not ${version}: compile it`);
+  }
+  const file = (source: string, path: string, mode = 0o644): PackageFile => ({
+    path,
+    mode,
+    content: `${root}/${source}`,
+  });
+  const files: PackageFile[] = [
+    { path: "/usr/bin/flanneld", mode: 0o755, content: executable },
+    file("scripts/mk-docker-opts.sh", "/usr/libexec/flannel/mk-docker-opts.sh", 0o755),
+    file("scripts/systemd/flanneld.service", "/usr/lib/systemd/system/flanneld.service"),
+    file(
+      "scripts/systemd/docker.service.d/flannel.conf",
+      "/usr/lib/systemd/system/docker.service.d/flannel.conf",
+    ),
+    {
+      // The store's password is kept there.
+      ...file("scripts/systemd/flanneld.sysconfig", "/etc/sysconfig/flanneld", 0o600),
+      isConfig: true,
+    },
+    ...["flannel-vxlan.xml", "flannel-udp.xml"].map((name) =>
+      file(`scripts/firewalld/${name}`, `/usr/lib/firewalld/services/${name}`)
+    ),
+    { ...file("scripts/ufw/flanneld", "/etc/ufw/applications.d/flanneld"), isConfig: true },
+    ...[
+      "README.md",
+      "CHANGELOG.md",
+      "SECURITY.md",
+      "docs/guide.md",
+      "docs/guide.zh.md",
+      "docs/operations.md",
+      "docs/firewalls.md",
+    ]
+      .map((path) => file(path, `/usr/share/doc/flanneld/${path.replace(/.*\//, "")}`)),
+  ];
+  const names = SUBCOMMANDS.map(({ name }) => name);
+  for (const [args, path] of PRINTED) {
+    if (!names.includes(args[0]!)) continue;
+    const text = new TextEncoder().encode(await runTool([...program, ...args]));
+    files.push({ path, mode: 0o644, content: path.endsWith(".gz") ? gzip(text) : text });
+  }
+  return files.sort((a, b) => a.path < b.path ? -1 : 1);
+}
+
+/** Puts files below a directory, whatever the umask is. */
+export async function layOut(files: readonly PackageFile[], root: string): Promise<void> {
+  for (const { path, mode, content } of files) {
+    const target = root + path;
+    await makeDirectory(target.replace(/\/[^/]*$/, ""));
+    if (typeof content === "string") await Deno.copyFile(content, target);
+    else await Deno.writeFile(target, content);
+    await Deno.chmod(target, mode);
+  }
+}
+
+/**
+ * Runs a tool to its end.
+ *
+ * @throws {Error} with what it said, when it fails or is not installed
+ */
+export async function runTool(
+  command: readonly [string, ...string[]],
+  options: { readonly cwd?: string; readonly env?: Readonly<Record<string, string>> } = {},
+): Promise<string> {
+  const [name, ...args] = command;
+  let output: Deno.CommandOutput;
+  try {
+    output = await new Deno.Command(name, { args, ...options }).output();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) {
+      throw new Error(`${name} is not installed; scripts/setup.sh installs it`);
+    }
+    throw error;
+  }
+  const decoder = new TextDecoder();
+  if (!output.success) {
+    const text = decoder.decode(output.stderr).trim() || decoder.decode(output.stdout).trim();
+    throw new Error(`${name} failed with ${output.code}:\n${text}`);
+  }
+  return decoder.decode(output.stdout);
+}
+
+/** RFC 1952 without a time and a name, as node:zlib writes it. */
+function gzip(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(gzipSync(bytes, { level: 9 }));
+}

@@ -1,0 +1,93 @@
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import type { Lockfile } from "../checks/lockfile.ts";
+import { projectRoot } from "../checks/module_graph.ts";
+import { type Bom, type BomSubject, makeBom } from "./sbom.ts";
+
+const lock = JSON.parse(await Deno.readTextFile(`${projectRoot()}/deno.lock`)) as Lockfile;
+
+const SUBJECT: BomSubject = {
+  version: "1.2.3",
+  sha256: "ab".repeat(32),
+  lock,
+  packages: ["etcd3@1.1.2", "@grpc/grpc-js@1.12.6"],
+  runtime: { version: "2.4.2", sha256: "cd".repeat(32) },
+  sourceDateEpoch: 1_700_000_000,
+};
+
+const BODY = ["metadata", "components", "dependencies"];
+
+/** The rules of CycloneDX 1.5's JSON schema (bom-1.5.schema.json) for what a bill of ours holds. */
+function assertSchema(bom: Bom): void {
+  const only = (value: object, ...keys: string[]) => {
+    for (const key of Object.keys(value)) assert(keys.includes(key), `unexpected ${key}`);
+  };
+  only(bom, ...["bomFormat", "specVersion", "serialNumber", "version"], ...BODY);
+  assertEquals(bom.bomFormat, "CycloneDX");
+  assertEquals(bom.specVersion, "1.5");
+  assertMatch(
+    bom.serialNumber,
+    /^urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/,
+  );
+  assert(Number.isInteger(bom.version) && bom.version >= 1);
+  only(bom.metadata, "timestamp", "component");
+  assertMatch(bom.metadata.timestamp, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
+  const refs = new Set<string>();
+  for (const component of [bom.metadata.component, ...bom.components]) {
+    only(component, ...["type", "bom-ref", "name", "group", "version", "purl", "hashes"]);
+    assert(["application", "library", "platform"].includes(component.type));
+    assert(component.name.length > 0 && !component.name.startsWith("@"));
+    assertMatch(component.version, /^\d+\.\d+\.\d+/);
+    assertMatch(component.purl!, /^pkg:(npm|generic|github)\/(%40[\w.-]+\/)?[\w.\/-]+@v?[\w.+-]+$/);
+    assert(!refs.has(component["bom-ref"]), component["bom-ref"]);
+    refs.add(component["bom-ref"]);
+    for (const { alg, content } of component.hashes ?? []) {
+      assertMatch(content, alg === "SHA-256" ? /^[0-9a-f]{64}$/ : /^[0-9a-f]{128}$/);
+    }
+  }
+  const described = bom.dependencies.map(({ ref }) => ref);
+  assertEquals(new Set(described), refs);
+  assertEquals(described.length, refs.size);
+  for (const { dependsOn } of bom.dependencies) {
+    assertEquals(new Set(dependsOn).size, dependsOn.length);
+    for (const ref of dependsOn) assert(refs.has(ref), ref);
+  }
+}
+
+Deno.test("makeBom() keeps to CycloneDX 1.5, with all packages of the lock file and with none", () => {
+  assertSchema(makeBom(SUBJECT));
+  assertSchema(makeBom({ ...SUBJECT, packages: [] }));
+  assertSchema(makeBom({ ...SUBJECT, packages: Object.keys(lock.npm!) }));
+});
+
+Deno.test("makeBom() gives each package the registry's checksum, and who needs it", () => {
+  const bom = makeBom(SUBJECT);
+  const grpc = bom.components.find(({ name }) => name === "grpc-js")!;
+  assertEquals(grpc.group, "@grpc");
+  assertEquals(grpc.purl, "pkg:npm/%40grpc/grpc-js@1.12.6");
+  const integrity = lock.npm!["@grpc/grpc-js@1.12.6"]!.integrity!;
+  const bytes = Uint8Array.from(atob(integrity.slice("sha512-".length)), (c) => c.charCodeAt(0));
+  assertEquals(
+    grpc.hashes![0]!.content,
+    [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join(""),
+  );
+  const etcd3 = bom.dependencies.find(({ ref }) => ref === "pkg:npm/etcd3@1.1.2")!;
+  assertEquals(etcd3.dependsOn, ["pkg:npm/%40grpc/grpc-js@1.12.6"]);
+  assertEquals(bom.dependencies[0]!.dependsOn, [
+    "pkg:github/denoland/deno@v2.4.2",
+    "pkg:npm/etcd3@1.1.2",
+  ]);
+});
+
+Deno.test("makeBom() gives the same bytes for the same input, and another number for another", () => {
+  assertEquals(JSON.stringify(makeBom(SUBJECT)), JSON.stringify(makeBom(SUBJECT)));
+  const other = makeBom({ ...SUBJECT, sha256: "ac".repeat(32) });
+  assert(other.serialNumber !== makeBom(SUBJECT).serialNumber);
+});
+
+Deno.test("makeBom() refuses a package that the lock file lacks", () => {
+  assertThrows(
+    () => makeBom({ ...SUBJECT, packages: ["nosuch@1.0.0"] }),
+    Error,
+    "deno.lock lacks nosuch@1.0.0",
+  );
+});

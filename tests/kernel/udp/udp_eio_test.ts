@@ -1,0 +1,101 @@
+/**
+ * The udp backend where the kernel answers EIO to trains. It does so under an IPsec policy, on interfaces
+ * without checksums before Linux 6.11, and on UDP-Lite sockets, all by the same line of `udp_send_skb()`;
+ * the last can be had on every machine. UDP-Lite's header has UDP's layout, so packets pass as they are.
+ */
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { type BackendHost, BackendLab, makeLease, prepare } from "../../../backends/backend_lab.ts";
+import { udpBackend } from "../../../backends/udp/udp.ts";
+import { captureLog } from "../../../mod/observe/testing/log_lab.ts";
+import { LeaseSet } from "../../../mod/subnet/mod.ts";
+import { closeDescriptor, libc, unwrap } from "../../../mod/sys/mod.ts";
+import { type Place, transfer } from "./udp_exchange.ts";
+
+/** AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE of socket(2) and linux/in.h; O_CLOEXEC. */
+const AF_INET = 2;
+const SOCK_DGRAM = 2;
+const IPPROTO_UDPLITE = 136;
+const O_CLOEXEC = 0o2000000;
+/** The backend's port as /proc/net/udp has it: 8285. */
+const PORT = "205D";
+
+const SUBNETS = ["10.20.1.0/24", "10.20.2.0/24"] as const;
+const [here, there] = ["10.20.1.0", "10.20.2.0"];
+
+/** A host for {@linkcode transfer}. */
+function place({ namespace }: BackendHost): Place {
+  return {
+    run: (...command) => namespace.exec(...command),
+    spawn: (...command) =>
+      new Deno.Command("ip", {
+        args: ["netns", "exec", namespace.name, ...command],
+        ...{ stdin: "null", stdout: "piped", stderr: "piped" },
+      }).spawn(),
+  };
+}
+
+/** Puts a UDP-Lite socket with the same address in the place of the backend's socket. */
+async function replaceSocket(host: BackendHost): Promise<void> {
+  const table = await host.namespace.exec("cat", "/proc/net/udp");
+  const line = table.split("\n").find((line) => line.includes(`:${PORT} `))!;
+  const inode = line.trim().split(/\s+/)[9];
+  let descriptor: number | undefined;
+  for (const { name } of Deno.readDirSync("/proc/self/fd")) {
+    try {
+      if (Deno.readLinkSync(`/proc/self/fd/${name}`) === `socket:[${inode}]`) {
+        descriptor = Number(name);
+      }
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error; // The directory's own.
+    }
+  }
+  host.namespace.enter(() => {
+    const fd = unwrap("socket", libc().socket(AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE));
+    const name = new Uint8Array(new ArrayBuffer(16));
+    const view = new DataView(name.buffer);
+    view.setUint16(0, AF_INET, true);
+    view.setUint16(2, parseInt(PORT, 16));
+    view.setUint32(4, host.external.address);
+    unwrap("bind", libc().bind(fd, name, name.length));
+    unwrap("dup3", libc().dup3(fd, descriptor!, O_CLOEXEC));
+    closeDescriptor(fd);
+  });
+}
+
+Deno.test("udp gives trains up when the kernel answers EIO, says so once, and loses nothing by it", async () => {
+  using log = captureLog();
+  await using lab = await BackendLab.make();
+  await using running = new AsyncDisposableStack();
+  const leases = SUBNETS.map((subnet, i) => makeLease(subnet, lab.hosts[i]!.address));
+  const networks = [];
+  for (const [i, host] of lab.hosts.entries()) {
+    const { network, own } = await prepare(
+      udpBackend,
+      await host.context({ Type: "udp" }),
+      SUBNETS[i]!,
+    );
+    running.defer(() => network.close());
+    await network.sync(own, new LeaseSet(leases));
+    networks.push(network);
+    assertStringIncludes(network.status().features!, "UDP trains");
+    await replaceSocket(host);
+  }
+  // The workers still wait on the sockets that they had: a packet of their own host wakes them.
+  for (const [i, host] of lab.hosts.entries()) await host.ping([there, here][i]!);
+  const [left, right] = lab.hosts.map(place) as [Place, Place];
+  await transfer(left, right, there, 16);
+  await transfer(right, left, here, 16);
+
+  for (const network of networks) {
+    const { features } = network.status();
+    assert(!features!.includes("UDP trains"), features);
+    assertStringIncludes(features!, "TCP segmentation", "nothing else was refused");
+    assertEquals(network.status().traffic!()!.drops.sendRefused ?? 0, 0);
+  }
+  const lost = log.lines.filter((line) => line.includes("refused an offload"));
+  assertEquals(lost.length, 2, log.lines.join("\n"));
+  for (const line of lost) {
+    assertMatch(line, /^W The kernel has refused an offload of flannel\d; left: TCP segmentation/);
+    assert(!line.includes("UDP trains"), line);
+  }
+});

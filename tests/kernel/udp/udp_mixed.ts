@@ -1,0 +1,173 @@
+/**
+ * Moves datagrams of every kind from host to host, for the tests of the udp data paths: `receive
+ * ADDRESS COUNT` says "listening", takes that many (or what comes until nothing does for two seconds) and
+ * prints `{count, digest}`; `send ADDRESS COUNT SEED` sends them and prints its own. The digest covers
+ * content and TOS byte of each, in whatever order.
+ *
+ * @module
+ */
+import { createHash } from "node:crypto";
+import { ipv4ToBytes, parseIPv4 } from "../../../mod/ip/mod.ts";
+import { Arena, libc, unwrap } from "../../../mod/sys/mod.ts";
+
+const PORT = 5002;
+/** socket(7), ip(7), udp(7): numbers of asm-generic/socket.h, linux/in.h, linux/udp.h. */
+const AF_INET = 2;
+const SOCK_DGRAM = 2;
+const SOL_SOCKET = 1;
+const SO_NO_CHECK = 11;
+const SO_RCVTIMEO = 20;
+const SO_SNDBUFFORCE = 32;
+const SO_RCVBUFFORCE = 33;
+const SOL_IP = 0;
+const IP_TOS = 1;
+const IP_OPTIONS = 4;
+const IP_MTU_DISCOVER = 10;
+const IP_RECVTOS = 13;
+const SOL_UDP = 17;
+const UDP_SEGMENT = 103;
+const BUFFER = 64 << 20;
+
+const bytesOf = (value: number) => {
+  const bytes = new Uint8Array(new ArrayBuffer(4));
+  new DataView(bytes.buffer).setInt32(0, value, true);
+  return bytes;
+};
+
+const option = (
+  fd: number,
+  level: number,
+  name: number,
+  value: number | Uint8Array<ArrayBuffer>,
+) => {
+  const bytes = typeof value === "number" ? bytesOf(value) : value;
+  unwrap(`setsockopt ${name}`, libc().setsockopt(fd, level, name, bytes, bytes.length));
+};
+
+function socketAddress(address: string): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(new ArrayBuffer(16));
+  const view = new DataView(bytes.buffer);
+  view.setUint16(0, AF_INET, true);
+  view.setUint16(2, PORT);
+  bytes.set(ipv4ToBytes(parseIPv4(address)!), 4);
+  return bytes;
+}
+
+/** A digest over a bag of datagrams. */
+class Bag {
+  readonly #digests: string[] = [];
+
+  add(tos: number, payload: Uint8Array): void {
+    this.#digests.push(createHash("sha1").update(Uint8Array.of(tos)).update(payload).digest("hex"));
+  }
+
+  get count(): number {
+    return this.#digests.length;
+  }
+
+  print(): void {
+    const digest = createHash("sha256").update(this.#digests.sort().join("")).digest("hex");
+    console.log(JSON.stringify({ count: this.count, digest }));
+  }
+}
+
+function receive(address: string, count: number): void {
+  using arena = new Arena();
+  const fd = unwrap("socket", libc().socket(AF_INET, SOCK_DGRAM, 0));
+  option(fd, SOL_SOCKET, SO_RCVBUFFORCE, BUFFER);
+  option(fd, SOL_IP, IP_RECVTOS, 1);
+  const timeout = new Uint8Array(new ArrayBuffer(16));
+  timeout[0] = 2;
+  option(fd, SOL_SOCKET, SO_RCVTIMEO, timeout);
+  unwrap("bind", libc().bind(fd, socketAddress(address), 16));
+  console.log("listening");
+  const payload = arena.allocate(65536);
+  const control = arena.allocate(64);
+  const iovec = arena.allocate(16);
+  iovec.view.setBigUint64(0, payload.address, true);
+  iovec.view.setBigUint64(8, 65536n, true);
+  const message = arena.allocate(56);
+  message.view.setBigUint64(16, iovec.address, true);
+  message.view.setBigUint64(24, 1n, true);
+  message.view.setBigUint64(32, control.address, true);
+  const bag = new Bag();
+  while (bag.count < count) {
+    message.view.setBigUint64(40, 64n, true);
+    const length = libc().recvmsg(fd, message.bytes, 0);
+    if (length < 0) break;
+    // struct cmsghdr: u64 length, i32 level, i32 type, then the byte.
+    bag.add(control.bytes[16]!, payload.bytes.subarray(0, length));
+  }
+  bag.print();
+}
+
+/** A random generator that a seed repeats (mulberry32). */
+function randomFrom(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) % below;
+  };
+}
+
+async function send(address: string, count: number, seed: number): Promise<void> {
+  const to = socketAddress(address);
+  const random = randomFrom(seed);
+  const bag = new Bag();
+  const open = (set: (fd: number) => void) => {
+    const fd = unwrap("socket", libc().socket(AF_INET, SOCK_DGRAM, 0));
+    option(fd, SOL_SOCKET, SO_SNDBUFFORCE, BUFFER);
+    set(fd);
+    return fd;
+  };
+  const sockets = {
+    plain: open(() => {}),
+    unsummed: open((fd) => option(fd, SOL_SOCKET, SO_NO_CHECK, 1)),
+    // Without DF, as who sends more than the path holds.
+    fragmented: open((fd) => option(fd, SOL_IP, IP_MTU_DISCOVER, 0)),
+    // No-operations, which nobody acts on.
+    options: open((fd) => {
+      const bytes = new Uint8Array(new ArrayBuffer(8)).fill(1);
+      option(fd, SOL_IP, IP_OPTIONS, bytes);
+    }),
+    segmented: open(() => {}),
+  };
+  const kinds = Object.keys(sockets) as (keyof typeof sockets)[];
+  let inFlight = 0;
+  while (bag.count < count) {
+    // The last ones alone, so that the number comes out even.
+    const kind = bag.count + 20 > count ? "plain" : kinds[random(kinds.length)]!;
+    const fd = sockets[kind];
+    // Not-ECT, ECT(1), ECT(0), CE; a DSCP now and then.
+    const tos = random(4) | (random(3) === 0 ? 0x28 : 0);
+    option(fd, SOL_IP, IP_TOS, tos);
+    const segment = kind === "segmented" ? 64 + random(1300) : 0;
+    const size = segment > 0
+      ? Math.min(segment * (2 + random(12)) + random(segment), 60_000)
+      : kind === "fragmented"
+      ? 1400 + random(6601)
+      : random(4) === 0
+      ? random(30)
+      : random(1430);
+    const payload = new Uint8Array(new ArrayBuffer(size));
+    for (let i = 0; i < size; i += 65536) crypto.getRandomValues(payload.subarray(i, i + 65536));
+    if (segment > 0) option(fd, SOL_UDP, UDP_SEGMENT, segment);
+    unwrap(`sendto ${kind} ${size}`, libc().sendto(fd, payload, size, 0, to, 16));
+    for (let at = 0; at === 0 || at < size; at += segment || size || 1) {
+      bag.add(tos, payload.subarray(at, segment > 0 ? at + segment : size));
+    }
+    inFlight += size + 1000;
+    if (inFlight > 100_000) {
+      inFlight = 0;
+      // Queues on the way hold so much, and nobody sends again what is dropped.
+      await new Promise((resolve) => setTimeout(resolve, 3));
+    }
+  }
+  bag.print();
+}
+
+const [mode, address, count, seed] = Deno.args;
+if (mode === "receive") receive(address!, Number(count));
+else await send(address!, Number(count), Number(seed));

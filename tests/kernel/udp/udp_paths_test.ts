@@ -1,0 +1,231 @@
+/** What must hold whichever path carries packets: each test runs in user space and in the kernel. */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import {
+  ipv4Packet,
+  naiveChecksum,
+  pattern,
+  udpPacket,
+} from "../../../backends/udp/packet/_fixtures.ts";
+import { parseIPv4 } from "../../../mod/ip/mod.ts";
+import { libc } from "../../../mod/sys/mod.ts";
+import type { Namespace } from "../firewall/firewall_namespace.ts";
+import { flood, mixed, ping, transfer } from "./udp_exchange.ts";
+import {
+  ADDRESSES,
+  DEVICE_ADDRESSES,
+  LEASES,
+  type NodeReport,
+  UdpLab,
+  type UdpNode,
+} from "./udp_lab.ts";
+import type { NodeOptions } from "./udp_node.ts";
+import { RawPeer } from "./udp_raw_peer.ts";
+
+// Before any test: older runtimes take the library for a leak of the test that opens it.
+libc();
+
+const ip = (text: string) => parseIPv4(text)!;
+const [here, there] = DEVICE_ADDRESSES;
+
+type Path = "user" | "kernel";
+const PATHS: readonly Path[] = ["user", "kernel"];
+
+function start(
+  lab: UdpLab,
+  host: 0 | 1,
+  path: Path,
+  options: Partial<NodeOptions> = {},
+  flags: readonly string[] = [],
+): Promise<UdpNode> {
+  const kernel = path === "kernel" && { kernel: { directory: lab.pins(host) } };
+  return lab.start(host, { ...options, ...kernel }, flags);
+}
+
+async function startBoth(
+  lab: UdpLab,
+  path: Path,
+  flags: readonly string[] = [],
+): Promise<[UdpNode, UdpNode]> {
+  return [await start(lab, 0, path, {}, flags), await start(lab, 1, path, {}, flags)];
+}
+
+/** Packets of a direction by the path under test. */
+function carried(report: NodeReport, path: Path, direction: "sentPackets" | "receivedPackets") {
+  return path === "user"
+    ? report.counters[direction]
+    : report.kernel!.traffic.reduce((sum, traffic) => sum + traffic[direction], 0);
+}
+
+/** Reasons for which either part has dropped what arrived. */
+function receiveDrops({ counters, kernel }: NodeReport): [reason: string, count: number][] {
+  return [...Object.entries(counters), ...Object.entries(kernel?.drops ?? {})]
+    .filter(([name, count]) => name.startsWith("dropReceive") && count > 0);
+}
+
+/** How many of some pings of that size were answered. */
+async function answered(from: Namespace, to: string, count: number, size: number): Promise<number> {
+  const args = ["-c", String(count), "-i", "0.1", "-W", "1", "-s", String(size), to];
+  const { stdout } = await from.spawn("busybox", "ping", ...args).output();
+  return Number(/(\d+) packets received/.exec(new TextDecoder().decode(stdout))![1]);
+}
+
+/** Lets peers come and go on both hosts, over and over, while something runs. */
+async function whilePeersChange<T>(
+  nodes: readonly UdpNode[],
+  running: Promise<T>,
+): Promise<number> {
+  let over = false;
+  let rounds = 0;
+  const churn = (async () => {
+    for (; !over; rounds++) {
+      const peers: Record<string, string | null> = {};
+      for (let i = 10; i < 210; i++) {
+        peers[`10.40.${i}.0/24`] = (rounds + i) % 3 === 0 ? null : `172.29.${rounds % 200}.${i}`;
+      }
+      await Promise.all(nodes.map((node) => node.tell({ peers })));
+    }
+  })();
+  try {
+    await running;
+  } finally {
+    over = true;
+    await churn;
+  }
+  return rounds;
+}
+
+for (const path of PATHS) {
+  Deno.test(`${path} speaks flannel's wire format: one IPv4 packet is one datagram`, async () => {
+    await using lab = await UdpLab.make();
+    const node = await start(lab, 0, path);
+    using peer = new RawPeer(lab.hosts[1], ADDRESSES[1]);
+    const pinging = ping(lab.hosts[0], "10.40.2.7", 1);
+    const request = await peer.receive();
+    assertEquals([request[0], request[8], request[9]], [0x45, 63, 1], "IPv4, a TTL less, ICMP");
+    assertEquals([...request.slice(12, 20)], [10, 40, 1, 0, 10, 40, 2, 7]);
+    assertEquals(naiveChecksum(request.subarray(0, 20)), 0);
+    const icmp = request.slice(20);
+    icmp[0] = 0; // Echo reply: the request with type 0 and a new checksum.
+    icmp.fill(0, 2, 4);
+    const checksum = naiveChecksum(icmp);
+    icmp.set([checksum >> 8, checksum & 255], 2);
+    const reply = ipv4Packet({
+      ...{ source: ip("10.40.2.7"), destination: ip("10.40.1.0") },
+      ...{ protocol: 1, ttl: 63, payload: icmp },
+    });
+    peer.send(ADDRESSES[0], reply);
+    const said = await pinging;
+    assertStringIncludes(said, "1 packets received");
+    assertStringIncludes(said, "ttl=62");
+    const report = await node.report();
+    assertEquals(carried(report, path, "sentPackets"), 1);
+    assertEquals(carried(report, path, "receivedPackets"), 1);
+  });
+
+  Deno.test(`${path} drops spoofed, foreign, truncated and replayed datagrams by reason`, async () => {
+    await using lab = await UdpLab.make();
+    const node = await start(lab, 0, path, {
+      peers: { [LEASES[1]]: ADDRESSES[1], "10.40.3.0/24": "172.28.128.103" },
+    });
+    await lab.hosts[1].run("ip", "addr", "add", "172.28.128.102/24", "dev", "eth1");
+    using peer = new RawPeer(lab.hosts[1], ADDRESSES[1]);
+    using stranger = new RawPeer(lab.hosts[1], "172.28.128.102");
+    const datagram = (source: string, destination: string, ttl = 64) =>
+      udpPacket({
+        ...{ source: ip(source), destination: ip(destination), ttl },
+        ...{ payload: pattern(40), destinationPort: 9 },
+      });
+    const good = datagram("10.40.2.9", "10.40.1.0");
+    peer.send(ADDRESSES[0], good);
+    peer.send(ADDRESSES[0], good); // A replay is a duplicate, as IP may deliver.
+    peer.send(ADDRESSES[0], datagram("192.168.1.1", "10.40.1.0"));
+    stranger.send(ADDRESSES[0], good);
+    peer.send(ADDRESSES[0], datagram("10.40.3.9", "10.40.1.0"));
+    peer.send(ADDRESSES[0], datagram("10.40.1.9", "10.40.1.0"));
+    peer.send(ADDRESSES[0], datagram("10.40.2.9", "10.40.3.1"));
+    peer.send(ADDRESSES[0], datagram("10.40.2.9", "10.40.1.0", 1));
+    peer.send(ADDRESSES[0], good.slice(0, 60));
+    peer.send(ADDRESSES[0], new Uint8Array(0));
+    peer.send(ADDRESSES[0], pattern(1000));
+    // Larger than any MTU: the underlay fragments it, and the device takes it whole.
+    const huge = ipv4Packet({
+      ...{ source: ip("10.40.2.9"), destination: ip("10.40.1.0") },
+      ...{ protocol: 253, payload: pattern(30000) },
+    });
+    peer.send(ADDRESSES[0], huge);
+    // Of the kernel's user space takes the source outside the network, and the fragments, joined.
+    const received = ({ counters, kernel }: NodeReport) =>
+      counters.receivedPackets + (kernel?.traffic[0]?.receivedPackets ?? 0);
+    let report = await node.report();
+    for (let tries = 0; received(report) < 4 && tries < 100; tries++) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      report = await node.report();
+    }
+    assertEquals(received(report), 4);
+    const drops: Record<string, number> = {};
+    for (const [name, count] of receiveDrops(report)) drops[name] = (drops[name] ?? 0) + count;
+    assertEquals(drops, {
+      dropReceiveUnknownSender: 1,
+      dropReceiveSpoofed: 2,
+      dropReceiveForeign: 1,
+      dropReceiveMalformed: 3,
+      dropReceiveTtl: 1,
+    });
+  });
+
+  Deno.test(`large packets get through a path that is narrower than the interface, or their sender is told, both ways, by ${path}`, async () => {
+    await using lab = await UdpLab.makeNarrow(1300);
+    const nodes = await startBoth(lab, path);
+    const [left, right] = lab.hosts;
+    for (const [from, to] of [[left, there], [right, here]] as const) {
+      const answers = await answered(from, to, 6, 1400);
+      const route = await from.run("ip", "route", "get", to);
+      // One is lost on the way, one refused with ICMP 3/4, and that at each end; then packets are cut.
+      assert(answers >= 2, `${answers} answers`);
+      assertStringIncludes(route, "mtu 1272");
+    }
+    await transfer(left, right, there, 8);
+    await transfer(right, left, here, 8);
+    for (const node of nodes) {
+      const report = await node.report();
+      assert(carried(report, path, "sentPackets") > 5_000);
+      const { tooBigs } = report.counters;
+      assert(tooBigs >= 1 && tooBigs < 20, `${tooBigs} errors`);
+    }
+  });
+
+  Deno.test(`a flood of small datagrams passes by ${path}, and none that arrives is refused`, async () => {
+    await using lab = await UdpLab.make();
+    const [a, b] = await startBoth(lab, path);
+    await flood(lab.hosts[0], lab.hosts[1], there, 1);
+    const [sender, receiver] = [await a.report(), await b.report()];
+    const received = carried(receiver, path, "receivedPackets");
+    assert(received > 5_000, `${received} packets`);
+    assert(carried(sender, path, "sentPackets") >= received);
+    assertEquals(receiveDrops(receiver), []);
+  });
+
+  Deno.test(`1 GB arrives unharmed while thousands of peers come and go, by ${path}`, async () => {
+    await using lab = await UdpLab.make();
+    const nodes = await startBoth(lab, path);
+    const moving = transfer(lab.hosts[0], lab.hosts[1], there, 1024);
+    const rounds = await whilePeersChange(nodes, moving);
+    assert(rounds > 3, `${rounds} rounds`);
+    const report = await nodes[1]!.report();
+    assert(carried(report, path, "receivedPackets") > 2 ** 30 / 1472);
+    assertEquals(receiveDrops(report), []);
+  });
+
+  Deno.test(`${path} carries packets under the collector's stress flags`, async () => {
+    await using lab = await UdpLab.make();
+    const stress = "--v8-flags=--gc-interval=500,--stress-compaction,--stress-scavenge=50";
+    const nodes = await startBoth(lab, path, [stress]);
+    const [left, right] = lab.hosts;
+    const rounds = await whilePeersChange(nodes, transfer(left, right, there, 64));
+    assert(rounds > 1, `${rounds} rounds`);
+    await mixed(left, right, there, 1_000);
+    const report = await nodes[1].report();
+    assert(carried(report, path, "receivedPackets") > 500);
+    assertEquals(receiveDrops(report), []);
+  });
+}

@@ -1,0 +1,62 @@
+import { ipv4ToBytes, parseIPv4 } from "../../../mod/ip/mod.ts";
+import { closeDescriptor, inNetworkNamespace, libc, unwrap } from "../../../mod/sys/mod.ts";
+import type { Namespace } from "../firewall/firewall_namespace.ts";
+
+const AF_INET = 2;
+/** SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC */
+const SOCKET_TYPE = 2 | 0o4000 | 0o2000000;
+
+/**
+ * A host that speaks the wire format by hand: one IPv4 packet is one UDP payload. It stands for
+ * flannel's proxy, and for those who pretend to be one.
+ */
+export class RawPeer implements Disposable {
+  readonly #fd: number;
+
+  /** @param address of the namespace's own; the port is 8285 unless another is asked for */
+  constructor(namespace: Namespace, address: string, port = 8285) {
+    this.#fd = inNetworkNamespace(`/run/netns/${namespace.name}`, () => {
+      const fd = unwrap("socket", libc().socket(AF_INET, SOCKET_TYPE, 0));
+      unwrap("bind", libc().bind(fd, socketAddress(address, port), 16));
+      return fd;
+    });
+  }
+
+  /** Sends a datagram. */
+  send(to: string, payload: Uint8Array, port = 8285): void {
+    const bytes = new Uint8Array(new ArrayBuffer(payload.length));
+    bytes.set(payload);
+    unwrap(
+      "sendto",
+      libc().sendto(this.#fd, bytes, bytes.length, 0, socketAddress(to, port), 16),
+    );
+  }
+
+  /**
+   * The next datagram that arrives.
+   *
+   * @throws {Error} when none does within two seconds
+   */
+  async receive(): Promise<Uint8Array> {
+    const buffer = new Uint8Array(new ArrayBuffer(65536));
+    for (let tries = 0; tries < 400; tries++) {
+      const length = libc().recv(this.#fd, buffer, buffer.length, 0);
+      if (length >= 0) return buffer.slice(0, length);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    throw new Error("no datagram came");
+  }
+
+  [Symbol.dispose](): void {
+    closeDescriptor(this.#fd);
+  }
+}
+
+function socketAddress(address: string, port: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(new ArrayBuffer(16));
+  const view = new DataView(bytes.buffer);
+  view.setUint16(0, AF_INET, true);
+  view.setUint16(2, port);
+  bytes.set(ipv4ToBytes(parseIPv4(address)!), 4);
+  return bytes;
+}
