@@ -3,7 +3,7 @@ import { type Link, type Netlink, type Route, RT_TABLE_MAIN } from "../mod/sys/m
 import { describeRoute } from "./describe.ts";
 import { RTPROT_FLANNEL } from "./reconcile.ts";
 import { udpDeviceNumber } from "./udp/device_name.ts";
-import { KernelLeftover } from "./udp/kernel/leftover.ts";
+import { KernelLeftover } from "./udp/kernel/stale_state.ts";
 
 /** RTPROT_KERNEL of linux/rtnetlink.h: routes that come and go with an address. */
 const RTPROT_KERNEL = 2;

@@ -11,7 +11,7 @@ import { diff } from "../reconcile.ts";
 import { deviceObjects } from "./desired.ts";
 import { hasKernelPath } from "./kernel/inspect.ts";
 import { planPrograms } from "./kernel/plan.ts";
-import { pathSettings } from "./kernel/settings.ts";
+import { pathSettings } from "./kernel/programs/settings.ts";
 import { type UdpOptions, udpSourceCheck } from "./options.ts";
 
 /**

@@ -1,6 +1,6 @@
 import { ConfigError, type GoObject } from "../../mod/config/mod.ts";
 import { fixedBy, type SourceCheck, type UdpHostOptions } from "../backend.ts";
-import { UdpDataPath } from "./data_path.ts";
+import { UdpDataPath } from "./user/data_path.ts";
 
 /** flannel's port; not assigned by IANA. */
 const DEFAULT_PORT = 8285;

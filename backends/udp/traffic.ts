@@ -1,8 +1,8 @@
 import type { IPv4 } from "../../mod/ip/mod.ts";
 import type { NetworkTraffic, TrafficCounts } from "../backend.ts";
-import type { CounterName } from "./counters.ts";
-import type { PeerTraffic } from "./data_path.ts";
-import type { Reason } from "./kernel/layout.ts";
+import type { CounterName } from "./user/counters.ts";
+import type { PeerTraffic } from "./user/data_path.ts";
+import type { Reason } from "./kernel/programs/layout.ts";
 
 /** What one of the two data paths has counted. */
 export interface PathTraffic {

@@ -23,7 +23,7 @@ import { HostRoutes, readHostTables } from "../host_routes.ts";
 import { readManaged } from "../managed.ts";
 import { refusal, Refusals } from "../peers.ts";
 import { diff, type KernelObjects, sameRoute } from "../reconcile.ts";
-import { UdpDataPath } from "./data_path.ts";
+import { UdpDataPath } from "./user/data_path.ts";
 import { chooseDevice, leaveDevice, takeDevice } from "./device_name.ts";
 import { type DeviceObjects, deviceObjects } from "./desired.ts";
 import { UdpDryRun } from "./dry_run.ts";
@@ -31,7 +31,7 @@ import { type PeerSubnet, UdpKernel } from "./kernel/udp_kernel.ts";
 import { type UdpOptions, udpOptions, udpSourceCheck } from "./options.ts";
 import { Throttle } from "./throttle.ts";
 import { combineTraffic } from "./traffic.ts";
-import type { Offload } from "./worker.ts";
+import type { Offload } from "./user/worker.ts";
 
 /** Devices that may turn out to be other processes', one after the other. */
 const MOST_TRIED = 16;

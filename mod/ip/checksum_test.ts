@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { naiveChecksum } from "../../backends/udp/packet/_fixtures.ts";
+import { naiveChecksum } from "../../backends/udp/user/testing/packets.ts";
 import { fold, onesComplementSum, swap16, updateChecksum } from "./checksum.ts";
 
 Deno.test("onesComplementSum() gives the example of RFC 1071, 3", () => {

@@ -1,4 +1,4 @@
-import { bundlePackages } from "../build/bundle.ts";
+import { bundlePackages } from "./bundle.ts";
 import { isTestFile } from "../checks/import_rules.ts";
 import { type Lockfile, packageName, reduceLockfile } from "../checks/lockfile.ts";
 import { type ModuleGraph, readModuleGraph } from "../checks/module_graph.ts";

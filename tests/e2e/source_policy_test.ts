@@ -3,7 +3,7 @@
  * outside of it while an agent runs. Packets are forged as a process of a peer can: as user 65534.
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { udpPacket } from "../../backends/udp/packet/_fixtures.ts";
+import { udpPacket } from "../../backends/udp/user/testing/packets.ts";
 import type { AgentStatus } from "../../mod/agent/status/status.ts";
 import { parseIPv4 } from "../../mod/ip/mod.ts";
 import { GuideCluster } from "../lab/guide_cluster.ts";

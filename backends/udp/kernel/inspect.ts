@@ -1,7 +1,7 @@
 import { type IPv4, Prefix } from "../../../mod/ip/mod.ts";
 import { BpfMap, openPin, pathExists } from "../../../mod/sys/bpf/mod.ts";
 import { SysError } from "../../../mod/sys/mod.ts";
-import { type KernelRoute, MAPS, readRouteValue, routeKey } from "./layout.ts";
+import { type KernelRoute, MAPS, readRouteValue, routeKey } from "./programs/layout.ts";
 import { pinDirectory } from "./pins.ts";
 
 /**

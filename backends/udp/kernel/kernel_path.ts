@@ -14,13 +14,13 @@ import {
   Verdict,
 } from "../../../mod/sys/bpf/mod.ts";
 import { Errno, type Netlink, SysError } from "../../../mod/sys/mod.ts";
-import type { PeerTraffic } from "../data_path.ts";
-import type { Abilities } from "./encapsulate.ts";
-import { everyStep } from "./every_step.ts";
-import { GroHop, hopName } from "./gro_hop.ts";
+import type { PeerTraffic } from "../user/data_path.ts";
+import type { Abilities } from "./programs/encapsulate.ts";
+import { everyStep } from "./run_all.ts";
+import { GroHop, hopName } from "./gro/gro_device.ts";
 import { ClsactHook, type Hook, TcxHook } from "./hook.ts";
-import { type HopError, HopGate } from "./hop_gate.ts";
-import { probeHop } from "./hop_probe.ts";
+import { type HopError, HopGate } from "./gro/gro_path_monitor.ts";
+import { probeHop } from "./gro/gro_probe.ts";
 import {
   type KernelRoute,
   type MapName,
@@ -35,8 +35,8 @@ import {
   routeKey,
   routeValue,
   Traffic,
-} from "./layout.ts";
-import { loadPrograms, probeAbilities } from "./programs.ts";
+} from "./programs/layout.ts";
+import { loadPrograms, probeAbilities } from "./programs/programs.ts";
 
 /** How programs are attached: by TCX from Linux 6.6 on, by clsact filters before. */
 export type Attachment = "tcx" | "clsact";

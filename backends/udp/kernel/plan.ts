@@ -9,13 +9,13 @@ import {
 } from "../../../mod/sys/bpf/mod.ts";
 import type { BackendContext } from "../../backend.ts";
 import type { DiffLine } from "../../describe.ts";
-import { decapsulation } from "./decapsulate.ts";
-import { encapsulation } from "./encapsulate.ts";
-import { ensureHop, findHop, hopArrival, hopName, removeHop } from "./gro_hop.ts";
+import { decapsulation } from "./programs/decapsulate.ts";
+import { encapsulation } from "./programs/encapsulate.ts";
+import { ensureHop, findHop, hopArrival, hopName, removeHop } from "./gro/gro_device.ts";
 import { ClsactHook, TcxHook } from "./hook.ts";
-import { MAPS, type PathSettings, PROBE_KEY, readHopSecret } from "./layout.ts";
+import { MAPS, type PathSettings, PROBE_KEY, readHopSecret } from "./programs/layout.ts";
 import { pinDirectory } from "./pins.ts";
-import { tryPrograms } from "./programs.ts";
+import { tryPrograms } from "./programs/programs.ts";
 import { isFinal, isRefusalOfPath, type Refusal } from "./refusal.ts";
 import { requireEthernet } from "./underlay.ts";
 

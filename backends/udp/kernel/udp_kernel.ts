@@ -8,16 +8,16 @@ import {
   SysError,
 } from "../../../mod/sys/mod.ts";
 import type { BackendContext } from "../../backend.ts";
-import type { UdpDataPath } from "../data_path.ts";
+import type { UdpDataPath } from "../user/data_path.ts";
 import type { PathTraffic } from "../traffic.ts";
-import { everyStep } from "./every_step.ts";
+import { everyStep } from "./run_all.ts";
 import { KernelPath } from "./kernel_path.ts";
-import type { KernelRoute, PathSettings } from "./layout.ts";
-import { KernelLeftover } from "./leftover.ts";
+import type { KernelRoute, PathSettings } from "./programs/layout.ts";
+import { KernelLeftover } from "./stale_state.ts";
 import { pinDirectory } from "./pins.ts";
-import { pathSettings } from "./settings.ts";
+import { pathSettings } from "./programs/settings.ts";
 import { isFinal, isRefusalOfPath, type Refusal } from "./refusal.ts";
-import { UDP } from "./snippets.ts";
+import { UDP } from "./programs/snippets.ts";
 import { finishesPackets, readUnderlay, requireEthernet } from "./underlay.ts";
 import { UnderlayRoutes } from "./underlay_routes.ts";
 

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
-import { COUNTERS } from "../../../backends/udp/counters.ts";
+import { COUNTERS } from "../../../backends/udp/user/counters.ts";
 import type { AgentStatus, NetworkReport, PeerReport } from "../../agent/status/status.ts";
 import { duration, statusTable } from "./status_table.ts";
 

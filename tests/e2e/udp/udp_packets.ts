@@ -10,7 +10,7 @@
  *
  * @module
  */
-import { udpPacket } from "../../../backends/udp/packet/_fixtures.ts";
+import { udpPacket } from "../../../backends/udp/user/testing/packets.ts";
 import { parseIPv4 } from "../../../mod/ip/mod.ts";
 
 const TUNNEL_PORT = 8285;

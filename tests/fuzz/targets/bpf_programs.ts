@@ -1,8 +1,8 @@
 /** The eBPF programs, run by BPF_PROG_TEST_RUN, against a slow reading of their rules. */
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { encapsulation } from "../../../backends/udp/kernel/encapsulate.ts";
-import { hopArrival } from "../../../backends/udp/kernel/gro_hop.ts";
+import { encapsulation } from "../../../backends/udp/kernel/programs/encapsulate.ts";
+import { hopArrival } from "../../../backends/udp/kernel/gro/gro_device.ts";
 import {
   FORMER_KEY,
   HOP_KEY,
@@ -12,8 +12,8 @@ import {
   PROBE_KEY,
   routeKey,
   routeValue,
-} from "../../../backends/udp/kernel/layout.ts";
-import { ipv4Packet, naiveChecksum, pattern } from "../../../backends/udp/packet/_fixtures.ts";
+} from "../../../backends/udp/kernel/programs/layout.ts";
+import { ipv4Packet, naiveChecksum, pattern } from "../../../backends/udp/user/testing/packets.ts";
 import { parseIPv4 } from "../../../mod/ip/mod.ts";
 import { type AssembledProgram, BpfMap, BpfProgram } from "../../../mod/sys/bpf/mod.ts";
 import { libc, parseMac } from "../../../mod/sys/mod.ts";

@@ -1,13 +1,13 @@
 /** The user-space data path: what arrives from peers, and what containers send. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { aged, host, PEER, THIRD } from "../../../backends/udp/_host.ts";
+import { aged, host, PEER, THIRD } from "../../../backends/udp/user/testing/host.ts";
 import {
   ipv4Packet,
   pattern,
   tcpPacket,
   udpPacket,
-} from "../../../backends/udp/packet/_fixtures.ts";
+} from "../../../backends/udp/user/testing/packets.ts";
 import { parseIPv4 } from "../../../mod/ip/mod.ts";
 import { bytesNear } from "../mutate.ts";
 import type { FuzzTarget } from "../target.ts";

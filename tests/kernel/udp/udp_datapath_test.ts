@@ -2,7 +2,7 @@
  * The udp data path on real devices: two hosts in namespaces, a veth pair between them.
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { ipv4Packet, pattern } from "../../../backends/udp/packet/_fixtures.ts";
+import { ipv4Packet, pattern } from "../../../backends/udp/user/testing/packets.ts";
 import { parseIPv4 } from "../../../mod/ip/mod.ts";
 import { libc } from "../../../mod/sys/mod.ts";
 import { ping, say, transfer } from "./udp_exchange.ts";

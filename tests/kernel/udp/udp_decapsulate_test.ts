@@ -1,6 +1,6 @@
 /** The decapsulation program against a slow reading of its rules. */
 import { assert, assertEquals } from "@std/assert";
-import type { REASONS } from "../../../backends/udp/kernel/layout.ts";
+import type { REASONS } from "../../../backends/udp/kernel/programs/layout.ts";
 import {
   check,
   Decapsulation,

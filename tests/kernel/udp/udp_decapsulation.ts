@@ -5,8 +5,8 @@ import {
   naiveChecksum,
   pattern,
   udpPacket,
-} from "../../../backends/udp/packet/_fixtures.ts";
-import { decapsulation } from "../../../backends/udp/kernel/decapsulate.ts";
+} from "../../../backends/udp/user/testing/packets.ts";
+import { decapsulation } from "../../../backends/udp/kernel/programs/decapsulate.ts";
 import {
   HOP_KEY,
   hopValue,
@@ -16,7 +16,7 @@ import {
   REASONS,
   routeKey,
   routeValue,
-} from "../../../backends/udp/kernel/layout.ts";
+} from "../../../backends/udp/kernel/programs/layout.ts";
 import { parseIPv4, Prefix } from "../../../mod/ip/mod.ts";
 import { BpfMap, BpfProgram } from "../../../mod/sys/bpf/mod.ts";
 import { libc, randomMac } from "../../../mod/sys/mod.ts";

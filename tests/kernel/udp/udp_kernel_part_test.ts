@@ -12,10 +12,10 @@ import { captureLog } from "../../../mod/observe/testing/log_lab.ts";
 import type { BackendContext } from "../../../backends/backend.ts";
 import { describeChange } from "../../../backends/describe.ts";
 import { planPrograms } from "../../../backends/udp/kernel/plan.ts";
-import { MAPS, routeKey, routeValue } from "../../../backends/udp/kernel/layout.ts";
+import { MAPS, routeKey, routeValue } from "../../../backends/udp/kernel/programs/layout.ts";
 import { pinDirectory } from "../../../backends/udp/kernel/pins.ts";
 import { BpfMap, openPin } from "../../../mod/sys/bpf/mod.ts";
-import { pathSettings } from "../../../backends/udp/kernel/settings.ts";
+import { pathSettings } from "../../../backends/udp/kernel/programs/settings.ts";
 import { parseIPv4, Prefix } from "../../../mod/ip/mod.ts";
 import { DryRunNetlink } from "../../../mod/sys/mod.ts";
 

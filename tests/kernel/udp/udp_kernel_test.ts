@@ -2,7 +2,11 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { setTxOffload } from "../../../bench/udp/wire.ts";
 import { type Attachment, KernelPath } from "../../../backends/udp/kernel/kernel_path.ts";
-import { type KernelRoute, MAPS, type PathSettings } from "../../../backends/udp/kernel/layout.ts";
+import {
+  type KernelRoute,
+  MAPS,
+  type PathSettings,
+} from "../../../backends/udp/kernel/programs/layout.ts";
 import { parseIPv4, Prefix } from "../../../mod/ip/mod.ts";
 import { bpf } from "../../../mod/sys/bpf/call.ts";
 import {

@@ -4,11 +4,11 @@
  *
  * @module
  */
-import type { CounterName } from "../../../backends/udp/counters.ts";
-import type { PeerTraffic } from "../../../backends/udp/data_path.ts";
+import type { CounterName } from "../../../backends/udp/user/counters.ts";
+import type { PeerTraffic } from "../../../backends/udp/user/data_path.ts";
 import type { Attachment } from "../../../backends/udp/kernel/kernel_path.ts";
-import type { Reason } from "../../../backends/udp/kernel/layout.ts";
-import type { Offload } from "../../../backends/udp/worker.ts";
+import type { Reason } from "../../../backends/udp/kernel/programs/layout.ts";
+import type { Offload } from "../../../backends/udp/user/worker.ts";
 import { BPFFS } from "../../../mod/sys/bpf/mod.ts";
 import { Namespace } from "../firewall/firewall_namespace.ts";
 import type { NodeCommand, NodeOptions } from "./udp_node.ts";

@@ -10,9 +10,9 @@
  */
 import { lines } from "./udp_lab.ts";
 import { parseIPv4, Prefix } from "../../../mod/ip/mod.ts";
-import { UdpDataPath, type UdpDataPathOptions } from "../../../backends/udp/data_path.ts";
+import { UdpDataPath, type UdpDataPathOptions } from "../../../backends/udp/user/data_path.ts";
 import { type Attachment, KernelPath } from "../../../backends/udp/kernel/kernel_path.ts";
-import type { PathSettings } from "../../../backends/udp/kernel/layout.ts";
+import type { PathSettings } from "../../../backends/udp/kernel/programs/layout.ts";
 import { Netlink, trimMemory } from "../../../mod/sys/mod.ts";
 
 /** How the node is set up. Addresses and prefixes are texts. */

@@ -5,7 +5,7 @@ import {
   naiveChecksum,
   pattern,
   udpPacket,
-} from "../../../backends/udp/packet/_fixtures.ts";
+} from "../../../backends/udp/user/testing/packets.ts";
 import { parseIPv4 } from "../../../mod/ip/mod.ts";
 import { libc } from "../../../mod/sys/mod.ts";
 import type { Namespace } from "../firewall/firewall_namespace.ts";

@@ -1,10 +1,10 @@
 /** The socket of the udp data path on the kernel's: trains, refusals, full buffers. */
 import { assert, assertEquals } from "@std/assert";
-import { pattern } from "../../../backends/udp/packet/_fixtures.ts";
-import { PacketMemory } from "../../../backends/udp/packet/memory.ts";
-import { openSocket, type SocketOptions } from "../../../backends/udp/socket.ts";
-import { TrainVector } from "../../../backends/udp/trains.ts";
-import { UdpSocket } from "../../../backends/udp/udp_socket.ts";
+import { pattern } from "../../../backends/udp/user/testing/packets.ts";
+import { PacketMemory } from "../../../backends/udp/user/packet/memory.ts";
+import { openSocket, type SocketOptions } from "../../../backends/udp/user/socket/socket.ts";
+import { TrainVector } from "../../../backends/udp/user/socket/segment_batches.ts";
+import { UdpSocket } from "../../../backends/udp/user/socket/udp_socket.ts";
 import { parseIPv4 } from "../../../mod/ip/mod.ts";
 import { closeDescriptor, Errno, inNetworkNamespace, libc, unwrap } from "../../../mod/sys/mod.ts";
 import { ADDRESSES, UdpLab } from "./udp_lab.ts";

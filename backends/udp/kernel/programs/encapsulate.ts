@@ -1,0 +1,186 @@
+import {
+  type AssembledProgram,
+  Assembler,
+  BPF_ADJ_ROOM_MAC,
+  BPF_F_ADJ_ROOM_ENCAP_L3_IPV4,
+  BPF_F_ADJ_ROOM_ENCAP_L4_UDP,
+  BPF_F_ADJ_ROOM_FIXED_GSO,
+  BPF_FIB_LOOKUP_OUTPUT,
+  FibResult,
+  R0,
+  R1,
+  R10,
+  R2,
+  R3,
+  R4,
+  R5,
+  R6,
+  R7,
+  R8,
+  R9,
+  SkBuff,
+} from "../../../../mod/sys/bpf/mod.ts";
+import { ETH_P_IP, OVERHEAD, type PathSettings, raw16, raw32, Traffic } from "./layout.ts";
+import { DONT_FRAGMENT, FRAGMENT, outerHeader } from "./outer_header.ts";
+import {
+  add,
+  countSegments,
+  decrementTtl,
+  drop,
+  headerLength,
+  lookup,
+  pass,
+  readable,
+  TCP,
+  tcpHeaders,
+  UDP,
+} from "./snippets.ts";
+
+const ETHERNET_HEADER = 14;
+
+/** The stack, below R10. */
+const Stack = {
+  /** Key of the routes: 32, then the destination. */
+  Route: -8,
+  Destination: -4,
+  /** Header length of the inner packet, u64. */
+  HeaderLength: -16,
+  /** Outer header of 28 bytes, then the first 12 of the inner one. */
+  Outer: -64,
+  Inner: -36,
+  InnerTtl: -28,
+  /** Length of the largest inner packet that this stands for, u64. */
+  Largest: -72,
+  /** {@linkcode Fib} */
+  Fib: -176,
+} as const;
+const WRITTEN = OVERHEAD + 12;
+
+/** `struct bpf_fib_lookup` of linux/bpf.h. */
+const Fib = {
+  Family: 0,
+  Protocol: 1,
+  SourcePort: 2,
+  DestinationPort: 4,
+  /** In host order. */
+  Length: 6,
+  Interface: 8,
+  Source: 16,
+  Destination: 32,
+  Size: 64,
+} as const;
+/** socket(2) */
+const AF_INET = 2;
+/** net.ipv4.route.min_pmtu: the kernel believes in no narrower path. */
+const MIN_PMTU = 552;
+
+/** What the programs can ask the kernel. */
+export interface Abilities {
+  /** How large a packet fits the way to a peer. */
+  readonly pathMtu: boolean;
+}
+
+/**
+ * The program at flannel0's egress: wraps what goes to a peer that is carried here, and sends it.
+ *
+ * It passes on, as it was, what user space has to judge or to cut: TTL 1 and less (flannel's proxy drops
+ * those), unknown destinations (an ICMP error is due), packets that do not fit the interface or the path, and
+ * super-packets of anything but TCP (the stack would cut the outer datagram by the inner one's rule).
+ *
+ * R7 is the inner length, R8 the peer, R9 the segment size and then the number of packets.
+ */
+export function encapsulation(settings: PathSettings, abilities: Abilities): AssembledProgram {
+  const room = settings.mtu - OVERHEAD;
+  const a = new Assembler();
+  a.mov(R6, R1)
+    .load(R2, R6, SkBuff.protocol, 4).jumpIf32(R2, "!=", raw16(ETH_P_IP), "pass")
+    .include(readable(20))
+    .include(headerLength(0))
+    .load(R7, R2, 2, 2).swap(R7, 16)
+    .jumpIf(R4, ">", R7, "pass")
+    .load(R5, R6, SkBuff.len, 4).jumpIf(R5, "!=", R7, "pass")
+    .jumpIf(R7, ">", 0xffff - OVERHEAD, "pass")
+    .load(R5, R2, 8, 1).jumpIf(R5, "<=", 1, "pass")
+    .store(R10, Stack.HeaderLength, R4, 8)
+    .load(R5, R2, 0, 4).store(R10, Stack.Inner, R5, 4)
+    .load(R5, R2, 4, 4).store(R10, Stack.Inner + 4, R5, 4)
+    .load(R5, R2, 8, 4).store(R10, Stack.InnerTtl, R5, 4)
+    .store(R10, Stack.Route, 32, 4)
+    .load(R5, R2, 16, 4).store(R10, Stack.Destination, R5, 4)
+    .load(R9, R6, SkBuff.gso_size, 4)
+    .jumpIf(R9, "!=", 0, "super")
+    .jumpIf(R7, ">", room, "pass")
+    .store(R10, Stack.Largest, R7, 8)
+    .mov(R9, 1)
+    .jump("route");
+
+  a.label("super")
+    .load(R5, R2, 9, 1).jumpIf(R5, "!=", TCP, "pass")
+    .include(tcpHeaders(0, Stack.HeaderLength))
+    .mov(R2, R1).alu(R2, "add", R9).jumpIf(R2, ">", room, "pass")
+    .store(R10, Stack.Largest, R2, 8)
+    .include(countSegments(R7, R9));
+
+  a.label("route")
+    .include(lookup("routes", Stack.Route))
+    .jumpIf(R0, "==", 0, "pass")
+    .load(R1, R0, 4, 4).jumpIf(R1, "==", 0, "pass")
+    .load(R8, R0, 0, 4)
+    .store(R10, Stack.Outer + FRAGMENT, 0, 2);
+  if (abilities.pathMtu) a.include(fitsPath(settings));
+
+  // The first step that alters the packet: what it refuses (a packet that is in a tunnel already) is
+  // still whole.
+  a.mov(R1, R6).mov(R2, OVERHEAD).mov(R3, BPF_ADJ_ROOM_MAC)
+    // flannel0's MTU leaves the room: segments keep their size.
+    .mov(R4, BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP)
+    .call("skb_adjust_room").jumpIf(R0, "!=", 0, "pass");
+
+  a.include(outerHeader(Stack.Outer, "to peer", settings))
+    .include(decrementTtl(Stack.InnerTtl))
+    .mov(R1, R6).mov(R2, 0).mov(R3, R10).alu(R3, "add", Stack.Outer).mov(R4, WRITTEN).mov(R5, 0)
+    .call("skb_store_bytes").jumpIf(R0, "!=", 0, "dropSendRefused")
+    // redirect_neigh drops a packet that has no room for its link-layer header, without a word.
+    .mov(R1, R6).mov(R2, ETHERNET_HEADER).mov(R3, 0)
+    .call("skb_change_head").jumpIf(R0, "!=", 0, "dropSendRefused")
+    .store(R10, Stack.Destination, R8, 4)
+    .include(lookup("peers", Stack.Destination))
+    .jumpIf(R0, "==", 0, "send")
+    .include(add(Traffic.sentPackets, R9))
+    .include(add(Traffic.sentBytes, R7))
+    .label("send")
+    .mov(R1, settings.underlay).mov(R2, 0).mov(R3, 0).mov(R4, 0)
+    .call("redirect_neigh").exit();
+  return a.include(drop("dropSendRefused")).include(pass).assemble();
+}
+
+/**
+ * Passes on what the path to the peer in R8 is too narrow for: user space has it cut, or tells its sender (RFC
+ * 1191). The rest gets DF, so that routers tell us what fits; the kernel keeps what they say with the route. A look at
+ * that is some 100 ns, which packets that fit any path are spared.
+ *
+ * A host that does not forward is not told by the kernel: then routers may cut.
+ */
+function fitsPath({ underlay, address, port }: PathSettings) {
+  return (a: Assembler) => {
+    a.load(R1, R10, Stack.Largest, 8).alu(R1, "add", OVERHEAD).jumpIf(R1, "<=", MIN_PMTU, "fits");
+    for (let at = 0; at < Fib.Size; at += 8) a.store(R10, Stack.Fib + at, 0, 8);
+    a.store(R10, Stack.Fib + Fib.Family, AF_INET, 1)
+      .store(R10, Stack.Fib + Fib.Protocol, UDP, 1)
+      .store(R10, Stack.Fib + Fib.SourcePort, raw16(port), 2)
+      .store(R10, Stack.Fib + Fib.DestinationPort, raw16(port), 2)
+      .store(R10, Stack.Fib + Fib.Length, R1, 2)
+      .store(R10, Stack.Fib + Fib.Interface, underlay, 4)
+      .store(R10, Stack.Fib + Fib.Source, raw32(address), 4)
+      .store(R10, Stack.Fib + Fib.Destination, R8, 4)
+      .mov(R1, R6).mov(R2, R10).alu(R2, "add", Stack.Fib).mov(R3, Fib.Size)
+      .mov(R4, BPF_FIB_LOOKUP_OUTPUT)
+      .call("fib_lookup")
+      .jumpIf(R0, "==", FibResult.FRAG_NEEDED, "pass")
+      .jumpIf(R0, "==", FibResult.SUCCESS, "uncut")
+      .jumpIf(R0, "!=", FibResult.NO_NEIGH, "fits")
+      .label("uncut")
+      .store(R10, Stack.Outer + FRAGMENT, raw16(DONT_FRAGMENT), 2)
+      .label("fits");
+  };
+}

@@ -1,0 +1,56 @@
+import { assertEquals } from "@std/assert";
+import fc from "fast-check";
+import { Prefix } from "../../../../mod/ip/mod.ts";
+import {
+  hopValue,
+  peerKey,
+  raw16,
+  raw32,
+  readHopSecret,
+  readPeerKey,
+  readRouteKey,
+  readRouteValue,
+  routeKey,
+  routeValue,
+} from "./layout.ts";
+
+const address = fc.integer({ min: 0, max: 0xffffffff });
+
+Deno.test("routeKey(), routeValue() and peerKey() read back the same", () => {
+  const length = fc.integer({ min: 0, max: 32 });
+  fc.assert(fc.property(address, length, address, fc.boolean(), (ip, length, publicIP, carried) => {
+    const subnet = new Prefix(ip, length);
+    assertEquals(readRouteKey(routeKey(subnet)).key, subnet.key);
+    const value = routeValue({ subnet, publicIP, carried });
+    assertEquals(readRouteValue(new DataView(value.buffer)), { publicIP, carried });
+    assertEquals(readPeerKey(peerKey(publicIP)), publicIP);
+  }));
+});
+
+Deno.test("routeKey() is what the kernel's trie wants: a length, then the address as on the wire", () => {
+  assertEquals([...routeKey(Prefix.parse("10.40.1.0/24")!)], [24, 0, 0, 0, 10, 40, 1, 0]);
+});
+
+Deno.test("raw16() and raw32() are what a little-endian load finds", () => {
+  fc.assert(fc.property(address, (value) => {
+    const view = new DataView(new ArrayBuffer(4));
+    view.setUint32(0, value, false);
+    assertEquals(raw32(value), view.getUint32(0, true));
+    assertEquals(raw16(value >>> 16), view.getUint16(0, true));
+  }));
+});
+
+Deno.test("hopValue() is what goes between UDP header and inner packet, and a port", () => {
+  const place = { vni: 8285, mac: "02:11:22:33:44:55", secret: "06:a1:a2:a3:a4:a5", port: 28_285 };
+  const value = hopValue(place);
+  assertEquals(
+    [...value],
+    [
+      ...[0x08, 0, 0, 0, 0x00, 0x20, 0x5d, 0],
+      ...[0x02, 0x11, 0x22, 0x33, 0x44, 0x55, 0x06, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0x08, 0x00],
+      ...[0x6e, 0x7d],
+    ],
+  );
+  assertEquals(readHopSecret(new DataView(value.buffer)), place.secret);
+  assertEquals(readHopSecret(new DataView(new ArrayBuffer(24))), undefined);
+});

@@ -1,0 +1,311 @@
+import type { IPv4, Prefix } from "../../../mod/ip/mod.ts";
+import { closeDescriptor, libc, unwrap } from "../../../mod/sys/ffi/libc.ts";
+import { inNetworkNamespace } from "../../../mod/sys/namespace.ts";
+import { type CounterName, Counters, type PeerCounters, WorkerCounters } from "./counters.ts";
+import { PeerTable } from "./peer_table.ts";
+import { disableCoalescing, openSocket, type Socket } from "./socket/socket.ts";
+import type { PathTraffic } from "../traffic.ts";
+import { closeTun, openTun, type Tun } from "./tun/tun.ts";
+import type { Offload, WorkerReport, WorkerStart } from "./worker.ts";
+
+/** Options of {@linkcode UdpDataPath.open}. */
+export interface UdpDataPathOptions {
+  /** All leases lie in it. */
+  readonly network: Prefix;
+  /** Prefix length of most leases. */
+  readonly subnetLen: number;
+  /** Name of the TUN device. @default "flannel0" */
+  readonly device?: string;
+  /** Address the socket is bound to: that of the external interface. */
+  readonly address: IPv4;
+  /** UDP port, ours and every peer's. @default 8285 */
+  readonly port?: number;
+  /** Workers, each with a queue of the device and a socket. @default 1 */
+  readonly workers?: number;
+  /** Super-packets from the device (TSO, USO). @default true */
+  readonly deviceOffload?: boolean;
+  /** UDP_SEGMENT and UDP_GRO on the socket. @default true */
+  readonly socketOffload?: boolean;
+  /** Take datagrams from any address, with any inner source. @default false */
+  readonly acceptAny?: boolean;
+  /** Refuse inner sources outside the network. @default false */
+  readonly strictSource?: boolean;
+  /** Path of the network namespace of device and socket. @default the process's own */
+  readonly netns?: string | undefined;
+  /** Called when the kernel has refused what was in use: what is left. @default nothing is done */
+  readonly onOffloadLost?: (left: Offload) => void;
+}
+
+/** Traffic with one peer. */
+export interface PeerTraffic extends PeerCounters {
+  readonly publicIP: IPv4;
+}
+
+/** eventfd(2): EFD_CLOEXEC | EFD_NONBLOCK. */
+const EVENTFD_FLAGS = 0o2000000 | 0o4000;
+
+/** The data path of the udp backend failed; the message says how. */
+export class DataPathError extends Error {
+  override readonly name = "DataPathError";
+}
+
+/**
+ * The user-space data path: a TUN device, a UDP socket and the workers between them.
+ *
+ * It makes the device but gives it neither address nor routes, and brings it neither up nor to an
+ * MTU ({@linkcode UdpDataPath.OVERHEAD} less than the link's): that is rtnetlink's part. The device
+ * stays when the data path is closed or killed, with whatever others configured on it, and the next
+ * one attaches to it.
+ *
+ * @example
+ * ```ts ignore
+ * const path = await UdpDataPath.open({ network, subnetLen: 24, address, port: 8285 });
+ * path.setOwn(lease.subnet);
+ * path.setPeer(peer.subnet, peer.attributes.publicIP);
+ * path.failed.catch((error) => reopen(error));
+ * ```
+ */
+export class UdpDataPath implements AsyncDisposable {
+  /** IPv4 and UDP header around each packet, in bytes. */
+  static readonly OVERHEAD = 28;
+
+  /** Name of the device. */
+  readonly device: string;
+  /**
+   * Rejects with a {@linkcode DataPathError} when a worker fails (somebody deleted the device, for
+   * one). The data path then carries nothing more: close it and open another. Never resolves.
+   */
+  readonly failed: Promise<never>;
+  readonly #tun: Tun;
+  readonly #sockets: readonly Socket[];
+  readonly #table: PeerTable;
+  readonly #counters: Counters;
+  readonly #workers: readonly PathWorker[];
+  #closed: Promise<void> | undefined;
+
+  private constructor(
+    tun: Tun,
+    sockets: readonly Socket[],
+    table: PeerTable,
+    counters: Counters,
+    workers: readonly PathWorker[],
+  ) {
+    this.device = tun.name;
+    this.#tun = tun;
+    this.#sockets = sockets;
+    this.#table = table;
+    this.#counters = counters;
+    this.#workers = workers;
+    this.failed = Promise.race(workers.map((worker) => worker.failed));
+    // Who does not ask is not to be killed by it.
+    this.failed.catch(() => {});
+  }
+
+  /**
+   * Opens device and socket and starts the workers. It resolves when they run; without
+   * {@linkcode UdpDataPath.setOwn} and peers they drop everything.
+   *
+   * @throws {SysError} when the kernel refuses the device (see `openTun`) or the port (EADDRINUSE)
+   * @throws {RangeError} when subnetLen does not fit the network
+   * @throws {DataPathError} when a worker does not start
+   */
+  static async open(options: UdpDataPathOptions): Promise<UdpDataPath> {
+    const { address, port = 8285, workers: count = 1, netns } = options;
+    const table = new PeerTable(options);
+    await using cleanup = new AsyncDisposableStack();
+    // Only where they are made does a namespace matter to descriptors.
+    const tun = inNetworkNamespace(netns, () =>
+      openTun({
+        name: options.device ?? "flannel0",
+        queues: count,
+        segmentation: options.deviceOffload ?? true,
+      }));
+    cleanup.defer(() => closeTun(tun));
+    const sockets: Socket[] = [];
+    cleanup.defer(() => sockets.forEach(({ fd }) => closeDescriptor(fd)));
+    for (let i = 0; i < count; i++) {
+      const offload = options.socketOffload ?? true;
+      const socket = { address, port, shared: count > 1 };
+      sockets.push(
+        inNetworkNamespace(
+          netns,
+          () => openSocket({ ...socket, segmentation: offload, coalescing: offload }),
+        ),
+      );
+    }
+    const memories = sockets.map(() => WorkerCounters.allocate(table.capacity));
+    const workers: PathWorker[] = [];
+    cleanup.defer(async () => {
+      table.stop();
+      await Promise.all(workers.map((worker) => worker.end()));
+    });
+    for (const [i, socket] of sockets.entries()) {
+      const { name, segmentation, uncut } = tun;
+      workers.push(
+        new PathWorker({
+          tun: { name, segmentation, uncut, fd: tun.descriptors[i]! },
+          ...{ socket, port, table: table.shared, counters: memories[i]! },
+        }, options.onOffloadLost),
+      );
+    }
+    await Promise.all(workers.map((worker) => worker.running));
+    cleanup.move();
+    return new UdpDataPath(tun, sockets, table, new Counters(memories), workers);
+  }
+
+  /**
+   * Names our own lease: packets from peers to addresses outside it are dropped.
+   */
+  setOwn(lease: Prefix | undefined): void {
+    this.#table.setOwn(lease);
+  }
+
+  /**
+   * Sends what is addressed to `subnet` to a peer, and takes packets with sources in `subnet` from it
+   * and from no other. Counts at once, without a message or a pause.
+   *
+   * @throws {RangeError} when the subnet lies outside the network, or is too long to be told apart
+   */
+  setPeer(subnet: Prefix, publicIP: IPv4): void {
+    this.#counters.begin({ publicIP, index: this.#table.set(subnet, publicIP) });
+  }
+
+  /** Refuses inner sources outside the network from now on, or lets them pass. Counts at once. */
+  setStrictSource(isStrict: boolean): void {
+    this.#table.setStrictSource(isStrict);
+  }
+
+  /** Forgets a peer's subnet; unknown ones are ignored. */
+  removePeer(subnet: Prefix): void {
+    this.#table.remove(subnet);
+  }
+
+  /**
+   * Lets datagrams arrive one by one from now on, on a host whose kernel takes them before they come
+   * here: what it does not see as single ones it cannot take.
+   */
+  stopCoalescing(): void {
+    for (const { fd } of this.#sockets) disableCoalescing(fd);
+  }
+
+  /** Leases that are routed. */
+  get leases(): number {
+    return this.#table.size;
+  }
+
+  /** What the kernel helps with; less than at start when it refused something meanwhile. */
+  offload(): Offload {
+    const each = this.#workers.map((worker) => worker.offload);
+    const all = (read: (offload: Offload) => boolean) => each.every(read);
+    return {
+      tcp: all(({ tcp }) => tcp),
+      udp: all(({ udp }) => udp),
+      uncut: all(({ uncut }) => uncut),
+      trains: all(({ trains }) => trains),
+      coalescing: all(({ coalescing }) => coalescing),
+      vectors: all(({ vectors }) => vectors),
+    };
+  }
+
+  /** Packets, bytes and drops by reason, since the start. */
+  counters(): Record<CounterName, number> {
+    return this.#counters.totals();
+  }
+
+  /** Traffic by peer. */
+  traffic(): PeerTraffic[] {
+    return [...this.#table.peers()].map((peer) => ({
+      publicIP: peer.publicIP,
+      ...this.#counters.peer(peer),
+    }));
+  }
+
+  /** Both, for whoever wants to know all of it. */
+  figures(): PathTraffic {
+    return { peers: this.traffic(), counters: this.counters() };
+  }
+
+  /**
+   * Ends the workers and closes socket and device.
+   *
+   * @param options `remove` takes the device away, and its routes with it; by default it stays
+   */
+  close(options: { readonly remove?: boolean } = {}): Promise<void> {
+    return this.#closed ??= this.#close(options);
+  }
+
+  async #close(options: { readonly remove?: boolean }): Promise<void> {
+    this.#table.stop();
+    await Promise.all(this.#workers.map((worker) => worker.end()));
+    for (const { fd } of this.#sockets) closeDescriptor(fd);
+    closeTun(this.#tun, options);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+/** A worker as the main isolate holds it. */
+class PathWorker {
+  readonly running: Promise<void>;
+  readonly failed: Promise<never>;
+  offload: Offload = {
+    ...{ tcp: false, udp: false, uncut: false },
+    ...{ trains: false, coalescing: false, vectors: false },
+  };
+  readonly #worker: Worker;
+  readonly #wake: number;
+  readonly #ended = Promise.withResolvers<void>();
+
+  constructor(
+    start: Omit<WorkerStart, "wake">,
+    onOffloadLost: (left: Offload) => void = () => {},
+  ) {
+    this.#wake = unwrap("eventfd", libc().eventfd(0, EVENTFD_FLAGS));
+    const running = Promise.withResolvers<void>();
+    const failed = Promise.withResolvers<never>();
+    this.running = running.promise;
+    this.failed = failed.promise;
+    const fail = (message: string) => {
+      const error = new DataPathError(`the udp data path has stopped: ${message}`);
+      running.reject(error);
+      failed.reject(error);
+      this.#ended.resolve();
+    };
+    failed.promise.catch(() => {});
+    this.#worker = new Worker(new URL("./worker.ts", import.meta.url), {
+      type: "module",
+      name: "udp data path",
+    });
+    this.#worker.onmessage = ({ data }: MessageEvent<WorkerReport>) => {
+      switch (data.type) {
+        case "running":
+          this.offload = data.offload;
+          return running.resolve();
+        case "offload":
+          this.offload = data.offload;
+          return onOffloadLost(data.offload);
+        case "ended":
+          return this.#ended.resolve();
+        case "failed":
+          return fail(data.message);
+      }
+    };
+    this.#worker.onerror = (event) => {
+      event.preventDefault();
+      fail(event.message);
+    };
+    this.#worker.postMessage({ ...start, wake: this.#wake } satisfies WorkerStart);
+  }
+
+  /** Wakes the worker, which has been told to stop, and waits until it has. */
+  async end(): Promise<void> {
+    const one = new Uint8Array(new ArrayBuffer(8));
+    one[0] = 1;
+    libc().write(this.#wake, one, one.length);
+    await this.#ended.promise;
+    this.#worker.terminate();
+    closeDescriptor(this.#wake);
+  }
+}

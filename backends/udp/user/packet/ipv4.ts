@@ -1,0 +1,116 @@
+/**
+ * IPv4 headers (RFC 791) in place. Every function takes the view and the offset of the header's
+ * first byte; numbers are in host order, addresses as in mod/ip.
+ *
+ * {@linkcode packetLength} is the gate: what it accepts may be read with the other functions
+ * without leaving the packet.
+ *
+ * @module
+ */
+import { fold, swap16, updateChecksum } from "../../../../mod/ip/checksum.ts";
+import type { PacketMemory } from "./memory.ts";
+
+/** Header without options, in bytes. */
+export const MIN_HEADER = 20;
+/** Longest header, and the most a packet holds, in bytes. */
+export const MAX_HEADER = 60;
+export const MAX_PACKET = 65535;
+
+/** Protocol numbers of the IANA registry. */
+export const ICMP = 1;
+export const TCP = 6;
+export const UDP = 17;
+
+/** Offsets in the header, in bytes. */
+export const TOS = 1;
+export const TOTAL_LENGTH = 2;
+export const IDENTIFICATION = 4;
+export const FRAGMENT = 6;
+export const TTL = 8;
+export const PROTOCOL = 9;
+export const CHECKSUM = 10;
+export const SOURCE = 12;
+export const DESTINATION = 16;
+
+const DONT_FRAGMENT = 0x4000;
+const MORE_FRAGMENTS = 0x2000;
+const FRAGMENT_OFFSET = 0x1fff;
+
+/**
+ * Checks that `available` bytes at `at` begin with an IPv4 packet: version 4, a header length that
+ * is legal and a total length that covers the header and has arrived.
+ *
+ * The header checksum is not part of it: flannel leaves that to the kernel, whose counters an
+ * operator looks at.
+ *
+ * @returns the total length, or 0 for anything else. Bytes behind the total length are padding.
+ */
+export function packetLength(view: DataView, at: number, available: number): number {
+  if (available < MIN_HEADER) return 0;
+  const first = view.getUint8(at);
+  if ((first >>> 4) !== 4) return 0;
+  const header = (first & 15) * 4;
+  const total = view.getUint16(at + TOTAL_LENGTH);
+  return header >= MIN_HEADER && total >= header && total <= available ? total : 0;
+}
+
+/** Header length in bytes, options included. */
+export function headerLength(view: DataView, at: number): number {
+  return (view.getUint8(at) & 15) * 4;
+}
+
+/** True for any part of a fragmented packet, the first included. */
+export function isFragment(view: DataView, at: number): boolean {
+  return (view.getUint16(at + FRAGMENT) & (MORE_FRAGMENTS | FRAGMENT_OFFSET)) !== 0;
+}
+
+/** True for fragments after the first: they carry no ports. */
+export function isLaterFragment(view: DataView, at: number): boolean {
+  return (view.getUint16(at + FRAGMENT) & FRAGMENT_OFFSET) !== 0;
+}
+
+/** True when the sender forbade fragmentation, that is when it does path MTU discovery. */
+export function dontFragment(view: DataView, at: number): boolean {
+  return (view.getUint16(at + FRAGMENT) & DONT_FRAGMENT) !== 0;
+}
+
+/**
+ * Takes one from the TTL and patches the header checksum (RFC 1624), so that a checksum that was
+ * wrong stays wrong.
+ *
+ * @returns false when the packet may not be forwarded; it is then untouched
+ */
+export function decrementTtl(view: DataView, at: number): boolean {
+  const before = view.getUint16(at + TTL);
+  if (before < 0x0200) return false;
+  const after = before - 0x0100;
+  view.setUint16(at + TTL, after);
+  view.setUint16(at + CHECKSUM, updateChecksum(view.getUint16(at + CHECKSUM), before, after));
+  return true;
+}
+
+/** Computes and stores the header checksum. */
+export function setHeaderChecksum(memory: PacketMemory, at: number): void {
+  const { view } = memory;
+  view.setUint16(at + CHECKSUM, 0);
+  const sum = memory.sum(at, headerLength(view, at));
+  view.setUint16(at + CHECKSUM, ~sum & 0xffff, true);
+}
+
+/**
+ * Sum of the pseudo-header (RFC 793 3.1, RFC 768) of the packet at `at`, folded, little-endian as
+ * all sums are (see checksum.ts).
+ *
+ * @param length of what follows the IPv4 header, in bytes
+ */
+export function pseudoHeaderSum(
+  view: DataView,
+  at: number,
+  protocol: number,
+  length: number,
+): number {
+  return fold(
+    view.getUint32(at + SOURCE, true) + view.getUint32(at + DESTINATION, true) +
+      swap16(protocol) + swap16(length),
+  );
+}

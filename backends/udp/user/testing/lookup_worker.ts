@@ -1,0 +1,25 @@
+// The reading side of "PeerLookup never mixes two peers": looks up until the table says stop.
+import { PeerLookup, type SharedPeerTable } from "../peer_lookup.ts";
+
+const scope = self as unknown as {
+  onmessage: (event: MessageEvent<SharedPeerTable>) => void;
+  postMessage(message: unknown): void;
+};
+
+scope.onmessage = ({ data }) => {
+  const lookup = new PeerLookup(data);
+  scope.postMessage("started");
+  let lookups = 0, found = 0, mixed = 0;
+  while (!lookup.stopped) {
+    for (let i = 0; i < 8; i++) {
+      for (const host of [1, 129]) {
+        const publicIP = lookup.route(0x0a280000 + i * 256 + host);
+        lookups++;
+        if (publicIP === 0) continue;
+        found++;
+        if ((publicIP & 0xff) !== i || publicIP < 0x64000000) mixed++;
+      }
+    }
+  }
+  scope.postMessage({ lookups, found, mixed });
+};
