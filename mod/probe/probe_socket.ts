@@ -4,9 +4,11 @@ import {
   closeDescriptor,
   Errno,
   errno,
+  EventFd,
   inNetworkNamespace,
   libc,
   type Memory,
+  Poller,
   SysError,
   unwrap,
 } from "../sys/mod.ts";
@@ -48,12 +50,6 @@ const ALL_BUT_REQUESTS = ~(1 << ECHO_REQUEST);
 const MSG_DONTWAIT = 0x40;
 const MSG_ERRQUEUE = 0x2000;
 const CLOCK_REALTIME = 0;
-
-const POLLIN = 1;
-/** struct pollfd: i32 fd, i16 events, i16 revents. POLLERR needs no asking for. */
-const POLLFD_LENGTH = 8;
-/** EFD_CLOEXEC | EFD_NONBLOCK. */
-const EFD_FLAGS = 0o2000000 | 0o4000;
 
 /** struct sockaddr_in. */
 const SOCKADDR_IN = 16;
@@ -123,14 +119,13 @@ export class ProbeSocket {
   /** For the packet to be sent, without its IP header. */
   readonly outgoing: Uint8Array<ArrayBuffer>;
   readonly #fd: number;
-  readonly #wakeup: number;
+  readonly #wakeup: EventFd;
+  readonly #poller: Poller;
   readonly #arena = new Arena();
   readonly #name: Memory;
   readonly #data: Memory;
   readonly #control: Memory;
   readonly #header: Memory;
-  readonly #pollfds: Memory;
-  readonly #count: Memory;
   readonly #clock: Memory;
   readonly #epoch: number;
   readonly #destination = new DataView(new ArrayBuffer(SOCKADDR_IN));
@@ -189,7 +184,7 @@ export class ProbeSocket {
         unwrap("ICMP_FILTER", setOption(fd, SOL_RAW, ICMP_FILTER, ALL_BUT_REQUESTS));
         unwrap("IP_PKTINFO", setOption(fd, SOL_IP, IP_PKTINFO, 1));
       }
-      this.#wakeup = unwrap("eventfd", libc().eventfd(0, EFD_FLAGS));
+      this.#wakeup = new EventFd();
     } catch (error) {
       closeDescriptor(fd);
       this.#arena.close();
@@ -207,12 +202,7 @@ export class ProbeSocket {
     this.#header.view.setBigUint64(MSGHDR.iov, iovec.address, true);
     this.#header.view.setBigUint64(MSGHDR.iovlen, 1n, true);
     this.#header.view.setBigUint64(MSGHDR.control, this.#control.address, true);
-    this.#pollfds = this.#arena.allocate(2 * POLLFD_LENGTH);
-    [fd, this.#wakeup].forEach((fd, index) => {
-      this.#pollfds.view.setInt32(index * POLLFD_LENGTH, fd, true);
-      this.#pollfds.view.setInt16(index * POLLFD_LENGTH + 4, POLLIN, true);
-    });
-    this.#count = this.#arena.allocate(8);
+    this.#poller = new Poller([fd, this.#wakeup.fd]);
     this.#clock = this.#arena.allocate(16);
     this.#destination.setUint16(0, AF_INET, true);
     libc().clock_gettime(CLOCK_REALTIME, this.#clock.bytes);
@@ -293,22 +283,20 @@ export class ProbeSocket {
 
   /** Waits on another thread until there is something to receive, or {@linkcode wake} is called. */
   async wait(): Promise<void> {
-    const ready = await libc().poll_async(this.#pollfds.pointer, 2, -1);
-    // The other thread's errno is out of reach: ask again here. EINTR simply leads back here.
-    if (ready === -1) unwrap("poll", libc().poll(this.#pollfds.bytes, 2, 0));
-    libc().read(this.#wakeup, this.#count.bytes, 8);
+    await this.#poller.waitAsync();
+    this.#wakeup.reset();
   }
 
   /** Makes {@linkcode wait} return. */
   wake(): void {
-    this.#count.view.setBigUint64(0, 1n, true);
-    libc().write(this.#wakeup, this.#count.bytes, 8);
+    this.#wakeup.notify();
   }
 
   /** Gives everything back; only while nobody waits. */
   close(): void {
     closeDescriptor(this.#fd);
-    closeDescriptor(this.#wakeup);
+    this.#wakeup[Symbol.dispose]();
+    this.#poller[Symbol.dispose]();
     this.#arena.close();
   }
 

@@ -10,6 +10,7 @@ export * from "./ethtool.ts";
 export * from "./file_lock.ts";
 export * from "./ffi/free_memory.ts";
 export * from "./ffi/libc.ts";
+export * from "./ffi/poller.ts";
 export * from "./lock_holder.ts";
 export * from "./namespace.ts";
 export * from "./netlink/mod.ts";

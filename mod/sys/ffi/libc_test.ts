@@ -1,5 +1,4 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { Arena } from "./arena.ts";
 import { Errno, SysError } from "./errno.ts";
 import { closeDescriptor, cString, libc, unwrap } from "./libc.ts";
 
@@ -41,27 +40,6 @@ Deno.test("libc() takes plain numbers where C has 64 bits", () => {
   } finally {
     closeDescriptor(fd);
   }
-});
-
-Deno.test("libc().poll_async() waits off this thread until an event comes", async () => {
-  const fd = unwrap("eventfd", libc().eventfd(0, EFD_NONBLOCK));
-  using arena = new Arena();
-  const { view, pointer } = arena.allocate(8);
-  view.setInt32(0, fd, true);
-  view.setInt16(4, 1, true); // POLLIN
-  let ready = false;
-  const waiting = libc().poll_async(pointer, 1, 5000).then((result) => {
-    ready = true;
-    return result;
-  });
-  await new Promise((resolve) => setTimeout(resolve, 20));
-  assertEquals(ready, false);
-  const one = new Uint8Array(new ArrayBuffer(8));
-  one[0] = 1;
-  unwrap("write", libc().write(fd, one, 8));
-  assertEquals(await waiting, 1);
-  assertEquals(view.getInt16(6, true), 1);
-  closeDescriptor(fd);
 });
 
 Deno.test("cString() ends with a NUL and refuses one inside", () => {

@@ -1,6 +1,7 @@
 import { Arena, type Memory } from "../ffi/arena.ts";
 import { Errno, SysError } from "../ffi/errno.ts";
-import { closeDescriptor, libc, unwrap } from "../ffi/libc.ts";
+import { closeDescriptor } from "../ffi/libc.ts";
+import { EventFd, Poller } from "../ffi/poller.ts";
 import { MessageCursor } from "./wire/message.ts";
 import { giveReceiveMemory, RECEIVE_MEMORY, takeReceiveMemory } from "./wire/receive_memory.ts";
 import { ReceiveVector } from "./wire/receive_vector.ts";
@@ -13,12 +14,6 @@ const SLOT_SIZE = 4096;
 
 /** A flood is handed on in parts, so that its events need not all be in memory. */
 const EVENTS_PER_PART = 4096;
-
-const POLLIN = 1;
-/** struct pollfd: i32 fd, i16 events, i16 revents. */
-const POLLFD_LENGTH = 8;
-/** EFD_CLOEXEC | EFD_NONBLOCK, x86-64 and arm64. */
-const EFD_FLAGS = 0o2000000 | 0o4000;
 
 /** What a {@linkcode Subscription} is given. */
 export interface SubscriptionOptions<T> {
@@ -42,12 +37,11 @@ export class Subscription<T> {
   readonly #options: SubscriptionOptions<T>;
   readonly #signal: AbortSignal;
   readonly #socket: number;
-  readonly #wakeup: number;
+  readonly #wakeup: EventFd;
+  readonly #poller: Poller;
   readonly #arena = new Arena();
   readonly #memory: Memory;
   readonly #vector: ReceiveVector;
-  readonly #pollfds: Memory;
-  readonly #count: Memory;
   readonly #cursor = new MessageCursor();
   #iterated = false;
   #closed = false;
@@ -59,7 +53,7 @@ export class Subscription<T> {
     this.#socket = options.socket;
     try {
       setReceiveBuffer(this.#socket, options.receiveBuffer);
-      this.#wakeup = unwrap("eventfd", libc().eventfd(0, EFD_FLAGS));
+      this.#wakeup = new EventFd();
     } catch (error) {
       closeDescriptor(this.#socket);
       this.#arena.close();
@@ -67,20 +61,14 @@ export class Subscription<T> {
     }
     this.#memory = takeReceiveMemory();
     this.#vector = new ReceiveVector(this.#arena, this.#memory, RECEIVE_MEMORY / SLOT_SIZE);
-    this.#pollfds = this.#arena.allocate(2 * POLLFD_LENGTH);
-    [this.#socket, this.#wakeup].forEach((fd, index) => {
-      this.#pollfds.view.setInt32(index * POLLFD_LENGTH, fd, true);
-      this.#pollfds.view.setInt16(index * POLLFD_LENGTH + 4, POLLIN, true);
-    });
-    this.#count = this.#arena.allocate(8);
-    this.#count.view.setBigUint64(0, 1n, true);
+    this.#poller = new Poller([this.#socket, this.#wakeup.fd]);
     this.#signal.addEventListener("abort", this.#abort, { once: true });
     if (this.#signal.aborted) this.#abort();
   }
 
   readonly #abort = () => {
     // While a poll is under way only it may say when the descriptors are free.
-    if (this.#iterated) libc().write(this.#wakeup, this.#count.bytes, 8);
+    if (this.#iterated) this.#wakeup.notify();
     else this.#close();
   };
 
@@ -97,7 +85,7 @@ export class Subscription<T> {
       while (!this.#signal.aborted) {
         const events = this.#take();
         if (events.length > 0) yield events;
-        else await this.#wait();
+        else await this.#poller.waitAsync();
       }
     } finally {
       this.#close();
@@ -129,18 +117,13 @@ export class Subscription<T> {
     return events;
   }
 
-  async #wait(): Promise<void> {
-    const ready = await libc().poll_async(this.#pollfds.pointer, 2, -1);
-    // The other thread's errno is out of reach: ask again here. EINTR simply leads back here.
-    if (ready === -1) unwrap("poll", libc().poll(this.#pollfds.bytes, 2, 0));
-  }
-
   #close(): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#signal.removeEventListener("abort", this.#abort);
     closeDescriptor(this.#socket);
-    closeDescriptor(this.#wakeup);
+    this.#wakeup[Symbol.dispose]();
+    this.#poller[Symbol.dispose]();
     this.#arena.close();
     giveReceiveMemory(this.#memory);
   }

@@ -1,6 +1,7 @@
 import { Arena, type Memory } from "../../ffi/arena.ts";
 import { Errno, SysError } from "../../ffi/errno.ts";
 import { closeDescriptor, errno, libc, unwrap } from "../../ffi/libc.ts";
+import { Poller } from "../../ffi/poller.ts";
 import { inNetworkNamespace } from "../../namespace.ts";
 import { giveReceiveMemory, RECEIVE_MEMORY, takeReceiveMemory } from "./receive_memory.ts";
 import { ReceiveVector, type Visit } from "./receive_vector.ts";
@@ -29,7 +30,6 @@ const SO_RCVBUF = 8;
 const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
 
-const POLLIN = 1;
 const ANSWER_TIMEOUT_MS = 1000;
 
 /**
@@ -84,7 +84,7 @@ export class NetlinkSocket implements Transport {
   readonly #arena = new Arena();
   readonly #memory: Memory;
   readonly #vectors: Record<Expected, ReceiveVector>;
-  readonly #pollfd: Memory;
+  readonly #poller: Poller;
   #closed = false;
 
   /**
@@ -129,9 +129,7 @@ export class NetlinkSocket implements Transport {
         memory.bytes.length / ACKNOWLEDGEMENT_SLOT,
       ),
     };
-    this.#pollfd = this.#arena.allocate(8);
-    this.#pollfd.view.setInt32(0, fd, true);
-    this.#pollfd.view.setInt16(4, POLLIN, true);
+    this.#poller = new Poller([fd]);
   }
 
   get systemCalls(): number {
@@ -149,22 +147,17 @@ export class NetlinkSocket implements Transport {
   }
 
   wait(): void {
-    for (;;) {
-      this.#open();
-      this.#systemCalls++;
-      const ready = libc().poll(this.#pollfd.bytes, 1, ANSWER_TIMEOUT_MS);
-      if (ready > 0) return;
-      const number = ready === 0 ? Errno.ETIMEDOUT : errno();
-      // A signal (EINTR) is no answer.
-      if (number === Errno.EINTR) continue;
-      throw new SysError("poll", number, { detail: "netlink did not answer" });
-    }
+    this.#open();
+    this.#systemCalls++;
+    if (this.#poller.wait(ANSWER_TIMEOUT_MS) !== 0) return;
+    throw new SysError("poll", Errno.ETIMEDOUT, { detail: "netlink did not answer" });
   }
 
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#closed = true;
     closeDescriptor(this.fd);
+    this.#poller[Symbol.dispose]();
     this.#arena.close();
     giveReceiveMemory(this.#memory);
   }
