@@ -208,7 +208,7 @@ export interface Network {
    * Looks at the lease that carries our public IP before it is re-used, where no agent record says
    * who wrote it: what tells that it may be another host's.
    */
-  suspicion?(lease: Lease): string | undefined;
+  foreignLeaseReason?(lease: Lease): string | undefined;
 
   /**
    * Brings everything in the kernel to what `own` and `peers` ask for: dump, diff, one batch. Used

@@ -122,7 +122,7 @@ class VxlanNetwork implements Network {
     return form === "v0.7" ? { VtepMAC } : { VNI: this.#spec.vxlan.vni, VtepMAC };
   }
 
-  suspicion(lease: Lease): string | undefined {
+  foreignLeaseReason(lease: Lease): string | undefined {
     const mac = vtepMac(lease.attributes.backendData);
     if (mac === undefined || mac === this.#device.mac) return undefined;
     return `its VTEP MAC is ${mac}, that of our ${this.#spec.name} is ${this.#device.mac}`;

@@ -1,7 +1,7 @@
 import { ProviderError } from "../../backends/provider/errors.ts";
 import { UnsuitableError } from "../../backends/udp/kernel/errors.ts";
 import { HookError } from "../agent/host/hook_program.ts";
-import { ClashError } from "../agent/host/host_claims.ts";
+import { ClashError } from "../agent/host/host_registry.ts";
 import { AlreadyRunningError } from "../agent/host/host_lock.ts";
 import { PrivilegeError } from "../agent/host/privilege.ts";
 import { ListenError } from "../agent/server/serve_listener.ts";

@@ -1,6 +1,6 @@
 import type { DiffLine } from "../../backends/describe.ts";
 import { readHostTables } from "../../backends/host_routes.ts";
-import { isBesideOthers, readOthers } from "../agent/host/host_claims.ts";
+import { isBesideOthers, readOthers } from "../agent/host/host_registry.ts";
 import { isAgentRunning } from "../agent/host/host_lock.ts";
 import { type LeaseElsewhere, leaseElsewhere } from "../agent/lease/elsewhere.ts";
 import { type AgentPlan, planAgent } from "../agent/commands/plan.ts";

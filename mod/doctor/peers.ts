@@ -5,14 +5,14 @@ import { vxlanRefusal } from "../../backends/vxlan/desired.ts";
 import type { NetworkConfig } from "../config/mod.ts";
 import type { ExternalInterface } from "../host/mod.ts";
 import { formatIPv4, type IPv4 } from "../ip/mod.ts";
-import type { Lease, StoredAgentRecord } from "../lease/mod.ts";
+import type { Lease, StoredNodeRecord } from "../lease/mod.ts";
 import { type Netlink, RT_TABLE_MAIN } from "../sys/mod.ts";
 
 /** Another host's lease, as this host sees it. */
 export interface PeerLease {
   readonly lease: Lease;
   /** The record that its agent keeps; flannel's keep none. */
-  readonly agent: StoredAgentRecord | undefined;
+  readonly agent: StoredNodeRecord | undefined;
   /** Why its packets are not carried: "is non-vxlan: type=udp or none". */
   readonly refused: string | undefined;
 }
@@ -21,7 +21,7 @@ export interface PeerLease {
 export interface PeersRequest {
   readonly config: NetworkConfig;
   readonly leases: readonly Lease[];
-  readonly agents: readonly StoredAgentRecord[];
+  readonly agents: readonly StoredNodeRecord[];
   readonly own: Lease;
   readonly external: ExternalInterface;
   readonly netlink: Netlink;

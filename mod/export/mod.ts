@@ -5,5 +5,5 @@
  */
 export * from "./docker_opts.ts";
 export * from "./errors.ts";
-export * from "./leftovers.ts";
+export * from "./exported_files.ts";
 export * from "./subnet_env.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-export * from "./agent_record.ts";
+export * from "./node_record.ts";
 export * from "./go_json.ts";
 export * from "./key.ts";
 export * from "./lease.ts";

@@ -7,7 +7,7 @@ import {
   QUERY_MAGIC,
 } from "./container_query.ts";
 import { ICMP_HEADER, readEcho, skipIpHeader } from "./echo_message.ts";
-import { Pace } from "./pace.ts";
+import { TokenBucket } from "./token_bucket.ts";
 import { ProbeSocket, type ProbeSocketOptions, type Received } from "./probe_socket.ts";
 
 /** Queries a second that are answered, and how many at once; the rest is dropped. */
@@ -46,7 +46,7 @@ export async function answerContainerQueries(
   { signal, onError, ...options }: AnswerOptions,
 ): Promise<void> {
   const socket = ProbeSocket.echoRequests(QUERY_MAGIC, options);
-  const pace = new Pace(RATE, BURST, performance.now());
+  const bucket = new TokenBucket(RATE, BURST, performance.now());
   const take = async (received: NonNullable<ReturnType<typeof readQuery>>): Promise<void> => {
     const { query: { nonce, target }, from, to, identifier, sequence } = received;
     try {
@@ -66,7 +66,7 @@ export async function answerContainerQueries(
       await socket.wait();
       socket.receive((message) => {
         const received = readQuery(message);
-        if (received !== undefined && pace.take(performance.now()) === 0) void take(received);
+        if (received !== undefined && bucket.take(performance.now()) === 0) void take(received);
       }, () => {});
     }
   } finally {

@@ -11,7 +11,7 @@ import {
 } from "./echo_message.ts";
 import type { EchoMark } from "./echo_filter.ts";
 import { type Failure, failureOf } from "./outcome.ts";
-import { Pace } from "./pace.ts";
+import { TokenBucket } from "./token_bucket.ts";
 import {
   ProbeSocket,
   type ProbeSocketOptions,
@@ -84,7 +84,7 @@ interface Pending {
  */
 export class Prober implements AsyncDisposable {
   readonly #socket: ProbeSocket;
-  readonly #pace: Pace;
+  readonly #bucket: TokenBucket;
   readonly #identifier: number;
   readonly #token: Uint8Array;
   readonly #queue: Pending[] = [];
@@ -109,14 +109,14 @@ export class Prober implements AsyncDisposable {
     };
     return new Prober(
       ProbeSocket.icmp(mark, options),
-      new Pace(rate, burst, performance.now()),
+      new TokenBucket(rate, burst, performance.now()),
       mark,
     );
   }
 
-  private constructor(socket: ProbeSocket, pace: Pace, { identifier, token }: EchoMark) {
+  private constructor(socket: ProbeSocket, bucket: TokenBucket, { identifier, token }: EchoMark) {
     this.#socket = socket;
-    this.#pace = pace;
+    this.#bucket = bucket;
     this.#identifier = identifier;
     this.#token = token;
   }
@@ -180,7 +180,7 @@ export class Prober implements AsyncDisposable {
       if (one.isDone) continue;
       const wait = this.#pending.size >= SEQUENCES / 2
         ? RETRY
-        : this.#pace.take(performance.now()) || this.#transmit(one);
+        : this.#bucket.take(performance.now()) || this.#transmit(one);
       if (wait > 0) {
         this.#paceTimer = setTimeout(() => this.#send(), wait);
         break;

@@ -1,11 +1,5 @@
 import type { IPv4, Prefix } from "../ip/mod.ts";
-import {
-  type Lease,
-  LEASE_TTL,
-  leaseKey,
-  PERMANENT,
-  type StoredAgentRecord,
-} from "../lease/mod.ts";
+import { type Lease, LEASE_TTL, leaseKey, PERMANENT, type StoredNodeRecord } from "../lease/mod.ts";
 import type { Change, ConfigText, Snapshot } from "../store/mod.ts";
 import type { WireLease, WireLeaseEvent } from "../store/remote/protocol.ts";
 import type { FeedState } from "./feed.ts";
@@ -23,7 +17,7 @@ export interface NetworkEntry {
 export class NetworkState implements FeedState<Change, Snapshot, NetworkEntry> {
   #config: ConfigText = { missing: "not read yet" };
   readonly #leases = new Map<string, Lease>();
-  readonly #agents = new Map<IPv4, StoredAgentRecord>();
+  readonly #agents = new Map<IPv4, StoredNodeRecord>();
   /** When leases run out, by key: clients are told the same time of one revision each time. */
   readonly #expirations = new Map<string, { readonly revision: string; readonly at: number }>();
   readonly #now: () => number;

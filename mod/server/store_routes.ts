@@ -1,5 +1,5 @@
 import type { IPv4, Prefix } from "../ip/mod.ts";
-import type { StoredAgentRecord } from "../lease/mod.ts";
+import type { StoredNodeRecord } from "../lease/mod.ts";
 import {
   decodeAgentPut,
   decodeConfigPut,
@@ -110,7 +110,7 @@ export async function deleteAgent(
 ): Promise<void> {
   requireOwnRecord(publicIP, undefined, caller);
   // Of a record that is to go only its revision counts.
-  await store.removeAgent({ publicIP, revision } as StoredAgentRecord);
+  await store.removeAgent({ publicIP, revision } as StoredNodeRecord);
 }
 
 /** `PUT store/config` */

@@ -1,12 +1,12 @@
 import { formatIPv4, type IPv4, parseIPv4, type Prefix } from "../ip/mod.ts";
 import {
-  decodeAgentRecord,
   decodeLeaseValue,
+  decodeNodeRecord,
   type Lease,
   leaseKey,
   LeaseValueError,
   parseLeaseKey,
-  type StoredAgentRecord,
+  type StoredNodeRecord,
 } from "../lease/mod.ts";
 import { warning } from "../observe/log/log.ts";
 import type { Change, ConfigText, Cursor, Snapshot } from "./store.ts";
@@ -224,8 +224,8 @@ export class Entries implements KeyReader<Change> {
   }
 
   /** Reads the value of an agent's record; `undefined`, with a warning, when it cannot be read. */
-  agent(publicIP: IPv4, entry: RawEntry): StoredAgentRecord | undefined {
-    const record = decodeAgentRecord(entry.value);
+  agent(publicIP: IPv4, entry: RawEntry): StoredNodeRecord | undefined {
+    const record = decodeNodeRecord(entry.value);
     if (record === undefined) {
       this.ignore(entry.key, "holds a value that is not an agent's record");
       return undefined;
@@ -250,7 +250,7 @@ export class Entries implements KeyReader<Change> {
 export class SnapshotBuilder {
   readonly #entries: Entries;
   readonly #leases: Lease[] = [];
-  readonly #agents: StoredAgentRecord[] = [];
+  readonly #agents: StoredNodeRecord[] = [];
   #config: ConfigText | undefined;
 
   constructor(entries: Entries) {

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { encodeAgentRecord, encodeLeaseValue, PERMANENT } from "../lease/mod.ts";
+import { encodeLeaseValue, encodeNodeRecord, PERMANENT } from "../lease/mod.ts";
 import { Entries, type RawEntry, SnapshotBuilder } from "./entries.ts";
 import { ip, net, record, vxlan } from "./testing/store_lab.ts";
 
@@ -124,7 +124,7 @@ Deno.test("Entries.put() makes the change that an entry is", () => {
     lease: { ...lease, ttl: PERMANENT },
   });
   assertEquals(
-    entries.put(entry(`${PREFIX}/agents/192.0.2.1`, encodeAgentRecord(record("host1")))),
+    entries.put(entry(`${PREFIX}/agents/192.0.2.1`, encodeNodeRecord(record("host1")))),
     {
       type: "agent",
       agent: { publicIP: ip("192.0.2.1"), record: record("host1"), revision: "7" },
@@ -213,7 +213,7 @@ Deno.test("SnapshotBuilder.build() holds what was added and can be read", () => 
   const raw = [
     entry(`${PREFIX}/subnets/10.20.93.0-24`, VALUE, 60),
     entry(`${PREFIX}/subnets/10.20.94.0-24`, "hello"),
-    entry(`${PREFIX}/agents/192.0.2.1`, encodeAgentRecord(record("host1"))),
+    entry(`${PREFIX}/agents/192.0.2.1`, encodeNodeRecord(record("host1"))),
     entry(`${PREFIX}/config`, "{}"),
     entry("/elsewhere"),
   ];

@@ -1,13 +1,13 @@
 import type { IPv4, Prefix } from "../ip/mod.ts";
 import {
-  type AgentRecord,
-  encodeAgentRecord,
   encodeLeaseValue,
+  encodeNodeRecord,
   type Lease,
   type LeaseAttributes,
   type LeaseForm,
+  type NodeRecord,
   PERMANENT,
-  type StoredAgentRecord,
+  type StoredNodeRecord,
 } from "../lease/mod.ts";
 import { Entries, type RawEntry } from "./entries.ts";
 import { configConflict, ConflictError } from "./errors.ts";
@@ -65,25 +65,25 @@ export abstract class EntryStore implements Store {
   async agent(
     publicIP: IPv4,
     { signal }: CallOptions = {},
-  ): Promise<StoredAgentRecord | undefined> {
+  ): Promise<StoredNodeRecord | undefined> {
     const entry = await this.read(this.entries.agentKey(publicIP), signal);
     return entry && this.entries.agent(publicIP, entry);
   }
 
   async putAgent(
     publicIP: IPv4,
-    record: AgentRecord,
+    record: NodeRecord,
     ttl: number,
     expected: string | undefined,
     { signal }: CallOptions = {},
-  ): Promise<StoredAgentRecord> {
+  ): Promise<StoredNodeRecord> {
     const key = this.entries.agentKey(publicIP);
-    const { revision } = await this.write(key, encodeAgentRecord(record), ttl, expected, signal);
+    const { revision } = await this.write(key, encodeNodeRecord(record), ttl, expected, signal);
     return { publicIP, record, revision };
   }
 
   async removeAgent(
-    { publicIP, revision }: StoredAgentRecord,
+    { publicIP, revision }: StoredNodeRecord,
     { signal }: CallOptions = {},
   ): Promise<void> {
     await this.remove(this.entries.agentKey(publicIP), revision, signal);

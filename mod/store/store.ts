@@ -1,10 +1,10 @@
 import type { IPv4, Prefix } from "../ip/mod.ts";
 import type {
-  AgentRecord,
   Lease,
   LeaseAttributes,
   LeaseForm,
-  StoredAgentRecord,
+  NodeRecord,
+  StoredNodeRecord,
 } from "../lease/mod.ts";
 
 /** Where a watch continues; opaque to everyone but the adapter that gave it. */
@@ -20,7 +20,7 @@ export type ConfigText =
 export interface Snapshot {
   readonly config: ConfigText;
   readonly leases: readonly Lease[];
-  readonly agents: readonly StoredAgentRecord[];
+  readonly agents: readonly StoredNodeRecord[];
   /** A watch from here misses nothing that this snapshot lacks. */
   readonly cursor: Cursor;
 }
@@ -31,7 +31,7 @@ export type Change =
   /** Created, or its attributes or lifetime changed. */
   | { readonly type: "lease"; readonly lease: Lease }
   | { readonly type: "lease-removed"; readonly subnet: Prefix }
-  | { readonly type: "agent"; readonly agent: StoredAgentRecord }
+  | { readonly type: "agent"; readonly agent: StoredNodeRecord }
   | { readonly type: "agent-removed"; readonly publicIP: IPv4 };
 
 /** What a watch yields, of one network unless said otherwise. */
@@ -124,7 +124,7 @@ export interface Store extends AsyncDisposable {
   removeLease(lease: Lease, options?: CallOptions): Promise<void>;
 
   /** Reads one agent's record; `undefined` when there is none or it cannot be read. */
-  agent(publicIP: IPv4, options?: CallOptions): Promise<StoredAgentRecord | undefined>;
+  agent(publicIP: IPv4, options?: CallOptions): Promise<StoredNodeRecord | undefined>;
 
   /**
    * Writes an agent's record.
@@ -134,18 +134,18 @@ export interface Store extends AsyncDisposable {
    */
   putAgent(
     publicIP: IPv4,
-    record: AgentRecord,
+    record: NodeRecord,
     ttl: number,
     expected: string | undefined,
     options?: CallOptions,
-  ): Promise<StoredAgentRecord>;
+  ): Promise<StoredNodeRecord>;
 
   /**
    * Removes an agent's record, provided that it is still the one that was read; gone already is fine.
    *
    * @throws {ConflictError} when it was changed since
    */
-  removeAgent(agent: StoredAgentRecord, options?: CallOptions): Promise<void>;
+  removeAgent(agent: StoredNodeRecord, options?: CallOptions): Promise<void>;
 
   /**
    * Writes the network config, provided that it is still the one that was read. Where the answer to

@@ -1,6 +1,6 @@
 import { sleep } from "../async/sleep.ts";
 import { formatIPv4, type IPv4 } from "../ip/mod.ts";
-import { type AgentRecord, LEASE_TTL, sameBoot, type StoredAgentRecord } from "../lease/mod.ts";
+import { LEASE_TTL, type NodeRecord, sameBoot, type StoredNodeRecord } from "../lease/mod.ts";
 import { info, warning } from "../observe/log/log.ts";
 import { ConflictError, type Store, StoreError } from "../store/mod.ts";
 import { RACES } from "./races.ts";
@@ -41,9 +41,9 @@ export interface ClaimOptions {
 export async function claimIdentity(
   store: Store,
   publicIP: IPv4,
-  own: AgentRecord,
+  own: NodeRecord,
   options: ClaimOptions,
-): Promise<StoredAgentRecord> {
+): Promise<StoredNodeRecord> {
   return await untilSettled(publicIP, options.signal, async () => {
     const held = await store.agent(publicIP, { signal: options.signal });
     return await takeOver(store, publicIP, held, own, options);
@@ -61,8 +61,8 @@ export async function claimIdentity(
 async function untilSettled(
   publicIP: IPv4,
   signal: AbortSignal,
-  attempt: () => Promise<StoredAgentRecord | undefined>,
-): Promise<StoredAgentRecord> {
+  attempt: () => Promise<StoredNodeRecord | undefined>,
+): Promise<StoredNodeRecord> {
   for (let races = 0;;) {
     signal.throwIfAborted();
     try {
@@ -90,10 +90,10 @@ async function untilSettled(
 async function takeOver(
   store: Store,
   publicIP: IPv4,
-  held: StoredAgentRecord | undefined,
-  own: AgentRecord,
+  held: StoredNodeRecord | undefined,
+  own: NodeRecord,
   { grace = GRACE, signal }: ClaimOptions,
-): Promise<StoredAgentRecord | undefined> {
+): Promise<StoredNodeRecord | undefined> {
   const call = { signal };
   if (held === undefined) return await store.putAgent(publicIP, own, LEASE_TTL, undefined, call);
   const { record } = held;
@@ -130,10 +130,10 @@ async function takeOver(
 /** Waits out the grace. Returns our claim as it stands then, or `undefined` to start over. */
 async function outlastGrace(
   store: Store,
-  claimed: StoredAgentRecord,
+  claimed: StoredNodeRecord,
   grace: number,
   signal: AbortSignal,
-): Promise<StoredAgentRecord | undefined> {
+): Promise<StoredNodeRecord | undefined> {
   const { publicIP, record: claim } = claimed;
   const until = performance.now() + grace;
   let standing = claimed;
@@ -167,11 +167,11 @@ async function outlastGrace(
  */
 export async function guardIdentity(
   store: Store,
-  seen: StoredAgentRecord | undefined,
+  seen: StoredNodeRecord | undefined,
   publicIP: IPv4,
-  own: AgentRecord,
+  own: NodeRecord,
   options: ClaimOptions,
-): Promise<StoredAgentRecord> {
+): Promise<StoredNodeRecord> {
   if (seen?.record.instance === own.instance) return seen;
   return await untilSettled(publicIP, options.signal, async () => {
     const stands = await store.agent(publicIP, { signal: options.signal });
@@ -190,10 +190,10 @@ export async function guardIdentity(
 /** Writes `own` over a claim, so that the claimant knows that it has to go. */
 async function refuse(
   store: Store,
-  { publicIP, record, revision }: StoredAgentRecord,
-  own: AgentRecord,
+  { publicIP, record, revision }: StoredNodeRecord,
+  own: NodeRecord,
   signal: AbortSignal,
-): Promise<StoredAgentRecord> {
+): Promise<StoredNodeRecord> {
   const { instance: refuses, hostname } = record;
   const refused = await store.putAgent(publicIP, { ...own, refuses }, LEASE_TTL, revision, {
     signal,

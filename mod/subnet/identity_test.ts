@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { type AgentRecord, LEASE_TTL, type StoredAgentRecord } from "../lease/mod.ts";
+import { LEASE_TTL, type NodeRecord, type StoredNodeRecord } from "../lease/mod.ts";
 import { type Store, StoreError } from "../store/mod.ts";
 import { ip } from "../store/testing/store_lab.ts";
 import { claimIdentity, DuplicatePublicIPError, guardIdentity } from "./identity.ts";
@@ -17,7 +17,7 @@ const SHORT = 250;
 let agents = 0;
 
 /** An agent's record; agents of one host name and boot are of one boot. */
-function agent(hostname: string, boot = "1"): AgentRecord {
+function agent(hostname: string, boot = "1"): NodeRecord {
   return {
     // As of one image: the machine id tells nothing.
     machineId: "b08dfa6083e7567a1921a715000001fb",
@@ -33,12 +33,12 @@ function never(): AbortSignal {
   return new AbortController().signal;
 }
 
-function claim(store: Store, own: AgentRecord, grace = GRACE): Promise<StoredAgentRecord> {
+function claim(store: Store, own: NodeRecord, grace = GRACE): Promise<StoredNodeRecord> {
   return claimIdentity(store, IP, own, { grace, signal: never() });
 }
 
 /** Becomes the holder and guards the record, as the agent does, until disposed of. */
-async function hold(store: Store, own: AgentRecord): Promise<Holder> {
+async function hold(store: Store, own: NodeRecord): Promise<Holder> {
   const { cursor } = await store.snapshot();
   await claim(store, own);
   const controller = new AbortController();
@@ -70,8 +70,8 @@ interface Holder extends AsyncDisposable {
 }
 
 /** How many of the newcomers became holder; the others must have been refused. */
-async function winners(attempts: readonly Promise<StoredAgentRecord>[]): Promise<AgentRecord[]> {
-  const won: AgentRecord[] = [];
+async function winners(attempts: readonly Promise<StoredNodeRecord>[]): Promise<NodeRecord[]> {
+  const won: NodeRecord[] = [];
   for (const result of await Promise.allSettled(attempts)) {
     if (result.status === "fulfilled") won.push(result.value.record);
     else if (!(result.reason instanceof DuplicatePublicIPError)) throw result.reason;
@@ -201,7 +201,7 @@ subnetCases("claimIdentity() and guardIdentity()", [
     { store, another },
   ) => {
     await claim(store, agent("host101"));
-    const attempts: Promise<StoredAgentRecord>[] = [];
+    const attempts: Promise<StoredNodeRecord>[] = [];
     for (let i = 0; i < 5; i++) {
       const attempt = claim(await another(), agent(`host40${i}`));
       attempt.catch(() => {});

@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { BackendLab } from "../../backends/backend_lab.ts";
 import { Agent } from "../../mod/agent/core/agent.ts";
-import { HostClaims } from "../../mod/agent/host/host_claims.ts";
+import { HostRegistry } from "../../mod/agent/host/host_registry.ts";
 import type { AgentOptions } from "../../mod/agent/core/options.ts";
 import { captureLog } from "../../mod/observe/testing/log_lab.ts";
 import { openEmbedded } from "../../mod/store/embedded/embedded.ts";
@@ -48,11 +48,11 @@ Deno.test("Agent leaves no watch behind when it ends by an error, for another is
     const before = watches();
     const own = record("host100", crypto.randomUUID());
     {
-      await using claims = new HostClaims({
+      await using registry = new HostRegistry({
         ...{ holder: "the test", subnetFile, directory: `${directory}/agents` },
       });
       await using agent = new Agent({
-        ...{ options, store, netlink, external, claims, signal, record: own, former: {} },
+        ...{ options, store, netlink, external, registry, signal, record: own, former: {} },
       });
       const running = agent.run();
       running.catch(() => {});

@@ -2,9 +2,9 @@ import { assertEquals, assertRejects } from "@std/assert";
 import type { Backend } from "../../backends/backend.ts";
 import { BackendLab } from "../../backends/backend_lab.ts";
 import { loadBackend } from "../../backends/registry.ts";
-import { HostClaims } from "../../mod/agent/host/host_claims.ts";
+import { HostRegistry } from "../../mod/agent/host/host_registry.ts";
 import { Prefix } from "../../mod/ip/mod.ts";
-import { Known } from "../../mod/agent/core/known.ts";
+import { StoreView } from "../../mod/agent/core/store_view.ts";
 import { LeaseKeeper } from "../../mod/agent/lease/keeper.ts";
 import { Overlay } from "../../mod/agent/core/overlay.ts";
 import type { Publisher } from "../../mod/agent/lease/publisher.ts";
@@ -21,7 +21,7 @@ interface OverlayTest {
   readonly lab: BackendLab;
   readonly overlay: Overlay;
   /** Claims of another agent on the host. */
-  readonly other: HostClaims;
+  readonly other: HostRegistry;
   readonly store: Store;
   /** In place of the subnet file; a test can make `publish()` fail. */
   readonly publisher: { publish: () => Promise<void> };
@@ -45,13 +45,13 @@ function test(sentence: string, body: (test: OverlayTest) => Promise<void>): voi
         record: record("host100", crypto.randomUUID()),
       });
       using repairs = new Repairs(() => {});
-      const claimsOf = (name: string) =>
-        new HostClaims({
+      const registryOf = (name: string) =>
+        new HostRegistry({
           ...{ holder: name, subnetFile: `${directory}/${name}.env` },
           directory: `${directory}/agents`,
         });
-      await using claims = claimsOf("subnet");
-      await using other = claimsOf("other");
+      await using registry = registryOf("subnet");
+      await using other = registryOf("other");
       const publisher = {
         published: {},
         requireTools: () => Promise.resolve(),
@@ -60,14 +60,14 @@ function test(sentence: string, body: (test: OverlayTest) => Promise<void>): voi
         applyPeers: () => {},
       };
       await using overlay = new Overlay({
-        ...{ store, netlink, keeper, repairs, claims, signal },
+        ...{ store, netlink, keeper, repairs, registry, signal },
         publisher: publisher as unknown as Publisher,
         options: {
           ...{ allowedNetworks: [], ipMasq: false, udp: {}, vxlan: {} },
           store: { kind: "embedded", path: `${directory}/db` },
           subnetFile: `${directory}/subnet.env`,
         },
-        known: new Known(),
+        known: new StoreView(),
         vitals: new Vitals(),
         formerNetwork: undefined,
         onSourcesDue: () => {},
@@ -108,17 +108,17 @@ test("Overlay.bringUp() watches over the new network though the former could not
   assertEquals([overlay.active?.config.backend.type, watched], ["host-gw", 1]);
 });
 
-test("Overlay.mend() removes routes of a former network, but for another agent's that has taken it over", async (context) => {
+test("Overlay.repair() removes routes of a former network, but for another agent's that has taken it over", async (context) => {
   const { lab: { host }, overlay, other, signal } = context;
   const routes = () => host.namespace.ip("route", "show", "10.20.7.0/24");
   const repair = async () => {
     overlay.invalidate();
-    await overlay.mend(host.external);
+    await overlay.repair(host.external);
   };
   await overlay.bringUp(await configOf("10.20.0.0/16", "alloc"), host.external);
   await overlay.bringUp(await configOf("10.30.0.0/16", "alloc"), host.external);
   const taken = { network: Prefix.parse("10.20.0.0/16")!, resources: [] };
-  await other.claim(taken, signal);
+  await other.register(taken, signal);
   await host.namespace.ip("route", "add", ..."10.20.7.0/24 dev eth1 proto 102".split(" "));
   await repair();
   assertEquals((await routes()).trim(), "10.20.7.0/24 dev eth1 proto 102 scope link");

@@ -1,5 +1,5 @@
 import { formatIPv4 } from "../../mod/ip/mod.ts";
-import { type Lease, leaseKey, type StoredAgentRecord } from "../../mod/lease/mod.ts";
+import { type Lease, leaseKey, type StoredNodeRecord } from "../../mod/lease/mod.ts";
 import type { ConfigText, Cursor, Snapshot, Store, WatchItem } from "../../mod/store/store.ts";
 
 /**
@@ -13,7 +13,7 @@ export class StoreFollower implements AsyncDisposable {
   /** By lease key. */
   readonly leases = new Map<string, Lease>();
   /** By public IP. */
-  readonly agents = new Map<string, StoredAgentRecord>();
+  readonly agents = new Map<string, StoredNodeRecord>();
   config: ConfigText = { missing: "not read yet" };
   readonly #stop = new AbortController();
   readonly #changed = new EventTarget();

@@ -5,7 +5,7 @@ import { decodeFailure } from "../../backends/gce/failure.ts";
 import { misspeltKey } from "../../mod/cli/commands/config/hint.ts";
 import { decodeNetworkConfig, unknownKeys } from "../../mod/config/mod.ts";
 import { parseSave, ruleOptions, splitWords } from "../../mod/firewall/iptables/save_format.ts";
-import { decodeAgentRecord, decodeLeaseValue, parseLeaseKey } from "../../mod/lease/mod.ts";
+import { decodeLeaseValue, decodeNodeRecord, parseLeaseKey } from "../../mod/lease/mod.ts";
 import { printable, printableJson } from "../../mod/observe/log/printable.ts";
 import { AccessPolicy } from "../../mod/server/access.ts";
 import { hostnameOf } from "../../mod/server/host_names.ts";
@@ -58,7 +58,7 @@ export const READERS: readonly (readonly [string, (text: string) => unknown])[] 
   [
     "a node record",
     (text) =>
-      decodeAgentRecord(JSON.stringify({
+      decodeNodeRecord(JSON.stringify({
         ...{ machineId: "0", hostname: text, bootId: "0", instance: "0" },
         ...{ version: text, started: text },
       })),

@@ -1,9 +1,9 @@
-import { Known } from "../../mod/agent/core/known.ts";
+import { StoreView } from "../../mod/agent/core/store_view.ts";
 import { LeaseKeeper } from "../../mod/agent/lease/keeper.ts";
 import { firstSnapshot } from "../../mod/agent/core/store_feed.ts";
 import type { NetworkConfig } from "../../mod/config/mod.ts";
 import type { Prefix } from "../../mod/ip/mod.ts";
-import type { AgentRecord, Lease, LeaseAttributes } from "../../mod/lease/mod.ts";
+import type { Lease, LeaseAttributes, NodeRecord } from "../../mod/lease/mod.ts";
 import { type Cursor, StoreError } from "../../mod/store/mod.ts";
 import { AcquireError, DuplicatePublicIPError } from "../../mod/subnet/mod.ts";
 import { vxlan } from "../../mod/store/testing/store_lab.ts";
@@ -70,7 +70,7 @@ export class ModelHost {
 export class ModelAgent extends ModelProcess {
   readonly host: ModelHost;
   readonly keeper: LeaseKeeper;
-  readonly known: Known = new Known();
+  readonly known: StoreView = new StoreView();
   readonly #config: NetworkConfig;
   readonly #signal = new AbortController().signal;
   /** Where the watch is; `undefined` before the first snapshot. */
@@ -82,7 +82,7 @@ export class ModelAgent extends ModelProcess {
   /** The lease held last. */
   last: Lease | undefined;
 
-  constructor(host: ModelHost, data: StoreData, config: NetworkConfig, record: AgentRecord) {
+  constructor(host: ModelHost, data: StoreData, config: NetworkConfig, record: NodeRecord) {
     super(record.instance, data);
     this.host = host;
     this.#config = config;

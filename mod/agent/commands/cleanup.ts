@@ -17,7 +17,12 @@ import { type Store, StoreError } from "../../store/mod.ts";
 import { openStore } from "../../store/open.ts";
 import { Netlink } from "../../sys/mod.ts";
 import { previousNetwork } from "../firewall/firewall_spec.ts";
-import { isBesideOthers, type LiveClaim, servedBeside, sweepClaims } from "../host/host_claims.ts";
+import {
+  isBesideOthers,
+  type LiveRegistration,
+  removeStaleRegistrations,
+  servedBeside,
+} from "../host/host_registry.ts";
 import { hostLockPath, lockHost, refuseRunning } from "../host/host_lock.ts";
 import type { AgentOptions } from "../core/options.ts";
 import { findLeaseAddress, findRelease } from "./release.ts";
@@ -260,7 +265,7 @@ function kernelObjects(
   agent: AgentOptions,
   netlink: Netlink,
   networks: readonly Prefix[],
-  others: readonly LiveClaim[],
+  others: readonly LiveRegistration[],
   config: NetworkConfig | undefined,
   { onKept }: CleanupOptions,
 ): Leftover[] {
@@ -341,7 +346,7 @@ async function removeRuntime({ subnetFile, status: { socket } }: AgentOptions): 
     // One of an agent that was killed; it means nothing by itself.
     await removeStaleSocket(socket).catch(() => {});
   }
-  await sweepClaims();
+  await removeStaleRegistrations();
   for (const directory of [dirname(subnetFile), dirname(dirname(subnetFile))]) {
     if (directory !== RUNTIME_DIRECTORY && dirname(directory) !== RUNTIME_DIRECTORY) continue;
     // Not empty: somebody else's file keeps it.

@@ -28,7 +28,7 @@ import {
   LEASE_TTL,
   type LeaseAttributes,
   sameAttributes,
-  type StoredAgentRecord,
+  type StoredNodeRecord,
 } from "../../lease/mod.ts";
 import { warning } from "../../observe/log/log.ts";
 import { type Snapshot, type Store, StoreError } from "../../store/mod.ts";
@@ -37,7 +37,7 @@ import { LeaseSet } from "../../subnet/mod.ts";
 import { type LeasePlan, planLease } from "../../subnet/plan_lease.ts";
 import { DryRunNetlink } from "../../sys/mod.ts";
 import { firewallSpec, peersOf, previousNetwork } from "../firewall/firewall_spec.ts";
-import { isBesideOthers, readOthers } from "../host/host_claims.ts";
+import { isBesideOthers, readOthers } from "../host/host_registry.ts";
 import { isAgentRunning } from "../host/host_lock.ts";
 import { leaseElsewhere } from "../lease/elsewhere.ts";
 import type { AgentOptions } from "../core/options.ts";
@@ -211,7 +211,7 @@ interface Found {
   readonly formerNetworks: readonly Prefix[];
   readonly besideOthers: boolean;
   readonly store: Store;
-  readonly agent: StoredAgentRecord | undefined;
+  readonly agent: StoredNodeRecord | undefined;
   readonly isSourceStrict: () => boolean;
   readonly signal: AbortSignal;
 }
@@ -309,7 +309,7 @@ function sourcesFact({ isStrict, reason }: SourceVerdict): string {
 
 /** A record of this machine is written anew at each start, which is no change to speak of. */
 function recordChanges(
-  agent: StoredAgentRecord | undefined,
+  agent: StoredNodeRecord | undefined,
   { publicIP }: ExternalInterface,
 ): DiffLine[] {
   const { machineId, hostname } = hostIdentity();

@@ -1,5 +1,5 @@
 import { formatIPv4, type IPv4, type Prefix } from "../../ip/mod.ts";
-import { type AgentIdentity, PERMANENT, type StoredAgentRecord } from "../../lease/mod.ts";
+import { type AgentIdentity, PERMANENT, type StoredNodeRecord } from "../../lease/mod.ts";
 import { type CallOptions, ConflictError, type Store } from "../../store/mod.ts";
 import type { Removal } from "./removal.ts";
 
@@ -106,7 +106,7 @@ export async function findLeaseAddress(
  * True when the record is this machine's, of whichever boot: an agent that was not started since the
  * last one has left its lease, too. Clones of one image differ at least by name.
  */
-export function isOf({ record }: StoredAgentRecord, host: ReleaseRequest["host"]): boolean {
+export function isOf({ record }: StoredNodeRecord, host: ReleaseRequest["host"]): boolean {
   return record.claims === undefined && record.machineId === host.machineId &&
     record.hostname === host.hostname;
 }

@@ -1,10 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import {
-  type AgentRecord,
-  type Lease,
-  PERMANENT,
-  type StoredAgentRecord,
-} from "../../lease/mod.ts";
+import { type Lease, type NodeRecord, PERMANENT, type StoredNodeRecord } from "../../lease/mod.ts";
 import { ConflictError, type Store } from "../../store/mod.ts";
 import { ip, net } from "../../store/testing/store_lab.ts";
 import { findLeaseAddress, findRelease } from "./release.ts";
@@ -21,7 +16,7 @@ const OTHER: Lease = {
   attributes: { publicIP: ip("192.0.2.2") },
 };
 
-const RECORD: AgentRecord = {
+const RECORD: NodeRecord = {
   ...{ machineId: "1".repeat(32), hostname: "host1", bootId: "boot", instance: "a" },
   ...{ version: "0", started: "2026-01-01T00:00:00Z" },
 };
@@ -30,10 +25,10 @@ const HOST = { machineId: RECORD.machineId, hostname: RECORD.hostname };
 /** A store that holds these, and notes what is removed. */
 function storeOf(
   leases: readonly Lease[],
-  record: AgentRecord | undefined,
+  record: NodeRecord | undefined,
   removed: string[] = [],
 ) {
-  const agents: StoredAgentRecord[] = record === undefined
+  const agents: StoredNodeRecord[] = record === undefined
     ? []
     : [{ publicIP: OWN.attributes.publicIP, record, revision: "9" }];
   return {
@@ -50,7 +45,7 @@ function storeOf(
   } as unknown as Store;
 }
 
-async function release(leases: readonly Lease[], record?: AgentRecord, subnet = OWN.subnet) {
+async function release(leases: readonly Lease[], record?: NodeRecord, subnet = OWN.subnet) {
   const removed: string[] = [];
   const request = { publicIP: OWN.attributes.publicIP, host: HOST, subnet };
   const { removals, kept } = await findRelease(storeOf(leases, record, removed), request, {});
@@ -117,7 +112,7 @@ Deno.test("findRelease() says what to do when somebody was quicker", async () =>
 
 Deno.test("findLeaseAddress() knows by address or record whether the lease is this host's", async () => {
   const { publicIP } = OWN.attributes;
-  const find = (leases: readonly Lease[], record?: AgentRecord, addresses = new Set([publicIP])) =>
+  const find = (leases: readonly Lease[], record?: NodeRecord, addresses = new Set([publicIP])) =>
     findLeaseAddress(
       storeOf(leases, record),
       { subnet: OWN.subnet, host: HOST, addresses },

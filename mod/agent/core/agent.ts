@@ -6,16 +6,16 @@ import {
   InterfaceError,
   InterfaceWatch,
 } from "../../host/mod.ts";
-import type { AgentRecord, Lease } from "../../lease/mod.ts";
+import type { Lease, NodeRecord } from "../../lease/mod.ts";
 import { info, notifySystemd, warning } from "../../observe/mod.ts";
 import { Deadline } from "../../store/deadline.ts";
 import { type Store, StoreError, type WatchItem } from "../../store/mod.ts";
 import { describeConfigPlace } from "../../store/options.ts";
 import { AcquireError, DuplicatePublicIPError, isEmpty } from "../../subnet/mod.ts";
 import type { Netlink } from "../../sys/mod.ts";
-import type { HostClaims } from "../host/host_claims.ts";
+import type { HostRegistry } from "../host/host_registry.ts";
 import { Inbox } from "./inbox.ts";
-import { Known } from "./known.ts";
+import { StoreView } from "./store_view.ts";
 import { LeaseKeeper } from "../lease/keeper.ts";
 import type { AgentOptions } from "./options.ts";
 import { Overlay } from "./overlay.ts";
@@ -25,7 +25,7 @@ import { MASQUERADE_FEATURE } from "../firewall/source_policy.ts";
 import { observedStore } from "../status/store.ts";
 import type { AgentView } from "../status/view.ts";
 import { Vitals } from "../status/vitals.ts";
-import { StateLog } from "./state_log.ts";
+import { WarningLog } from "./warning_log.ts";
 import { firstSnapshot, followStore } from "./store_feed.ts";
 import { Timer } from "./timer.ts";
 import { NetworkRefusedError } from "./usable_network.ts";
@@ -59,11 +59,11 @@ export interface AgentParts {
   readonly netlink: Netlink;
   /** What was chosen at start; the agent follows it. */
   readonly external: ExternalInterface;
-  readonly record: AgentRecord;
+  readonly record: NodeRecord;
   /** What subnet.env said at start. */
   readonly former: PreviousSubnet;
   /** What this host's networks take. */
-  readonly claims: HostClaims;
+  readonly registry: HostRegistry;
   readonly signal: AbortSignal;
 }
 
@@ -71,7 +71,7 @@ export interface AgentParts {
  * The daemon: one network from its config to the kernel, for as long as the process lives.
  *
  * Everything that happens (the store's changes, timers, damage in the kernel) becomes an event in
- * one inbox. An event updates what is known; then {@linkcode Agent.#settle} compares that with
+ * one inbox. An event updates what is known; then {@linkcode Agent.#reconcile} compares that with
  * what is up and does what is missing. So start, a changed config, another address, a lost lease and
  * a deleted directory are one piece of code, and what failed is simply tried again.
  */
@@ -80,10 +80,10 @@ export class Agent implements AsyncDisposable {
   /** Ends what watches on the agent's behalf, however it has ended itself: another may be begun. */
   readonly #life: Deadline;
   readonly #inbox = new Inbox<AgentEvent>();
-  readonly #state = new StateLog();
-  readonly #connection = new StateLog();
+  readonly #state = new WarningLog();
+  readonly #connection = new WarningLog();
   readonly #vitals = new Vitals();
-  readonly #known = new Known();
+  readonly #known = new StoreView();
   readonly #watch: InterfaceWatch;
   readonly #keeper: LeaseKeeper;
   readonly #publisher: Publisher;
@@ -93,8 +93,8 @@ export class Agent implements AsyncDisposable {
   #external: ExternalInterface;
   /** The external interface may have changed since it was looked at, or is missing. */
   #isInterfaceStale = false;
-  /** When {@linkcode Agent.#look} began last, as performance.now() returns it. */
-  #looked = -Infinity;
+  /** When {@linkcode Agent.#check} began last, as performance.now() returns it. */
+  #checkedAt = -Infinity;
   /** What this host could not bring up, until that is due again. */
   #refused: { readonly text: string; readonly external: ExternalInterface } | undefined;
 
@@ -133,7 +133,7 @@ export class Agent implements AsyncDisposable {
       ...{ options, store, netlink, signal, vitals },
       ...{ known: this.#known, keeper: this.#keeper, repairs: this.#repairs },
       publisher: this.#publisher,
-      claims: parts.claims,
+      registry: parts.registry,
       formerNetwork: former.network,
       onSourcesDue: push("sources"),
       onFailed,
@@ -145,7 +145,7 @@ export class Agent implements AsyncDisposable {
     const { options, store } = this.#parts;
     const publisher = this.#publisher;
     const keeper = this.#keeper;
-    const troubles = () => [this.#state.current, this.#connection.current, publisher.trouble];
+    const warnings = () => [this.#state.current, this.#connection.current, publisher.warning];
     const external = () => this.#external;
     const overlay = this.#overlay;
     return {
@@ -155,8 +155,8 @@ export class Agent implements AsyncDisposable {
       get isReady() {
         return publisher.isReady;
       },
-      get troubles() {
-        return troubles().filter((trouble) => trouble !== undefined);
+      get warnings() {
+        return warnings().filter((warning) => warning !== undefined);
       },
       get external() {
         return external();
@@ -186,12 +186,12 @@ export class Agent implements AsyncDisposable {
   async run(): Promise<never> {
     const { store, signal } = this.#parts;
     const failed = (error: unknown) => this.#inbox.push({ type: "failed", error });
-    const first = await firstSnapshot(store, signal, (message) => this.#trouble(message));
+    const first = await firstSnapshot(store, signal, (message) => this.#warn(message));
     this.#known.takeSnapshot(first, this.#external.publicIP);
     const onItem = (item: WatchItem) =>
       this.#inbox.push({ type: "watch", item, arrival: performance.now() });
     followStore(store, first.cursor, signal, onItem, this.#connection).catch(failed);
-    await this.#vitals.handle("start", () => this.#settle());
+    await this.#vitals.handle("start", () => this.#reconcile());
     this.#watch.run(signal, () => this.#inbox.push({ type: "interface" })).catch(failed);
     for (;;) {
       const event = await this.#inbox.next(signal);
@@ -219,18 +219,18 @@ export class Agent implements AsyncDisposable {
         return await this.#attempt(() => this.#overlay.applySourcePolicy("now"));
       case "interface":
         this.#isInterfaceStale = true;
-        return await this.#settle();
+        return await this.#reconcile();
       case "repair":
         // What was taken away may have gone with the interface.
         this.#isInterfaceStale = true;
         this.#overlay.invalidate();
-        return await this.#settle();
+        return await this.#reconcile();
       case "retry":
         this.#refused = undefined;
-        return await this.#look();
+        return await this.#check();
       case "renew":
         return await this.#attempt(async () => {
-          if (!await this.#keeper.renew()) await this.#settle();
+          if (!await this.#keeper.renew()) await this.#reconcile();
         });
       case "watch": {
         const { publicIP } = this.#external;
@@ -242,28 +242,28 @@ export class Agent implements AsyncDisposable {
           await this.#attempt(() => this.#overlay.apply(change, this.#external));
         }
         await this.#attempt(() => this.#overlay.applyFeatures());
-        await this.#attempt(() => this.#overlay.applySourcePolicy("when settled"));
+        await this.#attempt(() => this.#overlay.applySourcePolicy("delayed"));
         this.#vitals.carried(event.arrival);
         if (change.added.length > 0) await this.#attempt(() => this.#removeSurplus(change.added));
         if (this.#isSuperseded()) return;
-        return await this.#look();
+        return await this.#check();
       }
     }
   }
 
   /** Returns whether another change of the store waits, which may be applied before the steps that follow from both. */
   #isSuperseded(): boolean {
-    return this.#inbox.first?.type === "watch" && performance.now() - this.#looked < MAX_DELAY;
+    return this.#inbox.first?.type === "watch" && performance.now() - this.#checkedAt < MAX_DELAY;
   }
 
   /** Looks whether what is ours still is, then whether anything is missing. */
-  #look(): Promise<void> {
+  #check(): Promise<void> {
     return this.#attempt(async () => {
-      this.#looked = performance.now();
+      this.#checkedAt = performance.now();
       // The kernel waits for nothing that the store would have to answer.
-      if (!await this.#mend()) return;
+      if (!await this.#repair()) return;
       await this.#checkOwn();
-      await this.#settle();
+      await this.#reconcile();
     });
   }
 
@@ -291,15 +291,15 @@ export class Agent implements AsyncDisposable {
   /**
    * Does what is missing between what is known and what is up. Nothing to do costs nothing.
    */
-  #settle(): Promise<void> {
+  #reconcile(): Promise<void> {
     return this.#attempt(async () => {
-      if (!await this.#mend()) return;
+      if (!await this.#repair()) return;
       const { active } = this.#overlay;
       const { config } = this.#known;
       const isMoved = active !== undefined && active.external !== this.#external;
       if ("missing" in config) {
         if (isMoved) await this.#overlay.bringUp(active.config, this.#external);
-        return this.#trouble(this.#missing(config.missing));
+        return this.#warn(this.#missing(config.missing));
       }
       if (isMoved || active?.config.text !== config.text || this.#overlay.isUnfinished) {
         if (!await this.#bringUp(config.text)) return;
@@ -340,7 +340,7 @@ export class Agent implements AsyncDisposable {
    *
    * @returns false while there is no interface to work with
    */
-  async #mend(): Promise<boolean> {
+  async #repair(): Promise<boolean> {
     if (this.#isInterfaceStale) {
       try {
         const seen = this.#watch.look();
@@ -354,11 +354,11 @@ export class Agent implements AsyncDisposable {
       } catch (error) {
         if (!(error instanceof InterfaceError)) throw error;
         this.#overlay.invalidate();
-        this.#trouble(`${error.message}; waiting for it`);
+        this.#warn(`${error.message}; waiting for it`);
         return false;
       }
     }
-    await this.#overlay.mend(this.#external);
+    await this.#overlay.repair(this.#external);
     return true;
   }
 
@@ -393,20 +393,20 @@ export class Agent implements AsyncDisposable {
       if (error instanceof ConfigError) {
         // Another config is an event; a change of this host's routes, gateways and names is not.
         if (error instanceof NetworkRefusedError) this.#retry.set(HOST_RETRY);
-        return this.#trouble(`the network config cannot be used: ${error.message}`);
+        return this.#warn(`the network config cannot be used: ${error.message}`);
       }
       const passing = error instanceof StoreError || error instanceof AcquireError ||
         // Before the first network is up the operator is watching and systemd tries again.
         (this.#overlay.active !== undefined && !(error instanceof DuplicatePublicIPError) &&
           error instanceof Error);
       if (!passing) throw error;
-      this.#trouble(error.message);
+      this.#warn(error.message);
       this.#retry.set(RETRY);
     }
   }
 
-  #trouble(message: string): void {
-    this.#state.trouble(message);
+  #warn(message: string): void {
+    this.#state.report(message);
     notifySystemd(`STATUS=${message}`);
   }
 }

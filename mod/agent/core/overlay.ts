@@ -10,8 +10,8 @@ import type { Store } from "../../store/mod.ts";
 import { isCompatible, type LeaseSetChange } from "../../subnet/mod.ts";
 import type { Netlink } from "../../sys/mod.ts";
 import { counted } from "./counted.ts";
-import { type HostClaims, isBesideOthers } from "../host/host_claims.ts";
-import type { Known } from "./known.ts";
+import { type HostRegistry, isBesideOthers } from "../host/host_registry.ts";
+import type { StoreView } from "./store_view.ts";
 import type { LeaseKeeper } from "../lease/keeper.ts";
 import { overlayPath, peersBeside } from "./overlay_path.ts";
 import type { AgentOptions } from "./options.ts";
@@ -31,12 +31,12 @@ export interface OverlayParts {
   >;
   readonly store: Pick<Store, "leaseForm">;
   readonly netlink: Netlink;
-  readonly known: Known;
+  readonly known: StoreView;
   readonly keeper: LeaseKeeper;
   readonly publisher: Publisher;
   readonly repairs: Repairs;
   readonly vitals: Vitals;
-  readonly claims: HostClaims;
+  readonly registry: HostRegistry;
   /** The network that subnet.env named at start. */
   readonly formerNetwork: Prefix | undefined;
   /** Called when {@linkcode Overlay.applySourcePolicy} is due. */
@@ -69,7 +69,7 @@ export class Overlay implements AsyncDisposable {
   readonly #sources: SourceControl;
   #active: Active | undefined;
   /** Text of the config whose unknown keys were told last. */
-  #told: string | undefined;
+  #reported: string | undefined;
   /** Text of the config that was logged last, so that each new config is logged once. */
   #announced: string | undefined;
   /** The kernel may not have what it should: a look at all of it has failed, or was put off. */
@@ -101,7 +101,7 @@ export class Overlay implements AsyncDisposable {
     return this.#unfinished;
   }
 
-  /** The kernel may not have what it should; the next {@linkcode mend} looks at all of it. */
+  /** The kernel may not have what it should; the next {@linkcode repair} looks at all of it. */
   invalidate(): void {
     this.#unsynced = true;
   }
@@ -113,7 +113,8 @@ export class Overlay implements AsyncDisposable {
    * changes nothing that a second call would not put right
    */
   async bringUp(config: NetworkConfig, external: ExternalInterface): Promise<void> {
-    const { options, keeper, signal, repairs, onFailed, claims, publisher, netlink } = this.#parts;
+    const { options, keeper, signal, repairs, onFailed, registry, publisher, netlink } =
+      this.#parts;
     const former = this.#active;
     const isNew = former !== undefined && former.config.text !== config.text;
     if (isNew && this.#announced !== config.text) {
@@ -127,7 +128,7 @@ export class Overlay implements AsyncDisposable {
     const tables = readHostTables(netlink);
     await requireUsableNetwork(config.network, { ...options, external, tables });
     const resources = backend.resources?.({ config, external }) ?? [];
-    await claims.claim({ network: config.network, resources }, signal);
+    await registry.register({ network: config.network, resources }, signal);
     if (former === undefined) await publisher.requireTools(config);
     await keeper.identify(external.publicIP);
     this.#unfinished = true;
@@ -138,7 +139,7 @@ export class Overlay implements AsyncDisposable {
       external,
       await backend.prepare(this.#context(config, external)),
     );
-    this.#tellUnknownKeys(config);
+    this.#reportUnknownKeys(config);
     const { network, attributes } = active;
     const held = keeper.lease;
     // From before the first look at the kernel on: damage between that and the end of this step would be noticed
@@ -173,7 +174,7 @@ export class Overlay implements AsyncDisposable {
   }
 
   /** Looks over everything in the kernel that is ours, where that is due and can be done. */
-  async mend(external: ExternalInterface): Promise<void> {
+  async repair(external: ExternalInterface): Promise<void> {
     if (this.#unsynced && this.#active?.external === external) await this.#sync();
   }
 
@@ -196,7 +197,7 @@ export class Overlay implements AsyncDisposable {
   /** Reports lease and peers to systemd. */
   reportStatus(): void {
     const { lease } = this.#parts.keeper;
-    if (this.#active !== undefined && lease !== undefined) tellStatus(this.#active, lease);
+    if (this.#active !== undefined && lease !== undefined) notifyStatus(this.#active, lease);
   }
 
   /** Carries to the kernel that hosts have begun, or ceased, to take more than all do. */
@@ -215,11 +216,11 @@ export class Overlay implements AsyncDisposable {
   /**
    * Carries to data path and firewall whether sources outside the network are refused, where that has changed.
    *
-   * @param when see {@linkcode SourceControl.settle}
+   * @param when see {@linkcode SourceControl.decide}
    */
-  async applySourcePolicy(when: "now" | "when settled"): Promise<void> {
+  async applySourcePolicy(when: "now" | "delayed"): Promise<void> {
     const { publisher, repairs } = this.#parts;
-    if (this.#active === undefined || !this.#sources.settle(when)) return;
+    if (this.#active === undefined || !this.#sources.decide(when)) return;
     this.#sources.report(publisher.isGuarding);
     // A sync that is due reads it anyway.
     if (!this.#unsynced) {
@@ -239,9 +240,9 @@ export class Overlay implements AsyncDisposable {
   }
 
   /** Says once of each config which of its keys mean nothing, now that the backend has read its own. */
-  #tellUnknownKeys(config: NetworkConfig): void {
-    if (this.#told === config.text) return;
-    this.#told = config.text;
+  #reportUnknownKeys(config: NetworkConfig): void {
+    if (this.#reported === config.text) return;
+    this.#reported = config.text;
     for (const line of unknownKeys(config)) warning(`Network config: ${line}`);
   }
 
@@ -287,16 +288,16 @@ export class Overlay implements AsyncDisposable {
 
   /** A range that was ours once may be another network's by now. */
   #foreignExcluded(networks: readonly Prefix[]): Prefix[] {
-    const { others } = this.#parts.claims;
+    const { others } = this.#parts.registry;
     return networks.filter((one) => !others.some((other) => other.overlaps(one)));
   }
 
   #context(config: NetworkConfig, external: ExternalInterface) {
-    const { options, netlink, known, claims, signal } = this.#parts;
+    const { options, netlink, known, registry, signal } = this.#parts;
     const formerNetworks = () => this.#foreignExcluded(this.#served);
     return {
       ...{ config, external, netlink, signal },
-      besideOthers: isBesideOthers(options, claims.others),
+      besideOthers: isBesideOthers(options, registry.others),
       udp: options.udp,
       vxlan: options.vxlan,
       isSourceStrict: () => this.#sources.isStrict,
@@ -340,7 +341,7 @@ export class Overlay implements AsyncDisposable {
       config,
       attributes,
       former,
-      network.suspicion?.bind(network),
+      network.foreignLeaseReason?.bind(network),
       {
         snapshot: { leases: [...known.leases.values()] },
         unusable: host.unusable({
@@ -373,7 +374,7 @@ export class Overlay implements AsyncDisposable {
     });
     this.#sources.report(publisher.isGuarding);
     this.#unfinished = false;
-    tellStatus(active, lease);
+    notifyStatus(active, lease);
   }
 
   async #sync(): Promise<void> {
@@ -384,16 +385,18 @@ export class Overlay implements AsyncDisposable {
   }
 
   async #synchronize({ config, network }: Active, lease: Lease): Promise<void> {
-    const { known, repairs, vitals, claims, signal } = this.#parts;
+    const { known, repairs, vitals, registry, signal } = this.#parts;
     this.#unsynced = true;
     // Another agent may have started in a range that this one served before.
-    if (this.#served.some((served) => !served.equals(config.network))) await claims.refresh(signal);
+    if (this.#served.some((served) => !served.equals(config.network))) {
+      await registry.refresh(signal);
+    }
     repairs.done(await vitals.reconcile("sync", () => network.sync(lease, known.leases)));
     this.#unsynced = false;
   }
 }
 
-function tellStatus({ config, network }: ActiveNetwork, lease: Lease): void {
+function notifyStatus({ config, network }: ActiveNetwork, lease: Lease): void {
   const { device, peers } = network.status();
   notifySystemd(
     `STATUS=Lease ${lease.subnet}, ${config.backend.type}${device ? ` on ${device}` : ""}, ` +

@@ -1,5 +1,5 @@
 import type { IPv4 } from "../../ip/mod.ts";
-import type { StoredAgentRecord } from "../../lease/mod.ts";
+import type { StoredNodeRecord } from "../../lease/mod.ts";
 
 const NONE: readonly string[] = [];
 
@@ -14,7 +14,7 @@ export class PeerFeatures {
   }
 
   /** Takes a record that was written. */
-  put({ publicIP, record }: StoredAgentRecord): void {
+  put({ publicIP, record }: StoredNodeRecord): void {
     // A claimant is not the holder yet.
     this.#set(publicIP, record.claims === undefined ? record.features ?? NONE : NONE);
   }
@@ -25,7 +25,7 @@ export class PeerFeatures {
   }
 
   /** Takes all records there are in place of what was known. */
-  replace(agents: Iterable<StoredAgentRecord>): void {
+  replace(agents: Iterable<StoredNodeRecord>): void {
     const gone = new Set(this.#features.keys());
     for (const agent of agents) {
       this.put(agent);

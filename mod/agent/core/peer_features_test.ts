@@ -1,10 +1,10 @@
 import { assertEquals } from "@std/assert";
-import type { AgentRecord } from "../../lease/mod.ts";
+import type { NodeRecord } from "../../lease/mod.ts";
 import { PeerFeatures } from "./peer_features.ts";
 
 const identity = { machineId: "m", hostname: "h", bootId: "b", instance: "i" };
-const record: AgentRecord = { ...identity, version: "1", started: "2026-01-01T00:00:00Z" };
-const stored = (publicIP: number, features?: string[], rest: Partial<AgentRecord> = {}) => ({
+const record: NodeRecord = { ...identity, version: "1", started: "2026-01-01T00:00:00Z" };
+const stored = (publicIP: number, features?: string[], rest: Partial<NodeRecord> = {}) => ({
   publicIP,
   record: { ...record, ...(features && { features }), ...rest },
   revision: "1",

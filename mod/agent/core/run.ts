@@ -90,7 +90,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
       parts.push(serveNetwork(options, {
         signal,
         onLocked: serveStatus,
-        onWaiting: (reason) => waiting.trouble(name, reason),
+        onWaiting: (reason) => waiting.report(name, reason),
         onAgent: (view) => {
           waiting.end(name);
           onAgent(view);

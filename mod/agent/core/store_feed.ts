@@ -7,7 +7,7 @@ import {
   StoreError,
   type WatchItem,
 } from "../../store/mod.ts";
-import { StateLog } from "./state_log.ts";
+import { WarningLog } from "./warning_log.ts";
 
 /** How soon a store that did not answer is asked again, in milliseconds. */
 const RETRY = 2_000;
@@ -46,10 +46,10 @@ export async function followStore(
   cursor: Cursor,
   signal: AbortSignal,
   onItem: (item: WatchItem) => void,
-  connection: StateLog = new StateLog(),
+  connection: WarningLog = new WarningLog(),
 ): Promise<void> {
   const onState = (error: Error | undefined) => {
-    if (error !== undefined) connection.trouble(`Watch subnets: ${error.message}`);
+    if (error !== undefined) connection.report(`Watch subnets: ${error.message}`);
     else if (connection.clear()) info("Watch subnets: connected again");
   };
   for await (const item of store.watch(cursor, { signal, onState })) onItem(item);

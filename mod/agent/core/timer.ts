@@ -1,5 +1,5 @@
 /** setTimeout's longest delay in milliseconds, 24.8 days; a longer one would fire at once. */
-const LONGEST = 2 ** 31 - 1;
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 /**
  * One timer that is set anew as plans change.
@@ -26,7 +26,7 @@ export class Timer implements Disposable {
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       this.#fire();
-    }, Math.min(milliseconds, LONGEST));
+    }, Math.min(milliseconds, MAX_TIMEOUT_MS));
   }
 
   /** Fires not at all. */

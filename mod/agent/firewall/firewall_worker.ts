@@ -17,7 +17,7 @@ import { reportDocker } from "../host/docker_report.ts";
 import { previousNetwork } from "./firewall_spec.ts";
 import type { AgentOptions } from "../core/options.ts";
 import { SlowCommand } from "./slow_command.ts";
-import { StateLog, type Trouble } from "../core/state_log.ts";
+import { type Warning, WarningLog } from "../core/warning_log.ts";
 import { Timer } from "../core/timer.ts";
 
 /** A check runs the firewall's tool, which costs 10 ms or more; other programs may change rules all the time. */
@@ -77,7 +77,7 @@ export class FirewallWorker implements Disposable {
   /** Set when other programs have changed rules, perhaps flanneld's. */
   readonly #soon: Timer;
   readonly #backoff = new Backoff(TIMES);
-  readonly #state = new StateLog();
+  readonly #state = new WarningLog();
   readonly #slow = new SlowCommand();
   readonly #peers = new PeerSources();
   #newest: Job | undefined;
@@ -90,7 +90,7 @@ export class FirewallWorker implements Disposable {
   /** The job whose rules are in place. */
   #inPlace: Job | undefined;
   #isDue = false;
-  #isSettled = false;
+  #isAttempted = false;
   #failure: FirewallFailure | undefined;
   /** Obstacles that were logged; `undefined` before the first check of other programs' rules. */
   #obstacles: readonly string[] | undefined;
@@ -113,13 +113,13 @@ export class FirewallWorker implements Disposable {
   }
 
   /** The failure of the firewall, or the command that it waits for. */
-  get trouble(): Trouble | undefined {
-    return this.#state.current ?? this.#slow.trouble;
+  get warning(): Warning | undefined {
+    return this.#state.current ?? this.#slow.warning;
   }
 
   /** The newest request is in place, or its first attempt has failed. */
-  get isSettled(): boolean {
-    return this.#isSettled;
+  get isAttempted(): boolean {
+    return this.#isAttempted;
   }
 
   /** The rules of the newest request are, or were, in place. */
@@ -151,7 +151,7 @@ export class FirewallWorker implements Disposable {
       ...request,
       deadline: new Deadline(Infinity, () => undefined, this.#parts.signal),
     };
-    this.#isSettled = false;
+    this.#isAttempted = false;
     this.#failure = undefined;
     if (this.#slow.isSlow) this.#endSuperseded();
     this.#begin();
@@ -225,12 +225,12 @@ export class FirewallWorker implements Disposable {
       if (error === undefined) {
         const wasSlow = this.#slow.clear();
         if (this.#state.clear() || wasSlow) info("The firewall works again");
-      } else this.#state.trouble(`failed to set up the firewall: ${error.message}`);
-      if (this.#isSettled) {
+      } else this.#state.report(`failed to set up the firewall: ${error.message}`);
+      if (this.#isAttempted) {
         if (isNew) onProgress();
         continue;
       }
-      this.#isSettled = true;
+      this.#isAttempted = true;
       if (error !== undefined) {
         this.#failure = { error, isToolMissing: this.#opened?.job !== job };
       }

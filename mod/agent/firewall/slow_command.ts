@@ -1,5 +1,5 @@
 import { warning } from "../../observe/mod.ts";
-import type { Trouble } from "../core/state_log.ts";
+import type { Warning } from "../core/warning_log.ts";
 import { Timer } from "../core/timer.ts";
 
 /** How long a job may run before it counts as slow, and how often that is checked again, in milliseconds. */
@@ -15,7 +15,7 @@ export class SlowCommand implements Disposable {
   #started = 0;
   #onSlow = () => {};
   #isSlow = false;
-  #trouble: Trouble | undefined;
+  #warning: Warning | undefined;
   #reported = { command: "", at: -Infinity };
 
   /** The job that runs has taken more than 5 s. */
@@ -24,8 +24,8 @@ export class SlowCommand implements Disposable {
   }
 
   /** The command that was waited for last; `undefined` after {@linkcode clear}. */
-  get trouble(): Trouble | undefined {
-    return this.#trouble;
+  get warning(): Warning | undefined {
+    return this.#warning;
   }
 
   /** Takes the name of each command of the job as it starts. */
@@ -47,8 +47,8 @@ export class SlowCommand implements Disposable {
 
   /** Commands end in time again. @returns true when one had not */
   clear(): boolean {
-    const was = this.#trouble !== undefined;
-    this.#trouble = undefined;
+    const was = this.#warning !== undefined;
+    this.#warning = undefined;
     this.#reported = { command: "", at: -Infinity };
     return was;
   }
@@ -70,7 +70,7 @@ export class SlowCommand implements Disposable {
     const message = `waiting for ${command} (${
       Math.round(elapsedMs / 1000)
     } s) to set up the firewall`;
-    this.#trouble = { since: this.#trouble?.since ?? Date.now() - SLOW_MS, message };
+    this.#warning = { since: this.#warning?.since ?? Date.now() - SLOW_MS, message };
     const now = performance.now();
     if (command === this.#reported.command && now - this.#reported.at < REPEAT_MS) return;
     this.#reported = { command, at: now };

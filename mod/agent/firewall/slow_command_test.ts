@@ -12,11 +12,11 @@ Deno.test("SlowCommand names the command that runs, within 5 s and then once a m
   slow.onCommand("iptables");
   slow.onCommand("iptables-save");
   time.tick(4_999);
-  assertEquals([slow.isSlow, slow.trouble, log.lines.length], [false, undefined, 0]);
+  assertEquals([slow.isSlow, slow.warning, log.lines.length], [false, undefined, 0]);
   time.tick(1);
   assertEquals(slow.isSlow, true);
   const first = "waiting for iptables-save (5 s) to set up the firewall";
-  assertEquals(slow.trouble?.message, first);
+  assertEquals(slow.warning?.message, first);
   time.tick(30_000);
   slow.onCommand("nft");
   time.tick(5_000);
@@ -28,11 +28,11 @@ Deno.test("SlowCommand names the command that runs, within 5 s and then once a m
   ]);
   assertEquals(calls, 20);
 
-  // A job that fails ends the wait, not the trouble.
+  // A job that fails ends the wait, not the warning.
   job[Symbol.dispose]();
   assertEquals([slow.isSlow, time.planned.length], [false, 0]);
-  assertEquals(slow.trouble?.message, "waiting for nft (100 s) to set up the firewall");
-  assertEquals([slow.clear(), slow.trouble, slow.clear()], [true, undefined, false]);
+  assertEquals(slow.warning?.message, "waiting for nft (100 s) to set up the firewall");
+  assertEquals([slow.clear(), slow.warning, slow.clear()], [true, undefined, false]);
 });
 
 Deno.test("SlowCommand says nothing of commands that end in time", () => {
@@ -45,5 +45,5 @@ Deno.test("SlowCommand says nothing of commands that end in time", () => {
     time.tick(4_000);
   }
   time.tick(60_000);
-  assertEquals([log.lines, slow.trouble], [[], undefined]);
+  assertEquals([log.lines, slow.warning], [[], undefined]);
 });

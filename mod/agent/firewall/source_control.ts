@@ -31,7 +31,7 @@ export class SourceControl implements Disposable {
 
   /**
    * @param featuresOf a host's, by its node record
-   * @param onDue called when {@linkcode SourceControl.settle} is due
+   * @param onDue called when {@linkcode SourceControl.decide} is due
    */
   constructor(featuresOf: (publicIP: IPv4) => readonly string[], onDue: () => void) {
     this.#policy = new SourcePolicy(featuresOf);
@@ -51,7 +51,7 @@ export class SourceControl implements Disposable {
     this.#soon.clear();
   }
 
-  /** Takes in a change of the leases; {@linkcode SourceControl.settle} is due then. */
+  /** Takes in a change of the leases; {@linkcode SourceControl.decide} is due then. */
   apply({ added, removed, changed }: LeaseSetChange): void {
     this.#policy.change(
       this.#peers([...removed, ...changed.map(({ before }) => before)]),
@@ -70,9 +70,9 @@ export class SourceControl implements Disposable {
    * @param when strictness begins `now`, or after {@linkcode STRICT_DELAY} in which nothing speaks against it
    * @returns true when {@linkcode SourceControl.isStrict} has changed
    */
-  settle(when: "now" | "when settled"): boolean {
+  decide(when: "now" | "delayed"): boolean {
     const { isStrict } = this.#policy.verdict(this.#scope?.check);
-    if (isStrict && !this.isStrict && when === "when settled") {
+    if (isStrict && !this.isStrict && when === "delayed") {
       if (!this.#soon.isSet) this.#soon.set(STRICT_DELAY);
       return false;
     }

@@ -23,7 +23,7 @@ function begin(
   return { control, due: () => due };
 }
 
-Deno.test("SourceControl.settle() accepts at once and refuses after five quiet seconds", () => {
+Deno.test("SourceControl.decide() accepts at once and refuses after five quiet seconds", () => {
   using time = new FakeTime({ by: /\/agent\/core\/timer\.ts/ });
   const masquerading = new Set([A.attributes.publicIP]);
   const { control } = begin(masquerading);
@@ -31,29 +31,29 @@ Deno.test("SourceControl.settle() accepts at once and refuses after five quiet s
   assertEquals(control.isStrict, true, "in force at the start");
 
   control.apply({ ...NONE, added: [B] });
-  assertEquals([control.settle("when settled"), control.isStrict], [true, false]);
+  assertEquals([control.decide("delayed"), control.isStrict], [true, false]);
   assertEquals(time.planned, []);
 
   masquerading.add(B.attributes.publicIP);
   control.featuresChanged([B.attributes.publicIP]);
-  assertEquals([control.settle("when settled"), control.isStrict], [false, false]);
+  assertEquals([control.decide("delayed"), control.isStrict], [false, false]);
   assertEquals(time.planned, [5_000]);
   assertEquals(control.verdict(true), {
     isStrict: false,
     reason: "all of 2 peers masquerade; about to change",
   });
   // Other events do not put it off.
-  assertEquals(control.settle("when settled"), false);
+  assertEquals(control.decide("delayed"), false);
   assertEquals(time.planned, [5_000]);
 
   masquerading.delete(A.attributes.publicIP);
   control.featuresChanged([A.attributes.publicIP]);
-  assertEquals(control.settle("when settled"), false);
+  assertEquals(control.decide("delayed"), false);
   assertEquals(time.planned, [], "no longer about to begin");
 
   control.apply({ ...NONE, removed: [A] });
-  control.settle("when settled");
-  assertEquals([control.settle("now"), control.isStrict], [true, true]);
+  control.decide("delayed");
+  assertEquals([control.decide("now"), control.isStrict], [true, true]);
   assertEquals(time.planned, []);
 });
 
@@ -62,7 +62,7 @@ Deno.test("SourceControl counts leases that no backend takes, and its own, for n
   using _control = control;
   const outside = { ...B, subnet: labLease(1).subnet };
   control.apply({ ...NONE, added: [outside] });
-  assertEquals(control.settle("when settled"), false);
+  assertEquals(control.decide("delayed"), false);
   assertEquals(control.isStrict, true);
 });
 

@@ -1,14 +1,14 @@
 import type { NetworkConfig } from "../../config/mod.ts";
 import { formatIPv4, type IPv4, type Prefix } from "../../ip/mod.ts";
 import {
-  type AgentRecord,
   type Lease,
   LEASE_TTL,
   type LeaseAttributes,
+  type NodeRecord,
   PERMANENT,
   sameAttributes,
   sameBoot,
-  type StoredAgentRecord,
+  type StoredNodeRecord,
 } from "../../lease/mod.ts";
 import { error, info, warning } from "../../observe/mod.ts";
 import { ConflictError, type Store, StoreError } from "../../store/mod.ts";
@@ -26,7 +26,7 @@ import { Timer } from "../core/timer.ts";
 export interface LeaseKeeperOptions {
   readonly store: Store;
   /** Who we are. */
-  readonly record: AgentRecord;
+  readonly record: NodeRecord;
   /** Seconds before expiry at which to renew. */
   readonly renewMargin: number;
   /**
@@ -58,9 +58,9 @@ export class LeaseKeeper implements Disposable {
   readonly #options: LeaseKeeperOptions;
   readonly #renewal: Timer;
   /** Who we are, with what our data path takes. */
-  #record: AgentRecord;
-  #identity: StoredAgentRecord | undefined;
-  #former: AgentRecord | undefined;
+  #record: NodeRecord;
+  #identity: StoredNodeRecord | undefined;
+  #former: NodeRecord | undefined;
   #lease: Lease | undefined;
   #term: LeaseTerm | undefined;
   /** The last lease that was held, until there is another. */
@@ -78,7 +78,7 @@ export class LeaseKeeper implements Disposable {
   }
 
   /** The record by which this host holds its public IP; `undefined` before {@linkcode identify}. */
-  get identity(): StoredAgentRecord | undefined {
+  get identity(): StoredNodeRecord | undefined {
     return this.#identity;
   }
 
@@ -129,7 +129,7 @@ export class LeaseKeeper implements Disposable {
   }
 
   /** Gives a record up, so that whoever has its public IP next need not ask for us. */
-  async #leave(left: StoredAgentRecord): Promise<void> {
+  async #leave(left: StoredNodeRecord): Promise<void> {
     const { store, signal } = this.#options;
     try {
       await store.removeAgent(left, { signal });
@@ -148,7 +148,7 @@ export class LeaseKeeper implements Disposable {
    *
    * @throws {DuplicatePublicIPError} when another live host has become the holder
    */
-  async guard(seen: StoredAgentRecord | undefined): Promise<void> {
+  async guard(seen: StoredNodeRecord | undefined): Promise<void> {
     if (this.#identity === undefined) return;
     const { store, signal } = this.#options;
     const { publicIP } = this.#identity;
@@ -158,14 +158,14 @@ export class LeaseKeeper implements Disposable {
   /**
    * Takes a lease for `config`, the one we had before if possible.
    *
-   * @param suspicion what the backend says of a lease that no agent record vouches for
+   * @param foreignLeaseReason what the backend says of a lease that no agent record vouches for
    * @param given what is known of the store and of this host
    */
   async acquire(
     config: NetworkConfig,
     attributes: LeaseAttributes,
     previous: Prefix | undefined,
-    suspicion: ((lease: Lease) => string | undefined) | undefined,
+    foreignLeaseReason: ((lease: Lease) => string | undefined) | undefined,
     given: Pick<AcquireOptions, "snapshot" | "unusable"> = {},
   ): Promise<Lease> {
     const { store, signal } = this.#options;
@@ -177,7 +177,7 @@ export class LeaseKeeper implements Disposable {
       signal,
       ...given,
       inspect: (found) => {
-        const doubt = this.#former === undefined ? suspicion?.(found) : undefined;
+        const doubt = this.#former === undefined ? foreignLeaseReason?.(found) : undefined;
         if (doubt === undefined) return;
         warning(
           `Lease ${found.subnet} carries our public IP, but ${doubt}. That is normal after a ` +
@@ -333,7 +333,7 @@ export class LeaseKeeper implements Disposable {
 }
 
 /** A record that says what a data path takes. */
-function withFeatures(record: AgentRecord, features: readonly string[]): AgentRecord {
+function withFeatures(record: NodeRecord, features: readonly string[]): NodeRecord {
   const { features: _former, ...bare } = record;
   return features.length === 0 ? bare : { ...bare, features };
 }

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { type AgentRecord, type Lease, LEASE_TTL, PERMANENT } from "../../lease/mod.ts";
+import { type Lease, LEASE_TTL, type NodeRecord, PERMANENT } from "../../lease/mod.ts";
 import { type Store, StoreUnavailableError } from "../../store/mod.ts";
 import { ip, net, record, vxlan } from "../../store/testing/store_lab.ts";
 import { config, subnetCases } from "../../subnet/subnet_lab.ts";
@@ -16,7 +16,7 @@ class Fixture implements Disposable {
   readonly store: Store;
   /** For the keeper's timer alone; the store's are real. */
   readonly time = new FakeTime({ by: /\/agent\/core\/timer\.ts/ });
-  readonly own: AgentRecord;
+  readonly own: NodeRecord;
   readonly keeper: LeaseKeeper;
   due = 0;
 

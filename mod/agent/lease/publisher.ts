@@ -13,7 +13,7 @@ import type { OverlayPath, Peer } from "../../firewall/mod.ts";
 import { firewallSpec, peersOf } from "../firewall/firewall_spec.ts";
 import { FirewallWorker } from "../firewall/firewall_worker.ts";
 import type { AgentOptions } from "../core/options.ts";
-import type { Trouble } from "../core/state_log.ts";
+import type { Warning } from "../core/warning_log.ts";
 import { SubnetHook } from "../host/subnet_hook.ts";
 
 /** The part of the options that is about this host's surroundings. */
@@ -89,8 +89,8 @@ export class Publisher implements Disposable {
   }
 
   /** What is wrong with the firewall. */
-  get trouble(): Trouble | undefined {
-    return this.#firewall.trouble;
+  get warning(): Warning | undefined {
+    return this.#firewall.warning;
   }
 
   /**
@@ -99,7 +99,7 @@ export class Publisher implements Disposable {
    */
   get isMasquerading(): boolean | undefined {
     if (!this.#options.ipMasq) return false;
-    return this.#firewall.isSettled ? this.#firewall.isInPlace : undefined;
+    return this.#firewall.isAttempted ? this.#firewall.isInPlace : undefined;
   }
 
   /** True while the firewall drops forged packets, as far as its rules are asked to. */
@@ -151,11 +151,11 @@ export class Publisher implements Disposable {
   async proceed(): Promise<boolean> {
     const pending = this.#pending;
     if (pending === undefined) return false;
-    const { isSettled, isSlow, failure, trouble } = this.#firewall;
+    const { isAttempted, isSlow, failure, warning: active } = this.#firewall;
     const { ipMasq } = this.#options;
     if (failure !== undefined && (failure.isToolMissing || ipMasq)) throw failure.error;
-    if (!isSettled && (ipMasq || !isSlow)) {
-      if (trouble !== undefined) notifySystemd(`STATUS=${trouble.message}`);
+    if (!isAttempted && (ipMasq || !isSlow)) {
+      if (active !== undefined) notifySystemd(`STATUS=${active.message}`);
       return false;
     }
     this.#pending = undefined;

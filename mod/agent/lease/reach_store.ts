@@ -3,7 +3,7 @@ import { info, notifySystemd } from "../../observe/mod.ts";
 import { AmbiguousConfigError, openStore } from "../../store/open.ts";
 import { type Store, StoreError, StoreFileError } from "../../store/mod.ts";
 import type { StoreOptions } from "../../store/options.ts";
-import { StateLog } from "../core/state_log.ts";
+import { WarningLog } from "../core/warning_log.ts";
 
 /** How often a store that is not there yet is looked for, in milliseconds. */
 const RETRY = 1_000;
@@ -22,7 +22,7 @@ export async function reachStore(
   signal: AbortSignal,
   onWaiting: (reason: string) => void = () => {},
 ): Promise<Store> {
-  const state = new StateLog();
+  const state = new WarningLog();
   for (;;) {
     let reason: string;
     try {
@@ -39,7 +39,7 @@ export async function reachStore(
       reason = error.message;
     }
     const message = `failed to retrieve network config: ${reason}`;
-    state.trouble(message);
+    state.report(message);
     onWaiting(message);
     notifySystemd(`STATUS=Waiting for the network config: ${reason}`);
     await sleep(RETRY, signal);

@@ -8,7 +8,7 @@ import { AmbiguousConfigError } from "../../store/open.ts";
 import type { StoreOptions } from "../../store/options.ts";
 import { MOST_NETWORKS, servedFirst, subnetFiles } from "./options.ts";
 import type { NetworksOptions } from "../core/options.ts";
-import { StateLog } from "../core/state_log.ts";
+import { WarningLog } from "../core/warning_log.ts";
 
 /** How soon a store that did not answer is asked again, in milliseconds: flannel's second. */
 const RETRY = 1_000;
@@ -77,7 +77,7 @@ function listed(store: StoreOptions, allowed: readonly string[]): NetworkFeed {
 }
 
 async function insist<T>(signal: AbortSignal, step: () => Promise<T>): Promise<T> {
-  const state = new StateLog();
+  const state = new WarningLog();
   for (;;) {
     try {
       return await step();
@@ -85,7 +85,7 @@ async function insist<T>(signal: AbortSignal, step: () => Promise<T>): Promise<T
       signal.throwIfAborted();
       const isLasting = error instanceof AmbiguousConfigError || error instanceof StoreFileError;
       if (!(error instanceof StoreError) || isLasting) throw error;
-      state.trouble(`Failed to retrieve networks: ${error.message}`);
+      state.report(`Failed to retrieve networks: ${error.message}`);
       notifySystemd(`STATUS=Waiting for the list of networks: ${error.message}`);
       await sleep(RETRY, signal);
       signal.throwIfAborted();
@@ -122,9 +122,9 @@ class WatchedFeed implements NetworkFeed {
   }
 
   async *follow(signal: AbortSignal): AsyncIterable<ReadonlySet<string>> {
-    const connection = new StateLog();
+    const connection = new WarningLog();
     const onState = (error: Error | undefined) => {
-      if (error !== undefined) connection.trouble(`Watch networks: ${error.message}`);
+      if (error !== undefined) connection.report(`Watch networks: ${error.message}`);
       else if (connection.clear()) info("Watch networks: connected again");
     };
     for await (const item of this.#source.watch(this.#cursor, { signal, onState })) {

@@ -188,7 +188,7 @@ class Supervisor {
     };
     const serving: ServeOptions = {
       signal,
-      onWaiting: (reason) => waiting.trouble(network, reason),
+      onWaiting: (reason) => waiting.report(network, reason),
       onAgent: (view) => {
         waiting.end(network);
         ended = this.#serve.onAgent(view);
@@ -209,7 +209,7 @@ class Supervisor {
         backoff.answered();
         if (ended !== undefined) waiting.begin(network, options.subnetFile);
         leave();
-        waiting.trouble(network, message);
+        waiting.report(network, message);
         logError(`The network cannot be served (trying again in ${delay / 1000} s): ${message}`);
         notifySystemd(`STATUS=${message}`);
         await sleep(delay, signal);

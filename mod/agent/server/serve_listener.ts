@@ -3,7 +3,7 @@ import { acceptConnections } from "../../http/accept.ts";
 import type { ConnectionSource } from "../../http/server.ts";
 import { readTlsFiles } from "../../store/etcd/tls_files.ts";
 import type { ListenOptions } from "../core/options.ts";
-import { StateLog } from "../core/state_log.ts";
+import { WarningLog } from "../core/warning_log.ts";
 
 /** The server cannot listen where it was told to. */
 export class ListenError extends Error {
@@ -26,10 +26,10 @@ export async function openListener(options: ListenOptions): Promise<ConnectionSo
     : await tlsWrapper(certFile, keyFile, caFile);
   const listener = await listen(options.address);
   const closing = new AbortController();
-  const state = new StateLog();
+  const state = new WarningLog();
   const report = {
     failed: ({ message }: Error) =>
-      state.trouble(`Cannot take connections of -listen: ${message}; they wait`),
+      state.report(`Cannot take connections of -listen: ${message}; they wait`),
     works: () => state.clear(),
   };
   return {

@@ -64,9 +64,9 @@ Deno.test("openListener() logs whom it refuses and why, without a port or a secr
 /** Listens with openListener() on the port of its argument, and gives back what it reads. */
 const ECHO = `
   import { openListener } from ${JSON.stringify(import.meta.resolve("./serve_listener.ts"))};
-  import { StateLog } from ${JSON.stringify(import.meta.resolve("../core/state_log.ts"))};
+  import { WarningLog } from ${JSON.stringify(import.meta.resolve("../core/warning_log.ts"))};
   // From source Deno parses what is in a stack when it is first asked for, and needs a descriptor for it.
-  new StateLog().trouble("begins");
+  new WarningLog().report("begins");
   await openListener({ address: { hostname: "203.0.113.1", port: 1 } }).catch(({ stack }) => stack);
   const address = { hostname: "127.0.0.1", port: Number(Deno.args[0]) };
   const source = await openListener({ address });

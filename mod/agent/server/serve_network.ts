@@ -1,10 +1,10 @@
 import { readSubnetEnv } from "../../export/mod.ts";
 import { findExternalInterface, hostIdentity } from "../../host/mod.ts";
-import type { AgentRecord } from "../../lease/mod.ts";
+import type { NodeRecord } from "../../lease/mod.ts";
 import { Netlink } from "../../sys/mod.ts";
 import { VERSION } from "../../version.ts";
 import { Agent } from "../core/agent.ts";
-import { HostClaims } from "../host/host_claims.ts";
+import { HostRegistry } from "../host/host_registry.ts";
 import { lockHost } from "../host/host_lock.ts";
 import type { AgentOptions } from "../core/options.ts";
 import { reachStore } from "../lease/reach_store.ts";
@@ -38,7 +38,7 @@ export async function serveNetwork(options: AgentOptions, serve: ServeOptions): 
   using netlink = Netlink.open();
   const external = await findExternalInterface(options.interface, netlink);
   await using store = await reachStore(options.store, signal, serve.onWaiting);
-  await using claims = new HostClaims({
+  await using registry = new HostRegistry({
     holder: holderOf(options),
     subnetFile: options.subnetFile,
   });
@@ -47,9 +47,9 @@ export async function serveNetwork(options: AgentOptions, serve: ServeOptions): 
     store,
     netlink,
     external,
-    record: agentRecord(),
+    record: nodeRecord(),
     former: await readSubnetEnv(options.subnetFile),
-    claims,
+    registry,
     signal,
   });
   serve.onAgent(agent.view);
@@ -62,7 +62,7 @@ function holderOf({ networkName, subnetFile }: AgentOptions): string {
     : `network "${networkName}" of flanneld ${Deno.pid}`;
 }
 
-function agentRecord(): AgentRecord {
+function nodeRecord(): NodeRecord {
   return {
     ...hostIdentity(),
     version: VERSION,

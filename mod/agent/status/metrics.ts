@@ -55,7 +55,7 @@ function writeProcess(page: Exposition): void {
 }
 
 function writeNetwork(page: Exposition, view: AgentView, labels: Labels): void {
-  const { active, external, lease, term, troubles } = view;
+  const { active, external, lease, term, warnings } = view;
   const now = performance.now();
   if (active !== undefined) {
     const { network, config } = active;
@@ -97,7 +97,7 @@ function writeNetwork(page: Exposition, view: AgentView, labels: Labels): void {
   page.gauge(
     "flanneld_troubles",
     "Things that are wrong; /status names them.",
-    troubles.length,
+    warnings.length,
     labels,
   );
 }

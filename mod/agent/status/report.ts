@@ -49,9 +49,9 @@ export async function statusPage(
     networks: await Promise.all(
       source.views().map((view) => networkReport(view, inquiry, peers)),
     ),
-    waiting: source.waiting().map(({ name, subnetFile, trouble }) => ({
+    waiting: source.waiting().map(({ name, subnetFile, warning }) => ({
       ...{ name, subnetFile },
-      trouble: trouble === undefined ? null : troubleReport(trouble),
+      trouble: warning === undefined ? null : troubleReport(warning),
     })),
   };
   return new Response(`${JSON.stringify(status)}\n`, {
@@ -64,7 +64,7 @@ async function networkReport(
   inquiry: Inquiry,
   most: number,
 ): Promise<NetworkReport> {
-  const { name, active, external, known, vitals, lease, troubles, isReady } = view;
+  const { name, active, external, known, vitals, lease, warnings, isReady } = view;
   const status = active?.network.status();
   const traffic = status?.traffic?.();
   const paths = status?.paths;
@@ -73,8 +73,8 @@ async function networkReport(
   const records = listed.length === 0 ? new Map() : await inquiry.records(view);
   return {
     name,
-    state: troubles.length > 0 ? "troubled" : isReady ? "ready" : "waiting",
-    troubles: troubles.map(troubleReport),
+    state: warnings.length > 0 ? "troubled" : isReady ? "ready" : "waiting",
+    troubles: warnings.map(troubleReport),
     network: active === undefined ? null : String(active.config.network),
     config: "text" in known.config ? hideSecrets(known.config.text) : null,
     store: storeReport(view),
@@ -104,7 +104,7 @@ async function networkReport(
   };
 }
 
-function troubleReport({ since, message }: AgentView["troubles"][number]): Trouble {
+function troubleReport({ since, message }: AgentView["warnings"][number]): Trouble {
   return { since: date(since), message };
 }
 

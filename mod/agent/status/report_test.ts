@@ -56,7 +56,7 @@ Deno.test("statusPage() has an entry for each network, troubled before ready", a
   const waiting = labView([], { name: "red", store, isReady: false });
   const troubled = labView([], {
     ...{ name: "blue", store },
-    troubles: [{ since: Date.UTC(2026, 0, 2), message: "no free subnet" }],
+    warnings: [{ since: Date.UTC(2026, 0, 2), message: "no free subnet" }],
   });
   const { networks, statusVersion } = await statusOf([waiting, troubled], 10);
   assertEquals(statusVersion, 1);
@@ -83,10 +83,10 @@ Deno.test("statusPage() tells of an agent that has nothing yet", async () => {
 });
 
 Deno.test("statusPage() names the networks that have no agent", async () => {
-  const trouble = { since: Date.UTC(2026, 0, 2), message: "no config" };
+  const warning = { since: Date.UTC(2026, 0, 2), message: "no config" };
   const { networks, waiting } = await statusOf([], 10, [
-    { name: "blue", subnetFile: "/run/n/blue.env", trouble },
-    { name: "red", subnetFile: "/run/n/red.env", trouble: undefined },
+    { name: "blue", subnetFile: "/run/n/blue.env", warning },
+    { name: "red", subnetFile: "/run/n/red.env", warning: undefined },
   ]);
   assertEquals(networks, []);
   assertEquals(waiting, [

@@ -1,10 +1,10 @@
 import type { ExternalInterface } from "../../host/mod.ts";
 import type { Lease } from "../../lease/mod.ts";
 import type { Store } from "../../store/mod.ts";
-import type { Known } from "../core/known.ts";
+import type { StoreView } from "../core/store_view.ts";
 import type { LeaseTerm } from "../lease/keeper.ts";
 import type { ActiveNetwork } from "../core/overlay.ts";
-import type { Trouble } from "../core/state_log.ts";
+import type { Warning } from "../core/warning_log.ts";
 import type { SourceVerdict } from "../firewall/source_policy.ts";
 import type { HealthFacts } from "./health.ts";
 import type { Vitals } from "./vitals.ts";
@@ -15,9 +15,9 @@ export interface AgentView {
   readonly name: string;
   readonly isReady: boolean;
   readonly vitals: Vitals;
-  readonly troubles: readonly Trouble[];
+  readonly warnings: readonly Warning[];
   readonly store: Pick<Store, "name" | "snapshot">;
-  readonly known: Known;
+  readonly known: StoreView;
   readonly external: ExternalInterface;
   readonly lease: Lease | undefined;
   readonly term: LeaseTerm | undefined;

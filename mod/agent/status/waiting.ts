@@ -1,4 +1,4 @@
-import type { Trouble } from "../core/state_log.ts";
+import type { Warning } from "../core/warning_log.ts";
 
 /** A network that is to be served and has no agent: it has not begun, or has ended with an error. */
 export interface WaitingView {
@@ -7,7 +7,7 @@ export interface WaitingView {
   /** Path of subnet.env. */
   readonly subnetFile: string;
   /** What it waits for; `undefined` before anything was found to be missing. */
-  readonly trouble: Trouble | undefined;
+  readonly warning: Warning | undefined;
 }
 
 /** The networks that wait, for whoever asks. */
@@ -21,15 +21,15 @@ export class WaitingNetworks {
 
   /** A network is to be served. */
   begin(name: string, subnetFile: string): void {
-    this.#views.set(name, { name, subnetFile, trouble: undefined });
+    this.#views.set(name, { name, subnetFile, warning: undefined });
   }
 
   /** A network waits for something, or cannot be served for now. One that was given up stays so. */
-  trouble(name: string, message: string): void {
+  report(name: string, message: string): void {
     const view = this.#views.get(name);
     if (view === undefined) return;
-    const since = view.trouble?.since ?? Date.now();
-    this.#views.set(name, { ...view, trouble: { since, message } });
+    const since = view.warning?.since ?? Date.now();
+    this.#views.set(name, { ...view, warning: { since, message } });
   }
 
   /** A network has an agent, or is not to be served any more. */

@@ -5,20 +5,20 @@ Deno.test("WaitingNetworks tells of those that wait alone, and since when", asyn
   const waiting = new WaitingNetworks();
   for (const name of ["green", "blue"]) waiting.begin(name, `/run/n/${name}.env`);
   assertEquals(waiting.views, [
-    { name: "blue", subnetFile: "/run/n/blue.env", trouble: undefined },
-    { name: "green", subnetFile: "/run/n/green.env", trouble: undefined },
+    { name: "blue", subnetFile: "/run/n/blue.env", warning: undefined },
+    { name: "green", subnetFile: "/run/n/green.env", warning: undefined },
   ]);
-  waiting.trouble("green", "no config");
-  const { since } = waiting.views[1]!.trouble!;
+  waiting.report("green", "no config");
+  const { since } = waiting.views[1]!.warning!;
   assert(Math.abs(Date.now() - since) < 60_000);
   await new Promise((resolve) => setTimeout(resolve, 5));
-  waiting.trouble("green", "etcd is down");
+  waiting.report("green", "etcd is down");
   // It waits since it began to, whatever for.
-  assertEquals(waiting.views[1]!.trouble, { since, message: "etcd is down" });
+  assertEquals(waiting.views[1]!.warning, { since, message: "etcd is down" });
 
   waiting.end("green");
-  waiting.trouble("green", "a line that comes late");
+  waiting.report("green", "a line that comes late");
   assertEquals(waiting.views.map(({ name }) => name), ["blue"]);
   waiting.begin("green", "/run/n/green.env");
-  assertEquals(waiting.views[1]!.trouble, undefined);
+  assertEquals(waiting.views[1]!.warning, undefined);
 });

@@ -2,7 +2,7 @@ import type { Network, NetworkStatus } from "../../../backends/backend.ts";
 import type { NetworkConfig } from "../../config/mod.ts";
 import { parseIPv4, Prefix } from "../../ip/mod.ts";
 import type { Lease } from "../../lease/mod.ts";
-import { Known } from "../core/known.ts";
+import { StoreView } from "../core/store_view.ts";
 import type { AgentView } from "../status/view.ts";
 import { Vitals } from "../status/vitals.ts";
 
@@ -26,7 +26,7 @@ export function labView(
   } = {},
 ): AgentView {
   const own = labLease(1);
-  const known = new Known();
+  const known = new StoreView();
   known.config = { text: '{"Network":"10.20.0.0/16"}' };
   known.leases.replace([...peers, own]);
   const external = {
@@ -44,7 +44,7 @@ export function labView(
     backend: { type: "udp" },
   } as NetworkConfig;
   return {
-    ...{ name: "", isReady: true, vitals: new Vitals(), troubles: [], known, external },
+    ...{ name: "", isReady: true, vitals: new Vitals(), warnings: [], known, external },
     store: {
       name: "a store",
       snapshot: () => Promise.reject(new Error("this test has no records")),

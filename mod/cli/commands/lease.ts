@@ -6,7 +6,7 @@
 
 import { openPresent } from "../../agent/commands/open_present.ts";
 import { formatIPv4, type IPv4, parseIPv4, Prefix } from "../../ip/mod.ts";
-import { type Lease, PERMANENT, type StoredAgentRecord } from "../../lease/mod.ts";
+import { type Lease, PERMANENT, type StoredNodeRecord } from "../../lease/mod.ts";
 import { type Store, StoreError } from "../../store/mod.ts";
 import { openStore } from "../../store/open.ts";
 import type { StoreOptions } from "../../store/options.ts";
@@ -167,7 +167,7 @@ interface Row {
 
 function row(
   { subnet, attributes: { publicIP, backendType }, ttl }: Lease,
-  agents: readonly StoredAgentRecord[],
+  agents: readonly StoredNodeRecord[],
 ): Row {
   const host = agents.find((agent) => agent.publicIP === publicIP)?.record.hostname;
   return {

@@ -169,7 +169,7 @@ function writeToStderr(line: string): void {
 }
 
 /** Files that log on behalf of their callers. */
-const WRAPPERS = new Set(["log.ts", "state_log.ts", "peers.ts"]);
+const WRAPPERS = new Set(["log.ts", "warning_log.ts", "peers.ts"]);
 
 /** `file.ts:line` of the first stack frame outside the wrappers. */
 function callSite(): string {

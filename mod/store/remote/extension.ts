@@ -20,15 +20,15 @@
  */
 import { formatIPv4, type IPv4, parseIPv4, Prefix } from "../../ip/mod.ts";
 import {
-  type AgentRecord,
-  decodeAgentRecord,
   decodeLeaseValue,
+  decodeNodeRecord,
   encodeLeaseValue,
   type Lease,
   type LeaseAttributes,
   type LeaseForm,
   LeaseValueError,
-  type StoredAgentRecord,
+  type NodeRecord,
+  type StoredNodeRecord,
 } from "../../lease/mod.ts";
 import { WireError } from "./protocol.ts";
 import type { Change, ConfigText, Cursor, Snapshot } from "../store.ts";
@@ -62,7 +62,7 @@ export interface LeasePut {
 
 /** Body of `PUT store/agents/{ip}`. */
 export interface AgentPut {
-  readonly record: AgentRecord;
+  readonly record: NodeRecord;
   readonly ttl: number;
   readonly revision?: string;
 }
@@ -112,12 +112,12 @@ export function decodeLease(text: string): Lease {
 }
 
 /** @returns the line of JSON */
-export function encodeAgent(agent: StoredAgentRecord): string {
+export function encodeAgent(agent: StoredNodeRecord): string {
   return line(agentJson(agent));
 }
 
 /** @throws {WireError} when it is none */
-export function decodeAgent(text: string): StoredAgentRecord {
+export function decodeAgent(text: string): StoredNodeRecord {
   return agentOf(parse(text));
 }
 
@@ -252,11 +252,11 @@ function attributesOf(value: unknown): LeaseAttributes {
   }
 }
 
-function agentJson({ publicIP, record, revision }: StoredAgentRecord): unknown {
+function agentJson({ publicIP, record, revision }: StoredNodeRecord): unknown {
   return { publicIP: formatIPv4(publicIP), record, revision };
 }
 
-function agentOf(value: unknown): StoredAgentRecord {
+function agentOf(value: unknown): StoredNodeRecord {
   const { publicIP, record, revision } = objectOf(value);
   return {
     publicIP: addressOf(publicIP),
@@ -265,8 +265,8 @@ function agentOf(value: unknown): StoredAgentRecord {
   };
 }
 
-function recordOf(value: unknown): AgentRecord {
-  const record = decodeAgentRecord(JSON.stringify(value ?? null));
+function recordOf(value: unknown): NodeRecord {
+  const record = decodeNodeRecord(JSON.stringify(value ?? null));
   if (record === undefined) throw new WireError("record is not an agent's record");
   return record;
 }

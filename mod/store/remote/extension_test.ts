@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { Prefix } from "../../ip/mod.ts";
-import type { AgentRecord, JsonValue, Lease, StoredAgentRecord } from "../../lease/mod.ts";
+import type { JsonValue, Lease, NodeRecord, StoredNodeRecord } from "../../lease/mod.ts";
 import {
   type AgentPut,
   type ConfigPut,
@@ -42,11 +42,11 @@ const lease: fc.Arbitrary<Lease> = fc.record({
   ttl: fc.nat(86400),
   revision: fc.string(),
 }, { requiredKeys: ["subnet", "attributes", "revision"] });
-const record: fc.Arbitrary<AgentRecord> = fc.record({
+const record: fc.Arbitrary<NodeRecord> = fc.record({
   ...{ machineId: fc.string(), hostname: fc.string(), bootId: fc.string() },
   ...{ instance: fc.string(), version: fc.string(), started: fc.string() },
 });
-const agent: fc.Arbitrary<StoredAgentRecord> = fc.record({
+const agent: fc.Arbitrary<StoredNodeRecord> = fc.record({
   publicIP,
   record,
   revision: fc.string(),

@@ -1,13 +1,13 @@
 import type { IPv4, Prefix } from "../../ip/mod.ts";
 import {
-  type AgentRecord,
   encodeLeaseValue,
   type Lease,
   LEASE_TTL,
   type LeaseAttributes,
   leaseKey,
+  type NodeRecord,
   PERMANENT,
-  type StoredAgentRecord,
+  type StoredNodeRecord,
 } from "../../lease/mod.ts";
 import { Entries } from "../entries.ts";
 import { ConflictError, StoreError, StoreUnavailableError } from "../errors.ts";
@@ -45,7 +45,7 @@ export class FlannelSession implements RemoteSession {
   readonly #base: string;
   /** For its warnings, one a lease. */
   readonly #entries: Entries;
-  readonly #agents = new Map<IPv4, StoredAgentRecord>();
+  readonly #agents = new Map<IPv4, StoredNodeRecord>();
   #agentRevision = 0;
   #config: ConfigText | undefined;
   #configReadAt = -Infinity;
@@ -197,16 +197,16 @@ export class FlannelSession implements RemoteSession {
     }
   }
 
-  agent(publicIP: IPv4): Promise<StoredAgentRecord | undefined> {
+  agent(publicIP: IPv4): Promise<StoredNodeRecord | undefined> {
     return Promise.resolve(this.#agents.get(publicIP));
   }
 
   putAgent(
     publicIP: IPv4,
-    record: AgentRecord,
+    record: NodeRecord,
     _ttl: number,
     expected: string | undefined,
-  ): Promise<StoredAgentRecord> {
+  ): Promise<StoredNodeRecord> {
     if (this.#agents.get(publicIP)?.revision !== expected) {
       return Promise.reject(new ConflictError("the record is another one"));
     }
@@ -215,7 +215,7 @@ export class FlannelSession implements RemoteSession {
     return Promise.resolve(agent);
   }
 
-  removeAgent({ publicIP, revision }: StoredAgentRecord): Promise<void> {
+  removeAgent({ publicIP, revision }: StoredNodeRecord): Promise<void> {
     const held = this.#agents.get(publicIP);
     if (held !== undefined && held.revision !== revision) {
       return Promise.reject(new ConflictError("the record is another one"));

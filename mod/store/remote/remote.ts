@@ -1,10 +1,10 @@
 import type { IPv4, Prefix } from "../../ip/mod.ts";
 import type {
-  AgentRecord,
   Lease,
   LeaseAttributes,
   LeaseForm,
-  StoredAgentRecord,
+  NodeRecord,
+  StoredNodeRecord,
 } from "../../lease/mod.ts";
 import { info, warning } from "../../observe/log/log.ts";
 import { Deadline } from "../deadline.ts";
@@ -94,24 +94,24 @@ class RemoteStore implements Store {
     return this.#with(options, (session) => session.removeLease(lease, options));
   }
 
-  agent(publicIP: IPv4, options?: CallOptions): Promise<StoredAgentRecord | undefined> {
+  agent(publicIP: IPv4, options?: CallOptions): Promise<StoredNodeRecord | undefined> {
     return this.#with(options, (session) => session.agent(publicIP, options));
   }
 
   putAgent(
     publicIP: IPv4,
-    record: AgentRecord,
+    record: NodeRecord,
     ttl: number,
     expected: string | undefined,
     options?: CallOptions,
-  ): Promise<StoredAgentRecord> {
+  ): Promise<StoredNodeRecord> {
     return this.#with(
       options,
       (session) => session.putAgent(publicIP, record, ttl, expected, options),
     );
   }
 
-  removeAgent(agent: StoredAgentRecord, options?: CallOptions): Promise<void> {
+  removeAgent(agent: StoredNodeRecord, options?: CallOptions): Promise<void> {
     return this.#with(options, (session) => session.removeAgent(agent, options));
   }
 

@@ -1,11 +1,11 @@
 import { formatIPv4, type IPv4, type Prefix } from "../../ip/mod.ts";
 import {
-  type AgentRecord,
   type Lease,
   type LeaseAttributes,
   type LeaseForm,
   leaseKey,
-  type StoredAgentRecord,
+  type NodeRecord,
+  type StoredNodeRecord,
 } from "../../lease/mod.ts";
 import { AccessError, ConflictError, StoreError, StoreUnavailableError } from "../errors.ts";
 import {
@@ -102,18 +102,18 @@ export class WholeSession implements RemoteSession {
   async agent(
     publicIP: IPv4,
     { signal }: CallOptions = {},
-  ): Promise<StoredAgentRecord | undefined> {
+  ): Promise<StoredNodeRecord | undefined> {
     const text = await this.#read(`/agents/${formatIPv4(publicIP)}`, signal);
     return text === undefined ? undefined : decodeAnswer(text, decodeAgent);
   }
 
   async putAgent(
     publicIP: IPv4,
-    record: AgentRecord,
+    record: NodeRecord,
     ttl: number,
     expected: string | undefined,
     { signal }: CallOptions = {},
-  ): Promise<StoredAgentRecord> {
+  ): Promise<StoredNodeRecord> {
     const body = encodeAgentPut({
       ...{ record, ttl },
       ...(expected === undefined ? {} : { revision: expected }),
@@ -123,7 +123,7 @@ export class WholeSession implements RemoteSession {
   }
 
   async removeAgent(
-    { publicIP, revision }: StoredAgentRecord,
+    { publicIP, revision }: StoredNodeRecord,
     { signal }: CallOptions = {},
   ): Promise<void> {
     const path = `/agents/${formatIPv4(publicIP)}?revision=${encodeURIComponent(revision)}`;

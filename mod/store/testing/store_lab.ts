@@ -4,7 +4,7 @@
  * @module
  */
 import { type IPv4, parseIPv4, Prefix } from "../../ip/mod.ts";
-import type { AgentRecord, Lease, LeaseAttributes } from "../../lease/mod.ts";
+import type { Lease, LeaseAttributes, NodeRecord } from "../../lease/mod.ts";
 import type { EtcdOptions } from "../options.ts";
 import type { Store } from "../store.ts";
 
@@ -88,7 +88,7 @@ export function vxlan(publicIP: string, mac = "c6:8a:3d:5f:56:2e"): LeaseAttribu
 }
 
 /** A record of an agent that runs. */
-export function record(hostname: string, instance = "1"): AgentRecord {
+export function record(hostname: string, instance = "1"): NodeRecord {
   return {
     machineId: "b08dfa6083e7567a1921a715000001fb",
     hostname,

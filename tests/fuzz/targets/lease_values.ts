@@ -1,9 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
 import {
-  decodeAgentRecord,
   decodeLeaseValue,
-  encodeAgentRecord,
+  decodeNodeRecord,
   encodeLeaseValue,
+  encodeNodeRecord,
   leaseKey,
   LeaseValueError,
   parseLeaseKey,
@@ -56,9 +56,9 @@ export const nodeRecord: FuzzTarget<string> = {
   seeds: NODE_RECORDS,
   inputs: jsonNear(NODE_RECORDS, ["claims", "features", "refuses", "hostname"]),
   start: () => (text) => {
-    const record = decodeAgentRecord(text);
+    const record = decodeNodeRecord(text);
     if (record === undefined) return;
-    assertEquals(decodeAgentRecord(encodeAgentRecord(record)), record);
+    assertEquals(decodeNodeRecord(encodeNodeRecord(record)), record);
     assert(record.hostname.length <= 253 && record.version.length <= 253);
   },
 };

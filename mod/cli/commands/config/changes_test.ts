@@ -1,7 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { checkConfig, type CheckedConfig } from "../../../../backends/check_config.ts";
 import { type IPv4, parseIPv4, Prefix } from "../../../ip/mod.ts";
-import { type Lease, PERMANENT, type StoredAgentRecord } from "../../../lease/mod.ts";
+import { type Lease, PERMANENT, type StoredNodeRecord } from "../../../lease/mod.ts";
 import {
   configDiff,
   describeConsequences,
@@ -16,7 +16,7 @@ function lease(subnet: string, host: number, ttl = 600): Lease {
   return { subnet: Prefix.parse(subnet)!, attributes: { publicIP: ip(host) }, ttl, revision: "1" };
 }
 
-function agent(host: number): StoredAgentRecord {
+function agent(host: number): StoredNodeRecord {
   const record = {
     ...{ machineId: "m", hostname: `host${host}`, bootId: "b", instance: "i" },
     ...{ version: "0.1.0", started: "2026-01-02T03:04:05Z" },

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { findExportedFiles } from "./leftovers.ts";
+import { findExportedFiles } from "./exported_files.ts";
 
 const SUBNET_ENV = "FLANNEL_NETWORK=10.20.0.0/16\nFLANNEL_SUBNET=10.20.93.1/24\n";
 const DOCKER = 'DOCKER_NETWORK_OPTIONS=" --bip=10.20.93.1/24 --mtu=1450"\n';

@@ -8,55 +8,56 @@ import { verbose } from "../../observe/mod.ts";
 import { describeHolder, FileLock, findLockHolder } from "../../sys/mod.ts";
 import type { AgentOptions } from "../core/options.ts";
 
-/** Where the agents of a host write down what they serve. */
+/** Directory with one file per agent of this host. */
 const DIRECTORY = "/run/flannel/agents";
 
-/** Held while the directory is looked through. */
+/** Lock that an agent holds while it reads or changes the directory. */
 const GUARD = ".lock";
 
-/** How long another may look through it, in milliseconds: a few files. */
-const PATIENCE = 5_000;
+/** Limit for another agent to release {@linkcode GUARD}, in milliseconds: it reads a few files. */
+const GUARD_TIMEOUT_MS = 5_000;
 
-/** What an agent asks for: nobody else on the host may have it. */
-export interface HostClaim {
+/** A network and the kernel resources that no other agent of the host may use. */
+export interface HostRegistration {
   readonly network: Prefix;
-  /** What the backend takes that the kernel has once: `VNI 1`, `UDP port 8285`. */
+  /** Resources that exist once in the kernel: `VNI 1`, `UDP port 8285`. */
   readonly resources: readonly string[];
 }
 
-/** A network cannot be served beside another of this host. The message is one line and names both. */
+/** A network clashes with another network of this host. The message is one line and names both. */
 export class ClashError extends Error {
   override readonly name = "ClashError";
 }
 
-/** As it is written to an entry's file. */
+/** Content of an agent's file, as JSON. */
 interface Entry {
-  /** Who it is, for messages. */
+  /** Name of the agent in messages. */
   readonly holder: string;
-  /** Network namespace: what is in another one does not meet ours. */
+  /** Link text of `/proc/self/ns/net`: networks of different namespaces cannot clash. */
   readonly namespace: string;
   readonly network: string;
   readonly resources: readonly string[];
 }
 
-/** Options of {@linkcode HostClaims}. */
-export interface HostClaimsOptions {
-  /** Who claims, for others' messages: `network "blue"`. */
+/** Options of {@linkcode HostRegistry}. */
+export interface HostRegistryOptions {
+  /** Name of this agent in messages of other agents: `network "blue"`. */
   readonly holder: string;
-  /** Path of the agent's subnet file, which is its alone. */
+  /** Path of the agent's subnet file; no other agent has the same. */
   readonly subnetFile: string;
   /** @default "/run/flannel/agents" */
   readonly directory?: string;
 }
 
 /**
- * Keeps networks of one host off each other, in one process or in several: two with one VNI would
- * empty each other's device, two with overlapping ranges take each other's routes.
+ * Registry of the networks that the agents of one host serve, in one process or several. It prevents
+ * clashes: two networks with one VNI would empty each other's device, and two with overlapping ranges
+ * would replace each other's routes.
  *
- * Each agent writes what it serves to a file, and holds a lock on it that the kernel gives back however
- * the agent ends. Who cannot write there goes without.
+ * Each agent writes its network to a file and holds a lock on the file; the kernel releases the lock
+ * however the agent ends. An agent that cannot write to the directory runs unregistered.
  */
-export class HostClaims implements AsyncDisposable {
+export class HostRegistry implements AsyncDisposable {
   readonly #holder: string;
   readonly #subnetFile: string;
   readonly #directory: string;
@@ -64,14 +65,14 @@ export class HostClaims implements AsyncDisposable {
   #lock: FileLock | undefined;
   #others: readonly Prefix[] = [];
 
-  constructor({ holder, subnetFile, directory = DIRECTORY }: HostClaimsOptions) {
+  constructor({ holder, subnetFile, directory = DIRECTORY }: HostRegistryOptions) {
     this.#holder = holder;
     this.#subnetFile = subnetFile;
     this.#directory = directory;
     this.#path = pathOf(directory, subnetFile);
   }
 
-  /** Networks that others serve on this host, as of the last claim or {@linkcode refresh}. */
+  /** Networks of other agents on this host, as of the last {@linkcode register} or {@linkcode refresh}. */
   get others(): readonly Prefix[] {
     return this.#others;
   }
@@ -83,29 +84,29 @@ export class HostClaims implements AsyncDisposable {
       this.#others = others.map(({ network }) => network);
     } catch (error) {
       signal.throwIfAborted();
-      verbose(1, `Other networks of this host cannot be read: ${(error as Error).message}`);
+      verbose(1, `cannot read the other networks of this host: ${(error as Error).message}`);
     }
   }
 
   /**
-   * Claims what a network is about to take, in place of what was claimed before.
+   * Registers a network in place of the one that this agent registered before.
    *
-   * @throws {ClashError} when another network of the host has some of it; what was claimed before stays
+   * @throws {ClashError} when another network of the host overlaps; the former registration stays
    */
-  async claim(claim: HostClaim, signal: AbortSignal): Promise<void> {
+  async register(registration: HostRegistration, signal: AbortSignal): Promise<void> {
     let guard: FileLock;
     try {
       await makeDirectory(this.#directory);
       guard = await takeGuard(this.#directory, signal);
     } catch (error) {
       signal.throwIfAborted();
-      verbose(1, `Other networks of this host cannot be told: ${(error as Error).message}`);
+      verbose(1, `cannot register this network on the host: ${(error as Error).message}`);
       return;
     }
     using _guard = guard;
     const others: Prefix[] = [];
-    for (const other of await liveClaims(this.#directory, this.#path)) {
-      refuseClash(this.#holder, claim, other);
+    for (const other of await liveRegistrations(this.#directory, this.#path)) {
+      refuseClash(this.#holder, registration, other);
       others.push(other.network);
     }
     this.#others = others;
@@ -113,18 +114,18 @@ export class HostClaims implements AsyncDisposable {
     const entry: Entry = {
       holder: this.#holder,
       namespace: await ownNamespace(),
-      network: String(claim.network),
-      resources: claim.resources,
+      network: String(registration.network),
+      resources: registration.resources,
     };
     try {
       await Deno.writeTextFile(this.#path, JSON.stringify(entry));
     } catch (error) {
-      // A full disk: others are not told, and this one works all the same.
-      verbose(1, `Other networks of this host are not told of this one: ${reasonOf(error)}`);
+      // A full disk must not stop the agent: it works unregistered.
+      verbose(1, `cannot register this network on the host: ${reasonOf(error)}`);
     }
   }
 
-  /** Gives back what was claimed. */
+  /** Removes the registration. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#lock === undefined) return;
     await Deno.remove(this.#path).catch(() => {});
@@ -133,23 +134,23 @@ export class HostClaims implements AsyncDisposable {
   }
 }
 
-/** What an agent serves that runs now. */
-export interface LiveClaim extends HostClaim {
-  /** Who it is, for messages: `network "blue" of flanneld 4711`. */
+/** The registration of a running agent. */
+export interface LiveRegistration extends HostRegistration {
+  /** Name of the agent in messages: `network "blue" of flanneld 4711`. */
   readonly holder: string;
 }
 
 /**
- * What the agents serve that run now in this network namespace, but for the one of a subnet file.
+ * Returns the registrations of the running agents in this network namespace.
  *
- * @param subnetFile whose agent is not meant
- * @throws {ExportError} when that cannot be told
+ * @param subnetFile subnet file of the agent to leave out
+ * @throws {ExportError} when the directory cannot be read
  */
 export async function servedBeside(
   subnetFile: string,
   signal: AbortSignal,
   directory = DIRECTORY,
-): Promise<readonly LiveClaim[]> {
+): Promise<readonly LiveRegistration[]> {
   try {
     await Deno.lstat(directory);
   } catch (error) {
@@ -158,26 +159,26 @@ export async function servedBeside(
   }
   try {
     using _guard = await takeGuard(directory, signal);
-    return await liveClaims(directory, pathOf(directory, subnetFile));
+    return await liveRegistrations(directory, pathOf(directory, subnetFile));
   } catch (cause) {
     signal.throwIfAborted();
-    throw ExportError.from("cannot tell what else is served on this host", cause);
+    throw ExportError.from("cannot read the other networks of this host", cause);
   }
 }
 
-/** Networks that others than the agent of a subnet file serve here; none where that cannot be read. */
+/** Returns the networks of agents with other subnet files; none when the directory cannot be read. */
 export async function readOthers(
   subnetFile: string,
   signal: AbortSignal,
 ): Promise<readonly Prefix[]> {
-  await using claims = new HostClaims({ holder: "a reader", subnetFile });
-  await claims.refresh(signal);
-  return claims.others;
+  await using registry = new HostRegistry({ holder: "a reader", subnetFile });
+  await registry.refresh(signal);
+  return registry.others;
 }
 
 /**
- * True when other networks are served on this host, or may be while their agents are stopped: this
- * agent serves a named network, or has a subnet file of its own.
+ * Returns whether the host has other networks, or may have some whose agents are stopped: this agent
+ * serves a named network, or its subnet file is not the default.
  */
 export function isBesideOthers(
   { networkName, subnetFile }: Pick<AgentOptions, "networkName" | "subnetFile">,
@@ -194,10 +195,10 @@ function ownNamespace(): Promise<string> {
   return Deno.readLink("/proc/self/ns/net");
 }
 
-/** What others claim who live; the files of those who do not are removed. The guard is to be held. */
-async function liveClaims(directory: string, own: string): Promise<LiveClaim[]> {
+/** Reads the registrations of running agents and removes files of ended ones. The caller holds the guard. */
+async function liveRegistrations(directory: string, own: string): Promise<LiveRegistration[]> {
   const namespace = await ownNamespace();
-  const claims: LiveClaim[] = [];
+  const registrations: LiveRegistration[] = [];
   for await (const { name } of Deno.readDir(directory)) {
     const path = join(directory, name);
     if (name === GUARD || path === own) continue;
@@ -209,13 +210,13 @@ async function liveClaims(directory: string, own: string): Promise<LiveClaim[]> 
     const entry = readEntry(await Deno.readTextFile(path).catch(() => ""));
     const network = Prefix.parse(entry?.network ?? "");
     if (entry?.namespace !== namespace || network === undefined) continue;
-    claims.push({ holder: entry.holder, network, resources: entry.resources });
+    registrations.push({ holder: entry.holder, network, resources: entry.resources });
   }
-  return claims;
+  return registrations;
 }
 
-/** Removes what agents have left that were killed, and the directory when that is all. */
-export async function sweepClaims(directory = DIRECTORY): Promise<void> {
+/** Removes the files of agents that have ended, and the directory when it is then empty. */
+export async function removeStaleRegistrations(directory = DIRECTORY): Promise<void> {
   try {
     using _guard = FileLock.tryAcquire(join(directory, GUARD));
     if (_guard === undefined) return;
@@ -230,12 +231,12 @@ export async function sweepClaims(directory = DIRECTORY): Promise<void> {
     await Deno.remove(join(directory, GUARD));
     await Deno.remove(directory);
   } catch (error) {
-    verbose(1, `${directory} stays: ${(error as Error).message}`);
+    verbose(1, `cannot remove ${directory}: ${(error as Error).message}`);
   }
 }
 
 async function takeGuard(directory: string, signal: AbortSignal): Promise<FileLock> {
-  const deadline = performance.now() + PATIENCE;
+  const deadline = performance.now() + GUARD_TIMEOUT_MS;
   const path = join(directory, GUARD);
   for (;;) {
     const guard = FileLock.tryAcquire(path);
@@ -248,24 +249,24 @@ async function takeGuard(directory: string, signal: AbortSignal): Promise<FileLo
   }
 }
 
-function refuseClash(holder: string, claim: HostClaim, other: LiveClaim): void {
+function refuseClash(holder: string, own: HostRegistration, other: LiveRegistration): void {
   const { network } = other;
-  const theirs = `${other.holder}, which is served on this host`;
-  const shared = claim.resources.find((one) => other.resources.includes(one));
-  if (claim.network.overlaps(network)) {
+  const clashing = `${other.holder}, which is served on this host`;
+  const shared = own.resources.find((one) => other.resources.includes(one));
+  if (own.network.overlaps(network)) {
     throw new ClashError(
-      `${holder} cannot be served: its Network ${claim.network} overlaps ${network} of ${theirs}; ` +
+      `${holder} cannot be served: its Network ${own.network} overlaps ${network} of ${clashing}; ` +
         `give each network a range of its own`,
     );
   }
   if (shared !== undefined) {
     throw new ClashError(
-      `${holder} cannot be served: its ${shared} is that of ${theirs}; give its Backend another one`,
+      `${holder} cannot be served: its ${shared} is that of ${clashing}; give its Backend another one`,
     );
   }
 }
 
-/** @returns `undefined` for what is no entry: a full disk may have cut it, or a person have written it */
+/** @returns `undefined` when the text is not an entry: a full disk cut it, or a person wrote it */
 function readEntry(text: string): Entry | undefined {
   try {
     const { holder, namespace, network, resources } = JSON.parse(text);

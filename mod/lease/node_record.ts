@@ -16,7 +16,7 @@ export interface AgentIdentity {
  * inside its value, so that flannel's own readers see nothing new. It is what tells the host that
  * came back from another host that was given the same address.
  */
-export interface AgentRecord extends AgentIdentity {
+export interface NodeRecord extends AgentIdentity {
   /** Version of the agent. */
   readonly version: string;
   /** Start of the agent, RFC 3339 in UTC. */
@@ -37,26 +37,26 @@ export interface AgentRecord extends AgentIdentity {
 }
 
 /** An agent record as the store holds it. */
-export interface StoredAgentRecord {
+export interface StoredNodeRecord {
   readonly publicIP: IPv4;
-  readonly record: AgentRecord;
+  readonly record: NodeRecord;
   readonly revision: string;
 }
 
 /** Writes a record as JSON. */
-export function encodeAgentRecord(record: AgentRecord): string {
+export function encodeNodeRecord(record: NodeRecord): string {
   return JSON.stringify(record);
 }
 
 /** Longest name of a host, or version, that is told further: a domain name has 253 characters at most. */
-const LONGEST_NAME = 253;
+const MAX_NAME_LENGTH = 253;
 
 /**
  * Reads a record; unknown members are kept out, and long names are cut.
  *
  * @returns `undefined` when the text is not a record
  */
-export function decodeAgentRecord(text: string): AgentRecord | undefined {
+export function decodeNodeRecord(text: string): NodeRecord | undefined {
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -81,7 +81,7 @@ export function decodeAgentRecord(text: string): AgentRecord | undefined {
 }
 
 function cut(text: string): string {
-  return text.slice(0, LONGEST_NAME);
+  return text.slice(0, MAX_NAME_LENGTH);
 }
 
 function isTextArray(value: unknown): value is string[] {

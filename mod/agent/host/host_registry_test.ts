@@ -2,7 +2,12 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { ExportError } from "../../export/mod.ts";
 import { Prefix } from "../../ip/mod.ts";
 import { FileLock } from "../../sys/mod.ts";
-import { ClashError, HostClaims, servedBeside, sweepClaims } from "./host_claims.ts";
+import {
+  ClashError,
+  HostRegistry,
+  removeStaleRegistrations,
+  servedBeside,
+} from "./host_registry.ts";
 
 const { signal } = new AbortController();
 
@@ -15,25 +20,25 @@ async function withDirectory(test: (directory: string) => Promise<void>): Promis
   }
 }
 
-function claimsOf(directory: string, network: string): HostClaims {
-  return new HostClaims({
+function registryOf(directory: string, network: string): HostRegistry {
+  return new HostRegistry({
     holder: `network "${network}"`,
     subnetFile: `/run/${network}.env`,
     directory,
   });
 }
 
-function claim(network: string, ...resources: string[]) {
+function registration(network: string, ...resources: string[]) {
   return { network: Prefix.parse(network)!, resources };
 }
 
-Deno.test("HostClaims refuses what another has, in a line that names both", () =>
+Deno.test("HostRegistry refuses what another has, in a line that names both", () =>
   withDirectory(async (directory) => {
-    await using blue = claimsOf(directory, "blue");
-    await using green = claimsOf(directory, "green");
-    await blue.claim(claim("10.1.0.0/16", "VNI 1"), signal);
+    await using blue = registryOf(directory, "blue");
+    await using green = registryOf(directory, "green");
+    await blue.register(registration("10.1.0.0/16", "VNI 1"), signal);
     const overlap = await assertRejects(
-      () => green.claim(claim("10.1.128.0/17", "VNI 2"), signal),
+      () => green.register(registration("10.1.128.0/17", "VNI 2"), signal),
       ClashError,
     );
     assertEquals(
@@ -42,7 +47,7 @@ Deno.test("HostClaims refuses what another has, in a line that names both", () =
         '"blue", which is served on this host; give each network a range of its own',
     );
     const shared = await assertRejects(
-      () => green.claim(claim("10.2.0.0/16", "VNI 1"), signal),
+      () => green.register(registration("10.2.0.0/16", "VNI 1"), signal),
       ClashError,
     );
     assertEquals(
@@ -50,27 +55,33 @@ Deno.test("HostClaims refuses what another has, in a line that names both", () =
       'network "green" cannot be served: its VNI 1 is that of network "blue", which is served on ' +
         "this host; give its Backend another one",
     );
-    await green.claim(claim("10.2.0.0/16", "VNI 2"), signal);
+    await green.register(registration("10.2.0.0/16", "VNI 2"), signal);
     assertEquals(green.others.map(String), ["10.1.0.0/16"]);
   }));
 
-Deno.test("HostClaims replaces one's own claim, and keeps it when the next is refused", () =>
+Deno.test("HostRegistry replaces one's own claim, and keeps it when the next is refused", () =>
   withDirectory(async (directory) => {
-    await using blue = claimsOf(directory, "blue");
-    await using green = claimsOf(directory, "green");
-    await blue.claim(claim("10.1.0.0/16", "VNI 1"), signal);
-    await blue.claim(claim("10.1.0.0/16", "VNI 1"), signal);
-    await blue.claim(claim("10.3.0.0/16", "VNI 3"), signal);
-    await green.claim(claim("10.1.0.0/16", "VNI 1"), signal);
-    await assertRejects(() => blue.claim(claim("10.3.0.0/16", "VNI 1"), signal), ClashError);
-    await assertRejects(() => green.claim(claim("10.4.0.0/16", "VNI 3"), signal), ClashError);
+    await using blue = registryOf(directory, "blue");
+    await using green = registryOf(directory, "green");
+    await blue.register(registration("10.1.0.0/16", "VNI 1"), signal);
+    await blue.register(registration("10.1.0.0/16", "VNI 1"), signal);
+    await blue.register(registration("10.3.0.0/16", "VNI 3"), signal);
+    await green.register(registration("10.1.0.0/16", "VNI 1"), signal);
+    await assertRejects(
+      () => blue.register(registration("10.3.0.0/16", "VNI 1"), signal),
+      ClashError,
+    );
+    await assertRejects(
+      () => green.register(registration("10.4.0.0/16", "VNI 3"), signal),
+      ClashError,
+    );
   }));
 
-Deno.test("HostClaims gives back on disposal, and takes what a dead agent has left", () =>
+Deno.test("HostRegistry gives back on disposal, and takes what a dead agent has left", () =>
   withDirectory(async (directory) => {
     {
-      await using blue = claimsOf(directory, "blue");
-      await blue.claim(claim("10.1.0.0/16"), signal);
+      await using blue = registryOf(directory, "blue");
+      await blue.register(registration("10.1.0.0/16"), signal);
     }
     await Deno.writeTextFile(
       `${directory}/dead`,
@@ -82,23 +93,23 @@ Deno.test("HostClaims gives back on disposal, and takes what a dead agent has le
       }),
     );
     {
-      await using green = claimsOf(directory, "green");
-      await green.claim(claim("10.1.0.0/16"), signal);
-      await sweepClaims(directory);
-      await using red = claimsOf(directory, "red");
-      await assertRejects(() => red.claim(claim("10.1.0.0/16"), signal), ClashError);
+      await using green = registryOf(directory, "green");
+      await green.register(registration("10.1.0.0/16"), signal);
+      await removeStaleRegistrations(directory);
+      await using red = registryOf(directory, "red");
+      await assertRejects(() => red.register(registration("10.1.0.0/16"), signal), ClashError);
     }
-    await sweepClaims(directory);
+    await removeStaleRegistrations(directory);
     await assertRejects(() => Deno.stat(directory), Deno.errors.NotFound);
-    await sweepClaims(directory);
+    await removeStaleRegistrations(directory);
   }));
 
-Deno.test("HostClaims lets no other user open what it writes, nor what an older version wrote", () =>
+Deno.test("HostRegistry lets no other user open what it writes, nor what an older version wrote", () =>
   withDirectory(async (directory) => {
     await Deno.mkdir(directory, { recursive: true });
     await Deno.writeTextFile(`${directory}/.lock`, "", { mode: 0o644 });
-    await using blue = claimsOf(directory, "blue");
-    await blue.claim(claim("10.1.0.0/16", "VNI 1"), signal);
+    await using blue = registryOf(directory, "blue");
+    await blue.register(registration("10.1.0.0/16", "VNI 1"), signal);
     const modes: Record<string, number> = {};
     for await (const { name } of Deno.readDir(directory)) {
       modes[name] = (await Deno.stat(`${directory}/${name}`)).mode! & 0o777;
@@ -118,12 +129,12 @@ Deno.test("servedBeside() names the process that keeps the directory locked", ()
     );
   }));
 
-Deno.test("HostClaims passes over what is no claim, though somebody holds it", () =>
+Deno.test("HostRegistry passes over what is no claim, though somebody holds it", () =>
   withDirectory(async (directory) => {
-    await using blue = claimsOf(directory, "blue");
-    await blue.claim(claim("10.1.0.0/16", "VNI 1"), signal);
+    await using blue = registryOf(directory, "blue");
+    await blue.register(registration("10.1.0.0/16", "VNI 1"), signal);
     using held = FileLock.tryAcquire(`${directory}/other`)!;
-    await using green = claimsOf(directory, "green");
+    await using green = registryOf(directory, "green");
     const entry = {
       holder: "other",
       namespace: await Deno.readLink("/proc/self/ns/net"),
@@ -132,7 +143,7 @@ Deno.test("HostClaims passes over what is no claim, though somebody holds it", (
     };
     const others = async (text: string) => {
       await Deno.writeTextFile(held.path, text);
-      await green.claim(claim("10.3.0.0/16"), signal);
+      await green.register(registration("10.3.0.0/16"), signal);
       return green.others.map(String).sort();
     };
     assertEquals(await others(JSON.stringify(entry)), ["10.1.0.0/16", "10.2.0.0/16"]);
@@ -155,10 +166,10 @@ Deno.test("HostClaims passes over what is no claim, though somebody holds it", (
 Deno.test("servedBeside() tells of all that run but one's own, and of none where there never was one", () =>
   withDirectory(async (directory) => {
     assertEquals(await servedBeside("/run/blue.env", signal, directory), []);
-    await using blue = claimsOf(directory, "blue");
-    await using green = claimsOf(directory, "green");
-    await blue.claim(claim("10.1.0.0/16", "VNI 1"), signal);
-    await green.claim(claim("10.2.0.0/16", "VNI 2"), signal);
+    await using blue = registryOf(directory, "blue");
+    await using green = registryOf(directory, "green");
+    await blue.register(registration("10.1.0.0/16", "VNI 1"), signal);
+    await green.register(registration("10.2.0.0/16", "VNI 2"), signal);
     const names = async (subnetFile: string) =>
       (await servedBeside(subnetFile, signal, directory)).map(({ holder, network }) =>
         `${holder} ${network}`

@@ -4,7 +4,7 @@ import { error } from "../../observe/mod.ts";
 const REPEAT = 60_000;
 
 /** Something that is wrong, and since when, as Date.now() tells it. */
-export interface Trouble {
+export interface Warning {
   readonly since: number;
   readonly message: string;
 }
@@ -13,9 +13,9 @@ export interface Trouble {
  * Says what is wrong once, when it begins or changes, and then every minute, instead of every
  * second as flannel does.
  */
-export class StateLog {
+export class WarningLog {
   #state: string | undefined;
-  #trouble: Trouble | undefined;
+  #warning: Warning | undefined;
   #said = -Infinity;
   readonly #write: (message: string) => void;
   readonly #now: () => number;
@@ -33,21 +33,21 @@ export class StateLog {
   }
 
   /** True while something is wrong. */
-  get isTroubled(): boolean {
+  get isActive(): boolean {
     return this.#state !== undefined;
   }
 
   /** What is wrong. */
-  get current(): Trouble | undefined {
-    return this.#trouble;
+  get current(): Warning | undefined {
+    return this.#warning;
   }
 
   /** Something is wrong. */
-  trouble(message: string): void {
+  report(message: string): void {
     // etcd v2's errors end in its index, which grows with every write of anybody.
     const state = message.replaceAll(/ \[\d+\]/g, "");
     const now = this.#now();
-    this.#trouble = { since: this.#trouble?.since ?? Date.now(), message };
+    this.#warning = { since: this.#warning?.since ?? Date.now(), message };
     if (state === this.#state && now - this.#said < REPEAT) return;
     this.#state = state;
     this.#said = now;
@@ -56,9 +56,9 @@ export class StateLog {
 
   /** It is right again. Returns true when it was not. */
   clear(): boolean {
-    const was = this.isTroubled;
+    const was = this.isActive;
     this.#state = undefined;
-    this.#trouble = undefined;
+    this.#warning = undefined;
     this.#said = -Infinity;
     return was;
   }

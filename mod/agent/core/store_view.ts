@@ -1,18 +1,18 @@
 import type { IPv4 } from "../../ip/mod.ts";
-import type { Lease, StoredAgentRecord } from "../../lease/mod.ts";
+import type { Lease, StoredNodeRecord } from "../../lease/mod.ts";
 import { info } from "../../observe/mod.ts";
 import type { Change, ConfigText, Snapshot } from "../../store/mod.ts";
 import { type LeaseEvent, LeaseSet, type LeaseSetChange } from "../../subnet/mod.ts";
 import { PeerFeatures } from "./peer_features.ts";
 
 /** What the store is known to hold, as its watch tells it. */
-export class Known {
+export class StoreView {
   config: ConfigText = { missing: "not read yet" };
   readonly leases: LeaseSet = new LeaseSet();
   /** What hosts take beyond what all do, by their agents' records. */
   readonly features: PeerFeatures = new PeerFeatures();
   /** News of the record under our public IP that has not been acted on; `undefined`: none. */
-  recordNews: { readonly agent: StoredAgentRecord | undefined } | undefined;
+  recordNews: { readonly agent: StoredNodeRecord | undefined } | undefined;
 
   /**
    * Takes everything anew.

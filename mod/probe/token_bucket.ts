@@ -4,7 +4,7 @@ const ROUNDING = 1e-9;
 /**
  * Spreads packets over time: a token bucket. It holds a burst and fills at a steady rate.
  */
-export class Pace {
+export class TokenBucket {
   readonly #rate: number;
   readonly #burst: number;
   #tokens: number;
