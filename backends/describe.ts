@@ -9,6 +9,7 @@ import {
   IFF_UP,
   type InterfaceAddress,
   type Link,
+  LinkKind,
   type Neighbour,
   type PlannedChange,
   type Route,
@@ -63,20 +64,15 @@ function describe(
 
 /** @param isAltered what a device is made with is then left out, and its MAC told */
 function describeLink(
-  { name, kind, mtu, mac, flags, vxlan }: Link,
+  link: Link,
   nameOf: NameOf,
   isAltered: boolean,
 ): string {
+  const { name, kind, mtu, mac, flags } = link;
   const words = [`device ${name}`];
   if (!isAltered) {
     if (kind !== undefined) words.push(`type ${kind}`);
-    if (vxlan !== undefined) {
-      words.push(`id ${vxlan.vni}`);
-      if (vxlan.local !== undefined) words.push(`local ${formatIPv4(vxlan.local)}`);
-      if (vxlan.link !== 0) words.push(`dev ${nameOf(vxlan.link)}`);
-      words.push(`dstport ${vxlan.port}`, vxlan.learning ? "learning" : "nolearning");
-      if (vxlan.gbp) words.push("gbp");
-    }
+    words.push(...LinkKind.describe(link, nameOf));
   } else if (mac !== undefined) words.push(`address ${mac}`);
   words.push(`mtu ${mtu}`, (flags & IFF_UP) === 0 ? "down" : "up");
   return words.join(" ");

@@ -1,5 +1,5 @@
 import type { IPv4, Prefix } from "../mod/ip/mod.ts";
-import { type Link, type Netlink, type Route, RT_TABLE_MAIN } from "../mod/sys/mod.ts";
+import { type Link, type Netlink, type Route, RT_TABLE_MAIN, VXLAN } from "../mod/sys/mod.ts";
 import { describeRoute } from "./describe.ts";
 import { RTPROT_FLANNEL } from "./reconcile.ts";
 import { udpDeviceNumber } from "./udp/device_name.ts";
@@ -116,8 +116,10 @@ function kernelPath(netlink: Netlink, links: readonly Link[], device: string): L
 }
 
 /** True for a device as vxlan or udp makes it. */
-function isOurKind({ name, kind, vxlan }: Link): boolean {
-  if (kind === "vxlan") return name === `flannel.${vxlan?.vni}`;
+function isOurKind(link: Link): boolean {
+  const { name, kind } = link;
+  const vxlan = VXLAN.of(link);
+  if (vxlan !== undefined) return name === `flannel.${vxlan.vni}`;
   return kind === "tun" && udpDeviceNumber(name) !== undefined;
 }
 

@@ -7,12 +7,15 @@ import {
   type Netlink,
   randomMac,
   SysError,
-  type VxlanLink,
+  VXLAN,
+  type VxlanAttributes,
 } from "../../mod/sys/mod.ts";
 
 /** What the device is to be. */
-export interface DeviceSpec extends Omit<VxlanLink, "mac" | "vxlan"> {
-  readonly vxlan: VxlanLink["vxlan"] & { readonly local: IPv4 };
+export interface DeviceSpec {
+  readonly name: string;
+  readonly mtu: number;
+  readonly vxlan: Omit<VxlanAttributes, "group" | "l2miss" | "l3miss"> & { readonly local: IPv4 };
   /** Wanted MAC for a device that has to be made; random when absent. */
   readonly mac?: Mac | undefined;
   /** Wanted transmit checksum offload; left alone when absent. */
@@ -24,7 +27,7 @@ export interface DeviceSpec extends Omit<VxlanLink, "mac" | "vxlan"> {
  * living device and are not looked at.
  */
 export function incompatibility(link: Link, spec: DeviceSpec): string | undefined {
-  const { vxlan: is } = link;
+  const is = VXLAN.of(link);
   const want = spec.vxlan;
   if (is === undefined) return `link type: ${link.kind ?? "physical"} vs vxlan`;
   if (is.vni !== want.vni) return `vni: ${is.vni} vs ${want.vni}`;
@@ -61,7 +64,10 @@ export function ensureDevice(netlink: Netlink, spec: DeviceSpec): Link {
     }
   }
   if (link === undefined) {
-    link = netlink.createVxlan({ ...spec, mac: spec.mac ?? randomMac() });
+    link = netlink.createLink({
+      ...{ name: spec.name, mtu: spec.mtu, mac: spec.mac ?? randomMac() },
+      ...{ kind: VXLAN, attributes: spec.vxlan },
+    });
     info(`Created device ${spec.name}, VTEP MAC ${link.mac}`, { device: spec.name });
   }
   if (link.mtu !== spec.mtu || (link.flags & IFF_UP) === 0) {

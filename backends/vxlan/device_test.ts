@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { ip } from "../../mod/store/testing/store_lab.ts";
-import type { Link, VxlanAttributes } from "../../mod/sys/mod.ts";
+import { type Link, VXLAN, type VxlanAttributes } from "../../mod/sys/mod.ts";
 import { type DeviceSpec, incompatibility } from "./device.ts";
 
 const SPEC: DeviceSpec = {
@@ -25,7 +25,7 @@ function link(changes: Partial<VxlanAttributes> = {}): Link {
     mtu: 1450,
     mac: "0e:00:00:00:00:01",
     kind: "vxlan",
-    vxlan: { ...SPEC.vxlan, l2miss: false, l3miss: false, ...changes },
+    data: VXLAN.encode({ ...SPEC.vxlan, ...changes }),
   };
 }
 
@@ -48,15 +48,15 @@ Deno.test("incompatibility() names what differs, in flannel's words", () => {
     [{ learning: true }, "learning: true vs false"],
   ];
   for (const [changes, reason] of cases) assertEquals(incompatibility(link(changes), SPEC), reason);
-  const { local: _, ...unbound } = link().vxlan!;
+  const { local: _, ...unbound } = SPEC.vxlan;
   assertEquals(
-    incompatibility({ ...link(), vxlan: unbound }, SPEC),
+    incompatibility({ ...link(), data: VXLAN.encode(unbound) }, SPEC),
     "vtep (external) IP: none vs 172.28.128.101",
   );
 });
 
 Deno.test("incompatibility() does not take a device of another kind", () => {
-  const { vxlan: _, kind: __, ...bare } = link();
+  const { data: _, kind: __, ...bare } = link();
   assertEquals(incompatibility({ ...bare, kind: "bridge" }, SPEC), "link type: bridge vs vxlan");
   assertEquals(incompatibility(bare, SPEC), "link type: physical vs vxlan");
 });

@@ -11,6 +11,7 @@ import {
   monitor,
   type Route,
   SysError,
+  VXLAN,
 } from "../../mod/sys/mod.ts";
 import {
   type Backend,
@@ -265,7 +266,7 @@ class VxlanNetwork implements Network {
   remove(): Promise<void> {
     const { netlink, external } = this.#context;
     const link = netlink.link(this.#spec.name);
-    if (link?.vxlan?.vni === this.#spec.vxlan.vni) {
+    if (link !== undefined && VXLAN.of(link)?.vni === this.#spec.vxlan.vni) {
       netlink.deleteLink(link.index);
       info(`Removed device ${this.#spec.name}`, { device: this.#spec.name });
     }

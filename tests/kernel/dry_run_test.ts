@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { describeChange } from "../../backends/describe.ts";
 import { ip, net } from "../../mod/store/testing/store_lab.ts";
-import { DryRunNetlink, IFF_UP, libc, Netlink, type Operation } from "../../mod/sys/mod.ts";
+import { DryRunNetlink, IFF_UP, libc, Netlink, type Operation, VXLAN } from "../../mod/sys/mod.ts";
 import { Namespace } from "./firewall/firewall_namespace.ts";
 
 libc();
@@ -77,14 +77,16 @@ Deno.test("DryRunNetlink takes a deleted link's routes for gone, and its name fo
   await using host = await Namespace.make();
   for (const command of SETUP) await host.run("ip", ...command.split(" "));
   using netlink = DryRunNetlink.open({ netns: `/run/netns/${host.name}` });
-  const { index, vxlan } = netlink.link("flannel.1")!;
+  const link = netlink.link("flannel.1")!;
+  const { index } = link;
   netlink.deleteLink(index);
   assertEquals(netlink.link("flannel.1"), undefined);
   assertEquals(netlink.routes({ table: 254 }).filter(({ oif }) => oif === index), []);
   const local = ip("172.28.128.100");
-  const made = netlink.createVxlan({
+  const made = netlink.createLink({
     ...{ name: "flannel.1", mtu: 1450, mac: "02:00:00:00:00:02" },
-    vxlan: { ...vxlan!, local, port: 4789 },
+    kind: VXLAN,
+    attributes: { ...VXLAN.of(link)!, local, port: 4789 },
   });
   assertEquals(netlink.link("flannel.1")?.index, made.index);
   // The old one may have been told otherwise.

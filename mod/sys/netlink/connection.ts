@@ -19,8 +19,9 @@ import {
   writeLinkChange,
   writeLinkDeletion,
   writeLinkQuery,
-  writeVxlanLink,
+  writeNewLink,
 } from "./objects/link.ts";
+import type { NewLink } from "./objects/link_kind.ts";
 import { readStatistics, writeStatisticsQuery } from "./objects/link_statistics.ts";
 import { NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from "./wire/message.ts";
 import { MessageWriter } from "./wire/message_writer.ts";
@@ -64,7 +65,6 @@ import type {
   Neighbour,
   Operation,
   Route,
-  VxlanLink,
 } from "./wire/types.ts";
 
 /** Which interface a dump is about. */
@@ -257,16 +257,16 @@ export class Netlink implements Disposable {
   }
 
   /**
-   * Makes a vxlan device, down.
+   * Creates a link of some kind, down.
    *
-   * @throws {SysError} EEXIST when the name, or the pair of VNI and port, is taken; EOPNOTSUPP without the
-   *   kernel's vxlan module
+   * @throws {SysError} EEXIST when the name, or what the kind has once (VNI and port of vxlan), is taken;
+   *   EOPNOTSUPP without the kernel's module for the kind
    */
-  createVxlan(link: VxlanLink): Link {
+  createLink<T extends object>(link: NewLink<T>): Link {
     this.#exchange.request(
       { name: "RTM_NEWLINK", subject: link.name },
       NLM_F_CREATE | NLM_F_EXCL,
-      (writer, flags, sequence) => writeVxlanLink(writer, flags, sequence, link),
+      (writer, flags, sequence) => writeNewLink(writer, flags, sequence, link),
     );
     const created = this.link(link.name);
     if (created === undefined) {

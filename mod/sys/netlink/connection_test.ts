@@ -4,6 +4,7 @@ import { Errno, SysError } from "../ffi/errno.ts";
 import { RTM_NEWADDR, writeAddress } from "./objects/address.ts";
 import { Netlink } from "./connection.ts";
 import { RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, writeLinkChange } from "./objects/link.ts";
+import { VXLAN } from "./objects/vxlan.ts";
 import { NLM_F_DUMP_INTR, NLMSG_DONE } from "./wire/message.ts";
 import { MessageWriter } from "./wire/message_writer.ts";
 import { type RecordedMessage, Recorder } from "./recorder.ts";
@@ -100,7 +101,7 @@ Deno.test("Netlink.link() tells the absent from the forbidden", () => {
   assertEquals(recorder.messages.length, asked);
 });
 
-Deno.test("Netlink.createVxlan() returns the device as the kernel made it", () => {
+Deno.test("Netlink.createLink() returns the device as the kernel made it", () => {
   const recorder = new Recorder({
     reply: (message) => {
       if (message.type !== RTM_GETLINK) return [];
@@ -110,11 +111,12 @@ Deno.test("Netlink.createVxlan() returns the device as the kernel made it", () =
     },
   });
   using netlink = new Netlink(recorder);
-  const link = netlink.createVxlan({
+  const link = netlink.createLink({
     name: "flannel.1",
     mtu: 1450,
     mac: "02:11:22:33:44:55",
-    vxlan: { vni: 1, link: 3, local: address.address, port: 8472, learning: false, gbp: false },
+    kind: VXLAN,
+    attributes: { vni: 1, link: 3, local: address.address, port: 8472 },
   });
   assertEquals([link.index, link.mtu, link.flags], [12, 1400, 1]);
   assertEquals(recorder.messages.map(({ type }) => type), [RTM_NEWLINK, RTM_GETLINK]);

@@ -1,6 +1,7 @@
 import type { BatchResult } from "./batch.ts";
 import { type InterfaceFilter, Netlink } from "./connection.ts";
 import { IFF_UP, type LinkChange } from "./objects/link.ts";
+import type { NewLink } from "./objects/link_kind.ts";
 import { MessageCursor } from "./wire/message.ts";
 import type { RouteFilter } from "./objects/route.ts";
 import { NetlinkSocket, type NetlinkSocketOptions } from "./wire/socket.ts";
@@ -12,7 +13,6 @@ import type {
   Neighbour,
   Operation,
   Route,
-  VxlanLink,
 } from "./wire/types.ts";
 
 /** An object as it is and as it would be; one of the two is absent where it comes or goes. */
@@ -94,10 +94,10 @@ export class DryRunNetlink extends Netlink {
     return made;
   }
 
-  override createVxlan({ name, mtu, mac, vxlan }: VxlanLink): Link {
+  override createLink<T extends object>({ name, mtu, mac, kind, attributes }: NewLink<T>): Link {
     return this.makeLink({
-      ...{ name, mtu, mac, flags: 0, kind: "vxlan" },
-      vxlan: { ...vxlan, l2miss: false, l3miss: false },
+      ...{ name, mtu, flags: 0, kind: kind.name, data: kind.encode(attributes) },
+      ...(mac === undefined ? {} : { mac }),
     });
   }
 

@@ -4,16 +4,19 @@ import { Errno } from "../ffi/errno.ts";
 import { DryRunNetlink } from "./dry_run.ts";
 import { IFF_UP } from "./objects/link.ts";
 import { Recorder } from "./recorder.ts";
-import type { InterfaceAddress, Route, VxlanLink } from "./wire/types.ts";
+import type { NewLink } from "./objects/link_kind.ts";
+import { VXLAN as KIND, type VxlanAttributes } from "./objects/vxlan.ts";
+import type { InterfaceAddress, Route } from "./wire/types.ts";
 
 /** RTM_GETLINK of linux/rtnetlink.h. */
 const RTM_GETLINK = 18;
 
-const VXLAN: VxlanLink = {
+const VXLAN: NewLink<VxlanAttributes> = {
   name: "flannel.1",
   mtu: 1450,
   mac: "02:00:00:00:00:01",
-  vxlan: {
+  kind: KIND,
+  attributes: {
     ...{ vni: 1, link: 2, local: parseIPv4("192.0.2.1")!, port: 8472 },
     ...{ learning: false, gbp: false },
   },
@@ -35,7 +38,7 @@ function onlyAsked({ messages }: Recorder): boolean {
 Deno.test("DryRunNetlink finds a link again that was made, and sends nothing to make it", () => {
   const { recorder, netlink } = open();
   assertEquals(netlink.link("flannel.1"), undefined);
-  const made = netlink.createVxlan(VXLAN);
+  const made = netlink.createLink(VXLAN);
   netlink.setLink(made.index, { up: true, mtu: 1400 });
   const link = netlink.link("flannel.1")!;
   assertEquals([link.mtu, link.flags & IFF_UP, link.mac], [1400, IFF_UP, VXLAN.mac]);
@@ -67,7 +70,7 @@ Deno.test("DryRunNetlink gives no link the index of another", () => {
 
 Deno.test("DryRunNetlink.execute() takes down what would come, and leaves out what is not there to go", () => {
   const { recorder, netlink } = open();
-  const { index } = netlink.createVxlan(VXLAN);
+  const { index } = netlink.createLink(VXLAN);
   const address: InterfaceAddress = {
     ...{ index, address: parseIPv4("10.20.1.0")!, prefixLength: 32, scope: 0, flags: 0x80 },
   };

@@ -5,7 +5,8 @@ import { Buffer } from "node:buffer";
 import { parseIPv4, Prefix } from "../../ip/mod.ts";
 import { REPLIES, REQUESTS } from "./_iproute2.ts";
 import { readAddress, RTM_DELADDR, RTM_NEWADDR, writeAddress } from "./objects/address.ts";
-import { readLink, writeLinkChange, writeLinkDeletion, writeVxlanLink } from "./objects/link.ts";
+import { readLink, writeLinkChange, writeLinkDeletion, writeNewLink } from "./objects/link.ts";
+import { VXLAN } from "./objects/vxlan.ts";
 import { MessageCursor, NLMSG_DONE } from "./wire/message.ts";
 import { MessageWriter } from "./wire/message_writer.ts";
 import {
@@ -93,11 +94,12 @@ const moved: FdbEntry = { ...entry, destination: ip("192.168.56.103") };
 const CASES: Record<keyof typeof REQUESTS, Write> = {
   "ip link add flannel.1 mtu 1450 address 02:11:22:33:44:55 type vxlan id 1 dev eth1 local 192.168.56.101 dstport 8472 nolearning gbp":
     (writer, flags, sequence) =>
-      writeVxlanLink(writer, flags, sequence, {
+      writeNewLink(writer, flags, sequence, {
         name: "flannel.1",
         mtu: 1450,
         mac: "02:11:22:33:44:55",
-        vxlan: {
+        kind: VXLAN,
+        attributes: {
           vni: 1,
           link: ETH1,
           local: ip("192.168.56.101"),
@@ -206,7 +208,11 @@ function read<T>(
 }
 
 Deno.test("readLink() reads the kernel's answer to `ip -d link show`", () => {
-  assertEquals(read("ip -d link show dev flannel.1", readLink), [{
+  const decoded = (message: MessageCursor) => {
+    const { data: _, ...link } = readLink(message);
+    return { ...link, vxlan: VXLAN.of(readLink(message)) };
+  };
+  assertEquals(read("ip -d link show dev flannel.1", decoded), [{
     index: FLANNEL1,
     name: "flannel.1",
     // IFF_UP, BROADCAST, RUNNING, MULTICAST, LOWER_UP

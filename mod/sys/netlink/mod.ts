@@ -12,6 +12,8 @@ export { type IpsecPolicy, isProtected, readIpsecPolicies } from "./objects/ipse
 export { type IpSetHeader, IpSets } from "./netfilter/ip_set.ts";
 export { IFF_UP, type LinkChange } from "./objects/link.ts";
 export { formatMac, parseMac, randomMac } from "./wire/mac.ts";
+export { LinkKind, type LinkKindCodec, type NewLink } from "./objects/link_kind.ts";
+export { VXLAN, type VxlanAttributes } from "./objects/vxlan.ts";
 export { NetlinkFormatError } from "./wire/message.ts";
 export { monitor, type MonitorGroup, type MonitorOptions } from "./monitor.ts";
 export { type RouteFilter, type RouteLookup, RT_TABLE_MAIN } from "./objects/route.ts";

@@ -17,7 +17,8 @@ import { readKernelEvent } from "../../../mod/sys/netlink/event.ts";
 import { Exchange } from "../../../mod/sys/netlink/wire/exchange.ts";
 import { readElements, readHeader } from "../../../mod/sys/netlink/netfilter/ip_set.ts";
 import { readPolicy } from "../../../mod/sys/netlink/objects/ipsec_policy.ts";
-import { readLink, writeVxlanLink } from "../../../mod/sys/netlink/objects/link.ts";
+import { readLink, writeNewLink } from "../../../mod/sys/netlink/objects/link.ts";
+import { VXLAN } from "../../../mod/sys/netlink/objects/vxlan.ts";
 import { readStatistics } from "../../../mod/sys/netlink/objects/link_statistics.ts";
 import {
   HEADER_LENGTH,
@@ -193,9 +194,10 @@ const REFUSAL = written((writer) => {
 
 const SEEDS: readonly Uint8Array[] = [
   written((writer) =>
-    writeVxlanLink(writer, 0, 1, {
+    writeNewLink(writer, 0, 1, {
       ...{ name: "flannel.1", mtu: 1450, mac: "a2:3f:60:cf:ae:07" },
-      vxlan: {
+      kind: VXLAN,
+      attributes: {
         ...{ vni: 1, link: 2, local: ip("192.0.2.1"), port: 8472, learning: false, gbp: true },
       },
     })
@@ -271,7 +273,7 @@ const structured = fc.tuple(
 /** Reads a message by each reader that could be asked for it. */
 const READERS: readonly ((message: MessageCursor) => unknown)[] = [
   readKernelEvent,
-  readLink,
+  (message) => VXLAN.of({ ...readLink(message), kind: VXLAN.name }),
   (message) => readAddress(message),
   (message) => readRoute(message, { withRefusing: true }),
   readRouteLookup,

@@ -14,6 +14,7 @@ import {
   type Route,
   SysError,
   unwrap,
+  VXLAN,
 } from "../../../mod/sys/mod.ts";
 import { NetlinkSocket } from "../../../mod/sys/netlink/wire/socket.ts";
 import { NetworkNamespace } from "../../lab/netns.ts";
@@ -37,11 +38,12 @@ async function underlay(): Promise<NetworkNamespace> {
 }
 
 function createFlannel(netlink: Netlink): Link {
-  const link = netlink.createVxlan({
+  const link = netlink.createLink({
     name: "flannel.1",
     mtu: 1450,
     mac: "02:11:22:33:44:55",
-    vxlan: {
+    kind: VXLAN,
+    attributes: {
       vni: 1,
       link: netlink.link("eth1")!.index,
       local: ip("192.168.56.101"),
@@ -95,15 +97,16 @@ function operations(op: Operation["op"], index: number, count: number): Operatio
 
 const byText = (a: unknown, b: unknown) => JSON.stringify(a) < JSON.stringify(b) ? -1 : 1;
 
-Deno.test("Netlink.createVxlan() makes the device that iproute2 describes", async () => {
+Deno.test("Netlink.createLink() makes the device that iproute2 describes", async () => {
   await using namespace = await underlay();
   using netlink = Netlink.open({ netns: namespace.path });
   const eth1 = netlink.link("eth1")!;
-  const link = netlink.createVxlan({
+  const link = netlink.createLink({
     name: "flannel.7",
     mtu: 1400,
     mac: "c6:8a:3d:5f:56:2e",
-    vxlan: {
+    kind: VXLAN,
+    attributes: {
       vni: 7,
       link: eth1.index,
       local: ip("192.168.56.101"),
@@ -112,7 +115,8 @@ Deno.test("Netlink.createVxlan() makes the device that iproute2 describes", asyn
       gbp: true,
     },
   });
-  assertEquals(link, {
+  const { data: _, ...told } = link;
+  assertEquals({ ...told, vxlan: VXLAN.of(link) }, {
     index: link.index,
     name: "flannel.7",
     flags: link.flags,
@@ -130,14 +134,14 @@ Deno.test("Netlink.createVxlan() makes the device that iproute2 describes", asyn
       l3miss: false,
     },
   });
-  const [told] = JSON.parse(await namespace.ip("-d", "-j", "link", "show", "flannel.7"));
+  const [shown] = JSON.parse(await namespace.ip("-d", "-j", "link", "show", "flannel.7"));
   assertEquals(
-    [told.ifindex, told.mtu, told.address, told.linkinfo.info_kind],
+    [shown.ifindex, shown.mtu, shown.address, shown.linkinfo.info_kind],
     [link.index, 1400, "c6:8a:3d:5f:56:2e", "vxlan"],
   );
-  const { id, link: via, local, port, learning } = told.linkinfo.info_data;
+  const { id, link: via, local, port, learning } = shown.linkinfo.info_data;
   // iproute2 prints a flag as a key without a value.
-  const gbp = "gbp" in told.linkinfo.info_data;
+  const gbp = "gbp" in shown.linkinfo.info_data;
   assertEquals({ id, via, local, port, learning, gbp }, {
     id: 7,
     via: "eth1",
@@ -148,7 +152,8 @@ Deno.test("Netlink.createVxlan() makes the device that iproute2 describes", asyn
   });
 
   const error = assertThrows(
-    () => netlink.createVxlan({ ...link, mac: link.mac!, vxlan: { ...link.vxlan!, local: 1 } }),
+    () =>
+      netlink.createLink({ ...link, kind: VXLAN, attributes: { ...VXLAN.of(link)!, local: 1 } }),
     SysError,
   );
   assertEquals([error.syscall, error.code], ["RTM_NEWLINK", "EEXIST"]);
@@ -193,8 +198,7 @@ Deno.test("Netlink.links() sees what iproute2 sees", async () => {
       up: link.flags.includes("UP"),
     })).sort(byText),
   );
-  const { vxlan } = links.find(({ name }) => name === "v1")!;
-  assertEquals(vxlan, {
+  assertEquals(VXLAN.of(links.find(({ name }) => name === "v1")!), {
     vni: 9,
     link: netlink.link("eth1")!.index,
     group: ip("239.1.1.1"),

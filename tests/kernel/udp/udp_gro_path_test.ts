@@ -17,7 +17,7 @@ import {
 } from "../../../backends/udp/kernel/programs/layout.ts";
 import { parseIPv4, Prefix } from "../../../mod/ip/mod.ts";
 import { BpfMap, BpfProgram, openPin } from "../../../mod/sys/bpf/mod.ts";
-import { libc, type Link, Netlink, randomMac } from "../../../mod/sys/mod.ts";
+import { libc, type Link, Netlink, randomMac, VXLAN } from "../../../mod/sys/mod.ts";
 import type { Namespace } from "../firewall/firewall_namespace.ts";
 import { addContainers, CONTAINER_ADDRESSES } from "./udp_containers.ts";
 import { transfer } from "./udp_exchange.ts";
@@ -290,7 +290,7 @@ Deno.test("a hop takes another port where its own is in use, and none when all a
       take(lab, 1, 10);
       return Promise.resolve();
     });
-    assertEquals(all.link(0, HOP)!.vxlan!.port, 28_286);
+    assertEquals(VXLAN.of(all.link(0, HOP)!)!.port, 28_286);
     assertEquals(all.link(1, HOP), undefined);
     const { hop, damage } = (await all.nodes[1].report()).kernel!;
     assertStringIncludes(hop!, "address already in use");

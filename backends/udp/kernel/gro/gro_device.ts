@@ -21,6 +21,7 @@ import {
   type Netlink,
   randomMac,
   SysError,
+  VXLAN,
 } from "../../../../mod/sys/mod.ts";
 import { udpDeviceNumber } from "../../device_name.ts";
 import type { Hook } from "../hook.ts";
@@ -47,7 +48,7 @@ export function hopName(device: string): string {
 export function findHop(netlink: Netlink, device: string): Link | undefined {
   const name = hopName(device);
   const link = netlink.link(name);
-  const vxlan = link?.vxlan;
+  const vxlan = link && VXLAN.of(link);
   // The kernel finds a device by its other names too.
   const isHop = link?.name === name && vxlan !== undefined && vxlan.vni === vni(device) &&
     vxlan.local === undefined && vxlan.group === undefined && vxlan.link === 0 && !vxlan.gbp;
@@ -79,9 +80,10 @@ export function ensureHop(
     netlink.deleteLink(link.index);
   }
   for (let port = PORT; port < PORT + PORTS; port++) {
-    const link = netlink.createVxlan({
+    const link = netlink.createLink({
       ...{ name: hopName(device), mtu: MTU, mac: randomMac() },
-      vxlan: { vni: vni(device), link: 0, port, learning: false, gbp: false },
+      kind: VXLAN,
+      attributes: { vni: vni(device), port },
     });
     if (bringUp(netlink, link, attach)) return link;
     netlink.deleteLink(link.index);
@@ -163,7 +165,7 @@ export class GroHop implements Disposable {
       index: link.index,
       vni: vni(this.#device),
       mac: link.mac!,
-      port: link.vxlan!.port,
+      port: VXLAN.of(link)!.port,
     };
     return this.#made;
   }
@@ -175,7 +177,7 @@ export class GroHop implements Disposable {
     const link = this.#netlink.link(this.name);
     if (link?.index !== index) return `device ${this.name} deleted`;
     if ((link.flags & IFF_UP) === 0) return `device ${this.name} down`;
-    if (link.mac !== mac || link.mtu !== MTU || link.vxlan?.port !== port) {
+    if (link.mac !== mac || link.mtu !== MTU || VXLAN.of(link)?.port !== port) {
       return `device ${this.name} altered`;
     }
     return this.#hook.damage();

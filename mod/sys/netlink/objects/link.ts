@@ -5,7 +5,8 @@
  */
 import { AttributeCursor, type MessageCursor } from "../wire/message.ts";
 import type { MessageWriter } from "../wire/message_writer.ts";
-import type { Link, VxlanAttributes, VxlanLink } from "../wire/types.ts";
+import type { Link } from "../wire/types.ts";
+import type { NewLink } from "./link_kind.ts";
 
 export const RTM_NEWLINK = 16;
 export const RTM_DELLINK = 17;
@@ -30,16 +31,6 @@ const IFLA_INFO_DATA = 2;
 
 /** linux/rtnetlink.h: leave the statistics out, 200 of a link message's 1,400 bytes. */
 const RTEXT_FILTER_SKIP_STATS = 1 << 3;
-
-const IFLA_VXLAN_ID = 1;
-const IFLA_VXLAN_GROUP = 2;
-const IFLA_VXLAN_LINK = 3;
-const IFLA_VXLAN_LOCAL = 4;
-const IFLA_VXLAN_LEARNING = 7;
-const IFLA_VXLAN_L2MISS = 13;
-const IFLA_VXLAN_L3MISS = 14;
-const IFLA_VXLAN_PORT = 15;
-const IFLA_VXLAN_GBP = 23;
 
 /** linux/if.h IFNAMSIZ without the NUL. Longer names can only be alternative names (Linux 5.5). */
 const IFNAME_LENGTH = 15;
@@ -71,30 +62,22 @@ export function writeLinkQuery(
   writer.end();
 }
 
-/** Asks for a vxlan device. `flags` say whether it may exist. */
-export function writeVxlanLink(
+/** Asks for a link of some kind. `flags` say whether it may exist. */
+export function writeNewLink<T extends object>(
   writer: MessageWriter,
   flags: number,
   sequence: number,
-  link: VxlanLink,
+  { name, mtu, mac, kind, attributes }: NewLink<T>,
 ): void {
-  const { vxlan } = link;
   writer.begin(RTM_NEWLINK, flags, sequence);
   writeLinkHeader(writer, 0, 0, 0);
   // In the order of iproute2, so that the two can be compared.
-  writer.attributeU32(IFLA_MTU, link.mtu);
-  writer.attributeMac(IFLA_ADDRESS, link.mac);
-  writer.attributeString(IFLA_IFNAME, link.name);
+  writer.attributeU32(IFLA_MTU, mtu);
+  if (mac !== undefined) writer.attributeMac(IFLA_ADDRESS, mac);
+  writer.attributeString(IFLA_IFNAME, name);
   const info = writer.beginNested(IFLA_LINKINFO);
-  writer.attributeString(IFLA_INFO_KIND, "vxlan", 0);
-  const data = writer.beginNested(IFLA_INFO_DATA);
-  if (vxlan.link !== 0) writer.attributeU32(IFLA_VXLAN_LINK, vxlan.link);
-  if (vxlan.gbp) writer.attributeFlag(IFLA_VXLAN_GBP);
-  writer.attributeU32(IFLA_VXLAN_ID, vxlan.vni);
-  if (vxlan.local !== undefined) writer.attributeIPv4(IFLA_VXLAN_LOCAL, vxlan.local);
-  writer.attributeU8(IFLA_VXLAN_LEARNING, vxlan.learning ? 1 : 0);
-  writer.attributePort(IFLA_VXLAN_PORT, vxlan.port);
-  writer.endNested(data);
+  writer.attributeString(IFLA_INFO_KIND, kind.name, 0);
+  writer.attributeBytes(IFLA_INFO_DATA, kind.encode(attributes));
   writer.endNested(info);
   writer.end();
 }
@@ -185,57 +168,10 @@ export function readLink(message: MessageCursor): Link {
 }
 
 function readLinkInfo(info: AttributeCursor, link: Writable<Link>): void {
-  // The kind comes before the data, whose meaning it decides.
   while (info.next()) {
     if (info.type === IFLA_INFO_KIND) link.kind = info.string();
-    else if (info.type === IFLA_INFO_DATA && link.kind === "vxlan") {
-      link.vxlan = readVxlan(info.nested());
-    }
+    else if (info.type === IFLA_INFO_DATA) link.data = info.bytes();
   }
-}
-
-function readVxlan(data: AttributeCursor): VxlanAttributes {
-  const vxlan: Writable<VxlanAttributes> = {
-    vni: 0,
-    link: 0,
-    port: 0,
-    learning: false,
-    gbp: false,
-    l2miss: false,
-    l3miss: false,
-  };
-  while (data.next()) {
-    switch (data.type) {
-      case IFLA_VXLAN_ID:
-        vxlan.vni = data.u32();
-        break;
-      case IFLA_VXLAN_LINK:
-        vxlan.link = data.u32();
-        break;
-      case IFLA_VXLAN_LOCAL:
-        vxlan.local = data.ipv4();
-        break;
-      case IFLA_VXLAN_GROUP:
-        vxlan.group = data.ipv4();
-        break;
-      case IFLA_VXLAN_PORT:
-        vxlan.port = data.port();
-        break;
-      case IFLA_VXLAN_LEARNING:
-        vxlan.learning = data.u8() !== 0;
-        break;
-      case IFLA_VXLAN_L2MISS:
-        vxlan.l2miss = data.u8() !== 0;
-        break;
-      case IFLA_VXLAN_L3MISS:
-        vxlan.l3miss = data.u8() !== 0;
-        break;
-      case IFLA_VXLAN_GBP:
-        vxlan.gbp = true;
-        break;
-    }
-  }
-  return vxlan;
 }
 
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };

@@ -19,8 +19,8 @@ export interface Link {
   readonly master?: number;
   /** IFLA_LINK of a veth: index of its other end, in whatever network namespace that is. */
   readonly peer?: number;
-  /** Present when `kind` is `vxlan`. */
-  readonly vxlan?: VxlanAttributes;
+  /** IFLA_INFO_DATA, which the {@linkcode LinkKind} of `kind` decodes; absent on links without. */
+  readonly data?: Uint8Array;
 }
 
 /** What went through a link since it was made. Bytes of Ethernet devices count the Ethernet header. */
@@ -33,32 +33,6 @@ export interface LinkStatistics {
   readonly sendErrors: number;
   readonly receiveDrops: number;
   readonly sendDrops: number;
-}
-
-/** IFLA_VXLAN_* of linux/if_link.h. */
-export interface VxlanAttributes {
-  readonly vni: number;
-  /** Index of the device that encapsulated packets leave by; 0 when none. */
-  readonly link: number;
-  /** Source of encapsulated packets. */
-  readonly local?: IPv4;
-  /** Multicast group or default destination. */
-  readonly group?: IPv4;
-  /** UDP destination port, host order. */
-  readonly port: number;
-  readonly learning: boolean;
-  readonly gbp: boolean;
-  readonly l2miss: boolean;
-  readonly l3miss: boolean;
-}
-
-/** A vxlan device to be made. */
-export interface VxlanLink {
-  readonly name: string;
-  readonly mtu: number;
-  readonly mac: Mac;
-  /** Without `local` it takes packets to any address. */
-  readonly vxlan: Pick<VxlanAttributes, "vni" | "link" | "local" | "port" | "learning" | "gbp">;
 }
 
 /** An IPv4 address of an interface. */
