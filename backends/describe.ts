@@ -6,7 +6,6 @@
 import { formatIPv4 } from "../mod/ip/mod.ts";
 import {
   type FdbEntry,
-  IFF_UP,
   type InterfaceAddress,
   type Link,
   LinkKind,
@@ -15,6 +14,7 @@ import {
   type Route,
   type TransmitChecksum,
 } from "../mod/sys/mod.ts";
+import { IFF_UP } from "../mod/sys/linux_constants.ts";
 
 /** Name of an interface by its index. */
 export type NameOf = (index: number) => string;

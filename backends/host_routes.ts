@@ -1,16 +1,16 @@
 import { formatIPv4, type IPv4, Prefix } from "../mod/ip/mod.ts";
 import type { UnusableRange } from "../mod/subnet/mod.ts";
-import {
-  IFF_UP,
-  type InterfaceAddress,
-  type KernelEvent,
-  type Link,
-  type Netlink,
-  type Operation,
-  type Route,
+import type {
+  InterfaceAddress,
+  KernelEvent,
+  Link,
+  Netlink,
+  Operation,
+  Route,
 } from "../mod/sys/mod.ts";
 import { PrefixIndex } from "./prefix_index.ts";
-import { RT_TABLE_MAIN, RTPROT_FLANNEL } from "./reconcile.ts";
+import { RTPROT_FLANNEL } from "./reconcile.ts";
+import { IFF_UP, RT_TABLE_MAIN } from "../mod/sys/linux_constants.ts";
 
 /** Devices that join containers or virtual machines, by IFLA_INFO_KIND. */
 const BRIDGES: ReadonlySet<string | undefined> = new Set(["bridge", "openvswitch"]);

@@ -1,12 +1,10 @@
 import type { IPv4, Prefix } from "../mod/ip/mod.ts";
-import { type Link, type Netlink, type Route, RT_TABLE_MAIN, VXLAN } from "../mod/sys/mod.ts";
+import { type Link, type Netlink, type Route, VXLAN } from "../mod/sys/mod.ts";
 import { describeRoute } from "./describe.ts";
 import { RTPROT_FLANNEL } from "./reconcile.ts";
 import { udpDeviceNumber } from "./udp/device_name.ts";
 import { KernelLeftover } from "./udp/kernel/stale_state.ts";
-
-/** RTPROT_KERNEL of linux/rtnetlink.h: routes that come and go with an address. */
-const RTPROT_KERNEL = 2;
+import { RT_TABLE_MAIN, RTPROT_KERNEL } from "../mod/sys/linux_constants.ts";
 
 /** How many devices of the udp backend are thought of whose programs may have outlived them. */
 const SEARCHED = 8;

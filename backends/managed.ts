@@ -7,7 +7,8 @@ import type { IPv4 } from "../mod/ip/mod.ts";
 import type { Netlink, Route } from "../mod/sys/mod.ts";
 import type { BackendContext } from "./backend.ts";
 import { execute } from "./execute.ts";
-import { type KernelObjects, RT_TABLE_MAIN, RTPROT_FLANNEL, RTPROT_KERNEL } from "./reconcile.ts";
+import { type KernelObjects, RTPROT_FLANNEL } from "./reconcile.ts";
+import { RT_TABLE_MAIN, RTPROT_KERNEL } from "../mod/sys/linux_constants.ts";
 
 /** Networks of this host. */
 export type ServedNetworks = Pick<BackendContext, "config" | "formerNetworks">;

@@ -18,29 +18,14 @@ import type {
  */
 export const RTPROT_FLANNEL = 102;
 
-/** RTPROT_KERNEL of linux/rtnetlink.h: routes that come and go with an address. */
-export const RTPROT_KERNEL = 2;
-
 /** RTPROT_BOOT of linux/rtnetlink.h: the routes of flannel, and those of `ip route add`. */
 export const RTPROT_BOOT = 3;
-
-/** IFA_F_PERMANENT of linux/if_addr.h. */
-export const IFA_F_PERMANENT = 0x80;
 
 /** NUD_REACHABLE of linux/neighbour.h: confirmed, ages from now on. */
 export const NUD_REACHABLE = 0x02;
 
 /** NUD_NOARP of linux/neighbour.h: needs no resolution, as the kernel's own multicast entries. */
 export const NUD_NOARP = 0x40;
-
-/** NUD_PERMANENT of linux/neighbour.h: never probed, never aged. */
-export const NUD_PERMANENT = 0x80;
-
-/** RT_TABLE_MAIN of linux/rtnetlink.h. */
-export const RT_TABLE_MAIN = 254;
-
-/** RT_SCOPE_UNIVERSE of linux/rtnetlink.h. */
-export const RT_SCOPE_UNIVERSE = 0;
 
 /** Kernel objects of one device. */
 export interface KernelObjects {

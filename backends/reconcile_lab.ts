@@ -13,13 +13,8 @@ import type {
   Operation,
   Route,
 } from "../mod/sys/netlink/wire/types.ts";
-import {
-  type KernelObjects,
-  NUD_PERMANENT,
-  RT_SCOPE_UNIVERSE,
-  RT_TABLE_MAIN,
-  RTPROT_FLANNEL,
-} from "./reconcile.ts";
+import { type KernelObjects, RTPROT_FLANNEL } from "./reconcile.ts";
+import { NUD_PERMANENT, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN } from "../mod/sys/linux_constants.ts";
 
 /** Interfaces of the tests: the device and the external one. */
 export const DEVICE = 7;

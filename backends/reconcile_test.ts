@@ -2,16 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { net } from "../mod/store/testing/store_lab.ts";
 import type { Operation, Route } from "../mod/sys/netlink/wire/types.ts";
-import {
-  diff,
-  type KernelObjects,
-  NUD_PERMANENT,
-  RT_SCOPE_UNIVERSE,
-  RT_TABLE_MAIN,
-  RTPROT_FLANNEL,
-  sameNeighbour,
-  sameRoute,
-} from "./reconcile.ts";
+import { diff, type KernelObjects, RTPROT_FLANNEL, sameNeighbour, sameRoute } from "./reconcile.ts";
 import {
   anyActual,
   anyDesired,
@@ -23,6 +14,7 @@ import {
   routeKey,
   sorted,
 } from "./reconcile_lab.ts";
+import { NUD_PERMANENT, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN } from "../mod/sys/linux_constants.ts";
 
 const NOTHING: KernelObjects = { addresses: [], neighbours: [], fdb: [], routes: [] };
 

@@ -3,11 +3,9 @@ import { formatIPv4, type IPv4, type Prefix } from "../../mod/ip/mod.ts";
 import type { Lease } from "../../mod/lease/mod.ts";
 import type { Route } from "../../mod/sys/mod.ts";
 import { type PeerRules, refusal } from "../peers.ts";
-import { RT_SCOPE_UNIVERSE, RT_TABLE_MAIN, RTPROT_FLANNEL } from "../reconcile.ts";
+import { RTPROT_FLANNEL } from "../reconcile.ts";
 import { metricOf } from "../route_metric.ts";
-
-/** RT_SCOPE_LINK of linux/rtnetlink.h: the destination is reached without a gateway. */
-const RT_SCOPE_LINK = 253;
+import { RT_SCOPE_LINK, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN } from "../../mod/sys/linux_constants.ts";
 
 /** What routes are computed from, besides the lease. */
 export interface HostGwContext extends PeerRules {

@@ -1,9 +1,7 @@
 import type { Prefix } from "../../mod/ip/mod.ts";
-import { IFF_UP, type KernelEvent, type Route } from "../../mod/sys/mod.ts";
-import { RT_TABLE_MAIN, sameRoute } from "../reconcile.ts";
-
-/** RT_SCOPE_LINK of linux/rtnetlink.h. */
-const RT_SCOPE_LINK = 253;
+import type { KernelEvent, Route } from "../../mod/sys/mod.ts";
+import { sameRoute } from "../reconcile.ts";
+import { IFF_UP, RT_SCOPE_LINK, RT_TABLE_MAIN } from "../../mod/sys/linux_constants.ts";
 
 /** What of the kernel's state routes by a gateway depend on. */
 export interface GatewayState {

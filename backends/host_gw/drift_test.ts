@@ -1,7 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { ip, net } from "../../mod/store/testing/store_lab.ts";
-import { IFF_UP, type KernelEvent, type Link, type Route } from "../../mod/sys/mod.ts";
+import type { KernelEvent, Link, Route } from "../../mod/sys/mod.ts";
 import { GatewayDrift, type GatewayState } from "./drift.ts";
+import { IFF_UP } from "../../mod/sys/linux_constants.ts";
 
 const ROUTE: Route = {
   destination: net("10.20.65.0/24"),

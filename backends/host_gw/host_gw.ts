@@ -9,9 +9,10 @@ import { execute } from "../execute.ts";
 import { HostRoutes, readHostTables } from "../host_routes.ts";
 import { managesRoute } from "../managed.ts";
 import { Refusals, tellPeer } from "../peers.ts";
-import { diff, type KernelObjects, RT_TABLE_MAIN } from "../reconcile.ts";
+import { diff, type KernelObjects } from "../reconcile.ts";
 import { type HostGwContext, hostGwRefusal, linkPrefixes, peerRoute } from "./desired.ts";
 import { GatewayDrift } from "./drift.ts";
+import { RT_TABLE_MAIN } from "../../mod/sys/linux_constants.ts";
 
 /** Plain routes between hosts on one link: nothing is encapsulated. */
 export const hostGwBackend: Backend = {

@@ -1,16 +1,13 @@
 import type { Prefix } from "../../mod/ip/mod.ts";
 import type { Lease } from "../../mod/lease/mod.ts";
 import type { InterfaceAddress, Route } from "../../mod/sys/mod.ts";
+import { type KernelObjects, RTPROT_FLANNEL } from "../reconcile.ts";
 import {
   IFA_F_PERMANENT,
-  type KernelObjects,
+  RT_SCOPE_LINK,
   RT_SCOPE_UNIVERSE,
   RT_TABLE_MAIN,
-  RTPROT_FLANNEL,
-} from "../reconcile.ts";
-
-/** RT_SCOPE_LINK of linux/rtnetlink.h: the destination is reached without a gateway. */
-const RT_SCOPE_LINK = 253;
+} from "../../mod/sys/linux_constants.ts";
 
 /** The objects of the TUN device. */
 export interface DeviceObjects extends KernelObjects {

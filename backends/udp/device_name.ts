@@ -1,8 +1,8 @@
 import type { IPv4 } from "../../mod/ip/mod.ts";
-import { type Link, type Netlink, RT_TABLE_MAIN } from "../../mod/sys/mod.ts";
+import type { Link, Netlink } from "../../mod/sys/mod.ts";
 import type { BackendContext } from "../backend.ts";
 import { servedBy } from "../managed.ts";
-import { RTPROT_KERNEL } from "../reconcile.ts";
+import { RT_TABLE_MAIN, RTPROT_KERNEL } from "../../mod/sys/linux_constants.ts";
 
 /** flannel's pattern `flannel%d`. */
 const NAME = /^flannel(\d{1,5})$/;

@@ -2,14 +2,7 @@ import { formatIPv4, type IPv4, type Prefix } from "../../mod/ip/mod.ts";
 import { type Lease, leaseKey } from "../../mod/lease/mod.ts";
 import { info, warning } from "../../mod/observe/mod.ts";
 import type { LeaseSet, LeaseSetChange } from "../../mod/subnet/mod.ts";
-import {
-  Errno,
-  IFF_UP,
-  type KernelEvent,
-  type Link,
-  monitor,
-  SysError,
-} from "../../mod/sys/mod.ts";
+import { Errno, type KernelEvent, type Link, monitor, SysError } from "../../mod/sys/mod.ts";
 import type {
   Backend,
   BackendContext,
@@ -32,6 +25,7 @@ import { type UdpOptions, udpOptions, udpSourceCheck } from "./options.ts";
 import { Throttle } from "./throttle.ts";
 import { combineTraffic } from "./traffic.ts";
 import type { Offload } from "./user/worker.ts";
+import { IFF_UP } from "../../mod/sys/linux_constants.ts";
 
 /** Devices that may turn out to be other processes', one after the other. */
 const MOST_TRIED = 16;

@@ -3,14 +3,14 @@ import type { IPv4 } from "../../mod/ip/mod.ts";
 import type { JsonValue, Lease } from "../../mod/lease/mod.ts";
 import type { FdbEntry, InterfaceAddress, Mac, Neighbour, Route } from "../../mod/sys/mod.ts";
 import { type PeerRules, refusal } from "../peers.ts";
+import { RTPROT_FLANNEL } from "../reconcile.ts";
+import { metricOf } from "../route_metric.ts";
 import {
   IFA_F_PERMANENT,
   NUD_PERMANENT,
   RT_SCOPE_UNIVERSE,
   RT_TABLE_MAIN,
-  RTPROT_FLANNEL,
-} from "../reconcile.ts";
-import { metricOf } from "../route_metric.ts";
+} from "../../mod/sys/linux_constants.ts";
 
 /** What the objects are computed from, besides the lease. */
 export interface VxlanContext extends PeerRules {

@@ -1,7 +1,6 @@
 import { formatIPv4, type IPv4 } from "../../mod/ip/mod.ts";
 import { info, warning } from "../../mod/observe/mod.ts";
 import {
-  IFF_UP,
   type Link,
   type Mac,
   type Netlink,
@@ -10,6 +9,7 @@ import {
   VXLAN,
   type VxlanAttributes,
 } from "../../mod/sys/mod.ts";
+import { IFF_UP } from "../../mod/sys/linux_constants.ts";
 
 /** What the device is to be. */
 export interface DeviceSpec {

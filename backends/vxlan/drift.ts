@@ -1,7 +1,8 @@
 import { formatIPv4 } from "../../mod/ip/mod.ts";
-import { IFF_UP, type InterfaceAddress, type KernelEvent, type Link } from "../../mod/sys/mod.ts";
-import { NUD_PERMANENT, RT_TABLE_MAIN, sameNeighbour, sameRoute } from "../reconcile.ts";
+import type { InterfaceAddress, KernelEvent, Link } from "../../mod/sys/mod.ts";
+import { sameNeighbour, sameRoute } from "../reconcile.ts";
 import type { PeerIndex } from "./peer_index.ts";
+import { IFF_UP, NUD_PERMANENT, RT_TABLE_MAIN } from "../../mod/sys/linux_constants.ts";
 
 /** What is ours in the kernel. */
 export interface OwnState {

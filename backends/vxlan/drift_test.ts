@@ -1,14 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { ip, net, vxlan } from "../../mod/store/testing/store_lab.ts";
-import {
-  type FdbEntry,
-  IFF_UP,
-  type KernelEvent,
-  type Link,
-  type Neighbour,
-  type Operation,
-  type Route,
+import type {
+  FdbEntry,
+  KernelEvent,
+  Link,
+  Neighbour,
+  Operation,
+  Route,
 } from "../../mod/sys/mod.ts";
 import { HostRoutes } from "../host_routes.ts";
 import { diff } from "../reconcile.ts";
@@ -16,6 +15,7 @@ import { DEVICE, EXTERNAL } from "../reconcile_lab.ts";
 import { deviceAddress, type PeerObjects, peerObjects, type VxlanContext } from "./desired.ts";
 import { drift, type OwnState } from "./drift.ts";
 import { PeerIndex } from "./peer_index.ts";
+import { IFF_UP } from "../../mod/sys/linux_constants.ts";
 
 const LINK: Link = {
   index: DEVICE,

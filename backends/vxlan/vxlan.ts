@@ -5,7 +5,6 @@ import { info, verbose } from "../../mod/observe/mod.ts";
 import type { LeaseSet, LeaseSetChange } from "../../mod/subnet/mod.ts";
 import {
   type FdbEntry,
-  IFF_UP,
   type KernelEvent,
   type Link,
   monitor,
@@ -27,7 +26,7 @@ import { execute } from "../execute.ts";
 import { HostRoutes, readHostTables } from "../host_routes.ts";
 import { managesRoute } from "../managed.ts";
 import { Refusals, tellPeer } from "../peers.ts";
-import { diff, type KernelObjects, NUD_NOARP, RT_TABLE_MAIN } from "../reconcile.ts";
+import { diff, type KernelObjects, NUD_NOARP } from "../reconcile.ts";
 import { wantedTxChecksum } from "./checksum.ts";
 import {
   deviceAddress,
@@ -44,6 +43,7 @@ import { drift, type OwnState } from "./drift.ts";
 import { vxlanOptions } from "./options.ts";
 import { PeerIndex } from "./peer_index.ts";
 import { VtepHolders } from "./vtep_holders.ts";
+import { IFF_UP, RT_TABLE_MAIN } from "../../mod/sys/linux_constants.ts";
 
 /** VXLAN in the kernel: the agent programs, the kernel carries. */
 export const vxlanBackend: Backend = {

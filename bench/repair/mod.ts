@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { NUD_PERMANENT, RTPROT_FLANNEL } from "../../backends/reconcile.ts";
+import { RTPROT_FLANNEL } from "../../backends/reconcile.ts";
 import {
   type KernelEvent,
   monitor,
@@ -24,6 +24,7 @@ import {
 import { Lab, type UnderlayHost } from "../../tests/lab/lab.ts";
 import { LabEtcd } from "../../tests/lab/etcd/lab_etcd.ts";
 import { LabUnit } from "../../tests/lab/unit.ts";
+import { NUD_PERMANENT } from "../../mod/sys/linux_constants.ts";
 
 /** Each host gives one figure a kind. */
 const HOSTS = 6;

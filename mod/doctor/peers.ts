@@ -6,7 +6,8 @@ import type { NetworkConfig } from "../config/mod.ts";
 import type { ExternalInterface } from "../host/mod.ts";
 import { formatIPv4, type IPv4 } from "../ip/mod.ts";
 import type { Lease, StoredNodeRecord } from "../lease/mod.ts";
-import { type Netlink, RT_TABLE_MAIN } from "../sys/mod.ts";
+import type { Netlink } from "../sys/mod.ts";
+import { RT_TABLE_MAIN } from "../sys/linux_constants.ts";
 
 /** Another host's lease, as this host sees it. */
 export interface PeerLease {

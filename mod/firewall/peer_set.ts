@@ -3,15 +3,13 @@ import { Errno, type IpSetHeader, IpSets, SysError } from "../sys/mod.ts";
 import { FirewallError } from "./errors.ts";
 import type { PeerSources, SourcesChange } from "./peer_sources.ts";
 import type { RuleChange } from "./plan.ts";
+import { NFPROTO_IPV4 } from "../sys/netlink/netfilter/netfilter.ts";
 
 /** Name of the set of a lone network; with a tag of one of several. */
 const BASE_NAME = "flannel-peers";
 
 /** A subnet and a public IP each of more than 60,000 peers. A limit: memory grows with the elements. */
 const MAX_ELEMENTS = 262_144;
-
-/** NFPROTO_IPV4 of linux/netfilter.h. */
-const NFPROTO_IPV4 = 2;
 
 /** There where the kernel has IP sets, built in or as a module that is loaded. */
 const MODULE = "/sys/module/ip_set";

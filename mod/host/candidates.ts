@@ -1,14 +1,9 @@
 import { formatIPv4, type IPv4, isGlobalUnicast, isLinkLocal } from "../ip/mod.ts";
-import { IFF_UP, type InterfaceAddress, type Link, type Route } from "../sys/mod.ts";
-
-/** IFF_LOOPBACK of linux/if.h. */
-const IFF_LOOPBACK = 0x8;
+import type { InterfaceAddress, Link, Route } from "../sys/mod.ts";
+import { IFA_F_PERMANENT, IFF_LOOPBACK, IFF_UP } from "../sys/linux_constants.ts";
 
 /** IFA_F_DEPRECATED of linux/if_addr.h: its preferred lifetime is over. */
 const IFA_F_DEPRECATED = 0x20;
-
-/** IFA_F_PERMANENT of linux/if_addr.h: not from DHCP or another source with a lifetime. */
-const IFA_F_PERMANENT = 0x80;
 
 /** Devices that container engines and overlays make: they carry inner packets, not outer ones. */
 const INNER = /^(flannel([.-].*|\d+)|docker\d+|br-[0-9a-f]{12}|cni\d+|podman\d+|virbr\d+)$/;

@@ -1,10 +1,11 @@
 import type { IPv4 } from "../ip/mod.ts";
 import { info, warning } from "../observe/log/log.ts";
-import { Errno, type Netlink, RT_TABLE_MAIN, SysError } from "../sys/mod.ts";
+import { Errno, type Netlink, SysError } from "../sys/mod.ts";
 import type { HostTables } from "./candidates.ts";
 import { chooseInterface, type InterfaceChoice } from "./choose_interface.ts";
 import type { ExternalInterface } from "./external_interface.ts";
 import type { InterfaceOptions } from "./options.ts";
+import { RT_TABLE_MAIN } from "../sys/linux_constants.ts";
 
 /** What a route lookup fails with when it finds no route, or one that refuses (ip-route(8)). */
 const NO_ROUTE: readonly number[] = [

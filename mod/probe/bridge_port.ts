@@ -10,10 +10,10 @@ import {
   type Netlink,
   SysError,
 } from "../sys/mod.ts";
+import { IFF_NO_PI } from "../sys/linux_constants.ts";
 
-/** linux/if_tun.h: Ethernet frames, without a header of the driver's own. */
+/** linux/if_tun.h: Ethernet frames. */
 const IFF_TAP = 0x0002;
-const IFF_NO_PI = 0x1000;
 /** The kernel numbers them. */
 const NAME = "fl-probe%d";
 /** Bytes of a frame that are read. */

@@ -6,13 +6,12 @@
  * @module
  */
 import type { IPv4 } from "../ip/mod.ts";
+import { AF_INET, SOCKADDR_IN_LENGTH, SOL_IP, SOL_SOCKET } from "../sys/linux_constants.ts";
 
 /** struct cmsghdr: size_t cmsg_len, int cmsg_level, int cmsg_type; data is aligned to 8 bytes. */
 const CMSG_HEADER = 16;
-const SOL_SOCKET = 1;
 /** asm-generic/socket.h; the message has the option's number and holds a struct timespec. */
 export const SO_TIMESTAMPNS = 35;
-const SOL_IP = 0;
 /** linux/in.h; the message has the option's number. */
 export const IP_RECVERR = 11;
 
@@ -22,8 +21,6 @@ const IN_PKTINFO = 12;
 
 /** linux/errqueue.h: struct sock_extended_err, and behind it the offender's sockaddr_in. */
 const EXTENDED_ERROR = 16;
-const SOCKADDR_IN = 16;
-const AF_INET = 2;
 
 /** SO_EE_ORIGIN_*: who says so. */
 export const Origin = { LOCAL: 1, ICMP: 2 } as const;
@@ -93,7 +90,8 @@ export function readControl(view: DataView, length: number): Control {
 
 function readExtendedError(view: DataView, at: number, end: number): ExtendedError {
   const offender = at + EXTENDED_ERROR;
-  const isNamed = offender + SOCKADDR_IN <= end && view.getUint16(offender, true) === AF_INET;
+  const isNamed = offender + SOCKADDR_IN_LENGTH <= end &&
+    view.getUint16(offender, true) === AF_INET;
   return {
     errno: view.getUint32(at, true),
     origin: view.getUint8(at + 4),

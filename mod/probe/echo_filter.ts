@@ -6,8 +6,8 @@
  */
 import { Arena, libc, unwrap } from "../sys/mod.ts";
 import { ICMP_HEADER, TOKEN } from "./echo_message.ts";
+import { IPPROTO_ICMP, SOL_SOCKET } from "../sys/linux_constants.ts";
 
-const SOL_SOCKET = 1;
 const SO_ATTACH_FILTER = 26;
 /** struct sock_fprog (64 bits): u16 len, then at 8 the address of the instructions. */
 const SOCK_FPROG = 16;
@@ -90,7 +90,6 @@ export interface MessageCondition {
 const PROTOCOL = 9;
 const FRAGMENT = 6;
 const FRAGMENT_OFFSET = 0x1fff;
-const IPPROTO_ICMP = 1;
 
 /**
  * Passes the ICMP messages that fit, out of whole packets of any protocol: those of raw sockets, and of

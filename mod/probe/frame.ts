@@ -15,9 +15,8 @@ import {
   TOKEN,
   writeEcho,
 } from "./echo_message.ts";
+import { ETH_HLEN, ETH_P_IP, IPPROTO_ICMP } from "../sys/linux_constants.ts";
 
-const ETHERNET_HEADER = 14;
-const ETHERTYPE_IPV4 = 0x0800;
 const ETHERTYPE_ARP = 0x0806;
 const BROADCAST_MAC: Mac = "ff:ff:ff:ff:ff:ff";
 
@@ -27,7 +26,6 @@ const ARP_LENGTH = 28;
 const ARP_REQUEST = 1;
 const ARP_REPLY = 2;
 
-const IPPROTO_ICMP = 1;
 /** Default of Linux (net.ipv4.ip_default_ttl). */
 const TTL = 64;
 /** Bytes behind the ICMP header, as of ping(8). */
@@ -64,17 +62,17 @@ export function encodeFrame(frame: ArpFrame | EchoFrame): Uint8Array<ArrayBuffer
 function encodeArp({ isReply, sender, target }: ArpFrame): Uint8Array<ArrayBuffer> {
   const to = isReply ? target.mac : BROADCAST_MAC;
   const { bytes, view } = ethernet(ARP_LENGTH, to, sender.mac, ETHERTYPE_ARP);
-  bytes.set(ARP_ETHERNET_IPV4, ETHERNET_HEADER);
-  view.setUint16(ETHERNET_HEADER + 6, isReply ? ARP_REPLY : ARP_REQUEST);
-  writeStation(bytes, view, ETHERNET_HEADER + 8, sender);
-  writeStation(bytes, view, ETHERNET_HEADER + 18, target);
+  bytes.set(ARP_ETHERNET_IPV4, ETH_HLEN);
+  view.setUint16(ETH_HLEN + 6, isReply ? ARP_REPLY : ARP_REQUEST);
+  writeStation(bytes, view, ETH_HLEN + 8, sender);
+  writeStation(bytes, view, ETH_HLEN + 18, target);
   return bytes;
 }
 
 function encodeEcho({ source, destination, echo }: EchoFrame): Uint8Array<ArrayBuffer> {
   const length = IPV4_HEADER + ICMP_HEADER + ECHO_DATA;
-  const { bytes, view } = ethernet(length, destination.mac, source.mac, ETHERTYPE_IPV4);
-  const at = ETHERNET_HEADER;
+  const { bytes, view } = ethernet(length, destination.mac, source.mac, ETH_P_IP);
+  const at = ETH_HLEN;
   view.setUint8(at, 0x45); // Version 4, 5 words.
   view.setUint16(at + 2, length);
   view.setUint8(at + 8, TTL);
@@ -89,12 +87,12 @@ function encodeEcho({ source, destination, echo }: EchoFrame): Uint8Array<ArrayB
 
 /** Decodes a frame. @returns `undefined` when it is another, or too short */
 export function decodeFrame(bytes: Uint8Array<ArrayBuffer>): ArpFrame | EchoFrame | undefined {
-  if (bytes.length < ETHERNET_HEADER) return undefined;
+  if (bytes.length < ETH_HLEN) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const type = view.getUint16(12);
   if (type === ETHERTYPE_ARP) return decodeArp(bytes, view);
-  if (type !== ETHERTYPE_IPV4) return undefined;
-  const packet = decodeEchoPacket(view, ETHERNET_HEADER, bytes.length);
+  if (type !== ETH_P_IP) return undefined;
+  const packet = decodeEchoPacket(view, ETH_HLEN, bytes.length);
   if (packet === undefined) return undefined;
   const { source, destination, echo } = packet;
   return {
@@ -106,7 +104,7 @@ export function decodeFrame(bytes: Uint8Array<ArrayBuffer>): ArpFrame | EchoFram
 }
 
 function decodeArp(bytes: Uint8Array, view: DataView): ArpFrame | undefined {
-  const at = ETHERNET_HEADER;
+  const at = ETH_HLEN;
   if (bytes.length < at + ARP_LENGTH) return undefined;
   if (ARP_ETHERNET_IPV4.some((byte, offset) => bytes[at + offset] !== byte)) return undefined;
   const operation = view.getUint16(at + 6);
@@ -136,7 +134,7 @@ export function decodeEchoPacket(
 }
 
 function ethernet(length: number, to: Mac, from: Mac, type: number) {
-  const bytes = new Uint8Array(new ArrayBuffer(ETHERNET_HEADER + length));
+  const bytes = new Uint8Array(new ArrayBuffer(ETH_HLEN + length));
   const view = new DataView(bytes.buffer);
   writeMac(bytes, 0, to);
   writeMac(bytes, 6, from);

@@ -8,11 +8,12 @@ import {
   unwrap,
 } from "../sys/mod.ts";
 import { attachFilter, type MessageCondition, messageFilter } from "./echo_filter.ts";
+import { SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK } from "../sys/linux_constants.ts";
 
 /** linux/socket.h, linux/if_ether.h, linux/if_packet.h; x86-64 and arm64 alike. */
 const AF_PACKET = 17;
-/** SOCK_DGRAM: packets come without their link header. | SOCK_CLOEXEC | SOCK_NONBLOCK */
-const SOCKET_TYPE = 2 | 0o2000000 | 0o4000;
+/** With SOCK_DGRAM packets come without their link header. */
+const SOCKET_TYPE = SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
 /** With another protocol the packets that leave are not seen. */
 const ETH_P_ALL = 3;
 /** struct sockaddr_ll: u16 family, be16 protocol, i32 ifindex, u16, u8, u8, u8[8]. */

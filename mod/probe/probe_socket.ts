@@ -28,17 +28,21 @@ import {
   nothingFilter,
 } from "./echo_filter.ts";
 import { ECHO_REPLY, ECHO_REQUEST } from "./echo_message.ts";
+import {
+  AF_INET,
+  IP_MTU_DISCOVER,
+  IPPROTO_ICMP,
+  MSG_DONTWAIT,
+  SO_RCVBUF,
+  SOCK_CLOEXEC,
+  SOCK_DGRAM,
+  SOCK_RAW,
+  SOCKADDR_IN_LENGTH,
+  SOL_IP,
+  SOL_SOCKET,
+} from "../sys/linux_constants.ts";
 
-/** linux/socket.h, asm-generic/socket.h, linux/in.h, linux/icmp.h; x86-64 and arm64 alike. */
-const AF_INET = 2;
-const SOCK_CLOEXEC = 0o2000000;
-const SOCK_DGRAM = 2;
-const SOCK_RAW = 3;
-const IPPROTO_ICMP = 1;
-const SOL_SOCKET = 1;
-const SO_RCVBUF = 8;
-const SOL_IP = 0;
-const IP_MTU_DISCOVER = 10;
+/** linux/in.h, linux/icmp.h, linux/socket.h, linux/time.h. */
 const IP_PMTUDISC_DONT = 0;
 /** DF, whatever the kernel has learned of the path: only the device's own MTU counts. */
 const IP_PMTUDISC_PROBE = 3;
@@ -47,12 +51,9 @@ const ICMP_FILTER = 1;
 /** Bits of the types that are filtered out: all but one. Errors come by the error queue. */
 const ALL_BUT_REPLIES = ~(1 << ECHO_REPLY);
 const ALL_BUT_REQUESTS = ~(1 << ECHO_REQUEST);
-const MSG_DONTWAIT = 0x40;
 const MSG_ERRQUEUE = 0x2000;
 const CLOCK_REALTIME = 0;
 
-/** struct sockaddr_in. */
-const SOCKADDR_IN = 16;
 /** struct msghdr (64 bits) and the places of its fields. */
 const MSGHDR = {
   length: 56,
@@ -128,7 +129,7 @@ export class ProbeSocket {
   readonly #header: Memory;
   readonly #clock: Memory;
   readonly #epoch: number;
-  readonly #destination = new DataView(new ArrayBuffer(SOCKADDR_IN));
+  readonly #destination = new DataView(new ArrayBuffer(SOCKADDR_IN_LENGTH));
   #dontFragment: boolean | undefined;
 
   /**
@@ -191,7 +192,7 @@ export class ProbeSocket {
       throw error;
     }
     this.outgoing = this.#arena.allocate(MAX_PACKET).bytes;
-    this.#name = this.#arena.allocate(SOCKADDR_IN);
+    this.#name = this.#arena.allocate(SOCKADDR_IN_LENGTH);
     this.#data = this.#arena.allocate(DATA_LENGTH);
     this.#control = this.#arena.allocate(CONTROL_LENGTH);
     const iovec = this.#arena.allocate(16);
@@ -240,7 +241,7 @@ export class ProbeSocket {
     this.#destination.setUint32(4, to);
     const address = new Uint8Array(this.#destination.buffer);
     const sent = libc().sendto(
-      ...[this.#fd, this.outgoing, length, MSG_DONTWAIT, address, SOCKADDR_IN] as const,
+      ...[this.#fd, this.outgoing, length, MSG_DONTWAIT, address, SOCKADDR_IN_LENGTH] as const,
     );
     return sent === -1 ? errno() : 0;
   }
@@ -304,7 +305,7 @@ export class ProbeSocket {
   #receive(flags: number): number | undefined {
     const { view, bytes } = this.#header;
     for (let errors = 0; errors < MOST_ERRORS; errors++) {
-      view.setUint32(MSGHDR.namelen, SOCKADDR_IN, true);
+      view.setUint32(MSGHDR.namelen, SOCKADDR_IN_LENGTH, true);
       view.setBigUint64(MSGHDR.controllen, BigInt(CONTROL_LENGTH), true);
       const length = libc().recvmsg(this.#fd, bytes, MSG_DONTWAIT | flags);
       if (length >= 0) return Math.min(length, DATA_LENGTH);
@@ -330,11 +331,11 @@ function open(type: number, protocol: number, { netns, source }: ProbeSocketOpti
     try {
       if (source !== undefined) {
         const subject = formatIPv4(source);
-        const address = new Uint8Array(new ArrayBuffer(SOCKADDR_IN));
+        const address = new Uint8Array(new ArrayBuffer(SOCKADDR_IN_LENGTH));
         const view = new DataView(address.buffer);
         view.setUint16(0, AF_INET, true);
         view.setUint32(4, source);
-        unwrap("bind", libc().bind(fd, address, SOCKADDR_IN), subject);
+        unwrap("bind", libc().bind(fd, address, SOCKADDR_IN_LENGTH), subject);
       }
       return fd;
     } catch (error) {

@@ -1,11 +1,12 @@
 import { Errno, SysError } from "./ffi/errno.ts";
 import { closeDescriptor, cString, libc, unwrap } from "./ffi/libc.ts";
+import { O_CLOEXEC } from "./linux_constants.ts";
 
 /**
  * asm-generic/fcntl.h: O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC. Without the last, a command that
  * outlives us would keep the lock.
  */
-const OPEN_FLAGS = 0o2 | 0o100 | 0o400000 | 0o2000000;
+const OPEN_FLAGS = 0o2 | 0o100 | 0o400000 | O_CLOEXEC;
 
 /** asm-generic/fcntl.h: LOCK_EX | LOCK_NB. */
 const LOCK_NOW = 2 | 4;

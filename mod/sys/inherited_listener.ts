@@ -1,17 +1,15 @@
 import { SysError } from "./ffi/errno.ts";
 import { closeDescriptor, libc, unwrap } from "./ffi/libc.ts";
+import { AF_INET, O_CLOEXEC, O_NONBLOCK } from "./linux_constants.ts";
 
 /** The first descriptor that systemd passes, SD_LISTEN_FDS_START of sd_listen_fds(3). */
 const FIRST = 3;
 /** Of fcntl(2), asm-generic/fcntl.h. */
 const F_GETFL = 3;
 const F_SETFL = 4;
-const O_NONBLOCK = 0o4000;
-const O_CLOEXEC = 0o2000000;
 /** Of epoll_ctl(2), linux/eventpoll.h. */
 const EPOLL_CTL_ADD = 1;
-/** Address families, linux/socket.h. */
-const AF_INET = 2;
+/** linux/socket.h. */
 const AF_INET6 = 10;
 /** Bytes of a `struct sockaddr_storage`. */
 const SOCKADDR_STORAGE = 128;

@@ -1,8 +1,7 @@
 import { closeDescriptor, libc, unwrap } from "./ffi/libc.ts";
+import { SOCK_CLOEXEC, SOCK_DGRAM } from "./linux_constants.ts";
 
 const AF_UNIX = 1;
-/** SOCK_DGRAM | SOCK_CLOEXEC, x86-64 and arm64. */
-const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000;
 const MSG_NOSIGNAL = 0x4000;
 /** unix(7): size of sun_path. */
 const SUN_PATH = 108;
@@ -20,7 +19,7 @@ export function sendUnixDatagram(path: string, bytes: Uint8Array): void {
   // A copy off V8's heap: the caller's few bytes may lie on it.
   const payload = new Uint8Array(new ArrayBuffer(Math.max(bytes.length, 1)));
   payload.set(bytes);
-  const fd = unwrap("socket", libc().socket(AF_UNIX, SOCK_DGRAM_CLOEXEC, 0));
+  const fd = unwrap("socket", libc().socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   try {
     unwrap(
       "sendto",

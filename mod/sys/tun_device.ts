@@ -1,13 +1,11 @@
 import { Errno, SysError } from "./ffi/errno.ts";
 import { closeDescriptor, cString, libc, unwrap } from "./ffi/libc.ts";
+import { IFNAMSIZ, IFREQ_LENGTH, O_CLOEXEC, O_NONBLOCK } from "./linux_constants.ts";
 
 /** Linux `include/uapi/linux/if_tun.h`; the number holds on x86-64 and arm64. */
 const TUNSETIFF = 0x400454ca;
-/** `struct ifreq`: the name, then a union of which the flags are the first two bytes. */
-const IFREQ = 40;
-const IFNAMSIZ = 16;
 /** asm-generic/fcntl.h: O_RDWR | O_NONBLOCK | O_CLOEXEC. */
-const OPEN_FLAGS = 0o2 | 0o4000 | 0o2000000;
+const OPEN_FLAGS = 0o2 | O_NONBLOCK | O_CLOEXEC;
 
 /** A TUN or TAP device, and the descriptor that reads and writes it. */
 export interface AttachedTun {
@@ -29,7 +27,7 @@ export function attachTunDevice(name: string, flags: number): AttachedTun {
   const path = "/dev/net/tun";
   const fd = unwrap("open", libc().open(cString(path), OPEN_FLAGS, 0), path);
   try {
-    const request = new Uint8Array(new ArrayBuffer(IFREQ));
+    const request = new Uint8Array(new ArrayBuffer(IFREQ_LENGTH));
     request.set(new TextEncoder().encode(name).subarray(0, IFNAMSIZ - 1));
     new DataView(request.buffer).setUint16(IFNAMSIZ, flags, true);
     setInterface(fd, request, name);

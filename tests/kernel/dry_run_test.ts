@@ -1,8 +1,9 @@
 import { assertEquals } from "@std/assert";
 import { describeChange } from "../../backends/describe.ts";
 import { ip, net } from "../../mod/store/testing/store_lab.ts";
-import { DryRunNetlink, IFF_UP, libc, Netlink, type Operation, VXLAN } from "../../mod/sys/mod.ts";
+import { DryRunNetlink, libc, Netlink, type Operation, VXLAN } from "../../mod/sys/mod.ts";
 import { Namespace } from "./firewall/firewall_namespace.ts";
+import { IFF_UP } from "../../mod/sys/linux_constants.ts";
 
 libc();
 

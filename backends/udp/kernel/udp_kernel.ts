@@ -17,9 +17,9 @@ import { KernelLeftover } from "./stale_state.ts";
 import { pinDirectory } from "./pins.ts";
 import { pathSettings } from "./programs/settings.ts";
 import { isFinal, isRefusalOfPath, type Refusal } from "./refusal.ts";
-import { UDP } from "./programs/snippets.ts";
 import { finishesPackets, readUnderlay, requireEthernet } from "./underlay.ts";
 import { UnderlayRoutes } from "./underlay_routes.ts";
+import { IPPROTO_UDP } from "../../../mod/sys/linux_constants.ts";
 
 /**
  * Member of an agent's record: this host's kernel takes the packets of udp datagrams as another kernel
@@ -320,7 +320,7 @@ export class UdpKernel {
     const sent = { direction: "out", source: address, destination: peer } as const;
     const received = { direction: "in", source: peer, destination: address } as const;
     return [sent, received].some((packet) =>
-      isProtected(this.#policies, { ...packet, ...ports, protocol: UDP })
+      isProtected(this.#policies, { ...packet, ...ports, protocol: IPPROTO_UDP })
     );
   }
 

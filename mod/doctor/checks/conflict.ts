@@ -1,10 +1,7 @@
 import { RTPROT_FLANNEL } from "../../../backends/reconcile.ts";
 import { formatIPv4, Prefix } from "../../ip/mod.ts";
-import { RT_TABLE_MAIN } from "../../sys/mod.ts";
 import { atMost, type Check, ok, problem } from "../check.ts";
-
-/** RTPROT_KERNEL of linux/rtnetlink.h: comes and goes with an address. */
-const RTPROT_KERNEL = 2;
+import { RT_TABLE_MAIN, RTPROT_KERNEL } from "../../sys/linux_constants.ts";
 
 /** Does the range meet a network that this host is on, or has a route of somebody else's into? */
 export const conflictCheck: Check = {

@@ -2,9 +2,10 @@ import { describeRoute } from "../../../backends/describe.ts";
 import { vtepMac } from "../../../backends/vxlan/desired.ts";
 import { formatIPv4, type IPv4 } from "../../ip/mod.ts";
 import type { Lease } from "../../lease/mod.ts";
-import { IFF_UP, type Route, RT_TABLE_MAIN } from "../../sys/mod.ts";
+import type { Route } from "../../sys/mod.ts";
 import type { Examination } from "../examination.ts";
 import type { Step } from "./explanation.ts";
+import { IFF_UP, RT_TABLE_MAIN } from "../../sys/linux_constants.ts";
 
 /** The route of the main table that the kernel takes: the longest prefix, then the lowest metric. */
 export function routeOf({ netlink }: Examination, address: IPv4): Route | undefined {

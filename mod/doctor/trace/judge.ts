@@ -8,6 +8,7 @@ import type { KernelDrop } from "./injector.ts";
 import { type FlowWords, leastChange } from "./least_change.ts";
 import { describeRule, type NamedRule, type RuleNames } from "./rule_names.ts";
 import type { TraceResult } from "./tracer.ts";
+import { IFF_LOOPBACK } from "../../sys/linux_constants.ts";
 
 /** The rule or kernel check that drops a flow's packets. */
 export interface Stop {
@@ -301,7 +302,6 @@ function nextHop(netlink: Netlink, address: number): number | undefined {
 
 /** linux/if.h: interfaces that resolve no addresses. */
 const IFF_NOARP = 0x80;
-const IFF_LOOPBACK = 0x8;
 
 /** A vxlan device resolves none either, and yet needs its neighbours. */
 function hasNeighbours(netlink: Netlink, index: number): boolean {

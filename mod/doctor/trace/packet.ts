@@ -1,9 +1,16 @@
 import { onesComplementSum } from "../../ip/checksum.ts";
 import type { IPv4 } from "../../ip/mod.ts";
 import type { PayloadMatch } from "../../sys/mod.ts";
+import {
+  ETH_HLEN,
+  ETH_P_IP,
+  IPPROTO_ICMP,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+} from "../../sys/linux_constants.ts";
 
-/** Protocols that a probe can have, with their numbers (IANA). */
-export const PROTOCOLS = { icmp: 1, tcp: 6, udp: 17 } as const;
+/** Protocols that a probe can have, with their numbers. */
+export const PROTOCOLS = { icmp: IPPROTO_ICMP, tcp: IPPROTO_TCP, udp: IPPROTO_UDP } as const;
 
 /** Protocol of a probe: an ICMP echo request, a TCP SYN, or an empty UDP datagram. */
 export type ProbeProtocol = keyof typeof PROTOCOLS;
@@ -37,10 +44,6 @@ const UDP_LENGTH = 8;
 const TCP_LENGTH = 20;
 const TCP_SYN = 2;
 const TCP_WINDOW = 64240;
-
-/** struct ethhdr: destination, source, EtherType. */
-export const ETHERNET_HEADER = 14;
-const ETHERTYPE_IPV4 = 0x0800;
 
 /** Writes the packet, from its IP header on, with checksums. */
 export function writeProbe(packet: ProbePacket): Uint8Array<ArrayBuffer> {
@@ -95,11 +98,11 @@ export function ethernetFrame(
   packet: Uint8Array,
   { to, from }: { readonly to: Uint8Array; readonly from: Uint8Array },
 ): Uint8Array<ArrayBuffer> {
-  const frame = new Uint8Array(new ArrayBuffer(ETHERNET_HEADER + packet.length));
+  const frame = new Uint8Array(new ArrayBuffer(ETH_HLEN + packet.length));
   frame.set(to, 0);
   frame.set(from, 6);
-  new DataView(frame.buffer).setUint16(12, ETHERTYPE_IPV4);
-  frame.set(packet, ETHERNET_HEADER);
+  new DataView(frame.buffer).setUint16(12, ETH_P_IP);
+  frame.set(packet, ETH_HLEN);
   return frame;
 }
 

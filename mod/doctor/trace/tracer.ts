@@ -20,6 +20,7 @@ import {
   writeProbe,
 } from "./packet.ts";
 import { type Entry, type TraceRequest, TraceTables } from "./trace_tables.ts";
+import { AF_INET, SOCK_CLOEXEC, SOCK_RAW } from "../../sys/linux_constants.ts";
 
 /** A probe, its reply and its carrier, each with its end. */
 export interface TraceResult {
@@ -48,9 +49,6 @@ const QUIET = { passed: 60, dropped: 15 } as const;
 /** Milliseconds that a probe may take in all. */
 const LIMIT = 400;
 
-const AF_INET = 2;
-/** SOCK_RAW | SOCK_CLOEXEC, x86-64 and arm64. */
-const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
 /** Sends packets with their IP header (raw(7)). */
 const IPPROTO_RAW = 255;
 
@@ -147,7 +145,7 @@ export class PacketTracer implements AsyncDisposable {
   #send(packet: ProbePacket): KernelDrop | undefined {
     const socket = inNetworkNamespace(
       this.#netns,
-      () => unwrap("socket", libc().socket(AF_INET, SOCK_RAW_CLOEXEC, IPPROTO_RAW)),
+      () => unwrap("socket", libc().socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW)),
     );
     try {
       const address = new DataView(new ArrayBuffer(16));

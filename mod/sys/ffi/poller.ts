@@ -6,14 +6,15 @@
 import { Arena, type Memory } from "./arena.ts";
 import { Errno, SysError } from "./errno.ts";
 import { closeDescriptor, errno, libc, unwrap } from "./libc.ts";
+import { O_CLOEXEC, O_NONBLOCK } from "../linux_constants.ts";
 
 /** poll.h. */
 const POLLIN = 1;
 /** struct pollfd: i32 fd, i16 events, i16 revents. */
 const POLLFD_LENGTH = 8;
 const REVENTS = 6;
-/** EFD_CLOEXEC | EFD_NONBLOCK (sys/eventfd.h), x86-64 and arm64. */
-const EFD_FLAGS = 0o2000000 | 0o4000;
+/** EFD_CLOEXEC | EFD_NONBLOCK, which linux/eventfd.h defines so. */
+const EFD_FLAGS = O_CLOEXEC | O_NONBLOCK;
 
 /** Waits until one of its descriptors can be read, or has an error to report. */
 export class Poller implements Disposable {

@@ -7,8 +7,8 @@ import { NLM_F_ACK } from "./wire/message.ts";
 import { MessageWriter } from "./wire/message_writer.ts";
 import { type RecordedMessage, Recorder } from "./recorder.ts";
 import type { Operation } from "./wire/types.ts";
+import { NUD_PERMANENT } from "../linux_constants.ts";
 
-const NUD_PERMANENT = 0x80;
 const RTM_DELNEIGH = 29;
 
 function neighbour(number: number, op: Operation["op"] = "replace"): Operation {

@@ -1,6 +1,6 @@
 import type { BatchResult } from "./batch.ts";
 import { type InterfaceFilter, Netlink } from "./connection.ts";
-import { IFF_UP, type LinkChange } from "./objects/link.ts";
+import type { LinkChange } from "./objects/link.ts";
 import type { NewLink } from "./objects/link_kind.ts";
 import { MessageCursor } from "./wire/message.ts";
 import type { RouteFilter } from "./objects/route.ts";
@@ -14,6 +14,7 @@ import type {
   Operation,
   Route,
 } from "./wire/types.ts";
+import { IFF_UP } from "../linux_constants.ts";
 
 /** An object as it is and as it would be; one of the two is absent where it comes or goes. */
 export type PlannedChange =

@@ -2,11 +2,11 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { parseIPv4, Prefix } from "../../ip/mod.ts";
 import { Errno } from "../ffi/errno.ts";
 import { DryRunNetlink } from "./dry_run.ts";
-import { IFF_UP } from "./objects/link.ts";
 import { Recorder } from "./recorder.ts";
 import type { NewLink } from "./objects/link_kind.ts";
 import { VXLAN as KIND, type VxlanAttributes } from "./objects/vxlan.ts";
 import type { InterfaceAddress, Route } from "./wire/types.ts";
+import { IFF_UP } from "../linux_constants.ts";
 
 /** RTM_GETLINK of linux/rtnetlink.h. */
 const RTM_GETLINK = 18;

@@ -25,6 +25,7 @@ import {
   writeRoute,
 } from "./objects/route.ts";
 import type { FdbEntry, InterfaceAddress, Neighbour, Route } from "./wire/types.ts";
+import { NUD_PERMANENT } from "../linux_constants.ts";
 
 type Write = (writer: MessageWriter, flags: number, sequence: number) => void;
 
@@ -33,7 +34,6 @@ const FLANNEL1 = 4;
 const RTPROT = 17;
 const RTN_UNICAST = 1;
 const RT_SCOPE_NOWHERE = 255;
-const NUD_PERMANENT = 0x80;
 /** iproute2's `bridge` adds NUD_NOARP (0x40) to permanent entries. */
 const BRIDGE_PERMANENT = 0xc0;
 

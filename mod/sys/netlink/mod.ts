@@ -10,13 +10,13 @@ export { DryRunNetlink, type PlannedChange, type TransmitChecksum } from "./dry_
 export type { Write } from "./wire/exchange.ts";
 export { type IpsecPolicy, isProtected, readIpsecPolicies } from "./objects/ipsec_policy.ts";
 export { type IpSetHeader, IpSets } from "./netfilter/ip_set.ts";
-export { IFF_UP, type LinkChange } from "./objects/link.ts";
+export { type LinkChange } from "./objects/link.ts";
 export { formatMac, parseMac, randomMac } from "./wire/mac.ts";
 export { LinkKind, type LinkKindCodec, type NewLink } from "./objects/link_kind.ts";
 export { VXLAN, type VxlanAttributes } from "./objects/vxlan.ts";
 export { NetlinkFormatError } from "./wire/message.ts";
 export { monitor, type MonitorGroup, type MonitorOptions } from "./monitor.ts";
-export { type RouteFilter, type RouteLookup, RT_TABLE_MAIN } from "./objects/route.ts";
+export { type RouteFilter, type RouteLookup } from "./objects/route.ts";
 export { type NftSetName, NftSets } from "./netfilter/nft_set.ts";
 export * from "./netfilter/nft_message.ts";
 export * from "./netfilter/nft_socket.ts";

@@ -18,11 +18,10 @@ import {
 } from "../../../mod/sys/mod.ts";
 import { NetlinkSocket } from "../../../mod/sys/netlink/wire/socket.ts";
 import { NetworkNamespace } from "../../lab/netns.ts";
+import { IFF_UP, NUD_PERMANENT } from "../../../mod/sys/linux_constants.ts";
 
 libc();
 
-const NUD_PERMANENT = 0x80;
-const IFF_UP = 1;
 const RTPROT = 17;
 
 const ip = (text: string) => parseIPv4(text)!;

@@ -10,12 +10,10 @@ import { captureLog } from "../../../mod/observe/testing/log_lab.ts";
 import { LeaseSet } from "../../../mod/subnet/mod.ts";
 import { closeDescriptor, libc, unwrap } from "../../../mod/sys/mod.ts";
 import { type Place, transfer } from "./udp_exchange.ts";
+import { AF_INET, O_CLOEXEC, SOCK_DGRAM } from "../../../mod/sys/linux_constants.ts";
 
-/** AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE of socket(2) and linux/in.h; O_CLOEXEC. */
-const AF_INET = 2;
-const SOCK_DGRAM = 2;
+/** linux/in.h. */
 const IPPROTO_UDPLITE = 136;
-const O_CLOEXEC = 0o2000000;
 /** The backend's port as /proc/net/udp has it: 8285. */
 const PORT = "205D";
 

@@ -9,23 +9,24 @@
 import { createHash } from "node:crypto";
 import { ipv4ToBytes, parseIPv4 } from "../../../mod/ip/mod.ts";
 import { Arena, libc, unwrap } from "../../../mod/sys/mod.ts";
+import {
+  AF_INET,
+  IP_MTU_DISCOVER,
+  SO_RCVBUFFORCE,
+  SO_SNDBUFFORCE,
+  SOCK_DGRAM,
+  SOL_IP,
+  SOL_SOCKET,
+} from "../../../mod/sys/linux_constants.ts";
+import { SOL_UDP, UDP_SEGMENT } from "../../../backends/udp/user/socket/socket.ts";
 
 const PORT = 5002;
 /** socket(7), ip(7), udp(7): numbers of asm-generic/socket.h, linux/in.h, linux/udp.h. */
-const AF_INET = 2;
-const SOCK_DGRAM = 2;
-const SOL_SOCKET = 1;
 const SO_NO_CHECK = 11;
 const SO_RCVTIMEO = 20;
-const SO_SNDBUFFORCE = 32;
-const SO_RCVBUFFORCE = 33;
-const SOL_IP = 0;
 const IP_TOS = 1;
 const IP_OPTIONS = 4;
-const IP_MTU_DISCOVER = 10;
 const IP_RECVTOS = 13;
-const SOL_UDP = 17;
-const UDP_SEGMENT = 103;
 const BUFFER = 64 << 20;
 
 const bytesOf = (value: number) => {

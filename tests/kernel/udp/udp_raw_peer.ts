@@ -1,10 +1,14 @@
 import { ipv4ToBytes, parseIPv4 } from "../../../mod/ip/mod.ts";
 import { closeDescriptor, inNetworkNamespace, libc, unwrap } from "../../../mod/sys/mod.ts";
 import type { Namespace } from "../firewall/firewall_namespace.ts";
+import {
+  AF_INET,
+  SOCK_CLOEXEC,
+  SOCK_DGRAM,
+  SOCK_NONBLOCK,
+} from "../../../mod/sys/linux_constants.ts";
 
-const AF_INET = 2;
-/** SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC */
-const SOCKET_TYPE = 2 | 0o4000 | 0o2000000;
+const SOCKET_TYPE = SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
 
 /**
  * A host that speaks the wire format by hand: one IPv4 packet is one UDP payload. It stands for

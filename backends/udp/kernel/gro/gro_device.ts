@@ -16,7 +16,6 @@ import {
 } from "../../../../mod/sys/bpf/mod.ts";
 import {
   Errno,
-  IFF_UP,
   type Link,
   type Netlink,
   randomMac,
@@ -27,6 +26,7 @@ import { udpDeviceNumber } from "../../device_name.ts";
 import type { Hook } from "../hook.ts";
 import { Hop, type HopAddress, HopEntry, Passage, type PathSettings } from "../programs/layout.ts";
 import { count, drop, lookup, sameSecret } from "../programs/snippets.ts";
+import { IFF_UP } from "../../../../mod/sys/linux_constants.ts";
 
 /** The first port that is tried, and how many: flannel's 8285 and 20,000. All hops of a host share it. */
 const PORT = 28_285;

@@ -11,7 +11,6 @@ import {
 } from "../../../../mod/sys/bpf/mod.ts";
 import { type Mac, type Netlink, parseMac, SysError } from "../../../../mod/sys/mod.ts";
 import {
-  ETH_P_IP,
   Hop,
   HOP_HEADERS,
   OVERHEAD,
@@ -20,9 +19,8 @@ import {
   PROBE_KEY,
 } from "../programs/layout.ts";
 import { OUTER_TTL } from "../programs/outer_header.ts";
-import { UDP } from "../programs/snippets.ts";
+import { ETH_HLEN, ETH_P_IP, IPPROTO_UDP } from "../../../../mod/sys/linux_constants.ts";
 
-const ETHERNET_HEADER = 14;
 const IPV4_HEADER = 20;
 /** For experiments (RFC 3692): what is in a probe nobody is to take for anything. */
 const NO_PROTOCOL = 253;
@@ -94,18 +92,18 @@ export function probeFrame(
   mac: Mac,
   headers: DataView,
 ): Uint8Array<ArrayBuffer> {
-  const frame = new Uint8Array(ETHERNET_HEADER + OVERHEAD + HOP_HEADERS + IPV4_HEADER);
+  const frame = new Uint8Array(ETH_HLEN + OVERHEAD + HOP_HEADERS + IPV4_HEADER);
   const view = new DataView(frame.buffer);
   parseMac(mac, frame, 0);
   parseMac(mac, frame, 6);
   view.setUint16(12, ETH_P_IP);
-  const udp = ETHERNET_HEADER + IPV4_HEADER;
-  const inner = ETHERNET_HEADER + OVERHEAD + HOP_HEADERS;
-  writeHeader(ETHERNET_HEADER, UDP);
+  const udp = ETH_HLEN + IPV4_HEADER;
+  const inner = ETH_HLEN + OVERHEAD + HOP_HEADERS;
+  writeHeader(ETH_HLEN, IPPROTO_UDP);
   view.setUint16(udp + 2, port);
   view.setUint16(udp + 4, frame.length - udp);
   for (let i = 0; i < HOP_HEADERS; i++) {
-    view.setUint8(ETHERNET_HEADER + OVERHEAD + i, headers.getUint8(Hop.Headers + i));
+    view.setUint8(ETH_HLEN + OVERHEAD + i, headers.getUint8(Hop.Headers + i));
   }
   writeHeader(inner, NO_PROTOCOL);
   return frame;

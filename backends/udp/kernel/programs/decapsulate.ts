@@ -21,7 +21,6 @@ import {
   Verdict,
 } from "../../../../mod/sys/bpf/mod.ts";
 import {
-  ETH_P_IP,
   Hop,
   HOP_HEADERS,
   OVERHEAD,
@@ -43,10 +42,14 @@ import {
   pass,
   readable,
   sameSecret,
-  TCP,
   tcpHeaders,
-  UDP,
 } from "./snippets.ts";
+import {
+  ETH_HLEN,
+  ETH_P_IP,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+} from "../../../../mod/sys/linux_constants.ts";
 
 /** linux/if_packet.h */
 const PACKET_HOST = 0;
@@ -55,7 +58,6 @@ const PACKET_BROADCAST = 1;
 const IS_FRAGMENT = 0x3fff;
 
 /** Offsets in the packet, in bytes. */
-const ETHERNET_HEADER = 14;
 const Outer = {
   Start: 14,
   Length: 16,
@@ -67,7 +69,7 @@ const Outer = {
   UdpLength: 38,
   UdpChecksum: 40,
 } as const;
-const INNER = ETHERNET_HEADER + OVERHEAD;
+const INNER = ETH_HLEN + OVERHEAD;
 const MIN_HEADER = 20;
 
 /** The stack, below R10. */
@@ -126,7 +128,7 @@ export function decapsulation(settings: PathSettings): AssembledProgram {
     .load(R2, R6, SkBuff.pkt_type, 4).jumpIf32(R2, "!=", PACKET_HOST, "pass")
     .load(R2, R6, SkBuff.vlan_present, 4).jumpIf32(R2, "!=", 0, "pass")
     .include(readable(INNER + MIN_HEADER))
-    .load(R4, R2, Outer.Protocol, 1).jumpIf32(R4, "!=", UDP, "pass")
+    .load(R4, R2, Outer.Protocol, 1).jumpIf32(R4, "!=", IPPROTO_UDP, "pass")
     .load(R4, R2, Outer.Port, 2).jumpIf32(R4, "!=", raw16(settings.port), "pass")
     .load(R4, R2, Outer.Destination, 4).jumpIf32(R4, "!=", raw32(settings.address), "pass")
     .load(R4, R2, Outer.Start, 1).jumpIf32(R4, "!=", 0x45, "pass")
@@ -139,7 +141,7 @@ export function decapsulation(settings: PathSettings): AssembledProgram {
     .alu(R7, "sub", 8)
     .load(R4, R2, Outer.Length, 2).swap(R4, 16)
     .mov(R5, R7).alu(R5, "add", OVERHEAD).jumpIf(R4, "!=", R5, "pass")
-    .alu(R5, "add", ETHERNET_HEADER)
+    .alu(R5, "add", ETH_HLEN)
     .load(R4, R6, SkBuff.len, 4).jumpIf(R4, "<", R5, "pass")
     .include(headerLength(INNER, "strange"))
     .jumpIf(R4, ">", R7, "pass")
@@ -157,7 +159,7 @@ export function decapsulation(settings: PathSettings): AssembledProgram {
   a.load(R9, R6, SkBuff.gso_size, 4)
     .jumpIf(R9, "==", 0, "single")
     .jumpIf(R4, "!=", 0, "pass")
-    .load(R4, R10, Stack.InnerTtl + 1, 1).jumpIf(R4, "!=", TCP, "pass")
+    .load(R4, R10, Stack.InnerTtl + 1, 1).jumpIf(R4, "!=", IPPROTO_TCP, "pass")
     .include(tcpHeaders(INNER, Stack.HeaderLength))
     .include(countSegments(R7, R9))
     .jump("judge")
@@ -190,7 +192,7 @@ export function decapsulation(settings: PathSettings): AssembledProgram {
   // inner packet's, and stays so.
   a.include(resize(-OVERHEAD)).jumpIf(R0, "!=", 0, "pass")
     .include(decrementTtl(Stack.InnerTtl))
-    .include(write(Stack.InnerTtl, ETHERNET_HEADER + 8, 4, 0))
+    .include(write(Stack.InnerTtl, ETH_HLEN + 8, 4, 0))
     .jumpIf(R0, "!=", 0, "dropReceiveRefused")
     .include(accepted);
 
@@ -200,11 +202,11 @@ export function decapsulation(settings: PathSettings): AssembledProgram {
   a.label("summed")
     .include(resize(-OVERHEAD - TOO_FAR)).jumpIf(R0, "!=", 0, "pass")
     .include(decrementTtl(Stack.InnerTtl))
-    .include(write(Stack.InnerTtl, ETHERNET_HEADER, 4, BPF_F_RECOMPUTE_CSUM))
+    .include(write(Stack.InnerTtl, ETH_HLEN, 4, BPF_F_RECOMPUTE_CSUM))
     .jumpIf(R0, "!=", 0, "dropReceiveRefused")
     .mov(R1, R6).mov(R2, TOO_FAR).mov(R3, BPF_ADJ_ROOM_MAC).mov(R4, 0)
     .call("skb_adjust_room").jumpIf(R0, "!=", 0, "dropReceiveRefused")
-    .include(write(Stack.Inner, ETHERNET_HEADER, TOO_FAR, BPF_F_RECOMPUTE_CSUM))
+    .include(write(Stack.Inner, ETH_HLEN, TOO_FAR, BPF_F_RECOMPUTE_CSUM))
     .jumpIf(R0, "!=", 0, "dropReceiveRefused")
     .include(accepted);
 
@@ -236,7 +238,7 @@ export function decapsulation(settings: PathSettings): AssembledProgram {
  */
 function byHop(settings: PathSettings) {
   return (a: Assembler) => {
-    a.load(R1, R10, Stack.InnerTtl + 1, 1).jumpIf(R1, "!=", TCP, "direct")
+    a.load(R1, R10, Stack.InnerTtl + 1, 1).jumpIf(R1, "!=", IPPROTO_TCP, "direct")
       .load(R1, R10, Stack.Destination, 4).jumpIf32(R1, "==", settings.own.address, "direct")
       .store(R10, Stack.First, 0, 4)
       .include(lookup("hop", Stack.First)).jumpIf(R0, "==", 0, "direct")
@@ -255,7 +257,7 @@ function byHop(settings: PathSettings) {
       a.load(R1, R10, Stack.Inner + at, 2).store(R10, Stack.HopInner + at, R1, 2);
     }
     const length = OVERHEAD + HOP_HEADERS + WRITTEN;
-    a.include(write(Stack.Hop, ETHERNET_HEADER, length, BPF_F_RECOMPUTE_CSUM))
+    a.include(write(Stack.Hop, ETH_HLEN, length, BPF_F_RECOMPUTE_CSUM))
       .jumpIf(R0, "!=", 0, "dropReceiveRefused")
       .include(countReceived)
       .include(count("passages", Passage.dressed))

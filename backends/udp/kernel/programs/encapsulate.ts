@@ -20,7 +20,7 @@ import {
   R9,
   SkBuff,
 } from "../../../../mod/sys/bpf/mod.ts";
-import { ETH_P_IP, OVERHEAD, type PathSettings, raw16, raw32, Traffic } from "./layout.ts";
+import { OVERHEAD, type PathSettings, raw16, raw32, Traffic } from "./layout.ts";
 import { DONT_FRAGMENT, FRAGMENT, outerHeader } from "./outer_header.ts";
 import {
   add,
@@ -31,12 +31,15 @@ import {
   lookup,
   pass,
   readable,
-  TCP,
   tcpHeaders,
-  UDP,
 } from "./snippets.ts";
-
-const ETHERNET_HEADER = 14;
+import {
+  AF_INET,
+  ETH_HLEN,
+  ETH_P_IP,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+} from "../../../../mod/sys/linux_constants.ts";
 
 /** The stack, below R10. */
 const Stack = {
@@ -69,8 +72,6 @@ const Fib = {
   Destination: 32,
   Size: 64,
 } as const;
-/** socket(2) */
-const AF_INET = 2;
 /** net.ipv4.route.min_pmtu: the kernel believes in no narrower path. */
 const MIN_PMTU = 552;
 
@@ -115,7 +116,7 @@ export function encapsulation(settings: PathSettings, abilities: Abilities): Ass
     .jump("route");
 
   a.label("super")
-    .load(R5, R2, 9, 1).jumpIf(R5, "!=", TCP, "pass")
+    .load(R5, R2, 9, 1).jumpIf(R5, "!=", IPPROTO_TCP, "pass")
     .include(tcpHeaders(0, Stack.HeaderLength))
     .mov(R2, R1).alu(R2, "add", R9).jumpIf(R2, ">", room, "pass")
     .store(R10, Stack.Largest, R2, 8)
@@ -141,7 +142,7 @@ export function encapsulation(settings: PathSettings, abilities: Abilities): Ass
     .mov(R1, R6).mov(R2, 0).mov(R3, R10).alu(R3, "add", Stack.Outer).mov(R4, WRITTEN).mov(R5, 0)
     .call("skb_store_bytes").jumpIf(R0, "!=", 0, "dropSendRefused")
     // redirect_neigh drops a packet that has no room for its link-layer header, without a word.
-    .mov(R1, R6).mov(R2, ETHERNET_HEADER).mov(R3, 0)
+    .mov(R1, R6).mov(R2, ETH_HLEN).mov(R3, 0)
     .call("skb_change_head").jumpIf(R0, "!=", 0, "dropSendRefused")
     .store(R10, Stack.Destination, R8, 4)
     .include(lookup("peers", Stack.Destination))
@@ -166,7 +167,7 @@ function fitsPath({ underlay, address, port }: PathSettings) {
     a.load(R1, R10, Stack.Largest, 8).alu(R1, "add", OVERHEAD).jumpIf(R1, "<=", MIN_PMTU, "fits");
     for (let at = 0; at < Fib.Size; at += 8) a.store(R10, Stack.Fib + at, 0, 8);
     a.store(R10, Stack.Fib + Fib.Family, AF_INET, 1)
-      .store(R10, Stack.Fib + Fib.Protocol, UDP, 1)
+      .store(R10, Stack.Fib + Fib.Protocol, IPPROTO_UDP, 1)
       .store(R10, Stack.Fib + Fib.SourcePort, raw16(port), 2)
       .store(R10, Stack.Fib + Fib.DestinationPort, raw16(port), 2)
       .store(R10, Stack.Fib + Fib.Length, R1, 2)

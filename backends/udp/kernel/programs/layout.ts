@@ -1,6 +1,7 @@
 import { type IPv4, Prefix } from "../../../../mod/ip/mod.ts";
 import type { MapShape } from "../../../../mod/sys/bpf/mod.ts";
 import { formatMac, type Mac, parseMac } from "../../../../mod/sys/mod.ts";
+import { ETH_P_IP } from "../../../../mod/sys/linux_constants.ts";
 
 /**
  * The maps of the kernel path, by the names that programs and pins know them by. Addresses in them are
@@ -207,9 +208,6 @@ export interface PathSettings {
   /** Refuse inner sources outside the network. */
   readonly strictSource: boolean;
 }
-
-/** linux/if_ether.h */
-export const ETH_P_IP = 0x0800;
 
 /** IPv4 and UDP header around each packet, in bytes. */
 export const OVERHEAD = 28;

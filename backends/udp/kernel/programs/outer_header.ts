@@ -1,6 +1,6 @@
 import { type Assembler, R0, R1, R10, R2, R7, R8 } from "../../../../mod/sys/bpf/mod.ts";
 import { OVERHEAD, type PathSettings, raw16, raw32 } from "./layout.ts";
-import { UDP } from "./snippets.ts";
+import { IPPROTO_UDP } from "../../../../mod/sys/linux_constants.ts";
 
 /** TTL of the outer packet, as the kernel's own (net.ipv4.ip_default_ttl). */
 export const OUTER_TTL = 64;
@@ -36,7 +36,7 @@ export type Way = "to peer" | "from peer";
  */
 export function outerHeader(at: number, way: Way, { address, port }: PathSettings, extra = 0) {
   const start = 0x4500;
-  const ttl = (OUTER_TTL << 8) | UDP;
+  const ttl = (OUTER_TTL << 8) | IPPROTO_UDP;
   // What does not vary of the header's sum; byte order does not matter to it (RFC 1071, 2.B).
   const constant = raw16(start) + raw16(ttl) + raw16(address >>> 16) + raw16(address & 0xffff);
   const [ours, theirs] = way === "to peer" ? [SOURCE, DESTINATION] : [DESTINATION, SOURCE];

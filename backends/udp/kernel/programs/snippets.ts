@@ -20,10 +20,6 @@ import {
 } from "../../../../mod/sys/bpf/mod.ts";
 import { Hop, type MapName, type Reason, REASONS } from "./layout.ts";
 
-/** Numbers of the IANA registry. */
-export const TCP = 6;
-export const UDP = 17;
-
 /** Where the snippets keep things, below R10. */
 const INDEX = -96;
 const BYTE = -104;

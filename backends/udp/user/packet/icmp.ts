@@ -1,5 +1,6 @@
 import * as ipv4 from "./ipv4.ts";
 import type { PacketMemory } from "./memory.ts";
+import { IPPROTO_ICMP } from "../../../../mod/sys/linux_constants.ts";
 
 /** ICMP type 3, destination unreachable (RFC 792). */
 const UNREACHABLE = 3;
@@ -31,7 +32,7 @@ export function mayReport(view: DataView, at: number, code: number): boolean {
     ipv4.isLaterFragment(view, at) || ipv4.headerLength(view, at) >= ipv4.MAX_HEADER ||
     source === 0 || (source >>> 28) >= 0xe || (view.getUint32(at + ipv4.DESTINATION) >>> 28) >= 0xe
   ) return false;
-  if (view.getUint8(at + ipv4.PROTOCOL) !== ipv4.ICMP) return true;
+  if (view.getUint8(at + ipv4.PROTOCOL) !== IPPROTO_ICMP) return true;
   return code !== NET_UNREACHABLE &&
     !ERROR_TYPES.includes(view.getUint8(at + ipv4.headerLength(view, at)));
 }
@@ -65,7 +66,7 @@ export function writeUnreachable(
   view.setUint16(to + ipv4.TOTAL_LENGTH, length);
   view.setUint32(to + ipv4.IDENTIFICATION, 0);
   view.setUint8(to + ipv4.TTL, ERROR_TTL);
-  view.setUint8(to + ipv4.PROTOCOL, ipv4.ICMP);
+  view.setUint8(to + ipv4.PROTOCOL, IPPROTO_ICMP);
   view.setUint32(to + ipv4.SOURCE, view.getUint32(about + ipv4.DESTINATION));
   view.setUint32(to + ipv4.DESTINATION, view.getUint32(about + ipv4.SOURCE));
   ipv4.setHeaderChecksum(memory, to);

@@ -16,11 +16,6 @@ export const MIN_HEADER = 20;
 export const MAX_HEADER = 60;
 export const MAX_PACKET = 65535;
 
-/** Protocol numbers of the IANA registry. */
-export const ICMP = 1;
-export const TCP = 6;
-export const UDP = 17;
-
 /** Offsets in the header, in bytes. */
 export const TOS = 1;
 export const TOTAL_LENGTH = 2;

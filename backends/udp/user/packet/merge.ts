@@ -7,6 +7,7 @@ import { TCP_ACKNOWLEDGMENT, TCP_DATA_OFFSET, TCP_FLAGS, TCP_MIN_HEADER } from "
 import { TCP_SEQUENCE, TCP_URGENT, UDP_HEADER, UDP_LENGTH } from "./segment.ts";
 import { GSO_ECN, GSO_TCPV4, GSO_UDP_L4, NEEDS_CSUM } from "./virtio.ts";
 import { TCP_CHECKSUM, UDP_CHECKSUM } from "./virtio.ts";
+import { IPPROTO_TCP, IPPROTO_UDP } from "../../../../mod/sys/linux_constants.ts";
 
 /** What may be merged; the device must take super-packets of the kind. */
 export interface MergerOptions {
@@ -86,9 +87,9 @@ export class Merger {
     const { view } = this.#memory;
     const protocol = view.getUint8(offset + ipv4.PROTOCOL);
     const plain = view.getUint8(offset) === 0x45 && !ipv4.isFragment(view, offset);
-    if (plain && protocol === ipv4.TCP && this.#options.tcp) {
+    if (plain && protocol === IPPROTO_TCP && this.#options.tcp) {
       if (length >= ipv4.MIN_HEADER + TCP_MIN_HEADER) return this.#addTcp(offset, length);
-    } else if (plain && protocol === ipv4.UDP && this.#options.udp) {
+    } else if (plain && protocol === IPPROTO_UDP && this.#options.udp) {
       if (length >= ipv4.MIN_HEADER + UDP_HEADER) return this.#addUdp(offset, length);
     }
     this.reset();
@@ -111,7 +112,7 @@ export class Merger {
     const payload = length - headers;
     const flags = view.getUint8(tcp + TCP_FLAGS);
     const mergeable = header >= TCP_MIN_HEADER && payload > 0 && (flags & (SYN | RST | URG)) === 0;
-    const verified = mergeable && this.#verify(offset, ipv4.TCP, length);
+    const verified = mergeable && this.#verify(offset, IPPROTO_TCP, length);
 
     const flow = this.#find(offset);
     if (flow !== undefined) {
@@ -141,7 +142,7 @@ export class Merger {
     const payload = length - headers;
     const verified = payload > 0 &&
       view.getUint16(udp + UDP_LENGTH) === length - ipv4.MIN_HEADER &&
-      view.getUint16(udp + UDP_CHECKSUM) !== 0 && this.#verify(offset, ipv4.UDP, length);
+      view.getUint16(udp + UDP_CHECKSUM) !== 0 && this.#verify(offset, IPPROTO_UDP, length);
 
     const flow = this.#find(offset);
     if (flow !== undefined) {
@@ -267,7 +268,7 @@ export class Merger {
     header.csumStart = ipv4.MIN_HEADER;
     const length = total - ipv4.MIN_HEADER;
     const pseudo = ipv4.pseudoHeaderSum(view, at, protocol, length);
-    if (protocol === ipv4.TCP) {
+    if (protocol === IPPROTO_TCP) {
       const tcpHeader = (view.getUint8(transport + TCP_DATA_OFFSET) >>> 4) * 4;
       const cwr = view.getUint8(transport + TCP_FLAGS) & CWR;
       header.gsoType = cwr !== 0 ? GSO_TCPV4 | GSO_ECN : GSO_TCPV4;

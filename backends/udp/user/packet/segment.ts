@@ -3,6 +3,7 @@ import * as ipv4 from "./ipv4.ts";
 import type { PacketMemory } from "./memory.ts";
 import { GSO_ECN, GSO_TCPV4, GSO_UDP_L4, TCP_CHECKSUM, UDP_CHECKSUM } from "./virtio.ts";
 import { NEEDS_CSUM, type VirtioHeader } from "./virtio.ts";
+import { IPPROTO_TCP, IPPROTO_UDP } from "../../../../mod/sys/linux_constants.ts";
 
 /** TCP header fields (RFC 9293 3.1): offsets in bytes, flags as in byte 13. */
 export const TCP_SEQUENCE = 4;
@@ -79,11 +80,11 @@ export class Splitter {
     const ipHeader = ipv4.headerLength(view, offset);
     const transport = offset + ipHeader;
     const type = header.gsoType & ~GSO_ECN;
-    const protocol = type === GSO_TCPV4 ? ipv4.TCP : type === GSO_UDP_L4 ? ipv4.UDP : 0;
+    const protocol = type === GSO_TCPV4 ? IPPROTO_TCP : type === GSO_UDP_L4 ? IPPROTO_UDP : 0;
     if (protocol === 0 || view.getUint8(offset + ipv4.PROTOCOL) !== protocol) return false;
 
     let transportHeader = UDP_HEADER;
-    if (protocol === ipv4.TCP) {
+    if (protocol === IPPROTO_TCP) {
       if (ipHeader + TCP_MIN_HEADER > length) return false;
       transportHeader = (view.getUint8(transport + TCP_DATA_OFFSET) >>> 4) * 4;
       if (transportHeader < TCP_MIN_HEADER) return false;
@@ -103,7 +104,7 @@ export class Splitter {
       without(offset + ipv4.IDENTIFICATION) + without(offset + ipv4.CHECKSUM);
     this.#transportSum = ipv4.pseudoHeaderSum(view, offset, protocol, 0) +
       this.#memory.sum(transport, transportHeader);
-    if (protocol === ipv4.TCP) {
+    if (protocol === IPPROTO_TCP) {
       this.#sequence = view.getUint32(transport + TCP_SEQUENCE);
       this.#flags = view.getUint16(transport + TCP_DATA_OFFSET);
       this.#transportSum += without(transport + TCP_SEQUENCE) +
@@ -156,7 +157,7 @@ export class Splitter {
     const ipHeader = ipv4.headerLength(view, at);
     const transport = at + ipHeader;
     const length = total - ipHeader;
-    if (this.#protocol === ipv4.UDP) {
+    if (this.#protocol === IPPROTO_UDP) {
       view.setUint16(transport + UDP_LENGTH, length);
       // Once in the header, once in the pseudo-header.
       const sum = fold(this.#transportSum + 2 * swap16(length) + payloadSum);
@@ -194,7 +195,7 @@ export function completeChecksum(
   const field = start + header.csumOffset;
   if (start < ipv4.MIN_HEADER || field + 2 > length) return false;
   const sum = memory.sum(offset + start, length - start);
-  const isUdp = memory.view.getUint8(offset + ipv4.PROTOCOL) === ipv4.UDP;
+  const isUdp = memory.view.getUint8(offset + ipv4.PROTOCOL) === IPPROTO_UDP;
   const checksum = isUdp ? complementNotZero(sum) : ~sum & 0xffff;
   memory.view.setUint16(offset + field, checksum, true);
   return true;

@@ -1,7 +1,8 @@
 import type { IPv4 } from "../../../../mod/ip/mod.ts";
 import { baseAddress, IOVEC, writeIovec, writePointer } from "../packet/iovec.ts";
 import type { PacketMemory } from "../packet/memory.ts";
-import { AF_INET, SOCKADDR_IN, SOL_UDP, UDP_GRO, UDP_SEGMENT } from "./socket.ts";
+import { SOL_UDP, UDP_GRO, UDP_SEGMENT } from "./socket.ts";
+import { AF_INET, MSG_TRUNC, SOCKADDR_IN_LENGTH } from "../../../../mod/sys/linux_constants.ts";
 
 /** `struct mmsghdr` on 64-bit Linux: a `struct msghdr` of 56 bytes, then msg_len. */
 const MMSGHDR = 64;
@@ -21,7 +22,6 @@ const CMSG_SPACE = 24;
 /** Lengths of the two control messages: a u16 to the kernel, an int from it. */
 const SEGMENT_CMSG = CMSG_DATA + 2;
 const GRO_CMSG = CMSG_DATA + 4;
-const MSG_TRUNC = 0x20;
 
 /** A vector of `struct mmsghdr`, with an address, one iovec and one control message each. */
 export class MessageVector {
@@ -36,18 +36,18 @@ export class MessageVector {
     const base = baseAddress(memory);
     const view = this.#view = memory.view;
     this.#messages = memory.allocate(capacity * MMSGHDR);
-    this.#names = memory.allocate(capacity * SOCKADDR_IN);
+    this.#names = memory.allocate(capacity * SOCKADDR_IN_LENGTH);
     this.#iovecs = memory.allocate(capacity * IOVEC);
     this.#controls = memory.allocate(capacity * CMSG_SPACE);
     this.bytes = memory.bytes.subarray(this.#messages, this.#messages + capacity * MMSGHDR);
     for (let i = 0; i < capacity; i++) {
       const message = this.at(i);
-      writePointer(view, message + MSG_NAME, base + this.#names + i * SOCKADDR_IN);
-      view.setUint32(message + MSG_NAMELEN, SOCKADDR_IN, true);
+      writePointer(view, message + MSG_NAME, base + this.#names + i * SOCKADDR_IN_LENGTH);
+      view.setUint32(message + MSG_NAMELEN, SOCKADDR_IN_LENGTH, true);
       writePointer(view, message + MSG_IOV, base + this.#iovecs + i * IOVEC);
       view.setUint32(message + MSG_IOVLEN, 1, true);
       writePointer(view, message + MSG_CONTROL, base + this.#controls + i * CMSG_SPACE);
-      view.setUint16(this.#names + i * SOCKADDR_IN, AF_INET, true);
+      view.setUint16(this.#names + i * SOCKADDR_IN_LENGTH, AF_INET, true);
       const control = this.#controls + i * CMSG_SPACE;
       view.setUint32(control, SEGMENT_CMSG, true);
       view.setUint32(control + CMSG_LEVEL, SOL_UDP, true);
@@ -79,7 +79,7 @@ export class MessageVector {
     segment: number,
   ): void {
     const view = this.#view;
-    const name = this.#names + index * SOCKADDR_IN;
+    const name = this.#names + index * SOCKADDR_IN_LENGTH;
     view.setUint16(name + 2, port);
     view.setUint32(name + 4, to);
     this.setData(index, address, length);
@@ -90,7 +90,7 @@ export class MessageVector {
   /** Makes a message ready to receive: gives the lengths back that the kernel overwrites. */
   reset(index: number): void {
     const message = this.at(index);
-    this.#view.setUint32(message + MSG_NAMELEN, SOCKADDR_IN, true);
+    this.#view.setUint32(message + MSG_NAMELEN, SOCKADDR_IN_LENGTH, true);
     this.#view.setUint32(message + MSG_CONTROLLEN, CMSG_SPACE, true);
   }
 
@@ -106,7 +106,7 @@ export class MessageVector {
 
   /** Address a message came from. */
   address(index: number): IPv4 {
-    return this.#view.getUint32(this.#names + index * SOCKADDR_IN + 4);
+    return this.#view.getUint32(this.#names + index * SOCKADDR_IN_LENGTH + 4);
   }
 
   /** Size of the datagrams in a received message; 0 when it is a single one. */

@@ -1,26 +1,27 @@
 import { formatIPv4, type IPv4 } from "../../../../mod/ip/mod.ts";
 import { closeDescriptor, libc, unwrap } from "../../../../mod/sys/ffi/libc.ts";
+import {
+  AF_INET,
+  IP_MTU_DISCOVER,
+  SO_RCVBUF,
+  SO_RCVBUFFORCE,
+  SO_SNDBUF,
+  SO_SNDBUFFORCE,
+  SOCK_CLOEXEC,
+  SOCK_DGRAM,
+  SOCKADDR_IN_LENGTH,
+  SOL_IP,
+  SOL_SOCKET,
+} from "../../../../mod/sys/linux_constants.ts";
 
-/** Linux `include/linux/socket.h`, `asm-generic/socket.h`, `uapi/linux/in.h`, `uapi/linux/udp.h`. */
-export const AF_INET = 2;
-const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000;
-const SOL_SOCKET = 1;
-const SO_SNDBUF = 7;
-const SO_RCVBUF = 8;
+/** `asm-generic/socket.h`, `linux/in.h`, `linux/udp.h`. */
 const SO_REUSEPORT = 15;
-const SO_SNDBUFFORCE = 32;
-const SO_RCVBUFFORCE = 33;
-const SOL_IP = 0;
-const IP_MTU_DISCOVER = 10;
 const IP_MTU = 14;
 const IP_PMTUDISC_WANT = 1;
 const IP_PMTUDISC_DO = 2;
 export const SOL_UDP = 17;
 export const UDP_SEGMENT = 103;
 export const UDP_GRO = 104;
-/** `struct sockaddr_in`. */
-export const SOCKADDR_IN = 16;
-
 /** A burst that arrives while the worker's processor is taken: 8 MB is 3 ms at 20 Gbit/s. */
 const RECEIVE_BUFFER = 8 << 20;
 /** What waits in front of a slow link: 2 MB is 16 ms at 1 Gbit/s; more would be delay, not speed. */
@@ -56,7 +57,7 @@ export interface Socket {
  */
 export function openSocket(options: SocketOptions): Socket {
   const subject = `${formatIPv4(options.address)}:${options.port}/udp`;
-  const fd = unwrap("socket", libc().socket(AF_INET, SOCK_DGRAM_CLOEXEC, 0));
+  const fd = unwrap("socket", libc().socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   try {
     if (options.shared) {
       unwrap("SO_REUSEPORT", setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1), subject);
@@ -71,7 +72,7 @@ export function openSocket(options: SocketOptions): Socket {
     unwrap("IP_MTU_DISCOVER", setOption(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO), subject);
     unwrap(
       "bind",
-      libc().bind(fd, socketAddress(options.address, options.port), SOCKADDR_IN),
+      libc().bind(fd, socketAddress(options.address, options.port), SOCKADDR_IN_LENGTH),
       subject,
     );
     return {
@@ -102,10 +103,10 @@ export function allowFragments(fd: number, allowed: boolean): void {
  * @returns bytes; 0 when there is no route
  */
 export function pathMtu(address: IPv4): number {
-  const fd = libc().socket(AF_INET, SOCK_DGRAM_CLOEXEC, 0);
+  const fd = libc().socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return 0;
   try {
-    if (libc().connect(fd, socketAddress(address, 9), SOCKADDR_IN) < 0) return 0;
+    if (libc().connect(fd, socketAddress(address, 9), SOCKADDR_IN_LENGTH) < 0) return 0;
     const value = new Uint8Array(new ArrayBuffer(4));
     const length = new Uint8Array(new ArrayBuffer(4));
     length[0] = 4;
@@ -118,7 +119,7 @@ export function pathMtu(address: IPv4): number {
 
 /** A `struct sockaddr_in`. */
 function socketAddress(address: IPv4, port: number): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(new ArrayBuffer(SOCKADDR_IN));
+  const bytes = new Uint8Array(new ArrayBuffer(SOCKADDR_IN_LENGTH));
   const view = new DataView(bytes.buffer);
   view.setUint16(0, AF_INET, true);
   view.setUint16(2, port);

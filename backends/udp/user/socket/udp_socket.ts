@@ -8,9 +8,7 @@ import { MAX_PACKET } from "../packet/ipv4.ts";
 import type { PacketMemory } from "../packet/memory.ts";
 import { allowFragments, pathMtu, type Socket } from "./socket.ts";
 import type { TrainVector } from "./segment_batches.ts";
-
-/** linux/socket.h. */
-const MSG_DONTWAIT = 0x40;
+import { MSG_DONTWAIT } from "../../../../mod/sys/linux_constants.ts";
 
 /** Messages of one sendmmsg(2). */
 const SEND_BATCH = 64;

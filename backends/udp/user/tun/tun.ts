@@ -9,6 +9,7 @@ import {
 } from "../../../../mod/sys/mod.ts";
 import type { MergerOptions } from "../packet/merge.ts";
 import { VIRTIO_HEADER } from "../packet/virtio.ts";
+import { IFF_NO_PI } from "../../../../mod/sys/linux_constants.ts";
 
 /** Linux `include/uapi/linux/if_tun.h`; the numbers hold on x86-64 and arm64. */
 const TUNSETPERSIST = 0x400454cb;
@@ -16,7 +17,6 @@ const TUNSETOFFLOAD = 0x400454d0;
 const TUNSETVNETHDRSZ = 0x400454d8;
 const IFF_TUN = 0x0001;
 const IFF_MULTI_QUEUE = 0x0100;
-const IFF_NO_PI = 0x1000;
 const IFF_VNET_HDR = 0x4000;
 const TUN_F_CSUM = 0x01;
 const TUN_F_TSO4 = 0x02;

@@ -1,6 +1,6 @@
 import type { Prefix } from "../../../ip/mod.ts";
 import { Errno, SysError } from "../../ffi/errno.ts";
-import { AttributeCursor, type MessageCursor, readPrefix } from "../wire/message.ts";
+import { AttributeCursor, type MessageCursor, NLM_F_EXCL, readPrefix } from "../wire/message.ts";
 import type { MessageWriter } from "../wire/message_writer.ts";
 import {
   attributeNetworkU32,
@@ -40,9 +40,6 @@ const ATTR_ELEMENTS = 24;
 const ATTR_IPADDR_IPV4 = 1;
 
 const FLAG_LIST_HEADER = 1 << 2;
-
-/** NLM_F_EXCL of linux/netlink.h: creating an existing set, or destroying a missing one, is an error. */
-const NLM_F_EXCL = 0x200;
 
 const TYPE = "hash:net";
 

@@ -52,7 +52,7 @@ const LIST_ELEMENT = 1;
 const EXPRESSION_NAME = 1;
 const EXPRESSION_DATA = 2;
 /** NFTA_DATA_VALUE. */
-const DATA_VALUE = 1;
+export const DATA_VALUE = 1;
 /** NFT_REG_1. */
 const REGISTER = 1;
 /** NFT_META_NFTRACE. */

@@ -14,7 +14,7 @@ import {
   NFNL_SUBSYS_NFTABLES,
   NLA_F_NESTED,
 } from "./netfilter.ts";
-import { writeBatchBegin, writeBatchEnd } from "./nft_message.ts";
+import { DATA_VALUE, writeBatchBegin, writeBatchEnd } from "./nft_message.ts";
 import type { NetlinkSocketOptions } from "../wire/socket.ts";
 
 /** NFT_MSG_* and NFTA_* of linux/netfilter/nf_tables.h. */
@@ -29,7 +29,6 @@ const ELEM_LIST_ELEMENTS = 3;
 const LIST_ELEM = 1;
 const ELEM_KEY = 1;
 const ELEM_FLAGS = 3;
-const DATA_VALUE = 1;
 /** NFT_SET_ELEM_INTERVAL_END: the first key that is not in the interval any more. */
 const INTERVAL_END = 1;
 

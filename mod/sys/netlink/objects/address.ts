@@ -6,12 +6,11 @@
 import { AttributeCursor, type MessageCursor } from "../wire/message.ts";
 import type { MessageWriter } from "../wire/message_writer.ts";
 import type { InterfaceAddress } from "../wire/types.ts";
+import { AF_INET } from "../../linux_constants.ts";
 
 export const RTM_NEWADDR = 20;
 export const RTM_DELADDR = 21;
 export const RTM_GETADDR = 22;
-
-const AF_INET = 2;
 
 /** struct ifaddrmsg: u8 family, u8 prefix length, u8 flags, u8 scope, u32 index. */
 const IFADDRMSG_LENGTH = 8;

@@ -7,23 +7,17 @@
 import type { IPv4, Prefix } from "../../../ip/mod.ts";
 import { AttributeCursor, type MessageCursor, readPrefix } from "../wire/message.ts";
 import type { MessageWriter } from "../wire/message_writer.ts";
-import { RTM_GETROUTE } from "./route.ts";
+import { RTA_DST, RTA_MULTIPATH, RTA_OIF, RTM_F_CLONED, RTM_GETROUTE } from "./route.ts";
+import { AF_INET } from "../../linux_constants.ts";
 
 export const RTM_NEWRULE = 32;
 const RTM_GETRULE = 34;
 
-const AF_INET = 2;
-
 /** struct rtmsg and struct fib_rule_hdr: family and destination length come first in both. */
 const HEADER_LENGTH = 12;
 
-const RTA_DST = 1;
-const RTA_OIF = 4;
-const RTA_MULTIPATH = 9;
 const RTA_NH_ID = 30;
 const FRA_DST = 1;
-/** A cached exception, no route of the table. */
-const RTM_F_CLONED = 0x200;
 
 /** A prefix that a route or a rule is for. */
 export interface Destination {

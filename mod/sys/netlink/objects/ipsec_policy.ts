@@ -11,6 +11,7 @@ import { Exchange } from "../wire/exchange.ts";
 import { AttributeCursor, type MessageCursor } from "../wire/message.ts";
 import { MessageWriter } from "../wire/message_writer.ts";
 import { NetlinkSocket, type NetlinkSocketOptions } from "../wire/socket.ts";
+import { AF_INET } from "../../linux_constants.ts";
 
 /** linux/netlink.h */
 const NETLINK_XFRM = 6;
@@ -41,7 +42,6 @@ const XFRMA_IF_ID = 31;
 const XFRM_POLICY_ALLOW = 0;
 /** By XFRM_POLICY_IN, XFRM_POLICY_OUT and XFRM_POLICY_FWD. */
 const DIRECTIONS = ["in", "out", "forward"] as const;
-const AF_INET = 2;
 
 /** A port and the bits of it that count; the mask 0 takes any. */
 export interface PortMatch {

@@ -7,16 +7,14 @@ import { AttributeCursor, type MessageCursor } from "../wire/message.ts";
 import type { MessageWriter } from "../wire/message_writer.ts";
 import type { Link } from "../wire/types.ts";
 import type { NewLink } from "./link_kind.ts";
+import { IFF_UP } from "../../linux_constants.ts";
 
 export const RTM_NEWLINK = 16;
 export const RTM_DELLINK = 17;
 export const RTM_GETLINK = 18;
 
-/** linux/if.h: the interface is up. */
-export const IFF_UP = 0x1;
-
 /** struct ifinfomsg: u8 family, u8 pad, u16 type, i32 index, u32 flags, u32 change. */
-const IFINFOMSG_LENGTH = 16;
+export const IFINFOMSG_LENGTH = 16;
 
 const IFLA_ADDRESS = 1;
 const IFLA_IFNAME = 3;

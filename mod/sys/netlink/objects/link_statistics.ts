@@ -3,13 +3,11 @@
  *
  * @module
  */
-import { RTM_GETLINK, writeLinkHeader } from "./link.ts";
+import { IFINFOMSG_LENGTH, RTM_GETLINK, writeLinkHeader } from "./link.ts";
 import { AttributeCursor, type MessageCursor, NetlinkFormatError } from "../wire/message.ts";
 import type { MessageWriter } from "../wire/message_writer.ts";
 import type { LinkStatistics } from "../wire/types.ts";
 
-/** struct ifinfomsg. */
-const IFINFOMSG_LENGTH = 16;
 const IFLA_STATS64 = 23;
 
 /** Offsets of the members, u64 each. */

@@ -8,12 +8,12 @@ import type { IPv4 } from "../../../ip/mod.ts";
 import { AttributeCursor, type MessageCursor } from "../wire/message.ts";
 import type { MessageWriter } from "../wire/message_writer.ts";
 import type { FdbEntry, Mac, Neighbour } from "../wire/types.ts";
+import { AF_INET } from "../../linux_constants.ts";
 
 export const RTM_NEWNEIGH = 28;
 export const RTM_DELNEIGH = 29;
 export const RTM_GETNEIGH = 30;
 
-export const AF_INET = 2;
 export const AF_BRIDGE = 7;
 
 /** struct ndmsg: u8 family, u8 pad, u16 pad, i32 index, u16 state, u8 flags, u8 type. */

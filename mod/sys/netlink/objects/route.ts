@@ -7,15 +7,11 @@ import type { IPv4 } from "../../../ip/mod.ts";
 import { AttributeCursor, type MessageCursor, readPrefix } from "../wire/message.ts";
 import type { MessageWriter } from "../wire/message_writer.ts";
 import type { Route } from "../wire/types.ts";
+import { AF_INET } from "../../linux_constants.ts";
 
 export const RTM_NEWROUTE = 24;
 export const RTM_DELROUTE = 25;
 export const RTM_GETROUTE = 26;
-
-/** RT_TABLE_MAIN. */
-export const RT_TABLE_MAIN = 254;
-
-const AF_INET = 2;
 
 /**
  * struct rtmsg: u8 family, u8 destination length, u8 source length, u8 TOS, u8 table, u8 protocol,
@@ -23,12 +19,12 @@ const AF_INET = 2;
  */
 const RTMSG_LENGTH = 12;
 
-const RTA_DST = 1;
-const RTA_OIF = 4;
+export const RTA_DST = 1;
+export const RTA_OIF = 4;
 const RTA_GATEWAY = 5;
 const RTA_PRIORITY = 6;
 const RTA_PREFSRC = 7;
-const RTA_MULTIPATH = 9;
+export const RTA_MULTIPATH = 9;
 const RTA_TABLE = 15;
 
 /** Of a query: routes of any type. */
@@ -39,7 +35,7 @@ const RTN_REFUSING = [6, 7, 8];
 /** rtm_flags and rtnh_flags share the low bits. */
 const RTNH_F_ONLINK = 4;
 /** A cached exception (path MTU, redirect), no route of the table. */
-const RTM_F_CLONED = 0x200;
+export const RTM_F_CLONED = 0x200;
 
 /** Which routes {@linkcode writeRouteQuery} and {@linkcode readRoute} let through. */
 export interface RouteFilter {

@@ -1,10 +1,7 @@
 import type { Arena, Memory } from "../../ffi/arena.ts";
 import { errno, libc } from "../../ffi/libc.ts";
 import { Errno, SysError } from "../../ffi/errno.ts";
-
-/** bits/socket.h */
-const MSG_TRUNC = 0x20;
-const MSG_DONTWAIT = 0x40;
+import { MSG_DONTWAIT, MSG_TRUNC } from "../../linux_constants.ts";
 
 /** struct msghdr is 56 bytes: iov pointer at 16, iovlen at 24, flags at 48. */
 const MSGHDR_IOV = 16;

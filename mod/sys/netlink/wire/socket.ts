@@ -6,10 +6,17 @@ import { inNetworkNamespace } from "../../namespace.ts";
 import { giveReceiveMemory, RECEIVE_MEMORY, takeReceiveMemory } from "./receive_memory.ts";
 import { ReceiveVector, type Visit } from "./receive_vector.ts";
 import type { Expected, Transport } from "./transport.ts";
+import {
+  SO_RCVBUF,
+  SO_RCVBUFFORCE,
+  SO_SNDBUF,
+  SO_SNDBUFFORCE,
+  SOCK_CLOEXEC,
+  SOCK_RAW,
+  SOL_SOCKET,
+} from "../../linux_constants.ts";
 
 const AF_NETLINK = 16;
-/** SOCK_RAW | SOCK_CLOEXEC, x86-64 and arm64. */
-const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
 const NETLINK_ROUTE = 0;
 /** struct sockaddr_nl: u16 family, u16 pad, u32 port (0 is the kernel), u32 groups. */
 const SOCKADDR_NL_LENGTH = 12;
@@ -22,13 +29,6 @@ const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
 /** 4.20: dumps are filtered in the kernel, nonsense in a request is an error. */
 const NETLINK_GET_STRICT_CHK = 12;
-
-/** Socket options of SOL_SOCKET (asm-generic/socket.h). */
-const SOL_SOCKET = 1;
-const SO_SNDBUF = 7;
-const SO_RCVBUF = 8;
-const SO_SNDBUFFORCE = 32;
-const SO_RCVBUFFORCE = 33;
 
 const ANSWER_TIMEOUT_MS = 1000;
 
@@ -184,7 +184,7 @@ export function openSocket(
 ): number {
   const fd = inNetworkNamespace(
     netns,
-    () => unwrap("socket", libc().socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol)),
+    () => unwrap("socket", libc().socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)),
   );
   try {
     const address = netlinkAddress(groups);
