@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 
-const EXECUTABLE = decodeURI(new URL("../../dist/flanneld", import.meta.url).pathname);
+const EXECUTABLE = decodeURI(new URL("../../../dist/flanneld", import.meta.url).pathname);
 
 /** Runs `test` on a directory that holds the executable and the libraries it is linked with. */
 async function withBareTree(test: (root: string) => Promise<void>): Promise<void> {
