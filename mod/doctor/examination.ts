@@ -225,7 +225,7 @@ export class Examination implements AsyncDisposable {
       () => planAgent(this.options, this.signal),
     );
     const firewall = changes.filter(({ text }) => text.startsWith("firewall "));
-    const others = /^(firewall|lease|agent record|file) /;
+    const others = /^(firewall|lease|node record|file) /;
     return {
       firewall,
       kernel: changes.filter((line) => !others.test(line.text) && !provider.changes.includes(line)),

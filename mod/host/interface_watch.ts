@@ -112,7 +112,7 @@ export class InterfaceWatch {
    * @throws {InterfaceError} while it cannot be used
    * @throws {SysError} when the kernel does not answer
    */
-  look(): ExternalInterface {
+  poll(): ExternalInterface {
     const { options, chosen, netlink } = this.#parts;
     const host = { links: netlink.links(), addresses: netlink.addresses() };
     const seen = stateOfInterface(options, chosen, this.#current.address, host);

@@ -155,20 +155,20 @@ Deno.test("sameInterface() looks at all that packets depend on", () => {
   }
 });
 
-Deno.test("InterfaceWatch.look() gives the same object until something differs, and goes on from there", () => {
+Deno.test("InterfaceWatch.poll() gives the same object until something differs, and goes on from there", () => {
   let now = host(["172.28.128.101"]);
   const watch = new InterfaceWatch({
     options: NONE,
     chosen: CHOSEN,
     netlink: { links: () => now.links, addresses: () => now.addresses },
   });
-  assertEquals(watch.look() === CHOSEN, true);
+  assertEquals(watch.poll() === CHOSEN, true);
   now = host(["172.28.128.201"]);
-  const moved = watch.look();
-  assertEquals([formatIPv4(moved.address), watch.look() === moved], ["172.28.128.201", true]);
+  const moved = watch.poll();
+  assertEquals([formatIPv4(moved.address), watch.poll() === moved], ["172.28.128.201", true]);
   now = host([]);
-  assertThrows(() => watch.look(), InterfaceError);
+  assertThrows(() => watch.poll(), InterfaceError);
   // The old address is back beside the new one, which stays.
   now = host(["172.28.128.101", "172.28.128.201"]);
-  assertEquals(watch.look() === moved, true);
+  assertEquals(watch.poll() === moved, true);
 });

@@ -36,7 +36,7 @@ export interface NodeRecord extends AgentIdentity {
   readonly refuses?: string;
 }
 
-/** An agent record as the store holds it. */
+/** A node record as the store holds it. */
 export interface StoredNodeRecord {
   readonly publicIP: IPv4;
   readonly record: NodeRecord;

@@ -84,7 +84,7 @@ for (const { api, change } of APIS.flatMap((api) => CHANGES.map((change) => ({ a
 
     await etcd.removeAll(api, PREFIX);
     for (const unit of units) {
-      await unit.process.waitFor(/this host keeps its subnet and device until there is one again/);
+      await unit.process.waitFor(/this host keeps its subnet, its device and the routes/);
     }
     const marks = units.map(({ process }) => process.mark());
     await cluster.setConfig(to);
@@ -153,7 +153,7 @@ Deno.test("flanneld runs the operator's command when the subnet has changed, and
   const before = await subnetOf(host);
   // The same subnet again, twice.
   await etcd.removeAll("v2", `${PREFIX}/subnets`);
-  await first.process.waitFor(/Lease \S+ has been revoked/);
+  await first.process.waitFor(/lease \S+ was revoked/);
   await first.process.waitFor(/Acquiring a lease again[^]*Wrote subnet file/);
   await first.stop();
   const { process } = await cluster.startAgent(host);

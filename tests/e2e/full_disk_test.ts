@@ -81,7 +81,7 @@ Deno.test("flanneld with several networks serves them once the disk has room", a
   for (const wait of ["1 s", "2 s"]) {
     await agent.waitFor(
       new RegExp(
-        `blue: The network cannot be served \\(trying again in ${wait}\\): cannot write ` +
+        `blue: cannot serve the network \\(trying again in ${wait}\\): cannot write ` +
           "/run/flannel/networks/blue.env: No space left on device",
       ),
     );
@@ -104,7 +104,7 @@ Deno.test("flanneld goes over to a config that the disk has no room for, in atte
   }
 
   await free(host);
-  await agent.waitFor(/All is well again/);
+  await agent.waitFor(/recovered: no warning is left/);
   assertMatch(await host.readTextFile("/run/flannel/subnet.env"), /^FLANNEL_SUBNET=10\.85\./m);
 });
 
@@ -114,7 +114,7 @@ Deno.test("flanneld goes back to a config from one that the disk had no room for
   await using agent = await goOverWithoutRoom(host);
   await host.exec([FLANNELD, "config", "set", "-yes", STORE, configOf(81)]);
   await free(host);
-  await agent.waitFor(/All is well again/);
+  await agent.waitFor(/recovered: no warning is left/);
 
   const env = await host.readTextFile("/run/flannel/subnet.env");
   const subnet = /^FLANNEL_SUBNET=(10\.81\.\d+)\.1\/24$/m.exec(env)![1]!;

@@ -165,8 +165,8 @@ for (const [version, api] of FLANNELS) {
     assertMatch(
       lines[0]!,
       new RegExp(
-        `Lease 10\\.20\\.177\\.0/24 carries our public IP, but its VTEP MAC is ${flannel.mac}, ` +
-          `that of our flannel\\.1 is ${await macOf(second)}\\..*-iface or -public-ip`,
+        `lease 10\\.20\\.177\\.0/24 has this host's public IP, but its VTEP MAC is ${flannel.mac}, ` +
+          `that of our flannel\\.1 is ${await macOf(second)}; .*-iface or -public-ip`,
       ),
     );
   });

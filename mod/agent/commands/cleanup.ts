@@ -32,10 +32,10 @@ import { handOver, type HandOverRequest } from "./hand_over.ts";
 import type { Removal, RemovalVerb } from "./removal.ts";
 import { findFeatures } from "../lease/withdrawal.ts";
 
-/** How long the store may take, in milliseconds: a host is also cleaned of a cluster that is gone. */
+/** Limit for the store, in milliseconds: a clean-up must also work when the cluster is gone. */
 const STORE_LIMIT = 10_000;
 
-/** Any MTU that leaves room for vxlan's headers, in bytes. */
+/** An MTU with room for vxlan's headers, in bytes; the value does not matter here. */
 const ETHERNET_MTU = 1500;
 
 /** The directory that a package or systemd makes for the agent's files. */
@@ -43,35 +43,35 @@ const RUNTIME_DIRECTORY = "/run/flannel";
 
 /** Options of {@linkcode cleanUp}. */
 export interface CleanupOptions {
-  /** Change nothing, only tell. @default false */
+  /** Report the changes without making them. @default false */
   readonly dryRun?: boolean;
-  /** Give the lease back and remove the agent's record. @default false */
+  /** Remove the lease and the node record. @default false */
   readonly release?: boolean;
   /**
-   * Leave what flannel 0.7.1 takes over, in the form that it knows: the device, the routes, the accepting
-   * firewall rules, the files. Not together with `release`.
+   * Hand over to flannel 0.7.1: device, routes, accepting firewall rules and files stay in its form.
+   * Excludes `release`.
    *
    * @default false
    */
   readonly keepDevice?: boolean;
   readonly signal: AbortSignal;
-  /** Called with what was removed, added or changed, or in a dry run would be. */
+  /** Called with each object that was, or in a dry run would be, removed, added or changed. */
   readonly onDone: (what: string, verb: RemovalVerb) => void;
-  /** Told what looks like ours, or was asked to go, and stays; with the reason. */
+  /** Called with each object that stays although it may be flanneld's or was to be released, and the reason. */
   readonly onKept: (what: string) => void;
-  /** Told what could not be removed; the rest is removed all the same. */
+  /** Called with each object that could not be removed; the clean-up goes on. */
   readonly onFailed: (message: string, verb?: RemovalVerb) => void;
 }
 
 /**
- * Takes away what an agent left on this host for one network: devices, routes, firewall rules, files,
- * and when asked its lease. Nothing of others is touched, and a second run finds nothing to do.
+ * Removes an agent's objects of one network from this host: devices, routes, firewall rules, files, and with
+ * `release` its lease. It touches no object of other programs, and a second run finds nothing to do.
  *
- * The network is known from subnet.env, and where that is missing, from the store.
+ * Takes the network from subnet.env, or without that file from the store.
  *
  * @throws {AlreadyRunningError} while an agent runs
- * @throws {SysError | FirewallError | ExportError} when the host cannot be looked into
- * @throws {InterfaceError | StoreError} when the lease is to be released and cannot be found out
+ * @throws {SysError | FirewallError | ExportError} when the state of the host cannot be read
+ * @throws {InterfaceError | StoreError} when the lease to release cannot be found
  */
 export async function cleanUp(agent: AgentOptions, options: CleanupOptions): Promise<void> {
   const { dryRun = false, keepDevice = false, signal } = options;
@@ -101,7 +101,7 @@ export async function cleanUp(agent: AgentOptions, options: CleanupOptions): Pro
       ...[agent, netlink, networks, others] as const,
       ...[former.network === undefined ? config : undefined, options] as const,
     );
-    // First of all: peers are to send otherwise before nothing takes what they send.
+    // First: peers must stop using the features before this host loses them.
     const isCarried = objects.some(({ kind }) => kind === "path");
     if (!options.release) {
       removals.unshift(
@@ -129,13 +129,13 @@ export async function cleanUp(agent: AgentOptions, options: CleanupOptions): Pro
       `the store has not answered within ${
         STORE_LIMIT / 1000
       } s, so the lease is not released and ` +
-        "nothing was removed; without -release this host can be cleaned all the same",
+        "nothing was removed; to clean this host anyway, run this without -release",
       { cause },
     );
   }
 }
 
-/** The store; `undefined` when it cannot be told or reached, and does not have to be. */
+/** Opens the store; returns `undefined` when it is not found or reached and not required. */
 async function reach(
   { store: options }: AgentOptions,
   signal: AbortSignal,
@@ -148,18 +148,18 @@ async function reach(
     if ("store" in found) return found.store;
     if (required) throw new StoreError(found.waiting);
   } catch (error) {
-    if (!isStoreTrouble(error) || (required && !(error instanceof StoreError))) throw error;
+    if (!isStoreFailure(error) || (required && !(error instanceof StoreError))) throw error;
     if (required) throw new StoreError(notReleased((error as Error).message), { cause: error });
   }
   return undefined;
 }
 
 function notReleased(why: string): string {
-  return `the lease cannot be released, and nothing was removed: ${why}; without -release this host ` +
-    "can be cleaned all the same";
+  return `the lease cannot be released, and nothing was removed: ${why}; to clean this host anyway, run ` +
+    "this without -release";
 }
 
-/** Our own address is what tells our lease from others'; subnet.env tells which of several it is. */
+/** Finds the interface whose public IP identifies this host's lease; subnet.env selects among several. */
 async function ownInterface(
   agent: AgentOptions,
   store: Store,
@@ -182,7 +182,7 @@ async function ownInterface(
     throw new InterfaceError(
       `no lease of ${
         formatIPv4(external.publicIP)
-      }; subnet.env says ${subnet}, which is leased to ` +
+      }; subnet.env has ${subnet}, which is leased to ` +
         formatIPv4(leased.publicIP),
     );
   } catch (cause) {
@@ -196,13 +196,13 @@ async function configOf(store: Store, signal: AbortSignal): Promise<NetworkConfi
     const { config } = await store.snapshot({ signal });
     if ("text" in config) return await decodeNetworkConfig(config.text);
   } catch (error) {
-    // Without a config that can be read, subnet.env and our protocol number have to do.
-    if (!isStoreTrouble(error)) throw error;
+    // Without a readable config, subnet.env and flanneld's protocol number identify the objects.
+    if (!isStoreFailure(error)) throw error;
   }
   return undefined;
 }
 
-function isStoreTrouble(error: unknown): boolean {
+function isStoreFailure(error: unknown): boolean {
   return error instanceof StoreError || error instanceof ConfigError || isTimeout(error);
 }
 
@@ -219,11 +219,11 @@ async function release(
 ): Promise<readonly Removal[]> {
   const external = await ownInterface(agent, store, former, netlink, signal);
   const request = { publicIP: external.publicIP, host: hostIdentity(), subnet: former.subnet };
-  // The store has just answered; the lease is removed when the provider has done its part.
+  // The lease goes after the provider's routes, so its removal gets the provider's time as well.
   const late = AbortSignal.any([signal, AbortSignal.timeout(STORE_LIMIT + PROVIDER_LIMIT)]);
   const { removals, kept } = await findRelease(store, request, { signal: late });
   kept.forEach(onKept);
-  // Whose lease stays may use its route.
+  // The holder of a lease that stays may use its route.
   if (kept.length > 0) return removals;
   const formerNetworks = former.network === undefined ? [] : [former.network];
   const routes = await findProviderRoutes(store, external, {
@@ -233,8 +233,8 @@ async function release(
 }
 
 /**
- * What the store says of programs in the kernel, which a reboot takes away as well, where it can be
- * reached; cleaning goes on without.
+ * Returns the steps that withdraw features of programs in the kernel from the node record; none when the store
+ * is unreachable.
  */
 async function features(
   agent: AgentOptions,
@@ -247,10 +247,12 @@ async function features(
     if (!("store" in found)) throw new StoreError(found.waiting);
     return await findFeatures(opened.use(found.store), hostIdentity(), { signal });
   } catch (error) {
-    if (!isStoreTrouble(error)) throw error;
+    if (!isStoreFailure(error)) throw error;
     onKept(
-      `in the store what peers know of these programs: ${(error as Error).message}; for up to ` +
-        `${LEASE_TTL / 3600} h they may send TCP that flannel's own udp does not take: run this ` +
+      `the node record's features of these programs: ${(error as Error).message}; for up to ` +
+        `${
+          LEASE_TTL / 3600
+        } h peers may send TCP that upstream flannel's udp does not accept: run this ` +
         "again with the agent's flags when the store can be reached",
     );
     return [];
@@ -272,7 +274,7 @@ function kernelObjects(
   const { networkName } = agent;
   const besideOthers = isBesideOthers(agent, others);
   const own = networks.filter((one) => !others.some(({ network }) => network.overlaps(one)));
-  // Our protocol number would name the objects of all networks.
+  // flanneld's protocol number would select the objects of all networks.
   if (besideOthers && own.length === 0) {
     if (networkName === undefined) others.forEach(({ holder }) => onKept(ofOther(holder)));
     return [];
@@ -281,7 +283,7 @@ function kernelObjects(
   return findLeftovers(netlink, own, { besideOthers, own: device });
 }
 
-/** The device that the lone agent of a host has with a config. */
+/** Returns the device name of a config when the host has a single agent. */
 function deviceOf(config: NetworkConfig, netlink: Netlink): string | undefined {
   const { type, options } = config.backend;
   if (type === "udp") return chooseDevice(netlink, { config, formerNetworks: [] }, new Set());
@@ -295,8 +297,8 @@ function deviceOf(config: NetworkConfig, netlink: Netlink): string | undefined {
 }
 
 function ofOther(holder: string): string {
-  return `what ${holder} has in the kernel: it runs; to clean the host of that, too, stop it and run ` +
-    "this again with its flags";
+  return `the kernel objects of ${holder}, which runs: to remove them as well, stop it and run this ` +
+    "again with its flags";
 }
 
 async function firewallRules(
@@ -338,18 +340,18 @@ async function removeAll(
   }
 }
 
-/** The lock, while we hold it, a dead agent's socket, and the directory that is then empty. */
+/** Removes the lock file while this process holds it, a stale socket, and directories that are then empty. */
 async function removeRuntime({ subnetFile, status: { socket } }: AgentOptions): Promise<void> {
   await Deno.remove(hostLockPath(subnetFile)).catch(() => {});
   if (socket !== undefined) {
     const { removeStaleSocket } = await import("../../observe/serve/unix_server.ts");
-    // One of an agent that was killed; it means nothing by itself.
+    // A failure does no harm: a stale socket has no function.
     await removeStaleSocket(socket).catch(() => {});
   }
   await removeStaleRegistrations();
   for (const directory of [dirname(subnetFile), dirname(dirname(subnetFile))]) {
     if (directory !== RUNTIME_DIRECTORY && dirname(directory) !== RUNTIME_DIRECTORY) continue;
-    // Not empty: somebody else's file keeps it.
+    // Fails when other programs have files in it.
     await Deno.remove(directory).catch(() => {});
   }
 }

@@ -34,7 +34,7 @@ type HandOverOptions = Pick<CleanupOptions, "signal" | "onKept" | "onFailed">;
  * Returns the steps that change an agent's objects on this host into those of a stopped flannel 0.7.1:
  *
  * - vxlan: the device stays; one route for the network in place of the peers', neighbours that age
- * - host-gw: the routes stay, with the protocol of flannel's
+ * - host-gw: the routes stay, with the protocol number of flannel's routes
  * - udp: all is removed; flannel makes `flannel0` itself
  *
  * The chain that masquerades is removed, since flannel has rules of its own for that. The accepting ones
@@ -119,7 +119,7 @@ function vxlanSteps(
   return steps;
 }
 
-/** Peers of DirectRouting, which flannel 0.7.1 does not know: it reaches them by the device. */
+/** Returns peers of DirectRouting, which flannel 0.7.1 does not have: it reaches them through the device. */
 async function directPeers(
   routes: readonly Leftover[],
   { leases }: HandOverRequest,
@@ -144,7 +144,7 @@ async function directPeers(
   return { direct, kept };
 }
 
-/** Gives a route the protocol that `ip route add` and flannel 0.7.1 give theirs. */
+/** Gives a route the protocol of `ip route add` and flannel 0.7.1. */
 function hostGatewayStep(what: string, route: Route, netlink: Netlink): Removal {
   const object = { ...route, protocol: RTPROT_BOOT, metric: 0 };
   const operations: Operation[] = route.metric === 0

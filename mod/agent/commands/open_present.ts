@@ -3,8 +3,8 @@ import { type Opened, openStore } from "../../store/open.ts";
 import type { StoreOptions } from "../../store/options.ts";
 
 /**
- * Opens a store for writing in which something has to be already. An embedded one's file is not made
- * where it is missing: what is to be taken from it is not there, and the path is probably another.
+ * Opens an existing store for writing. Does not create a missing file of an embedded store: the path is
+ * probably wrong.
  *
  * @throws {StoreFileError} when the file of an embedded store is missing, or cannot be used
  * @throws as {@linkcode openStore} does

@@ -46,14 +46,14 @@ import { PeerFeatures } from "../core/peer_features.ts";
 import { NO_GUARD, SourcePolicy, type SourceVerdict } from "../firewall/source_policy.ts";
 import { requireUsableNetwork } from "../core/usable_network.ts";
 
-/** How long the store may take, in milliseconds. */
+/** Limit for the store, in milliseconds. */
 const STORE_LIMIT = 10_000;
 
-/** What the agent would do on this host. */
+/** Changes that the agent would make on this host. */
 export interface AgentPlan {
-  /** What stays as it is and the rest follows from, one line each. */
+  /** Facts that determine the changes, one line each. */
   readonly facts: readonly string[];
-  /** What would change. */
+  /** Changes to the kernel, the firewall, files and the store. */
   readonly changes: readonly DiffLine[];
   /** Firewall rules of this host that would still drop the network's packets. */
   readonly obstacles: readonly Obstacle[];
@@ -66,8 +66,8 @@ export interface AgentPlan {
 }
 
 /**
- * Finds out what the agent, started or looking over everything now, would change on this host and in
- * the store, by the code that would change it; and changes nothing. The agent may be running.
+ * Returns the changes that an agent, if started or syncing now, would make on this host and in the store.
+ * Runs the agent's own code without changing anything. The agent may be running.
  *
  * @throws {InterfaceError | StoreError | ConfigError | AcquireError | FirewallError | SysError |
  * ProviderError} when the agent could not do its work either
@@ -167,7 +167,7 @@ export async function planAgent(options: AgentOptions, signal: AbortSignal): Pro
 }
 
 /**
- * Adds the removal of devices to the plan whose backend or network ended while no agent ran.
+ * Plans the removal of devices whose backend or network ended while no agent ran.
  *
  * @returns other changes that follow from the removal
  */
@@ -203,7 +203,7 @@ async function configOf({ config }: Snapshot, store: Store): Promise<NetworkConf
   throw new StoreError(`failed to retrieve network config: ${config.missing}, in ${store.name}`);
 }
 
-/** What {@linkcode prepare} starts from. */
+/** Input of {@linkcode prepare}. */
 interface Found {
   readonly external: ExternalInterface;
   readonly netlink: DryRunNetlink;
@@ -273,7 +273,7 @@ async function planFirewall(
     tools,
     toolCommands: (tool: HostTool, hook: Opening["hook"]) => {
       const found = obstacles.filter((one) => one.tool === tool && one.hook === hook);
-      // An obstacle's own name firewalld's zone, too.
+      // Commands of an obstacle also name firewalld's zone.
       if (found.length > 0) return mergeCommands(found.map(({ commands }) => commands));
       const openings = openingsOf(hook, spec, path, { firewalld });
       return mergeCommands(openings.map((opening) => openingCommands(tool, opening)));
@@ -289,7 +289,7 @@ function facts(
 ): string[] {
   const other = publicIP === address ? "" : `, public IP ${formatIPv4(publicIP)}`;
   const how = reused !== undefined
-    ? "held under our public IP"
+    ? "held under this host's public IP"
     : isPicked
     ? "picked from the free ones; the agent may pick another"
     : "had before, and free";
@@ -307,21 +307,21 @@ function sourcesFact({ isStrict, reason }: SourceVerdict): string {
   } (${reason})`;
 }
 
-/** A record of this machine is written anew at each start, which is no change to speak of. */
+/** Returns the change of the node record; none when this machine's record is only written again. */
 function recordChanges(
   agent: StoredNodeRecord | undefined,
   { publicIP }: ExternalInterface,
 ): DiffLine[] {
   const { machineId, hostname } = hostIdentity();
-  const text = (host: string) => `agent record ${formatIPv4(publicIP)} of host ${host}`;
-  const ours: DiffLine = { sign: "+", text: text(hostname) };
-  if (agent === undefined) return [ours];
+  const text = (host: string) => `node record ${formatIPv4(publicIP)} of host ${host}`;
+  const own: DiffLine = { sign: "+", text: text(hostname) };
+  if (agent === undefined) return [own];
   const { record } = agent;
   if (record.machineId === machineId && record.hostname === hostname) return [];
   const asked = `${
     text(record.hostname)
   }, which is asked first: if it is alive, the agent does not start`;
-  return [{ sign: "-", text: asked }, ours];
+  return [{ sign: "-", text: asked }, own];
 }
 
 function leaseChanges(

@@ -3,17 +3,17 @@ import { type AgentIdentity, PERMANENT, type StoredNodeRecord } from "../../leas
 import { type CallOptions, ConflictError, type Store } from "../../store/mod.ts";
 import type { Removal } from "./removal.ts";
 
-/** Who asks for the release. */
+/** The host whose lease is released. */
 export interface ReleaseRequest {
   readonly publicIP: IPv4;
   readonly host: Pick<AgentIdentity, "machineId" | "hostname">;
-  /** What subnet.env said: whose lease it is where no agent record tells. */
+  /** The subnet in subnet.env, which identifies the host's lease when there is no node record. */
   readonly subnet: Prefix | undefined;
 }
 
-/** What {@linkcode findLeaseAddress} looks for. */
+/** Input of {@linkcode findLeaseAddress}. */
 export interface LeaseSearch {
-  /** What subnet.env says. */
+  /** The subnet in subnet.env. */
   readonly subnet: Prefix;
   readonly host: ReleaseRequest["host"];
   /** The addresses of this host. */
@@ -23,21 +23,20 @@ export interface LeaseSearch {
 /** The lease of the subnet in subnet.env, and whether it is this host's. */
 export interface LeaseAddress {
   readonly publicIP: IPv4;
-  /** False when neither this host's addresses nor a record of its own say so. */
+  /** False when neither an address of this host nor its own node record confirms it. */
   readonly isOwn: boolean;
 }
 
-/** What can be released, and what was found and is not this host's to release. */
+/** Steps that release leases and records, and descriptions of those that stay. */
 export interface Release {
   readonly removals: readonly Removal[];
   readonly kept: readonly string[];
 }
 
 /**
- * Looks in the store for what this host holds: the leases with its public IP and its agent record.
- * Hosts are known by that address alone, and another may have it by mistake; so a lease is only
- * released when the record says that it is ours, or where there is none, when subnet.env does. A lease
- * without a lifetime is somebody's reservation and stays.
+ * Finds this host's entries in the store: the leases with its public IP and its node record. Another host
+ * may have the same address by mistake, so a lease is released only when the node record, or without one
+ * subnet.env, proves that this host holds it. A lease without a lifetime is a reservation and stays.
  *
  * @throws {StoreError} as the store does
  */
@@ -61,7 +60,7 @@ export async function findRelease(
   const kept: string[] = [];
   for (const lease of own) {
     if (agent === undefined && !(subnet !== undefined && lease.subnet.equals(subnet))) {
-      kept.push(`lease ${lease.subnet} of public IP ${address}: no record says whose it is`);
+      kept.push(`lease ${lease.subnet} of public IP ${address}: no node record names its host`);
     } else if (lease.ttl === PERMANENT) {
       kept.push(`lease ${lease.subnet}: it has no lifetime, so it is a reservation`);
     } else {
@@ -73,7 +72,7 @@ export async function findRelease(
   }
   if (agent !== undefined) {
     removals.push({
-      what: [`agent record of ${address} in ${store.name}`],
+      what: [`node record of ${address} in ${store.name}`],
       remove: () => store.removeAgent(agent, options).catch(explain),
     });
   }
@@ -81,11 +80,11 @@ export async function findRelease(
 }
 
 /**
- * Looks with which public IP the subnet of subnet.env is leased. The flags of a clean-up need not be
- * those of the agent, and where every host has one address in common (Vagrant's 10.0.2.15), the
- * interface that is chosen without them tells of the wrong lease.
+ * Finds the public IP in the lease of subnet.env's subnet. A clean-up may run without the agent's flags, and
+ * where every host has one address in common (Vagrant's 10.0.2.15), the interface chosen without flags leads
+ * to the wrong lease.
  *
- * @returns `undefined` when the subnet is not leased, or another host's record says that it is its
+ * @returns `undefined` when the subnet is not leased, or another host's node record holds it
  * @throws {StoreError} as the store does
  */
 export async function findLeaseAddress(
@@ -103,8 +102,8 @@ export async function findLeaseAddress(
 }
 
 /**
- * True when the record is this machine's, of whichever boot: an agent that was not started since the
- * last one has left its lease, too. Clones of one image differ at least by name.
+ * Returns whether a record is this machine's, of this boot or an earlier one, whose agent may have left its
+ * lease. Clones of one image differ at least by hostname.
  */
 export function isOf({ record }: StoredNodeRecord, host: ReleaseRequest["host"]): boolean {
   return record.claims === undefined && record.machineId === host.machineId &&
@@ -113,5 +112,7 @@ export function isOf({ record }: StoredNodeRecord, host: ReleaseRequest["host"])
 
 function explain(error: unknown): never {
   if (!(error instanceof ConflictError)) throw error;
-  throw new ConflictError(`${error.message}: somebody uses it; run this again`, { cause: error });
+  throw new ConflictError(`${error.message}; run this again`, {
+    cause: error,
+  });
 }

@@ -6,20 +6,19 @@ import type { Prefix } from "../../ip/mod.ts";
 import type { Store } from "../../store/mod.ts";
 import type { Removal } from "./removal.ts";
 
-/** How long a provider may take to find our routes and remove them, in milliseconds. */
+/** Limit for a provider to find this host's routes and remove them, in milliseconds. */
 export const PROVIDER_LIMIT = 120_000;
 
 /** Options of {@linkcode findProviderRoutes}. */
 export interface ProviderRoutesOptions {
   readonly formerNetworks: readonly Prefix[];
   readonly signal: AbortSignal;
-  /** Told why they cannot be found out. */
+  /** Called with the reason when the routes cannot be read. */
   readonly onFailed: (message: string) => void;
 }
 
 /**
- * Finds what this host has outside of itself for the lease that it gives back: routes in the tables
- * of a cloud provider, where the network's backend makes them.
+ * Finds this host's routes in the tables of a cloud provider, if the network's backend makes such routes.
  */
 export async function findProviderRoutes(
   store: Store,
@@ -36,7 +35,7 @@ export async function findProviderRoutes(
       [];
     return found.map(({ what, remove }) => ({ what: [what], remove }));
   } catch (error) {
-    // A config that no agent could have used has led to no routes.
+    // No agent could use this config, so there are no routes.
     if (error instanceof ConfigError) return [];
     if (!(error instanceof ProviderError)) throw error;
     onFailed(`routes at the provider: ${error.message}`);

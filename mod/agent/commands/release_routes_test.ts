@@ -22,7 +22,7 @@ Deno.test("findProviderRoutes() has nothing to find where no provider carries pa
   for (const type of ["vxlan", "host-gw", "alloc", "no-such-type"]) {
     assertEquals(await find({ Network: "10.20.0.0/16", Backend: { Type: type } }), [], type);
   }
-  // No agent could have used it.
+  // An agent cannot use such a config.
   const backend = { Type: "aws-vpc", RouteTableID: "main" };
   assertEquals(await find({ Network: "10.20.0.0/16", Backend: backend }), []);
   assertEquals(await find({ Network: "10.20.0.0/99" }), []);

@@ -57,7 +57,7 @@ async function release(leases: readonly Lease[], record?: NodeRecord, subnet = O
 Deno.test("findRelease() gives back this host's lease and record, and nobody else's", async () => {
   assertEquals(await release([OTHER, OWN], RECORD), {
     removed: ["lease 10.20.93.0/24", "record"],
-    what: ["lease 10.20.93.0/24 in the store", "agent record of 192.0.2.1 in the store"],
+    what: ["lease 10.20.93.0/24 in the store", "node record of 192.0.2.1 in the store"],
     kept: [],
   });
 });
@@ -67,7 +67,7 @@ Deno.test("findRelease() knows the machine again after a reboot", async () => {
   assertEquals(removed.length, 2);
 });
 
-Deno.test("findRelease() leaves alone what another machine holds, or claims", async () => {
+Deno.test("findRelease() keeps entries that another machine holds or claims", async () => {
   for (
     const record of [
       { ...RECORD, machineId: "2".repeat(32), hostname: "clone" },
@@ -88,7 +88,7 @@ Deno.test("findRelease() without a record goes by subnet.env", async () => {
   assertEquals(await release([OWN], undefined, OTHER.subnet), {
     removed: [],
     what: [],
-    kept: ["lease 10.20.93.0/24 of public IP 192.0.2.1: no record says whose it is"],
+    kept: ["lease 10.20.93.0/24 of public IP 192.0.2.1: no node record names its host"],
   });
 });
 
@@ -98,7 +98,7 @@ Deno.test("findRelease() keeps a reservation", async () => {
   assertEquals(kept, ["lease 10.20.93.0/24: it has no lifetime, so it is a reservation"]);
 });
 
-Deno.test("findRelease() says what to do when somebody was quicker", async () => {
+Deno.test("findRelease() asks for another run after a concurrent change", async () => {
   const store = storeOf([OWN], RECORD);
   store.removeLease = () => Promise.reject(new ConflictError("/x was changed since it was read"));
   const request = { publicIP: OWN.attributes.publicIP, host: HOST, subnet: undefined };
@@ -106,7 +106,7 @@ Deno.test("findRelease() says what to do when somebody was quicker", async () =>
   await assertRejects(
     async () => await removals[0]!.remove(),
     ConflictError,
-    "/x was changed since it was read: somebody uses it; run this again",
+    "/x was changed since it was read; run this again",
   );
 });
 

@@ -30,7 +30,7 @@ import { firstSnapshot, followStore } from "./store_feed.ts";
 import { Timer } from "./timer.ts";
 import { NetworkRefusedError } from "./usable_network.ts";
 
-/** How soon what failed for want of the store, a free subnet or the kernel is tried again, in ms. */
+/** Milliseconds until the agent retries a step that failed because of the store, a full network or the kernel. */
 const RETRY = 2_000;
 
 /** Milliseconds until the agent tries a network again that this host refused. */
@@ -42,42 +42,41 @@ const HOST_RETRY = 10_000;
  */
 const MAX_DELAY = 1_000;
 
-/** All that can happen to an agent. */
+/** An event of an agent's inbox. */
 type AgentEvent =
-  /** @property arrival as performance.now() tells it */
+  /** @property arrival by `performance.now()` */
   | { readonly type: "watch"; readonly item: WatchItem; readonly arrival: number }
   | { readonly type: Signal }
   | { readonly type: "failed"; readonly error: unknown };
 
-/** What is told by its kind alone. */
+/** The type of an event without data. */
 type Signal = "interface" | "repair" | "renew" | "firewall" | "sources" | "retry";
 
-/** What an {@linkcode Agent} works with. */
+/** Dependencies of an {@linkcode Agent}. */
 export interface AgentParts {
   readonly options: AgentOptions;
   readonly store: Store;
   readonly netlink: Netlink;
-  /** What was chosen at start; the agent follows it. */
+  /** The interface chosen at start; the agent follows its changes. */
   readonly external: ExternalInterface;
   readonly record: NodeRecord;
-  /** What subnet.env said at start. */
+  /** Content of subnet.env at start. */
   readonly former: PreviousSubnet;
-  /** What this host's networks take. */
   readonly registry: HostRegistry;
   readonly signal: AbortSignal;
 }
 
 /**
- * The daemon: one network from its config to the kernel, for as long as the process lives.
+ * The daemon of one network: it brings the network's config into the kernel until the process ends.
  *
- * Everything that happens (the store's changes, timers, damage in the kernel) becomes an event in
- * one inbox. An event updates what is known; then {@linkcode Agent.#reconcile} compares that with
- * what is up and does what is missing. So start, a changed config, another address, a lost lease and
- * a deleted directory are one piece of code, and what failed is simply tried again.
+ * Every change of the store, timer and damage in the kernel becomes an event in one inbox. The agent
+ * updates its view of the store from the event, and {@linkcode Agent.#reconcile} compares that view with
+ * the active network. A start, a changed config, another address, a lost lease and a deleted directory
+ * therefore share one piece of code, and a failed step is retried by running it again.
  */
 export class Agent implements AsyncDisposable {
   readonly #parts: AgentParts;
-  /** Ends what watches on the agent's behalf, however it has ended itself: another may be begun. */
+  /** Ends the agent's watches at disposal: another agent may start in the same process. */
   readonly #life: Deadline;
   readonly #inbox = new Inbox<AgentEvent>();
   readonly #state = new WarningLog();
@@ -91,11 +90,11 @@ export class Agent implements AsyncDisposable {
   readonly #retry: Timer;
   readonly #overlay: Overlay;
   #external: ExternalInterface;
-  /** The external interface may have changed since it was looked at, or is missing. */
+  /** The external interface may have changed since the last check, or is missing. */
   #isInterfaceStale = false;
-  /** When {@linkcode Agent.#check} began last, as performance.now() returns it. */
+  /** Start of the last {@linkcode Agent.#check}, by `performance.now()`. */
   #checkedAt = -Infinity;
-  /** What this host could not bring up, until that is due again. */
+  /** The config that this host could not bring up, until the retry is due. */
   #refused: { readonly text: string; readonly external: ExternalInterface } | undefined;
 
   constructor(parts: AgentParts) {
@@ -116,7 +115,7 @@ export class Agent implements AsyncDisposable {
       store,
       record,
       renewMargin: options.renewMargin,
-      // Peers are not to refuse packets that this agent's host forwards as they are.
+      // Without -ip-masq this host forwards sources outside the network, which peers must not refuse.
       keepsFeature: (feature) => feature !== MASQUERADE_FEATURE || options.ipMasq,
       onDue: push("renew"),
       signal,
@@ -140,7 +139,7 @@ export class Agent implements AsyncDisposable {
     });
   }
 
-  /** For whoever asks how it goes, now and later. */
+  /** A live view of the agent, for status, metrics and health. */
   get view(): AgentView {
     const { options, store } = this.#parts;
     const publisher = this.#publisher;
@@ -221,7 +220,7 @@ export class Agent implements AsyncDisposable {
         this.#isInterfaceStale = true;
         return await this.#reconcile();
       case "repair":
-        // What was taken away may have gone with the interface.
+        // The kernel removes routes and neighbours together with their interface.
         this.#isInterfaceStale = true;
         this.#overlay.invalidate();
         return await this.#reconcile();
@@ -237,7 +236,7 @@ export class Agent implements AsyncDisposable {
         const change = event.item.type === "resync"
           ? this.#known.takeSnapshot(event.item.snapshot, publicIP, event.item.reason)
           : this.#known.takeChanges(event.item.changes, publicIP);
-        // The peers first: they wait for nothing that the store would have to answer.
+        // Peers first: programming them needs no answer of the store.
         if (!isEmpty(change)) {
           await this.#attempt(() => this.#overlay.apply(change, this.#external));
         }
@@ -251,23 +250,23 @@ export class Agent implements AsyncDisposable {
     }
   }
 
-  /** Returns whether another change of the store waits, which may be applied before the steps that follow from both. */
+  /** Returns whether the inbox holds a newer change of the store, so that one check can serve both. */
   #isSuperseded(): boolean {
     return this.#inbox.first?.type === "watch" && performance.now() - this.#checkedAt < MAX_DELAY;
   }
 
-  /** Looks whether what is ours still is, then whether anything is missing. */
+  /** Repairs the kernel, checks that this host still holds its record and lease, and reconciles. */
   #check(): Promise<void> {
     return this.#attempt(async () => {
       this.#checkedAt = performance.now();
-      // The kernel waits for nothing that the store would have to answer.
+      // Kernel first: its repair needs no answer of the store.
       if (!await this.#repair()) return;
       await this.#checkOwn();
       await this.#reconcile();
     });
   }
 
-  /** Sees to it that our record and our lease are still ours. */
+  /** Checks that this host still holds its node record and its lease. */
   async #checkOwn(): Promise<void> {
     const { recordNews, leases } = this.#known;
     if (recordNews !== undefined) {
@@ -278,7 +277,7 @@ export class Agent implements AsyncDisposable {
     const { active } = this.#overlay;
     if (held === undefined || active === undefined) return;
     if (await this.#keeper.observe(leases.get(held.subnet), active.attributes)) return;
-    warning(`Lease ${held.subnet} has been revoked, or changed by someone else`, {
+    warning(`lease ${held.subnet} was revoked or changed by another writer; requesting it again`, {
       subnet: held.subnet,
     });
   }
@@ -288,9 +287,7 @@ export class Agent implements AsyncDisposable {
     if (active !== undefined) await this.#keeper.removeSurplus(added, active.attributes);
   }
 
-  /**
-   * Does what is missing between what is known and what is up. Nothing to do costs nothing.
-   */
+  /** Brings the active network in line with the store, interface and lease. Cheap when nothing differs. */
   #reconcile(): Promise<void> {
     return this.#attempt(async () => {
       if (!await this.#repair()) return;
@@ -308,15 +305,15 @@ export class Agent implements AsyncDisposable {
         await this.#overlay.leaseAgain();
       }
       await this.#announce();
-      if (this.#state.clear()) info("All is well again");
+      if (this.#state.clear()) info("recovered: no warning is left");
     });
   }
 
   /**
-   * Brings a config's network up, unless this host has just refused that. What an attempt writes to the
-   * store comes back as news, which would be the next attempt at once, and again at all other hosts.
+   * Brings a config's network up, unless this host has just refused it. Each attempt writes to the store,
+   * and the watch would turn that write into the next attempt at once, here and on all other hosts.
    *
-   * @returns false when it is left until it is due again
+   * @returns false when the config waits for its retry
    */
   async #bringUp(text: string): Promise<boolean> {
     const external = this.#external;
@@ -325,7 +322,7 @@ export class Agent implements AsyncDisposable {
     try {
       await this.#overlay.bringUp(config, external);
     } catch (error) {
-      // A store's news may well be what was waited for: a subnet that has become free.
+      // Only a change of the store can fix these, for example a subnet that became free.
       const isStores = error instanceof StoreError || error instanceof AcquireError;
       this.#refused = isStores ? undefined : { text, external };
       throw error;
@@ -335,18 +332,18 @@ export class Agent implements AsyncDisposable {
   }
 
   /**
-   * Takes in what became of the external interface, and puts right what the kernel is missing, as far
-   * as that needs no other network.
+   * Reads the external interface again if it may have changed, and repairs the active network's kernel
+   * objects.
    *
-   * @returns false while there is no interface to work with
+   * @returns false while the interface is missing
    */
   async #repair(): Promise<boolean> {
     if (this.#isInterfaceStale) {
       try {
-        const seen = this.#watch.look();
+        const seen = this.#watch.poll();
         if (seen !== this.#external) {
           warning(`The external interface has changed: ${describeChange(this.#external, seen)}`);
-          // Connections from an address that is gone answer no more.
+          // Connections from an address that is gone get no more answers.
           if (seen.address !== this.#external.address) this.#parts.store.reconnect();
         }
         this.#external = seen;
@@ -367,15 +364,15 @@ export class Agent implements AsyncDisposable {
     const message = `failed to retrieve network config: ${reason}`;
     return this.#overlay.active === undefined
       ? `${message}; ${describeConfigPlace(options.store, store.name)}`
-      : `${message}; this host keeps its subnet and device until there is one again, and the way to each ` +
-        `peer whose lease still stands`;
+      : `${message}; this host keeps its subnet, its device and the routes to peers with a lease until ` +
+        "there is a config again";
   }
 
-  /** Tells the other hosts what ours takes, once it does. Our packets do not wait for the store. */
+  /** Advertises the active network's features in the node record; packets do not wait for that. */
   async #announce(): Promise<void> {
     const { active } = this.#overlay;
     if (active === undefined || this.#keeper.lease === undefined) return;
-    // Until this agent knows better, the rules of an earlier one are in place.
+    // Until the first attempt at the rules, those of an earlier agent are in place.
     const isMasquerading = this.#publisher.isMasquerading ??
       this.#keeper.advertises(MASQUERADE_FEATURE);
     await this.#keeper.announce([
@@ -384,22 +381,22 @@ export class Agent implements AsyncDisposable {
     ]);
   }
 
-  /** Runs a step. What may mend itself is said and tried again; the rest is thrown. */
+  /** Runs a step. Logs a transient failure and plans a retry; throws other errors. */
   async #attempt(step: () => Promise<void>): Promise<void> {
     try {
       await step();
     } catch (error) {
       this.#parts.signal.throwIfAborted();
       if (error instanceof ConfigError) {
-        // Another config is an event; a change of this host's routes, gateways and names is not.
+        // Another config arrives as an event; changed routes, gateways and names of this host do not.
         if (error instanceof NetworkRefusedError) this.#retry.set(HOST_RETRY);
         return this.#warn(`the network config cannot be used: ${error.message}`);
       }
-      const passing = error instanceof StoreError || error instanceof AcquireError ||
-        // Before the first network is up the operator is watching and systemd tries again.
+      const isTransient = error instanceof StoreError || error instanceof AcquireError ||
+        // Before the first network is up, exit: the operator is watching and systemd restarts the agent.
         (this.#overlay.active !== undefined && !(error instanceof DuplicatePublicIPError) &&
           error instanceof Error);
-      if (!passing) throw error;
+      if (!isTransient) throw error;
       this.#warn(error.message);
       this.#retry.set(RETRY);
     }

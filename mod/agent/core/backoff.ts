@@ -1,14 +1,14 @@
 /** Times of a {@linkcode Backoff}, in milliseconds. */
 export interface BackoffTimes {
-  /** What comes together is answered together. */
+  /** First delay: events within it are answered together. */
   readonly shortest: number;
-  /** Who goes on and on is answered ever more slowly, up to this. */
+  /** Limit of the delay, which doubles with each answer. */
   readonly longest: number;
-  /** After so much calm, all begins anew at the shortest delay. */
+  /** After so much time without an answer the delay is the shortest again. */
   readonly calm: number;
 }
 
-/** How long to wait before something is answered that may be done again and again. */
+/** Delay before the answer to an event that may repeat, growing exponentially while it does. */
 export class Backoff {
   readonly #times: BackoffTimes;
   #delay: number;
@@ -25,7 +25,7 @@ export class Backoff {
     return this.#delay;
   }
 
-  /** It has just been answered. */
+  /** Notes an answer, which doubles the next delay. */
   answered(): void {
     const { shortest, longest } = this.#times;
     this.#delay = this.#isCalm() ? shortest : Math.min(this.#delay * 2, longest);

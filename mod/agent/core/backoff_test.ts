@@ -16,7 +16,7 @@ Deno.test("Backoff.delay grows while there is no calm, and no further than the l
   assertEquals(delays, [20, 20, 40, 80, 100, 100]);
 });
 
-Deno.test("Backoff.delay is the shortest again after calm, whether that was waited for or not", () => {
+Deno.test("Backoff.delay is the shortest again after a calm period, before and after an answer", () => {
   using time = new FakeTime();
   const backoff = new Backoff(TIMES);
   for (let i = 0; i < 6; i++) backoff.answered();

@@ -1,5 +1,5 @@
 /**
- * A number with what it counts, as English has it.
+ * Formats a number with its noun in singular or plural.
  *
  * @param noun in the singular; its plural ends in s
  *

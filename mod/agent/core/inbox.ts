@@ -1,6 +1,6 @@
 /**
- * A queue that one reader drains: everything that happens to an agent passes through it, in order,
- * so that no two things are ever done to one network at the same time.
+ * A queue with one reader. All events of an agent pass through it in order, so that no two steps change
+ * one network at the same time.
  */
 export class Inbox<T> {
   readonly #events: T[] = [];
@@ -12,13 +12,13 @@ export class Inbox<T> {
     this.#wake?.();
   }
 
-  /** The event that {@linkcode next} returns next, which stays in the queue. */
+  /** The first event of the queue, which stays there. */
   get first(): T | undefined {
     return this.#events[0];
   }
 
   /**
-   * The next event, when there is one.
+   * Removes and returns the first event; waits while there is none.
    *
    * @throws the reason of `signal` when it aborts first
    */

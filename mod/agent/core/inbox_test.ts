@@ -4,14 +4,14 @@ import { Inbox } from "./inbox.ts";
 
 const never = new AbortController().signal;
 
-Deno.test("Inbox.next() gives what was pushed, in order", async () => {
+Deno.test("Inbox.next() returns pushed events in order", async () => {
   const inbox = new Inbox<number>();
   inbox.push(1);
   inbox.push(2);
   assertEquals([await inbox.next(never), await inbox.next(never)], [1, 2]);
 });
 
-Deno.test("Inbox.next() waits for what is pushed later", async () => {
+Deno.test("Inbox.next() waits for a later push", async () => {
   const inbox = new Inbox<string>();
   const next = inbox.next(never);
   await Promise.resolve();
@@ -21,7 +21,7 @@ Deno.test("Inbox.next() waits for what is pushed later", async () => {
   assertEquals(await inbox.next(never), "b");
 });
 
-Deno.test("Inbox.first is what next() returns next, and stays in the queue", async () => {
+Deno.test("Inbox.first is the next event, which stays in the queue", async () => {
   const inbox = new Inbox<number>();
   assertEquals(inbox.first, undefined);
   inbox.push(1);
@@ -37,7 +37,7 @@ Deno.test("Inbox.next() rejects with the signal's reason, at once or while it wa
   const inbox = new Inbox<number>();
   const aborted = AbortSignal.abort(new Error("over"));
   await assertRejects(() => inbox.next(aborted), Error, "over");
-  // What waits stays for whoever asks later.
+  // The event stays for a later reader.
   inbox.push(1);
   await assertRejects(() => inbox.next(aborted), Error, "over");
   assertEquals(await inbox.next(never), 1);

@@ -6,13 +6,13 @@ import type { StoreOptions } from "../../store/options.ts";
 
 export type { InterfaceOptions };
 
-/** Where a server of leases listens, and how it is guarded. */
+/** Listening address of the lease server and its access control. */
 export interface ListenOptions {
   /** An address of this host, or a socket that systemd passed: the number of its descriptor. */
   readonly address:
     | { readonly hostname: string; readonly port: number }
     | { readonly descriptor: number };
-  /** Paths of PEM files. With a CA only its clients are let in. */
+  /** Paths of PEM files. With a CA the server admits only clients with a certificate of it. */
   readonly caFile?: string;
   readonly certFile?: string;
   readonly keyFile?: string;
@@ -20,7 +20,7 @@ export interface ListenOptions {
   readonly tokenFile?: string;
 }
 
-/** All that the command line and the environment tell the agent, validated. */
+/** Validated options of the agent, from the command line and the environment. */
 export interface AgentOptions {
   readonly store: StoreOptions;
   /** Serve the leases to other hosts. */
@@ -30,15 +30,15 @@ export interface AgentOptions {
   readonly allowedNetworks: readonly Prefix[];
   /** Path of subnet.env. */
   readonly subnetFile: string;
-  /** Several networks, each below the store's place; absent for the one that is there. */
+  /** Present with `-networks` or `-watch-networks`: several networks, each below the store's prefix. */
   readonly networks?: NetworksOptions;
-  /** Name of the network where it is one of several; told by its own firewall chains. */
+  /** Name of the network where it is one of several; part of its firewall chains' names. */
   readonly networkName?: string;
   /** Program and arguments to be run when the subnet has changed; none when absent. */
   readonly onSubnetChange?: readonly [string, ...string[]];
   /** Renew the lease this many seconds before it runs out. */
   readonly renewMargin: number;
-  /** Which tool makes the firewall rules. */
+  /** Tool that makes the firewall rules. */
   readonly firewall: FirewallMode;
   /** Masquerade traffic that leaves the network. */
   readonly ipMasq: boolean;
@@ -50,17 +50,17 @@ export interface AgentOptions {
   readonly iptablesResync: number;
   /** Do not ask for `--random-fully`. */
   readonly masqRandomFullyDisable: boolean;
-  /** What this host asks of the udp backend. */
+  /** Options of this host for the udp backend. */
   readonly udp: UdpHostOptions;
-  /** What this host asks of the vxlan backend. */
+  /** Options of this host for the vxlan backend. */
   readonly vxlan: VxlanHostOptions;
   /** Address and port of the health endpoint; port 0 turns it off. */
   readonly healthz: { readonly ip: string; readonly port: number };
-  /** What the agent tells of itself. */
+  /** Options of status, metrics and health. */
   readonly status: StatusOptions;
 }
 
-/** Which networks are served, where there are several. */
+/** Selection of networks, where there are several. */
 export interface NetworksOptions {
   /** Names; with `watch` an empty list allows all. */
   readonly allowed: readonly string[];
@@ -70,7 +70,7 @@ export interface NetworksOptions {
   readonly directory: string;
 }
 
-/** Options of what the agent tells of itself. */
+/** Options of status, metrics and health. */
 export interface StatusOptions {
   /** Path of the unix socket; absent for none. */
   readonly socket?: string;

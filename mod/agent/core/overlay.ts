@@ -23,7 +23,7 @@ import type { SourceVerdict } from "../firewall/source_policy.ts";
 import type { Vitals } from "../status/vitals.ts";
 import { requireUsableNetwork } from "./usable_network.ts";
 
-/** What an {@linkcode Overlay} works with. */
+/** Dependencies of an {@linkcode Overlay}. */
 export interface OverlayParts {
   readonly options: Pick<
     AgentOptions,
@@ -41,7 +41,7 @@ export interface OverlayParts {
   readonly formerNetwork: Prefix | undefined;
   /** Called when {@linkcode Overlay.applySourcePolicy} is due. */
   readonly onSourcesDue: () => void;
-  /** Told when a watch on the kernel ends by an error. */
+  /** Called when a watch on the kernel ends with an error. */
   readonly onFailed: (error: unknown) => void;
   readonly signal: AbortSignal;
 }
@@ -59,8 +59,8 @@ interface Active extends ActiveNetwork {
 }
 
 /**
- * The network as it is carried on this host: the backend at work for a config, with the lease it
- * carries, from one config or interface to the next while packets flow.
+ * The active network of this host: a config, the backend that carries it, and its lease. A new config or
+ * interface replaces the former one while packets flow.
  */
 export class Overlay implements AsyncDisposable {
   readonly #parts: OverlayParts;
@@ -68,15 +68,15 @@ export class Overlay implements AsyncDisposable {
   readonly #served: Prefix[] = [];
   readonly #sources: SourceControl;
   #active: Active | undefined;
-  /** Text of the config whose unknown keys were told last. */
+  /** Text of the config whose unknown keys were logged last. */
   #reported: string | undefined;
   /** Text of the config that was logged last, so that each new config is logged once. */
   #announced: string | undefined;
-  /** The kernel may not have what it should: a look at all of it has failed, or was put off. */
+  /** The kernel may differ from the desired state: a full sync has failed, or was postponed. */
   #unsynced = false;
   /** A network that failed half-way may have left something in the kernel. */
   #isAbandoned = false;
-  /** A bring-up has failed half-way, or the host could not be told of a lease. */
+  /** A bring-up has failed half-way, or a lease could not be published on the host. */
   #unfinished = false;
 
   constructor(parts: OverlayParts) {
@@ -86,7 +86,7 @@ export class Overlay implements AsyncDisposable {
     if (parts.formerNetwork !== undefined) this.#served.push(parts.formerNetwork);
   }
 
-  /** What is up; `undefined` before the first bring-up. */
+  /** The active network; `undefined` before the first bring-up. */
   get active(): ActiveNetwork | undefined {
     return this.#active;
   }
@@ -96,18 +96,18 @@ export class Overlay implements AsyncDisposable {
     return this.#sources.verdict(this.#parts.publisher.isGuarding);
   }
 
-  /** What is up is not whole: another bring-up is due, be it of the same config. */
+  /** True when the active network is incomplete, so that another bring-up is due, even of the same config. */
   get isUnfinished(): boolean {
     return this.#unfinished;
   }
 
-  /** The kernel may not have what it should; the next {@linkcode repair} looks at all of it. */
+  /** Marks the kernel state as unknown: the next {@linkcode repair} syncs all of it. */
   invalidate(): void {
     this.#unsynced = true;
   }
 
   /**
-   * Starts the network of a config, or goes over to it from another while packets flow.
+   * Starts the network of a config, or switches to it from another while packets flow.
    *
    * @throws {NetworkRefusedError | ConfigError | PrivilegeError | StoreError | AcquireError | SysError | FirewallError} and
    * changes nothing that a second call would not put right
@@ -132,7 +132,7 @@ export class Overlay implements AsyncDisposable {
     if (former === undefined) await publisher.requireTools(config);
     await keeper.identify(external.publicIP);
     this.#unfinished = true;
-    // Two of one kind may want one device or one port.
+    // Two networks of one backend type may need the same device or port.
     if (former?.config.backend.type === config.backend.type) await former.network.close();
     const active = this.#prepared(
       config,
@@ -142,11 +142,11 @@ export class Overlay implements AsyncDisposable {
     this.#reportUnknownKeys(config);
     const { network, attributes } = active;
     const held = keeper.lease;
-    // From before the first look at the kernel on: damage between that and the end of this step would be noticed
-    // five minutes later.
+    // Watch before the first dump: damage between the dump and the end of this step would otherwise stay
+    // unnoticed for five minutes.
     network.run(active.watching.signal, (what) => repairs.request(what)).catch(onFailed);
     try {
-      // Only the device is new: that must not wait for a store which may lie behind it.
+      // Only the device is new: do not wait for the store, which may be reached through this network.
       if (
         held !== undefined && former?.config.text === config.text &&
         isCompatible(config, held.subnet) && sameAttributes(held.attributes, attributes)
@@ -156,7 +156,7 @@ export class Overlay implements AsyncDisposable {
       // Its kernel objects are removed with the next network that starts, see #removeOld().
       this.#isAbandoned = true;
       this.#noteServed(config.network);
-      // The next attempt prepares anew, and must not meet this one on its device.
+      // The next attempt prepares the backend again, and must not find this one's device in use.
       active.watching.abort();
       await network.close();
       throw error;
@@ -167,18 +167,18 @@ export class Overlay implements AsyncDisposable {
     await this.#succeed(former, active);
   }
 
-  /** Takes a lease for the network that is up, in place of one that was lost. */
+  /** Acquires a lease for the active network in place of a lost one. */
   async leaseAgain(): Promise<void> {
     const active = this.#active;
     if (active !== undefined) await this.#lease(active, readHostTables(this.#parts.netlink));
   }
 
-  /** Looks over everything in the kernel that is ours, where that is due and can be done. */
+  /** Syncs all kernel objects of the active network, if that is due and the interface is the same. */
   async repair(external: ExternalInterface): Promise<void> {
     if (this.#unsynced && this.#active?.external === external) await this.#sync();
   }
 
-  /** Carries a change of the peers to the kernel, unless all of it is to be looked over anyway. */
+  /** Applies a change of the peers to the kernel, unless a full sync is due anyway. */
   async apply(change: LeaseSetChange, external: ExternalInterface): Promise<void> {
     this.#parts.publisher.applyPeers(change);
     this.#sources.apply(change);
@@ -200,12 +200,12 @@ export class Overlay implements AsyncDisposable {
     if (this.#active !== undefined && lease !== undefined) notifyStatus(this.#active, lease);
   }
 
-  /** Carries to the kernel that hosts have begun, or ceased, to take more than all do. */
+  /** Applies changed features of other hosts to the kernel. */
   async applyFeatures(): Promise<void> {
     const { known, repairs } = this.#parts;
     const changed = known.features.takeChanged();
     this.#sources.featuresChanged(changed);
-    // A look at everything asks anew anyway.
+    // A full sync reads the features again.
     if (changed.size === 0 || this.#active === undefined || this.#unsynced) return;
     this.#unsynced = true;
     const refused = await this.#active.network.featuresChanged?.(changed) ?? 0;
@@ -214,7 +214,7 @@ export class Overlay implements AsyncDisposable {
   }
 
   /**
-   * Carries to data path and firewall whether sources outside the network are refused, where that has changed.
+   * Applies to data path and firewall whether sources outside the network are refused, if that has changed.
    *
    * @param when see {@linkcode SourceControl.decide}
    */
@@ -232,14 +232,14 @@ export class Overlay implements AsyncDisposable {
     publisher.checkFirewall();
   }
 
-  /** Ends what runs in this process; what is in the kernel stays. */
+  /** Ends the network's work in this process; its kernel objects stay. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#sources[Symbol.dispose]();
     this.#active?.watching.abort();
     await this.#active?.network.close();
   }
 
-  /** Says once of each config which of its keys mean nothing, now that the backend has read its own. */
+  /** Logs unknown keys once for each config, after the backend has read its own keys. */
   #reportUnknownKeys(config: NetworkConfig): void {
     if (this.#reported === config.text) return;
     this.#reported = config.text;
@@ -251,7 +251,7 @@ export class Overlay implements AsyncDisposable {
     if (former === undefined || this.#isAbandoned) await this.#removeOld(active);
     this.#isAbandoned = false;
     if (former !== undefined && !isOneDevice(former, active)) {
-      // Routes of two backends may be the same ones.
+      // Both backends may have made the same routes: after the removal add them again.
       this.invalidate();
       await former.network.remove();
       await this.#sync();
@@ -265,17 +265,17 @@ export class Overlay implements AsyncDisposable {
 
   /** Removes devices of a backend or a network that were given up while no agent ran. */
   async #removeOld({ network, config }: Active): Promise<void> {
-    const networks = this.#foreignExcluded([...this.#served, config.network]);
+    const networks = this.#withoutOthers([...this.#served, config.network]);
     if (this.#served.length === 0) return;
     const devices = [network, this.#active?.network].map((one) => one?.status().device);
-    // It knows of every backend, and of eBPF: not for a host that starts for the first time.
+    // Imports every backend, eBPF included: a host that starts for the first time does without.
     const { findLeftovers } = await import("../../../backends/leftovers.ts");
     const old = findLeftovers(this.#parts.netlink, networks, {
       besideOthers: true,
       keep: devices,
     });
     for (const { kind, what, remove } of old) {
-      // Routes in these networks are the backend's to put right.
+      // The backend reconciles the routes of these networks itself.
       if (kind === "route") continue;
       try {
         remove();
@@ -286,15 +286,15 @@ export class Overlay implements AsyncDisposable {
     }
   }
 
-  /** A range that was ours once may be another network's by now. */
-  #foreignExcluded(networks: readonly Prefix[]): Prefix[] {
+  /** Leaves out networks that overlap another agent's, which may have taken over a former range. */
+  #withoutOthers(networks: readonly Prefix[]): Prefix[] {
     const { others } = this.#parts.registry;
     return networks.filter((one) => !others.some((other) => other.overlaps(one)));
   }
 
   #context(config: NetworkConfig, external: ExternalInterface) {
     const { options, netlink, known, registry, signal } = this.#parts;
-    const formerNetworks = () => this.#foreignExcluded(this.#served);
+    const formerNetworks = () => this.#withoutOthers(this.#served);
     return {
       ...{ config, external, netlink, signal },
       besideOthers: isBesideOthers(options, registry.others),
@@ -322,7 +322,7 @@ export class Overlay implements AsyncDisposable {
     };
   }
 
-  /** `BackendData` that peers know this host by. */
+  /** Returns the `BackendData` under which peers know this host. */
   #formerData({ publicIP }: ExternalInterface): Lease["attributes"]["backendData"] {
     const { keeper, known } = this.#parts;
     if (keeper.lease !== undefined) return keeper.lease.attributes.backendData;
@@ -330,7 +330,7 @@ export class Overlay implements AsyncDisposable {
     return known.leaseOf(publicIP)?.attributes.backendData;
   }
 
-  /** Takes a lease for a network, programs the peers, tells the host. */
+  /** Acquires a lease for a network, programs the peers and publishes the lease on the host. */
   async #lease(active: Active, tables: HostTables): Promise<void> {
     const { known, keeper, publisher } = this.#parts;
     const { config, external, network, attributes } = active;
@@ -351,12 +351,12 @@ export class Overlay implements AsyncDisposable {
         }),
       },
     );
-    // Our own write comes back through the watch; until then it is known from here.
+    // The watch reports this write later; until then add it to the view here.
     known.leases.apply([{ put: lease }]);
     await this.#program(active, lease);
   }
 
-  /** Programs all peers, tells the host. */
+  /** Programs all peers and publishes the lease on the host. */
   async #program(active: Active, lease: Lease): Promise<void> {
     this.#unfinished = true;
     const { netlink, known, publisher } = this.#parts;
@@ -404,7 +404,7 @@ function notifyStatus({ config, network }: ActiveNetwork, lease: Lease): void {
   );
 }
 
-/** True when the later of two networks goes on with the device of the earlier. */
+/** Returns whether the later network uses the device of the earlier one. */
 function isOneDevice(before: ActiveNetwork, after: ActiveNetwork): boolean {
   return before.config.backend.type === after.config.backend.type &&
     before.network.status().device === after.network.status().device;

@@ -9,7 +9,7 @@ import { containerBridge } from "../host/containers.ts";
 /** Largest number of hosts outside the interface's own prefix to list by address; with more, none is listed. */
 const MOST_HOSTS = 32;
 
-/** Hosts whose packets are checked against the rules. */
+/** Number of peers whose packets the firewall check simulates. */
 const MOST_PEERS = 8;
 
 /** Input of {@linkcode overlayPath}. */
@@ -23,7 +23,7 @@ export interface OverlayHost {
   readonly peers: readonly IPv4[];
 }
 
-/** Returns the way of the network's packets into this host, for the firewall, as the kernel has it now. */
+/** Returns how the network's packets enter this host, for the firewall, from the kernel's present state. */
 export function overlayPath(
   { ingress, external, netlink, subnet, peers }: OverlayHost,
 ): OverlayPath {
@@ -44,12 +44,12 @@ export function overlayPath(
   };
 }
 
-/** An address that the first other host may have. */
+/** Returns an address that the first other host may have. */
 function neighbour(prefix: Prefix, address: IPv4): IPv4 {
   return address < prefix.last ? address + 1 : address - 1;
 }
 
-/** Public IPs of the leases that are not this host's. */
+/** Returns the public IPs of leases other than this host's. */
 export function peersBeside(
   { attributes: { publicIP } }: Pick<Lease, "attributes">,
   leases: Iterable<Lease>,

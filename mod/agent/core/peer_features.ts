@@ -8,23 +8,23 @@ export class PeerFeatures {
   readonly #features = new Map<IPv4, readonly string[]>();
   readonly #changed = new Set<IPv4>();
 
-  /** Of a host; none when its record says nothing, or there is no record: flannel's hosts. */
+  /** Returns the features of a host; none when its record has none, or it has no record (upstream flannel). */
   of(publicIP: IPv4): readonly string[] {
     return this.#features.get(publicIP) ?? NONE;
   }
 
-  /** Takes a record that was written. */
+  /** Applies a record that was written. */
   put({ publicIP, record }: StoredNodeRecord): void {
     // A claimant is not the holder yet.
     this.#set(publicIP, record.claims === undefined ? record.features ?? NONE : NONE);
   }
 
-  /** Takes in that a record is gone. */
+  /** Applies the removal of a record. */
   remove(publicIP: IPv4): void {
     this.#set(publicIP, NONE);
   }
 
-  /** Takes all records there are in place of what was known. */
+  /** Replaces all records. */
   replace(agents: Iterable<StoredNodeRecord>): void {
     const gone = new Set(this.#features.keys());
     for (const agent of agents) {
@@ -34,7 +34,7 @@ export class PeerFeatures {
     for (const publicIP of gone) this.remove(publicIP);
   }
 
-  /** The hosts whose features have changed since the last call. */
+  /** Returns the hosts whose features have changed since the last call. */
   takeChanged(): ReadonlySet<IPv4> {
     const changed = new Set(this.#changed);
     this.#changed.clear();

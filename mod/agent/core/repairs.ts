@@ -2,34 +2,34 @@ import { warning } from "../../observe/mod.ts";
 import { Backoff } from "./backoff.ts";
 import { Timer } from "./timer.ts";
 
-/** Even who keeps deleting sees things back within a second. */
+/** Milliseconds. The longest delay keeps a repair within a second even when objects are deleted in a loop. */
 const TIMES = { shortest: 20, longest: 800, calm: 10_000 };
 
-/** The backstop: whatever the kernel's events did not tell is found by then, in milliseconds. */
+/** Milliseconds between full checks, which find damage that no kernel event reported. */
 const BACKSTOP = 300_000;
 
-/** What the kernel refused is offered again after this, in milliseconds. */
+/** Milliseconds until objects that the kernel refused are tried again. */
 const REFUSED = 10_000;
 
-/** One line per object and minute, in milliseconds. */
+/** Milliseconds between two log lines for one object. */
 const REPEAT = 60_000;
 
 /**
- * Decides when the kernel state is looked over: soon after something of ours was touched, without
- * a storm when that goes on and on, and every five minutes in any case.
+ * Decides when the agent checks the kernel state: soon after an object of flanneld was changed, with
+ * growing delays while the changes go on, and every five minutes in any case.
  */
 export class Repairs implements Disposable {
   readonly #due: Timer;
   readonly #retry: Timer;
   readonly #backstop: Timer;
-  readonly #said = new Map<string, number>();
+  readonly #loggedAt = new Map<string, number>();
   readonly #backoff = new Backoff(TIMES);
 
   readonly #onDamage: (what: string) => void;
 
   /**
-   * @param onDue called when the kernel state is to be looked over
-   * @param onDamage told of what was touched, each time
+   * @param onDue called when a check of the kernel state is due
+   * @param onDamage called with each object that was changed
    */
   constructor(onDue: () => void, onDamage: (what: string) => void = () => {}) {
     this.#onDamage = onDamage;
@@ -39,30 +39,30 @@ export class Repairs implements Disposable {
   }
 
   /**
-   * Something of ours was touched.
+   * Requests a check after an object of flanneld was changed.
    *
-   * @param what for the log
+   * @param what the object and its change, for the log
    */
   request(what: string): void {
     this.#onDamage(what);
     const now = performance.now();
-    if (now - (this.#said.get(what) ?? -Infinity) > REPEAT) {
-      if (this.#said.size > 1000) this.#said.clear();
-      this.#said.set(what, now);
+    if (now - (this.#loggedAt.get(what) ?? -Infinity) > REPEAT) {
+      if (this.#loggedAt.size > 1000) this.#loggedAt.clear();
+      this.#loggedAt.set(what, now);
       warning(`Repairing: ${what}`, { object: what });
     }
     if (!this.#due.isSet) this.#due.set(this.#backoff.delay);
   }
 
-  /** The kernel refused something; it may not next time. */
+  /** Requests a check after the kernel refused an object, in ten seconds. */
   retry(): void {
     if (!this.#retry.isSet) this.#retry.set(REFUSED);
   }
 
   /**
-   * Everything has just been looked over.
+   * Notes that a full check has just ended.
    *
-   * @param refused how many objects the kernel did not take
+   * @param refused number of objects that the kernel refused
    */
   done(refused: number): void {
     this.#backoff.answered();

@@ -6,7 +6,7 @@ import { FakeTime } from "../testing/time_lab.ts";
 const BACKSTOP = 300_000;
 const REFUSED = 10_000;
 
-/** Repairs under a clock that stands still; each repair succeeds at once unless told otherwise. */
+/** Repairs under a stopped clock; each repair succeeds at once by default. */
 class Fixture implements Disposable {
   readonly time = new FakeTime();
   readonly log = captureLog();
@@ -24,12 +24,12 @@ class Fixture implements Disposable {
   }
 }
 
-Deno.test("Repairs waits for nothing until something happens", () => {
+Deno.test("Repairs sets no timer before the first event", () => {
   using fixture = new Fixture();
   assertEquals(fixture.time.planned, []);
 });
 
-Deno.test("Repairs.request() repairs what comes together together, and soon", () => {
+Deno.test("Repairs.request() answers simultaneous requests with one repair, and soon", () => {
   using fixture = new Fixture();
   const { repairs, time, log } = fixture;
   repairs.request("route to 10.20.1.0/24 removed");
@@ -57,7 +57,7 @@ Deno.test("Repairs.done() sets the backstop, which repairs every five minutes", 
   assertEquals(fixture.repaired, 3);
 });
 
-Deno.test("Repairs answers ever more slowly to whoever goes on deleting", () => {
+Deno.test("Repairs doubles its delay while objects are deleted in a loop", () => {
   using fixture = new Fixture();
   const { repairs, time } = fixture;
   const delays: number[] = [];
@@ -70,7 +70,7 @@ Deno.test("Repairs answers ever more slowly to whoever goes on deleting", () => 
   assertEquals(fixture.repaired, 10);
 });
 
-Deno.test("Repairs begins anew at the short delay after a while of calm", () => {
+Deno.test("Repairs returns to the short delay after a calm period", () => {
   using fixture = new Fixture();
   const { repairs, time } = fixture;
   for (let i = 0; i < 10; i++) {
@@ -82,7 +82,7 @@ Deno.test("Repairs begins anew at the short delay after a while of calm", () => 
   assertEquals(time.planned[0], 20);
 });
 
-Deno.test("Repairs says each thing once a minute", () => {
+Deno.test("Repairs logs each object once a minute", () => {
   using fixture = new Fixture();
   const { repairs, time, log } = fixture;
   for (let i = 0; i < 130; i++) {
@@ -94,7 +94,7 @@ Deno.test("Repairs says each thing once a minute", () => {
   assertEquals(log.lines.filter((line) => line.endsWith(" b")).length, 1);
 });
 
-Deno.test("Repairs offers what the kernel refused again in ten seconds", () => {
+Deno.test("Repairs tries refused objects again in ten seconds", () => {
   using fixture = new Fixture();
   const { repairs, time } = fixture;
   repairs.retry();
@@ -108,7 +108,7 @@ Deno.test("Repairs offers what the kernel refused again in ten seconds", () => {
   assertEquals([fixture.repaired, time.planned], [2, [BACKSTOP]]);
 });
 
-Deno.test("Repairs.request() waits for no retry that is far away", () => {
+Deno.test("Repairs.request() does not wait for a later retry", () => {
   using fixture = new Fixture();
   const { repairs, time } = fixture;
   repairs.done(3);
@@ -122,14 +122,14 @@ Deno.test("Repairs.request() waits for no retry that is far away", () => {
   assert(time.planned[0]! > REFUSED);
 });
 
-Deno.test("Repairs forgets what it said rather than remember it all", () => {
+Deno.test("Repairs bounds its memory of logged objects", () => {
   using fixture = new Fixture();
   const { repairs, log } = fixture;
   repairs.request("device removed");
   for (let i = 0; i < 1001; i++) repairs.request(`route ${i} removed`);
   repairs.request("device removed");
   assertEquals(log.lines.filter((line) => line.endsWith("device removed")).length, 2);
-  // Of what was said just now it still knows.
+  // Lines logged after the reset are remembered.
   repairs.request("route 1000 removed");
   assertEquals(log.lines.length, 1003);
 });

@@ -15,18 +15,17 @@ import { WaitingNetworks } from "../status/waiting.ts";
 /**
  * Runs the agent: `flanneld` without a subcommand.
  *
- * The kernel's data path stays as it is when the agent ends, and so does the lease: a restart
- * loses no packet.
+ * The kernel's data path and the lease stay when the agent ends, so a restart loses no packet.
  *
- * @param signal ends the agent in order
+ * @param signal stops the agent
  * @returns the exit code
  * @throws {HookError} when the command of `-on-subnet-change` cannot be run
  * @throws {AlreadyRunningError} when another agent works for the same subnet file
  * @throws {InterfaceError} when no interface fits
- * @throws {DuplicatePublicIPError} when another live host has our public IP
+ * @throws {DuplicatePublicIPError} when another live host has this host's public IP
  * @throws {HealthError | ListenError} when the health endpoint or the server cannot listen
- * @throws {ExportError} when a directory or a lock file of ours cannot be made
- * @throws {StoreError | SysError | FirewallError} when the host or the store refuse what is needed
+ * @throws {ExportError} when a directory or lock file cannot be created
+ * @throws {StoreError | SysError | FirewallError} when the host or the store refuses a required step
  */
 export async function runAgent(options: AgentOptions, signal: AbortSignal): Promise<number> {
   info(`flanneld ${VERSION} starting`, { version: VERSION });
@@ -37,7 +36,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     notifySystemd("STOPPING=1");
   };
   signal.addEventListener("abort", stopping, { once: true });
-  // The socket's file goes, too, when it is an error that ends the agent.
+  // Removes the socket's file also when an error ends the agent.
   const ended = new AbortController();
   using _trimming = trimMemory();
   try {
@@ -47,7 +46,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
       views: () => views,
       waiting: () => waiting.views,
       isReady: () => {
-        // One without a config waits, whether its store says so before its agent runs or after.
+        // A network without a config waits, before its agent runs and after.
         const begun = views.filter(({ known, active }) =>
           "text" in known.config || active !== undefined
         );
@@ -75,7 +74,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
         await server.done;
         signal.throwIfAborted();
       }
-      // The file's leases are served from where they are; this host takes one of them, too.
+      // The server shares the embedded store's file with this host's own agent.
       parts.push(server.done.then(() => signal.throwIfAborted()));
     }
     if (options.networks !== undefined) {
@@ -98,7 +97,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
         },
       }));
     }
-    // None of them ends by itself.
+    // All of them run until the signal aborts or they fail.
     await Promise.race(parts);
     return 1;
   } catch (error) {
@@ -117,6 +116,6 @@ async function makeSubnetDirectory(directory: string): Promise<void> {
   try {
     await makeDirectory(directory);
   } catch (cause) {
-    throw ExportError.from(`cannot make the directory ${directory} (-subnet-dir)`, cause);
+    throw ExportError.from(`cannot create the directory ${directory} (-subnet-dir)`, cause);
   }
 }

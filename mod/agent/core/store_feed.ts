@@ -9,19 +9,19 @@ import {
 } from "../../store/mod.ts";
 import { WarningLog } from "./warning_log.ts";
 
-/** How soon a store that did not answer is asked again, in milliseconds. */
+/** Milliseconds until the agent asks a store again that did not answer. */
 const RETRY = 2_000;
 
 /**
- * Reads everything that the store holds, waiting for as long as it cannot be had.
+ * Reads a snapshot of the store; retries until the store answers.
  *
- * @param onTrouble is told why, each time
+ * @param onWarning called with the reason of each failed attempt
  * @throws the reason of `signal` when it aborts
  */
 export async function firstSnapshot(
   store: Store,
   signal: AbortSignal,
-  onTrouble: (message: string) => void,
+  onWarning: (message: string) => void,
 ): Promise<Snapshot> {
   for (;;) {
     try {
@@ -29,7 +29,7 @@ export async function firstSnapshot(
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof StoreError)) throw error;
-      onTrouble(`failed to retrieve network config: ${error.message}`);
+      onWarning(`failed to retrieve network config: ${error.message}`);
       await sleep(RETRY, signal);
       signal.throwIfAborted();
     }
@@ -37,9 +37,9 @@ export async function firstSnapshot(
 }
 
 /**
- * Hands on all that happens in the store after `cursor`, and logs when it cannot be followed.
+ * Calls `onItem` for each change of the store after `cursor`, and logs when the watch is interrupted.
  *
- * @param connection told of that
+ * @param connection log of interruptions
  */
 export async function followStore(
   store: Store,

@@ -5,30 +5,30 @@ import type { Change, ConfigText, Snapshot } from "../../store/mod.ts";
 import { type LeaseEvent, LeaseSet, type LeaseSetChange } from "../../subnet/mod.ts";
 import { PeerFeatures } from "./peer_features.ts";
 
-/** What the store is known to hold, as its watch tells it. */
+/** The agent's copy of one network in the store, kept up to date from its watch. */
 export class StoreView {
   config: ConfigText = { missing: "not read yet" };
   readonly leases: LeaseSet = new LeaseSet();
-  /** What hosts take beyond what all do, by their agents' records. */
+  /** Features that hosts advertise in their node records. */
   readonly features: PeerFeatures = new PeerFeatures();
-  /** News of the record under our public IP that has not been acted on; `undefined`: none. */
+  /** Latest change of this host's node record that the agent has not handled; `undefined`: none. */
   recordNews: { readonly agent: StoredNodeRecord | undefined } | undefined;
 
   /**
-   * Takes everything anew.
+   * Replaces everything.
    *
-   * @param publicIP ours
-   * @param reason for the log
+   * @param publicIP this host's
+   * @param reason cause of the resync, for the log
    */
   takeSnapshot(snapshot: Snapshot, publicIP: IPv4, reason?: string): LeaseSetChange {
-    if (reason !== undefined) info(`Read the store anew: ${reason}`, { reason });
+    if (reason !== undefined) info(`read the store again: ${reason}`, { reason });
     this.config = snapshot.config;
     this.features.replace(snapshot.agents);
     this.recordNews = { agent: snapshot.agents.find((agent) => agent.publicIP === publicIP) };
     return this.leases.replace(snapshot.leases);
   }
 
-  /** Takes what has happened since. @param publicIP ours */
+  /** Applies changes. @param publicIP this host's */
   takeChanges(changes: readonly Change[], publicIP: IPv4): LeaseSetChange {
     const leases: LeaseEvent[] = [];
     for (const change of changes) {
@@ -55,7 +55,7 @@ export class StoreView {
     return this.leases.apply(leases);
   }
 
-  /** The lease with this public IP, whoever wrote it. */
+  /** Returns the lease with this public IP, which another host may have written. */
   leaseOf(publicIP: IPv4): Lease | undefined {
     for (const lease of this.leases.values()) {
       if (lease.attributes.publicIP === publicIP) return lease;

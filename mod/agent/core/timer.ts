@@ -2,15 +2,14 @@
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 /**
- * One timer that is set anew as plans change.
- *
- * It keeps the process alive while it is set.
+ * A timer that can be set repeatedly; each call replaces the former time. It keeps the process alive
+ * while it is set.
  */
 export class Timer implements Disposable {
   readonly #fire: () => void;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** @param fire called each time that the timer runs out */
+  /** @param fire called each time that the timer expires */
   constructor(fire: () => void) {
     this.#fire = fire;
   }
@@ -20,7 +19,7 @@ export class Timer implements Disposable {
     return this.#timer !== undefined;
   }
 
-  /** Fires once after `milliseconds`, or after 24.8 days if that is less, in place of what was planned. */
+  /** Fires once after `milliseconds`, at most 24.8 days; replaces the former time. */
   set(milliseconds: number): void {
     this.clear();
     this.#timer = setTimeout(() => {
@@ -29,7 +28,7 @@ export class Timer implements Disposable {
     }, Math.min(milliseconds, MAX_TIMEOUT_MS));
   }
 
-  /** Fires not at all. */
+  /** Cancels the timer. */
   clear(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;

@@ -17,7 +17,7 @@ Deno.test("Timer fires once, after the time it was set to", () => {
   assertEquals(fired, 1);
 });
 
-Deno.test("Timer.set() takes the place of what was planned", () => {
+Deno.test("Timer.set() replaces the planned time", () => {
   using time = new FakeTime();
   let fired = 0;
   using timer = new Timer(() => fired++);
@@ -30,7 +30,7 @@ Deno.test("Timer.set() takes the place of what was planned", () => {
   assertEquals(fired, 1);
 });
 
-Deno.test("Timer.set() may be called by what the timer fires", () => {
+Deno.test("Timer.set() may be called from the timer's callback", () => {
   using time = new FakeTime();
   const fired: boolean[] = [];
   using timer: Timer = new Timer(() => {

@@ -70,7 +70,7 @@ export async function requireUsableNetwork(
   if (refusal !== undefined) throw new NetworkRefusedError(refusal);
 }
 
-/** Why a network cannot be used on a host; `undefined` when it can. */
+/** Returns why a network cannot be used on a host; `undefined` when it can. */
 export function networkRefusal(
   network: Prefix,
   { external, needed, underlay, allowed }: HostNeeds,
@@ -82,7 +82,7 @@ export function networkRefusal(
   }
   const met = underlay.find((prefix) => prefix.overlaps(network));
   if (met !== undefined) {
-    return `Network ${network} meets ${met}, the network of ${external.name}; ${instead}`;
+    return `Network ${network} overlaps ${met}, the network of ${external.name}; ${instead}`;
   }
   if (isPrivateRange(network) || allowed.some((range) => range.containsPrefix(network))) {
     return undefined;

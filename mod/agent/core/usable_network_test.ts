@@ -18,7 +18,7 @@ const NEEDS: HostNeeds = {
   allowed: [net("198.18.0.0/15")],
 };
 
-Deno.test("networkRefusal() names what a Network takes from the host", () => {
+Deno.test("networkRefusal() names the address of the host that a Network contains", () => {
   const instead = "choose a Network that no host, gateway or server is in";
   const cases = [
     ["172.28.0.0/16", "contains 172.28.128.101, this host's address on eth1; " + instead],
@@ -27,7 +27,7 @@ Deno.test("networkRefusal() names what a Network takes from the host", () => {
       "192.168.0.0/16",
       "contains 192.168.7.9, the address of store endpoint etcd.example; " + instead,
     ],
-    ["172.28.128.128/25", "meets 172.28.128.0/24, the network of eth1; " + instead],
+    ["172.28.128.128/25", "overlaps 172.28.128.0/24, the network of eth1; " + instead],
     [
       "8.0.0.0/8",
       "is no private range (RFC 1918, RFC 6598): choose one, or start the agent with " +
@@ -57,7 +57,7 @@ Deno.test("requireUsableNetwork() finds the store's endpoints by address and by 
       tables: { links: [], addresses: [], routes: [] },
     });
   await check("10.77.0.0/16", ["http://127.0.0.1:2379", "http://localhost:2379", "http://[::1]:1"]);
-  // No such name (RFC 6761): that the store is not reached is said elsewhere.
+  // No such name (RFC 6761): the store's own code reports the failed look-up.
   await check("10.77.0.0/16", ["http://nowhere.invalid:2379"]);
   const error = await assertRejects(
     () => check("10.77.0.0/16", ["http://127.0.0.1:2379", "https://10.77.1.2:2379"]),

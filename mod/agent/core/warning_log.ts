@@ -1,22 +1,22 @@
 import { error } from "../../observe/mod.ts";
 
-/** How often a state that lasts is repeated, in milliseconds. */
+/** Milliseconds between two lines about one lasting state. */
 const REPEAT = 60_000;
 
-/** Something that is wrong, and since when, as Date.now() tells it. */
+/** An active problem. */
 export interface Warning {
+  /** Its begin, by `Date.now()`. */
   readonly since: number;
   readonly message: string;
 }
 
 /**
- * Says what is wrong once, when it begins or changes, and then every minute, instead of every
- * second as flannel does.
+ * Logs a lasting problem when it begins or changes, and then once a minute; flannel logs it every second.
  */
 export class WarningLog {
   #state: string | undefined;
   #warning: Warning | undefined;
-  #said = -Infinity;
+  #loggedAt = -Infinity;
   readonly #write: (message: string) => void;
   readonly #now: () => number;
 
@@ -32,34 +32,34 @@ export class WarningLog {
     this.#now = now;
   }
 
-  /** True while something is wrong. */
+  /** True while there is a problem. */
   get isActive(): boolean {
     return this.#state !== undefined;
   }
 
-  /** What is wrong. */
+  /** The active problem. */
   get current(): Warning | undefined {
     return this.#warning;
   }
 
-  /** Something is wrong. */
+  /** Reports a problem, in place of the one before. */
   report(message: string): void {
-    // etcd v2's errors end in its index, which grows with every write of anybody.
+    // Errors of etcd v2 end in its index, which grows with every write of any client.
     const state = message.replaceAll(/ \[\d+\]/g, "");
     const now = this.#now();
     this.#warning = { since: this.#warning?.since ?? Date.now(), message };
-    if (state === this.#state && now - this.#said < REPEAT) return;
+    if (state === this.#state && now - this.#loggedAt < REPEAT) return;
     this.#state = state;
-    this.#said = now;
+    this.#loggedAt = now;
     this.#write(message);
   }
 
-  /** It is right again. Returns true when it was not. */
+  /** Ends the problem. Returns whether there was one. */
   clear(): boolean {
     const was = this.isActive;
     this.#state = undefined;
     this.#warning = undefined;
-    this.#said = -Infinity;
+    this.#loggedAt = -Infinity;
     return was;
   }
 }

@@ -12,7 +12,7 @@ import {
 import type { Lease } from "../../lease/mod.ts";
 import type { AgentOptions } from "../core/options.ts";
 
-/** The options that decide on firewall rules. */
+/** The options that determine the firewall rules. */
 export type FirewallFlags = Pick<
   AgentOptions,
   | "subnetFile"
@@ -39,7 +39,7 @@ export function firewallSpec(
   return {
     ...{ tag: chainTag(networkName, subnetFile), network, subnet, ipMasq, forward },
     randomFully: !flags.masqRandomFullyDisable,
-    // An operator who accepts forwarded packets by other means does so in Docker's chains, too.
+    // An operator who accepts forwarded packets by other means covers Docker's chains as well.
     ingress: forward && dockerRules ? ingress : undefined,
     guard: forward && sourceCheck !== undefined
       ? {

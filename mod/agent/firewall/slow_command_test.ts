@@ -35,7 +35,7 @@ Deno.test("SlowCommand names the command that runs, within 5 s and then once a m
   assertEquals([slow.clear(), slow.warning, slow.clear()], [true, undefined, false]);
 });
 
-Deno.test("SlowCommand says nothing of commands that end in time", () => {
+Deno.test("SlowCommand does not report commands that end in time", () => {
   using time = new FakeTime();
   using log = captureLog();
   const slow = new SlowCommand();

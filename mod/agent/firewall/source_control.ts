@@ -43,7 +43,7 @@ export class SourceControl implements Disposable {
     return this.#policy.isStrict;
   }
 
-  /** Begins with a network and the leases there are. What they ask for is in force at once. */
+  /** Starts with a network and its leases; their decision is in force at once. */
   begin(scope: SourceScope, leases: Iterable<Lease>): void {
     this.#scope = scope;
     this.#policy.replace(this.#peers(leases));
@@ -51,7 +51,7 @@ export class SourceControl implements Disposable {
     this.#soon.clear();
   }
 
-  /** Takes in a change of the leases; {@linkcode SourceControl.decide} is due then. */
+  /** Applies a change of the leases; {@linkcode SourceControl.decide} is due then. */
   apply({ added, removed, changed }: LeaseSetChange): void {
     this.#policy.change(
       this.#peers([...removed, ...changed.map(({ before }) => before)]),
@@ -59,15 +59,15 @@ export class SourceControl implements Disposable {
     );
   }
 
-  /** Likewise that hosts advertise other features than before. */
+  /** Applies changed features of hosts; {@linkcode SourceControl.decide} is due then. */
   featuresChanged(hosts: Iterable<IPv4>): void {
     this.#policy.featuresChanged(hosts);
   }
 
   /**
-   * Puts in force what peers and options ask for.
+   * Puts the decision of peers and options in force.
    *
-   * @param when strictness begins `now`, or after {@linkcode STRICT_DELAY} in which nothing speaks against it
+   * @param when strictness begins `now`, or `delayed` by {@linkcode STRICT_DELAY} without objection
    * @returns true when {@linkcode SourceControl.isStrict} has changed
    */
   decide(when: "now" | "delayed"): boolean {

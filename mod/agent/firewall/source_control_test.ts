@@ -66,13 +66,13 @@ Deno.test("SourceControl counts leases that no backend takes, and its own, for n
   assertEquals(control.isStrict, true);
 });
 
-Deno.test("SourceControl.verdict() does not claim what the firewall does not do", () => {
+Deno.test("SourceControl.verdict() is not strict when the firewall has no rules for it", () => {
   using _log = captureLog();
   const { control } = begin(new Set([A.attributes.publicIP]), { port: 8472, by: "firewall" });
   using _control = control;
   assertEquals(control.verdict(true)?.isStrict, true);
   assertEquals(control.verdict(false), {
     isStrict: false,
-    reason: "no firewall rules of flanneld look at them",
+    reason: "no firewall rules of flanneld check them",
   });
 });

@@ -3,8 +3,8 @@ import { formatIPv4, type IPv4 } from "../../ip/mod.ts";
 import { counted } from "../core/counted.ts";
 
 /**
- * Feature of a node record: the host gives packets that enter the network by it an address of the network
- * (`-ip-masq`, with its rules in place), so that none with another source leaves it for a peer.
+ * Feature of a node record: the host masquerades packets that enter the network (`-ip-masq`, with its rules
+ * in place), so that it sends peers no packet with a source outside the network.
  */
 export const MASQUERADE_FEATURE = "masquerade";
 
@@ -15,21 +15,20 @@ export interface SourceVerdict {
   readonly reason: string;
 }
 
-/** The verdict where the firewall would have to refuse and has no rule of flanneld. */
+/** The verdict without the firewall rules that would refuse such packets. */
 export const NO_GUARD: SourceVerdict = {
   isStrict: false,
-  reason: "no firewall rules of flanneld look at them",
+  reason: "no firewall rules of flanneld check them",
 };
 
 /**
  * Decides whether packets from peers may have sources outside the network: no, once every host with a lease
- * advertises {@linkcode MASQUERADE_FEATURE}. Upstream flannel's hosts have no node record, so one of them is enough
- * for yes.
+ * advertises {@linkcode MASQUERADE_FEATURE}. A single host of upstream flannel, which has no node record, makes it yes.
  *
  * Cost: O(changes), and O(1) for the verdict.
  */
 export class SourcePolicy {
-  /** The verdict in force: the owner sets it, once it has carried it to the data path or is about to. */
+  /** The verdict in force; the owner sets it together with the data path. */
   isStrict = false;
   readonly #featuresOf: (publicIP: IPv4) => readonly string[];
   /** How many leases a peer has. */
@@ -42,25 +41,25 @@ export class SourcePolicy {
     this.#featuresOf = featuresOf;
   }
 
-  /** Takes these peers in place of those before. @param peers public IPs, one a lease */
+  /** Replaces all peers. @param peers public IPs, one per lease */
   replace(peers: Iterable<IPv4>): void {
     this.#leases.clear();
     this.#open.clear();
     this.change([], peers);
   }
 
-  /** Takes leases out and in. @param removed public IPs, one a lease */
+  /** Removes and adds leases. @param removed public IPs, one per lease */
   change(removed: Iterable<IPv4>, added: Iterable<IPv4>): void {
     for (const peer of removed) this.#count(peer, -1);
     for (const peer of added) this.#count(peer, 1);
   }
 
-  /** Takes in that hosts advertise other features than before. */
+  /** Applies changed features of hosts. */
   featuresChanged(hosts: Iterable<IPv4>): void {
     for (const host of hosts) if (this.#leases.has(host)) this.#judge(host);
   }
 
-  /** The verdict that the peers, or an option, ask for at this moment. */
+  /** Returns the verdict of the peers, or of an option, at this moment. */
   verdict(check: SourceCheck | undefined): SourceVerdict {
     if (check === undefined) return { isStrict: false, reason: "packets are not encapsulated" };
     if (check.fixed !== undefined) return check.fixed;

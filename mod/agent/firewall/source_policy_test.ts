@@ -14,7 +14,7 @@ function policyOf(masquerading: Set<number>): SourcePolicy {
   );
 }
 
-Deno.test("SourcePolicy.verdict() is strict while every peer advertises masquerading, and says who does not", () => {
+Deno.test("SourcePolicy.verdict() is strict while every peer advertises masquerading, and names a peer that does not", () => {
   const masquerading = new Set([A]);
   const policy = policyOf(masquerading);
   assertEquals(policy.verdict(CHECK), { isStrict: true, reason: "no peer yet" });
@@ -52,7 +52,7 @@ Deno.test("SourcePolicy.verdict() leaves the decision to an option that is given
   assertEquals(policy.verdict(undefined).isStrict, false);
 });
 
-Deno.test("SourcePolicy comes to the same by any changes as by all at once", () => {
+Deno.test("SourcePolicy.change() agrees with replace() after any changes", () => {
   const host = fc.integer({ min: 1, max: 4 });
   const step = fc.oneof(
     fc.record({ lease: host }),

@@ -16,8 +16,8 @@ type View = Pick<AgentView, "lease"> & {
 };
 
 /**
- * Answers queries about containers from `flanneld doctor` on other hosts, until the signal aborts. Where the
- * host refuses the socket, no agent answers, and `doctor` on the other host reports that.
+ * Answers queries about containers from `flanneld doctor` on other hosts, until the signal aborts. If the host
+ * refuses the socket, no agent answers, and `doctor` on the other host reports that.
  */
 export async function answerContainers(
   views: () => readonly View[],
@@ -42,7 +42,7 @@ export class ContainerResponder {
   /** Searches under way, by the lease's key. */
   readonly #searches = new Map<number, Promise<Found>>();
 
-  /** @param netns where the containers are; the calling thread's by default */
+  /** @param netns network namespace of the containers; the calling thread's by default */
   constructor(views: () => readonly View[], signal: AbortSignal, netns?: string) {
     this.#views = views;
     this.#signal = signal;

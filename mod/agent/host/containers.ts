@@ -5,7 +5,7 @@ import type { Link, Netlink } from "../../sys/mod.ts";
 /** Neighbours to send an echo request to, and addresses to try when no neighbour answers. */
 const MOST_NEIGHBOURS = 16;
 const MOST_UNKNOWN = 32;
-/** Milliseconds to wait for echoes of this host's own containers. */
+/** Milliseconds to wait for echo replies of this host's own containers. */
 const TIMEOUT_MS = 250;
 
 /** A bridge of this host that has an address of the lease. */
@@ -67,21 +67,21 @@ export async function findContainer(
     await answering(firstAddresses(subnet, MOST_UNKNOWN).filter((one) => one !== address));
 }
 
-/** The first addresses of a subnet that hosts can have. */
+/** Returns the first host addresses of a subnet. */
 export function firstAddresses({ address, last }: Prefix, count: number): IPv4[] {
   const length = Math.max(0, Math.min(count, last - address - 1));
   return Array.from({ length }, (_, i) => address + 1 + i);
 }
 
 /**
- * The address of this host that packets into the network are sent from, as containers' are: one of the
- * lease; on the backend's device where there is one, else on a bridge.
+ * Returns the source address of this host for packets into the network: an address of the lease, on the
+ * backend's device if there is one, else on a bridge.
  */
 export function overlaySource(
   netlink: Pick<Netlink, "addresses">,
   lease: Prefix,
 ): IPv4 | undefined {
-  // The device has the first one.
+  // The device has the first address of the lease.
   return netlink.addresses().map(({ address }) => address)
     .filter((address) => lease.contains(address)).sort((a, b) => a - b)[0];
 }

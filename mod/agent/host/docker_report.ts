@@ -1,7 +1,7 @@
 import { info } from "../../observe/mod.ts";
 import { getUnix } from "../../observe/serve/unix_client.ts";
 
-/** Where dockerd listens, unless its `-H` says otherwise. */
+/** Default socket of dockerd. */
 const SOCKET = "/run/docker.sock";
 
 /** In milliseconds: Docker asks its storage driver for `/info`. */
@@ -19,7 +19,7 @@ export interface DockerVersion {
  * Reads the version and the firewall backend from the host's Docker.
  *
  * @param socket path of its unix socket
- * @returns `undefined` when there is no Docker, or none that answers
+ * @returns `undefined` when no Docker answers
  */
 export async function askDocker(
   signal: AbortSignal,
@@ -47,7 +47,7 @@ export async function askDocker(
 /** Lines that were logged: each network of the process calls this. */
 const logged = new Set<string>();
 
-/** Logs the host's Docker, once, when there is one that answers. Never throws. */
+/** Logs the host's Docker once, if it answers. Never throws. */
 export async function reportDocker(signal: AbortSignal, socket = SOCKET): Promise<void> {
   const docker = await askDocker(signal, socket);
   if (docker === undefined) return;

@@ -5,17 +5,17 @@ export class HookError extends Error {
   override readonly name = "HookError";
 }
 
-/** Where execvp(3) looks without PATH: _CS_PATH of confstr(3), as glibc has it. */
+/** Directories that execvp(3) searches without PATH: _CS_PATH of confstr(3) in glibc. */
 const DEFAULT_PATH = "/bin:/usr/bin";
 
 const NOT_THERE = "there is no such file";
 
 /**
- * Sees to it that the program of `-on-subnet-change` can be run. Without it the agent would find out
+ * Checks that the program of `-on-subnet-change` can be run. Otherwise the agent would find a mistake only
  * when the subnet changes, which may be months later.
  *
- * @param path directories to search for a name without a slash, with colons between
- * @throws {HookError} when it is not there or not executable
+ * @param path directories to search for a name without a slash, separated by colons
+ * @throws {HookError} when the program is missing or not executable
  */
 export function requireHookProgram(
   program: string,
@@ -29,7 +29,7 @@ export function requireHookProgram(
   );
 }
 
-/** As execvp(3) searches: what cannot be run is passed over for what can. */
+/** Returns why no directory has a program, in the order of execvp(3), which skips files that cannot be run. */
 function problemIn(path: string, program: string): string | undefined {
   let problem = `it is not in ${path} (PATH)`;
   for (const directory of path.split(":")) {
@@ -41,12 +41,12 @@ function problemIn(path: string, program: string): string | undefined {
   return problem;
 }
 
-/** Why a file cannot be run; `undefined` when it can, as far as its mode says. */
+/** Returns why a file cannot be run; `undefined` when its mode allows it. */
 function problemOf(file: string): string | undefined {
   try {
     const { isFile, isDirectory, mode } = Deno.statSync(file);
     if (!isFile) return isDirectory ? "it is a directory" : "it is no file";
-    // execve(2) refuses root, too, what nobody may run.
+    // execve(2) refuses a file without any execute bit even to root.
     return ((mode ?? 0) & 0o111) === 0 ? "it is not executable" : undefined;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {

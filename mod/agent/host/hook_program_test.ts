@@ -1,7 +1,7 @@
 import { assertThrows } from "@std/assert";
 import { HookError, requireHookProgram } from "./hook_program.ts";
 
-Deno.test("requireHookProgram() takes what can be run and says why the rest cannot", async () => {
+Deno.test("requireHookProgram() accepts executable files and names the reason for others", async () => {
   const directory = await Deno.makeTempDir();
   try {
     const [empty, bin] = [`${directory}/empty`, `${directory}/bin`];
@@ -16,7 +16,7 @@ Deno.test("requireHookProgram() takes what can be run and says why the rest cann
     for (const program of [`${bin}/hook`, `${bin}/link`, "hook"]) {
       requireHookProgram(program, `${empty}:${bin}/notes:${bin}`);
     }
-    // A name is not looked for where a program of that name cannot be run.
+    // A file that cannot be run does not end the search.
     await Deno.writeTextFile(`${empty}/hook`, "");
     requireHookProgram("hook", `${empty}:${bin}`);
 

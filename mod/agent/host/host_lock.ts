@@ -3,27 +3,26 @@ import { makeDirectory } from "../../export/atomic_file.ts";
 import { ExportError } from "../../export/errors.ts";
 import { describeHolder, FileLock, findLockHolder, type LockHolder } from "../../sys/mod.ts";
 
-/** Another flanneld works on this host for the same subnet file. The message is one line. */
+/** Another process holds the lock of the subnet file. The message is one line. */
 export class AlreadyRunningError extends Error {
   override readonly name = "AlreadyRunningError";
 
-  /** @param holder the other process, where it is visible */
+  /** @param holder the other process, if it is visible */
   constructor(readonly holder: LockHolder | undefined, subnetFile: string) {
     super(`${describeHolder(holder)} holds the lock of subnet file ${subnetFile}: stop it first`);
   }
 }
 
-/** Where the lock of a subnet file is. */
+/** Returns the path of a subnet file's lock. */
 export function hostLockPath(subnetFile: string): string {
   return `${subnetFile}.lock`;
 }
 
 /**
- * Makes this process the only one that works for a subnet file, for as long as it lives or until the
- * lock is disposed: an agent, or a clean-up.
+ * Locks a subnet file for an agent or a clean-up. The kernel releases the lock when the process ends.
  *
- * @throws {AlreadyRunningError} when another one is
- * @throws {ExportError} when the lock cannot be made
+ * @throws {AlreadyRunningError} when another process holds it
+ * @throws {ExportError} when the lock file cannot be created
  */
 export async function lockHost(subnetFile: string): Promise<FileLock> {
   const path = hostLockPath(subnetFile);
@@ -31,7 +30,7 @@ export async function lockHost(subnetFile: string): Promise<FileLock> {
     await makeDirectory(dirname(path));
   } catch (cause) {
     throw ExportError.from(
-      `cannot make the directory of ${subnetFile} (see -subnet-file, -subnet-dir)`,
+      `cannot create the directory of ${subnetFile} (see -subnet-file, -subnet-dir)`,
       cause,
     );
   }
@@ -41,9 +40,9 @@ export async function lockHost(subnetFile: string): Promise<FileLock> {
 }
 
 /**
- * Looks whether somebody has the lock, and changes nothing.
+ * Checks that no process holds the lock of a subnet file. Changes nothing.
  *
- * @throws {AlreadyRunningError} when somebody has
+ * @throws {AlreadyRunningError} when a process holds it
  */
 export async function refuseRunning(subnetFile: string): Promise<void> {
   const path = hostLockPath(subnetFile);
@@ -58,7 +57,7 @@ export async function refuseRunning(subnetFile: string): Promise<void> {
   lock[Symbol.dispose]();
 }
 
-/** Whether an agent runs with this subnet file. */
+/** Returns whether an agent runs with this subnet file. */
 export async function isAgentRunning(subnetFile: string): Promise<boolean> {
   try {
     await refuseRunning(subnetFile);

@@ -70,7 +70,7 @@ Deno.test("lockHost() names the subnet file whose directory cannot be made", () 
     await assertRejects(
       () => lockHost(`${directory}/file/x/subnet.env`),
       ExportError,
-      `cannot make the directory of ${directory}/file/x/subnet.env (see -subnet-file, -subnet-dir): Not a directory`,
+      `cannot create the directory of ${directory}/file/x/subnet.env (see -subnet-file, -subnet-dir): Not a directory`,
     );
   }));
 

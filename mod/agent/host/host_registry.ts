@@ -261,7 +261,7 @@ function refuseClash(holder: string, own: HostRegistration, other: LiveRegistrat
   }
   if (shared !== undefined) {
     throw new ClashError(
-      `${holder} cannot be served: its ${shared} is that of ${clashing}; give its Backend another one`,
+      `${holder} cannot be served: its ${shared} is used by ${clashing}; give its Backend another one`,
     );
   }
 }

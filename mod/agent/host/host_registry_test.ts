@@ -32,7 +32,7 @@ function registration(network: string, ...resources: string[]) {
   return { network: Prefix.parse(network)!, resources };
 }
 
-Deno.test("HostRegistry refuses what another has, in a line that names both", () =>
+Deno.test("HostRegistry.register() refuses a clash in a line that names both networks", () =>
   withDirectory(async (directory) => {
     await using blue = registryOf(directory, "blue");
     await using green = registryOf(directory, "green");
@@ -52,14 +52,14 @@ Deno.test("HostRegistry refuses what another has, in a line that names both", ()
     );
     assertEquals(
       shared.message,
-      'network "green" cannot be served: its VNI 1 is that of network "blue", which is served on ' +
+      'network "green" cannot be served: its VNI 1 is used by network "blue", which is served on ' +
         "this host; give its Backend another one",
     );
     await green.register(registration("10.2.0.0/16", "VNI 2"), signal);
     assertEquals(green.others.map(String), ["10.1.0.0/16"]);
   }));
 
-Deno.test("HostRegistry replaces one's own claim, and keeps it when the next is refused", () =>
+Deno.test("HostRegistry.register() replaces the agent's registration, or keeps it when the next is refused", () =>
   withDirectory(async (directory) => {
     await using blue = registryOf(directory, "blue");
     await using green = registryOf(directory, "green");
@@ -77,7 +77,7 @@ Deno.test("HostRegistry replaces one's own claim, and keeps it when the next is 
     );
   }));
 
-Deno.test("HostRegistry gives back on disposal, and takes what a dead agent has left", () =>
+Deno.test("HostRegistry removes its registration on disposal, and ignores those of killed agents", () =>
   withDirectory(async (directory) => {
     {
       await using blue = registryOf(directory, "blue");
@@ -104,7 +104,7 @@ Deno.test("HostRegistry gives back on disposal, and takes what a dead agent has 
     await removeStaleRegistrations(directory);
   }));
 
-Deno.test("HostRegistry lets no other user open what it writes, nor what an older version wrote", () =>
+Deno.test("HostRegistry lets no other user open its files, nor those of an older version", () =>
   withDirectory(async (directory) => {
     await Deno.mkdir(directory, { recursive: true });
     await Deno.writeTextFile(`${directory}/.lock`, "", { mode: 0o644 });
@@ -129,7 +129,7 @@ Deno.test("servedBeside() names the process that keeps the directory locked", ()
     );
   }));
 
-Deno.test("HostRegistry passes over what is no claim, though somebody holds it", () =>
+Deno.test("HostRegistry ignores a locked file that is not a registration", () =>
   withDirectory(async (directory) => {
     await using blue = registryOf(directory, "blue");
     await blue.register(registration("10.1.0.0/16", "VNI 1"), signal);
@@ -163,7 +163,7 @@ Deno.test("HostRegistry passes over what is no claim, though somebody holds it",
     }
   }));
 
-Deno.test("servedBeside() tells of all that run but one's own, and of none where there never was one", () =>
+Deno.test("servedBeside() returns all running agents but the caller's, and none without a directory", () =>
   withDirectory(async (directory) => {
     assertEquals(await servedBeside("/run/blue.env", signal, directory), []);
     await using blue = registryOf(directory, "blue");

@@ -1,18 +1,18 @@
 /**
- * Whether this process may do what a network takes: found out before a lease is taken for it.
+ * Check of this process's privileges before it acquires a lease.
  *
  * @module
  */
 import type { Backend } from "../../../backends/backend.ts";
 
-/** This process lacks a capability. The message is one line and names the cure. */
+/** This process lacks a capability. The message is one line and names the remedy. */
 export class PrivilegeError extends Error {
   override readonly name = "PrivilegeError";
 }
 
-/** What a process may do, as capabilities(7) has it. */
+/** Privileges of a process, see capabilities(7). */
 export interface Privilege {
-  /** The effective set, a bit each. */
+  /** The effective set, one bit per capability. */
   readonly capabilities: bigint;
   /** The effective user. */
   readonly uid: number;
@@ -22,16 +22,16 @@ export interface Privilege {
 const CAP_NET_ADMIN = 12n;
 
 /**
- * Sees to it that this process may change what a network takes in the kernel. The kernel would say so at
- * the first change, when a lease has been taken already and other hosts send their packets here.
+ * Checks that this process may change the kernel for a network. Otherwise the kernel would refuse the first
+ * change only after a lease was acquired and other hosts send packets here.
  *
- * A process in a user namespace that does not own its network namespace passes this, and is refused by
- * the kernel nevertheless.
+ * A process in a user namespace that does not own its network namespace passes this check, but the kernel
+ * refuses its changes.
  *
- * @param backend of the network
- * @param ipMasq whether masquerading is asked for
- * @param privilege what this process may do; `undefined` where that cannot be told
- * @throws {PrivilegeError} when it may not
+ * @param backend the network's backend
+ * @param ipMasq whether masquerading is requested
+ * @param privilege privileges of this process; `undefined` when unknown
+ * @throws {PrivilegeError} when CAP_NET_ADMIN is missing
  */
 export function requirePrivilege(
   { type, changesKernel }: Pick<Backend, "type" | "changesKernel">,
@@ -44,7 +44,7 @@ export function requirePrivilege(
   if ((capabilities >> CAP_NET_ADMIN & 1n) === 1n) return;
   throw new PrivilegeError(
     `${what} needs CAP_NET_ADMIN, which this process does not have: ` +
-      // Root lacks it where something has taken it away.
+      // Root lacks it in a container or a restricted unit.
       (uid === 0
         ? "give its unit CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW, or its container " +
           "--cap-add=NET_ADMIN"
@@ -52,12 +52,12 @@ export function requirePrivilege(
   );
 }
 
-/** Of /proc/self/status, see proc_pid_status(5). */
+/** Reads /proc/self/status, see proc_pid_status(5). */
 function ownPrivilege(): Privilege | undefined {
   try {
     return readPrivilege(Deno.readTextFileSync("/proc/self/status"));
   } catch {
-    // Without /proc the kernel has the say.
+    // Without /proc the kernel decides at the first change.
     return undefined;
   }
 }

@@ -1,10 +1,10 @@
 import { info, warning } from "../../observe/mod.ts";
 import { ChildLimit } from "../../sys/child_limit.ts";
 
-/** How long the command may take, in milliseconds: Docker stops containers for up to 10 s each. */
+/** Limit of the command, in milliseconds: Docker takes up to 10 s to stop each container. */
 const TIME_LIMIT = 300_000;
 
-/** Variables that are the agent's own: a secret among them, and systemd's socket. */
+/** Variables that the command does not inherit: a secret, and systemd's socket. */
 const PRIVATE = /^(FLANNELD_|FLANNEL_ETCD|NOTIFY_SOCKET$|LISTEN_|WATCHDOG_)/;
 
 /** Options of {@linkcode SubnetHook}. */
@@ -18,8 +18,8 @@ export interface SubnetHookOptions {
 /**
  * The operator's command for a changed subnet: `-on-subnet-change`.
  *
- * It is run without a shell, with subnet.env's variables in its environment, beside the agent, which
- * does not wait for it. Of changes that come while it runs the last one runs it again.
+ * Runs without a shell, with subnet.env's variables in its environment. The agent does not wait for it.
+ * After changes that arrive while it runs it runs once more, for the last of them.
  */
 export class SubnetHook {
   readonly #command: readonly [string, ...string[]];
@@ -35,12 +35,12 @@ export class SubnetHook {
     this.#timeLimit = options.timeLimit ?? TIME_LIMIT;
   }
 
-  /** Fulfilled when nothing runs. */
+  /** Fulfilled when no command runs. */
   get idle(): Promise<void> {
     return this.#running ?? Promise.resolve();
   }
 
-  /** Has the command run with these variables. What comes of it is logged. */
+  /** Runs the command with these variables, and logs its result. */
   run(variables: Readonly<Record<string, string>>): void {
     this.#next = variables;
     this.#running ??= this.#runAll().finally(() => this.#running = undefined);

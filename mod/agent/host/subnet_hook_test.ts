@@ -54,7 +54,7 @@ Deno.test("SubnetHook.run() runs it again for the last change that came meanwhil
   assertEquals(await test.read(), "1\n3\n4\n");
 });
 
-Deno.test("SubnetHook says how the command failed, and goes on", async () => {
+Deno.test("SubnetHook logs how the command failed, and goes on", async () => {
   await using test = await fixture('[ "$N" = 1 ] && exit 3; [ "$N" = 2 ] && kill -TERM $$; true');
   for (const N of ["1", "2", "3"]) {
     test.hook.run({ N });
@@ -86,7 +86,7 @@ Deno.test("SubnetHook ends the command with the agent, in silence", async () => 
   assertEquals(test.log.filter((line) => line.startsWith("W ")), []);
 });
 
-Deno.test("SubnetHook says that there is no such command", async () => {
+Deno.test("SubnetHook logs that the command does not exist", async () => {
   using log = captureLog();
   const { signal } = new AbortController();
   const hook = new SubnetHook(["/nowhere/restart-docker", "now"], { signal });

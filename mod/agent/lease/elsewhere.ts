@@ -3,22 +3,22 @@ import { formatIPv4, type Prefix } from "../../ip/mod.ts";
 import type { Lease } from "../../lease/mod.ts";
 import type { Netlink } from "../../sys/mod.ts";
 
-/** A lease of this host, by another interface than the one that was taken. */
+/** A lease of this host under the public IP of another interface than the chosen one. */
 export interface LeaseElsewhere {
   readonly subnet: Prefix;
   /** The flag that is missing: `-iface=eth1`. */
   readonly flag: string;
-  /** What there is to say, in a line. */
+  /** One line for the operator. */
   readonly message: string;
 }
 
 /**
- * Where none is under the public IP of the interface that was taken: the lease that this host holds by
- * another one. So it is when a command was not given the `-iface` that the agent has.
+ * Finds this host's lease under another interface when the chosen interface has none: the command was run
+ * without the agent's `-iface`.
  *
- * A lease with one of this host's addresses is not enough: behind Vagrant's NAT every host has 10.0.2.15.
+ * A lease with an address of this host proves nothing: behind Vagrant's NAT every host has 10.0.2.15.
  *
- * @param former the subnet that the agent has written down; without it there is nothing to go by
+ * @param former the subnet in subnet.env; without it the result is `undefined`
  */
 export function leaseElsewhere(
   leases: readonly Lease[],
@@ -32,13 +32,13 @@ export function leaseElsewhere(
   const owner = netlink.addresses().find(({ address }) => address === publicIP);
   const name = owner && netlink.linkByIndex(owner.index)?.name;
   if (former === undefined || publicIP === undefined || name === undefined) return undefined;
-  // By address where one interface has both.
+  // Name the address when both are on one interface.
   const flag = name === external.name ? formatIPv4(publicIP) : name;
   return {
     ...{ subnet: former, flag: `-iface=${flag}` },
-    message: `this host's lease ${former} is that of ${name} (${formatIPv4(publicIP)}), and ` +
-      `${external.name} (${
+    message: `this host's lease ${former} belongs to ${name} (${formatIPv4(publicIP)}), but this ` +
+      `command chose ${external.name} (${
         formatIPv4(external.address)
-      }) was taken here: give the agent's -iface, -iface=${flag}`,
+      }): pass the agent's -iface, -iface=${flag}`,
   };
 }

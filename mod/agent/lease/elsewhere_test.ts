@@ -28,8 +28,8 @@ Deno.test("leaseElsewhere() names the interface that has this host's lease", () 
   assertEquals(found?.flag, "-iface=eth1");
   assertEquals(
     found?.message,
-    "this host's lease 10.20.5.0/24 is that of eth1 (172.28.128.100), and eth0 (10.0.2.15) was " +
-      "taken here: give the agent's -iface, -iface=eth1",
+    "this host's lease 10.20.5.0/24 belongs to eth1 (172.28.128.100), but this command chose " +
+      "eth0 (10.0.2.15): pass the agent's -iface, -iface=eth1",
   );
 });
 
@@ -38,14 +38,14 @@ Deno.test("leaseElsewhere() names the address where one interface has both", () 
   assertEquals(leaseElsewhere([own], ETH0, NETLINK, own.subnet)?.flag, "-iface=10.0.2.16");
 });
 
-Deno.test("leaseElsewhere() takes no lease for this host's by its address alone", () => {
+Deno.test("leaseElsewhere() does not go by the address of a lease alone", () => {
   const nat = lease("10.20.5.0/24", "10.0.2.15");
   const eth1 = { name: "eth1", address: ip("172.28.128.100"), publicIP: ip("172.28.128.100") };
   assertEquals(leaseElsewhere([nat], eth1, NETLINK, undefined), undefined);
   assertEquals(leaseElsewhere([nat], eth1, NETLINK, Prefix.parse("10.20.8.0/24")), undefined);
 });
 
-Deno.test("leaseElsewhere() is silent where the interface taken has a lease, or another host", () => {
+Deno.test("leaseElsewhere() returns undefined when the chosen interface, or another host, has the lease", () => {
   const [own, former] = [
     lease("10.20.7.0/24", "10.0.2.15"),
     lease("10.20.5.0/24", "172.28.128.100"),

@@ -22,18 +22,18 @@ import {
 } from "../../subnet/mod.ts";
 import { Timer } from "../core/timer.ts";
 
-/** What a {@linkcode LeaseKeeper} is given. */
+/** Options of {@linkcode LeaseKeeper}. */
 export interface LeaseKeeperOptions {
   readonly store: Store;
-  /** Who we are. */
+  /** This host's node record. */
   readonly record: NodeRecord;
   /** Seconds before expiry at which to renew. */
   readonly renewMargin: number;
   /**
-   * Returns whether what an earlier agent of this boot has advertised still holds, until
+   * Returns whether a feature that an earlier agent of this boot advertised still applies, until
    * {@linkcode LeaseKeeper.announce}.
    *
-   * @default everything does
+   * @default every feature applies
    */
   readonly keepsFeature?: (feature: string) => boolean;
   /** Called when a renewal is due; the owner then calls {@linkcode LeaseKeeper.renew}. */
@@ -41,29 +41,29 @@ export interface LeaseKeeperOptions {
   readonly signal: AbortSignal;
 }
 
-/** Times of a lease, as performance.now() tells them. */
+/** Times of a lease, by `performance.now()`. */
 export interface LeaseTerm {
-  /** When it was last written, or read. */
+  /** The last write, or read. */
   readonly since: number;
-  /** Absent for one that does not run out. */
+  /** Absent for a lease that does not expire. */
   readonly renewal?: number;
   readonly expiry?: number;
 }
 
 /**
- * Holds this host's place in the store: its identity record and its lease. It decides nothing by
- * itself; the agent tells it what the watch reports.
+ * Keeps this host's node record and lease in the store. It makes no decisions of its own; the agent
+ * passes it the changes that the watch reports.
  */
 export class LeaseKeeper implements Disposable {
   readonly #options: LeaseKeeperOptions;
   readonly #renewal: Timer;
-  /** Who we are, with what our data path takes. */
+  /** The node record, with the features of the active network. */
   #record: NodeRecord;
   #identity: StoredNodeRecord | undefined;
   #former: NodeRecord | undefined;
   #lease: Lease | undefined;
   #term: LeaseTerm | undefined;
-  /** The last lease that was held, until there is another. */
+  /** The last lease held, until the next one. */
   #last: Lease | undefined;
 
   constructor(options: LeaseKeeperOptions) {
@@ -82,18 +82,18 @@ export class LeaseKeeper implements Disposable {
     return this.#identity;
   }
 
-  /** Of the lease held, or held last. */
+  /** Times of the lease held, or held last. */
   get term(): LeaseTerm | undefined {
     return this.#term;
   }
 
-  /** True when the record we found was this machine's own: its lease is known to be ours. */
+  /** True when {@linkcode identify} found a record of this machine, which proves that its lease is this host's. */
   get knowsFormerLease(): boolean {
     return this.#former?.machineId === this.#options.record.machineId;
   }
 
   /**
-   * Becomes the holder of a public IP, before anything is leased; and gives up the one held before.
+   * Claims a public IP, before any lease is acquired, and gives up the one held before.
    *
    * @throws {DuplicatePublicIPError} when another live host holds it
    */
@@ -102,9 +102,9 @@ export class LeaseKeeper implements Disposable {
     if (left?.publicIP === publicIP) return;
     const { store, signal, keepsFeature = () => true } = this.#options;
     const found = await store.agent(publicIP, { signal });
-    // A record of our own is what an earlier call left that the store failed half-way.
+    // A record of this very agent comes from an earlier call that failed half-way in the store.
     if (found?.record.instance !== this.#record.instance) this.#former = found?.record;
-    // What an earlier agent of this boot put into the kernel is there, until we say otherwise.
+    // The kernel still has what an earlier agent of this boot put there.
     if (found !== undefined && sameBoot(found.record, this.#record)) {
       this.#record = withFeatures(this.#record, (found.record.features ?? []).filter(keepsFeature));
     }
@@ -118,17 +118,17 @@ export class LeaseKeeper implements Disposable {
   }
 
   /**
-   * Tells the other hosts what our data path takes. What they know already costs nothing.
+   * Advertises features to the other hosts in the node record. Writes only when they have changed.
    *
    * @throws {StoreError} as the store does; called again, it tries again
    */
   async announce(features: readonly string[]): Promise<void> {
     this.#record = withFeatures(this.#record, features);
-    const told = this.#identity?.record.features ?? [];
-    if (told.join() !== features.join()) await this.#renewRecord();
+    const advertised = this.#identity?.record.features ?? [];
+    if (advertised.join() !== features.join()) await this.#renewRecord();
   }
 
-  /** Gives a record up, so that whoever has its public IP next need not ask for us. */
+  /** Removes a record, so that the next holder of its public IP need not check whether this host is alive. */
   async #leave(left: StoredNodeRecord): Promise<void> {
     const { store, signal } = this.#options;
     try {
@@ -136,15 +136,16 @@ export class LeaseKeeper implements Disposable {
     } catch (cause) {
       signal.throwIfAborted();
       if (!(cause instanceof StoreError)) throw cause;
-      // Someone has claimed it already, or it lapses within a day.
+      // Another host has claimed it already, or it expires within a day.
       info(
-        `The record of our former public IP ${formatIPv4(left.publicIP)} stays: ${cause.message}`,
+        `cannot remove the node record of the former public IP ${formatIPv4(left.publicIP)}: ` +
+          cause.message,
       );
     }
   }
 
   /**
-   * Acts on a change of the record under our public IP.
+   * Reacts to a change of the record under this host's public IP.
    *
    * @throws {DuplicatePublicIPError} when another live host has become the holder
    */
@@ -156,10 +157,10 @@ export class LeaseKeeper implements Disposable {
   }
 
   /**
-   * Takes a lease for `config`, the one we had before if possible.
+   * Acquires a lease for `config`, the former one if possible.
    *
-   * @param foreignLeaseReason what the backend says of a lease that no agent record vouches for
-   * @param given what is known of the store and of this host
+   * @param foreignLeaseReason returns why a lease without a node record may be another host's; the backend's
+   * @param given leases in the store, and subnets that this host cannot use
    */
   async acquire(
     config: NetworkConfig,
@@ -177,12 +178,12 @@ export class LeaseKeeper implements Disposable {
       signal,
       ...given,
       inspect: (found) => {
-        const doubt = this.#former === undefined ? foreignLeaseReason?.(found) : undefined;
-        if (doubt === undefined) return;
+        const reason = this.#former === undefined ? foreignLeaseReason?.(found) : undefined;
+        if (reason === undefined) return;
         warning(
-          `Lease ${found.subnet} carries our public IP, but ${doubt}. That is normal after a ` +
+          `lease ${found.subnet} has this host's public IP, but ${reason}; this is normal after a ` +
             `reboot; if another host runs flannel with this address, choose an interface or ` +
-            `address of this host's own with -iface or -public-ip`,
+            `address of this host with -iface or -public-ip`,
         );
       },
     });
@@ -193,10 +194,10 @@ export class LeaseKeeper implements Disposable {
 
   /**
    * Removes leases that this host wrote besides the one that it holds: a request whose reply was lost, or
-   * that reaches the store late, would keep a subnet from the others for a day. Reservations stay.
+   * that reached the store late, would occupy a subnet for a day. Reservations stay.
    *
-   * @param leases what the store is known to hold, or what was added to it
-   * @param attributes what this host writes into its leases
+   * @param leases all leases in the store, or those added to it
+   * @param attributes attributes of this host's leases
    */
   async removeSurplus(leases: Iterable<Lease>, attributes: LeaseAttributes): Promise<void> {
     const { store, signal } = this.#options;
@@ -223,10 +224,10 @@ export class LeaseKeeper implements Disposable {
   }
 
   /**
-   * Takes in what the watch says of our subnet. It may lag behind our own writes, so that anything
-   * but what we hold is only a reason to look.
+   * Compares the watch's view of this host's lease with the lease held. The watch may lag behind this
+   * host's own writes, so a difference is only a reason to read the store.
    *
-   * @returns false when the lease is no longer ours
+   * @returns false when this host no longer holds the lease
    * @throws {StoreError} as the store does
    */
   async observe(seen: Lease | undefined, attributes: LeaseAttributes): Promise<boolean> {
@@ -239,16 +240,16 @@ export class LeaseKeeper implements Disposable {
       this.#lose();
       return false;
     }
-    // A change that we did not make: an operator made it permanent, or gave it a lifetime.
+    // Changed by another writer: an operator made it permanent, or gave it a lifetime.
     if (stands.revision !== held.revision) this.#hold(stands);
     return true;
   }
 
   /**
-   * Renews lease and record. A failure is logged and tried again in a minute.
+   * Renews lease and record. Logs a failure and tries again in a minute.
    *
-   * @returns false when the lease turned out to be no longer ours
-   * @throws {DuplicatePublicIPError} when another live host has become the holder of our public IP
+   * @returns false when this host no longer holds the lease
+   * @throws {DuplicatePublicIPError} when another live host has become the holder of the public IP
    */
   async renew(): Promise<boolean> {
     if (this.#lease === undefined) return false;
@@ -274,7 +275,7 @@ export class LeaseKeeper implements Disposable {
       this.#hold(renewed, RENEWAL_RETRY);
     } catch (cause) {
       if (!(cause instanceof ConflictError)) throw cause;
-      // Changed behind our back; the watch says so too, but may be the slower one.
+      // Changed by another writer; do not wait for the watch, which reports it too.
       return await this.observe(undefined, lease.attributes);
     }
     const expires = new Date(Date.now() + LEASE_TTL * 1000).toISOString();
@@ -289,7 +290,7 @@ export class LeaseKeeper implements Disposable {
     const { store, signal } = this.#options;
     if (this.#identity === undefined) return;
     const { publicIP } = this.#identity;
-    // A newcomer's claim may have just been made, and is to be refused, not written over.
+    // A newcomer may have just claimed the public IP: refuse the claim instead of overwriting it.
     await this.guard(await store.agent(publicIP, { signal }));
     const expected = this.#identity?.revision;
     try {
@@ -297,14 +298,14 @@ export class LeaseKeeper implements Disposable {
         signal,
       });
     } catch (cause) {
-      // Made in this very moment: the watch tells of it.
+      // Claimed between the two calls: the watch reports it.
       if (!(cause instanceof ConflictError)) throw cause;
     }
   }
 
   /**
-   * @param least seconds until it is renewed, at least: a server that grants less than the margin, or
-   * tells it by a clock that is off, is written to no more often than one that has failed
+   * @param least least seconds until the renewal: limits the writes to a server that grants less than the
+   * margin, or whose clock is wrong
    */
   #hold(lease: Lease, least = 0): void {
     this.#lease = this.#last = lease;
@@ -332,7 +333,7 @@ export class LeaseKeeper implements Disposable {
   }
 }
 
-/** A record that says what a data path takes. */
+/** Returns a record with these features. */
 function withFeatures(record: NodeRecord, features: readonly string[]): NodeRecord {
   const { features: _former, ...bare } = record;
   return features.length === 0 ? bare : { ...bare, features };

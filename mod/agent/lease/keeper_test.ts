@@ -100,7 +100,7 @@ subnetCases("LeaseKeeper", [
     assertEquals((await store.lease(second.subnet))?.revision, again.revision);
   }],
 
-  ["LeaseKeeper.identify() knows the lease of a record of this machine", async ({ store }) => {
+  ["LeaseKeeper.knowsFormerLease is true after a record of this machine", async ({ store }) => {
     using first = new Fixture(store);
     await first.start();
     assertEquals(first.keeper.knowsFormerLease, false);
@@ -120,10 +120,10 @@ subnetCases("LeaseKeeper", [
     await fixture.keeper.announce([]);
     assertEquals((await store.agent(IP))?.record, fixture.own);
     await fixture.keeper.announce(["x"]);
-    const told = (await store.agent(IP))!;
-    assertEquals(told.record, { ...fixture.own, features: ["x"] });
+    const stored = (await store.agent(IP))!;
+    assertEquals(stored.record, { ...fixture.own, features: ["x"] });
     await fixture.keeper.announce(["x"]);
-    assertEquals((await store.agent(IP))?.revision, told.revision);
+    assertEquals((await store.agent(IP))?.revision, stored.revision);
     // A renewal keeps them.
     assertEquals(await fixture.keeper.renew(), true);
     assertEquals((await store.agent(IP))?.record.features, ["x"]);
@@ -150,7 +150,7 @@ subnetCases("LeaseKeeper", [
     assertEquals((await store.agent(IP))?.record, rebooted);
   }],
 
-  ["LeaseKeeper.identify() takes a feature out at once that holds no more", async ({ store }) => {
+  ["LeaseKeeper.identify() removes a feature that no longer applies", async ({ store }) => {
     using first = new Fixture(store);
     await first.start();
     await first.keeper.announce(["x", "y"]);
@@ -160,26 +160,26 @@ subnetCases("LeaseKeeper", [
   }],
 
   [
-    "LeaseKeeper.acquire() passes the backend's doubt on when no record vouches for the lease",
+    "LeaseKeeper.acquire() logs the backend's reason when the lease has no node record",
     async (
       { store, log },
     ) => {
-      // A real flannel's: a lease, but no record.
+      // Upstream flannel writes a lease but no node record.
       await store.createLease(net("10.20.9.0/24"), vxlan("192.0.2.1", "0e:00:00:00:00:01"), 1000);
-      const doubt = ({ subnet }: Lease) => `the MAC of ${subnet} is another`;
+      const reason = ({ subnet }: Lease) => `the MAC of ${subnet} is another`;
       using fixture = new Fixture(store);
       await fixture.keeper.identify(IP);
-      const lease = await fixture.keeper.acquire(NETWORK, OWN, undefined, doubt);
+      const lease = await fixture.keeper.acquire(NETWORK, OWN, undefined, reason);
       assertEquals(lease.subnet, net("10.20.9.0/24"));
       const warnings = () => log.filter((line) => line.startsWith("W "));
       assertEquals(warnings().length, 1);
       assertMatch(
         warnings()[0]!,
-        /^W Lease 10\.20\.9\.0\/24 carries our public IP, but the MAC of .* -iface or -public-ip$/,
+        /^W lease 10\.20\.9\.0\/24 has this host's public IP, but the MAC of .* -iface or -public-ip$/,
       );
       using restarted = new Fixture(store);
       await restarted.keeper.identify(IP);
-      await restarted.keeper.acquire(NETWORK, OWN, undefined, doubt);
+      await restarted.keeper.acquire(NETWORK, OWN, undefined, reason);
       assertEquals(warnings().length, 1);
     },
   ],
@@ -212,7 +212,7 @@ subnetCases("LeaseKeeper", [
     assertEquals(log.filter((line) => !line.startsWith("I ")), []);
   }],
 
-  ["LeaseKeeper.renew() tells that the lease is gone", async ({ store }) => {
+  ["LeaseKeeper.renew() returns false when the lease is gone", async ({ store }) => {
     using fixture = new Fixture(store);
     const lease = await fixture.start();
     await store.removeLease(lease);
@@ -222,15 +222,15 @@ subnetCases("LeaseKeeper", [
     assertEquals(await fixture.keeper.renew(), false);
   }],
 
-  ["LeaseKeeper.renew() leaves a lease that has become another's to the other", async (
+  ["LeaseKeeper.renew() does not touch a lease that another host has taken over", async (
     { store },
   ) => {
     using fixture = new Fixture(store);
     const lease = await fixture.start();
     await store.removeLease(lease);
-    const theirs = await store.createLease(lease.subnet, vxlan("192.0.2.2"), 1000);
+    const other = await store.createLease(lease.subnet, vxlan("192.0.2.2"), 1000);
     assertEquals(await fixture.keeper.renew(), false);
-    assertEquals((await store.lease(lease.subnet))?.revision, theirs.revision);
+    assertEquals((await store.lease(lease.subnet))?.revision, other.revision);
   }],
 
   ["LeaseKeeper.renew() keeps a lease permanent that an operator made so", async ({ store }) => {
@@ -248,7 +248,7 @@ subnetCases("LeaseKeeper", [
   ["LeaseKeeper.renew() is due in a minute at the soonest, whatever the store grants", async (
     { store },
   ) => {
-    // As a server tells it whose clock is a day ahead of its etcd's.
+    // As a server returns it whose clock is a day ahead of its etcd's.
     const update = store.updateLease.bind(store);
     store.updateLease = async (...request) => ({ ...await update(...request), ttl: 1 });
     using fixture = new Fixture(store);
@@ -257,14 +257,14 @@ subnetCases("LeaseKeeper", [
       assertEquals(await fixture.keeper.renew(), true);
       assertEquals(fixture.time.planned, [60_000]);
     }
-    // What somebody else has cut short is renewed at once.
+    // A lease that another writer has shortened is renewed at once.
     const held = (await store.lease(lease.subnet))!;
     const short = await update(held, OWN, 30);
     assertEquals(await fixture.keeper.observe(short, OWN), true);
     assertEquals(fixture.time.planned, [0]);
   }],
 
-  ["LeaseKeeper.renew() refuses the claim of a newcomer instead of writing over it unseen", async (
+  ["LeaseKeeper.renew() refuses the claim of a newcomer instead of overwriting it", async (
     { store, log },
   ) => {
     using fixture = new Fixture(store);
@@ -278,7 +278,7 @@ subnetCases("LeaseKeeper", [
     assertMatch(log.at(-1)!, /^W Host host102 wants to use our public IP 192\.0\.2\.1; refused/);
   }],
 
-  ["LeaseKeeper.renew() writes a record that ran out anew", async ({ store }) => {
+  ["LeaseKeeper.renew() writes an expired record again", async ({ store }) => {
     using fixture = new Fixture(store);
     await fixture.start();
     const { record, revision } = (await store.agent(IP))!;
@@ -290,7 +290,7 @@ subnetCases("LeaseKeeper", [
     assertEquals((await store.agent(IP))?.record, fixture.own);
   }],
 
-  ["LeaseKeeper.observe() takes our own writes for what they are", async ({ store }) => {
+  ["LeaseKeeper.observe() recognizes this host's own writes", async ({ store }) => {
     using fixture = new Fixture(store);
     const { keeper } = fixture;
     const lease = await fixture.start();
@@ -301,7 +301,7 @@ subnetCases("LeaseKeeper", [
     assertEquals(fixture.time.planned.length, planned.length);
   }],
 
-  ["LeaseKeeper.observe() is not misled by reports from before our own writes", async (
+  ["LeaseKeeper.observe() ignores reports from before this host's own writes", async (
     { store },
   ) => {
     using fixture = new Fixture(store);
@@ -321,20 +321,23 @@ subnetCases("LeaseKeeper", [
     }
   }],
 
-  ["LeaseKeeper.observe() tells a removal and a change by somebody else", async ({ store }) => {
-    for (const change of ["removal", "change"]) {
-      using fixture = new Fixture(store);
-      const { keeper } = fixture;
-      const lease = await fixture.start();
-      let seen: Lease | undefined;
-      if (change === "removal") await store.removeLease(lease);
-      else seen = await store.updateLease(lease, vxlan("192.0.2.66"), 1000);
-      assertEquals(await keeper.observe(seen, OWN), false);
-      assertEquals([keeper.lease, fixture.time.planned], [undefined, []]);
-      // Until there is a new one, nothing is ours.
-      assertEquals(await keeper.observe(seen, OWN), false);
-    }
-  }],
+  [
+    "LeaseKeeper.observe() returns false after a removal or a change by another writer",
+    async ({ store }) => {
+      for (const change of ["removal", "change"]) {
+        using fixture = new Fixture(store);
+        const { keeper } = fixture;
+        const lease = await fixture.start();
+        let seen: Lease | undefined;
+        if (change === "removal") await store.removeLease(lease);
+        else seen = await store.updateLease(lease, vxlan("192.0.2.66"), 1000);
+        assertEquals(await keeper.observe(seen, OWN), false);
+        assertEquals([keeper.lease, fixture.time.planned], [undefined, []]);
+        // Without a lease every call returns false.
+        assertEquals(await keeper.observe(seen, OWN), false);
+      }
+    },
+  ],
 
   ["LeaseKeeper.observe() follows an operator who makes the lease permanent, and back", async (
     { store },
@@ -449,7 +452,7 @@ subnetCases("LeaseKeeper", [
       assert(Date.now() < until, "the record of the former public IP stays");
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
-    // What is renewed and guarded from now on is the new one.
+    // From now on the keeper renews and guards the new record.
     await keeper.guard(undefined);
     assertEquals(await keeper.renew(), true);
     assertEquals(await store.agent(IP), undefined);
@@ -482,16 +485,19 @@ subnetCases("LeaseKeeper", [
     },
   ],
 
-  ["LeaseKeeper.identify() leaves a former public IP to whoever has claimed it", async (
+  ["LeaseKeeper.identify() leaves a former public IP to its claimant", async (
     { store, log },
   ) => {
     using fixture = new Fixture(store);
     await fixture.start();
     const { revision } = (await store.agent(IP))!;
-    const theirs = await store.putAgent(IP, record("host102", "new"), LEASE_TTL, revision);
+    const other = await store.putAgent(IP, record("host102", "new"), LEASE_TTL, revision);
     await fixture.keeper.identify(ip("192.0.2.9"));
-    assertEquals((await store.agent(IP))?.revision, theirs.revision);
-    assertMatch(log.at(-1)!, /^I The record of our former public IP 192\.0\.2\.1 stays: /);
+    assertEquals((await store.agent(IP))?.revision, other.revision);
+    assertMatch(
+      log.at(-1)!,
+      /^I cannot remove the node record of the former public IP 192\.0\.2\.1: /,
+    );
   }],
 
   ["LeaseKeeper leaves no timer behind", async ({ store }) => {

@@ -16,7 +16,7 @@ import type { AgentOptions } from "../core/options.ts";
 import type { Warning } from "../core/warning_log.ts";
 import { SubnetHook } from "../host/subnet_hook.ts";
 
-/** The part of the options that is about this host's surroundings. */
+/** The options about this host's firewall, files and command. */
 export type PublisherOptions = Pick<
   AgentOptions,
   | "subnetFile"
@@ -30,11 +30,11 @@ export type PublisherOptions = Pick<
   | "masqRandomFullyDisable"
 >;
 
-/** The requests of a {@linkcode Publisher} while a lease is published. */
+/** State that a {@linkcode Publisher} reads while a lease is published. */
 export interface PublishedState {
-  /** All that are known; {@linkcode Publisher.applyPeers} wants their changes. */
+  /** All leases; pass their changes to {@linkcode Publisher.applyPeers}. */
   readonly leases: LeaseSet;
-  /** How packets get into this host, asked for whenever the host's rules are read. */
+  /** Returns how packets enter this host; called at each check of the host's rules. */
   readonly path: () => OverlayPath;
   /** See `TunnelGuard.isStrict`; after a change {@linkcode Publisher.checkFirewall} is due. */
   readonly isSourceStrict: () => boolean;
@@ -55,17 +55,17 @@ export interface PublisherParts {
 }
 
 /**
- * Tells the rest of the host about the lease: firewall rules, subnet.env, systemd. At a start in that
- * order: who waits for the file or the unit finds everything in place. Later the file does not wait for
- * the rules, and nothing ever waits for them in the agent's inbox.
+ * Publishes the lease on the host: firewall rules, subnet.env and systemd, at a start in this order, so
+ * that programs which wait for the file or the unit find everything in place. Later changes of the file do
+ * not wait for the rules. The agent's inbox never waits for them.
  */
 export class Publisher implements Disposable {
   readonly #options: PublisherOptions;
   readonly #firewall: FirewallWorker;
   #published: PreviousSubnet & { readonly mtu?: number };
   readonly #hook: SubnetHook | undefined;
-  /** Whose packets the firewall accepts by their sources; `undefined` where it need not know any. */
-  #judge: ((leases: readonly Lease[]) => Peer[]) | undefined;
+  /** Selects the peers whose packets the firewall accepts by source; `undefined` when it needs no peers. */
+  #peersFrom: ((leases: readonly Lease[]) => Peer[]) | undefined;
   /** The lease of a start that waits for its rules. */
   #pending: SubnetEnv | undefined;
   #ready = false;
@@ -83,37 +83,37 @@ export class Publisher implements Disposable {
     if (onSubnetChange !== undefined) this.#hook = new SubnetHook(onSubnetChange, { signal });
   }
 
-  /** What subnet.env says now. */
+  /** Present content of subnet.env. */
   get published(): PreviousSubnet {
     return this.#published;
   }
 
-  /** What is wrong with the firewall. */
+  /** The active problem of the firewall. */
   get warning(): Warning | undefined {
     return this.#firewall.warning;
   }
 
   /**
-   * True while packets that enter the network by this host get an address of the network; `undefined` while
-   * rules that were asked for have not been tried.
+   * True while this host masquerades packets that enter the network; `undefined` until the first attempt at
+   * the rules has ended.
    */
   get isMasquerading(): boolean | undefined {
     if (!this.#options.ipMasq) return false;
     return this.#firewall.isAttempted ? this.#firewall.isInPlace : undefined;
   }
 
-  /** True while the firewall drops forged packets, as far as its rules are asked to. */
+  /** True while the firewall has the requested rules against forged packets. */
   get isGuarding(): boolean {
     return this.#firewall.isGuarding;
   }
 
-  /** True once systemd was told READY=1. */
+  /** True once READY=1 was sent to systemd. */
   get isReady(): boolean {
     return this.#ready;
   }
 
   /**
-   * Publishes a lease; at a start, once its rules are in place, {@linkcode proceed} does.
+   * Publishes a lease. At a start only requests its rules; {@linkcode proceed} then publishes it.
    *
    * @throws {Error} when the file cannot be written
    */
@@ -131,21 +131,21 @@ export class Publisher implements Disposable {
       ipMasq: this.#options.ipMasq,
     };
     const spec = firewallSpec(this.#options, now, network, isSourceStrict);
-    this.#judge = spec.ingress?.underlay === undefined
+    this.#peersFrom = spec.ingress?.underlay === undefined
       ? undefined
       : (some) => peersOf(some, config, lease);
-    const peers = this.#judge?.([...leases.values()]) ?? [];
+    const peers = this.#peersFrom?.([...leases.values()]) ?? [];
     this.#firewall.request({ spec, preferNftables: config.enableNFTables, path }, peers);
     if (this.#ready) await this.#write(now);
     else this.#pending = now;
   }
 
   /**
-   * Publishes the lease of a start whose rules are in place. With masquerading they have to be: containers
-   * must not start without. Without it a slow tool is not waited for.
+   * Publishes the lease of a start once its rules are in place. Does not wait for a slow tool, except with
+   * masquerading: containers must not start without it.
    *
-   * @returns true when that was done now
-   * @throws {FirewallError} when the rules cannot be had, and masquerading or one tool was asked for
+   * @returns true when this call has published the lease
+   * @throws {FirewallError} when the rules cannot be made, and masquerading or a certain tool was requested
    * @throws {Error} when the file cannot be written
    */
   async proceed(): Promise<boolean> {
@@ -197,9 +197,9 @@ export class Publisher implements Disposable {
   }
 
   /**
-   * Finds out that the host has a tool for the rules, before there is a device or a lease.
+   * Checks that the host has a tool for the rules, before the device or the lease exists.
    *
-   * @throws {FirewallError} when masquerading was asked for and it has none
+   * @throws {FirewallError} when masquerading was requested and there is none
    */
   async requireTools({ network, enableNFTables }: NetworkConfig): Promise<void> {
     const { ipMasq } = this.#options;
@@ -208,16 +208,16 @@ export class Publisher implements Disposable {
     await this.#firewall.requireTools(spec, enableNFTables);
   }
 
-  /** Takes peers out of what the firewall accepts, and in. Cost: O(changes). */
+  /** Applies a change of the peers whose packets the firewall accepts by source. Cost: O(changes). */
   applyPeers({ added, removed, changed }: LeaseSetChange): void {
-    if (this.#judge === undefined) return;
+    if (this.#peersFrom === undefined) return;
     this.#firewall.changePeers(
-      this.#judge([...removed, ...changed.map(({ before }) => before)]),
-      this.#judge([...added, ...changed.map(({ after }) => after)]),
+      this.#peersFrom([...removed, ...changed.map(({ before }) => before)]),
+      this.#peersFrom([...added, ...changed.map(({ after }) => after)]),
     );
   }
 
-  /** Has the rules checked: what they are asked to do has changed. */
+  /** Checks the rules soon, after a change of the request. */
   checkFirewall(): void {
     this.#firewall.check();
   }

@@ -5,16 +5,15 @@ import { type Store, StoreError, StoreFileError } from "../../store/mod.ts";
 import type { StoreOptions } from "../../store/options.ts";
 import { WarningLog } from "../core/warning_log.ts";
 
-/** How often a store that is not there yet is looked for, in milliseconds. */
+/** Milliseconds between two attempts to find the store. */
 const RETRY = 1_000;
 
 /**
- * Opens the store, waiting for as long as it cannot be told which one it is: etcd is down, or
- * neither of its two APIs has the config yet.
+ * Opens the store. Retries while etcd is down or neither of its APIs has the config.
  *
- * @param onWaiting told what it waits for, each time that it has looked
+ * @param onWaiting called with the reason after each failed attempt
  * @throws the reason of `signal` when it aborts
- * @throws {AmbiguousConfigError} when v2 and v3 hold different configs: no waiting mends that
+ * @throws {AmbiguousConfigError} when v2 and v3 hold different configs, which a retry does not fix
  * @throws {StoreFileError} when the file of an embedded store cannot be used
  */
 export async function reachStore(

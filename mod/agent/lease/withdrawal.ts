@@ -5,8 +5,8 @@ import { isOf } from "../commands/release.ts";
 import type { Removal } from "../commands/removal.ts";
 
 /**
- * Looks in the store for what this host's records say of its data path, which a clean-up ends: other hosts
- * would go on to send what nothing here takes any more, flannel's own proxy least of all.
+ * Finds features in this host's node records that a clean-up must withdraw: other hosts would go on sending
+ * packets that need them, which neither an empty host nor upstream flannel accepts.
  *
  * @throws {StoreError} as the store does
  */
@@ -22,7 +22,7 @@ export async function findFeatures(
     const { publicIP, revision } = agent;
     return [{
       what: [
-        `${features.join(", ")} from the agent record of ${formatIPv4(publicIP)} in ${store.name}`,
+        `${features.join(", ")} from the node record of ${formatIPv4(publicIP)} in ${store.name}`,
       ],
       remove: async () => void await store.putAgent(publicIP, bare, LEASE_TTL, revision, options),
     }];

@@ -4,7 +4,7 @@ import { makeEmbeddedLab } from "../../store/testing/embedded_lab.ts";
 import { ip, record } from "../../store/testing/store_lab.ts";
 import { findFeatures } from "./withdrawal.ts";
 
-Deno.test("findFeatures() takes what a host's own record says of its data path out of it, and no more", async () => {
+Deno.test("findFeatures() removes the features from a host's own record, and nothing else", async () => {
   await using lab = makeEmbeddedLab();
   await using store = await lab.open("/network");
   const bare = record("here");
@@ -17,7 +17,7 @@ Deno.test("findFeatures() takes what a host's own record says of its data path o
 
   const removals = await findFeatures(store, bare, {});
   assertEquals(removals.map(({ what }) => what), [[
-    `udp-kernel from the agent record of 192.0.2.1 in ${store.name}`,
+    `udp-kernel from the node record of 192.0.2.1 in ${store.name}`,
   ]]);
   for (const { remove } of removals) await remove();
   assertEquals((await store.agent(ip("192.0.2.1")))?.record, bare);

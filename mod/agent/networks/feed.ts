@@ -10,26 +10,26 @@ import { MOST_NETWORKS, servedFirst, subnetFiles } from "./options.ts";
 import type { NetworksOptions } from "../core/options.ts";
 import { WarningLog } from "../core/warning_log.ts";
 
-/** How soon a store that did not answer is asked again, in milliseconds: flannel's second. */
+/** Milliseconds until the agent asks a store again that did not answer, as in flannel. */
 const RETRY = 1_000;
 
-/** Which networks this host is to serve, now and from now on. */
+/** The networks that this host serves, and their changes. */
 export interface NetworkFeed extends AsyncDisposable {
-  /** What the networks are parts of; of etcd's two stores the one that holds them. */
+  /** The store that holds the networks; with etcd the API that has them. */
   readonly store: StoreOptions;
   readonly first: ReadonlySet<string>;
-  /** Yields all that are to be served, each time that changes; ends when the signal aborts. */
+  /** Yields the complete set after each change; ends when the signal aborts. */
   follow(signal: AbortSignal): AsyncIterable<ReadonlySet<string>>;
 }
 
 /**
- * Finds out which networks are to be served: those that are listed, or with `watch` those of the store
- * which are allowed, waiting for as long as it cannot be had.
+ * Opens the feed of networks to serve: the listed ones, or with `watch` the allowed ones in the store.
+ * Retries until the store answers.
  *
- * A network that is listed is served whether it has a config yet or not: its agent waits for one.
+ * A listed network is served even without a config: its agent waits for one.
  *
  * @throws the reason of `signal` when it aborts
- * @throws {ConfigError | AmbiguousConfigError | StoreFileError} which no waiting mends
+ * @throws {ConfigError | AmbiguousConfigError | StoreFileError} for an error that a retry does not fix
  */
 export async function networkFeed(
   options: StoreOptions,
@@ -55,7 +55,7 @@ export async function networkFeed(
   }
 }
 
-/** A config of the unnamed network may well be there: this agent does not serve that one. */
+/** Returns the warning for an empty list. The store may have a config of the unnamed network, which is not served. */
 function noneYet(place: string, allowed: readonly string[]): string {
   const [name = "blue"] = allowed;
   const which = allowed.length === 0 ? "" : ` of -networks=${allowed.join()}`;
@@ -67,7 +67,7 @@ function listed(store: StoreOptions, allowed: readonly string[]): NetworkFeed {
   return {
     store,
     first: new Set(allowed),
-    // deno-lint-ignore require-yield -- the list stays as it is
+    // deno-lint-ignore require-yield -- the list never changes
     async *follow(signal) {
       if (signal.aborted) return;
       await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
@@ -106,7 +106,7 @@ class WatchedFeed implements NetworkFeed {
   readonly #waiting = new Set<string>();
   #isFull = false;
 
-  /** @param served networks that this host has served before: they come first where there is no room for all */
+  /** @param served networks that this host has served before; they take precedence above the limit */
   constructor(
     { names, store }: Extract<NamesOpened, { names: NetworkNames }>,
     snapshot: NamesSnapshot,
@@ -129,7 +129,7 @@ class WatchedFeed implements NetworkFeed {
     };
     for await (const item of this.#source.watch(this.#cursor, { signal, onState })) {
       if (item.type === "resync") {
-        info(`Read the list of networks anew: ${item.reason}`);
+        info(`read the list of networks again: ${item.reason}`);
         this.#replace(item.snapshot.names, new Set(this.#names));
       } else {
         for (const { type, network } of item.changes) {
@@ -163,7 +163,7 @@ class WatchedFeed implements NetworkFeed {
     this.#names.add(next);
   }
 
-  /** An empty list allows all, up to {@linkcode MOST_NETWORKS}. */
+  /** Serves an allowed network; an empty list allows all, up to {@linkcode MOST_NETWORKS}. */
   #admit(network: string): void {
     if (this.#allowed.has(network)) {
       this.#names.add(network);

@@ -64,7 +64,7 @@ Deno.test("networkFeed() follows a hundred networks, those served before first, 
     await add("later");
     assertEquals((await more).size, MOST_NETWORKS);
     assert(!(await more).has("later"));
-    // One that is removed makes room for one that waits; no one that is served loses its place.
+    // A removed network makes room for a waiting one; no served network loses its place.
     const removed = next();
     await remove(served[0]!);
     const after = await removed;

@@ -16,34 +16,34 @@ import { serveNetwork, type ServeOptions } from "../server/serve_network.ts";
 import type { AgentView } from "../status/view.ts";
 import type { WaitingNetworks } from "../status/waiting.ts";
 
-/** How long systemd is made to wait for networks that do not come up, in milliseconds. */
+/** Milliseconds that systemd waits for networks that do not come up. */
 const GRACE = 5_000;
 
-/** What networks that were served before have ahead of those that are new, in milliseconds. */
+/** Milliseconds by which networks that were served before start ahead of new ones. */
 const HEAD_START = 1_000;
 
-/** Between the attempts to serve a network that fails, in milliseconds. */
+/** Delays between attempts to serve a failing network, in milliseconds. */
 const TIMES = { shortest: 1_000, longest: 30_000, calm: 60_000 };
 
-/** What {@linkcode serveNetworks} is given. */
+/** Options of {@linkcode serveNetworks}. */
 export interface ServeNetworksOptions {
   readonly signal: AbortSignal;
-  /** Takes the view of an agent that has begun; what it returns is called when that has ended. */
+  /** Called with the view of a started agent; returns a callback for its end. */
   readonly onAgent: (view: AgentView) => () => void;
-  /** Keeps those that have no agent. */
+  /** Networks without an agent, for the status. */
   readonly waiting: WaitingNetworks;
   /** Milliseconds. @default 5000 */
   readonly grace?: number;
 }
 
 /**
- * Serves several networks in one process, each by an agent of its own, which knows nothing of the
- * others: with its own view of the store, its own lease, backend, firewall rules and subnet file. One
- * that fails is begun anew, ever more slowly, while the others go on.
+ * Serves several networks in one process, each by an agent of its own with its own view of the store,
+ * lease, backend, firewall rules and subnet file. Restarts a failed agent with growing delays while the
+ * others go on.
  *
  * @throws the signal's reason when it aborts
  * @throws {ConfigError} when the store cannot be used at all
- * @throws {SysError | ExportError | PrivilegeError} when the host refuses at the start what takes root
+ * @throws {SysError | ExportError | PrivilegeError} when this process lacks a privilege at the start
  */
 export async function serveNetworks(
   options: AgentOptions,
@@ -71,7 +71,7 @@ export async function serveNetworks(
 
 interface Served {
   readonly stop: AbortController;
-  /** Fulfilled when the agent has ended, and with `removed` when all is cleaned up. */
+  /** Fulfilled when the agent has ended. */
   readonly done: Promise<void>;
 }
 
@@ -82,9 +82,9 @@ class Supervisor {
   readonly #runIn: RunInScope;
   readonly #readiness: NetworksReadiness;
   readonly #served = new Map<string, Served>();
-  /** Clean-ups under way, by network: its successor of the same name waits for them. */
+  /** Running clean-ups by network: a new network of the same name waits for them. */
   readonly #leaving = new Map<string, Promise<void>>();
-  /** Aborted with the error that ends all of them. */
+  /** Aborted with the error that ends all networks. */
   readonly #refused = new AbortController();
   #isReady = false;
   #status = "";
@@ -115,7 +115,7 @@ class Supervisor {
     await this.#begin(feed.first, signal);
     const id = setTimeout(() => {
       this.#readiness.endGrace();
-      this.#tell();
+      this.#notify();
     }, grace);
     try {
       for await (const names of feed.follow(signal)) {
@@ -124,7 +124,7 @@ class Supervisor {
           if (!names.has(network)) this.#remove(network);
         }
         for (const network of names) if (!this.#served.has(network)) this.#add(network);
-        this.#tell();
+        this.#notify();
       }
       signal.throwIfAborted();
     } finally {
@@ -132,16 +132,16 @@ class Supervisor {
     }
   }
 
-  /** Of two networks that clash the one goes on that was served before. */
+  /** Starts networks that were served before first: of two clashing networks the earlier one wins. */
   async #begin(first: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
     const before = await subnetFiles(this.#networks.directory);
     const known = [...first].filter((network) => before.has(network));
     for (const network of known) this.#add(network);
-    this.#tell();
+    this.#notify();
     if (known.length === first.size) return;
     if (known.length > 0) await sleep(HEAD_START, signal);
     for (const network of first) if (!known.includes(network)) this.#add(network);
-    this.#tell();
+    this.#notify();
   }
 
   /** Fulfilled when no agent runs any more. */
@@ -157,10 +157,10 @@ class Supervisor {
     const scope = {
       name: network,
       notify: (assignments: readonly string[]) => {
-        // What a network says while it is taken away counts no more.
+        // Ignores notifications of a network while it is removed.
         if (this.#served.get(network)?.stop !== stop) return;
         this.#readiness.take(network, assignments);
-        this.#tell();
+        this.#notify();
       },
     };
     const before = this.#leaving.get(network);
@@ -200,7 +200,7 @@ class Supervisor {
       } catch (error) {
         if (signal.aborted) return;
         if (!this.#isReady && isRefused(error)) {
-          // What this process may do does not change, and no other network fares better.
+          // The privileges of this process do not change, so every other network would fail as well.
           this.#refused.abort(error);
           return;
         }
@@ -210,7 +210,7 @@ class Supervisor {
         if (ended !== undefined) waiting.begin(network, options.subnetFile);
         leave();
         waiting.report(network, message);
-        logError(`The network cannot be served (trying again in ${delay / 1000} s): ${message}`);
+        logError(`cannot serve the network (trying again in ${delay / 1000} s): ${message}`);
         notifySystemd(`STATUS=${message}`);
         await sleep(delay, signal);
       } finally {
@@ -219,7 +219,7 @@ class Supervisor {
     }
   }
 
-  /** Ends the agent of a network and takes away what it has left on this host. */
+  /** Ends the agent of a network and removes its objects from this host. */
   #remove(network: string): void {
     const { stop, done } = this.#served.get(network)!;
     this.#served.delete(network);
@@ -229,7 +229,7 @@ class Supervisor {
     this.#leave(network, done);
   }
 
-  /** Takes away what a network has left on this host. @param done fulfilled when its agent has ended */
+  /** Removes a network's objects from this host. @param done fulfilled when its agent has ended */
   #leave(network: string, done: Promise<void>): void {
     info(`Network removed: ${network}`, { networkName: network });
     const scope = { name: network, notify: () => {} };
@@ -244,7 +244,7 @@ class Supervisor {
   async #cleanUp(network: string): Promise<void> {
     const options = this.#optionsOf(network);
     try {
-      // One that never had a lease has left nothing.
+      // A network that never had a lease has no objects.
       if (!(await subnetFiles(this.#networks.directory)).has(network)) return;
       await cleanUp(options, {
         signal: this.#serve.signal,
@@ -254,12 +254,12 @@ class Supervisor {
       });
     } catch (error) {
       if (this.#serve.signal.aborted) return;
-      warning(`Cannot take away what is left of the network: ${(error as Error).message}`);
+      warning(`cannot remove the network's objects from this host: ${(error as Error).message}`);
     }
   }
 
-  /** Tells systemd what has changed. */
-  #tell(): void {
+  /** Notifies systemd of changes. */
+  #notify(): void {
     const { isReady, status } = this.#readiness.state;
     if (status !== this.#status) notifyOfProcess(`STATUS=${status}`);
     this.#status = status;
@@ -270,7 +270,7 @@ class Supervisor {
   }
 }
 
-/** True when the host refuses this process something, which it will of every network. */
+/** Returns whether the host refused this process a privilege, which fails every network. */
 function isRefused(error: unknown): boolean {
   return error instanceof PrivilegeError || (isRefusal(error) && !(error instanceof StoreError));
 }

@@ -10,7 +10,7 @@ import type { AgentOptions, NetworksOptions } from "../core/options.ts";
  */
 export const MOST_NETWORKS = 100;
 
-/** Names in the order in which they get a place: first those that this host has served before. */
+/** Sorts names by precedence: first the networks that this host has served before. */
 export function servedFirst(names: readonly string[], served: ReadonlySet<string>): string[] {
   return [
     ...names.filter((name) => served.has(name)),
@@ -18,7 +18,7 @@ export function servedFirst(names: readonly string[], served: ReadonlySet<string
   ];
 }
 
-/** The agent's options for one network of several. */
+/** Returns the agent's options for one network of several. */
 export function optionsOfNetwork(
   options: AgentOptions,
   { directory, allowed }: NetworksOptions,
@@ -27,7 +27,7 @@ export function optionsOfNetwork(
   const { networks: _several, ...rest } = options;
   const store = withNetwork(options.store, network);
   const { seed } = options.store.kind === "embedded" ? options.store : {};
-  // One range cannot be that of several networks.
+  // The seed has one range, which several networks cannot share.
   const isSeeded = store.kind === "embedded" && seed !== undefined && allowed.length === 1;
   return {
     ...rest,
@@ -37,7 +37,7 @@ export function optionsOfNetwork(
   };
 }
 
-/** Names of the networks that have a subnet file: those that were served here, by whichever agent. */
+/** Returns the names of networks with a subnet file: those that any agent has served on this host. */
 export async function subnetFiles(directory: string): Promise<ReadonlySet<string>> {
   const names = new Set<string>();
   try {
@@ -52,8 +52,8 @@ export async function subnetFiles(directory: string): Promise<ReadonlySet<string
 }
 
 /**
- * The options for each network that an agent with these options has served on this host: those of the
- * list, and without one those that have a subnet file. The options themselves where one is served.
+ * Returns the options of each network that an agent with these options has served on this host: the listed
+ * networks, or without a list those with a subnet file. Without `networks` returns the options themselves.
  */
 export async function optionsOfServed(options: AgentOptions): Promise<readonly AgentOptions[]> {
   const { networks } = options;
@@ -65,9 +65,9 @@ export async function optionsOfServed(options: AgentOptions): Promise<readonly A
 }
 
 /**
- * The options for each network that an agent with these options would serve now.
+ * Returns the options of each network that an agent with these options would serve now.
  *
- * @throws {StoreError} when the store cannot be asked which there are
+ * @throws {StoreError} when the store cannot list the networks
  */
 export async function optionsOfWanted(
   options: AgentOptions,

@@ -1,16 +1,16 @@
-/** What is told of all networks together. */
+/** State of all networks of a process for systemd. */
 export interface NetworksState {
-  /** systemd may be told READY=1. */
+  /** READY=1 is due. */
   readonly isReady: boolean;
   /** One line: `blue: Lease 10.71.16.0/24, vxlan on flannel.1, 3 peers; green: ...`. */
   readonly status: string;
 }
 
 /**
- * Adds up what the networks of one process tell systemd.
+ * Combines the notifications of a process's networks to systemd.
  *
- * Ready is the process once every network that was known at its start has its lease; or, where that
- * takes longer than the grace, once any has: one broken network is not to keep Docker from starting.
+ * The process is ready once every network of its start has a lease, or after the grace period once any
+ * network has one: a single broken network must not keep Docker from starting.
  */
 export class NetworksReadiness {
   readonly #known: Set<string>;
@@ -18,12 +18,12 @@ export class NetworksReadiness {
   readonly #status = new Map<string, string>();
   #graceIsOver = false;
 
-  /** @param known the networks that there are at the start */
+  /** @param known networks at the start of the process */
   constructor(known: Iterable<string>) {
     this.#known = new Set(known);
   }
 
-  /** Takes what a network told. */
+  /** Applies a network's notification. */
   take(network: string, assignments: readonly string[]): void {
     for (const assignment of assignments) {
       if (assignment === "READY=1") this.#ready.add(network);
@@ -33,14 +33,14 @@ export class NetworksReadiness {
     }
   }
 
-  /** Forgets a network that is gone: nobody waits for it. */
+  /** Forgets a removed network. */
   remove(network: string): void {
     this.#known.delete(network);
     this.#ready.delete(network);
     this.#status.delete(network);
   }
 
-  /** One that is ready will do from now on. */
+  /** Ends the grace period: from now on one ready network is enough. */
   endGrace(): void {
     this.#graceIsOver = true;
   }

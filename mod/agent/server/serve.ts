@@ -11,27 +11,27 @@ import { type StoreOptions, UNNAMED_NETWORK, withNetwork } from "../../store/opt
 import type { ListenOptions } from "../core/options.ts";
 import { certifiedNames, openListener } from "./serve_listener.ts";
 
-/** What {@linkcode startServer} is given. */
+/** Options of {@linkcode startServer}. */
 export interface ServerOptions {
   readonly store: StoreOptions;
   readonly listen: ListenOptions;
-  /** Ends the server in order. */
+  /** Stops the server. */
   readonly signal: AbortSignal;
-  /** Tells systemd that the service is up. @default true */
+  /** Send READY=1 to systemd. @default true */
   readonly notify?: boolean;
 }
 
 /** A server that listens. */
 export interface RunningServer {
-  /** Settles when it has ended. */
+  /** Fulfilled or rejected when the server has ended. */
   readonly done: Promise<void>;
 }
 
 /**
- * Serves the leases of a store to other hosts. As flannel's, the server takes none for itself.
+ * Serves the leases of a store to other hosts. The server itself acquires no lease, as in flannel.
  *
- * @throws {ListenError} when it cannot listen where it was told to
- * @throws {ConfigError} when a file of TLS, or of the token, cannot be used
+ * @throws {ListenError} when it cannot listen on the address
+ * @throws {ConfigError} when a TLS file or the token file cannot be used
  */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const { store, listen, signal, notify = true } = options;
@@ -75,7 +75,7 @@ function describeServer(listen: ListenOptions, store: StoreOptions): string {
   return `Listening on ${place} ${guard}; serving ${what}${writers}`;
 }
 
-/** Opens what is asked for; a store that has yet to be found is looked for by each request. */
+/** Returns a source that opens a network's store at a request, again after a failed attempt. */
 function networksOf(store: StoreOptions): NetworkSource {
   return {
     async open(network, signal) {

@@ -5,16 +5,16 @@ import { readTlsFiles } from "../../store/etcd/tls_files.ts";
 import type { ListenOptions } from "../core/options.ts";
 import { WarningLog } from "../core/warning_log.ts";
 
-/** The server cannot listen where it was told to. */
+/** The server cannot listen on the address of `-listen`. */
 export class ListenError extends Error {
   override readonly name = "ListenError";
 }
 
 /**
- * Listens where `-listen` says: on an address, or on a socket that systemd passed; with TLS when there
- * is a certificate, and only for clients that have one when there is a CA.
+ * Listens on the address of `-listen` or on a socket from systemd: with TLS if there is a certificate, and
+ * with mandatory client certificates if there is a CA.
  *
- * @throws {ListenError} when that cannot be
+ * @throws {ListenError} when the address, the socket or TLS cannot be used
  * @throws {ConfigError} when a TLS file cannot be used
  */
 export async function openListener(options: ListenOptions): Promise<ConnectionSource> {
@@ -39,26 +39,26 @@ export async function openListener(options: ListenOptions): Promise<ConnectionSo
     },
     async *[Symbol.asyncIterator]() {
       for await (const connection of acceptConnections(listener, closing.signal, report)) {
-        yield wrap?.(connection, ({ message }) => tellRefused(connection, message)) ?? connection;
+        yield wrap?.(connection, ({ message }) => logRefused(connection, message)) ?? connection;
       }
     },
   };
 }
 
-/** What a client has to be given, by what OpenSSL says of its handshake. */
-const CURES: readonly (readonly [RegExp, string])[] = [
+/** Advice for the client by OpenSSL's error of its handshake. */
+const ADVICE: readonly (readonly [RegExp, string])[] = [
   [/http request|wrong version number/, "it speaks no TLS; an agent takes -remote-cafile there"],
   [/did not return a certificate/, "give it -remote-certfile and -remote-keyfile"],
   [/certificate verify failed/, "its certificate is to be one of this server's -remote-cafile"],
   [/alert (unknown ca|bad certificate)/, "its -remote-cafile is not this server's CA"],
 ];
 
-/** The log leaves the line out when it comes again and again: so it has no port in it. */
-function tellRefused({ remoteAddr }: Deno.TcpConn, reason: string): void {
-  const cure = CURES.find(([pattern]) => pattern.test(reason))?.[1];
+/** Logs a failed handshake without the port, so that the log suppresses repeated lines. */
+function logRefused({ remoteAddr }: Deno.TcpConn, reason: string): void {
+  const advice = ADVICE.find(([pattern]) => pattern.test(reason))?.[1];
   warning(
     `TLS handshake with ${remoteAddr.hostname} failed: ${reason}` +
-      (cure === undefined ? "" : ` (${cure})`),
+      (advice === undefined ? "" : ` (${advice})`),
     { error: reason },
   );
 }
@@ -84,9 +84,9 @@ async function listen(address: ListenOptions["address"]): Promise<Deno.TcpListen
 }
 
 /**
- * Reads the DNS names of a certificate, which are names of the server that has it.
+ * Returns the DNS names of a server's certificate.
  *
- * @param certFile path of a PEM file that {@linkcode readTlsFiles} takes
+ * @param certFile path of a PEM file that {@linkcode readTlsFiles} accepts
  */
 export async function certifiedNames(certFile: string): Promise<string[]> {
   const { X509Certificate } = await import("node:crypto");
@@ -95,9 +95,9 @@ export async function certifiedNames(certFile: string): Promise<string[]> {
   return [...names.matchAll(/DNS:([\w.-]{1,255})/g)].map(([, name]) => name!);
 }
 
-/** Puts TLS on connections. */
+/** Returns a function that wraps connections in TLS. */
 async function tlsWrapper(cert: string, key: string, ca: string | undefined) {
-  // Loaded when asked for, and OpenSSL with it.
+  // Loads OpenSSL only when it is needed.
   const { TlsServer } = await import("../../sys/tls/tls_server.ts");
   try {
     const server = new TlsServer({ cert, key, ...(ca === undefined ? {} : { ca }) });

@@ -4,7 +4,7 @@ import { FewDescriptors, MORE_THAN_ENOUGH } from "../../../tests/lab/few_descrip
 import { captureLog } from "../../observe/testing/log_lab.ts";
 import { openListener } from "./serve_listener.ts";
 
-/** A port that is free now: which one a listener has, {@linkcode openListener} does not tell. */
+/** Returns a free port, since {@linkcode openListener} does not return the port of a listener. */
 function freePort(): number {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   return listener.addr.port;
@@ -61,8 +61,8 @@ Deno.test("openListener() logs whom it refuses and why, without a port or a secr
   }
 });
 
-/** Listens with openListener() on the port of its argument, and gives back what it reads. */
-const ECHO = `
+/** A program that listens with openListener() on the port of its argument, and returns all bytes. */
+const ECHO_SERVER = `
   import { openListener } from ${JSON.stringify(import.meta.resolve("./serve_listener.ts"))};
   import { WarningLog } from ${JSON.stringify(import.meta.resolve("../core/warning_log.ts"))};
   // From source Deno parses what is in a stack when it is first asked for, and needs a descriptor for it.
@@ -83,7 +83,7 @@ const ECHO = `
 
 Deno.test("openListener() goes on after clients have used up all descriptors", async () => {
   const address = { hostname: "127.0.0.1", port: freePort() };
-  await using server = await FewDescriptors.start(ECHO, String(address.port));
+  await using server = await FewDescriptors.start(ECHO_SERVER, String(address.port));
   const connect = () => Deno.connect(address);
   const greedy = await Promise.all(Array.from({ length: MORE_THAN_ENOUGH }, connect));
   // One behind all of those: it is answered once they have gone.

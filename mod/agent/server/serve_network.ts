@@ -10,26 +10,26 @@ import type { AgentOptions } from "../core/options.ts";
 import { reachStore } from "../lease/reach_store.ts";
 import type { AgentView } from "../status/view.ts";
 
-/** What {@linkcode serveNetwork} is given. */
+/** Options of {@linkcode serveNetwork}. */
 export interface ServeOptions {
   readonly signal: AbortSignal;
-  /** Called once the host is ours. */
+  /** Called once this process holds the lock of the subnet file. */
   readonly onLocked?: () => Promise<void>;
-  /** Told what is waited for before there is an agent. */
+  /** Called with the reason while the store cannot be opened. */
   readonly onWaiting?: (reason: string) => void;
-  /** Takes the view of the agent that has begun. */
+  /** Called with the view of the started agent. */
   readonly onAgent: (view: AgentView) => void;
 }
 
 /**
- * Serves one network until the signal aborts. What is in the kernel then stays, and so does the lease.
+ * Serves one network until the signal aborts. Kernel objects and the lease then stay.
  *
  * @throws the signal's reason
  * @throws {AlreadyRunningError} when another agent works for the same subnet file
- * @throws {ClashError} when another network of this host has what this one needs
+ * @throws {ClashError} when another network of this host overlaps
  * @throws {InterfaceError} when no interface fits
- * @throws {DuplicatePublicIPError} when another live host has our public IP
- * @throws {StoreError | SysError | FirewallError} when the host or the store refuse what is needed
+ * @throws {DuplicatePublicIPError} when another live host has this host's public IP
+ * @throws {StoreError | SysError | FirewallError} when the host or the store refuses a required step
  */
 export async function serveNetwork(options: AgentOptions, serve: ServeOptions): Promise<never> {
   const { signal } = serve;

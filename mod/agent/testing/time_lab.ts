@@ -1,10 +1,9 @@
 /** Options of {@linkcode FakeTime}. */
 export interface FakeTimeOptions {
   /**
-   * Only timers set by code whose stack this matches stand still until told; others, and the clock,
-   * are real.
+   * Fakes only the timers of code whose stack matches; other timers and the clock are real.
    *
-   * @default all, and the clock
+   * @default fakes all timers and the clock
    */
   readonly by?: RegExp;
 }
@@ -38,12 +37,12 @@ export class FakeTime implements Disposable {
     if (by === undefined) performance.now = () => this.#now;
   }
 
-  /** Milliseconds until each timer that is set, the next one first. */
+  /** Milliseconds until each set timer, in ascending order. */
   get planned(): number[] {
     return Array.from(this.#timers.values(), ({ at }) => at - this.#now).sort((a, b) => a - b);
   }
 
-  /** Lets time pass; what becomes due happens in its order. */
+  /** Advances the clock; due timers fire in order. */
   tick(milliseconds: number): void {
     const until = this.#now + milliseconds;
     for (;;) {

@@ -22,7 +22,7 @@ export interface LogFields {
   readonly expires?: string | undefined;
   /** Path of a file. */
   readonly file?: string | undefined;
-  /** Name of another host, as its agent's record has it. */
+  /** Name of another host, in its node record. */
   readonly hostname?: string | undefined;
   /** Name of the external interface. */
   readonly interface?: string | undefined;

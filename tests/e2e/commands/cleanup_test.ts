@@ -198,7 +198,7 @@ Deno.test("flanneld cleanup -release without the agent's -iface goes by subnet.e
   const done = await cleanup(host, "-release", "-iface=eth0");
   assertEquals([done.code, done.stderr], [0, ""]);
   assertMatch(done.stdout, /^removed lease \S+ in etcd v2/m);
-  assertMatch(done.stdout, /^removed agent record of 172\./m);
+  assertMatch(done.stdout, /^removed node record of 172\./m);
   assertEquals(await leaseKeys(etcd, "v2"), []);
   assertEquals(await cluster.agentKeys(), []);
   // The socket of an agent that was killed goes, too.

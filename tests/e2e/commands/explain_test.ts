@@ -306,7 +306,7 @@ for (const { type, config } of BACKENDS) {
       `FLANNEL_ETCD_ENDPOINTS="${etcd.endpoint}"\nFLANNEL_ETCD_PREFIX="${PREFIX}"\n`,
     );
     const elsewhere =
-      /this host's lease \S+ is that of eth1 \(172\.28\.128\.100\), and eth0 .* -iface=eth1/;
+      /this host's lease \S+ belongs to eth1 \(172\.28\.128\.100\), but this command chose eth0 .* -iface=eth1/;
     const bare = "-sysconfig=/etc/sysconfig/bare";
     const asked = await here.run([FLANNELD, "explain", bare, fill("P.2")]);
     assertEquals(asked.code, 1);

@@ -228,7 +228,7 @@ for (const { type, config, api, options, fresh, damages } of CASES) {
     assertEquals([first.code, first.stderr], [2, ""]);
     assertMatch(first.stdout, /^ {2}interface eth1 172\.28\.128\.100, mtu 1500$/m);
     assertMatch(first.stdout, /^\+ lease 10\.20\.\d+\.0\/24 \{"PublicIP":"172\.28\.128\.100"/m);
-    assertMatch(first.stdout, /^\+ agent record 172\.28\.128\.100 of host host100$/m);
+    assertMatch(first.stdout, /^\+ node record 172\.28\.128\.100 of host host100$/m);
     assertMatch(first.stdout, /^\+ firewall (iptables|nft) .*masq/im);
     assertMatch(
       first.stdout,

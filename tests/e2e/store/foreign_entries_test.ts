@@ -137,7 +137,7 @@ for (const api of ["v2", "v3"] as EtcdApi[]) {
     await eventually("another subnet", async () => (await subnetOf(victim)) !== lost);
     await eventually("a full mesh again", () => isFullMesh(lab.hosts));
     const { output } = units[1]!.process;
-    assertMatch(output, /Lease \S+ has been revoked, or changed by someone else/);
+    assertMatch(output, /lease \S+ was revoked or changed by another writer/);
     assertMatch(output, /Subnet changed from \S+ to \S+: restart Docker/);
     assert(units.every((unit) => unit.process.running));
   });

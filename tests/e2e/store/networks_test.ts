@@ -111,7 +111,7 @@ for (const api of ["v2", "v3"] as EtcdApi[]) {
     await t.step("one that clashes is refused, and served once it does not", async () => {
       await set("clash", '{"Network":"10.77.0.0/16","Backend":{"Type":"vxlan","VNI":1}}');
       await units[0]!.process.waitFor(
-        /\] clash: .*network "clash" of flanneld \d+ cannot be served: its VNI 1 is that of network "blue"/,
+        /\] clash: .*network "clash" of flanneld \d+ cannot be served: its VNI 1 is used by network "blue"/,
       );
       await set("clash", '{"Network":"10.71.9.0/24","Backend":{"Type":"vxlan","VNI":7}}');
       await units[0]!.process.waitFor(/clash: .*its Network 10.71.9.0\/24 overlaps 10.71.0.0\/16/);
@@ -255,7 +255,7 @@ Deno.test("flanneld carries two udp networks, each by a device and a port of its
     etcd,
     ...["-etcd-prefix=/nets", "-networks=c", "-subnet-dir=/run/flannel/n"],
   );
-  await third.waitFor(/c: .*its UDP port 8286 is that of network "b" of flanneld/);
+  await third.waitFor(/c: .*its UDP port 8286 is used by network "b" of flanneld/);
   await third.stop();
 
   // One that there is no config of does not keep the others from being told of.
@@ -279,7 +279,10 @@ Deno.test("flanneld carries two udp networks, each by a device and a port of its
   const cleanupOfOne = () => here.run([FLANNELD, "cleanup", `-etcd-endpoints=${etcd.endpoint}`]);
   const nothing = await cleanupOfOne();
   assertEquals(nothing.code, 0, nothing.stderr);
-  assertMatch(nothing.stdout, /^kept what network "a" of flanneld \d+ has in the kernel: it runs/m);
+  assertMatch(
+    nothing.stdout,
+    /^kept the kernel objects of network "a" of flanneld \d+, which runs/m,
+  );
   assertMatch(nothing.stdout, /^nothing to remove$/m);
   await here.writeTextFile(
     "/run/flannel/subnet.env",

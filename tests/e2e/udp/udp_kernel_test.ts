@@ -291,7 +291,7 @@ Deno.test("flanneld cleanup takes udp's programs out of the kernel, and tells pe
   assertMatch(stdout, /eBPF programs of flannel0/);
   assertMatch(
     stdout,
-    /^removed udp-kernel from the agent record of 172\.28\.128\.100 in etcd v3 at /m,
+    /^removed udp-kernel from the node record of 172\.28\.128\.100 in etcd v3 at /m,
   );
   assertEquals(stderr, "");
   await eventually("user space", async () => PASSED_OVER.test(await statusOf(there)));
@@ -313,12 +313,12 @@ Deno.test("flanneld cleanup does without the store, and says what follows for pe
   const { code, stdout } = await here.run(away);
   assertEquals(code, 0);
   assertMatch(stdout, /^removed eBPF programs of flannel0$/m);
-  assertMatch(stdout, /^kept in the store what peers know of these programs: .* up to 24 h /m);
+  assertMatch(stdout, /^kept the node record's features of these programs: .* up to 24 h /m);
   assertMatch(String(await record()), /udp-kernel/);
 
   const again = await here.run([FLANNELD, "cleanup"]);
   assertEquals(again.code, 0);
-  assertMatch(again.stdout, /^removed udp-kernel from the agent record of /);
+  assertMatch(again.stdout, /^removed udp-kernel from the node record of /);
   assertNotMatch(String(await record()), /udp-kernel/);
   await eventually("user space", async () => PASSED_OVER.test(await statusOf(there)));
 });
