@@ -1,6 +1,6 @@
 import { ProviderError } from "../provider/errors.ts";
-import { plainHttp, type PlainResponse } from "../provider/plain_http.ts";
-import { isTimeout } from "../provider/retry.ts";
+import { type HttpResponse, requestHttp } from "../../mod/http/client.ts";
+import { isTimeout } from "../../mod/async/timeout.ts";
 import type { AwsEnvironment } from "./environment.ts";
 
 /** The instance metadata service's link-local address. */
@@ -57,7 +57,7 @@ export class InstanceMetadata {
         headers: token === undefined ? {} : { "X-aws-ec2-metadata-token": token },
         signal,
       });
-      const { status, text } = response;
+      const { status, body: text } = response;
       if (status === 200) return text.trim();
       if (status === 404) return undefined;
       // The token was given by an instance that this machine is not any more.
@@ -69,7 +69,7 @@ export class InstanceMetadata {
   async #sessionToken(signal: AbortSignal): Promise<string | undefined> {
     if (this.#token !== undefined && Date.now() < this.#token.expires) return this.#token.value;
     const allowsV1 = this.#env.flag("AWS_EC2_METADATA_V1_DISABLED") === false;
-    let response: PlainResponse;
+    let response: HttpResponse;
     try {
       response = await this.#request("/latest/api/token", {
         method: "PUT",
@@ -87,7 +87,7 @@ export class InstanceMetadata {
         { cause: error },
       );
     }
-    const { status, text } = response;
+    const { status, body: text } = response;
     if (status === 200) {
       // Asked for anew a minute early, so that none runs out on the way.
       this.#token = { value: text.trim(), expires: Date.now() + (TOKEN_TTL - 60) * 1000 };
@@ -104,7 +104,7 @@ export class InstanceMetadata {
     throw this.#refusal("token", response);
   }
 
-  #refusal(path: string, { status }: PlainResponse): ProviderError {
+  #refusal(path: string, { status }: HttpResponse): ProviderError {
     if (status >= 500 || status === 429) {
       return new ProviderError(
         "unavailable",
@@ -127,7 +127,7 @@ export class InstanceMetadata {
       readonly headers: Readonly<Record<string, string>>;
       readonly signal: AbortSignal;
     },
-  ): Promise<PlainResponse> {
+  ): Promise<HttpResponse> {
     if (this.isDisabled) {
       throw new ProviderError(
         "unsuitable",
@@ -143,7 +143,7 @@ export class InstanceMetadata {
     }
     const limit = AbortSignal.any([signal, AbortSignal.timeout(this.#patience)]);
     try {
-      return await plainHttp(url, { method, headers, signal: limit });
+      return await requestHttp(url, { method, headers, signal: limit });
     } catch (error) {
       signal.throwIfAborted();
       if (method === "PUT" && isTimeout(error)) throw new TokenTimeout();

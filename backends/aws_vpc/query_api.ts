@@ -6,7 +6,7 @@
 import { readText } from "../../mod/async/read_text.ts";
 import { ProviderError, type ProviderErrorKind } from "../provider/errors.ts";
 import { fetchReason } from "../provider/fetch_reason.ts";
-import { isTimeout } from "../provider/retry.ts";
+import { isTimeout } from "../../mod/async/timeout.ts";
 import { parseXml, type XmlElement, XmlError } from "./xml.ts";
 
 /** How long one answer may take, in milliseconds. */

@@ -2,7 +2,7 @@ import { sleep } from "../../mod/async/sleep.ts";
 import { readText } from "../../mod/async/read_text.ts";
 import { ProviderError } from "../provider/errors.ts";
 import { fetchReason } from "../provider/fetch_reason.ts";
-import { isTimeout } from "../provider/retry.ts";
+import { isTimeout } from "../../mod/async/timeout.ts";
 import { decodeFailure, failureOf } from "./failure.ts";
 import type { GceMetadata } from "./metadata.ts";
 

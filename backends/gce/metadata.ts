@@ -1,6 +1,6 @@
 import { ProviderError } from "../provider/errors.ts";
-import { plainHttp, type PlainResponse } from "../provider/plain_http.ts";
-import { isTimeout } from "../provider/retry.ts";
+import { type HttpResponse, requestHttp } from "../../mod/http/client.ts";
+import { isTimeout } from "../../mod/async/timeout.ts";
 
 /** The metadata server's link-local address. */
 const HOST = "169.254.169.254";
@@ -124,9 +124,9 @@ export class GceMetadata {
         `GCE_METADATA_HOST must be a host, with a port where that is not 80, not ${this.#host}`,
       );
     }
-    let response: PlainResponse;
+    let response: HttpResponse;
     try {
-      response = await plainHttp(url, {
+      response = await requestHttp(url, {
         headers: { "Metadata-Flavor": "Google" },
         signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE)]),
       });
@@ -142,7 +142,7 @@ export class GceMetadata {
         { cause: error },
       );
     }
-    if (response.status === 200) return response.text.trim();
+    if (response.status === 200) return response.body.trim();
     if (response.status === 404) return undefined;
     throw new ProviderError(
       response.status >= 500 || response.status === 429 ? "unavailable" : "denied",

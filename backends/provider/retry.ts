@@ -1,4 +1,5 @@
 import { sleep } from "../../mod/async/sleep.ts";
+import { isTimeout } from "../../mod/async/timeout.ts";
 import { ProviderError } from "./errors.ts";
 
 /** Upper bound of the first wait, in milliseconds; it doubles with each. */
@@ -37,9 +38,4 @@ export async function retry<T>(
       if (signal.aborted) throw isTimeout(signal.reason) ? error : signal.reason;
     }
   }
-}
-
-/** True for the reason of `AbortSignal.timeout()`. */
-export function isTimeout(reason: unknown): boolean {
-  return reason instanceof DOMException && reason.name === "TimeoutError";
 }

@@ -1,4 +1,5 @@
 import { ProviderError } from "../../backends/provider/errors.ts";
+import { isTimeout } from "../async/timeout.ts";
 import { ConfigError } from "../config/errors.ts";
 import { ExportError } from "../export/errors.ts";
 import { FirewallError } from "../firewall/errors.ts";
@@ -15,11 +16,6 @@ const TOLD = [
   StoreError,
   ...[SysError, SysctlError],
 ];
-
-/** True when a call had no answer in the time it was given. */
-export function isTimeout(error: unknown): boolean {
-  return error instanceof DOMException && error.name === "TimeoutError";
-}
 
 /**
  * Why something could not be looked at, in a few words.

@@ -17,7 +17,7 @@ import { type Snapshot, type Store, StoreError } from "../store/mod.ts";
 import { openStore } from "../store/open.ts";
 import { Netlink, SysError } from "../sys/mod.ts";
 import { Unavailable } from "./check.ts";
-import { isTimeout } from "./errors.ts";
+import { isTimeout } from "../async/timeout.ts";
 import { type PeerLease, peersOf } from "./peers.ts";
 import { type Tunnel, tunnelOf } from "./tunnel.ts";
 

@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { concat } from "./bytes.ts";
 import { HttpError, parseHead, type RequestHead } from "./head.ts";
 import { AddressQuota } from "./quota.ts";
 import { encodeReply, type HttpReply } from "./reply.ts";
@@ -331,16 +332,6 @@ class HttpConnection {
       this.#reading = undefined;
     }
   }
-}
-
-function concat(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    bytes.set(piece, at);
-    at += piece.length;
-  }
-  return bytes;
 }
 
 /** Calls a function after a time, unless it is disposed of before. */

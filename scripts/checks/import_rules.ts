@@ -32,7 +32,7 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
     "backends",
     [
       ...["mod/async", "mod/ip", "mod/observe", "mod/sys", "mod/lease", "mod/config", "mod/host"],
-      "mod/subnet",
+      ...["mod/subnet", "mod/http"],
     ],
   ],
   [
@@ -56,7 +56,7 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
     [
       ...["mod/ip", "mod/observe", "mod/sys", "mod/lease", "mod/config", "mod/store"],
       ...["mod/host", "mod/export", "mod/firewall", "mod/subnet", "mod/version.ts", "backends"],
-      ...["mod/agent", "mod/doctor", "mod/server", "mod/probe", "mod/async"],
+      ...["mod/agent", "mod/doctor", "mod/server", "mod/probe", "mod/async", "mod/http"],
     ],
   ],
   ["main.ts", ["mod/version.ts", "mod/observe", "mod/agent", "mod/cli"]],

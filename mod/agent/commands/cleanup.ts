@@ -31,6 +31,7 @@ import { openPresent } from "./open_present.ts";
 import { handOver, type HandOverRequest } from "./hand_over.ts";
 import type { Removal, RemovalVerb } from "./removal.ts";
 import { findFeatures } from "../lease/withdrawal.ts";
+import { isTimeout } from "../../async/timeout.ts";
 
 /** Limit for the store, in milliseconds: a clean-up must also work when the cluster is gone. */
 const STORE_LIMIT = 10_000;
@@ -204,10 +205,6 @@ async function configOf(store: Store, signal: AbortSignal): Promise<NetworkConfi
 
 function isStoreFailure(error: unknown): boolean {
   return error instanceof StoreError || error instanceof ConfigError || isTimeout(error);
-}
-
-function isTimeout(error: unknown): boolean {
-  return error instanceof DOMException && error.name === "TimeoutError";
 }
 
 async function release(

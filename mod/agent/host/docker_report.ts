@@ -1,5 +1,5 @@
 import { info } from "../../observe/mod.ts";
-import { getUnix } from "../../observe/serve/unix_client.ts";
+import { getUnix } from "../../http/client.ts";
 
 /** Default socket of dockerd. */
 const SOCKET = "/run/docker.sock";
@@ -26,7 +26,7 @@ export async function askDocker(
   socket = SOCKET,
 ): Promise<DockerVersion | undefined> {
   try {
-    const options = { timeout: TIMEOUT_MS, signal };
+    const options = { timeoutMs: TIMEOUT_MS, signal };
     const [version, host] = await Promise.all(
       ["/version", "/info"].map(async (target) =>
         JSON.parse((await getUnix(socket, target, options)).body)

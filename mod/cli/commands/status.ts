@@ -6,7 +6,7 @@
 
 import type { AgentStatus } from "../../agent/status/status.ts";
 import { sleep } from "../../async/sleep.ts";
-import { getUnix, UnixRequestError } from "../../observe/serve/unix_client.ts";
+import { getUnix, HttpClientError } from "../../http/client.ts";
 import { readAgentLine } from "../flags/agent_line.ts";
 import type { AgentSubcommand } from "./agent_subcommand.ts";
 import { UsageError } from "../errors.ts";
@@ -150,7 +150,7 @@ function told(error: unknown, socket: string): StatusError | undefined {
   if (error instanceof Deno.errors.PermissionDenied) {
     return new StatusError(`${socket} is root's alone: run flanneld status as root`);
   }
-  if (error instanceof UnixRequestError) return new StatusError(error.message);
+  if (error instanceof HttpClientError) return new StatusError(error.message);
   if (error instanceof SyntaxError) {
     return new StatusError(`what answers on ${socket} is no flanneld`);
   }

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { FewDescriptors, MORE_THAN_ENOUGH } from "../../../tests/lab/few_descriptors.ts";
-import { getUnix } from "./unix_client.ts";
+import { getUnix } from "../../http/client.ts";
 
 /** Serves over TCP and on the socket that its argument names. */
 const SERVER = `

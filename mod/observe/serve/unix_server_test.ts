@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { textResponse } from "./pages.ts";
-import { getUnix, UnixRequestError } from "./unix_client.ts";
+import { getUnix, HttpClientError } from "../../http/client.ts";
 import { removeStaleSocket, serveUnix, SocketError } from "./unix_server.ts";
 
 const LONG = "äöü".repeat(200_000);
@@ -72,8 +72,8 @@ Deno.test("getUnix() says when nobody listens, when no answer comes, and when it
   await assertRejects(() => getUnix(at.path, "/"), Deno.errors.NotFound);
   await at.serve();
   await assertRejects(
-    () => getUnix(at.path, "/never", { timeout: 30 }),
-    UnixRequestError,
+    () => getUnix(at.path, "/never", { timeoutMs: 30 }),
+    HttpClientError,
     "within 0.03 s",
   );
   const abort = new AbortController();

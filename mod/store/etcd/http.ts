@@ -5,6 +5,7 @@ import { StoreError, StoreUnavailableError } from "../errors.ts";
 import { describeFetchError } from "../fetch_error.ts";
 import type { EtcdOptions } from "../options.ts";
 import type { TlsFiles } from "./tls_files.ts";
+import { shuffled } from "./shuffled.ts";
 
 /** Milliseconds until an endpoint that was not heard from lately must have answered anything. */
 const CONNECT_TIMEOUT = 3_000;
@@ -268,15 +269,6 @@ function decoded(text: string): string {
   } catch {
     return text;
   }
-}
-
-/** Fisher and Yates. */
-function shuffled<T>(items: T[]): T[] {
-  for (let i = items.length - 1; i > 0; i--) {
-    const j = Math.floor(Math.random() * (i + 1));
-    [items[i], items[j]] = [items[j]!, items[i]!];
-  }
-  return items;
 }
 
 /**

@@ -8,6 +8,7 @@ import { isAuthDisabled, isOfEtcd, isStaleToken, toStoreError } from "./errors.t
 import { type Calls, Endpoint, type WatchStream } from "./endpoint.ts";
 import type { EtcdOptions } from "../../options.ts";
 import type { TlsFiles } from "../tls_files.ts";
+import { shuffled } from "../shuffled.ts";
 
 /** Options of {@linkcode EtcdV3Client}. */
 export interface EtcdV3ClientOptions {
@@ -253,13 +254,4 @@ function unavailable(failures: readonly StoreError[]): StoreUnavailableError {
       ).join(""),
     { cause: failures },
   );
-}
-
-function shuffled<T>(items: readonly T[]): T[] {
-  const out = [...items];
-  for (let i = out.length - 1; i > 0; i--) {
-    const j = Math.floor(Math.random() * (i + 1));
-    [out[i], out[j]] = [out[j]!, out[i]!];
-  }
-  return out;
 }
