@@ -8,6 +8,7 @@ import { ProviderError, type ProviderErrorKind } from "../provider/errors.ts";
 import { fetchReason } from "../provider/fetch_reason.ts";
 import { isTimeout } from "../../mod/async/timeout.ts";
 import { parseXml, type XmlElement, XmlError } from "./xml.ts";
+import { truncate } from "../../mod/text/mod.ts";
 
 /** How long one answer may take, in milliseconds. */
 const PATIENCE = 10_000;
@@ -158,5 +159,5 @@ function decodeFailure(text: string): { code: string; message: string } | undefi
 function readable(message: string): string {
   const [before = "", ...behind] = message.split(/Encoded authorization failure message: \S+/);
   const text = behind.length === 0 ? message : [before.trimEnd(), ...behind].join("");
-  return text.length > 300 ? `${text.slice(0, 297)}...` : text;
+  return truncate(text, 300);
 }

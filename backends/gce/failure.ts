@@ -1,4 +1,5 @@
 import { ProviderError, type ProviderErrorKind } from "../provider/errors.ts";
+import { truncate } from "../../mod/text/mod.ts";
 
 /** Reasons of Google's JSON errors and codes of operations' errors that the HTTP status does not tell. */
 const KINDS: readonly (readonly [RegExp, ProviderErrorKind])[] = [
@@ -40,7 +41,7 @@ export function failureOf(
   const hint = /insufficient authentication scopes/i.test(message)
     ? "; the instance needs the access scope https://www.googleapis.com/auth/compute, or cloud-platform"
     : "";
-  const text = message.length > 300 ? `${message.slice(0, 297)}...` : message;
+  const text = truncate(message, 300);
   return new ProviderError(
     kind,
     `${what}${refused}: ${reason || `HTTP ${status}`}${text === "" ? "" : ` (${text})`}${hint}`,

@@ -6,6 +6,7 @@ import { type PeerRules, refusal } from "../peers.ts";
 import { RTPROT_FLANNEL } from "../reconcile.ts";
 import { metricOf } from "../route_metric.ts";
 import { RT_SCOPE_LINK, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN } from "../../mod/sys/linux_constants.ts";
+import { truncate } from "../../mod/text/mod.ts";
 
 /** What routes are computed from, besides the lease. */
 export interface HostGwContext extends PeerRules {
@@ -37,7 +38,7 @@ export function isOnLink(address: IPv4, link: readonly Prefix[]): boolean {
 export function hostGwRefusal(lease: Lease, context: HostGwContext): string | undefined {
   const { publicIP, backendType: type = "" } = lease.attributes;
   if (type !== "host-gw") {
-    const shown = type.length > 80 ? `${type.slice(0, 77)}...` : type;
+    const shown = truncate(type, 80);
     return `is non-host-gw: type=${shown === "" ? "udp or none" : shown}`;
   }
   const { external, link } = context;

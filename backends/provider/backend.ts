@@ -7,6 +7,7 @@ import { ProviderNetwork } from "./network.ts";
 import type { RouteProvider } from "./provider.ts";
 import { ownRoutes, RouteReconciler } from "./reconciler.ts";
 import { retry } from "./retry.ts";
+import { counted } from "../../mod/text/mod.ts";
 
 /** Seconds from one look at the provider's tables to the next, where the config does not say. */
 const REPAIR_PERIOD = 60;
@@ -116,9 +117,8 @@ async function check(
       {
         state: "ok",
         text: `this machine is ${survey.self}; route tables: ` +
-          survey.tables.map(({ id, routes }) =>
-            `${id} with ${routes.length} ${routes.length === 1 ? "route" : "routes"}`
-          ).join(", "),
+          survey.tables.map(({ id, routes }) => `${id} with ${counted(routes.length, "route")}`)
+            .join(", "),
       },
       ...obstacles.map((text): BackendFinding => ({ state: "failed", text })),
       ...lines.map(({ sign, text }): BackendFinding => ({

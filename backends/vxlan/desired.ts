@@ -11,6 +11,10 @@ import {
   RT_SCOPE_UNIVERSE,
   RT_TABLE_MAIN,
 } from "../../mod/sys/linux_constants.ts";
+import { truncate } from "../../mod/text/mod.ts";
+
+/** Characters of a value of the store in a log line. */
+const SHOWN = 80;
 
 /** What the objects are computed from, besides the lease. */
 export interface VxlanContext extends PeerRules {
@@ -68,7 +72,9 @@ export type VxlanRules =
 /** Why a lease is not programmed by vxlan; `undefined` when it is. */
 export function vxlanRefusal(lease: Lease, rules: VxlanRules): string | undefined {
   const { publicIP, backendType: type = "", backendData } = lease.attributes;
-  if (type !== "vxlan") return `is non-vxlan: type=${type === "" ? "udp or none" : cut(type)}`;
+  if (type !== "vxlan") {
+    return `is non-vxlan: type=${type === "" ? "udp or none" : truncate(type, SHOWN)}`;
+  }
   const { external, isDirect } = rules;
   const reason = refusal(
     ...[lease, rules] as const,
@@ -82,14 +88,9 @@ export function vxlanRefusal(lease: Lease, rules: VxlanRules): string | undefine
   const mac = vtepMac(backendData);
   if (mac === undefined) {
     const data = JSON.stringify(backendData) ?? "nothing";
-    return `has no usable VtepMAC in its BackendData (${cut(data)})`;
+    return `has no usable VtepMAC in its BackendData (${truncate(data, SHOWN)})`;
   }
   return mac === rules.mac ? `has our own VTEP MAC ${mac}` : undefined;
-}
-
-/** Shortens a value of the store for a log line. */
-function cut(text: string): string {
-  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
 
 /**

@@ -1,5 +1,6 @@
 import { Prefix } from "../ip/mod.ts";
 import { ConfigError } from "./errors.ts";
+import { truncate } from "../text/mod.ts";
 
 /**
  * Reads the text of an IPv4 network, `a.b.c.d/n`; host bits are masked off.
@@ -11,7 +12,7 @@ import { ConfigError } from "./errors.ts";
 export async function readNetwork(key: string, text: string): Promise<Prefix> {
   const network = Prefix.parse(text);
   if (network !== undefined) return network;
-  const shown = JSON.stringify(text.length > 60 ? `${text.slice(0, 57)}...` : text);
+  const shown = JSON.stringify(truncate(text, 60));
   throw new ConfigError(
     `${key} must be an IPv4 network such as 10.20.0.0/16${await explain(text, shown)}`,
   );

@@ -2,6 +2,10 @@ import { type IPv4, parseIPv4 } from "../ip/mod.ts";
 import { ConfigError } from "./errors.ts";
 import { type JsonNode, JsonSyntaxError, parseJson } from "./json_syntax.ts";
 import { hideUrlPasswords, isSecretKey } from "./secrets.ts";
+import { truncate } from "../text/mod.ts";
+
+/** Characters of a value in a message. */
+const SHOWN = 60;
 
 /** Options of {@linkcode GoObject.int}; the bounds are inclusive. */
 export interface IntOptions {
@@ -200,7 +204,9 @@ export class GoObject {
   #mismatch(key: string, node: JsonNode, wanted: string, goType: string): ConfigError {
     const secret = isSecretKey(key);
     const found = secret ? `a ${node.kind}` : describe(node);
-    const go = node.kind === "number" && !secret ? `number ${cut(node.text)}` : node.kind;
+    const go = node.kind === "number" && !secret
+      ? `number ${truncate(node.text, SHOWN)}`
+      : node.kind;
     // The top-level struct has a name in flannel, those of the backends have none.
     const struct = this.#path === "" ? "Config" : "";
     return new ConfigError(
@@ -227,14 +233,10 @@ function describe(node: JsonNode): string {
     case "bool":
       return String(node.value);
     case "number":
-      return cut(node.text);
+      return truncate(node.text, SHOWN);
     case "string":
-      return JSON.stringify(cut(hideUrlPasswords(node.value)));
+      return JSON.stringify(truncate(hideUrlPasswords(node.value), SHOWN));
   }
-}
-
-function cut(text: string): string {
-  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
 
 function parseText(text: string, what: string): JsonNode {

@@ -1,5 +1,6 @@
 import { nearest } from "./nearest.ts";
 import type { NetworkConfig } from "./network_config.ts";
+import { truncate } from "../text/mod.ts";
 
 /** Keys that are named; of further ones only the number. */
 const MAX_NAMED = 20;
@@ -56,6 +57,6 @@ function didYouMean(key: string | undefined): string {
 
 /** On one line, whatever is in it. */
 function shown(key: string): string {
-  const text = key.length > 60 ? `${key.slice(0, 57)}...` : key;
+  const text = truncate(key, 60);
   return /^[\w.-]+$/.test(text) ? text : JSON.stringify(text);
 }

@@ -1,6 +1,7 @@
 import { formatIPv4, parseIPv4 } from "../ip/mod.ts";
 import { encodeGoJson, parseGoJson } from "./go_json.ts";
 import type { JsonValue, LeaseAttributes, LeaseForm } from "./lease.ts";
+import { truncate } from "../text/mod.ts";
 
 /**
  * Longest value that is read, in UTF-16 code units. flannel's have some 150; what nests as deep as
@@ -79,7 +80,7 @@ function refuseLong({ length }: string): void {
 /** As JSON, and no more of it than a line bears. */
 function quote(value: unknown): string {
   const text = String(JSON.stringify(value));
-  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+  return truncate(text, 80);
 }
 
 /** True when the two say the same, whatever form and order of keys they were read from. */

@@ -8,12 +8,13 @@ import type { ModuleGraph } from "./module_graph.ts";
 export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
   ["mod/async", []],
   ["mod/ip", []],
+  ["mod/text", []],
   ["mod/version.ts", []],
   ["mod/http", ["mod/async"]],
   ["mod/observe", ["mod/async", "mod/http", "mod/ip", "mod/sys"]],
   ["mod/sys", ["mod/ip"]],
-  ["mod/lease", ["mod/ip"]],
-  ["mod/config", ["mod/ip"]],
+  ["mod/lease", ["mod/ip", "mod/text"]],
+  ["mod/config", ["mod/ip", "mod/text"]],
   ["mod/store", ["mod/async", "mod/ip", "mod/lease", "mod/config", "mod/observe", "mod/sys"]],
   [
     "mod/server",
@@ -32,7 +33,7 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
     "backends",
     [
       ...["mod/async", "mod/ip", "mod/observe", "mod/sys", "mod/lease", "mod/config", "mod/host"],
-      ...["mod/subnet", "mod/http"],
+      ...["mod/subnet", "mod/http", "mod/text"],
     ],
   ],
   [
@@ -40,7 +41,7 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
     [
       ...["mod/async", "mod/ip", "mod/observe", "mod/sys", "mod/lease", "mod/config", "mod/store"],
       ...["mod/host", "mod/export", "mod/firewall", "mod/subnet", "mod/version.ts", "backends"],
-      ...["mod/http", "mod/server", "mod/probe", "mod/page"],
+      ...["mod/http", "mod/server", "mod/probe", "mod/page", "mod/text"],
     ],
   ],
   [
@@ -48,7 +49,7 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
     [
       ...["mod/async", "mod/ip", "mod/observe", "mod/sys", "mod/lease", "mod/config", "mod/store"],
       ...["mod/host", "mod/export", "mod/firewall", "mod/subnet", "mod/version.ts", "backends"],
-      ...["mod/probe", "mod/agent"],
+      ...["mod/probe", "mod/agent", "mod/text"],
     ],
   ],
   [
@@ -56,7 +57,15 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
     [
       ...["mod/ip", "mod/observe", "mod/sys", "mod/lease", "mod/config", "mod/store"],
       ...["mod/host", "mod/export", "mod/firewall", "mod/subnet", "mod/version.ts", "backends"],
-      ...["mod/agent", "mod/doctor", "mod/server", "mod/probe", "mod/async", "mod/http"],
+      ...[
+        "mod/agent",
+        "mod/doctor",
+        "mod/server",
+        "mod/probe",
+        "mod/async",
+        "mod/http",
+        "mod/text",
+      ],
     ],
   ],
   ["main.ts", ["mod/version.ts", "mod/observe", "mod/agent", "mod/cli"]],

@@ -9,7 +9,6 @@ import { info, notifySystemd, warning } from "../../observe/mod.ts";
 import type { Store } from "../../store/mod.ts";
 import { isCompatible, type LeaseSetChange } from "../../subnet/mod.ts";
 import type { Netlink } from "../../sys/mod.ts";
-import { counted } from "./counted.ts";
 import { type HostRegistry, isBesideOthers } from "../host/host_registry.ts";
 import type { StoreView } from "./store_view.ts";
 import type { LeaseKeeper } from "../lease/keeper.ts";
@@ -22,6 +21,7 @@ import { SourceControl } from "../firewall/source_control.ts";
 import type { SourceVerdict } from "../firewall/source_policy.ts";
 import type { Vitals } from "../status/vitals.ts";
 import { requireUsableNetwork } from "./usable_network.ts";
+import { counted } from "../../text/mod.ts";
 
 /** Dependencies of an {@linkcode Overlay}. */
 export interface OverlayParts {

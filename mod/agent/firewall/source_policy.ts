@@ -1,6 +1,6 @@
 import type { SourceCheck } from "../../../backends/backend.ts";
 import { formatIPv4, type IPv4 } from "../../ip/mod.ts";
-import { counted } from "../core/counted.ts";
+import { counted } from "../../text/mod.ts";
 
 /**
  * Feature of a node record: the host masquerades packets that enter the network (`-ip-masq`, with its rules

@@ -4,7 +4,6 @@
  * @module
  */
 
-import { counted } from "../../agent/core/counted.ts";
 import { optionsOfWanted } from "../../agent/networks/options.ts";
 import type { AgentOptions } from "../../agent/core/options.ts";
 import { type CheckReport, countVerdicts, runDoctor } from "../../doctor/mod.ts";
@@ -15,6 +14,7 @@ import type { AgentSubcommand } from "./agent_subcommand.ts";
 import { EXIT_FAILURE, EXIT_OK } from "../exit_codes.ts";
 import { print, printJson } from "../output.ts";
 import type { RunSubcommand } from "./subcommand.ts";
+import { counted } from "../../text/mod.ts";
 
 /** Version of the JSON; a change that breaks readers raises it. */
 const DOCTOR_VERSION = 1;

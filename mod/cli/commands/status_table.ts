@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { counted } from "../../agent/core/counted.ts";
 import type {
   AgentStatus,
   NetworkReport,
@@ -11,6 +10,7 @@ import type {
   TrafficCounts,
   WaitingReport,
 } from "../../agent/status/status.ts";
+import { counted } from "../../text/mod.ts";
 
 /** Options of {@linkcode statusTable}. */
 export interface TableOptions {

@@ -1,4 +1,3 @@
-import { counted } from "../../agent/core/counted.ts";
 import { formatIPv4 } from "../../ip/mod.ts";
 import { atMost, type Check, ok, problem } from "../check.ts";
 import {
@@ -9,6 +8,7 @@ import {
 } from "../container_paths.ts";
 import { hostNameOf } from "../peers.ts";
 import { reachPeers } from "../reach.ts";
+import { counted } from "../../text/mod.ts";
 
 /** Do packets get from containers to containers of other hosts, and back? */
 export const containersCheck: Check = {

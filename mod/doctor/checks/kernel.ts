@@ -1,9 +1,9 @@
 import { describeRoute } from "../../../backends/describe.ts";
 import { RTPROT_FLANNEL } from "../../../backends/reconcile.ts";
-import { counted } from "../../agent/core/counted.ts";
 import { atMost, type Check, ok, problem, warning } from "../check.ts";
 import type { Examination } from "../examination.ts";
 import { RT_TABLE_MAIN } from "../../sys/linux_constants.ts";
+import { counted } from "../../text/mod.ts";
 
 /** Is all in the kernel that should be? What the agent would change is what is missing or wrong. */
 export const kernelCheck: Check = {

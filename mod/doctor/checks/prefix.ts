@@ -2,6 +2,7 @@ import { findConfigs, type FoundConfig } from "../../store/etcd/find_configs.ts"
 import type { EtcdStoreOptions } from "../../store/options.ts";
 import { atMost, type Check, type Finding, ok, problem, Unavailable } from "../check.ts";
 import type { Examination } from "../examination.ts";
+import { truncate } from "../../text/mod.ts";
 
 /** Is there a config where it is looked for? The guide's first error is another prefix. */
 export const prefixCheck: Check = {
@@ -66,5 +67,5 @@ function flag({ api }: FoundConfig): string {
 
 function cut(text: string): string {
   const line = text.replaceAll(/\s+/g, " ");
-  return line.length > 100 ? `${line.slice(0, 97)}...` : line;
+  return truncate(line, 100);
 }

@@ -1,7 +1,7 @@
-import { counted } from "../../agent/core/counted.ts";
 import { VERSION } from "../../version.ts";
 import { atMost, type Check, ok, problem } from "../check.ts";
 import { nameOf } from "../peers.ts";
+import { counted } from "../../text/mod.ts";
 
 /** Backends whose leases look alike. */
 const UNNAMED: ReadonlySet<string> = new Set(["udp", "alloc", "aws-vpc", "gce"]);

@@ -6,12 +6,12 @@
  */
 
 import type { CheckedConfig } from "../../../../backends/check_config.ts";
-import { counted } from "../../../agent/core/counted.ts";
 import { HIDDEN, hideSecrets, isSecretKey } from "../../../config/mod.ts";
 import { formatIPv4 } from "../../../ip/mod.ts";
 import { type Lease, PERMANENT } from "../../../lease/mod.ts";
 import type { Snapshot } from "../../../store/store.ts";
 import { isCompatible } from "../../../subnet/pick.ts";
+import { counted } from "../../../text/mod.ts";
 
 /** Lines of hosts; of more only the number is told. */
 const LISTED = 10;

@@ -6,7 +6,6 @@
  */
 
 import { checkConfig, type CheckedConfig } from "../../../../backends/check_config.ts";
-import { counted } from "../../../agent/core/counted.ts";
 import { ConfigError, HIDDEN, hideSecrets, isPrivateRange } from "../../../config/mod.ts";
 import { formatIPv4, type Prefix } from "../../../ip/mod.ts";
 import type { ConfigText } from "../../../store/mod.ts";
@@ -28,6 +27,7 @@ import { oneNetwork } from "../one_network.ts";
 import { print, printError, printJsonText } from "../../output.ts";
 import type { RunSubcommand } from "../subcommand.ts";
 import { runVerb, type Verb } from "../verbs.ts";
+import { counted } from "../../../text/mod.ts";
 
 /** Nothing was written: the answer was no, or there was nobody to ask. */
 const EXIT_UNCONFIRMED = 3;
