@@ -94,11 +94,17 @@ export class Tunnel implements AsyncDisposable {
   async #run(): Promise<void> {
     let local: Deno.Conn;
     try {
-      local = this.#local = await this.#listener.accept();
+      local = await this.#listener.accept();
     } catch (error) {
       this.#broken(error as Error);
       return;
     }
+    if (this.#closed) {
+      // Closed between the accept and its report here.
+      local.close();
+      return;
+    }
+    this.#local = local;
     this.#listener.close();
     this.#removeSocket();
     const outward = relay(local, this.#upstream);

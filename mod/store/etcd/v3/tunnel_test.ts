@@ -53,6 +53,29 @@ Deno.test("Tunnel leaves no file when nobody has connected to it", async () => {
   far.close();
 });
 
+Deno.test("Tunnel closes gRPC's side when it is closed while gRPC connects", async () => {
+  using server = Deno.listen({ hostname, port: 0 });
+  const directory = await Deno.makeTempDir({ prefix: "tunnel-" });
+  // Accepted before the tunnel's connection, in the same turn of the event loop: what follows here runs after
+  // the tunnel's listener has accepted, and before the tunnel knows.
+  using earlier = Deno.listen({ transport: "unix", path: `${directory}/earlier` });
+  const accepting = earlier.accept();
+  const { onBreak } = breakage();
+  const tunnel = await Tunnel.open({ hostname, port: server.addr.port, timeout: 1_000, onBreak });
+  const far = await server.accept();
+  const connecting = [`${directory}/earlier`, tunnel.path].map((path) =>
+    Deno.connect({ transport: "unix", path })
+  );
+  const accepted = await accepting;
+  await tunnel[Symbol.asyncDispose]();
+  const [other, near] = await Promise.all(connecting);
+  assertEquals(await readText(near!), "");
+  assertEquals(await readText(far), "");
+  await assertRejects(() => Deno.stat(dirname(tunnel.path)), Deno.errors.NotFound);
+  for (const connection of [accepted, other!, near!, far]) connection.close();
+  await Deno.remove(directory, { recursive: true });
+});
+
 Deno.test("Tunnel tells of a break before it closes gRPC's side", async () => {
   using server = Deno.listen({ hostname, port: 0 });
   const { onBreak, reason } = breakage();
