@@ -3,10 +3,27 @@ import type { WatchOptions } from "./store.ts";
 
 /** How long a watch waits before it tries again, in milliseconds. */
 export interface LinkTiming {
-  /** Longest pause after a first failure; it doubles with each further one ... */
+  /** Doubles with each failure ... */
   readonly firstBackoff: number;
   /** ... up to this. */
   readonly longestBackoff: number;
+}
+
+/**
+ * Returns the milliseconds to wait after a break. The pauses after further failures double, with jitter.
+ *
+ * A server that restarts breaks all its watches at one moment, and is often back before the first of them
+ * tries again: the first pause alone spreads them, over ten times `firstBackoff`.
+ *
+ * @param failures earlier ones in a row
+ */
+export function reconnectDelay(
+  { firstBackoff, longestBackoff }: LinkTiming,
+  failures: number,
+  random: () => number = Math.random,
+): number {
+  if (failures === 0) return 10 * firstBackoff * random();
+  return Math.min(firstBackoff * 2 ** failures, longestBackoff) * (0.5 + random() / 2);
 }
 
 /** The connection's state as the watch sees it, and how long to wait before trying again. */
@@ -28,7 +45,7 @@ export class WatchLink {
     this.#onState?.(undefined);
   }
 
-  /** Reports the break, then waits: twice as long each time, with jitter against stampedes. */
+  /** Reports the break, then waits for {@linkcode reconnectDelay}. */
   async broken(error: unknown, signal: AbortSignal): Promise<void> {
     if (this.#stands) {
       this.#stands = false;
@@ -39,8 +56,6 @@ export class WatchLink {
 
   /** Waits as long as after a break, and reports none. */
   async pause(signal: AbortSignal): Promise<void> {
-    const { firstBackoff, longestBackoff } = this.#timing;
-    const most = Math.min(firstBackoff * 2 ** this.#failures++, longestBackoff);
-    await sleep(most * (0.5 + Math.random() / 2), signal);
+    await sleep(reconnectDelay(this.#timing, this.#failures++), signal);
   }
 }

@@ -15,8 +15,20 @@ import {
   type Snapshot,
   type Store,
 } from "../store/mod.ts";
-import { isCompatible, pickSubnet, type UnusableRange, unusableReason } from "./pick.ts";
+import {
+  CANDIDATES,
+  isCompatible,
+  pickSubnet,
+  type UnusableRange,
+  unusableReason,
+} from "./pick.ts";
 import { RACES } from "./races.ts";
+
+/**
+ * How many times as many subnets a host chooses among after each lost race. Of hosts that start together no more
+ * than a hundred would get a lease in each round otherwise, and all others would read the whole store again.
+ */
+const GROWTH = 16;
 
 /** Options of {@linkcode acquireLease}. */
 export interface AcquireOptions {
@@ -43,7 +55,7 @@ export interface AcquireOptions {
  * fits the config, else the previous one if it is free and fits, else a random free one.
  *
  * Every write is a compare-and-swap. Of two agents after one subnet one gets a ConflictError,
- * reads the store again and picks anew.
+ * reads the store again and picks again, among sixteen times as many.
  *
  * @throws {OutOfSubnetsError} when no subnet is free that this host can use
  * @throws {AcquireError} when ten attempts in a row lost a race, or the subnet that a server or a
@@ -86,7 +98,7 @@ export async function acquireLease(
 
       const others = withoutOwn(leases, own);
       const taken = [...others.map(({ subnet }) => subnet), ...contested];
-      const subnet = choose(config, taken, options);
+      const subnet = choose(config, taken, options, CANDIDATES * GROWTH ** attempt);
       if (subnet === undefined) {
         // What we were told may be a moment old.
         if (told !== undefined) continue;
@@ -192,11 +204,12 @@ async function reuse(
   return reused;
 }
 
-/** A free subnet; `undefined` when there is none. */
+/** Returns a free subnet, one of so many `candidates`; `undefined` when there is none. */
 export function choose(
   config: NetworkConfig,
   taken: readonly Prefix[],
   { previous, random, unusable = [] }: AcquireOptions,
+  candidates = CANDIDATES,
 ): Prefix | undefined {
   if (previous !== undefined) {
     const reason = unusableReason(previous, unusable);
@@ -216,7 +229,7 @@ export function choose(
     }
   }
   const inUse = [...taken, ...unusable.map(({ prefix }) => prefix)];
-  const picked = pickSubnet(config, inUse, random);
+  const picked = pickSubnet(config, inUse, random, candidates);
   if (picked !== undefined) info(`Picking subnet in range ${rangeOf(config)}`);
   return picked;
 }

@@ -264,6 +264,14 @@ subnetCases("acquireLease()", [
     assertEquals(log.filter((line) => /^I Lost a race for a subnet \(.+\)/.test(line)).length, 3);
   }],
 
+  ["acquireLease() chooses among more free subnets after a lost race", async ({ store }) => {
+    const wide = await config({ Network: "10.32.0.0/12", SubnetMin: "10.32.1.0" });
+    await store.createLease(net("10.32.100.0/24"), OTHER, LEASE_TTL);
+    // The last of the first hundred, by a snapshot that is a moment old; then the last of sixteen times as many.
+    const options = { snapshot: { leases: [] }, random: () => 1 - 2 ** -53 };
+    const lease = await acquireLease(store, wide, OWN, options);
+    assertEquals(String(lease.subnet), "10.38.65.0/24");
+  }],
   ["acquireLease() gives up after ten lost races", async ({ store, another }) => {
     const contested = withRival(store, await another());
     const error = await assertRejects(() => acquireLease(contested, GUIDE, OWN), AcquireError);

@@ -2,7 +2,7 @@ import type { NetworkConfig } from "../config/network_config.ts";
 import { Prefix } from "../ip/mod.ts";
 
 /** flannel's bound: the choice is among the first hundred free subnets. */
-const CANDIDATES = 100;
+export const CANDIDATES = 100;
 
 /** The range that subnets may be leased from. */
 export type SubnetRange = Pick<NetworkConfig, "subnetLen" | "subnetMin" | "subnetMax">;
@@ -23,7 +23,7 @@ export function unusableReason(
 }
 
 /**
- * Chooses a subnet that overlaps none of the leased ones: uniformly among the first hundred free,
+ * Chooses a subnet that overlaps none of the leased ones: uniformly among the first free ones,
  * walking from SubnetMin to SubnetMax in steps of one subnet.
  *
  * Random, so that hosts started together rarely meet; bounded, so that the walk is. Cost:
@@ -31,12 +31,14 @@ export function unusableReason(
  * covers, it is one step.
  *
  * @param random returns a number in [0, 1), as `Math.random`
+ * @param candidates free subnets to choose among, at most
  * @returns `undefined` when the range is exhausted
  */
 export function pickSubnet(
   range: SubnetRange,
   leased: Iterable<Prefix>,
   random: () => number = Math.random,
+  candidates = CANDIDATES,
 ): Prefix | undefined {
   const taken = [...leased].sort((a, b) => a.address - b.address || a.length - b.length);
   const size = 2 ** (32 - range.subnetLen);
@@ -47,7 +49,7 @@ export function pickSubnet(
   let takenUntil = -1;
   for (
     let address = range.subnetMin;
-    address <= range.subnetMax && free.length < CANDIDATES;
+    address <= range.subnetMax && free.length < candidates;
     address += size
   ) {
     while (at < taken.length && taken[at]!.address < address + size) {

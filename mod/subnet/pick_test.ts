@@ -40,6 +40,11 @@ Deno.test("pickSubnet() chooses among the first hundred free, the first subnet s
   assertEquals(String(pickSubnet(GUIDE, [], () => 1 - 2 ** -53)), "10.20.100.0/24");
 });
 
+Deno.test("pickSubnet() chooses among as many as it is told to", () => {
+  assertEquals(String(pickSubnet(GUIDE, [], () => 1 - 2 ** -53, 3)), "10.20.3.0/24");
+  assertEquals(String(pickSubnet(GUIDE, [], () => 1 - 2 ** -53, 1_600)), "10.20.255.0/24");
+});
+
 Deno.test("pickSubnet() takes both ends of the range in", () => {
   const three = range("10.3.5.0", "10.3.5.32", 28);
   assertEquals(choices(three, []).map(formatIPv4), ["10.3.5.0", "10.3.5.16", "10.3.5.32"]);

@@ -3,13 +3,13 @@ import { LEASE_TTL, PERMANENT } from "../lease/mod.ts";
 /** After a failed renewal the next try follows in a minute, as flannel's. */
 export const RENEWAL_RETRY = 60;
 
-/** Share of the margin by which renewals are brought forward at random, at most. */
-const JITTER = 0.1;
+/** Share of the wait by which renewals are brought forward at random, at most. */
+const JITTER = 0.25;
 
 /**
- * Seconds until a lease is to be renewed: its time to live less the margin, brought forward by up
- * to a tenth of the margin (or of the wait, where that is shorter) so that hosts started together
- * do not renew together for ever.
+ * Returns the seconds until a lease is to be renewed: its time to live less the margin, brought forward by
+ * up to a quarter at random. Hosts that a power failure has started together would renew together, and each
+ * renewal is a change that all hosts receive.
  *
  * Counted from the time to live that the store told, never from its absolute expiration: that
  * would add the difference of two clocks.
@@ -24,6 +24,5 @@ export function renewalDelay(
   random: () => number = Math.random,
 ): number | undefined {
   if (ttl === PERMANENT) return undefined;
-  const due = (ttl ?? LEASE_TTL) - margin;
-  return Math.max(due - random() * JITTER * Math.min(margin, Math.max(due, 0)), 0);
+  return Math.max((ttl ?? LEASE_TTL) - margin, 0) * (1 - JITTER * random());
 }

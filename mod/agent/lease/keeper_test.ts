@@ -48,8 +48,8 @@ class Fixture implements Disposable {
     const [delay, ...more] = this.time.planned;
     assertEquals(more, []);
     const latest = seconds * 1000;
-    // A tenth of the margin, and a second or two that the store's rounding and the test may take.
-    const earliest = latest - Math.min(HOUR, seconds) * 100 - 2000;
+    // A quarter of the wait, and a second or two that the store's rounding and the test may take.
+    const earliest = latest - seconds * 250 - 2000;
     assert(delay! <= latest && delay! >= earliest, `${delay} ms, not about ${latest}`);
   }
 

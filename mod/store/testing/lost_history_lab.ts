@@ -2,8 +2,8 @@ import { assert, assertEquals } from "@std/assert";
 import { FakeTime } from "../../agent/testing/time_lab.ts";
 import type { Cursor, Store } from "../store.ts";
 
-/** Longest first pause of a watch, in milliseconds; it doubles with each further one. */
-const FIRST_PAUSE = 100;
+/** Pauses of a watch with its first backoff of 100 ms, as {@linkcode reconnectDelay} bounds them. */
+const FIRST_BACKOFF = 100;
 
 /** Losses after which the history stays. */
 const ROUNDS = 4;
@@ -38,8 +38,11 @@ export async function loseInARow({ store, cursor, lose, change }: LossOfHistory)
       await until(() => time.planned.length > 0 || resyncs > round);
       assertEquals(resyncs, round);
       const [pause] = time.planned;
-      const most = FIRST_PAUSE * 2 ** (round - 1);
-      assert(pause! >= most / 2 && pause! <= most, `${pause} ms in round ${round}`);
+      const most = FIRST_BACKOFF * (round === 1 ? 10 : 2 ** (round - 1));
+      assert(
+        pause! >= (round === 1 ? 0 : most / 2) && pause! <= most,
+        `${pause} ms in round ${round}`,
+      );
       time.tick(most);
     }
     await until(() => resyncs > ROUNDS);

@@ -5,6 +5,7 @@ import type { EtcdV3Caller } from "./client.ts";
 import { configMissing, prefixRange, toRawEntry } from "./keys.ts";
 import { sleep } from "../../../async/sleep.ts";
 import type { Cursor, WatchItem, WatchOptions } from "../../store.ts";
+import { type LinkTiming, reconnectDelay } from "../../watch_link.ts";
 
 /** Options of {@linkcode watchPrefix}. */
 export interface PrefixWatchOptions<S> extends WatchOptions {
@@ -12,9 +13,7 @@ export interface PrefixWatchOptions<S> extends WatchOptions {
   readonly snapshot: (signal: AbortSignal) => Promise<S>;
 }
 
-/** Milliseconds before a watch is tried again: doubled each time, from the first to the second. */
-const MIN_DELAY = 100;
-const MAX_DELAY = 5_000;
+const TIMING: LinkTiming = { firstBackoff: 100, longestBackoff: 5_000 };
 
 /** Where a watch stands, over all its connections. */
 interface Position {
@@ -42,7 +41,7 @@ export async function* watchPrefix<C, S extends { readonly cursor: Cursor }>(
   const { signal, snapshot, onState } = options;
   const at: Position = { revision: BigInt(cursor), cluster: undefined };
   let lost: string | undefined;
-  let delay = MIN_DELAY;
+  let failures = 0;
   // How often in a row, no watch having stood for long in between.
   let losses = 0;
   let broken = false;
@@ -51,10 +50,7 @@ export async function* watchPrefix<C, S extends { readonly cursor: Cursor }>(
     broken = !broken;
     onState?.(error);
   };
-  const pause = async () => {
-    await sleep(delay * (0.5 + Math.random() / 2), signal);
-    delay = Math.min(2 * delay, MAX_DELAY);
-  };
+  const pause = () => sleep(reconnectDelay(TIMING, failures++), signal);
   while (!signal.aborted) {
     let since: number | undefined;
     try {
@@ -79,8 +75,8 @@ export async function* watchPrefix<C, S extends { readonly cursor: Cursor }>(
     } catch (error) {
       if (signal.aborted) return;
       // One that broke as soon as it stood was no success.
-      if (since !== undefined && Date.now() - since > MAX_DELAY) {
-        delay = MIN_DELAY;
+      if (since !== undefined && Date.now() - since > TIMING.longestBackoff) {
+        failures = 0;
         losses = 0;
       }
       if (error instanceof HistoryLost) {
