@@ -1,20 +1,20 @@
 import { basename, dirname, join } from "node:path/posix";
 import { ExportError } from "./errors.ts";
 
-/** Mode of the files: everyone may read, whatever the umask is. */
+/** Mode of the files: readable by everyone, independent of the umask. */
 const FILE_MODE = 0o644;
-/** Mode of directories made for them. */
+/** Mode of created directories. */
 const DIRECTORY_MODE = 0o755;
 
 /**
- * Replaces a file in one step: a reader, or a host that loses power, finds the old text or the new
- * one and never a part. The text goes into a new file beside it, is synced to disk and renamed, and
- * the directory is synced after. Missing directories are made.
+ * Replaces a file in one step: after a power failure, and for every reader, it has either the old text or the
+ * new one. Writes a new file beside it, syncs and renames it, and syncs the directory. Creates missing
+ * directories.
  *
- * What is not a regular file (`/dev/stdout`, a pipe, a link) is written in place: renaming would
- * put a file where a device was.
+ * Writes to anything but a regular file (`/dev/stdout`, a pipe, a link) in place: a rename would replace the
+ * device.
  *
- * @throws {ExportError} when that fails; the old file is then as it was
+ * @throws {ExportError} when that fails; the old file is then unchanged
  */
 export async function writeFileAtomically(path: string, text: string): Promise<void> {
   try {
@@ -37,7 +37,7 @@ async function replace(path: string, text: string): Promise<void> {
     await file.sync();
     await Deno.rename(temporary, path);
   } catch (error) {
-    await Deno.remove(temporary).catch(() => {}); // the first error is the one to report
+    await Deno.remove(temporary).catch(() => {}); // report the first error
     throw error;
   }
   using handle = await Deno.open(directory);
@@ -53,14 +53,14 @@ async function isRegularOrMissing(path: string): Promise<boolean> {
   }
 }
 
-/** `mkdir -p` whose mode does not depend on the umask. */
+/** Creates a directory and its parents, with a mode that is independent of the umask. */
 export async function makeDirectory(path: string): Promise<void> {
   try {
     await makeOneDirectory(path);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound) || path === dirname(path)) throw error;
     await makeDirectory(dirname(path));
-    // Once more and no oftener: below /proc, or behind a link to nowhere, it stays missing.
+    // Retry once only: below /proc, or behind a dangling link, it stays missing.
     await makeOneDirectory(path);
   }
 }

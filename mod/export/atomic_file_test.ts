@@ -79,7 +79,7 @@ Deno.test("writeFileAtomically() writes through a link", () =>
     assertEquals(await Deno.readTextFile(`${directory}/file`), "new");
   }));
 
-Deno.test("writeFileAtomically() says which file failed and why, and leaves nothing behind", () =>
+Deno.test("writeFileAtomically() names the failed file and the reason, and leaves nothing behind", () =>
   inDirectory(async (directory) => {
     await Deno.writeTextFile(`${directory}/file`, "");
     const error = await assertRejects(

@@ -1,6 +1,6 @@
 /**
- * The Docker daemon's options for a leased subnet, as an environment file: what flannel's
- * mk-docker-opts.sh writes, byte for byte.
+ * The Docker daemon's options for a leased subnet as an environment file, byte for byte as flannel's
+ * mk-docker-opts.sh writes it.
  *
  * @module
  */
@@ -10,13 +10,13 @@ import { ExportError } from "./errors.ts";
 
 /** Options of {@linkcode dockerOptions}. */
 export interface DockerOptionsRequest {
-  /** Write one variable for each option. */
+  /** Write one variable per option. */
   readonly individual: boolean;
   /** Write one variable with all options. */
   readonly combined: boolean;
   /** Name of that variable. */
   readonly key: string;
-  /** Tell Docker whether to masquerade. */
+  /** Write Docker's option `--ip-masq`. */
   readonly ipMasq: boolean;
 }
 
@@ -25,12 +25,11 @@ const OPTION = "DOCKER_OPT_";
 /**
  * Computes the file's text.
  *
- * Every `DOCKER_OPT_*` variable goes in, in the order of their names: three come from the subnet,
- * others may be in the environment already. The combined variable keeps the value it has, and one
- * space goes before each option: after an empty value that makes a leading space, after another
- * two. flannel's script has always done so, and people compare files.
+ * Writes all `DOCKER_OPT_*` variables in the order of their names: three of the subnet, and others of the
+ * environment. The combined variable keeps its value, followed by each option with one space before it. An
+ * empty value therefore leads to a leading space, and any other to two spaces, as in flannel's script.
  *
- * @param variables the environment, overlaid with what subnet.env says
+ * @param variables the environment, overlaid with the variables of subnet.env
  * @throws {ExportError} when FLANNEL_IPMASQ is neither `true` nor `false`
  *
  * @example

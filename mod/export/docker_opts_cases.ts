@@ -1,5 +1,5 @@
 /**
- * What scripts/mk-docker-opts.sh and `flanneld docker-opts` must both write. The first cases are
+ * Shared cases of scripts/mk-docker-opts.sh and `flanneld docker-opts`. The first cases are
  * the table of flannel's own test and of its script as it was observed; the rest are the traps of
  * that script.
  *
@@ -17,7 +17,7 @@ export interface DockerOptionsCase {
   readonly environment?: Readonly<Record<string, string>>;
   /** Lines of the output; without them the call fails and the output stays as it was. */
   readonly output?: readonly string[];
-  /** What standard error then begins with. */
+  /** The beginning of standard error then. */
   readonly error?: string;
 }
 
@@ -93,7 +93,7 @@ export const DOCKER_OPTIONS_CASES: readonly DockerOptionsCase[] = [
     output: [INDIVIDUAL[0]!, INDIVIDUAL[2]!],
   },
   {
-    name: "options of the operator's own, sorted among ours",
+    name: "options of the operator, sorted among flanneld's",
     args: [],
     file: FILE,
     environment: {
@@ -126,7 +126,7 @@ export const DOCKER_OPTIONS_CASES: readonly DockerOptionsCase[] = [
     ],
   },
   {
-    name: "an empty option and one of two lines that looks like another",
+    name: "an empty option, and a two-line option whose second line resembles another option",
     args: [],
     environment: { DOCKER_OPT_X: "a\nDOCKER_OPT_E=b", DOCKER_OPT_E: "", OTHER: "\nDOCKER_OPT_Z=c" },
     output: [

@@ -7,9 +7,8 @@
 const ASSIGNMENT = /^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=/;
 
 /**
- * Reads `NAME=value` lines. `export` before a name, quotes, backslashes and comments are
- * understood as a shell would; `$` is not: nothing is expanded. Lines of another form are skipped,
- * and of two for one name the last counts.
+ * Parses `NAME=value` lines. Handles `export`, quotes, backslashes and comments like a shell, but does not
+ * expand `$`. Skips other lines. The last line of a name wins.
  */
 export function parseDotenv(text: string): Map<string, string> {
   const variables = new Map<string, string>();
@@ -27,7 +26,7 @@ export function parseDotenv(text: string): Map<string, string> {
   return variables;
 }
 
-/** One word of a shell at the start of a text: its value, and how many characters it takes. */
+/** Parses one shell word at the start of a text; returns its value and its length in the text. */
 function parseWord(text: string): [value: string, length: number] {
   let value = "";
   let quote = "";
@@ -36,7 +35,7 @@ function parseWord(text: string): [value: string, length: number] {
     const character = text[at]!;
     if (character === "\\" && quote !== "'") {
       const next = text[++at] ?? "";
-      // Inside double quotes a backslash is itself before any other character (POSIX 2.2.3).
+      // In double quotes a backslash before any other character is literal (POSIX 2.2.3).
       const escapes = quote === "" || '"\\$`\n'.includes(next);
       value += (escapes ? "" : "\\") + (next === "\n" ? "" : next);
     } else if (quote !== "") {

@@ -1,4 +1,4 @@
-/** A file for Docker or CNI could not be written or read. The message names it and says why. */
+/** A file for Docker or CNI could not be written or read. The message names the file and the reason. */
 export class ExportError extends Error {
   override readonly name = "ExportError";
 
@@ -8,7 +8,7 @@ export class ExportError extends Error {
   }
 }
 
-/** A system's reason without the call and the path that Deno adds to it. */
+/** Returns the message of a system error without the call and path that Deno adds. */
 export function reasonOf(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
   return message.replace(/: [a-z]+ '.*$/s, "");

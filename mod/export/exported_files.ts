@@ -1,22 +1,22 @@
 import { dirname, join } from "node:path/posix";
 import { parseDotenv } from "./dotenv.ts";
 
-/** Where mk-docker-opts.sh writes when it is not told. */
+/** Default output file of mk-docker-opts.sh. */
 const DOCKER_OPTS = "/run/docker_opts.env";
 
-/** A file of ours, or one that could be taken for it. */
+/** A file that flanneld wrote, or that could be mistaken for it. */
 export interface ExportedFile {
   readonly path: string;
-  /** Why it is not ours to remove; absent when it is. */
+  /** Why flanneld did not write the file, so that it stays; absent when flanneld wrote it. */
   readonly foreign?: string;
 }
 
 /**
  * Finds the files that an agent and mk-docker-opts.sh have written.
  *
- * subnet.env is ours by its variables. A file for Docker is ours when all of it is variables and one
- * of them has the bridge's address that subnet.env gives; it is looked for beside subnet.env under the
- * name of the CentOS package, and where the script writes by itself.
+ * Recognizes subnet.env by its variables. Recognizes a file for Docker when all lines are variables and one of
+ * them has the bridge address of subnet.env. Searches for it beside subnet.env under the name of the CentOS
+ * package, and at the script's default path.
  *
  * @param dockerOpts @default "/run/docker_opts.env"
  */
@@ -29,7 +29,7 @@ export async function findExportedFiles(
   const variables = parseDotenv(text);
   const subnet = variables.get("FLANNEL_SUBNET");
   if (subnet === undefined) {
-    return [{ path: subnetFile, foreign: "it has no FLANNEL_SUBNET, so it is none of flannel's" }];
+    return [{ path: subnetFile, foreign: "it has no FLANNEL_SUBNET, so flannel did not write it" }];
   }
   const files: ExportedFile[] = [];
   for (const path of [join(dirname(subnetFile), "docker"), dockerOpts]) {
@@ -42,7 +42,7 @@ export async function findExportedFiles(
       },
     );
   }
-  // Last, since it is what the others are told by.
+  // Last, since it identifies the other files.
   return [...files, { path: subnetFile }];
 }
 

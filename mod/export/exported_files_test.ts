@@ -4,7 +4,7 @@ import { findExportedFiles } from "./exported_files.ts";
 const SUBNET_ENV = "FLANNEL_NETWORK=10.20.0.0/16\nFLANNEL_SUBNET=10.20.93.1/24\n";
 const DOCKER = 'DOCKER_NETWORK_OPTIONS=" --bip=10.20.93.1/24 --mtu=1450"\n';
 
-/** What is found beside a subnet.env with this text, by name. */
+/** Returns the files found beside a subnet.env with this text, by name. */
 async function find(files: Record<string, string>): Promise<Record<string, string | undefined>> {
   const directory = await Deno.makeTempDir();
   try {
@@ -34,7 +34,7 @@ Deno.test("findExportedFiles() finds what the agent and mk-docker-opts.sh wrote,
   assertEquals(Object.values(found), [undefined, undefined, undefined]);
 });
 
-Deno.test("findExportedFiles() tells why a file for Docker is not ours", async () => {
+Deno.test("findExportedFiles() names why flanneld did not write a file for Docker", async () => {
   const foreign = "it does not have --bip=10.20.93.1/24 in variables and nothing else";
   for (
     const docker of [
@@ -53,12 +53,12 @@ Deno.test("findExportedFiles() tells why a file for Docker is not ours", async (
   }
 });
 
-Deno.test("findExportedFiles() finds nothing without subnet.env, which all is told by", async () => {
+Deno.test("findExportedFiles() finds nothing without subnet.env", async () => {
   assertEquals(await find({ docker: DOCKER }), {});
 });
 
 Deno.test("findExportedFiles() leaves a file alone that is no subnet.env", async () => {
   assertEquals(await find({ "subnet.env": "PATH=/bin\n", docker: DOCKER }), {
-    "subnet.env": "it has no FLANNEL_SUBNET, so it is none of flannel's",
+    "subnet.env": "it has no FLANNEL_SUBNET, so flannel did not write it",
   });
 });

@@ -1,11 +1,11 @@
 import { formatIPv4, type Prefix } from "../ip/mod.ts";
 
-/** RTF_GATEWAY of linux/route.h: the route goes by way of another host. */
+/** RTF_GATEWAY of linux/route.h: the route has a gateway. */
 const RTF_GATEWAY = 0x0002;
 
 /**
- * Finds a route to our own subnet by way of another host. It is left from a time when that host
- * had the subnet, and would take our containers' packets there.
+ * Finds a route to this host's own subnet through another host, left from a time when that host had the subnet.
+ * It would divert packets of this host's containers.
  *
  * @param table text of /proc/net/route: addresses are hexadecimal words in the machine's byte
  * order, which is little-endian on everything the runtime is built for

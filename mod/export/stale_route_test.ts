@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { Prefix } from "../ip/mod.ts";
 import { findStaleRoute } from "./stale_route.ts";
 
-// Captured from a kernel 6.18 that had been told
+// Captured from a kernel 6.18 after
 //   ip route add 10.1.74.0/24 via 192.168.9.2; ip route add 10.1.75.0/24 dev v0
 //   ip route add 10.1.0.0/16 via 192.168.9.3; ip route add default via 192.168.9.1
 const TABLE =

@@ -1,6 +1,6 @@
 /**
- * subnet.env, the file by which Docker (through its options) and the CNI plugin `flannel` learn
- * the host's subnet, and from which the agent learns it again after a restart.
+ * subnet.env, the file with the host's subnet for Docker (through its options), for the CNI plugin `flannel`,
+ * and for the agent after a restart.
  *
  * @module
  */
@@ -11,25 +11,25 @@ import { writeFileAtomically } from "./atomic_file.ts";
 import { parseDotenv } from "./dotenv.ts";
 import { reasonOf } from "./errors.ts";
 
-/** What subnet.env says. */
+/** Content of subnet.env. */
 export interface SubnetEnv {
   /** The whole network. */
   readonly network: Prefix;
   /** This host's lease. */
   readonly subnet: Prefix;
-  /** Bytes that fit in one packet through the network. */
+  /** Largest packet through the network, in bytes. */
   readonly mtu: number;
   /** The agent masquerades, so Docker must not. */
   readonly ipMasq: boolean;
 }
 
-/** What an earlier run left. */
+/** Network and subnet in the subnet.env of an earlier run. */
 export interface PreviousSubnet {
   readonly network?: Prefix;
   readonly subnet?: Prefix;
 }
 
-/** The file's variables. Docker's bridge is given the lease's first address, hence base + 1. */
+/** Returns the file's variables. FLANNEL_SUBNET has base + 1, the address of Docker's bridge. */
 export function subnetVariables(
   { network, subnet, mtu, ipMasq }: SubnetEnv,
 ): Record<string, string> {
@@ -41,7 +41,7 @@ export function subnetVariables(
   };
 }
 
-/** The file's text. */
+/** Returns the file's text. */
 export function formatSubnetEnv(env: SubnetEnv): string {
   return Object.entries(subnetVariables(env)).map(([name, value]) => `${name}=${value}\n`).join("");
 }
@@ -56,8 +56,8 @@ export async function writeSubnetEnv(path: string, env: SubnetEnv): Promise<void
 }
 
 /**
- * Reads network and subnet back. Nothing here is an error: without the file, or with one that
- * cannot be read, the agent leases a subnet as on its first day. All but a missing file is logged.
+ * Reads network and subnet. Never fails: without a readable file the agent acquires a lease like a new host.
+ * Logs every reason but a missing file.
  */
 export async function readSubnetEnv(path: string): Promise<PreviousSubnet> {
   let text: string;
@@ -80,7 +80,7 @@ export async function readSubnetEnv(path: string): Promise<PreviousSubnet> {
   };
 }
 
-/** The one prefix in a comma-separated list, members that are none skipped. */
+/** Returns the prefix of a comma-separated list that has exactly one; skips members that are not prefixes. */
 function onePrefix(
   path: string,
   variables: ReadonlyMap<string, string>,

@@ -20,7 +20,7 @@ async function readBack(text: string | undefined) {
   }
 }
 
-Deno.test("formatSubnetEnv() writes flannel's four lines to the byte", () => {
+Deno.test("formatSubnetEnv() writes flannel's four lines byte for byte", () => {
   assertEquals(
     formatSubnetEnv({
       network: prefix("10.20.0.0/16"),

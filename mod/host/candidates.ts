@@ -2,16 +2,16 @@ import { formatIPv4, type IPv4, isGlobalUnicast, isLinkLocal } from "../ip/mod.t
 import type { InterfaceAddress, Link, Route } from "../sys/mod.ts";
 import { IFA_F_PERMANENT, IFF_LOOPBACK, IFF_UP } from "../sys/linux_constants.ts";
 
-/** IFA_F_DEPRECATED of linux/if_addr.h: its preferred lifetime is over. */
+/** IFA_F_DEPRECATED of linux/if_addr.h: the preferred lifetime is over. */
 const IFA_F_DEPRECATED = 0x20;
 
-/** Devices that container engines and overlays make: they carry inner packets, not outer ones. */
+/** Devices of container engines and overlays, which carry inner packets. */
 const INNER = /^(flannel([.-].*|\d+)|docker\d+|br-[0-9a-f]{12}|cni\d+|podman\d+|virbr\d+)$/;
 
-/** Interfaces named in one message; a host with containers has hundreds. */
+/** Limit of interfaces in one message; a host with containers has hundreds. */
 const MOST_NAMED = 12;
 
-/** What the kernel tells about this host, as far as choosing an interface needs it. */
+/** Kernel tables of this host for the choice of an interface. */
 export interface HostTables {
   /** In the kernel's order. */
   readonly links: readonly Link[];
@@ -19,13 +19,13 @@ export interface HostTables {
   readonly addresses: readonly InterfaceAddress[];
   /** Main table, in the kernel's order. */
   readonly routes: readonly Route[];
-  /** Where the kernel would send to the address of `-iface-can-reach`; absent: nowhere. */
+  /** The kernel's route to the address of `-iface-can-reach`; absent without a route. */
   readonly reach?: Pick<Route, "oif" | "source">;
 }
 
 /**
- * The addresses of an interface that peers could send to, best first: global before link-local,
- * permanent before dynamic, otherwise in the kernel's order; deprecated ones are left out.
+ * Returns the addresses of an interface that peers can send to, best first: global before link-local,
+ * permanent before dynamic, otherwise in the kernel's order. Leaves out deprecated addresses.
  */
 export function usableAddresses(host: HostTables, index: number): IPv4[] {
   const rank = ({ address, flags }: InterfaceAddress) =>
@@ -39,19 +39,19 @@ export function usableAddresses(host: HostTables, index: number): IPv4[] {
     .map(({ address }) => address);
 }
 
-/** True for the loopback device. */
+/** Returns whether the interface is the loopback device. */
 export function isLoopback(link: Link): boolean {
   return (link.flags & IFF_LOOPBACK) !== 0;
 }
 
-/** True when the interface is administratively up. */
+/** Returns whether the interface is administratively up. */
 export function isUp(link: Link): boolean {
   return (link.flags & IFF_UP) !== 0;
 }
 
 /**
- * True when packets between hosts could leave here: up, no loopback, no device of a container
- * engine or overlay, and with an address that is not link-local.
+ * Returns whether an interface can carry packets between hosts: it is up, neither loopback nor a device of a
+ * container engine or overlay, and has an address that is not link-local.
  */
 export function couldServe(host: HostTables, link: Link): boolean {
   return isUp(link) && !isLoopback(link) && !INNER.test(link.name) &&
@@ -61,7 +61,7 @@ export function couldServe(host: HostTables, link: Link): boolean {
 /** `eth0 (10.0.2.15), eth1 (172.28.128.101), eth2 (down, no IPv4 address), lo (loopback)` */
 export function describeLinks(host: HostTables): string {
   if (host.links.length === 0) return "this host has no network interface";
-  // What could serve comes first, so that the limit cuts off what could not.
+  // Candidates first, so that the limit drops other interfaces.
   const order = (link: Link) => couldServe(host, link) ? 0 : isLoopback(link) ? 2 : 1;
   const links = [...host.links].sort((a, b) => order(a) - order(b));
   const named = links.slice(0, MOST_NAMED).map((link) => describeLink(host, link)).join(", ");
@@ -69,7 +69,7 @@ export function describeLinks(host: HostTables): string {
   return `this host has ${named}${more > 0 ? ` and ${more} more` : ""}`;
 }
 
-/** `eth1 (172.28.128.101)`, with what speaks against it. */
+/** `eth1 (172.28.128.101)`, with remarks that disqualify it. */
 export function describeLink(host: HostTables, link: Link): string {
   const addresses = host.addresses.filter(({ index }) => index === link.index);
   const remarks = addresses.map(({ address, flags }) =>

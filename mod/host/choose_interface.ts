@@ -14,42 +14,41 @@ import type { ExternalInterface } from "./external_interface.ts";
 import type { InterfaceOptions } from "./options.ts";
 
 /**
- * What VirtualBox gives every machine on its NAT adapter, which Vagrant puts on eth0, and QEMU on
- * its user network: no machine reaches another there, and all would hold the same lease.
+ * Address and gateway of every machine on VirtualBox's NAT adapter (Vagrant's eth0) and on QEMU's user
+ * network. Machines cannot reach each other there, and all would hold the same lease.
  */
 const GUEST_NAT = { address: parseIPv4("10.0.2.15")!, gateway: parseIPv4("10.0.2.2")! };
 
-/** What {@linkcode chooseInterface} decided. */
+/** Result of {@linkcode chooseInterface}. */
 export interface InterfaceChoice {
   readonly external: ExternalInterface;
-  /** What flannel logs on the way, in order. */
+  /** Log lines of flannel about the choice, in order. */
   readonly steps: readonly string[];
   /** Present when the choice is likely to be wrong. */
-  readonly doubt?: string;
+  readonly warning?: string;
 }
 
 interface Found {
   readonly link: Link;
   /** Absent when the interface was chosen by its name or a route. */
   readonly address?: IPv4;
-  readonly doubt?: string;
+  readonly warning?: string;
 }
 
 /**
  * Chooses the interface that carries encapsulated packets, by flannel's rules.
  *
- * With `-iface`, `-iface-regex` or `-iface-can-reach`: each in this order, the first that fits.
- * With none of them: the interface that has `-public-ip`, else the one of the default route with
- * the lowest metric.
+ * With `-iface`, `-iface-regex` or `-iface-can-reach`: the first match, in this order of flags. Without them:
+ * the interface with the address `-public-ip`, else the interface of the default route with the lowest metric.
  *
  * @param host the kernel's tables, so that this is a pure function
- * @throws {InterfaceError} when nothing fits, with every candidate of the host named
+ * @throws {InterfaceError} when no interface matches; names every candidate of the host
  */
 export function chooseInterface(options: InterfaceOptions, host: HostTables): InterfaceChoice {
   const steps: string[] = [];
-  const wishes = wishesOf(options, host);
-  const { link, address = addressOf(link, host), doubt }: Found = wishes.length > 0
-    ? firstThatFits(wishes, host, steps)
+  const selectors = selectorsOf(options, host);
+  const { link, address = addressOf(link, host), warning }: Found = selectors.length > 0
+    ? firstMatch(selectors, host, steps)
     : byPublicIP(options, host, steps) ?? byDefaultRoute(options, host, steps);
   steps.push(`Using interface with name ${link.name} and address ${formatIPv4(address)}`);
   if (link.mtu === 0) {
@@ -71,11 +70,11 @@ export function chooseInterface(options: InterfaceOptions, host: HostTables): In
       publicIP: options.publicIP ?? address,
     },
     steps,
-    ...(doubt !== undefined ? { doubt } : down !== undefined ? { doubt: down } : {}),
+    ...(warning !== undefined ? { warning } : down !== undefined ? { warning: down } : {}),
   };
 }
 
-/** @throws {InterfaceError} when `-public-ip` is an address of the interface's network that no host has */
+/** @throws {InterfaceError} when `-public-ip` is a network or broadcast address of the interface */
 function refuseEdge({ publicIP }: InterfaceOptions, { index, name }: Link, host: HostTables): void {
   for (const { address, prefixLength, index: of } of host.addresses) {
     // RFC 3021: a /31 has no such addresses.
@@ -90,22 +89,22 @@ function refuseEdge({ publicIP }: InterfaceOptions, { index, name }: Link, host:
   }
 }
 
-/** One thing the operator asked for. */
-interface Wish {
+/** One flag that selects an interface. */
+interface InterfaceSelector {
   readonly option: string;
   readonly value: string;
-  /** @throws {InterfaceError} when no interface is meant by it */
+  /** @throws {InterfaceError} when no interface matches */
   readonly find: (steps: string[]) => Found;
 }
 
-function wishesOf(options: InterfaceOptions, host: HostTables): Wish[] {
-  const wishes: Wish[] = options.ifaces.map((value) => ({
+function selectorsOf(options: InterfaceOptions, host: HostTables): InterfaceSelector[] {
+  const selectors: InterfaceSelector[] = options.ifaces.map((value) => ({
     option: "-iface",
     value,
     find: (steps) => byNameOrAddress(value, host, steps),
   }));
   for (const regex of options.regexes) {
-    wishes.push({
+    selectors.push({
       option: "-iface-regex",
       value: regex.source,
       find: () => byRegex(regex, host),
@@ -113,18 +112,22 @@ function wishesOf(options: InterfaceOptions, host: HostTables): Wish[] {
   }
   const { canReach } = options;
   if (canReach !== undefined) {
-    wishes.push({
+    selectors.push({
       option: "-iface-can-reach",
       value: formatIPv4(canReach),
       find: () => byReach(canReach, host),
     });
   }
-  return wishes;
+  return selectors;
 }
 
-function firstThatFits(wishes: readonly Wish[], host: HostTables, steps: string[]): Found {
+function firstMatch(
+  selectors: readonly InterfaceSelector[],
+  host: HostTables,
+  steps: string[],
+): Found {
   const misses: string[] = [];
-  for (const { option, value, find } of wishes) {
+  for (const { option, value, find } of selectors) {
     try {
       const found = find(steps);
       return { link: found.link, address: found.address ?? addressOf(found.link, host) };
@@ -135,7 +138,7 @@ function firstThatFits(wishes: readonly Wish[], host: HostTables, steps: string[
     }
   }
   throw new InterfaceError(
-    (wishes.length === 1 ? misses[0] : "Failed to find interface to use that matches the " +
+    (selectors.length === 1 ? misses[0] : "Failed to find interface to use that matches the " +
       `interfaces and/or regexes provided (${misses.join("; ")})`) + `; ${describeLinks(host)}`,
   );
 }
@@ -158,7 +161,7 @@ function byNameOrAddress(value: string, host: HostTables, steps: string[]): Foun
 }
 
 function byRegex(regex: RegExp, host: HostTables): Found {
-  // `test` of a global or sticky expression goes on where the last one ended.
+  // `test` of a global or sticky expression continues where the last match ended.
   const matches = (text: string) =>
     new RegExp(regex.source, regex.flags.replace(/[gy]/g, ""))
       .test(text);
@@ -183,7 +186,7 @@ function byReach(target: IPv4, host: HostTables): Found {
   if (!isLoopback(link)) {
     return { link, ...(reach.source === undefined ? {} : { address: reach.source }) };
   }
-  // The target is this host: one sysconfig file for all hosts names the interface here as well.
+  // The target may be this host itself, when all hosts share one sysconfig file.
   const owner = ownerOf(target, host);
   if (owner !== undefined && !isLoopback(owner)) return { link: owner, address: target };
   throw new InterfaceError(`the route to ${formatIPv4(target)} leads to the loopback device`);
@@ -207,20 +210,20 @@ function byDefaultRoute(
   steps: string[],
 ): Found {
   steps.push("Determining IP address of default interface");
-  const cure = `name the interface with -iface; ${describeLinks(host)}`;
+  const advice = `name the interface with -iface; ${describeLinks(host)}`;
   // Array.prototype.sort is stable: of equal metrics the kernel's first stays first.
   const [route] = host.routes.filter(({ destination }) => destination.length === 0)
     .sort((a, b) => a.metric - b.metric);
   if (route === undefined) {
     throw new InterfaceError(
-      `failed to get default interface: Unable to find default route; ${cure}`,
+      `failed to get default interface: Unable to find default route; ${advice}`,
     );
   }
   const link = host.links.find(({ index }) => index === route.oif);
   if (link === undefined) {
     throw new InterfaceError(
       `failed to get default interface: Found default route but could not determine interface; ` +
-        cure,
+        advice,
     );
   }
   const address = addressOf(link, host);
@@ -236,7 +239,8 @@ function byDefaultRoute(
     return {
       link,
       address,
-      doubt: `${taken}; but VirtualBox (hence Vagrant) and QEMU give every machine this address, ` +
+      warning:
+        `${taken}; but VirtualBox (hence Vagrant) and QEMU give every machine this address, ` +
         `and no other host reaches it; ` +
         (instead ?? "give the machine a network shared with the other hosts"),
     };

@@ -166,7 +166,7 @@ Deno.test("chooseInterface() gives each reason when several options fit nothing"
   );
 });
 
-Deno.test("chooseInterface() says what is wrong with each candidate", () => {
+Deno.test("chooseInterface() names what disqualifies each candidate", () => {
   const tables = host([
     LO,
     { name: "eth0", flags: 0x1002, addresses: ["10.1.1.1/24"] },
@@ -256,7 +256,7 @@ Deno.test("chooseInterface() finds itself when -iface-can-reach is this host's o
 Deno.test("chooseInterface() takes the interface that has -public-ip", () => {
   const choice = chooseInterface(options({ publicIP: parseIPv4("172.28.128.101")! }), VAGRANT);
   assertEquals(choice.external.name, "eth1");
-  assertEquals(choice.doubt, undefined);
+  assertEquals(choice.warning, undefined);
   assertEquals(choice.steps, [
     "Searching for interface using 172.28.128.101",
     "Using interface with name eth1 and address 172.28.128.101",
@@ -291,12 +291,12 @@ Deno.test("chooseInterface() takes the default route with the lowest metric, els
   assertEquals(by(200, 100, 100), "eth1");
 });
 
-Deno.test("chooseInterface() says which interface it took by itself, and which others there are", () => {
+Deno.test("chooseInterface() names the interface of the default route and the other candidates", () => {
   const choice = chooseInterface(
     options(),
     host([LO, { name: "ens3", addresses: ["10.7.0.5/24"] }, ETH1, DOCKER0], [{ by: "ens3" }]),
   );
-  assertEquals(choice.doubt, undefined);
+  assertEquals(choice.warning, undefined);
   assertEquals(choice.steps, [
     "Determining IP address of default interface",
     "took ens3 (10.7.0.5), since the default route leaves by it; eth1 (172.28.128.101) could " +
@@ -306,9 +306,9 @@ Deno.test("chooseInterface() says which interface it took by itself, and which o
   ]);
 });
 
-Deno.test("chooseInterface() has nothing to say about the only interface", () => {
+Deno.test("chooseInterface() does not comment on the only interface", () => {
   const choice = chooseInterface(options(), host([LO, ETH1, DOCKER0], [{ by: "eth1" }]));
-  assertEquals(choice.doubt, undefined);
+  assertEquals(choice.warning, undefined);
   assertEquals(choice.steps, [
     "Determining IP address of default interface",
     "Using interface with name eth1 and address 172.28.128.101",
@@ -318,25 +318,25 @@ Deno.test("chooseInterface() has nothing to say about the only interface", () =>
 
 Deno.test("chooseInterface() doubts the address that VirtualBox gives every machine", () => {
   assertEquals(
-    chooseInterface(options(), VAGRANT).doubt,
+    chooseInterface(options(), VAGRANT).warning,
     "took eth0 (10.0.2.15), since the default route leaves by it; but VirtualBox (hence Vagrant) " +
       "and QEMU give every machine this address, and no other host reaches it; " +
       "eth1 (172.28.128.101) could serve as well: name the right one, for example -iface=eth1",
   );
   const alone = host([LO, ETH0], [{ by: "eth0", gateway: "10.0.2.2" }]);
   assertStringIncludes(
-    chooseInterface(options(), alone).doubt!,
+    chooseInterface(options(), alone).warning!,
     "give the machine a network shared with the other hosts",
   );
 });
 
-Deno.test("chooseInterface() has no doubt about 10.0.2.15 on a network that routes", () => {
+Deno.test("chooseInterface() does not warn about 10.0.2.15 on a network that routes", () => {
   const routed = host([LO, ETH0], [{ by: "eth0", gateway: "10.0.2.1" }]);
-  assertEquals(chooseInterface(options(), routed).doubt, undefined);
-  assertEquals(chooseInterface(options({ ifaces: ["eth0"] }), VAGRANT).doubt, undefined);
+  assertEquals(chooseInterface(options(), routed).warning, undefined);
+  assertEquals(chooseInterface(options({ ifaces: ["eth0"] }), VAGRANT).warning, undefined);
 });
 
-Deno.test("chooseInterface() says what is missing for a default", () => {
+Deno.test("chooseInterface() names what the default route lacks", () => {
   assertEquals(
     messageOf({}, host([LO, ETH0, ETH1])),
     "failed to get default interface: Unable to find default route; name the interface with " +
@@ -374,7 +374,7 @@ Deno.test("chooseInterface() cannot work without an MTU", () => {
 Deno.test("chooseInterface() doubts an interface that is down", () => {
   const tables = host([{ ...ETH1, flags: 0x1002 }]);
   assertEquals(
-    chooseInterface(options({ ifaces: ["eth1"] }), tables).doubt,
+    chooseInterface(options({ ifaces: ["eth1"] }), tables).warning,
     "interface eth1 is down",
   );
 });

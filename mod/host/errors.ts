@@ -1,6 +1,6 @@
 /**
- * No interface of this host can be used as it was asked for. The message holds flannel's words,
- * the reason, and what the host has instead.
+ * No interface of this host matches the options. The message has flannel's text, the reason, and the interfaces
+ * of the host.
  */
 export class InterfaceError extends Error {
   override readonly name = "InterfaceError";

@@ -6,8 +6,8 @@ export interface ExternalInterface {
   readonly index: number;
   /** Bytes. */
   readonly mtu: number;
-  /** Local address: source of what we send. */
+  /** Local address, the source of encapsulated packets. */
   readonly address: IPv4;
-  /** Advertised in the lease: {@linkcode address} unless `-public-ip` says otherwise. */
+  /** Advertised in the lease: `-public-ip`, or else {@linkcode address}. */
   readonly publicIP: IPv4;
 }

@@ -7,7 +7,7 @@ import type { ExternalInterface } from "./external_interface.ts";
 import type { InterfaceOptions } from "./options.ts";
 import { RT_TABLE_MAIN } from "../sys/linux_constants.ts";
 
-/** What a route lookup fails with when it finds no route, or one that refuses (ip-route(8)). */
+/** Errors of a route lookup without a route, or with an unreachable or prohibit route (ip-route(8)). */
 const NO_ROUTE: readonly number[] = [
   Errno.ENETUNREACH,
   Errno.EHOSTUNREACH,
@@ -15,11 +15,11 @@ const NO_ROUTE: readonly number[] = [
   Errno.EINVAL,
 ];
 
-/** Kernel tables that the choice goes by. */
+/** Kernel tables for the choice. */
 type Tables = Pick<Netlink, "links" | "addresses" | "routes" | "routeTo">;
 
 /**
- * Asks the kernel for what {@linkcode chooseInterface} needs, chooses, and logs how.
+ * Reads the kernel's tables, chooses the external interface and logs the steps.
  *
  * @throws {InterfaceError} when no interface fits
  * @throws {SysError} when the kernel does not answer
@@ -28,14 +28,14 @@ export function findExternalInterface(
   options: InterfaceOptions,
   netlink: Tables,
 ): ExternalInterface {
-  const { external, steps, doubt } = examineInterface(options, netlink);
-  for (const step of steps) info(step);
-  if (doubt !== undefined) warning(doubt);
-  return external;
+  const choice = examineInterface(options, netlink);
+  for (const step of choice.steps) info(step);
+  if (choice.warning !== undefined) warning(choice.warning);
+  return choice.external;
 }
 
 /**
- * As {@linkcode findExternalInterface}, but tells how instead of logging it.
+ * Chooses the external interface like {@linkcode findExternalInterface}, but returns the log lines.
  *
  * @throws {InterfaceError} when no interface fits
  * @throws {SysError} when the kernel does not answer

@@ -64,7 +64,7 @@ function logged(fn: () => void): string[] {
   return lines;
 }
 
-Deno.test("findExternalInterface() logs each step, and its doubt as a warning", () => {
+Deno.test("findExternalInterface() logs each step and the warning", () => {
   const host = new Vagrant();
   const lines = logged(() => {
     const { name, mtu } = findExternalInterface({ ifaces: [], regexes: [] }, host);

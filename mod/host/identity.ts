@@ -1,4 +1,4 @@
-/** What tells this host from every other, and this boot of it from the ones before. */
+/** Identity of this host and of its present boot. */
 export interface HostIdentity {
   /** 32 hex digits; two machines made from one image may share it. */
   readonly machineId: string;
@@ -7,7 +7,7 @@ export interface HostIdentity {
   readonly bootId: string;
 }
 
-/** Where {@linkcode hostIdentity} looks; for tests. */
+/** Options of {@linkcode hostIdentity}; for tests. */
 export interface IdentityOptions {
   /** Root of the file tree. @default "" */
   readonly root?: string;
@@ -20,11 +20,10 @@ const MACHINE_ID_FILES = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
 const BOOT_ID_FILE = "/proc/sys/kernel/random/boot_id";
 
 /**
- * Reads who this host is.
+ * Reads the identity of this host.
  *
- * A host without a machine id gets its boot id for one. That needs no file that an image could
- * carry to a second host, and loses nothing: a restarted agent is known again, and after a reboot
- * the boot id alone would call for a closer look anyway.
+ * Uses the boot id when there is no machine id. No image can copy a boot id to a second host, a restarted agent
+ * still recognizes its record, and after a reboot a changed boot id requires a claim in any case.
  *
  * @throws {Error} when the kernel's boot id cannot be read
  */

@@ -6,21 +6,19 @@ import { InterfaceError } from "./errors.ts";
 import type { ExternalInterface } from "./external_interface.ts";
 import type { InterfaceOptions } from "./options.ts";
 
-/** A restart of the network is many events; they are looked at together, in milliseconds. */
-const SETTLE = 200;
+/** Milliseconds to collect events: a restart of the network causes many. */
+const COLLECT_MS = 200;
 
 /**
- * The state of the interface that was chosen at start.
+ * Returns the present state of the interface that was chosen at start.
  *
- * An agent stays with its choice: the interface of that name, with whichever index, MTU and address it
- * has now. To choose anew would lead away from an interface that is only being restarted, to an address
- * by which no other host reaches this one. The address stays for as long as the interface has it;
- * then comes the first that the operator's options allow: who gave an address, or an expression for
- * one, does not mean another.
+ * An agent keeps the interface of that name, with its present index, MTU and address. A new choice could lead
+ * away from an interface that is only being restarted, to an address that no other host reaches. The address
+ * stays while the interface has it; the next one is the first that the operator's options allow.
  *
- * @param chosen as it was at start
+ * @param chosen the interface at start
  * @param current the address in use
- * @throws {InterfaceError} while the interface, or such an address, is missing
+ * @throws {InterfaceError} while the interface, or an allowed address, is missing
  */
 export function stateOfInterface(
   options: InterfaceOptions,
@@ -50,7 +48,7 @@ export function stateOfInterface(
   };
 }
 
-/** Tells the addresses that an operator who asked for the chosen one would take instead. */
+/** Returns a predicate for the addresses that the operator's options allow in place of the chosen one. */
 function allowed(
   { ifaces, regexes, canReach, publicIP }: InterfaceOptions,
   { name, address: chosen }: ExternalInterface,
@@ -68,13 +66,13 @@ function allowed(
   return unasked && publicIP === chosen ? (address) => address === publicIP : any;
 }
 
-/** True when nothing that packets depend on differs. */
+/** Returns whether two states have the same name, index, MTU and addresses. */
 export function sameInterface(a: ExternalInterface, b: ExternalInterface): boolean {
   return a.name === b.name && a.index === b.index && a.mtu === b.mtu && a.address === b.address &&
     a.publicIP === b.publicIP;
 }
 
-/** What differs: `eth1: address 172.28.128.101 is now 172.28.128.201, MTU 1500 is now 1400`. */
+/** Describes a change: `eth1: address 172.28.128.101 is now 172.28.128.201, MTU 1500 is now 1400`. */
 export function describeChange(before: ExternalInterface, after: ExternalInterface): string {
   const changes: string[] = [];
   const compare = (what: string, was: number | string, is: number | string) => {
@@ -86,10 +84,10 @@ export function describeChange(before: ExternalInterface, after: ExternalInterfa
   return `${after.name}: ${changes.join(", ")}`;
 }
 
-/** What {@linkcode InterfaceWatch} works with. */
+/** Options of {@linkcode InterfaceWatch}. */
 export interface InterfaceWatchOptions {
   readonly options: InterfaceOptions;
-  /** What was chosen at start. */
+  /** The interface chosen at start. */
   readonly chosen: ExternalInterface;
   readonly netlink: Pick<Netlink, "links" | "addresses">;
 }
@@ -97,7 +95,7 @@ export interface InterfaceWatchOptions {
 /** Follows the interface that was chosen at start, see {@linkcode stateOfInterface}. */
 export class InterfaceWatch {
   readonly #parts: InterfaceWatchOptions;
-  /** As it was when last seen. */
+  /** The state at the last poll. */
   #current: ExternalInterface;
 
   constructor(parts: InterfaceWatchOptions) {
@@ -106,9 +104,9 @@ export class InterfaceWatch {
   }
 
   /**
-   * Asks the kernel. Costs a dump of the links and one of the addresses.
+   * Reads the interface from the kernel: one dump of the links and one of the addresses.
    *
-   * @returns the interface as it is; the very object as before when nothing differs
+   * @returns the present state; the same object as before when nothing differs
    * @throws {InterfaceError} while it cannot be used
    * @throws {SysError} when the kernel does not answer
    */
@@ -121,8 +119,8 @@ export class InterfaceWatch {
   }
 
   /**
-   * Calls `onChange` whenever something happened to the interface, and once at the beginning, for what
-   * may have happened since it was chosen. Ends when `signal` aborts.
+   * Calls `onChange` after each change of the interface, and once at the start, since it may have changed
+   * after the choice. Ends when `signal` aborts.
    *
    * @param netns path of a network namespace. @default the thread's own
    */
@@ -131,9 +129,9 @@ export class InterfaceWatch {
     onChange();
     const indices = new Set([this.#current.index]);
     for await (const events of seen) {
-      // All of them: each may tell of another index.
+      // Check all events: each may add another index.
       if (events.filter((event) => this.#concerns(event, indices)).length === 0) continue;
-      await sleep(SETTLE, signal);
+      await sleep(COLLECT_MS, signal);
       if (!signal.aborted) onChange();
     }
   }

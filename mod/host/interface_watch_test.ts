@@ -148,14 +148,14 @@ Deno.test("stateOfInterface() waits for the interface rather than take another",
   }
 });
 
-Deno.test("sameInterface() looks at all that packets depend on", () => {
+Deno.test("sameInterface() compares everything that packets depend on", () => {
   assertEquals(sameInterface(CHOSEN, { ...CHOSEN }), true);
   for (const change of [{ name: "x" }, { index: 1 }, { mtu: 1 }, { address: 1 }, { publicIP: 1 }]) {
     assertEquals(sameInterface(CHOSEN, { ...CHOSEN, ...change }), false, JSON.stringify(change));
   }
 });
 
-Deno.test("InterfaceWatch.poll() gives the same object until something differs, and goes on from there", () => {
+Deno.test("InterfaceWatch.poll() returns the same object until something differs", () => {
   let now = host(["172.28.128.101"]);
   const watch = new InterfaceWatch({
     options: NONE,

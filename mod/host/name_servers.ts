@@ -15,7 +15,7 @@ export function nameServers(root = ""): IPv4[] {
       text = Deno.readTextFileSync(root + file);
     } catch (error) {
       if (error instanceof Deno.errors.NotFound) continue;
-      // A process that cannot read it does not use these servers either.
+      // A process that cannot read the file does not use these servers either.
       return [];
     }
     const servers = text.split("\n").flatMap((line) => {

@@ -24,7 +24,7 @@ Deno.test("nameServers() reads IPv4 name servers, and nothing else", async () =>
   assertEquals(await serversOf({}), []);
 });
 
-Deno.test("nameServers() looks behind systemd-resolved's stub", async () => {
+Deno.test("nameServers() returns the servers behind systemd-resolved's stub", async () => {
   const stub = { [CONF]: "nameserver 127.0.0.53\n" };
   assertEquals(await serversOf(stub), []);
   const behind = { ...stub, "/run/systemd/resolve/resolv.conf": "nameserver 192.0.2.3\n" };

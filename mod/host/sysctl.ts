@@ -1,9 +1,8 @@
 /**
- * Kernel parameters, as proc(5) has them under `/proc/sys`.
+ * Kernel parameters under `/proc/sys`, see proc(5).
  *
- * Names are written with slashes, which sysctl(8) takes too: dots would cut
- * `net/ipv6/conf/flannel.1/accept_ra` in the wrong places. Those under `net/` are those of the
- * calling process's network namespace.
+ * Names have slashes, which sysctl(8) accepts as well: dots would split `net/ipv6/conf/flannel.1/accept_ra` in
+ * the wrong places. Parameters under `net/` belong to the network namespace of the calling process.
  *
  * @module
  */
@@ -29,7 +28,7 @@ export class SysctlError extends Error {
  * Reads a parameter.
  *
  * @param parameter for example `net/ipv4/ip_forward`
- * @returns its value without the line feed; `undefined` when this kernel does not have it
+ * @returns the value without the line feed; `undefined` when this kernel lacks the parameter
  * @throws {SysctlError} when it exists and cannot be read
  */
 export function readSysctl(

@@ -3,12 +3,12 @@ import type { JsonValue } from "./lease.ts";
 /** An escape of JSON; the last group is half of a surrogate pair without the other half. */
 const ESCAPE = /\\(?:ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|u(d[89a-f][0-9a-f]{2})|[^])/gi;
 
-/** Digits that a number may be out of range with, 309 before the point or 3 in the exponent. */
+/** Matches texts that may have an out-of-range number: 309 digits before the point, or 3 in the exponent. */
 const MAYBE_HUGE = /\de\+?0*[1-9]\d\d|\d{309}/i;
 
 /**
- * Reads JSON as Go's `encoding/json` does: half of a surrogate pair becomes U+FFFD. A number that is out of range is
- * refused, where `JSON.parse` makes it infinite and `JSON.stringify` then `null`.
+ * Parses JSON like Go's `encoding/json`: half of a surrogate pair becomes U+FFFD, and a number out of range is an
+ * error (`JSON.parse` returns infinity, which `JSON.stringify` writes as `null`).
  *
  * @throws {SyntaxError} when the text is not JSON
  * @throws {RangeError} for a number beyond 1.8e308
@@ -24,17 +24,17 @@ function refuseInfinite(_key: string, value: JsonValue): JsonValue {
 }
 
 /**
- * What Go's `encoding/json` escapes and `JSON.stringify` leaves: `<`, `>` and `&`, lest a browser
- * take them for markup, and the two separators that JavaScript once took for the end of a line.
+ * Characters that Go's `encoding/json` escapes and `JSON.stringify` does not: `<`, `>` and `&` for browsers, and
+ * the two separators that end a line in old JavaScript.
  */
 const ESCAPED = /[<>&\u2028\u2029]/g;
 
-/** What `JSON.stringify` writes otherwise than Go: the short forms, and halves of a surrogate pair. */
+/** Escapes that `JSON.stringify` writes differently from Go: short forms, and halves of a surrogate pair. */
 const OTHERWISE = /\\(?:\\|b|f|ud[89a-f][0-9a-f]{2})/g;
 
 /**
- * Writes JSON byte for byte as Go's `encoding/json` does (of Go 1.7, which flannel 0.7.1 was built
- * with), members in the order they have; but for numbers, which Go keeps as they were written.
+ * Encodes JSON byte for byte like Go's `encoding/json` (Go 1.7, which flannel 0.7.1 was built with), with members
+ * in their order. Numbers may differ: Go keeps their spelling.
  */
 export function encodeGoJson(value: JsonValue): string {
   return JSON.stringify(value)

@@ -21,7 +21,7 @@ Deno.test("parseLeaseKey() refuses all that newer flannel's own test refuses", (
   for (const key of keys) assertEquals(parseLeaseKey(key), undefined, key);
 });
 
-Deno.test("parseLeaseKey() refuses keys that are not an IPv4 lease of ours", () => {
+Deno.test("parseLeaseKey() refuses keys of other entries", () => {
   const keys = [
     ...["", "-", "foo", "10.12.13.0-", "-24", "10.12.13.0/24", "10.12.13.0_24"],
     // A pattern that is only searched for, as 0.7.1 does, would find these.

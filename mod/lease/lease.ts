@@ -1,6 +1,6 @@
 import type { IPv4, Prefix } from "../ip/mod.ts";
 
-/** Any value JSON can hold. */
+/** Any JSON value. */
 export type JsonValue =
   | string
   | number
@@ -12,16 +12,16 @@ export type JsonValue =
 /** Nominal lifetime of a lease, in seconds: flannel's 24 hours. */
 export const LEASE_TTL = 24 * 60 * 60;
 
-/** The `ttl` of a lease without expiry: a reservation an operator made. */
+/** The `ttl` of a lease without expiry, which is an operator's reservation. */
 export const PERMANENT = 0;
 
-/** What a host publishes about itself in its lease: the value stored under the lease's key. */
+/** Attributes that a host publishes in its lease: the value under the lease's key. */
 export interface LeaseAttributes {
-  /** Address other hosts send encapsulated packets to. */
+  /** Destination address of encapsulated packets to this host. */
   readonly publicIP: IPv4;
   /** `vxlan`, `host-gw`, ...; absent for udp, alloc and the cloud backends. */
   readonly backendType?: string;
-  /** What the backend's peers need (vxlan: `{"VtepMAC": "..."}`), untouched as found. */
+  /** Data for the backend's peers (vxlan: `{"VtepMAC": "..."}`), unchanged. */
   readonly backendData?: JsonValue;
 }
 
@@ -30,15 +30,15 @@ export interface Lease {
   readonly subnet: Prefix;
   readonly attributes: LeaseAttributes;
   /**
-   * Whole seconds left when the lease was read or written; {@linkcode PERMANENT} for one without
-   * expiry; absent where the store does not tell it with a listing (etcd v3 says it only per key).
+   * Remaining seconds at the read or write; {@linkcode PERMANENT} for a lease without expiry; absent when the
+   * store does not return it in a listing (etcd v3 returns it only per key).
    */
   readonly ttl?: number;
   /** The store's version of this entry, for compare-and-swap; opaque. */
   readonly revision: string;
 }
 
-/** Which of the two texts a lease value is written in; readers take both. */
+/** Format of a written lease value; readers accept both. */
 export type LeaseForm =
   /** flannel up to 0.17, etcd v2: `{"PublicIP":"1.2.3.4"}` */
   | "v0.7"

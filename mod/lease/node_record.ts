@@ -1,20 +1,20 @@
 import type { IPv4 } from "../ip/mod.ts";
 
-/** What tells one agent from another. */
+/** Identity of an agent. */
 export interface AgentIdentity {
-  /** `/etc/machine-id`; images cloned with theirs share it, hence the two below. */
+  /** `/etc/machine-id`; not unique, since clones of an image share it. */
   readonly machineId: string;
   readonly hostname: string;
   /** `/proc/sys/kernel/random/boot_id`: differs between two clones and between two boots. */
   readonly bootId: string;
-  /** Random, new for each process: tells one writer of a record from another. */
+  /** Random per process; identifies the writer of a record. */
   readonly instance: string;
 }
 
 /**
- * Who holds a public IP: kept under `<prefix>/agents/<public ip>`, beside the lease and never
- * inside its value, so that flannel's own readers see nothing new. It is what tells the host that
- * came back from another host that was given the same address.
+ * The node record: the holder of a public IP, stored under `<prefix>/agents/<public ip>`. It is separate from the
+ * lease value, which upstream flannel reads. It distinguishes a host that came back from another host with the
+ * same address.
  */
 export interface NodeRecord extends AgentIdentity {
   /** Version of the agent. */
@@ -22,37 +22,37 @@ export interface NodeRecord extends AgentIdentity {
   /** Start of the agent, RFC 3339 in UTC. */
   readonly started: string;
   /**
-   * What this host's data path takes besides what every host's does, by the backends' names for it, and
-   * `masquerade` where no packet with a source outside the network leaves the host for a peer.
-   * It says what is in the kernel, which outlives the agent. Absent when there is nothing to say.
+   * Optional capabilities of this host's data path, by the backends' names, and `masquerade` when the host sends
+   * peers no packet with a source outside the network. Describes the kernel's state, which outlives the agent.
+   * Absent when there are none.
    */
   readonly features?: readonly string[];
   /**
-   * Present while a newcomer asks whether the holder is alive: whose record the claim replaced. A
-   * holder that is alive answers by writing its own record back.
+   * The former holder, whose record this claim has replaced. Present while a newcomer checks whether the holder
+   * is alive; a live holder answers by writing its own record again.
    */
   readonly claims?: AgentIdentity;
-  /** Present in a holder's answer: `instance` of the claim that it refuses. */
+  /** `instance` of the claim that the holder refuses. Present in the holder's answer. */
   readonly refuses?: string;
 }
 
-/** A node record as the store holds it. */
+/** A node record in the store. */
 export interface StoredNodeRecord {
   readonly publicIP: IPv4;
   readonly record: NodeRecord;
   readonly revision: string;
 }
 
-/** Writes a record as JSON. */
+/** Encodes a record as JSON. */
 export function encodeNodeRecord(record: NodeRecord): string {
   return JSON.stringify(record);
 }
 
-/** Longest name of a host, or version, that is told further: a domain name has 253 characters at most. */
+/** Longest hostname or version to keep, in UTF-16 code units: a domain name has at most 253 characters. */
 const MAX_NAME_LENGTH = 253;
 
 /**
- * Reads a record; unknown members are kept out, and long names are cut.
+ * Decodes a record. Drops unknown members and cuts long names.
  *
  * @returns `undefined` when the text is not a record
  */
@@ -97,9 +97,8 @@ function decodeIdentity(value: unknown): AgentIdentity | undefined {
 }
 
 /**
- * True when the two agents belong to one boot of one machine: then the earlier agent is known to
- * be gone or replaced, and no claim is needed. Two clones never pass, nor does a machine after a
- * reboot; for those the claim decides.
+ * Returns whether two agents belong to one boot of one machine, so that the later one may replace the record
+ * without a claim. Clones and a rebooted machine need a claim.
  */
 export function sameBoot(a: AgentIdentity, b: AgentIdentity): boolean {
   return a.machineId === b.machineId && a.hostname === b.hostname && a.bootId === b.bootId;

@@ -4,15 +4,14 @@ import type { JsonValue, LeaseAttributes, LeaseForm } from "./lease.ts";
 import { truncate } from "../text/mod.ts";
 
 /**
- * Longest value that is read, in UTF-16 code units. flannel's have some 150; what nests as deep as
- * it is long would overflow the stack of whoever walks it.
+ * Longest value to read, in UTF-16 code units; flannel's have about 150. A longer value could nest so deep that
+ * recursive readers overflow the stack.
  */
-const LONGEST = 8192;
+const MAX_LENGTH = 8192;
 
 /**
- * Writes a lease value byte for byte as flannel of the given form does: keys in the order
- * PublicIP, PublicIPv6, BackendType, BackendData, no spaces, the last two omitted when absent, and
- * characters escaped that Go escapes.
+ * Encodes a lease value byte for byte like flannel of the given form: keys in the order PublicIP, PublicIPv6,
+ * BackendType, BackendData, the last two omitted when absent, no spaces, and Go's escapes.
  */
 export function encodeLeaseValue(attributes: LeaseAttributes, form: LeaseForm): string {
   const value: Record<string, JsonValue> = { PublicIP: formatIPv4(attributes.publicIP) };
@@ -23,11 +22,10 @@ export function encodeLeaseValue(attributes: LeaseAttributes, form: LeaseForm): 
 }
 
 /**
- * Reads a lease value of either form. Keys match without regard to case and unknown ones are
- * ignored, as Go's decoder does.
+ * Decodes a lease value of either form. Ignores the case of keys and unknown keys, like Go's decoder.
  *
- * @throws {LeaseValueError} when the text is not JSON, not an object, lacks a usable PublicIP, or is
- * longer than 8 KiB, as it is or written again
+ * @throws {LeaseValueError} when the text is not JSON, not an object, lacks a usable PublicIP, or is longer than
+ * 8 KiB before or after decoding and encoding
  */
 export function decodeLeaseValue(text: string): LeaseAttributes {
   refuseLong(text);
@@ -39,7 +37,7 @@ export function decodeLeaseValue(text: string): LeaseAttributes {
       error instanceof RangeError ? "holds a number that is out of range" : "is not JSON",
     );
   }
-  // 1e20 has 21 digits then, and whom a server hands the value on to would refuse all of the answer.
+  // Encoding can lengthen a value (1e20 has 21 digits), and clients of a server would refuse the whole answer.
   refuseLong(JSON.stringify(value));
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw new LeaseValueError("is not a JSON object");
@@ -73,17 +71,17 @@ export function decodeLeaseValue(text: string): LeaseAttributes {
 }
 
 function refuseLong({ length }: string): void {
-  if (length <= LONGEST) return;
-  throw new LeaseValueError(`is ${length} characters long, more than ${LONGEST}`);
+  if (length <= MAX_LENGTH) return;
+  throw new LeaseValueError(`is ${length} characters long, more than ${MAX_LENGTH}`);
 }
 
-/** As JSON, and no more of it than a line bears. */
+/** Formats a value as JSON, shortened for one line. */
 function quote(value: unknown): string {
   const text = String(JSON.stringify(value));
   return truncate(text, 80);
 }
 
-/** True when the two say the same, whatever form and order of keys they were read from. */
+/** Returns whether two values are equal, regardless of form and order of keys. */
 export function sameAttributes(a: LeaseAttributes, b: LeaseAttributes): boolean {
   return a.publicIP === b.publicIP && a.backendType === b.backendType &&
     sameJson(a.backendData, b.backendData);
@@ -96,7 +94,7 @@ function sameJson(a: JsonValue | undefined, b: JsonValue | undefined): boolean {
   const [left, right] = [a, b] as Record<string, JsonValue>[];
   const keys = Object.keys(left!);
   if (keys.length !== Object.keys(right!).length) return false;
-  // One frame a level: `every` would take three.
+  // One stack frame per level: `every` would need three.
   for (const key of keys) if (!sameJson(left![key], right![key])) return false;
   return true;
 }

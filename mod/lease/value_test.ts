@@ -6,7 +6,7 @@ import { decodeLeaseValue, encodeLeaseValue, LeaseValueError, sameAttributes } f
 
 const ip = (text: string) => parseIPv4(text)!;
 
-/** Values as flannel writes them: the 0.7.1 form, the newer form, and what both say. */
+/** Values of flannel: the 0.7.1 form, the newer form, and their attributes. */
 const VALUES: readonly (readonly [v07: string, v020: string, LeaseAttributes])[] = [
   [
     '{"PublicIP":"1.2.3.4"}',
@@ -106,7 +106,7 @@ Deno.test("decodeLeaseValue() takes null and an empty type for absent", () => {
   });
 });
 
-Deno.test("decodeLeaseValue() says what it cannot read", () => {
+Deno.test("decodeLeaseValue() names the reason when it cannot read a value", () => {
   const cases: readonly (readonly [string, string])[] = [
     ["", "is not JSON"],
     ["1.2.3.4", "is not JSON"],
@@ -175,7 +175,7 @@ Deno.test("decodeLeaseValue() throws nothing else, whatever the text", () => {
   }));
 });
 
-Deno.test("sameAttributes() compares what is said, not how", () => {
+Deno.test("sameAttributes() ignores the form and the order of keys", () => {
   const base = VALUES[3]![2];
   assert(sameAttributes(base, { ...base }));
   assert(sameAttributes(base, { ...base, backendData: { VNI: 1, VtepMAC: "a2:3f:60:cf:ae:07" } }));
@@ -196,7 +196,7 @@ Deno.test("sameAttributes() compares what is said, not how", () => {
   }
 });
 
-Deno.test("sameAttributes() is not taken in by what looks alike", () => {
+Deno.test("sameAttributes() distinguishes similar values", () => {
   const data = (text: string) => decodeLeaseValue(`{"PublicIP":"1.2.3.4","BackendData":${text}}`);
   const pairs = [
     ["{}", "[]"],

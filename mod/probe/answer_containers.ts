@@ -10,20 +10,20 @@ import { ICMP_HEADER, readEcho, skipIpHeader } from "./echo_message.ts";
 import { TokenBucket } from "./token_bucket.ts";
 import { ProbeSocket, type ProbeSocketOptions, type Received } from "./probe_socket.ts";
 
-/** Queries a second that are answered, and how many at once; the rest is dropped. */
+/** Limits of answered queries: per second, and per burst. Other queries are dropped. */
 const RATE = 10;
 const BURST = 20;
 
 /** A query, and where it came from. */
 export interface ReceivedQuery extends Pick<ContainerQuery, "target"> {
   readonly from: IPv4;
-  /** The address of this host that was asked. */
+  /** The queried address of this host. */
   readonly to: IPv4;
-  /** Index of the interface that it came in by. */
+  /** Index of the interface that received it. */
   readonly interface: number;
 }
 
-/** An answer but for the nonce, which is the query's. */
+/** An answer without its nonce, which is the query's. */
 export type Answer = Omit<ContainerAnswer, "type" | "nonce">;
 
 /** Options of {@linkcode answerContainerQueries}. */

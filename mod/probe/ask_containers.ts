@@ -15,17 +15,17 @@ import { ProbeSocket, type ProbeSocketOptions } from "./probe_socket.ts";
 /** Milliseconds between two reads of answers. */
 const POLL_MS = 5;
 
-/** A host to ask. */
+/** A host to query. */
 export interface AskedHost {
-  /** Of the host's own, in its lease. */
+  /** Address of the host itself in its lease. */
   readonly address: IPv4;
-  /** A container of the asker that the host is to send an echo to. @default none */
+  /** A container of the asker to which the host sends an echo request. @default none */
   readonly target?: IPv4 | undefined;
 }
 
 /** Options of {@linkcode askContainers}. */
 export interface AskContainersOptions extends ProbeSocketOptions {
-  /** An address of the asker's lease: agents answer no other. */
+  /** An address of the asker's lease, required by agents. */
   readonly source: IPv4;
   /** Milliseconds to wait for answers; queries without one are sent again after half of it. @default 1000 */
   readonly timeout?: number;
@@ -63,7 +63,7 @@ export async function askContainers(
         return;
       }
       const answer = decodeContainerMessage(view, start + ICMP_HEADER, length);
-      // The kernel there has sent the query itself back before.
+      // The other host's kernel has already echoed the query itself.
       if (answer?.type !== "answer") return;
       if (answer.nonce.some((byte, at) => byte !== nonces[echo.sequence]![at])) return;
       answers[echo.sequence] = answer;
@@ -85,9 +85,9 @@ export async function askContainers(
 }
 
 /**
- * Sends an answer back.
+ * Sends an answer.
  *
- * @param from the address that was asked
+ * @param from the queried address
  * @throws {SysError}
  */
 export function sendAnswer(

@@ -14,9 +14,9 @@ import { IFF_NO_PI } from "../sys/linux_constants.ts";
 
 /** linux/if_tun.h: Ethernet frames. */
 const IFF_TAP = 0x0002;
-/** The kernel numbers them. */
+/** The kernel replaces %d by a number. */
 const NAME = "fl-probe%d";
-/** Bytes of a frame that are read. */
+/** Bytes to read of each frame. */
 const FRAME = 256;
 
 /**
@@ -24,7 +24,7 @@ const FRAME = 256;
  * is a TAP device, which the kernel removes when the process ends.
  */
 export class BridgePort implements Disposable {
-  /** The bridge as it was before. */
+  /** The bridge before the port was attached. */
   readonly bridge: Link;
   readonly #netlink: Netlink;
   readonly #fd: number;
@@ -46,7 +46,7 @@ export class BridgePort implements Disposable {
     try {
       const index = netlink.link(name)?.index;
       if (index === undefined) throw new SysError("RTM_GETLINK", Errno.ENODEV, { subject: name });
-      // A bridge takes the lowest MAC and the least MTU of its ports, unless it was given its own.
+      // A bridge without values of its own takes the lowest MAC and the least MTU of its ports.
       netlink.setLink(index, { mac: highMac(), mtu: bridge.mtu });
       netlink.setLink(index, { master: bridge.index });
       netlink.setLink(index, { up: true });
@@ -56,7 +56,7 @@ export class BridgePort implements Disposable {
     }
   }
 
-  /** The bridge's MAC: where frames go that the host is to forward. */
+  /** The bridge's MAC, the destination of frames for the host to forward. */
   get bridgeMac(): Mac {
     const mac = this.#netlink.linkByIndex(this.bridge.index)?.mac;
     if (mac === undefined) {
@@ -65,12 +65,12 @@ export class BridgePort implements Disposable {
     return mac;
   }
 
-  /** Sends a frame to the bridge. One that the kernel does not take is lost, as on a wire. */
+  /** Sends a frame to the bridge. A frame that the kernel refuses is lost, as on a wire. */
   send(frame: Uint8Array<ArrayBuffer>): void {
     libc().write(this.#fd, frame, frame.length);
   }
 
-  /** Yields the frames that the bridge has sent since, cut to 256 bytes. Each is valid until the next one. */
+  /** Passes queued frames to `onFrame`, cut to 256 bytes. Each frame is valid until the next one. */
   receive(onFrame: (frame: Uint8Array<ArrayBuffer>) => void): void {
     for (;;) {
       const length = libc().read(this.#fd, this.#bytes, FRAME);
@@ -86,7 +86,7 @@ export class BridgePort implements Disposable {
   /** Removes the port. */
   [Symbol.dispose](): void {
     closeDescriptor(this.#fd);
-    // A bridge that has lost its last port loses the MAC and MTU that it had of its ports.
+    // Without its last port a bridge loses the MAC and MTU taken from its ports.
     const { index, mtu, mac } = this.bridge;
     const left = this.#netlink.linkByIndex(index);
     if (left === undefined) return;
@@ -95,7 +95,7 @@ export class BridgePort implements Disposable {
   }
 }
 
-/** A random MAC, locally administered, above those that containers get. */
+/** Returns a random, locally administered MAC above those of containers. */
 function highMac(): Mac {
   const octets = crypto.getRandomValues(new Uint8Array(3));
   return `fe:ff:ff:${Array.from(octets, (octet) => octet.toString(16).padStart(2, "0")).join(":")}`;

@@ -1,6 +1,6 @@
 /**
  * Encodes and decodes the agents' queries about containers. The query is the data of an ICMP echo request, the
- * answer that of an echo reply, {@linkcode QUERY_LENGTH} bytes each.
+ * answer is the data of an ICMP echo reply, {@linkcode QUERY_LENGTH} bytes each.
  *
  * ```text
  *  0  8  "flnlctr1": the protocol and its version
@@ -8,9 +8,9 @@
  *  9  1  answer: ContainerState
  * 10  1  answer: TargetState
  * 11  1  zero
- * 12  8  nonce: an answer has its query's
- * 20  4  query: the target, an address of the asker's own subnet to send an echo to, or zero
- *        answer: a container that answers echoes, or zero
+ * 12  8  nonce: an answer repeats its query's
+ * 20  4  query: the target, an address of the asker's own subnet for an echo request, or zero
+ *        answer: a container that answers echo requests, or zero
  * 24  8  zero
  * ```
  *
@@ -37,9 +37,9 @@ const CONTAINER_STATES = [
   "no-bridge",
   /** A bridge without ports. */
   "none",
-  /** The bridge has ports, and nothing behind them answers an echo. */
+  /** The bridge has ports, but no container answers an echo request. */
   "silent",
-  /** One answers echoes. */
+  /** A container answers echo requests. */
   "answers",
 ] as const;
 
@@ -56,7 +56,7 @@ export interface ContainerQuery {
   readonly type: "query";
   /** {@linkcode NONCE_LENGTH} random bytes. */
   readonly nonce: Uint8Array;
-  /** An address of the asker's subnet; absent: no echo. */
+  /** An address of the asker's subnet; absent: no echo request. */
   readonly target: IPv4 | undefined;
 }
 
@@ -65,7 +65,7 @@ export interface ContainerAnswer {
   readonly type: "answer";
   readonly nonce: Uint8Array;
   readonly containers: ContainerState;
-  /** Present where {@linkcode ContainerAnswer.containers} is `answers`. */
+  /** Present if {@linkcode ContainerAnswer.containers} is `answers`. */
   readonly container: IPv4 | undefined;
   readonly target: TargetState;
 }

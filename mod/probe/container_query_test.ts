@@ -34,7 +34,7 @@ function decode(bytes: Uint8Array<ArrayBuffer>, start = 0, end = bytes.length) {
   return decodeContainerMessage(new DataView(bytes.buffer), start, end);
 }
 
-Deno.test("encodeContainerMessage() writes what decodeContainerMessage() reads, a query as long as its answer", () => {
+Deno.test("encodeContainerMessage() and decodeContainerMessage() undo each other, a query as long as its answer", () => {
   fc.assert(fc.property(message, fc.nat(64), (message, offset) => {
     const encoded = encodeContainerMessage(message);
     assertEquals(encoded.length, QUERY_LENGTH);
@@ -58,7 +58,7 @@ Deno.test("encodeContainerMessage() writes the bytes of the table in its module"
   );
 });
 
-Deno.test("decodeContainerMessage() takes no other bytes for a message", () => {
+Deno.test("decodeContainerMessage() refuses other bytes", () => {
   fc.assert(fc.property(message, fc.nat(QUERY_LENGTH - 1), (message, cut) => {
     const bytes = encodeContainerMessage(message);
     // Cut short, or one byte too long.

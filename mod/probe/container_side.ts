@@ -8,20 +8,20 @@ import { PacketCapture } from "./packet_capture.ts";
 
 /** Milliseconds between two reads. */
 const POLL_MS = 3;
-/** How long the owner of an address has to answer an ARP request, in milliseconds. */
+/** Milliseconds to wait for ARP replies. */
 const ARP_MS = 60;
-/** How often each echo is sent, in case one is lost. */
+/** Copies of each request, in case one is lost. */
 const COPIES = 2;
 
 /** Options of {@linkcode ContainerSide.open}. */
 export interface ContainerSideOptions {
   readonly netlink: Netlink;
   readonly bridge: Link;
-  /** A container on the bridge, as the source of echo requests; or else: */
+  /** A container on the bridge, as the source of echo requests; `undefined` for a free candidate. */
   readonly container: IPv4 | undefined;
-  /** Addresses to choose a free one from. */
+  /** Addresses from which to choose a free one. */
   readonly candidates: readonly IPv4[];
-  /** Indices of the interfaces that packets from other hosts come in by. */
+  /** Indices of the interfaces that receive packets from other hosts. */
   readonly overlay: readonly number[];
   /** Path of a network namespace. @default the calling thread's */
   readonly netns?: string | undefined;
@@ -30,24 +30,24 @@ export interface ContainerSideOptions {
 
 /** Outcome of an ICMP echo request. */
 export interface SideEcho {
-  /** The reply has come to the bridge. */
+  /** The reply has reached the bridge. */
   readonly isAnswered: boolean;
-  /** The reply has come to this host, whether or not it came to the bridge. */
+  /** The reply has reached this host, whether or not it reached the bridge. */
   readonly isBack: boolean;
 }
 
 /**
- * The container's side of a bridge. Sends echo requests, which the host forwards like a container's, and sees
- * the replies leave by the bridge.
+ * The container's side of a bridge. Sends echo requests, which the host forwards like a container's, and
+ * observes the replies on the bridge.
  *
  * With an existing container's address, replies go to the container, whose kernel ignores them. Otherwise it
  * uses a free address and, while it is open, answers ARP and echo requests for it, so that other hosts can
  * probe it.
  */
 export class ContainerSide implements AsyncDisposable {
-  /** The address that echoes are sent from. */
+  /** Source address of the echo requests. */
   readonly address: IPv4;
-  /** No container has it. */
+  /** True when no container has the address. */
   readonly isStandIn: boolean;
   readonly #port: BridgePort;
   readonly #self: Station;
@@ -58,7 +58,7 @@ export class ContainerSide implements AsyncDisposable {
   readonly #stop = new AbortController();
   readonly #polling: Promise<void>;
   readonly #echo: Omit<EchoMessage, "sequence">;
-  /** By sequence number: whose reply has come back, and whose has come to the bridge. */
+  /** Sequence numbers of replies that have reached this host, and of those that have reached the bridge. */
   readonly #back = new Set<number>();
   readonly #answered = new Set<number>();
   #sequence = 0;
@@ -112,9 +112,9 @@ export class ContainerSide implements AsyncDisposable {
   }
 
   /**
-   * Sends an echo to each address, and again where no reply comes.
+   * Sends an echo request to each address, and again without a reply.
    *
-   * @param timeout milliseconds, in all
+   * @param timeout milliseconds for both attempts
    * @returns the outcomes, in the order of the addresses
    * @throws the signal's reason when it aborts
    */
@@ -144,7 +144,7 @@ export class ContainerSide implements AsyncDisposable {
     }));
   }
 
-  /** Takes the port off the bridge. */
+  /** Removes the port from the bridge. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
     await this.#polling;
@@ -162,25 +162,25 @@ export class ContainerSide implements AsyncDisposable {
       this.#port.receive((frame) => this.#takeFrame(frame));
       for (const overlay of this.#overlay) {
         overlay.receive((view, length) => {
-          // Where the host masquerades it is not for our address yet.
+          // Do not compare the destination: masquerading has not been undone here.
           const echo = decodeEchoPacket(view, 0, length)?.echo;
-          if (echo !== undefined && this.#isOurs(echo)) this.#back.add(echo.sequence);
+          if (echo !== undefined && this.#hasToken(echo)) this.#back.add(echo.sequence);
         });
       }
       this.#bridge.receive((view, length) => {
         const packet = decodeEchoPacket(view, 0, length);
-        if (packet?.destination !== this.address || !this.#isOurs(packet.echo)) return;
+        if (packet?.destination !== this.address || !this.#hasToken(packet.echo)) return;
         this.#answered.add(packet.echo.sequence);
       });
       await sleep(POLL_MS, this.#stop.signal);
     }
   }
 
-  #isOurs({ token }: EchoMessage): boolean {
+  #hasToken({ token }: EchoMessage): boolean {
     return token.every((byte, at) => byte === this.#echo.token[at]);
   }
 
-  /** Answers as a host of our address would, where no container has it. */
+  /** Answers ARP and echo requests for the address if no container has it. */
   #takeFrame(bytes: Uint8Array<ArrayBuffer>): void {
     const frame = this.isStandIn ? decodeFrame(bytes) : undefined;
     const self = this.#self;
@@ -198,7 +198,7 @@ export class ContainerSide implements AsyncDisposable {
   }
 }
 
-/** The first candidate for which nobody answers an ARP request (an ARP probe, RFC 5227). */
+/** Returns the first candidate without an answer to an ARP probe (RFC 5227). */
 async function freeAddress(
   port: BridgePort,
   mac: string,

@@ -1,7 +1,6 @@
 /**
- * Control messages of recvmsg(2), as far as probes ask for them: what the error queue tells (ip(7),
- * IP_RECVERR), when the kernel took a packet in (socket(7), SO_TIMESTAMPNS), and by which interface
- * (ip(7), IP_PKTINFO).
+ * Control messages of recvmsg(2) that probes request: entries of the error queue (ip(7), IP_RECVERR), receive
+ * timestamps (socket(7), SO_TIMESTAMPNS) and the receiving interface (ip(7), IP_PKTINFO).
  *
  * @module
  */
@@ -19,10 +18,10 @@ export const IP_RECVERR = 11;
 export const IP_PKTINFO = 8;
 const IN_PKTINFO = 12;
 
-/** linux/errqueue.h: struct sock_extended_err, and behind it the offender's sockaddr_in. */
+/** linux/errqueue.h: struct sock_extended_err, followed by the offender's sockaddr_in. */
 const EXTENDED_ERROR = 16;
 
-/** SO_EE_ORIGIN_*: who says so. */
+/** SO_EE_ORIGIN_*: the source of an error. */
 export const Origin = { LOCAL: 1, ICMP: 2 } as const;
 
 /** An entry of a socket's error queue. */
@@ -33,7 +32,7 @@ export interface ExtendedError {
   /** ICMP type and code, where the origin is ICMP. */
   readonly type: number;
   readonly code: number;
-  /** With EMSGSIZE the MTU that would do, in bytes. */
+  /** With EMSGSIZE the MTU of the path, in bytes. */
   readonly info: number;
   /** The node that sent the ICMP error. */
   readonly offender: IPv4 | undefined;
@@ -45,11 +44,11 @@ export interface Timestamp {
   readonly nanoseconds: number;
 }
 
-/** What was found. */
+/** Decoded control messages. */
 export interface Control {
   readonly error?: ExtendedError;
   readonly received?: Timestamp;
-  /** Index of the interface that the packet came in by. */
+  /** Index of the interface that received the packet. */
   readonly interface?: number;
 }
 

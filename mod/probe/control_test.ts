@@ -60,7 +60,7 @@ const timestamp: fc.Arbitrary<Timestamp> = fc.record({
   seconds: fc.nat(2 ** 40),
   nanoseconds: fc.nat(999_999_999),
 });
-/** What we did not ask for, of any length. */
+/** Control messages that were not requested, of any length. */
 const other: fc.Arbitrary<Part> = fc.record({
   level: fc.constant(0),
   type: fc.constantFrom(2, 9),
@@ -84,7 +84,7 @@ Deno.test("readControl() finds errors, timestamps and interfaces among other mes
   }));
 });
 
-Deno.test("readControl() never leaves what the kernel wrote", () => {
+Deno.test("readControl() never reads beyond the kernel's bytes", () => {
   fc.assert(fc.property(fc.uint8Array({ maxLength: 96 }), fc.nat(96), (bytes, length) => {
     const view = new DataView(bytes.buffer);
     readControl(view, Math.min(length, bytes.length));

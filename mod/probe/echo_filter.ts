@@ -1,6 +1,6 @@
 /**
- * Socket filters in classic BPF (socket(7), SO_ATTACH_FILTER; linux/filter.h). They keep packets from this
- * process that no probe waits for, however many come.
+ * Socket filters in classic BPF (socket(7), SO_ATTACH_FILTER; linux/filter.h). They drop packets that no probe
+ * waits for in the kernel, so that a flood does not reach this process.
  *
  * @module
  */
@@ -49,16 +49,16 @@ const ALL_BYTES = 0xffffffff;
 
 type Instruction = readonly [code: number, k: number];
 
-/** Drops everything; errors come by the error queue, which no filter sees. */
+/** Returns a filter that drops everything. The error queue is not filtered. */
 export function nothingFilter(): Uint8Array<ArrayBuffer> {
   return assemble([[Code.RET, 0]]);
 }
 
 /**
- * Passes messages that carry the mark in an ICMP echo's place for it.
+ * Returns a filter that passes ICMP echo messages with the mark.
  *
- * @param kind a raw socket sees packets from their IP header on, a ping socket from the ICMP header on, and
- * only those with its own identifier
+ * @param kind packets of a raw socket begin with the IP header; those of a ping socket begin with the ICMP
+ * header and always have the socket's own identifier
  */
 export function echoFilter(
   kind: "raw" | "ping",
@@ -77,7 +77,7 @@ export function echoFilter(
   ]);
 }
 
-/** Which ICMP messages pass {@linkcode messageFilter}. */
+/** ICMP messages that pass {@linkcode messageFilter}. */
 export interface MessageCondition {
   readonly type: number;
   /** 16 bits. @default any */
@@ -86,14 +86,14 @@ export interface MessageCondition {
   readonly data?: Uint8Array;
 }
 
-/** Where an IPv4 header has its protocol, and flags and fragment offset (RFC 791). */
+/** Offsets of the protocol, and of flags and fragment offset, in an IPv4 header (RFC 791). */
 const PROTOCOL = 9;
 const FRAGMENT = 6;
 const FRAGMENT_OFFSET = 0x1fff;
 
 /**
- * Passes the ICMP messages that fit, out of whole packets of any protocol: those of raw sockets, and of
- * packet sockets of type SOCK_DGRAM.
+ * Returns a filter for raw sockets and packet sockets of type SOCK_DGRAM, whose packets begin with the IP
+ * header. It passes the ICMP messages that meet the condition.
  */
 export function messageFilter(
   { type, identifier, data = new Uint8Array() }: MessageCondition,
@@ -135,7 +135,7 @@ export function attachFilter(fd: number, filter: Uint8Array<ArrayBuffer>): void 
   );
 }
 
-/** A comparison that fails goes on at the last instruction, and so does a bit that is set. */
+/** Encodes a program. A failed comparison and a set bit jump to the last instruction. */
 function assemble(program: readonly Instruction[]): Uint8Array<ArrayBuffer> {
   const view = new DataView(new ArrayBuffer(program.length * INSTRUCTION));
   for (const [i, [code, k]] of program.entries()) {

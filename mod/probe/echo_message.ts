@@ -13,28 +13,28 @@ export const ECHO_REQUEST = 8;
 export const ICMP_HEADER = 8;
 /** IPv4 header without options, in bytes. */
 export const IPV4_HEADER = 20;
-/** Bytes of a random token behind the header, which tells our replies from those to another's echo. */
+/** Bytes of the random token behind the header, which identifies replies to this process. */
 export const TOKEN = 8;
-/** The shortest echo packet that holds all this, in bytes with its IP header. */
+/** Length of the shortest echo packet with a token, in bytes with its IP header. */
 export const SHORTEST_ECHO: number = IPV4_HEADER + ICMP_HEADER + TOKEN;
 
-/** What is read of an echo message. */
+/** Decoded fields of an echo message. */
 export interface EchoMessage {
   readonly isReply: boolean;
-  /** Of the sender's, 16 bits. */
+  /** The sender's, 16 bits. */
   readonly identifier: number;
   /** 16 bits. */
   readonly sequence: number;
-  /** What lies behind the header, up to {@linkcode TOKEN} bytes of it. */
+  /** The data behind the header, at most {@linkcode TOKEN} bytes. */
   readonly token: Uint8Array;
 }
 
 /**
- * Writes an echo request of `length` bytes, without an IP header, at the start of `bytes`. Behind the
- * token is zero.
+ * Writes an echo request of `length` bytes, without an IP header, at the start of `bytes`. Pads the token
+ * with zeros.
  *
  * @param length at least header and token
- * @param identifier 16 bits; a ping socket writes its own over it
+ * @param identifier 16 bits; a ping socket replaces it with its own
  * @throws {RangeError} when it does not fit, or is too short
  */
 export function writeEchoRequest(
@@ -66,7 +66,7 @@ export function writeEcho(
   view.setUint16(4, identifier);
   view.setUint16(6, sequence);
   bytes.set(token, ICMP_HEADER);
-  // The sum is of little-endian words, and is written as one.
+  // The sum is computed over little-endian words and stored as one.
   view.setUint16(2, ~onesComplementSum(view, 0, length) & 0xffff, true);
 }
 
@@ -91,9 +91,9 @@ export function readEcho(view: DataView, offset: number, end: number): EchoMessa
 }
 
 /**
- * Where the ICMP header is in what a raw socket gives: the IP header comes first (raw(7)).
+ * Returns the offset of the ICMP header in a packet of a raw socket, behind the IP header (raw(7)).
  *
- * @returns `undefined` when it is no IPv4 packet of ICMP
+ * @returns `undefined` when it is not an IPv4 packet with ICMP
  */
 export function skipIpHeader(view: DataView, offset: number, end: number): number | undefined {
   if (offset + IPV4_HEADER > end) return undefined;

@@ -13,7 +13,7 @@ import {
 const token = fc.uint8Array({ minLength: TOKEN, maxLength: TOKEN });
 const length = fc.integer({ min: ICMP_HEADER + TOKEN, max: 1500 });
 
-Deno.test("writeEchoRequest() is what ping sends", () => {
+Deno.test("writeEchoRequest() writes the same bytes as ping", () => {
   // `ping -p ff -s 8`, summed by hand: 0x0800 + 0x1234 + 1 = 0x1a35, inverted.
   const bytes = new Uint8Array(16);
   writeEchoRequest(bytes, 16, {
@@ -43,7 +43,7 @@ Deno.test("writeEchoRequest() and readEcho() undo each other, under a right chec
   );
 });
 
-Deno.test("writeEchoRequest() refuses what does not fit", () => {
+Deno.test("writeEchoRequest() refuses lengths that do not fit", () => {
   const message = { identifier: 1, sequence: 1, token: new Uint8Array(TOKEN) };
   for (const length of [0, ICMP_HEADER + TOKEN - 1, 101]) {
     assertThrows(() => writeEchoRequest(new Uint8Array(100), length, message), RangeError);
@@ -53,7 +53,7 @@ Deno.test("writeEchoRequest() refuses what does not fit", () => {
   assertEquals(SHORTEST_ECHO, 36);
 });
 
-Deno.test("readEcho() tells replies, and takes nothing but echoes", () => {
+Deno.test("readEcho() distinguishes requests and replies, and refuses other messages", () => {
   const read = (...bytes: number[]) =>
     readEcho(new DataView(Uint8Array.from(bytes).buffer), 0, bytes.length);
   assertEquals(read(0, 0, 9, 9, 0, 7, 0, 3), {

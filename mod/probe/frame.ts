@@ -28,7 +28,7 @@ const ARP_REPLY = 2;
 
 /** Default of Linux (net.ipv4.ip_default_ttl). */
 const TTL = 64;
-/** Bytes behind the ICMP header, as of ping(8). */
+/** Bytes behind the ICMP header, as in ping(8). */
 const ECHO_DATA = 56;
 
 /** Ethernet and IPv4 address of one station. */
@@ -42,11 +42,11 @@ export interface ArpFrame {
   readonly type: "arp";
   readonly isReply: boolean;
   readonly sender: Station;
-  /** Of the target the MAC is zero in requests. */
+  /** Its MAC is zero in requests. */
   readonly target: Station;
 }
 
-/** An echo in an IPv4 packet. */
+/** An ICMP echo message in an IPv4 packet. */
 export interface EchoFrame {
   readonly type: "echo";
   readonly source: Station;
@@ -54,7 +54,7 @@ export interface EchoFrame {
   readonly echo: EchoMessage;
 }
 
-/** Encodes a frame. Requests by ARP go to all. */
+/** Encodes a frame. ARP requests are broadcast. */
 export function encodeFrame(frame: ArpFrame | EchoFrame): Uint8Array<ArrayBuffer> {
   return frame.type === "arp" ? encodeArp(frame) : encodeEcho(frame);
 }
@@ -79,13 +79,13 @@ function encodeEcho({ source, destination, echo }: EchoFrame): Uint8Array<ArrayB
   view.setUint8(at + 9, IPPROTO_ICMP);
   view.setUint32(at + 12, source.address);
   view.setUint32(at + 16, destination.address);
-  // The sum is of little-endian words, and is written as one.
+  // The sum is computed over little-endian words and stored as one.
   view.setUint16(at + 10, ~onesComplementSum(view, at, IPV4_HEADER) & 0xffff, true);
   writeEcho(bytes.subarray(at + IPV4_HEADER), ICMP_HEADER + ECHO_DATA, echo);
   return bytes;
 }
 
-/** Decodes a frame. @returns `undefined` when it is another, or too short */
+/** Decodes a frame. @returns `undefined` for other types and for short frames */
 export function decodeFrame(bytes: Uint8Array<ArrayBuffer>): ArpFrame | EchoFrame | undefined {
   if (bytes.length < ETH_HLEN) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -118,9 +118,9 @@ function decodeArp(bytes: Uint8Array, view: DataView): ArpFrame | undefined {
 }
 
 /**
- * Decodes an echo in an IPv4 packet that lies from `start` to `end`. Its token is a view of the packet.
+ * Decodes an ICMP echo message in the IPv4 packet from `start` to `end`. Its token is a view of the packet.
  *
- * @returns `undefined` when it is another packet, or too short
+ * @returns `undefined` for other packets and for short ones
  */
 export function decodeEchoPacket(
   view: DataView,

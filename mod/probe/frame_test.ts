@@ -25,7 +25,7 @@ const echo: fc.Arbitrary<EchoFrame> = fc.record({
   }),
 });
 
-Deno.test("encodeFrame() writes what decodeFrame() reads", () => {
+Deno.test("encodeFrame() and decodeFrame() undo each other", () => {
   fc.assert(fc.property(fc.oneof(arp, echo), (frame) => {
     const decoded = decodeFrame(encodeFrame(frame))!;
     const token = decoded.type === "echo" ? { token: new Uint8Array(decoded.echo.token) } : {};
@@ -47,7 +47,7 @@ Deno.test("encodeFrame() writes right checksums, and lengths as ping(8) has them
   }));
 });
 
-Deno.test("encodeFrame() sends ARP requests to all, and replies to who has asked", () => {
+Deno.test("encodeFrame() broadcasts ARP requests, and sends replies to the asker", () => {
   const [a, b] = [{ mac: "02:00:00:00:00:01", address: 1 }, {
     mac: "02:00:00:00:00:02",
     address: 2,
@@ -62,7 +62,7 @@ Deno.test("encodeFrame() sends ARP requests to all, and replies to who has asked
   );
 });
 
-Deno.test("decodeFrame() takes no other bytes for a frame, and never reads beyond them", () => {
+Deno.test("decodeFrame() refuses other bytes, and never reads beyond them", () => {
   fc.assert(fc.property(fc.uint8Array({ maxLength: 120 }), (bytes) => {
     const copy = new Uint8Array(bytes);
     // EtherTypes that occur once in 65,536 are put in.

@@ -2,11 +2,11 @@ import { formatIPv4, type IPv4 } from "../ip/mod.ts";
 import { Errno, SysError } from "../sys/mod.ts";
 import { type ExtendedError, Origin } from "./control.ts";
 
-/** What came of a packet that was sent. */
+/** Outcome of a packet without a reply. */
 export type Failure =
-  /** Nothing came back in time. */
+  /** No reply within the time limit. */
   | { readonly type: "timeout" }
-  /** It carried DF and did not fit: the MTU that would, in bytes. @property by absent: this host */
+  /** Larger than the path's MTU with DF set. @property mtu in bytes @property by absent: this host */
   | { readonly type: "too-big"; readonly mtu: number; readonly by: IPv4 | undefined }
   /** ICMP destination unreachable or time exceeded. @property words for people */
   | {
@@ -21,9 +21,9 @@ export type Failure =
 /** ICMP destination unreachable, RFC 792, RFC 1812 5.2.7.1 and RFC 1122 3.2.2.1. */
 const UNREACHABLE = 3;
 const FRAGMENTATION_NEEDED = 4;
-/** Nobody listens on the port. */
+/** No socket listens on the port. */
 export const PORT_UNREACHABLE = 3;
-/** Codes by which firewalls refuse: network, host, and communication administratively prohibited. */
+/** Codes of firewalls: network, host, and communication administratively prohibited. */
 export const PROHIBITED: readonly number[] = [9, 10, 13];
 const WORDS: Readonly<Record<number, string>> = {
   0: "network unreachable",
@@ -35,7 +35,7 @@ const WORDS: Readonly<Record<number, string>> = {
   13: "communication administratively prohibited",
 };
 
-/** What an entry of the error queue means for the packet it is about. */
+/** Converts an entry of the error queue to the outcome of its packet. */
 export function failureOf({ errno, origin, type, code, info, offender }: ExtendedError): Failure {
   if (origin === Origin.ICMP && offender !== undefined) {
     if (type === UNREACHABLE && code === FRAGMENTATION_NEEDED) {
@@ -48,7 +48,7 @@ export function failureOf({ errno, origin, type, code, info, offender }: Extende
       type: "unreachable",
       code: type === UNREACHABLE ? code : -1,
       by: offender,
-      words: `${what}, says ${formatIPv4(offender)}`,
+      words: `${what}, reported by ${formatIPv4(offender)}`,
     };
   }
   if (errno === Errno.EMSGSIZE) return { type: "too-big", mtu: info, by: undefined };

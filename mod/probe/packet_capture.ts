@@ -14,27 +14,27 @@ import { SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK } from "../sys/linux_constants.
 const AF_PACKET = 17;
 /** With SOCK_DGRAM packets come without their link header. */
 const SOCKET_TYPE = SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
-/** With another protocol the packets that leave are not seen. */
+/** Other protocol numbers do not include outgoing packets. */
 const ETH_P_ALL = 3;
 /** struct sockaddr_ll: u16 family, be16 protocol, i32 ifindex, u16, u8, u8, u8[8]. */
 const SOCKADDR_LL = 20;
-/** Bytes of each packet that are read: the headers and the token. */
+/** Bytes to read of each packet: the headers and the token. */
 const SNAP = 128;
 
-/** The ICMP messages that come in or leave by an interface, before the firewall has seen those that come in. */
+/** Captures ICMP messages that an interface receives or sends. Received ones are seen before the firewall. */
 export class PacketCapture implements Disposable {
   readonly #fd: number;
   readonly #bytes: Uint8Array<ArrayBuffer> = new Uint8Array(new ArrayBuffer(SNAP));
   readonly #view: DataView = new DataView(this.#bytes.buffer);
 
   /**
-   * Begins to listen.
+   * Starts the capture.
    *
-   * @param index of the interface
+   * @param index index of the interface
    * @throws {SysError} EPERM without CAP_NET_RAW
    */
   constructor(index: number, condition: MessageCondition, netns?: string) {
-    // With protocol 0 nothing comes until the filter is there and bind(2) names another.
+    // With protocol 0 the socket receives nothing until bind(2), after the filter is attached.
     this.#fd = inNetworkNamespace(
       netns,
       () => unwrap("socket", libc().socket(AF_PACKET, SOCKET_TYPE, 0)),
@@ -53,14 +53,14 @@ export class PacketCapture implements Disposable {
     }
   }
 
-  /** Yields the packets that have come since, each from its IP header on and valid until the next one. */
+  /** Passes captured packets to `onPacket`, from the IP header on. Each is valid until the next one. */
   receive(onPacket: (view: DataView, length: number) => void): void {
     for (;;) {
       const length = libc().recv(this.#fd, this.#bytes, SNAP, 0);
       if (length === -1) {
         const number = errno();
         if (number === Errno.EAGAIN) return;
-        // The interface has gone down, or away.
+        // The interface is down or was removed.
         if (number === Errno.ENETDOWN) return;
         throw new SysError("recv", number);
       }

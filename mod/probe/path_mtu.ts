@@ -1,11 +1,11 @@
 import type { IPv4 } from "../ip/mod.ts";
 import type { Echo } from "./prober.ts";
 
-/** What every host must be able to receive, RFC 791: who answers no echo of this size answers none. */
+/** Packet size that every host must accept, RFC 791. A host without a reply to it answers no echo request. */
 const LEAST = 576;
-/** Sizes that are tried at a time: with 16 a range of 4,096 is done in three rounds. */
+/** Sizes per round: with 16 a range of 4,096 takes three rounds. */
 const WAYS = 16;
-/** Echoes of each size, so that one that is lost does not count for one that did not fit. */
+/** Echo requests of each size, so that a lost packet does not count as too large. */
 const COPIES = 2;
 
 /** Options of {@linkcode measurePathMtu}. */
@@ -17,19 +17,19 @@ export interface PathMtuOptions {
   readonly signal?: AbortSignal;
 }
 
-/** What {@linkcode measurePathMtu} found. */
+/** Result of {@linkcode measurePathMtu}. */
 export interface PathMtu {
-  /** The largest packet that is answered, in bytes with the IP header. */
+  /** The largest answered packet, in bytes with the IP header. */
   readonly mtu: number;
-  /** The node that told the size by ICMP (this host when `"here"`); absent: packets just vanish. */
-  readonly toldBy?: IPv4 | "here";
+  /** The node that reported the MTU by ICMP (this host when `"here"`); absent: larger packets vanish. */
+  readonly reportedBy?: IPv4 | "here";
 }
 
 /**
- * Measures how large a packet to an address may be: first one of the size that should fit, with DF;
- * when no reply comes to that, or it is said that it does not fit, others between.
+ * Measures the largest packet to an address. Sends a packet of the expected size with DF; without a reply, or
+ * after an ICMP error, searches between the smallest size and the expected one.
  *
- * @returns `undefined` when not even the smallest is answered
+ * @returns `undefined` when the address answers no size
  * @throws the signal's reason when it aborts
  */
 export async function measurePathMtu(
@@ -37,10 +37,10 @@ export async function measurePathMtu(
   address: IPv4,
   { limit, timeout = 500, signal }: PathMtuOptions,
 ): Promise<PathMtu | undefined> {
-  let toldBy: IPv4 | "here" | undefined;
-  let told = limit;
+  let reportedBy: IPv4 | "here" | undefined;
+  let reported = limit;
 
-  /** Which of the sizes were answered. */
+  /** Returns the answered sizes. */
   const attempt = async (sizes: readonly number[]): Promise<Set<number>> => {
     const outcomes = await Promise.all(
       sizes.map((size) =>
@@ -51,9 +51,9 @@ export async function measurePathMtu(
       ),
     );
     for (const outcome of outcomes.flat()) {
-      if (outcome.type !== "too-big" || outcome.mtu >= told || outcome.mtu < LEAST) continue;
-      told = outcome.mtu;
-      toldBy = outcome.by ?? "here";
+      if (outcome.type !== "too-big" || outcome.mtu >= reported || outcome.mtu < LEAST) continue;
+      reported = outcome.mtu;
+      reportedBy = outcome.by ?? "here";
     }
     return new Set(
       sizes.filter((_, index) => outcomes[index]!.some(({ type }) => type === "reply")),
@@ -65,11 +65,11 @@ export async function measurePathMtu(
     works = Math.max(works, ...answered);
     fails = Math.min(fails, ...sizes.filter((size) => size > works && !answered.has(size)));
   };
-  // Most paths carry what they should, or say what they carry.
-  for (let size = limit; works < size; size = told) {
+  // Most paths carry the expected size, or report theirs.
+  for (let size = limit; works < size; size = reported) {
     take([size], await attempt([size]));
-    if (works === size) return { mtu: size, ...(toldBy === undefined ? {} : { toldBy }) };
-    if (told >= size) break;
+    if (works === size) return { mtu: size, ...(reportedBy === undefined ? {} : { reportedBy }) };
+    if (reported >= size) break;
   }
   while (fails - works > 1) {
     const floor = works === 0 ? Math.min(LEAST, limit) : works + 1;
@@ -78,11 +78,11 @@ export async function measurePathMtu(
     if (works === 0 && answered.size === 0) return undefined;
     take(sizes, answered);
   }
-  const isTold = toldBy !== undefined && told === works;
-  return { mtu: works, ...(isTold && toldBy !== undefined ? { toldBy } : {}) };
+  const isReported = reportedBy !== undefined && reported === works;
+  return { mtu: works, ...(isReported && reportedBy !== undefined ? { reportedBy } : {}) };
 }
 
-/** Up to {@linkcode WAYS} sizes from `first` to `last`, both included, evenly spread. */
+/** Returns at most {@linkcode WAYS} evenly spread sizes from `first` to `last`, both included. */
 function spread(first: number, last: number): number[] {
   if (last < first) return [first];
   const steps = Math.min(WAYS - 1, last - first);

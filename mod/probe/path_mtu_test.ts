@@ -11,12 +11,12 @@ class Path implements Echo {
   rounds = 0;
   sizes: number[] = [];
   readonly mtu: number;
-  readonly tells: boolean;
+  readonly reports: boolean;
   readonly loses: (size: number, copy: number) => boolean;
 
-  constructor(mtu: number, tells = false, loses: Path["loses"] = () => false) {
+  constructor(mtu: number, reports = false, loses: Path["loses"] = () => false) {
     this.mtu = mtu;
-    this.tells = tells;
+    this.reports = reports;
     this.loses = loses;
   }
 
@@ -28,33 +28,33 @@ class Path implements Echo {
       assertEquals(address, ADDRESS);
       if (this.loses(size, copy)) return { type: "timeout" };
       if (size <= this.mtu) return { type: "reply", rtt: 1 };
-      return this.tells ? { type: "too-big", mtu: this.mtu, by: ROUTER } : { type: "timeout" };
+      return this.reports ? { type: "too-big", mtu: this.mtu, by: ROUTER } : { type: "timeout" };
     }));
   };
 }
 
-Deno.test("measurePathMtu() finds the MTU of any path, told or not", async () => {
+Deno.test("measurePathMtu() finds the MTU of any path, reported or not", async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.integer({ min: 576, max: 9000 }),
       fc.integer({ min: 576, max: 9000 }),
       fc.boolean(),
-      async (mtu, limit, tells) => {
-        const path = new Path(mtu, tells);
+      async (mtu, limit, reports) => {
+        const path = new Path(mtu, reports);
         const found = await measurePathMtu(path, ADDRESS, { limit });
-        const toldBy = tells && mtu < limit ? { toldBy: ROUTER } : {};
-        assertEquals(found, { mtu: Math.min(mtu, limit), ...toldBy });
+        const reportedBy = reports && mtu < limit ? { reportedBy: ROUTER } : {};
+        assertEquals(found, { mtu: Math.min(mtu, limit), ...reportedBy });
         // Each round takes a timeout: 16 sizes at a time, of at most 8,425.
         assert(path.sizes.length <= 1 + 4 * 16, String(path.sizes));
         if (mtu >= limit) assertEquals(path.sizes, [limit]);
-        else if (tells) assertEquals(path.sizes, [limit, mtu]);
+        else if (reports) assertEquals(path.sizes, [limit, mtu]);
       },
     ),
     { numRuns: 500 },
   );
 });
 
-Deno.test("measurePathMtu() is not misled by one lost echo of each size", async () => {
+Deno.test("measurePathMtu() tolerates one lost echo request of each size", async () => {
   await fc.assert(fc.asyncProperty(
     fc.integer({ min: 576, max: 1500 }),
     fc.func(fc.nat(1)),
@@ -68,18 +68,18 @@ Deno.test("measurePathMtu() is not misled by one lost echo of each size", async 
   ));
 });
 
-Deno.test("measurePathMtu() knows a peer that answers nothing", async () => {
+Deno.test("measurePathMtu() returns undefined for a silent peer", async () => {
   const path = new Path(1500, false, () => true);
   assertEquals(await measurePathMtu(path, ADDRESS, { limit: 1450 }), undefined);
   assertEquals(await measurePathMtu(new Path(500), ADDRESS, { limit: 1450 }), undefined);
 });
 
-Deno.test("measurePathMtu() does not believe a node that tells nonsense", async () => {
-  for (const told of [0, 68, 1450, 65535]) {
+Deno.test("measurePathMtu() ignores impossible MTUs in ICMP errors", async () => {
+  for (const reported of [0, 68, 1450, 65535]) {
     const path = new Path(1300, true);
     const echo: Echo["echo"] = async (...args) =>
       (await path.echo(...args)).map((outcome) =>
-        outcome.type === "too-big" ? { ...outcome, mtu: told } : outcome
+        outcome.type === "too-big" ? { ...outcome, mtu: reported } : outcome
       );
     assertEquals(await measurePathMtu({ echo }, ADDRESS, { limit: 1450 }), { mtu: 1300 });
   }

@@ -44,17 +44,17 @@ import {
 
 /** linux/in.h, linux/icmp.h, linux/socket.h, linux/time.h. */
 const IP_PMTUDISC_DONT = 0;
-/** DF, whatever the kernel has learned of the path: only the device's own MTU counts. */
+/** Sets DF and ignores the cached path MTU: only the device's own MTU applies. */
 const IP_PMTUDISC_PROBE = 3;
 const SOL_RAW = 255;
 const ICMP_FILTER = 1;
-/** Bits of the types that are filtered out: all but one. Errors come by the error queue. */
+/** Bits of the filtered types: all but one. Errors arrive in the error queue. */
 const ALL_BUT_REPLIES = ~(1 << ECHO_REPLY);
 const ALL_BUT_REQUESTS = ~(1 << ECHO_REQUEST);
 const MSG_ERRQUEUE = 0x2000;
 const CLOCK_REALTIME = 0;
 
-/** struct msghdr (64 bits) and the places of its fields. */
+/** Length of struct msghdr (64 bits) and offsets of its fields. */
 const MSGHDR = {
   length: 56,
   name: 0,
@@ -64,60 +64,60 @@ const MSGHDR = {
   control: 32,
   controllen: 40,
 };
-/** Of a message only the headers and the token are looked at; the rest may be cut off. */
+/** Bytes to read of each message: the headers and the token. */
 const DATA_LENGTH = 128;
 const CONTROL_LENGTH = 256;
-/** What may wait until this thread looks: 1,000 short replies are 1 MiB in the kernel's reckoning. */
+/** Receive buffer in bytes: the kernel counts 1,000 short replies as 1 MiB. */
 const RECEIVE_BUFFER = 1 << 20;
 /** The longest IP packet. */
 const MAX_PACKET = 65535;
-/** Messages, and errors, that are taken in one turn of the event loop. */
+/** Limit of messages, and of errors, per turn of the event loop. */
 const MOST_TAKEN = 256;
-/** Errors of the socket that are read one after the other before it is left until the next poll. */
+/** Limit of consecutive socket errors per call, before the next poll. */
 const MOST_ERRORS = 1024;
 
-/** What kind of socket it is. */
+/** Kind of a probe socket. */
 export type ProbeSocketKind =
-  /** Needs CAP_NET_RAW; gives packets with their IP header. */
+  /** Needs CAP_NET_RAW; returns packets with their IP header. */
   | "raw"
-  /** A raw one that takes echo requests in place of replies. */
+  /** A raw socket for echo requests instead of replies. */
   | "requests"
-  /** icmp(7), for the groups of net.ipv4.ping_group_range; writes its own identifier. */
+  /** icmp(7), for the groups of net.ipv4.ping_group_range; the kernel sets the identifier. */
   | "ping"
   | "udp";
 
-/** A message that came in. It lies in `view` from 0 to `length` until the next one. */
+/** A received message, in `view` from 0 to `length`. Valid until the next one. */
 export interface Received {
   readonly view: DataView;
   readonly length: number;
   readonly from: IPv4;
-  /** Milliseconds of {@linkcode ProbeSocket.now}; absent when the kernel does not tell. */
+  /** Receive time by {@linkcode ProbeSocket.now}; absent without a timestamp of the kernel. */
   readonly at: number | undefined;
-  /** Index of the interface that it came in by; of a socket of kind `requests` alone. */
+  /** Index of the receiving interface; only with a socket of kind `requests`. */
   readonly interface?: number;
 }
 
-/** An entry of the error queue: what was quoted of our packet behind its IP header. */
+/** An entry of the error queue, with the quoted part of the sent packet behind its IP header. */
 export interface ReceivedError extends ExtendedError {
   readonly view: DataView;
   readonly length: number;
-  /** Where our packet was going. */
+  /** Destination of the sent packet. */
   readonly to: IPv4;
   readonly port: number;
 }
 
-/** Where to open it. */
+/** Options of {@linkcode ProbeSocket}. */
 export interface ProbeSocketOptions {
   /** Path of a network namespace. @default the calling thread's */
   readonly netns?: string | undefined;
-  /** An address of this host to send from, and to receive at. @default the kernel's choice, any */
+  /** An address of this host to bind to. @default none: the kernel chooses the source */
   readonly source?: IPv4 | undefined;
 }
 
-/** A socket that probes are sent from, and their answers and ICMP errors come back to. */
+/** A socket that sends probes and receives their replies and ICMP errors. */
 export class ProbeSocket {
   readonly kind: ProbeSocketKind;
-  /** For the packet to be sent, without its IP header. */
+  /** Buffer for the next packet, without its IP header. */
   readonly outgoing: Uint8Array<ArrayBuffer>;
   readonly #fd: number;
   readonly #wakeup: EventFd;
@@ -133,10 +133,10 @@ export class ProbeSocket {
   #dontFragment: boolean | undefined;
 
   /**
-   * Opens a socket for ICMP echoes: a raw one, and where that is not allowed a ping socket.
+   * Opens a socket for ICMP echo requests: a raw socket, or without CAP_NET_RAW a ping socket.
    *
-   * @param mark the only replies that are let in carry it
-   * @throws {SysError} EPERM or EACCES when neither is allowed
+   * @param mark mark of the replies to receive
+   * @throws {SysError} EPERM or EACCES when neither is permitted
    */
   static icmp(mark: EchoMark, options: ProbeSocketOptions = {}): ProbeSocket {
     try {
@@ -149,8 +149,8 @@ export class ProbeSocket {
   }
 
   /**
-   * Opens a raw socket that takes the echo requests whose data begins with `prefix`; the kernel drops
-   * all others before this process wakes up.
+   * Opens a raw socket for echo requests whose data begins with `prefix`; the kernel drops all others before
+   * this process wakes up.
    *
    * @param prefix whole words of 4 bytes
    * @throws {SysError} EPERM without CAP_NET_RAW
@@ -161,7 +161,7 @@ export class ProbeSocket {
   }
 
   /**
-   * Opens a UDP socket on a port of the kernel's choice, which gets errors and no datagrams.
+   * Opens a UDP socket on a port of the kernel's choice, which receives errors but no datagrams.
    *
    * @throws {SysError}
    */
@@ -175,7 +175,7 @@ export class ProbeSocket {
     try {
       attachFilter(fd, filter);
       unwrap("IP_RECVERR", setOption(fd, SOL_IP, IP_RECVERR, 1));
-      // Without either, times are those of this thread, and a flood is lost.
+      // Both are optional: without them this thread takes the times, and a flood loses packets.
       setOption(fd, SOL_SOCKET, SO_TIMESTAMPNS, 1);
       setOption(fd, SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER);
       if (kind === "raw") {
@@ -211,8 +211,8 @@ export class ProbeSocket {
   }
 
   /**
-   * CLOCK_REALTIME in milliseconds since about the socket's opening: what the kernel stamps packets
-   * with. It may step when the host's clock is set.
+   * Returns CLOCK_REALTIME in milliseconds since about the socket's opening, the clock of the kernel's packet
+   * timestamps. It steps when the host's clock is set.
    */
   now(): number {
     libc().clock_gettime(CLOCK_REALTIME, this.#clock.bytes);
@@ -223,7 +223,7 @@ export class ProbeSocket {
     );
   }
 
-  /** Whether packets sent from now on carry DF, and are refused when the device's MTU is less. */
+  /** Sets DF on later packets. The kernel then refuses packets larger than the device's MTU. */
   setDontFragment(on: boolean): void {
     if (this.#dontFragment === on) return;
     const value = on ? IP_PMTUDISC_PROBE : IP_PMTUDISC_DONT;
@@ -234,7 +234,7 @@ export class ProbeSocket {
   /**
    * Sends the first `length` bytes of {@linkcode outgoing}.
    *
-   * @returns 0, or the error number; which may be that of an earlier packet's ICMP error
+   * @returns 0, or the error number, which may come from an ICMP error to an earlier packet
    */
   send(length: number, to: IPv4, port = 0): number {
     this.#destination.setUint16(2, port);
@@ -282,7 +282,7 @@ export class ProbeSocket {
     return messages === MOST_TAKEN || errors === MOST_TAKEN;
   }
 
-  /** Waits on another thread until there is something to receive, or {@linkcode wake} is called. */
+  /** Waits on another thread until a message arrives or {@linkcode wake} is called. */
   async wait(): Promise<void> {
     await this.#poller.waitAsync();
     this.#wakeup.reset();
@@ -293,7 +293,7 @@ export class ProbeSocket {
     this.#wakeup.notify();
   }
 
-  /** Gives everything back; only while nobody waits. */
+  /** Releases all resources. Must not be called during {@linkcode wait}. */
   close(): void {
     closeDescriptor(this.#fd);
     this.#wakeup[Symbol.dispose]();
@@ -301,7 +301,7 @@ export class ProbeSocket {
     this.#arena.close();
   }
 
-  /** @returns bytes of the message, of which the first {@linkcode DATA_LENGTH} are there */
+  /** @returns number of received bytes, at most {@linkcode DATA_LENGTH} */
   #receive(flags: number): number | undefined {
     const { view, bytes } = this.#header;
     for (let errors = 0; errors < MOST_ERRORS; errors++) {
@@ -309,7 +309,7 @@ export class ProbeSocket {
       view.setBigUint64(MSGHDR.controllen, BigInt(CONTROL_LENGTH), true);
       const length = libc().recvmsg(this.#fd, bytes, MSG_DONTWAIT | flags);
       if (length >= 0) return Math.min(length, DATA_LENGTH);
-      // Any other is the error of a packet sent earlier, which the error queue tells more of.
+      // Any other number belongs to an earlier packet, whose details are in the error queue.
       if (errno() === Errno.EAGAIN) return undefined;
     }
     return undefined;

@@ -19,15 +19,15 @@ import {
   type ReceivedError,
 } from "./probe_socket.ts";
 
-/** As ping(8) sends: 56 bytes behind the ICMP header. */
+/** Packet size of ping(8): 56 bytes behind the ICMP header. */
 const PING_SIZE = 84;
 const MAX_SIZE = 65535;
-/** Sequence numbers there are. */
+/** Number of sequence numbers. */
 const SEQUENCES = 0x10000;
-/** How soon a full send queue is tried again, in milliseconds. */
+/** Milliseconds until the next attempt when the send queue is full. */
 const RETRY = 5;
 
-/** What became of an echo. */
+/** Outcome of an echo request. */
 export type EchoOutcome =
   /** @property rtt round-trip time in milliseconds, by the kernel's clock at either end */
   | { readonly type: "reply"; readonly rtt: number }
@@ -35,24 +35,24 @@ export type EchoOutcome =
 
 /** Options of {@linkcode Prober.open}. */
 export interface ProberOptions extends ProbeSocketOptions {
-  /** Echoes a second, at most. @default 1000 */
+  /** Largest number of echo requests per second. @default 1000 */
   readonly rate?: number;
-  /** Echoes that may leave at once. @default 64 */
+  /** Largest number of echo requests in a burst. @default 64 */
   readonly burst?: number;
 }
 
 /** Options of {@linkcode Prober.echo}. */
 export interface EchoOptions {
-  /** Of the packet with its IP header, in bytes, from 36 to 65535. @default 84 */
+  /** Packet size with the IP header, in bytes, from 36 to 65535. @default 84 */
   readonly size?: number;
-  /** Send with DF: what does not fit somewhere is an outcome, not fragments. @default false */
+  /** Set DF: a packet that is too large for the path fails instead of being fragmented. @default false */
   readonly dontFragment?: boolean;
   /** Milliseconds to wait for each reply, from when its request left. @default 1000 */
   readonly timeout?: number;
   readonly signal?: AbortSignal;
 }
 
-/** Sends echoes, and nothing else: what {@linkcode measurePathMtu} needs of a {@linkcode Prober}. */
+/** The part of {@linkcode Prober} that {@linkcode measurePathMtu} needs. */
 export type Echo = Pick<Prober, "echo">;
 
 interface Pending {
@@ -65,16 +65,16 @@ interface Pending {
   isDone: boolean;
   sequence?: number;
   timer?: ReturnType<typeof setTimeout>;
-  /** By the clock that the kernel stamps with, and by one that never steps. */
+  /** Send time by the clock of the kernel's timestamps, and by a monotonic clock. */
   sent: { readonly real: number; readonly steady: number };
 }
 
 /**
- * Sends ICMP echoes, any number at a time over one socket, and takes their replies. It waits in
- * poll(2) on another thread, and only while a reply may come; an idle prober costs nothing.
+ * Sends any number of ICMP echo requests over one socket and receives the replies. It waits in poll(2) on
+ * another thread, only while replies may arrive; an idle prober costs nothing.
  *
- * A peer's kernel answers for the addresses it owns, whether an agent runs there or not, and whose:
- * sent to an address of its subnet, an echo and its reply go through the overlay both ways.
+ * A peer's kernel answers for its addresses, with or without an agent. Requests to an address of the peer's
+ * subnet, and their replies, pass through the overlay.
  *
  * @example
  * ```ts ignore
@@ -88,7 +88,7 @@ export class Prober implements AsyncDisposable {
   readonly #identifier: number;
   readonly #token: Uint8Array;
   readonly #queue: Pending[] = [];
-  /** Those that were sent, by sequence number. */
+  /** Requests without an outcome, by sequence number. */
   readonly #pending = new Map<number, Pending>();
   #sequence = 0;
   #paceTimer: ReturnType<typeof setTimeout> | undefined;
@@ -98,8 +98,7 @@ export class Prober implements AsyncDisposable {
   /**
    * Opens the socket.
    *
-   * @throws {SysError} EPERM or EACCES: it takes root (CAP_NET_RAW), or a group that
-   * net.ipv4.ping_group_range names
+   * @throws {SysError} EPERM or EACCES without CAP_NET_RAW and outside net.ipv4.ping_group_range
    */
   static open(options: ProberOptions = {}): Prober {
     const { rate = 1000, burst = 64 } = options;
@@ -122,13 +121,13 @@ export class Prober implements AsyncDisposable {
   }
 
   /**
-   * Sends an echo to each address.
+   * Sends an echo request to each address.
    *
-   * @returns what became of each, in the order of `addresses`
+   * @returns the outcomes in the order of `addresses`
    * @throws the signal's reason when it aborts
-   * @throws {RangeError} for a size that cannot be sent
+   * @throws {RangeError} for an invalid size
    * @throws {TypeError} when the prober is closed
-   * @throws {SysError} when replies cannot be waited for: poll(2) fails, with ENOMEM or EINVAL
+   * @throws {SysError} when poll(2) fails, with ENOMEM or EINVAL
    */
   async echo(addresses: readonly IPv4[], options: EchoOptions = {}): Promise<EchoOutcome[]> {
     const { size = PING_SIZE, dontFragment = false, timeout = 1000, signal } = options;
@@ -158,7 +157,7 @@ export class Prober implements AsyncDisposable {
     }
   }
 
-  /** Ends what is under way as though no reply had come, and closes the socket. */
+  /** Ends pending requests as timed out, and closes the socket. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -171,7 +170,7 @@ export class Prober implements AsyncDisposable {
     this.#socket.close();
   }
 
-  /** Sends of the queue what may leave now, and comes back for the rest. */
+  /** Sends queued requests as far as the rate allows, and plans the rest. */
   #send(): void {
     clearTimeout(this.#paceTimer);
     let sent = 0;
@@ -190,7 +189,7 @@ export class Prober implements AsyncDisposable {
     if (this.#pending.size > 0) this.#receiving ??= this.#receive();
   }
 
-  /** @returns milliseconds to wait before it is tried again; 0 when it is sent, or cannot be */
+  /** @returns milliseconds until the next attempt; 0 when the request was sent or has failed */
   #transmit(one: Pending): number {
     const { address, size, dontFragment, timeout } = one;
     while (this.#pending.has(this.#sequence)) this.#sequence = (this.#sequence + 1) % SEQUENCES;
@@ -201,13 +200,13 @@ export class Prober implements AsyncDisposable {
       ...{ identifier: this.#identifier, sequence, token: this.#token },
     });
     this.#socket.setDontFragment(dontFragment);
-    // Known before it leaves: over loopback the reply is there when sendto(2) returns.
+    // Register before sending: over loopback the reply arrives before sendto(2) returns.
     one.sequence = sequence;
     this.#pending.set(sequence, one);
     one.sent = { real: this.#socket.now(), steady: performance.now() };
     let error = this.#socket.send(length, address);
     if (error !== 0 && error !== Errno.EMSGSIZE) {
-      // It may be what an earlier packet met, which a second attempt cannot meet again.
+      // The error may belong to an earlier packet; a second attempt then succeeds.
       this.#take();
       error = this.#socket.send(length, address);
     }
@@ -231,7 +230,7 @@ export class Prober implements AsyncDisposable {
     return 0;
   }
 
-  /** Never rejects: nobody may be there to hear it. Whoever waits for a reply is told. */
+  /** Receives until no request is pending. Never rejects; an error rejects the pending requests instead. */
   async #receive(): Promise<void> {
     try {
       while (this.#pending.size > 0 && !this.#closed) {
@@ -240,19 +239,19 @@ export class Prober implements AsyncDisposable {
       }
     } catch (error) {
       for (const one of [...this.#pending.values()]) {
-        if (this.#settle(one)) one.fail(error);
+        if (this.#remove(one)) one.fail(error);
       }
     } finally {
       this.#receiving = undefined;
     }
   }
 
-  /** @param onTooBig told the MTU of the device, when a packet was too big for it */
+  /** @param onTooBig called with the device's MTU when a packet was larger */
   #take(onTooBig: (mtu: number) => void = () => {}): void {
     this.#socket.receive(
       (message) => this.#takeReply(message),
       (error) => {
-        // An error of our own kernel quotes nothing.
+        // An error of this host's own kernel quotes no packet.
         const failure = failureOf(error);
         if (failure.type === "too-big" && failure.by === undefined) onTooBig(failure.mtu);
         else this.#takeError(error, failure);
@@ -278,7 +277,7 @@ export class Prober implements AsyncDisposable {
     if (one !== undefined) this.#finish(one, failure);
   }
 
-  /** Whose echo it is. An ICMP error need not quote the token. */
+  /** Returns the request of a message. An ICMP error need not quote the token. */
   #find({ identifier, sequence, token, isReply }: EchoMessage, address: IPv4): Pending | undefined {
     const one = this.#pending.get(sequence);
     if (one === undefined || one.address !== address) return undefined;
@@ -289,11 +288,11 @@ export class Prober implements AsyncDisposable {
   }
 
   #finish(one: Pending, outcome: EchoOutcome): void {
-    if (this.#settle(one)) one.finish(outcome);
+    if (this.#remove(one)) one.finish(outcome);
   }
 
-  /** Waits for it no longer. @returns false when nobody did */
-  #settle(one: Pending): boolean {
+  /** Removes a pending request. @returns false when it was not pending */
+  #remove(one: Pending): boolean {
     if (one.isDone) return false;
     one.isDone = true;
     clearTimeout(one.timer);

@@ -1,8 +1,8 @@
-/** What sums of fractions may lack of a whole token: who waited as told is not to be told to wait again. */
+/** Tolerance for rounding of summed fractions: after the returned wait, {@linkcode TokenBucket.take} must succeed. */
 const ROUNDING = 1e-9;
 
 /**
- * Spreads packets over time: a token bucket. It holds a burst and fills at a steady rate.
+ * A token bucket, which limits the rate of packets. It holds a burst and fills at a steady rate.
  */
 export class TokenBucket {
   readonly #rate: number;
@@ -13,7 +13,7 @@ export class TokenBucket {
   /**
    * @param rate packets a second
    * @param burst packets that may leave at once
-   * @param now in milliseconds, of a clock that never goes back
+   * @param now milliseconds of a monotonic clock
    */
   constructor(rate: number, burst: number, now: number) {
     if (!(rate > 0) || !(burst >= 1)) throw new RangeError("rate and burst must be above zero");
@@ -24,9 +24,9 @@ export class TokenBucket {
   }
 
   /**
-   * Takes leave to send a packet.
+   * Takes a token for one packet.
    *
-   * @returns 0 when it may leave now; otherwise the milliseconds until one may, and nothing is taken
+   * @returns 0 when a token was taken; otherwise the milliseconds until one is available
    */
   take(now: number): number {
     const gained = (now - this.#filled) * this.#rate / 1000;

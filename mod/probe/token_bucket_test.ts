@@ -8,7 +8,7 @@ Deno.test("TokenBucket.take() lets a burst through, then one after the other", (
   assertEquals([bucket.take(10), bucket.take(10), bucket.take(1000)], [0, 10, 0]);
 });
 
-Deno.test("TokenBucket.take() never lets more through than burst and rate allow, and no less to who waits", () => {
+Deno.test("TokenBucket.take() grants exactly as much as burst and rate allow", () => {
   fc.assert(
     fc.property(
       fc.integer({ min: 1, max: 5000 }),
@@ -24,7 +24,7 @@ Deno.test("TokenBucket.take() never lets more through than burst and rate allow,
           if (wait === 0) sent++;
           else {
             now += wait;
-            assertEquals(bucket.take(now), 0, "after the wait it was told");
+            assertEquals(bucket.take(now), 0, "after the returned wait");
             sent++;
           }
           assert(sent <= burst + now * rate / 1000 + 1e-6);
@@ -34,7 +34,7 @@ Deno.test("TokenBucket.take() never lets more through than burst and rate allow,
   );
 });
 
-Deno.test("TokenBucket.take() lets through who waited as told, though fractions of a token do not add up", () => {
+Deno.test("TokenBucket.take() succeeds after the returned wait, in spite of rounding", () => {
   const bucket = new TokenBucket(4, 6, 0);
   let now = 0;
   for (const gap of [0, 20, 23, 19, 29, 3, 15, 0]) {
@@ -45,7 +45,7 @@ Deno.test("TokenBucket.take() lets through who waited as told, though fractions 
   }
 });
 
-Deno.test("TokenBucket refuses a rate or a burst that lets nothing through", () => {
+Deno.test("TokenBucket refuses a rate or a burst that grants nothing", () => {
   for (const [rate, burst] of [[0, 1], [-1, 1], [NaN, 1], [1, 0]] as const) {
     assertThrows(() => new TokenBucket(rate, burst, 0), RangeError);
   }

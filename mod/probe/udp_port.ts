@@ -4,14 +4,14 @@ import { SysError } from "../sys/mod.ts";
 import { type Failure, failureOf, PORT_UNREACHABLE, PROHIBITED } from "./outcome.ts";
 import { ProbeSocket, type ProbeSocketOptions } from "./probe_socket.ts";
 
-/** Datagrams to each address, in case one is lost, or its answer is limited in rate (icmp(7)). */
+/** Datagrams to each address, in case one is lost or its ICMP error is rate-limited (icmp(7)). */
 const COPIES = 2;
 
-/** What a UDP port answers to an empty datagram. */
+/** Answer of a UDP port to an empty datagram. */
 export type PortOutcome =
-  /** Nothing, which is what a tunnel does, and a firewall that drops. */
+  /** No answer: a tunnel, or a firewall that drops. */
   | { readonly type: "silent" }
-  /** Nobody listens there. */
+  /** No socket listens there. */
   | { readonly type: "closed"; readonly by: IPv4 }
   /** A firewall refuses it. @property words for people */
   | { readonly type: "rejected"; readonly by: IPv4; readonly words: string }
@@ -25,12 +25,11 @@ export interface UdpPortOptions extends ProbeSocketOptions {
 }
 
 /**
- * Sends empty datagrams to a UDP port of each address, and takes the ICMP errors that come back. No
- * tunnel takes an empty datagram for a packet.
+ * Sends empty datagrams, which tunnels ignore, to a UDP port of each address, and receives the ICMP errors.
  *
- * @returns what became of each, in the order of `addresses`
+ * @returns the outcomes in the order of `addresses`
  * @throws the signal's reason when it aborts
- * @throws {SysError} when there can be no socket
+ * @throws {SysError} when no socket can be opened
  */
 export async function probeUdpPort(
   addresses: readonly IPv4[],
@@ -44,8 +43,8 @@ export async function probeUdpPort(
       if (error.port === port) outcomes.set(error.to, outcomeOf(failureOf(error)));
     });
   /** Receives all queued errors for a limited time: ICMP errors may come faster than it reads them. */
-  const takeAll = async (patienceMs: number) => {
-    const until = performance.now() + patienceMs;
+  const takeAll = async (limitMs: number) => {
+    const until = performance.now() + limitMs;
     while (take() && performance.now() < until) await sleep(0, signal);
   };
   try {
@@ -55,7 +54,7 @@ export async function probeUdpPort(
         let error = socket.send(0, address, port);
         if (error !== 0) {
           take();
-          // It may have been what an earlier datagram met.
+          // The error may belong to an earlier datagram.
           error = outcomes.has(address) ? 0 : socket.send(0, address, port);
         }
         if (error === 0) continue;

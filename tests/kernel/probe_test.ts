@@ -87,7 +87,7 @@ Deno.test("Prober.echo() tells what became of each echo", async () => {
   await us.ip("route", "add", "10.77.0.0/24", "via", "172.28.128.101");
   const unknown = parseIPv4("10.77.0.1")!;
   assertEquals(await echo([unknown, FAR], { timeout }), [
-    ...["network unreachable, says 172.28.128.101", "reply"],
+    ...["network unreachable, reported by 172.28.128.101", "reply"],
   ]);
   await router.exec(
     "nft",
@@ -95,7 +95,7 @@ Deno.test("Prober.echo() tells what became of each echo", async () => {
       "add rule ip t f reject with icmp type host-prohibited",
   );
   assertEquals(await echo([FAR, NEAR], { timeout }), [
-    ...["host administratively prohibited, says 172.28.128.101", "reply"],
+    ...["host administratively prohibited, reported by 172.28.128.101", "reply"],
   ]);
   await router.exec("nft", "delete table ip t");
   // Sizes: our own device, and one further on.
@@ -306,7 +306,7 @@ Deno.test("measurePathMtu() finds a smaller MTU further on, told or dropped", as
   assertEquals(await measure(), { mtu: 1500 });
   await router.ip("link", "set", "eth2", "mtu", "1388");
   await far.ip("link", "set", "eth1", "mtu", "1388");
-  assertEquals(await measure(), { mtu: 1388, toldBy: ROUTER });
+  assertEquals(await measure(), { mtu: 1388, reportedBy: ROUTER });
   // The black hole: no ICMP comes back.
   await router.exec(
     "nft",
@@ -315,7 +315,7 @@ Deno.test("measurePathMtu() finds a smaller MTU further on, told or dropped", as
   await router.exec("nft", "add rule ip t o icmp type destination-unreachable drop");
   assertEquals(await measure(), { mtu: 1388 });
   await us.ip("link", "set", "eth1", "mtu", "1280");
-  assertEquals(await measure(), { mtu: 1280, toldBy: "here" });
+  assertEquals(await measure(), { mtu: 1280, reportedBy: "here" });
   await far.ip("link", "set", "eth1", "down");
   assertEquals(await measure(), undefined);
 });
@@ -338,7 +338,11 @@ Deno.test("probeUdpPort() tells a closed port from a firewall that refuses, and 
   await far.exec("nft", "add table ip t; add chain ip t i { type filter hook input priority 0; }");
   await far.exec("nft", "add rule ip t i udp dport 8472 reject with icmp type host-prohibited");
   assertEquals(await probe(FAR), {
-    ...{ type: "rejected", by: FAR, words: "host administratively prohibited, says 10.9.0.2" },
+    ...{
+      type: "rejected",
+      by: FAR,
+      words: "host administratively prohibited, reported by 10.9.0.2",
+    },
   });
   await far.exec("nft", "flush chain ip t i");
   await far.exec("nft", "add rule ip t i udp dport 8472 drop");

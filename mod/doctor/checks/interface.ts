@@ -11,10 +11,10 @@ export const interfaceCheck: Check = {
       'name it: FLANNEL_OPTIONS="-iface=eth1" in /etc/sysconfig/flanneld, then systemctl restart flanneld',
     ];
     try {
-      const { external, steps, doubt } = host.interfaceChoice();
+      const { external, steps, warning: reason } = host.interfaceChoice();
       const { name, address, publicIP, mtu } = external;
       const advertised = publicIP === address ? "" : `, public IP ${formatIPv4(publicIP)}`;
-      if (doubt !== undefined) return warning(doubt, { evidence: steps, cure });
+      if (reason !== undefined) return warning(reason, { evidence: steps, cure });
       return ok(`${name}, ${formatIPv4(address)}${advertised}, MTU ${mtu}`, steps);
     } catch (error) {
       if (!(error instanceof InterfaceError)) throw error;

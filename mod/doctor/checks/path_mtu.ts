@@ -58,10 +58,12 @@ export const pathMtuCheck: Check = {
 };
 
 function describe({ one, path }: { readonly one: PeerReach; readonly path: PathMtu | undefined }) {
-  const told = path?.toldBy === undefined
+  const reported = path?.reportedBy === undefined
     ? ""
-    : path.toldBy === "here"
-    ? ", says this host's kernel"
-    : `, says ${formatIPv4(path.toldBy)}`;
-  return `${nameOf(one.peer)}: ${path === undefined ? "nothing above 576" : path.mtu} bytes${told}`;
+    : path.reportedBy === "here"
+    ? ", reported by this host's kernel"
+    : `, reported by ${formatIPv4(path.reportedBy)}`;
+  return `${nameOf(one.peer)}: ${
+    path === undefined ? "nothing above 576" : path.mtu
+  } bytes${reported}`;
 }

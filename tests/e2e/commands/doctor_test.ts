@@ -356,7 +356,8 @@ const SABOTAGES: readonly Sabotage[] = [
       "iptables -D INPUT 1",
     ],
     expected: { peers: "problem", containers: "unchecked", "path-mtu": "unchecked" },
-    says: /UDP port 8472 is refused \(host administratively prohibited, says 172\.28\.128\.101\)/,
+    says:
+      /UDP port 8472 is refused \(host administratively prohibited, reported by 172\.28\.128\.101\)/,
   },
   {
     what: "the port dropped at this host",
