@@ -1,5 +1,5 @@
 /**
- * What the agent tells: its log, systemd's notifications.
+ * The agent's log, metrics, HTTP and unix endpoints, and systemd's notifications.
  *
  * @module
  */

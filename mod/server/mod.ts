@@ -1,6 +1,5 @@
 /**
- * The server of `-listen`: flannel 0.7.1's client/server protocol, and more for clients of ours, over
- * any store.
+ * The server of `-listen`: flannel 0.7.1's client/server protocol, and flanneld's own, over any store.
  *
  * @module
  */

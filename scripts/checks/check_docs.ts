@@ -1,15 +1,22 @@
 /**
- * Part of the gate: fails on documents that name what is not there.
+ * One of the checks of `deno task ok`: fails on documents that name what is not there, and on a
+ * docs/architecture.md whose table of folders and graph are not those of the tree.
  *
- * Usage: `deno run -A scripts/checks/check_docs.ts`
+ * Usage: `deno run -A scripts/checks/check_docs.ts [--write]`; `--write` brings docs/architecture.md up to date.
  *
  * @module
  */
 import { FLAGS } from "../../mod/cli/flags/flags.ts";
 import { SUBCOMMANDS } from "../../mod/cli/commands/subcommands.ts";
 import { type DocFacts, docProblems } from "./doc_rules.ts";
-import { LAYERS } from "./import_rules.ts";
-import { listSources, projectRoot } from "./module_graph.ts";
+import {
+  ARCHITECTURE,
+  architectureSection,
+  importsByLayer,
+  readFolders,
+  replaceSection,
+} from "./architecture.ts";
+import { listSources, projectRoot, readModuleGraph } from "./module_graph.ts";
 
 /** Where documents are; the rest of the tree has none. */
 const ROOTS = [".", "docs", "docs/decisions"];
@@ -32,7 +39,6 @@ async function readFacts(root: string): Promise<DocFacts> {
     subcommands: new Set(SUBCOMMANDS.map(({ name }) => name)),
     tasks: new Set(Object.keys(tasks)),
     installerOptions: new Set(installer.match(/(?<=\s)--[a-z0-9-]+/g)),
-    layers: LAYERS,
     exists: async (path) => {
       try {
         await Deno.stat(`${root}/${path}`);
@@ -46,6 +52,15 @@ async function readFacts(root: string): Promise<DocFacts> {
   };
 }
 
+async function generateArchitecture(root: string, document: string): Promise<string> {
+  const graph = await readModuleGraph(
+    root,
+    await listSources(root, ["main.ts", "mod", "backends"]),
+  );
+  const section = architectureSection(await readFolders(root), importsByLayer(graph));
+  return replaceSection(document, section);
+}
+
 if (import.meta.main) {
   const root = projectRoot();
   const facts = await readFacts(root);
@@ -56,6 +71,14 @@ if (import.meta.main) {
     }
   }
   const problems: string[] = [];
+  const before = await facts.read(ARCHITECTURE);
+  const after = await generateArchitecture(root, before);
+  if (Deno.args.includes("--write")) await Deno.writeTextFile(`${root}/${ARCHITECTURE}`, after);
+  else if (after !== before) {
+    problems.push(
+      `${ARCHITECTURE}: the table of folders or the graph is not that of the tree; run deno task docs:write`,
+    );
+  }
   for (const path of paths.sort()) {
     problems.push(...await docProblems(path, await facts.read(path), facts));
   }

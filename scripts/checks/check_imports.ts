@@ -1,12 +1,13 @@
 /**
- * Part of the gate: fails on circular imports and on imports that point up the house.
+ * One of the checks of `deno task ok`: fails on circular imports, on imports that point up, and on crowded
+ * folders.
  *
  * Usage: `deno run -A scripts/checks/check_imports.ts`
  *
  * @module
  */
-import { brokenRules, findCycles } from "./import_rules.ts";
-import { listSources, projectRoot, readModuleGraph } from "./module_graph.ts";
+import { brokenRules, crowdedFolders, findCycles } from "./import_rules.ts";
+import { listFiles, listSources, projectRoot, readModuleGraph } from "./module_graph.ts";
 
 if (import.meta.main) {
   const root = projectRoot();
@@ -18,8 +19,9 @@ if (import.meta.main) {
   const complaints = [
     ...findCycles(graph).map((cycle) => `circular import: ${cycle.join(" -> ")}`),
     ...brokenRules(graph),
+    ...crowdedFolders(await listFiles(root, ["mod", "backends", "tests", "bench", "scripts"])),
   ];
   for (const line of complaints) console.error(line);
   if (complaints.length > 0) Deno.exit(1);
-  console.log(`${graph.size} modules: no circular import, none that points up`);
+  console.log(`${graph.size} modules: no circular import, none that points up, no crowded folder`);
 }

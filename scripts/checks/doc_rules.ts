@@ -9,15 +9,10 @@ export interface DocFacts {
   readonly tasks: ReadonlySet<string>;
   /** Of install.sh, with their dashes. */
   readonly installerOptions: ReadonlySet<string>;
-  /** The parts of the house and what each may import. */
-  readonly layers: ReadonlyMap<string, readonly string[]>;
   /** Whether a path, relative to the project's root, is there. */
   exists(path: string): Promise<boolean>;
   read(path: string): Promise<string>;
 }
-
-/** Where the rooms and their graph are. */
-const ARCHITECTURE = "docs/architecture.md";
 
 /** A path of the tree in a code span: placeholders and patterns are not looked up. */
 const TREE_PATH = /^(?:mod|backends|tests|bench|scripts|docs)\/[\w./-]+$/;
@@ -41,8 +36,7 @@ const WORDS_AFTER = new Set(["flags"]);
 
 /**
  * Finds references that lead nowhere: files and headings that links lead to, paths in code spans,
- * subcommands, flags, tasks and tests; in docs/architecture.md, also layers that are left out; in a table
- * of claims, claims that the document does not make and claims without a test.
+ * subcommands, flags, tasks and tests; in a table of claims, claims that the document does not make and claims without a test.
  *
  * @param path relative to the project's root
  * @returns one line each
@@ -52,43 +46,18 @@ export async function docProblems(
   text: string,
   facts: DocFacts,
 ): Promise<string[]> {
-  const found = [
+  return [
     ...await brokenLinks(path, text, facts),
     ...await brokenSpans(text, facts),
     ...brokenCommands(text, facts),
     ...await missingTests(text, facts),
     ...claimProblems(text),
-  ];
-  if (path === ARCHITECTURE) found.push(...missingLayers(text, facts.layers));
-  return found.map((problem) => `${path}: ${problem}`);
+  ].map((problem) => `${path}: ${problem}`);
 }
 
 /** GitHub's anchor of a heading: lower case, without punctuation, dashes for spaces. */
 export function anchorOf(heading: string): string {
   return heading.toLowerCase().replace(/[^\p{L}\p{N}\s_-]/gu, "").trim().replace(/\s/g, "-");
-}
-
-/** The graph of the rooms, for docs/architecture.md: who imports whom, without what follows of it. */
-export function layerGraph(layers: ReadonlyMap<string, readonly string[]>): string {
-  const name = (layer: string) => layer.replace(/^mod\//, "").replace(/\.ts$/, "");
-  const reach = (from: string): Set<string> => {
-    const seen = new Set<string>();
-    const queue = [...layers.get(from) ?? []];
-    for (const layer of queue) {
-      if (seen.has(layer)) continue;
-      seen.add(layer);
-      queue.push(...layers.get(layer) ?? []);
-    }
-    return seen;
-  };
-  const lines: string[] = [];
-  for (const [layer, allowed] of layers) {
-    const direct = allowed.filter((to) =>
-      !allowed.some((other) => other !== to && reach(other).has(to))
-    );
-    for (const to of direct.sort()) lines.push(`  ${name(layer)} --> ${name(to)}`);
-  }
-  return `graph TD\n${lines.join("\n")}\n`;
 }
 
 async function brokenLinks(path: string, text: string, facts: DocFacts): Promise<string[]> {
@@ -193,17 +162,6 @@ function claimProblems(text: string): string[] {
     if (rest === tests || /[^;,\s]/.test(rest)) {
       problems.push(`the claim "${claim}" needs tests, as in: \`a_test.ts\` "name"; not: ${tests}`);
     }
-  }
-  return problems;
-}
-
-function missingLayers(text: string, layers: DocFacts["layers"]): string[] {
-  const problems = [...layers.keys()]
-    .filter((layer) => !text.includes(`| \`${layer}\``))
-    .map((layer) => `\`${layer}\` is in no row of the table of rooms`);
-  const graph = /^```mermaid\n(.*?)^```$/ms.exec(text)?.[1];
-  if (graph !== layerGraph(layers)) {
-    problems.push(`the graph of the rooms is to be\n${layerGraph(layers)}`);
   }
   return problems;
 }

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { anchorOf, type DocFacts, docProblems, layerGraph, testNames } from "./doc_rules.ts";
+import { anchorOf, type DocFacts, docProblems, testNames } from "./doc_rules.ts";
 
 const FILES: Record<string, string> = {
   "docs/b.md": "# Title\n\n## When it fails: `x`\n",
@@ -13,7 +13,6 @@ const FACTS: DocFacts = {
   subcommands: new Set(["plan", "config"]),
   tasks: new Set(["ok", "test:kernel"]),
   installerOptions: new Set(["--prefix"]),
-  layers: new Map([["mod/ip", []], ["mod/sys", ["mod/ip"]], ["mod/cli", ["mod/ip", "mod/sys"]]]),
   exists: (path) =>
     Promise.resolve(Object.keys(FILES).some((file) => `${file}/`.startsWith(`${path}/`))),
   read: (path) => Promise.resolve(FILES[path]!),
@@ -99,21 +98,6 @@ Deno.test("docProblems() holds a table of claims against the prose and the tests
   for (const none of ["by design", "`tests/a_test.ts`", `${tests} and more`, ""]) {
     assertEquals((await check(`| drops | ${none} |`)).length, 1, none);
   }
-});
-
-Deno.test("docProblems() wants every room, and the graph of them, in architecture.md", async () => {
-  const rows = "| `mod/ip` |\n| `mod/sys` |\n| `mod/cli` |\n";
-  const graph = "```mermaid\ngraph TD\n  sys --> ip\n  cli --> sys\n```\n";
-  assertEquals(await docProblems("docs/architecture.md", rows + graph, FACTS), []);
-  assertEquals(
-    (await docProblems("docs/architecture.md", "| `mod/ip` |\n| `mod/sys` |\n" + graph, FACTS))[0],
-    "docs/architecture.md: `mod/cli` is in no row of the table of rooms",
-  );
-  assertEquals((await docProblems("docs/architecture.md", rows, FACTS)).length, 1);
-});
-
-Deno.test("layerGraph() leaves out what follows from the rest", () => {
-  assertEquals(layerGraph(FACTS.layers), "graph TD\n  sys --> ip\n  cli --> sys\n");
 });
 
 Deno.test("anchorOf() is what GitHub makes of a heading", () => {

@@ -1,9 +1,9 @@
+import { dirname } from "node:path/posix";
 import type { ModuleGraph } from "./module_graph.ts";
 
 /**
- * What each part of the house may import besides itself. Imports point one way: whoever stands
- * lower knows nothing of whoever stands higher. `sys` knows nothing of leases, `subnet` nothing of
- * kernels, a backend nothing of etcd.
+ * The layers, and which of the others each may import. Imports point one way: `sys` knows nothing of
+ * leases, `subnet` nothing of kernels, a backend nothing of etcd.
  */
 export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
   ["mod/async", []],
@@ -71,6 +71,38 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
   ["main.ts", ["mod/version.ts", "mod/observe", "mod/agent", "mod/cli"]],
 ]);
 
+/** Sentences for docs/architecture.md, of folders and files without a mod.ts that has one. */
+export const FOLDERS: ReadonlyMap<string, string> = new Map([
+  ["main.ts", "The entry: command line, command, exit code"],
+  ["mod/version.ts", "The version"],
+  ["mod/async", "Sleeping and waiting that a signal ends, reading that a limit ends"],
+  ["mod/http", "HTTP/1.1: a server with limits of time, memory and connections, and a client"],
+  ["mod/page", "The page that draws the cluster"],
+  [
+    "mod/cli",
+    "Go's flag grammar, the table of flags, the environment, help; a file per subcommand",
+  ],
+  ["backends", "The interface of backends, what they share, and a folder each"],
+  ["tests", "Labs of hosts in namespaces, the model of the lease protocol, fuzzing, other kernels"],
+  ["bench", "Benchmarks, a folder per question"],
+  ["scripts", "Checks, building, packages, install.sh and systemd's units"],
+]);
+
+/** Most files in a folder: more cannot be taken in at a glance. */
+const MAX_FILES = 25;
+
+/** Folders with too many files; one line each. */
+export function crowdedFolders(paths: Iterable<string>): string[] {
+  const counts = new Map<string, number>();
+  for (const path of paths) {
+    const folder = dirname(path);
+    counts.set(folder, (counts.get(folder) ?? 0) + 1);
+  }
+  return [...counts].filter(([, count]) => count > MAX_FILES).map(([folder, count]) =>
+    `${folder} has ${count} files: group them in folders of at most ${MAX_FILES}`
+  );
+}
+
 /** Files that only tests load; what ships must not. */
 const TEST_FILE =
   /(^|\/)testing\/|(_test|_cases(_[a-z]+)*|_lab|_bench)\.ts$|^(tests|bench|scripts)\//;
@@ -81,12 +113,12 @@ function layers(
   return new Map(rows);
 }
 
-/** True for a module that belongs to tests, benches or the build. */
+/** True for a module that belongs to tests, benchmarks or the build. */
 export function isTestFile(path: string): boolean {
   return TEST_FILE.test(path);
 }
 
-/** The part of the house a file belongs to; `undefined` outside of it. */
+/** The layer of a file; `undefined` outside of all. */
 export function layerOf(path: string): string | undefined {
   for (const layer of LAYERS.keys()) {
     if (path === layer || path.startsWith(`${layer}/`)) return layer;
@@ -105,7 +137,7 @@ export function brokenRules(graph: ModuleGraph): string[] {
     const from = layerOf(path);
     if (from === undefined) {
       lines.push(
-        `${path} belongs to no part of the house (scripts/checks/import_rules.ts lists them)`,
+        `${path} belongs to no layer (scripts/checks/import_rules.ts lists them)`,
       );
       continue;
     }

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { brokenRules, findCycles, layerOf, LAYERS } from "./import_rules.ts";
+import { brokenRules, crowdedFolders, findCycles, layerOf, LAYERS } from "./import_rules.ts";
 import type { ModuleGraph } from "./module_graph.ts";
 
 /** `a` imports `b`; a type only where the name starts with `type `. */
@@ -69,7 +69,7 @@ Deno.test("brokenRules() keeps test files out of what ships, and lets tests impo
 
 Deno.test("brokenRules() wants every file to belong somewhere", () => {
   assertEquals(brokenRules(graph({ "mod/new/x.ts": [] })), [
-    "mod/new/x.ts belongs to no part of the house (scripts/checks/import_rules.ts lists them)",
+    "mod/new/x.ts belongs to no layer (scripts/checks/import_rules.ts lists them)",
   ]);
   assertEquals(layerOf("backends/backend.ts"), "backends");
   assertEquals(layerOf("mod/ipsec/x.ts"), undefined);
@@ -128,4 +128,12 @@ Deno.test("findCycles() finds one exactly where a module can reach itself", () =
       }
     }),
   );
+});
+
+Deno.test("crowdedFolders() names a folder with more than 25 files beside each other", () => {
+  const files = Array.from({ length: 25 }, (_, i) => `mod/a/${i}.ts`);
+  assertEquals(crowdedFolders([...files, "mod/a/b/x.ts"]), []);
+  assertEquals(crowdedFolders([...files, "mod/a/x.md"]), [
+    "mod/a has 26 files: group them in folders of at most 25",
+  ]);
 });

@@ -96,13 +96,18 @@ export function projectRoot(): string {
   return decodeURI(new URL("../..", import.meta.url).pathname).replace(/\/$/, "");
 }
 
-/** Paths of all TypeScript files below these directories and files, relative to `root`, sorted. */
+/** Paths of the sources among {@linkcode listFiles}. */
 export async function listSources(root: string, roots: readonly string[]): Promise<string[]> {
+  return (await listFiles(root, roots)).filter((path) => path.endsWith(".ts"));
+}
+
+/** Paths of all files below some paths, relative to the root, in order. */
+export async function listFiles(root: string, roots: readonly string[]): Promise<string[]> {
   const found: string[] = [];
   async function walk(path: string): Promise<void> {
     const { isDirectory } = await Deno.stat(`${root}/${path}`);
     if (!isDirectory) {
-      if (path.endsWith(".ts")) found.push(path);
+      found.push(path);
       return;
     }
     for await (const entry of Deno.readDir(`${root}/${path}`)) await walk(`${path}/${entry.name}`);

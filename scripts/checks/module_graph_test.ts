@@ -48,7 +48,7 @@ Deno.test("readModuleGraph() knows what comes from npm, and by which specifier",
   const graph = await readModuleGraph(projectRoot(), ["mod/config/cidr.ts"]);
   const { npm, specifiers } = graph.get("mod/config/cidr.ts")!;
   assertEquals(npm.map((specifier) => specifier.replace(/@.*/, "")), ["npm:ip-cidr"]);
-  assertEquals(specifiers.toSorted(), ["../ip/mod.ts", "./errors.ts", "ip-cidr"]);
+  assertEquals(specifiers.toSorted(), ["../ip/mod.ts", "../text/mod.ts", "./errors.ts", "ip-cidr"]);
 });
 
 Deno.test("readModuleGraph() fails on an import that leads nowhere", async () => {
