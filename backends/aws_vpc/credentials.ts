@@ -4,15 +4,7 @@ import type { AwsEnvironment } from "./environment.ts";
 import type { InstanceMetadata } from "./metadata.ts";
 import { readSharedProfile, type SharedProfile } from "./shared_files.ts";
 import { assumeRoleWithWebIdentity } from "./web_identity.ts";
-
-/** What requests are signed with. Nothing of it but the key's id may be shown. */
-export interface AwsCredentials {
-  readonly accessKeyId: string;
-  readonly secretAccessKey: string;
-  readonly sessionToken?: string;
-  /** When they run out, in milliseconds since the epoch; absent for those that do not. */
-  readonly expires?: number;
-}
+import type { AwsCredentials } from "./sigv4.ts";
 
 /** Credentials, and where they are from. */
 export interface FoundCredentials {

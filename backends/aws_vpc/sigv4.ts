@@ -4,7 +4,15 @@
  *
  * @module
  */
-import type { AwsCredentials } from "./credentials.ts";
+
+/** What requests are signed with. Nothing of it but the key's id may be shown. */
+export interface AwsCredentials {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  readonly sessionToken?: string;
+  /** When they run out, in milliseconds since the epoch; absent for those that do not. */
+  readonly expires?: number;
+}
 
 /** A request to be signed. */
 export interface SignableRequest {

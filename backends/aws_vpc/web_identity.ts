@@ -1,5 +1,5 @@
 import { ProviderError } from "../provider/errors.ts";
-import type { AwsCredentials } from "./credentials.ts";
+import type { AwsCredentials } from "./sigv4.ts";
 import type { AwsEnvironment } from "./environment.ts";
 import { sendQuery } from "./query_api.ts";
 

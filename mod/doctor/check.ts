@@ -1,5 +1,7 @@
 import type { Examination } from "./examination.ts";
 
+export { Unavailable } from "./unavailable.ts";
+
 /**
  * What a check comes to. `warning`: it works, but may not for long, or not as meant. `unchecked`: it
  * could not be told, and the summary says why.
@@ -29,11 +31,6 @@ export interface Check {
    * @throws {Unavailable} when something that it needs is not there; it is then not checked
    */
   run(host: Examination): Promise<Finding> | Finding;
-}
-
-/** Something that a check needs is not there. The message is a reason: "the store is not reached". */
-export class Unavailable extends Error {
-  override readonly name = "Unavailable";
 }
 
 /** All is well. */

@@ -16,7 +16,7 @@ import { Prober } from "../probe/mod.ts";
 import { type Snapshot, type Store, StoreError } from "../store/mod.ts";
 import { openStore } from "../store/open.ts";
 import { Netlink, SysError } from "../sys/mod.ts";
-import { Unavailable } from "./check.ts";
+import { Unavailable } from "./unavailable.ts";
 import { isTimeout } from "../async/timeout.ts";
 import { type PeerLease, peersOf } from "./peers.ts";
 import { type Tunnel, tunnelOf } from "./tunnel.ts";

@@ -1,5 +1,5 @@
 import { FirewallError } from "./errors.ts";
-import type { EnsureResult, Firewall, FirewallSpec, FirewallSurvey } from "./firewall.ts";
+import type { EnsureResult, Firewall, FirewallSurvey } from "./firewall.ts";
 import { readFirewalldObjects } from "./inspect/host_tool.ts";
 import {
   findObstacles,
@@ -12,6 +12,7 @@ import type { SourcesChange } from "./peer_sources.ts";
 import { readTables } from "./inspect/read_tables.ts";
 import type { Reconciled, Role } from "./ruleset.ts";
 import type { Assignment, Tools } from "./tools.ts";
+import type { FirewallSpec } from "./firewall_spec.ts";
 
 /** The parts of a {@linkcode HostFirewall}. */
 export interface HostFirewallParts {

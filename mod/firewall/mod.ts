@@ -5,6 +5,7 @@
  */
 export * from "./errors.ts";
 export * from "./firewall.ts";
+export type * from "./firewall_spec.ts";
 export * from "./inspect/host_tool.ts";
 export type { Obstacle, OverlayPath } from "./inspect/obstacles.ts";
 export { describeObstacle, openingsOf } from "./inspect/obstacles.ts";

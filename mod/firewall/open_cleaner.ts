@@ -1,6 +1,7 @@
 import { Prefix } from "../ip/mod.ts";
-import type { Firewall, FirewallOptions, PreviousNetwork } from "./firewall.ts";
+import type { Firewall, FirewallOptions } from "./firewall.ts";
 import { openFirewall } from "./open_firewall.ts";
+import type { PreviousNetwork } from "./firewall_spec.ts";
 
 /** Stands for a network where none is asked for; no rule is about it. */
 const NO_NETWORK = new Prefix(0, 0);

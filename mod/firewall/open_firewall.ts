@@ -1,10 +1,11 @@
 import { HostCommands } from "./command.ts";
 import { FirewallError } from "./errors.ts";
-import type { Firewall, FirewallOptions, FirewallSpec, PreviousNetwork } from "./firewall.ts";
+import type { Firewall, FirewallOptions } from "./firewall.ts";
 import { HostFirewall } from "./host_firewall.ts";
 import { PeerSet } from "./peer_set.ts";
 import { PeerSources } from "./peer_sources.ts";
 import { findTools } from "./tools.ts";
+import type { FirewallSpec, PreviousNetwork } from "./firewall_spec.ts";
 
 /**
  * Finds the host's firewall tools; changes nothing yet.

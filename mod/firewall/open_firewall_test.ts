@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Prefix } from "../ip/mod.ts";
 import { FirewallError } from "./errors.ts";
-import type { FirewallSpec } from "./firewall.ts";
 import { openFirewall } from "./open_firewall.ts";
+import type { FirewallSpec } from "./firewall_spec.ts";
 
 const SPEC: FirewallSpec = {
   network: Prefix.parse("10.20.0.0/16")!,

@@ -2,8 +2,8 @@ import type { Prefix } from "../ip/mod.ts";
 import { Errno, type IpSetHeader, IpSets, SysError } from "../sys/mod.ts";
 import { FirewallError } from "./errors.ts";
 import type { PeerSources, SourcesChange } from "./peer_sources.ts";
-import type { RuleChange } from "./plan.ts";
 import { NFPROTO_IPV4 } from "../sys/netlink/netfilter/netfilter.ts";
+import type { RuleChange } from "./ruleset.ts";
 
 /** Name of the set of a lone network; with a tag of one of several. */
 const BASE_NAME = "flannel-peers";

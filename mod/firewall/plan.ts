@@ -1,4 +1,3 @@
-import type { PreviousNetwork } from "./firewall.ts";
 import { legacyRules } from "./iptables/legacy.ts";
 import { insertJump, isGoodJump } from "./placement.ts";
 import { FORWARD_CHAIN, type OwnChain, ownChainNamed, ownChains, type Rule } from "./rules.ts";
@@ -10,6 +9,8 @@ import {
   type SavedRules,
   splitWords,
 } from "./iptables/save_format.ts";
+import type { PreviousNetwork } from "./firewall_spec.ts";
+import type { RuleChange } from "./ruleset.ts";
 
 /** A change of the host's rules. */
 export interface Plan {
@@ -21,13 +22,6 @@ export interface Plan {
   readonly chains: readonly string[];
   /** What the transaction takes away and adds, rule by rule, in the words of iptables(8). */
   readonly changes: readonly RuleChange[];
-}
-
-/** One rule or chain that goes or comes. */
-export interface RuleChange {
-  readonly sign: "-" | "+";
-  /** `-t filter -A FLANNEL-FWD -s 10.20.0.0/16 -j ACCEPT`, or `nft`'s words for it. */
-  readonly rule: string;
 }
 
 /** Rules of each chain of ours; `undefined` for a chain that shall not exist. */

@@ -1,10 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Prefix } from "../ip/mod.ts";
-import type { FirewallSpec } from "./firewall.ts";
 import { type DesiredChains, foreignWeight, holdsOurs, NOTHING, planRestore } from "./plan.ts";
 import { desiredRules, hasDockerChains, ownChains } from "./rules.ts";
 import { parseSave, type SavedRules, splitWords } from "./iptables/save_format.ts";
+import type { FirewallSpec } from "./firewall_spec.ts";
 
 const SPEC: FirewallSpec = {
   network: Prefix.parse("10.20.0.0/16")!,

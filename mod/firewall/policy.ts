@@ -1,5 +1,5 @@
 import type { Prefix } from "../ip/mod.ts";
-import type { FirewallSpec } from "./firewall.ts";
+import type { FirewallSpec } from "./firewall_spec.ts";
 
 /** IPv4 multicast, RFC 5771: it cannot leave through a masquerade. */
 export const MULTICAST = "224.0.0.0/4";

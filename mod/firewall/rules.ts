@@ -1,4 +1,3 @@
-import type { FirewallSpec } from "./firewall.ts";
 import { peerSetName } from "./peer_set.ts";
 import {
   type AddressMatch,
@@ -10,6 +9,7 @@ import {
   type Verdict,
 } from "./policy.ts";
 import type { SavedRules } from "./iptables/save_format.ts";
+import type { FirewallSpec } from "./firewall_spec.ts";
 
 /**
  * A rule in the words of iptables(8), without table and chain:

@@ -1,8 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { Prefix } from "../ip/mod.ts";
-import type { FirewallSpec } from "./firewall.ts";
 import { desiredRules, FORWARD_CHAIN, jumpRule, MASQUERADE_CHAIN, RAW_CHAIN } from "./rules.ts";
 import { joinWords } from "./iptables/save_format.ts";
+import type { FirewallSpec } from "./firewall_spec.ts";
 
 const SPEC: FirewallSpec = {
   network: Prefix.parse("10.20.0.0/16")!,

@@ -1,5 +1,4 @@
 import type { SourcesChange } from "./peer_sources.ts";
-import type { RuleChange } from "./plan.ts";
 
 /**
  * What a set of rules is to hold of ours: all that was asked for, nothing, or the acceptance of
@@ -15,6 +14,13 @@ export type Role = "all" | "acceptance" | "nothing";
  * was wanted before was in place.
  */
 export type Reconciled = "unchanged" | "changed" | "made" | "extended";
+
+/** One rule or chain that goes or comes. */
+export interface RuleChange {
+  readonly sign: "-" | "+";
+  /** `-t filter -A FLANNEL-FWD -s 10.20.0.0/16 -j ACCEPT`, or `nft`'s words for it. */
+  readonly rule: string;
+}
 
 /** The line of {@linkcode Ruleset.refused} where what Docker drops cannot be accepted. */
 export function dockerRefusal(why: string): string {

@@ -1,6 +1,6 @@
 import type { HostCommands } from "./command.ts";
 import { FirewallError } from "./errors.ts";
-import type { FirewallMode, FirewallSpec, PreviousNetwork } from "./firewall.ts";
+import type { FirewallMode } from "./firewall.ts";
 import { chooseIptables, type Iptables, type IptablesChoice } from "./iptables/iptables.ts";
 import { IptablesRuleset } from "./iptables/iptables_ruleset.ts";
 import { isOwnTable, ownTable } from "./nftables/nft_plan.ts";
@@ -9,6 +9,7 @@ import { DockerBridgesRuleset } from "./docker/docker_bridges_ruleset.ts";
 import type { PeerSources } from "./peer_sources.ts";
 import type { PeerSet } from "./peer_set.ts";
 import type { Role, Ruleset } from "./ruleset.ts";
+import type { FirewallSpec, PreviousNetwork } from "./firewall_spec.ts";
 
 /** Tables that iptables-nft, ip6tables-nft and their like make: they count as iptables'. */
 const IPTABLES_TABLE = /^(ip|ip6) (filter|nat|mangle|raw|security)$|^(arp|bridge) /;

@@ -29,7 +29,7 @@ import { findLeaseAddress, findRelease } from "./release.ts";
 import { findProviderRoutes, PROVIDER_LIMIT } from "./release_routes.ts";
 import { openPresent } from "./open_present.ts";
 import { handOver, type HandOverRequest } from "./hand_over.ts";
-import type { Removal, RemovalVerb } from "./removal.ts";
+import type { CleanupOptions, Removal } from "./removal.ts";
 import { findFeatures } from "../lease/withdrawal.ts";
 import { isTimeout } from "../../async/timeout.ts";
 
@@ -41,28 +41,6 @@ const ETHERNET_MTU = 1500;
 
 /** The directory that a package or systemd makes for the agent's files. */
 const RUNTIME_DIRECTORY = "/run/flannel";
-
-/** Options of {@linkcode cleanUp}. */
-export interface CleanupOptions {
-  /** Report the changes without making them. @default false */
-  readonly dryRun?: boolean;
-  /** Remove the lease and the node record. @default false */
-  readonly release?: boolean;
-  /**
-   * Hand over to flannel 0.7.1: device, routes, accepting firewall rules and files stay in its form.
-   * Excludes `release`.
-   *
-   * @default false
-   */
-  readonly keepDevice?: boolean;
-  readonly signal: AbortSignal;
-  /** Called with each object that was, or in a dry run would be, removed, added or changed. */
-  readonly onDone: (what: string, verb: RemovalVerb) => void;
-  /** Called with each object that stays although it may be flanneld's or was to be released, and the reason. */
-  readonly onKept: (what: string) => void;
-  /** Called with each object that could not be removed; the clean-up goes on. */
-  readonly onFailed: (message: string, verb?: RemovalVerb) => void;
-}
 
 /**
  * Removes an agent's objects of one network from this host: devices, routes, firewall rules, files, and with

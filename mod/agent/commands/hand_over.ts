@@ -8,10 +8,9 @@ import { openFirewall, PeerSources } from "../../firewall/mod.ts";
 import type { Prefix } from "../../ip/mod.ts";
 import type { Lease } from "../../lease/mod.ts";
 import type { Link, Netlink, Operation, Route } from "../../sys/mod.ts";
-import type { CleanupOptions } from "./cleanup.ts";
 import { firewallSpec } from "../firewall/firewall_spec.ts";
 import type { AgentOptions } from "../core/options.ts";
-import type { Removal } from "./removal.ts";
+import type { CleanupOptions, Removal } from "./removal.ts";
 import { counted } from "../../text/mod.ts";
 
 /** Objects that flannel 0.7.1 takes over. */

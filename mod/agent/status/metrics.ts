@@ -4,7 +4,7 @@ import { Exposition, EXPOSITION_TYPE, type Labels } from "../../observe/expositi
 import { logCounts } from "../../observe/mod.ts";
 import { VERSION } from "../../version.ts";
 import type { Inquiry } from "./inquiry.ts";
-import type { StatusSource } from "./pages.ts";
+import type { StatusSource } from "./view.ts";
 import { peerLeases } from "./peers.ts";
 import type { AgentView } from "./view.ts";
 

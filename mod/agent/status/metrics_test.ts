@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Inquiry } from "./inquiry.ts";
 import { metricsPage } from "./metrics.ts";
-import { StatusPages, type StatusSource } from "./pages.ts";
+import { StatusPages } from "./pages.ts";
+import type { StatusSource } from "./view.ts";
 import { labLease, labView } from "../testing/status_view_lab.ts";
 import type { AgentView } from "./view.ts";
 

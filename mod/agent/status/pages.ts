@@ -7,23 +7,7 @@
 import { type Page, type Pages, textResponse } from "../../observe/serve/pages.ts";
 import { type Finding, findings } from "./health.ts";
 import type { Inquiry } from "./inquiry.ts";
-import { type AgentView, healthFacts } from "./view.ts";
-import type { WaitingView } from "./waiting.ts";
-
-/** What {@linkcode StatusPages} tells of. */
-export interface StatusSource {
-  /** The agents that run, one for each network. */
-  readonly views: () => readonly AgentView[];
-  /** The networks that have none yet, or none at this moment. */
-  readonly waiting: () => readonly WaitingView[];
-  /** True once every network has its lease. */
-  readonly isReady: () => boolean;
-  /** Seconds for which the store may not be followed before `/healthz` fails. */
-  readonly watchBound: number;
-  /** How many peers have series of their own in `/metrics`. */
-  readonly metricsPeers: number;
-  readonly signal: AbortSignal;
-}
+import { healthFacts, type StatusSource } from "./view.ts";
 
 /** Peers in `/status` where the request does not say how many. */
 const STATUS_PEERS = 1000;

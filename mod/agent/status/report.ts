@@ -15,7 +15,7 @@ import {
   type Trouble,
 } from "./status.ts";
 import type { Inquiry, PeerRecord, RoundTrip } from "./inquiry.ts";
-import type { StatusSource } from "./pages.ts";
+import type { StatusSource } from "./view.ts";
 import { peerLeases } from "./peers.ts";
 import type { AgentView } from "./view.ts";
 

@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { StoreError } from "../../store/mod.ts";
 import type { AgentStatus } from "./status.ts";
 import { Inquiry } from "./inquiry.ts";
-import type { StatusSource } from "./pages.ts";
+import type { StatusSource } from "./view.ts";
 import { statusPage } from "./report.ts";
 import { labLease, labView } from "../testing/status_view_lab.ts";
 import type { AgentView } from "./view.ts";

@@ -8,6 +8,7 @@ import type { Warning } from "../core/warning_log.ts";
 import type { SourceVerdict } from "../firewall/source_policy.ts";
 import type { HealthFacts } from "./health.ts";
 import type { Vitals } from "./vitals.ts";
+import type { WaitingView } from "./waiting.ts";
 
 /** What whoever asks may see of one network's agent. Everything in it is of the moment that it is read. */
 export interface AgentView {
@@ -26,6 +27,21 @@ export interface AgentView {
   readonly sources: SourceVerdict | undefined;
   /** Path of subnet.env. */
   readonly subnetFile: string;
+}
+
+/** What the status pages report on. */
+export interface StatusSource {
+  /** The agents that run, one for each network. */
+  readonly views: () => readonly AgentView[];
+  /** The networks that have none yet, or none at this moment. */
+  readonly waiting: () => readonly WaitingView[];
+  /** True once every network has its lease. */
+  readonly isReady: () => boolean;
+  /** Seconds for which the store may not be followed before `/healthz` fails. */
+  readonly watchBound: number;
+  /** How many peers have series of their own in `/metrics`. */
+  readonly metricsPeers: number;
+  readonly signal: AbortSignal;
 }
 
 /** What of it says whether the agent is well. */

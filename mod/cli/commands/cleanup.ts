@@ -4,7 +4,8 @@
  * @module
  */
 
-import { cleanUp, type CleanupOptions } from "../../agent/commands/cleanup.ts";
+import { cleanUp } from "../../agent/commands/cleanup.ts";
+import type { CleanupOptions } from "../../agent/commands/removal.ts";
 import { optionsOfServed } from "../../agent/networks/options.ts";
 import { quietLog, readAgentLine } from "../flags/agent_line.ts";
 import type { AgentSubcommand } from "./agent_subcommand.ts";

@@ -4,15 +4,15 @@
  *
  * @module
  */
-import type { FirewallSpec } from "../firewall.ts";
 import {
   formatNftRule,
   type NftForeignRule,
   type NftForeignTable,
 } from "../nftables/nft_format.ts";
 import type { NftPlan } from "../nftables/nft_plan.ts";
-import type { RuleChange } from "../plan.ts";
 import { overlayRules } from "../policy.ts";
+import type { FirewallSpec } from "../firewall_spec.ts";
+import type { RuleChange } from "../ruleset.ts";
 
 /** Family and name of Docker's table. */
 export const DOCKER_TABLE = "ip docker-bridges";

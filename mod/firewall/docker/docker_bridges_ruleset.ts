@@ -2,11 +2,11 @@ import { formatIPv4, type Prefix } from "../../ip/mod.ts";
 import { type NftSetName, NftSets, SysError } from "../../sys/mod.ts";
 import { DOCKER_TABLE, dockerSets, planDockerBridges } from "./docker_bridges.ts";
 import { FirewallError } from "../errors.ts";
-import type { FirewallSpec } from "../firewall.ts";
 import type { Nftables } from "../nftables/nftables.ts";
 import type { PeerSources, SourcesChange } from "../peer_sources.ts";
-import type { RuleChange } from "../plan.ts";
 import { dockerRefusal, type Reconciled, type Role, type Ruleset } from "../ruleset.ts";
+import type { FirewallSpec } from "../firewall_spec.ts";
+import type { RuleChange } from "../ruleset.ts";
 
 /** How often to read, plan and apply until nothing is left to do. */
 const ATTEMPTS = 3;

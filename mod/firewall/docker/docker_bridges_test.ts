@@ -1,8 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { Prefix } from "../../ip/mod.ts";
 import { dockerSets, planDockerBridges } from "./docker_bridges.ts";
-import type { FirewallSpec } from "../firewall.ts";
 import type { NftForeignRule, NftForeignTable } from "../nftables/nft_format.ts";
+import type { FirewallSpec } from "../firewall_spec.ts";
 
 const SPEC: FirewallSpec = {
   network: Prefix.parse("10.20.0.0/16")!,

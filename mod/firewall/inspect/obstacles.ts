@@ -1,6 +1,5 @@
 import type { IPv4, Prefix } from "../../ip/mod.ts";
 import { type Drop, findDrop, type ProbePacket, type ReadChain } from "./chain_walk.ts";
-import type { FirewallSpec } from "../firewall.ts";
 import {
   type FirewalldObjects,
   type HostTool,
@@ -9,6 +8,7 @@ import {
   type Opening,
   openingCommands,
 } from "./host_tool.ts";
+import type { FirewallSpec } from "../firewall_spec.ts";
 
 /** How packets of the network get into this host and to its containers. */
 export interface OverlayPath {

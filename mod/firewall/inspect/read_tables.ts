@@ -1,12 +1,12 @@
 import type { ReadChain } from "./chain_walk.ts";
 import { DOCKER_TABLE } from "../docker/docker_bridges.ts";
-import type { FirewallSpec } from "../firewall.ts";
 import type { NftBaseChain } from "../nftables/nft_format.ts";
 import { isOwnTable } from "../nftables/nft_plan.ts";
 import type { ReadTable } from "./obstacles.ts";
 import { readIptables } from "../iptables/read_iptables.ts";
 import { FORWARD_CHAIN, ownChains } from "../rules.ts";
 import type { Tools } from "../tools.ts";
+import type { FirewallSpec } from "../firewall_spec.ts";
 
 /** Reads the tables that filter packets to this host or through it, but for those of flanneld's own. */
 export async function readTables(tools: Tools, spec: FirewallSpec): Promise<ReadTable[]> {

@@ -1,8 +1,8 @@
 import { type HostCommands, LOCK_SECONDS } from "../command.ts";
 import { FirewallError } from "../errors.ts";
-import type { PreviousNetwork } from "../firewall.ts";
 import { foreignWeight } from "../plan.ts";
 import { parseSave, type SavedRules } from "./save_format.ts";
+import type { PreviousNetwork } from "../firewall_spec.ts";
 
 /** Which of the kernel's two sets of rules an iptables works on. */
 export type IptablesMode = "nft" | "legacy";

@@ -1,5 +1,4 @@
 import { FirewallError } from "../errors.ts";
-import type { FirewallSpec, PreviousNetwork } from "../firewall.ts";
 import type { Iptables } from "./iptables.ts";
 import {
   type DesiredChains,
@@ -8,12 +7,13 @@ import {
   NOTHING,
   type Plan,
   planRestore,
-  type RuleChange,
 } from "../plan.ts";
 import type { PeerSet } from "../peer_set.ts";
 import { desiredRules, hasDockerChains, INPUT_CHAIN, ownChains, RAW_CHAIN } from "../rules.ts";
 import { dockerRefusal, type Reconciled, type Role, type Ruleset } from "../ruleset.ts";
 import type { SavedRules } from "./save_format.ts";
+import type { FirewallSpec, PreviousNetwork } from "../firewall_spec.ts";
+import type { RuleChange } from "../ruleset.ts";
 
 /** How often to read, plan and apply until nothing is left to do. */
 const ATTEMPTS = 7;

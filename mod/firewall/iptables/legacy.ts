@@ -1,7 +1,7 @@
-import type { PreviousNetwork } from "../firewall.ts";
 import { MULTICAST } from "../policy.ts";
 import type { OwnChain } from "../rules.ts";
 import { ruleOptions, splitWords } from "./save_format.ts";
+import type { PreviousNetwork } from "../firewall_spec.ts";
 
 /**
  * Finds the rules that flannel before 0.20 put straight into the built-in chains, and that are

@@ -1,8 +1,8 @@
-import type { FirewallSpec } from "../firewall.ts";
 import { formatNftRule, type NftChain, type NftHook, type NftTable } from "./nft_format.ts";
-import type { RuleChange } from "../plan.ts";
 import { forwardRules, guardRules, masqueradeRules } from "../policy.ts";
 import { isNamedAfter } from "../rules.ts";
+import type { FirewallSpec } from "../firewall_spec.ts";
+import type { RuleChange } from "../ruleset.ts";
 
 const OWN_TABLE = "ip flannel-ipv4";
 

@@ -1,8 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { Prefix } from "../../ip/mod.ts";
-import type { FirewallSpec } from "../firewall.ts";
 import type { NftTable } from "./nft_format.ts";
 import { desiredNftChains, planNft } from "./nft_plan.ts";
+import type { FirewallSpec } from "../firewall_spec.ts";
 
 const SPEC: FirewallSpec = {
   network: Prefix.parse("10.20.0.0/16")!,

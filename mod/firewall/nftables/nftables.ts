@@ -1,7 +1,6 @@
 import type { ReadChain } from "../inspect/chain_walk.ts";
 import type { HostCommands } from "../command.ts";
 import { FirewallError } from "../errors.ts";
-import type { FirewallSpec } from "../firewall.ts";
 import {
   type NftBaseChain,
   type NftForeignTable,
@@ -12,9 +11,10 @@ import {
   parseNftTables,
 } from "./nft_format.ts";
 import { desiredNftChains, IPV6_TABLE, type NftPlan, ownTable, planNft } from "./nft_plan.ts";
-import type { RuleChange } from "../plan.ts";
 import { readNftables } from "./read_nftables.ts";
 import type { Reconciled, Role, Ruleset } from "../ruleset.ts";
+import type { FirewallSpec } from "../firewall_spec.ts";
+import type { RuleChange } from "../ruleset.ts";
 
 /** How often to read, plan and apply until nothing is left to do. */
 const ATTEMPTS = 3;
