@@ -3,17 +3,17 @@ import { FirewallError } from "./errors.ts";
 import type { FirewallOptions } from "./firewall.ts";
 
 /**
- * Seconds to wait for the xtables lock, which another iptables holds while it works. Shorter than
- * the time a command may take, so that the tool itself says what it has waited for.
+ * Seconds to wait for the xtables lock, which another iptables holds while it works. Shorter than the limit of a
+ * command, so that iptables itself reports the lock.
  */
 export const LOCK_SECONDS = 20;
 
-/** System directories that a shell opened with `su` or a cron job has not in its PATH. */
+/** System directories that are not in the PATH of `su` and cron jobs. */
 const SYSTEM_DIRECTORIES = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
 /** Options of {@linkcode HostCommands}. */
 export interface HostCommandsOptions extends FirewallOptions {
-  /** Milliseconds a command may take. @default 30000 */
+  /** Limit of a command in milliseconds. @default 30000 */
   readonly timeLimit?: number;
 }
 
@@ -33,7 +33,7 @@ export class HostCommands {
     this.#onCommand = options.onCommand ?? (() => {});
   }
 
-  /** Path of the executable of that name, or `undefined` when no directory has one. */
+  /** Returns the path of an executable; `undefined` when no directory has one. */
   async find(name: string): Promise<string | undefined> {
     for (const directory of this.searchPath) {
       const path = `${directory}/${name}`;
@@ -41,7 +41,7 @@ export class HostCommands {
         const { isFile, mode } = await Deno.stat(path);
         if (isFile && ((mode ?? 0) & 0o111) !== 0) return path;
       } catch {
-        // Absent, or in a directory we may not look into: the next may have it.
+        // Absent, or in an unreadable directory: search the next one.
       }
     }
     return undefined;
@@ -51,11 +51,11 @@ export class HostCommands {
    * Runs a command to its end.
    *
    * @param program absolute path, from {@linkcode find}
-   * @param args passed on as they are
-   * @param input for its standard input; none when absent
-   * @throws {FirewallError} when it cannot be started, takes too long, or exits with a status
-   * other than 0; the message carries the status and what it wrote to standard error
-   * @returns what it wrote to standard output
+   * @param args arguments, passed without a shell
+   * @param input standard input; none when absent
+   * @throws {FirewallError} when it cannot be started, exceeds the limit, or exits with a status other than 0; the
+   * message has the status and the standard error
+   * @returns the standard output
    */
   async run(program: string, args: readonly string[], input?: string): Promise<string> {
     this.#signal?.throwIfAborted();
@@ -86,8 +86,8 @@ export class HostCommands {
     }
     const [output] = ended;
     if (!output.success) {
-      const said = oneLine(new TextDecoder().decode(output.stderr)) || "it gave no reason";
-      throw new FirewallError(`${name} failed with status ${output.code}: ${said}`, {
+      const reason = oneLine(new TextDecoder().decode(output.stderr)) || "it gave no reason";
+      throw new FirewallError(`${name} failed with status ${output.code}: ${reason}`, {
         status: output.code,
       });
     }
@@ -95,7 +95,7 @@ export class HostCommands {
   }
 }
 
-/** Writes all of `text`. A child that ends without reading it tells why by its exit status. */
+/** Writes all of `text`. Ignores a child that ends without reading it: its exit status tells the reason. */
 async function feed(stdin: WritableStream<Uint8Array>, text: string): Promise<void> {
   const writer = stdin.getWriter();
   try {

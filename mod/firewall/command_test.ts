@@ -27,7 +27,7 @@ Deno.test("HostCommands.find() takes the first directory that has an executable"
   }
 });
 
-Deno.test("HostCommands looks into the system directories, whatever PATH says", () => {
+Deno.test("HostCommands searches the system directories, whatever PATH contains", () => {
   for (const directory of ["/usr/local/sbin", "/usr/sbin", "/sbin"]) {
     assert(host.searchPath.includes(directory));
   }
@@ -64,7 +64,7 @@ Deno.test("HostCommands.run() survives a command that does not read its input", 
   assertEquals(error.message, "false failed with status 1: it gave no reason");
 });
 
-Deno.test("HostCommands.run() says what could not be started", async () => {
+Deno.test("HostCommands.run() names a program that cannot be started", async () => {
   const error = await assertRejects(() => host.run("/nonexistent/iptables", []), FirewallError);
   assert(error.message.startsWith("iptables could not be started: "), error.message);
   assert(error.cause instanceof Error);

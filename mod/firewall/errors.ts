@@ -1,6 +1,6 @@
 /**
- * The host's firewall could not be read or changed. The message is one line that says which
- * command failed, how, and where it is known, what would help.
+ * The host's firewall could not be read or changed. The message is one line with the failed command, the reason,
+ * and advice where there is any.
  */
 export class FirewallError extends Error {
   override readonly name = "FirewallError";

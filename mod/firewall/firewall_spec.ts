@@ -1,9 +1,9 @@
 import type { Prefix } from "../ip/mod.ts";
 
-/** What the firewall shall do for one network. */
+/** Desired firewall rules of one network. */
 export interface FirewallSpec {
   /**
-   * Tells the chains of this network from those of others on the host, see `chainTag`.
+   * Suffix of this network's chains, see `chainTag`.
    *
    * @default none: flannel's own names
    */
@@ -12,21 +12,20 @@ export interface FirewallSpec {
   readonly network: Prefix;
   /** This host's part of it. */
   readonly subnet: Prefix;
-  /** Give packets that leave the network, or enter it from elsewhere, this host's address. */
+  /** Masquerade packets that leave the network, or enter it from elsewhere, as this host. */
   readonly ipMasq: boolean;
   /** Accept forwarded packets from and to the network. */
   readonly forward: boolean;
-  /** Choose masqueraded source ports at random, where the tool can ask the kernel for it. */
+  /** Choose masqueraded source ports at random, if the tool supports it. */
   readonly randomFully: boolean;
   /**
-   * How the peers' packets arrive: accepted in Docker's own chains, where Docker has any. Docker 28 and newer
-   * drops what reaches a container from another interface than its bridge, and no accept in another chain or
-   * table overrides a drop.
+   * Entry points of peers' packets, which Docker's own chains then accept. Docker 28 and newer drops packets to a
+   * container from other interfaces than its bridge, and no accept in another chain or table overrides a drop.
    *
    * @default nothing is accepted in Docker's chains
    */
   readonly ingress?: FirewallIngress | undefined;
-  /** What keeps containers and peers from forging packets by way of the tunnel. @default nothing */
+  /** Drops of packets that containers and peers forge through the tunnel. @default none */
   readonly guard?: TunnelGuard | undefined;
 }
 
@@ -35,29 +34,29 @@ export interface TunnelGuard {
   /** UDP port of every host's tunnel: containers reach it inside the network only. */
   readonly port: number;
   /**
-   * Name of the overlay device, where its packets may carry any inner source: dropped are those of this host's
-   * own subnet.
+   * Name of the overlay device if its packets may have any inner source. Sources in this host's own subnet are
+   * dropped.
    *
    * @default none: the backend checks sources itself
    */
   readonly device?: string | undefined;
   /**
-   * Returns whether sources outside the network are dropped on the device, too. After it has changed,
-   * `Firewall.ensure()` brings the rules to it.
+   * Returns whether sources outside the network are dropped on the device as well. After a change call
+   * {@linkcode Firewall.ensure}.
    */
   readonly isStrict: () => boolean;
 }
 
-/** Where packets of peers enter this host. */
+/** Interfaces on which packets of peers enter this host. */
 export interface FirewallIngress {
-  /** Name of the overlay device that decapsulated packets come out of. */
+  /** Name of the overlay device, which delivers decapsulated packets. */
   readonly device?: string | undefined;
   /**
-   * Name of the interface that peers' packets arrive on without encapsulation. Accepted there are the sources
-   * of `FirewallOptions.peers` alone.
+   * Name of the interface that receives peers' packets without encapsulation. It accepts only the sources of
+   * {@linkcode FirewallOptions.peers}.
    */
   readonly underlay?: string | undefined;
 }
 
-/** Network and subnet of an earlier run, as subnet.env tells them. */
+/** Network and subnet of an earlier run, from subnet.env. */
 export type PreviousNetwork = Pick<FirewallSpec, "network" | "subnet">;

@@ -17,22 +17,22 @@ import type { FirewallSpec } from "./firewall_spec.ts";
 /** The parts of a {@linkcode HostFirewall}. */
 export interface HostFirewallParts {
   readonly tools: Tools;
-  /** Looks for the host's tools again, since Docker brings iptables along. */
+  /** Finds the host's tools again: an installation of Docker adds iptables. */
   readonly find: () => Promise<Tools>;
   readonly peers: PeerSet;
 }
 
-/** Our rules in all sets of rules that the host has. */
+/** flanneld's rules in all rule sets of the host. */
 export class HostFirewall implements Firewall {
   readonly #spec: FirewallSpec;
   readonly #find: () => Promise<Tools>;
   readonly #peers: PeerSet;
   #tools: Tools;
-  /** No rule refers to the peers' set, and there is none. */
+  /** True when no rule refers to the peers' set, and the set does not exist. */
   #isSwept = false;
-  /** {@linkcode ensure} has once left all rules in place. */
-  #settled = false;
-  /** Ends when the call before has: two at a time would each undo what the other read. */
+  /** True once {@linkcode ensure} has put all rules in place. */
+  #isInPlace = false;
+  /** Serializes calls: concurrent ones would act on outdated reads. */
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(spec: FirewallSpec, { tools, find, peers }: HostFirewallParts) {
@@ -60,7 +60,7 @@ export class HostFirewall implements Firewall {
       for (const { ruleset, role } of await this.#assignments()) {
         for (const { sign, rule } of await ruleset.check(role)) lines.push(`${sign} ${rule}`);
       }
-      const set = this.#usesPeerSet ? this.#peers.check() : this.#peers.leftover();
+      const set = this.#usesPeerSet ? this.#peers.check() : this.#peers.staleState();
       return [...lines, ...set.map(({ sign, rule }) => `${sign} ${rule}`)];
     });
   }
@@ -71,12 +71,12 @@ export class HostFirewall implements Firewall {
       const isDamage = results.some((one) => one === "changed" || one === "made");
       const result = results.every((one) => one === "unchanged")
         ? "unchanged"
-        : this.#settled && isDamage
+        : this.#isInPlace && isDamage
         ? "repaired"
         : "applied";
-      // Without a tool nothing is in place yet.
-      this.#settled = this.#tools.description !== undefined;
-      // Left behind by another mode: removed once, and nobody puts it back.
+      // Without a tool no rule is in place.
+      this.#isInPlace = this.#tools.description !== undefined;
+      // Rules of another mode have to be removed only once.
       const assignments = this.#tools.assignments.filter(({ role }) => role !== "nothing");
       this.#tools = { ...this.#tools, assignments };
       return result;
@@ -87,7 +87,7 @@ export class HostFirewall implements Firewall {
     return this.#exclusive(async () => {
       this.#tools = await this.#find();
       await this.#reconcile(() => "nothing");
-      this.#settled = false;
+      this.#isInPlace = false;
     });
   }
 
@@ -114,10 +114,9 @@ export class HostFirewall implements Firewall {
   }
 
   /**
-   * Reconciles set after set. A first start that fails takes back what it has put into the sets before
-   * the one that failed.
+   * Reconciles the rule sets in order. When the first start fails, removes the rules that it added to earlier sets.
    *
-   * @returns what was done to each set
+   * @returns the result of each set
    */
   async #reconcile(roleOf: (assignment: Assignment) => Role): Promise<Reconciled[]> {
     const done: { assignment: Assignment; result: Reconciled }[] = [];
@@ -132,10 +131,10 @@ export class HostFirewall implements Firewall {
         this.#isSwept = true;
       }
     } catch (error) {
-      for (const { assignment, result } of this.#settled ? [] : done) {
+      for (const { assignment, result } of this.#isInPlace ? [] : done) {
         if (result !== "made") continue;
         await assignment.ruleset.reconcile("nothing").catch((second) => {
-          // The error that led here says more.
+          // Throw the first error, which has the cause.
           if (!(second instanceof FirewallError)) throw second;
         });
       }

@@ -3,15 +3,15 @@ import type { Firewall, FirewallOptions } from "./firewall.ts";
 import { openFirewall } from "./open_firewall.ts";
 import type { PreviousNetwork } from "./firewall_spec.ts";
 
-/** Stands for a network where none is asked for; no rule is about it. */
+/** Placeholder for a specification without rules. */
 const NO_NETWORK = new Prefix(0, 0);
 
 /**
- * A firewall that wants nothing: its `check()` lists what an agent has left in any of the host's sets
- * of rules, its `ensure()` takes it away. A host without a tool has nothing.
+ * Opens a firewall without desired rules: `check()` lists the rules of flanneld in all rule sets of the host, and
+ * `ensure()` removes them. A host without a tool has none.
  *
- * @param previous what was served: rules of an older flannel outside our chains are found by it
- * @param tag of the network whose rules they are, see {@linkcode FirewallSpec.tag}
+ * @param previous network and subnet of the earlier run, which identify rules of an older flannel
+ * @param tag suffix of the network's chains, see {@linkcode FirewallSpec.tag}
  * @throws {FirewallError} when no tool of the host works
  */
 export function openFirewallCleaner(

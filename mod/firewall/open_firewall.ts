@@ -10,15 +10,14 @@ import type { FirewallSpec, PreviousNetwork } from "./firewall_spec.ts";
 /**
  * Finds the host's firewall tools; changes nothing yet.
  *
- * A host without a tool is an error only when masquerading, or one tool by name, is asked for.
- * Accepting forwarded packets is on by default, and where no tool is installed nothing of its kind
- * drops them: the firewall returned then does nothing, says so in its description, and looks for
- * the tools again at each `ensure()`, since installing Docker brings one.
+ * A host without a tool is an error only with masquerading or a tool by name. Without a tool no rule drops
+ * forwarded packets, so a firewall that only accepts them then does nothing; its description states that, and each
+ * `ensure()` searches for the tools again, since an installation of Docker adds one.
  *
- * @param spec what the rules shall do; a specification with both features off removes everything
- * @param previous what an earlier run served; rules it left outside our chains are found by it
- * @throws {FirewallError} when `spec.ipMasq` is set and the host has no usable tool, or not the one
- * asked for
+ * @param spec the desired rules; with both features off all rules are removed
+ * @param previous network and subnet of the earlier run, which identify rules of an older flannel
+ * @throws {FirewallError} when `spec.ipMasq` is set and the host has no usable tool, or when the requested tool is
+ * missing
  */
 export async function openFirewall(
   spec: FirewallSpec,

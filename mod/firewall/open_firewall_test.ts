@@ -21,7 +21,7 @@ async function withEmptyDirectory(test: (path: string) => Promise<void>): Promis
   }
 }
 
-Deno.test("openFirewall() refuses to masquerade without a tool and names the cure", () =>
+Deno.test("openFirewall() refuses to masquerade without a tool and names the remedy", () =>
   withEmptyDirectory(async (directory) => {
     const error = await assertRejects(
       () => openFirewall(SPEC, undefined, { searchPath: [directory] }),
@@ -34,7 +34,7 @@ Deno.test("openFirewall() refuses to masquerade without a tool and names the cur
     );
   }));
 
-Deno.test("openFirewall() does without a tool when only forwarding is wanted, and says so", () =>
+Deno.test("openFirewall() works without a tool when only forwarding is requested, and describes that", () =>
   withEmptyDirectory(async (directory) => {
     const spec = { ...SPEC, ipMasq: false };
     const firewall = await openFirewall(spec, undefined, { searchPath: [directory] });

@@ -5,35 +5,35 @@ import type { PeerSources, SourcesChange } from "./peer_sources.ts";
 import { NFPROTO_IPV4 } from "../sys/netlink/netfilter/netfilter.ts";
 import type { RuleChange } from "./ruleset.ts";
 
-/** Name of the set of a lone network; with a tag of one of several. */
+/** Name of the set without a tag. */
 const BASE_NAME = "flannel-peers";
 
-/** A subnet and a public IP each of more than 60,000 peers. A limit: memory grows with the elements. */
+/** Capacity for subnet and public IP of more than 60,000 peers. The kernel allocates memory only for elements. */
 const MAX_ELEMENTS = 262_144;
 
-/** There where the kernel has IP sets, built in or as a module that is loaded. */
+/** Exists when the kernel has IP sets, built in or as a loaded module. */
 const MODULE = "/sys/module/ip_set";
 
-/** Name of the IP set with the sources of a network's peers. @param tag see `chainTag` */
+/** Returns the name of the IP set with the sources of a network's peers. @param tag see `chainTag` */
 export function peerSetName(tag: string | undefined): string {
   return tag === undefined ? BASE_NAME : `${BASE_NAME}-${tag}`;
 }
 
-/** More elements of a plan than this are summed up. */
+/** Limit of elements to list in a plan; more are summed up. */
 const MOST_LISTED = 20;
 
 /**
- * The sources of peers as an IP set of the kernel, for rules of iptables.
+ * The sources of peers in an IP set of the kernel, for iptables rules.
  *
- * Nothing multicasts changes of IP sets, so that {@linkcode ensure} looks at the number of elements, which finds
- * a set that was flushed or destroyed at O(1). All calls are synchronous.
+ * The kernel does not report changes of IP sets, so {@linkcode ensure} compares the number of elements, which
+ * detects a flushed or destroyed set at O(1). All calls are synchronous.
  */
 export class PeerSet {
   readonly name: string;
   readonly #sources: PeerSources;
   readonly #netns: string | undefined;
-  /** The set had all elements when this object last dealt with it: later their number will do. */
-  #known = false;
+  /** True when the set had all elements after the last call, so that their number suffices as a check. */
+  #isComplete = false;
 
   /** @param tag of the network */
   constructor(tag: string | undefined, sources: PeerSources, netns?: string) {
@@ -56,36 +56,35 @@ export class PeerSet {
   }
 
   /**
-   * Makes the set and brings its elements to those wanted.
+   * Creates the set and reconciles its elements.
    *
-   * @returns true when it was damaged since this object last dealt with it
+   * @returns true when the set was damaged since the last call
    * @throws {FirewallError} when the kernel has no IP sets, or refuses this one
    */
   ensure(): boolean {
     return this.#with((sets) => {
-      const wasKnown = this.#known;
+      const wasComplete = this.#isComplete;
       const header = sets.header(this.name);
       const isThere = isUsable(header);
-      if (isThere && wasKnown && header!.elements === this.#sources.size) return false;
+      if (isThere && wasComplete && header!.elements === this.#sources.size) return false;
       if (!isThere) {
-        // One of another type that nothing refers to; otherwise the kernel says that it is in use.
+        // A set of another type. The kernel refuses the removal while a rule refers to it.
         sets.destroy(this.name);
         sets.create(this.name, MAX_ELEMENTS);
       }
       const { missing, surplus } = this.#difference(isThere ? sets.elements(this.name) : []);
       sets.delete(this.name, surplus);
       sets.add(this.name, missing);
-      this.#known = true;
-      return wasKnown;
+      this.#isComplete = true;
+      return wasComplete;
     });
   }
 
   /**
-   * Carries one change to the kernel. Cost: O(changes). Where the set is not there, or refuses, the next
-   * {@linkcode ensure} sees to it.
+   * Applies one change to the kernel. Cost: O(changes). The next {@linkcode ensure} repairs a failure.
    */
   change({ added, removed }: SourcesChange): void {
-    if (!this.#known) return;
+    if (!this.#isComplete) return;
     try {
       this.#with((sets) => {
         sets.delete(this.name, removed);
@@ -97,7 +96,7 @@ export class PeerSet {
   }
 
   /** Returns the objects that {@linkcode remove} would remove. @throws {FirewallError} when sets cannot be read */
-  leftover(): RuleChange[] {
+  staleState(): RuleChange[] {
     if (!hasModule()) return [];
     const header = this.#with((sets) => sets.header(this.name));
     return header === undefined ? [] : [{ sign: "-", rule: this.#create }];
@@ -109,9 +108,9 @@ export class PeerSet {
    * @throws {FirewallError} while a rule refers to it
    */
   remove(): void {
-    // A question would load the module into a kernel that has done without.
+    // Without the check a request would load the module.
     if (hasModule()) this.#with((sets) => sets.destroy(this.name));
-    this.#known = false;
+    this.#isComplete = false;
   }
 
   get #create(): string {
@@ -139,7 +138,7 @@ export class PeerSet {
       return action(sets);
     } catch (cause) {
       if (!(cause instanceof SysError)) throw cause;
-      this.#known = false;
+      this.#isComplete = false;
       const why = ABSENT.includes(cause.errno)
         ? "the kernel has no IP sets (module ip_set_hash_net)"
         : cause.message;

@@ -1,48 +1,48 @@
 import { type IPv4, Prefix } from "../ip/mod.ts";
 
-/** A peer as far as its packets' sources go. */
+/** Source addresses of a peer's packets. */
 export interface Peer {
   readonly subnet: Prefix;
-  /** Docker's masquerade gives packets this source where they leave by the host's own interface. */
+  /** Source of packets that Docker masquerades when they leave by the host's own interface. */
   readonly publicIP: IPv4;
 }
 
-/** Elements of a set that have to come or go. */
+/** Elements to add to a set and to remove from it. */
 export interface SourcesChange {
   readonly added: readonly Prefix[];
   readonly removed: readonly Prefix[];
 }
 
 /**
- * The sources that packets of peers may carry when nothing encapsulates them: each peer's subnet and public
- * IP. Several subnets may name one public IP, so that elements are counted.
+ * Allowed sources of peers' packets without encapsulation: each peer's subnet and public IP. Counts elements, since
+ * several subnets may have one public IP.
  */
 export class PeerSources {
   /** By {@linkcode Prefix.key}. */
   readonly #counts = new Map<number, { readonly prefix: Prefix; readonly count: number }>();
 
-  /** How many different elements. */
+  /** Number of distinct elements. */
   get size(): number {
     return this.#counts.size;
   }
 
-  /** All elements, each once. */
+  /** Yields each distinct element. */
   *values(): Generator<Prefix> {
     for (const { prefix } of this.#counts.values()) yield prefix;
   }
 
-  /** True for an element. */
+  /** Returns whether a prefix is an element. */
   has(prefix: Prefix): boolean {
     return this.#counts.has(prefix.key);
   }
 
-  /** Takes these peers in place of those before. */
+  /** Replaces all peers. */
   replace(peers: Iterable<Peer>): void {
     this.#counts.clear();
     for (const peer of peers) for (const prefix of sourcesOf(peer)) this.#count(prefix, 1);
   }
 
-  /** Takes peers out and in. Cost: O(changes). @returns what comes of it for a set */
+  /** Removes and adds peers. Cost: O(changes). @returns the change of distinct elements */
   change(removed: Iterable<Peer>, added: Iterable<Peer>): SourcesChange {
     const before = new Map<number, boolean>();
     const touched: Prefix[] = [];

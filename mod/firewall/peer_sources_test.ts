@@ -23,7 +23,7 @@ Deno.test("PeerSources keeps a public IP while any subnet names it", () => {
   assertEquals(sources.size, 2);
 });
 
-Deno.test("PeerSources.change() tells the difference of before and after", () => {
+Deno.test("PeerSources.change() returns the difference of before and after", () => {
   const anyPeer = fc.record({ net: fc.nat(8), host: fc.nat(3) })
     .map(({ net, host }) => peer(`10.20.${net}.0/24`, `192.0.2.${host}`));
   fc.assert(fc.property(fc.array(anyPeer), fc.array(anyPeer), fc.nat(20), (start, coming, left) => {

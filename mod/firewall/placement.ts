@@ -1,5 +1,5 @@
 /**
- * Where in its parent chain the jump to a chain of flanneld belongs.
+ * Position of the jump to a chain of flanneld in its parent chain.
  *
  * | parent | place | reason |
  * |---|---|---|
@@ -13,7 +13,7 @@ import { jumpRule, type OwnChain, ownChainNamed } from "./rules.ts";
 import { joinWords, ruleOptions, sameRule, splitWords } from "./iptables/save_format.ts";
 
 /**
- * True when the rule is the wanted jump and stands where it is reached in time.
+ * Returns whether a rule is the desired jump, at a position that packets reach in time.
  *
  * @param jump a rule of the parent, as iptables-save wrote it
  * @param rules all rules of the parent
@@ -41,9 +41,9 @@ export function isGoodJump(chain: OwnChain, jump: string, rules: readonly string
 }
 
 /**
- * The line of iptables-restore that puts the jump into its place.
+ * Returns the line of iptables-restore that inserts the jump at its position.
  *
- * @param rules of the parent, without a jump that was there
+ * @param rules rules of the parent without a former jump
  */
 export function insertJump(chain: OwnChain, rules: readonly string[]): string {
   const at = position(chain, rules);
@@ -51,22 +51,22 @@ export function insertJump(chain: OwnChain, rules: readonly string[]): string {
   return at < 0 ? `-A ${chain.parent} ${rule}` : `-I ${chain.parent} ${at + 1} ${rule}`;
 }
 
-/** Index that the jump is to have; -1 for the end. */
+/** Returns the index of the jump; -1 for the end. */
 function position(chain: OwnChain, rules: readonly string[]): number {
   switch (chain.parent) {
     case "POSTROUTING":
     case "FORWARD":
-      // As the firewall of CentOS has it at the end of FORWARD.
+      // CentOS's firewall has such a rule at the end of FORWARD.
       return rules.findIndex(isCatchAll);
     case "DOCKER-USER":
-      // Docker before 28 ends the chain with one.
+      // Docker before 28 ends the chain with a RETURN.
       return rules.findIndex(isReturnAll);
     case "PREROUTING":
       return 0;
   }
 }
 
-/** True for a rule that drops or rejects all packets. */
+/** Returns whether a rule drops or rejects all packets. */
 function isCatchAll(rule: string): boolean {
   if (!/-j (DROP|REJECT)/.test(rule)) return false;
   const options = ruleOptions(splitWords(rule));
@@ -80,7 +80,7 @@ function isReturnAll(rule: string): boolean {
   return options.every((option) => option === "-j RETURN" || option.startsWith("--comment "));
 }
 
-/** True for a drop of packets to a container, or its network, from outside of its bridge. */
+/** Returns whether a rule drops packets to a container or its network from outside of its bridge. */
 function isDockerDrop(rule: string): boolean {
   if (!rule.includes("-j DROP")) return false;
   const options = ruleOptions(splitWords(rule));
@@ -89,7 +89,7 @@ function isDockerDrop(rule: string): boolean {
   );
 }
 
-/** True for the jump to the chain of any network of this host. */
+/** Returns whether a rule jumps to the chain of any network of this host. */
 function isOwnJump({ table, parent }: OwnChain, rule: string): boolean {
   const target = ruleOptions(splitWords(rule)).find((option) => option.startsWith("-j "));
   return target !== undefined && ownChainNamed(table, target.slice(3))?.parent === parent;

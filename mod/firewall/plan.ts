@@ -14,32 +14,32 @@ import type { RuleChange } from "./ruleset.ts";
 
 /** A change of the host's rules. */
 export interface Plan {
-  /** For `iptables-restore --noflush`: one transaction for each table that has to change. */
+  /** Input of `iptables-restore --noflush`: one transaction per table that has to change. */
   readonly text: string;
-  /** What is wrong with the rules as they are, one line each. */
+  /** Differences between the present rules and the desired ones, one line each. */
   readonly differences: readonly string[];
   /** Names of the chains of flanneld that have to change. */
   readonly chains: readonly string[];
-  /** What the transaction takes away and adds, rule by rule, in the words of iptables(8). */
+  /** Removed and added rules, in the syntax of iptables(8). */
   readonly changes: readonly RuleChange[];
 }
 
-/** Rules of each chain of ours; `undefined` for a chain that shall not exist. */
+/** Returns the desired rules of a chain of flanneld; `undefined` for a chain that must not exist. */
 export type DesiredChains = (chain: OwnChain) => readonly Rule[] | undefined;
 
-/** Nothing of ours. */
+/** No rules of flanneld. */
 export const NOTHING: DesiredChains = () => undefined;
 
 /**
- * What brings the saved rules to the desired ones. Foreign rules are never named, except for a
- * jump into a chain of ours that has to go.
+ * Plans the change from the saved rules to the desired ones. Does not name rules of other programs, except for a
+ * jump into a chain of flanneld that is removed.
  *
- * With `--noflush`, the line `:CHAIN - [0:0]` empties a chain of ours or makes it, and each
- * table's part is committed as a whole, so that a packet sees all old rules or all new ones.
+ * With `--noflush`, the line `:CHAIN - [0:0]` creates or empties a chain, and each table is committed as a whole, so
+ * that a packet meets either all old rules or all new ones.
  *
  * @param saved all rules of the host
- * @param networks this host's networks, by which rules of older flannels are told
- * @param tag tells the network's chains, see {@linkcode FirewallSpec.tag}; those with others are left alone
+ * @param networks this host's networks, which identify rules of older flannels
+ * @param tag suffix of the network's chains, see {@linkcode FirewallSpec.tag}; chains with other tags stay
  * @returns `undefined` when nothing has to change
  */
 export function planRestore(
@@ -53,7 +53,7 @@ export function planRestore(
   const differences: string[] = [];
   const changes: RuleChange[] = [];
   const own = ownChains(tag).map(({ name }) => name);
-  /** Tables as they are once what was planned before is done, as far as rules go from them. */
+  /** Tables without the rules that the plan has removed so far. */
   const left = new Map<string, ReadonlyMap<string, SavedChain>>();
   for (const chain of ownChains(tag)) {
     const { table } = chain;
@@ -68,17 +68,17 @@ export function planRestore(
   }
   if (tables.size === 0) return undefined;
   const text = [...tables].flatMap(([table, lines]) => {
-    // Chains are emptied first: one that goes may be led to from another.
-    const [heads, rest] = [true, false].map((is) =>
+    // Chain declarations, which empty chains, come first: another chain may jump to a removed one.
+    const [declarations, rest] = [true, false].map((is) =>
       lines.filter((line) => line.startsWith(":") === is)
     );
-    return [`*${table}`, ...heads!, ...rest!, "COMMIT"];
+    return [`*${table}`, ...declarations!, ...rest!, "COMMIT"];
   });
   return { text: text.join("\n") + "\n", differences, chains, changes };
 }
 
-/** True when the saved rules hold anything of ours, or anything an older flannel left. */
-export function holdsOurs(
+/** Returns whether the saved rules contain rules of flanneld or of an older flannel. */
+export function hasOwnRules(
   saved: SavedRules,
   networks: readonly PreviousNetwork[],
   tag?: string,
@@ -87,8 +87,8 @@ export function holdsOurs(
 }
 
 /**
- * True when this set may drop forwarded packets that nobody else drops: its FORWARD has another
- * policy than ACCEPT, or rules of others. Where it is empty and accepts, no rule of ours is needed.
+ * Returns whether this rule set may drop forwarded packets: its FORWARD has another policy than ACCEPT, or rules of
+ * other programs. An empty FORWARD that accepts needs no rule of flanneld.
  */
 export function mayDropForwarded(
   saved: SavedRules,
@@ -97,15 +97,14 @@ export function mayDropForwarded(
   const table = saved.get(FORWARD_CHAIN.table);
   const forward = table?.get(FORWARD_CHAIN.parent);
   if (table === undefined || forward === undefined) return false;
-  const ours = chainsIn(FORWARD_CHAIN.table, table).flatMap((chain) => findJumps(chain, table))
+  const own = chainsIn(FORWARD_CHAIN.table, table).flatMap((chain) => findJumps(chain, table))
     .filter(({ from }) => from === FORWARD_CHAIN.parent).length +
     legacyRules(FORWARD_CHAIN, forward.rules, networks).length;
-  return forward.policy !== "ACCEPT" || forward.rules.length > ours;
+  return forward.policy !== "ACCEPT" || forward.rules.length > own;
 }
 
 /**
- * How much others rely on this set of rules: their rules, their chains, and the built-in chains
- * whose policy they changed.
+ * Counts the rules and chains of other programs in this rule set, and the built-in chains with a changed policy.
  */
 export function foreignWeight(saved: SavedRules, networks: readonly PreviousNetwork[]): number {
   let weight = 0;
@@ -123,7 +122,7 @@ export function foreignWeight(saved: SavedRules, networks: readonly PreviousNetw
   return weight;
 }
 
-/** The chains of all networks that a table has. */
+/** Returns the chains of all networks of flanneld in a table. */
 function chainsIn(table: string, chains: ReadonlyMap<string, SavedChain>): OwnChain[] {
   return [...chains.keys()].map((name) => ownChainNamed(table, name))
     .filter((chain) => chain !== undefined);
@@ -182,7 +181,7 @@ function planChain(
   return { lines, differences, changes, doomed };
 }
 
-/** What goes from a chain of ours and comes to it; the chain itself where it is all or nothing. */
+/** Returns the changes of a chain of flanneld; includes the chain itself when it is created or removed. */
 function chainChanges(
   chain: OwnChain,
   present: readonly string[] | undefined,
@@ -210,15 +209,15 @@ function chainChanges(
 }
 
 interface Placed {
-  /** Chain the rule stands in. */
+  /** Name of the rule's chain. */
   readonly from: string;
   readonly rule: string;
 }
 
 /**
- * Every rule that leads into the chain, wherever it stands: no chain goes while one does.
+ * Returns the rules of any chain that jump to `chain`: the kernel refuses to delete a chain while one exists.
  *
- * @param emptied names of chains that are not searched
+ * @param emptied names of chains that the plan empties, which are not searched
  */
 function findJumps(
   chain: OwnChain,
@@ -227,10 +226,9 @@ function findJumps(
 ): Placed[] {
   const jumps: Placed[] = [];
   for (const [from, { rules }] of table) {
-    // They are emptied, whatever is in them.
     if (emptied.includes(from)) continue;
     for (const rule of rules) {
-      // Looking for the name first spares taking tens of thousands of foreign rules apart.
+      // Search for the name first: parsing tens of thousands of other rules is slow.
       if (!rule.includes(chain.name)) continue;
       const options = ruleOptions(splitWords(rule));
       if (options.includes(`-j ${chain.name}`) || options.includes(`-g ${chain.name}`)) {
@@ -241,7 +239,7 @@ function findJumps(
   return jumps;
 }
 
-/** The chains of a table once each of `doomed` has taken the first rule equal to it away. */
+/** Returns the chains of a table without the first rule equal to each of `doomed`. */
 function without(
   table: ReadonlyMap<string, SavedChain>,
   doomed: readonly Placed[],

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Prefix } from "../ip/mod.ts";
-import { type DesiredChains, foreignWeight, holdsOurs, NOTHING, planRestore } from "./plan.ts";
+import { type DesiredChains, foreignWeight, hasOwnRules, NOTHING, planRestore } from "./plan.ts";
 import { desiredRules, hasDockerChains, ownChains } from "./rules.ts";
 import { parseSave, type SavedRules, splitWords } from "./iptables/save_format.ts";
 import type { FirewallSpec } from "./firewall_spec.ts";
@@ -145,7 +145,7 @@ Deno.test("planRestore() removes the masquerade part when it is switched off", (
   );
 });
 
-Deno.test("planRestore() removes 0.7.1's rules while it puts ours in place", () => {
+Deno.test("planRestore() removes 0.7.1's rules while it adds flanneld's", () => {
   const saved = save([
     "-A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE",
     "-A POSTROUTING -s 10.20.0.0/16 -d 10.20.0.0/16 -j RETURN",
@@ -286,7 +286,7 @@ Deno.test("hasDockerChains() takes DOCKER-USER alone for an administrator's prep
   assert(!hasDockerChains(new Map()));
 });
 
-Deno.test("foreignWeight() counts what others have set up and nothing of ours", () => {
+Deno.test("foreignWeight() counts rules of other programs only", () => {
   assertEquals(foreignWeight(new Map(), [SPEC]), 0);
   assertEquals(foreignWeight(save(NAT, FILTER), [SPEC]), 1, "FORWARD's policy DROP");
   assertEquals(
@@ -304,8 +304,8 @@ Deno.test("foreignWeight() counts what others have set up and nothing of ours", 
   );
 });
 
-// What iptables-restore --noflush does, as far as plans use it: an oracle of our own, so that
-// plans can be tried on a thousand sets of rules. tests/kernel has the real one.
+// A model of iptables-restore --noflush for the features that plans use, so that a thousand rule sets can
+// be tried. tests/kernel uses the real program.
 
 type Model = Map<string, Map<string, { policy: string; rules: string[] }>>;
 
@@ -468,11 +468,11 @@ Deno.test("planRestore() is carried out at once, whatever the host's rules are",
   );
 });
 
-Deno.test("planRestore() of nothing leaves nothing of ours", () => {
+Deno.test("planRestore() of nothing removes all rules of flanneld", () => {
   fc.assert(fc.property(model, (start) => {
     const rules = structuredClone(start);
     const plan = planRestore(rules, NOTHING, [SPEC]);
     if (plan !== undefined) restore(rules, plan.text);
-    assert(!holdsOurs(rules, [SPEC]));
+    assert(!hasOwnRules(rules, [SPEC]));
   }));
 });

@@ -1,13 +1,13 @@
 import type { Prefix } from "../ip/mod.ts";
 import type { FirewallSpec } from "./firewall_spec.ts";
 
-/** IPv4 multicast, RFC 5771: it cannot leave through a masquerade. */
+/** IPv4 multicast, RFC 5771, which cannot be masqueraded. */
 export const MULTICAST = "224.0.0.0/4";
 
-/** kube-proxy's mark on packets that it masquerades itself; twice breaks some kernels. */
+/** kube-proxy's mark on packets that it masquerades itself; masquerading twice breaks some kernels. */
 const KUBE_PROXY_MARK = 0x4000;
 
-/** What one rule asks of an address of the packet. */
+/** Condition of a rule on an address of the packet. */
 export interface AddressMatch {
   /** A prefix, as `Prefix` writes it. */
   readonly prefix: string;
@@ -15,28 +15,28 @@ export interface AddressMatch {
   readonly outside?: true;
 }
 
-/** What becomes of a packet that a rule matches. */
+/** Action of a rule. */
 export type Verdict = "return" | "accept" | "drop" | "masquerade" | "masquerade at random";
 
-/** One rule, in no tool's words: all that it asks for has to hold. */
+/** One rule, independent of a tool. All of its conditions must hold. */
 export interface PacketRule {
-  /** Bits of the packet's mark that have to be set, whatever the others are. */
+  /** Bits of the packet's mark that must be set. */
   readonly mark?: number;
-  /** Name of the interface that the packet came in by. */
+  /** Name of the receiving interface. */
   readonly input?: string;
   readonly source?: AddressMatch;
-  /** Name of the set that has the packet's source. */
+  /** Name of a set that contains the packet's source. */
   readonly sourceSet?: string;
   readonly destination?: AddressMatch;
-  /** UDP port that the packet goes to. */
+  /** UDP destination port. */
   readonly udpPort?: number;
   readonly verdict: Verdict;
 }
 
 /**
- * Newer flannel's rules. Inside the network the source stays; from it to elsewhere, and from
- * elsewhere to containers of other hosts, it becomes this host's address, so that replies come
- * back here. From elsewhere to our own containers it stays: replies pass here anyway.
+ * Returns the masquerading rules of newer flannel. Packets inside the network keep their source. Packets from the
+ * network to elsewhere, and from elsewhere to containers of other hosts, get this host's address, so that replies
+ * return here. Packets from elsewhere to this host's containers keep their source: their replies pass here anyway.
  */
 export function masqueradeRules({ network, subnet, randomFully }: FirewallSpec): PacketRule[] {
   const inNetwork = inside(network);
@@ -57,7 +57,7 @@ export function masqueradeRules({ network, subnet, randomFully }: FirewallSpec):
   ];
 }
 
-/** Acceptance of what is forwarded from and to the network. */
+/** Returns rules that accept forwarded packets from and to the network. */
 export function forwardRules({ network }: FirewallSpec): PacketRule[] {
   return [
     { source: inside(network), verdict: "accept" },
@@ -66,11 +66,11 @@ export function forwardRules({ network }: FirewallSpec): PacketRule[] {
 }
 
 /**
- * Acceptance of what peers send to this host's containers, for Docker's own chains. Packets that the overlay
- * device decapsulated may carry any source of the network; those that anybody on the underlay could have sent,
- * a peer's.
+ * Returns rules for Docker's own chains that accept packets of peers to this host's containers. Packets of the overlay
+ * device may have any source of the network. Packets of the underlay, where any machine can send, must have a peer's
+ * source.
  *
- * @param sets names of the sets that hold the peers' sources
+ * @param sets names of the sets with the peers' sources
  */
 export function overlayRules(
   { network, subnet, ingress }: FirewallSpec,
@@ -87,9 +87,9 @@ export function overlayRules(
 }
 
 /**
- * Drops of forged packets, which only this host can tell. The outer source is the only thing that a peer
- * can check of a datagram, and a container's becomes this host's address by masquerading. Datagrams that this
- * host sends itself do not pass PREROUTING.
+ * Returns rules that drop forged packets, which only this host can detect: a peer can check only the outer source of a
+ * datagram, and masquerading gives a container's datagram this host's address. Datagrams of this host itself do not
+ * pass PREROUTING.
  */
 export function guardRules({ network, subnet, guard }: FirewallSpec): PacketRule[] {
   if (guard === undefined) return [];

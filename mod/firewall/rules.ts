@@ -12,17 +12,17 @@ import type { SavedRules } from "./iptables/save_format.ts";
 import type { FirewallSpec } from "./firewall_spec.ts";
 
 /**
- * A rule in the words of iptables(8), without table and chain:
+ * A rule in the syntax of iptables(8), without table and chain:
  * `["-s", "10.20.0.0/16", "-j", "ACCEPT"]`.
  */
 export type Rule = readonly string[];
 
-/** A chain of flanneld, and the chain that leads to it by one jump: a built-in one, or Docker's for its users. */
+/** A chain of flanneld and its parent, which has one jump to it: a built-in chain, or Docker's chain for its users. */
 export interface OwnChain {
   readonly table: "nat" | "filter" | "raw";
   readonly name: string;
   readonly parent: "POSTROUTING" | "FORWARD" | "DOCKER-USER" | "PREROUTING";
-  /** On each of its rules; flannel's, so that either finds the other's after an exchange. */
+  /** Comment of its rules, the same as flannel's, so that each program recognizes the other's rules. */
   readonly comment: string;
 }
 
@@ -54,8 +54,7 @@ export const INPUT_CHAIN: OwnChain = {
 };
 
 /**
- * Drops of forged packets; then the same acceptance before Docker's drops of packets to a container's address,
- * which it makes in raw.
+ * Drops of forged packets, and acceptance of peers' packets before Docker's drops in the raw table.
  */
 export const RAW_CHAIN: OwnChain = {
   table: "raw",
@@ -70,10 +69,10 @@ const CHAINS: readonly OwnChain[] = [MASQUERADE_CHAIN, FORWARD_CHAIN, INPUT_CHAI
 const DOCKER_CHAIN = "DOCKER";
 
 /**
- * True when Docker has made its chains in this set of rules; with `iptables=false` it makes none. While Docker
- * makes its own chain again, the rules of flanneld stay.
+ * Returns whether Docker has its chains in this rule set; with `iptables=false` it has none. A chain of flanneld
+ * counts as well, so that the rules stay while Docker recreates its chain.
  *
- * @param tag of the network whose rules they are
+ * @param tag suffix of the network's chains
  */
 export function hasDockerChains(saved: SavedRules, tag?: string): boolean {
   const table = saved.get(INPUT_CHAIN.table);
@@ -82,19 +81,19 @@ export function hasDockerChains(saved: SavedRules, tag?: string): boolean {
     (table.has(DOCKER_CHAIN) || ownChains(tag).some((own) => isOwn(own) && table.has(own.name)));
 }
 
-/** All chains of one network, in the order in which they are applied. */
+/** Returns the chains of one network in the order of their changes. */
 export function ownChains(tag: string | undefined): readonly OwnChain[] {
   if (tag === undefined) return CHAINS;
   return CHAINS.map((chain) => ({ ...chain, name: `${chain.name}-${tag}` }));
 }
 
-/** The chain of that name and table, whichever network's it is; `undefined` for one of others. */
+/** Returns flanneld's chain of a table and name, of any network; `undefined` for chains of other programs. */
 export function ownChainNamed(table: string, name: string): OwnChain | undefined {
   const chain = CHAINS.find((one) => one.table === table && isNamedAfter(name, one.name));
   return chain && { ...chain, name };
 }
 
-/** True for the base name and for that of a network with a tag. */
+/** Returns whether a name is the base name, with or without a tag. */
 export function isNamedAfter(name: string, base: string): boolean {
   return name === base || name.startsWith(`${base}-`);
 }
@@ -107,12 +106,12 @@ const TARGETS: Readonly<Record<Verdict, readonly string[]>> = {
   "masquerade at random": ["MASQUERADE", "--random-fully"],
 };
 
-/** The jump in the parent that leads into a chain of ours. */
+/** Returns the jump in the parent to a chain of flanneld. */
 export function jumpRule(chain: OwnChain): Rule {
   return [...commented(chain), "-j", chain.name];
 }
 
-/** The rules that a chain of ours shall hold, in their order; `undefined` when it shall not be. */
+/** Returns the desired rules of a chain in order; `undefined` when the chain must not exist. */
 export function desiredRules(chain: OwnChain, spec: FirewallSpec): readonly Rule[] | undefined {
   switch (chain.parent) {
     case "POSTROUTING":

@@ -1,56 +1,55 @@
 import type { SourcesChange } from "./peer_sources.ts";
 
 /**
- * What a set of rules is to hold of ours: all that was asked for, nothing, or the acceptance of
- * forwarded packets alone and only where the set may drop them.
+ * Rules of flanneld in one rule set: all desired rules, none, or only the acceptance of forwarded packets if the set may
+ * drop them.
  *
- * Packets pass every set there is. One set masquerades; but a packet that one of them drops is gone,
- * whatever the others say, so that acceptance has to be where the drop is.
+ * Packets pass every rule set. One set masquerades, but a drop in any set is final, so that each set with drops needs
+ * the acceptance.
  */
 export type Role = "all" | "acceptance" | "nothing";
 
 /**
- * What {@linkcode Ruleset.reconcile} did; `made` when nothing of ours was there before, `extended` when all that
- * was wanted before was in place.
+ * Result of {@linkcode Ruleset.reconcile}: `made` when the set had no rules of flanneld, `extended` when all formerly
+ * desired rules were in place.
  */
 export type Reconciled = "unchanged" | "changed" | "made" | "extended";
 
-/** One rule or chain that goes or comes. */
+/** A removed or added rule or chain. */
 export interface RuleChange {
   readonly sign: "-" | "+";
-  /** `-t filter -A FLANNEL-FWD -s 10.20.0.0/16 -j ACCEPT`, or `nft`'s words for it. */
+  /** `-t filter -A FLANNEL-FWD -s 10.20.0.0/16 -j ACCEPT`, or the same in the syntax of nft(8). */
   readonly rule: string;
 }
 
-/** The line of {@linkcode Ruleset.refused} where what Docker drops cannot be accepted. */
+/** Returns the line of {@linkcode Ruleset.refused} when the rules against Docker's drops cannot be made. */
 export function dockerRefusal(why: string): string {
-  return `Docker drops packets from other hosts to containers, and cannot be kept from it: ${why}; ` +
-    "see to that and restart flanneld, or run with -docker-rules=off";
+  return `Docker drops packets from other hosts to containers, and flanneld cannot accept them: ${why}; ` +
+    "fix that and restart flanneld, or run with -docker-rules=off";
 }
 
-/** One of the kernel's sets of rules (iptables knows two, nftables is one), and its tool. */
+/** One of the kernel's rule sets (two of iptables, one of nftables) and its tool. */
 export interface Ruleset {
   /** Tool and version. */
   readonly description: string;
-  /** Its rules refer to the peers' IP set, as far as the last call has seen. */
+  /** Whether its rules referred to the peers' IP set at the last call. */
   readonly usesPeerSet?: boolean;
-  /** True when the kernel does without the rules of `FirewallSpec.guard`. */
+  /** True when the kernel refused the rules of `FirewallSpec.guard`. */
   readonly isGuardRefused?: boolean;
-  /** Carries a change of the peers to sets of its own; see `Firewall.changePeers`. */
+  /** Applies a change of the peers to the rule set's own sets; see `Firewall.changePeers`. */
   changePeers?(change: SourcesChange): void;
-  /** The part of the request that cannot be had here, why, and the action to take: one line. */
+  /** One line with the rules that cannot be made, the reason and the action to take. */
   readonly refused?: string | undefined;
 
   /**
-   * What {@linkcode reconcile} would change.
+   * Returns the changes that {@linkcode reconcile} would make.
    *
    * @throws {FirewallError} when the rules cannot be read
    */
   check(role: Role): Promise<readonly RuleChange[]>;
 
   /**
-   * Brings our part of the set to what the role asks for; all of it, or when it fails, what was
-   * there.
+   * Reconciles flanneld's rules in this set with a role. On failure the former rules stay.
    *
    * @throws {FirewallError} when the rules cannot be read or changed
    */

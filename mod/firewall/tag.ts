@@ -1,21 +1,21 @@
-/** Where a lone network's subnet.env is, unless the operator says otherwise. */
+/** Default path of subnet.env. */
 const LONE_FILE = "/run/flannel/subnet.env";
 
 /** XT_EXTENSION_MAXNAMELEN of linux/netfilter/x_tables.h less the zero, and less `FLANNEL-POSTRTG-`. */
-const LONGEST = 12;
+const MAX_LENGTH = 12;
 
 /**
- * The tag that tells one network's firewall chains from those of others on the host: chains would
- * otherwise be rewritten in turn by each. A lone network has none, so that its chains have flannel's names.
+ * Returns the tag of one network's firewall chains, so that the agents of several networks do not rewrite each other's
+ * chains. A single network has no tag: its chains have flannel's names.
  *
- * It follows from what is the same at every start: the network's name where one process serves several,
- * else the path of the subnet file, by which two agents on one host are told apart.
+ * The tag is the same at every start: it derives from the name of the network if one process serves several, else from
+ * the path of the subnet file.
  *
- * @returns up to 12 characters that iptables and nft take in a name
+ * @returns up to 12 characters that iptables and nft accept in a name; `undefined` for no tag
  */
 export function chainTag(network: string | undefined, subnetFile: string): string | undefined {
   if (network !== undefined) {
-    const isPlain = network.length <= LONGEST && /^[\w.-]+$/.test(network);
+    const isPlain = network.length <= MAX_LENGTH && /^[\w.-]+$/.test(network);
     return isPlain ? network : `${network.replace(/[^\w]/g, "").slice(0, 3)}.${hash(network)}`;
   }
   return subnetFile === LONE_FILE ? undefined : `file${hash(subnetFile)}`;

@@ -14,7 +14,7 @@ Deno.test("chainTag() is the network's name where that fits, or begins like it",
   assertEquals(chainTag("thirteen-char", "x")?.slice(0, 4), "thi.");
 });
 
-Deno.test("chainTag() tells networks and files apart, in characters that the tools take", () => {
+Deno.test("chainTag() distinguishes networks and files, in characters that the tools accept", () => {
   const name = fc.stringMatching(/^[\w~-][\w.~-]{0,60}$/);
   fc.assert(fc.property(name, name, (a, b) => {
     fc.pre(a !== b);

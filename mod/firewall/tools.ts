@@ -11,30 +11,30 @@ import type { PeerSet } from "./peer_set.ts";
 import type { Role, Ruleset } from "./ruleset.ts";
 import type { FirewallSpec, PreviousNetwork } from "./firewall_spec.ts";
 
-/** Tables that iptables-nft, ip6tables-nft and their like make: they count as iptables'. */
+/** Tables of iptables-nft, ip6tables-nft and similar programs, which count as iptables. */
 const IPTABLES_TABLE = /^(ip|ip6) (filter|nat|mangle|raw|security)$|^(arp|bridge) /;
 
-/** A set of rules and what it is to hold of ours. */
+/** A rule set and its role. */
 export interface Assignment {
   readonly ruleset: Ruleset;
   readonly role: Role;
 }
 
-/** What of the host's tools is used for what. */
+/** Tools of the host and their roles. */
 export interface Tools {
-  /** The set that everything asked for goes to comes first; without a tool there is none. */
+  /** First the rule set with all desired rules; empty without a tool. */
   readonly assignments: readonly Assignment[];
   /** The tool in use, for logs; absent without one. */
   readonly description?: string;
-  /** Where the host's nftables are looked into; absent when it has none. */
+  /** Access to nftables; absent when the host has none. */
   readonly nftables?: Nftables;
-  /** One for each of iptables' sets of rules that the host has. */
+  /** One per iptables rule set of the host. */
   readonly iptables: readonly Iptables[];
-  /** False when iptables may yet be installed, and its set then has to be seen to. */
+  /** False while iptables is not installed, since its rule set may need rules later. */
   readonly complete: boolean;
 }
 
-/** What {@linkcode findTools} goes by. */
+/** Input of {@linkcode findTools}. */
 export interface ToolsRequest {
   readonly mode: FirewallMode;
   readonly preferNftables: boolean;
@@ -43,26 +43,25 @@ export interface ToolsRequest {
   readonly networks: readonly PreviousNetwork[];
   readonly peers: PeerSources;
   readonly peerSet: PeerSet;
-  /** Path of the network namespace that netlink works in. @default this process's */
+  /** Path of the network namespace for netlink. @default this process's */
   readonly netns?: string | undefined;
 }
 
 /**
- * Finds the host's firewall tools and decides which set of rules is to hold what.
+ * Finds the host's firewall tools and assigns a role to each rule set.
  *
- * | mode | all that was asked for | acceptance, where it may be dropped | nothing of ours |
+ * | mode | role "all" | role "acceptance" | role "nothing" |
  * |---|---|---|---|
- * | iptables | iptables' set with more foreign rules | its other set | nftables |
+ * | iptables | iptables' set with more rules of other programs | its other set | nftables |
  * | nftables | nftables | both of iptables' sets | |
  *
- * Docker's own table in nftables is looked for in every mode.
+ * Every mode includes Docker's own nftables table.
  *
- * `auto` is nftables when the config prefers it; when the host has no iptables; and when others
- * have tables in nftables and nobody has a rule in iptables. Otherwise, and where there is no
- * nft, it is iptables. A running agent stays with its tool: where one runs, it is the tool that holds
- * the network's rules.
+ * `auto` selects nftables when the config prefers it, when the host has no iptables, and when other programs have
+ * tables in nftables but no rule in iptables; otherwise iptables. While an agent runs, `auto` selects the tool with the
+ * network's rules.
  *
- * @throws {FirewallError} when a tool was asked for by name and is not there, or does not work
+ * @throws {FirewallError} when the requested tool is missing or does not work
  */
 export async function findTools(commands: HostCommands, request: ToolsRequest): Promise<Tools> {
   const { mode, spec, networks, peers, peerSet, netns } = request;
@@ -113,7 +112,7 @@ async function prefersNftables(
   return tables.some((name) => !isOwnTable(name) && !IPTABLES_TABLE.test(name));
 }
 
-/** What a tool that does not work means, where another will do: that it is not there. */
+/** Treats a tool that does not work as missing, unless it is needed. */
 async function optional<T>(
   found: Promise<T | undefined>,
   isNeeded: boolean,

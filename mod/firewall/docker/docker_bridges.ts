@@ -20,7 +20,7 @@ export const DOCKER_TABLE = "ip docker-bridges";
 /** Docker's base chains that drop what comes to containers from elsewhere. */
 const DROPPING_CHAINS = ["raw-PREROUTING", "filter-FORWARD"];
 
-/** What the rules of flanneld are told by; with a tag, those of one network of several. */
+/** Comment that identifies the rules of flanneld; with a tag, those of one network of several. */
 const COMMENT = "flanneld overlay";
 
 /** Sets of the sources of peers: nftables' sets belong to their table. */
@@ -38,8 +38,7 @@ export function dockerSets(tag: string | undefined): DockerSets {
 }
 
 /**
- * What brings the rules of one network in Docker's table to those that the specification asks for: first in
- * both chains, but for those of other networks.
+ * Plans the rules of one network in Docker's table: at the start of both chains, behind those of other networks.
  *
  * @param table as the kernel has it
  * @returns `undefined` when nothing has to change

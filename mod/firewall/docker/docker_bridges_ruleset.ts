@@ -69,7 +69,7 @@ export class DockerBridgesRuleset implements Ruleset {
     ];
   }
 
-  /** Does without them where the rules are refused: those of other tables do not depend on them. */
+  /** Ignores a refusal of the rules: those of other tables do not depend on them. */
   async reconcile(role: Role): Promise<Reconciled> {
     try {
       const result = await this.#reconcile(role);
@@ -119,7 +119,7 @@ export class DockerBridgesRuleset implements Ruleset {
         }
       });
     } catch (error) {
-      // The next look sees to it.
+      // The next reconciliation repairs it.
       if (!(error instanceof FirewallError)) throw error;
     }
   }

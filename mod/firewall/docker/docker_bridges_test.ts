@@ -66,7 +66,7 @@ Deno.test("planDockerBridges() removes its own alone", () => {
   assertEquals(lines(table([OWN, GREEN, DROP]), nothing), deletes([0]).sort());
   const { leases, hosts } = dockerSets(undefined);
   assertEquals(
-    planDockerBridges(table([], { sets: [leases, hosts, "theirs"] }), nothing)!.text,
+    planDockerBridges(table([], { sets: [leases, hosts, "others"] }), nothing)!.text,
     [
       `delete set ip docker-bridges ${leases}\n`,
       `delete set ip docker-bridges ${hosts}\n`,

@@ -43,7 +43,7 @@ export interface ReadChain {
   readonly rules: readonly ReadRule[];
 }
 
-/** Where a packet is dropped or rejected. */
+/** Rule or policy that drops or rejects a packet. */
 export interface Drop {
   /** The chain that does it. */
   readonly chain: string;

@@ -9,7 +9,7 @@ import type { Prefix } from "../../ip/mod.ts";
 /** A program that manages a host's firewall. */
 export type HostTool = "firewalld" | "ufw";
 
-/** Where a rule stands. */
+/** Position of a rule. */
 export interface ChainPlace {
   /** Of nftables: `ip`, `ip6` or `inet`; iptables' rules are in `ip`. */
   readonly family: string;
@@ -79,7 +79,7 @@ const FIREWALLD_SUBCHAIN = /^(IN|FWD|FWDI|FWDO)_./;
 /** ufw's chains: `ufw-before-input`, `ufw6-user-forward` (ufw(8), ufw-framework(8)). */
 const UFW_CHAIN = /^ufw6?-/;
 
-/** Chains that iptables makes; whoever sets their policy does not own them by name. */
+/** Built-in chains of iptables, whose names do not reveal the program that set their policy. */
 const BUILT_IN: ReadonlySet<string> = new Set(["INPUT", "FORWARD", "OUTPUT"]);
 
 /**
@@ -139,7 +139,7 @@ async function isThere(path: string): Promise<boolean> {
   try {
     return (await Deno.stat(path)).isFile;
   } catch {
-    // Absent, or not ours to look into: its command then says that the object exists already.
+    // Absent or unreadable: firewalld's command then reports an existing object.
     return false;
   }
 }

@@ -14,7 +14,7 @@ import type { FirewallSpec } from "../firewall_spec.ts";
 export interface OverlayPath {
   /** Interface to the other hosts, and its address. */
   readonly external: { readonly name: string; readonly address: IPv4 };
-  /** Where the other hosts' addresses lie; empty for anywhere. */
+  /** Prefixes of the other hosts' addresses; empty for any address. */
   readonly hosts: readonly Prefix[];
   /** Some of the other hosts' addresses. */
   readonly peers: readonly IPv4[];
@@ -32,7 +32,7 @@ export interface OverlayPath {
 export interface Obstacle {
   /** Whether packets to this host are dropped, or forwarded ones. */
   readonly hook: ProbePacket["hook"];
-  /** Who manages the chain; absent when it is none of the known programs. */
+  /** Program that manages the chain; absent when it is unknown. */
   readonly tool?: HostTool | undefined;
   /** One line, without what to do. */
   readonly text: string;
@@ -42,7 +42,7 @@ export interface Obstacle {
 
 /** One table with filters of the host. */
 export interface ReadTable {
-  /** Who reads and changes it: `nft`, or a program like `iptables-legacy`. */
+  /** Program that reads and changes it: `nft`, or an iptables such as `iptables-legacy`. */
   readonly program: string;
   /** Family and name: `inet firewalld`. */
   readonly name: string;

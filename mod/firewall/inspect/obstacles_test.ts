@@ -22,7 +22,7 @@ const PATH: OverlayPath = {
 
 const HOST_GW: OverlayPath = { ...PATH, device: undefined, port: undefined, isDirect: true };
 
-/** A table of iptables with these lines besides those of a host without any rule. */
+/** Returns an iptables table with these lines and the built-in chains. */
 function iptables(lines: string): ReadTable {
   const text = ["*filter", ":INPUT ACCEPT [0:0]", ":FORWARD ACCEPT [0:0]", ...lines.split("\n")];
   const table = parseSave([...text.map((line) => line.trim()), "COMMIT"].join("\n")).get("filter")!;
@@ -165,7 +165,7 @@ Deno.test("findObstacles() finds ufw's policy for INPUT, and its reject before F
   assertEquals(more, []);
 });
 
-Deno.test("findObstacles() finds a catch-all at the end of INPUT, and says where to insert", () => {
+Deno.test("findObstacles() finds a catch-all at the end of INPUT, and returns the position to insert", () => {
   const [obstacle] = findObstacles(
     [iptables("-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n-A INPUT -j REJECT")],
     SPEC,

@@ -8,7 +8,7 @@ import { FORWARD_CHAIN, ownChains } from "../rules.ts";
 import type { Tools } from "../tools.ts";
 import type { FirewallSpec } from "../firewall_spec.ts";
 
-/** Reads the tables that filter packets to this host or through it, but for those of flanneld's own. */
+/** Reads the tables of other programs that filter packets to or through this host. */
 export async function readTables(tools: Tools, spec: FirewallSpec): Promise<ReadTable[]> {
   return [...await readNftablesTables(tools, spec), ...await readIptablesTables(tools, spec)];
 }
@@ -47,7 +47,7 @@ async function readIptablesTables(
       ...{ program: tool.name, name: `ip ${FORWARD_CHAIN.table}`, chains },
       bases: {
         input: chains.has("INPUT") ? ["INPUT"] : [],
-        // Without our chain its policy is no obstacle yet: `ensure()` adds the chain.
+        // Without flanneld's chain the policy is not an obstacle: `ensure()` adds the chain.
         forward: chains.has(own) ? [FORWARD_CHAIN.parent] : [],
       },
     };

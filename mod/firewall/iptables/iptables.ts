@@ -4,7 +4,7 @@ import { foreignWeight } from "../plan.ts";
 import { parseSave, type SavedRules } from "./save_format.ts";
 import type { PreviousNetwork } from "../firewall_spec.ts";
 
-/** Which of the kernel's two sets of rules an iptables works on. */
+/** Rule set of the kernel that an iptables program changes. */
 export type IptablesMode = "nft" | "legacy";
 
 /** Version of iptables, `[1, 8, 11]`. */
@@ -75,15 +75,14 @@ export interface IptablesChoice {
 }
 
 /**
- * Finds the iptables that works on the set of rules that the host's other programs use: the
- * kernel has two, packets pass both, and a packet that one accepts the other may still drop.
- * The set with more foreign rules is taken, and where both are alike, the plain `iptables`'s,
- * since that is what Docker calls.
+ * Finds the iptables program of the rule set that the host's other programs use. The kernel has two rule sets, packets
+ * pass both, and either may drop them. Selects the set with more rules of other programs; with equal sets that of
+ * plain `iptables`, which Docker calls.
  *
- * Cost: one process for each of up to three programs, and one iptables-save for each set.
+ * Cost: one process for each of up to three programs, and one iptables-save per set.
  *
  * @returns `undefined` when the host has no iptables
- * @throws {FirewallError} when it has, and none works
+ * @throws {FirewallError} when every iptables of the host fails
  */
 export async function chooseIptables(
   commands: HostCommands,
@@ -112,10 +111,9 @@ export async function chooseIptables(
 }
 
 /**
- * Finds an iptables for each of the kernel's two sets of rules. Of two programs for one set it is the one
- * named plainly.
+ * Finds an iptables program for each of the kernel's two rule sets; prefers plain `iptables`.
  *
- * @returns what works, and the errors of what does not
+ * @returns the working programs, and the errors of the others
  */
 export async function findIptables(
   commands: HostCommands,

@@ -2,7 +2,7 @@ import { FirewallError } from "../errors.ts";
 import type { Iptables } from "./iptables.ts";
 import {
   type DesiredChains,
-  holdsOurs,
+  hasOwnRules,
   mayDropForwarded,
   NOTHING,
   type Plan,
@@ -44,8 +44,8 @@ export class IptablesRuleset implements Ruleset {
   #hasDocker = false;
 
   /**
-   * @param networks this host's networks, by which rules of older flannels are told
-   * @param peers what rules for unencapsulated packets refer to
+   * @param networks this host's networks, which identify rules of older flannels
+   * @param peers sources of unencapsulated packets
    */
   constructor(
     iptables: Iptables,
@@ -77,7 +77,7 @@ export class IptablesRuleset implements Ruleset {
     if (why !== undefined && this.#hasDocker) return dockerRefusal(why);
     if (!this.isGuardRefused || this.#spec.guard === undefined) return undefined;
     return "forged packets of containers and peers cannot be dropped, as the rules in table raw are refused: " +
-      `${this.#rawRefused}; see to that and restart flanneld`;
+      `${this.#rawRefused}; fix that and restart flanneld`;
   }
 
   async check(role: Role): Promise<readonly RuleChange[]> {
@@ -129,7 +129,7 @@ export class IptablesRuleset implements Ruleset {
         failure = error;
       }
     }
-    // To do without some rules has not helped: they are asked for again next time.
+    // Omitting some rules did not help: try them again next time.
     this.#refused = refused.all;
     this.#rawRefused = refused.raw;
     if (result === "made") await this.#undo();
@@ -145,7 +145,7 @@ export class IptablesRuleset implements Ruleset {
       const plan = this.#plan(await this.#iptables.save(), NOTHING);
       if (plan !== undefined) await this.#iptables.restore(plan.text);
     } catch (error) {
-      // The error that led here says more.
+      // Throw the first error, which has the cause.
       if (!(error instanceof FirewallError)) throw error;
     }
   }
@@ -169,7 +169,7 @@ export class IptablesRuleset implements Ruleset {
     if (before !== undefined && chains.every((name) => before.get(name) !== now.get(name))) {
       return "extended";
     }
-    return holdsOurs(saved, this.#networks, this.#spec.tag) ? "changed" : "made";
+    return hasOwnRules(saved, this.#networks, this.#spec.tag) ? "changed" : "made";
   }
 
   #rulesByName(desired: DesiredChains): ReadonlyMap<string, string> {

@@ -2,7 +2,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { FirewallError } from "../errors.ts";
 import { parseVersion } from "./iptables.ts";
 
-Deno.test("parseVersion() tells the kernel's two sets of rules apart", () => {
+Deno.test("parseVersion() distinguishes the kernel's two rule sets", () => {
   for (
     const [text, mode, version] of [
       ["iptables v1.8.11 (nf_tables)\n", "nft", [1, 8, 11]],

@@ -4,24 +4,22 @@ import { ruleOptions, splitWords } from "./save_format.ts";
 import type { PreviousNetwork } from "../firewall_spec.ts";
 
 /**
- * Finds the rules that flannel before 0.20 put straight into the built-in chains, and that are
- * left there after an upgrade: 0.7.1 removed its own only at an orderly stop, 0.8 to 0.19 changed
- * theirs, and both decide before a chain of ours is reached.
+ * Finds the rules of flannel before 0.20 in the built-in chains, which remain after an upgrade: 0.7.1 removed its
+ * rules only at an orderly stop, 0.8 to 0.19 changed them, and both take effect before the chains of flanneld.
  *
  * | flannel | rules in POSTROUTING, N the network, P the host's subnet |
  * |---|---|
  * | 0.7.1 | `-s N -d N` RETURN; `-s N ! -d 224.0.0.0/4` MASQUERADE; `! -s N -d N` MASQUERADE |
  * | 0.8-0.19 | the same and, before the last, `! -s N -d P` RETURN |
  *
- * Later ones carry our comment, which is proof; they are found whatever their network. The rest is
- * told by its exact form and one of `networks`, and the RETURN rules count only beside one of the
- * MASQUERADE rules: alone they may be the operator's. ACCEPT rules in FORWARD (0.9.1-0.19) are
- * taken only with the comment. Without it they are what people wrote themselves for Docker 1.13.
+ * Rules of later versions have flannel's comment, which identifies them for any network. Other rules are identified by
+ * their exact form and one of `networks`; the RETURN rules only beside a MASQUERADE rule, since alone they may be the
+ * operator's. ACCEPT rules in FORWARD (0.9.1-0.19) need the comment: operators wrote the same rules for Docker 1.13.
  *
- * @param chain whose parent the rules stand in
- * @param rules the parent's rules, as iptables-save wrote them
- * @param networks what this host serves and served before
- * @returns those of `rules` that are flannel's
+ * @param chain chain of flanneld in the parent
+ * @param rules the parent's rules from iptables-save
+ * @param networks present and former networks of this host
+ * @returns flannel's rules
  */
 export function legacyRules(
   chain: OwnChain,
@@ -52,7 +50,7 @@ export function legacyRules(
   return [...commented, ...masquerading, ...(masquerading.length > 0 ? returning : [])];
 }
 
-/** What flannel's rules in the parent ended in; a jump to a chain of ours is none of them. */
+/** Targets of flannel's rules in the parent, without jumps to chains of flanneld. */
 const VERDICTS: Readonly<Record<OwnChain["parent"], ReadonlySet<string>>> = {
   POSTROUTING: new Set(["-j RETURN", "-j MASQUERADE"]),
   FORWARD: new Set(["-j ACCEPT"]),

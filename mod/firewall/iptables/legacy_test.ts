@@ -23,12 +23,12 @@ const V0_19 = [
   "! -s 10.20.0.0/16 -d 10.20.0.0/16 -j MASQUERADE --random-fully",
 ];
 
-/** Docker's, an operator's, and those of this flannel for networks not named. */
+/** Rules of Docker, of an operator, and of flannel for other networks. */
 const FOREIGN = [
   "-s 172.17.0.0/16 ! -o docker0 -j MASQUERADE",
   "-s 10.20.0.0/16 -o eth0 -j MASQUERADE",
   "-s 10.20.0.0/16 -p tcp ! -d 224.0.0.0/4 -j MASQUERADE",
-  '-s 10.20.0.0/16 ! -d 224.0.0.0/4 -m comment --comment "mine" -j MASQUERADE',
+  '-s 10.20.0.0/16 ! -d 224.0.0.0/4 -m comment --comment "manual" -j MASQUERADE',
   "! -s 10.20.0.0/16 -d 10.20.94.0/24 -j RETURN",
   "-s 10.21.0.0/16 -d 10.21.0.0/16 -j RETURN",
   "-s 10.21.0.0/16 ! -d 224.0.0.0/4 -j MASQUERADE",

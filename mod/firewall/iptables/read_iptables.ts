@@ -8,7 +8,7 @@ const PASSING: ReadonlySet<string> = new Set([
   ...["TRACE", "TCPMSS", "CLASSIFY", "AUDIT", "CHECKSUM", "DSCP", "TOS", "TTL", "SET", "RATEEST"],
 ]);
 
-/** Options that say nothing about which packets match. */
+/** Options that do not restrict the matched packets. */
 const NEUTRAL: ReadonlySet<string> = new Set([
   ...["--comment", "--reject-with", "--log-prefix", "--log-level", "--nflog-prefix"],
   ...["--nflog-group", "--set-xmark", "--set-mark"],

@@ -24,10 +24,10 @@ export interface SavedChain {
 export type SavedRules = ReadonlyMap<string, ReadonlyMap<string, SavedChain>>;
 
 /**
- * Reads what iptables-save wrote. Lines that are neither table, chain nor rule (comments,
- * warnings, the rest of a comment with a line feed in it) are passed over.
+ * Parses the output of iptables-save. Skips lines that are neither table, chain nor rule (comments, warnings, the rest
+ * of a comment with a line feed).
  *
- * Rules stay text: a host with kube-proxy has tens of thousands, of which we look into a few.
+ * Rules stay text: a host with kube-proxy has tens of thousands, of which few are examined.
  */
 export function parseSave(text: string): SavedRules {
   const tables = new Map<string, Map<string, { policy: string; rules: string[] }>>();
@@ -89,7 +89,7 @@ export function joinWords(words: readonly string[]): string {
 export function ruleOptions(words: readonly string[]): string[] {
   const options: string[] = [];
   let negated = false;
-  // A flag and not a look-up of the last option: that would hash all of it again at each word.
+  // A flag instead of a look-up of the last option, which would hash it again at each word.
   let takesText = false;
   for (const word of words) {
     if (takesText) {
@@ -108,7 +108,7 @@ export function ruleOptions(words: readonly string[]): string[] {
   return options.filter((option) => !option.startsWith("-m "));
 }
 
-/** Options whose value is free text and may look like an option. */
+/** Options with a free text as value, which may resemble an option. */
 const FREE_TEXT: ReadonlySet<string> = new Set(["--comment", "--log-prefix"]);
 
 /**

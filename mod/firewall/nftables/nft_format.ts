@@ -1,5 +1,5 @@
 /**
- * Rules as nft(8) reads them, and the JSON in which `nft -j` tells them (libnftables-json(5)).
+ * Rules in the syntax of nft(8), and in the JSON output of `nft -j` (libnftables-json(5)).
  *
  * @module
  */
@@ -70,7 +70,7 @@ const VERDICTS: Readonly<Record<Verdict, string>> = {
   "masquerade at random": "masquerade fully-random",
 };
 
-/** A rule in nft's words: `ip saddr 10.20.0.0/16 ip daddr != 224.0.0.0/4 masquerade`. */
+/** A rule in nft's syntax: `ip saddr 10.20.0.0/16 ip daddr != 224.0.0.0/4 masquerade`. */
 export function formatNftRule(rule: PacketRule): string {
   const { mark, input, source, sourceSet, destination, udpPort, verdict } = rule;
   const bits = mark === undefined ? undefined : `0x${mark.toString(16)}`;
@@ -266,7 +266,7 @@ function formatMatch({ op, left, right }: Json): string | undefined {
   return undefined;
 }
 
-/** nft tells a prefix of 32 bits as an address, and a set by its name behind an `@`. */
+/** Formats a prefix or set. nft prints a prefix of 32 bits as an address, and a set as its name after an `@`. */
 function formatPrefix(right: unknown): string | undefined {
   if (typeof right === "string") return right.startsWith("@") ? right : `${right}/32`;
   const { prefix } = objectOf(right);

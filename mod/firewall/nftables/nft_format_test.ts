@@ -29,7 +29,7 @@ function table(expressions: readonly unknown[], chain: object = {}): string {
   });
 }
 
-/** The expressions that nft 1.1 tells of a rule of ours. */
+/** Returns the expressions that nft 1.1 prints for a rule of flanneld. */
 function expressionsOf(rule: PacketRule): unknown[] {
   const { mark, input, source, sourceSet, destination, udpPort, verdict } = rule;
   const equals = (left: unknown, right: string | number) => ({ match: { op: "==", left, right } });
@@ -86,7 +86,7 @@ Deno.test("formatNftRule() writes what parseNftTable() reads back, for every rul
   }));
 });
 
-Deno.test("formatNftRule() uses nft's words", () => {
+Deno.test("formatNftRule() uses nft's syntax", () => {
   assertEquals(
     formatNftRule({
       mark: 0x4000,
@@ -99,7 +99,7 @@ Deno.test("formatNftRule() uses nft's words", () => {
   );
 });
 
-Deno.test("parseNftTable() keeps what it has no words for apart from every rule of ours", () => {
+Deno.test("parseNftTable() does not mistake unknown expressions for a rule of flanneld", () => {
   const accept = { accept: null };
   const source = expressionsOf({ source: { prefix: "10.20.0.0/16" }, verdict: "accept" })[0];
   const strange: readonly unknown[][] = [
@@ -130,7 +130,7 @@ Deno.test("parseNftTable() keeps what it has no words for apart from every rule 
   ]);
 });
 
-Deno.test("parseNftTable() tells where a chain hooks in", () => {
+Deno.test("parseNftTable() reads the hook of a chain", () => {
   const hook = { type: "nat", hook: "postrouting", prio: 100, policy: "accept" };
   assertEquals(parseNftTable(table([], hook)), {
     flags: [],
@@ -154,7 +154,7 @@ Deno.test("parseNftTable() sees flags and what is no chain", () => {
   assert(parseNftTable(text("dormant")).hasOther);
 });
 
-Deno.test("parseNftForeignTable() reads what rules are told by and deleted by", () => {
+Deno.test("parseNftForeignTable() reads comments and handles of rules", () => {
   const expr = expressionsOf({ input: "flannel.1", verdict: "accept" });
   const rule = { family: "ip", table: "t", chain: "c" };
   const text = JSON.stringify({
@@ -204,7 +204,7 @@ Deno.test("parseNftTables() refuses what is not nft's JSON", () => {
   }
 });
 
-Deno.test("parseNftTable() reads what has another shape than nft gives it, without a word of ours", () => {
+Deno.test("parseNftTable() tolerates output of another shape", () => {
   for (const odd of [null, "x", 7, [], { match: null }, { match: { left: { payload: null } } }]) {
     const { chains } = parseNftTable(table([[odd]]));
     assertEquals(chains[0]!.rules, [JSON.stringify([odd])]);

@@ -7,8 +7,8 @@ import type { RuleChange } from "../ruleset.ts";
 const OWN_TABLE = "ip flannel-ipv4";
 
 /**
- * Family and name of a network's table: newer flannel's, so that either finds the other's; with a tag
- * that of one network of several.
+ * Returns family and name of a network's table, the same as newer flannel's, so that each program finds the other's
+ * table. A tag selects one network of several.
  */
 export function ownTable(tag: string | undefined): string {
   return tag === undefined ? OWN_TABLE : `${OWN_TABLE}-${tag}`;
@@ -31,7 +31,7 @@ const PRIORITY_SRCNAT = 100;
 /** NF_IP_PRI_FILTER of linux/netfilter_ipv4.h, nft's `filter`. */
 const PRIORITY_FILTER = 0;
 
-/** A base chain with its rules in nft's words. */
+/** A base chain with its rules in nft's syntax. */
 export interface DesiredChain extends NftHook {
   readonly name: string;
   readonly rules: readonly string[];
@@ -41,11 +41,11 @@ export interface DesiredChain extends NftHook {
 export interface NftPlan {
   /** For `nft -f -`: one transaction. */
   readonly text: string;
-  /** What it takes away and adds, rule by rule. */
+  /** Removed and added rules. */
   readonly changes: readonly RuleChange[];
 }
 
-/** The chains that our table shall hold, those of newer flannel by its names; none when it shall not be. */
+/** Returns the desired chains of flanneld's table, with newer flannel's names; none when the table must not exist. */
 export function desiredNftChains(spec: FirewallSpec): DesiredChain[] {
   const chains: DesiredChain[] = [];
   if (spec.ipMasq) {
@@ -74,13 +74,12 @@ export function desiredNftChains(spec: FirewallSpec): DesiredChain[] {
 }
 
 /**
- * What brings our table to the desired chains. It is made anew as a whole, in the same transaction
- * in which the old one goes: a packet sees all old rules or all new ones, whatever was done to it.
- * Tables of others are never named.
+ * Plans the change of flanneld's table to the desired chains. One transaction deletes the whole table and creates it
+ * again, so that a packet meets either all old rules or all new ones. Does not name tables of other programs.
  *
- * @param table ours as it is; `undefined` when there is none
- * @param hasIPv6Table newer flannel's other table is there
- * @param own name of our table
+ * @param table the present table; `undefined` when there is none
+ * @param hasIPv6Table whether newer flannel's IPv6 table exists
+ * @param own name of flanneld's table
  * @returns `undefined` when nothing has to change
  */
 export function planNft(
@@ -95,9 +94,9 @@ export function planNft(
     lines.push(`delete table ${IPV6_TABLE}`);
     changes.push({ sign: "-", rule: `table ${IPV6_TABLE}` });
   }
-  const ours = tableChanges(table, desired, own);
-  if (ours.length > 0) {
-    changes.push(...ours);
+  const ownChanges = tableChanges(table, desired, own);
+  if (ownChanges.length > 0) {
+    changes.push(...ownChanges);
     // Deleting what is not there fails, adding what is there does not.
     if (table !== undefined) lines.push(`add table ${own}`, `delete table ${own}`);
     if (desired.length > 0) lines.push(`add table ${own}`);
@@ -155,8 +154,8 @@ function chainChanges(is: NftChain | undefined, want: DesiredChain | undefined):
 
 function linesOf(chain: NftChain): string[] {
   const { name, type, rules } = chain;
-  const head = type === undefined ? `${name} {}` : `${name} { ${formatHook(chain)}; }`;
-  return [head, ...rules.map((rule) => `${name} ${rule}`)];
+  const declaration = type === undefined ? `${name} {}` : `${name} { ${formatHook(chain)}; }`;
+  return [declaration, ...rules.map((rule) => `${name} ${rule}`)];
 }
 
 function formatHook({ type, hook, priority, policy }: Partial<NftHook>): string {

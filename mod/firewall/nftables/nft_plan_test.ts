@@ -105,7 +105,7 @@ Deno.test("planNft() sees whatever is not as wanted", () => {
   }
 });
 
-Deno.test("planNft() takes the table away, and newer flannel's other one", () => {
+Deno.test("planNft() removes the table, and newer flannel's IPv6 table", () => {
   assertEquals(
     planNft(inPlace(), [], true)!.text,
     `delete table ip6 flannel-ipv6

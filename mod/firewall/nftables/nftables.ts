@@ -37,10 +37,10 @@ export class Nftables {
   static async find(commands: HostCommands): Promise<Nftables | undefined> {
     const path = await commands.find("nft");
     if (path === undefined) return undefined;
-    const said = await commands.run(path, ["--version"]);
-    const version = /v(\d+(?:\.\d+)*)/.exec(said)?.[1];
+    const answer = await commands.run(path, ["--version"]);
+    const version = /v(\d+(?:\.\d+)*)/.exec(answer)?.[1];
     if (version === undefined) {
-      throw new FirewallError(`nft --version answered ${JSON.stringify(said.trim())}`);
+      throw new FirewallError(`nft --version answered ${JSON.stringify(answer.trim())}`);
     }
     return new Nftables(commands, path, version);
   }
@@ -79,7 +79,7 @@ export class Nftables {
     return parseNftBaseChains(await this.commands.run(this.path, ["-j", "list", "chains"]));
   }
 
-  /** A chain's rules in nft's words, by handle. */
+  /** A chain's rules in nft's syntax, by handle. */
   async rulesByHandle(family: string, table: string, chain: string): Promise<Map<bigint, string>> {
     const text = await this.commands.run(
       ...[this.path, ["-a", "list", "chain", family, table, chain]] as const,
@@ -157,7 +157,7 @@ export class NftablesRuleset implements Ruleset {
       const { plan } = await this.#plan("nothing");
       if (plan !== undefined) await this.#nftables.apply(plan.text);
     } catch (error) {
-      // The error that led here says more.
+      // Throw the first error, which has the cause.
       if (!(error instanceof FirewallError)) throw error;
     }
   }
@@ -169,7 +169,7 @@ export class NftablesRuleset implements Ruleset {
     const { tag } = this.#spec;
     const own = ownTable(tag);
     const table = tables.includes(own) ? await this.#nftables.table(own) : undefined;
-    // A drop in another table is none of ours to answer: no table accepts for another.
+    // Acceptance here would be useless: a table cannot override a drop in another one.
     const desired = role === "all" ? desiredNftChains(this.#spec) : [];
     return {
       table,

@@ -166,7 +166,7 @@ function payloadOf({ protocol, field }: Json, packet: ProbePacket): Value {
   }
 }
 
-/** Whether the value is, or is in, what stands at the right of a match. */
+/** Returns whether a value equals, or is contained in, the right side of a match. */
 function holds(right: unknown, value: string | number, sets: Sets): Match {
   if (typeof right === "number") return value === right;
   if (typeof right === "string" && !right.startsWith("@")) return equals(right, value);
@@ -223,7 +223,7 @@ function elementsOf(right: unknown, sets: Sets): readonly unknown[] | undefined 
   return Array.isArray(set) ? set : set === undefined ? undefined : [set];
 }
 
-/** Empty for what is none: what this reads, newer releases of nft may write otherwise. */
+/** Returns the value if it is an object, else an empty object: newer releases of nft may have another format. */
 function objectOf(value: unknown): Json {
   return typeof value === "object" && value !== null ? value as Json : {};
 }
