@@ -1,7 +1,6 @@
 import type { FirewalldObjects, HostTool } from "./inspect/host_tool.ts";
 import type { Obstacle, OverlayPath } from "./inspect/obstacles.ts";
 import type { PeerSources, SourcesChange } from "./peer_sources.ts";
-import type { FirewallSpec } from "./firewall_spec.ts";
 
 /**
  * Tool that makes the rules: `iptables`, `nftables`, or with `auto` the tool that the host uses.
@@ -22,7 +21,7 @@ export interface Firewall {
   /** The tool in use and its version, or the reason for none; for logs and status. */
   readonly description: string;
 
-  /** True while the host has a tool that makes the rules of {@linkcode FirewallSpec.guard}. */
+  /** True while the host has a tool that makes the rules of `FirewallSpec.guard`. */
   readonly isGuarding: boolean;
 
   /**

@@ -7,9 +7,7 @@ import type { PeerSources, SourcesChange } from "../peer_sources.ts";
 import { dockerRefusal, type Reconciled, type Role, type Ruleset } from "../ruleset.ts";
 import type { FirewallSpec } from "../firewall_spec.ts";
 import type { RuleChange } from "../ruleset.ts";
-
-/** How often to read, plan and apply until nothing is left to do. */
-const ATTEMPTS = 3;
+import { applyUntilInPlace } from "../apply_until_in_place.ts";
 
 /** More elements of a plan than this are summed up. */
 const MOST_LISTED = 20;
@@ -84,29 +82,22 @@ export class DockerBridgesRuleset implements Ruleset {
 
   async #reconcile(role: Role): Promise<Reconciled> {
     const usesSets = role !== "nothing" && this.#spec.ingress?.underlay !== undefined;
-    const hasTable = this.#hasTable();
-    if (!usesSets || !hasTable) this.#usesSets = false;
-    if (!hasTable) return "unchanged";
-    let failure: unknown;
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const plan = await this.#plan(role);
-      if (plan === undefined) {
-        if (usesSets) await this.#fill();
-        return attempt === 0 ? "unchanged" : "extended";
-      }
-      failure = undefined;
-      try {
-        await this.#nftables.apply(plan.text);
-      } catch (error) {
-        if (!(error instanceof FirewallError)) throw error;
-        // Docker may have changed its table meanwhile; removed it, too.
-        failure = error;
-        if (!this.#hasTable()) return "unchanged";
-      }
-    }
-    throw failure ?? new FirewallError(
-      `nft takes the rules in table ${DOCKER_TABLE}, yet they are not there; is Docker changing them all the time?`,
-    );
+    if (!usesSets) this.#usesSets = false;
+    let hasTable = false;
+    const applied = await applyUntilInPlace({
+      plan: async () => {
+        // Docker may remove its table at any time.
+        hasTable = this.#hasTable();
+        return hasTable ? await this.#plan(role) : undefined;
+      },
+      apply: ({ text }) => this.#nftables.apply(text),
+      describeDrift: () =>
+        `nft takes the rules in table ${DOCKER_TABLE}, yet they are not there; is Docker changing them ` +
+        "all the time?",
+    });
+    if (!hasTable) this.#usesSets = false;
+    if (usesSets && hasTable) await this.#fill();
+    return applied === 0 ? "unchanged" : "extended";
   }
 
   changePeers({ added, removed }: SourcesChange): void {
@@ -135,28 +126,23 @@ export class DockerBridgesRuleset implements Ruleset {
    * change while it runs, so that it is over once nothing differs.
    */
   async #fill(): Promise<void> {
-    let failure: unknown;
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const lines = this.#differences().flatMap(({ name, missing, surplus }) =>
-        ([["delete", surplus], ["add", missing]] as const)
-          .filter(([, elements]) => elements.length > 0)
-          .map(([verb, elements]) =>
-            `${verb} element ${DOCKER_TABLE} ${name.set} { ${elements.map(inWords).join(", ")} }`
-          )
-      );
-      // From here on changePeers() keeps them.
-      this.#usesSets = true;
-      if (lines.length === 0) return;
-      failure = undefined;
-      try {
-        await this.#nftables.apply(lines.join("\n") + "\n");
-      } catch (error) {
-        if (!(error instanceof FirewallError)) throw error;
-        // An element that was to go may have gone meanwhile.
-        failure = error;
-      }
-    }
-    if (failure !== undefined) throw failure;
+    await applyUntilInPlace({
+      plan: () => {
+        const lines = this.#differences().flatMap(({ name, missing, surplus }) =>
+          ([["delete", surplus], ["add", missing]] as const)
+            .filter(([, elements]) => elements.length > 0)
+            .map(([verb, elements]) =>
+              `${verb} element ${DOCKER_TABLE} ${name.set} { ${elements.map(inWords).join(", ")} }`
+            )
+        );
+        // From here on changePeers() keeps them.
+        this.#usesSets = true;
+        return Promise.resolve(lines.length === 0 ? undefined : { text: lines.join("\n") + "\n" });
+      },
+      apply: ({ text }) => this.#nftables.apply(text),
+      // The peers have changed again, which changePeers() carries over.
+      describeDrift: () => undefined,
+    });
   }
 
   #differences(): SetDifference[] {

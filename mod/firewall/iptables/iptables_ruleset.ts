@@ -14,8 +14,9 @@ import { dockerRefusal, type Reconciled, type Role, type Ruleset } from "../rule
 import type { SavedRules } from "./save_format.ts";
 import type { FirewallSpec, PreviousNetwork } from "../firewall_spec.ts";
 import type { RuleChange } from "../ruleset.ts";
+import { applyUntilInPlace } from "../apply_until_in_place.ts";
 
-/** How often to read, plan and apply until nothing is left to do. */
+/** Rounds of reading, planning and applying: the rules may be asked for without raw, then without Docker's. */
 const ATTEMPTS = 7;
 
 /** Exit status of iptables when the kernel was busy or the lock taken: the same may work now. */
@@ -91,55 +92,43 @@ export class IptablesRuleset implements Ruleset {
   }
 
   /**
-   * Reads, plans and applies until the plan is empty. Another program may change the rules between
-   * our reading and applying; iptables-restore then refuses to delete what is gone, and the next
-   * round starts from what is there.
-   *
-   * Without the rules in raw and for Docker's chains, where they alone are refused: the others have always done
+   * Does without the rules in raw and for Docker's chains, where they alone are refused: the others have always done
    * without a table raw and without IP sets.
    */
   async reconcile(role: Role): Promise<Reconciled> {
-    let applied: string | undefined;
-    let failure: FirewallError | undefined;
     let result: Reconciled | undefined;
-    let differences: readonly string[] = [];
+    let desired = NOTHING;
+    let isPeerSetRepaired = false;
     const refused = { all: this.#refused, raw: this.#rawRefused };
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const saved = await this.#iptables.save();
-      const isPeerSetRepaired = this.#ensurePeerSet(role, saved);
-      const desired = this.#desired(role, saved);
-      const plan = this.#plan(saved, desired);
-      if (plan === undefined) {
-        this.#wanted = this.#rulesByName(desired);
-        return result ?? (isPeerSetRepaired ? "changed" : "unchanged");
-      }
-      result ??= this.#kindOf(plan, saved, desired);
-      // Refused once and nothing has changed since: it would be refused again.
-      if (failure !== undefined && failure.status !== RESOURCE_PROBLEM && plan.text === applied) {
-        if (!this.#refuse(desired, failure.message)) break;
-        continue;
-      }
-      failure = undefined;
-      differences = plan.differences;
-      applied = plan.text;
-      try {
-        await this.#iptables.restore(plan.text);
-      } catch (error) {
-        if (!(error instanceof FirewallError)) throw error;
-        failure = error;
-      }
+    try {
+      await applyUntilInPlace<Plan>({
+        plan: async () => {
+          const saved = await this.#iptables.save();
+          isPeerSetRepaired = this.#ensurePeerSet(role, saved);
+          desired = this.#desired(role, saved);
+          const plan = this.#plan(saved, desired);
+          if (plan !== undefined) result ??= this.#kindOf(plan, saved, desired);
+          return plan;
+        },
+        apply: ({ text }) => this.#iptables.restore(text),
+        isPassing: ({ status }) => status === RESOURCE_PROBLEM,
+        askForLess: ({ message }) => this.#refuse(desired, message),
+        describeDrift: ({ differences }) =>
+          `${this.#iptables.name} takes the rules, yet ${differences.join(", ")}; ` +
+          "is another program changing them all the time?",
+      }, ATTEMPTS);
+      this.#wanted = this.#rulesByName(desired);
+      return result ?? (isPeerSetRepaired ? "changed" : "unchanged");
+    } catch (error) {
+      // Omitting some rules did not help: try them again next time.
+      this.#refused = refused.all;
+      this.#rawRefused = refused.raw;
+      if (result === "made") await this.#undo();
+      throw error;
     }
-    // Omitting some rules did not help: try them again next time.
-    this.#refused = refused.all;
-    this.#rawRefused = refused.raw;
-    if (result === "made") await this.#undo();
-    throw failure ?? new FirewallError(
-      `${this.#iptables.name} takes the rules, yet ${differences.join(", ")}; is another program ` +
-        "changing them all the time?",
-    );
   }
 
-  /** Takes away what a failed start has put in place: one table may have been committed. */
+  /** Removes what a failed start has put in place: one table may have been committed. */
   async #undo(): Promise<void> {
     try {
       const plan = this.#plan(await this.#iptables.save(), NOTHING);

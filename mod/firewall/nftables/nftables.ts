@@ -15,9 +15,7 @@ import { readNftables } from "./read_nftables.ts";
 import type { Reconciled, Role, Ruleset } from "../ruleset.ts";
 import type { FirewallSpec } from "../firewall_spec.ts";
 import type { RuleChange } from "../ruleset.ts";
-
-/** How often to read, plan and apply until nothing is left to do. */
-const ATTEMPTS = 3;
+import { applyUntilInPlace } from "../apply_until_in_place.ts";
 
 /** The host's nft(8). */
 export class Nftables {
@@ -119,39 +117,34 @@ export class NftablesRuleset implements Ruleset {
   }
 
   async reconcile(role: Role): Promise<Reconciled> {
-    let fresh = false;
-    let failure: unknown;
-    let plan: NftPlan | undefined;
     const before = this.#wanted;
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const planned = await this.#plan(role);
-      if (planned.plan === undefined) {
-        this.#wanted = planned.wanted;
-        if (attempt === 0) return "unchanged";
-        if (fresh) return "made";
-        return before === undefined || before === planned.wanted ? "changed" : "extended";
-      }
-      if (attempt === 0) fresh = planned.table === undefined;
-      // Refused once and nothing has changed since: it would be refused again.
-      if (failure !== undefined && planned.plan.text === plan?.text) break;
-      plan = planned.plan;
-      failure = undefined;
-      try {
-        await this.#nftables.apply(plan.text);
-      } catch (error) {
-        if (!(error instanceof FirewallError)) throw error;
-        failure = error;
-      }
+    let wanted: string | undefined;
+    let isNew: boolean | undefined;
+    try {
+      const applied = await applyUntilInPlace<NftPlan>({
+        plan: async () => {
+          const planned = await this.#plan(role);
+          isNew ??= planned.table === undefined;
+          wanted = planned.wanted;
+          return planned.plan;
+        },
+        apply: ({ text }) => this.#nftables.apply(text),
+        describeDrift: ({ changes }) =>
+          "nft takes the rules, yet reads others back: " +
+          changes.map(({ sign, rule }) => `${sign} ${rule}`).join(", ") +
+          "; is another program changing them all the time?",
+      });
+      this.#wanted = wanted;
+      if (applied === 0) return "unchanged";
+      if (isNew) return "made";
+      return before === undefined || before === wanted ? "changed" : "extended";
+    } catch (error) {
+      if (isNew) await this.#undo();
+      throw error;
     }
-    if (fresh) await this.#undo();
-    throw failure ?? new FirewallError(
-      "nft takes the rules, yet reads others back: " +
-        plan!.changes.map(({ sign, rule }) => `${sign} ${rule}`).join(", ") +
-        "; is another program changing them all the time?",
-    );
   }
 
-  /** Takes away what a failed start has put in place. */
+  /** Removes what a failed start has put in place. */
   async #undo(): Promise<void> {
     try {
       const { plan } = await this.#plan("nothing");
