@@ -294,7 +294,7 @@ export interface NetworkStatus {
   readonly device?: string;
   /** Peers whose objects are programmed. */
   readonly peers: number;
-  /** What the data path makes use of, where that varies: `TCP segmentation, UDP trains`. */
+  /** What the data path makes use of, where that varies: `TCP segmentation, UDP GSO`. */
   readonly features?: string;
   /**
    * How packets go to each peer's subnet, where a backend has more ways than one: `kernel`, or `user`

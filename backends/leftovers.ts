@@ -3,7 +3,7 @@ import { type Link, type Netlink, type Route, VXLAN } from "../mod/sys/mod.ts";
 import { describeRoute } from "./describe.ts";
 import { RTPROT_FLANNEL } from "./reconcile.ts";
 import { udpDeviceNumber } from "./udp/device_name.ts";
-import { KernelLeftover } from "./udp/kernel/stale_state.ts";
+import { StaleState } from "./udp/kernel/stale_state.ts";
 import { RT_TABLE_MAIN, RTPROT_KERNEL } from "../mod/sys/linux_constants.ts";
 
 /** How many devices of the udp backend are thought of whose programs may have outlived them. */
@@ -104,7 +104,7 @@ function udpDevices(links: readonly Link[]): string[] {
 /** Programs of the udp backend: those at the external interface outlive the device. */
 function kernelPath(netlink: Netlink, links: readonly Link[], device: string): Leftover[] {
   const underlays = links.filter(({ mac }) => mac !== undefined).map(({ name }) => name);
-  const leftover = new KernelLeftover(netlink, device, underlays);
+  const leftover = new StaleState(netlink, device, underlays);
   if (!leftover.exists()) return [];
   return [{
     kind: "path",

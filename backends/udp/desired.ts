@@ -16,9 +16,9 @@ export interface DeviceObjects extends KernelObjects {
 }
 
 /**
- * One address, the lease's base as /32, and one route for the whole network, as newer flannel: 0.7.1
- * gave the address the network's length, whose connected route overlaps docker0's. Which host a
- * packet goes to is the data path's table.
+ * Builds the device's objects: one address, the lease's base as /32, and one route to the whole network, as newer
+ * flannel does. flannel 0.7.1 gave the address the network's prefix length, whose connected route overlaps
+ * docker0's. The data path's table has the holder of each subnet.
  */
 export function deviceObjects(own: Lease, network: Prefix, device: number): DeviceObjects {
   return {

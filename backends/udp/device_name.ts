@@ -10,13 +10,13 @@ const NAME = /^flannel(\d{1,5})$/;
 /** IFF_LOWER_UP of linux/if.h: a TUN device has a carrier while a process holds it. */
 const IFF_LOWER_UP = 0x10000;
 
-/** Devices that networks of this process have. */
+/** Devices of this process's networks. */
 const taken = new Set<string>();
 
-/** Number of a device of the udp backend: 0 of `flannel0`; `undefined` for another name. */
+/** Number of a device of the udp backend, such as 0 for `flannel0`; `undefined` for another name. */
 export function udpDeviceNumber(name: string): number | undefined {
   const digits = NAME.exec(name)?.[1];
-  // `flannel00` is not how the kernel writes it.
+  // The kernel writes no leading zeros.
   return digits === undefined || digits !== String(Number(digits)) ? undefined : Number(digits);
 }
 
@@ -26,7 +26,7 @@ export function udpDeviceNumber(name: string): number | undefined {
  * route: an agent left it that ended before it had a lease. An unheld `flannel0` is free in any state when no
  * other network can have left it.
  *
- * @param tried names that turned out to be others'
+ * @param tried names of devices that other processes hold
  */
 export function chooseDevice(
   netlink: Netlink,
@@ -52,17 +52,17 @@ export function chooseDevice(
   }
 }
 
-/** Keeps other networks of this process off a device. */
+/** Reserves a device name among the networks of this process. */
 export function takeDevice(name: string): void {
   taken.add(name);
 }
 
-/** Lets others have it. */
+/** Releases a device name. */
 export function leaveDevice(name: string): void {
   taken.delete(name);
 }
 
-/** Addresses of a device, and destinations of routes by it, as somebody has set them. */
+/** Addresses of a device, and destinations of its routes, other than the kernel's own. */
 function carried(netlink: Netlink, { index }: Link): IPv4[] {
   return [
     ...netlink.addresses({ index }).map(({ address }) => address),

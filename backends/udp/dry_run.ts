@@ -15,9 +15,8 @@ import { pathSettings } from "./kernel/programs/settings.ts";
 import { type UdpOptions, udpSourceCheck } from "./options.ts";
 
 /**
- * What the udp backend would do to devices, address, route and programs in the kernel: it opens neither
- * device nor socket, since an agent that runs has both. The peers are the data path's and no kernel
- * objects.
+ * A dry run of the udp backend: devices, address, route and eBPF programs. It opens neither device nor socket,
+ * because a running agent holds both. Peers are entries of the data path's table, not kernel objects.
  */
 export class UdpDryRun implements PlannedNetwork {
   readonly mtu: number;

@@ -1,29 +1,30 @@
-/** From the first request to the work, in milliseconds: what changes rarely changes alone. */
-const GATHERING = 200;
+/** From the first request to the work; one cause often makes several requests. */
+const DELAY_MS = 200;
 
-/** The work takes at most one part in so many of the time. */
+/** The work takes at most this fraction of the time: 1 / SHARE. */
 const SHARE = 20;
 
-/** Does something soon after it was asked for, once for all who ask meanwhile, and never all the time. */
+/** Runs work soon after a request, once for all requests until then, and for a bounded share of the time. */
 export class Throttle implements Disposable {
   readonly #work: () => void;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  /** Before it, as `performance.now()` tells time, the work is not done again. */
-  #rest = 0;
+  /** Earliest time of the next run; `performance.now()`. */
+  #restUntil = 0;
 
   constructor(work: () => void) {
     this.#work = work;
   }
 
+  /** Requests a run. */
   request(): void {
     if (this.#timer !== undefined) return;
-    const delay = Math.max(GATHERING, this.#rest - performance.now());
+    const delay = Math.max(DELAY_MS, this.#restUntil - performance.now());
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       const started = performance.now();
       this.#work();
       const ended = performance.now();
-      this.#rest = ended + SHARE * (ended - started);
+      this.#restUntil = ended + SHARE * (ended - started);
     }, delay);
   }
 

@@ -4,7 +4,7 @@ import { Throttle } from "./throttle.ts";
 const sleep = (milliseconds: number) =>
   new Promise<void>((resolve) => setTimeout(resolve, milliseconds));
 
-Deno.test("Throttle does the work once for all requests that come meanwhile, and again for later ones", async () => {
+Deno.test("Throttle runs the work once for all requests until then, and again for later ones", async () => {
   let done = 0;
   using throttle = new Throttle(() => done++);
   for (let i = 0; i < 10; i++) throttle.request();
@@ -27,11 +27,11 @@ Deno.test("Throttle rests twenty times as long as the work took", async () => {
     throttle.request();
     while (begun.length < i) await sleep(10);
   }
-  // Timers run out in whole milliseconds.
+  // Timers have a resolution of a millisecond.
   for (const i of [1, 2]) assert(begun[i]! - begun[i - 1]! >= 21 * 30 - 2, `${begun}`);
 });
 
-Deno.test("Throttle does nothing after its end", async () => {
+Deno.test("Throttle runs nothing after its disposal", async () => {
   let done = 0;
   {
     using throttle = new Throttle(() => done++);

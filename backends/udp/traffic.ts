@@ -4,14 +4,14 @@ import type { CounterName } from "./user/counters.ts";
 import type { PeerTraffic } from "./user/data_path.ts";
 import type { Reason } from "./kernel/programs/layout.ts";
 
-/** What one of the two data paths has counted. */
+/** Counters of one of the two data paths. */
 export interface PathTraffic {
   readonly peers: readonly PeerTraffic[];
-  /** Drops by reason; user space's counters hold others besides, which are no drops. */
+  /** Drops by reason; the user-space path has other counters too. */
   readonly counters: Readonly<Partial<Record<CounterName | Reason, number>>>;
 }
 
-/** What both data paths have carried. A packet is counted by the one that carried it. */
+/** Adds up the traffic of both data paths. Each packet is counted by the path that carried it. */
 export function combineTraffic(paths: readonly (PathTraffic | undefined)[]): NetworkTraffic {
   const peers = new Map<IPv4, TrafficCounts>();
   const drops: Record<string, number> = {};

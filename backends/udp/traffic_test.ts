@@ -8,7 +8,7 @@ const counts = (n: number) => ({
   receivedBytes: 20 * n,
 });
 
-Deno.test("combineTraffic() adds up what user space and the kernel have carried", () => {
+Deno.test("combineTraffic() adds up the traffic of user space and kernel", () => {
   assertEquals(
     combineTraffic([
       {
@@ -28,6 +28,6 @@ Deno.test("combineTraffic() adds up what user space and the kernel have carried"
   );
 });
 
-Deno.test("combineTraffic() has nothing to tell while no path is open", () => {
+Deno.test("combineTraffic() returns zeros while no path is open", () => {
   assertEquals(combineTraffic([]), { total: counts(0), peers: new Map(), drops: {} });
 });

@@ -27,13 +27,13 @@ import { combineTraffic } from "./traffic.ts";
 import type { Offload } from "./user/worker.ts";
 import { IFF_UP } from "../../mod/sys/linux_constants.ts";
 
-/** Devices that may turn out to be other processes', one after the other. */
-const MOST_TRIED = 16;
+/** Devices held by other processes that are tried before prepare() fails. */
+const MAX_TRIED = 16;
 
-/** How often the programs in the kernel are looked at, in milliseconds. */
-const INSPECTION = 2_000;
+/** Milliseconds between checks of the kernel path. */
+const INSPECTION_MS = 2_000;
 
-/** One IPv4 packet in one UDP datagram, carried in user space. */
+/** The udp backend: one IPv4 packet in one UDP datagram, carried in user space or by eBPF programs. */
 export const udpBackend: Backend = {
   type: "udp",
   changesKernel: true,
@@ -52,14 +52,14 @@ export const udpBackend: Backend = {
         return network;
       } catch (error) {
         await network.close();
-        // Another process has been quicker.
+        // Another process has opened the device meanwhile.
         if (!(error instanceof SysError) || error.errno !== Errno.EBUSY) throw error;
-        if (tried.size >= MOST_TRIED) throw error;
+        if (tried.size >= MAX_TRIED) throw error;
         tried.add(device);
       }
     }
   },
-  // deno-lint-ignore require-await -- a bad option is to be a rejection, as the interface says
+  // deno-lint-ignore require-await -- an invalid option must reject
   async plan(context) {
     const options = udpOptions(context.config.backend.options, context.external.mtu);
     const device = chooseDevice(context.netlink, context, new Set());
@@ -75,18 +75,18 @@ class UdpNetwork implements Network {
   readonly #context: BackendContext;
   readonly #options: UdpOptions;
   readonly #refusals = new Refusals();
-  /** Subnets that the data path routes, with their holders. */
+  /** Subnets in the data path's table. */
   readonly #routed = new Map<string, PeerSubnet>();
   readonly #kernel: UdpKernel;
   readonly #host: HostRoutes;
   #path: UdpDataPath | undefined;
-  /** Why there is none, after one has failed. */
+  /** Why the last data path failed; `undefined` while there is one. */
   #stopped: string | undefined;
   #device: Link | undefined;
   #own: Lease | undefined;
-  /** Another program's route has the key of flanneld's. */
+  /** Another program's route has the destination and metric of the network's route. */
   #isBlocked = false;
-  /** Called when a worker fails; set while {@linkcode run} does. */
+  /** Requests a repair; set during {@linkcode run}. */
   #repair: ((what: string) => void) | undefined;
 
   constructor(context: BackendContext, options: UdpOptions, device: string) {
@@ -105,19 +105,19 @@ class UdpNetwork implements Network {
     return { device: this.#name, ...(isInKernel ? {} : { port: this.#options.port }) };
   }
 
-  /** flannel's leases of this backend carry nothing besides the public IP. */
+  /** flannel's leases of this backend have no data beside the public IP. */
   leaseData(): undefined {
     return undefined;
   }
 
   /**
-   * Opens device, socket and workers, and brings the device up; what runs is left alone.
+   * Opens device, socket and workers unless they are open, and brings the device up.
    *
-   * @throws {SysError} EBUSY when another process has the device
+   * @throws {SysError} EBUSY when another process holds the device
    */
   async open(): Promise<void> {
     const { netlink, netns, external, config, udp } = this.#context;
-    // A worker whose device was deleted says so on its own thread, and later.
+    // A worker reports the deletion of its device later, from its own thread.
     if (this.#device !== undefined && netlink.link(this.#name)?.index !== this.#device.index) {
       await this.#path?.close();
       this.#path = undefined;
@@ -131,7 +131,7 @@ class UdpNetwork implements Network {
         port: this.#options.port,
         netns,
         onOffloadLost: (left) =>
-          warning(`The kernel has refused an offload of ${this.#name}; left: ${describe(left)}`),
+          warning(`the kernel refused an offload of ${this.#name}; remaining: ${describe(left)}`),
         acceptAny: udp?.acceptAny ?? false,
         ...(udp?.workers === undefined ? {} : { workers: udp.workers }),
       });
@@ -145,13 +145,13 @@ class UdpNetwork implements Network {
         }
         this.#repair?.(error.message);
       });
-      info(`Tunnel on ${this.#name}, UDP port ${this.#options.port}: ${describe(path.offload())}`);
+      info(`tunnel on ${this.#name}, UDP port ${this.#options.port}: ${describe(path.offload())}`);
     }
     const link = netlink.link(this.#name);
     if (link === undefined) {
       throw new SysError("RTM_GETLINK", Errno.ENODEV, {
         subject: this.#name,
-        detail: "deleted as soon as it was made",
+        detail: "deleted right after its creation",
       });
     }
     netlink.setLink(link.index, { mtu: this.mtu, up: true });
@@ -163,21 +163,21 @@ class UdpNetwork implements Network {
     let refused = 0;
     this.#own = own;
     await this.open();
-    // First: without a lease of its own the data path accepts nothing.
+    // First, because the data path accepts no packet without a lease of its own.
     this.#setStrictSource();
     this.#path!.setOwn(own.subnet);
     const known = new Set<string>();
     this.#host.load(readHostTables(this.#context.netlink));
     for (const lease of leases.values()) {
       known.add(leaseKey(lease.subnet));
-      this.#take(lease);
+      this.#route(lease);
     }
     this.#refusals.retain(known);
-    for (const [key, { subnet }] of this.#routed) if (!known.has(key)) this.#drop(subnet);
+    for (const [key, { subnet }] of this.#routed) if (!known.has(key)) this.#unroute(subnet);
     try {
       refused = this.#kernel.sync(own.subnet, this.#device!.index, this.#routed.values());
     } finally {
-      // Whatever ails the programs: user space, which is behind them, needs address and route.
+      // User space needs address and route even when the kernel path fails.
       const operations = diff(this.#objects(own), this.#actual());
       const addable = this.#host.addable(operations);
       this.#reportBlocked(addable.length < operations.length);
@@ -187,20 +187,20 @@ class UdpNetwork implements Network {
   }
 
   apply({ added, removed, changed }: LeaseSetChange): Promise<number> {
-    // Without a data path a repair is under way, which takes all leases.
+    // Without a data path a repair is pending, whose sync() handles all leases.
     if (this.#path === undefined) return Promise.resolve(0);
     for (const lease of removed) {
       this.#refusals.forget(lease);
-      if (this.#drop(lease.subnet)) info(`Subnet removed: ${lease.subnet}`);
+      if (this.#unroute(lease.subnet)) info(`Subnet removed: ${lease.subnet}`);
     }
     let refused = 0;
-    const take = (lease: Lease, verb: string) => {
-      if (!this.#take(lease)) return;
+    const route = (lease: Lease, verb: string) => {
+      if (!this.#route(lease)) return;
       refused += this.#kernel.setPeer(this.#routed.get(leaseKey(lease.subnet))!);
       info(`Subnet ${verb}: ${lease.subnet} via ${formatIPv4(lease.attributes.publicIP)}`);
     };
-    for (const lease of added) take(lease, "added");
-    for (const { after } of changed) take(after, "changed");
+    for (const lease of added) route(lease, "added");
+    for (const { after } of changed) route(after, "changed");
     return Promise.resolve(refused);
   }
 
@@ -218,7 +218,7 @@ class UdpNetwork implements Network {
 
   sourceStrictnessChanged(): Promise<number> {
     const [own, device] = [this.#own, this.#device];
-    // Without a data path a repair is under way, which takes everything.
+    // Without a data path a repair is pending, whose sync() sets it.
     if (this.#path === undefined || own === undefined || device === undefined) {
       return Promise.resolve(0);
     }
@@ -238,7 +238,7 @@ class UdpNetwork implements Network {
       device: this.#name,
       peers: this.#routed.size,
       ...(this.#path === undefined ? {} : { features: describe(this.#path.offload()) }),
-      // Only who asks for it pays for it.
+      // A getter, because it costs O(peers).
       get paths() {
         return paths();
       },
@@ -254,19 +254,19 @@ class UdpNetwork implements Network {
       const report = this.#kernel.reconsider(this.#routed.values());
       if (report !== undefined) repair(report);
     });
-    // The kernel tells nobody when a program is taken off.
+    // The kernel has no event for a program that is detached.
     const inspection = setInterval(() => {
       const report = this.#kernel.damage();
       if (report !== undefined) repair(report);
       else if (this.#kernel.arePoliciesChanged()) routing.request();
-    }, INSPECTION);
+    }, INSPECTION_MS);
     try {
       for await (const events of monitor(["link", "address", "route"], { signal })) {
         const changes = events.map((event) => this.#observe(event));
         const report = events.map((event, i) => this.#drift(event) ?? changes[i])
           .find((what) => what !== undefined);
         if (report !== undefined) repair(report);
-        if (events.some((event) => this.#movesPeers(event))) routing.request();
+        if (events.some((event) => this.#affectsUnderlay(event))) routing.request();
       }
     } finally {
       clearInterval(inspection);
@@ -289,8 +289,12 @@ class UdpNetwork implements Network {
     leaveDevice(this.#name);
   }
 
-  /** Routes a lease, or takes its route away when it is refused. Our own is neither. */
-  #take(lease: Lease): boolean {
+  /**
+   * Routes a peer's lease, or removes its route when the lease is refused.
+   *
+   * @returns false for a refused lease and for this host's own
+   */
+  #route(lease: Lease): boolean {
     const { subnet, attributes } = lease;
     const own = this.#own!;
     if (subnet.equals(own.subnet)) return false;
@@ -301,10 +305,10 @@ class UdpNetwork implements Network {
         this.#path!.setPeer(subnet, attributes.publicIP);
       } catch (error) {
         if (!(error instanceof RangeError)) throw error;
-        reason = `cannot be told apart by udp: ${error.message}`;
+        reason = `not routable by udp: ${error.message}`;
       }
     }
-    if (this.#refusals.note(lease, reason) !== undefined) this.#drop(subnet);
+    if (this.#refusals.note(lease, reason) !== undefined) this.#unroute(subnet);
     else this.#routed.set(leaseKey(subnet), { subnet, publicIP: attributes.publicIP });
     return reason === undefined;
   }
@@ -321,7 +325,7 @@ class UdpNetwork implements Network {
     this.#isBlocked = isBlocked;
   }
 
-  #drop(subnet: Prefix): boolean {
+  #unroute(subnet: Prefix): boolean {
     this.#kernel.removePeer(subnet);
     this.#path?.removePeer(subnet);
     return this.#routed.delete(leaseKey(subnet));
@@ -332,14 +336,14 @@ class UdpNetwork implements Network {
     if (this.#own === undefined) return undefined;
     const { network, subnetLen } = this.#context.config;
     const peers = {
-      // A route to the whole network has the same key as flanneld's.
+      // A route to the whole network has the same destination as flanneld's.
       has: (subnet: Prefix) => subnet.equals(network) || this.#routed.has(leaseKey(subnet)),
       refused: this.#refusals.reasons.size,
     };
     return this.#host.observe(event, peers, subnetLen, this.#own.subnet);
   }
 
-  /** What of ours an event says was taken away or altered. Our own changes agree with what is wanted. */
+  /** Describes an event that removed or changed an object of this network; `undefined` for other events. */
   #drift(event: KernelEvent): string | undefined {
     const device = this.#device;
     if (device === undefined || this.#own === undefined) return undefined;
@@ -362,7 +366,7 @@ class UdpNetwork implements Network {
         if (!destination.equals(route.destination)) return undefined;
         if (metric !== route.metric || table !== route.table) return undefined;
         const same = sameRoute(event.route, route);
-        // Another route's removal uncovers ours; our own must come back.
+        // No drift: the removal of another program's route, and the addition of this one.
         return same === (event.type === "route-removed")
           ? `route to ${destination} ${same ? "removed" : "altered"}`
           : undefined;
@@ -372,7 +376,7 @@ class UdpNetwork implements Network {
     }
   }
 
-  /** Compares the device as it is now: one that was just made was down for a moment. */
+  /** Compares the device's present state: an event of a device that was just made still has it down. */
   #linkDrift(index: number): string | undefined {
     const link = this.#context.netlink.linkByIndex(index);
     if (link === undefined) return `device ${this.#name} removed`;
@@ -380,8 +384,8 @@ class UdpNetwork implements Network {
     return link.mtu === this.mtu ? undefined : `MTU of ${this.#name} altered`;
   }
 
-  /** True when packets to peers may leave by another interface from now on. */
-  #movesPeers(event: KernelEvent): boolean {
+  /** Returns whether packets to peers may now leave by another interface. */
+  #affectsUnderlay(event: KernelEvent): boolean {
     const index = "link" in event
       ? event.link.index
       : "address" in event
@@ -401,14 +405,14 @@ class UdpNetwork implements Network {
   }
 }
 
-/** `TCP and UDP segmentation, UDP trains`: what the kernel helps with. */
-function describe({ tcp, udp, uncut, trains, coalescing, vectors }: Offload): string {
+/** Describes the offloads in use: `TCP segmentation, UDP segmentation, UDP GSO`. */
+function describe({ tcp, udp, tso, udpGso, udpGro, simdChecksum }: Offload): string {
   const parts = [
-    tcp && (uncut ? "TCP segmentation" : "TCP merging"),
+    tcp && (tso ? "TCP segmentation" : "TCP merging"),
     udp && "UDP segmentation",
-    trains && "UDP trains",
-    coalescing && "UDP coalescing",
-    vectors && "vector checksums",
+    udpGso && "UDP GSO",
+    udpGro && "UDP GRO",
+    simdChecksum && "SIMD checksums",
   ].filter((part) => part !== false);
   return parts.length === 0 ? "no offload, one packet at a time" : parts.join(", ");
 }

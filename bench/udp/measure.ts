@@ -4,21 +4,21 @@ import { UdpLab } from "../../tests/kernel/udp/udp_lab.ts";
 import type { Path, PathSetup } from "./paths.ts";
 import { setTxOffload } from "./wire.ts";
 
-/** What one path does. */
+/** Measured values of one path. */
 export interface Figures {
-  /** Gbit/s received. */
+  /** Gbit/s received by one stream, and by eight. */
   readonly tcp1: number;
   readonly tcp8: number;
-  /** The same between containers, through a bridge on each host. */
+  /** Gbit/s of one stream between containers, through a bridge on each host. */
   readonly containers: number;
-  /** The same with the tx offloads of the wire off. */
+  /** Gbit/s of one stream without tx offloads of the wire. */
   readonly wire: number;
   /** Thousands of packets received a second, of 64 and of 1400 bytes. */
   readonly udp64: number;
   readonly udp1400: number;
-  /** Microseconds, mean. */
+  /** Mean round-trip time in microseconds. */
   readonly ping: number;
-  /** Processor seconds of both ends' processes for a gigabyte of TCP. */
+  /** CPU seconds of both ends' processes for a gigabyte of TCP. */
   readonly cpu: number;
   /** Resident set of the larger process under load, MB. */
   readonly rss: number;
@@ -27,16 +27,16 @@ export interface Figures {
 /** Seconds of each run. */
 const SECONDS = 2;
 
-/** A path in a lab of its own, ready to be measured. */
+/** A path in a lab of its own. */
 export interface Track {
   readonly lab: UdpLab;
   readonly path: Path;
-  /** Where the container of host 1 is reached from that of host 0. */
+  /** Address of host 1's container. */
   readonly container: string;
   readonly containers: readonly Namespace[];
 }
 
-/** Sets a path up in a lab of its own. */
+/** Sets up a path in a lab of its own. */
 export async function layOut(setup: PathSetup, stack: AsyncDisposableStack): Promise<Track> {
   const lab = stack.use(await UdpLab.make());
   const path = await setup(lab, stack);
@@ -45,7 +45,7 @@ export async function layOut(setup: PathSetup, stack: AsyncDisposableStack): Pro
   return { lab, path, containers, container: CONTAINER_ADDRESSES[1] };
 }
 
-/** What of a {@linkcode Track} is measured, one after the other. */
+/** Measurements of a {@linkcode Track}, in order. */
 export const MEASUREMENTS: readonly ((track: Track) => Promise<Partial<Figures>>)[] = [
   async ({ lab: { hosts: [left, right] }, path }) => {
     const before = await processorSeconds(path);
@@ -74,7 +74,7 @@ export const MEASUREMENTS: readonly ((track: Track) => Promise<Partial<Figures>>
   },
 ];
 
-/** Waits until the other host answers. */
+/** Waits until the other host answers a ping. */
 async function reachable(lab: UdpLab, address: string): Promise<void> {
   for (let tries = 0; tries < 50; tries++) {
     if (await lab.hosts[0].succeeds("busybox", "ping", "-c", "1", "-W", "1", address)) return;

@@ -1,7 +1,7 @@
 /**
- * How the udp data path compares: with the bare wire, the kernel's vxlan, a C proxy that carries one
- * packet at a time (fastd without encryption stands for flannel's), and itself without offload. Two
- * hosts in namespaces, the sender's and the receiver's processes on the same processors.
+ * Compares the udp data paths with the bare wire, the kernel's vxlan, a C proxy that carries one packet at a time (fastd
+ * without encryption, in place of flannel's), and themselves without offloads. Two hosts in namespaces share the
+ * machine's processors.
  *
  * @module
  */
@@ -12,7 +12,7 @@ const ROWS: [keyof Figures, string, number][] = [
   ["tcp1", "TCP, 1 stream, Gbit/s", 2],
   ["tcp8", "TCP, 8 streams, Gbit/s", 2],
   ["containers", "TCP, container to container", 2],
-  ["wire", "TCP, wire that cuts to 1500", 2],
+  ["wire", "TCP, wire without offload", 2],
   ["udp64", "UDP 64 B received, kpps", 0],
   ["udp1400", "UDP 1400 B received, kpps", 0],
   ["ping", "ping, us", 0],
@@ -20,12 +20,12 @@ const ROWS: [keyof Figures, string, number][] = [
   ["rss", "RSS under load, MB", 0],
 ];
 
-/** How often each figure is taken; the median counts. */
+/** Measurements of each value; the median is printed. */
 const ROUNDS = 3;
 
 /**
- * Prints each figure and, in brackets, its ratio to the first path's. Every path has a lab of its own,
- * and they are measured in turn: what the machine does meanwhile falls on all alike.
+ * Prints each value and, in parentheses, its ratio to the first path's. Each path has a lab of its own. The paths are
+ * measured in turn, so that other load affects all of them.
  */
 export async function run(): Promise<void> {
   await using stack = new AsyncDisposableStack();
@@ -50,13 +50,13 @@ export async function run(): Promise<void> {
     });
     console.log([label.padEnd(28), ...cells].join(" "));
   }
-  const [fastd, ours, plain] = ["fastd null", "ours", "ours, no offload"].map((name) =>
+  const [fastd, user, plain] = ["fastd null", "user space", "user, no offload"].map((name) =>
     figures[names.indexOf(name)]!
   );
   const times = (a: number, b: number) => (a / b).toFixed(1);
   console.log(
-    `against fastd: TCP x${times(ours!.tcp1, fastd!.tcp1)}, UDP 64 B x` +
-      `${times(ours!.udp64, fastd!.udp64)}, ping x${times(ours!.ping, fastd!.ping)}; ` +
+    `against fastd: TCP x${times(user!.tcp1, fastd!.tcp1)}, UDP 64 B x` +
+      `${times(user!.udp64, fastd!.udp64)}, ping x${times(user!.ping, fastd!.ping)}; ` +
       `without offload TCP x${times(plain!.tcp1, fastd!.tcp1)}`,
   );
 }

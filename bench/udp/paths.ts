@@ -8,31 +8,31 @@ import {
 } from "../../tests/kernel/udp/udp_lab.ts";
 import type { NodeOptions } from "../../tests/kernel/udp/udp_node.ts";
 
-/** One way from host to host, up and running. */
+/** A configured path between the hosts. */
 export interface Path {
-  /** Where host 1 is reached over it. */
+  /** Address of host 1 on the path. */
   readonly address: string;
-  /** The processes that carry packets, by host; none where the kernel does. */
+  /** Processes that carry packets, by host; none where the kernel does. */
   readonly pids: readonly number[];
 }
 
-/** Sets a path up between the hosts of a lab. */
+/** Sets up a path between the hosts of a lab. */
 export type PathSetup = (lab: UdpLab, stack: AsyncDisposableStack) => Promise<Path>;
 
-/** What is compared, in the order of the table. The first is what the ratios refer to. */
+/** The compared paths, in the order of the table. Ratios are to the first one. */
 export const PATHS: Readonly<Record<string, PathSetup>> = {
   "bare veth": bare,
   "vxlan": vxlan,
   "fastd null": fastd,
-  "ours": (lab) => ours(lab, {}),
-  "ours in the kernel": (lab) => kernel(lab),
+  "user space": (lab) => userSpace(lab, {}),
+  "kernel": (lab) => kernel(lab),
   "kernel, 65,536 peers": (lab) => kernel(lab, 65_536),
   // As before Linux 4.18, which CentOS 7 has.
-  "ours, no trains": (lab) => ours(lab, { socketOffload: false }),
-  "ours, no offload": (lab) => ours(lab, { deviceOffload: false, socketOffload: false }),
+  "user, no UDP GSO": (lab) => userSpace(lab, { socketOffload: false }),
+  "user, no offload": (lab) => userSpace(lab, { deviceOffload: false, socketOffload: false }),
 };
 
-/** Routes to the other host's lease over the wire itself, as host-gw does. */
+/** Routes to the other host's lease without a tunnel, as host-gw does. */
 async function bare(lab: UdpLab): Promise<Path> {
   for (const [i, host] of lab.hosts.entries()) {
     const other = 1 - i;
@@ -41,7 +41,7 @@ async function bare(lab: UdpLab): Promise<Path> {
   return { address: ADDRESSES[1], pids: [] };
 }
 
-/** The kernel's vxlan by hand. */
+/** The kernel's vxlan, configured with iproute2. */
 async function vxlan(lab: UdpLab): Promise<Path> {
   const mac = (host: number) => `02:00:00:00:00:0${host + 1}`;
   for (const [i, host] of lab.hosts.entries()) {
@@ -60,7 +60,7 @@ async function vxlan(lab: UdpLab): Promise<Path> {
   return { address: DEVICE_ADDRESSES[1], pids: [] };
 }
 
-/** fastd without encryption: the nearest C proxy that is alive, a packet at a time like flannel's. */
+/** fastd without encryption: a maintained C proxy that carries one packet at a time, as flannel's does. */
 async function fastd(lab: UdpLab, stack: AsyncDisposableStack): Promise<Path> {
   const dir = await Deno.makeTempDir({ prefix: "flanneld-bench-" });
   stack.defer(() => Deno.remove(dir, { recursive: true }));
@@ -98,16 +98,16 @@ async function fastdKeys(): Promise<{ secret: string; key: string }> {
   return { secret: secret!, key: key! };
 }
 
-/** Nodes are run from source, but as the executable would be. */
+/** Runtime flags of the executable, for nodes that run from source. */
 const FLAGS = [`--v8-flags=${V8_FLAGS}`, "--no-code-cache"];
 
-/** The udp data path in user space. */
-async function ours(lab: UdpLab, options: Partial<NodeOptions>): Promise<Path> {
+/** The user-space path. */
+async function userSpace(lab: UdpLab, options: Partial<NodeOptions>): Promise<Path> {
   const nodes = await lab.startBoth(options, FLAGS);
   return { address: DEVICE_ADDRESSES[1], pids: nodes.map((node) => node.pid) };
 }
 
-/** The data path in the kernel, with the one in user space behind it. */
+/** The kernel path, with the user-space path behind it. */
 async function kernel(lab: UdpLab, peers = 0): Promise<Path> {
   const pids: number[] = [];
   for (const host of [0, 1] as const) {
@@ -118,16 +118,16 @@ async function kernel(lab: UdpLab, peers = 0): Promise<Path> {
     pids.push(node.pid);
     if (peers === 0) continue;
     const before = performance.now();
-    await node.tell({ peers: manyPeers(peers) });
+    await node.send({ peers: manyPeers(peers) });
     const took = performance.now() - before;
     console.log(
-      `host ${host} took ${peers} peers, in user space and kernel, in ${took.toFixed(0)} ms`,
+      `host ${host}: added ${peers} peers to user space and kernel in ${took.toFixed(0)} ms`,
     );
   }
   return { address: DEVICE_ADDRESSES[1], pids };
 }
 
-/** Leases from 10.0.0.0/24 on, but for those of the lab's own hosts and their neighbours. */
+/** Leases from 10.0.0.0/24 on, without 10.40.0.0/16, which has those of the lab's hosts. */
 function manyPeers(count: number): Record<string, string> {
   const peers: Record<string, string> = {};
   for (let i = 0; i < count; i++) {

@@ -154,7 +154,7 @@ class Scene {
     this.receiver = receiver;
   }
 
-  /** Sends a forged packet from the peer; an honest one follows. @returns which of the sources arrived */
+  /** Sends a forged packet from the peer; an isAuthentic one follows. @returns which of the sources arrived */
   async forge(
     sources: readonly Source[],
     wrap: (command: string[]) => readonly string[] = (command) => command,
@@ -175,9 +175,9 @@ class Scene {
       const datagram = { address: tested.address, port: carrier.port, payload };
       await peer.exec(wrap(sendDatagrams(datagram)));
     }
-    const honest = new TextEncoder().encode(`${id} honest`);
-    await peer.exec(sendDatagrams({ address: target, port: RECEIVER_PORT, payload: honest }));
-    await receiver.waitFor(new RegExp(`${id} honest`));
+    const isAuthentic = new TextEncoder().encode(`${id} isAuthentic`);
+    await peer.exec(sendDatagrams({ address: target, port: RECEIVER_PORT, payload: isAuthentic }));
+    await receiver.waitFor(new RegExp(`${id} isAuthentic`));
     return SOURCES.filter((source) => receiver.output.includes(`${id} ${source}`));
   }
 }

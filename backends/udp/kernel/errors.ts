@@ -1,4 +1,4 @@
-/** The kernel path cannot be used here; the message says why. */
+/** The host cannot run the kernel path; the message gives the reason. */
 export class UnsuitableError extends Error {
   override readonly name = "UnsuitableError";
 }

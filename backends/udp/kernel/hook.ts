@@ -9,36 +9,36 @@ import {
 import type { AttachedFilter, Netlink } from "../../../mod/sys/mod.ts";
 import { udpDeviceNumber } from "../device_name.ts";
 
-/** A place on an interface where one of the path's programs runs, and goes on to when the agent ends. */
+/** The place of one of the path's programs on an interface. The program keeps running when the agent ends. */
 export interface Hook extends Disposable {
   /**
-   * Makes a program run on an interface: in place of the one that is there, without a packet in
-   * between that meets none, and on no other interface.
+   * Attaches a program to an interface. Replaces the program that is there, so that each packet meets one of them,
+   * and removes it from any other interface.
    *
    * @throws {SysError} when the kernel refuses
    */
   ensure(program: BpfProgram, index: number): void;
-  /** What is not as {@linkcode Hook.ensure} left it; `undefined` when all is well. */
+  /** Describes how the place differs from the state that {@linkcode Hook.ensure} left; else `undefined`. */
   damage(): string | undefined;
-  /** Takes the program off, also one that an earlier agent left. */
+  /** Detaches the program, also one that an earlier agent left. */
   remove(): void;
 }
 
-/** A program where it runs. */
+/** An attached program. */
 interface Attached {
-  /** Of the interface. */
+  /** Index of the interface. */
   readonly index: number;
   readonly programId: number;
 }
 
-/** A TCX link, kept by a pin. */
+/** A TCX link, which a pin keeps attached. */
 export class TcxHook implements Hook {
   readonly #path: string;
   readonly #direction: Direction;
   #link: TcxLink | undefined;
   #attached: Attached | undefined;
 
-  /** @param path of the pin */
+  /** @param path the pin's */
   constructor(path: string, direction: Direction) {
     this.#path = path;
     this.#direction = direction;
@@ -46,12 +46,12 @@ export class TcxHook implements Hook {
 
   ensure(program: BpfProgram, index: number): void {
     this.#attached = undefined;
-    const link = this.#held();
+    const link = this.#openLink();
     if (link?.isAt(index, this.#direction)) {
       link.update(program);
       if (!this.#isPinned()) pin(link.fd, this.#path);
     } else {
-      // Behind the pin of the old link stands nothing any more, or another interface.
+      // The pinned link is detached, or attached to another interface.
       const fresh = TcxLink.attach(program, index, this.#direction);
       this.#replace(fresh);
       pin(fresh.fd, this.#path);
@@ -68,16 +68,16 @@ export class TcxHook implements Hook {
     return this.#isPinned() ? undefined : `${what} unpinned`;
   }
 
-  /** What this or an earlier agent has left here. */
+  /** The program that this or an earlier agent has attached. */
   present(): Attached | undefined {
-    const link = this.#held();
+    const link = this.#openLink();
     return link && link.index !== 0 ? { index: link.index, programId: link.programId } : undefined;
   }
 
   remove(): void {
-    const link = this.#held();
+    const link = this.#openLink();
     this.#attached = undefined;
-    // First what carries packets: a pin can stay where its file system is read-only by now.
+    // The link first: removing the pin fails when its file system has become read-only.
     link?.detach();
     this.#replace(undefined);
     removePin(this.#path);
@@ -88,8 +88,8 @@ export class TcxHook implements Hook {
     this.#replace(undefined);
   }
 
-  /** The link that this or an earlier process made. */
-  #held(): TcxLink | undefined {
+  /** Opens the link that this or an earlier process made. */
+  #openLink(): TcxLink | undefined {
     if (this.#link === undefined) {
       const fd = openPin(this.#path);
       if (fd !== undefined) this.#link = new TcxLink(fd);
@@ -110,24 +110,28 @@ export class TcxHook implements Hook {
   }
 }
 
-/** In the name of a filter whose discipline was made for it, for the next agent to know. */
+/** Suffix of a filter's name: flanneld made the clsact qdisc for it, so the next agent may remove the qdisc. */
 const MADE = "+clsact";
 
-/** That of flannel0's filters; flannel's udp port, which nobody else will have chosen. */
+/** Priority of flannel0's filters: flannel's udp port, which other programs are unlikely to choose. */
 const FIRST_PRIORITY = 8285;
 
-/** A clsact filter, which needs no pin: for kernels before TCX (Linux 6.6). */
+/** A clsact filter, for kernels before TCX (Linux 6.6). It needs no pin. */
 export class ClsactHook implements Hook {
   readonly #netlink: Netlink;
   readonly #direction: Direction;
   readonly #name: string;
-  /** By it our filter is told from others', and found by the next agent. */
+  /** Identifies the filter among others of the interface. */
   readonly #priority: number;
-  /** Where an earlier agent may have left one. */
+  /** Interfaces on which an earlier agent may have left a filter. */
   readonly #interfaces: readonly string[];
   #attached: Attached | undefined;
 
-  /** The place of the encapsulation program, with the interfaces that it may be on already. */
+  /**
+   * The place of the encapsulation program.
+   *
+   * @param interfaces names of the interfaces that may have the filter of an earlier agent
+   */
   static encapsulate(
     netlink: Netlink,
     interfaces: readonly string[],
@@ -136,7 +140,7 @@ export class ClsactHook implements Hook {
     return new ClsactHook(netlink, "flanneld_udp_out", "egress", interfaces, device);
   }
 
-  /** Likewise of the decapsulation program. */
+  /** The place of the decapsulation program; parameters as of {@linkcode ClsactHook.encapsulate}. */
   static decapsulate(
     netlink: Netlink,
     interfaces: readonly string[],
@@ -145,9 +149,9 @@ export class ClsactHook implements Hook {
     return new ClsactHook(netlink, "flanneld_udp_in", "ingress", interfaces, device);
   }
 
-  /** Likewise of the program at the hop's ingress. */
-  static hop(netlink: Netlink, interfaces: readonly string[], device: string): ClsactHook {
-    return new ClsactHook(netlink, "flanneld_udp_hop", "ingress", interfaces, device);
+  /** The place of the GRO device's program; parameters as of {@linkcode ClsactHook.encapsulate}. */
+  static groArrival(netlink: Netlink, interfaces: readonly string[], device: string): ClsactHook {
+    return new ClsactHook(netlink, "flanneld_udp_gro", "ingress", interfaces, device);
   }
 
   private constructor(
@@ -161,7 +165,7 @@ export class ClsactHook implements Hook {
     this.#name = name;
     this.#direction = direction;
     this.#interfaces = interfaces;
-    // At the external interface one filter follows the other, one for each device.
+    // The external interface has one filter for each TUN device.
     this.#priority = FIRST_PRIORITY + (udpDeviceNumber(device) ?? 0);
   }
 
@@ -173,9 +177,8 @@ export class ClsactHook implements Hook {
     this.#netlink.setFilter({ ...this.#place(index), name, fd: program.fd });
     this.#attached = { index, programId: program.id };
     if (former === index) return;
-    // Of this agent, or an earlier one that had another interface.
-    for (const other of this.#present()) if (other !== index) this.#takeOff(other);
-    if (former !== undefined) this.#takeOff(former);
+    for (const other of this.#present()) if (other !== index) this.#detach(other);
+    if (former !== undefined) this.#detach(former);
   }
 
   damage(): string | undefined {
@@ -189,7 +192,7 @@ export class ClsactHook implements Hook {
     return found.programId === programId ? undefined : `${what} replaced`;
   }
 
-  /** What this or an earlier agent has left, the first that is found. */
+  /** The first filter found that this or an earlier agent has attached. */
   present(): Attached | undefined {
     for (const index of this.#present()) {
       const filter = this.#find(index);
@@ -202,12 +205,12 @@ export class ClsactHook implements Hook {
     const indices = this.#present();
     if (this.#attached !== undefined) indices.add(this.#attached.index);
     this.#attached = undefined;
-    for (const index of indices) this.#takeOff(index);
+    for (const index of indices) this.#detach(index);
   }
 
   [Symbol.dispose](): void {}
 
-  /** The interfaces that have a filter of ours, by index. */
+  /** Indices of the interfaces that have the filter. */
   #present(): Set<number> {
     const indices = this.#interfaces.map((name) => this.#netlink.link(name)?.index);
     return new Set(
@@ -215,7 +218,7 @@ export class ClsactHook implements Hook {
     ) as Set<number>;
   }
 
-  /** Our filter on an interface, of this or an earlier agent. */
+  /** The filter of this or an earlier agent on an interface. */
   #find(index: number): AttachedFilter | undefined {
     return this.#netlink.filters(index, this.#direction).find(({ name, priority }) =>
       (name === this.#name || name === this.#name + MADE) && priority === this.#priority
@@ -226,7 +229,7 @@ export class ClsactHook implements Hook {
     return filter?.name.endsWith(MADE) === true;
   }
 
-  #takeOff(index: number): void {
+  #detach(index: number): void {
     const filter = this.#find(index);
     this.#netlink.removeFilter(this.#place(index));
     if (this.#isMade(filter)) this.#netlink.removeClsact(index);

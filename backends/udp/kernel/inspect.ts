@@ -5,10 +5,9 @@ import { type KernelRoute, MAPS, readRouteValue, routeKey } from "./programs/lay
 import { pinDirectory } from "./pins.ts";
 
 /**
- * How the kernel path of a device carries packets to an address, read from what is pinned: an agent
- * need not run.
+ * Reads from the pinned maps how a device's kernel path carries packets to an address. Needs no running agent.
  *
- * @returns `undefined` when the device has no kernel path, or that knows no subnet with the address
+ * @returns `undefined` when the device has no kernel path, or no subnet there contains the address
  * @throws {SysError} EPERM or EACCES without the privilege
  */
 export function kernelRouteTo(
@@ -18,7 +17,7 @@ export function kernelRouteTo(
   const fd = openPin(routesPin(device));
   if (fd === undefined) return undefined;
   using map = new BpfMap(fd, MAPS.routes);
-  // A trie finds the longest prefix that holds the address.
+  // The trie finds the longest prefix that contains the address.
   const value = map.lookup(routeKey(new Prefix(address, 32)));
   return value && readRouteValue(value);
 }

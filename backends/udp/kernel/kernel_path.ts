@@ -16,11 +16,11 @@ import {
 import { Errno, type Netlink, SysError } from "../../../mod/sys/mod.ts";
 import type { PeerTraffic } from "../user/data_path.ts";
 import type { Abilities } from "./programs/encapsulate.ts";
-import { everyStep } from "./run_all.ts";
-import { GroHop, hopName } from "./gro/gro_device.ts";
+import { runAll } from "./run_all.ts";
+import { GroDevice, groDeviceName } from "./gro/gro_device.ts";
 import { ClsactHook, type Hook, TcxHook } from "./hook.ts";
-import { type HopError, HopGate } from "./gro/gro_path_monitor.ts";
-import { probeHop } from "./gro/gro_probe.ts";
+import { type GroPathError, GroPathMonitor } from "./gro/gro_path_monitor.ts";
+import { probeGroPath } from "./gro/gro_probe.ts";
 import {
   type KernelRoute,
   type MapName,
@@ -38,48 +38,49 @@ import {
 } from "./programs/layout.ts";
 import { loadPrograms, probeAbilities } from "./programs/programs.ts";
 
-/** How programs are attached: by TCX from Linux 6.6 on, by clsact filters before. */
+/** Method of attaching programs: TCX since Linux 6.6, clsact filters before. */
 export type Attachment = "tcx" | "clsact";
 
 /** Options of {@linkcode KernelPath.open}. */
 export interface KernelPathOptions {
-  /** In the network namespace of the calling thread. */
+  /** Of the calling thread's network namespace. */
   readonly netlink: Netlink;
-  /** Directory for the pins, in the BPF file system; it is this path's alone. */
+  /** Directory for this path's pins only, in the BPF file system. */
   readonly directory: string;
-  /** What the programs will be made of; `own` may be any prefix yet. */
+  /** Constants of the programs; `own` may still be any prefix. */
   readonly settings: PathSettings;
   /** Name of the TUN device. */
   readonly device: string;
-  /** @default the first that the kernel has */
+  /** @default TCX if the kernel supports it */
   readonly attachment?: Attachment | undefined;
-  /** As of {@linkcode HopGate}. */
-  readonly hopPause?: number | undefined;
+  /** As `pauseMs` of {@linkcode GroPathMonitor}. */
+  readonly groPauseMs?: number | undefined;
 }
 
-/** `struct bpf_insn[]`: what is attached to learn whether that can be done. */
+/** `struct bpf_insn[]` of a program that passes all packets, attached to probe for TCX. */
 const PASS = new Assembler().mov(R0, Verdict.TC_ACT_UNSPEC).exit().assemble();
 
 /**
- * The udp backend's packets inside the kernel: two programs, the maps that they read, and what keeps both
- * there when the agent ends.
+ * The kernel path of the udp backend: the programs, their maps, and the pins and filters that keep both when the
+ * agent ends.
  *
- * It carries what {@linkcode KernelPath.sync} says from then on, whether an agent runs or not. What it does not
- * carry it hands on, so the user-space path runs behind it, with the same device and the same peers.
+ * It carries packets from {@linkcode KernelPath.sync} on, whether an agent runs or not. It passes packets that it
+ * does not carry to the user-space path, which needs the same device and the same peers.
  */
 export class KernelPath implements Disposable {
   readonly attachment: Attachment;
   readonly #directory: string;
   readonly #maps: Readonly<Record<MapName, BpfMap>>;
-  /** In the order of attaching: a host that sends must be able to receive. */
+  /** In the order of attaching: a host must be able to receive before it sends. */
   readonly #hooks: { readonly decapsulate: Hook; readonly encapsulate: Hook };
-  readonly #hop: GroHop;
-  readonly #gate: HopGate;
-  #hopRefusal: SysError | undefined;
+  readonly #groDevice: GroDevice;
+  readonly #monitor: GroPathMonitor;
+  /** Why there is no GRO device. */
+  #groRefusal: SysError | undefined;
   readonly #routes = new Map<number, KernelRoute>();
-  /** How many subnets a host holds. */
+  /** Number of subnets by holder. */
   readonly #leases = new Map<IPv4, number>();
-  /** Hosts whose packets come by the hop, where it is open. */
+  /** Hosts whose packets take the GRO path while it is open. */
   readonly #carried = () => {
     const carried = [...this.#routes.values()].filter((route) => route.carried);
     return new Set(carried.map(({ publicIP }) => publicIP));
@@ -88,7 +89,7 @@ export class KernelPath implements Disposable {
   #settings: PathSettings | undefined;
 
   private constructor(
-    { netlink, directory, device, hopPause }: KernelPathOptions,
+    { netlink, directory, device, groPauseMs }: KernelPathOptions,
     attachment: Attachment,
     maps: Readonly<Record<MapName, BpfMap>>,
     abilities: Abilities,
@@ -97,17 +98,17 @@ export class KernelPath implements Disposable {
     this.attachment = attachment;
     this.#directory = directory;
     this.#maps = maps;
-    const hop = hopName(device);
-    this.#hop = new GroHop(
+    const groDevice = groDeviceName(device);
+    this.#groDevice = new GroDevice(
       netlink,
       device,
       attachment === "tcx"
-        ? new TcxHook(`${directory}/hop_arrival`, "ingress")
-        : ClsactHook.hop(netlink, [hop], device),
+        ? new TcxHook(`${directory}/gro_arrival`, "ingress")
+        : ClsactHook.groArrival(netlink, [groDevice], device),
     );
-    this.#gate = new HopGate({
-      ...{ name: hop, maps, pause: hopPause },
-      probe: (peers) => probeHop({ netlink, maps, settings: this.#settings!, peers }),
+    this.#monitor = new GroPathMonitor({
+      ...{ name: groDevice, maps, pauseMs: groPauseMs },
+      probe: (peers) => probeGroPath({ netlink, maps, settings: this.#settings!, peers }),
     });
     this.#hooks = attachment === "tcx"
       ? {
@@ -122,11 +123,11 @@ export class KernelPath implements Disposable {
   }
 
   /**
-   * Takes over what an earlier agent left, or makes it anew. Nothing is carried that was not before.
+   * Adopts the maps that an earlier agent left, or creates them. Does not change what the kernel carries.
    *
    * @throws {BpfError} when the verifier refuses a program
    * @throws {SysError} when the kernel refuses maps, pins or attaching: EPERM without the privilege or
-   * under lockdown, EINVAL for what it does not know, EROFS where nothing can be pinned
+   * under lockdown, EINVAL for unknown features, EROFS when the BPF file system is read-only
    */
   static open(options: KernelPathOptions): KernelPath {
     using stack = new DisposableStack();
@@ -144,13 +145,13 @@ export class KernelPath implements Disposable {
   }
 
   /**
-   * Brings everything to what is asked for: entries of the maps by difference, then programs. The first call
-   * starts the carrying; after an earlier agent not one packet goes another way.
+   * Reconciles the maps' entries and then the programs. From the first call on the kernel carries packets. After an
+   * earlier agent no packet takes another path meanwhile.
    *
-   * @throws {SysError} when the kernel refuses; what was carried is carried on
+   * @throws {SysError} when the kernel refuses; the kernel goes on with what it carried before
    */
   sync(settings: PathSettings, routes: Iterable<KernelRoute>): void {
-    // Whoever removed the pins may have removed their directory, or the file system.
+    // The directory, or the file system, may have been removed with the pins.
     preparePins(this.#directory);
     const wanted = new Map<number, KernelRoute>();
     for (const route of routes) wanted.set(route.subnet.key, route);
@@ -159,20 +160,20 @@ export class KernelPath implements Disposable {
     if (!isSame || this.#hookDamage() !== undefined) {
       this.#settings = undefined;
       using programs = loadPrograms(settings, this.#abilities, this.#maps);
-      const { encapsulate, decapsulate, hopArrival } = programs;
-      this.#ensureHop(hopArrival);
+      const { encapsulate, decapsulate, groArrival } = programs;
+      this.#ensureGroDevice(groArrival);
       this.#hooks.decapsulate.ensure(decapsulate, settings.underlay);
       this.#hooks.encapsulate.ensure(encapsulate, settings.device);
       this.#settings = settings;
     }
-    this.#gate.settle(this.#carried);
+    this.#monitor.reconcile(this.#carried);
     this.#pinMaps();
   }
 
   /**
-   * Adds a subnet, or changes its holder or its way. One call into the kernel, or two.
+   * Adds a subnet, or changes its holder or its path. Costs one or two system calls.
    *
-   * @throws {SysError} ENOMEM; the subnet is then none of this path's
+   * @throws {SysError} ENOMEM or ENOSPC; the kernel path then has no route for the subnet
    */
   setRoute(route: KernelRoute): void {
     const { subnet, publicIP } = route;
@@ -182,7 +183,7 @@ export class KernelPath implements Disposable {
       this.#maps.routes.update(routeKey(subnet), routeValue(route));
     } catch (error) {
       this.#release(publicIP);
-      // Its former holder is not to get what is the present one's.
+      // The former holder must not get packets for the present one.
       this.removeRoute(subnet);
       throw error;
     }
@@ -200,28 +201,28 @@ export class KernelPath implements Disposable {
   }
 
   /**
-   * What of ours somebody took away since the last {@linkcode KernelPath.sync}, which puts it back. The
-   * kernel has no events for that: it costs a dozen system calls to look.
+   * Describes an object that was removed or changed since the last {@linkcode KernelPath.sync}, which repairs it.
+   * The kernel has no events for that. Costs a dozen system calls.
    */
   damage(): string | undefined {
     if (this.#settings === undefined) return undefined;
     const unpinned = Object.keys(MAPS).find((name) => !pathExists(`${this.#directory}/${name}`));
     return this.#hookDamage() ?? (unpinned && `map ${unpinned} unpinned`) ??
-      this.#gate.look(this.#carried);
+      this.#monitor.check(this.#carried);
   }
 
-  /** True when both programs are where the last {@linkcode KernelPath.sync} has put them. */
+  /** True when the last {@linkcode KernelPath.sync} has attached both programs. */
   get isAttached(): boolean {
     return this.#settings !== undefined;
   }
 
-  /** The device that TCP for containers comes in by, or why there is none; before the first sync() neither. */
-  get hop(): string | SysError | HopError | undefined {
+  /** Name of the GRO device, or the reason why the GRO path is closed; `undefined` before the first sync(). */
+  get groPath(): string | SysError | GroPathError | undefined {
     if (this.#settings === undefined) return undefined;
-    return this.#hopRefusal ?? this.#gate.error ?? this.#hop.name;
+    return this.#groRefusal ?? this.#monitor.error ?? this.#groDevice.name;
   }
 
-  /** Drops by reason, since the maps were made. */
+  /** Drops by reason, since the maps were created. */
   drops(): Record<Reason, number> {
     return Object.fromEntries(
       REASONS.map((reason, index) => [reason, this.#maps.reasons.total(index)]),
@@ -245,24 +246,24 @@ export class KernelPath implements Disposable {
   }
 
   /**
-   * Ends the carrying and takes everything out of the kernel.
+   * Stops carrying packets and removes everything from the kernel.
    *
-   * @throws {SysError} when something could not be taken; the rest is gone
+   * @throws {SysError} when the kernel refuses to remove an object; the others are removed
    */
   remove(): void {
     this.#settings = undefined;
-    everyStep([
+    runAll([
       () => this.#hooks.encapsulate.remove(),
       () => this.#hooks.decapsulate.remove(),
-      () => this.#hop.remove(),
+      () => this.#groDevice.remove(),
       () => removePinDirectory(this.#directory),
     ]);
   }
 
-  /** Lets go of it; what is in the kernel stays and goes on. */
+  /** Closes the descriptors; the kernel goes on carrying packets. */
   [Symbol.dispose](): void {
     for (const hook of Object.values(this.#hooks)) hook[Symbol.dispose]();
-    this.#hop[Symbol.dispose]();
+    this.#groDevice[Symbol.dispose]();
     for (const map of Object.values(this.#maps)) map[Symbol.dispose]();
   }
 
@@ -275,7 +276,7 @@ export class KernelPath implements Disposable {
     const known = new Set(peers.keys().map(readPeerKey));
     for (const publicIP of leases.keys()) if (!known.has(publicIP)) this.#addPeer(publicIP);
     const stale: Uint8Array[] = [];
-    const right = new Set<number>();
+    const current = new Set<number>();
     for (const key of routes.keys()) {
       const subnet = readRouteKey(key);
       const route = wanted.get(subnet.key);
@@ -286,12 +287,12 @@ export class KernelPath implements Disposable {
       const value = routes.lookup(key);
       if (value === undefined) continue;
       const { publicIP, carried } = readRouteValue(value);
-      if (publicIP === route.publicIP && carried === route.carried) right.add(subnet.key);
+      if (publicIP === route.publicIP && carried === route.carried) current.add(subnet.key);
     }
-    // There may be room only then.
+    // Before the additions: the map may be full.
     for (const key of stale) routes.delete(key);
     for (const [key, route] of wanted) {
-      if (!right.has(key)) routes.update(routeKey(route.subnet), routeValue(route));
+      if (!current.has(key)) routes.update(routeKey(route.subnet), routeValue(route));
     }
     for (const publicIP of known) if (!leases.has(publicIP)) peers.delete(peerKey(publicIP));
     this.#routes.clear();
@@ -322,22 +323,22 @@ export class KernelPath implements Disposable {
 
   #hookDamage(): string | undefined {
     return this.#hooks.decapsulate.damage() ?? this.#hooks.encapsulate.damage() ??
-      this.#hop.damage();
+      this.#groDevice.damage();
   }
 
-  /** Packets find another way where there is no hop: a refusal ends nothing. */
-  #ensureHop(arrival: BpfProgram): void {
+  /** Without a GRO device the decapsulation program redirects packets to flannel0, so a refusal is no error. */
+  #ensureGroDevice(arrival: BpfProgram): void {
     try {
-      this.#gate.lead(this.#hop.ensure(arrival));
-      this.#hopRefusal = undefined;
+      this.#monitor.setAddress(this.#groDevice.ensure(arrival));
+      this.#groRefusal = undefined;
     } catch (error) {
       if (!(error instanceof SysError)) throw error;
-      this.#gate.lead(undefined);
-      this.#hopRefusal = error;
+      this.#monitor.setAddress(undefined);
+      this.#groRefusal = error;
     }
   }
 
-  /** After the programs: half a path that is pinned would be adopted. */
+  /** Pins the maps. Called after the programs are attached, because the next agent adopts pinned maps. */
   #pinMaps(): void {
     for (const [name, map] of Object.entries(this.#maps)) {
       const path = `${this.#directory}/${name}`;
@@ -361,7 +362,7 @@ function openMap(directory: string, name: MapName): BpfMap {
   if (fd === undefined) return BpfMap.create(`flanneld_${name}`, shape);
   const pinned = new BpfMap(fd, shape);
   if (BpfMap.hasShape(fd, shape)) return pinned;
-  // Another version's. Its programs go on with it until ours take their place.
+  // A map of another version. Its programs use it until the new ones replace them.
   pinned[Symbol.dispose]();
   return BpfMap.create(`flanneld_${name}`, shape);
 }
@@ -373,14 +374,14 @@ function isSameMap(path: string, map: BpfMap): boolean {
   return pinned.id === map.id;
 }
 
-/** Attaches a program that does nothing, for a moment. */
+/** Attaches a program that passes all packets, and detaches it at once. */
 function probeAttachment(device: number): Attachment {
   using program = BpfProgram.load("flanneld_probe", PASS);
   try {
     using _link = TcxLink.attach(program, device, "egress");
     return "tcx";
   } catch (error) {
-    // An attach type that the kernel does not know.
+    // The kernel does not know the attach type.
     if (error instanceof SysError && error.errno === Errno.EINVAL) return "clsact";
     throw error;
   }

@@ -1,11 +1,11 @@
 import { BPFFS, fileCall } from "../../../mod/sys/bpf/mod.ts";
 
-/** The network namespace of the calling thread. Not /proc/self: that is the main thread's. */
+/** Network namespace of the calling thread; /proc/self would be the main thread's. */
 const NAMESPACE = "/proc/thread-self/ns/net";
 
 /**
- * Where the pins of a device's kernel path are. A device has its name in one network namespace only, and hosts
- * that are namespaces of one machine may share a BPF file system: hence the number of ours.
+ * Directory of the pins of a device's kernel path. It contains the namespace's number, because hosts that are
+ * namespaces of one machine may share a BPF file system and have devices of the same name.
  */
 export function pinDirectory(device: string): string {
   const target = fileCall("readlink", NAMESPACE, () => Deno.readLinkSync(NAMESPACE));

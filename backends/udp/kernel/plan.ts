@@ -11,41 +11,47 @@ import type { BackendContext } from "../../backend.ts";
 import type { DiffLine } from "../../describe.ts";
 import { decapsulation } from "./programs/decapsulate.ts";
 import { encapsulation } from "./programs/encapsulate.ts";
-import { ensureHop, findHop, hopArrival, hopName, removeHop } from "./gro/gro_device.ts";
+import {
+  ensureGroDevice,
+  findGroDevice,
+  groArrival,
+  groDeviceName,
+  removeGroDevice,
+} from "./gro/gro_device.ts";
 import { ClsactHook, TcxHook } from "./hook.ts";
-import { MAPS, type PathSettings, PROBE_KEY, readHopSecret } from "./programs/layout.ts";
+import { MAPS, type PathSettings, PROBES_KEY, readGroSecret } from "./programs/layout.ts";
 import { pinDirectory } from "./pins.ts";
 import { tryPrograms } from "./programs/programs.ts";
 import { isFinal, isRefusalOfPath, type Refusal } from "./refusal.ts";
 import { requireEthernet } from "./underlay.ts";
 
-/** Where a program belongs. */
+/** A program and its place. */
 interface Wanted {
-  /** Of its pin, too. */
-  readonly name: "decapsulate" | "encapsulate" | "hop_arrival";
+  /** Also the name of its pin. */
+  readonly name: "decapsulate" | "encapsulate" | "gro_arrival";
   readonly direction: "ingress" | "egress";
   readonly interface: string;
-  /** The program as it may be, by what the kernel can be asked: which is not known before it is loaded. */
+  /** Variants of the program: which one the kernel supports is only known by loading it. */
   readonly programs: readonly AssembledProgram[];
 }
 
-/** What is at a program's place. */
+/** The program that is attached at a place. */
 interface Present {
   readonly index: number;
   readonly tag: string;
 }
 
 /**
- * The programs that an agent would attach, exchange or take off; the hop's device it makes, alters or deletes by
- * the context's netlink, which is to take that down and change nothing.
+ * Lists the programs that an agent would attach, replace or detach. Creates, changes or deletes the GRO device by
+ * the context's netlink, which must be a dry run's.
  *
- * Where programs would be attached the kernel is asked whether it takes them, by loading them: what it
- * refuses for good an agent with `auto` does without. Nothing is attached or pinned for that.
+ * When programs would be attached, loads them to see whether the kernel accepts them: with `auto` an agent does
+ * without programs that the kernel refuses for good. Attaches and pins nothing.
  *
  * @param device name of the TUN device
- * @param settings what the programs are made of
- * @throws {BpfError | SysError | UnsuitableError} with `kernel`, when the kernel refuses, or what is there
- * may not be looked at (EPERM, EACCES)
+ * @param settings constants of the programs
+ * @throws {BpfError | SysError | UnsuitableError} with `kernel`, when the kernel refuses the programs, or to show
+ * the attached ones (EPERM, EACCES)
  */
 export async function planPrograms(
   context: BackendContext,
@@ -55,7 +61,7 @@ export async function planPrograms(
   try {
     return await changes(context, device, settings);
   } catch (error) {
-    // Who may not look may not load either.
+    // A process that may not read programs may not load any either.
     if (context.udp?.datapath === "kernel" || !isRefusal(error)) throw error;
     return [];
   }
@@ -67,19 +73,19 @@ async function changes(
   settings: PathSettings,
 ): Promise<DiffLine[]> {
   const { netlink, external, udp } = context;
-  const [encapsulate, decapsulate, hop] = wantedPrograms(external.name, device, settings);
-  // All that depends on the calling thread's namespace comes before the first wait.
+  const [encapsulate, decapsulate, groArrival] = wantedPrograms(external.name, device, settings);
+  // The calling thread is in the network namespace only until the first await.
   const found = [decapsulate, encapsulate].map((one) => ({
     wanted: one,
     present: find(context, device, one),
   }));
-  const hopPresent = find(context, device, hop);
-  const hadNoHop = findHop(netlink, device) === undefined && isWithoutHop(device);
+  const groPresent = find(context, device, groArrival);
+  const hadNoGroDevice = findGroDevice(netlink, device) === undefined && isWithoutGroDevice(device);
   const isPinned = pathExists(pinDirectory(device));
-  const takeOff = (): DiffLine[] => {
-    const lines = [...found, { wanted: hop, present: hopPresent }]
+  const removal = (): DiffLine[] => {
+    const lines = [...found, { wanted: groArrival, present: groPresent }]
       .flatMap(({ wanted, present }) => present === undefined ? [] : [line("-", wanted, present)]);
-    removeHop(netlink, device);
+    removeGroDevice(netlink, device);
     if (lines.length === 0 && isPinned) return [{ sign: "-", text: `eBPF maps of ${device}` }];
     return lines;
   };
@@ -93,15 +99,15 @@ async function changes(
       : netlink.linkByIndex(at.index)?.name ?? `interface ${at.index}`;
     return { sign, text: `eBPF program ${name} dev ${place} ${direction}` };
   };
-  const exchange = async (wanted: Wanted, index: number, present: Present | undefined) => {
+  const replacement = async (wanted: Wanted, index: number, present: Present | undefined) => {
     const tags = (await Promise.all(wanted.programs.map(tagsOf))).flat();
     if (present?.index === index && tags.includes(present.tag)) return [];
     return [...present === undefined ? [] : [line("-", wanted, present)], line("+", wanted)];
   };
 
-  if ((udp?.datapath ?? "user") === "user") return takeOff();
+  if ((udp?.datapath ?? "user") === "user") return removal();
   const lines = (await Promise.all(found.map(({ wanted, present }) =>
-    exchange(
+    replacement(
       wanted,
       wanted.name === "decapsulate" ? settings.underlay : settings.device,
       present,
@@ -110,21 +116,21 @@ async function changes(
   const refusal = lines.length === 0 ? undefined : askKernel(context, settings);
   if (refusal !== undefined) {
     if (udp?.datapath === "kernel") throw refusal;
-    if (isFinal(refusal)) return takeOff();
+    if (isFinal(refusal)) return removal();
   }
-  // Where the agent before has found that there can be none, or the name is another's, there will be none.
-  const isTaken = findHop(netlink, device) === undefined &&
-    netlink.link(hopName(device)) !== undefined;
-  if (hadNoHop || isTaken) return lines;
-  const { index } = ensureHop(netlink, device);
-  return [...lines, ...await exchange(hop, index, hopPresent)];
+  // There will be no GRO device if the former agent could not create one, or if another device has its name.
+  const isTaken = findGroDevice(netlink, device) === undefined &&
+    netlink.link(groDeviceName(device)) !== undefined;
+  if (hadNoGroDevice || isTaken) return lines;
+  const { index } = ensureGroDevice(netlink, device);
+  return [...lines, ...await replacement(groArrival, index, groPresent)];
 }
 
 function wantedPrograms(
   underlay: string,
   device: string,
   settings: PathSettings,
-): readonly [encapsulate: Wanted, decapsulate: Wanted, hop: Wanted] {
+): readonly [encapsulate: Wanted, decapsulate: Wanted, groArrival: Wanted] {
   return [
     {
       ...{ name: "encapsulate", direction: "egress", interface: device },
@@ -135,13 +141,13 @@ function wantedPrograms(
       programs: [decapsulation(settings)],
     },
     {
-      ...{ name: "hop_arrival", direction: "ingress", interface: hopName(device) },
-      programs: [hopArrival(settings)],
+      ...{ name: "gro_arrival", direction: "ingress", interface: groDeviceName(device) },
+      programs: [groArrival(settings)],
     },
   ];
 }
 
-/** What the kernel has against programs that are to be attached. */
+/** Loads the programs and returns the kernel's refusal, if any. */
 function askKernel(context: BackendContext, settings: PathSettings): Refusal | undefined {
   try {
     requireEthernet(context);
@@ -153,12 +159,12 @@ function askKernel(context: BackendContext, settings: PathSettings): Refusal | u
   }
 }
 
-/** True when an agent has left its programs to do without a hop, since it could have none. */
-function isWithoutHop(device: string): boolean {
-  const fd = openPin(`${pinDirectory(device)}/hop`);
+/** Returns whether an agent ran its programs without a GRO device, because it could not create one. */
+function isWithoutGroDevice(device: string): boolean {
+  const fd = openPin(`${pinDirectory(device)}/gro`);
   if (fd === undefined) return false;
-  using map = new BpfMap(fd, MAPS.hop);
-  return BpfMap.hasShape(fd, MAPS.hop) && readHopSecret(map.lookup(PROBE_KEY)!) === undefined;
+  using map = new BpfMap(fd, MAPS.gro);
+  return BpfMap.hasShape(fd, MAPS.gro) && readGroSecret(map.lookup(PROBES_KEY)!) === undefined;
 }
 
 function find(
@@ -176,8 +182,8 @@ function find(
         return ClsactHook.decapsulate(netlink, [external.name], device);
       case "encapsulate":
         return ClsactHook.encapsulate(netlink, [device], device);
-      case "hop_arrival":
-        return ClsactHook.hop(netlink, [hopName(device)], device);
+      case "gro_arrival":
+        return ClsactHook.groArrival(netlink, [groDeviceName(device)], device);
     }
   }
 }

@@ -4,7 +4,7 @@ import { Errno, SysError } from "../../../mod/sys/mod.ts";
 import { UnsuitableError } from "./errors.ts";
 import { isFinal, isRefusalOfPath } from "./refusal.ts";
 
-Deno.test("isFinal() tells what the kernel will never do from what it cannot do now", () => {
+Deno.test("isFinal() distinguishes permanent errors from transient ones", () => {
   const of = (call: string, errno: number) => isFinal(new SysError(call, errno));
   assertEquals(of("BPF_MAP_CREATE", Errno.EPERM), true);
   assertEquals(of("BPF_MAP_CREATE", Errno.EINVAL), true);
@@ -21,7 +21,7 @@ Deno.test("isFinal() tells what the kernel will never do from what it cannot do 
   assertEquals(isFinal(new UnsuitableError("no Ethernet")), true);
 });
 
-Deno.test("isRefusalOfPath() takes no defect for a refusal", () => {
+Deno.test("isRefusalOfPath() is false for a defect", () => {
   assertEquals(isRefusalOfPath(new TypeError("undefined")), false);
   assertEquals(isRefusalOfPath(new SysError("mount", Errno.EPERM)), true);
 });

@@ -1,9 +1,9 @@
 /**
- * Runs all steps, whichever fail: what is taken away is to leave as little as can be.
+ * Runs all steps although some fail, so that a removal leaves as little as possible.
  *
- * @throws the first step's error that failed, when all are done
+ * @throws the first error, after the last step
  */
-export function everyStep(steps: readonly (() => void)[]): void {
+export function runAll(steps: readonly (() => void)[]): void {
   const errors: unknown[] = [];
   for (const step of steps) {
     try {

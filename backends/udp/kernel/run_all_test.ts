@@ -1,16 +1,16 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { everyStep } from "./run_all.ts";
+import { runAll } from "./run_all.ts";
 
-Deno.test("everyStep() goes on after a step that fails, and throws the first error at the end", () => {
+Deno.test("runAll() continues after a step that fails, and throws the first error at the end", () => {
   const done: number[] = [];
   const failing = (message: string) => () => {
     throw new RangeError(message);
   };
   assertThrows(
-    () => everyStep([() => done.push(1), failing("a"), () => done.push(2), failing("b")]),
+    () => runAll([() => done.push(1), failing("a"), () => done.push(2), failing("b")]),
     RangeError,
     "a",
   );
-  everyStep([() => done.push(3)]);
+  runAll([() => done.push(3)]);
   assertEquals(done, [1, 2, 3]);
 });

@@ -1,12 +1,12 @@
 import { pathExists, removePinDirectory } from "../../../mod/sys/bpf/mod.ts";
 import type { Netlink } from "../../../mod/sys/mod.ts";
-import { everyStep } from "./run_all.ts";
-import { findHop, removeHop } from "./gro/gro_device.ts";
+import { runAll } from "./run_all.ts";
+import { findGroDevice, removeGroDevice } from "./gro/gro_device.ts";
 import { ClsactHook, type Hook, TcxHook } from "./hook.ts";
 import { pinDirectory } from "./pins.ts";
 
-/** A kernel path whose agent may have ended, known by its traces alone. */
-export class KernelLeftover {
+/** Kernel objects of a kernel path whose agent may have ended. */
+export class StaleState {
   readonly #directory: string;
   readonly #filters: readonly ClsactHook[];
   readonly #netlink: Netlink;
@@ -26,16 +26,17 @@ export class KernelLeftover {
     ];
   }
 
-  /** True when there is anything. */
+  /** Returns whether there is any such object. */
   exists(): boolean {
-    return pathExists(this.#directory) || findHop(this.#netlink, this.#device) !== undefined ||
+    return pathExists(this.#directory) ||
+      findGroDevice(this.#netlink, this.#device) !== undefined ||
       this.#filters.some((filter) => filter.present() !== undefined);
   }
 
   /**
-   * Takes it away; what is gone already is fine.
+   * Removes all objects that exist.
    *
-   * @throws {SysError} when the kernel refuses something; the rest is gone
+   * @throws {SysError} when the kernel refuses to remove one; the others are removed
    */
   remove(): void {
     const hooks: Hook[] = [...this.#filters];
@@ -45,10 +46,10 @@ export class KernelLeftover {
         new TcxHook(`${this.#directory}/decapsulate`, "ingress"),
       );
     }
-    everyStep([
+    runAll([
       ...hooks.map((hook) => () => hook.remove()),
-      // Its program goes with it.
-      () => removeHop(this.#netlink, this.#device),
+      // The kernel removes the device's program with the device.
+      () => removeGroDevice(this.#netlink, this.#device),
       () => removePinDirectory(this.#directory),
     ]);
   }

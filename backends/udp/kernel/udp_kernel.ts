@@ -10,27 +10,28 @@ import {
 import type { BackendContext } from "../../backend.ts";
 import type { UdpDataPath } from "../user/data_path.ts";
 import type { PathTraffic } from "../traffic.ts";
-import { everyStep } from "./run_all.ts";
+import { runAll } from "./run_all.ts";
 import { KernelPath } from "./kernel_path.ts";
 import type { KernelRoute, PathSettings } from "./programs/layout.ts";
-import { KernelLeftover } from "./stale_state.ts";
+import { StaleState } from "./stale_state.ts";
 import { pinDirectory } from "./pins.ts";
 import { pathSettings } from "./programs/settings.ts";
 import { isFinal, isRefusalOfPath, type Refusal } from "./refusal.ts";
-import { finishesPackets, readUnderlay, requireEthernet } from "./underlay.ts";
+
+import { completesOffloads, readUnderlay, requireEthernet } from "./underlay.ts";
 import { UnderlayRoutes } from "./underlay_routes.ts";
 import { IPPROTO_UDP } from "../../../mod/sys/linux_constants.ts";
 
 /**
- * Member of an agent's record: this host's kernel takes the packets of udp datagrams as another kernel
- * leaves them, with checksums open and super-packets whole.
+ * Feature in a node record: this host's kernel decapsulates udp datagrams, so it accepts packets with partial
+ * checksums, and GSO packets.
  */
 export const KERNEL_FEATURE = "udp-kernel";
 
-/** So many failures in a row do not pass any more: the agent looks at everything ten seconds after each. */
-const MOST_FAILURES = 5;
+/** Consecutive failures of sync() that end the kernel path; the agent calls it ten seconds after each. */
+const MAX_FAILURES = 5;
 
-/** Why a peer's packets go through user space: eBPF programs send and receive without the kernel's IPsec. */
+/** Reason for user space: packets that eBPF programs send and receive bypass the kernel's IPsec. */
 const IPSEC = "an IPsec policy covers the peer";
 
 /** A peer's subnet. */
@@ -40,31 +41,31 @@ export interface PeerSubnet {
 }
 
 /**
- * The kernel's part in a udp network: whether there is one, and for which peers.
+ * Decides for a udp network whether the kernel carries packets, and for which peers.
  *
- * What cannot be had is no error with `auto`: one line says so, and user space, which runs in any case, carries
- * everything.
+ * With `auto` a refusal by the kernel is no error: a warning reports it, and user space, which runs in any case,
+ * carries all packets.
  */
 export class UdpKernel {
   readonly #context: BackendContext;
   readonly #port: number;
   readonly #device: string;
   #path: KernelPath | undefined;
-  /** Set when the kernel has refused for good, and is not asked again. */
+  /** The kernel has refused for good: no further attempt is made. */
   #refused = false;
-  /** How many looks at everything in a row have failed, as may pass. */
+  /** Consecutive transient failures of {@linkcode UdpKernel.open} and {@linkcode UdpKernel.sync}. */
   #failures = 0;
-  #saidFailure: string | undefined;
-  /** True when what leaves by the underlay is finished, so that any peer can take it. */
-  #finishes = false;
-  /** Set while what {@linkcode UdpKernel.sync} brought about is there. */
+  #loggedFailure: string | undefined;
+  /** The external interface completes offloads, so that any peer can read its packets. */
+  #completesOffloads = false;
+  /** {@linkcode UdpKernel.sync} has succeeded, and its programs are attached. */
   #isCarrying = false;
-  #behind: Pick<UdpDataPath, "stopCoalescing"> | undefined;
-  #saidOfHop: string | undefined;
-  /** As last read: {@linkcode UdpKernel.sync} and {@linkcode UdpKernel.reconsider} read them again. */
+  #userPath: Pick<UdpDataPath, "disableGro"> | undefined;
+  #loggedGroPath: string | undefined;
+  /** IPsec policies at the last {@linkcode UdpKernel.sync} or {@linkcode UdpKernel.reconsider}. */
   #policies: readonly IpsecPolicy[] = [];
   #hasCoveredPeers = false;
-  /** By subnet: why its packets go through user space; absent for those that the kernel carries. */
+  /** Reason why a subnet's packets go through user space, by its key; absent if the kernel carries them. */
   readonly #reasons = new Map<number, string>();
 
   /** @param device name of the TUN device */
@@ -79,45 +80,46 @@ export class UdpKernel {
   }
 
   /**
-   * Takes over what is in the kernel, or finds out that there can be nothing.
+   * Opens the kernel path, or adopts that of an earlier agent. With `-udp-datapath=user` removes it.
    *
    * @param index of the device
-   * @param behind runs behind it
-   * @throws {BpfError | SysError | UnsuitableError} when the kernel refuses what `-udp-datapath=kernel`
-   * asks for
+   * @param userPath the user-space path of the same device
+   * @throws {BpfError | SysError | UnsuitableError} with `-udp-datapath=kernel`, when the kernel refuses
    */
-  open(index: number, behind: Pick<UdpDataPath, "stopCoalescing">): void {
+  open(index: number, userPath: Pick<UdpDataPath, "disableGro">): void {
     if (this.#mode === "user") {
-      if (!this.#refused) this.#attempt(() => this.#leftover().remove());
+      if (!this.#refused) this.#attempt(() => this.#staleState().remove());
       this.#refused = true;
       return;
     }
-    this.#behind = behind;
+    this.#userPath = userPath;
     if (this.#path !== undefined || this.#refused) {
-      if (this.#path !== undefined && this.#finishes) behind.stopCoalescing();
+      if (this.#path !== undefined && this.#completesOffloads) userPath.disableGro();
       return;
     }
     this.#attempt(() => {
       requireEthernet(this.#context);
-      this.#finishes = this.#isFinishing();
+      this.#completesOffloads = this.#readCompletesOffloads();
       this.#path = KernelPath.open({
-        ...this.#place(),
+        netlink: this.#context.netlink,
+        directory: pinDirectory(this.#device),
+        device: this.#device,
         settings: this.#settings(this.#context.config.network, index),
       });
-      // Where peers send finished datagrams, trains of them would be for user space.
-      if (this.#finishes) behind.stopCoalescing();
+      // The kernel path carries single datagrams, and passes coalesced ones to user space.
+      if (this.#completesOffloads) userPath.disableGro();
       info(
-        `The kernel carries packets of ${this.#device} (eBPF by ` +
-          `${this.#path.attachment === "tcx" ? "TCX" : "clsact"}) to ${this.#whom()}; ` +
-          "the rest goes through user space",
+        `the kernel carries packets of ${this.#device} (eBPF by ` +
+          `${this.#path.attachment === "tcx" ? "TCX" : "clsact"}) to ${this.#carriedPeers()}; ` +
+          "user space carries the others",
       );
     });
   }
 
   /**
-   * Brings everything in the kernel to what is asked for.
+   * Reconciles programs and maps with this host's lease and the peers.
    *
-   * @returns 1 when that, or {@linkcode UdpKernel.open} before, has failed, and may not next time; else 0
+   * @returns 1 when this call, or {@linkcode UdpKernel.open} before, had a transient failure; else 0
    */
   sync(own: Prefix, index: number, peers: Iterable<PeerSubnet>): number {
     const path = this.#path;
@@ -126,23 +128,26 @@ export class UdpKernel {
       this.#followUnderlay();
       this.#policies = this.#readPolicies();
       this.#reasons.clear();
-      const ways = new UnderlayRoutes(this.#context.netlink);
-      path.sync(this.#settings(own, index), Array.from(peers, (peer) => this.#route(peer, ways)));
+      const underlay = new UnderlayRoutes(this.#context.netlink);
+      path.sync(
+        this.#settings(own, index),
+        Array.from(peers, (peer) => this.#route(peer, underlay)),
+      );
       this.#failures = 0;
-      this.#saidFailure = undefined;
+      this.#loggedFailure = undefined;
       this.#isCarrying = true;
-      this.#tellOfHop();
+      this.#logGroPath();
       this.#reportCoveredPeers();
     });
-    // Peers send as this host can receive.
+    // The node record must not advertise what this host no longer receives.
     if (failed > 0) this.#isCarrying &&= path.isAttached;
     return failed;
   }
 
   /**
-   * Adds a peer's subnet, or decides anew how its packets go. Before the first sync() it waits for that.
+   * Adds a peer's subnet, or decides its path again. Does nothing before the first sync().
    *
-   * @returns 1 when that has failed, and user space carries them until a sync() does better; else 0
+   * @returns 1 when the kernel refused: user space carries the packets until the next sync(); else 0
    */
   setPeer(peer: PeerSubnet): number {
     if (!this.#isCarrying) return 0;
@@ -152,8 +157,8 @@ export class UdpKernel {
   }
 
   /**
-   * Returns whether IPsec policies have changed since they were last read, so that {@linkcode UdpKernel.reconsider} has
-   * work. Cost: less than 1 ms, plus O(policies).
+   * Returns whether IPsec policies have changed since they were last read, so that the caller must call
+   * {@linkcode UdpKernel.reconsider}. Cost: less than 1 ms, plus O(policies).
    */
   arePoliciesChanged(): boolean {
     if (!this.#isCarrying) return false;
@@ -167,24 +172,24 @@ export class UdpKernel {
   }
 
   /**
-   * Decides again how packets go to peers, after routes or IPsec policies of this host may have changed. Writes only
-   * changed decisions to the kernel.
+   * Decides again which path each peer's packets take, after routes or IPsec policies of this host may have changed.
+   * Writes only changed decisions to the kernel.
    *
    * @returns the error of a write that failed, for {@linkcode UdpKernel.sync} to try again
    */
   reconsider(peers: Iterable<PeerSubnet>): string | undefined {
     if (!this.#isCarrying) return undefined;
-    const ways = new UnderlayRoutes(this.#context.netlink);
+    const underlay = new UnderlayRoutes(this.#context.netlink);
     try {
       this.#policies = this.#readPolicies();
       for (const peer of peers) {
         const before = this.#reasons.get(peer.subnet.key);
-        const route = this.#route(peer, ways);
+        const route = this.#route(peer, underlay);
         if (this.#reasons.get(peer.subnet.key) !== before) this.#setRoute(route);
       }
       this.#reportCoveredPeers();
     } catch (error) {
-      return `ways of packets to peers: ${(error as Error).message}`;
+      return `paths to peers: ${(error as Error).message}`;
     }
     return undefined;
   }
@@ -195,44 +200,47 @@ export class UdpKernel {
     this.#attempt(() => this.#path?.removeRoute(subnet), "one of many");
   }
 
-  /** For this host's record. */
+  /** Features for this host's node record. */
   features(): readonly string[] {
     return this.#isCarrying ? [KERNEL_FEATURE] : [];
   }
 
-  /** `kernel`, or `user` with the reason, for each subnet. */
+  /** Path of each subnet's packets: `kernel`, or `user` with the reason. */
   paths(peers: Iterable<PeerSubnet>): ReadonlyMap<string, string> {
     return new Map(Array.from(peers, ({ subnet }) => {
       const reason = this.#isCarrying
         ? this.#reasons.get(subnet.key)
-        : "this host has no path in the kernel";
+        : "this host has no kernel path";
       return [String(subnet), reason === undefined ? "kernel" : `user (${reason})`];
     }));
   }
 
-  /** What the kernel has carried; `undefined` when nothing can be. */
+  /** Traffic that the kernel has carried; `undefined` without a kernel path. */
   figures(): PathTraffic | undefined {
     return this.#path && { peers: this.#path.traffic(), counters: this.#path.drops() };
   }
 
-  /** What of ours somebody has taken away, or what has changed under it; the kernel has no events for either. */
+  /**
+   * Describes an object of the kernel path that was removed or changed, or a change of the external interface's
+   * offloads. The kernel has no events for either.
+   */
   damage(): string | undefined {
     if (!this.#isCarrying) return undefined;
     try {
-      if (this.#isFinishing() !== this.#finishes) {
-        return `what ${this.#context.external.name} does with checksums has changed`;
+      if (this.#readCompletesOffloads() !== this.#completesOffloads) {
+        return `checksum offload of ${this.#context.external.name} changed`;
       }
       return this.#path?.damage();
     } catch (error) {
-      // Who asks is a timer, where an error of any kind would end the agent: sync() runs into it as well.
+      // A timer calls this method, and an error there would end the agent. sync() reports the same error.
       return `programs in the kernel: ${(error as Error).message}`;
     }
   }
 
   /**
-   * Takes everything out of the kernel.
+   * Removes the kernel path and closes it.
    *
-   * @throws {SysError} when the kernel refuses; it is let go of all the same
+   * @throws {SysError} when the kernel refuses to remove an object; the path is closed all the same
    */
   remove(): void {
     this.#isCarrying = false;
@@ -243,50 +251,51 @@ export class UdpKernel {
     }
   }
 
-  /** Lets go; the kernel carries on. */
+  /** Closes the kernel path; the kernel goes on carrying packets. */
   close(): void {
     this.#isCarrying = false;
     this.#path?.[Symbol.dispose]();
     this.#path = undefined;
   }
 
-  #isFinishing(): boolean {
-    return finishesPackets(readUnderlay(this.#context.external.name));
+  #readCompletesOffloads(): boolean {
+    return completesOffloads(readUnderlay(this.#context.external.name));
   }
 
-  /** `ethtool -K` decides anew whom packets can be sent to that are not finished. */
+  /** Follows a change of the external interface's offloads (`ethtool -K`). */
   #followUnderlay(): void {
-    const finishes = this.#isFinishing();
-    if (finishes === this.#finishes) return;
-    this.#finishes = finishes;
-    if (finishes) this.#behind?.stopCoalescing();
-    info(`From now on the kernel carries packets of ${this.#device} to ${this.#whom()}`);
+    const completesOffloads = this.#readCompletesOffloads();
+    if (completesOffloads === this.#completesOffloads) return;
+    this.#completesOffloads = completesOffloads;
+    if (completesOffloads) this.#userPath?.disableGro();
+    info(`the kernel now carries packets of ${this.#device} to ${this.#carriedPeers()}`);
   }
 
-  /** Which peers the kernel's packets go to. */
-  #whom(): string {
-    return this.#finishes
+  /** Describes the peers that the kernel carries. */
+  #carriedPeers(): string {
+    return this.#completesOffloads
       ? "every peer"
-      : `peers that say they do alike, as ${this.#context.external.name} does not finish checksums`;
+      : `peers that advertise ${KERNEL_FEATURE}, because ${this.#context.external.name} does not complete ` +
+        "checksum offload";
   }
 
-  /** Says once by which device TCP for containers comes in, or why by none. */
-  #tellOfHop(): void {
-    const hop = this.#path?.hop;
-    const said = hop instanceof Error
-      ? `TCP to containers is cut into packets on this host, without a device to join it by: ${hop.message}`
-      : hop && `TCP to containers comes in by ${hop}, which joins its segments`;
-    if (said === undefined || said === this.#saidOfHop) return;
-    this.#saidOfHop = said;
-    if (hop instanceof Error) warning(said);
-    else info(said);
+  /** Logs a change of the GRO path: its device, or the reason why it is closed. */
+  #logGroPath(): void {
+    const groPath = this.#path?.groPath;
+    const line = groPath instanceof Error
+      ? `the GRO path is closed, so TCP to containers is slower: ${groPath.message}`
+      : groPath && `TCP to containers takes the GRO path by ${groPath}`;
+    if (line === undefined || line === this.#loggedGroPath) return;
+    this.#loggedGroPath = line;
+    if (groPath instanceof Error) warning(line);
+    else info(line);
   }
 
   #setRoute(route: KernelRoute): void {
     try {
       this.#path?.setRoute(route);
     } catch (error) {
-      this.#reasons.set(route.subnet.key, "the kernel has not taken its route");
+      this.#reasons.set(route.subnet.key, "the kernel refused its route");
       throw error;
     }
     verbose(
@@ -296,20 +305,22 @@ export class UdpKernel {
     );
   }
 
-  #route(peer: PeerSubnet, ways: UnderlayRoutes): KernelRoute {
-    const reason = this.#reason(peer.publicIP, ways);
+  #route(peer: PeerSubnet, underlay: UnderlayRoutes): KernelRoute {
+    const reason = this.#reason(peer.publicIP, underlay);
     if (reason === undefined) this.#reasons.delete(peer.subnet.key);
     else this.#reasons.set(peer.subnet.key, reason);
     return { ...peer, carried: reason === undefined };
   }
 
-  /** Why a peer's packets go through user space; `undefined` when the kernel carries them. */
-  #reason(publicIP: IPv4, ways: UnderlayRoutes): string | undefined {
+  /** Reason why a peer's packets go through user space; `undefined` if the kernel carries them. */
+  #reason(publicIP: IPv4, underlay: UnderlayRoutes): string | undefined {
     const { external, featuresOf } = this.#context;
-    if (!this.#finishes && featuresOf?.(publicIP).includes(KERNEL_FEATURE) !== true) {
-      return "the peer does not say that its kernel takes them";
+    if (!this.#completesOffloads && featuresOf?.(publicIP).includes(KERNEL_FEATURE) !== true) {
+      return `the peer does not advertise ${KERNEL_FEATURE}`;
     }
-    if (ways.interfaceTo(publicIP) !== external.index) return `no route to it by ${external.name}`;
+    if (underlay.interfaceTo(publicIP) !== external.index) {
+      return `no route to it by ${external.name}`;
+    }
     return this.#isCovered(publicIP) ? IPSEC : undefined;
   }
 
@@ -334,8 +345,8 @@ export class UdpKernel {
     this.#hasCoveredPeers = hasCovered;
     info(
       hasCovered
-        ? "IPsec policies cover peers: their packets go through user space, since eBPF programs bypass IPsec"
-        : "IPsec policies cover no peer any more: the kernel carries all packets that it can",
+        ? "IPsec policies cover peers; their packets go through user space, because eBPF programs bypass IPsec"
+        : "IPsec policies no longer cover a peer",
     );
   }
 
@@ -343,25 +354,17 @@ export class UdpKernel {
     return pathSettings(this.#context, { device: index, port: this.#port, own });
   }
 
-  #place() {
-    return {
-      netlink: this.#context.netlink,
-      directory: pinDirectory(this.#device),
-      device: this.#device,
-    };
-  }
-
-  #leftover(): KernelLeftover {
+  #staleState(): StaleState {
     const { netlink, external } = this.#context;
-    return new KernelLeftover(netlink, this.#device, [external.name]);
+    return new StaleState(netlink, this.#device, [external.name]);
   }
 
   /**
-   * Runs a step. What the kernel refuses for good ends its part, and with `kernel` the network; what may pass
-   * ends it when it does not.
+   * Runs a step. A permanent refusal ends the kernel path, and with `-udp-datapath=kernel` the network; a transient
+   * one ends it after {@linkcode MAX_FAILURES}.
    *
-   * @param extent a failure of what concerns one peer does not count: there are as many as peers
-   * @returns 1 when the step is to be tried again; else 0
+   * @param extent failures that concern one peer are not counted: a change may cause one for each peer
+   * @returns 1 when the caller must try the step again; else 0
    */
   #attempt(step: () => void, extent: "all" | "one of many" = "all"): number {
     try {
@@ -373,8 +376,8 @@ export class UdpKernel {
       if (this.#mode === "kernel") throw error;
       if (!isFinal(error) && this.#mode === "auto") {
         if (extent === "all") this.#failures++;
-        if (this.#failures < MOST_FAILURES) {
-          this.#tellFailure(`udp in the kernel: ${error.message}; it will be tried again`);
+        if (this.#failures < MAX_FAILURES) {
+          this.#logFailure(`udp kernel path: ${error.message}; trying again`);
           return 1;
         }
       }
@@ -383,26 +386,26 @@ export class UdpKernel {
     }
   }
 
-  /** Once for all peers, and for as long as nothing else happens. */
-  #tellFailure(text: string): void {
-    if (text !== this.#saidFailure) warning(text);
-    this.#saidFailure = text;
+  /** Logs a failure unless it is the same as the last one. */
+  #logFailure(text: string): void {
+    if (text !== this.#loggedFailure) warning(text);
+    this.#loggedFailure = text;
   }
 
-  /** Ends the kernel's part for good. */
-  #refuse(why: Refusal): void {
-    if (this.#mode === "auto") warning(`udp stays in user space: ${why.message}`);
+  /** Ends the kernel path for good. */
+  #refuse(reason: Refusal): void {
+    if (this.#mode === "auto") warning(`udp stays in user space: ${reason.message}`);
     this.#refused = true;
     try {
-      everyStep([
-        // By its own descriptors: pins that lead to it may be gone.
+      runAll([
+        // By its own descriptors, because its pins may be gone.
         () => this.remove(),
-        // What an earlier agent left as well: this one could not look after it.
-        () => this.#leftover().remove(),
+        // Objects of an earlier agent, which this one has not adopted.
+        () => this.#staleState().remove(),
       ]);
     } catch (second) {
       if (!isRefusalOfPath(second)) throw second;
-      warning(`What is left of udp in the kernel: ${second.message}`);
+      warning(`udp kernel path not removed: ${second.message}; remove it with flanneld cleanup`);
     }
   }
 }

@@ -4,8 +4,8 @@ import type { BackendContext } from "../../backend.ts";
 import { UnsuitableError } from "./errors.ts";
 
 /**
- * Drivers of network cards that a hypervisor makes up: its other end may be another guest of the same
- * machine, reached without any wire, with checksums left open.
+ * Drivers of virtual network cards. The other end may be a guest of the same machine, which gets packets without a
+ * wire, with partial checksums.
  */
 const PARAVIRTUAL: ReadonlySet<string> = new Set([
   "virtio_net",
@@ -15,50 +15,50 @@ const PARAVIRTUAL: ReadonlySet<string> = new Set([
   "xen_netfront",
 ]);
 
-/** What an interface does with packets that are not finished. */
+/** Traits of an interface that decide whether it completes offloads. */
 export interface Underlay {
-  /** As ethtool names it; empty when the interface tells nothing. */
+  /** Name of the driver (ethtool); empty when the interface reports none. */
   readonly driver: string;
-  /** Hardware's place on its bus; empty on an interface that is software. */
+  /** Bus address of hardware; empty on a virtual interface. */
   readonly bus: string;
-  /** The interface takes packets whose checksum is still to be put in. */
+  /** The interface accepts packets with a partial checksum (tx-checksum offload). */
   readonly partialChecksums: boolean;
 }
 
 /**
- * Asks an interface for its traits, in the network namespace of the calling thread.
+ * Reads an interface's traits by ethtool's ioctl, in the network namespace of the calling thread.
  *
  * @throws {SysError} ENODEV when there is none
  */
 export function readUnderlay(name: string): Underlay {
-  const { driver, bus } = ifAnswered(() => driverInfo(name)) ?? { driver: "", bus: "" };
-  // An interface without an answer is taken for the worse case.
-  const partialChecksums = ifAnswered(() => transmitChecksumOffload(name)) ?? true;
+  const { driver, bus } = ifSupported(() => driverInfo(name)) ?? { driver: "", bus: "" };
+  // An interface that does not answer counts as the worse case.
+  const partialChecksums = ifSupported(() => transmitChecksumOffload(name)) ?? true;
   return { driver, bus, partialChecksums };
 }
 
 /**
- * True when what leaves by an interface is finished: checksums in place, super-packets cut. Then any
- * receiver can take it, flannel's proxy included. Otherwise (veth and its kin hand packets over in memory as they
- * are) only one whose kernel unwraps them and goes on.
+ * Returns whether an interface completes offloads: packets leave it with full checksums, and GSO packets in
+ * segments. Any receiver can read those, flannel's proxy included. Others, such as veth, deliver the packet in memory
+ * as it is, which only a receiver can read whose kernel decapsulates it.
  */
-export function finishesPackets({ driver, bus, partialChecksums }: Underlay): boolean {
-  // Without checksums the kernel itself sums, and cuts, before it hands a packet to the driver.
+export function completesOffloads({ driver, bus, partialChecksums }: Underlay): boolean {
+  // Without tx-checksum offload the kernel sums and segments a packet before it reaches the driver.
   if (!partialChecksums) return true;
   return /^[0-9a-f]{4}:|^[0-9]|^(usb|platform)-?/.test(bus) && !PARAVIRTUAL.has(driver);
 }
 
-/** @returns `undefined` when the interface has no answer to it */
-function ifAnswered<T>(ask: () => T): T | undefined {
+/** @returns `undefined` when the interface does not support the command */
+function ifSupported<T>(command: () => T): T | undefined {
   try {
-    return ask();
+    return command();
   } catch (error) {
     if (error instanceof SysError && error.errno === Errno.EOPNOTSUPP) return undefined;
     throw error;
   }
 }
 
-/** @throws {UnsuitableError} when programs cannot be on the external interface */
+/** @throws {UnsuitableError} when the external interface is no Ethernet interface, as the programs require */
 export function requireEthernet({ netlink, external }: BackendContext): void {
   if (netlink.linkByIndex(external.index)?.mac === undefined) {
     throw new UnsuitableError(`${external.name} is not an Ethernet interface`);

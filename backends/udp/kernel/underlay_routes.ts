@@ -1,46 +1,47 @@
 import { type IPv4, Prefix } from "../../../mod/ip/mod.ts";
 import { type Netlink, SysError } from "../../../mod/sys/mod.ts";
 
-/** As many answers are had in the time that it takes to read the tables. */
-const FEW = 50;
+/** Lookups that take as long as reading all tables. */
+const MAX_LOOKUPS = 50;
 
-/** Addresses that are in the same prefixes, and so are reached by the same interface. */
-interface Kin {
-  readonly isSpread: boolean;
-  /** Index; 0 when there is no way. */
+/** Addresses that are in the same prefixes, so that the same route applies to all of them. */
+interface RouteGroup {
+  readonly isMultipath: boolean;
+  /** Index of the interface; 0 without a route. */
   oif?: number;
 }
 
 /**
- * By which interfaces the kernel would send to addresses, at one moment. It asks about a few one by one; about
- * many it asks once for all that no route tells apart: 65,536 questions take 0.4 s.
+ * The interfaces by which the kernel would send to addresses, at one moment. The first addresses cost a lookup
+ * each. After that the class reads all tables, and costs one lookup for each group of addresses that no route
+ * distinguishes: 65,536 lookups take 0.4 s.
  */
 export class UnderlayRoutes {
   readonly #netlink: Netlink;
-  #asked = 0;
-  /** By key of the longest prefix that holds them. */
-  #kin: Map<number, Kin> | undefined;
-  /** Those that are in none. */
-  readonly #strangers: Kin = { isSpread: false };
-  /** Lengths that there are, the longest first. */
+  #lookups = 0;
+  /** By key of the longest prefix that contains the addresses. */
+  #groups: Map<number, RouteGroup> | undefined;
+  /** Addresses that are in no prefix. */
+  readonly #unrouted: RouteGroup = { isMultipath: false };
+  /** Prefix lengths that occur, the longest first. */
   #lengths: readonly number[] = [];
 
   constructor(netlink: Netlink) {
     this.#netlink = netlink;
   }
 
-  /** Index of the interface that packets to an address leave by; 0 when the kernel knows no way. */
+  /** Index of the interface by which packets to an address leave; 0 without a route. */
   interfaceTo(address: IPv4): number {
-    if (this.#kin === undefined) {
-      if (this.#asked++ < FEW) return this.#ask(address);
-      this.#read();
+    if (this.#groups === undefined) {
+      if (this.#lookups++ < MAX_LOOKUPS) return this.#lookUp(address);
+      this.#groups = this.#readGroups();
     }
-    const kin = this.#kinOf(address);
-    if (kin.isSpread) return this.#ask(address);
-    return kin.oif ??= this.#ask(address);
+    const group = this.#groupOf(this.#groups, address);
+    if (group.isMultipath) return this.#lookUp(address);
+    return group.oif ??= this.#lookUp(address);
   }
 
-  #ask(address: IPv4): number {
+  #lookUp(address: IPv4): number {
     try {
       return this.#netlink.routeTo(address).oif;
     } catch (error) {
@@ -49,30 +50,31 @@ export class UnderlayRoutes {
     }
   }
 
-  #kinOf(address: IPv4): Kin {
+  #groupOf(groups: ReadonlyMap<number, RouteGroup>, address: IPv4): RouteGroup {
     for (const length of this.#lengths) {
-      const kin = this.#kin!.get(new Prefix(address, length).key);
-      if (kin !== undefined) return kin;
+      const group = groups.get(new Prefix(address, length).key);
+      if (group !== undefined) return group;
     }
-    return this.#strangers;
+    return this.#unrouted;
   }
 
-  #read(): void {
-    const spread = new Map<number, boolean>();
+  #readGroups(): Map<number, RouteGroup> {
+    const multipath = new Map<number, boolean>();
     const prefixes = new Map<number, Prefix>();
-    for (const { prefix, isSpread } of this.#netlink.destinations()) {
+    for (const { prefix, isMultipath } of this.#netlink.destinations()) {
       prefixes.set(prefix.key, prefix);
-      spread.set(prefix.key, isSpread || spread.get(prefix.key) === true);
+      multipath.set(prefix.key, isMultipath || multipath.get(prefix.key) === true);
     }
     const lengths = [...new Set(Array.from(prefixes.values(), ({ length }) => length))];
     this.#lengths = lengths.sort((a, b) => b - a);
-    this.#kin = new Map();
+    const groups = new Map<number, RouteGroup>();
     for (const [key, { address, length }] of prefixes) {
-      // A rule may keep the longest from being taken, so that one around it is.
-      const isSpread = this.#lengths.some((outer) =>
-        outer <= length && spread.get(new Prefix(address, outer).key) === true
+      // A rule may exclude the longest prefix, so that a shorter one applies.
+      const isMultipath = this.#lengths.some((outer) =>
+        outer <= length && multipath.get(new Prefix(address, outer).key) === true
       );
-      this.#kin.set(key, { isSpread });
+      groups.set(key, { isMultipath });
     }
+    return groups;
   }
 }

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { finishesPackets } from "./underlay.ts";
+import { completesOffloads } from "./underlay.ts";
 
-Deno.test("finishesPackets() trusts hardware, and what gets finished packets only", () => {
+Deno.test("completesOffloads() is true for hardware, and for interfaces without tx-checksum offload", () => {
   const cases: [string, string, boolean, boolean][] = [
     ["ixgbe", "0000:03:00.0", true, true],
     ["ena", "0000:00:05.0", true, true],
@@ -17,6 +17,6 @@ Deno.test("finishesPackets() trusts hardware, and what gets finished packets onl
   ];
   for (const [driver, bus, partialChecksums, expected] of cases) {
     const text = `${driver} at "${bus}", ${partialChecksums}`;
-    assertEquals(finishesPackets({ driver, bus, partialChecksums }), expected, text);
+    assertEquals(completesOffloads({ driver, bus, partialChecksums }), expected, text);
   }
 });

@@ -1,46 +1,46 @@
 import type { Peer } from "./peer_table.ts";
 
-/** What the data path counts, in the order in which it lies in memory. Reasons begin with "drop". */
+/** Names of the counters, in their order in memory. Drops by reason begin with "drop". */
 export const COUNTERS = [
-  // Packets and bytes of the inner packets, after cutting and before merging.
+  // Inner packets and their bytes, after segmenting and before merging.
   "sentPackets",
   "sentBytes",
   "receivedPackets",
   "receivedBytes",
-  // System calls' worth: trains given to the socket, frames to and from the device, datagram
-  // batches. sentPackets / sentTrains says how well cutting works.
+  // Units of system calls: frames from and to the device, segment batches to and from the socket.
+  // sentPackets / sentBatches is the mean size of a batch.
   "readFrames",
-  "sentTrains",
-  "receivedTrains",
+  "sentBatches",
+  "receivedBatches",
   "writtenFrames",
   "wakeups",
-  /** ICMP errors to the sender: no route, and too big for the path. */
+  /** ICMP errors sent: no route, and path MTU exceeded. */
   "unreachables",
   "tooBigs",
-  /** Not an IPv4 packet: the kernel's own IPv6 on the device, mostly. */
+  /** Not an IPv4 packet; usually the kernel's own IPv6 on the device. */
   "dropSendNotIPv4",
   /** No lease holds the destination. */
   "dropSendNoRoute",
-  /** The TTL was used up. */
+  /** TTL 1 or 0. */
   "dropSendTtl",
-  /** Bigger than the path, and not to be fragmented. */
+  /** Exceeds the path MTU and has DF. */
   "dropSendTooBig",
   /** The socket's buffer was full. */
   "dropSendBuffer",
   /** The kernel refused: a firewall rule, no route to the peer, interface down. */
   "dropSendRefused",
-  /** The source address of the datagram owns no lease. */
+  /** No lease has the datagram's source address as its public IP. */
   "dropReceiveUnknownSender",
-  /** The inner source is in the network and not in the sender's lease, or (strict) outside. */
+  /** The inner source is in the network but not in the sender's lease, or (strict) outside the network. */
   "dropReceiveSpoofed",
-  /** The inner destination is not in our lease. */
+  /** The inner destination is not in this host's lease. */
   "dropReceiveForeign",
-  /** Shorter than its header says, or not IPv4. */
+  /** Shorter than the length in its header, or not IPv4. */
   "dropReceiveMalformed",
-  /** Larger than the buffer. */
+  /** Longer than the buffer. */
   "dropReceiveTruncated",
   "dropReceiveTtl",
-  /** The device refused: it is down, or gone. */
+  /** The device refused the packet: it is down, or deleted. */
   "dropReceiveRefused",
 ] as const;
 
@@ -52,7 +52,7 @@ export const Counter = Object.fromEntries(COUNTERS.map((name, index) => [name, i
   Record<CounterName, number>
 >;
 
-/** Per peer: packets and bytes sent, packets and bytes received. */
+/** Counters by peer: packets and bytes sent, packets and bytes received. */
 const PER_PEER = 4;
 
 /** Traffic with one peer. */
@@ -64,10 +64,9 @@ export interface PeerCounters {
 }
 
 /**
- * A worker's counters: doubles in shared memory, written by that worker alone, read by the main
- * isolate whenever it likes. An aligned 64-bit store is one instruction on every machine the
- * runtime exists for, so a reader sees the old or the new value; doubles count whole numbers up to
- * 2^53 (9 petabytes).
+ * Counters of one worker: doubles in shared memory, which the worker writes and the main isolate reads. An aligned
+ * 64-bit store is one instruction on all machines that the runtime supports, so a reader sees the old or the new
+ * value. Doubles represent integers up to 2^53 (9 petabytes).
  */
 export class WorkerCounters {
   /** By {@linkcode Counter}: written directly, `values[Counter.sentPackets]! += n`. */
@@ -100,7 +99,7 @@ export class WorkerCounters {
     this.#peers[peer * PER_PEER + 3]! += bytes;
   }
 
-  /** Counts of a peer's index since start, whoever had the index before included. */
+  /** Traffic of a peer index since the start, including that of former peers with the index. */
   peer(index: number): PeerCounters {
     const [sentPackets, sentBytes, receivedPackets, receivedBytes] = this.#peers.subarray(
       index * PER_PEER,
@@ -115,10 +114,10 @@ export class WorkerCounters {
   }
 }
 
-/** The counters of all workers, as the main isolate sees them. */
+/** The main isolate's view of all workers' counters. */
 export class Counters {
   readonly #workers: WorkerCounters[];
-  /** What an index had counted when its present peer got it. */
+  /** Counts of an index when its present peer got it. */
   readonly #baseline = new Map<number, { publicIP: number; counts: PeerCounters }>();
 
   constructor(memories: readonly SharedArrayBuffer[]) {
@@ -133,7 +132,7 @@ export class Counters {
     return Object.fromEntries(entries) as Record<CounterName, number>;
   }
 
-  /** Begins to count for a peer that is new at its index. */
+  /** Begins counting for a peer that is new at its index. */
   begin(peer: Peer): void {
     if (this.#baseline.get(peer.index)?.publicIP === peer.publicIP) return;
     this.#baseline.set(peer.index, { publicIP: peer.publicIP, counts: this.#sum(peer.index) });

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { Counter, COUNTERS, Counters, WorkerCounters } from "./counters.ts";
 
-Deno.test("Counters add up what the workers count", () => {
+Deno.test("Counters adds up the workers' counts", () => {
   const memories = [WorkerCounters.allocate(10), WorkerCounters.allocate(10)];
   const [a, b] = memories.map((memory) => new WorkerCounters(memory));
   const counters = new Counters(memories);
@@ -24,7 +24,7 @@ Deno.test("Counters add up what the workers count", () => {
   assertEquals(counters.peer({ publicIP: 2, index: 10 }).receivedPackets, 2);
 });
 
-Deno.test("begin() lets a new peer at an old index start from zero, and an old one go on", () => {
+Deno.test("begin() starts at zero for a new peer at a used index, and continues for the same peer", () => {
   const memory = WorkerCounters.allocate(4);
   const worker = new WorkerCounters(memory);
   const counters = new Counters([memory]);

@@ -3,7 +3,7 @@ import { closeDescriptor, libc, unwrap } from "../../../mod/sys/ffi/libc.ts";
 import { inNetworkNamespace } from "../../../mod/sys/namespace.ts";
 import { type CounterName, Counters, type PeerCounters, WorkerCounters } from "./counters.ts";
 import { PeerTable } from "./peer_table.ts";
-import { disableCoalescing, openSocket, type Socket } from "./socket/socket.ts";
+import { disableGro, openSocket, type Socket } from "./socket/socket.ts";
 import type { PathTraffic } from "../traffic.ts";
 import { closeTun, openTun, type Tun } from "./tun/tun.ts";
 import type { Offload, WorkerReport, WorkerStart } from "./worker.ts";
@@ -18,11 +18,11 @@ export interface UdpDataPathOptions {
   readonly device?: string;
   /** Address the socket is bound to: that of the external interface. */
   readonly address: IPv4;
-  /** UDP port, ours and every peer's. @default 8285 */
+  /** UDP port of this host and of every peer. @default 8285 */
   readonly port?: number;
-  /** Workers, each with a queue of the device and a socket. @default 1 */
+  /** Number of workers, each with a queue of the device and a socket. @default 1 */
   readonly workers?: number;
-  /** Super-packets from the device (TSO, USO). @default true */
+  /** GSO packets from the device (TSO, USO). @default true */
   readonly deviceOffload?: boolean;
   /** UDP_SEGMENT and UDP_GRO on the socket. @default true */
   readonly socketOffload?: boolean;
@@ -32,7 +32,7 @@ export interface UdpDataPathOptions {
   readonly strictSource?: boolean;
   /** Path of the network namespace of device and socket. @default the process's own */
   readonly netns?: string | undefined;
-  /** Called when the kernel has refused what was in use: what is left. @default nothing is done */
+  /** Called with the remaining offloads when the kernel has refused one. @default does nothing */
   readonly onOffloadLost?: (left: Offload) => void;
 }
 
@@ -44,18 +44,17 @@ export interface PeerTraffic extends PeerCounters {
 /** eventfd(2): EFD_CLOEXEC | EFD_NONBLOCK. */
 const EVENTFD_FLAGS = 0o2000000 | 0o4000;
 
-/** The data path of the udp backend failed; the message says how. */
+/** The user-space path failed; the message gives the reason. */
 export class DataPathError extends Error {
   override readonly name = "DataPathError";
 }
 
 /**
- * The user-space data path: a TUN device, a UDP socket and the workers between them.
+ * The user-space path: a TUN device, a UDP socket and the workers between them.
  *
- * It makes the device but gives it neither address nor routes, and brings it neither up nor to an
- * MTU ({@linkcode UdpDataPath.OVERHEAD} less than the link's): that is rtnetlink's part. The device
- * stays when the data path is closed or killed, with whatever others configured on it, and the next
- * one attaches to it.
+ * It creates the device. The caller sets its address, routes and MTU ({@linkcode UdpDataPath.OVERHEAD} less than the
+ * link's) and brings it up. The device and its configuration stay when the path is closed or the process killed, and
+ * the next path attaches to it.
  *
  * @example
  * ```ts ignore
@@ -72,8 +71,8 @@ export class UdpDataPath implements AsyncDisposable {
   /** Name of the device. */
   readonly device: string;
   /**
-   * Rejects with a {@linkcode DataPathError} when a worker fails (somebody deleted the device, for
-   * one). The data path then carries nothing more: close it and open another. Never resolves.
+   * Rejects with a {@linkcode DataPathError} when a worker fails, for example because the device was deleted. The path
+   * then carries no packets: close it and open another. Never resolves.
    */
   readonly failed: Promise<never>;
   readonly #tun: Tun;
@@ -97,13 +96,13 @@ export class UdpDataPath implements AsyncDisposable {
     this.#counters = counters;
     this.#workers = workers;
     this.failed = Promise.race(workers.map((worker) => worker.failed));
-    // Who does not ask is not to be killed by it.
+    // Without a handler the rejection would end the process.
     this.failed.catch(() => {});
   }
 
   /**
-   * Opens device and socket and starts the workers. It resolves when they run; without
-   * {@linkcode UdpDataPath.setOwn} and peers they drop everything.
+   * Opens device and socket and starts the workers. Resolves when they run; they drop all packets until
+   * {@linkcode UdpDataPath.setOwn} and {@linkcode UdpDataPath.setPeer} are called.
    *
    * @throws {SysError} when the kernel refuses the device (see `openTun`) or the port (EADDRINUSE)
    * @throws {RangeError} when subnetLen does not fit the network
@@ -113,7 +112,7 @@ export class UdpDataPath implements AsyncDisposable {
     const { address, port = 8285, workers: count = 1, netns } = options;
     const table = new PeerTable(options);
     await using cleanup = new AsyncDisposableStack();
-    // Only where they are made does a namespace matter to descriptors.
+    // Descriptors stay in the namespace in which they were created.
     const tun = inNetworkNamespace(netns, () =>
       openTun({
         name: options.device ?? "flannel0",
@@ -129,7 +128,7 @@ export class UdpDataPath implements AsyncDisposable {
       sockets.push(
         inNetworkNamespace(
           netns,
-          () => openSocket({ ...socket, segmentation: offload, coalescing: offload }),
+          () => openSocket({ ...socket, gso: offload, gro: offload }),
         ),
       );
     }
@@ -140,10 +139,10 @@ export class UdpDataPath implements AsyncDisposable {
       await Promise.all(workers.map((worker) => worker.end()));
     });
     for (const [i, socket] of sockets.entries()) {
-      const { name, segmentation, uncut } = tun;
+      const { name, segmentation, tso } = tun;
       workers.push(
         new PathWorker({
-          tun: { name, segmentation, uncut, fd: tun.descriptors[i]! },
+          tun: { name, segmentation, tso, fd: tun.descriptors[i]! },
           ...{ socket, port, table: table.shared, counters: memories[i]! },
         }, options.onOffloadLost),
       );
@@ -153,61 +152,56 @@ export class UdpDataPath implements AsyncDisposable {
     return new UdpDataPath(tun, sockets, table, new Counters(memories), workers);
   }
 
-  /**
-   * Names our own lease: packets from peers to addresses outside it are dropped.
-   */
+  /** Sets this host's lease: packets from peers to other addresses are dropped. */
   setOwn(lease: Prefix | undefined): void {
     this.#table.setOwn(lease);
   }
 
   /**
-   * Sends what is addressed to `subnet` to a peer, and takes packets with sources in `subnet` from it
-   * and from no other. Counts at once, without a message or a pause.
+   * Sends packets to `subnet` to a peer, and accepts packets with a source in `subnet` from that peer only. Takes
+   * effect at once, without interruption.
    *
-   * @throws {RangeError} when the subnet lies outside the network, or is too long to be told apart
+   * @throws {RangeError} when the subnet is not in the network, or is longer than the table can route
    */
   setPeer(subnet: Prefix, publicIP: IPv4): void {
     this.#counters.begin({ publicIP, index: this.#table.set(subnet, publicIP) });
   }
 
-  /** Refuses inner sources outside the network from now on, or lets them pass. Counts at once. */
+  /** Drops inner sources outside the network, or accepts them. Takes effect at once. */
   setStrictSource(isStrict: boolean): void {
     this.#table.setStrictSource(isStrict);
   }
 
-  /** Forgets a peer's subnet; unknown ones are ignored. */
+  /** Removes a peer's subnet; ignores an unknown one. */
   removePeer(subnet: Prefix): void {
     this.#table.remove(subnet);
   }
 
-  /**
-   * Lets datagrams arrive one by one from now on, on a host whose kernel takes them before they come
-   * here: what it does not see as single ones it cannot take.
-   */
-  stopCoalescing(): void {
-    for (const { fd } of this.#sockets) disableCoalescing(fd);
+  /** Turns UDP_GRO off: the kernel path, which comes first, carries single datagrams only. */
+  disableGro(): void {
+    for (const { fd } of this.#sockets) disableGro(fd);
   }
 
-  /** Leases that are routed. */
+  /** Number of routed leases. */
   get leases(): number {
     return this.#table.size;
   }
 
-  /** What the kernel helps with; less than at start when it refused something meanwhile. */
+  /** Offloads in use; fewer than at the start after the kernel has refused one. */
   offload(): Offload {
     const each = this.#workers.map((worker) => worker.offload);
     const all = (read: (offload: Offload) => boolean) => each.every(read);
     return {
       tcp: all(({ tcp }) => tcp),
       udp: all(({ udp }) => udp),
-      uncut: all(({ uncut }) => uncut),
-      trains: all(({ trains }) => trains),
-      coalescing: all(({ coalescing }) => coalescing),
-      vectors: all(({ vectors }) => vectors),
+      tso: all(({ tso }) => tso),
+      udpGso: all(({ udpGso }) => udpGso),
+      udpGro: all(({ udpGro }) => udpGro),
+      simdChecksum: all(({ simdChecksum }) => simdChecksum),
     };
   }
 
-  /** Packets, bytes and drops by reason, since the start. */
+  /** Packets, bytes and drops by reason since the start. */
   counters(): Record<CounterName, number> {
     return this.#counters.totals();
   }
@@ -220,7 +214,7 @@ export class UdpDataPath implements AsyncDisposable {
     }));
   }
 
-  /** Both, for whoever wants to know all of it. */
+  /** Traffic by peer and all counters. */
   figures(): PathTraffic {
     return { peers: this.traffic(), counters: this.counters() };
   }
@@ -228,7 +222,7 @@ export class UdpDataPath implements AsyncDisposable {
   /**
    * Ends the workers and closes socket and device.
    *
-   * @param options `remove` takes the device away, and its routes with it; by default it stays
+   * @param options `remove` deletes the device with its routes; by default it stays
    */
   close(options: { readonly remove?: boolean } = {}): Promise<void> {
     return this.#closed ??= this.#close(options);
@@ -246,13 +240,13 @@ export class UdpDataPath implements AsyncDisposable {
   }
 }
 
-/** A worker as the main isolate holds it. */
+/** The main isolate's handle of a worker. */
 class PathWorker {
   readonly running: Promise<void>;
   readonly failed: Promise<never>;
   offload: Offload = {
-    ...{ tcp: false, udp: false, uncut: false },
-    ...{ trains: false, coalescing: false, vectors: false },
+    ...{ tcp: false, udp: false, tso: false },
+    ...{ udpGso: false, udpGro: false, simdChecksum: false },
   };
   readonly #worker: Worker;
   readonly #wake: number;
@@ -299,7 +293,7 @@ class PathWorker {
     this.#worker.postMessage({ ...start, wake: this.#wake } satisfies WorkerStart);
   }
 
-  /** Wakes the worker, which has been told to stop, and waits until it has. */
+  /** Wakes the worker after the peer table's stop flag was set, and waits until it ends. */
   async end(): Promise<void> {
     const one = new Uint8Array(new ArrayBuffer(8));
     one[0] = 1;

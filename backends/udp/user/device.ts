@@ -1,10 +1,9 @@
 /**
- * What the router asks of the kernel: two interfaces of a few calls. The TUN device and the UDP
- * socket implement them (tun_queue.ts, udp_socket.ts); the router's unit tests use fakes in memory.
+ * The two ends between which the router carries packets: TUN device and UDP socket. tun_queue.ts and udp_socket.ts
+ * implement them with the kernel; unit tests implement them in memory.
  *
- * Errors are results, not exceptions: a negative number is a negated errno. On a path that runs
- * 200,000 times a second an exception would be the slowest thing, and most errors are a full
- * buffer.
+ * Errors are results, not exceptions: a negative number is a negated errno. The calls run 200,000 times a second,
+ * where an exception would cost most, and most errors are a full buffer.
  *
  * @module
  */
@@ -12,18 +11,18 @@ import type { IPv4 } from "../../../mod/ip/mod.ts";
 import type { FrameVector } from "./packet/frames.ts";
 import type { MergerOptions } from "./packet/merge.ts";
 import type { VirtioHeader } from "./packet/virtio.ts";
-import type { TrainVector } from "./socket/segment_batches.ts";
+import type { SegmentBatches } from "./socket/segment_batches.ts";
 
-/** The end of the tunnel on this host: gives and takes IPv4 packets and super-packets. */
+/** The TUN device: reads and writes IPv4 packets, GSO packets among them. */
 export interface PacketDevice {
-  /** Super-packets that it takes; turned off by the router when the kernel refuses one. */
+  /** Kinds of GSO packets that may be written; the router turns one off when the kernel refuses it. */
   readonly segmentation: { -readonly [Kind in keyof MergerOptions]: MergerOptions[Kind] };
 
   /**
    * Reads one packet.
    *
-   * @param offset in packet memory; 65,535 bytes from there may be written
-   * @param header is filled in
+   * @param offset of the packet in packet memory; up to 65,535 bytes are written there
+   * @param header receives the packet's virtio header
    * @returns length in bytes; 0 when none is waiting; -errno
    */
   read(offset: number, header: VirtioHeader): number;
@@ -31,51 +30,51 @@ export interface PacketDevice {
   /**
    * Writes the frames of a vector in order, beginning with frame `from`.
    *
-   * @returns how many were written, at least 1; or -errno of frame `from`
+   * @returns number of frames written, at least 1; or -errno of frame `from`
    */
   write(frames: FrameVector, from: number): number;
 }
 
-/** The end towards the other hosts: gives and takes trains of datagrams. */
+/** The UDP socket: sends and receives segment batches. */
 export interface DatagramSocket {
   /**
-   * Sends trains in order, beginning with train `from`. Never waits: what does not fit into the
-   * socket's buffer is refused. Of a train that was sent in part, the vector keeps the rest.
+   * Sends batches in order, beginning with batch `from`. Never waits: a full socket buffer is -EAGAIN. After a
+   * partial send `batches` has the unsent rest of the batch.
    *
-   * @returns how many were sent whole, at least 1; or -errno of train `from`
+   * @returns number of batches sent whole, at least 1; or -errno of batch `from`
    */
-  send(trains: TrainVector, from: number): number;
+  send(batches: SegmentBatches, from: number): number;
 
   /**
-   * Fills the vector with what has arrived; the packets stay in place until the next call.
+   * Receives batches that have arrived. Their packets stay in place until the next call.
    *
-   * @returns how many trains; 0 when nothing is waiting; -errno
+   * @returns number of batches; 0 when none is waiting; -errno
    */
-  receive(trains: TrainVector): number;
+  receive(batches: SegmentBatches): number;
 
   /**
-   * Sends one datagram apart from the others.
+   * Sends a single datagram.
    *
-   * @param fragment true lets the kernel cut it into IP fragments where the path is narrow
+   * @param fragment lets the kernel fragment it by the path MTU
    * @returns 0, or -errno
    */
   sendOne(to: IPv4, offset: number, length: number, fragment: boolean): number;
 
   /**
-   * What the kernel knows of the path to a peer. Several system calls: for when a send has failed.
+   * Reads the path MTU to a peer. Takes several system calls: for use after a failed send.
    *
-   * @returns largest IP packet in bytes; 0 when it cannot be told
+   * @returns bytes of the largest IP packet; 0 when the kernel knows none
    */
   pathMtu(to: IPv4): number;
 
-  /** Most packets that one train may have. */
+  /** Maximum number of packets in a batch. */
   readonly maxSegments: number;
-  /** Most trains that one `receive()` gives. */
-  readonly receiveBatch: number;
+  /** Maximum number of batches that `receive()` returns. */
+  readonly maxReceived: number;
 }
 
-/** Most bytes in one UDP datagram over IPv4, and so in one train: 65,535 less both headers. */
-export const MAX_TRAIN = 65507;
+/** Maximum payload of a UDP datagram over IPv4, and so of a segment batch: 65,535 bytes less both headers. */
+export const MAX_BATCH_BYTES = 65507;
 
-/** What IPv4 and UDP put around each packet: 20 and 8 bytes. */
+/** Bytes of IPv4 and UDP header around each packet: 20 and 8. */
 export const OVERHEAD = 28;

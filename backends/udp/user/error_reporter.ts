@@ -3,14 +3,13 @@ import { FrameVector } from "./packet/frames.ts";
 import { MAX_ERROR, mayReport, writeUnreachable } from "./packet/icmp.ts";
 import type { PacketMemory } from "./packet/memory.ts";
 
-/** ICMP errors a second and in one burst: the kernel's own limits (icmp(7): icmp_msgs_per_sec). */
+/** ICMP errors a second and in a burst: the kernel's own limits (icmp(7): icmp_msgs_per_sec). */
 const RATE = 1000;
 const BURST = 50;
 
 /**
- * Tells local senders by ICMP what becomes of their packets. The errors go to the device, as if
- * they came from the network, and no more of them than the kernel itself would send: a scan through
- * unallocated subnets must not cost a write for each probe.
+ * Sends ICMP errors to local senders. Writes them to the device as if they came from the network, at the kernel's own
+ * rate limit, so that a scan of unallocated subnets does not cost a write for each probe.
  */
 export class ErrorReporter {
   readonly #memory: PacketMemory;
@@ -21,7 +20,7 @@ export class ErrorReporter {
   #tokens = BURST;
   #filled: number;
 
-  /** @param now milliseconds */
+  /** @param now clock in milliseconds */
   constructor(
     memory: PacketMemory,
     device: PacketDevice,
@@ -35,10 +34,10 @@ export class ErrorReporter {
   }
 
   /**
-   * Reports about the packet at `offset`, unless none may be sent about it or there are too many.
+   * Sends an error about the packet at `offset`, unless the RFCs forbid it or the rate limit is reached.
    *
-   * @param mtu for code 4: what fits, in bytes
-   * @returns true when the device took the error
+   * @param mtu path MTU in bytes, for code 4
+   * @returns true when the error was written to the device
    */
   report(offset: number, code: number, mtu: number): boolean {
     if (!mayReport(this.#memory.view, offset, code) || !this.#takeToken()) return false;

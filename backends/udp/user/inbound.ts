@@ -8,17 +8,17 @@ import { Merger } from "./packet/merge.ts";
 import { GSO_NONE, GSO_UDP_L4 } from "./packet/virtio.ts";
 import type { PeerLookup } from "./peer_lookup.ts";
 import type { RouterParts } from "./router.ts";
-import { TrainVector } from "./socket/segment_batches.ts";
+import { SegmentBatches } from "./socket/segment_batches.ts";
 
-/** Packets of one batch from the socket: 8 trains of 128. */
+/** Packets of one receive(): 8 segment batches of 128 packets. */
 const MAX_FRAMES = 1024;
-/** Verdicts beside the counters of the reasons, which are 0 and up. */
+/** Verdicts other than a drop, whose verdict is the counter of its reason (0 and up). */
 const ACCEPTED = -1;
 const UNKNOWN = -2;
-/** No public IP. */
-const NOBODY = -1;
+/** A value that is no public IP. */
+const NO_SENDER = -1;
 
-/** The way from the peers to the device. */
+/** Carries packets from the peers to the device. */
 export class Inbound {
   readonly #memory: PacketMemory;
   readonly #device: PacketDevice;
@@ -27,11 +27,11 @@ export class Inbound {
   readonly #counters: WorkerCounters;
   readonly #values: Float64Array;
 
-  readonly #trains: TrainVector;
+  readonly #batches: SegmentBatches;
   readonly #frames = new FrameVector(MAX_FRAMES);
   readonly #merger: Merger;
-  /** Who sent the last train of this batch, and the verdict on its last packet: most are one flow. */
-  #sender = NOBODY;
+  /** Sender of the last batch, and verdict on its last packet: a cache, since most batches are of one flow. */
+  #sender = NO_SENDER;
   #peer = 0;
   #lastSource = 0;
   #lastDestination = 0;
@@ -44,38 +44,38 @@ export class Inbound {
     this.#peers = parts.peers;
     this.#counters = parts.counters;
     this.#values = parts.counters.values;
-    this.#trains = new TrainVector(parts.socket.receiveBatch);
+    this.#batches = new SegmentBatches(parts.socket.maxReceived);
     this.#merger = new Merger(parts.memory, this.#frames, parts.device.segmentation);
   }
 
   /**
-   * Takes what has arrived from the peers to the device, at most one batch.
+   * Receives packets that have arrived, filters them and writes them to the device.
    *
-   * @returns trains received; 0 when nothing was waiting; -errno when the socket cannot be read
+   * @returns batches received; 0 when nothing was waiting; -errno when the socket cannot be read
    */
   pump(): number {
-    const count = this.#socket.receive(this.#trains);
+    const count = this.#socket.receive(this.#batches);
     if (count <= 0) return count;
-    this.#values[Counter.receivedTrains]! += count;
-    // What was looked up holds for one batch: a peer that is removed is refused from the next on.
-    this.#sender = NOBODY;
-    for (let train = 0; train < count; train++) this.#receiveTrain(train);
+    this.#values[Counter.receivedBatches]! += count;
+    // The cache is valid for one receive(): packets of a peer that is removed are dropped from the next on.
+    this.#sender = NO_SENDER;
+    for (let batch = 0; batch < count; batch++) this.#receiveBatch(batch);
     this.#write();
     return count;
   }
 
-  /** The packets of one train from a peer. */
-  #receiveTrain(train: number): void {
-    const trains = this.#trains;
-    const address = trains.address[train]!;
-    const segment = trains.segment[train]!;
-    const length = trains.length[train]!;
+  /** Handles the packets of one segment batch. */
+  #receiveBatch(batch: number): void {
+    const batches = this.#batches;
+    const address = batches.address[batch]!;
+    const segment = batches.segment[batch]!;
+    const length = batches.length[batch]!;
     if (length === 0) {
       this.#values[Counter.dropReceiveMalformed]!++;
       return;
     }
-    if (trains.truncated[train] !== 0) {
-      this.#values[Counter.dropReceiveTruncated]! += trains.packets(train);
+    if (batches.truncated[batch] !== 0) {
+      this.#values[Counter.dropReceiveTruncated]! += batches.packets(batch);
       return;
     }
     if (address !== this.#sender) {
@@ -84,13 +84,13 @@ export class Inbound {
       this.#lastVerdict = UNKNOWN;
     }
     if (this.#peer === 0 && !this.#peers.acceptAny) {
-      this.#values[Counter.dropReceiveUnknownSender]! += trains.packets(train);
+      this.#values[Counter.dropReceiveUnknownSender]! += batches.packets(batch);
       return;
     }
     let packets = 0;
     let bytes = 0;
-    const end = trains.offset[train]! + length;
-    for (let at = trains.offset[train]!; at < end; at += segment) {
+    const end = batches.offset[batch]! + length;
+    for (let at = batches.offset[batch]!; at < end; at += segment) {
       const accepted = this.#receivePacket(at, Math.min(segment, end - at));
       if (accepted === 0) continue;
       packets++;
@@ -99,7 +99,7 @@ export class Inbound {
     this.#counters.received(this.#peer, packets, bytes);
   }
 
-  /** @returns its length; 0 when it was dropped */
+  /** @returns length of the packet; 0 when it was dropped */
   #receivePacket(at: number, available: number): number {
     const { view } = this.#memory;
     const length = ipv4.packetLength(view, at, available);
@@ -124,7 +124,7 @@ export class Inbound {
     return length;
   }
 
-  /** @returns ACCEPTED, or the counter of the reason why not */
+  /** @returns ACCEPTED, or the counter of the reason for a drop */
   #verdict(source: number, destination: number): number {
     if (
       this.#lastVerdict !== UNKNOWN && source === this.#lastSource &&
@@ -139,10 +139,10 @@ export class Inbound {
     const peers = this.#peers;
     if (!peers.inOwnLease(destination)) return Counter.dropReceiveForeign;
     if (peers.acceptAny) return ACCEPTED;
-    const honest = peers.inNetwork(source)
+    const isAuthentic = peers.inNetwork(source)
       ? peers.route(source) === this.#sender
       : !peers.strictSource;
-    return honest ? ACCEPTED : Counter.dropReceiveSpoofed;
+    return isAuthentic ? ACCEPTED : Counter.dropReceiveSpoofed;
   }
 
   #write(): void {
@@ -155,15 +155,15 @@ export class Inbound {
         this.#values[Counter.writtenFrames]! += written;
         continue;
       }
-      // EINVAL is an answer to the frame, not to the device: this kernel does not take the kind.
-      if (-written === Errno.EINVAL) this.#giveUp(frames.header(frame).gsoType);
+      // EINVAL: the kernel does not support this kind of GSO packet.
+      if (-written === Errno.EINVAL) this.#disable(frames.header(frame).gsoType);
       this.#values[Counter.dropReceiveRefused]! += frames.pieces[frame]!;
       frame++;
     }
     frames.clear();
   }
 
-  #giveUp(gsoType: number): void {
+  #disable(gsoType: number): void {
     const { segmentation } = this.#device;
     if (gsoType === GSO_UDP_L4) segmentation.udp = false;
     else if (gsoType !== GSO_NONE) segmentation.tcp = false;

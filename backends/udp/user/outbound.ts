@@ -1,26 +1,26 @@
 import { Errno } from "../../../mod/sys/ffi/errno.ts";
 import { Counter, type WorkerCounters } from "./counters.ts";
-import { type DatagramSocket, MAX_TRAIN, OVERHEAD, type PacketDevice } from "./device.ts";
+import { type DatagramSocket, MAX_BATCH_BYTES, OVERHEAD, type PacketDevice } from "./device.ts";
 import { ErrorReporter } from "./error_reporter.ts";
 import { FRAGMENTATION_NEEDED, NET_UNREACHABLE } from "./packet/icmp.ts";
 import * as ipv4 from "./packet/ipv4.ts";
 import type { PacketMemory } from "./packet/memory.ts";
-import { completeChecksum, Splitter } from "./packet/segment.ts";
+import { completeChecksum, Segmenter } from "./packet/segment.ts";
 import { GSO_NONE, plainHeader } from "./packet/virtio.ts";
 import type { PeerLookup } from "./peer_lookup.ts";
 import type { RouterParts } from "./router.ts";
-import { TrainVector } from "./socket/segment_batches.ts";
+import { SegmentBatches } from "./socket/segment_batches.ts";
 
-/** Packets are read here, right behind each other; super-packets are cut into the second. */
+/** Bytes for packets read from the device, and for the segments of GSO packets. */
 const READ_BUFFER = 192 * 1024;
-const SPLIT_BUFFER = 192 * 1024;
-/** Reads before the other direction gets its turn. */
+const SEGMENT_BUFFER = 192 * 1024;
+/** Packets read before the other direction gets its turn. */
 const READ_BATCH = 128;
-/** Bytes that are sent without waiting for more: half a second-level cache is not to be filled. */
+/** Pending bytes that are sent before more is read, so that they stay in half of a second-level cache. */
 const SEND_BYTES = 64 * 1024;
-const MAX_TRAINS = 256;
+const MAX_BATCHES = 256;
 
-/** The way from the device to the peers. */
+/** Carries packets from the device to the peers. */
 export class Outbound {
   readonly #memory: PacketMemory;
   readonly #device: PacketDevice;
@@ -31,19 +31,19 @@ export class Outbound {
   readonly #errors: ErrorReporter;
 
   readonly #header = plainHeader();
-  readonly #splitter: Splitter;
-  readonly #trains = new TrainVector(MAX_TRAINS);
-  /** Packets and bytes of each train, before any of it is sent. */
-  readonly #trainPackets = new Int32Array(MAX_TRAINS);
-  readonly #trainBytes = new Int32Array(MAX_TRAINS);
+  readonly #segmenter: Segmenter;
+  readonly #batches = new SegmentBatches(MAX_BATCHES);
+  /** Packets and bytes of each batch before it is sent. */
+  readonly #batchPackets = new Int32Array(MAX_BATCHES);
+  readonly #batchBytes = new Int32Array(MAX_BATCHES);
   readonly #readBuffer: number;
-  readonly #splitBuffer: number;
+  readonly #segmentBuffer: number;
   #readAt = 0;
-  #splitAt = 0;
+  #segmentAt = 0;
   #pendingBytes = 0;
 
-  /** Bytes of packet memory that it takes for itself. */
-  static readonly MEMORY: number = READ_BUFFER + SPLIT_BUFFER + 4096;
+  /** Bytes of packet memory that it allocates. */
+  static readonly MEMORY: number = READ_BUFFER + SEGMENT_BUFFER + 4096;
 
   constructor(parts: RouterParts) {
     const { memory } = parts;
@@ -54,18 +54,18 @@ export class Outbound {
     this.#counters = parts.counters;
     this.#values = parts.counters.values;
     this.#errors = new ErrorReporter(memory, parts.device, parts.now);
-    this.#splitter = new Splitter(memory);
+    this.#segmenter = new Segmenter(memory);
     this.#readBuffer = memory.allocate(READ_BUFFER);
-    this.#splitBuffer = memory.allocate(SPLIT_BUFFER);
+    this.#segmentBuffer = memory.allocate(SEGMENT_BUFFER);
   }
 
   /**
-   * Takes what waits at the device to the peers, at most {@linkcode READ_BATCH} packets.
+   * Reads waiting packets from the device and sends them to the peers, at most {@linkcode READ_BATCH}.
    *
-   * @param hurry send the first before looking for a second
+   * @param flushFirst send the first packet before a second one is read
    * @returns packets read; 0 when none was waiting; -errno when the device cannot be read
    */
-  pump(hurry: boolean): number {
+  pump(flushFirst: boolean): number {
     let reads = 0;
     let error = 0;
     for (; reads < READ_BATCH; reads++) {
@@ -77,7 +77,7 @@ export class Outbound {
       }
       this.#take(offset, length);
       if (
-        (hurry && reads === 0) || this.#pendingBytes >= SEND_BYTES || this.#trains.isFull ||
+        (flushFirst && reads === 0) || this.#pendingBytes >= SEND_BYTES || this.#batches.isFull ||
         this.#readAt > READ_BUFFER - ipv4.MAX_PACKET
       ) this.#flush();
     }
@@ -86,7 +86,7 @@ export class Outbound {
     return reads > 0 ? reads : error;
   }
 
-  /** One packet from the device. */
+  /** Handles one packet from the device. */
   #take(offset: number, length: number): void {
     const { view } = this.#memory;
     if (ipv4.packetLength(view, offset, length) !== length) {
@@ -103,31 +103,33 @@ export class Outbound {
       this.#values[Counter.dropSendTtl]!++;
       return;
     }
-    if (this.#header.gsoType !== GSO_NONE) return this.#split(offset, length, to);
+    if (this.#header.gsoType !== GSO_NONE) return this.#segment(offset, length, to);
     if (!completeChecksum(this.#memory, this.#header, offset, length)) {
       this.#values[Counter.dropSendNotIPv4]!++;
       return;
     }
-    // It stays where it is; the next one is read right behind it and may travel in the same train.
-    this.#trains.couple(to, this.#peers.peer, offset, length, this.#socket.maxSegments);
+    // The packet stays in place. The next one is read right behind it and may join its segment batch.
+    this.#batches.appendPacket(to, this.#peers.peer, offset, length, this.#socket.maxSegments);
     this.#readAt += length;
     this.#pendingBytes += length;
   }
 
-  /** One super-packet from the device. It is not kept: the next packet may be read over it. */
-  #split(offset: number, length: number, to: number): void {
+  /** Segments one GSO packet from the device. The next packet may be read over it. */
+  #segment(offset: number, length: number, to: number): void {
     const peer = this.#peers.peer;
-    if (!this.#splitter.begin(this.#header, offset, length)) {
+    if (!this.#segmenter.begin(this.#header, offset, length)) {
       this.#values[Counter.dropSendNotIPv4]!++;
       return;
     }
     for (;;) {
-      if (this.#splitAt > SPLIT_BUFFER - MAX_TRAIN || this.#trains.isFull) this.#sendPending();
-      const at = this.#splitBuffer + this.#splitAt;
-      const written = this.#splitter.next(at, MAX_TRAIN, this.#socket.maxSegments);
+      if (this.#segmentAt > SEGMENT_BUFFER - MAX_BATCH_BYTES || this.#batches.isFull) {
+        this.#sendPending();
+      }
+      const at = this.#segmentBuffer + this.#segmentAt;
+      const written = this.#segmenter.next(at, MAX_BATCH_BYTES, this.#socket.maxSegments);
       if (written === 0) return;
-      this.#trains.push(to, peer, at, written, this.#splitter.segmentLength);
-      this.#splitAt += written;
+      this.#batches.push(to, peer, at, written, this.#segmenter.segmentLength);
+      this.#segmentAt += written;
       this.#pendingBytes += written;
     }
   }
@@ -137,59 +139,59 @@ export class Outbound {
     this.#readAt = 0;
   }
 
-  /** Sends the trains. What is read but not cut yet stays in place. */
+  /** Sends all batches. A GSO packet that is not fully segmented stays in place. */
   #sendPending(): void {
-    const trains = this.#trains;
-    for (let train = 0; train < trains.count; train++) {
-      this.#trainPackets[train] = trains.packets(train);
-      this.#trainBytes[train] = trains.length[train]!;
+    const batches = this.#batches;
+    for (let batch = 0; batch < batches.count; batch++) {
+      this.#batchPackets[batch] = batches.packets(batch);
+      this.#batchBytes[batch] = batches.length[batch]!;
     }
-    for (let train = 0; train < trains.count;) {
-      const sent = this.#socket.send(trains, train);
+    for (let batch = 0; batch < batches.count;) {
+      const sent = this.#socket.send(batches, batch);
       if (sent <= 0) {
-        this.#refused(train++, -sent);
+        this.#refused(batch++, -sent);
         continue;
       }
-      for (const end = train + sent; train < end; train++) {
+      for (const end = batch + sent; batch < end; batch++) {
         this.#counters.sent(
-          trains.peer[train]!,
-          this.#trainPackets[train]!,
-          this.#trainBytes[train]!,
+          batches.peer[batch]!,
+          this.#batchPackets[batch]!,
+          this.#batchBytes[batch]!,
         );
       }
-      this.#values[Counter.sentTrains]! += sent;
+      this.#values[Counter.sentBatches]! += sent;
     }
-    trains.clear();
-    this.#splitAt = 0;
+    batches.clear();
+    this.#segmentAt = 0;
     this.#pendingBytes = 0;
   }
 
-  /** What is left of a train that the socket did not take. */
-  #refused(train: number, error: number): void {
-    const trains = this.#trains;
-    const left = trains.packets(train);
+  /** Handles the rest of a batch that the socket refused. */
+  #refused(batch: number, error: number): void {
+    const batches = this.#batches;
+    const left = batches.packets(batch);
     this.#counters.sent(
-      trains.peer[train]!,
-      this.#trainPackets[train]! - left,
-      this.#trainBytes[train]! - trains.length[train]!,
+      batches.peer[batch]!,
+      this.#batchPackets[batch]! - left,
+      this.#batchBytes[batch]! - batches.length[batch]!,
     );
-    if (error === Errno.EMSGSIZE) this.#tooBig(train);
+    if (error === Errno.EMSGSIZE) this.#tooBig(batch);
     else this.#values[refusalCounter(error)]! += left;
   }
 
   /**
-   * The path to a peer is narrower than the link. Packets without DF are cut on the way, as IPv4
-   * has it; of the others the sender is told what fits (RFC 1191), once for each run of one flow.
+   * Handles packets that exceed the path MTU: lets the kernel fragment those without DF, and reports the path MTU to
+   * the sender of the others (RFC 1191), once for consecutive packets of one flow.
    */
-  #tooBig(train: number): void {
+  #tooBig(batch: number): void {
     const { view } = this.#memory;
-    const trains = this.#trains;
-    const address = trains.address[train]!;
+    const batches = this.#batches;
+    const address = batches.address[batch]!;
     const mtu = this.#socket.pathMtu(address) - OVERHEAD;
-    const end = trains.offset[train]! + trains.length[train]!;
-    const segment = trains.segment[train]!;
+    const end = batches.offset[batch]! + batches.length[batch]!;
+    const segment = batches.segment[batch]!;
     let reported = -1;
-    for (let at = trains.offset[train]!; at < end; at += segment) {
+    for (let at = batches.offset[batch]!; at < end; at += segment) {
       const length = Math.min(segment, end - at);
       const fits = length <= mtu;
       if (!fits && (mtu < 0 || ipv4.dontFragment(view, at))) {
@@ -200,7 +202,7 @@ export class Outbound {
         continue;
       }
       const error = -this.#socket.sendOne(address, at, length, !fits);
-      if (error === 0) this.#counters.sent(trains.peer[train]!, 1, length);
+      if (error === 0) this.#counters.sent(batches.peer[batch]!, 1, length);
       else this.#values[refusalCounter(error)]!++;
     }
   }
@@ -219,7 +221,7 @@ function refusalCounter(error: number): number {
   }
 }
 
-/** True when two packets have the same addresses and the same first four bytes behind the header. */
+/** Returns whether two packets have the same addresses and the same first four bytes behind the IPv4 header. */
 function sameFlow(view: DataView, a: number, b: number): boolean {
   return view.getUint32(a + ipv4.SOURCE) === view.getUint32(b + ipv4.SOURCE) &&
     view.getUint32(a + ipv4.DESTINATION) === view.getUint32(b + ipv4.DESTINATION) &&

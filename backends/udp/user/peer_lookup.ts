@@ -1,27 +1,24 @@
 import type { IPv4 } from "../../../mod/ip/mod.ts";
 import { bucketOf, FINE, Flag, type TableLayout, Word } from "./table_layout.ts";
 
-/** Shared memory of a peer table, as it is sent to a worker. */
+/** Memory and layout of a peer table, as sent to a worker. */
 export interface SharedPeerTable {
   readonly memory: SharedArrayBuffer;
   readonly layout: TableLayout;
 }
 
 /**
- * A worker's view of the peer table: reads what the main isolate writes, without locks and without
- * ever waiting for it.
+ * A worker's view of the peer table. It reads memory that the main isolate writes, without locks and without waiting.
  *
- * Why that is right. A slot is one 32-bit word, so a lookup sees the state before or after a change.
- * A peer's index can be given to another peer once no slot holds it; a lookup that read the index
- * before and the address after would mix two peers, hence it reads the slot once more: unchanged,
- * the two belong together. Every retry means that the main isolate wrote in between; after
- * {@linkcode RETRIES} of them the answer is "nobody", and a packet is lost, as one is whose route
- * changes while it is on its way.
+ * That is safe: a slot is one 32-bit word, so a lookup sees the state before or after a change. A peer's index may be
+ * reused once no slot has it. A lookup that reads the index before and the address after that would mix two peers;
+ * therefore it reads the slot again, and if that is unchanged the two belong together. Each retry means that the main
+ * isolate has written meanwhile. After {@linkcode RETRIES} retries the lookup finds no peer, and the packet is lost.
  */
 export class PeerLookup {
   readonly #words: Uint32Array<SharedArrayBuffer>;
   readonly #layout: TableLayout;
-  /** Index of the peer that the last {@linkcode PeerLookup.route} found, for its counters. */
+  /** Index of the peer that the last {@linkcode PeerLookup.route} found; 0 for none. */
   peer = 0;
 
   constructor(shared: SharedPeerTable) {
@@ -30,9 +27,9 @@ export class PeerLookup {
   }
 
   /**
-   * Public IP of the peer whose lease holds `address`: the longest one, in constant time.
+   * Finds the public IP of the peer with the longest lease that contains `address`, in constant time.
    *
-   * @returns 0 when none does
+   * @returns 0 for none
    */
   route(address: IPv4): IPv4 {
     for (let attempt = 0; attempt < RETRIES; attempt++) {
@@ -47,9 +44,9 @@ export class PeerLookup {
   }
 
   /**
-   * Index of the peer with this public IP.
+   * Finds the index of the peer with a public IP.
    *
-   * @returns 0 when none has it
+   * @returns 0 for none
    */
   peerOf(publicIP: IPv4): number {
     const words = this.#words;
@@ -57,8 +54,7 @@ export class PeerLookup {
     for (let attempt = 0; attempt < RETRIES; attempt++) {
       const version = Atomics.load(words, Word.Version);
       let peer = Atomics.load(words, bucketOf(layout, publicIP));
-      // A chain that changes under our feet leads elsewhere, never round in circles for longer than
-      // there are peers.
+      // A chain that changes meanwhile may lead into another one, or in a circle: hence the limit.
       for (let steps = 0; peer !== 0 && steps <= layout.capacity; steps++) {
         if (Atomics.load(words, layout.address + peer) === publicIP) return peer;
         peer = Atomics.load(words, layout.next + peer);
@@ -68,28 +64,28 @@ export class PeerLookup {
     return 0;
   }
 
-  /** True when `address` lies in the network. */
+  /** Returns whether `address` is in the network. */
   inNetwork(address: IPv4): boolean {
     return ((address & this.#layout.mask) >>> 0) === this.#layout.network;
   }
 
-  /** True when `address` lies in our own lease; without a lease nothing does. */
+  /** Returns whether `address` is in this host's lease; false without a lease. */
   inOwnLease(address: IPv4): boolean {
     const mask = Atomics.load(this.#words, Word.OwnMask);
     return ((address & mask) >>> 0) === Atomics.load(this.#words, Word.OwnAddress);
   }
 
-  /** True when datagrams from any address are taken. */
+  /** True when datagrams from any address are accepted. */
   get acceptAny(): boolean {
     return (Atomics.load(this.#words, Word.Flags) & Flag.AcceptAny) !== 0;
   }
 
-  /** True when inner sources outside the network are refused. */
+  /** True when inner sources outside the network are dropped. */
   get strictSource(): boolean {
     return (Atomics.load(this.#words, Word.Flags) & Flag.StrictSource) !== 0;
   }
 
-  /** True once the worker is to end. */
+  /** True once the stop flag is set. */
   get stopped(): boolean {
     return Atomics.load(this.#words, Word.Stop) !== 0;
   }
@@ -105,5 +101,5 @@ export class PeerLookup {
   }
 }
 
-/** How often a lookup starts again when the table changed meanwhile. */
+/** Attempts of a lookup whose table changes meanwhile. */
 const RETRIES = 4;

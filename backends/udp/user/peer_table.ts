@@ -14,28 +14,28 @@ import {
 export interface PeerTableOptions {
   /** All leases lie in it. */
   readonly network: Prefix;
-  /** Prefix length of most leases; others work, a little slower to change. */
+  /** Prefix length of most leases; changes of leases of other lengths cost a little more. */
   readonly subnetLen: number;
-  /** Take datagrams from any address, with any inner source. @default false */
+  /** Accept datagrams from any address, with any inner source. @default false */
   readonly acceptAny?: boolean;
-  /** Refuse inner sources outside the network. @default false */
+  /** Drop inner sources outside the network. @default false */
   readonly strictSource?: boolean;
 }
 
-/** A host that packets go to. */
+/** Another host of the network. */
 export interface Peer {
   readonly publicIP: IPv4;
-  /** Its place in the per-peer counters, 1 and up; kept while the peer has a lease. */
+  /** Index in the per-peer counters, 1 and up; stays the same while the peer has a lease. */
   readonly index: number;
 }
 
 /**
- * Which host holds which subnet, in memory that the workers of the data path read while it is being
- * written (see {@linkcode PeerLookup} for how that goes well). Only one isolate writes.
+ * Holders of subnets, in memory that the workers read while the main isolate writes it; {@linkcode PeerLookup}
+ * explains why that is safe. Only one isolate writes.
  *
  * A change of a lease of the configured length writes one word. A shorter lease fills the words of all subnets
  * that it covers, in as many runs as there are leases inside. A change sends no message and waits for no
- * worker. Where leases nest, the longest prefix counts.
+ * worker. Where leases nest, the longest prefix applies.
  */
 export class PeerTable {
   readonly #layout: TableLayout;
@@ -44,10 +44,10 @@ export class PeerTable {
   readonly #subnetLen: number;
   /** By prefix length, then by first address: the peer's index. */
   readonly #leases: Map<IPv4, number>[] = Array.from({ length: 33 }, () => new Map());
-  /** How many leases longer than subnetLen lie in a coarse slot, where there are any. */
-  readonly #crowded = new Map<number, number>();
+  /** Number of leases longer than subnetLen by coarse slot; absent for 0. */
+  readonly #fineLeases = new Map<number, number>();
   readonly #peers = new Map<IPv4, { readonly index: number; leases: number }>();
-  /** Indices to give out: those never used, then the one that is free for longest. */
+  /** Next index that was never used; after the last one, the index that is free for longest is used again. */
   #nextIndex = 1;
   readonly #freed: number[] = [];
 
@@ -58,58 +58,58 @@ export class PeerTable {
     this.#network = options.network;
     this.#subnetLen = options.subnetLen;
     this.#layout = tableLayout(options.network, options.subnetLen);
-    // Zeroed by the allocator and backed page by page: what is not used costs nothing.
+    // The allocator provides zeroed pages on first use, so unused parts cost nothing.
     this.#words = new Uint32Array(new SharedArrayBuffer(this.#layout.size * 4));
     this.#words[Word.Flags] = (options.acceptAny ? Flag.AcceptAny : 0) |
       (options.strictSource ? Flag.StrictSource : 0);
     this.setOwn(undefined);
   }
 
-  /** For the workers. */
+  /** Memory and layout, for the workers. */
   get shared(): SharedPeerTable {
     return { memory: this.#words.buffer, layout: this.#layout };
   }
 
-  /** Highest index that a peer can have. */
+  /** Highest index of a peer. */
   get capacity(): number {
     return this.#layout.capacity;
   }
 
-  /** The peers that have a lease. */
+  /** Peers that have a lease. */
   *peers(): IterableIterator<Peer> {
     for (const [publicIP, { index }] of this.#peers) yield { publicIP, index };
   }
 
-  /** How many leases there are. */
+  /** Number of leases. */
   get size(): number {
     return this.#leases.reduce((sum, leases) => sum + leases.size, 0);
   }
 
   /**
-   * Names our own lease: what packets from peers may be addressed to.
+   * Sets this host's lease, to which packets from peers must be addressed.
    *
-   * @param lease `undefined`: none, nothing may pass
+   * @param lease `undefined` drops all packets
    */
   setOwn(lease: Prefix | undefined): void {
-    // Closed in between: a reader must not see the old address with the new mask.
+    // No lease in between: a reader must not combine the old address with the new mask.
     Atomics.store(this.#words, Word.OwnAddress, NO_LEASE);
     if (lease === undefined) return;
     Atomics.store(this.#words, Word.OwnMask, lease.mask);
     Atomics.store(this.#words, Word.OwnAddress, lease.address);
   }
 
-  /** Refuses inner sources outside the network, or lets them pass. */
+  /** Drops inner sources outside the network, or accepts them. */
   setStrictSource(isStrict: boolean): void {
     const change = isStrict ? Atomics.or : Atomics.and;
     change(this.#words, Word.Flags, isStrict ? Flag.StrictSource : ~Flag.StrictSource);
   }
 
   /**
-   * Sends what is addressed to `subnet` to `publicIP`, in place of what was said of it before.
+   * Routes `subnet` to `publicIP`; replaces a former holder.
    *
    * @returns the peer's index
-   * @throws {RangeError} when the subnet lies outside the network, is too long to be told apart, or
-   * there are too many peers
+   * @throws {RangeError} when the subnet is not in the network or longer than the table can route, or when there are
+   * too many peers
    */
   set(subnet: Prefix, publicIP: IPv4): number {
     if (!this.#network.containsPrefix(subnet)) {
@@ -125,43 +125,43 @@ export class PeerTable {
     const before = leases.get(subnet.address);
     const index = this.#acquire(publicIP);
     leases.set(subnet.address, index);
-    if (before === undefined && subnet.length > this.#subnetLen) this.#crowd(subnet);
-    this.#paint(subnet);
+    if (before === undefined && subnet.length > this.#subnetLen) this.#countFineLease(subnet);
+    this.#writeSlots(subnet);
     if (before !== undefined) this.#release(before);
     return index;
   }
 
   /**
-   * Forgets a subnet. What a shorter lease around it says counts again.
+   * Removes a subnet. A shorter lease that contains it applies again.
    *
-   * @returns false when it was not known
+   * @returns false when the subnet is unknown
    */
   remove(subnet: Prefix): boolean {
     const leases = this.#leases[subnet.length]!;
     const index = leases.get(subnet.address);
     if (index === undefined) return false;
     leases.delete(subnet.address);
-    if (subnet.length > this.#subnetLen) this.#thin(subnet);
-    this.#paint(subnet);
+    if (subnet.length > this.#subnetLen) this.#uncountFineLease(subnet);
+    this.#writeSlots(subnet);
     this.#release(index);
     return true;
   }
 
-  /** Tells the workers to end; whoever calls it wakes them too. */
+  /** Sets the workers' stop flag. The caller must wake them. */
   stop(): void {
     Atomics.store(this.#words, Word.Stop, 1);
   }
 
-  /** Writes the slots that `subnet` covers from what the leases say now. */
-  #paint(subnet: Prefix): void {
+  /** Writes the slots of `subnet` by the present leases. */
+  #writeSlots(subnet: Prefix): void {
     const { coarse, coarseShift } = this.#layout;
     const slotSize = 2 ** coarseShift;
     const starts = this.#runsOf(subnet);
     const end = starts.pop()!;
     for (const [i, slot] of starts.entries()) {
       const address = this.#network.address + slot * slotSize;
-      if (this.#crowded.has(slot)) {
-        this.#paintFine(Math.max(address, subnet.address), Math.min(slotSize, subnet.size));
+      if (this.#fineLeases.has(slot)) {
+        this.#writeFineSlots(Math.max(address, subnet.address), Math.min(slotSize, subnet.size));
         Atomics.store(this.#words, coarse + slot, FINE);
       } else {
         const match = this.#longestMatch(address, this.#subnetLen);
@@ -170,7 +170,7 @@ export class PeerTable {
     }
   }
 
-  /** First coarse slots of the runs in `subnet` that one lease matches each, and the slot behind the last. */
+  /** First coarse slot of each run in `subnet` to which one lease applies, and the slot behind the last run. */
   #runsOf(subnet: Prefix): number[] {
     const { coarseShift } = this.#layout;
     const first = this.#offset(subnet.address) >>> coarseShift;
@@ -182,7 +182,7 @@ export class PeerTable {
       starts.add(from);
       starts.add(to);
     };
-    for (const slot of this.#crowded.keys()) mark(slot, slot + 1);
+    for (const slot of this.#fineLeases.keys()) mark(slot, slot + 1);
     for (let length = subnet.length + 1; length <= this.#subnetLen; length++) {
       const slots = 2 ** (this.#subnetLen - length);
       for (const address of this.#leases[length]!.keys()) {
@@ -193,7 +193,7 @@ export class PeerTable {
     return [...starts].sort((a, b) => a - b);
   }
 
-  #paintFine(address: IPv4, size: number): void {
+  #writeFineSlots(address: IPv4, size: number): void {
     const { fine, fineShift, longest } = this.#layout;
     for (let at = address; at < address + size; at += 2 ** fineShift) {
       const slot = fine + (this.#offset(at) >>> fineShift);
@@ -212,25 +212,25 @@ export class PeerTable {
   }
 
   /**
-   * Counts a lease that shares a coarse slot with others. The first one makes the slot's fine ones
-   * right before any reader is sent there: so far all of them say the same.
+   * Counts a lease longer than subnetLen. The first one in a coarse slot fills the slot's fine slots, before the
+   * coarse slot sends readers there.
    */
-  #crowd(subnet: Prefix): void {
+  #countFineLease(subnet: Prefix): void {
     const { coarse, coarseShift, fine, fineShift } = this.#layout;
     const slot = this.#offset(subnet.address) >>> coarseShift;
-    const count = this.#crowded.get(slot) ?? 0;
-    this.#crowded.set(slot, count + 1);
+    const count = this.#fineLeases.get(slot) ?? 0;
+    this.#fineLeases.set(slot, count + 1);
     if (count > 0) return;
     const perSlot = 2 ** (coarseShift - fineShift);
     const begin = fine + slot * perSlot;
     this.#words.fill(this.#words[coarse + slot]!, begin, begin + perSlot);
   }
 
-  #thin(subnet: Prefix): void {
+  #uncountFineLease(subnet: Prefix): void {
     const slot = this.#offset(subnet.address) >>> this.#layout.coarseShift;
-    const count = this.#crowded.get(slot)! - 1;
-    if (count === 0) this.#crowded.delete(slot);
-    else this.#crowded.set(slot, count);
+    const count = this.#fineLeases.get(slot)! - 1;
+    if (count === 0) this.#fineLeases.delete(slot);
+    else this.#fineLeases.set(slot, count);
   }
 
   #offset(address: IPv4): number {
@@ -273,7 +273,7 @@ export class PeerTable {
     this.#freed.push(index);
   }
 
-  /** Changes the index by public IP: a reader that finds nothing meanwhile looks again. */
+  /** Runs a change of the index by public IP. A reader that finds nothing meanwhile starts again. */
   #change(body: () => void): void {
     Atomics.add(this.#words, Word.Version, 1);
     body();

@@ -12,7 +12,7 @@ function tableOf(network: string, subnetLen: number) {
   return { table, lookup: new PeerLookup(table.shared) };
 }
 
-Deno.test("set() routes a subnet, its first and last address, and nothing beside it", () => {
+Deno.test("set() routes all addresses of a subnet, and no others", () => {
   const { table, lookup } = tableOf("10.40.0.0/16", 24);
   const peer = table.set(prefix("10.40.75.0/24"), ip("192.168.0.1"));
   for (const address of ["10.40.75.0", "10.40.75.9", "10.40.75.255"]) {
@@ -27,7 +27,7 @@ Deno.test("set() routes a subnet, its first and last address, and nothing beside
   }
 });
 
-Deno.test("set() replaces the peer of a subnet and remove() forgets it", () => {
+Deno.test("set() replaces the peer of a subnet, and remove() removes it", () => {
   const { table, lookup } = tableOf("10.40.0.0/16", 24);
   const subnet = prefix("10.40.75.0/24");
   table.set(subnet, ip("192.168.0.1"));
@@ -41,7 +41,7 @@ Deno.test("set() replaces the peer of a subnet and remove() forgets it", () => {
   assertEquals([...table.peers(), table.size], [0]);
 });
 
-Deno.test("a peer is known until its last lease is removed", () => {
+Deno.test("PeerTable keeps a peer until its last lease is removed", () => {
   const { table, lookup } = tableOf("10.40.0.0/16", 24);
   const first = table.set(prefix("10.40.1.0/24"), ip("192.168.0.1"));
   assertEquals(table.set(prefix("10.40.2.0/24"), ip("192.168.0.1")), first);
@@ -51,7 +51,7 @@ Deno.test("a peer is known until its last lease is removed", () => {
   assertEquals(lookup.peerOf(ip("192.168.0.1")), 0);
 });
 
-Deno.test("set() keeps the longest lease in front where leases nest", () => {
+Deno.test("set() lets the longest of nested leases apply", () => {
   const { table, lookup } = tableOf("10.0.0.0/8", 24);
   table.set(prefix("10.128.0.0/9"), 1);
   table.set(prefix("10.200.0.0/16"), 2);
@@ -69,7 +69,7 @@ Deno.test("set() keeps the longest lease in front where leases nest", () => {
   assertEquals(["10.200.7.1", "10.200.7.131", "10.200.8.1"].map(route), [1, 1, 1]);
 });
 
-Deno.test("set() refuses what it could not route, by name", () => {
+Deno.test("set() refuses a subnet that it cannot route, and names it", () => {
   const { table } = tableOf("10.40.0.0/16", 24);
   assertThrows(
     () => table.set(prefix("10.41.0.0/24"), 1),
@@ -90,7 +90,7 @@ Deno.test("set() refuses what it could not route, by name", () => {
   );
 });
 
-Deno.test("setOwn() opens the own lease, moves it, and closes it", () => {
+Deno.test("setOwn() sets this host's lease, changes it, and removes it", () => {
   const { table, lookup } = tableOf("10.40.0.0/16", 24);
   assert(!lookup.inOwnLease(0));
   assert(!lookup.inOwnLease(0xffffffff));
@@ -107,7 +107,7 @@ Deno.test("setOwn() opens the own lease, moves it, and closes it", () => {
   assert(!lookup.inOwnLease(ip("10.40.5.1")));
 });
 
-Deno.test("PeerTable carries options and stop() to the workers", () => {
+Deno.test("PeerTable passes options and stop() to the workers", () => {
   const network = prefix("10.0.0.0/16");
   const read = (options: { acceptAny?: boolean; strictSource?: boolean }) => {
     const table = new PeerTable({ network, subnetLen: 24, ...options });
@@ -121,7 +121,7 @@ Deno.test("PeerTable carries options and stop() to the workers", () => {
   assertEquals(read({ strictSource: true }), [false, true, true]);
 });
 
-Deno.test("PeerTable.setStrictSource() changes nothing but that", () => {
+Deno.test("PeerTable.setStrictSource() changes no other option", () => {
   const network = prefix("10.0.0.0/16");
   for (const acceptAny of [true, false]) {
     const table = new PeerTable({ network, subnetLen: 24, acceptAny });
@@ -133,7 +133,7 @@ Deno.test("PeerTable.setStrictSource() changes nothing but that", () => {
   }
 });
 
-/** Longest match by looking at every lease. */
+/** Longest match by a linear search. */
 function naiveRoute(leases: ReadonlyMap<string, [Prefix, IPv4]>, address: IPv4): IPv4 {
   let best = -1, publicIP = 0;
   for (const [subnet, next] of leases.values()) {
@@ -162,7 +162,7 @@ Deno.test("route() and peerOf() agree with a linear search over any leases", () 
         const network = prefix(text);
         const { table, lookup } = tableOf(text, subnetLen);
         const leases = new Map<string, [Prefix, IPv4]>();
-        // Few distinct places, so that leases meet.
+        // Few distinct addresses, so that leases nest.
         const place = (offset: number) =>
           network.address + Math.floor((offset % 64) * network.size / 64) + (offset >>> 30);
         for (const { offset, longer, publicIP, remove } of steps) {
@@ -192,7 +192,7 @@ Deno.test("route() and peerOf() agree with a linear search over any leases", () 
 
 Deno.test("set() and remove() take a lease of millions of subnets in the time of a fill", () => {
   const { table, lookup } = tableOf("64.0.0.0/2", 26);
-  // Some inside, shorter, as long and longer.
+  // Leases inside of it, shorter than, as long as and longer than subnetLen.
   table.set(prefix("80.0.0.0/12"), 2);
   table.set(prefix("64.0.1.0/26"), 3);
   const short = prefix("64.0.0.0/3");
@@ -202,14 +202,14 @@ Deno.test("set() and remove() take a lease of millions of subnets in the time of
     table.set(short, 1);
     table.remove(short);
   });
-  // Two fills. To look each of the 2^23 subnets up took a thousand times as long.
+  // The change takes about two fills. Looking up each of the 2^23 subnets took a thousand times as long.
   assert(change < 60 * Math.max(fill, 1), `${change} ms, a fill ${fill} ms`);
   table.set(short, 1);
   const route = (text: string) => lookup.route(ip(text));
   assertEquals(["64.0.0.1", "64.0.1.1", "80.1.0.1", "95.255.255.255"].map(route), [1, 3, 2, 1]);
 });
 
-/** Milliseconds of the fastest of five runs, because other load on the machine only makes runs slower. */
+/** Measures the fastest of five runs in milliseconds, because other load only makes runs slower. */
 function fastest(body: () => void): number {
   return Math.min(...Array.from({ length: 5 }, () => {
     const start = performance.now();
@@ -218,7 +218,7 @@ function fastest(body: () => void): number {
   }));
 }
 
-Deno.test("PeerTable holds 65,536 leases and gives indices back", () => {
+Deno.test("PeerTable holds 65,536 leases and reuses indices", () => {
   const { table, lookup } = tableOf("10.0.0.0/8", 24);
   const subnet = (i: number) => new Prefix(0x0a000000 + i * 256, 24);
   for (let round = 0; round < 3; round++) {

@@ -4,26 +4,26 @@ import { parseIPv4, Prefix } from "../../../mod/ip/mod.ts";
 import { Errno } from "../../../mod/sys/ffi/errno.ts";
 import { aged, host, PEER, THIRD } from "./testing/host.ts";
 import { checksumsRight, ipv4Packet, pattern } from "./testing/packets.ts";
-import { superPacket, tcpPacket, udpPacket } from "./testing/packets.ts";
+import { gsoPacket, tcpPacket, udpPacket } from "./testing/packets.ts";
 
 const ip = (text: string) => parseIPv4(text)!;
 const OWN = ip("10.40.1.5");
-const THEIRS = ip("10.40.2.6");
-/** From us to the peer, and back. */
-const OUT = { source: OWN, destination: THEIRS };
-const IN = { source: THEIRS, destination: OWN };
+const REMOTE = ip("10.40.2.6");
+/** From this host to the peer, and back. */
+const OUT = { source: OWN, destination: REMOTE };
+const IN = { source: REMOTE, destination: OWN };
 
-Deno.test("send() takes a packet to the holder of its destination, a TTL less", () => {
+Deno.test("send() sends a packet to the holder of its destination, with a decremented TTL", () => {
   const { send, counts, counters } = host();
   const packet = udpPacket({ ...OUT, payload: pattern(20) });
   assertEquals(send(packet), [{ address: PEER, packets: [aged(packet)] }]);
   assertEquals(counts(), {
-    ...{ sentPackets: 1, sentBytes: 48, readFrames: 1, sentTrains: 1 },
+    ...{ sentPackets: 1, sentBytes: 48, readFrames: 1, sentBatches: 1 },
   });
   assertEquals(counters.peer(1).sentBytes, 48);
 });
 
-Deno.test("send() couples packets of one length to one peer, and keeps all in order", () => {
+Deno.test("send() batches packets of one length to one peer, and keeps all in order", () => {
   const { send } = host();
   const packets = [50, 50, 30, 50, 50].map((size, i) =>
     udpPacket({ ...OUT, payload: pattern(size, i) })
@@ -39,7 +39,7 @@ Deno.test("send() couples packets of one length to one peer, and keeps all in or
   assertEquals(sent.flatMap(({ packets }) => packets), packets.map(aged));
 });
 
-Deno.test("send() in a hurry sends the first packet alone, before it reads the next", () => {
+Deno.test("send() with flushFirst sends the first packet before it reads the next", () => {
   const { device, router, socket } = host();
   const packets = [0, 1, 2].map((seed) => udpPacket({ ...OUT, payload: pattern(50, seed) }));
   device.give(...packets);
@@ -50,16 +50,16 @@ Deno.test("send() in a hurry sends the first packet alone, before it reads the n
   };
   assertEquals(router.send(true), 3);
   assertEquals(left, 2);
-  assertEquals(socket.sent.map((train) => train.packets), [
+  assertEquals(socket.sent.map((batch) => batch.packets), [
     [aged(packets[0]!)],
     [aged(packets[1]!), aged(packets[2]!)],
   ]);
 });
 
-Deno.test("send() cuts super-packets into trains that one datagram can hold", () => {
+Deno.test("send() segments GSO packets into batches of at most one datagram's size", () => {
   const { device, router, socket, counts } = host();
   const payload = pattern(65000);
-  const { packet, header } = superPacket(tcpPacket({ ...OUT, payload, flags: 0x18 }), 1420);
+  const { packet, header } = gsoPacket(tcpPacket({ ...OUT, payload, flags: 0x18 }), 1420);
   device.waiting.push({ packet, header });
   device.give(udpPacket({ ...OUT, payload: pattern(3) }));
   while (router.send() > 0);
@@ -71,11 +71,11 @@ Deno.test("send() cuts super-packets into trains that one datagram can hold", ()
   assertEquals(counts().sentPackets, 47);
 });
 
-Deno.test("send() sends more super-packets than its buffers hold, whole and in order", () => {
+Deno.test("send() sends more GSO packets than its buffers hold, whole and in order", () => {
   const { device, router, socket } = host();
   const payloads = Array.from({ length: 12 }, (_, i) => pattern(3000 + i * 5000, i));
   for (const payload of payloads) {
-    device.waiting.push(superPacket(tcpPacket({ ...OUT, payload }), 536));
+    device.waiting.push(gsoPacket(tcpPacket({ ...OUT, payload }), 536));
     device.give(udpPacket({ ...OUT, payload: pattern(9) }));
   }
   while (router.send() > 0);
@@ -84,16 +84,16 @@ Deno.test("send() sends more super-packets than its buffers hold, whole and in o
   assertEquals(bytes, payloads.flatMap((payload) => [...payload, 0xdead]));
 });
 
-Deno.test("send() completes the checksum the kernel left to us", () => {
+Deno.test("send() completes a partial checksum", () => {
   const { device, router, socket } = host();
   const packet = udpPacket({ ...OUT, payload: pattern(11) });
-  const partial = superPacket(packet, 1);
+  const partial = gsoPacket(packet, 1);
   device.waiting.push({ packet: partial.packet, header: { ...partial.header, gsoType: 0 } });
   router.send();
   assertEquals(socket.sent[0]!.packets, [aged(packet)]);
 });
 
-Deno.test("send() answers what has no route with ICMP 3/0", () => {
+Deno.test("send() answers a packet without a route with ICMP 3/0", () => {
   const { send, device, drops, counts } = host();
   const packet = udpPacket({ ...OUT, destination: ip("10.40.99.1") });
   assertEquals(send(packet), []);
@@ -112,7 +112,7 @@ Deno.test("send() never answers a ping or a later fragment with ICMP", () => {
   assertEquals([device.written, drops()], [[], { dropSendNoRoute: 2 }]);
 });
 
-Deno.test("send() answers a scan with no more errors than the kernel would", () => {
+Deno.test("send() answers a scan with at most the kernel's rate of errors", () => {
   const { send, device, advance } = host();
   const probes = Array.from({ length: 200 }, () => udpPacket({ ...OUT, destination: 0x0a286301 }));
   send(...probes);
@@ -122,7 +122,7 @@ Deno.test("send() answers a scan with no more errors than the kernel would", () 
   assertEquals(device.written.length, 60);
 });
 
-Deno.test("send() drops what is not IPv4, and what has no TTL left", () => {
+Deno.test("send() drops packets other than IPv4, and those with TTL 1", () => {
   const { send, drops } = host();
   const six = new Uint8Array(60);
   six[0] = 0x60;
@@ -130,7 +130,7 @@ Deno.test("send() drops what is not IPv4, and what has no TTL left", () => {
   assertEquals(drops(), { dropSendNotIPv4: 2, dropSendTtl: 1 });
 });
 
-Deno.test("send() drops and counts when the socket is full, by packet, and goes on", () => {
+Deno.test("send() drops and counts packets when the socket is full, and continues", () => {
   const { send, socket, drops, counts } = host();
   socket.refuse = ({ packets }) => packets[0]!.length === 78 ? Errno.EAGAIN : 0;
   const packets = [50, 50, 20].map((size) => udpPacket({ ...OUT, payload: pattern(size) }));
@@ -143,12 +143,12 @@ Deno.test("send() drops and counts when the socket is full, by packet, and goes 
   assertEquals(drops(), { dropSendBuffer: 3, dropSendRefused: 1 });
 });
 
-Deno.test("send() tells the sender of DF packets what fits a narrow path, and fragments the others", () => {
+Deno.test("send() reports the path MTU to the sender of DF packets, and fragments the others", () => {
   const { device, router, socket, drops, counts } = host();
   socket.mtu = 1300;
   socket.refuse = ({ packets }) => packets[0]!.length > 1272 ? Errno.EMSGSIZE : 0;
   const payload = pattern(4000);
-  device.waiting.push(superPacket(tcpPacket({ ...OUT, payload }), 1420));
+  device.waiting.push(gsoPacket(tcpPacket({ ...OUT, payload }), 1420));
   const free = udpPacket({ ...OUT, payload: pattern(1400), fragment: 0 });
   const small = udpPacket({ ...OUT, payload: pattern(100) });
   device.give(free, small);
@@ -170,17 +170,17 @@ Deno.test("send() tells the sender of DF packets what fits a narrow path, and fr
   assertEquals(counts().tooBigs, 1);
 });
 
-Deno.test("receive() passes a peer's packet to the device, a TTL less", () => {
+Deno.test("receive() passes a peer's packet to the device with a decremented TTL", () => {
   const { receive, counters, counts } = host();
   const packet = udpPacket({ ...IN, payload: pattern(20) });
   assertEquals(receive(PEER, packet), [aged(packet)]);
   assertEquals(counts(), {
-    ...{ receivedPackets: 1, receivedBytes: 48, receivedTrains: 1, writtenFrames: 1 },
+    ...{ receivedPackets: 1, receivedBytes: 48, receivedBatches: 1, writtenFrames: 1 },
   });
   assertEquals(counters.peer(1).receivedPackets, 1);
 });
 
-Deno.test("receive() merges a train of one flow into one frame", () => {
+Deno.test("receive() merges a batch of one flow into one frame", () => {
   const { socket, router, device } = host();
   const packets = [0, 1, 2].map((i) =>
     tcpPacket({ ...IN, payload: pattern(100, i), sequence: 1000 + 100 * i, id: i })
@@ -191,7 +191,7 @@ Deno.test("receive() merges a train of one flow into one frame", () => {
   assertEquals(device.written[0]!.header.gsoSize, 100);
 });
 
-Deno.test("receive() filters by sender, inner source and inner destination, and counts why", () => {
+Deno.test("receive() filters by sender, inner source and inner destination, and counts by reason", () => {
   const packet = (source: string, destination: string) =>
     udpPacket({ source: ip(source), destination: ip(destination) });
   const inside = packet("10.40.2.6", "10.40.1.5");
@@ -214,9 +214,9 @@ Deno.test("receive() filters by sender, inner source and inner destination, and 
   }
 });
 
-Deno.test("receive() judges each packet of a train, not the train", () => {
+Deno.test("receive() filters each packet of a batch", () => {
   const { socket, router, device, drops } = host();
-  // Without DF an id that stands still is not merged.
+  // Without DF packets with the same id are not merged.
   const fields = { ...IN, payload: pattern(10), fragment: 0 };
   const good = udpPacket(fields);
   const bad = udpPacket({ ...fields, source: ip("10.40.3.3") });
@@ -226,7 +226,7 @@ Deno.test("receive() judges each packet of a train, not the train", () => {
   assertEquals(drops(), { dropReceiveSpoofed: 3 });
 });
 
-Deno.test("receive() refuses foreign sources when strict, and takes any sender when told to", () => {
+Deno.test("receive() drops sources outside the network when strict, and accepts any sender with acceptAny", () => {
   const routed = udpPacket({ ...IN, source: ip("192.168.7.7") });
   const strict = host({ strictSource: true });
   assertEquals(strict.receive(PEER, routed), []);
@@ -234,10 +234,14 @@ Deno.test("receive() refuses foreign sources when strict, and takes any sender w
   const open = host({ acceptAny: true });
   const spoofed = udpPacket({ ...IN, source: ip("10.40.3.3") });
   assertEquals(open.receive(ip("1.2.3.4"), routed, spoofed).length, 2);
-  assertEquals(open.receive(PEER, udpPacket({ ...IN, destination: 1 })), [], "not ours");
+  assertEquals(
+    open.receive(PEER, udpPacket({ ...IN, destination: 1 })),
+    [],
+    "not this host's lease",
+  );
 });
 
-Deno.test("receive() follows the peers as they come and go", () => {
+Deno.test("receive() follows added and removed peers", () => {
   const { receive, table } = host();
   const packet = udpPacket(IN);
   const subnet = Prefix.parse("10.40.2.0/24")!;
@@ -249,7 +253,7 @@ Deno.test("receive() follows the peers as they come and go", () => {
   assertEquals(receive(THIRD, packet), []);
 });
 
-Deno.test("receive() drops truncated, short, empty and padded nonsense, and cuts padding off", () => {
+Deno.test("receive() drops truncated, short and empty datagrams, and removes padding", () => {
   const { receive, socket, router, drops } = host();
   const packet = udpPacket({ ...IN, payload: pattern(30) });
   assertEquals(receive(PEER, packet.slice(0, 57), packet.slice(0, 19), new Uint8Array()), []);
@@ -264,13 +268,13 @@ Deno.test("receive() drops truncated, short, empty and padded nonsense, and cuts
   assertEquals(drops().dropReceiveTtl, 1);
 });
 
-Deno.test("receive() passes replayed packets once each, unmerged, for the kernel to judge", () => {
+Deno.test("receive() passes replayed packets unmerged, as the kernel detects replays", () => {
   const { receive } = host();
   const packet = tcpPacket({ ...IN, payload: pattern(100) });
   assertEquals(receive(PEER, packet, packet, packet), [packet, packet, packet].map(aged));
 });
 
-Deno.test("receive() stops merging what the device refuses, and goes on without", () => {
+Deno.test("receive() stops merging a kind that the device refuses", () => {
   const { socket, router, device, drops } = host();
   const segments = [0, 1].map((i) =>
     tcpPacket({ ...IN, payload: pattern(100, i), sequence: 1000 + 100 * i, id: i })
@@ -286,7 +290,7 @@ Deno.test("receive() stops merging what the device refuses, and goes on without"
   assertEquals(device.written.map(({ packet }) => packet), segments.map(aged));
 });
 
-Deno.test("receive() goes on behind a frame that the device refuses", () => {
+Deno.test("receive() continues after a frame that the device refuses", () => {
   const { receive, device, drops } = host();
   device.refuse = ({ packet }) => packet.length === 48 ? Errno.EIO : 0;
   const packets = [20, 21, 22].map((size) => udpPacket({ ...IN, payload: pattern(size) }));
@@ -294,7 +298,7 @@ Deno.test("receive() goes on behind a frame that the device refuses", () => {
   assertEquals(drops(), { dropReceiveRefused: 1 });
 });
 
-Deno.test("a router takes any bytes from either side without harm", () => {
+Deno.test("Router handles any bytes from either side", () => {
   const { socket, device, router, counts } = host({ acceptAny: true });
   const bytes = fc.uint8Array({ maxLength: 200, size: "max" });
   const word = fc.nat(0xffff);
@@ -327,6 +331,6 @@ Deno.test("a router takes any bytes from either side without harm", () => {
     ),
     { numRuns: 1000 },
   );
-  const { writtenFrames, sentTrains } = counts();
-  assert(writtenFrames! > 100 && sentTrains! > 100, `${writtenFrames}, ${sentTrains}`);
+  const { writtenFrames, sentBatches } = counts();
+  assert(writtenFrames! > 100 && sentBatches! > 100, `${writtenFrames}, ${sentBatches}`);
 });

@@ -2,24 +2,24 @@ import type { Prefix } from "../../../mod/ip/mod.ts";
 
 /** Words at the start of the shared table. */
 export const Word = {
-  /** Odd while the index by public IP is being changed. */
+  /** Odd during a change of the index by public IP. */
   Version: 0,
-  /** Our own lease: first address and netmask. */
+  /** This host's lease: first address and netmask. */
   OwnAddress: 1,
   OwnMask: 2,
   /** Bits of {@linkcode Flag}. */
   Flags: 3,
   /** Set to 1 to end the workers. */
   Stop: 4,
-  /** What came before the tables. */
+  /** Number of words before the tables. */
   Size: 16,
 } as const;
 
 /** Bits of `Word.Flags`. */
 export const Flag = {
-  /** Take datagrams from any address, with any inner source. */
+  /** Accept datagrams from any address, with any inner source. */
   AcceptAny: 1,
-  /** Refuse inner sources outside the network. */
+  /** Drop inner sources outside the network. */
   StrictSource: 2,
 } as const;
 
@@ -28,67 +28,65 @@ export const Flag = {
  */
 export const NO_LEASE = 0xffffffff;
 
-/** In a slot of the coarse table: several leases share the subnet, ask the fine one. */
+/** Value of a coarse slot whose addresses have their own fine slots, because several leases are in it. */
 export const FINE = 0x80000000;
 
-/** The fine table has at most 2^23 slots: 32 MB of address space, of which only used pages exist. */
+/** Bits of the largest fine table: 32 MB of address space, of which only used pages take memory. */
 const FINE_BITS = 23;
-/** More slots than this in the coarse table are a mistake in the network config. */
+/** Bits of the largest coarse table; more are a mistake in the network config. */
 const COARSE_BITS = 24;
-/** Lease keys hold lengths up to 31. */
-const LONGEST_LEASE = 31;
-const MOST_PEERS = 1 << 20;
-/** Peers of other subnet lengths, and ones that are gone but not yet forgotten. */
+/** Longest prefix of a lease key. */
+const MAX_LEASE_LENGTH = 31;
+const MAX_PEERS = 1 << 20;
+/** Room for peers with longer subnets, and for peers that left but are still in the table. */
 const SPARE_PEERS = 1024;
 
 /**
- * Where things lie in the shared memory of a peer table, in 32-bit words. Plain numbers, so that it
- * travels to the workers with the memory.
+ * Offsets in the shared memory of a peer table, in 32-bit words. Plain numbers, so that it can be sent to workers.
  *
- * - `coarse`: one slot per subnet of the configured length, the index of the peer or 0 or
- *   {@linkcode FINE};
- * - `fine`: slots per address or pair, used only below a FINE slot;
- * - `address`: public IP by peer index; index 0 is nobody;
- * - `next` and `bucket`: a hash index from public IP to peer, chained.
+ * - `coarse`: a slot for each subnet of the configured length: the peer's index, 0 for none, or {@linkcode FINE};
+ * - `fine`: a slot for each address, or for several, used only below a FINE slot;
+ * - `address`: public IP by peer index; index 0 is no peer;
+ * - `next` and `bucket`: a hash index from public IP to peer, with chains.
  */
 export interface TableLayout {
   /** First address of the network, and its netmask. */
   readonly network: number;
   readonly mask: number;
-  /** An offset in the network shifted right by this is a slot. */
+  /** Number of bits by which an offset in the network is shifted right to get a slot. */
   readonly coarseShift: number;
   readonly fineShift: number;
-  /** Leases longer than this cannot be told apart. */
+  /** Longest prefix of a lease that the table can route. */
   readonly longest: number;
-  /** Peer indices are 1 to capacity. */
+  /** Highest peer index; the lowest is 1. */
   readonly capacity: number;
-  /** A 32-bit hash shifted right by this is a bucket. */
+  /** Number of bits by which a 32-bit hash is shifted right to get a bucket. */
   readonly bucketShift: number;
   readonly coarse: number;
   readonly fine: number;
   readonly address: number;
   readonly next: number;
   readonly bucket: number;
-  /** Words in all. */
+  /** Total number of words. */
   readonly size: number;
 }
 
 /**
  * Lays out the table of a network.
  *
- * @param subnetLen prefix length that (almost) all leases have
+ * @param subnetLen prefix length of (almost) all leases
  * @throws {RangeError} when the network has no such subnets, or more than 2^24 of them
  */
 export function tableLayout(network: Prefix, subnetLen: number): TableLayout {
   const coarseBits = subnetLen - network.length;
-  if (coarseBits < 0 || coarseBits > COARSE_BITS || subnetLen > LONGEST_LEASE) {
+  if (coarseBits < 0 || coarseBits > COARSE_BITS || subnetLen > MAX_LEASE_LENGTH) {
     throw new RangeError(
       `SubnetLen ${subnetLen} is not within ${network.length} and ` +
-        `${Math.min(LONGEST_LEASE, network.length + COARSE_BITS)}, as Network ${network} needs`,
+        `${Math.min(MAX_LEASE_LENGTH, network.length + COARSE_BITS)}, as Network ${network} needs`,
     );
   }
-  const longest = Math.max(subnetLen, Math.min(LONGEST_LEASE, network.length + FINE_BITS));
-  const capacity = Math.min(MOST_PEERS, 2 ** coarseBits) + SPARE_PEERS;
+  const longest = Math.max(subnetLen, Math.min(MAX_LEASE_LENGTH, network.length + FINE_BITS));
+  const capacity = Math.min(MAX_PEERS, 2 ** coarseBits) + SPARE_PEERS;
   const bucketBits = Math.ceil(Math.log2(capacity));
   const coarse = Word.Size;
   const fine = coarse + 2 ** coarseBits;
@@ -112,7 +110,7 @@ export function tableLayout(network: Prefix, subnetLen: number): TableLayout {
   };
 }
 
-/** Word of the bucket that `address` hashes to (Knuth's multiplicative hash). */
+/** Offset of the bucket of `address` (Knuth's multiplicative hash). */
 export function bucketOf(layout: TableLayout, address: number): number {
   return layout.bucket + (Math.imul(address, 0x9e3779b1) >>> layout.bucketShift);
 }

@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { Prefix } from "../../../mod/ip/mod.ts";
 import { bucketOf, tableLayout, Word } from "./table_layout.ts";
 
-Deno.test("tableLayout() gives every table room of its own, for any network", () => {
+Deno.test("tableLayout() separates the tables, for any network", () => {
   const networks: [string, number][] = [
     ["10.40.0.0/16", 24],
     ["10.40.0.0/16", 16],
@@ -35,7 +35,7 @@ Deno.test("tableLayout() gives every table room of its own, for any network", ()
   }
 });
 
-Deno.test("tableLayout() tells single addresses apart in networks of /8 and longer", () => {
+Deno.test("tableLayout() routes single addresses in networks of /8 and longer", () => {
   assertEquals(tableLayout(Prefix.parse("10.0.0.0/8")!, 24).longest, 31);
   assertEquals(tableLayout(Prefix.parse("10.0.0.0/7")!, 24).longest, 30);
 });

@@ -1,8 +1,7 @@
 /**
- * The worker of the udp data path: blocks in poll(2) on the device, the socket and a wake-up
- * descriptor, and carries packets whenever there are any. It is started once with everything it
- * needs; from then on it shares memory with the main isolate and takes no messages, since nothing
- * could be delivered while it is in poll.
+ * The worker of the user-space path. It blocks in poll(2) on the device, the socket and a wake-up descriptor, and
+ * carries packets. The main isolate sends it one message at the start and controls it by shared memory from then
+ * on, because the runtime delivers no message to a thread that blocks in poll.
  *
  * @module
  */
@@ -18,38 +17,40 @@ import type { Socket } from "./socket/socket.ts";
 import { TunQueue } from "./tun/tun_queue.ts";
 import { UdpSocket } from "./socket/udp_socket.ts";
 
-/** What a worker is started with. */
+/** First and only message to a worker. */
 export interface WorkerStart {
   readonly tun: {
     readonly name: string;
     readonly fd: number;
     readonly segmentation: MergerOptions;
-    readonly uncut: boolean;
+    readonly tso: boolean;
   };
   readonly socket: Socket;
   /** UDP port of every peer. */
   readonly port: number;
-  /** An eventfd(2): written to after `Word.Stop` is set. */
+  /** An eventfd(2), written after `Word.Stop` is set. */
   readonly wake: number;
   readonly table: SharedPeerTable;
   readonly counters: SharedArrayBuffer;
 }
 
-/** What of the kernel's help is in use. */
+/** Offloads in use. */
 export interface Offload {
-  /** Super-packets to the device. */
+  /** TCP GSO packets are written to the device. */
   readonly tcp: boolean;
+  /** UDP GSO packets are written to the device. */
   readonly udp: boolean;
-  /** And from it. */
-  readonly uncut: boolean;
-  /** Trains to and from the socket. */
-  readonly trains: boolean;
-  readonly coalescing: boolean;
-  /** Checksums by vector instructions. */
-  readonly vectors: boolean;
+  /** TCP GSO packets are read from the device. */
+  readonly tso: boolean;
+  /** Segment batches are sent by UDP_SEGMENT. */
+  readonly udpGso: boolean;
+  /** Segment batches are received by UDP_GRO. */
+  readonly udpGro: boolean;
+  /** Checksums are computed by SIMD instructions. */
+  readonly simdChecksum: boolean;
 }
 
-/** What a worker tells the main isolate. */
+/** Message of a worker to the main isolate. */
 export type WorkerReport =
   | { readonly type: "running" | "offload"; readonly offload: Offload }
   | { readonly type: "ended" }
@@ -59,17 +60,17 @@ export type WorkerReport =
 const POLLFD = 8;
 const POLLIN = 1;
 /**
- * After the last packet the worker looks again every 3 ms, 20 times, before it sleeps for good: what
- * it runs has then not left the caches when the next packet of a conversation comes. It takes 1 % of a
- * processor at most, and nothing under load, when there is no such pause.
+ * Interval and number of idle polls: after the last packet the worker reads device and socket every 3 ms, 20 times,
+ * before it blocks without a timeout. That keeps code and data in the caches until the next packet of a conversation.
+ * It takes at most 1 % of a processor, and nothing under load.
  */
-const DOZE = 3;
-const DOZES = 20;
-/** What a {@linkcode waiter} of device, socket and wake-up descriptor tells of. */
+const IDLE_POLL_MS = 3;
+const IDLE_POLLS = 20;
+/** Bits in the result of a {@linkcode waiter} for device, socket and wake-up descriptor. */
 const DEVICE = 1;
 const SOCKET = 2;
 
-/** Carries packets until the table says stop. */
+/** Carries packets until the peer table's stop flag is set. */
 function run(start: WorkerStart, report: (report: WorkerReport) => void): void {
   const memory = new PacketMemory(Outbound.MEMORY + UdpSocket.MEMORY + TunQueue.MEMORY);
   const device = new TunQueue(start.tun.fd, memory, start.tun.segmentation);
@@ -80,28 +81,28 @@ function run(start: WorkerStart, report: (report: WorkerReport) => void): void {
   const wait = waiter(memory, [start.tun.fd, start.socket.fd, start.wake]);
   const inUse = (): Offload => ({
     ...device.segmentation,
-    uncut: start.tun.uncut,
-    trains: socket.segmentation,
-    coalescing: start.socket.coalescing,
-    vectors: memory.vectorized,
+    tso: start.tun.tso,
+    udpGso: socket.gso,
+    udpGro: start.socket.gro,
+    simdChecksum: memory.simdChecksum,
   });
   let reported = inUse();
   report({ type: "running", offload: reported });
 
   let ready = SOCKET | DEVICE;
   let slept = false;
-  let dozes = 0;
+  let idlePolls = 0;
   while (!peers.stopped) {
-    // While there is work nobody polls, as in flannel's proxy: a call less for each batch. After a
-    // sleep only what woke us is looked at: code and data that are cold cost more than calls.
+    // Without poll while there are packets, as in flannel's proxy, which saves a call for each batch. After a sleep
+    // only the ready descriptor is read, because running cold code costs more than a call.
     const received = ready & SOCKET ? check("recvmmsg", router.receive(), "udp socket") : 0;
-    // To what was just handed to the kernel it may have answered already.
+    // The kernel may have answered the packets just written, so the device is read too.
     const sent = ready & DEVICE || received > 0
       ? check("readv", router.send(slept), start.tun.name)
       : 0;
     if (received > 0 || sent > 0) {
-      dozes = DOZES;
-      // One packet after a sleep is a lone one: poll tells at once if it is not.
+      idlePolls = IDLE_POLLS;
+      // A single packet after a sleep is usually alone; poll returns at once if it is not.
       if (!slept || received > 1 || sent > 1) {
         ready = SOCKET | DEVICE;
         slept = false;
@@ -109,24 +110,24 @@ function run(start: WorkerStart, report: (report: WorkerReport) => void): void {
       }
     }
     const { tcp, udp } = device.segmentation;
-    if (tcp !== reported.tcp || udp !== reported.udp || socket.segmentation !== reported.trains) {
+    if (tcp !== reported.tcp || udp !== reported.udp || socket.gso !== reported.udpGso) {
       reported = inUse();
       report({ type: "offload", offload: reported });
     }
-    ready = wait(dozes > 0 ? DOZE : -1);
+    ready = wait(idlePolls > 0 ? IDLE_POLL_MS : -1);
     slept = true;
     if (ready !== 0) counters.values[Counter.wakeups]!++;
     else {
-      // Both are looked at, since that is what keeps them in the caches.
+      // An idle poll reads both, to keep their code in the caches.
       ready = SOCKET | DEVICE;
-      dozes--;
+      idlePolls--;
     }
   }
 }
 
 /**
- * A function that blocks until one of the descriptors can be read, at most for a number of milliseconds
- * (-1: without end), and tells which: bit i for the i-th.
+ * Returns a function that blocks until a descriptor is readable, at most for a number of milliseconds (-1: without
+ * limit). Its result has bit i set if the i-th descriptor is readable.
  */
 function waiter(
   memory: PacketMemory,
@@ -138,8 +139,8 @@ function waiter(
     memory.view.setInt16(offset + i * POLLFD + 4, POLLIN, true);
   }
   const set = memory.bytes.subarray(offset, offset + descriptors.length * POLLFD);
-  // With a number for this 64-bit parameter V8 gives the compiled function up, as often as it is made
-  // (deopt: not a BigInt), and each call goes by the slow way: 8 us of a wake-up.
+  // A number for this 64-bit parameter deoptimizes the compiled function each time ("not a BigInt"), which costs 8 us
+  // of a wake-up.
   const count = BigInt(descriptors.length);
   return (timeout) => {
     if (libc().poll(set, count, timeout) < 0) {
@@ -149,7 +150,7 @@ function waiter(
     }
     let ready = 0;
     for (let i = 0; i < descriptors.length; i++) {
-      // Errors too (POLLERR, POLLHUP, POLLNVAL): reading tells what they are.
+      // Includes POLLERR, POLLHUP and POLLNVAL: the read returns the error.
       if (memory.view.getInt16(offset + i * POLLFD + 6, true) !== 0) ready |= 1 << i;
     }
     return ready;
@@ -157,9 +158,9 @@ function waiter(
 }
 
 /**
- * Passes counts on. Errors are of two kinds: those of a moment (a peer's ICMP, no memory) count as
- * nothing received, and those that a descriptor will answer for ever (the device was deleted)
- * end the worker.
+ * Returns a count, or a transient error (a peer's ICMP error, no memory).
+ *
+ * @throws {SysError} for an error that does not pass, such as of a deleted device
  */
 function check(syscall: string, result: number, subject: string): number {
   switch (-result) {

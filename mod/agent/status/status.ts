@@ -122,7 +122,7 @@ export interface BackendReport {
   readonly device: string | null;
   /** For containers, in bytes. */
   readonly mtu: number;
-  /** What the data path makes use of: `TCP segmentation, UDP trains`; `null` where that does not vary. */
+  /** What the data path makes use of: `TCP segmentation, UDP GSO`; `null` where that does not vary. */
   readonly features: string | null;
   /**
    * The fate of packets from peers whose inner source lies outside the network; `null` where nothing

@@ -37,7 +37,7 @@ const NETWORK: NetworkReport = {
   },
   host: { publicIP: "172.28.128.101", interface: "eth1", address: "172.28.128.101", mtu: 1500 },
   backend: {
-    ...{ type: "udp", device: "flannel0", mtu: 1472, features: "TCP segmentation, UDP trains" },
+    ...{ type: "udp", device: "flannel0", mtu: 1472, features: "TCP segmentation, UDP GSO" },
     outsideSources: { refused: true, reason: "all of 2 peers masquerade" },
   },
   lease: {
@@ -84,7 +84,7 @@ health    ok, ready
 
 network   10.20.0.0/16, ready
 host      172.28.128.101 on eth1, MTU 1500
-backend   udp on flannel0, MTU 1472, TCP segmentation, UDP trains
+backend   udp on flannel0, MTU 1472, TCP segmentation, UDP GSO
           outside sources refused: all of 2 peers masquerade
 lease     10.20.93.0/24, expires in 23 h 56 min, renewed in 22 h 56 min
 store     etcd v2 at http://172.28.128.100:2379, prefix /flannel/network,

@@ -24,12 +24,12 @@ export function udpPathStep(
   if (options.udp.datapath === "user") {
     return { object, text: "in user space, as -udp-datapath=user says" };
   }
-  if (route === undefined) return { object, text: "in user space: there is no path in the kernel" };
+  if (route === undefined) return { object, text: "in user space: there is no kernel path" };
   const says = agent?.record.features?.includes(KERNEL_FEATURE) === true;
   return {
     object,
     text: says
       ? "in user space: the host is not reached by the interface that carries packets"
-      : "in user space: the host does not say that its kernel takes them",
+      : "in user space: the host does not advertise udp-kernel",
   };
 }

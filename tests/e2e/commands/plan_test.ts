@@ -145,7 +145,7 @@ const CASES: readonly Case[] = [
       /^\+ eBPF program decapsulate dev eth1 ingress$/m,
       /^\+ eBPF program encapsulate dev flannel0 egress$/m,
       /^\+ device flannel0-gro type vxlan id 8285 dstport 28285 nolearning mtu 1279 up$/m,
-      /^\+ eBPF program hop_arrival dev flannel0-gro ingress$/m,
+      /^\+ eBPF program gro_arrival dev flannel0-gro ingress$/m,
     ],
     damages: [
       {
@@ -164,7 +164,7 @@ const CASES: readonly Case[] = [
         command: "ip link del flannel0-gro",
         lines: [
           "+ device flannel0-gro type vxlan id 8285 dstport 28285 nolearning mtu 1279 up",
-          "+ eBPF program hop_arrival dev flannel0-gro ingress",
+          "+ eBPF program gro_arrival dev flannel0-gro ingress",
         ],
       },
       ...NFTABLES,
@@ -318,7 +318,7 @@ Deno.test("flanneld plan tells udp's programs, which come and go with -udp-datap
     "device flannel0-gro type vxlan id 8285 dstport 28285 nolearning mtu 1279 up",
     "eBPF program decapsulate dev eth1 ingress",
     "eBPF program encapsulate dev flannel0 egress",
-    "eBPF program hop_arrival dev flannel0-gro ingress",
+    "eBPF program gro_arrival dev flannel0-gro ingress",
   ];
   const [come, go] = ["+", "-"].map((sign) => carriers.map((text) => `${sign} ${text}`));
   const serve = async (options: string) => {

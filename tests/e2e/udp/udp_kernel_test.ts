@@ -20,7 +20,7 @@ const USER = "-iface=eth1 -udp-datapath=user";
 const TRANSFER = new URL("../../kernel/udp/udp_transfer.ts", import.meta.url).pathname;
 
 /** Some times as long as from one probe to the next, in milliseconds. */
-const PATIENCE = 120_000;
+const TIMEOUT_MS = 120_000;
 
 /** Two hosts with their agents. */
 interface Cluster extends AsyncDisposable {
@@ -95,7 +95,7 @@ Deno.test("udp goes through the kernel between agents that do alike, and loses n
   await using cluster = await start([AUTO, AUTO]);
   const { hosts, units, restart } = cluster;
   const [here, there] = hosts;
-  assertMatch(units[0].process.output, /The kernel carries packets of flannel0 \(eBPF by TCX\)/);
+  assertMatch(units[0].process.output, /the kernel carries packets of flannel0 \(eBPF by TCX\)/);
   await eventually("the kernel's path", () => isByKernel(hosts));
   const subnet = await subnetOf(there);
   const target = await overlayAddress(there);
@@ -159,7 +159,7 @@ Deno.test("udp follows a route to a peer to another interface, and back into the
   await eventually("the kernel's path", () => isByKernel(hosts));
 });
 
-Deno.test("udp keeps TCP to containers off a way that the firewall closes, and takes it when it is opened, with a line each", async () => {
+Deno.test("udp closes the GRO path while the firewall drops its packets, and logs each change once", async () => {
   await using cluster = await start([AUTO, AUTO]);
   const { hosts, units, restart } = cluster;
   const rule = (action: string) =>
@@ -170,8 +170,8 @@ Deno.test("udp keeps TCP to containers off a way that the firewall closes, and t
   await hosts[1].exec([FLANNELD, "cleanup"]);
   await restart(1, "stop", AUTO);
   const agent = units[1].process;
-  const closed = /nothing comes out of flannel0-gro: .*UDP port/;
-  const open = /TCP to containers comes in by flannel0-gro/;
+  const closed = /no packet leaves flannel0-gro: .*UDP port/;
+  const open = /TCP to containers takes the GRO path by flannel0-gro/;
   await agent.waitFor(closed);
   await eventually("the kernel's path", () => isByKernel(hosts));
   const dropped = async () => {
@@ -179,10 +179,10 @@ Deno.test("udp keeps TCP to containers off a way that the firewall closes, and t
     return Number(/^\s*(\d+).* DROP .*dpt:8285/m.exec(counters)![1]);
   };
   const before = await dropped();
-  await eventually("another probe", async () => await dropped() > before, PATIENCE);
+  await eventually("another probe", async () => await dropped() > before, TIMEOUT_MS);
   assertNotMatch(agent.output, open);
   await rule("-D");
-  await agent.waitFor(open, { timeout: PATIENCE });
+  await agent.waitFor(open, { timeout: TIMEOUT_MS });
   const said = (pattern: RegExp) => agent.output.match(new RegExp(pattern, "g"))?.length;
   assertEquals([said(closed), said(open), said(/Repairing/)], [1, 1, 1], agent.output);
 });
@@ -324,7 +324,7 @@ Deno.test("flanneld cleanup does without the store, and says what follows for pe
 });
 
 /** What status says of a peer that takes no packets as the kernel leaves them. */
-const PASSED_OVER = /the peer does not say that its kernel takes them/;
+const PASSED_OVER = /the peer does not advertise udp-kernel/;
 
 /** How many "destination unreachable" a host has sent. */
 async function icmpErrors(host: UnderlayHost): Promise<number> {

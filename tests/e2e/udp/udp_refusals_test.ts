@@ -27,7 +27,7 @@ const [BPF, IOCTL, SETSOCKOPT] = {
   aarch64: [280, 29, 208] as const,
 }[Deno.build.arch];
 
-/** linux/if_tun.h, linux/in.h: what asks a device for super-packets, and a UDP socket for trains. */
+/** linux/if_tun.h, linux/in.h: options that request GSO packets from a device, and UDP GSO of a socket. */
 const TUNSETOFFLOAD = 0x400454d0;
 const SOL_UDP = 17;
 
@@ -139,7 +139,7 @@ for (const [as, seccomp, says] of REFUSALS) {
       await eventually("a full mesh", () => isFullMesh(hosts));
       assertEquals(agent.output.match(/stays in user space/g)?.length, 1, agent.output);
       assertEquals(agent.output.match(/^[EF]\d{4} .*/gm), null);
-      assertEquals(await pathOf(hosts[1]), "user (this host has no path in the kernel)");
+      assertEquals(await pathOf(hosts[1]), "user (this host has no kernel path)");
       assertMatch(await pathOf(hosts[0]), /^user/);
       const pins = await hosts[1].run(["find", "/sys/fs/bpf/flanneld", "-type", "f"]);
       assertEquals(pins.stdout, "");
@@ -154,7 +154,7 @@ Deno.test("udp attaches its programs by clsact where bpf(2) makes no TCX links, 
   await using cluster = await start(filter(bpf(EINVAL, BPF_LINK_CREATE)));
   const { hosts, command } = cluster;
   await using agent = await hosts[1].spawn(command);
-  await agent.waitFor(/The kernel carries packets of flannel0 \(eBPF by clsact\)/);
+  await agent.waitFor(/the kernel carries packets of flannel0 \(eBPF by clsact\)/);
   await agent.waitFor(/Wrote subnet file/);
   for (const host of hosts) {
     await eventually("the kernel's path", async () => await pathOf(host) === "kernel");
@@ -176,13 +176,13 @@ Deno.test("udp takes TCP to containers by its device where probes pass, or none 
     await agent.waitFor(/Wrote subnet file/);
     await eventually("a full mesh", () => isFullMesh(hosts));
   };
-  const open = /TCP to containers comes in by flannel0-gro/;
+  const open = /TCP to containers takes the GRO path by flannel0-gro/;
   const unfiltered = command.slice(command.indexOf(FLANNELD));
   await run(command, open);
   await hosts[1].exec([FLANNELD, "cleanup"]);
   const drop = ["INPUT", "-p", "udp", "--dport", "8285", "-j", "DROP"];
   await hosts[1].exec(["iptables", "-A", ...drop]);
-  await run(unfiltered, /nothing comes out of flannel0-gro/);
+  await run(unfiltered, /no packet leaves flannel0-gro/);
   await hosts[1].exec(["iptables", "-D", ...drop]);
   await run(unfiltered, open);
   // Without a probe it is opened as if one had passed, for nobody can know better.
@@ -198,9 +198,9 @@ Deno.test("udp carries packets where the kernel refuses every offload, and says 
   ));
   const { hosts, command } = cluster;
   await using agent = await hosts[1].spawn([...command, "-udp-datapath=user"]);
-  await agent.waitFor(/Tunnel on flannel0, UDP port 8285: TCP merging, vector checksums$/m);
+  await agent.waitFor(/tunnel on flannel0, UDP port 8285: TCP merging, SIMD checksums$/m);
   await agent.waitFor(/Wrote subnet file/);
   await eventually("a full mesh", () => isFullMesh(hosts));
   const status = JSON.parse(await hosts[1].exec([FLANNELD, "status", "-json"]));
-  assertEquals(status.networks[0].backend.features, "TCP merging, vector checksums");
+  assertEquals(status.networks[0].backend.features, "TCP merging, SIMD checksums");
 });

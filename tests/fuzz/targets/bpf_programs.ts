@@ -1,15 +1,15 @@
-/** The eBPF programs, run by BPF_PROG_TEST_RUN, against a slow reading of their rules. */
+/** The eBPF programs, run by BPF_PROG_TEST_RUN, compared with a simple implementation of their rules. */
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { encapsulation } from "../../../backends/udp/kernel/programs/encapsulate.ts";
-import { hopArrival } from "../../../backends/udp/kernel/gro/gro_device.ts";
+import { groArrival } from "../../../backends/udp/kernel/gro/gro_device.ts";
 import {
   FORMER_KEY,
-  HOP_KEY,
-  hopValue,
+  groValue,
   MAPS,
+  PACKETS_KEY,
   peerKey,
-  PROBE_KEY,
+  PROBES_KEY,
   routeKey,
   routeValue,
 } from "../../../backends/udp/kernel/programs/layout.ts";
@@ -22,11 +22,11 @@ import {
   Decapsulation,
   DROP,
   frame,
+  NON_PEER,
   PASS,
   REDIRECT,
   ROUTES,
   SETTINGS,
-  STRANGER,
   USER_PEER,
 } from "../../kernel/udp/udp_decapsulation.ts";
 import { bytesNear, concat } from "../mutate.ts";
@@ -40,7 +40,7 @@ const FRAMES: readonly Uint8Array[] = [
   frame({ size: 0 }),
   frame({ size: 8, checksum: true, padding: 12 }),
   frame({ protocol: 6, ttl: 2 }),
-  frame({ source: STRANGER }),
+  frame({ source: NON_PEER }),
   frame({ source: USER_PEER, innerSource: "10.40.2.200" }),
   frame({ source: USER_PEER, innerSource: "10.40.3.9" }),
   frame({ innerSource: "192.0.2.1" }),
@@ -194,13 +194,13 @@ export const bpfArrival: FuzzTarget<Uint8Array> = {
   seeds: ARRIVALS,
   inputs: bytesNear(ARRIVALS).filter(runnable),
   start: (stack) => {
-    const { program, maps } = load(stack, hopArrival(SETTINGS));
+    const { program, maps } = load(stack, groArrival(SETTINGS));
     for (
-      const [key, secret] of [[HOP_KEY, PACKETS], [FORMER_KEY, FORMER], [
-        PROBE_KEY,
+      const [key, secret] of [[PACKETS_KEY, PACKETS], [FORMER_KEY, FORMER], [
+        PROBES_KEY,
         PROBES,
       ]] as const
-    ) maps.hop.update(key, hopValue({ vni: 8285, mac: GRO_MAC, secret: secret!, port: 28_285 }));
+    ) maps.gro.update(key, groValue({ vni: 8285, mac: GRO_MAC, secret: secret!, port: 28_285 }));
     return (bytes) => {
       const { verdict, packet } = program.run(bytes);
       assertEquals(verdict, arrivalVerdict(bytes));

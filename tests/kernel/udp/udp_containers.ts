@@ -1,12 +1,9 @@
 import { Namespace } from "../firewall/firewall_namespace.ts";
 
-/** Addresses of the containers, in the leases of their hosts. */
+/** Addresses of the containers, in their hosts' leases. */
 export const CONTAINER_ADDRESSES = ["10.40.1.2", "10.40.2.2"] as const;
 
-/**
- * Puts a container on each host of a lab: a namespace behind a bridge named docker0, and a host that
- * forwards.
- */
+/** Creates a container on each host of a lab: a namespace behind a bridge docker0. Turns forwarding on. */
 export async function addContainers(
   hosts: readonly Namespace[],
   stack: AsyncDisposableStack,

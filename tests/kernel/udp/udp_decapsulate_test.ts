@@ -1,4 +1,4 @@
-/** The decapsulation program against a slow reading of its rules. */
+/** The decapsulation program compared with a simple implementation of its rules. */
 import { assert, assertEquals } from "@std/assert";
 import type { REASONS } from "../../../backends/udp/kernel/programs/layout.ts";
 import {
@@ -7,15 +7,15 @@ import {
   DROP,
   type Fields,
   frame,
+  NON_PEER,
   PASS,
   PEER,
   REDIRECT,
   SETTINGS,
-  STRANGER,
   USER_PEER,
 } from "./udp_decapsulation.ts";
 
-Deno.test("decapsulation() accepts what a peer sends, sums or not, options or not", () => {
+Deno.test("decapsulation() accepts a peer's packets, with and without checksum and options", () => {
   using program = new Decapsulation(SETTINGS);
   const cases: Fields[] = [
     {},
@@ -42,10 +42,10 @@ Deno.test("decapsulation() accepts what a peer sends, sums or not, options or no
 Deno.test("decapsulation() drops and counts unknown senders, foreign destinations, spoofed sources", () => {
   using program = new Decapsulation(SETTINGS);
   const cases: [Fields, typeof REASONS[number]][] = [
-    [{ source: STRANGER }, "dropReceiveUnknownSender"],
+    [{ source: NON_PEER }, "dropReceiveUnknownSender"],
     [{ innerDestination: "10.40.2.7" }, "dropReceiveForeign"],
     [{ innerDestination: "192.0.2.1" }, "dropReceiveForeign"],
-    // Another peer's, ours, nobody's, and the inner lease's from the holder of the outer one.
+    // In another peer's lease, in this host's, in no lease, and in a lease inside the sender's.
     [{ innerSource: "10.40.3.9" }, "dropReceiveSpoofed"],
     [{ innerSource: "10.40.1.9" }, "dropReceiveSpoofed"],
     [{ innerSource: "10.40.99.9" }, "dropReceiveSpoofed"],
@@ -58,10 +58,10 @@ Deno.test("decapsulation() drops and counts unknown senders, foreign destination
   }
 });
 
-Deno.test("decapsulation() hands on what is for user space to judge", () => {
+Deno.test("decapsulation() passes packets that user space filters", () => {
   using program = new Decapsulation(SETTINGS);
-  const train = frame({ size: 40 });
-  new DataView(train.buffer).setUint16(44, 40); // The packet ends before its datagram.
+  const gsoBatch = frame({ size: 40 });
+  new DataView(gsoBatch.buffer).setUint16(44, 40); // The packet ends before its datagram.
   const fragment = frame();
   fragment[20] = 0x20;
   const options = frame();
@@ -71,11 +71,11 @@ Deno.test("decapsulation() hands on what is for user space to judge", () => {
       frame({ ttl: 1 }),
       frame({ ttl: 0 }),
       frame({ port: 8286 }),
-      frame({ destination: STRANGER }),
+      frame({ destination: NON_PEER }),
       frame({ innerSource: "192.0.2.1" }),
       frame({ innerSource: "10.40.3.9", source: USER_PEER }),
       frame({ size: 0, checksum: true }),
-      ...[train, fragment, options],
+      ...[gsoBatch, fragment, options],
     ]
   ) assertEquals(check(program, bytes), PASS);
 });
@@ -86,7 +86,7 @@ Deno.test("decapsulation() with strictSource drops sources outside, with acceptA
   assertEquals(check(strict, outside, { strictSource: true }), DROP);
   assertEquals(check(strict, frame(), { strictSource: true }), REDIRECT);
   using any = new Decapsulation({ ...SETTINGS, acceptAny: true });
-  for (const bytes of [outside, frame({ source: STRANGER }), frame({ innerSource: "10.40.3.9" })]) {
+  for (const bytes of [outside, frame({ source: NON_PEER }), frame({ innerSource: "10.40.3.9" })]) {
     assertEquals(check(any, bytes, { acceptAny: true }), PASS);
   }
   assertEquals(check(any, frame({ innerDestination: "10.40.2.7" }), { acceptAny: true }), DROP);
@@ -97,7 +97,7 @@ Deno.test("decapsulation() accepts no frame that is not valid, of 60,000 random 
     using program = new Decapsulation({ ...SETTINGS, ...options });
     const seen = new Map<number, number>();
     const random = (below: number) => Math.floor(Math.random() * below);
-    const addresses = [PEER, PEER, PEER, USER_PEER, STRANGER];
+    const addresses = [PEER, PEER, PEER, USER_PEER, NON_PEER];
     const sources = [
       "10.40.2.9",
       "10.40.2.9",
@@ -117,7 +117,7 @@ Deno.test("decapsulation() accepts no frame that is not valid, of 60,000 random 
         checksum: random(2) === 0,
         padding: random(3) * 9,
       });
-      // Bits in the headers, where they matter, and bytes off the end.
+      // Flips bits of the headers, and truncates.
       for (let flips = random(4); flips > 0; flips--) {
         bytes[12 + random(60)]! ^= 1 << random(8);
       }
@@ -126,7 +126,7 @@ Deno.test("decapsulation() accepts no frame that is not valid, of 60,000 random 
       const verdict = check(program, bytes, options);
       seen.set(verdict, (seen.get(verdict) ?? 0) + 1);
     }
-    // The generator is worth something only when every verdict occurs.
+    // The generator must produce each verdict.
     for (const verdict of [PASS, DROP, REDIRECT]) {
       assert((seen.get(verdict) ?? 0) > 500, `${verdict}: ${seen.get(verdict)}`);
     }

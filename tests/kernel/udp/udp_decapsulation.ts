@@ -1,4 +1,4 @@
-/** A slow reading of the decapsulation program's rules, and the program on packets that the kernel runs it on. */
+/** A simple implementation of the decapsulation program's rules, to compare with the program as the kernel runs it. */
 import { assertEquals } from "@std/assert";
 import {
   ipv4Packet,
@@ -8,9 +8,9 @@ import {
 } from "../../../backends/udp/user/testing/packets.ts";
 import { decapsulation } from "../../../backends/udp/kernel/programs/decapsulate.ts";
 import {
-  HOP_KEY,
-  hopValue,
+  groValue,
   MAPS,
+  PACKETS_KEY,
   type PathSettings,
   peerKey,
   REASONS,
@@ -24,20 +24,20 @@ import { libc, randomMac } from "../../../mod/sys/mod.ts";
 libc();
 
 const ip = (text: string) => parseIPv4(text)!;
-export const US = ip("172.28.128.100");
+export const OWN_IP = ip("172.28.128.100");
 export const PEER = ip("172.28.128.101");
 export const USER_PEER = ip("172.28.128.102");
-export const STRANGER = ip("172.28.128.103");
+export const NON_PEER = ip("172.28.128.103");
 
 export const SETTINGS: PathSettings = {
-  ...{ device: 1, underlay: 1, mtu: 1500, address: US, port: 8285 },
+  ...{ device: 1, underlay: 1, mtu: 1500, address: OWN_IP, port: 8285 },
   ...{ own: Prefix.parse("10.40.1.0/24")!, network: Prefix.parse("10.40.0.0/16")! },
   ...{ acceptAny: false, strictSource: false },
 };
 export const ROUTES = [
   { subnet: Prefix.parse("10.40.2.0/24")!, publicIP: PEER, carried: true },
   { subnet: Prefix.parse("10.40.3.0/24")!, publicIP: USER_PEER, carried: false },
-  // A lease inside another's.
+  // A lease inside another one.
   { subnet: Prefix.parse("10.40.2.128/25")!, publicIP: USER_PEER, carried: true },
 ];
 
@@ -56,9 +56,9 @@ export class Decapsulation implements Disposable {
       maps.routes!.update(routeKey(route.subnet), routeValue(route));
       maps.peers!.update(peerKey(route.publicIP), new Uint8Array(32));
     }
-    // A hop whose device is gone: its port leads nowhere.
-    const hop = { vni: 8285, mac: randomMac(), secret: randomMac(), port: 28_285 };
-    maps.hop!.update(HOP_KEY, hopValue(hop));
+    // The address of a GRO device that does not exist: no socket has its port.
+    const address = { vni: 8285, mac: randomMac(), secret: randomMac(), port: 28_285 };
+    maps.gro!.update(PACKETS_KEY, groValue(address));
     const descriptors = Object.fromEntries(this.#maps.map(([name, { fd }]) => [name, fd]));
     this.#program = BpfProgram.load("decapsulate", decapsulation(settings), descriptors);
   }
@@ -98,7 +98,7 @@ export interface Fields {
   padding?: number;
 }
 
-/** A frame as a peer sends it. */
+/** Builds a frame of a peer. */
 export function frame(fields: Fields = {}): Uint8Array {
   const inner = ipv4Packet({
     source: ip(fields.innerSource ?? "10.40.2.9"),
@@ -109,7 +109,7 @@ export function frame(fields: Fields = {}): Uint8Array {
     ...(fields.innerOptions && { ipOptions: fields.innerOptions }),
   });
   const outer = udpPacket({
-    ...{ source: fields.source ?? PEER, destination: fields.destination ?? US },
+    ...{ source: fields.source ?? PEER, destination: fields.destination ?? OWN_IP },
     ...{ sourcePort: 8285, destinationPort: fields.port ?? 8285, fragment: 0, payload: inner },
   });
   if (!fields.checksum) outer.fill(0, 26, 28);
@@ -119,7 +119,7 @@ export function frame(fields: Fields = {}): Uint8Array {
   return bytes;
 }
 
-/** The rules, in the order of the documentation and with no regard for speed. */
+/** The verdict by the rules, in the order of the documentation. */
 function expected(
   bytes: Uint8Array,
   { acceptAny, strictSource }: Partial<PathSettings> = {},
@@ -130,7 +130,7 @@ function expected(
   const outer = 14, udp = 34, inner = 42;
   if (bytes[outer] !== 0x45 || bytes[outer + 9] !== 17) return PASS;
   if ((view.getUint16(outer + 6) & 0x3fff) !== 0) return PASS;
-  if (view.getUint32(outer + 16) !== US || view.getUint16(udp + 2) !== 8285) return PASS;
+  if (view.getUint32(outer + 16) !== OWN_IP || view.getUint16(udp + 2) !== 8285) return PASS;
   const length = view.getUint16(udp + 4) - 8;
   if (length < 20 || view.getUint16(outer + 2) !== length + 28) return PASS;
   if (bytes.length < 14 + 28 + length) return PASS;
@@ -150,11 +150,11 @@ function expected(
   if (route.publicIP !== sender) return drop;
   if (!route.carried || bytes[inner + 8]! <= 1) return PASS;
   const summed = view.getUint16(udp + 6) !== 0;
-  // A header's worth has to be left when 36 bytes behind the Ethernet header are gone.
+  // The kernel requires an IPv4 header's length after removing 36 bytes behind the Ethernet header.
   return summed && bytes.length - 14 - 36 < 20 ? PASS : REDIRECT;
 }
 
-/** Checks the verdict, and what becomes of the bytes. */
+/** Checks verdict and resulting packet, and returns the verdict. */
 export function check(
   program: Decapsulation,
   bytes: Uint8Array,
@@ -168,7 +168,7 @@ export function check(
     assertEquals(packet, bytes, `altered: ${hex}`);
     return verdict;
   }
-  // The inner packet with a TTL less, whatever its checksum was worth before.
+  // The inner packet with a decremented TTL; a wrong checksum stays wrong.
   const before = bytes.subarray(42);
   const after = packet.subarray(14);
   const header = (before[0]! & 15) * 4;

@@ -1,7 +1,7 @@
 /**
- * The udp backend where the kernel answers EIO to trains. It does so under an IPsec policy, on interfaces
- * without checksums before Linux 6.11, and on UDP-Lite sockets, all by the same line of `udp_send_skb()`;
- * the last can be had on every machine. UDP-Lite's header has UDP's layout, so packets pass as they are.
+ * The udp backend when the kernel fails UDP GSO with EIO. `udp_send_skb()` does so under an IPsec policy, on interfaces
+ * without checksum offload before Linux 6.11, and on UDP-Lite sockets, which the test uses because every machine has
+ * them. UDP-Lite's header has UDP's layout, so the packets are valid.
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { type BackendHost, BackendLab, makeLease, prepare } from "../../../backends/backend_lab.ts";
@@ -14,7 +14,7 @@ import { AF_INET, O_CLOEXEC, SOCK_DGRAM } from "../../../mod/sys/linux_constants
 
 /** linux/in.h. */
 const IPPROTO_UDPLITE = 136;
-/** The backend's port as /proc/net/udp has it: 8285. */
+/** The backend's port 8285 in the notation of /proc/net/udp. */
 const PORT = "205D";
 
 const SUBNETS = ["10.20.1.0/24", "10.20.2.0/24"] as const;
@@ -32,7 +32,7 @@ function place({ namespace }: BackendHost): Place {
   };
 }
 
-/** Puts a UDP-Lite socket with the same address in the place of the backend's socket. */
+/** Replaces the backend's socket by a UDP-Lite socket with the same address. */
 async function replaceSocket(host: BackendHost): Promise<void> {
   const table = await host.namespace.exec("cat", "/proc/net/udp");
   const line = table.split("\n").find((line) => line.includes(`:${PORT} `))!;
@@ -60,7 +60,7 @@ async function replaceSocket(host: BackendHost): Promise<void> {
   });
 }
 
-Deno.test("udp gives trains up when the kernel answers EIO, says so once, and loses nothing by it", async () => {
+Deno.test("udp stops using GSO when the kernel returns EIO, logs it once, and loses no packet", async () => {
   using log = captureLog();
   await using lab = await BackendLab.make();
   await using running = new AsyncDisposableStack();
@@ -75,10 +75,10 @@ Deno.test("udp gives trains up when the kernel answers EIO, says so once, and lo
     running.defer(() => network.close());
     await network.sync(own, new LeaseSet(leases));
     networks.push(network);
-    assertStringIncludes(network.status().features!, "UDP trains");
+    assertStringIncludes(network.status().features!, "UDP GSO");
     await replaceSocket(host);
   }
-  // The workers still wait on the sockets that they had: a packet of their own host wakes them.
+  // The workers still poll their former sockets: a packet of their own host wakes them.
   for (const [i, host] of lab.hosts.entries()) await host.ping([there, here][i]!);
   const [left, right] = lab.hosts.map(place) as [Place, Place];
   await transfer(left, right, there, 16);
@@ -86,14 +86,14 @@ Deno.test("udp gives trains up when the kernel answers EIO, says so once, and lo
 
   for (const network of networks) {
     const { features } = network.status();
-    assert(!features!.includes("UDP trains"), features);
-    assertStringIncludes(features!, "TCP segmentation", "nothing else was refused");
+    assert(!features!.includes("UDP GSO"), features);
+    assertStringIncludes(features!, "TCP segmentation", "no other offload was refused");
     assertEquals(network.status().traffic!()!.drops.sendRefused ?? 0, 0);
   }
   const lost = log.lines.filter((line) => line.includes("refused an offload"));
   assertEquals(lost.length, 2, log.lines.join("\n"));
   for (const line of lost) {
-    assertMatch(line, /^W The kernel has refused an offload of flannel\d; left: TCP segmentation/);
-    assert(!line.includes("UDP trains"), line);
+    assertMatch(line, /^W the kernel refused an offload of flannel\d; remaining: TCP segmentation/);
+    assert(!line.includes("UDP GSO"), line);
   }
 });

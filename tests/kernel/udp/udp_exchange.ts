@@ -2,10 +2,10 @@ import { assertEquals } from "@std/assert";
 import type { Namespace } from "../firewall/firewall_namespace.ts";
 import { lines } from "./udp_lab.ts";
 
-/** Where commands can be run. */
+/** A host that runs commands. */
 export type Place = Pick<Namespace, "run" | "spawn">;
 
-/** Runs a program in two hosts: the one that listens says so first. */
+/** Runs a program on two hosts: a receiver, which prints "listening", then a sender. */
 export async function exchange(
   program: string,
   [from, fromArgs]: [Place, string[]],
@@ -14,23 +14,23 @@ export async function exchange(
   const path = new URL(program, import.meta.url).pathname;
   const command = [Deno.execPath(), "run", "-A", "--no-check", "--no-lock", path];
   const receiver = to.spawn(...command, "receive", ...toArgs);
-  const said = lines(receiver.stdout);
-  assertEquals((await said.next()).value, "listening");
+  const output = lines(receiver.stdout);
+  assertEquals((await output.next()).value, "listening");
   const sent = (await from.run(...command, "send", ...fromArgs)).trim();
-  const received = (await said.next()).value!;
-  await said.return(undefined);
+  const received = (await output.next()).value!;
+  await output.return(undefined);
   await receiver.stderr.cancel();
   await receiver.status;
   return [sent, received];
 }
 
-/** What a command says, whatever its exit code. */
-export async function say(place: Place, ...command: string[]): Promise<string> {
+/** Runs a command and returns its output, whatever its exit code. */
+export async function outputOf(place: Place, ...command: string[]): Promise<string> {
   const { stdout, stderr } = await place.spawn(...command).output();
   return new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
 }
 
-/** What busybox's ping says; it sends ten a second. */
+/** Runs busybox's ping with ten requests a second, and returns its output. */
 export function ping(
   from: Place,
   to: string,
@@ -38,10 +38,10 @@ export function ping(
   ...options: string[]
 ): Promise<string> {
   const args = ["-c", String(count), "-i", "0.1", "-W", "1", ...options, to];
-  return say(from, "busybox", "ping", ...args);
+  return outputOf(from, "busybox", "ping", ...args);
 }
 
-/** Sends random bytes by TCP, and compares what arrives. */
+/** Sends random bytes by TCP, and compares their digests. */
 export async function transfer(from: Place, to: Place, address: string, megabytes: number) {
   const args = [address, "5001"];
   const [sent, received] = await exchange(
@@ -52,11 +52,9 @@ export async function transfer(from: Place, to: Place, address: string, megabyte
   assertEquals(received, sent);
 }
 
-/**
- * Sends that many datagrams of every kind (udp_mixed.ts) over flannel0, and compares what arrives.
- */
+/** Sends `count` datagrams of every kind (udp_mixed.ts) over flannel0, and compares their digests. */
 export async function mixed(from: Place, to: Place, address: string, count: number): Promise<void> {
-  // A slow reader is not what is tested: nothing may be lost for want of room.
+  // A long queue, because this does not test a slow reader.
   await from.run("ip", "link", "set", "flannel0", "txqueuelen", "20000");
   for (let attempt = 1;; attempt++) {
     const seed = Math.floor(Math.random() * 2 ** 31);
@@ -65,15 +63,14 @@ export async function mixed(from: Place, to: Place, address: string, count: numb
       [from, [address, String(count), String(seed)]],
       [to, [address, String(count)]],
     )).map((text) => JSON.parse(text) as { count: number; digest: string });
-    // A machine with too much to do drops a datagram now and then; it does not drop one three times
-    // over. What arrived but differs is never excused.
+    // A busy machine may drop a datagram, but not in three attempts. A datagram that differs always fails.
     if (received!.count < sent!.count && attempt < 3) continue;
     assertEquals(received, sent, `seed ${seed}`);
     return;
   }
 }
 
-/** Sends datagrams of 64 bytes as fast as it goes. */
+/** Sends datagrams of 64 bytes without a rate limit. */
 export async function flood(
   from: Place,
   to: Place,

@@ -1,4 +1,4 @@
-/** The kernel's part in a udp network as the backend runs it, on a host in a namespace. */
+/** The decision between kernel and user space as the backend makes it, on a host in a namespace. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { setTxOffload } from "../../../bench/udp/wire.ts";
 import { type BackendHost, BackendLab, NETWORK } from "../../../backends/backend_lab.ts";
@@ -23,19 +23,19 @@ const OWN = Prefix.parse("10.20.1.0/24")!;
 const PORT = 8285;
 const DEVICE = "flannel0";
 
-/** A peer that need not exist. */
+/** A peer, which need not exist. */
 function peer(subnet: string, publicIP: string): PeerSubnet {
   return { subnet: Prefix.parse(subnet)!, publicIP: parseIPv4(publicIP)! };
 }
 
-/** A host with the device, and its kernel's part. */
+/** A host with a TUN device and its {@linkcode UdpKernel}. */
 class Part implements Disposable {
   readonly peers = [peer("10.20.2.0/24", "172.28.128.101"), peer("10.20.3.0/24", "172.28.128.102")];
   readonly #host: BackendHost;
   readonly #kernel: UdpKernel;
   readonly #index: number;
-  /** What the user-space path behind it was asked. */
-  stopped = 0;
+  /** Calls of the user-space path's disableGro(). */
+  groDisabled = 0;
 
   private constructor(host: BackendHost, kernel: UdpKernel) {
     this.#host = host;
@@ -53,25 +53,25 @@ class Part implements Disposable {
     return new Part(host, new UdpKernel(context, PORT, DEVICE));
   }
 
-  /** What the backend does at the start and at every look at everything. */
+  /** Runs the backend's calls at a start and at each sync. */
   sync() {
     return this.do((kernel) => {
-      kernel.open(this.#index, { stopCoalescing: () => this.stopped++ });
+      kernel.open(this.#index, { disableGro: () => this.groDisabled++ });
       return kernel.sync(OWN, this.#index, this.peers);
     });
   }
 
-  /** As {@linkcode sync}, while the process gets no descriptors. */
+  /** Runs {@linkcode sync} while the process can open no descriptor. */
   fail(): number {
     return this.do((kernel) =>
       withoutDescriptors(() => {
-        kernel.open(this.#index, { stopCoalescing: () => this.stopped++ });
+        kernel.open(this.#index, { disableGro: () => this.groDisabled++ });
         return kernel.sync(OWN, this.#index, this.peers);
       })
     );
   }
 
-  /** Does something where the host's agent would run. */
+  /** Runs a step in the host's namespace. */
   do<T>(step: (kernel: UdpKernel) => T): T {
     return this.#host.namespace.enter(() => step(this.#kernel));
   }
@@ -85,7 +85,7 @@ class Part implements Disposable {
   }
 }
 
-Deno.test("UdpKernel.reconsider() follows routes to peers to another interface and back", async () => {
+Deno.test("UdpKernel.reconsider() follows routes to peers by another interface and back", async () => {
   await using lab = await BackendLab.make();
   const { namespace } = lab.host;
   using part = await Part.make(lab.host);
@@ -107,7 +107,7 @@ Deno.test("UdpKernel.reconsider() follows routes to peers to another interface a
   assertEquals(carried(), [true, true]);
 });
 
-Deno.test("UdpKernel leaves peers that IPsec policies cover to user space, and says so", async () => {
+Deno.test("UdpKernel leaves peers that IPsec policies cover to user space, and logs it", async () => {
   await using lab = await BackendLab.make();
   const { namespace } = lab.host;
   using part = await Part.make(lab.host);
@@ -137,28 +137,28 @@ Deno.test("UdpKernel leaves peers that IPsec policies cover to user space, and s
   assertEquals(changed(), true);
   assertEquals(reconsider(), undefined);
   assertEquals(part.paths, ["kernel", "kernel"]);
-  assertEquals(log.lines.filter((line) => /IPsec policies cover no peer/.test(line)).length, 1);
+  assertEquals(log.lines.filter((line) => /IPsec policies no longer cover/.test(line)).length, 1);
 });
 
-Deno.test("UdpKernel follows what the underlay does with checksums, to all peers and back", async () => {
+Deno.test("UdpKernel follows the underlay's checksum offload, to all peers and back", async () => {
   await using lab = await BackendLab.make();
   const { namespace } = lab.host;
   using part = await Part.make(lab.host, []);
   part.sync();
-  const reason = "user (the peer does not say that its kernel takes them)";
+  const reason = "user (the peer does not advertise udp-kernel)";
   assertEquals(part.paths, [reason, reason]);
   const damage = () => part.do((kernel) => kernel.damage());
   assertEquals(damage(), undefined);
 
   setTxOffload(namespace, "eth1", false);
-  assertMatch(String(damage()), /checksums/);
+  assertMatch(String(damage()), /checksum offload/);
   part.sync();
   assertEquals(part.paths, ["kernel", "kernel"]);
-  assert(part.stopped > 0, "trains of finished datagrams would be for user space");
+  assert(part.groDisabled > 0, "the kernel path cannot carry coalesced datagrams");
   assertEquals(damage(), undefined);
 
   setTxOffload(namespace, "eth1", true);
-  assertMatch(String(damage()), /checksums/);
+  assertMatch(String(damage()), /checksum offload/);
   part.sync();
   assertEquals(part.paths, [reason, reason]);
   assertEquals(damage(), undefined);
@@ -167,7 +167,7 @@ Deno.test("UdpKernel follows what the underlay does with checksums, to all peers
 /** getrlimit(2): RLIMIT_NOFILE. */
 const RLIMIT_NOFILE = 7;
 
-/** Runs a step in a process that gets no more descriptors, as one for which the kernel has no more memory. */
+/** Runs a step while the process can open no descriptor: a transient error, as a lack of memory is. */
 function withoutDescriptors<T>(step: () => T): T {
   const library = Deno.dlopen("libc.so.6", {
     getrlimit: { parameters: ["i32", "buffer"], result: "i32" },
@@ -185,31 +185,31 @@ function withoutDescriptors<T>(step: () => T): T {
   }
 }
 
-Deno.test("UdpKernel goes on, and begins, after a failure that passes; says it once, and gives in to one that stays", async () => {
+Deno.test("UdpKernel survives transient failures, logs each once, and ends the kernel path after five in a row", async () => {
   await using lab = await BackendLab.make();
   using part = await Part.make(lab.host);
   using log = captureLog();
-  const said = (pattern: RegExp) => log.lines.filter((text) => pattern.test(text)).length;
-  // At the start.
+  const logged = (pattern: RegExp) => log.lines.filter((text) => pattern.test(text)).length;
+  // A failure at the start.
   assertEquals(part.fail(), 1);
   assertEquals(part.sync(), 0);
   assertEquals(part.paths, ["kernel", "kernel"]);
-  assertEquals(said(/EMFILE.*tried again/), 1);
-  // Later.
+  assertEquals(logged(/EMFILE.*trying again/), 1);
+  // Failures later.
   for (let i = 0; i < 3; i++) assertEquals(part.fail(), 1);
-  assertEquals(said(/EMFILE.*tried again/), 2);
-  assertEquals(part.paths, ["kernel", "kernel"], "what was carried is carried on");
+  assertEquals(logged(/EMFILE.*trying again/), 2);
+  assertEquals(part.paths, ["kernel", "kernel"], "the kernel goes on with what it carried");
   assertEquals(part.sync(), 0);
-  assertEquals(said(/udp stays in user space/), 0);
-  // For good.
+  assertEquals(logged(/udp stays in user space/), 0);
+  // Five in a row.
   for (let i = 0; i < 4; i++) assertEquals(part.fail(), 1);
   assertEquals(part.fail(), 0);
-  assertEquals(said(/udp stays in user space: .*EMFILE/), 1);
+  assertEquals(logged(/udp stays in user space: .*EMFILE/), 1);
   assertEquals(part.sync(), 0);
   assertMatch(part.paths[0]!, /^user/);
 });
 
-/** What an agent would do to programs and hop of a host, a line each. */
+/** Plans the changes that an agent would make to a host's programs and GRO device, a line each. */
 async function plan(
   host: BackendHost,
   datapath: "auto" | "kernel" | "user",
@@ -224,7 +224,7 @@ async function plan(
   });
   const device = host.netlink.link(DEVICE)!.index;
   const settings = pathSettings(context, { device, port: PORT, own });
-  // It looks at once, while the thread is there, and compares later.
+  // planPrograms() reads the host's state before its first await, while the thread is in the namespace.
   const { lines } = host.namespace.enter(() => ({
     lines: planPrograms(context, DEVICE, settings),
   }));
@@ -235,15 +235,16 @@ async function plan(
   return [...devices, ...programs].map(({ sign, text }) => `${sign} ${text}`);
 }
 
-const HOP_DEVICE = "device flannel0-gro type vxlan id 8285 dstport 28285 nolearning mtu 1279 up";
+const GRO_DEVICE_LINE =
+  "device flannel0-gro type vxlan id 8285 dstport 28285 nolearning mtu 1279 up";
 const ATTACHED = [
-  `+ ${HOP_DEVICE}`,
+  `+ ${GRO_DEVICE_LINE}`,
   "+ eBPF program decapsulate dev eth1 ingress",
   "+ eBPF program encapsulate dev flannel0 egress",
-  "+ eBPF program hop_arrival dev flannel0-gro ingress",
+  "+ eBPF program gro_arrival dev flannel0-gro ingress",
 ];
 
-Deno.test("planPrograms() tells which programs would be attached, exchanged and taken off, with the hop", async () => {
+Deno.test("planPrograms() lists programs to attach, replace and detach, and the GRO device", async () => {
   await using lab = await BackendLab.make();
   const { host } = lab;
   using part = await Part.make(host);
@@ -251,7 +252,7 @@ Deno.test("planPrograms() tells which programs would be attached, exchanged and 
   assertEquals(await plan(host, "auto"), ATTACHED);
   assertEquals(await plan(host, "kernel"), ATTACHED);
   assertEquals(await plan(host, "user"), []);
-  // As an agent has left it that was to stay in user space.
+  // The state that an agent with -udp-datapath=user leaves.
   await host.namespace.ip("route", "add", NETWORK, "dev", DEVICE, "proto", "102");
   assertEquals(await plan(host, "auto"), ATTACHED);
   await host.namespace.ip("route", "del", NETWORK);
@@ -262,13 +263,17 @@ Deno.test("planPrograms() tells which programs would be attached, exchanged and 
   const detached = ATTACHED.map((line) => line.replace("+", "-"));
   assertEquals(await plan(host, "user"), detached);
   const own = Prefix.parse("10.20.7.0/24")!;
-  const exchanged = [
+  const replaced = [
     "- eBPF program decapsulate dev eth1 ingress",
     "+ eBPF program decapsulate dev eth1 ingress",
-    "- eBPF program hop_arrival dev flannel0-gro ingress",
-    "+ eBPF program hop_arrival dev flannel0-gro ingress",
+    "- eBPF program gro_arrival dev flannel0-gro ingress",
+    "+ eBPF program gro_arrival dev flannel0-gro ingress",
   ];
-  assertEquals(await plan(host, "auto", { own }), exchanged, "our subnet is in two of them");
+  assertEquals(
+    await plan(host, "auto", { own }),
+    replaced,
+    "two programs contain this host's subnet",
+  );
 
   await host.namespace.ip("link", "add", "eth2", "type", "veth", "peer", "name", "eth3");
   const { index: second, mtu } = host.netlink.link("eth2")!;
@@ -281,7 +286,7 @@ Deno.test("planPrograms() tells which programs would be attached, exchanged and 
   ]);
 });
 
-Deno.test("planPrograms() foresees what a hop would be repaired by", async () => {
+Deno.test("planPrograms() lists the repair of the GRO device", async () => {
   await using lab = await BackendLab.make();
   const { host } = lab;
   using part = await Part.make(host);
@@ -293,20 +298,24 @@ Deno.test("planPrograms() foresees what a hop would be repaired by", async () =>
   assertEquals(await plan(host, "auto"), [`- ${state} down`, `+ ${state} up`]);
   await host.namespace.ip("link", "del", "flannel0-gro");
   assertEquals(await plan(host, "auto"), [made, attached]);
-  // Another's device in its place, as the agent is to do without it.
+  // Another program's device with the name, so the agent does without a GRO device.
   await host.namespace.ip("link", "add", "flannel0-gro", "type", "bridge");
   assertEquals(await plan(host, "auto"), []);
   part.sync();
   assertEquals(await plan(host, "auto"), []);
   await host.namespace.ip("link", "del", "flannel0-gro");
-  assertEquals(await plan(host, "auto"), [], "what could not be had is no change to come");
+  assertEquals(
+    await plan(host, "auto"),
+    [],
+    "an agent that did without a GRO device is not expected to create one",
+  );
 });
 
-Deno.test("planPrograms() foresees that there can be no programs, and that those that are there go", async () => {
+Deno.test("planPrograms() lists no programs for an unsuitable interface, and the removal of attached ones", async () => {
   await using lab = await BackendLab.make();
   const { host } = lab;
   using part = await Part.make(host);
-  // As a tunnel is, not an Ethernet interface.
+  // A TUN device is no Ethernet interface.
   const { index, name, mtu } = host.netlink.link(DEVICE)!;
   const external = { ...host.external, name, index, mtu };
   assertEquals(await plan(host, "auto", { external }), []);
@@ -316,7 +325,7 @@ Deno.test("planPrograms() foresees that there can be no programs, and that those
   assertEquals(await plan(host, "auto", { external }), detached);
 });
 
-Deno.test("UdpKernel leaves a peer to user space whose route the kernel has no room for, until it has", async () => {
+Deno.test("UdpKernel leaves a peer to user space while the map of routes is full", async () => {
   await using lab = await BackendLab.make();
   using part = await Part.make(lab.host);
   part.sync();
@@ -335,13 +344,13 @@ Deno.test("UdpKernel leaves a peer to user space whose route the kernel has no r
   part.peers.push(late);
   assertEquals(part.do((kernel) => kernel.setPeer(late)), 1);
   assertEquals(part.do((kernel) => kernel.setPeer(late)), 1);
-  const refused = "user (the kernel has not taken its route)";
+  const refused = "user (the kernel refused its route)";
   assertEquals(part.paths, ["kernel", "kernel", refused]);
-  assertEquals(log.lines.filter((line) => /ENOSPC.*tried again/.test(line)).length, 1);
+  assertEquals(log.lines.filter((line) => /ENOSPC.*trying again/.test(line)).length, 1);
   part.peers[0] = moved;
   part.do((kernel) => kernel.setPeer(moved));
   const holder = () => part.do(() => kernelRouteTo(DEVICE, moved.subnet.address)?.publicIP);
-  assert([moved.publicIP, undefined].includes(holder()), "never its former one");
+  assert([moved.publicIP, undefined].includes(holder()), "never its former holder");
 
   assertEquals(part.sync(), 0);
   assertEquals(part.paths, ["kernel", "kernel", "kernel"]);

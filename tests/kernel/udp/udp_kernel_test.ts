@@ -21,7 +21,7 @@ import {
 import { libc, Netlink } from "../../../mod/sys/mod.ts";
 import { NetworkNamespace } from "../../lab/netns.ts";
 import { ADDRESSES, DEVICE_ADDRESSES, LEASES, UdpLab, type UdpNode } from "./udp_lab.ts";
-import { mixed, ping, say, transfer } from "./udp_exchange.ts";
+import { mixed, outputOf, ping, transfer } from "./udp_exchange.ts";
 import type { KernelOptions } from "./udp_node.ts";
 
 libc();
@@ -29,11 +29,11 @@ libc();
 const ip = (text: string) => parseIPv4(text)!;
 const [here, there] = DEVICE_ADDRESSES;
 
-/** Ways of carrying packets that are there at the same time in a cluster. */
+/** Data paths that may exist in one cluster. */
 type Mode = "kernel" | "user" | "one-packet";
 const MODES: readonly Mode[] = ["kernel", "user", "one-packet"];
 
-/** Starts a node that carries by kernel what the agent would on a wire like veth. */
+/** Starts a node of a mode. */
 function start(lab: UdpLab, host: 0 | 1, mode: Mode, kernel: Partial<KernelOptions> = {}) {
   switch (mode) {
     case "kernel":
@@ -59,18 +59,18 @@ for (const attachment of ["tcx", "clsact"] as Attachment[]) {
     const [left, right] = lab.hosts;
     const pings = await ping(left, there, 3);
     assertStringIncludes(pings, "3 packets received");
-    assertStringIncludes(pings, "ttl=62", "a TTL for each end, as in user space");
+    assertStringIncludes(pings, "ttl=62", "each end decrements the TTL, as in user space");
     assertStringIncludes(await ping(left, there, 2, "-s", "8000"), "2 packets received");
     await transfer(left, right, there, 64);
     await transfer(right, left, here, 64);
-    const [ours, theirs] = [await a.report(), await b.report()];
-    assertEquals(ours.kernel!.attachment, attachment);
-    const [[sent], [received]] = [ours.kernel!.traffic, theirs.kernel!.traffic];
+    const [sender, receiver] = [await a.report(), await b.report()];
+    assertEquals(sender.kernel!.attachment, attachment);
+    const [[sent], [received]] = [sender.kernel!.traffic, receiver.kernel!.traffic];
     assertEquals(sent!.publicIP, ip(ADDRESSES[1]));
     assert(sent!.sentBytes > 64e6 && sent!.receivedBytes > 64e6);
     assertEquals(sent!.sentBytes, received!.receivedBytes);
     assertEquals(sent!.sentPackets, received!.receivedPackets);
-    for (const { counters, kernel } of [ours, theirs]) {
+    for (const { counters, kernel } of [sender, receiver]) {
       assertEquals([counters.sentPackets, counters.receivedPackets], [0, 0], "none by user space");
       assertEquals(Object.values(kernel!.drops), [0, 0, 0, 0, 0]);
     }
@@ -88,7 +88,7 @@ for (const from of MODES) {
       await mixed(lab.hosts[0], lab.hosts[1], there, 10_000);
       const { kernel: path, counters } = await a.report();
       const byKernel = path?.traffic[0]?.sentPackets ?? 0;
-      // UDP GSO goes by user space between kernels too; the rest does not.
+      // Between kernels only UDP GSO packets go through user space.
       assertEquals(byKernel > 4_000, carried);
       assert(counters.sentPackets > 1_000);
     });
@@ -96,7 +96,7 @@ for (const from of MODES) {
 }
 
 for (const peer of ["user", "one-packet"] as Mode[]) {
-  Deno.test(`KernelPath carries a peer in ${peer} mode where the wire finishes packets`, async () => {
+  Deno.test(`KernelPath carries a peer in ${peer} mode on a wire that completes offloads`, async () => {
     await using lab = await UdpLab.make();
     const [left, right] = lab.hosts;
     for (const host of lab.hosts) setTxOffload(host, "eth1", false);
@@ -111,46 +111,46 @@ for (const peer of ["user", "one-packet"] as Mode[]) {
   });
 }
 
-Deno.test("KernelPath takes datagrams summed in part from a peer in user space", async () => {
+Deno.test("KernelPath accepts datagrams with partial checksums from a peer in user space", async () => {
   await using lab = await UdpLab.make();
-  // What they send is not finished, what we send is.
+  // Host 0 completes offloads, host 1 does not.
   setTxOffload(lab.hosts[0], "eth1", false);
   const a = await start(lab, 0, "kernel");
   await start(lab, 1, "user");
   await mixed(lab.hosts[1], lab.hosts[0], here, 5_000);
   await transfer(lab.hosts[1], lab.hosts[0], here, 32);
   const [traffic] = (await a.report()).kernel!.traffic;
-  // Most come in trains, for user space.
+  // Most arrive in segment batches, which user space carries.
   assert(traffic!.receivedPackets > 100, `${traffic!.receivedPackets} packets`);
 });
 
-Deno.test("KernelPath leaves ICMP to user space: no route, and nothing for a TTL that is used up", async () => {
+Deno.test("KernelPath leaves ICMP errors to user space: no route, and none for TTL 1", async () => {
   await using lab = await UdpLab.make();
   const node = await start(lab, 0, "kernel");
   const [host] = lab.hosts;
-  const refused = await say(host, "busybox", "nc", "-w", "5", "10.40.99.1", "80");
+  const refused = await outputOf(host, "busybox", "nc", "-w", "5", "10.40.99.1", "80");
   assertStringIncludes(refused, "Network is unreachable");
   assertStringIncludes(await ping(host, there, 1, "-t", "1"), "0 packets received");
   const { counters } = await node.report();
   assertEquals([counters.unreachables, counters.dropSendTtl], [1, 1]);
 });
 
-Deno.test("KernelPath follows peers, and what each is carried by, without a pause", async () => {
+Deno.test("KernelPath follows peers and changes of their paths at once", async () => {
   await using lab = await UdpLab.make();
   const [a, b] = await startBoth(lab);
   const reached = async () => (await ping(lab.hosts[0], there, 1)).includes("1 packets received");
   assert(await reached());
-  await a.tell({ peers: { [LEASES[1]]: null } });
+  await a.send({ peers: { [LEASES[1]]: null } });
   assert(!await reached());
-  await a.tell({ peers: { [LEASES[1]]: ADDRESSES[1] } });
+  await a.send({ peers: { [LEASES[1]]: ADDRESSES[1] } });
   assert(await reached());
-  // While a transfer runs, both ends change their minds again and again.
+  // During a transfer both ends change its path again and again.
   const over = transfer(lab.hosts[0], lab.hosts[1], there, 256).then(() => true);
   let ended = false;
   over.finally(() => ended = true);
   for (let round = 0; !ended; round++) {
     const carried = round % 2 === 0 ? [] : [...ADDRESSES];
-    await Promise.all([a.tell({ carried }), b.tell({ carried })]);
+    await Promise.all([a.send({ carried }), b.send({ carried })]);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   await over;
@@ -158,28 +158,28 @@ Deno.test("KernelPath follows peers, and what each is carried by, without a paus
   assert(counters.sentPackets > 0 && kernel!.traffic[0]!.sentPackets > 0);
 });
 
-Deno.test("a killed node goes on carrying, and the next one takes over without losing a packet", async () => {
+Deno.test("the kernel carries packets after its node is killed, and the next node adopts it without loss", async () => {
   await using lab = await UdpLab.make();
   const [a] = await startBoth(lab);
   const [left] = lab.hosts;
   const pinging = ping(left, there, 40);
   await new Promise((resolve) => setTimeout(resolve, 500));
   await a.kill();
-  assertStringIncludes(await ping(left, there, 5), "5 packets received", "with nobody there");
+  assertStringIncludes(await ping(left, there, 5), "5 packets received", "without a node");
   const again = await start(lab, 0, "kernel");
   assertStringIncludes(await pinging, "40 packets received");
   const { kernel } = await again.report();
-  assert(kernel!.traffic[0]!.sentPackets >= 25, "counted on from where the other ended");
+  assert(kernel!.traffic[0]!.sentPackets >= 25, "the count continues");
 });
 
-Deno.test("a node makes maps anew that somebody has frozen, and carries on without losing a packet", async () => {
+Deno.test("a node replaces frozen maps without losing a packet", async () => {
   await using lab = await UdpLab.make();
   const [a] = await startBoth(lab);
   const [left] = lab.hosts;
   const pinging = ping(left, there, 40);
   await a.kill();
   const ids: number[] = [];
-  for (const name of ["routes", "hop"] as const) {
+  for (const name of ["routes", "gro"] as const) {
     using map = new BpfMap(openPin(`${lab.pins(0)}/${name}`)!, MAPS[name]);
     ids.push(map.id);
     const attributes = new Uint8Array(new ArrayBuffer(8));
@@ -188,31 +188,31 @@ Deno.test("a node makes maps anew that somebody has frozen, and carries on witho
   }
   const again = await start(lab, 0, "kernel");
   assertStringIncludes(await pinging, "40 packets received");
-  // A frozen map takes none of either.
-  await again.tell({ peers: { [LEASES[1]]: null } });
-  await again.tell({ peers: { [LEASES[1]]: ADDRESSES[1] } });
+  // A frozen map refuses both.
+  await again.send({ peers: { [LEASES[1]]: null } });
+  await again.send({ peers: { [LEASES[1]]: ADDRESSES[1] } });
   assertStringIncludes(await ping(left, there, 2), "2 packets received");
-  for (const name of ["routes", "hop"] as const) {
+  for (const name of ["routes", "gro"] as const) {
     using map = new BpfMap(openPin(`${lab.pins(0)}/${name}`)!, MAPS[name]);
-    assert(!ids.includes(map.id), `${name} is another`);
+    assert(!ids.includes(map.id), `${name} is a new map`);
   }
-  assertEquals((await again.report()).kernel!.hop, "flannel0-gro");
+  assertEquals((await again.report()).kernel!.groPath, "flannel0-gro");
 });
 
 for (const attachment of ["tcx", "clsact"] as Attachment[]) {
-  Deno.test(`KernelPath.damage() tells what was taken away, and sync() puts it back, by ${attachment}`, async () => {
+  Deno.test(`KernelPath.damage() describes a removed object, and sync() repairs it, by ${attachment}`, async () => {
     await using lab = await UdpLab.make();
     const [a] = await startBoth(lab, { attachment });
     const [left] = lab.hosts;
     const damage = async () => (await a.report()).kernel!.damage;
     assertEquals(await damage(), null);
     const detach = attachment === "tcx"
-      // The other way to take a program off is to remove its pin while nobody holds it.
+      // Removing the pin detaches the program as soon as no process has the link open.
       ? ["rm", "-r", lab.pins(0)]
       : ["tc", "filter", "del", "dev", "eth1", "ingress"];
     await left.run(...detach);
     assertStringIncludes(String(await damage()), attachment === "tcx" ? "unpinned" : "detached");
-    await a.tell({ sync: true });
+    await a.send({ sync: true });
     assertEquals(await damage(), null);
     await a.kill();
     assertStringIncludes(await ping(left, there, 2), "2 packets received");
@@ -223,17 +223,17 @@ Deno.test("KernelPath.remove() leaves nothing behind", async () => {
   await using lab = await UdpLab.make();
   const [a] = await startBoth(lab);
   const [left] = lab.hosts;
-  await a.tell({ removeKernel: true });
+  await a.send({ removeKernel: true });
   const pins = await Deno.stat(lab.pins(0)).then(() => true, () => false);
   assertEquals(pins, false);
-  // The peer's kernel sends what only a kernel takes, so it goes over first.
-  await lab.nodes[1]!.tell({ carried: [] });
+  // The peer's kernel sends packets that only a kernel can read, so the peer switches to user space first.
+  await lab.nodes[1]!.send({ carried: [] });
   const before = await a.report();
   assertStringIncludes(await ping(left, there, 2), "2 packets received");
   assertEquals((await a.report()).counters.sentPackets - before.counters.sentPackets, 2);
 });
 
-Deno.test("KernelPath.sync() brings 65,536 peers into the kernel, and takes all but ten away again", async () => {
+Deno.test("KernelPath.sync() adds 65,536 peers to the kernel, and removes all but ten", async () => {
   await using namespace = await NetworkNamespace.create();
   await namespace.ip("link", "add", "eth1", "type", "veth", "peer", "name", "eth2");
   using netlink = Netlink.open({ netns: namespace.path });
@@ -271,14 +271,14 @@ Deno.test("KernelPath.sync() brings 65,536 peers into the kernel, and takes all 
   }
 });
 
-Deno.test("KernelPath by clsact takes an earlier agent's filter off its former interface, and no one else's", async () => {
+Deno.test("KernelPath by clsact removes an earlier agent's filter from its former interface, and no other filter", async () => {
   await using namespace = await NetworkNamespace.create();
   const tc = (...args: string[]) => namespace.exec("tc", ...args);
   await namespace.ip("tuntap", "add", "flannel0", "mode", "tun");
   for (const name of ["eth1", "eth2", "eth3"]) {
     await namespace.ip("link", "add", name, "type", "veth", "peer", "name", `${name}p`);
   }
-  // One has filters already, or at least room for them.
+  // eth2 has a clsact qdisc already.
   await tc("qdisc", "add", "dev", "eth2", "clsact");
   using netlink = Netlink.open({ netns: namespace.path });
   const index = (name: string) => netlink.link(name)!.index;
@@ -310,7 +310,7 @@ Deno.test("KernelPath by clsact takes an earlier agent's filter off its former i
       assertEquals(await hasClsact(other), other === name || other === "eth2", `qdisc of ${other}`);
     }
   }
-  // The next agent knows what the one before it has made.
+  // The next agent knows which qdisc an earlier one has made.
   using last = run("eth3");
   const pass = new Assembler().mov(R0, Verdict.TC_ACT_UNSPEC).exit().assemble();
   using other = BpfProgram.load("other", pass);
@@ -326,7 +326,7 @@ Deno.test("KernelPath by clsact takes an earlier agent's filter off its former i
   assertEquals(await hasClsact("eth3"), false);
 });
 
-Deno.test("KernelPath lets routers cut where its host forwards nothing, and so knows of no path", async () => {
+Deno.test("KernelPath lets routers fragment where its host does not forward, and so knows no path MTU", async () => {
   await using lab = await UdpLab.makeNarrow(1300);
   for (const host of lab.hosts) {
     await host.run("sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward");

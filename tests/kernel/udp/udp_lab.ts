@@ -13,18 +13,18 @@ import { BPFFS } from "../../../mod/sys/bpf/mod.ts";
 import { Namespace } from "../firewall/firewall_namespace.ts";
 import type { NodeCommand, NodeOptions } from "./udp_node.ts";
 
-/** What a node answers. */
+/** A node's answer. */
 export interface NodeReport {
   readonly counters: Record<CounterName, number>;
   readonly traffic: PeerTraffic[];
   readonly offload: Offload;
   readonly leases: number;
-  /** Of a node that carries packets in the kernel. */
+  /** State of the kernel path, if the node has one. */
   readonly kernel?: {
     readonly attachment: Attachment;
     readonly damage: string | null;
-    /** The hop's device, or why there is none. */
-    readonly hop: string | null;
+    /** Name of the GRO device, or the reason why the GRO path is closed. */
+    readonly groPath: string | null;
     readonly drops: Record<Reason, number>;
     readonly traffic: PeerTraffic[];
   };
@@ -76,15 +76,15 @@ export class UdpNode implements AsyncDisposable {
     return node;
   }
 
-  /** Tells the node something and returns its state after that. */
-  async tell(command: NodeCommand): Promise<NodeReport> {
+  /** Sends the node a command and returns its state after it. */
+  async send(command: NodeCommand): Promise<NodeReport> {
     await this.#input.write(new TextEncoder().encode(JSON.stringify(command) + "\n"));
     return JSON.parse(await this.line()) as NodeReport;
   }
 
   /** The node's state. */
   report(): Promise<NodeReport> {
-    return this.tell({ report: true });
+    return this.send({ report: true });
   }
 
   /** The next line that the node prints. */
@@ -111,7 +111,7 @@ export class UdpNode implements AsyncDisposable {
 
 /** Addresses of the two hosts, as in the guide; their leases are .1 and .2 of {@linkcode NETWORK}. */
 export const ADDRESSES = ["172.28.128.100", "172.28.128.101"] as const;
-/** Of the router next to each host, where there are any. */
+/** Address of the router next to each host, in a lab with routers. */
 const GATEWAY = "172.28.128.1";
 export const NETWORK = "10.40.0.0/16";
 export const LEASES = ["10.40.1.0/24", "10.40.2.0/24"] as const;
@@ -126,12 +126,12 @@ export class UdpLab implements AsyncDisposable {
     readonly routers: readonly Namespace[] = [],
   ) {}
 
-  /** Where a host's kernel path keeps its pins; removed with the lab. */
+  /** Directory of a host's pins; removed with the lab. */
   pins(host: 0 | 1): string {
     return `${BPFFS}/flanneld_test_${this.hosts[host].name}`;
   }
 
-  /** Makes the hosts; `eth1` joins them. */
+  /** Creates the hosts, connected by `eth1`. */
   static async make(): Promise<UdpLab> {
     const hosts = [await Namespace.make(), await Namespace.make()] as const;
     const ends = ADDRESSES.map((address) => ({ device: "eth1", address: `${address}/24` }));
@@ -140,9 +140,9 @@ export class UdpLab implements AsyncDisposable {
   }
 
   /**
-   * Makes the hosts with two routers between them, whose link is narrower than the hosts' own.
+   * Creates the hosts with two routers between them, whose link has a smaller MTU than the hosts' own.
    *
-   * @param mtu of that link, in bytes
+   * @param mtu MTU of that link, in bytes
    */
   static async makeNarrow(mtu: number): Promise<UdpLab> {
     const hosts = [await Namespace.make(), await Namespace.make()] as const;
@@ -160,7 +160,7 @@ export class UdpLab implements AsyncDisposable {
         { device: "wide", address: `${GATEWAY}/32` },
       );
       await host.run("ip", "route", "add", other, "via", GATEWAY);
-      // As on every host that has containers.
+      // As on every host with containers.
       await host.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward");
       await router.run("ip", "link", "set", "narrow", "mtu", String(mtu));
       await router.run("ip", "route", "add", own, "dev", "wide");
@@ -170,7 +170,7 @@ export class UdpLab implements AsyncDisposable {
     return new UdpLab(hosts, [], routers);
   }
 
-  /** Starts the node of host 0 or 1; each knows the other as its peer. */
+  /** Starts the node of host 0 or 1, with the other as its peer. */
   async start(
     host: 0 | 1,
     options: Partial<NodeOptions> = {},
@@ -186,7 +186,7 @@ export class UdpLab implements AsyncDisposable {
     return node;
   }
 
-  /** Starts both. */
+  /** Starts both nodes. */
   async startBoth(
     options: Partial<NodeOptions> = {},
     flags: readonly string[] = [],

@@ -1,4 +1,4 @@
-/** Under overload the udp backend drops at its queues, and its memory stays as it was. */
+/** Under overload the udp backend drops packets at its queues, and its memory does not grow. */
 import { assert, assertEquals } from "@std/assert";
 import { delay } from "../../lab/process.ts";
 import { libc } from "../../../mod/sys/mod.ts";
@@ -6,15 +6,15 @@ import type { Namespace } from "../firewall/firewall_namespace.ts";
 import { flood } from "./udp_exchange.ts";
 import { DEVICE_ADDRESSES, UdpLab } from "./udp_lab.ts";
 
-// Before any test: older runtimes take the library for a leak of the test that opens it.
+// Loaded before any test: older runtimes report a library as leaked by the test that opens it.
 libc();
 
-/** What the collector may leave lying about, in bytes: less than ten for each packet of the floods. */
+/** Bytes that the garbage collector may not have freed yet: less than ten for each packet of the floods. */
 const SLACK = 8 << 20;
 /** Seconds of a flood. */
 const FLOOD = 2;
 
-/** Packets that the device's queue towards the worker has dropped. */
+/** Packets that the device's transmit queue, which the worker reads, has dropped. */
 async function droppedByDevice(host: Namespace): Promise<number> {
   const [link] = JSON.parse(await host.run("ip", "-j", "-s", "link", "show", "flannel0"));
   return link.stats64.tx.dropped;
@@ -29,10 +29,10 @@ async function droppedBySocket(host: Namespace): Promise<number> {
 }
 
 for (const path of ["user", "kernel"] as const) {
-  Deno.test(`a flood beyond what can be carried drops packets and takes no memory, by ${path}`, async () => {
+  Deno.test(`a flood beyond capacity drops packets and takes no memory, by ${path}`, async () => {
     await using lab = await UdpLab.make();
     for (const host of [0, 1] as const) {
-      // One by one datagrams fill the socket's buffer soonest.
+      // Single datagrams fill the socket's buffer soonest.
       const options = path === "user"
         ? { socketOffload: host === 0 }
         : { kernel: { directory: lab.pins(host) } };
@@ -47,7 +47,7 @@ for (const path of ["user", "kernel"] as const) {
     await flood(left, right, DEVICE_ADDRESSES[1], FLOOD);
     const before = await sizes();
     const flooding = flood(left, right, DEVICE_ADDRESSES[1], FLOOD);
-    // For a part of the time nobody empties the socket, as when the processors are others'.
+    // Stops the receiver for a while, as when other processes have the processors.
     await delay(FLOOD * 500);
     Deno.kill(receiver.pid, "SIGSTOP");
     await delay(FLOOD * 250);
@@ -58,7 +58,7 @@ for (const path of ["user", "kernel"] as const) {
     for (const [i, size] of after.entries()) {
       assert(size <= before[i]! + SLACK, `host ${i}: ${before[i]} bytes became ${size}`);
     }
-    // What the kernel carries waits in no queue of ours, and for no agent.
+    // Packets that the kernel carries wait in neither queue.
     assertEquals(await droppedByDevice(left) > 1_000, path === "user");
     assertEquals(await droppedBySocket(right) > 1_000, path === "user");
   });

@@ -1,8 +1,7 @@
 /**
- * Moves datagrams of every kind from host to host, for the tests of the udp data paths: `receive
- * ADDRESS COUNT` says "listening", takes that many (or what comes until nothing does for two seconds) and
- * prints `{count, digest}`; `send ADDRESS COUNT SEED` sends them and prints its own. The digest covers
- * content and TOS byte of each, in whatever order.
+ * Transfers datagrams of every kind, for tests of the udp data paths: `receive ADDRESS COUNT` prints "listening",
+ * receives COUNT datagrams, or fewer if none arrives for two seconds, and prints `{count, digest}`; `send ADDRESS COUNT
+ * SEED` sends them and prints the same. The digest covers payload and TOS byte of each datagram, in any order.
  *
  * @module
  */
@@ -54,7 +53,7 @@ function socketAddress(address: string): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-/** A digest over a bag of datagrams. */
+/** A digest of datagrams that does not depend on their order. */
 class Bag {
   readonly #digests: string[] = [];
 
@@ -102,7 +101,7 @@ function receive(address: string, count: number): void {
   bag.print();
 }
 
-/** A random generator that a seed repeats (mulberry32). */
+/** A seeded pseudo-random generator (mulberry32). */
 function randomFrom(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {
@@ -126,9 +125,9 @@ async function send(address: string, count: number, seed: number): Promise<void>
   const sockets = {
     plain: open(() => {}),
     unsummed: open((fd) => option(fd, SOL_SOCKET, SO_NO_CHECK, 1)),
-    // Without DF, as who sends more than the path holds.
+    // Without DF, so that the kernel fragments datagrams that exceed the path MTU.
     fragmented: open((fd) => option(fd, SOL_IP, IP_MTU_DISCOVER, 0)),
-    // No-operations, which nobody acts on.
+    // No-operation options.
     options: open((fd) => {
       const bytes = new Uint8Array(new ArrayBuffer(8)).fill(1);
       option(fd, SOL_IP, IP_OPTIONS, bytes);
@@ -138,7 +137,7 @@ async function send(address: string, count: number, seed: number): Promise<void>
   const kinds = Object.keys(sockets) as (keyof typeof sockets)[];
   let inFlight = 0;
   while (bag.count < count) {
-    // The last ones alone, so that the number comes out even.
+    // The last ones are single datagrams, so that the number is exact.
     const kind = bag.count + 20 > count ? "plain" : kinds[random(kinds.length)]!;
     const fd = sockets[kind];
     // Not-ECT, ECT(1), ECT(0), CE; a DSCP now and then.
@@ -162,7 +161,7 @@ async function send(address: string, count: number, seed: number): Promise<void>
     inFlight += size + 1000;
     if (inFlight > 100_000) {
       inFlight = 0;
-      // Queues on the way hold so much, and nobody sends again what is dropped.
+      // Queues on the way hold no more, and nothing retransmits a datagram.
       await new Promise((resolve) => setTimeout(resolve, 3));
     }
   }

@@ -1,10 +1,10 @@
 /**
- * One host's udp data path as a program, for the tests and the bench: they run it in a network
- * namespace of its own, with `ip netns exec`.
+ * One host's udp data paths as a program, for tests and benchmarks, which run it in a network namespace with `ip netns
+ * exec`.
  *
- * Its argument is a {@linkcode NodeOptions} as JSON. It brings the device up with iproute2, prints
- * `{"ready": ...}` and then answers each line of standard input, a {@linkcode NodeCommand}, with one
- * line. At the end of the input it closes the data path and leaves.
+ * Its argument is a {@linkcode NodeOptions} as JSON. It brings the device up with iproute2, prints `{"ready": ...}` and
+ * answers each line of standard input, a {@linkcode NodeCommand}, with one line. At the end of the input it closes the
+ * data paths and exits.
  *
  * @module
  */
@@ -15,12 +15,12 @@ import { type Attachment, KernelPath } from "../../../backends/udp/kernel/kernel
 import type { PathSettings } from "../../../backends/udp/kernel/programs/layout.ts";
 import { Netlink, trimMemory } from "../../../mod/sys/mod.ts";
 
-/** How the node is set up. Addresses and prefixes are texts. */
+/** Options of a node. Addresses and prefixes are strings. */
 export interface NodeOptions extends Omit<UdpDataPathOptions, "network" | "address" | "subnetLen"> {
   readonly network: string;
   readonly subnetLen?: number;
   readonly address: string;
-  /** Of the underlay. @default 1500 */
+  /** MTU of the underlay. @default 1500 */
   readonly linkMtu?: number;
   readonly own?: string;
   /** Public IP by subnet. */
@@ -29,26 +29,26 @@ export interface NodeOptions extends Omit<UdpDataPathOptions, "network" | "addre
   readonly kernel?: KernelOptions;
 }
 
-/** The kernel path of a node. */
+/** Options of a node's kernel path. */
 export interface KernelOptions {
-  /** For the pins. */
+  /** Directory of the pins. */
   readonly directory: string;
-  /** Public IPs of the peers that it carries. @default all */
+  /** Public IPs of the peers that the kernel carries. @default all */
   readonly carried?: readonly string[];
   readonly attachment?: Attachment;
-  /** As of `KernelPath`. */
-  readonly hopPause?: number;
+  /** As of {@linkcode KernelPath}. */
+  readonly groPauseMs?: number;
 }
 
-/** What a node can be asked. */
+/** A command to a node. */
 export type NodeCommand =
   | { readonly own: string | null }
   | { readonly peers: Readonly<Record<string, string | null>> }
   /** Carry these peers in the kernel from now on. */
   | { readonly carried: readonly string[] }
-  /** Bring everything in the kernel to what it should be. */
+  /** Reconcile the kernel path. */
   | { readonly sync: true }
-  /** Take the kernel path away. */
+  /** Remove the kernel path. */
   | { readonly removeKernel: true }
   | { readonly report: true };
 
@@ -126,7 +126,7 @@ class NodeKernelPath implements Disposable {
       settings: this.#settings,
       device,
       attachment: kernel.attachment,
-      hopPause: kernel.hopPause,
+      groPauseMs: kernel.groPauseMs,
     });
     this.#peers = new Map(Object.entries(options.peers ?? {}));
     this.#carried = kernel.carried && new Set(kernel.carried);
@@ -158,7 +158,9 @@ class NodeKernelPath implements Disposable {
     return {
       attachment: this.path.attachment,
       damage: this.path.damage() ?? null,
-      hop: this.path.hop instanceof Error ? this.path.hop.message : this.path.hop ?? null,
+      groPath: this.path.groPath instanceof Error
+        ? this.path.groPath.message
+        : this.path.groPath ?? null,
       drops: this.path.drops(),
       traffic: this.path.traffic(),
     };
@@ -178,7 +180,7 @@ class NodeKernelPath implements Disposable {
   }
 }
 
-/** What the backend does with rtnetlink: address, MTU, up, route. */
+/** Configures the device as the backend does: address, MTU, up, route. */
 async function configure(device: string, own: Prefix, options: NodeOptions): Promise<void> {
   const mtu = (options.linkMtu ?? 1500) - UdpDataPath.OVERHEAD;
   const base = own.toString().replace(/\/.*/, "");

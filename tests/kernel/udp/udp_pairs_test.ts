@@ -1,6 +1,6 @@
 /**
- * Every way of carrying packets against every other, on a wire that finishes them: checksums in place
- * and nothing longer than the MTU, as hardware does it. There the kernel path carries every peer.
+ * Every data path against every other, on a wire that completes offloads as hardware does: full checksums, no GSO
+ * packets. There the kernel path carries every peer.
  */
 import { assert, assertEquals } from "@std/assert";
 import { setTxOffload } from "../../../bench/udp/wire.ts";
@@ -8,7 +8,7 @@ import { libc } from "../../../mod/sys/mod.ts";
 import { mixed } from "./udp_exchange.ts";
 import { DEVICE_ADDRESSES, UdpLab, type UdpNode } from "./udp_lab.ts";
 
-// Before any test: older runtimes take the library for a leak of the test that opens it.
+// Loaded before any test: older runtimes report a library as leaked by the test that opens it.
 libc();
 
 type Mode = "kernel" | "user" | "one-packet";
@@ -28,13 +28,13 @@ function start(lab: UdpLab, host: 0 | 1, mode: Mode): Promise<UdpNode> {
 
 for (const from of MODES) {
   for (const to of MODES) {
-    Deno.test(`10,000 mixed datagrams arrive unharmed from ${from} to ${to} on a wire that finishes packets`, async () => {
+    Deno.test(`10,000 mixed datagrams arrive unharmed from ${from} to ${to} on a wire that completes offloads`, async () => {
       await using lab = await UdpLab.make();
       for (const host of lab.hosts) setTxOffload(host, "eth1", false);
       const [sender, receiver] = [await start(lab, 0, from), await start(lab, 1, to)];
       await mixed(lab.hosts[0], lab.hosts[1], DEVICE_ADDRESSES[1], DATAGRAMS);
       const [sent, received] = [await sender.report(), await receiver.report()];
-      // Super-packets of UDP leave by user space on both paths; on the wire they are single ones.
+      // UDP GSO packets leave by user space on both paths; on the wire they are single datagrams.
       const byKernel = [
         sent.kernel?.traffic[0]?.sentPackets ?? 0,
         received.kernel?.traffic[0]?.receivedPackets ?? 0,

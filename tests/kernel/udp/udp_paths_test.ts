@@ -1,4 +1,4 @@
-/** What must hold whichever path carries packets: each test runs in user space and in the kernel. */
+/** Properties of both data paths: each test runs in user space and in the kernel. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {
   ipv4Packet,
@@ -21,7 +21,7 @@ import {
 import type { NodeOptions } from "./udp_node.ts";
 import { RawPeer } from "./udp_raw_peer.ts";
 
-// Before any test: older runtimes take the library for a leak of the test that opens it.
+// Loaded before any test: older runtimes report a library as leaked by the test that opens it.
 libc();
 
 const ip = (text: string) => parseIPv4(text)!;
@@ -49,27 +49,27 @@ async function startBoth(
   return [await start(lab, 0, path, {}, flags), await start(lab, 1, path, {}, flags)];
 }
 
-/** Packets of a direction by the path under test. */
+/** Packets that the path under test carried in a direction. */
 function carried(report: NodeReport, path: Path, direction: "sentPackets" | "receivedPackets") {
   return path === "user"
     ? report.counters[direction]
     : report.kernel!.traffic.reduce((sum, traffic) => sum + traffic[direction], 0);
 }
 
-/** Reasons for which either part has dropped what arrived. */
+/** Received packets that either path has dropped, by reason. */
 function receiveDrops({ counters, kernel }: NodeReport): [reason: string, count: number][] {
   return [...Object.entries(counters), ...Object.entries(kernel?.drops ?? {})]
     .filter(([name, count]) => name.startsWith("dropReceive") && count > 0);
 }
 
-/** How many of some pings of that size were answered. */
+/** Sends pings of a size and returns the number of answers. */
 async function answered(from: Namespace, to: string, count: number, size: number): Promise<number> {
   const args = ["-c", String(count), "-i", "0.1", "-W", "1", "-s", String(size), to];
   const { stdout } = await from.spawn("busybox", "ping", ...args).output();
   return Number(/(\d+) packets received/.exec(new TextDecoder().decode(stdout))![1]);
 }
 
-/** Lets peers come and go on both hosts, over and over, while something runs. */
+/** Adds and removes peers on both hosts until a promise settles; returns the number of rounds. */
 async function whilePeersChange<T>(
   nodes: readonly UdpNode[],
   running: Promise<T>,
@@ -82,7 +82,7 @@ async function whilePeersChange<T>(
       for (let i = 10; i < 210; i++) {
         peers[`10.40.${i}.0/24`] = (rounds + i) % 3 === 0 ? null : `172.29.${rounds % 200}.${i}`;
       }
-      await Promise.all(nodes.map((node) => node.tell({ peers })));
+      await Promise.all(nodes.map((node) => node.send({ peers })));
     }
   })();
   try {
@@ -101,11 +101,15 @@ for (const path of PATHS) {
     using peer = new RawPeer(lab.hosts[1], ADDRESSES[1]);
     const pinging = ping(lab.hosts[0], "10.40.2.7", 1);
     const request = await peer.receive();
-    assertEquals([request[0], request[8], request[9]], [0x45, 63, 1], "IPv4, a TTL less, ICMP");
+    assertEquals(
+      [request[0], request[8], request[9]],
+      [0x45, 63, 1],
+      "IPv4, decremented TTL, ICMP",
+    );
     assertEquals([...request.slice(12, 20)], [10, 40, 1, 0, 10, 40, 2, 7]);
     assertEquals(naiveChecksum(request.subarray(0, 20)), 0);
     const icmp = request.slice(20);
-    icmp[0] = 0; // Echo reply: the request with type 0 and a new checksum.
+    icmp[0] = 0; // Echo reply: type 0, and a new checksum.
     icmp.fill(0, 2, 4);
     const checksum = naiveChecksum(icmp);
     icmp.set([checksum >> 8, checksum & 255], 2);
@@ -114,9 +118,9 @@ for (const path of PATHS) {
       ...{ protocol: 1, ttl: 63, payload: icmp },
     });
     peer.send(ADDRESSES[0], reply);
-    const said = await pinging;
-    assertStringIncludes(said, "1 packets received");
-    assertStringIncludes(said, "ttl=62");
+    const output = await pinging;
+    assertStringIncludes(output, "1 packets received");
+    assertStringIncludes(output, "ttl=62");
     const report = await node.report();
     assertEquals(carried(report, path, "sentPackets"), 1);
     assertEquals(carried(report, path, "receivedPackets"), 1);
@@ -129,7 +133,7 @@ for (const path of PATHS) {
     });
     await lab.hosts[1].run("ip", "addr", "add", "172.28.128.102/24", "dev", "eth1");
     using peer = new RawPeer(lab.hosts[1], ADDRESSES[1]);
-    using stranger = new RawPeer(lab.hosts[1], "172.28.128.102");
+    using unknown = new RawPeer(lab.hosts[1], "172.28.128.102");
     const datagram = (source: string, destination: string, ttl = 64) =>
       udpPacket({
         ...{ source: ip(source), destination: ip(destination), ttl },
@@ -137,9 +141,9 @@ for (const path of PATHS) {
       });
     const good = datagram("10.40.2.9", "10.40.1.0");
     peer.send(ADDRESSES[0], good);
-    peer.send(ADDRESSES[0], good); // A replay is a duplicate, as IP may deliver.
+    peer.send(ADDRESSES[0], good); // A replay passes: IP may deliver duplicates.
     peer.send(ADDRESSES[0], datagram("192.168.1.1", "10.40.1.0"));
-    stranger.send(ADDRESSES[0], good);
+    unknown.send(ADDRESSES[0], good);
     peer.send(ADDRESSES[0], datagram("10.40.3.9", "10.40.1.0"));
     peer.send(ADDRESSES[0], datagram("10.40.1.9", "10.40.1.0"));
     peer.send(ADDRESSES[0], datagram("10.40.2.9", "10.40.3.1"));
@@ -147,13 +151,13 @@ for (const path of PATHS) {
     peer.send(ADDRESSES[0], good.slice(0, 60));
     peer.send(ADDRESSES[0], new Uint8Array(0));
     peer.send(ADDRESSES[0], pattern(1000));
-    // Larger than any MTU: the underlay fragments it, and the device takes it whole.
+    // Longer than any MTU: the underlay fragments it, and the device accepts it whole.
     const huge = ipv4Packet({
       ...{ source: ip("10.40.2.9"), destination: ip("10.40.1.0") },
       ...{ protocol: 253, payload: pattern(30000) },
     });
     peer.send(ADDRESSES[0], huge);
-    // Of the kernel's user space takes the source outside the network, and the fragments, joined.
+    // On the kernel path user space carries the source outside the network, and the reassembled fragments.
     const received = ({ counters, kernel }: NodeReport) =>
       counters.receivedPackets + (kernel?.traffic[0]?.receivedPackets ?? 0);
     let report = await node.report();
@@ -173,14 +177,14 @@ for (const path of PATHS) {
     });
   });
 
-  Deno.test(`large packets get through a path that is narrower than the interface, or their sender is told, both ways, by ${path}`, async () => {
+  Deno.test(`large packets pass a path with a smaller MTU, or their sender gets an ICMP error, both ways, by ${path}`, async () => {
     await using lab = await UdpLab.makeNarrow(1300);
     const nodes = await startBoth(lab, path);
     const [left, right] = lab.hosts;
     for (const [from, to] of [[left, there], [right, here]] as const) {
       const answers = await answered(from, to, 6, 1400);
       const route = await from.run("ip", "route", "get", to);
-      // One is lost on the way, one refused with ICMP 3/4, and that at each end; then packets are cut.
+      // At each end one packet is lost and one answered with ICMP 3/4; the others are fragmented.
       assert(answers >= 2, `${answers} answers`);
       assertStringIncludes(route, "mtu 1272");
     }
@@ -194,7 +198,7 @@ for (const path of PATHS) {
     }
   });
 
-  Deno.test(`a flood of small datagrams passes by ${path}, and none that arrives is refused`, async () => {
+  Deno.test(`a flood of small datagrams passes by ${path}, and no received packet is dropped`, async () => {
     await using lab = await UdpLab.make();
     const [a, b] = await startBoth(lab, path);
     await flood(lab.hosts[0], lab.hosts[1], there, 1);
@@ -205,7 +209,7 @@ for (const path of PATHS) {
     assertEquals(receiveDrops(receiver), []);
   });
 
-  Deno.test(`1 GB arrives unharmed while thousands of peers come and go, by ${path}`, async () => {
+  Deno.test(`1 GB arrives unaltered while thousands of peers are added and removed, by ${path}`, async () => {
     await using lab = await UdpLab.make();
     const nodes = await startBoth(lab, path);
     const moving = transfer(lab.hosts[0], lab.hosts[1], there, 1024);

@@ -10,14 +10,11 @@ import {
 
 const SOCKET_TYPE = SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
 
-/**
- * A host that speaks the wire format by hand: one IPv4 packet is one UDP payload. It stands for
- * flannel's proxy, and for those who pretend to be one.
- */
+/** A host that sends and receives raw datagrams, for tests of the wire format and of forged senders. */
 export class RawPeer implements Disposable {
   readonly #fd: number;
 
-  /** @param address of the namespace's own; the port is 8285 unless another is asked for */
+  /** @param address one of the namespace's addresses */
   constructor(namespace: Namespace, address: string, port = 8285) {
     this.#fd = inNetworkNamespace(`/run/netns/${namespace.name}`, () => {
       const fd = unwrap("socket", libc().socket(AF_INET, SOCKET_TYPE, 0));
@@ -37,9 +34,9 @@ export class RawPeer implements Disposable {
   }
 
   /**
-   * The next datagram that arrives.
+   * Receives the next datagram.
    *
-   * @throws {Error} when none does within two seconds
+   * @throws {Error} when none arrives within two seconds
    */
   async receive(): Promise<Uint8Array> {
     const buffer = new Uint8Array(new ArrayBuffer(65536));
@@ -48,7 +45,7 @@ export class RawPeer implements Disposable {
       if (length >= 0) return buffer.slice(0, length);
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
-    throw new Error("no datagram came");
+    throw new Error("no datagram arrived");
   }
 
   [Symbol.dispose](): void {

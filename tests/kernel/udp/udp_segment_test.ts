@@ -1,12 +1,11 @@
 /**
- * The packet code of the udp backend against the kernel's own: the same super-packet is cut by ours
- * and by the kernel, which forwards it from a TUN device that hands super-packets in to one that
- * takes none; and what ours has merged is cut by the kernel again.
+ * The backend's segmenting and merging compared with the kernel's: the kernel segments a GSO packet that it forwards
+ * from a TUN device with offload to one without.
  */
 import { assertEquals } from "@std/assert";
 import {
+  gsoPacket,
   pattern,
-  superPacket,
   type TcpFields,
   tcpPacket,
   udpPacket,
@@ -15,17 +14,17 @@ import { FrameVector } from "../../../backends/udp/user/packet/frames.ts";
 import { decrementTtl } from "../../../backends/udp/user/packet/ipv4.ts";
 import { PacketMemory } from "../../../backends/udp/user/packet/memory.ts";
 import { Merger } from "../../../backends/udp/user/packet/merge.ts";
-import { Splitter } from "../../../backends/udp/user/packet/segment.ts";
+import { Segmenter } from "../../../backends/udp/user/packet/segment.ts";
 import { plainHeader, type VirtioHeader } from "../../../backends/udp/user/packet/virtio.ts";
 import { openTun } from "../../../backends/udp/user/tun/tun.ts";
 import { TunQueue } from "../../../backends/udp/user/tun/tun_queue.ts";
 import { closeDescriptor, inNetworkNamespace, libc } from "../../../mod/sys/mod.ts";
 import { Namespace } from "../firewall/firewall_namespace.ts";
 
-// Before any test: older runtimes take the library for a leak of the test that opens it.
+// Loaded before any test: older runtimes report a library as leaked by the test that opens it.
 libc();
 
-/** Without IPv6, whose own packets would be among ours. */
+/** Without IPv6, whose own packets would be among those of the test. */
 const SETUP = `
 set -e
 for file in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 1 > $file; done
@@ -40,7 +39,7 @@ ip addr add 10.2.2.1/24 dev out0
 class KernelRouter implements AsyncDisposable {
   readonly memory = new PacketMemory(1 << 20);
   readonly frames = new FrameVector(2048);
-  /** Where packets are put that go in, and read that come out. */
+  /** Offsets in memory of packets to forward, and of those read. */
   readonly input: number = this.memory.allocate(256 * 1024);
   readonly #output = this.memory.allocate(64 * 1024);
 
@@ -67,7 +66,7 @@ class KernelRouter implements AsyncDisposable {
     const outOf = new TunQueue(this.descriptors[1]!, this.memory, on);
     assertEquals(into.write(this.frames, 0), this.frames.count);
     const packets: Uint8Array[] = [];
-    // The kernel forwards while it takes the frame in; the wait is for what it might put off.
+    // The kernel usually forwards during the write; the loop waits for deferred work.
     for (let tries = 0; tries < 50; tries++) {
       for (let length; (length = outOf.read(this.#output, plainHeader())) > 0;) {
         packets.push(this.memory.bytes.slice(this.#output, this.#output + length));
@@ -84,18 +83,20 @@ class KernelRouter implements AsyncDisposable {
   }
 }
 
-/** Cuts as the data path does: a TTL less, then the splitter. */
-function split({ packet, header }: { packet: Uint8Array; header: VirtioHeader }): Uint8Array[] {
+/** Segments as the data path does: decrements the TTL, then uses the segmenter. */
+function segmentsOf(
+  { packet, header }: { packet: Uint8Array; header: VirtioHeader },
+): Uint8Array[] {
   const memory = new PacketMemory(512 * 1024);
   const to = 128 * 1024;
   memory.bytes.set(packet, 0);
   decrementTtl(memory.view, 0);
-  const splitter = new Splitter(memory);
-  assertEquals(splitter.begin(header, 0, packet.length), true);
+  const segmenter = new Segmenter(memory);
+  assertEquals(segmenter.begin(header, 0, packet.length), true);
   const segments: Uint8Array[] = [];
-  for (let written; (written = splitter.next(to, 65507, 64)) > 0;) {
-    for (let at = to; at < to + written; at += splitter.segmentLength) {
-      segments.push(memory.bytes.slice(at, Math.min(at + splitter.segmentLength, to + written)));
+  for (let written; (written = segmenter.next(to, 65507, 64)) > 0;) {
+    for (let at = to; at < to + written; at += segmenter.segmentLength) {
+      segments.push(memory.bytes.slice(at, Math.min(at + segmenter.segmentLength, to + written)));
     }
   }
   return segments;
@@ -105,7 +106,7 @@ const FLOW = { source: 0x0a010105, destination: 0x0a020206 };
 const TIMESTAMPS = Uint8Array.of(1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8);
 const ACK = 0x10, FIN = 1, PSH = 8, ECE = 64, CWR = 128;
 
-const SUPER_PACKETS: [string, (fields: TcpFields) => Uint8Array, TcpFields, number][] = [
+const GSO_PACKETS: [string, (fields: TcpFields) => Uint8Array, TcpFields, number][] = [
   ["TCP with timestamps", tcpPacket, { payload: pattern(30000), options: TIMESTAMPS }, 1420],
   ["the largest TCP", tcpPacket, { payload: pattern(65535 - 52), options: TIMESTAMPS }, 1420],
   ["TCP with PSH and FIN", tcpPacket, { payload: pattern(5000), flags: ACK | PSH | FIN }, 1000],
@@ -120,31 +121,31 @@ const SUPER_PACKETS: [string, (fields: TcpFields) => Uint8Array, TcpFields, numb
   ["TCP without DF", tcpPacket, { payload: pattern(7000), fragment: 0, id: 77 }, 1460],
   ["TCP of odd segments", tcpPacket, { payload: pattern(777), acknowledgment: 0xdeadbeef }, 7],
   ["UDP", udpPacket, { payload: pattern(40000), id: 5 }, 1400],
-  ["UDP, as many as one frame takes", udpPacket, { payload: pattern(64 * 70) }, 70],
+  ["UDP, the maximum number of segments", udpPacket, { payload: pattern(64 * 70) }, 70],
   ["UDP of odd datagrams", udpPacket, { payload: pattern(1111), fragment: 0 }, 33],
   ["UDP of zeros", udpPacket, { payload: new Uint8Array(3000), ...{ sourcePort: 0 } }, 1000],
 ];
 
-Deno.test("Splitter cuts as the kernel cuts", async (test) => {
+Deno.test("Segmenter segments as the kernel does", async (test) => {
   await using router = await KernelRouter.make();
-  for (const [name, build, fields, gsoSize] of SUPER_PACKETS) {
+  for (const [name, build, fields, gsoSize] of GSO_PACKETS) {
     await test.step(name, async () => {
-      const whole = superPacket(build({ ...FLOW, ...fields }), gsoSize);
-      const ours = split(whole);
+      const whole = gsoPacket(build({ ...FLOW, ...fields }), gsoSize);
+      const expected = segmentsOf(whole);
       router.memory.bytes.set(whole.packet, router.input);
       router.frames.clear();
       const frame = router.frames.push(router.input, whole.packet.length, false);
       Object.assign(router.frames.header(frame), whole.header);
-      assertEquals(await router.forward(ours.length), ours);
+      assertEquals(await router.forward(expected.length), expected);
     });
   }
 });
 
-Deno.test("what Merger merges the kernel takes apart into the same packets", async () => {
+Deno.test("the kernel segments a merged frame into the same packets", async () => {
   await using router = await KernelRouter.make();
-  const flows = SUPER_PACKETS.map(([, build, fields, gsoSize], i) => {
+  const flows = GSO_PACKETS.map(([, build, fields, gsoSize], i) => {
     const flow = { ...FLOW, ttl: 65, sourcePort: 1000 + i };
-    return split(superPacket(build({ ...fields, ...flow }), gsoSize));
+    return segmentsOf(gsoPacket(build({ ...fields, ...flow }), gsoSize));
   });
   const { memory, frames } = router;
   for (const packets of flows) {

@@ -5,10 +5,10 @@ import { udpBackend } from "../../../backends/udp/udp.ts";
 import { captureLog } from "../../../mod/observe/testing/log_lab.ts";
 import { LeaseSet } from "../../../mod/subnet/mod.ts";
 
-// Its peers are in the worker's table; the kernel has one route for all of them.
+// Peers are in the worker's table; the kernel has one route for all of them.
 carrierCases({ backend: udpBackend, overhead: 28, peerObjects: false, lease: makeLease });
 
-Deno.test("udp sync() makes a device anew before a worker has said that it is gone", async () => {
+Deno.test("udp sync() creates a deleted device again before a worker reports the deletion", async () => {
   await using lab = await BackendLab.make();
   const { host } = lab;
   const { network, own } = await prepare(
@@ -23,7 +23,7 @@ Deno.test("udp sync() makes a device anew before a worker has said that it is go
     const before = await names();
     for (const remake of [false, true]) {
       host.netlink.deleteLink(host.netlink.link("flannel0")!.index);
-      // Another's of the same name is no better.
+      // Another program's device with the same name is replaced too.
       if (remake) await host.namespace.ip("tuntap", "add", "flannel0", "mode", "tun");
       assertEquals(await network.sync(own, leases()), 0);
       assertEquals(await names(), before);
@@ -37,7 +37,7 @@ Deno.test("udp sync() makes a device anew before a worker has said that it is go
 Deno.test("udp sync() leaves another program's route to the whole network in place", async () => {
   await using lab = await BackendLab.make();
   const { host } = lab;
-  // Where the hosts themselves are: the kernel's own route is what keeps them connected.
+  // The second network contains the hosts' addresses, whose connected route must stay.
   for (const network of ["10.20.0.0/16", "172.28.128.0/24"]) {
     using log = captureLog();
     const context = await host.context({ Type: "udp" }, { network });
@@ -74,7 +74,7 @@ Deno.test("udp sync() leaves another program's route to the whole network in pla
     }
   }
 });
-Deno.test("udp sync() takes flannel0 over from a network that nobody serves, and leaves nothing of it", async () => {
+Deno.test("udp sync() adopts flannel0 of a network that no agent serves, and removes that network's objects", async () => {
   await using lab = await BackendLab.make();
   const { host } = lab;
   const prepared = async (subnet: string, overrides: Parameters<typeof host.context>[1] = {}) =>
@@ -84,7 +84,7 @@ Deno.test("udp sync() takes flannel0 over from a network that nobody serves, and
   const state = await host.state();
   await want.network.close();
 
-  // subnet.env is gone, and with it what was served before; then the former network is back.
+  // Without subnet.env the agent does not know the former network. Then the former network is back.
   const other = await prepared("10.30.1.0/24", { network: "10.30.0.0/16" });
   assertEquals(other.network.status().device, "flannel0");
   await other.network.sync(other.own, new LeaseSet());
@@ -100,7 +100,7 @@ Deno.test("udp sync() takes flannel0 over from a network that nobody serves, and
   }
 });
 
-Deno.test("udp prepare() leaves flannel0 alone that the stopped agent of another network may have left", async () => {
+Deno.test("udp prepare() does not use a flannel0 that another network's stopped agent may have left", async () => {
   await using lab = await BackendLab.make();
   const { host } = lab;
   const context = (network: string) =>

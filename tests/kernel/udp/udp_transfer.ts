@@ -1,7 +1,7 @@
 /**
- * Moves bytes through TCP, for the tests of the udp data path: `receive ADDRESS PORT` says
- * "listening", takes one connection and prints the SHA-256 of what came; `send ADDRESS PORT
- * MEGABYTES` sends random bytes and prints theirs.
+ * Transfers bytes by TCP, for tests of the udp data paths: `receive ADDRESS PORT` prints "listening", accepts one
+ * connection and prints the SHA-256 of the received bytes; `send ADDRESS PORT MEGABYTES` sends random bytes and prints
+ * their SHA-256.
  *
  * @module
  */

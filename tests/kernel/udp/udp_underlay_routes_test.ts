@@ -1,4 +1,4 @@
-/** By which interface packets to peers leave, asked of real routing tables. */
+/** The interfaces by which packets to peers leave, by real routing tables. */
 import { assertEquals } from "@std/assert";
 import { UnderlayRoutes } from "../../../backends/udp/kernel/underlay_routes.ts";
 import { formatIPv4, type IPv4, parseIPv4 } from "../../../mod/ip/mod.ts";
@@ -9,7 +9,7 @@ libc();
 
 const ip = (text: string) => parseIPv4(text)!;
 
-/** Tables, rules and kinds of routes, each of which takes some addresses away from another. */
+/** Tables, rules and kinds of routes, each of which applies to some addresses of another. */
 const TABLES = `
 link add eth1 type veth peer name eth1p
 link add eth2 type veth peer name eth2p
@@ -53,22 +53,22 @@ function kernelsAnswer(netlink: Netlink, address: IPv4): number {
   }
 }
 
-Deno.test("UnderlayRoutes answers as the kernel does, whatever tables, rules and kinds of routes", async () => {
+Deno.test("UnderlayRoutes agrees with the kernel for tables, rules and all kinds of routes", async () => {
   await using namespace = await makeNamespace();
   using netlink = Netlink.open({ netns: namespace.path });
-  const ways = new UnderlayRoutes(netlink);
+  const routes = new UnderlayRoutes(netlink);
   const wrong: string[] = [];
   const seen = new Set<number>();
   for (let address = ip("172.28.127.0"); address < ip("172.28.138.0"); address++) {
-    const [told, right] = [ways.interfaceTo(address), kernelsAnswer(netlink, address)];
-    seen.add(right);
-    if (told !== right) wrong.push(`${formatIPv4(address)}: ${told} for ${right}`);
+    const [actual, expected] = [routes.interfaceTo(address), kernelsAnswer(netlink, address)];
+    seen.add(expected);
+    if (actual !== expected) wrong.push(`${formatIPv4(address)}: ${actual} for ${expected}`);
   }
   assertEquals(wrong, []);
   assertEquals(seen.size, 4, "both interfaces, loopback, and none");
 });
 
-Deno.test("UnderlayRoutes asks the kernel once about peers that no route tells apart", async () => {
+Deno.test("UnderlayRoutes asks the kernel once about peers that no route distinguishes", async () => {
   await using namespace = await makeNamespace();
   using netlink = Netlink.open({ netns: namespace.path });
   let questions = 0;
@@ -79,7 +79,7 @@ Deno.test("UnderlayRoutes asks the kernel once about peers that no route tells a
       return typeof member === "function" ? member.bind(target) : member;
     },
   });
-  const ways = new UnderlayRoutes(counting);
-  for (let i = 0; i < 65_536; i++) ways.interfaceTo(ip("10.0.0.0") + i);
+  const routes = new UnderlayRoutes(counting);
+  for (let i = 0; i < 65_536; i++) routes.interfaceTo(ip("10.0.0.0") + i);
   assertEquals(questions, 51);
 });

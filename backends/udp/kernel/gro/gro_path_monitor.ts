@@ -1,226 +1,237 @@
 import type { IPv4 } from "../../../../mod/ip/mod.ts";
 import type { BpfMap } from "../../../../mod/sys/bpf/mod.ts";
 import { randomMac } from "../../../../mod/sys/mod.ts";
-import type { Place } from "./gro_device.ts";
+import type { GroDeviceAddress } from "./gro_device.ts";
 import type { ProbeResult } from "./gro_probe.ts";
 import {
   FORMER_KEY,
-  HOP_KEY,
-  hopValue,
+  GroCount,
+  groValue,
   MAPS,
-  Passage,
-  PROBE_KEY,
-  readHopSecret,
+  PACKETS_KEY,
+  PROBES_KEY,
+  readGroSecret,
 } from "../programs/layout.ts";
 
-/** Packets in a row that have to be lost for that to mean something: a SYN and what is sent again in 3 s. */
-const ENOUGH = 3;
+/** Packets lost in a row that close the GRO path: a SYN and its retransmissions within 3 s. */
+const MIN_LOST = 3;
 
-/** From one probe to the next while the hop is closed, in milliseconds, unless probes were wrong before. */
-export const FIRST_PAUSE = 30_000;
-/** The longest pause, and for how long a hop has to be of use for its past to be forgotten. */
-export const LONGEST_PAUSE = 3_600_000;
+/** Milliseconds between probes while the GRO path is closed, before packets were lost despite a passed probe. */
+export const FIRST_PAUSE_MS = 30_000;
+/** Longest pause; a path that was open for that long starts with the first pause again. */
+export const MAX_PAUSE_MS = 3_600_000;
 
-/** Peers that are asked for at a time: what a firewall lets through it may let through of some peers only. */
-const MOST_PROBES = 16;
+/** Peers whose datagrams are probed at a time: a firewall may pass the datagrams of some peers only. */
+const MAX_PROBES = 16;
 
-/** A hop cannot be used; the message says why. */
-export class HopError extends Error {
-  override readonly name = "HopError";
+/** The GRO path is closed; the message gives the reason. */
+export class GroPathError extends Error {
+  override readonly name = "GroPathError";
 }
 
-/** What a {@linkcode HopGate} works on. */
-export interface HopGateOptions {
-  /** Of the hop's device. */
+/** Options of {@linkcode GroPathMonitor}. */
+export interface GroPathMonitorOptions {
+  /** Name of the GRO device. */
   readonly name: string;
-  readonly maps: { readonly hop: BpfMap; readonly passages: BpfMap };
-  /** Sends a probe for each of these peers. */
+  readonly maps: { readonly gro: BpfMap; readonly groCounts: BpfMap };
+  /** Sends a probe as if from each of these peers. */
   readonly probe: (peers: readonly IPv4[]) => ProbeResult;
-  /** @default FIRST_PAUSE */
-  readonly pause?: number | undefined;
+  /** Milliseconds. @default FIRST_PAUSE_MS */
+  readonly pauseMs?: number | undefined;
 }
 
-/** What can be seen of a hop. */
-const WORDS = {
-  swallows: "swallows packets",
-  refuses: "swallows probes",
-  passes: "passes packets again",
+/** Descriptions of what {@linkcode GroPathMonitor.check} finds. */
+const FINDINGS = {
+  packetsLost: "loses packets",
+  probesLost: "loses probes",
+  probesPassed: "passes packets again",
 } as const;
 
-/** How many packets were dressed for the hop, and how many came out of it, since the maps were made. */
-interface Passages {
-  readonly dressed: number;
-  readonly arrived: number;
+/** Packets sent to the GRO device and packets that left it, since the maps were created. */
+interface GroCounts {
+  readonly groSent: number;
+  readonly groReceived: number;
 }
 
 /**
- * Whether packets are sent by the hop.
+ * Opens and closes the GRO path: decides whether the decapsulation program sends packets through the GRO device.
  *
- * Between going in and coming out they meet the host's firewall, and what that drops of a TCP connection stalls
- * it for seconds. So nobody's packets are staked on it: a hop is opened, and opened again after it was
- * closed, when probes of our own have passed. They are asked rather than the firewall, of which
- * there are three kinds, two of them without events, and which is not all that may be in the way.
+ * Packets on the GRO path pass the host's firewall. A rule that drops them stalls TCP connections for seconds. The
+ * monitor therefore opens the path only after its own probes have passed. It does not read the firewall's rules:
+ * there are three kinds of firewalls, two of them without events, and rules are not all that drops packets.
  *
- * Probes may pass where packets do not: rules can go by length, by peer, by rate. That shows in what is lost,
- * and closes the hop again; each time the pause before the next probe doubles.
+ * Probes may pass where packets do not: rules can match length, peer or rate. The monitor closes the path when
+ * packets are lost, and doubles the pause before the next probe each time.
  */
-export class HopGate {
+export class GroPathMonitor {
   readonly #name: string;
-  readonly #maps: HopGateOptions["maps"];
-  readonly #probe: HopGateOptions["probe"];
-  readonly #firstPause: number;
-  #pause: number;
-  #place: Place | undefined;
-  #error: HopError | undefined;
+  readonly #maps: GroPathMonitorOptions["maps"];
+  readonly #probe: GroPathMonitorOptions["probe"];
+  readonly #firstPauseMs: number;
+  #pauseMs: number;
+  #address: GroDeviceAddress | undefined;
+  #error: GroPathError | undefined;
   #isOpen = false;
-  /** Open since there was no peer yet to send a probe for. */
+  /** The path was opened without a probe, because there was no peer. */
   #isUnproven = false;
-  /** When it was opened, or when probes were sent last; `performance.now()`. */
+  /** Time of the last opening or probe; `performance.now()`. */
   #since = 0;
-  /** As it was when packets last came out. */
-  #lastArrival: Passages | undefined;
-  /** What {@linkcode HopGate.look} has seen, for the next {@linkcode HopGate.settle}. */
-  #seen: keyof typeof WORDS | undefined;
+  /** Counts when a packet last left the GRO device. */
+  #lastReceived: GroCounts | undefined;
+  /** Finding of {@linkcode GroPathMonitor.check} for the next {@linkcode GroPathMonitor.reconcile}. */
+  #finding: keyof typeof FINDINGS | undefined;
 
-  constructor({ name, maps, probe, pause = FIRST_PAUSE }: HopGateOptions) {
+  constructor({ name, maps, probe, pauseMs = FIRST_PAUSE_MS }: GroPathMonitorOptions) {
     this.#name = name;
     this.#maps = maps;
     this.#probe = probe;
-    this.#firstPause = pause;
-    this.#pause = pause;
+    this.#firstPauseMs = pauseMs;
+    this.#pauseMs = pauseMs;
   }
 
-  /** Why the hop is closed, where there is one. */
-  get error(): HopError | undefined {
+  /** Reason why the GRO path is closed although there is a GRO device. */
+  get error(): GroPathError | undefined {
     return this.#error;
   }
 
   /**
-   * Writes the device's address to the programs' map. Probes may go there from now on, packets when they did before,
-   * also under an earlier agent. Both get a new secret: a former one is useless once the next
-   * {@linkcode HopGate.look} has withdrawn it.
+   * Writes the device's address to the programs' map. From now on probes may pass, and packets too if the path was
+   * open before, also under an earlier agent. Both get a new secret. The former secret stays valid until the next
+   * {@linkcode GroPathMonitor.check}.
    *
-   * @param place `undefined` where there is none
+   * @param address `undefined` without a GRO device
    */
-  lead(place: Place | undefined): void {
-    const { hop } = this.#maps;
-    this.#place = place;
-    // What went into a hop that has been put back since is lost by whoever took it, and no firewall.
-    this.#lastArrival = undefined;
-    if (place === undefined) {
+  setAddress(address: GroDeviceAddress | undefined): void {
+    const { gro } = this.#maps;
+    this.#address = address;
+    // Packets that a removed device has lost are no finding about the firewall.
+    this.#lastReceived = undefined;
+    if (address === undefined) {
       this.#isOpen = false;
       this.#error = undefined;
-      for (const key of [HOP_KEY, PROBE_KEY, FORMER_KEY]) this.#clear(key);
+      for (const key of [PACKETS_KEY, PROBES_KEY, FORMER_KEY]) this.#clear(key);
       return;
     }
-    const former = readHopSecret(hop.lookup(HOP_KEY)!);
+    const former = readGroSecret(gro.lookup(PACKETS_KEY)!);
     if (former !== undefined) {
-      hop.update(FORMER_KEY, hopValue({ ...place, secret: former }));
+      gro.update(FORMER_KEY, groValue({ ...address, secret: former }));
       this.#open(randomMac());
     }
-    hop.update(PROBE_KEY, hopValue({ ...place, secret: randomMac() }));
+    gro.update(PROBES_KEY, groValue({ ...address, secret: randomMac() }));
   }
 
   /**
-   * Opens or closes the hop by what is known, when the programs are attached.
+   * Opens or closes the GRO path by the finding of {@linkcode GroPathMonitor.check}. The programs must be attached.
    *
-   * @param peers public IPs that packets may come from, asked for when they are needed
+   * @param peers public IPs of the peers that the kernel carries; called only when probes are due
    */
-  settle(peers: () => Iterable<IPv4>): void {
-    const seen = this.#seen;
-    this.#seen = undefined;
-    if (this.#place === undefined) return;
+  reconcile(peers: () => Iterable<IPv4>): void {
+    const finding = this.#finding;
+    this.#finding = undefined;
+    if (this.#address === undefined) return;
     if (this.#isOpen) {
-      if (seen !== undefined) this.#close(seen === "swallows");
+      if (finding !== undefined) this.#close(finding === "packetsLost");
       return;
     }
-    // The first time nobody has seen it swallow anything.
     const isFirst = this.#error === undefined;
-    const result = seen === "passes" ? "passed" : isFirst ? this.#ask(peers) : "swallowed";
+    const result = finding === "probesPassed"
+      ? "passed"
+      : isFirst
+      ? this.#sendProbes(peers)
+      : "lost";
+    // An unknown result opens a path that has not lost anything yet.
     if (result === "passed" || isFirst && result === "unknown") this.#open(randomMac());
-    else if (isFirst) this.#error = this.#refusal();
+    else if (isFirst) this.#error = this.#closedError();
   }
 
   /**
-   * Looks whether packets that went in have come out since the last call, or, while the hop is closed and when
-   * it is time, whether probes do. What is not there at the next call is lost for good: only the
-   * stack is between.
+   * Checks whether packets that were sent to the GRO device since the last call have left it. While the path is
+   * closed, sends probes when the pause is over. A packet that has not left by the next call is lost: only the
+   * kernel's stack is between the two counters.
    *
-   * @returns what {@linkcode HopGate.settle} is to act upon
+   * @returns the finding that {@linkcode GroPathMonitor.reconcile} acts on, in words; `undefined` without one
    */
-  look(peers: () => Iterable<IPv4>): string | undefined {
-    if (this.#place === undefined) return undefined;
-    // Packets with the former secret have passed: only the stack is between the two programs.
+  check(peers: () => Iterable<IPv4>): string | undefined {
+    if (this.#address === undefined) return undefined;
+    // Packets with the former secret have passed by now.
     this.#clear(FORMER_KEY);
     if (this.#isOpen) {
-      if (this.#isUnproven && this.#ask(peers) === "swallowed") this.#seen = "refuses";
-      const counts = this.#maps.passages;
-      const passages = {
-        dressed: counts.total(Passage.dressed),
-        arrived: counts.total(Passage.arrived),
+      if (this.#isUnproven && this.#sendProbes(peers) === "lost") this.#finding = "probesLost";
+      const counts = this.#maps.groCounts;
+      const now = {
+        groSent: counts.total(GroCount.groSent),
+        groReceived: counts.total(GroCount.groReceived),
       };
-      const last = this.#lastArrival;
-      if (passages.arrived !== last?.arrived) this.#lastArrival = passages;
-      else if (passages.dressed - last.dressed >= ENOUGH) this.#seen = "swallows";
-    } else if (this.#seen === undefined && performance.now() - this.#since >= this.#pause) {
-      if (this.#ask(peers) === "passed") this.#seen = "passes";
-    }
-    return this.#seen === undefined ? undefined : `device ${this.#name} ${WORDS[this.#seen]}`;
+      const last = this.#lastReceived;
+      if (now.groReceived !== last?.groReceived) this.#lastReceived = now;
+      else if (now.groSent - last.groSent >= MIN_LOST) this.#finding = "packetsLost";
+    } else if (
+      this.#finding === undefined && performance.now() - this.#since >= this.#pauseMs &&
+      this.#sendProbes(peers) === "passed"
+    ) this.#finding = "probesPassed";
+    return this.#finding && `device ${this.#name} ${FINDINGS[this.#finding]}`;
   }
 
-  /** Sends probes. Without peers there is nothing to be swallowed. */
-  #ask(peers: () => Iterable<IPv4>): ProbeResult {
+  /** Sends probes; without peers there is nothing to send, and nothing to lose. */
+  #sendProbes(peers: () => Iterable<IPv4>): ProbeResult {
     this.#since = performance.now();
-    const some = sample([...peers()], MOST_PROBES);
-    this.#isUnproven = some.length === 0;
-    return this.#isUnproven ? "passed" : this.#probe(some);
+    const sampled = sample([...peers()], MAX_PROBES);
+    this.#isUnproven = sampled.length === 0;
+    return this.#isUnproven ? "passed" : this.#probe(sampled);
   }
 
   #open(secret: string): void {
-    this.#maps.hop.update(HOP_KEY, hopValue({ ...this.#place!, secret }));
+    this.#maps.gro.update(PACKETS_KEY, groValue({ ...this.#address!, secret }));
     if (this.#isOpen) return;
     this.#isOpen = true;
     this.#error = undefined;
     this.#since = performance.now();
-    this.#lastArrival = undefined;
+    this.#lastReceived = undefined;
   }
 
-  /** @param misled packets were lost, whatever probes had said */
-  #close(misled: boolean): void {
-    this.#clear(HOP_KEY);
+  /** @param hasLostPackets packets were lost although probes had passed */
+  #close(hasLostPackets: boolean): void {
+    this.#clear(PACKETS_KEY);
     this.#isOpen = false;
-    this.#error = this.#refusal();
+    this.#error = this.#closedError();
     const now = performance.now();
-    if (misled) this.#pause = nextPause(this.#pause, now - this.#since, this.#firstPause);
+    if (hasLostPackets) {
+      this.#pauseMs = nextPause(this.#pauseMs, now - this.#since, this.#firstPauseMs);
+    }
     this.#since = now;
   }
 
   #clear(key: Uint8Array): void {
-    this.#maps.hop.update(key, new Uint8Array(MAPS.hop.valueSize));
+    this.#maps.gro.update(key, new Uint8Array(MAPS.gro.valueSize));
   }
 
-  #refusal(): HopError {
-    return new HopError(
-      `nothing comes out of ${this.#name}: a firewall rule or the reverse path filter drops datagrams that ` +
-        `peers send to flannel's UDP port; it will be used when they pass`,
+  #closedError(): GroPathError {
+    return new GroPathError(
+      `no packet leaves ${this.#name}: a firewall rule or the reverse path filter drops datagrams that ` +
+        "peers send to flannel's UDP port; probing again until they pass",
     );
   }
 }
 
 /**
- * How long probes wait after a hop was closed that was open for some time, all in milliseconds.
+ * Pause before the next probe after a path was closed that lost packets. All values in milliseconds.
  *
- * @param pause the former one
+ * @param pauseMs the former pause
+ * @param openMs how long the path was open
  */
-export function nextPause(pause: number, wasOpen: number, first = FIRST_PAUSE): number {
-  return wasOpen >= LONGEST_PAUSE ? first : Math.min(pause * 2, LONGEST_PAUSE);
+export function nextPause(
+  pauseMs: number,
+  openMs: number,
+  firstPauseMs = FIRST_PAUSE_MS,
+): number {
+  return openMs >= MAX_PAUSE_MS ? firstPauseMs : Math.min(pauseMs * 2, MAX_PAUSE_MS);
 }
 
-/** Some elements at random, each once; all when there are no more than `most`. */
-function sample<T>(all: T[], most: number): T[] {
-  for (let i = 0; i < Math.min(most, all.length - 1); i++) {
+/** Returns up to `count` random elements, each at most once. Reorders `all`. */
+function sample<T>(all: T[], count: number): T[] {
+  for (let i = 0; i < Math.min(count, all.length - 1); i++) {
     const j = i + Math.floor(Math.random() * (all.length - i));
     [all[i], all[j]] = [all[j]!, all[i]!];
   }
-  return all.slice(0, most);
+  return all.slice(0, count);
 }

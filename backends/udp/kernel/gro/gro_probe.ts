@@ -11,57 +11,56 @@ import {
 } from "../../../../mod/sys/bpf/mod.ts";
 import { type Mac, type Netlink, parseMac, SysError } from "../../../../mod/sys/mod.ts";
 import {
-  Hop,
-  HOP_HEADERS,
+  GRO_HEADERS,
+  GroCount,
+  GroValue,
   OVERHEAD,
-  Passage,
   type PathSettings,
-  PROBE_KEY,
+  PROBES_KEY,
 } from "../programs/layout.ts";
 import { OUTER_TTL } from "../programs/outer_header.ts";
 import { ETH_HLEN, ETH_P_IP, IPPROTO_UDP } from "../../../../mod/sys/linux_constants.ts";
 
 const IPV4_HEADER = 20;
-/** For experiments (RFC 3692): what is in a probe nobody is to take for anything. */
-const NO_PROTOCOL = 253;
+/** A protocol number for experiments (RFC 3692), which no program on the way interprets. */
+const EXPERIMENTAL_PROTOCOL = 253;
 
 /**
- * How long probes may take, in milliseconds. As a rule they are through when the call returns that sends them;
- * receive packet steering and threaded softirqs make it later.
+ * Time that probes may take. Usually they have passed when the call that sends them returns; receive packet
+ * steering and threaded softirqs delay them.
  */
-const PATIENCE = 50;
+const TIMEOUT_MS = 50;
 
-/** What became of probes. `unknown` where this kernel lets nobody send any. */
-export type ProbeResult = "passed" | "swallowed" | "unknown";
+/** Result of probes; `unknown` when the kernel refuses to send any. */
+export type ProbeResult = "passed" | "lost" | "unknown";
 
-/** Where probes are sent. */
+/** Options of {@linkcode probeGroPath}. */
 export interface ProbeOptions {
   readonly netlink: Netlink;
-  readonly maps: { readonly hop: BpfMap; readonly passages: BpfMap };
+  readonly maps: { readonly gro: BpfMap; readonly groCounts: BpfMap };
   readonly settings: PathSettings;
-  /** Public IPs of peers, one for each probe. */
+  /** Public IPs of peers; each is the source of one probe. */
   readonly peers: readonly IPv4[];
 }
 
 /**
- * Finds out whether the host lets datagrams of peers through to the hop, by one of our own from each peer, which
- * nobody misses. It comes in at the external interface and meets what such a datagram would: traffic
- * control, conntrack, the reverse path filter, the firewall, and the hop's socket and program, which counts it
- * and lets it go no further.
+ * Checks whether datagrams of peers reach the GRO device. Sends one probe as if from each peer: it enters at the
+ * external interface and passes traffic control, conntrack, the reverse path filter, the firewall and the GRO
+ * device's socket. The device's program counts the probe and drops it.
  *
- * The decapsulation program must be attached, and the way for probes be known to it. It runs in the network
- * namespace of the calling thread.
+ * The decapsulation program must be attached, and the probes' address be in its map. Runs in the network namespace
+ * of the calling thread.
  */
-export function probeHop({ netlink, maps, settings, peers }: ProbeOptions): ProbeResult {
-  const headers = maps.hop.lookup(PROBE_KEY);
+export function probeGroPath({ netlink, maps, settings, peers }: ProbeOptions): ProbeResult {
+  const headers = maps.gro.lookup(PROBES_KEY);
   const mac = netlink.linkByIndex(settings.underlay)?.mac;
-  if (headers === undefined || headers.getUint16(Hop.Port) === 0 || mac === undefined) {
+  if (headers === undefined || headers.getUint16(GroValue.Port) === 0 || mac === undefined) {
     return "unknown";
   }
-  const arrived = () => maps.passages.total(Passage.probed);
-  const goal = arrived() + peers.length;
+  const received = () => maps.groCounts.total(GroCount.probesReceived);
+  const goal = received() + peers.length;
   try {
-    // A classifier's test run works on the packet that it is given, but a copy that it makes is sent.
+    // A test run never sends the packet that it is given; clone_redirect sends a copy.
     using program = BpfProgram.load(
       "flanneld_probe",
       new Assembler().mov(R2, settings.underlay).mov(R3, BPF_F_INGRESS).call("clone_redirect")
@@ -73,18 +72,19 @@ export function probeHop({ netlink, maps, settings, peers }: ProbeOptions): Prob
     throw error;
   }
   const clock = new Int32Array(new SharedArrayBuffer(4));
-  const end = performance.now() + PATIENCE;
-  while (arrived() < goal) {
-    if (performance.now() >= end) return "swallowed";
+  const end = performance.now() + TIMEOUT_MS;
+  while (received() < goal) {
+    if (performance.now() >= end) return "lost";
     Atomics.wait(clock, 0, 0, 1);
   }
   return "passed";
 }
 
 /**
- * A datagram from a peer as it would be after the decapsulation program has dressed it, around an empty packet.
+ * Builds a probe: a peer's datagram with an empty packet, and with the headers that the decapsulation program adds
+ * to packets on the GRO path.
  *
- * @param headers value of the hop for probes
+ * @param headers the map's value for probes
  */
 export function probeFrame(
   { address, port }: PathSettings,
@@ -92,23 +92,23 @@ export function probeFrame(
   mac: Mac,
   headers: DataView,
 ): Uint8Array<ArrayBuffer> {
-  const frame = new Uint8Array(ETH_HLEN + OVERHEAD + HOP_HEADERS + IPV4_HEADER);
+  const frame = new Uint8Array(ETH_HLEN + OVERHEAD + GRO_HEADERS + IPV4_HEADER);
   const view = new DataView(frame.buffer);
   parseMac(mac, frame, 0);
   parseMac(mac, frame, 6);
   view.setUint16(12, ETH_P_IP);
   const udp = ETH_HLEN + IPV4_HEADER;
-  const inner = ETH_HLEN + OVERHEAD + HOP_HEADERS;
+  const inner = ETH_HLEN + OVERHEAD + GRO_HEADERS;
   writeHeader(ETH_HLEN, IPPROTO_UDP);
   view.setUint16(udp + 2, port);
   view.setUint16(udp + 4, frame.length - udp);
-  for (let i = 0; i < HOP_HEADERS; i++) {
-    view.setUint8(ETH_HLEN + OVERHEAD + i, headers.getUint8(Hop.Headers + i));
+  for (let i = 0; i < GRO_HEADERS; i++) {
+    view.setUint8(ETH_HLEN + OVERHEAD + i, headers.getUint8(GroValue.Headers + i));
   }
-  writeHeader(inner, NO_PROTOCOL);
+  writeHeader(inner, EXPERIMENTAL_PROTOCOL);
   return frame;
 
-  /** An IPv4 header (RFC 791) of what is from there to the end. */
+  /** Writes the IPv4 header (RFC 791) of a packet that reaches to the frame's end. */
   function writeHeader(at: number, protocol: number): void {
     view.setUint8(at, 0x45);
     view.setUint16(at + 2, frame.length - at);
@@ -116,7 +116,7 @@ export function probeFrame(
     view.setUint8(at + 9, protocol);
     view.setUint32(at + 12, peer);
     view.setUint32(at + 16, address);
-    // The sum is of little-endian words, and is written as one.
+    // The sum is over little-endian words, so it is stored little-endian.
     view.setUint16(at + 10, ~onesComplementSum(view, at, IPV4_HEADER) & 0xffff, true);
   }
 }

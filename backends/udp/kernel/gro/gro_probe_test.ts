@@ -2,16 +2,21 @@ import { assertEquals } from "@std/assert";
 import { onesComplementSum } from "../../../../mod/ip/checksum.ts";
 import { parseIPv4, Prefix } from "../../../../mod/ip/mod.ts";
 import { probeFrame } from "./gro_probe.ts";
-import { hopValue } from "../programs/layout.ts";
+import { groValue } from "../programs/layout.ts";
 
-Deno.test("probeFrame() is a peer's datagram around the hop's headers and an empty packet", () => {
+Deno.test("probeFrame() is a peer's datagram around the GRO headers and an empty packet", () => {
   const settings = {
     ...{ device: 2, underlay: 3, mtu: 1500, port: 8285, address: parseIPv4("172.28.128.100")! },
     ...{ own: Prefix.parse("10.40.1.0/24")!, network: Prefix.parse("10.40.0.0/16")! },
     ...{ acceptAny: false, strictSource: false },
   };
-  const hop = { vni: 8285, mac: "02:00:00:00:00:01", secret: "06:00:00:00:00:02", port: 28_285 };
-  const headers = hopValue(hop);
+  const address = {
+    vni: 8285,
+    mac: "02:00:00:00:00:01",
+    secret: "06:00:00:00:00:02",
+    port: 28_285,
+  };
+  const headers = groValue(address);
   const peer = parseIPv4("172.28.128.101")!;
   const frame = probeFrame(settings, peer, "02:11:22:33:44:55", new DataView(headers.buffer));
   const addresses = [172, 28, 128, 101, 172, 28, 128, 100];

@@ -21,10 +21,10 @@ import {
   Verdict,
 } from "../../../../mod/sys/bpf/mod.ts";
 import {
-  Hop,
-  HOP_HEADERS,
+  GRO_HEADERS,
+  GroCount,
+  GroValue,
   OVERHEAD,
-  Passage,
   type PathSettings,
   raw16,
   raw32,
@@ -54,7 +54,7 @@ import {
 /** linux/if_packet.h */
 const PACKET_HOST = 0;
 const PACKET_BROADCAST = 1;
-/** More fragments, or an offset. */
+/** Flag "more fragments", and the fragment offset. */
 const IS_FRAGMENT = 0x3fff;
 
 /** Offsets in the packet, in bytes. */
@@ -72,15 +72,15 @@ const Outer = {
 const INNER = ETH_HLEN + OVERHEAD;
 const MIN_HEADER = 20;
 
-/** The stack, below R10. */
+/** Offsets on the stack, below R10. */
 const Stack = {
-  /** Key of the routes: 32, then the inner source. */
+  /** Key of the map `routes`: 32, then the inner source. */
   Route: -8,
   Source: -4,
   HeaderLength: -16,
-  /** Pointer to the sender's value. */
+  /** Pointer to the sender's value in the map `peers`. */
   Peer: -24,
-  /** The first twelve bytes of the inner packet. */
+  /** First twelve bytes of the inner packet. */
   Inner: -36,
   InnerTtl: -28,
   Sender: -40,
@@ -88,38 +88,37 @@ const Stack = {
   UdpChecksum: -46,
   /** `struct bpf_sock_tuple`: source and destination, then their ports. */
   Tuple: -64,
-  /** The hop's socket, and whether the packet was assigned to it. */
+  /** Socket of the GRO device, and the result of assigning the packet to it. */
   Socket: -72,
   Assigned: -80,
-  /** Key of the hop. */
-  First: -84,
-  /** What a packet that goes by the hop begins with: outer headers, the hop's, part of the inner one. */
-  Hop: -168,
-  HopHeaders: -140,
-  HopInner: -118,
+  /** Key of the map `gro`. */
+  GroKey: -84,
+  /** First bytes of a packet on the GRO path: outer headers, VXLAN and Ethernet header, part of the inner header. */
+  Gro: -168,
+  GroHeaders: -140,
+  GroInner: -118,
 } as const;
 /** Bytes of the inner packet that are written. */
 const WRITTEN = 12;
-/** How many bytes before the inner packet's start are taken off to drop a partial checksum. */
-const TOO_FAR = 8;
+/** Bytes of the inner packet that are removed, and written again, to drop a partial checksum. */
+const EXCESS = 8;
 
 /**
- * The program at the underlay's ingress: unwraps datagrams of peers that are carried here, and gives them to
- * flannel0 as received.
+ * Assembles the program at the external interface's ingress: it decapsulates datagrams of peers that the kernel
+ * carries, and redirects the packets to flannel0 as received.
  *
- * It accepts only what is whole and sure: addressed to us, no fragment, one IPv4 packet that fills its
- * datagram, from the host whose lease holds the inner source, to our lease. Three things it drops and
- * counts: unknown senders, foreign destinations, spoofed sources. All else goes on to the socket as it
- * came: trains of UDP GSO (which do not fill their datagram with one packet), fragments, TTL 1, what is
- * malformed.
+ * It accepts a datagram that is addressed to this host, is no fragment, and contains exactly one IPv4 packet, from
+ * the host whose lease holds the inner source, to this host's lease. It drops and counts unknown senders, inner
+ * destinations outside this host's lease and spoofed sources. All other datagrams pass unaltered to the socket:
+ * segment batches (several packets in one buffer), fragments, TTL 1, malformed packets.
  *
- * TCP that goes on to others, containers as a rule, takes the way by the {@linkcode GroHop} where there is one.
+ * TCP to other addresses than this host's own, usually to containers, takes the GRO path while it is open.
  *
  * R7 is the inner length, R8 the sender, R9 the segment size and then the number of packets.
  */
 export function decapsulation(settings: PathSettings): AssembledProgram {
   const { own, network, acceptAny, strictSource } = settings;
-  // With acceptAny user space decides alone.
+  // With acceptAny user space decides.
   const judge = (reason: "dropReceiveUnknownSender" | "dropReceiveSpoofed") =>
     acceptAny ? "pass" : reason;
   const a = new Assembler();
@@ -143,7 +142,7 @@ export function decapsulation(settings: PathSettings): AssembledProgram {
     .mov(R5, R7).alu(R5, "add", OVERHEAD).jumpIf(R4, "!=", R5, "pass")
     .alu(R5, "add", ETH_HLEN)
     .load(R4, R6, SkBuff.len, 4).jumpIf(R4, "<", R5, "pass")
-    .include(headerLength(INNER, "strange"))
+    .include(headerLength(INNER, "noPacket"))
     .jumpIf(R4, ">", R7, "pass")
     .store(R10, Stack.HeaderLength, R4, 8)
     .load(R4, R2, INNER + 2, 2).swap(R4, 16).jumpIf(R4, "!=", R7, "pass")
@@ -155,7 +154,7 @@ export function decapsulation(settings: PathSettings): AssembledProgram {
     .load(R4, R2, INNER + 16, 4).swap(R4, 32).store(R10, Stack.Destination, R4, 4)
     .load(R4, R2, Outer.UdpChecksum, 2).store(R10, Stack.UdpChecksum, R4, 2);
 
-  // Super-packets: only TCP's of a peer that wraps them as we do.
+  // GSO packets: only TCP, from a peer whose kernel encapsulates as this one does.
   a.load(R9, R6, SkBuff.gso_size, 4)
     .jumpIf(R9, "==", 0, "single")
     .jumpIf(R4, "!=", 0, "pass")
@@ -180,7 +179,7 @@ export function decapsulation(settings: PathSettings): AssembledProgram {
     .load(R1, R0, 4, 4).jumpIf(R1, "==", 0, "pass")
     .load(R1, R10, Stack.InnerTtl, 1).jumpIf(R1, "<=", 1, "pass")
     .load(R1, R10, Stack.UdpChecksum, 2).jumpIf(R1, "!=", 0, "summed")
-    .include(byHop(settings))
+    .include(redirectThroughGro(settings))
     .label("direct");
 
   const accepted = (a: Assembler) =>
@@ -188,33 +187,32 @@ export function decapsulation(settings: PathSettings): AssembledProgram {
       .mov(R1, settings.device).mov(R2, BPF_F_INGRESS)
       .call("redirect").exit();
 
-  // The usual case: the outer header goes, the inner one loses a hop. A checksum that is partial yet is the
-  // inner packet's, and stays so.
+  // The usual case: removes the outer header and decrements the inner TTL. A partial checksum belongs to the inner
+  // packet and stays partial.
   a.include(resize(-OVERHEAD)).jumpIf(R0, "!=", 0, "pass")
     .include(decrementTtl(Stack.InnerTtl))
     .include(write(Stack.InnerTtl, ETH_HLEN + 8, 4, 0))
     .jumpIf(R0, "!=", 0, "dropReceiveRefused")
     .include(accepted);
 
-  // The datagram was summed by a user-space peer, on a wire without hardware only in part: the packet's
-  // memory says that a sum is to be put at a place that is about to go. Taking that place off, and writing
-  // behind it, makes the kernel forget it; then the inner packet's first bytes come back.
+  // A user-space peer has summed the datagram, on a virtual wire only partially: `skb->csum_start` points into the
+  // outer header. The kernel clears it when the bytes there are removed and later ones written. Therefore the
+  // program also removes the inner packet's first bytes, and writes them again.
   a.label("summed")
-    .include(resize(-OVERHEAD - TOO_FAR)).jumpIf(R0, "!=", 0, "pass")
+    .include(resize(-OVERHEAD - EXCESS)).jumpIf(R0, "!=", 0, "pass")
     .include(decrementTtl(Stack.InnerTtl))
     .include(write(Stack.InnerTtl, ETH_HLEN, 4, BPF_F_RECOMPUTE_CSUM))
     .jumpIf(R0, "!=", 0, "dropReceiveRefused")
-    .mov(R1, R6).mov(R2, TOO_FAR).mov(R3, BPF_ADJ_ROOM_MAC).mov(R4, 0)
+    .mov(R1, R6).mov(R2, EXCESS).mov(R3, BPF_ADJ_ROOM_MAC).mov(R4, 0)
     .call("skb_adjust_room").jumpIf(R0, "!=", 0, "dropReceiveRefused")
-    .include(write(Stack.Inner, ETH_HLEN, TOO_FAR, BPF_F_RECOMPUTE_CSUM))
+    .include(write(Stack.Inner, ETH_HLEN, EXCESS, BPF_F_RECOMPUTE_CSUM))
     .jumpIf(R0, "!=", 0, "dropReceiveRefused")
     .include(accepted);
 
-  // What holds no packet, as what we send ourselves to learn whether the firewall lets it through to the hop. It is
-  // dressed already; all others' goes on.
-  a.label("strange").include(probeByHop(settings));
+  // A datagram without an IPv4 packet is a probe of this host, which has the GRO headers already, or passes.
+  a.label("noPacket").include(probeThroughGro(settings));
 
-  // No lease holds the source: inside the network nobody may have it, outside it is for user space.
+  // No lease holds the inner source: in the network it is spoofed, outside of it user space decides.
   a.label("unlisted");
   if (strictSource) a.jump(judge("dropReceiveSpoofed"));
   else {
@@ -230,57 +228,58 @@ export function decapsulation(settings: PathSettings): AssembledProgram {
 }
 
 /**
- * Dresses a TCP packet that is not for this host itself as one of vxlan, and leaves it to the stack, which
- * gives it to the hop's socket. Whatever stands in the way of that leads to `direct`, with the packet
- * untouched.
+ * Adds VXLAN and Ethernet header to a TCP packet that is not for this host itself, and passes it to the stack,
+ * which delivers it to the GRO device's socket. Jumps to `direct`, with the packet unaltered, where that is not
+ * possible.
  *
- * The port stays flannel's, for the firewall to see what it would see without us: the socket is found here.
+ * The destination port stays flannel's, so that the firewall sees the datagrams of a peer in user space. The
+ * program therefore looks the socket up itself.
  */
-function byHop(settings: PathSettings) {
+function redirectThroughGro(settings: PathSettings) {
   return (a: Assembler) => {
     a.load(R1, R10, Stack.InnerTtl + 1, 1).jumpIf(R1, "!=", IPPROTO_TCP, "direct")
       .load(R1, R10, Stack.Destination, 4).jumpIf32(R1, "==", settings.own.address, "direct")
-      .store(R10, Stack.First, 0, 4)
-      .include(lookup("hop", Stack.First)).jumpIf(R0, "==", 0, "direct")
-      .load(R2, R0, Hop.Port, 2).jumpIf(R2, "==", 0, "direct");
-    for (const [size, from, to] of [[4, 0, 20], [2, 20, HOP_HEADERS]] as const) {
+      .store(R10, Stack.GroKey, 0, 4)
+      .include(lookup("gro", Stack.GroKey)).jumpIf(R0, "==", 0, "direct")
+      .load(R2, R0, GroValue.Port, 2).jumpIf(R2, "==", 0, "direct");
+    for (const [size, from, to] of [[4, 0, 20], [2, 20, GRO_HEADERS]] as const) {
       for (let at = from; at < to; at += size) {
-        a.load(R1, R0, Hop.Headers + at, size).store(R10, Stack.HopHeaders + at, R1, size);
+        a.load(R1, R0, GroValue.Headers + at, size).store(R10, Stack.GroHeaders + at, R1, size);
       }
     }
     a.include(assign(settings, "direct"))
-      .include(resize(HOP_HEADERS)).jumpIf(R0, "!=", 0, "dropReceiveRefused")
-      .store(R10, Stack.Hop + FRAGMENT, 0, 2)
-      .include(outerHeader(Stack.Hop, "from peer", settings, HOP_HEADERS))
+      .include(resize(GRO_HEADERS)).jumpIf(R0, "!=", 0, "dropReceiveRefused")
+      .store(R10, Stack.Gro + FRAGMENT, 0, 2)
+      .include(outerHeader(Stack.Gro, "from peer", settings, GRO_HEADERS))
       .include(decrementTtl(Stack.InnerTtl));
     for (let at = 0; at < WRITTEN; at += 2) {
-      a.load(R1, R10, Stack.Inner + at, 2).store(R10, Stack.HopInner + at, R1, 2);
+      a.load(R1, R10, Stack.Inner + at, 2).store(R10, Stack.GroInner + at, R1, 2);
     }
-    const length = OVERHEAD + HOP_HEADERS + WRITTEN;
-    a.include(write(Stack.Hop, ETH_HLEN, length, BPF_F_RECOMPUTE_CSUM))
+    const length = OVERHEAD + GRO_HEADERS + WRITTEN;
+    a.include(write(Stack.Gro, ETH_HLEN, length, BPF_F_RECOMPUTE_CSUM))
       .jumpIf(R0, "!=", 0, "dropReceiveRefused")
       .include(countReceived)
-      .include(count("passages", Passage.dressed))
+      .include(count("groCounts", GroCount.groSent))
       .mov(R0, Verdict.TC_ACT_OK).exit();
   };
 }
 
-/** Leaves a probe to the stack likewise: what bears the secret of probes. Ends the program, or goes to `pass`. */
-function probeByHop(settings: PathSettings) {
+/** Passes a datagram with the secret of probes to the GRO device's socket; others jump to `pass`. */
+function probeThroughGro(settings: PathSettings) {
   return (a: Assembler) =>
-    a.store(R10, Stack.First, 1, 4)
-      .include(lookup("hop", Stack.First)).jumpIf(R0, "==", 0, "pass")
+    a.store(R10, Stack.GroKey, 1, 4)
+      .include(lookup("gro", Stack.GroKey)).jumpIf(R0, "==", 0, "pass")
       .mov(R7, R0)
-      .include(readable(INNER + HOP_HEADERS))
+      .include(readable(INNER + GRO_HEADERS))
       .include(sameSecret(R2, INNER, R7, "pass"))
-      .load(R2, R7, Hop.Port, 2).jumpIf(R2, "==", 0, "pass")
+      .load(R2, R7, GroValue.Port, 2).jumpIf(R2, "==", 0, "pass")
       .include(assign(settings, "pass"))
       .mov(R0, Verdict.TC_ACT_OK).exit();
 }
 
 /**
- * Assigns the packet, from the sender in R8, to the hop's socket, whose port is in R2 in network order. What
- * stands in the way leads to `otherwise`. R0 to R5 are used.
+ * Assigns the packet, from the sender in R8, to the GRO device's socket, whose port is in R2 in network order. Jumps
+ * to `otherwise` when there is no such socket or the kernel refuses. Uses R0 to R5.
  */
 function assign(settings: PathSettings, otherwise: "direct" | "pass") {
   return (a: Assembler) =>
@@ -309,14 +308,14 @@ function countReceived(a: Assembler): void {
     .include(add(Traffic.receivedBytes, R7));
 }
 
-/** Makes room behind the link-layer header, or takes it off; segments keep their size. R0 is 0 when it went well. */
+/** Adds bytes behind the link-layer header, or removes them; segments keep their size. R0 is 0 on success. */
 function resize(bytes: number) {
   return (a: Assembler) =>
     a.mov(R1, R6).mov(R2, bytes).mov(R3, BPF_ADJ_ROOM_MAC).mov(R4, BPF_F_ADJ_ROOM_FIXED_GSO)
       .call("skb_adjust_room");
 }
 
-/** Writes bytes of the stack into the packet. R0 is 0 when it went well. */
+/** Writes bytes of the stack into the packet. R0 is 0 on success. */
 function write(from: number, to: number, length: number, flags: number) {
   return (a: Assembler) =>
     a.mov(R1, R6).mov(R2, to).mov(R3, R10).alu(R3, "add", from).mov(R4, length).mov(R5, flags)

@@ -41,9 +41,9 @@ import {
   IPPROTO_UDP,
 } from "../../../../mod/sys/linux_constants.ts";
 
-/** The stack, below R10. */
+/** Offsets on the stack, below R10. */
 const Stack = {
-  /** Key of the routes: 32, then the destination. */
+  /** Key of the map `routes`: 32, then the destination. */
   Route: -8,
   Destination: -4,
   /** Header length of the inner packet, u64. */
@@ -52,7 +52,7 @@ const Stack = {
   Outer: -64,
   Inner: -36,
   InnerTtl: -28,
-  /** Length of the largest inner packet that this stands for, u64. */
+  /** Length of the longest inner packet on the wire: of the packet, or of a GSO packet's segment. u64. */
   Largest: -72,
   /** {@linkcode Fib} */
   Fib: -176,
@@ -72,21 +72,22 @@ const Fib = {
   Destination: 32,
   Size: 64,
 } as const;
-/** net.ipv4.route.min_pmtu: the kernel believes in no narrower path. */
+/** net.ipv4.route.min_pmtu: the kernel stores no smaller path MTU. */
 const MIN_PMTU = 552;
 
-/** What the programs can ask the kernel. */
+/** Optional features of the running kernel that the programs use. */
 export interface Abilities {
-  /** How large a packet fits the way to a peer. */
+  /** fib_lookup compares a length with the path MTU. */
   readonly pathMtu: boolean;
 }
 
 /**
- * The program at flannel0's egress: wraps what goes to a peer that is carried here, and sends it.
+ * Assembles the program at flannel0's egress: it encapsulates packets to peers that the kernel carries, and sends
+ * them.
  *
- * It passes on, as it was, what user space has to judge or to cut: TTL 1 and less (flannel's proxy drops
- * those), unknown destinations (an ICMP error is due), packets that do not fit the interface or the path, and
- * super-packets of anything but TCP (the stack would cut the outer datagram by the inner one's rule).
+ * It passes other packets unaltered to user space, which drops, answers or segments them: TTL 1 and less (flannel's
+ * proxy drops those), unknown destinations (an ICMP error is due), packets that do not fit the interface or the
+ * path, and GSO packets other than TCP (the stack would segment the outer datagram by the inner one's rule).
  *
  * R7 is the inner length, R8 the peer, R9 the segment size and then the number of packets.
  */
@@ -109,13 +110,13 @@ export function encapsulation(settings: PathSettings, abilities: Abilities): Ass
     .store(R10, Stack.Route, 32, 4)
     .load(R5, R2, 16, 4).store(R10, Stack.Destination, R5, 4)
     .load(R9, R6, SkBuff.gso_size, 4)
-    .jumpIf(R9, "!=", 0, "super")
+    .jumpIf(R9, "!=", 0, "gso")
     .jumpIf(R7, ">", room, "pass")
     .store(R10, Stack.Largest, R7, 8)
     .mov(R9, 1)
     .jump("route");
 
-  a.label("super")
+  a.label("gso")
     .load(R5, R2, 9, 1).jumpIf(R5, "!=", IPPROTO_TCP, "pass")
     .include(tcpHeaders(0, Stack.HeaderLength))
     .mov(R2, R1).alu(R2, "add", R9).jumpIf(R2, ">", room, "pass")
@@ -130,10 +131,10 @@ export function encapsulation(settings: PathSettings, abilities: Abilities): Ass
     .store(R10, Stack.Outer + FRAGMENT, 0, 2);
   if (abilities.pathMtu) a.include(fitsPath(settings));
 
-  // The first step that alters the packet: what it refuses (a packet that is in a tunnel already) is
-  // still whole.
+  // The first step that alters the packet. It leaves a packet whole that it refuses, such as one that is in a
+  // tunnel already.
   a.mov(R1, R6).mov(R2, OVERHEAD).mov(R3, BPF_ADJ_ROOM_MAC)
-    // flannel0's MTU leaves the room: segments keep their size.
+    // flannel0's MTU leaves room for the outer header: segments keep their size.
     .mov(R4, BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP)
     .call("skb_adjust_room").jumpIf(R0, "!=", 0, "pass");
 
@@ -141,7 +142,7 @@ export function encapsulation(settings: PathSettings, abilities: Abilities): Ass
     .include(decrementTtl(Stack.InnerTtl))
     .mov(R1, R6).mov(R2, 0).mov(R3, R10).alu(R3, "add", Stack.Outer).mov(R4, WRITTEN).mov(R5, 0)
     .call("skb_store_bytes").jumpIf(R0, "!=", 0, "dropSendRefused")
-    // redirect_neigh drops a packet that has no room for its link-layer header, without a word.
+    // redirect_neigh silently drops a packet without room for its link-layer header.
     .mov(R1, R6).mov(R2, ETH_HLEN).mov(R3, 0)
     .call("skb_change_head").jumpIf(R0, "!=", 0, "dropSendRefused")
     .store(R10, Stack.Destination, R8, 4)
@@ -156,11 +157,11 @@ export function encapsulation(settings: PathSettings, abilities: Abilities): Ass
 }
 
 /**
- * Passes on what the path to the peer in R8 is too narrow for: user space has it cut, or tells its sender (RFC
- * 1191). The rest gets DF, so that routers tell us what fits; the kernel keeps what they say with the route. A look at
- * that is some 100 ns, which packets that fit any path are spared.
+ * Compares the packet's length with the MTU of the path to the peer in R8. A longer packet is passed to user space,
+ * which fragments it or sends an ICMP error (RFC 1191). The others get DF, so that routers report a smaller MTU,
+ * which the kernel stores with the route. The lookup costs some 100 ns; packets that fit any path skip it.
  *
- * A host that does not forward is not told by the kernel: then routers may cut.
+ * A kernel that does not forward finds no path MTU. Then the packet has no DF, and routers may fragment it.
  */
 function fitsPath({ underlay, address, port }: PathSettings) {
   return (a: Assembler) => {
@@ -178,9 +179,9 @@ function fitsPath({ underlay, address, port }: PathSettings) {
       .mov(R4, BPF_FIB_LOOKUP_OUTPUT)
       .call("fib_lookup")
       .jumpIf(R0, "==", FibResult.FRAG_NEEDED, "pass")
-      .jumpIf(R0, "==", FibResult.SUCCESS, "uncut")
+      .jumpIf(R0, "==", FibResult.SUCCESS, "df")
       .jumpIf(R0, "!=", FibResult.NO_NEIGH, "fits")
-      .label("uncut")
+      .label("df")
       .store(R10, Stack.Outer + FRAGMENT, raw16(DONT_FRAGMENT), 2)
       .label("fits");
   };

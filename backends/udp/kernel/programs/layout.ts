@@ -4,11 +4,11 @@ import { formatMac, type Mac, parseMac } from "../../../../mod/sys/mod.ts";
 import { ETH_P_IP } from "../../../../mod/sys/linux_constants.ts";
 
 /**
- * The maps of the kernel path, by the names that programs and pins know them by. Addresses in them are
- * in network order, all else in host order.
+ * The maps of the kernel path, by the names in programs and pins. Addresses in them are in network order, all
+ * other numbers in host order.
  */
 export const MAPS = {
-  /** Which host holds which subnet: {@linkcode routeKey} to {@linkcode routeValue}. */
+  /** Holder of each subnet: {@linkcode routeKey} to {@linkcode routeValue}. */
   routes: {
     type: "BPF_MAP_TYPE_LPM_TRIE",
     keySize: 8,
@@ -16,9 +16,9 @@ export const MAPS = {
     maxEntries: 1 << 20,
   },
   /**
-   * Hosts that have a lease, by public IP, with their traffic in {@linkcode Traffic}. The processors share
-   * an entry and add atomically, some nanoseconds for a super-packet: entries for each of them would
-   * have the kernel's per-CPU allocator take 19 us a peer, 1.2 s for 65,536, where these take 2.
+   * Traffic ({@linkcode Traffic}) of hosts that have a lease, by public IP. Processors share an entry and add
+   * atomically, which costs some nanoseconds a GSO packet. The kernel's per-CPU allocator would take 19 us a peer,
+   * 1.2 s for 65,536 peers, instead of 2 us.
    */
   peers: {
     type: "BPF_MAP_TYPE_HASH",
@@ -27,18 +27,15 @@ export const MAPS = {
     maxEntries: 1 << 20,
     sparse: true,
   },
-  /**
-   * The path by the {@linkcode GroHop}, by {@linkcode HopEntry}: {@linkcode hopValue}, or zeros where there is
-   * none.
-   */
-  hop: {
+  /** Addresses of the GRO device by {@linkcode GroEntry}: {@linkcode groValue}, or zeros for a closed path. */
+  gro: {
     type: "BPF_MAP_TYPE_ARRAY",
     keySize: 4,
     valueSize: 24,
     maxEntries: 3,
   },
-  /** Packets by {@linkcode Passage}. */
-  passages: {
+  /** Packets by {@linkcode GroCount}. */
+  groCounts: {
     type: "BPF_MAP_TYPE_PERCPU_ARRAY",
     keySize: 4,
     valueSize: 8,
@@ -59,25 +56,25 @@ export type MapName = keyof typeof MAPS;
 /** Offsets in a peer's value, u64 each; bytes are those of inner packets. */
 export const Traffic = { sentPackets: 0, sentBytes: 8, receivedPackets: 16, receivedBytes: 24 };
 
-/** Why packets are dropped, by their index: the names of the user-space path's counters. */
+/** Reasons for drops, in the order of the map. The user-space path has counters of the same names. */
 export const REASONS = [
-  /** The kernel refused to make room for, or to write, the outer header. */
+  /** The kernel refused to add or to write the outer header. */
   "dropSendRefused",
   "dropReceiveUnknownSender",
   "dropReceiveForeign",
   "dropReceiveSpoofed",
-  /** The kernel refused to take the outer header off. */
+  /** The kernel refused to remove the outer header. */
   "dropReceiveRefused",
 ] as const;
 
-/** Why a packet was dropped. */
+/** Reason for a drop. */
 export type Reason = typeof REASONS[number];
 
-/** A subnet and who holds it. */
+/** A subnet and its holder. */
 export interface KernelRoute {
   readonly subnet: Prefix;
   readonly publicIP: IPv4;
-  /** Packets to and from there are carried here; otherwise they are passed to user space. */
+  /** The kernel carries packets to and from the subnet; otherwise user space does. */
   readonly carried: boolean;
 }
 
@@ -96,7 +93,7 @@ export function readRouteKey(key: Uint8Array): Prefix {
   return new Prefix(view.getUint32(4, false), view.getUint32(0, true));
 }
 
-/** The public IP, then 1 for what is carried here and 0 for the rest. */
+/** The public IP, then 1 if the kernel carries the subnet's packets and 0 if user space does. */
 export function routeValue({ publicIP, carried }: KernelRoute): Uint8Array {
   const bytes = new Uint8Array(8);
   const view = new DataView(bytes.buffer);
@@ -110,7 +107,7 @@ export function readRouteValue(value: DataView): Pick<KernelRoute, "publicIP" | 
   return { publicIP: value.getUint32(0, false), carried: value.getUint32(4, true) !== 0 };
 }
 
-/** A peer's key: its address. */
+/** A peer's key: its public IP. */
 export function peerKey(publicIP: IPv4): Uint8Array {
   const bytes = new Uint8Array(4);
   new DataView(bytes.buffer).setUint32(0, publicIP, false);
@@ -122,74 +119,75 @@ export function readPeerKey(key: Uint8Array): IPv4 {
   return new DataView(key.buffer, key.byteOffset).getUint32(0, false);
 }
 
-/** Offsets in the value of the hop. */
-export const Hop = {
-  /** VXLAN header and Ethernet header: the very bytes that go between UDP header and inner packet. */
+/** Offsets in a value of the map `gro`, in bytes. */
+export const GroValue = {
+  /** VXLAN header and Ethernet header, as they are between UDP header and inner packet. */
   Headers: 0,
   Vni: 4,
   Destination: 8,
-  /** The source address: a secret of programs and agent. */
+  /** Source address of the Ethernet header: a secret that only programs and agent know. */
   Secret: 14,
   EtherType: 20,
-  /** UDP port of the device, in network order; 0 where there is no hop. */
+  /** UDP port of the GRO device, in network order; 0 while the path is closed. */
   Port: 22,
 } as const;
 
 /**
- * Where packets pass that go by the hop, by their index. Between `dressed` and `arrived` segments are joined.
- * `probed` are probes that came out.
+ * Indices of the map `groCounts`: packets sent to the GRO device, packets received from it after GRO, and probes
+ * received from it.
  */
-export const Passage = { dressed: 0, arrived: 1, probed: 2 } as const;
+export const GroCount = { groSent: 0, groReceived: 1, probesReceived: 2 } as const;
 
 /** VXLAN header (RFC 7348) and Ethernet header, in bytes. */
-export const HOP_HEADERS = 22;
+export const GRO_HEADERS = 22;
 
 /**
- * Indices of the hop map. Probes have a secret of their own, so that no program confuses them with packets.
- * `Former` is the value of `Packets` before the secret was replaced, for packets between the two programs at
- * that moment.
+ * Indices of the map `gro`. Probes have a secret of their own, so that programs tell them from packets. `Former` is
+ * the value of `Packets` before the secret was replaced, for packets that were between the two programs then.
  */
-export const HopEntry = { Packets: 0, Probes: 1, Former: 2 } as const;
+export const GroEntry = { Packets: 0, Probes: 1, Former: 2 } as const;
 
-/** Key of {@linkcode HopEntry}`.Packets`. */
-export const HOP_KEY = new Uint8Array([HopEntry.Packets, 0, 0, 0]);
-/** Key of {@linkcode HopEntry}`.Probes`. */
-export const PROBE_KEY = new Uint8Array([HopEntry.Probes, 0, 0, 0]);
-/** Key of {@linkcode HopEntry}`.Former`. */
-export const FORMER_KEY = new Uint8Array([HopEntry.Former, 0, 0, 0]);
+/** Key of {@linkcode GroEntry}`.Packets`. */
+export const PACKETS_KEY = new Uint8Array([GroEntry.Packets, 0, 0, 0]);
+/** Key of {@linkcode GroEntry}`.Probes`. */
+export const PROBES_KEY = new Uint8Array([GroEntry.Probes, 0, 0, 0]);
+/** Key of {@linkcode GroEntry}`.Former`. */
+export const FORMER_KEY = new Uint8Array([GroEntry.Former, 0, 0, 0]);
 
-/** How packets are made to come in by a vxlan device. */
-export interface HopAddress {
+/** Destination of packets on the GRO path. */
+export interface GroAddress {
   readonly vni: number;
-  /** Of the device. */
+  /** MAC address of the GRO device. */
   readonly mac: Mac;
-  /** What the device's program knows our packets by. */
+  /** Source MAC address that the GRO device's program requires. */
   readonly secret: Mac;
   readonly port: number;
 }
 
-/** Writes what goes before the inner packet, and the port. */
-export function hopValue({ vni, mac, secret, port }: HopAddress): Uint8Array {
-  const bytes = new Uint8Array(MAPS.hop.valueSize);
+/** Encodes the headers before the inner packet, and the port. */
+export function groValue({ vni, mac, secret, port }: GroAddress): Uint8Array {
+  const bytes = new Uint8Array(MAPS.gro.valueSize);
   const view = new DataView(bytes.buffer);
   // Flag I: the VNI is valid.
-  bytes[Hop.Headers] = 0x08;
-  view.setUint32(Hop.Vni, vni << 8, false);
-  parseMac(mac, bytes, Hop.Destination);
-  parseMac(secret, bytes, Hop.Secret);
-  view.setUint16(Hop.EtherType, ETH_P_IP, false);
-  view.setUint16(Hop.Port, port, false);
+  bytes[GroValue.Headers] = 0x08;
+  view.setUint32(GroValue.Vni, vni << 8, false);
+  parseMac(mac, bytes, GroValue.Destination);
+  parseMac(secret, bytes, GroValue.Secret);
+  view.setUint16(GroValue.EtherType, ETH_P_IP, false);
+  view.setUint16(GroValue.Port, port, false);
   return bytes;
 }
 
-/** The secret in a value that somebody wrote before; `undefined` when there is none. */
-export function readHopSecret(value: DataView): Mac | undefined {
-  return value.getUint16(Hop.Port, false) === 0 ? undefined : formatMac(value, Hop.Secret);
+/** Reads the secret of a value; `undefined` while the path is closed. */
+export function readGroSecret(value: DataView): Mac | undefined {
+  return value.getUint16(GroValue.Port, false) === 0
+    ? undefined
+    : formatMac(value, GroValue.Secret);
 }
 
-/** What is written into the programs as constants. */
+/** Constants of the programs. */
 export interface PathSettings {
-  /** Index of flannel0. */
+  /** Index of the TUN device. */
   readonly device: number;
   /** Index of the external interface, an Ethernet one. */
   readonly underlay: number;
@@ -197,27 +195,27 @@ export interface PathSettings {
   readonly mtu: number;
   /** Its address: source of what is sent, destination of what is received. */
   readonly address: IPv4;
-  /** UDP port, ours and every peer's. */
+  /** UDP port of this host and of every peer. */
   readonly port: number;
-  /** Our lease: what packets from peers may be addressed to. */
+  /** This host's lease: packets from peers must be addressed to it. */
   readonly own: Prefix;
   /** All leases lie in it. */
   readonly network: Prefix;
-  /** Leave it to user space what to do with datagrams from any address. */
+  /** Pass datagrams of unknown senders, or with spoofed sources, to user space instead of dropping them. */
   readonly acceptAny: boolean;
-  /** Refuse inner sources outside the network. */
+  /** Drop inner sources outside the network. */
   readonly strictSource: boolean;
 }
 
 /** IPv4 and UDP header around each packet, in bytes. */
 export const OVERHEAD = 28;
 
-/** Two bytes in network order as a number that loads and stores of the program take. */
+/** Converts a 16-bit value to the number that a program's load finds where it lies in network order. */
 export function raw16(value: number): number {
   return ((value & 0xff) << 8) | ((value >>> 8) & 0xff);
 }
 
-/** Four bytes in network order likewise. */
+/** Converts a 32-bit value likewise. */
 export function raw32(value: number): number {
   return ((raw16(value & 0xffff) << 16) | raw16(value >>> 16)) >>> 0;
 }

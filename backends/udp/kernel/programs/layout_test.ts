@@ -2,11 +2,11 @@ import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Prefix } from "../../../../mod/ip/mod.ts";
 import {
-  hopValue,
+  groValue,
   peerKey,
   raw16,
   raw32,
-  readHopSecret,
+  readGroSecret,
   readPeerKey,
   readRouteKey,
   readRouteValue,
@@ -16,7 +16,7 @@ import {
 
 const address = fc.integer({ min: 0, max: 0xffffffff });
 
-Deno.test("routeKey(), routeValue() and peerKey() read back the same", () => {
+Deno.test("routeKey(), routeValue() and peerKey() are decoded to the same values", () => {
   const length = fc.integer({ min: 0, max: 32 });
   fc.assert(fc.property(address, length, address, fc.boolean(), (ip, length, publicIP, carried) => {
     const subnet = new Prefix(ip, length);
@@ -27,11 +27,11 @@ Deno.test("routeKey(), routeValue() and peerKey() read back the same", () => {
   }));
 });
 
-Deno.test("routeKey() is what the kernel's trie wants: a length, then the address as on the wire", () => {
+Deno.test("routeKey() encodes a length, then the address in network order, as the kernel's trie requires", () => {
   assertEquals([...routeKey(Prefix.parse("10.40.1.0/24")!)], [24, 0, 0, 0, 10, 40, 1, 0]);
 });
 
-Deno.test("raw16() and raw32() are what a little-endian load finds", () => {
+Deno.test("raw16() and raw32() return the numbers that a little-endian load finds", () => {
   fc.assert(fc.property(address, (value) => {
     const view = new DataView(new ArrayBuffer(4));
     view.setUint32(0, value, false);
@@ -40,9 +40,14 @@ Deno.test("raw16() and raw32() are what a little-endian load finds", () => {
   }));
 });
 
-Deno.test("hopValue() is what goes between UDP header and inner packet, and a port", () => {
-  const place = { vni: 8285, mac: "02:11:22:33:44:55", secret: "06:a1:a2:a3:a4:a5", port: 28_285 };
-  const value = hopValue(place);
+Deno.test("groValue() encodes the headers between UDP header and inner packet, and a port", () => {
+  const address = {
+    vni: 8285,
+    mac: "02:11:22:33:44:55",
+    secret: "06:a1:a2:a3:a4:a5",
+    port: 28_285,
+  };
+  const value = groValue(address);
   assertEquals(
     [...value],
     [
@@ -51,6 +56,6 @@ Deno.test("hopValue() is what goes between UDP header and inner packet, and a po
       ...[0x6e, 0x7d],
     ],
   );
-  assertEquals(readHopSecret(new DataView(value.buffer)), place.secret);
-  assertEquals(readHopSecret(new DataView(new ArrayBuffer(24))), undefined);
+  assertEquals(readGroSecret(new DataView(value.buffer)), address.secret);
+  assertEquals(readGroSecret(new DataView(new ArrayBuffer(24))), undefined);
 });

@@ -15,23 +15,23 @@ import {
 } from "../../../../mod/sys/bpf/mod.ts";
 import { decapsulation } from "./decapsulate.ts";
 import { type Abilities, encapsulation } from "./encapsulate.ts";
-import { hopArrival } from "../gro/gro_device.ts";
+import { groArrival } from "../gro/gro_device.ts";
 import { type MapName, MAPS, type PathSettings } from "./layout.ts";
 
-/** Entries of a map that is there for the verifier, which wants at least as many as programs name. */
-const FEW = 16;
+/** Entries of maps for a trial load: the verifier requires at least the indices that programs use. */
+const TRIAL_ENTRIES = 16;
 
-/** The path's programs, loaded. */
+/** The path's loaded programs. */
 export interface Programs extends Disposable {
   readonly encapsulate: BpfProgram;
   readonly decapsulate: BpfProgram;
-  readonly hopArrival: BpfProgram;
+  readonly groArrival: BpfProgram;
 }
 
 /**
- * Loads the path's programs, attached to nothing yet.
+ * Loads the path's programs and attaches none of them.
  *
- * @throws {BpfError} when the verifier refuses one, or the kernel to load any
+ * @throws {BpfError} when the verifier refuses a program, or the kernel to load any
  */
 export function loadPrograms(
   settings: PathSettings,
@@ -47,24 +47,24 @@ export function loadPrograms(
   const programs = {
     encapsulate: put("encap", encapsulation(settings, abilities)),
     decapsulate: put("decap", decapsulation(settings)),
-    hopArrival: put("hop", hopArrival(settings)),
+    groArrival: put("gro", groArrival(settings)),
   };
   const loaded = stack.move();
   return { ...programs, [Symbol.dispose]: () => loaded.dispose() };
 }
 
 /**
- * Finds out whether the kernel would take the path: it loads programs and maps, which are gone again when
- * this returns. Nothing is attached or pinned, nor are there as many entries as the path's own maps have.
+ * Checks whether the kernel accepts the path's programs and maps: loads them, attaches and pins nothing, and frees
+ * them. The maps are smaller than the path's own.
  *
- * @throws {BpfError | SysError} what an agent would be told, but for want of memory
+ * @throws {BpfError | SysError} the error that an agent would get, except for a lack of memory
  */
 export function tryPrograms(settings: PathSettings): void {
   requireWritableBpffs();
   using stack = new DisposableStack();
   const maps = Object.fromEntries(
     Object.entries(MAPS).map(([name, shape]) => {
-      const maxEntries = Math.min(shape.maxEntries, FEW);
+      const maxEntries = Math.min(shape.maxEntries, TRIAL_ENTRIES);
       return [
         name,
         stack.use(BpfMap.create(`flanneld_${name}`, { ...shape, maxEntries })),
@@ -75,12 +75,12 @@ export function tryPrograms(settings: PathSettings): void {
 }
 
 /**
- * What the running kernel lets programs do.
+ * Probes the running kernel's optional features.
  *
- * True for `pathMtu` when fib_lookup holds a length that it is given against the path's MTU. That came with
- * Linux 5.12 and changed nothing that could be seen; the helper check_mtu came with it.
+ * fib_lookup compares a given length with the path MTU since Linux 5.12. That cannot be probed itself; the helper
+ * check_mtu is of the same version.
  *
- * @throws {BpfError} where the kernel lets nobody load programs
+ * @throws {BpfError} when the kernel refuses to load any program
  */
 export function probeAbilities(): Abilities {
   const program = new Assembler()

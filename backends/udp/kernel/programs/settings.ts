@@ -1,7 +1,7 @@
 import type { BackendContext } from "../../../backend.ts";
 import type { PathSettings } from "./layout.ts";
 
-/** What the programs of a network are made of. */
+/** Builds the constants of a network's programs. */
 export function pathSettings(
   { config, external, udp, isSourceStrict }: BackendContext,
   own: Pick<PathSettings, "device" | "port" | "own">,

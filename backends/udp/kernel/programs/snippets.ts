@@ -1,6 +1,6 @@
 /**
- * What both programs do alike. Throughout R6 is the packet (`struct __sk_buff`), and `pass` the label of
- * what hands it on untouched.
+ * Instruction sequences that the programs share. In all of them R6 is the packet (`struct __sk_buff`), and `pass`
+ * the label that passes it on unaltered.
  *
  * @module
  */
@@ -18,9 +18,9 @@ import {
   SkBuff,
   Verdict,
 } from "../../../../mod/sys/bpf/mod.ts";
-import { Hop, type MapName, type Reason, REASONS } from "./layout.ts";
+import { GroValue, type MapName, type Reason, REASONS } from "./layout.ts";
 
-/** Where the snippets keep things, below R10. */
+/** Offsets on the stack that the snippets use, below R10. */
 const INDEX = -96;
 const BYTE = -104;
 
@@ -28,8 +28,8 @@ let unique = 0;
 const fresh = (name: string) => `${name}_${unique++}`;
 
 /**
- * Makes the first bytes of a packet readable: R2 points to them, R3 to their end. What is shorter is
- * passed on. Only a packet in pieces costs a copy.
+ * Makes the first bytes of a packet readable: R2 points to them, R3 to their end. A shorter packet jumps to `pass`.
+ * Only a non-linear packet costs a copy.
  */
 export function readable(length: number) {
   const done = fresh("readable");
@@ -45,8 +45,8 @@ export function readable(length: number) {
 }
 
 /**
- * Reads version and header length of an IPv4 header at R2 + offset: R4 becomes the length in bytes.
- * What is not IPv4 goes to `otherwise`. R5 is used.
+ * Reads version and header length of an IPv4 header at R2 + offset: R4 becomes the length in bytes. Jumps to
+ * `otherwise` when it is not IPv4. Uses R5.
  */
 export function headerLength(offset: number, otherwise = "pass") {
   return (a: Assembler) =>
@@ -57,8 +57,8 @@ export function headerLength(offset: number, otherwise = "pass") {
 }
 
 /**
- * Takes one from the TTL and patches the checksum (RFC 1624, as ip_decrease_ttl() of the kernel), in
- * four bytes of the stack: TTL, protocol, checksum. R5 is used.
+ * Decrements the TTL and updates the checksum (RFC 1624, as the kernel's ip_decrease_ttl()) in four bytes of the
+ * stack: TTL, protocol, checksum. Uses R5.
  */
 export function decrementTtl(at: number) {
   const done = fresh("ttl");
@@ -72,8 +72,8 @@ export function decrementTtl(at: number) {
 }
 
 /**
- * Length of IPv4 and TCP header of a packet: R1. The header length is on the stack; all but R6 to R9
- * is used.
+ * Computes the length of a packet's IPv4 and TCP headers in R1. The IPv4 header's length is on the stack. Uses all
+ * registers but R6 to R9.
  */
 export function tcpHeaders(offset: number, headerLengthAt: number) {
   return (a: Assembler) =>
@@ -89,8 +89,8 @@ export function tcpHeaders(offset: number, headerLengthAt: number) {
 }
 
 /**
- * How many packets a super-packet stands for: segmentSize becomes that number. Lengths of the headers
- * in R1 and of the whole in `length`; what has no payload is passed on. R2 is used.
+ * Computes the number of segments of a GSO packet in `segmentSize`. R1 is the length of the headers, `length` that
+ * of the packet. A packet without payload jumps to `pass`. Uses R2.
  */
 export function countSegments(length: Register, segmentSize: Register) {
   return (a: Assembler) =>
@@ -101,31 +101,31 @@ export function countSegments(length: Register, segmentSize: Register) {
       .mov(segmentSize, R2);
 }
 
-/** Looks a key on the stack up: R0 points to the value, or is 0. */
+/** Looks up a key on the stack: R0 points to the value, or is 0. */
 export function lookup(map: MapName, keyAt: number) {
   return (a: Assembler) =>
     a.loadMap(R1, map).mov(R2, R10).alu(R2, "add", keyAt).call("map_lookup_elem");
 }
 
 /**
- * Holds what a frame behind `packet` + `at` begins with, the hop's headers, against the value of the hop behind
- * `value`: another secret leads to `otherwise`. R1 and R3 are used.
+ * Compares the secret in the GRO headers at `packet` + `at` with that in the map's value at `value`. Jumps to
+ * `otherwise` when they differ. Uses R1 and R3.
  */
 export function sameSecret(packet: Register, at: number, value: Register, otherwise: string) {
   return (a: Assembler) => {
-    for (let i = Hop.Secret; i < Hop.EtherType; i += 2) {
+    for (let i = GroValue.Secret; i < GroValue.EtherType; i += 2) {
       a.load(R1, packet, at + i, 2).load(R3, value, i, 2).jumpIf(R1, "!=", R3, otherwise);
     }
   };
 }
 
-/** Adds to an u64 behind R0, which other processors may add to at the same time. */
+/** Adds atomically to the u64 at R0 + offset. */
 export function add(offset: number, amount: Register) {
   return (a: Assembler) => a.atomicAdd(R0, offset, amount, 8);
 }
 
-/** Adds one to what a per-CPU array counts at an index. All but R6 to R9 is used. */
-export function count(map: "passages" | "reasons", index: number) {
+/** Increments the counter of a per-CPU array at an index. Uses all registers but R6 to R9. */
+export function count(map: "groCounts" | "reasons", index: number) {
   const end = fresh("counted");
   return (a: Assembler) =>
     a.store(R10, INDEX, index, 4)
@@ -135,12 +135,12 @@ export function count(map: "passages" | "reasons", index: number) {
       .label(end);
 }
 
-/** Ends the program: whatever comes next on the interface gets the packet as it was. */
+/** Ends the program at the label `pass`: the next program on the interface, or the stack, gets the packet. */
 export function pass(a: Assembler) {
   return a.label("pass").mov(R0, Verdict.TC_ACT_UNSPEC).exit();
 }
 
-/** Ends the program at the label of a reason's name: counts and drops the packet. */
+/** Ends the program at a label with the reason's name: counts and drops the packet. */
 export function drop(reason: Reason) {
   return (a: Assembler) =>
     a.label(reason)

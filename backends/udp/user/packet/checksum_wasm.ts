@@ -1,21 +1,21 @@
 /**
- * The checksum as 128-bit WebAssembly, assembled here byte by byte.
+ * The internet checksum as 128-bit WebAssembly, assembled in this file.
  *
- * Why: each byte is summed once when it is sent and once when it is received. Per 64 KB
- * super-packet the JavaScript loop costs about 12 us and this code 2, of some 60 us in all.
+ * Each byte is summed once when sent and once when received. For a GSO packet of 64 KB the JavaScript loop takes about
+ * 12 us and this code 2 us, of some 60 us in total.
  *
- * The two functions of the module work on the packet memory itself:
+ * The module has two functions, which work on the packet memory:
  *
- * - `sum(at, length)`: see {@linkcode onesComplementSum} in mod/ip/checksum.ts, whose result it equals;
- * - `copy_sum(to, from, length)`: the same sum of the bytes it copies, so that cutting a
- *   super-packet reads each byte once.
+ * - `sum(at, length)` returns the same as {@linkcode onesComplementSum} of mod/ip/checksum.ts;
+ * - `copy_sum(to, from, length)` copies the bytes and returns their sum, so that segmenting a GSO packet reads each byte
+ *   once.
  *
  * Opcodes are of the WebAssembly core specification 2.0, chapter 5 (binary format).
  *
  * @module
  */
 
-/** What the module exports. Addresses are byte offsets in the memory it was given. */
+/** Exports of the module. Addresses are byte offsets in its memory. */
 export interface ChecksumKernel {
   sum(at: number, length: number): number;
   copy_sum(to: number, from: number, length: number): number;
@@ -66,7 +66,7 @@ const enum Simd {
   I32x4Add = 0xae,
 }
 
-/** Bytes that the vector loop takes at a time: two vectors, so that two additions overlap. */
+/** Bytes of one round of the vector loop: two vectors, so that their additions overlap. */
 const STRIDE = 32;
 
 /**
@@ -106,7 +106,7 @@ function sumBody(copies: boolean): number[] {
   const length = from + 1;
   const [total, low, high] = [length + 1, length + 2, length + 3];
 
-  /** `total += word at from`, stored at `to` as well when copying; then steps over it. */
+  /** `total += word at from`; stores the word at `to` when copying; advances by it. */
   const word = (load: Op, store: Op, bytes: number) => [
     ...get(total),
     ...get(from),

@@ -4,11 +4,11 @@ import { naiveChecksum } from "../testing/packets.ts";
 import { fold, swap16 } from "../../../../mod/ip/checksum.ts";
 import { PacketMemory } from "./memory.ts";
 
-Deno.test("sum() by either kernel equals the naive sum at any place and length", () => {
+Deno.test("sum() equals the naive sum at any offset and length, with and without SIMD", () => {
   const memory = new PacketMemory(1 << 18);
-  const scalar = new PacketMemory(1 << 18, { vectors: false });
-  assert(memory.vectorized);
-  assert(!scalar.vectorized);
+  const scalar = new PacketMemory(1 << 18, { simdChecksum: false });
+  assert(memory.simdChecksum);
+  assert(!scalar.simdChecksum);
   fc.assert(fc.property(
     fc.uint8Array({ maxLength: 400, size: "max" }),
     fc.integer({ min: 0, max: 65 }),
@@ -27,23 +27,23 @@ Deno.test("sum() by either kernel equals the naive sum at any place and length",
   ));
 });
 
-Deno.test("sum() carries rightly in the largest packet of ones", () => {
-  for (const vectors of [true, false]) {
-    const memory = new PacketMemory(1 << 17, { vectors });
+Deno.test("sum() carries correctly in the largest packet of ones", () => {
+  for (const simdChecksum of [true, false]) {
+    const memory = new PacketMemory(1 << 17, { simdChecksum });
     memory.bytes.fill(0xff);
     assertEquals(memory.sum(1, 65535), fold(32767 * 0xffff + 0xff));
     assertEquals(memory.copyAndSum(65536, 0, 65535), fold(32767 * 0xffff + 0xff));
   }
 });
 
-Deno.test("sum() refuses to leave the memory", () => {
-  for (const vectors of [true, false]) {
-    const memory = new PacketMemory(65536, { vectors });
+Deno.test("sum() refuses a range outside the memory", () => {
+  for (const simdChecksum of [true, false]) {
+    const memory = new PacketMemory(65536, { simdChecksum });
     assertThrows(() => memory.sum(65530, 7));
   }
 });
 
-Deno.test("allocate() aligns to cache lines and refuses what does not fit", () => {
+Deno.test("allocate() aligns to cache lines and refuses a size that does not fit", () => {
   const memory = new PacketMemory(65536);
   assertEquals([memory.allocate(1), memory.allocate(64), memory.allocate(65)], [0, 64, 128]);
   assertThrows(() => memory.allocate(65536), RangeError, "has no 65536 after 256");

@@ -7,30 +7,29 @@ import {
 } from "./virtio.ts";
 
 /**
- * A vector of packets for the TUN device, in the order in which they are to be written. A frame is
- * a virtio header and one or more pieces of packet memory: the first packet of a merged run whole,
- * of the others the payload, where it lies. Nothing is copied to merge.
+ * Frames for the TUN device, in the order of writing. A frame is a virtio header and one or more pieces of packet
+ * memory: the first of merged packets as a whole, and the payloads of the others. Merging copies nothing.
  *
- * Pieces of one frame are a linked list, since those of several flows come interleaved. Numbers in
- * flat arrays: no allocation, nothing for the collector to do per packet.
+ * The pieces of a frame are a linked list, because packets of several flows arrive interleaved. All numbers are in
+ * typed arrays, so that a packet costs no allocation.
  */
 export class FrameVector {
-  /** How many frames there are. */
+  /** Number of frames. */
   count = 0;
-  /** How many packets were put into them. */
+  /** Number of packets in them. */
   packets = 0;
-  /** Per frame: first piece, how many, and bytes in all. */
+  /** By frame: first piece, number of pieces, and bytes in all. */
   readonly first: Int32Array;
   readonly pieces: Int32Array;
   readonly bytes: Int32Array;
-  /** Per piece: place in packet memory, length, and the next of the frame (-1: none). */
+  /** By piece: offset in packet memory, length, and the frame's next piece (-1: none). */
   readonly pieceOffset: Int32Array;
   readonly pieceLength: Int32Array;
   readonly pieceNext: Int32Array;
   readonly #last: Int32Array;
   readonly #headers: VirtioHeader[] = [];
 
-  /** @param capacity packets that fit */
+  /** @param capacity maximum number of packets */
   constructor(readonly capacity: number) {
     this.first = new Int32Array(capacity);
     this.pieces = new Int32Array(capacity);
@@ -42,12 +41,12 @@ export class FrameVector {
     for (let i = 0; i < capacity; i++) this.#headers.push(plainHeader());
   }
 
-  /** True when no further packet fits. */
+  /** True when `packets` has reached `capacity`. */
   get isFull(): boolean {
     return this.packets === this.capacity;
   }
 
-  /** Makes it empty. */
+  /** Removes all frames. */
   clear(): void {
     this.count = this.packets = 0;
   }
@@ -55,7 +54,7 @@ export class FrameVector {
   /**
    * Adds a packet as a frame of its own.
    *
-   * @param verified true when its checksums are known to be right, so that the kernel need not look
+   * @param verified its checksums are known to be correct, so that the kernel need not verify them
    * @returns the frame's index
    */
   push(offset: number, length: number, verified: boolean): number {
@@ -74,7 +73,7 @@ export class FrameVector {
     return frame;
   }
 
-  /** Adds a further piece to a frame. */
+  /** Appends a piece to a frame. */
   append(frame: number, offset: number, length: number): void {
     const piece = this.#piece(offset, length);
     this.pieceNext[this.#last[frame]!] = piece;
@@ -83,7 +82,7 @@ export class FrameVector {
     this.bytes[frame]! += length;
   }
 
-  /** The header of a frame, to be changed in place. */
+  /** The header of a frame, which the caller may change. */
   header(frame: number): VirtioHeader {
     return this.#headers[frame]!;
   }

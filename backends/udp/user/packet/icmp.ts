@@ -4,27 +4,26 @@ import { IPPROTO_ICMP } from "../../../../mod/sys/linux_constants.ts";
 
 /** ICMP type 3, destination unreachable (RFC 792). */
 const UNREACHABLE = 3;
-/** Codes of it: no route, and (RFC 1191) a packet that is too big to pass whole. */
+/** Its codes: no route, and fragmentation needed but DF set (RFC 1191). */
 export const NET_UNREACHABLE = 0;
 export const FRAGMENTATION_NEEDED = 4;
 
 const ICMP_HEADER = 8;
-/** What is quoted behind the IP header: the ports, or TCP's sequence number as well. */
+/** Bytes quoted behind the IP header: the ports, and TCP's sequence number (RFC 792). */
 const QUOTED = 8;
-/** flannel's proxy sends its errors with this TTL; they only have to reach the host itself. */
+/** TTL of flannel's proxy; errors only need to reach the local host. */
 const ERROR_TTL = 8;
 
 /** The longest error {@linkcode writeUnreachable} writes, in bytes. */
 export const MAX_ERROR = ipv4.MIN_HEADER + ICMP_HEADER + ipv4.MAX_HEADER + QUOTED;
 
-/** ICMP types that are errors themselves: unreachable, quench, redirect, exceeded, parameter. */
+/** ICMP types that are errors: unreachable, source quench, redirect, time exceeded, parameter problem. */
 const ERROR_TYPES: readonly number[] = [3, 4, 5, 11, 12];
 
 /**
- * True when an error about the packet at `at` may be sent (RFC 1122 3.2.2): never about an error, a
- * later fragment, or what comes from or goes to groups and broadcasts. And, as flannel's proxy has
- * it, not about a full 60-byte header, and no "no route" about any ICMP, so that a ping to an
- * unallocated subnet times out.
+ * Returns whether an error about the packet at `at` may be sent (RFC 1122 3.2.2): not about an ICMP error, a later
+ * fragment, or a packet from or to a multicast or broadcast address. As in flannel's proxy, also not about a packet
+ * with a 60-byte header, and no "no route" about an ICMP packet, so that a ping to an unallocated subnet times out.
  */
 export function mayReport(view: DataView, at: number, code: number): boolean {
   const source = view.getUint32(at + ipv4.SOURCE);
@@ -38,15 +37,15 @@ export function mayReport(view: DataView, at: number, code: number): boolean {
 }
 
 /**
- * Writes an ICMP "destination unreachable" about a packet: 3/0, or 3/4 with the MTU that would do.
+ * Writes an ICMP "destination unreachable" about a packet: 3/0, or 3/4 with the path MTU.
  *
- * It comes from the address that the packet was sent to. flannel's proxy names the TUN device's own
- * address instead, and Linux drops what arrives on a device from one of the host's own addresses as
- * a martian (fib_validate_source), so that its errors never reach anybody.
+ * Its source is the packet's destination. flannel's proxy uses the TUN device's own address, and Linux drops packets
+ * that arrive from one of the host's own addresses as martians (fib_validate_source), so that those errors have no
+ * effect.
  *
- * @param to where the error is written
+ * @param to offset at which the error is written
  * @param about offset of the packet, of which at least header and 8 bytes are readable
- * @param mtu for {@linkcode FRAGMENTATION_NEEDED} the size that fits, in bytes; else 0
+ * @param mtu path MTU in bytes for {@linkcode FRAGMENTATION_NEEDED}; else 0
  * @returns length of the error in bytes
  */
 export function writeUnreachable(

@@ -18,7 +18,7 @@ Deno.test("writeUnreachable() answers from the unreachable address with TTL 8, h
   assertEquals(error.slice(28), packet.slice(0, 28));
 });
 
-Deno.test("writeUnreachable() names the MTU where fragmentation is needed", () => {
+Deno.test("writeUnreachable() reports the MTU when fragmentation is needed", () => {
   const packet = ipv4Packet({ ipOptions: Uint8Array.of(1, 1, 1, 0), payload: pattern(9) });
   const memory = memoryWith(packet, 512);
   const length = writeUnreachable(memory, 0, 512, FRAGMENTATION_NEEDED, 1372);
@@ -29,14 +29,14 @@ Deno.test("writeUnreachable() names the MTU where fragmentation is needed", () =
   assertEquals(naiveChecksum(error.slice(20)), 0);
 });
 
-Deno.test("writeUnreachable() quotes no more than the packet has", () => {
+Deno.test("writeUnreachable() quotes at most the whole packet", () => {
   const packet = ipv4Packet({ payload: pattern(3) });
   const memory = memoryWith(packet, 512);
   assertEquals(writeUnreachable(memory, 0, 512, NET_UNREACHABLE), 28 + 23);
   assert(28 + 60 + 8 <= MAX_ERROR);
 });
 
-Deno.test("mayReport() never answers ICMP, later fragments, full headers, groups or nobody", () => {
+Deno.test("mayReport() is false for ICMP, later fragments, 60-byte headers, multicast and address 0", () => {
   const cases: [string, Uint8Array, boolean][] = [
     ["UDP", udpPacket({}), true],
     ["a first fragment", udpPacket({ fragment: 0x2000 }), true],
@@ -54,7 +54,7 @@ Deno.test("mayReport() never answers ICMP, later fragments, full headers, groups
   }
 });
 
-Deno.test("mayReport() lets a ping learn the MTU, but answers no ICMP error", () => {
+Deno.test("mayReport() is true for a ping that exceeds the MTU, and false for an ICMP error", () => {
   const icmp = (type: number) => ipv4Packet({ protocol: 1, payload: Uint8Array.of(type, 0, 0, 0) });
   const may = (type: number) => mayReport(memoryWith(icmp(type), 0).view, 0, FRAGMENTATION_NEEDED);
   assertEquals([0, 8, 13].map(may), [true, true, true]);

@@ -4,8 +4,8 @@ import type { PacketMemory } from "./memory.ts";
 export const IOVEC = 16;
 
 /**
- * The address of packet memory, as a number: user space ends at 2^47 on x86-64 and at 2^52 on arm64,
- * below the 2^53 up to which numbers are exact. No bigint per packet.
+ * Address of packet memory as a number, which avoids a bigint for each packet. User space ends at 2^47 on x86-64 and
+ * 2^52 on arm64; numbers are exact up to 2^53.
  */
 export function baseAddress(memory: PacketMemory): number {
   return Number(Deno.UnsafePointer.value(Deno.UnsafePointer.of(memory.bytes)));

@@ -11,7 +11,7 @@ Deno.test("writePointer() writes all 64 bits of addresses up to 2^53", () => {
   }
 });
 
-Deno.test("writeIovec() writes base and length, and nothing beside them", () => {
+Deno.test("writeIovec() writes base and length, and no other byte", () => {
   const bytes = new Uint8Array(new ArrayBuffer(IOVEC + 2)).fill(0xaa);
   const view = new DataView(bytes.buffer);
   writeIovec(view, 1, 0x7fff_0000_0001, 65535);
@@ -20,7 +20,7 @@ Deno.test("writeIovec() writes base and length, and nothing beside them", () => 
   assertEquals([bytes[0], bytes[IOVEC + 1]], [0xaa, 0xaa]);
 });
 
-Deno.test("baseAddress() is where the memory's bytes are", () => {
+Deno.test("baseAddress() is the address of the memory's bytes", () => {
   const memory = new PacketMemory(65536);
   memory.bytes[77] = 42;
   const pointer = Deno.UnsafePointer.create(BigInt(baseAddress(memory) + 77));

@@ -1,18 +1,17 @@
 /**
- * IPv4 headers (RFC 791) in place. Every function takes the view and the offset of the header's
- * first byte; numbers are in host order, addresses as in mod/ip.
+ * IPv4 headers (RFC 791) in place. Each function takes the view and the offset of the header's first byte. Numbers are
+ * in host order, addresses as in mod/ip.
  *
- * {@linkcode packetLength} is the gate: what it accepts may be read with the other functions
- * without leaving the packet.
+ * {@linkcode packetLength} validates a packet: the other functions read only within packets that it accepts.
  *
  * @module
  */
 import { fold, swap16, updateChecksum } from "../../../../mod/ip/checksum.ts";
 import type { PacketMemory } from "./memory.ts";
 
-/** Header without options, in bytes. */
+/** Length of a header without options, in bytes. */
 export const MIN_HEADER = 20;
-/** Longest header, and the most a packet holds, in bytes. */
+/** Maximum length of a header and of a packet, in bytes. */
 export const MAX_HEADER = 60;
 export const MAX_PACKET = 65535;
 
@@ -32,13 +31,12 @@ const MORE_FRAGMENTS = 0x2000;
 const FRAGMENT_OFFSET = 0x1fff;
 
 /**
- * Checks that `available` bytes at `at` begin with an IPv4 packet: version 4, a header length that
- * is legal and a total length that covers the header and has arrived.
+ * Checks that the `available` bytes at `at` begin with an IPv4 packet: version 4, a valid header length, and a total
+ * length that is at least the header's and at most `available`.
  *
- * The header checksum is not part of it: flannel leaves that to the kernel, whose counters an
- * operator looks at.
+ * It does not check the header checksum: as with flannel the kernel does, whose counters operators know.
  *
- * @returns the total length, or 0 for anything else. Bytes behind the total length are padding.
+ * @returns the total length, or 0 for anything else. Bytes after the total length are padding.
  */
 export function packetLength(view: DataView, at: number, available: number): number {
   if (available < MIN_HEADER) return 0;
@@ -54,26 +52,25 @@ export function headerLength(view: DataView, at: number): number {
   return (view.getUint8(at) & 15) * 4;
 }
 
-/** True for any part of a fragmented packet, the first included. */
+/** Returns whether a packet is a fragment, also the first one. */
 export function isFragment(view: DataView, at: number): boolean {
   return (view.getUint16(at + FRAGMENT) & (MORE_FRAGMENTS | FRAGMENT_OFFSET)) !== 0;
 }
 
-/** True for fragments after the first: they carry no ports. */
+/** Returns whether a packet is a fragment after the first, which has no ports. */
 export function isLaterFragment(view: DataView, at: number): boolean {
   return (view.getUint16(at + FRAGMENT) & FRAGMENT_OFFSET) !== 0;
 }
 
-/** True when the sender forbade fragmentation, that is when it does path MTU discovery. */
+/** Returns whether DF is set: the sender does path MTU discovery. */
 export function dontFragment(view: DataView, at: number): boolean {
   return (view.getUint16(at + FRAGMENT) & DONT_FRAGMENT) !== 0;
 }
 
 /**
- * Takes one from the TTL and patches the header checksum (RFC 1624), so that a checksum that was
- * wrong stays wrong.
+ * Decrements the TTL and updates the header checksum (RFC 1624). A wrong checksum stays wrong.
  *
- * @returns false when the packet may not be forwarded; it is then untouched
+ * @returns false, with the packet unaltered, when the TTL does not permit forwarding
  */
 export function decrementTtl(view: DataView, at: number): boolean {
   const before = view.getUint16(at + TTL);
@@ -93,10 +90,10 @@ export function setHeaderChecksum(memory: PacketMemory, at: number): void {
 }
 
 /**
- * Sum of the pseudo-header (RFC 793 3.1, RFC 768) of the packet at `at`, folded, little-endian as
- * all sums are (see checksum.ts).
+ * Computes the sum of the pseudo-header (RFC 793 3.1, RFC 768) of the packet at `at`, folded, little-endian as all
+ * sums (see checksum.ts).
  *
- * @param length of what follows the IPv4 header, in bytes
+ * @param length bytes after the IPv4 header
  */
 export function pseudoHeaderSum(
   view: DataView,

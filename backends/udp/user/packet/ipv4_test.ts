@@ -4,7 +4,7 @@ import { ipv4Packet, memoryWith, naiveChecksum, pattern, tcpPacket } from "../te
 import * as ipv4 from "./ipv4.ts";
 import { swap16 } from "../../../../mod/ip/checksum.ts";
 
-Deno.test("packetLength() accepts whole packets and tells padding from packet", () => {
+Deno.test("packetLength() accepts whole packets and excludes padding", () => {
   const packet = ipv4Packet({ payload: pattern(30) });
   const { view } = memoryWith(packet, 7);
   assertEquals(ipv4.packetLength(view, 7, 50), 50);
@@ -27,7 +27,7 @@ Deno.test("packetLength() refuses other versions and impossible lengths", () => 
   }
 });
 
-Deno.test("decrementTtl() keeps the checksum right for every TTL", () => {
+Deno.test("decrementTtl() keeps the checksum correct for every TTL", () => {
   fc.assert(fc.property(
     fc.integer({ min: 2, max: 255 }),
     fc.nat(0xffff),
@@ -42,7 +42,7 @@ Deno.test("decrementTtl() keeps the checksum right for every TTL", () => {
   ));
 });
 
-Deno.test("decrementTtl() refuses TTL 1 and 0 and leaves the packet alone", () => {
+Deno.test("decrementTtl() refuses TTL 1 and 0 and leaves the packet unaltered", () => {
   for (const ttl of [0, 1]) {
     const packet = ipv4Packet({ ttl });
     const { view, bytes } = memoryWith(packet, 0);
@@ -59,7 +59,7 @@ Deno.test("decrementTtl() keeps a wrong checksum wrong", () => {
   assert(naiveChecksum(bytes.slice(0, 20)) !== 0);
 });
 
-Deno.test("setHeaderChecksum() covers the options", () => {
+Deno.test("setHeaderChecksum() includes the options", () => {
   const packet = ipv4Packet({ ipOptions: Uint8Array.of(0x94, 4, 0, 0), payload: pattern(9) });
   const memory = memoryWith(packet, 0);
   memory.bytes[10]! ^= 1;
@@ -84,7 +84,7 @@ Deno.test("isFragment() and isLaterFragment() read flags and offset", () => {
   }
 });
 
-Deno.test("pseudoHeaderSum() and the segment's sum make the checksum", () => {
+Deno.test("pseudoHeaderSum() and the segment's sum add up to the checksum", () => {
   const packet = tcpPacket({ payload: pattern(33) });
   const memory = memoryWith(packet, 0);
   const segment = packet.length - 20;

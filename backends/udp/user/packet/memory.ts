@@ -6,19 +6,17 @@ const PAGE = 65536;
 /** Options of {@linkcode PacketMemory}. */
 export interface PacketMemoryOptions {
   /**
-   * False sums in JavaScript even where vectors exist; for tests and for comparison.
+   * False computes checksums in JavaScript; for tests.
    * @default true
    */
-  readonly vectors?: boolean;
+  readonly simdChecksum?: boolean;
 }
 
 /**
- * The memory that packets live in: one buffer that never moves or grows, in which a packet is an
- * offset and a length.
+ * The memory of packets: one buffer that never moves or grows. A packet is an offset and a length in it.
  *
- * It is a WebAssembly memory because the checksum kernel can only work on one. Its bytes are also
- * what the system calls of the data path read and write, so it must stay reachable for as long as a
- * descriptor uses it; whoever holds the descriptor holds the memory.
+ * It is a WebAssembly memory, as the checksum code requires. System calls read and write it by address, so the owner
+ * of a descriptor must keep a reference to the memory.
  */
 export class PacketMemory {
   /** All of it as bytes. */
@@ -36,19 +34,19 @@ export class PacketMemory {
     const buffer = memory.buffer as ArrayBuffer;
     this.bytes = new Uint8Array(buffer);
     this.view = new DataView(buffer);
-    this.#kernel = options.vectors === false ? undefined : checksumKernel(memory);
+    this.#kernel = options.simdChecksum === false ? undefined : checksumKernel(memory);
   }
 
-  /** True when sums are made by the vector kernel. */
-  get vectorized(): boolean {
+  /** True when checksums are computed by SIMD instructions. */
+  get simdChecksum(): boolean {
     return this.#kernel !== undefined;
   }
 
   /**
-   * Sets `size` bytes apart, aligned to a cache line of 64 bytes. Never freed: the data path
-   * allocates at start only.
+   * Allocates `size` bytes, aligned to a cache line of 64 bytes. They are never freed: the data path allocates only at
+   * the start.
    *
-   * @returns the offset of the first
+   * @returns offset of the first byte
    * @throws {RangeError} when they do not fit
    */
   allocate(size: number): number {
@@ -62,7 +60,7 @@ export class PacketMemory {
     return offset;
   }
 
-  /** {@linkcode onesComplementSum} of the range, at the speed of the machine. */
+  /** Computes {@linkcode onesComplementSum} of the range. */
   sum(offset: number, length: number): number {
     return this.#kernel !== undefined
       ? this.#kernel.sum(offset, length)

@@ -9,7 +9,7 @@ import { GSO_ECN, GSO_TCPV4, GSO_UDP_L4, NEEDS_CSUM } from "./virtio.ts";
 import { TCP_CHECKSUM, UDP_CHECKSUM } from "./virtio.ts";
 import { IPPROTO_TCP, IPPROTO_UDP } from "../../../../mod/sys/linux_constants.ts";
 
-/** What may be merged; the device must take super-packets of the kind. */
+/** Kinds of packets to merge; the device must accept GSO packets of the kind. */
 export interface MergerOptions {
   /** TCP over IPv4. */
   readonly tcp: boolean;
@@ -19,39 +19,37 @@ export interface MergerOptions {
 
 /** A flow whose last frame may still grow. */
 interface OpenFlow {
-  /** Index in the vector; -1: the place is free. */
+  /** Index of its frame; -1: this entry is free. */
   frame: number;
-  /** Its first packet, whose headers stand for all. */
+  /** Offset of its first packet, whose headers are the frame's. */
   first: number;
-  /** IPv4 and transport header of each packet. */
+  /** Bytes of IPv4 and transport header. */
   headers: number;
-  /** Payload of each segment but the last. */
+  /** Payload bytes of each segment but the last. */
   size: number;
-  /** TCP: the sequence number that continues it. */
+  /** TCP: sequence number of the next segment. */
   sequence: number;
   /** Identification of the last packet. */
   identification: number;
 }
 
-/** Flows that may grow at one time: more bulk flows than this rarely share one batch. */
+/** Flows that may grow at a time; packets of one receive() rarely belong to more bulk flows. */
 const FLOWS = 8;
-/** Packets of one frame: writev takes 1024 pieces (UIO_MAXIOV). */
+/** Packets of one frame: writev accepts 1024 pieces (UIO_MAXIOV). */
 const MAX_TCP_PACKETS = 512;
-/** UDP_MAX_SEGMENTS before Linux 6.9; a frame of more is refused (EINVAL). */
+/** UDP_MAX_SEGMENTS before Linux 6.9; the kernel refuses a longer frame with EINVAL. */
 const MAX_UDP_PACKETS = 64;
 
 /**
- * Puts the packets of a batch into frames for the TUN device, consecutive segments of one flow into
- * one super-packet: what the kernel's generic receive offload does for a network card, with its
- * rules (`tcp_gro_receive`, `udp_gro_receive`, `inet_gro_receive`), so that cutting the result again
- * gives the same packets (but for the identification of packets with DF, which is nobody's business).
+ * Merges received packets into frames for the TUN device: consecutive segments of a flow become one GSO packet. It
+ * follows the rules of the kernel's GRO (`tcp_gro_receive`, `udp_gro_receive`, `inet_gro_receive`), so that segmenting
+ * the result gives the same packets, except for the identification of packets with DF, which has no meaning.
  *
- * A segment continues a frame when it is the next in sequence, its checksums are right and all
- * that the super-packet says once is the same: addresses, ports, TOS with its ECN bits, TTL, DF,
- * acknowledgment, window, flags, options. A shorter one, PSH or FIN ends the frame; CWR only begins
- * one. SYN, RST, URG and pure acknowledgments pass alone and end the flow's frame. Everything that is
- * not plain TCP or UDP (options in the IP header, fragments, other protocols) passes alone and ends
- * all, so that no packet overtakes another of its flow.
+ * A segment extends a frame when it is the next in sequence, its checksums are correct, and all other header fields are
+ * the frame's: addresses, ports, TOS with its ECN bits, TTL, DF, acknowledgment, window, flags, options. A shorter
+ * segment, PSH or FIN ends the frame; CWR only begins one. SYN, RST, URG and pure acknowledgments get a frame of their
+ * own and end that of the flow. Other packets than plain TCP or UDP (options in the IP header, fragments, other
+ * protocols) get a frame of their own and end all frames, so that no packet overtakes another of its flow.
  */
 export class Merger {
   readonly #memory: PacketMemory;
@@ -61,7 +59,7 @@ export class Merger {
   #opened = 0;
   #openCount = 0;
 
-  /** @param frames is filled; empty it and call {@linkcode Merger.reset} between batches */
+  /** @param frames receives the frames; clear it and call {@linkcode Merger.reset} before the next packets */
   constructor(memory: PacketMemory, frames: FrameVector, options: MergerOptions) {
     this.#memory = memory;
     this.#frames = frames;
@@ -72,7 +70,7 @@ export class Merger {
     }
   }
 
-  /** Forgets the open flows: what comes next begins new frames. */
+  /** Closes all flows: the next packets begin new frames. */
   reset(): void {
     if (this.#openCount === 0) return;
     for (const flow of this.#flows) flow.frame = -1;
@@ -80,8 +78,8 @@ export class Merger {
   }
 
   /**
-   * Takes the next packet in order of arrival. It must have passed `packetLength()` with `length`,
-   * and stays in place until the frames are written.
+   * Adds the next packet in order of arrival. `packetLength()` must have returned `length` for it, and it must stay in
+   * place until the frames are written.
    */
   add(offset: number, length: number): void {
     const { view } = this.#memory;
@@ -96,7 +94,7 @@ export class Merger {
     this.#frames.push(offset, length, false);
   }
 
-  /** Completes the headers of the frames that grew. Call once, before they are written. */
+  /** Completes the headers of merged frames. Call once before they are written. */
   finish(): void {
     for (let frame = 0; frame < this.#frames.count; frame++) {
       if (this.#frames.pieces[frame]! > 1) this.#finishFrame(frame);
@@ -120,7 +118,7 @@ export class Merger {
         this.#extend(flow, offset, headers, payload);
         flow.sequence = (flow.sequence + payload) >>> 0;
         if ((flags & (FIN | PSH)) !== 0) {
-          // The super-packet's flags are those of its first packet, plus these.
+          // A GSO packet has the flags of its first segment, plus these.
           const at = flow.first + ipv4.MIN_HEADER + TCP_FLAGS;
           view.setUint8(at, view.getUint8(at) | (flags & (FIN | PSH)));
           this.#close(flow);
@@ -158,7 +156,7 @@ export class Merger {
     if (verified) this.#open(frame, offset, headers, payload);
   }
 
-  /** Checks the header checksum and the transport's. */
+  /** Verifies the checksums of IPv4 and transport header. */
   #verify(offset: number, protocol: number, length: number): boolean {
     const memory = this.#memory;
     const transport = length - ipv4.MIN_HEADER;
@@ -189,7 +187,7 @@ export class Merger {
     return undefined;
   }
 
-  /** What the IPv4 header and the size have to say. */
+  /** Returns whether IPv4 header and size permit extending the flow's frame. */
   #continuesIp(flow: OpenFlow, offset: number, payload: number, maxPackets: number): boolean {
     const { view } = this.#memory;
     const { first } = flow;
@@ -200,9 +198,8 @@ export class Merger {
       this.#frames.bytes[flow.frame]! + payload > ipv4.MAX_PACKET ||
       this.#frames.pieces[flow.frame]! >= maxPackets
     ) return false;
-    // With DF the identification means nothing and nobody may look at it (RFC 6864 4.1): senders
-    // leave it at one value, or it has jumped where packets were lost. Without DF it has to count up,
-    // as cutting the frame will make it.
+    // With DF the identification has no meaning (RFC 6864 4.1): senders use one value, or it has gaps after losses.
+    // Without DF it must count up, because segmenting the frame will write it so.
     if (ipv4.dontFragment(view, offset)) return true;
     const identification = view.getUint16(offset + ipv4.IDENTIFICATION);
     return ((identification - flow.identification) & 0xffff) === 1;
@@ -230,7 +227,7 @@ export class Merger {
 
   #open(frame: number, offset: number, headers: number, payload: number): OpenFlow {
     const flow = this.#flows[this.#opened]!;
-    // Round robin: the place taken is that of the flow opened longest ago.
+    // Round robin: replaces the flow that was opened first.
     this.#opened = (this.#opened + 1) % FLOWS;
     if (flow.frame < 0) this.#openCount++;
     flow.frame = frame;

@@ -1,12 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { checksumsRight, ipv4Packet, pattern, superPacket } from "../testing/packets.ts";
+import { checksumsRight, gsoPacket, ipv4Packet, pattern } from "../testing/packets.ts";
 import { type TcpFields, tcpPacket, udpPacket } from "../testing/packets.ts";
 import { FrameVector } from "./frames.ts";
 import { PacketMemory } from "./memory.ts";
 import { Merger, type MergerOptions } from "./merge.ts";
 import { packetLength } from "./ipv4.ts";
-import { Splitter } from "./segment.ts";
+import { Segmenter } from "./segment.ts";
 import { DATA_VALID, plainHeader, type VirtioHeader } from "./virtio.ts";
 
 const ACK = 0x10, FIN = 1, SYN = 2, RST = 4, PSH = 8, URG = 32, ECE = 64, CWR = 128;
@@ -19,7 +19,7 @@ interface Frame {
 const memory = new PacketMemory(1 << 20);
 const frames = new FrameVector(4096);
 
-/** The frames that a batch of packets becomes. */
+/** Merges packets into frames. */
 function merge(
   packets: readonly Uint8Array[],
   options: MergerOptions = { tcp: true, udp: true },
@@ -45,22 +45,22 @@ function merge(
   return result;
 }
 
-/** Cuts frames again: what the kernel will make of them. */
-function resplit(frames: readonly Frame[]): Uint8Array[] {
+/** Segments frames as the kernel would. */
+function segmentAll(frames: readonly Frame[]): Uint8Array[] {
   const result: Uint8Array[] = [];
   const scratch = new PacketMemory(1 << 19);
-  const splitter = new Splitter(scratch);
+  const segmenter = new Segmenter(scratch);
   for (const { header, packet } of frames) {
     if (header.gsoType === 0) {
       result.push(packet);
       continue;
     }
     scratch.bytes.set(packet, 0);
-    assert(splitter.begin(header, 0, packet.length), "a merged frame can be cut");
+    assert(segmenter.begin(header, 0, packet.length), "a merged frame can be segmented");
     const to = 1 << 17;
-    for (let written; (written = splitter.next(to, 65507, 64)) > 0;) {
-      for (let at = to; at < to + written; at += splitter.segmentLength) {
-        result.push(scratch.bytes.slice(at, Math.min(at + splitter.segmentLength, to + written)));
+    for (let written; (written = segmenter.next(to, 65507, 64)) > 0;) {
+      for (let at = to; at < to + written; at += segmenter.segmentLength) {
+        result.push(scratch.bytes.slice(at, Math.min(at + segmenter.segmentLength, to + written)));
       }
     }
   }
@@ -80,7 +80,7 @@ function run(count: number, size: number, fields: TcpFields = {}): Uint8Array[] 
 
 const sizes = (frames: readonly Frame[]) => frames.map((frame) => frame.packet.length);
 
-Deno.test("Merger makes one super-packet of a run of segments", () => {
+Deno.test("Merger merges consecutive segments into one GSO packet", () => {
   const segments = run(10, 1420);
   const [frame, ...rest] = merge(segments);
   assertEquals(rest, []);
@@ -93,10 +93,10 @@ Deno.test("Merger makes one super-packet of a run of segments", () => {
     csumOffset: 16,
   });
   assertEquals(frame!.packet.length, 40 + 14200);
-  assertEquals(resplit([frame!]), segments);
+  assertEquals(segmentAll([frame!]), segments);
 });
 
-Deno.test("Merger puts FIN and PSH of the last segment on the super-packet", () => {
+Deno.test("Merger sets FIN and PSH of the last segment on the GSO packet", () => {
   const segments = [
     ...run(2, 100),
     tcpPacket({ payload: pattern(50), sequence: 1200, id: 102, flags: ACK | PSH | FIN }),
@@ -104,18 +104,18 @@ Deno.test("Merger puts FIN and PSH of the last segment on the super-packet", () 
   const merged = merge(segments);
   assertEquals(sizes(merged), [290]);
   assertEquals(merged[0]!.packet[33], ACK | PSH | FIN);
-  assertEquals(resplit(merged), segments);
+  assertEquals(segmentAll(merged), segments);
 });
 
-Deno.test("Merger begins with CWR and says so", () => {
+Deno.test("Merger begins a frame with CWR and marks it with ECN", () => {
   const [, ...others] = run(3, 100, { tos: 2 });
   const cwr = tcpPacket({ payload: pattern(100), id: 100, tos: 2, flags: ACK | CWR });
   const merged = merge([cwr, ...others]);
   assertEquals(merged[0]!.header.gsoType, 0x81);
-  assertEquals(resplit(merged), [cwr, ...others]);
+  assertEquals(segmentAll(merged), [cwr, ...others]);
 });
 
-Deno.test("Merger merges datagrams whose ids count up, stand or jump under DF", () => {
+Deno.test("Merger merges datagrams with DF whose ids count up, stay the same or have gaps", () => {
   for (const step of [0, 1, 7]) {
     const datagrams = Array.from(
       { length: 5 },
@@ -125,13 +125,13 @@ Deno.test("Merger merges datagrams whose ids count up, stand or jump under DF", 
     assertEquals(sizes(merged), [28 + 4 * 64 + 33]);
     assertEquals(merged[0]!.header.gsoType, 5);
     assertEquals(merged[0]!.header.gsoSize, 64);
-    const again = resplit(merged);
+    const again = segmentAll(merged);
     assertEquals(again.map((packet) => packet.slice(20)), datagrams.map((d) => d.slice(20)));
     if (step === 1) assertEquals(again, datagrams);
   }
 });
 
-Deno.test("Merger keeps apart what the super-packet could not tell", () => {
+Deno.test("Merger does not merge segments that differ in other header fields", () => {
   const base = { payload: pattern(100), sequence: 1100, id: 101 } satisfies TcpFields;
   const cases: [string, TcpFields][] = [
     ["a gap", { sequence: 1101 }],
@@ -168,7 +168,7 @@ Deno.test("Merger keeps apart what the super-packet could not tell", () => {
   }
 });
 
-Deno.test("Merger needs the id to count up where fragments are allowed, and there alone", () => {
+Deno.test("Merger requires ids that count up without DF, and only then", () => {
   const packets = (fragment: number) =>
     [0, 0, 1, 3, 4].map((id, i) =>
       tcpPacket({ payload: pattern(10), sequence: 1000 + 10 * i, id, fragment })
@@ -190,7 +190,7 @@ Deno.test("Merger compares options to the last byte", () => {
   assertEquals(sizes(merge(packets)), [72, 62]);
 });
 
-Deno.test("Merger passes packets with wrong checksums alone and unmarked", () => {
+Deno.test("Merger does not merge or mark packets with wrong checksums", () => {
   for (const spoiled of [10, 36, 60]) {
     const packets = run(3, 100);
     packets[1]![spoiled]! ^= 0x11;
@@ -206,27 +206,27 @@ Deno.test("Merger ends a frame at a shorter segment", () => {
   assertEquals(sizes(merge([...run(2, 100), short, after])), [280, 80]);
 });
 
-Deno.test("Merger fills 65535 bytes and no more", () => {
+Deno.test("Merger fills a frame up to 65535 bytes", () => {
   const merged = merge(run(60, 1420));
   assertEquals(merged.map((frame) => frame.packet.length), [40 + 46 * 1420, 40 + 14 * 1420]);
   assert(40 + 47 * 1420 > 65535);
 });
 
-Deno.test("Merger puts no more datagrams into a frame than the kernel takes", () => {
+Deno.test("Merger puts at most 64 datagrams into a frame, as the kernel requires", () => {
   const datagrams = Array.from({ length: 150 }, (_, id) => udpPacket({ payload: pattern(9), id }));
   assertEquals(sizes(merge(datagrams)), [64, 64, 22].map((count) => 28 + count * 9));
 });
 
-Deno.test("Merger keeps interleaved flows apart and each in order", () => {
+Deno.test("Merger keeps interleaved flows separate and each in order", () => {
   const a = run(6, 100, { sourcePort: 1 });
   const b = run(6, 200, { sourcePort: 2 });
   const c = run(6, 300, { sourcePort: 2, destination: 9 });
   const merged = merge(a.flatMap((packet, i) => [packet, b[i]!, c[i]!]));
   assertEquals(sizes(merged), [640, 1240, 1840]);
-  assertEquals(resplit(merged), [...a, ...b, ...c]);
+  assertEquals(segmentAll(merged), [...a, ...b, ...c]);
 });
 
-Deno.test("Merger lets nothing overtake a fragment", () => {
+Deno.test("Merger lets no packet overtake a fragment", () => {
   const fragment = ipv4Packet({ protocol: 17, fragment: 0x2000, payload: pattern(64) });
   const [a, b] = [
     udpPacket({ payload: pattern(8), id: 0 }),
@@ -236,7 +236,7 @@ Deno.test("Merger lets nothing overtake a fragment", () => {
   assertEquals(merged.map((frame) => frame.packet), [a!, fragment, b!]);
 });
 
-Deno.test("Merger leaves datagrams without checksum, with another length or without payload alone", () => {
+Deno.test("Merger does not merge datagrams without checksum, with another length or without payload", () => {
   const noChecksum = udpPacket({ payload: pattern(8) });
   noChecksum.fill(0, 26, 28);
   const otherLength = udpPacket({ payload: pattern(8) });
@@ -248,7 +248,7 @@ Deno.test("Merger leaves datagrams without checksum, with another length or with
   }
 });
 
-Deno.test("Merger leaves alone what the device cannot cut", () => {
+Deno.test("Merger does not merge a kind that the device does not support", () => {
   const tcp = run(2, 100);
   const udp = [
     udpPacket({ payload: pattern(8), id: 0 }),
@@ -258,7 +258,7 @@ Deno.test("Merger leaves alone what the device cannot cut", () => {
   assertEquals(merge(udp, { tcp: true, udp: false }).map((frame) => frame.packet), udp);
 });
 
-Deno.test("merging what was split is the identity, for any super-packet", () => {
+Deno.test("Merger restores any GSO packet from its segments", () => {
   const word = fc.nat(0xffff);
   const fieldsArbitrary = fc.record({
     payload: fc.integer({ min: 1, max: 3000 }).map((length) => pattern(length, length)),
@@ -280,11 +280,11 @@ Deno.test("merging what was split is the identity, for any super-packet", () => 
   });
   fc.assert(
     fc.property(fieldsArbitrary, ({ udp, gsoSize, ...fields }) => {
-      // A super-packet of one segment is none, and a frame takes so many.
+      // A GSO packet has at least two segments, and a frame at most so many.
       const segments = Math.ceil(fields.payload.length / gsoSize);
       fc.pre(segments > 1 && segments <= (udp ? 64 : 512));
-      const { packet, header } = superPacket(udp ? udpPacket(fields) : tcpPacket(fields), gsoSize);
-      const packets = resplit([{ header, packet }]);
+      const { packet, header } = gsoPacket(udp ? udpPacket(fields) : tcpPacket(fields), gsoSize);
+      const packets = segmentAll([{ header, packet }]);
       for (const each of packets) assert(checksumsRight(each));
       const merged = merge(packets);
       assertEquals(merged.length, 1);
@@ -295,7 +295,7 @@ Deno.test("merging what was split is the identity, for any super-packet", () => 
   );
 });
 
-Deno.test("Merger loses, adds and changes nothing, whatever comes", () => {
+Deno.test("Merger loses, adds and changes no packet of any input", () => {
   const flow = fc.record({
     udp: fc.boolean(),
     port: fc.nat(3),
@@ -328,13 +328,13 @@ Deno.test("Merger loses, adds and changes nothing, whatever comes", () => {
         if (step.spoil > 3 && step.spoil < packet.length) packet[step.spoil]! ^= 0x20;
         return packet;
       });
-      const again = resplit(merge(packets));
-      // Each flow sees its packets, all of them, in order; so does everything else together.
+      const again = segmentAll(merge(packets));
+      // Each flow, and all other packets together, must keep their packets and their order.
       const flowOf = (packet: Uint8Array) =>
         packet[0] === 0x45 && (packet[6]! & 0x3f) === 0 && packet[7] === 0
           ? [...packet.slice(9, 10), ...packet.slice(12, 24)].join()
           : "other";
-      // With DF the identification says nothing (RFC 6864), and merging does not keep it.
+      // With DF the identification has no meaning (RFC 6864), and merging does not keep it.
       const withoutId = (packet: Uint8Array) => {
         if (packet[0] !== 0x45 || packet[6] !== 0x40) return packet;
         const copy = packet.slice();
@@ -348,7 +348,7 @@ Deno.test("Merger loses, adds and changes nothing, whatever comes", () => {
   );
 });
 
-Deno.test("Merger never crashes or loops on random bytes that look like packets", () => {
+Deno.test("Merger never crashes or loops on random bytes that resemble packets", () => {
   fc.assert(
     fc.property(
       fc.array(fc.uint8Array({ minLength: 20, maxLength: 90, size: "max" }), { maxLength: 20 }),
@@ -371,7 +371,7 @@ Deno.test("Merger never crashes or loops on random bytes that look like packets"
   );
 });
 
-Deno.test("FrameVector forgets the header of the frame before", () => {
+Deno.test("FrameVector clears the header of a former frame", () => {
   merge(run(3, 100));
   assertEquals(merge([ipv4Packet({ protocol: 1 })])[0]!.header, plainHeader());
 });

@@ -1,26 +1,26 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { checksumsRight, memoryWith, pattern, superPacket } from "../testing/packets.ts";
+import { checksumsRight, gsoPacket, memoryWith, pattern } from "../testing/packets.ts";
 import { tcpPacket, udpPacket } from "../testing/packets.ts";
 import { PacketMemory } from "./memory.ts";
-import { completeChecksum, CWR, FIN, PSH, Splitter } from "./segment.ts";
+import { completeChecksum, CWR, FIN, PSH, Segmenter } from "./segment.ts";
 import { plainHeader, type VirtioHeader } from "./virtio.ts";
 
 const FROM = 1024;
 const TO = 1 << 17;
 
-/** All segments that a super-packet is cut into, or undefined when it is refused. */
-function split(packet: Uint8Array, header: VirtioHeader): Uint8Array[] | undefined {
+/** All segments of a GSO packet; `undefined` when it is refused. */
+function segmentsOf(packet: Uint8Array, header: VirtioHeader): Uint8Array[] | undefined {
   const memory = memoryWith(packet, FROM, 1 << 19);
-  const splitter = new Splitter(memory);
-  if (!splitter.begin(header, FROM, packet.length)) return undefined;
+  const segmenter = new Segmenter(memory);
+  if (!segmenter.begin(header, FROM, packet.length)) return undefined;
   const segments: Uint8Array[] = [];
   for (;;) {
-    const written = splitter.next(TO, 65507, 64);
+    const written = segmenter.next(TO, 65507, 64);
     if (written === 0) return segments;
-    for (let at = TO; at < TO + written; at += splitter.segmentLength) {
+    for (let at = TO; at < TO + written; at += segmenter.segmentLength) {
       segments.push(
-        memory.bytes.slice(at, Math.min(at + splitter.segmentLength, TO + written)),
+        memory.bytes.slice(at, Math.min(at + segmenter.segmentLength, TO + written)),
       );
     }
   }
@@ -38,14 +38,14 @@ function fields(packet: Uint8Array) {
   };
 }
 
-Deno.test("Splitter cuts a TCP super-packet: lengths, ids, sequence numbers, flags, checksums", () => {
+Deno.test("Segmenter sets lengths, ids, sequence numbers, flags and checksums of TCP segments", () => {
   const payload = pattern(1000);
   const options = Uint8Array.of(1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2);
-  const { packet, header } = superPacket(
+  const { packet, header } = gsoPacket(
     tcpPacket({ payload, options, id: 0xfffe, sequence: 0xfffffe00, flags: 0x10 | FIN | PSH }),
     400,
   );
-  const segments = split(packet, header)!;
+  const segments = segmentsOf(packet, header)!;
   assertEquals(segments.map(fields), [
     { total: 452, id: 0xfffe, sequence: 0xfffffe00, flags: 0x10 },
     { total: 452, id: 0xffff, sequence: 0xffffff90, flags: 0x10 },
@@ -58,22 +58,22 @@ Deno.test("Splitter cuts a TCP super-packet: lengths, ids, sequence numbers, fla
   assertEquals(segments.flatMap((segment) => [...segment.slice(52)]), [...payload]);
 });
 
-Deno.test("Splitter leaves CWR on the first segment only", () => {
-  const { packet, header } = superPacket(
+Deno.test("Segmenter keeps CWR on the first segment only", () => {
+  const { packet, header } = gsoPacket(
     tcpPacket({ payload: pattern(900), flags: 0x10 | CWR | PSH, tos: 2 }),
     300,
   );
   assertEquals(header.gsoType, 0x81);
   assertEquals(
-    split(packet, header)!.map((segment) => fields(segment).flags),
+    segmentsOf(packet, header)!.map((segment) => fields(segment).flags),
     [0x10 | CWR, 0x10, 0x10 | PSH],
   );
 });
 
-Deno.test("Splitter cuts UDP into datagrams with their own lengths and checksums", () => {
+Deno.test("Segmenter sets lengths and checksums of UDP datagrams", () => {
   const payload = pattern(250);
-  const { packet, header } = superPacket(udpPacket({ payload, id: 7 }), 100);
-  const segments = split(packet, header)!;
+  const { packet, header } = gsoPacket(udpPacket({ payload, id: 7 }), 100);
+  const segments = segmentsOf(packet, header)!;
   assertEquals(segments.map((segment) => segment.length), [128, 128, 78]);
   for (const [i, segment] of segments.entries()) {
     assert(checksumsRight(segment));
@@ -83,45 +83,45 @@ Deno.test("Splitter cuts UDP into datagrams with their own lengths and checksums
   assertEquals(segments.flatMap((segment) => [...segment.slice(28)]), [...payload]);
 });
 
-Deno.test("Splitter writes 0xffff where a UDP checksum computes to zero", () => {
+Deno.test("Segmenter writes 0xffff where a UDP checksum computes to zero", () => {
   const packet = udpPacket({ payload: new Uint8Array(4), destinationPort: 0 });
-  // A word that brings the sum of the first datagram to 0xffff, and so its complement to zero.
+  // A word that makes the first datagram's sum 0xffff, and its complement zero.
   const view = new DataView(packet.buffer);
-  const one = superPacket(packet, 2);
-  const sum = split(one.packet, one.header)![0]!;
+  const one = gsoPacket(packet, 2);
+  const sum = segmentsOf(one.packet, one.header)![0]!;
   view.setUint16(28, new DataView(sum.buffer).getUint16(26));
-  const { header, packet: spoiled } = superPacket(packet, 2);
-  const first = split(spoiled, header)![0]!;
+  const { header, packet: spoiled } = gsoPacket(packet, 2);
+  const first = segmentsOf(spoiled, header)![0]!;
   assertEquals([first[26], first[27]], [0xff, 0xff]);
 });
 
-Deno.test("Splitter keeps IP options in every segment", () => {
-  const { packet, header } = superPacket(
+Deno.test("Segmenter keeps IP options in every segment", () => {
+  const { packet, header } = gsoPacket(
     tcpPacket({ payload: pattern(50), ipOptions: Uint8Array.of(0x94, 4, 0, 0) }),
     20,
   );
-  for (const segment of split(packet, header)!) {
+  for (const segment of segmentsOf(packet, header)!) {
     assertEquals([...segment.slice(20, 24)], [0x94, 4, 0, 0]);
     assert(checksumsRight(segment));
   }
 });
 
-Deno.test("next() stops at the room and at the number of segments, and goes on from there", () => {
-  const { packet, header } = superPacket(tcpPacket({ payload: pattern(1000) }), 100);
+Deno.test("next() stops at the limits of room and segments, and continues from there", () => {
+  const { packet, header } = gsoPacket(tcpPacket({ payload: pattern(1000) }), 100);
   const memory = memoryWith(packet, FROM);
-  const splitter = new Splitter(memory);
-  assert(splitter.begin(header, FROM, packet.length));
-  assertEquals(splitter.segmentLength, 140);
+  const segmenter = new Segmenter(memory);
+  assert(segmenter.begin(header, FROM, packet.length));
+  assertEquals(segmenter.segmentLength, 140);
   memory.bytes.fill(0xaa, TO, TO + 600);
-  assertEquals(splitter.next(TO, 300, 64), 280);
+  assertEquals(segmenter.next(TO, 300, 64), 280);
   assertEquals(memory.bytes[TO + 280], 0xaa);
-  assertEquals(splitter.next(TO, 65507, 3), 420);
-  assertEquals(splitter.next(TO, 139, 64), 0);
-  assertEquals(splitter.next(TO, 65507, 64), 700);
-  assertEquals(splitter.next(TO, 65507, 64), 0);
+  assertEquals(segmenter.next(TO, 65507, 3), 420);
+  assertEquals(segmenter.next(TO, 139, 64), 0);
+  assertEquals(segmenter.next(TO, 65507, 64), 700);
+  assertEquals(segmenter.next(TO, 65507, 64), 0);
 });
 
-Deno.test("begin() refuses what is not the super-packet that its header says", () => {
+Deno.test("begin() refuses a packet that differs from its virtio header", () => {
   const tcp = tcpPacket({ payload: pattern(100) });
   const cases: [string, Uint8Array, Partial<VirtioHeader>][] = [
     ["no segment size", tcp, { gsoSize: 0 }],
@@ -134,19 +134,19 @@ Deno.test("begin() refuses what is not the super-packet that its header says", (
     ["UDP announced, no header", udpPacket({}).slice(0, 24), { gsoType: 5 }],
   ];
   for (const [what, packet, spoil] of cases) {
-    const { header } = superPacket(tcp, 10);
-    assertEquals(split(packet, { ...header, ...spoil }), undefined, what);
+    const { header } = gsoPacket(tcp, 10);
+    assertEquals(segmentsOf(packet, { ...header, ...spoil }), undefined, what);
   }
-  const { packet, header } = superPacket(tcp, 10);
+  const { packet, header } = gsoPacket(tcp, 10);
   packet[32] = 0x40;
-  assertEquals(split(packet, header), undefined, "a data offset of 16 bytes");
+  assertEquals(segmentsOf(packet, header), undefined, "a data offset of 16 bytes");
   packet[32] = 0xf0;
-  assertEquals(split(packet, header)!.length, Math.ceil((140 - 80) / 10));
+  assertEquals(segmentsOf(packet, header)!.length, Math.ceil((140 - 80) / 10));
 });
 
-Deno.test("Splitter never crashes, loops or writes outside its room on random input", () => {
+Deno.test("Segmenter never crashes, loops or writes outside its room on random input", () => {
   const memory = new PacketMemory(1 << 19);
-  const splitter = new Splitter(memory);
+  const segmenter = new Segmenter(memory);
   const word = fc.nat(0xffff);
   fc.assert(
     fc.property(
@@ -169,9 +169,9 @@ Deno.test("Splitter never crashes, loops or writes outside its room on random in
         }
         memory.bytes.set(bytes, FROM);
         memory.bytes.fill(0xaa, TO - 8, TO + room + 8);
-        if (splitter.begin(header, FROM, bytes.length)) {
+        if (segmenter.begin(header, FROM, bytes.length)) {
           let calls = 0;
-          while (splitter.next(TO, room, 64) > 0) assert(++calls <= 300);
+          while (segmenter.next(TO, room, 64) > 0) assert(++calls <= 300);
         }
         for (let i = 1; i <= 8; i++) {
           assertEquals([memory.bytes[TO - i], memory.bytes[TO + room + i - 1]], [0xaa, 0xaa]);
@@ -183,11 +183,11 @@ Deno.test("Splitter never crashes, loops or writes outside its room on random in
   );
 });
 
-Deno.test("completeChecksum() finishes TCP and UDP alike, and leaves finished packets alone", () => {
+Deno.test("completeChecksum() completes TCP and UDP checksums, and leaves complete ones unaltered", () => {
   for (
     const original of [tcpPacket({ payload: pattern(77) }), udpPacket({ payload: pattern(6) })]
   ) {
-    const { packet, header } = superPacket(original, 1);
+    const { packet, header } = gsoPacket(original, 1);
     const memory = memoryWith(packet, FROM);
     assert(completeChecksum(memory, { ...header, gsoType: 0 }, FROM, packet.length));
     assertEquals(memory.bytes.slice(FROM, FROM + packet.length), original);
@@ -196,8 +196,8 @@ Deno.test("completeChecksum() finishes TCP and UDP alike, and leaves finished pa
   }
 });
 
-Deno.test("completeChecksum() refuses to look outside the packet", () => {
-  const { packet, header } = superPacket(udpPacket({ payload: pattern(6) }), 1);
+Deno.test("completeChecksum() refuses to read outside the packet", () => {
+  const { packet, header } = gsoPacket(udpPacket({ payload: pattern(6) }), 1);
   const memory = memoryWith(packet, FROM);
   for (const spoil of [{ csumStart: 19 }, { csumStart: 40 }, { csumOffset: 40 }]) {
     assert(!completeChecksum(memory, { ...header, ...spoil }, FROM, packet.length));

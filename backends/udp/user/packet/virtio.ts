@@ -1,7 +1,6 @@
 /**
- * The header a TUN device opened with IFF_VNET_HDR puts before each packet: `struct
- * virtio_net_hdr`, 10 bytes, little-endian on the machines we run on (VIRTIO 1.2, 5.1.6; Linux
- * `include/uapi/linux/virtio_net.h`).
+ * The header before each packet of a TUN device with IFF_VNET_HDR: `struct virtio_net_hdr`, 10 bytes, little-endian on
+ * x86-64 and arm64 (VIRTIO 1.2, 5.1.6; Linux `include/uapi/linux/virtio_net.h`).
  *
  * @module
  */
@@ -9,39 +8,39 @@
 /** Bytes of the header. */
 export const VIRTIO_HEADER = 10;
 
-/** `flags`: the checksum at csumStart + csumOffset holds the pseudo-header sum only. */
+/** `flags`: the checksum at csumStart + csumOffset is partial, the sum of the pseudo-header only. */
 export const NEEDS_CSUM = 1;
-/** `flags`: whoever wrote the packet has verified its checksum. */
+/** `flags`: the writer has verified the checksum. */
 export const DATA_VALID = 2;
 
-/** `gsoType`: one packet as it is. */
+/** `gsoType`: a single packet. */
 export const GSO_NONE = 0;
-/** `gsoType`: a TCP over IPv4 super-packet. */
+/** `gsoType`: a TCP over IPv4 GSO packet. */
 export const GSO_TCPV4 = 1;
-/** `gsoType`: a UDP super-packet that is cut into datagrams (Linux 6.2). */
+/** `gsoType`: a UDP GSO packet (Linux 6.2). */
 export const GSO_UDP_L4 = 5;
-/** Bit in `gsoType`: the first segment carries CWR, the others must not (RFC 3168 6.1.2). */
+/** Bit in `gsoType`: only the first segment may have CWR (RFC 3168 6.1.2). */
 export const GSO_ECN = 0x80;
 
 /** Offset of the checksum in a TCP and in a UDP header. */
 export const TCP_CHECKSUM = 16;
 export const UDP_CHECKSUM = 6;
 
-/** The decoded header. Kept and reused by its owner: one is read per packet. */
+/** A decoded header, which its owner reuses for each packet. */
 export interface VirtioHeader {
   flags: number;
   gsoType: number;
-  /** Bytes of all headers of a super-packet: a hint, not to be relied on. */
+  /** Bytes of all headers of a GSO packet: a hint that may be wrong. */
   headerLength: number;
   /** Payload bytes of each segment but the last. */
   gsoSize: number;
-  /** Where the sum begins, from the packet's first byte. */
+  /** Offset of the first summed byte in the packet. */
   csumStart: number;
-  /** Where the checksum is stored, from csumStart. */
+  /** Offset of the checksum from csumStart. */
   csumOffset: number;
 }
 
-/** A header that says nothing: one packet, checksum complete or unknown. */
+/** Returns the header of a single packet whose checksum is complete or unknown. */
 export function plainHeader(): VirtioHeader {
   return { flags: 0, gsoType: GSO_NONE, headerLength: 0, gsoSize: 0, csumStart: 0, csumOffset: 0 };
 }

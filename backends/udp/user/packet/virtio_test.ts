@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { plainHeader, readVirtioHeader, VIRTIO_HEADER, writeVirtioHeader } from "./virtio.ts";
 
-Deno.test("readVirtioHeader() reads a header that Linux wrote", () => {
+Deno.test("readVirtioHeader() decodes a header that Linux wrote", () => {
   // From a TUN device with TSO: 44 segments of 1420 bytes, IPv4 20 and TCP 32 bytes.
   const bytes = Uint8Array.of(1, 1, 52, 0, 0x8c, 5, 20, 0, 16, 0);
   const header = plainHeader();

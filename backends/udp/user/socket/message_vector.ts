@@ -23,7 +23,7 @@ const CMSG_SPACE = 24;
 const SEGMENT_CMSG = CMSG_DATA + 2;
 const GRO_CMSG = CMSG_DATA + 4;
 
-/** A vector of `struct mmsghdr`, with an address, one iovec and one control message each. */
+/** An array of `struct mmsghdr`, each with an address, one iovec and one control message. */
 export class MessageVector {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly #view: DataView;
@@ -55,12 +55,12 @@ export class MessageVector {
     }
   }
 
-  /** Offset of a message. */
+  /** Offset of a message in packet memory. */
   at(index: number): number {
     return this.#messages + index * MMSGHDR;
   }
 
-  /** Bytes of the data that a message was given. */
+  /** Bytes of a message's data. */
   length(index: number): number {
     return this.#view.getUint32(this.#iovecs + index * IOVEC + 8, true);
   }
@@ -69,7 +69,7 @@ export class MessageVector {
     writeIovec(this.#view, this.#iovecs + index * IOVEC, address, length);
   }
 
-  /** @param segment size of a train's packets; 0 for a single datagram */
+  /** @param segment bytes of each packet of a batch; 0 for a single datagram */
   setMessage(
     index: number,
     to: IPv4,
@@ -87,7 +87,7 @@ export class MessageVector {
     view.setUint16(this.#controls + index * CMSG_SPACE + CMSG_DATA, segment, true);
   }
 
-  /** Makes a message ready to receive: gives the lengths back that the kernel overwrites. */
+  /** Prepares a message for receiving: restores the lengths that the kernel overwrites. */
   reset(index: number): void {
     const message = this.at(index);
     this.#view.setUint32(message + MSG_NAMELEN, SOCKADDR_IN_LENGTH, true);
@@ -99,17 +99,17 @@ export class MessageVector {
     return this.#view.getUint32(this.at(index) + MSG_LEN, true);
   }
 
-  /** True when a datagram was longer than the room for it. */
+  /** Returns whether a datagram was longer than its buffer. */
   truncated(index: number): boolean {
     return (this.#view.getUint32(this.at(index) + MSG_FLAGS, true) & MSG_TRUNC) !== 0;
   }
 
-  /** Address a message came from. */
+  /** Source address of a received message. */
   address(index: number): IPv4 {
     return this.#view.getUint32(this.#names + index * SOCKADDR_IN_LENGTH + 4);
   }
 
-  /** Size of the datagrams in a received message; 0 when it is a single one. */
+  /** Bytes of each datagram in a received message; 0 for a single datagram. */
   groSize(index: number): number {
     const view = this.#view;
     const control = this.#controls + index * CMSG_SPACE;

@@ -1,26 +1,26 @@
 import type { IPv4 } from "../../../../mod/ip/mod.ts";
-import { MAX_TRAIN } from "../device.ts";
+import { MAX_BATCH_BYTES } from "../device.ts";
 
 /**
- * A vector of trains: packets of one peer that lie one behind the other in packet memory, all of
- * the same length but the last, which may be shorter. One train is one message to the kernel
- * (UDP_SEGMENT) or from it (UDP_GRO).
+ * Segment batches to send or as received. A segment batch is one message to the kernel (UDP_SEGMENT) or from it
+ * (UDP_GRO): consecutive packets of one peer in packet memory, all of the same length but the last, which may be
+ * shorter.
  */
-export class TrainVector {
-  /** How many trains there are. */
+export class SegmentBatches {
+  /** Number of batches. */
   count = 0;
-  /** Per train: the peer's public IP, and its index in the peer table (sending only). */
+  /** By batch: the peer's public IP, and its index in the peer table (sending only). */
   readonly address: Uint32Array;
   readonly peer: Uint32Array;
-  /** Where it lies, and bytes in all. */
+  /** By batch: offset in packet memory, and length in bytes. */
   readonly offset: Int32Array;
   readonly length: Int32Array;
-  /** Bytes of each packet but the last. */
+  /** By batch: bytes of each packet but the last. */
   readonly segment: Int32Array;
-  /** 1 when the datagram was longer than the buffer (receiving only). */
+  /** By batch: 1 when the datagram was longer than the buffer (receiving only). */
   readonly truncated: Uint8Array;
 
-  /** @param capacity trains that fit */
+  /** @param capacity maximum number of batches */
   constructor(readonly capacity: number) {
     this.address = new Uint32Array(capacity);
     this.peer = new Uint32Array(capacity);
@@ -30,32 +30,32 @@ export class TrainVector {
     this.truncated = new Uint8Array(capacity);
   }
 
-  /** True when no further train fits. */
+  /** True when `count` has reached `capacity`. */
   get isFull(): boolean {
     return this.count === this.capacity;
   }
 
-  /** Makes it empty. */
+  /** Removes all batches. */
   clear(): void {
     this.count = 0;
   }
 
-  /** Adds a train. */
+  /** Adds a batch. */
   push(address: IPv4, peer: number, offset: number, length: number, segment: number): void {
-    const train = this.count++;
-    this.address[train] = address;
-    this.peer[train] = peer;
-    this.offset[train] = offset;
-    this.length[train] = length;
-    this.segment[train] = segment;
-    this.truncated[train] = 0;
+    const batch = this.count++;
+    this.address[batch] = address;
+    this.peer[batch] = peer;
+    this.offset[batch] = offset;
+    this.length[batch] = length;
+    this.segment[batch] = segment;
+    this.truncated[batch] = 0;
   }
 
   /**
-   * Adds a single packet: to the last train where it fits (same peer, right behind it, not longer
-   * than the others, which were all of one length), else as a train of its own.
+   * Appends a packet to the last batch, or begins a new batch. The last batch must be of the same peer and end where
+   * the packet begins, its packets must have one length, and the packet must not be longer.
    */
-  couple(
+  appendPacket(
     address: IPv4,
     peer: number,
     offset: number,
@@ -68,7 +68,7 @@ export class TrainVector {
       const segment = this.segment[last]!;
       if (
         this.offset[last]! + total === offset && length <= segment && total % segment === 0 &&
-        total + length <= MAX_TRAIN && total / segment < maxSegments
+        total + length <= MAX_BATCH_BYTES && total / segment < maxSegments
       ) {
         this.length[last] = total + length;
         return;
@@ -77,8 +77,8 @@ export class TrainVector {
     this.push(address, peer, offset, length, length);
   }
 
-  /** Packets in a train. */
-  packets(train: number): number {
-    return Math.ceil(this.length[train]! / this.segment[train]!);
+  /** Number of packets in a batch. */
+  packets(batch: number): number {
+    return Math.ceil(this.length[batch]! / this.segment[batch]!);
   }
 }

@@ -1,44 +1,44 @@
 import { assertEquals } from "@std/assert";
-import { TrainVector } from "./segment_batches.ts";
+import { SegmentBatches } from "./segment_batches.ts";
 
-/** Trains as [address, offset, length, segment]. */
-function list(trains: TrainVector): number[][] {
-  return Array.from({ length: trains.count }, (_, i) => [
-    ...[trains.address[i]!, trains.offset[i]!],
-    ...[trains.length[i]!, trains.segment[i]!],
+/** Batches as [address, offset, length, segment]. */
+function list(batches: SegmentBatches): number[][] {
+  return Array.from({ length: batches.count }, (_, i) => [
+    ...[batches.address[i]!, batches.offset[i]!],
+    ...[batches.length[i]!, batches.segment[i]!],
   ]);
 }
 
-Deno.test("couple() makes one train of packets of one length, the last possibly shorter", () => {
-  const trains = new TrainVector(8);
+Deno.test("appendPacket() forms one batch of packets of one length, the last of which may be shorter", () => {
+  const batches = new SegmentBatches(8);
   for (const [offset, length] of [[0, 100], [100, 100], [200, 60]]) {
-    trains.couple(7, 1, offset!, length!, 64);
+    batches.appendPacket(7, 1, offset!, length!, 64);
   }
-  assertEquals(list(trains), [[7, 0, 260, 100]]);
-  assertEquals(trains.packets(0), 3);
-  trains.couple(7, 1, 260, 60, 64);
-  assertEquals(list(trains), [[7, 0, 260, 100], [7, 260, 60, 60]], "a short one ends the train");
+  assertEquals(list(batches), [[7, 0, 260, 100]]);
+  assertEquals(batches.packets(0), 3);
+  batches.appendPacket(7, 1, 260, 60, 64);
+  assertEquals(list(batches), [[7, 0, 260, 100], [7, 260, 60, 60]], "a short one ends the batch");
 });
 
-Deno.test("couple() begins a train for another peer, a longer packet, or a gap", () => {
+Deno.test("appendPacket() begins a batch for another peer, a longer packet, or a gap", () => {
   const cases: [string, number, number, number][] = [
     ["another peer", 8, 100, 100],
     ["a longer packet", 7, 100, 101],
     ["a gap", 7, 101, 100],
   ];
   for (const [what, address, offset, length] of cases) {
-    const trains = new TrainVector(8);
-    trains.couple(7, 1, 0, 100, 64);
-    trains.couple(address, 1, offset, length, 64);
-    assertEquals(trains.count, 2, what);
+    const batches = new SegmentBatches(8);
+    batches.appendPacket(7, 1, 0, 100, 64);
+    batches.appendPacket(address, 1, offset, length, 64);
+    assertEquals(batches.count, 2, what);
   }
 });
 
-Deno.test("couple() stays within the kernel's limits of segments and bytes", () => {
-  const trains = new TrainVector(8);
-  for (let i = 0; i < 70; i++) trains.couple(7, 1, i * 50, 50, 64);
-  assertEquals([trains.packets(0), trains.packets(1)], [64, 6]);
-  trains.clear();
-  for (let i = 0; i < 50; i++) trains.couple(7, 1, i * 1472, 1472, 64);
-  assertEquals(list(trains), [[7, 0, 44 * 1472, 1472], [7, 44 * 1472, 6 * 1472, 1472]]);
+Deno.test("appendPacket() stays within the kernel's limits of segments and bytes", () => {
+  const batches = new SegmentBatches(8);
+  for (let i = 0; i < 70; i++) batches.appendPacket(7, 1, i * 50, 50, 64);
+  assertEquals([batches.packets(0), batches.packets(1)], [64, 6]);
+  batches.clear();
+  for (let i = 0; i < 50; i++) batches.appendPacket(7, 1, i * 1472, 1472, 64);
+  assertEquals(list(batches), [[7, 0, 44 * 1472, 1472], [7, 44 * 1472, 6 * 1472, 1472]]);
 });

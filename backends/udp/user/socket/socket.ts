@@ -22,38 +22,37 @@ const IP_PMTUDISC_DO = 2;
 export const SOL_UDP = 17;
 export const UDP_SEGMENT = 103;
 export const UDP_GRO = 104;
-/** A burst that arrives while the worker's processor is taken: 8 MB is 3 ms at 20 Gbit/s. */
+/** Bytes for a burst that arrives while another thread has the worker's processor: 3 ms at 20 Gbit/s. */
 const RECEIVE_BUFFER = 8 << 20;
-/** What waits in front of a slow link: 2 MB is 16 ms at 1 Gbit/s; more would be delay, not speed. */
+/** Bytes that wait for a slow link: 16 ms at 1 Gbit/s; a larger buffer adds delay and no throughput. */
 const SEND_BUFFER = 2 << 20;
 
 /** Options of {@linkcode openSocket}. */
 export interface SocketOptions {
   /** Address of the external interface, not the public IP. */
   readonly address: IPv4;
-  /** Also the port that peers are sent to. */
+  /** Local port, and destination port of peers. */
   readonly port: number;
-  /** Send trains with UDP_SEGMENT (Linux 4.18). @default true */
-  readonly segmentation?: boolean;
-  /** Receive trains with UDP_GRO (Linux 5.0). @default true */
-  readonly coalescing?: boolean;
-  /** Several sockets on one port, each fed by its share of the peers. @default false */
+  /** Send segment batches with UDP_SEGMENT (Linux 4.18). @default true */
+  readonly gso?: boolean;
+  /** Receive segment batches with UDP_GRO (Linux 5.0). @default true */
+  readonly gro?: boolean;
+  /** Let several sockets share the port; the kernel distributes peers among them. @default false */
   readonly shared?: boolean;
 }
 
-/** A bound UDP socket and what the kernel does for it. */
+/** A bound UDP socket and its offloads. */
 export interface Socket {
   readonly fd: number;
-  readonly segmentation: boolean;
-  readonly coalescing: boolean;
+  readonly gso: boolean;
+  readonly gro: boolean;
 }
 
 /**
- * Binds the socket of the tunnel. Outer packets carry DF and are never cut behind our back
- * (IP_PMTUDISC_DO): a packet that does not fit the path comes back as EMSGSIZE, and the sender of the
- * inner packet can be told.
+ * Binds the tunnel's socket. Outer packets carry DF (IP_PMTUDISC_DO): a packet that exceeds the path MTU fails with
+ * EMSGSIZE, and the router sends an ICMP error to the inner packet's sender.
  *
- * @throws {SysError} EADDRINUSE when the port is taken, EADDRNOTAVAIL when the address is not ours
+ * @throws {SysError} EADDRINUSE when another socket has the port, EADDRNOTAVAIL when the address is not this host's
  */
 export function openSocket(options: SocketOptions): Socket {
   const subject = `${formatIPv4(options.address)}:${options.port}/udp`;
@@ -62,7 +61,7 @@ export function openSocket(options: SocketOptions): Socket {
     if (options.shared) {
       unwrap("SO_REUSEPORT", setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1), subject);
     }
-    // The forced forms go beyond net.core.[rw]mem_max and need CAP_NET_ADMIN.
+    // The FORCE options exceed net.core.[rw]mem_max and need CAP_NET_ADMIN.
     if (setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER) < 0) {
       setOption(fd, SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER);
     }
@@ -77,9 +76,9 @@ export function openSocket(options: SocketOptions): Socket {
     );
     return {
       fd,
-      // Zero sets no size of its own; an old kernel answers ENOPROTOOPT.
-      segmentation: options.segmentation !== false && setOption(fd, SOL_UDP, UDP_SEGMENT, 0) === 0,
-      coalescing: options.coalescing !== false && setOption(fd, SOL_UDP, UDP_GRO, 1) === 0,
+      // Zero changes nothing; a kernel without UDP_SEGMENT returns ENOPROTOOPT.
+      gso: options.gso !== false && setOption(fd, SOL_UDP, UDP_SEGMENT, 0) === 0,
+      gro: options.gro !== false && setOption(fd, SOL_UDP, UDP_GRO, 1) === 0,
     };
   } catch (error) {
     closeDescriptor(fd);
@@ -87,18 +86,18 @@ export function openSocket(options: SocketOptions): Socket {
   }
 }
 
-/** Stops UDP_GRO; a kernel that has none does not mind. */
-export function disableCoalescing(fd: number): void {
+/** Turns UDP_GRO off; ignored by a kernel without it. */
+export function disableGro(fd: number): void {
   setOption(fd, SOL_UDP, UDP_GRO, 0);
 }
 
-/** Lets the kernel cut the next datagrams into IP fragments, or stops it. */
+/** Lets the kernel fragment the datagrams that follow, or forbids it. */
 export function allowFragments(fd: number, allowed: boolean): void {
   setOption(fd, SOL_IP, IP_MTU_DISCOVER, allowed ? IP_PMTUDISC_WANT : IP_PMTUDISC_DO);
 }
 
 /**
- * The MTU of the path to an address as the kernel knows it (ip(7), IP_MTU: connected sockets only).
+ * Reads the kernel's path MTU to an address from a connected socket (ip(7), IP_MTU).
  *
  * @returns bytes; 0 when there is no route
  */

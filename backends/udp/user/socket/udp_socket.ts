@@ -7,26 +7,26 @@ import { MessageVector } from "./message_vector.ts";
 import { MAX_PACKET } from "../packet/ipv4.ts";
 import type { PacketMemory } from "../packet/memory.ts";
 import { allowFragments, pathMtu, type Socket } from "./socket.ts";
-import type { TrainVector } from "./segment_batches.ts";
+import type { SegmentBatches } from "./segment_batches.ts";
 import { MSG_DONTWAIT } from "../../../../mod/sys/linux_constants.ts";
 
 /** Messages of one sendmmsg(2). */
 const SEND_BATCH = 64;
 /**
- * Messages of one recvmmsg(2). Where the kernel coalesces, eight trains of 64 KB stay in the
- * second-level cache until they are written to the device. Where a wire without receive offload
- * hands over packet by packet, a whole super-packet's worth is taken at a time, once a few of them have
- * come at once: with room for all, the first burst of trains would take 3 MB, for good.
+ * Messages of one recvmmsg(2). With GRO, eight batches of 64 KB stay in the second-level cache until they are
+ * written to the device. A wire without receive offload delivers single packets: then a call receives as many as a
+ * GSO packet has segments. The larger number is used only after a full call of single packets, because a burst of
+ * that many batches would touch 3 MB of memory, which stays resident.
  */
-const TRAIN_BATCH = 8;
-const PACKET_BATCH = 48;
-/** A batch of longer messages than this, on average, is one of trains. */
-const TRAIN_BYTES = 4096;
-/** Room for a train: off the powers of two, so that not all begin at the same line of the cache. */
-const TRAIN_ROOM = MAX_PACKET + 1 + 25 * 64;
-/** Room for one datagram where none is coalesced: jumbo frames pass, larger ones are truncated. */
-const PACKET_ROOM = 9216 + 64;
-/** UDP_MAX_SEGMENTS of Linux: 64 until 6.9, then 128. */
+const GRO_MESSAGES = 8;
+const SINGLE_MESSAGES = 48;
+/** Mean bytes of received messages above which they are segment batches, not single packets. */
+const GRO_MEAN_BYTES = 4096;
+/** Buffer of a segment batch: not a power of two, so that buffers begin at different cache lines. */
+const GRO_BUFFER_BYTES = MAX_PACKET + 1 + 25 * 64;
+/** Buffer of a datagram without GRO: holds a jumbo frame; a longer datagram is truncated. */
+const SINGLE_BUFFER_BYTES = 9216 + 64;
+/** UDP_MAX_SEGMENTS of Linux: 64 before 6.9, then 128. */
 const MAX_SEGMENTS = 128;
 const OLD_MAX_SEGMENTS = 64;
 
@@ -36,73 +36,72 @@ export interface UdpSocketOptions {
   readonly port: number;
 }
 
-/** The tunnel's socket, for one worker. */
+/** The tunnel's socket of one worker. */
 export class UdpSocket implements DatagramSocket {
   readonly #fd: number;
   readonly #base: number;
   readonly #port: number;
-  #segmentation: boolean;
+  #gso: boolean;
   #maxSegments = MAX_SEGMENTS;
-  /** Offsets of the message vectors: sending, receiving. */
   readonly #out: MessageVector;
   readonly #in: MessageVector;
   readonly #inBuffer: number;
   readonly #inRoom: number;
-  /** Messages of the next receive, by what the last one brought. */
-  #receiveSize = TRAIN_BATCH;
-  /** Per message of a batch: the train it is of. */
-  readonly #trainOf = new Int32Array(SEND_BATCH);
+  /** Messages of the next receive: depends on the last one's. */
+  #receiveSize = GRO_MESSAGES;
+  /** By message of a sendmmsg(2): index of its batch. */
+  readonly #batchOf = new Int32Array(SEND_BATCH);
 
-  /** Bytes of packet memory that a socket takes; most of them are never touched. */
-  static readonly MEMORY: number = PACKET_BATCH * TRAIN_ROOM + 64 * 1024;
+  /** Bytes of packet memory that a socket allocates; most of them are never touched. */
+  static readonly MEMORY: number = SINGLE_MESSAGES * GRO_BUFFER_BYTES + 64 * 1024;
 
-  /** @param memory holds the packets; the socket takes {@linkcode UdpSocket.MEMORY} for itself */
+  /** @param memory holds the packets; the socket allocates {@linkcode UdpSocket.MEMORY} bytes of it */
   constructor(socket: Socket, memory: PacketMemory, options: UdpSocketOptions) {
     this.#fd = socket.fd;
     this.#base = baseAddress(memory);
     this.#port = options.port;
-    this.#segmentation = socket.segmentation;
+    this.#gso = socket.gso;
     this.#out = new MessageVector(memory, SEND_BATCH);
-    this.#in = new MessageVector(memory, PACKET_BATCH);
-    this.#inRoom = socket.coalescing ? TRAIN_ROOM : PACKET_ROOM;
-    this.#inBuffer = memory.allocate(PACKET_BATCH * this.#inRoom);
-    for (let i = 0; i < PACKET_BATCH; i++) {
+    this.#in = new MessageVector(memory, SINGLE_MESSAGES);
+    this.#inRoom = socket.gro ? GRO_BUFFER_BYTES : SINGLE_BUFFER_BYTES;
+    this.#inBuffer = memory.allocate(SINGLE_MESSAGES * this.#inRoom);
+    for (let i = 0; i < SINGLE_MESSAGES; i++) {
       this.#in.reset(i);
       this.#in.setData(i, this.#base + this.#inBuffer + i * this.#inRoom, this.#inRoom);
     }
   }
 
-  /** True while trains are sent as such; false when each packet is a message. */
-  get segmentation(): boolean {
-    return this.#segmentation;
+  /** True while batches are sent by UDP_SEGMENT; false while each packet is a message. */
+  get gso(): boolean {
+    return this.#gso;
   }
 
   get maxSegments(): number {
     return this.#maxSegments;
   }
 
-  get receiveBatch(): number {
+  get maxReceived(): number {
     return this.#in.capacity;
   }
 
-  send(trains: TrainVector, from: number): number {
-    let train = from;
-    while (train < trains.count) {
-      const messages = this.#fill(trains, train);
+  send(batches: SegmentBatches, from: number): number {
+    let batch = from;
+    while (batch < batches.count) {
+      const messages = this.#fill(batches, batch);
       const sent = libc().sendmmsg(this.#fd, this.#out.bytes, messages, MSG_DONTWAIT);
       if (sent < 0) {
         let error = errno();
-        if (error === Errno.EINVAL && this.#isTooBig(trains, train)) error = Errno.EMSGSIZE;
-        else if (this.#adapt(error, trains, train)) continue;
-        return train > from ? train - from : -error;
+        if (error === Errno.EINVAL && this.#isTooBig(batches, batch)) error = Errno.EMSGSIZE;
+        else if (this.#adapt(error, batches, batch)) continue;
+        return batch > from ? batch - from : -error;
       }
-      train = this.#advance(trains, sent);
+      batch = this.#advance(batches, sent);
     }
-    return train - from;
+    return batch - from;
   }
 
-  receive(trains: TrainVector): number {
-    trains.clear();
+  receive(batches: SegmentBatches): number {
+    batches.clear();
     const messages = this.#in;
     const count = libc().recvmmsg(
       this.#fd,
@@ -120,13 +119,13 @@ export class UdpSocket implements DatagramSocket {
       const length = messages.received(i);
       bytes += length;
       const segment = messages.groSize(i) || length;
-      trains.push(messages.address(i), 0, this.#inBuffer + i * this.#inRoom, length, segment);
-      if (messages.truncated(i)) trains.truncated[i] = 1;
-      // For the next time, now that the message is in the cache.
+      batches.push(messages.address(i), 0, this.#inBuffer + i * this.#inRoom, length, segment);
+      if (messages.truncated(i)) batches.truncated[i] = 1;
+      // Here, because the message is in the cache now.
       messages.reset(i);
     }
-    if (count === 1 || bytes > count * TRAIN_BYTES) this.#receiveSize = TRAIN_BATCH;
-    else if (count === TRAIN_BATCH) this.#receiveSize = PACKET_BATCH;
+    if (count === 1 || bytes > count * GRO_MEAN_BYTES) this.#receiveSize = GRO_MESSAGES;
+    else if (count === GRO_MESSAGES) this.#receiveSize = SINGLE_MESSAGES;
     return count;
   }
 
@@ -143,21 +142,25 @@ export class UdpSocket implements DatagramSocket {
     return pathMtu(to);
   }
 
-  /** Makes messages of the trains from `train` on, as many as fit a batch. */
-  #fill(trains: TrainVector, train: number): number {
+  /**
+   * Fills the messages of a sendmmsg(2) with batches, beginning with `batch`.
+   *
+   * @returns number of messages
+   */
+  #fill(batches: SegmentBatches, batch: number): number {
     let messages = 0;
-    for (; train < trains.count && messages < SEND_BATCH; train++) {
-      const length = trains.length[train]!;
-      const segment = trains.segment[train]!;
-      const address = trains.address[train]!;
-      let start = this.#base + trains.offset[train]!;
-      // Without segmentation each packet is a message; so are trains that are too long for it.
-      const step = this.#segmentation ? segment * this.#maxSegments : segment;
+    for (; batch < batches.count && messages < SEND_BATCH; batch++) {
+      const length = batches.length[batch]!;
+      const segment = batches.segment[batch]!;
+      const address = batches.address[batch]!;
+      let start = this.#base + batches.offset[batch]!;
+      // Without GSO each packet is a message. With it a batch of too many packets is split into several messages.
+      const step = this.#gso ? segment * this.#maxSegments : segment;
       for (let left = length; left > 0 && messages < SEND_BATCH; messages++) {
         const part = Math.min(step, left);
         const size = part > segment ? segment : 0;
         this.#out.setMessage(messages, address, this.#port, start, part, size);
-        this.#trainOf[messages] = train;
+        this.#batchOf[messages] = batch;
         start += part;
         left -= part;
       }
@@ -166,47 +169,47 @@ export class UdpSocket implements DatagramSocket {
   }
 
   /**
-   * Takes what was sent off the trains.
+   * Removes sent packets from the batches.
    *
-   * @returns the first train of which something is left
+   * @returns index of the first batch that has packets left
    */
-  #advance(trains: TrainVector, sent: number): number {
-    let train = 0;
+  #advance(batches: SegmentBatches, sent: number): number {
+    let batch = 0;
     for (let i = 0; i < sent; i++) {
-      train = this.#trainOf[i]!;
+      batch = this.#batchOf[i]!;
       const length = this.#out.length(i);
-      trains.offset[train]! += length;
-      trains.length[train]! -= length;
+      batches.offset[batch]! += length;
+      batches.length[batch]! -= length;
     }
-    return trains.length[train] === 0 ? train + 1 : train;
+    return batches.length[batch] === 0 ? batch + 1 : batch;
   }
 
-  /** Before Linux 6.15 a train of packets that do not fit the path is EINVAL, not EMSGSIZE. */
-  #isTooBig(trains: TrainVector, train: number): boolean {
-    const mtu = this.pathMtu(trains.address[train]!);
-    return mtu !== 0 && trains.segment[train]! + OVERHEAD > mtu;
+  /** Before Linux 6.15 a batch whose packets exceed the path MTU fails with EINVAL, not EMSGSIZE. */
+  #isTooBig(batches: SegmentBatches, batch: number): boolean {
+    const mtu = this.pathMtu(batches.address[batch]!);
+    return mtu !== 0 && batches.segment[batch]! + OVERHEAD > mtu;
   }
 
   /**
-   * Gives up what the kernel has refused, so that the same packets can be sent without it.
+   * Reduces the use of GSO after an error, so that the same packets can be sent again.
    *
-   * @returns true when there was something to give up
+   * @returns true when something was reduced
    */
-  #adapt(error: number, trains: TrainVector, train: number): boolean {
-    const packets = trains.packets(train);
-    if (!this.#segmentation || packets === 1) return false;
+  #adapt(error: number, batches: SegmentBatches, batch: number): boolean {
+    const packets = batches.packets(batch);
+    if (!this.#gso || packets === 1) return false;
     if (
       error === Errno.EINVAL && packets > OLD_MAX_SEGMENTS && this.#maxSegments > OLD_MAX_SEGMENTS
     ) {
       this.#maxSegments = OLD_MAX_SEGMENTS;
       return true;
     }
-    // EIO: the interface does not compute checksums, which the kernel wants for trains.
+    // EIO: the interface does not compute checksums, which the kernel requires for GSO.
     if (error !== Errno.EIO && error !== Errno.EINVAL) return false;
-    this.#segmentation = false;
+    this.#gso = false;
     return true;
   }
 }
 
-/** recvmmsg's timeout is an optional pointer. */
+/** recvmmsg's optional timeout pointer. */
 const NO_TIMEOUT = null as unknown as Uint8Array<ArrayBuffer>;

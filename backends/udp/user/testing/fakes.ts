@@ -1,15 +1,14 @@
 /**
- * A device and a socket in memory, for tests of the router's decisions. What the kernel does with
- * the real ones is tested in tests/kernel/.
+ * A device and a socket in memory, for tests of the router's decisions. Tests of the real ones are in tests/kernel/udp.
  */
 import type { IPv4 } from "../../../../mod/ip/mod.ts";
 import type { DatagramSocket, PacketDevice } from "../device.ts";
 import type { FrameVector } from "../packet/frames.ts";
 import type { PacketMemory } from "../packet/memory.ts";
 import { plainHeader, type VirtioHeader } from "../packet/virtio.ts";
-import type { TrainVector } from "../socket/segment_batches.ts";
+import type { SegmentBatches } from "../socket/segment_batches.ts";
 
-/** A frame, all pieces joined. */
+/** A frame with its pieces joined. */
 export interface FakeFrame {
   readonly packet: Uint8Array;
   readonly header: VirtioHeader;
@@ -18,16 +17,16 @@ export interface FakeFrame {
 /** A TUN device whose other side is a pair of lists. */
 export class FakeDevice implements PacketDevice {
   readonly segmentation = { tcp: true, udp: true };
-  /** What `read()` gives, in order. */
+  /** Frames that `read()` returns, in order. */
   readonly waiting: FakeFrame[] = [];
-  /** What was written. */
+  /** Frames that were written. */
   readonly written: FakeFrame[] = [];
-  /** Gives the errno for a frame, 0 to take it. */
+  /** Returns the errno of writing a frame; 0 accepts it. */
   refuse: (frame: FakeFrame) => number = () => 0;
 
   constructor(readonly memory: PacketMemory) {}
 
-  /** Lets packets wait to be read. */
+  /** Adds packets to be read. */
   give(...packets: Uint8Array[]): void {
     this.waiting.push(...packets.map((packet) => ({ packet, header: plainHeader() })));
   }
@@ -56,8 +55,8 @@ export class FakeDevice implements PacketDevice {
   }
 }
 
-/** A train as the socket saw it. */
-export interface FakeTrain {
+/** A segment batch as a list of packets. */
+export interface FakeBatch {
   readonly address: IPv4;
   readonly packets: readonly Uint8Array[];
 }
@@ -65,15 +64,15 @@ export interface FakeTrain {
 /** A UDP socket whose other side is a pair of lists. */
 export class FakeSocket implements DatagramSocket {
   maxSegments = 64;
-  readonly receiveBatch = 8;
-  /** What `receive()` gives, in order; `truncated` marks a datagram that was too long. */
-  readonly waiting: (FakeTrain & { readonly truncated?: boolean })[] = [];
-  readonly sent: FakeTrain[] = [];
-  /** What was sent apart from the others. */
+  readonly maxReceived = 8;
+  /** Batches that `receive()` returns, in order; `truncated` marks a datagram that was too long. */
+  readonly waiting: (FakeBatch & { readonly truncated?: boolean })[] = [];
+  readonly sent: FakeBatch[] = [];
+  /** Datagrams that `sendOne()` sent. */
   readonly alone: { address: IPv4; packet: Uint8Array; fragment: boolean }[] = [];
-  /** Gives the errno for a train, 0 to take it. */
-  refuse: (train: FakeTrain) => number = () => 0;
-  /** Answer of `pathMtu()`. */
+  /** Returns the errno of sending a batch; 0 accepts it. */
+  refuse: (batch: FakeBatch) => number = () => 0;
+  /** Result of `pathMtu()`. */
   mtu = 1500;
   readonly #buffer: number;
 
@@ -81,36 +80,36 @@ export class FakeSocket implements DatagramSocket {
     this.#buffer = memory.allocate(8 * 65536);
   }
 
-  send(trains: TrainVector, from: number): number {
-    for (let train = from; train < trains.count; train++) {
+  send(batches: SegmentBatches, from: number): number {
+    for (let batch = from; batch < batches.count; batch++) {
       const packets: Uint8Array[] = [];
-      const end = trains.offset[train]! + trains.length[train]!;
-      const segment = trains.segment[train]!;
-      for (let at = trains.offset[train]!; at < end; at += segment) {
+      const end = batches.offset[batch]! + batches.length[batch]!;
+      const segment = batches.segment[batch]!;
+      for (let at = batches.offset[batch]!; at < end; at += segment) {
         packets.push(this.memory.bytes.slice(at, Math.min(at + segment, end)));
       }
-      const taken = { address: trains.address[train]!, packets };
+      const taken = { address: batches.address[batch]!, packets };
       const error = this.refuse(taken);
-      if (error !== 0) return train > from ? train - from : -error;
+      if (error !== 0) return batch > from ? batch - from : -error;
       this.sent.push(taken);
     }
-    return trains.count - from;
+    return batches.count - from;
   }
 
-  receive(trains: TrainVector): number {
-    trains.clear();
-    while (trains.count < this.receiveBatch && this.waiting.length > 0) {
+  receive(batches: SegmentBatches): number {
+    batches.clear();
+    while (batches.count < this.maxReceived && this.waiting.length > 0) {
       const { address, packets, truncated } = this.waiting.shift()!;
-      const offset = this.#buffer + trains.count * 65536;
+      const offset = this.#buffer + batches.count * 65536;
       let length = 0;
       for (const packet of packets) {
         this.memory.bytes.set(packet, offset + length);
         length += packet.length;
       }
-      trains.push(address, 0, offset, length, packets[0]?.length ?? 0);
-      if (truncated) trains.truncated[trains.count - 1] = 1;
+      batches.push(address, 0, offset, length, packets[0]?.length ?? 0);
+      if (truncated) batches.truncated[batches.count - 1] = 1;
     }
-    return trains.count;
+    return batches.count;
   }
 
   sendOne(to: IPv4, offset: number, length: number, fragment: boolean): number {

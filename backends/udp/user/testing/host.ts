@@ -1,6 +1,4 @@
-/**
- * A host of the user-space data path in memory, for tests: the router between a fake device and a fake socket.
- */
+/** A host of the user-space path in memory, for tests: the router between a fake device and a fake socket. */
 import { parseIPv4, Prefix } from "../../../../mod/ip/mod.ts";
 import { FakeDevice, FakeSocket } from "./fakes.ts";
 import { COUNTERS, WorkerCounters } from "../counters.ts";
@@ -15,7 +13,7 @@ const ip = (text: string) => parseIPv4(text)!;
 export const PEER = ip("172.28.128.101");
 export const THIRD = ip("172.28.128.102");
 
-/** A host that leases 10.40.1.0/24 and knows 10.40.2.0/24 and 10.40.3.0/24. */
+/** A host with the lease 10.40.1.0/24 and two peers. */
 export function host(options: Partial<PeerTableOptions> = {}) {
   const table = new PeerTable({
     network: Prefix.parse("10.40.0.0/16")!,
@@ -55,7 +53,7 @@ export function host(options: Partial<PeerTableOptions> = {}) {
   return { table, memory, device, socket, counters, router, counts, drops, receive, send, advance };
 }
 
-/** The packet with one TTL less, checksum right. */
+/** Returns the packet with a decremented TTL and a correct checksum. */
 export function aged(packet: Uint8Array): Uint8Array {
   const copy = packet.slice();
   copy[8]!--;

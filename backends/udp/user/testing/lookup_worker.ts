@@ -1,4 +1,4 @@
-// The reading side of "PeerLookup never mixes two peers": looks up until the table says stop.
+// The reader of the test "PeerLookup never mixes two peers": looks up addresses until the stop flag is set.
 import { PeerLookup, type SharedPeerTable } from "../peer_lookup.ts";
 
 const scope = self as unknown as {

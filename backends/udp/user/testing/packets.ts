@@ -1,11 +1,10 @@
 /**
- * Packets for the tests, built and checked by the slowest possible reading of the RFCs, so that
- * nothing here shares a thought with the code under test.
+ * Packets for tests. Built and checked by a simple reading of the RFCs, which shares no code with the code under test.
  */
 import { PacketMemory } from "../packet/memory.ts";
 import { plainHeader, type VirtioHeader } from "../packet/virtio.ts";
 
-/** Internet checksum of RFC 1071, 4.1, as its C code reads. */
+/** Internet checksum by the C code of RFC 1071, 4.1. */
 export function naiveChecksum(bytes: Uint8Array): number {
   let sum = 0;
   for (let i = 0; i < bytes.length; i += 2) sum += bytes[i]! * 256 + (bytes[i + 1] ?? 0);
@@ -13,7 +12,7 @@ export function naiveChecksum(bytes: Uint8Array): number {
   return 0xffff - sum;
 }
 
-/** Fields of a test packet; what is left out has a usual value. */
+/** Fields of a test packet; all have defaults. */
 export interface PacketFields {
   readonly source?: number;
   readonly destination?: number;
@@ -41,7 +40,7 @@ export interface TcpFields extends PacketFields {
 
 const empty = new Uint8Array();
 
-/** An IPv4 packet with a right header checksum. */
+/** Builds an IPv4 packet with a correct header checksum. */
 export function ipv4Packet(fields: PacketFields): Uint8Array {
   const options = fields.ipOptions ?? empty;
   const payload = fields.payload ?? empty;
@@ -63,7 +62,7 @@ export function ipv4Packet(fields: PacketFields): Uint8Array {
   return packet;
 }
 
-/** A TCP packet with right checksums. */
+/** Builds a TCP packet with correct checksums. */
 export function tcpPacket(fields: TcpFields): Uint8Array {
   const options = fields.options ?? empty;
   const payload = fields.payload ?? empty;
@@ -83,7 +82,7 @@ export function tcpPacket(fields: TcpFields): Uint8Array {
   return sealTransport(ipv4Packet({ ...fields, protocol: 6, payload: segment }), 16);
 }
 
-/** A UDP packet with right checksums. */
+/** Builds a UDP packet with correct checksums. */
 export function udpPacket(fields: TcpFields): Uint8Array {
   const payload = fields.payload ?? empty;
   const datagram = new Uint8Array(8 + payload.length);
@@ -95,7 +94,7 @@ export function udpPacket(fields: TcpFields): Uint8Array {
   return sealTransport(ipv4Packet({ ...fields, protocol: 17, payload: datagram }), 6);
 }
 
-/** Puts the transport checksum at `offset` of the segment. */
+/** Writes the transport checksum at `offset` of the segment. */
 function sealTransport(packet: Uint8Array, offset: number): Uint8Array {
   const header = (packet[0]! & 15) * 4;
   const view = new DataView(packet.buffer, packet.byteOffset);
@@ -105,7 +104,7 @@ function sealTransport(packet: Uint8Array, offset: number): Uint8Array {
   return packet;
 }
 
-/** Checksum over pseudo-header and segment: 0 when the one in place is right. */
+/** Computes the checksum over pseudo-header and segment: 0 when the packet's checksum is correct. */
 export function transportChecksum(packet: Uint8Array): number {
   const segment = packet.subarray((packet[0]! & 15) * 4);
   const covered = new Uint8Array(12 + segment.length);
@@ -116,14 +115,14 @@ export function transportChecksum(packet: Uint8Array): number {
   return naiveChecksum(covered);
 }
 
-/** True when both checksums of a TCP or UDP packet are right. */
+/** Returns whether both checksums of a TCP or UDP packet are correct. */
 export function checksumsRight(packet: Uint8Array): boolean {
   return naiveChecksum(packet.subarray(0, (packet[0]! & 15) * 4)) === 0 &&
     transportChecksum(packet) === 0;
 }
 
-/** A super-packet as TUN hands it over: partial checksum, and the header that says so. */
-export function superPacket(
+/** Builds a GSO packet as read from a TUN device: with a partial checksum and its virtio header. */
+export function gsoPacket(
   packet: Uint8Array,
   gsoSize: number,
 ): { packet: Uint8Array; header: VirtioHeader } {
@@ -147,14 +146,14 @@ export function superPacket(
   return { packet: copy, header };
 }
 
-/** A memory with `packet` at `offset`. */
+/** Returns a memory with `packet` at `offset`. */
 export function memoryWith(packet: Uint8Array, offset: number, size = 1 << 18): PacketMemory {
   const memory = new PacketMemory(size);
   memory.bytes.set(packet, offset);
   return memory;
 }
 
-/** Bytes that differ from each other and between seeds. */
+/** Returns pseudo-random bytes. */
 export function pattern(length: number, seed = 1): Uint8Array {
   const bytes = new Uint8Array(length);
   let state = seed;

@@ -29,33 +29,32 @@ export interface TunOptions {
   /** `flannel0`; a `%d` lets the kernel number it. */
   readonly name: string;
   /**
-   * Have the kernel hand over super-packets and open checksums, as far as it does. Without, the device
-   * is as on a kernel that refuses all of TUNSETOFFLOAD. @default true
+   * Request GSO packets and partial checksums from the kernel (TUNSETOFFLOAD). False behaves as a kernel that
+   * refuses the request. @default true
    */
   readonly segmentation?: boolean;
-  /** Queues, each with a descriptor of its own: one per worker. @default 1 */
+  /** Number of queues, one for each worker; each has a descriptor. @default 1 */
   readonly queues?: number;
 }
 
 /** A TUN device and the descriptors of its queues. */
 export interface Tun {
-  /** As the kernel named it. */
+  /** Name that the kernel chose. */
   readonly name: string;
-  /** One per queue; non-blocking. */
+  /** One for each queue; non-blocking. */
   readonly descriptors: readonly number[];
-  /** Super-packets that the kernel takes. */
+  /** Kinds of GSO packets that may be written to the device. */
   readonly segmentation: MergerOptions;
-  /** It hands them over too; what it has refused to hand over it cuts first. */
-  readonly uncut: boolean;
+  /** Reads return TCP GSO packets; otherwise the kernel segments them first. */
+  readonly tso: boolean;
 }
 
 /**
- * Opens a TUN device, or attaches to one that an earlier process left: it is persistent, so that its
- * addresses and routes outlive the agent. A `kill -9` leaves the same thing, and the next start
- * attaches to it.
+ * Creates a TUN device, or attaches to the one that an earlier process left. The device is persistent: its addresses
+ * and routes outlive the agent, also after `kill -9`.
  *
- * One that was made for another number of queues cannot be attached to (the kernel fixes one or
- * many when it makes it) and is made anew, without its addresses.
+ * The kernel fixes at creation whether a device has one queue or many. A device of the other kind is deleted and
+ * created again, without its addresses.
  *
  * @throws {SysError} EBUSY when another process holds it; EINVAL when an interface of that name is
  * no TUN device; EPERM without CAP_NET_ADMIN; ENOENT without the tun module
@@ -77,7 +76,7 @@ export function openTun(options: TunOptions): Tun {
     descriptors.push(first.fd);
     while (descriptors.length < queues) descriptors.push(attach(first.name, flags | wanted).fd);
     unwrap("TUNSETPERSIST", libc().ioctl_int(first.fd, TUNSETPERSIST, 1), first.name);
-    return { name: first.name, descriptors, ...offer(first.fd, segmentation) };
+    return { name: first.name, descriptors, ...requestOffload(first.fd, segmentation) };
   } catch (error) {
     descriptors.forEach(closeDescriptor);
     throw error;
@@ -93,7 +92,7 @@ export function closeTun(tun: Tun, options: { readonly remove?: boolean } = {}):
 function attach(name: string, flags: number): AttachedTun {
   const attached = attachTunDevice(name, flags);
   try {
-    // A device that stayed may have been left with the longer header of another program.
+    // Another program may have set a longer header on an existing device.
     const size = new Uint8Array(new ArrayBuffer(4));
     size[0] = VIRTIO_HEADER;
     unwrap("TUNSETVNETHDRSZ", libc().ioctl(attached.fd, TUNSETVNETHDRSZ, size), name);
@@ -104,7 +103,7 @@ function attach(name: string, flags: number): AttachedTun {
   }
 }
 
-/** Ends a device that was made for one queue where many are wanted, or the other way round. */
+/** Deletes a device that has one queue instead of many, or many instead of one. */
 function destroy(name: string, flags: number, cause: SysError): void {
   let other: AttachedTun;
   try {
@@ -122,20 +121,20 @@ function destroy(name: string, flags: number, cause: SysError): void {
 }
 
 /**
- * Asks to be handed super-packets, most first: the kernel refuses a set it does not know in whole. USO
- * needs Linux 6.2 and both families at once; IPv6 packets are dropped later, as all of them.
+ * Requests GSO packets from the kernel, first with USO: the kernel refuses a set of flags as a whole if it does not
+ * know one. USO needs Linux 6.2 and both address families at once; IPv6 packets are dropped later.
  *
- * What is asked for here is one direction. Super-packets of TCP that we write the kernel takes without
- * being asked, as long as there has been a virtio header (2.6.27); those of UDP since it has USO.
+ * The request is for reads only. TCP GSO packets may always be written with a virtio header (Linux 2.6.27), UDP GSO
+ * packets since the kernel has USO.
  */
-function offer(fd: number, ask: boolean): Pick<Tun, "segmentation" | "uncut"> {
-  const tso = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO_ECN;
+function requestOffload(fd: number, isWanted: boolean): Pick<Tun, "segmentation" | "tso"> {
+  const tcpFlags = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO_ECN;
   const set = (flags: number) => libc().ioctl_int(fd, TUNSETOFFLOAD, flags) === 0;
-  if (ask && set(tso | TUN_F_USO4 | TUN_F_USO6)) {
-    return { segmentation: { tcp: true, udp: true }, uncut: true };
+  if (isWanted && set(tcpFlags | TUN_F_USO4 | TUN_F_USO6)) {
+    return { segmentation: { tcp: true, udp: true }, tso: true };
   }
-  const uncut = ask && set(tso);
-  // An earlier agent may have been handed what this one is not.
-  if (!uncut) set(0);
-  return { segmentation: { tcp: true, udp: false }, uncut };
+  const tso = isWanted && set(tcpFlags);
+  // An earlier agent may have set more flags.
+  if (!tso) set(0);
+  return { segmentation: { tcp: true, udp: false }, tso };
 }

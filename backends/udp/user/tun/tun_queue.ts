@@ -7,10 +7,10 @@ import type { PacketMemory } from "../packet/memory.ts";
 import { readVirtioHeader, VIRTIO_HEADER, type VirtioHeader } from "../packet/virtio.ts";
 import { baseAddress, IOVEC, writeIovec } from "../packet/iovec.ts";
 
-/** UIO_MAXIOV of writev(2); the merger stays well below it. */
+/** UIO_MAXIOV of writev(2); a frame of the merger has fewer pieces. */
 const MAX_IOVECS = 1024;
 
-/** One queue of a TUN device, for one worker. */
+/** The queue of a TUN device of one worker. */
 export class TunQueue implements PacketDevice {
   readonly segmentation: { tcp: boolean; udp: boolean };
   readonly #fd: number;
@@ -22,13 +22,13 @@ export class TunQueue implements PacketDevice {
   readonly #readVector: Uint8Array<ArrayBuffer>;
   readonly #writeVector: Uint8Array<ArrayBuffer>;
 
-  /** Bytes of packet memory that a queue takes. */
+  /** Bytes of packet memory that a queue allocates. */
   static readonly MEMORY: number = (MAX_IOVECS + 4) * IOVEC + 256;
 
   /**
    * @param fd non-blocking
-   * @param memory holds the packets; the queue takes {@linkcode TunQueue.MEMORY} for itself
-   * @param segmentation super-packets that the device takes
+   * @param memory holds the packets; the queue allocates {@linkcode TunQueue.MEMORY} bytes of it
+   * @param segmentation kinds of GSO packets that may be written
    */
   constructor(
     fd: number,
@@ -52,11 +52,11 @@ export class TunQueue implements PacketDevice {
   }
 
   read(offset: number, header: VirtioHeader): number {
-    // The header goes to a place of its own, so that packets lie right behind each other.
+    // The header has a place of its own, so that packets are consecutive in memory.
     const { view } = this.#memory;
     writeIovec(view, this.#readIovecs + IOVEC, this.#base + offset, MAX_PACKET);
     const result = libc().readv(this.#fd, this.#readVector, 2);
-    if (result <= 0) return result === 0 ? 0 : waiting(errno());
+    if (result <= 0) return result === 0 ? 0 : readResult(errno());
     readVirtioHeader(view, this.#header, header);
     return result - VIRTIO_HEADER;
   }
@@ -81,7 +81,7 @@ export class TunQueue implements PacketDevice {
   }
 }
 
-/** Nothing to read is 0, not an error. */
-function waiting(error: number): number {
+/** Maps errno of a read to its result: 0 when no packet is waiting, else -errno. */
+function readResult(error: number): number {
   return error === Errno.EAGAIN || error === Errno.EINTR ? 0 : -error;
 }

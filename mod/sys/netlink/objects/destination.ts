@@ -22,8 +22,8 @@ const FRA_DST = 1;
 /** A prefix that a route or a rule is for. */
 export interface Destination {
   readonly prefix: Prefix;
-  /** Packets may go by several interfaces, chosen by a hash of their addresses. */
-  readonly isSpread: boolean;
+  /** The route has several interfaces; the kernel chooses one by a hash of the addresses. */
+  readonly isMultipath: boolean;
 }
 
 /** Asks for the routes of all tables and of every kind. */
@@ -74,8 +74,8 @@ export function readDestination(message: MessageCursor): Destination | undefined
   }
   return {
     prefix: readPrefix(address, view.getUint8(start + 1)),
-    // One hop of a nexthop object is told with its interface.
-    isSpread: hasHops && !hasInterface,
+    // The kernel names the interface of a nexthop object with a single nexthop.
+    isMultipath: hasHops && !hasInterface,
   };
 }
 
@@ -88,7 +88,7 @@ export function readRule(message: MessageCursor): Destination | undefined {
   const attributes = new AttributeCursor().enter(view, start + HEADER_LENGTH, message.bodyEnd);
   while (attributes.next()) {
     if (attributes.type === FRA_DST) {
-      return { prefix: readPrefix(attributes.ipv4(), length), isSpread: false };
+      return { prefix: readPrefix(attributes.ipv4(), length), isMultipath: false };
     }
   }
   return undefined;
