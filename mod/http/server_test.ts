@@ -1,7 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { makeCertificates } from "../../tests/lab/certificates.ts";
 import { TlsServer } from "../sys/tls/tls_server.ts";
-import { type HttpHandler, type HttpLimits, serveHttp } from "./server.ts";
+import { serveHttp } from "./server.ts";
+import type { HttpHandler } from "./http_connection.ts";
+import type { HttpLimits } from "./limits.ts";
 
 const text = new TextEncoder();
 

@@ -1,11 +1,9 @@
 import { acceptConnections } from "../http/accept.ts";
 import type { HttpReply } from "../http/reply.ts";
-import {
-  type ConnectionSource,
-  type HttpLimits,
-  type HttpRequest,
-  serveHttp,
-} from "../http/server.ts";
+import { serveHttp } from "../http/server.ts";
+import type { ConnectionSource } from "../http/connection.ts";
+import type { HttpLimits } from "../http/limits.ts";
+import type { HttpRequest } from "../http/request_reader.ts";
 import { warning } from "./log/log.ts";
 import { answer, type Pages } from "./serve/pages.ts";
 

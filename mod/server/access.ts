@@ -7,7 +7,7 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { formatIPv4, type IPv4, parseIPv4 } from "../ip/mod.ts";
 import { hostnameOf } from "./host_names.ts";
-import type { HttpRequest } from "../http/server.ts";
+import type { HttpRequest } from "../http/request_reader.ts";
 import { HttpError } from "../http/head.ts";
 
 /** The client that makes a request. */

@@ -10,7 +10,7 @@ import { type AccessOptions, AccessPolicy, type Caller } from "./access.ts";
 import * as flannel from "./flannel_routes.ts";
 import { AddressQuota } from "../http/quota.ts";
 import type { HttpReply } from "../http/reply.ts";
-import type { HttpRequest } from "../http/server.ts";
+import type { HttpRequest } from "../http/request_reader.ts";
 import { HttpError } from "../http/head.ts";
 import type { ServedNetwork, ServedNetworks } from "./networks.ts";
 import * as whole from "./store_routes.ts";

@@ -1,5 +1,7 @@
 import type { AccessOptions } from "./access.ts";
-import { type ConnectionSource, type HttpLimits, serveHttp } from "../http/server.ts";
+import { serveHttp } from "../http/server.ts";
+import type { ConnectionSource } from "../http/connection.ts";
+import type { HttpLimits } from "../http/limits.ts";
 import { type NetworkSource, ServedNetworks } from "./networks.ts";
 import { makeHandler } from "./router.ts";
 

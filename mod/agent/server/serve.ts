@@ -1,5 +1,5 @@
 import { info, notifySystemd } from "../../observe/mod.ts";
-import type { ConnectionSource } from "../../http/server.ts";
+import type { ConnectionSource } from "../../http/connection.ts";
 import type { NetworkSource } from "../../server/mod.ts";
 import { ownHostNames, serveLeases } from "../../server/mod.ts";
 import { StoreError } from "../../store/mod.ts";

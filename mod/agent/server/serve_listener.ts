@@ -1,6 +1,6 @@
 import { warning } from "../../observe/mod.ts";
 import { acceptConnections } from "../../http/accept.ts";
-import type { ConnectionSource } from "../../http/server.ts";
+import type { ConnectionSource } from "../../http/connection.ts";
 import { readTlsFiles } from "../../store/etcd/tls_files.ts";
 import type { ListenOptions } from "../core/options.ts";
 import { WarningLog } from "../core/warning_log.ts";

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import type { ConnectionSource } from "../../http/server.ts";
+import type { ConnectionSource } from "../../http/connection.ts";
 import { serveLeases } from "../../server/mod.ts";
 import { libc } from "../../sys/mod.ts";
 import { openEmbedded } from "../embedded/embedded.ts";

@@ -1,5 +1,5 @@
 import { TcpProxy } from "../../../tests/lab/tcp_proxy.ts";
-import type { ConnectionSource } from "../../http/server.ts";
+import type { ConnectionSource } from "../../http/connection.ts";
 import { serveLeases } from "../../server/mod.ts";
 import type { EtcdOptions } from "../options.ts";
 import { openRemote } from "../remote/remote.ts";
