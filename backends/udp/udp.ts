@@ -258,7 +258,7 @@ class UdpNetwork implements Network {
     const inspection = setInterval(() => {
       const report = this.#kernel.damage();
       if (report !== undefined) repair(report);
-      else if (this.#kernel.arePoliciesChanged()) routing.request();
+      else if (this.#kernel.updatePolicies()) routing.request();
     }, INSPECTION_MS);
     try {
       for await (const events of monitor(["link", "address", "route"], { signal })) {

@@ -62,7 +62,7 @@ export class UdpKernel {
   #isCarrying = false;
   #userPath: Pick<UdpDataPath, "disableGro"> | undefined;
   #loggedGroPath: string | undefined;
-  /** IPsec policies at the last {@linkcode UdpKernel.sync} or {@linkcode UdpKernel.reconsider}. */
+  /** IPsec policies at the last {@linkcode UdpKernel.sync} or {@linkcode UdpKernel.updatePolicies}. */
   #policies: readonly IpsecPolicy[] = [];
   #hasCoveredPeers = false;
   /** Reason why a subnet's packets go through user space, by its key; absent if the kernel carries them. */
@@ -157,13 +157,17 @@ export class UdpKernel {
   }
 
   /**
-   * Returns whether IPsec policies have changed since they were last read, so that the caller must call
+   * Reads the IPsec policies again. When they have changed, the caller must call
    * {@linkcode UdpKernel.reconsider}. Cost: less than 1 ms, plus O(policies).
+   *
+   * @returns whether they have changed since they were last read
    */
-  arePoliciesChanged(): boolean {
+  updatePolicies(): boolean {
     if (!this.#isCarrying) return false;
     try {
-      return JSON.stringify(this.#readPolicies()) !== JSON.stringify(this.#policies);
+      const before = this.#policies;
+      this.#policies = this.#readPolicies();
+      return JSON.stringify(this.#policies) !== JSON.stringify(before);
     } catch (error) {
       // A timer calls this method, and an error there would end the agent. sync() reports the same error.
       if (!(error instanceof SysError)) throw error;
@@ -172,7 +176,8 @@ export class UdpKernel {
   }
 
   /**
-   * Decides again which path each peer's packets take, after routes or IPsec policies of this host may have changed.
+   * Decides again which path each peer's packets take, after routes of this host may have changed, or the
+   * policies that {@linkcode UdpKernel.updatePolicies} has read.
    * Writes only changed decisions to the kernel.
    *
    * @returns the error of a write that failed, for {@linkcode UdpKernel.sync} to try again
@@ -181,7 +186,6 @@ export class UdpKernel {
     if (!this.#isCarrying) return undefined;
     const underlay = new UnderlayRoutes(this.#context.netlink);
     try {
-      this.#policies = this.#readPolicies();
       for (const peer of peers) {
         const before = this.#reasons.get(peer.subnet.key);
         const route = this.#route(peer, underlay);

@@ -113,7 +113,7 @@ Deno.test("UdpKernel leaves peers that IPsec policies cover to user space, and l
   using part = await Part.make(lab.host);
   using log = captureLog();
   part.sync();
-  const changed = () => part.do((kernel) => kernel.arePoliciesChanged());
+  const changed = () => part.do((kernel) => kernel.updatePolicies());
   const reconsider = () => part.do((kernel) => kernel.reconsider(part.peers));
   assertEquals([changed(), ...part.paths], [false, "kernel", "kernel"]);
   const policy = (verb: string, ...rest: string[]) =>
