@@ -1,8 +1,12 @@
 import type { IPv4 } from "../../mod/ip/mod.ts";
 import type { NetworkTraffic, TrafficCounts } from "../backend.ts";
-import type { CounterName } from "./user/counters.ts";
-import type { PeerTraffic } from "./user/data_path.ts";
+import type { CounterName, PeerCounters } from "./user/counters.ts";
 import type { Reason } from "./kernel/programs/layout.ts";
+
+/** Traffic with one peer. */
+export interface PeerTraffic extends PeerCounters {
+  readonly publicIP: IPv4;
+}
 
 /** Counters of one of the two data paths. */
 export interface PathTraffic {

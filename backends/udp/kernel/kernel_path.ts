@@ -14,7 +14,7 @@ import {
   Verdict,
 } from "../../../mod/sys/bpf/mod.ts";
 import { Errno, type Netlink, SysError } from "../../../mod/sys/mod.ts";
-import type { PeerTraffic } from "../user/data_path.ts";
+import type { PeerTraffic } from "../traffic.ts";
 import type { Abilities } from "./programs/encapsulate.ts";
 import { runAll } from "./run_all.ts";
 import { GroDevice, groDeviceName } from "./gro/gro_device.ts";

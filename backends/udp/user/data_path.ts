@@ -1,10 +1,10 @@
 import type { IPv4, Prefix } from "../../../mod/ip/mod.ts";
 import { closeDescriptor, libc, unwrap } from "../../../mod/sys/ffi/libc.ts";
 import { inNetworkNamespace } from "../../../mod/sys/namespace.ts";
-import { type CounterName, Counters, type PeerCounters, WorkerCounters } from "./counters.ts";
+import { type CounterName, Counters, WorkerCounters } from "./counters.ts";
 import { PeerTable } from "./peer_table.ts";
 import { disableGro, openSocket, type Socket } from "./socket/socket.ts";
-import type { PathTraffic } from "../traffic.ts";
+import type { PathTraffic, PeerTraffic } from "../traffic.ts";
 import { closeTun, openTun, type Tun } from "./tun/tun.ts";
 import type { Offload, WorkerReport, WorkerStart } from "./worker.ts";
 
@@ -34,11 +34,6 @@ export interface UdpDataPathOptions {
   readonly netns?: string | undefined;
   /** Called with the remaining offloads when the kernel has refused one. @default does nothing */
   readonly onOffloadLost?: (left: Offload) => void;
-}
-
-/** Traffic with one peer. */
-export interface PeerTraffic extends PeerCounters {
-  readonly publicIP: IPv4;
 }
 
 /** eventfd(2): EFD_CLOEXEC | EFD_NONBLOCK. */

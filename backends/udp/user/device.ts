@@ -12,6 +12,9 @@ import type { FrameVector } from "./packet/frames.ts";
 import type { MergerOptions } from "./packet/merge.ts";
 import type { VirtioHeader } from "./packet/virtio.ts";
 import type { SegmentBatches } from "./socket/segment_batches.ts";
+import type { WorkerCounters } from "./counters.ts";
+import type { PacketMemory } from "./packet/memory.ts";
+import type { PeerLookup } from "./peer_lookup.ts";
 
 /** The TUN device: reads and writes IPv4 packets, GSO packets among them. */
 export interface PacketDevice {
@@ -73,8 +76,16 @@ export interface DatagramSocket {
   readonly maxReceived: number;
 }
 
-/** Maximum payload of a UDP datagram over IPv4, and so of a segment batch: 65,535 bytes less both headers. */
-export const MAX_BATCH_BYTES = 65507;
-
 /** Bytes of IPv4 and UDP header around each packet: 20 and 8. */
 export const OVERHEAD = 28;
+
+/** Parts that a `Router` connects. */
+export interface RouterParts {
+  readonly memory: PacketMemory;
+  readonly device: PacketDevice;
+  readonly socket: DatagramSocket;
+  readonly peers: PeerLookup;
+  readonly counters: WorkerCounters;
+  /** Clock in milliseconds, for the rate limit of ICMP errors. @default performance.now */
+  readonly now?: () => number;
+}

@@ -7,8 +7,8 @@ import type { PacketMemory } from "./packet/memory.ts";
 import { Merger } from "./packet/merge.ts";
 import { GSO_NONE, GSO_UDP_L4 } from "./packet/virtio.ts";
 import type { PeerLookup } from "./peer_lookup.ts";
-import type { RouterParts } from "./router.ts";
 import { SegmentBatches } from "./socket/segment_batches.ts";
+import type { RouterParts } from "./device.ts";
 
 /** Packets of one receive(): 8 segment batches of 128 packets. */
 const MAX_FRAMES = 1024;

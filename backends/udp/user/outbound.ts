@@ -1,6 +1,6 @@
 import { Errno } from "../../../mod/sys/ffi/errno.ts";
 import { Counter, type WorkerCounters } from "./counters.ts";
-import { type DatagramSocket, MAX_BATCH_BYTES, OVERHEAD, type PacketDevice } from "./device.ts";
+import { type DatagramSocket, OVERHEAD, type PacketDevice } from "./device.ts";
 import { ErrorReporter } from "./error_reporter.ts";
 import { FRAGMENTATION_NEEDED, NET_UNREACHABLE } from "./packet/icmp.ts";
 import * as ipv4 from "./packet/ipv4.ts";
@@ -8,8 +8,9 @@ import type { PacketMemory } from "./packet/memory.ts";
 import { completeChecksum, Segmenter } from "./packet/segment.ts";
 import { GSO_NONE, plainHeader } from "./packet/virtio.ts";
 import type { PeerLookup } from "./peer_lookup.ts";
-import type { RouterParts } from "./router.ts";
 import { SegmentBatches } from "./socket/segment_batches.ts";
+import { MAX_BATCH_BYTES } from "./socket/segment_batches.ts";
+import type { RouterParts } from "./device.ts";
 
 /** Bytes for packets read from the device, and for the segments of GSO packets. */
 const READ_BUFFER = 192 * 1024;

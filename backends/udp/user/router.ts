@@ -1,20 +1,6 @@
-import type { WorkerCounters } from "./counters.ts";
-import type { DatagramSocket, PacketDevice } from "./device.ts";
+import type { RouterParts } from "./device.ts";
 import { Inbound } from "./inbound.ts";
 import { Outbound } from "./outbound.ts";
-import type { PacketMemory } from "./packet/memory.ts";
-import type { PeerLookup } from "./peer_lookup.ts";
-
-/** Parts that a {@linkcode Router} connects. */
-export interface RouterParts {
-  readonly memory: PacketMemory;
-  readonly device: PacketDevice;
-  readonly socket: DatagramSocket;
-  readonly peers: PeerLookup;
-  readonly counters: WorkerCounters;
-  /** Clock in milliseconds, for the rate limit of ICMP errors. @default performance.now */
-  readonly now?: () => number;
-}
 
 /**
  * The data path of one worker. It carries packets between device and peers by flannel's rules (decrements the TTL at

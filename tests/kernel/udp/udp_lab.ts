@@ -5,7 +5,7 @@
  * @module
  */
 import type { CounterName } from "../../../backends/udp/user/counters.ts";
-import type { PeerTraffic } from "../../../backends/udp/user/data_path.ts";
+import type { PeerTraffic } from "../../../backends/udp/traffic.ts";
 import type { Attachment } from "../../../backends/udp/kernel/kernel_path.ts";
 import type { Reason } from "../../../backends/udp/kernel/programs/layout.ts";
 import type { Offload } from "../../../backends/udp/user/worker.ts";

@@ -1,5 +1,7 @@
 import type { IPv4 } from "../../../../mod/ip/mod.ts";
-import { MAX_BATCH_BYTES } from "../device.ts";
+
+/** Maximum payload of a UDP datagram over IPv4, and so of a segment batch: 65,535 bytes less both headers. */
+export const MAX_BATCH_BYTES = 65507;
 
 /**
  * Segment batches to send or as received. A segment batch is one message to the kernel (UDP_SEGMENT) or from it
