@@ -35,7 +35,7 @@ async function run(args: readonly string[]): Promise<number> {
   }
 }
 
-async function runAgent({ options, log, warnings }: AgentCommand): Promise<number> {
+async function runAgent({ options, settings, log, warnings }: AgentCommand): Promise<number> {
   using shutdown = new Shutdown();
   trustHostCertificates();
   const { configureLog, error: logError, flushLog, warning } = await import(
@@ -45,7 +45,8 @@ async function runAgent({ options, log, warnings }: AgentCommand): Promise<numbe
   for (const line of warnings) warning(line);
   const agent = await import("./mod/agent/mod.ts");
   try {
-    return await agent.runAgent(options, shutdown.signal);
+    const { publishedBy } = await import("./mod/cli/published/agent_of_host.ts");
+    return await agent.runAgent(options, shutdown.signal, await publishedBy(settings));
   } catch (error) {
     const { reportError } = await import("./mod/cli/report_error.ts");
     const { lines, exitCode } = reportError(error);

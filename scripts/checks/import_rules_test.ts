@@ -25,7 +25,7 @@ Deno.test("brokenRules() lets imports point down", () => {
       "mod/cli/run.ts": ["mod/agent/mod.ts", "mod/observe/mod.ts"],
       "mod/agent/core/agent.ts": [
         "backends/registry.ts",
-        "mod/store/store.ts",
+        "mod/store/mod.ts",
         "mod/agent/core/options.ts",
       ],
       "backends/vxlan/vxlan.ts": ["mod/sys/mod.ts", "backends/backend.ts"],
@@ -40,7 +40,7 @@ Deno.test("brokenRules() names the import that points up, types included", () =>
     brokenRules(graph({
       "mod/sys/netlink/wire/types.ts": ["mod/lease/mod.ts"],
       "mod/host/find.ts": ["type mod/agent/core/options.ts"],
-      "backends/vxlan/vxlan.ts": ["mod/store/store.ts"],
+      "backends/vxlan/vxlan.ts": ["mod/store/mod.ts"],
       "mod/subnet/acquire.ts": ["mod/sys/mod.ts"],
       "mod/ip/prefix.ts": ["elsewhere/x.ts"],
     })),

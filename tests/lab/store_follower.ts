@@ -1,6 +1,6 @@
 import { formatIPv4 } from "../../mod/ip/mod.ts";
 import { type Lease, leaseKey, type StoredNodeRecord } from "../../mod/lease/mod.ts";
-import type { ConfigText, Cursor, Snapshot, Store, WatchItem } from "../../mod/store/store.ts";
+import type { ConfigText, Cursor, Snapshot, Store, WatchItem } from "../../mod/store/mod.ts";
 
 /**
  * Follows a store as an agent does, by a snapshot and the watch from there, and keeps what it

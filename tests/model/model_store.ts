@@ -8,7 +8,7 @@ import type {
   Snapshot,
   WatchItem,
   WatchOptions,
-} from "../../mod/store/store.ts";
+} from "../../mod/store/mod.ts";
 import {
   entryOfReply,
   formatRevision,

@@ -1,4 +1,4 @@
-import type { BackendContext, Ingress } from "../../../backends/backend.ts";
+import type { BackendContext, Ingress, SourceCheck } from "../../../backends/backend.ts";
 import { describeChange, type DiffLine } from "../../../backends/describe.ts";
 import { HostRoutes, readHostTables } from "../../../backends/host_routes.ts";
 import { loadBackend } from "../../../backends/registry.ts";
@@ -45,9 +45,13 @@ import { overlayPath, peersBeside } from "../core/overlay_path.ts";
 import { PeerFeatures } from "../core/peer_features.ts";
 import { NO_GUARD, SourcePolicy, type SourceVerdict } from "../firewall/source_policy.ts";
 import { requireUsableNetwork } from "../core/usable_network.ts";
+import { askStatus, StatusError } from "../status/ask.ts";
 
 /** Limit for the store, in milliseconds. */
 const STORE_LIMIT = 10_000;
+
+/** Limit for the running agent's answer, in milliseconds: one that is stopped by SIGSTOP accepts and never answers. */
+const STATUS_LIMIT_MS = 2_000;
 
 /** Changes that the agent would make on this host. */
 export interface AgentPlan {
@@ -114,7 +118,8 @@ export async function planAgent(options: AgentOptions, signal: AbortSignal): Pro
     leases.apply([{ put: own }]);
     const peers = peersOf(leases.values(), config, own);
     policy.replace(peers.map(({ publicIP }) => publicIP));
-    const verdict = policy.verdict(network.sourceCheck);
+    const verdict = await presentSources(options, network.sourceCheck, signal) ??
+      policy.verdict(network.sourceCheck);
     policy.isStrict = verdict.isStrict;
     await network.sync(own, leases);
     const programs = formerNetworks.length === 0
@@ -163,6 +168,31 @@ export async function planAgent(options: AgentOptions, signal: AbortSignal): Pro
     };
   } finally {
     await network.close();
+  }
+}
+
+/**
+ * Asks the running agent whether it refuses sources outside the network now: it begins some seconds after its
+ * peers ask for it, and the plan is what would change now.
+ *
+ * @returns `undefined` where an option decides, where the firewall's rules are missing, or no agent answers
+ */
+async function presentSources(
+  { status: { socket }, networkName = "" }: AgentOptions,
+  check: SourceCheck | undefined,
+  signal: AbortSignal,
+): Promise<SourceVerdict | undefined> {
+  if (check === undefined || check.fixed !== undefined || socket === undefined) return undefined;
+  try {
+    const { status } = await askStatus(socket, { peers: "0", signal, timeoutMs: STATUS_LIMIT_MS });
+    const { backend } = status.networks.find(({ name }) => name === networkName) ?? {};
+    const { refused, guarded, reason } = backend?.outsideSources ?? {};
+    if (refused === undefined || reason === undefined || guarded !== true) return undefined;
+    return { isStrict: refused, reason };
+  } catch (error) {
+    signal.throwIfAborted();
+    if (error instanceof StatusError) return undefined;
+    throw error;
   }
 }
 

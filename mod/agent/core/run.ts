@@ -1,10 +1,12 @@
 import { makeDirectory } from "../../export/atomic_file.ts";
 import { ExportError } from "../../export/errors.ts";
 import { feedWatchdog, info, notifySystemd } from "../../observe/mod.ts";
+import { jsonResponse } from "../../observe/serve/pages.ts";
 import { trimMemory } from "../../sys/mod.ts";
 import { VERSION } from "../../version.ts";
 import { answerContainers } from "../host/container_answers.ts";
 import { requireHookProgram } from "../host/hook_program.ts";
+import { type PublishedOptions, publishOptions } from "../host/published_options.ts";
 import type { AgentOptions } from "./options.ts";
 import { serveNetwork } from "../server/serve_network.ts";
 import { StatusPages } from "../status/pages.ts";
@@ -18,6 +20,7 @@ import { WaitingNetworks } from "../status/waiting.ts";
  * The kernel's data path and the lease stay when the agent ends, so a restart loses no packet.
  *
  * @param signal stops the agent
+ * @param published the options as other commands read them
  * @returns the exit code
  * @throws {HookError} when the command of `-on-subnet-change` cannot be run
  * @throws {AlreadyRunningError} when another agent works for the same subnet file
@@ -27,7 +30,11 @@ import { WaitingNetworks } from "../status/waiting.ts";
  * @throws {ExportError} when a directory or lock file cannot be created
  * @throws {StoreError | SysError | FirewallError} when the host or the store refuses a required step
  */
-export async function runAgent(options: AgentOptions, signal: AbortSignal): Promise<number> {
+export async function runAgent(
+  options: AgentOptions,
+  signal: AbortSignal,
+  published: PublishedOptions,
+): Promise<number> {
   info(`flanneld ${VERSION} starting`, { version: VERSION });
   const { onSubnetChange } = options;
   if (onSubnetChange !== undefined) requireHookProgram(onSubnetChange[0]);
@@ -61,7 +68,12 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
       return () => void views.splice(views.indexOf(view), 1);
     };
     answerContainers(() => views, signal);
-    const serveStatus = () => serveSocket(options.status, status.pages, ended.signal);
+    await using resources = new AsyncDisposableStack();
+    const serveStatus = async () => {
+      resources.use(await publishOptions(options, published));
+      const pages = { ...status.pages, "/options": () => jsonResponse(published) };
+      await serveSocket(options.status, pages, ended.signal);
+    };
     const feed = () => feedWatchdog({ isWell: status.isWell, signal });
     const parts: Promise<unknown>[] = [];
     const { listen, store } = options;

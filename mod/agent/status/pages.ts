@@ -42,7 +42,9 @@ export class StatusPages {
       if (peers === undefined) {
         return textResponse("peers=N takes a whole number, or all", { status: 400 });
       }
-      return await statusPage(this.#source, this.unhealthy(), await this.#ask(), peers);
+      // A question about the host alone is no reason to send echoes to peers.
+      const inquiry = await this.#ask({ probe: peers > 0 });
+      return await statusPage(this.#source, this.unhealthy(), inquiry, peers);
     },
   } satisfies Record<string, Page>;
 
@@ -72,12 +74,12 @@ export class StatusPages {
     );
   }
 
-  async #ask(): Promise<Inquiry> {
+  async #ask({ probe } = { probe: true }): Promise<Inquiry> {
     this.#inquiry ??= import("./inquiry.ts").then(({ Inquiry }) =>
       new Inquiry(this.#source.views, this.#source.signal)
     );
     const inquiry = await this.#inquiry;
-    inquiry.asked();
+    if (probe) inquiry.asked();
     return inquiry;
   }
 }

@@ -2,6 +2,7 @@ import type { NetworkStatus, NetworkTraffic } from "../../../backends/backend.ts
 import { hideSecrets } from "../../config/mod.ts";
 import { formatIPv4 } from "../../ip/mod.ts";
 import { type Lease, leaseKey } from "../../lease/mod.ts";
+import { jsonResponse } from "../../observe/serve/pages.ts";
 import { VERSION } from "../../version.ts";
 import {
   type AgentStatus,
@@ -14,6 +15,7 @@ import {
   type StoreReport,
   type Trouble,
 } from "./status.ts";
+import { NO_GUARD } from "../firewall/source_policy.ts";
 import type { Inquiry, PeerRecord, RoundTrip } from "./inquiry.ts";
 import type { StatusSource } from "./view.ts";
 import { peerLeases } from "./peers.ts";
@@ -54,9 +56,7 @@ export async function statusPage(
       trouble: warning === undefined ? null : troubleReport(warning),
     })),
   };
-  return new Response(`${JSON.stringify(status)}\n`, {
-    headers: { "content-type": "application/json" },
-  });
+  return jsonResponse(status);
 }
 
 async function networkReport(
@@ -133,7 +133,7 @@ function backendReport(
     features: status.features ?? null,
     outsideSources: sources === undefined
       ? null
-      : { refused: sources.isStrict, reason: sources.reason },
+      : { refused: sources.isStrict, guarded: sources !== NO_GUARD, reason: sources.reason },
     ...(status.routeTables === undefined
       ? {}
       : { routeTables: Object.fromEntries(status.routeTables) }),

@@ -138,7 +138,10 @@ export interface BackendReport {
 
 /** Whether inner sources outside the network are let in. */
 export interface OutsideSourcesReport {
+  /** In force now: refusing begins 5 s after all peers masquerade. */
   readonly refused: boolean;
+  /** False where the firewall would have to refuse them and has no rules of flanneld. */
+  readonly guarded: boolean;
   /** `all of 3 peers masquerade`; an option where that decides. */
   readonly reason: string;
 }

@@ -1,24 +1,15 @@
 /**
- * Subcommands that do something for the agent of this host, and so take its flags and read its
- * environment: run by hand, they find what systemd gives the agent in the package's sysconfig file.
+ * The command lines of subcommands: a table of flags and operands each. Most subcommands work for the agent of
+ * this host, and so take its flags and use the options that it runs with.
  *
  * @module
  */
 
-import { parseDotenv } from "../../export/dotenv.ts";
-import { ExportError, reasonOf } from "../../export/errors.ts";
-import {
-  type AgentCommand,
-  agentCommand,
-  parseAgentFlags,
-  unexpected,
-} from "../flags/agent_flags.ts";
+import { type AgentCommand, parseAgentFlags, unexpected } from "../flags/agent_flags.ts";
+import { agentOfHost, type HostPaths, SYSCONFIG } from "../published/agent_of_host.ts";
 import type { Environment } from "../flags/environment.ts";
 import { UsageError } from "../errors.ts";
 import type { FlagKind, FlagValue, GivenFlag } from "../flags/flag_syntax.ts";
-
-/** What systemd starts the agent with, as the CentOS package has it. */
-const SYSCONFIG = "/etc/sysconfig/flanneld";
 
 /** A flag of the subcommand alone. */
 export interface OwnFlag {
@@ -43,7 +34,7 @@ export interface Operands {
   readonly choices?: readonly string[];
 }
 
-/** What a subcommand of this kind is. */
+/** The command line of a subcommand. */
 export interface AgentSubcommand {
   readonly name: string;
   /** One paragraph for its help text. */
@@ -57,31 +48,41 @@ export interface AgentSubcommand {
   readonly verbs?: readonly AgentSubcommand[];
   /** False for one that takes none of the agent's flags. @default true */
   readonly agentFlags?: boolean;
+  /** Use the options of the last agent, not those that the next one will start with. @default false */
+  readonly isAboutLastRun?: boolean;
 }
 
-/** What its command line comes to. */
-export type AgentSubcommandLine =
-  | { readonly help: string }
-  | {
-    readonly agent: AgentCommand;
-    /** Values of the subcommand's own flags that were given. */
-    readonly own: ReadonlyMap<string, FlagValue>;
-    /** The words that are no flags, as many as {@linkcode Operands.count} allows. */
-    readonly operands: readonly string[];
-  };
+/** The words of a command line, read. */
+export interface SubcommandWords {
+  /** Values of the subcommand's own flags that were given. */
+  readonly own: ReadonlyMap<string, FlagValue>;
+  /** The words that are no flags, as many as {@linkcode Operands.count} allows. */
+  readonly operands: readonly string[];
+}
 
-/** What every subcommand of this kind takes. */
+/** The request for a help text, and the text. */
+export interface HelpRequest {
+  readonly help: string;
+}
+
+/** The words of a subcommand that works for the agent, with the options that they come to. */
+export interface AgentSubcommandWords extends SubcommandWords {
+  readonly agent: AgentCommand;
+}
+
+/** Taken by every subcommand that takes the agent's flags. */
 export const SYSCONFIG_FLAG: OwnFlag = {
   name: "sysconfig",
   kind: "string",
-  help: `file to read the variables from that are not in the environment (default ${SYSCONFIG}, ` +
-    "if there is one)",
+  help: `file of variables to use in place of the agent's options, such as ${SYSCONFIG}: what an ` +
+    "agent would start with",
 };
 
 /**
- * Reads the words after the subcommand's name.
+ * Reads the words after the name of a subcommand that works for the agent.
  *
- * @param environment variables in it win over those in the sysconfig file
+ * @param environment variables of the process
+ * @param paths where the agent's options are. @default those of the host
  * @throws {UsageError} when they cannot be used
  * @throws {ExportError} when the sysconfig file that was given cannot be read
  */
@@ -89,45 +90,73 @@ export async function parseAgentSubcommand(
   subcommand: AgentSubcommand,
   args: readonly string[],
   environment: Environment,
-): Promise<AgentSubcommandLine> {
-  const own = [...subcommand.flags, SYSCONFIG_FLAG];
+  paths?: HostPaths,
+): Promise<AgentSubcommandWords | HelpRequest> {
+  const words = readWords(subcommand, args);
+  if ("help" in words) return words;
+  const { isAboutLastRun } = subcommand;
+  const agent = await agentOfHost(words.agentFlags, environment, {
+    sysconfig: words.own.get("sysconfig") as string | undefined,
+    ...isAboutLastRun === undefined ? {} : { isAboutLastRun },
+    ...paths === undefined ? {} : { paths },
+  });
+  return { agent, own: words.own, operands: words.operands };
+}
+
+/**
+ * Reads the words after the name of a subcommand that takes its own flags alone.
+ *
+ * @throws {UsageError} when they cannot be used
+ */
+export function parseSubcommand(
+  subcommand: AgentSubcommand,
+  args: readonly string[],
+): SubcommandWords | HelpRequest {
+  return readWords({ ...subcommand, agentFlags: false }, args);
+}
+
+/** As {@linkcode SubcommandWords}, with the agent's flags among them. */
+interface AllWords extends SubcommandWords {
+  readonly agentFlags: readonly GivenFlag[];
+}
+
+function readWords(subcommand: AgentSubcommand, args: readonly string[]): AllWords | HelpRequest {
+  const own = flagsOf(subcommand);
   const kinds = Object.fromEntries(own.map(({ name, kind }) => [name, kind]));
-  const { flags, operands } = parseWords(args, kinds, subcommand);
+  const { flags, operands } = parseWords(args, own, subcommand);
   if (flags.some(({ name, value }) => (name === "h" || name === "help") && value === true)) {
     return { help: helpText(subcommand, own) };
   }
   checkOperands(subcommand, operands, flags.at(-1));
-  const given = new Map(
-    flags.filter(({ name }) => Object.hasOwn(kinds, name)).map(({ name, value }) => [name, value]),
-  );
-  const { variables, warnings } = await readSysconfig(given.get("sysconfig") as string | undefined);
-  const agent = agentCommand(flags.filter(({ name }) => !Object.hasOwn(kinds, name)), {
-    ...variables,
-    ...environment,
-  });
+  const isOwn = ({ name }: GivenFlag) => Object.hasOwn(kinds, name);
   return {
-    agent: { ...agent, warnings: [...agent.warnings, ...warnings] },
-    own: given,
+    own: new Map(flags.filter(isOwn).map(({ name, value }) => [name, value])),
+    agentFlags: flags.filter((flag) => !isOwn(flag)),
     operands,
   };
+}
+
+/** All flags besides the agent's. */
+export function flagsOf({ flags, verbs, agentFlags = true }: AgentSubcommand): readonly OwnFlag[] {
+  return agentFlags && verbs === undefined ? [...flags, SYSCONFIG_FLAG] : flags;
 }
 
 /** Where words other than flags are expected, flags may follow them, too. */
 function parseWords(
   args: readonly string[],
-  kinds: Readonly<Record<string, FlagKind>>,
+  own: readonly OwnFlag[],
   subcommand: AgentSubcommand,
 ): { readonly flags: readonly GivenFlag[]; readonly operands: readonly string[] } {
-  const helps = Object.fromEntries(
-    [...subcommand.flags, SYSCONFIG_FLAG].filter(({ name }) => Object.hasOwn(kinds, name))
-      .map(({ name, kind, help }) => [name, kind === "bool" ? "true or false" : help]),
-  );
-  const { flags, rest } = parseAgentFlags(args, kinds, subcommand.name, helps);
+  const { flags, rest } = parseAgentFlags(args, {
+    own,
+    subcommand: subcommand.name,
+    agentFlags: subcommand.agentFlags ?? true,
+  });
   const isEnded = args[args.length - rest.length - 1] === "--";
   if (subcommand.operands === undefined || rest.length === 0 || isEnded) {
     return { flags, operands: rest };
   }
-  const more = parseWords(rest.slice(1), kinds, subcommand);
+  const more = parseWords(rest.slice(1), own, subcommand);
   return { flags: [...flags, ...more.flags], operands: [rest[0]!, ...more.operands] };
 }
 
@@ -143,43 +172,30 @@ function checkOperands(
   throw new UsageError(`flanneld ${name} needs ${operands!.usage}: ${operands!.help}`, { hint });
 }
 
-/**
- * Reads the flannel variables of a sysconfig file. Ignores the default file when it is missing or unreadable:
- * where a package installed it, only root can read it.
- */
-async function readSysconfig(path: string | undefined): Promise<{
-  readonly variables: Environment;
-  readonly warnings: readonly string[];
-}> {
-  try {
-    const text = await Deno.readTextFile(path ?? SYSCONFIG);
-    const variables = [...parseDotenv(text)].filter(([name]) => name.startsWith("FLANNEL"));
-    return { variables: Object.fromEntries(variables), warnings: [] };
-  } catch (cause) {
-    if (path === undefined && cause instanceof Deno.errors.NotFound) {
-      return { variables: {}, warnings: [] };
-    }
-    const message = `cannot read ${path ?? SYSCONFIG}: ${reasonOf(cause)}`;
-    if (path === undefined && cause instanceof Deno.errors.PermissionDenied) {
-      return { variables: {}, warnings: [`${message}; using none of its settings (run as root)`] };
-    }
-    throw new ExportError(message, { cause });
-  }
+/** The command line in short: `flanneld config set [flags] JSON|FILE|-`. */
+export function usageOf(subcommand: AgentSubcommand): string {
+  const { name, operands, agentFlags = true } = subcommand;
+  const flags = agentFlags || subcommand.flags.length > 0 ? " [flags]" : "";
+  return `flanneld ${name}${flags}${operands === undefined ? "" : ` ${operands.usage}`}`;
 }
 
-function helpText(
-  { name, summary, operands, exitCodes }: AgentSubcommand,
-  own: readonly OwnFlag[],
-): string {
+function helpText(subcommand: AgentSubcommand, own: readonly OwnFlag[]): string {
+  const { summary, operands, exitCodes, agentFlags = true } = subcommand;
   const flags = own.map((flag) => `  ${flagWords(flag)}\n${fill(flag.help, "      ")}`);
-  const usage = `Usage: flanneld ${name} [flags]${operands && ` ${operands.usage}` || ""}`;
+  const usage = `Usage: ${usageOf(subcommand)}`;
   const words = operands && `\n${fill(operands.help, "")}` || "";
-  return `${usage}\n\n${fill(summary, "")}${words}\n${flags.join("")}\n` +
-    fill(
-      "Besides, it takes the flags of the agent and reads its environment variables, as " +
-        "flanneld -help lists them: run it with those that the agent is run with.",
-      "",
-    ) + `\n${fill(`Exit codes: ${exitCodes}`, "")}`;
+  const agent = agentFlags
+    ? `${
+      fill(
+        "It uses the options of this host's agent, running or stopped. The agent's flags and " +
+          "environment variables (flanneld -help) take precedence.",
+        "",
+      )
+    }\n`
+    : "";
+  const list = flags.length === 0 ? "" : `${flags.join("")}\n`;
+  return `${usage}\n\n${fill(summary, "")}${words}\n${list}${agent}` +
+    fill(`Exit codes: ${exitCodes}`, "");
 }
 
 function flagWords({ name, kind, placeholder = "file" }: OwnFlag): string {

@@ -6,6 +6,7 @@
 
 import { cleanUp } from "../../agent/commands/cleanup.ts";
 import type { CleanupOptions } from "../../agent/commands/removal.ts";
+import { removePublishedOptions } from "../../agent/host/published_options.ts";
 import { optionsOfServed } from "../../agent/networks/options.ts";
 import { quietLog, readAgentLine } from "../flags/agent_line.ts";
 import type { AgentSubcommand } from "./agent_subcommand.ts";
@@ -44,6 +45,7 @@ export const spec: AgentSubcommand = {
   ],
   exitCodes: "0 all of it is gone, or there was nothing; 1 an agent runs, or something could not " +
     "be removed or released; 2 wrong command line or environment.",
+  isAboutLastRun: true,
 };
 
 /**
@@ -97,6 +99,7 @@ export const run: RunSubcommand = async (args, signal) => {
       printError(`network ${one.networkName}: ${reportError(error).lines.join("; ")}`);
     }
   }
+  if (failed === 0 && !dryRun && !keepDevice) await removePublishedOptions(options);
   if (done === 0 && failed === 0) print("nothing to remove");
   return failed === 0 ? EXIT_OK : EXIT_FAILURE;
 };

@@ -4,9 +4,9 @@
  * @module
  */
 
+import { askStatus, type StatusAnswer, StatusError } from "../../agent/status/ask.ts";
 import type { AgentStatus } from "../../agent/status/status.ts";
 import { sleep } from "../../async/sleep.ts";
-import { getUnix, HttpClientError } from "../../http/client.ts";
 import { readAgentLine } from "../flags/agent_line.ts";
 import type { AgentSubcommand } from "./agent_subcommand.ts";
 import { UsageError } from "../errors.ts";
@@ -38,9 +38,6 @@ export const spec: AgentSubcommand = {
 /** Between two looks with -watch, in milliseconds. */
 const INTERVAL = 2_000;
 
-/** No status can be had. The message is all that an operator needs. */
-class StatusError extends Error {}
-
 /**
  * Runs the subcommand with the environment of the process.
  *
@@ -62,7 +59,7 @@ export const run: RunSubcommand = async (args, signal) => {
     if (socket === undefined) {
       throw new StatusError("the agent has no socket to be asked over: -status-socket is none");
     }
-    const ask = () => askAgent(socket, peers, signal);
+    const ask = () => askStatus(socket, { peers, signal });
     return own.get("watch") === true ? await watch(ask, json, signal) : await once(ask, json);
   } catch (error) {
     if (signal.aborted) return EXIT_OK;
@@ -77,13 +74,7 @@ function isPeerCount(text: string): boolean {
   return text === "all" || /^\d{1,9}$/.test(text);
 }
 
-/** The agent's answer, as text and as what it says. */
-interface Answer {
-  readonly text: string;
-  readonly status: AgentStatus;
-}
-
-async function once(ask: () => Promise<Answer>, json: boolean): Promise<number> {
+async function once(ask: () => Promise<StatusAnswer>, json: boolean): Promise<number> {
   const { text, status } = await ask();
   if (json) printJsonText(text);
   else print(statusTable(status, { columns: terminal().columns }));
@@ -92,7 +83,7 @@ async function once(ask: () => Promise<Answer>, json: boolean): Promise<number> 
 
 /** Until it is interrupted. An agent that is started anew meanwhile is waited for. */
 async function watch(
-  ask: () => Promise<Answer>,
+  ask: () => Promise<StatusAnswer>,
   json: boolean,
   signal: AbortSignal,
 ): Promise<number> {
@@ -120,41 +111,6 @@ async function watch(
     await sleep(INTERVAL, signal);
   }
   return EXIT_OK;
-}
-
-/** @throws {StatusError} when no agent answers, or not as one does */
-async function askAgent(socket: string, peers: string, signal: AbortSignal): Promise<Answer> {
-  try {
-    const query = `/status?peers=${encodeURIComponent(peers)}`;
-    const { status, body } = await getUnix(socket, query, { signal });
-    if (status !== 200) throw new StatusError(`the agent answers: ${body.trim()}`);
-    const answer = JSON.parse(body) as AgentStatus;
-    if (answer.statusVersion !== 1) {
-      throw new StatusError(
-        `the agent on ${socket} is of another version than this flanneld: use its own`,
-      );
-    }
-    return { text: body, status: answer };
-  } catch (error) {
-    throw told(error, socket) ?? error;
-  }
-}
-
-function told(error: unknown, socket: string): StatusError | undefined {
-  if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.ConnectionRefused) {
-    return new StatusError(
-      `no agent runs here: nobody answers on ${socket} (one with another -subnet-file or ` +
-        `-status-socket? give the same here; a server of -listen over etcd has none)`,
-    );
-  }
-  if (error instanceof Deno.errors.PermissionDenied) {
-    return new StatusError(`${socket} is root's alone: run flanneld status as root`);
-  }
-  if (error instanceof HttpClientError) return new StatusError(error.message);
-  if (error instanceof SyntaxError) {
-    return new StatusError(`what answers on ${socket} is no flanneld`);
-  }
-  return undefined;
 }
 
 /** What fits; a pipe takes any number of lines. */

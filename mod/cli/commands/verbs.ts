@@ -60,7 +60,6 @@ function helpText(name: string, verbs: readonly Verb[]): string {
     `      ${summary.split(/[.,:] /)[0]!.replace(/\.$/, "")}\n`
   );
   return `Usage: flanneld ${name} <what to do> [flags]\n\n${lines.join("")}\n` +
-    "Each takes the flags of the agent and reads its environment variables and\n" +
-    "/etc/sysconfig/flanneld, so that it finds the store that the agent finds;\n" +
-    "-h lists the rest.";
+    "Each uses the store of this host's agent, running or stopped. The agent's flags\n" +
+    "and environment variables take precedence; -h lists the others.";
 }

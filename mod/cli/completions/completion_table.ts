@@ -1,5 +1,5 @@
 import type { AgentSubcommand, OwnFlag } from "../commands/agent_subcommand.ts";
-import { SYSCONFIG_FLAG } from "../commands/agent_subcommand.ts";
+import { flagsOf } from "../commands/agent_subcommand.ts";
 import type { FlagDefinition } from "../flags/flag_definition.ts";
 import { FLAGS } from "../flags/flags.ts";
 import type { Subcommand } from "../commands/subcommand.ts";
@@ -59,7 +59,7 @@ export async function completionTable(
 }
 
 function placeOf(spec: AgentSubcommand): Place {
-  const { name, summary, verbs, operands, flags, agentFlags = true } = spec;
+  const { name, summary, verbs, operands, agentFlags = true } = spec;
   const takesAgentFlags = agentFlags && verbs === undefined;
   return {
     path: name,
@@ -73,7 +73,7 @@ function placeOf(spec: AgentSubcommand): Place {
       : operands.choices === undefined
       ? { type: "file" }
       : { type: "words", words: operands.choices },
-    flags: [...flags, ...(takesAgentFlags ? [SYSCONFIG_FLAG] : [])].map(completedOwnFlag),
+    flags: flagsOf(spec).map(completedOwnFlag),
     takesAgentFlags,
   };
 }

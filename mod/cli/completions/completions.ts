@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type AgentSubcommand, parseAgentSubcommand } from "../commands/agent_subcommand.ts";
+import { type AgentSubcommand, parseSubcommand } from "../commands/agent_subcommand.ts";
 import { completionTable } from "./completion_table.ts";
 import { bashCompletions } from "./completions_bash.ts";
 import { fishCompletions } from "./completions_fish.ts";
@@ -53,7 +53,7 @@ export async function completions(
  * @throws {UsageError} for a shell that there is no script for
  */
 export const run: RunSubcommand = async (args, _signal, subcommands) => {
-  const line = await parseAgentSubcommand(spec, args, {});
+  const line = parseSubcommand(spec, args);
   if ("help" in line) {
     printOwnText(line.help);
     return EXIT_OK;

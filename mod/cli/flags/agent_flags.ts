@@ -1,7 +1,12 @@
 import type { AgentOptions } from "../../agent/core/options.ts";
 import type { LogFormat } from "../../observe/log/log.ts";
 import { agentOptions, idleOptions } from "./agent_options.ts";
-import { type Environment, resolveSettings, usageErrorOf } from "./environment.ts";
+import {
+  type Environment,
+  resolveSettings,
+  type SettingsByName,
+  usageErrorOf,
+} from "./environment.ts";
 import { UsageError } from "../errors.ts";
 import {
   type FlagKind,
@@ -12,10 +17,13 @@ import {
   quote,
 } from "./flag_syntax.ts";
 import { flagNamed } from "./flags.ts";
+import type { Settings } from "./settings.ts";
 
 /** Everything the agent is started with. */
 export interface AgentCommand {
   readonly options: AgentOptions;
+  /** The values that {@linkcode AgentCommand.options} were made of. */
+  readonly settings: Settings;
   readonly log: {
     readonly format: LogFormat | "auto";
     readonly verbosity: number;
@@ -24,42 +32,58 @@ export interface AgentCommand {
   readonly warnings: readonly string[];
 }
 
+/** Options of {@linkcode parseAgentFlags}: those of a subcommand. */
+export interface SubcommandFlags {
+  /** Its own flags. */
+  readonly own: readonly {
+    readonly name: string;
+    readonly kind: FlagKind;
+    readonly help: string;
+  }[];
+  /** Its name, for messages. */
+  readonly subcommand: string;
+  /** False for one that takes its own flags alone. */
+  readonly agentFlags: boolean;
+}
+
 /**
- * Reads the agent's flags.
+ * Reads the agent's flags, and those of a subcommand.
  *
- * @param more flags besides the agent's own
- * @param subcommand whose help text lists those
- * @param helps what that says of each
- * @throws {UsageError} when a word is none
+ * @throws {UsageError} when a word is not one of them
  */
 export function parseAgentFlags(
   args: readonly string[],
-  more: Readonly<Record<string, FlagKind>> = {},
-  subcommand = "",
-  helps: Readonly<Record<string, string>> = {},
+  { own, subcommand, agentFlags }: SubcommandFlags = { own: [], subcommand: "", agentFlags: true },
 ): ParsedFlags {
   try {
     return parseFlags(args, (name) => {
-      // Go's package knows -h without being told.
-      if (name === "h") return "bool";
-      return Object.hasOwn(more, name) ? more[name] : flagNamed(name)?.kind;
+      // Go's package knows -h without a definition, and -help.
+      if (name === "h" || name === "help") return "bool";
+      const flag = own.find((one) => one.name === name);
+      return flag?.kind ?? (agentFlags ? flagNamed(name)?.kind : undefined);
     });
   } catch (error) {
     if (!(error instanceof FlagSyntaxError)) throw error;
-    throw usageErrorOf(error, "", { more: Object.keys(more), subcommand, helps });
+    throw usageErrorOf(error, "", { own, subcommand, agentFlags });
   }
 }
 
 /**
- * What the flags and the environment ask of the agent.
+ * Returns the options that the flags and the environment ask of the agent.
  *
+ * @param behind settings of flags that neither of them gives
  * @throws {UsageError} at the first value that cannot be used
  */
-export function agentCommand(flags: readonly GivenFlag[], environment: Environment): AgentCommand {
-  const { settings, warnings } = resolveSettings(flags, environment);
+export function agentCommand(
+  flags: readonly GivenFlag[],
+  environment: Environment,
+  behind?: SettingsByName,
+): AgentCommand {
+  const { settings, warnings } = resolveSettings(flags, environment, behind);
   const options = agentOptions(settings);
   return {
     options,
+    settings,
     log: {
       format: settings.text("log-format") as LogFormat | "auto",
       verbosity: settings.int("v"),

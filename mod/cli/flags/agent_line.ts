@@ -2,13 +2,13 @@ import { configureLog } from "../../observe/log/log.ts";
 import type { AgentCommand } from "./agent_flags.ts";
 import {
   type AgentSubcommand,
-  type AgentSubcommandLine,
+  type AgentSubcommandWords,
   parseAgentSubcommand,
 } from "../commands/agent_subcommand.ts";
 import { printError, printOwnText } from "../output.ts";
 
-/** What a subcommand was given, when it is not its help that is asked for. */
-export type AgentLine = Extract<AgentSubcommandLine, { readonly agent: unknown }>;
+/** The command line of a subcommand that works for the agent. */
+export type AgentLine = AgentSubcommandWords;
 
 /**
  * Reads the words behind a subcommand, with the environment of the process.

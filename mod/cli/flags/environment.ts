@@ -13,6 +13,7 @@
  */
 
 import { UsageError } from "../errors.ts";
+import type { SubcommandFlags } from "./agent_flags.ts";
 import { environmentName, expectation, type FlagDefinition } from "./flag_definition.ts";
 import {
   FlagSyntaxError,
@@ -30,6 +31,9 @@ import { splitWords } from "./words.ts";
 
 /** The process environment: variables by name. */
 export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Settings by the flag's name. */
+export type SettingsByName = ReadonlyMap<string, Setting>;
 
 /** Outcome of {@linkcode resolveSettings}. */
 export interface ResolvedSettings {
@@ -49,16 +53,16 @@ const SYSCONFIG: Readonly<Record<string, readonly string[] | undefined>> = {
 const SYSCONFIG_OPTIONS = "FLANNEL_OPTIONS";
 
 /**
- * Decides the value of every flag: command line, then `FLANNELD_*`, then FLANNEL_OPTIONS, then
- * the other sysconfig variables, then the default.
+ * Finds the flags that the command line and the environment set: command line, then `FLANNELD_*`, then
+ * FLANNEL_OPTIONS, then the other sysconfig variables.
  *
  * @param given flags of the command line, in order
  * @throws {UsageError} naming flag or variable, the value, and what would be right
  */
-export function resolveSettings(
+export function givenSettings(
   given: readonly GivenFlag[],
   environment: Environment,
-): ResolvedSettings {
+): SettingsByName {
   const argv = settingsOf(given, { kind: "argv" });
   const options = sysconfigOptions(environment);
   const settings = new Map<string, Setting>();
@@ -70,6 +74,21 @@ export function resolveSettings(
     for (const value of setting.values) checkValue(flag, setting.origin, value);
     settings.set(flag.name, setting);
   }
+  return settings;
+}
+
+/**
+ * Decides the value of every flag: as {@linkcode givenSettings} finds it, then `behind`, then the default.
+ *
+ * @param behind settings of flags that were not given
+ * @throws {UsageError} as {@linkcode givenSettings} does
+ */
+export function resolveSettings(
+  given: readonly GivenFlag[],
+  environment: Environment,
+  behind: SettingsByName = new Map(),
+): ResolvedSettings {
+  const settings = new Map([...behind, ...givenSettings(given, environment)]);
   return {
     settings: new Settings(settings.values()),
     warnings: [...misspelt(environment), ...withoutEffect(settings.values())],
@@ -122,29 +141,31 @@ function sysconfigOptions(environment: Environment): Map<string, Setting> {
   }
 }
 
-/** Adds to Go's message what would be right. */
+/**
+ * Adds to Go's message the value that would be right, or the flag that was probably meant.
+ *
+ * @param prefix of the message
+ */
 export function usageErrorOf(
   error: FlagSyntaxError,
   prefix = "",
-  { more = [], subcommand = "", helps = {} }: {
-    readonly more?: readonly string[];
-    readonly subcommand?: string;
-    readonly helps?: Readonly<Record<string, string>>;
-  } = {},
+  { own, subcommand, agentFlags }: SubcommandFlags = { own: [], subcommand: "", agentFlags: true },
 ): UsageError {
-  const help = Object.hasOwn(helps, error.flag ?? "") ? helps[error.flag!] : undefined;
-  // A flag of the subcommand's own, which is there: nothing else was meant.
-  if (help !== undefined) {
-    return new UsageError(`${prefix}${error.message}: expected ${help}`, { cause: error });
+  const options = { cause: error };
+  const ofSubcommand = own.find(({ name }) => name === error.flag);
+  if (ofSubcommand !== undefined) {
+    const expected = ofSubcommand.kind === "bool" ? "true or false" : ofSubcommand.help;
+    return new UsageError(`${prefix}${error.message}: expected ${expected}`, options);
   }
-  const flag = error.flag === undefined ? undefined : flagNamed(error.flag);
+  const flags: readonly FlagDefinition[] = agentFlags ? FLAGS : [];
+  const flag = flags.find(({ name }) => name === error.flag);
   if (flag !== undefined) {
-    return new UsageError(`${prefix}${error.message}: ${expectation(flag)}`, { cause: error });
+    return new UsageError(`${prefix}${error.message}: ${expectation(flag)}`, options);
   }
-  const meant = nearest(error.flag ?? "", [...more, ...FLAGS.map(({ name }) => name)]);
+  const meant = nearest(error.flag ?? "", [...own, ...flags].map(({ name }) => name));
   const hint = (meant === undefined ? "" : `Did you mean -${meant}? `) +
     `Run 'flanneld ${subcommand && `${subcommand} `}-help' for the list of flags.`;
-  return new UsageError(prefix + error.message, { cause: error, hint });
+  return new UsageError(prefix + error.message, { ...options, hint });
 }
 
 /** A line of subnet.env, which hosts have in their environment where units read that file. */

@@ -42,6 +42,8 @@ export interface FlagDefinition {
   readonly noEffect?: string;
   /** Known, and refused: what this program cannot do yet. */
   readonly missing?: string;
+  /** The value is or may hold a secret: the agent does not publish it. */
+  readonly secret?: true;
 }
 
 /**

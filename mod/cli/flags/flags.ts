@@ -112,6 +112,7 @@ export const FLAGS = [
     kind: "string",
     default: "",
     group: "etcd",
+    secret: true,
     placeholder: "password",
     help: "password of that user; better given in the environment, where ps does not show it",
   },
@@ -242,6 +243,8 @@ export const FLAGS = [
     kind: "string",
     default: "",
     group: "lease and files",
+    // A word of the command may be a token.
+    secret: true,
     placeholder: "command",
     help: "program and arguments to run, without a shell, after that file was rewritten with " +
       "another subnet: to restart Docker",

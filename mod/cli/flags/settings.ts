@@ -3,8 +3,8 @@ import { expectation, type FlagDefinition } from "./flag_definition.ts";
 import { type FlagValue, quote } from "./flag_syntax.ts";
 import { type FlagName, flagNamed, type RepeatableFlagName } from "./flags.ts";
 
-/** Where a value was found: on the command line, or in the environment variable of that name. */
-export type Origin = { readonly kind: "argv" } | {
+/** Source of a value: the command line, the environment variable of that name, or the options of an agent. */
+export type Origin = { readonly kind: "argv" | "agent" } | {
   readonly kind: "environment";
   readonly variable: string;
 };
@@ -13,7 +13,7 @@ export type Origin = { readonly kind: "argv" } | {
 export interface Setting {
   readonly flag: FlagDefinition;
   readonly origin: Origin;
-  /** All values of a repeatable flag, else the last alone; never empty. */
+  /** All values of a repeatable flag, else the last alone; empty only for one that an agent was not given. */
   readonly values: readonly FlagValue[];
 }
 
@@ -29,8 +29,19 @@ export function invalidValue(
   shown: string,
   why: string,
 ): UsageError {
-  const where = origin.kind === "argv" ? "" : ` from ${origin.variable}`;
+  const where = sourceOf(origin);
   return new UsageError(`invalid value ${quote(shown)} for flag -${flag.name}${where}: ${why}`);
+}
+
+function sourceOf(origin: Origin): string {
+  switch (origin.kind) {
+    case "argv":
+      return "";
+    case "agent":
+      return " from the agent's options";
+    case "environment":
+      return ` from ${origin.variable}`;
+  }
 }
 
 /**
@@ -42,7 +53,7 @@ export function invalidValue(
  */
 export function checkValue(flag: FlagDefinition, origin: Origin, value: FlagValue): void {
   if (flag.missing !== undefined && value !== false && value !== "") {
-    const where = origin.kind === "argv" ? "" : ` (from ${origin.variable})`;
+    const where = origin.kind === "argv" ? "" : ` (${sourceOf(origin).trim()})`;
     throw new UsageError(`flag -${flag.name}${where} is refused: ${flag.missing} is not there yet`);
   }
   if (typeof value === "number" && flag.range !== undefined) {
@@ -63,6 +74,11 @@ export class Settings {
 
   constructor(given: Iterable<Setting>) {
     this.#given = new Map(Array.from(given, (setting) => [setting.flag.name, setting]));
+  }
+
+  /** Returns the setting of a flag; `undefined` for one that was not given. */
+  given(name: string): Setting | undefined {
+    return this.#given.get(name);
   }
 
   /** Value of a boolean flag. */

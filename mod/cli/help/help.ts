@@ -33,7 +33,7 @@ First steps, as root; ETCD is the address of an etcd that all hosts reach:
        flanneld -etcd-endpoints=http://ETCD:2379 -etcd-prefix=/flannel/network
      -iface=eth1 where the hosts reach each other by another interface than
      that of the default route, as on Vagrant's machines
-  3. When something is wrong: flanneld doctor, with the flags of the agent
+  3. When something is wrong: flanneld doctor
 
 Subcommands:
 ${subcommands.join("")}
@@ -41,11 +41,14 @@ Flags take one dash or two, and a value after = or as the next word. A boolean
 is set by its name alone, and unset by -name=false. A flag that is not given is
 taken from the environment variable in brackets.
 
+Subcommands use the options of this host's agent, running or stopped, so they
+need no flags; a flag or variable that is given takes precedence.
+
 ${groups.join("\n")}
 Behind FLANNELD_* stand the variables of the CentOS package: FLANNEL_OPTIONS
 (flags), FLANNEL_ETCD_ENDPOINTS and FLANNEL_ETCD_PREFIX.
 
-Exit codes: 0 stopped as asked, 1 failed, 2 wrong command line or environment.
+Exit codes: 0 stopped as asked, 1 failed, 2 usage error.
 Some subcommands have codes of their own (plan 2, config 3): see their -h.
 `;
 }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type AgentSubcommand, parseAgentSubcommand } from "../commands/agent_subcommand.ts";
+import { type AgentSubcommand, parseSubcommand } from "../commands/agent_subcommand.ts";
 import { EXIT_OK } from "../exit_codes.ts";
 import { manPage } from "./man_page.ts";
 import { printOwnText } from "../output.ts";
@@ -21,7 +21,7 @@ export const spec: AgentSubcommand = {
 
 /** Prints the page. */
 export const run: RunSubcommand = async (args, _signal, subcommands) => {
-  const line = await parseAgentSubcommand(spec, args, {});
+  const line = parseSubcommand(spec, args);
   printOwnText("help" in line ? line.help : await manPage(subcommands));
   return EXIT_OK;
 };

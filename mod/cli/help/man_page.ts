@@ -1,9 +1,5 @@
 import { VERSION } from "../../version.ts";
-import {
-  type AgentSubcommand,
-  type OwnFlag,
-  SYSCONFIG_FLAG,
-} from "../commands/agent_subcommand.ts";
+import { type AgentSubcommand, flagsOf, usageOf } from "../commands/agent_subcommand.ts";
 import {
   environmentName,
   FLAG_GROUPS,
@@ -14,9 +10,10 @@ import { FLAGS } from "../flags/flags.ts";
 import type { Subcommand } from "../commands/subcommand.ts";
 
 const FILES: readonly (readonly [path: string, text: string])[] = [
-  ["/etc/sysconfig/flanneld", "what systemd starts the agent with, and subcommands look into"],
+  ["/etc/sysconfig/flanneld", "variables that systemd starts the agent with"],
   ["/run/flannel/subnet.env", "the leased subnet, for Docker and CNI"],
   ["/run/flannel/docker", "Docker's options, made of it"],
+  ["/run/flannel/options", "the options of this host's agents, without secrets, for subcommands"],
 ];
 
 const EXIT_CODES: readonly (readonly [code: string, text: string])[] = [
@@ -84,6 +81,15 @@ ${
         "FLANNEL_ETCD_ENDPOINTS and FLANNEL_ETCD_PREFIX.",
     )
   }
+.PP
+${
+    text(
+      "Subcommands use the options that this host's agent runs or ran with, so they need no flags. " +
+        "Flags and variables that are given take precedence; a line on standard error names those " +
+        "that differ. Of several agents -subnet-file or -subnet-dir chooses one, by default the one " +
+        "with the default subnet file.",
+    )
+  }
 .SH FILES
 ${FILES.map(([path, what]) => item(`.I ${escape(path)}`, text(what))).join("")}.SH EXIT STATUS
 ${EXIT_CODES.map(([code, what]) => item(`.B ${escape(code)}`, text(what))).join("")}.SH EXAMPLES
@@ -120,16 +126,17 @@ function agentFlag(flag: FlagDefinition): string {
 }
 
 function subcommand(spec: AgentSubcommand): string {
-  const { name, summary, operands, flags, exitCodes, agentFlags = true } = spec;
-  const all: readonly OwnFlag[] = agentFlags ? [...flags, SYSCONFIG_FLAG] : flags;
-  const words = operands === undefined ? "" : ` ${operands.usage}`;
+  const { summary, operands, exitCodes, agentFlags = true } = spec;
   const help = operands === undefined ? "" : ` ${operands.help}`;
-  return `.SS "${escape(`flanneld ${name} [flags]${words}`)}"\n${text(summary + help)}\n` +
-    all.map(({ name, kind, placeholder = "file", help }) =>
+  return `.SS "${escape(usageOf(spec))}"\n${text(summary + help)}\n` +
+    flagsOf(spec).map(({ name, kind, placeholder = "file", help }) =>
       item(flagTag(name, kind === "bool" ? undefined : placeholder), text(help))
     ).join("") +
     `.PP\n${
-      text((agentFlags ? "Takes the agent's flags, too. " : "") + `Exit codes: ${exitCodes}`)
+      text(
+        (agentFlags ? "Uses the options of this host's agent, and takes its flags. " : "") +
+          `Exit codes: ${exitCodes}`,
+      )
     }\n`;
 }
 

@@ -29,6 +29,11 @@ export function textResponse(text: string, init: ResponseInit = {}): Response {
   return new Response(`${text}\n`, init);
 }
 
+/** A value as JSON of one line. */
+export function jsonResponse(value: unknown): Response {
+  return textResponse(JSON.stringify(value), { headers: { "content-type": "application/json" } });
+}
+
 /**
  * Answers a request with one of the pages. It never rejects: a page that fails is logged, and answered with
  * 500.

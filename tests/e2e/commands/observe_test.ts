@@ -176,7 +176,10 @@ Deno.test("flanneld tells how it does: endpoints, socket, status", async (t) => 
       ["setpriv", "--reuid=65534", "--clear-groups", FLANNELD, "status"],
     );
     assertEquals([nobody.code, nobody.stdout], [1, ""]);
-    assertEquals(nobody.stderr, `${SOCKET} is root's alone: run flanneld status as root\n`);
+    assertEquals(
+      nobody.stderr,
+      `only root may connect to ${SOCKET}: run flanneld status as root\n`,
+    );
   });
 
   await t.step("flanneld status -watch goes on, over a restart of the agent", async () => {

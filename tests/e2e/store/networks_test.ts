@@ -276,7 +276,8 @@ Deno.test("flanneld carries two udp networks, each by a device and a port of its
 
   // cleanup without the agent's flags, and with what an agent of one network has left of this range.
   const held = await devices(here);
-  const cleanupOfOne = () => here.run([FLANNELD, "cleanup", `-etcd-endpoints=${etcd.endpoint}`]);
+  const one = ["-subnet-file=/run/flannel/subnet.env", `-etcd-endpoints=${etcd.endpoint}`];
+  const cleanupOfOne = () => here.run([FLANNELD, "cleanup", ...one]);
   const nothing = await cleanupOfOne();
   assertEquals(nothing.code, 0, nothing.stderr);
   assertMatch(

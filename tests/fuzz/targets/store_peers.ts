@@ -13,7 +13,7 @@ import type { EtcdV3Caller } from "../../../mod/store/etcd/v3/client.ts";
 import { EtcdV3Gateway } from "../../../mod/store/etcd/v3/gateway.ts";
 import { openRemote } from "../../../mod/store/remote/remote.ts";
 import { net, vxlan } from "../../../mod/store/testing/store_lab.ts";
-import type { Store } from "../../../mod/store/store.ts";
+import type { Store } from "../../../mod/store/mod.ts";
 import { bytesNear, concat, jsonNear } from "../mutate.ts";
 import { BytePeer, httpAnswer } from "../peer.ts";
 import { type FuzzTarget, refusingAsync } from "../target.ts";

@@ -9,7 +9,7 @@ import type { CheckedConfig } from "../../../../backends/check_config.ts";
 import { HIDDEN, hideSecrets, isSecretKey } from "../../../config/mod.ts";
 import { formatIPv4 } from "../../../ip/mod.ts";
 import { type Lease, PERMANENT } from "../../../lease/mod.ts";
-import type { Snapshot } from "../../../store/store.ts";
+import type { Snapshot } from "../../../store/mod.ts";
 import { isCompatible } from "../../../subnet/pick.ts";
 import { counted } from "../../../text/mod.ts";
 

@@ -1,0 +1,165 @@
+import {
+  askPublishedOptions,
+  OPTIONS_DIRECTORY,
+  type PublishedOptions,
+  publishedOptions,
+  readPublishedOptions,
+} from "../../agent/host/published_options.ts";
+import { parseDotenv } from "../../export/dotenv.ts";
+import { ExportError } from "../../export/errors.ts";
+import { defaultSocketPath } from "../commands/status_socket.ts";
+import { UsageError } from "../errors.ts";
+import { type AgentCommand, agentCommand } from "../flags/agent_flags.ts";
+import { type Environment, givenSettings, type SettingsByName } from "../flags/environment.ts";
+import type { GivenFlag } from "../flags/flag_syntax.ts";
+import { flagNamed } from "../flags/flags.ts";
+import {
+  type AgentChoice,
+  chooseAgent,
+  differences,
+  effectiveFlags,
+  missingSecret,
+  settingsBehind,
+  settingsOfAgent,
+} from "./published_flags.ts";
+import { Settings } from "../flags/settings.ts";
+
+/** What systemd starts the agent with, as the CentOS package has it. */
+export const SYSCONFIG = "/etc/sysconfig/flanneld";
+
+/** Options of {@linkcode agentOfHost}. */
+export interface AgentOfHostOptions {
+  /** A sysconfig file to take in place of the agent's options. */
+  readonly sysconfig?: string | undefined;
+  /** Take the options of an agent that has ended also where the next one will start with others. @default false */
+  readonly isAboutLastRun?: boolean;
+  readonly paths?: HostPaths;
+}
+
+/** Where the options of a host's agents are. */
+export interface HostPaths {
+  /** @default SYSCONFIG */
+  readonly sysconfig?: string;
+  /** @default OPTIONS_DIRECTORY */
+  readonly options?: string;
+}
+
+/**
+ * Finds out which options a command works with that serves the agent of this host: flags of the command line,
+ * then the environment, then the options that the agent publishes. Where no agent has run, or the sysconfig
+ * file that it was started from will start the next one, that file stands in place of the agent's options.
+ *
+ * @throws {UsageError} when a value cannot be used
+ * @throws {ExportError} when the sysconfig file that was given cannot be read
+ */
+export async function agentOfHost(
+  flags: readonly GivenFlag[],
+  environment: Environment,
+  { sysconfig, isAboutLastRun = false, paths = {} }: AgentOfHostOptions = {},
+): Promise<AgentCommand> {
+  if (sysconfig !== undefined) {
+    return agentCommand(flags, { ...await readVariables(sysconfig), ...environment });
+  }
+  const given = givenSettings(flags, environment);
+  const [file, { agent, note }] = await Promise.all([
+    readSysconfig(paths.sysconfig ?? SYSCONFIG),
+    findAgent(given, paths.options ?? OPTIONS_DIRECTORY),
+  ]);
+  const isNextStart = agent?.published.isFromSysconfig && !agent.isRunning && !isAboutLastRun &&
+    file.variables !== undefined;
+  if (agent === undefined || isNextStart) {
+    const command = agentCommand(flags, { ...file.variables, ...environment });
+    return withWarnings(command, [file.problem, note]);
+  }
+  const { published } = agent;
+  const inFile = settingsOfFile(file.variables ?? {});
+  const behind = new Map(settingsBehind(settingsOfAgent(published), given));
+  for (const name of published.withheld) {
+    const setting = inFile.get(name);
+    if (setting !== undefined && !given.has(name)) behind.set(name, setting);
+  }
+  const command = agentCommand(flags, environment, behind);
+  const other = differences(published, given);
+  const next = published.isFromSysconfig && agent.isRunning && file.variables !== undefined
+    ? differences(published, settingsOfAgent(effectiveFlags(new Settings(inFile.values()))))
+    : undefined;
+  return withWarnings(command, [
+    note,
+    other && `using other options than the agent's: ${other}`,
+    next && `${file.path} has changed since the agent started: ${next}; ` +
+      "using the agent's options until it is restarted",
+    missingSecret(
+      published,
+      command.settings,
+      file.problem === undefined ? "" : ` (${file.problem})`,
+    ),
+  ]);
+}
+
+/** Returns the options that an agent with these settings publishes. */
+export async function publishedBy(settings: Settings, path = SYSCONFIG): Promise<PublishedOptions> {
+  const effective = effectiveFlags(settings);
+  const { variables } = await readSysconfig(path).catch(() => ({ variables: undefined }));
+  const inFile = effectiveFlags(new Settings(settingsOfFile(variables ?? {}).values()));
+  const isFromSysconfig = variables !== undefined &&
+    JSON.stringify(inFile) === JSON.stringify(effective);
+  return publishedOptions({ ...effective, isFromSysconfig });
+}
+
+async function findAgent(given: SettingsByName, directory: string): Promise<AgentChoice> {
+  const found = chooseAgent(await readPublishedOptions(directory), given);
+  if (found.agent !== undefined || found.note !== undefined) return found;
+  const flag = given.get("subnet-file");
+  const path = String(flag?.values.at(-1) ?? flagNamed("subnet-file")!.default);
+  const asked = await askPublishedOptions(defaultSocketPath(path));
+  return asked === undefined ? {} : chooseAgent([asked], given);
+}
+
+/** The sysconfig file that no flag names. */
+interface Sysconfig {
+  readonly path: string;
+  /** `undefined` when there is none to be read. */
+  readonly variables: Environment | undefined;
+  /** Why a file that is there cannot be read: where a package installed it, only root can. */
+  readonly problem?: string;
+}
+
+async function readSysconfig(path: string): Promise<Sysconfig> {
+  try {
+    return { path, variables: await readVariables(path) };
+  } catch (error) {
+    const { cause } = error as ExportError;
+    if (cause instanceof Deno.errors.NotFound) return { path, variables: undefined };
+    if (!(cause instanceof Deno.errors.PermissionDenied)) throw error;
+    const problem = `${(error as ExportError).message}; using none of its settings (run as root)`;
+    return { path, variables: undefined, problem };
+  }
+}
+
+/** @throws {ExportError} when the file cannot be read */
+async function readVariables(path: string): Promise<Environment> {
+  try {
+    const variables = parseDotenv(await Deno.readTextFile(path));
+    return Object.fromEntries([...variables].filter(([name]) => name.startsWith("FLANNEL")));
+  } catch (cause) {
+    throw ExportError.from(`cannot read ${path}`, cause);
+  }
+}
+
+/** The settings of a file's variables; none where the file cannot be used, which the agent says. */
+function settingsOfFile(variables: Environment): SettingsByName {
+  try {
+    return givenSettings([], variables);
+  } catch (error) {
+    if (error instanceof UsageError) return new Map();
+    throw error;
+  }
+}
+
+function withWarnings(
+  command: AgentCommand,
+  lines: readonly (string | undefined)[],
+): AgentCommand {
+  const more = lines.filter((line) => line !== undefined && line !== "");
+  return { ...command, warnings: [...command.warnings, ...more as string[]] };
+}
