@@ -1,5 +1,5 @@
 /**
- * `flanneld docker-opts`: what scripts/mk-docker-opts.sh does, for hosts that want no script.
+ * `flanneld docker-opts`: scripts/mk-docker-opts.sh without a shell.
  *
  * @module
  */
@@ -10,24 +10,21 @@ import { dockerOptions } from "../../export/docker_opts.ts";
 import { parseDotenv } from "../../export/dotenv.ts";
 import { ExportError } from "../../export/errors.ts";
 import { findStaleRoute } from "../../export/stale_route.ts";
-import type { AgentSubcommand } from "./agent_subcommand.ts";
-import { createCommand, parseSubcommand } from "./commander.ts";
+import { type AgentSubcommand, parseSubcommand } from "./agent_subcommand.ts";
 import type { Environment } from "../flags/environment.ts";
 import { UsageError } from "../errors.ts";
 import { EXIT_OK } from "../exit_codes.ts";
+import { printOwnText } from "../output.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 
-/** As the options are written. */
-interface Options {
-  readonly f: string;
-  readonly d: string;
-  readonly i?: true;
-  readonly c?: true;
-  readonly m?: true;
-  readonly k: string;
-}
+/** Values of the flags that were not given: those of the script. */
+const DEFAULTS = {
+  f: "/run/flannel/subnet.env",
+  d: "/run/docker_opts.env",
+  k: "DOCKER_OPTS",
+} as const;
 
-/** What the subcommand is. */
+/** Command line of the subcommand. */
 export const spec: AgentSubcommand = {
   name: "docker-opts",
   summary: "Writes the options of the Docker daemon for the leased subnet, as an environment file.",
@@ -35,22 +32,29 @@ export const spec: AgentSubcommand = {
     {
       name: "f",
       kind: "string",
-      help: "env file that flanneld writes; it is not waited for: where it is missing, the " +
-        "variables of the environment are all there is, and no error",
+      help: `env file that flanneld writes (default ${DEFAULTS.f}); without the file, the ` +
+        "variables of the environment are used",
     },
-    { name: "d", kind: "string", help: "file to write; its directory is made" },
+    {
+      name: "d",
+      kind: "string",
+      help: `file to write (default ${DEFAULTS.d}); makes its directory`,
+    },
     { name: "i", kind: "bool", help: "write each option as a variable of its own" },
     {
       name: "c",
       kind: "bool",
-      help: "write all options as one variable; both without -i and -c",
+      help: "write all options as one variable; without -i and -c, both forms are written",
     },
-    { name: "k", kind: "string", placeholder: "key", help: "name of that variable" },
-    { name: "m", kind: "bool", help: "leave --ip-masq out" },
+    {
+      ...{ name: "k", kind: "string", placeholder: "key" },
+      help: `name of that variable (default ${DEFAULTS.k})`,
+    },
+    { name: "m", kind: "bool", help: "leave out --ip-masq" },
   ],
   exitCodes:
-    "0 written, also without an env file; 1 it cannot be, or a route takes the subnet to another host; 2 wrong " +
-    "command line.",
+    "0 written, also without an env file; 1 the file cannot be written, or a route sends " +
+    "the subnet to another host; 2 usage error.",
   agentFlags: false,
 };
 
@@ -68,32 +72,50 @@ export async function dockerOpts(
   args: readonly string[],
   environment: Environment,
 ): Promise<number> {
-  const command = createCommand(
-    "docker-opts",
-    spec.summary,
-  );
-  const defaults = { f: "/run/flannel/subnet.env", d: "/run/docker_opts.env", k: "DOCKER_OPTS" };
-  for (const { name, kind, placeholder = "file", help } of spec.flags) {
-    if (kind === "bool") command.option(`-${name}`, help);
-    else command.option(`-${name} <${placeholder}>`, help, defaults[name as keyof typeof defaults]);
+  const line = parseSubcommand(spec, splitLetters(args));
+  if ("help" in line) {
+    printOwnText(line.help);
+    return EXIT_OK;
   }
-  const done = parseSubcommand(command, args);
-  if (done !== undefined) return done;
-  const { f, d, i, c, m, k } = command.opts<Options>();
-  if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(k)) {
-    throw new UsageError(`Invalid variable name after -k: ${k}`);
+  const text = (name: keyof typeof DEFAULTS) => String(line.own.get(name) ?? DEFAULTS[name]);
+  const has = (name: string) => line.own.get(name) === true;
+  const key = text("k");
+  if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(key)) {
+    throw new UsageError(`Invalid variable name after -k: ${key}`);
   }
 
-  const variables = await readVariables(f, environment);
-  const text = dockerOptions(variables, {
-    individual: i === true || c !== true,
-    combined: c === true || i !== true,
-    key: k,
-    ipMasq: m !== true,
+  const variables = await readVariables(text("f"), environment);
+  const options = dockerOptions(variables, {
+    individual: has("i") || !has("c"),
+    combined: has("c") || !has("i"),
+    key,
+    ipMasq: !has("m"),
   });
-  await writeFileAtomically(d, text);
+  await writeFileAtomically(text("d"), options);
   await checkRoutes(variables.get("FLANNEL_SUBNET"));
   return EXIT_OK;
+}
+
+/**
+ * Splits words as getopts(1p) reads them for the script: `-icm` is `-i -c -m`, `-f/run/x` is `-f /run/x`. Keeps
+ * `-f=/run/x`, `--f` and the values of flags.
+ */
+function splitLetters(args: readonly string[]): string[] {
+  const words: string[] = [];
+  for (let at = 0; at < args.length; at++) {
+    const word = args[at]!;
+    const [, letters = "", valued, rest = ""] = /^-([icm]*)([fdk])?(.*)$/s.exec(word) ?? [];
+    const isSplit = letters.length > 0 && (valued !== undefined || rest === "") ||
+      valued !== undefined && rest !== "" && !rest.startsWith("=");
+    if (!isSplit) words.push(word);
+    else {
+      words.push(...Array.from(letters, (letter) => `-${letter}`));
+      if (valued !== undefined) words.push(`-${valued}${rest.startsWith("=") ? rest : ""}`);
+      if (valued !== undefined && rest !== "" && !rest.startsWith("=")) words.push(rest);
+    }
+    if (valued !== undefined && rest === "" && at + 1 < args.length) words.push(args[++at]!);
+  }
+  return words;
 }
 
 async function readVariables(path: string, environment: Environment): Promise<Map<string, string>> {

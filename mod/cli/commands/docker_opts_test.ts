@@ -41,15 +41,17 @@ Deno.test("dockerOpts() writes flannel's outputs", async (t) => {
 
 Deno.test("dockerOpts() refuses options that the script does not have", async () => {
   const cases: [string[], string][] = [
-    [["-x"], "flanneld docker-opts: unknown option '-x'"],
-    [["-k"], "flanneld docker-opts: option '-k <key>' argument missing"],
-    [["word"], "flanneld docker-opts: too many arguments. Expected 0 arguments but got 1."],
+    [["-x"], "flag provided but not defined: -x"],
+    [["-ix"], "flag provided but not defined: -ix"],
+    [["-k"], "flag needs an argument: -k: expected name of that variable (default DOCKER_OPTS)"],
+    [["-c=often"], 'invalid boolean value "often" for -c: parse error: expected true or false'],
+    [["word"], 'unexpected argument "word" after the flags'],
+    [["-subnet-file=/x"], "flag provided but not defined: -subnet-file"],
   ];
   for (const [args, message] of cases) {
     const error = await assertRejects(() => dockerOpts(args, {}), UsageError);
     assertEquals(error.message, message);
     assertEquals(error.exitCode, 2);
-    assertEquals(error.hint, "Run 'flanneld docker-opts -h' for its options.");
   }
 });
 
@@ -73,4 +75,27 @@ Deno.test("dockerOpts() names a file it cannot read or write", () =>
       ExportError,
     );
     assertStringIncludes(unwritable.message, `cannot write ${directory}/file/out: `);
+  }));
+
+Deno.test("dockerOpts() takes letters and values together, as the script does, and Go's forms", () =>
+  inDirectory(async (directory) => {
+    const [env, out] = [`${directory}/subnet.env`, `${directory}/out`];
+    await Deno.writeTextFile(env, "FLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n");
+    const expected = 'KEY=" --mtu=1450"\n';
+    for (
+      const args of [
+        ["-f", env, "-d", out, "-c", "-m", "-k", "KEY"],
+        [`-f${env}`, `-d${out}`, "-cm", "-kKEY"],
+        ["-cmf", env, `-d${out}`, "-kKEY"],
+        [`-cmf${env}`, "-d", out, "-k", "KEY"],
+        [`--f=${env}`, `-d=${out}`, "--c", "-m=true", "-cmk=KEY"],
+      ]
+    ) {
+      await Deno.writeTextFile(out, UNTOUCHED);
+      assertEquals(await dockerOpts(args, {}), 0, args.join(" "));
+      assertEquals(await Deno.readTextFile(out), expected, args.join(" "));
+    }
+    // A value is a value, whatever it looks like.
+    const dashed = await assertRejects(() => dockerOpts(["-k", "-cm"], {}), UsageError);
+    assertEquals(dashed.message, "Invalid variable name after -k: -cm");
   }));
