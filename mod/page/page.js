@@ -41,8 +41,8 @@ function draw(answer, earlier, seconds) {
     new Date(answer.time).toLocaleTimeString();
   if (unhealthy.length > 0) setState("bad", `Unhealthy: ${unhealthy.join("; ")}`);
   else if (!ready) setState("wait", "Not ready: a network has no lease yet");
-  else if (networks.some(({ state }) => state === "troubled")) {
-    setState("wait", "Ready, with troubles");
+  else if (networks.some(({ state }) => state === "warning")) {
+    setState("wait", "Ready, with warnings");
   } else setState("good", "Healthy and ready");
   byId("networks").replaceChildren(
     ...pairs(answer, earlier).map(([network, before]) =>
@@ -65,7 +65,7 @@ function section(network, before, seconds, time) {
     "section",
     { "data-network": network.name },
     element("h2", {}, `${name} ${network.network ?? "(no config yet)"}`),
-    ...troubles(network.troubles, time),
+    ...warnings(network.warnings, time),
     element(
       "div",
       { class: "columns" },
@@ -84,12 +84,12 @@ function section(network, before, seconds, time) {
   );
 }
 
-function troubles(list, time) {
+function warnings(list, time) {
   if (list.length === 0) return [];
   const items = list.map(({ since, message }) =>
     element("li", { class: "bad" }, `For ${apart(since, time)}: ${message}`)
   );
-  return [element("ul", { class: "troubles" }, ...items)];
+  return [element("ul", { class: "warnings" }, ...items)];
 }
 
 /** Time from one RFC 3339 text to another. */

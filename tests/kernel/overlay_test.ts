@@ -9,7 +9,7 @@ import { LeaseKeeper } from "../../mod/agent/lease/keeper.ts";
 import { Overlay } from "../../mod/agent/core/overlay.ts";
 import type { Publisher } from "../../mod/agent/lease/publisher.ts";
 import { Repairs } from "../../mod/agent/core/repairs.ts";
-import { Vitals } from "../../mod/agent/status/vitals.ts";
+import { AgentMetrics } from "../../mod/agent/status/agent_metrics.ts";
 import { NetworkRefusedError } from "../../mod/agent/core/usable_network.ts";
 import { captureLog } from "../../mod/observe/testing/log_lab.ts";
 import { openEmbedded } from "../../mod/store/embedded/embedded.ts";
@@ -68,7 +68,7 @@ function test(sentence: string, body: (test: OverlayTest) => Promise<void>): voi
           subnetFile: `${directory}/subnet.env`,
         },
         known: new StoreView(),
-        vitals: new Vitals(),
+        metrics: new AgentMetrics(),
         formerNetwork: undefined,
         onSourcesDue: () => {},
         onFailed: (error) => {

@@ -24,7 +24,7 @@ import { Repairs } from "./repairs.ts";
 import { MASQUERADE_FEATURE } from "../firewall/source_policy.ts";
 import { observedStore } from "../status/store.ts";
 import type { AgentView } from "../status/view.ts";
-import { Vitals } from "../status/vitals.ts";
+import { AgentMetrics } from "../status/agent_metrics.ts";
 import { WarningLog } from "./warning_log.ts";
 import { firstSnapshot, followStore } from "./store_feed.ts";
 import { Timer } from "./timer.ts";
@@ -81,7 +81,7 @@ export class Agent implements AsyncDisposable {
   readonly #inbox = new Inbox<AgentEvent>();
   readonly #state = new WarningLog();
   readonly #connection = new WarningLog();
-  readonly #vitals = new Vitals();
+  readonly #metrics = new AgentMetrics();
   readonly #known = new StoreView();
   readonly #watch: InterfaceWatch;
   readonly #keeper: LeaseKeeper;
@@ -98,8 +98,8 @@ export class Agent implements AsyncDisposable {
   #refused: { readonly text: string; readonly external: ExternalInterface } | undefined;
 
   constructor(parts: AgentParts) {
-    const vitals = this.#vitals;
-    const store = observedStore(parts.store, vitals);
+    const metrics = this.#metrics;
+    const store = observedStore(parts.store, metrics);
     this.#life = new Deadline(Infinity, () => undefined, parts.signal);
     const { signal } = this.#life;
     this.#parts = { ...parts, store, signal };
@@ -120,7 +120,7 @@ export class Agent implements AsyncDisposable {
       onDue: push("renew"),
       signal,
     });
-    const damaged = (what: string) => vitals.damaged(what);
+    const damaged = (what: string) => metrics.damaged(what);
     const onFailed = (error: unknown) => this.#inbox.push({ type: "failed", error });
     this.#publisher = new Publisher({
       ...{ options, published: former, onProgress: push("firewall"), signal },
@@ -129,7 +129,7 @@ export class Agent implements AsyncDisposable {
     this.#repairs = new Repairs(push("repair"), damaged);
     this.#retry = new Timer(push("retry"));
     this.#overlay = new Overlay({
-      ...{ options, store, netlink, signal, vitals },
+      ...{ options, store, netlink, signal, metrics },
       ...{ known: this.#known, keeper: this.#keeper, repairs: this.#repairs },
       publisher: this.#publisher,
       registry: parts.registry,
@@ -150,7 +150,7 @@ export class Agent implements AsyncDisposable {
     return {
       name: options.networkName ?? "",
       subnetFile: options.subnetFile,
-      ...{ store, known: this.#known, vitals: this.#vitals },
+      ...{ store, known: this.#known, metrics: this.#metrics },
       get isReady() {
         return publisher.isReady;
       },
@@ -190,11 +190,11 @@ export class Agent implements AsyncDisposable {
     const onItem = (item: WatchItem) =>
       this.#inbox.push({ type: "watch", item, arrival: performance.now() });
     followStore(store, first.cursor, signal, onItem, this.#connection).catch(failed);
-    await this.#vitals.handle("start", () => this.#reconcile());
+    await this.#metrics.handle("start", () => this.#reconcile());
     this.#watch.run(signal, () => this.#inbox.push({ type: "interface" })).catch(failed);
     for (;;) {
       const event = await this.#inbox.next(signal);
-      await this.#vitals.handle(event.type, () => this.#handle(event));
+      await this.#metrics.handle(event.type, () => this.#handle(event));
     }
   }
 
@@ -242,7 +242,7 @@ export class Agent implements AsyncDisposable {
         }
         await this.#attempt(() => this.#overlay.applyFeatures());
         await this.#attempt(() => this.#overlay.applySourcePolicy("delayed"));
-        this.#vitals.carried(event.arrival);
+        this.#metrics.carried(event.arrival);
         if (change.added.length > 0) await this.#attempt(() => this.#removeSurplus(change.added));
         if (this.#isSuperseded()) return;
         return await this.#check();

@@ -19,7 +19,7 @@ import type { Publisher } from "../lease/publisher.ts";
 import type { Repairs } from "./repairs.ts";
 import { SourceControl } from "../firewall/source_control.ts";
 import type { SourceVerdict } from "../firewall/source_policy.ts";
-import type { Vitals } from "../status/vitals.ts";
+import type { AgentMetrics } from "../status/agent_metrics.ts";
 import { requireUsableNetwork } from "./usable_network.ts";
 import { counted } from "../../text/mod.ts";
 
@@ -35,7 +35,7 @@ export interface OverlayParts {
   readonly keeper: LeaseKeeper;
   readonly publisher: Publisher;
   readonly repairs: Repairs;
-  readonly vitals: Vitals;
+  readonly metrics: AgentMetrics;
   readonly registry: HostRegistry;
   /** The network that subnet.env named at start. */
   readonly formerNetwork: Prefix | undefined;
@@ -185,7 +185,7 @@ export class Overlay implements AsyncDisposable {
     const active = this.#active;
     if (active === undefined || this.#unsynced || active.external !== external) return;
     this.#unsynced = true;
-    const refused = await this.#parts.vitals.reconcile(
+    const refused = await this.#parts.metrics.reconcile(
       "change",
       () => active.network.apply(change),
     );
@@ -385,13 +385,13 @@ export class Overlay implements AsyncDisposable {
   }
 
   async #synchronize({ config, network }: Active, lease: Lease): Promise<void> {
-    const { known, repairs, vitals, registry, signal } = this.#parts;
+    const { known, repairs, metrics, registry, signal } = this.#parts;
     this.#unsynced = true;
     // Another agent may have started in a range that this one served before.
     if (this.#served.some((served) => !served.equals(config.network))) {
       await registry.refresh(signal);
     }
-    repairs.done(await vitals.reconcile("sync", () => network.sync(lease, known.leases)));
+    repairs.done(await metrics.reconcile("sync", () => network.sync(lease, known.leases)));
     this.#unsynced = false;
   }
 }

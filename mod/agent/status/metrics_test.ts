@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { Inquiry } from "./inquiry.ts";
+import { PeerProbe } from "./peer_probe.ts";
 import { metricsPage } from "./metrics.ts";
+import { collectStatus } from "./report.ts";
 import { StatusPages } from "./pages.ts";
-import type { StatusSource } from "./view.ts";
 import { labLease, labView } from "../testing/status_view_lab.ts";
-import type { AgentView } from "./view.ts";
+import type { AgentView, StatusSource } from "./view.ts";
 
 const counts = (n: number) => ({
   sentPackets: n,
@@ -26,8 +26,17 @@ function source(views: readonly AgentView[], more: Partial<StatusSource> = {}): 
   };
 }
 
-function metrics(from: StatusSource): Promise<string> {
-  return metricsPage(from, [], new Inquiry(from.views, from.signal)).text();
+/** The text of `/metrics`, without probes. */
+async function metrics(from: StatusSource): Promise<string> {
+  const probe = new PeerProbe(from.views, from.signal);
+  const status = await collectStatus(from, {
+    ...{ unhealthy: [], probe, peers: from.metricsPeers },
+    withHosts: false,
+  });
+  return await metricsPage(
+    status,
+    new Map(from.views().map(({ name, metrics }) => [name, metrics])),
+  ).text();
 }
 
 /** A view in which everything has happened that has a metric. */
@@ -42,9 +51,9 @@ function busy(): AgentView {
       }),
     },
   });
-  view.vitals.watching();
-  view.vitals.arrived(["lease"]);
-  view.vitals.damaged("route to 10.20.2.0/24 removed");
+  view.metrics.watching();
+  view.metrics.arrived(["lease"]);
+  view.metrics.damaged("route to 10.20.2.0/24 removed");
   return view;
 }
 
@@ -117,7 +126,7 @@ Deno.test("StatusPages answers health by its findings, and is well while the sto
   };
   assertEquals(await ask("/healthz"), [200, "flanneld is running\n"]);
   assertEquals(await ask("/readyz"), [200, "flanneld is ready\n"]);
-  view.vitals.watching(new Error("refused"));
+  view.metrics.watching(new Error("refused"));
   await new Promise((resolve) => setTimeout(resolve, 30));
   assertEquals(await ask("/healthz"), [
     503,

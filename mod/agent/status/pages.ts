@@ -4,9 +4,9 @@
  *
  * @module
  */
-import { type Page, type Pages, textResponse } from "../../observe/serve/pages.ts";
+import { jsonResponse, type Page, type Pages, textResponse } from "../../observe/serve/pages.ts";
 import { type Finding, findings } from "./health.ts";
-import type { Inquiry } from "./inquiry.ts";
+import type { PeerProbe } from "./peer_probe.ts";
 import { healthFacts, type StatusSource } from "./view.ts";
 
 /** Peers in `/status` where the request does not say how many. */
@@ -15,7 +15,7 @@ const STATUS_PEERS = 1000;
 /** The agent's pages, and its own judgement of how it is. */
 export class StatusPages {
   readonly #source: StatusSource;
-  #inquiry: Promise<Inquiry> | undefined;
+  #probe: PeerProbe | undefined;
 
   constructor(source: StatusSource) {
     this.#source = source;
@@ -34,17 +34,18 @@ export class StatusPages {
         : textResponse("flanneld is not ready yet", { status: 503 }),
     "/metrics": async () => {
       const { metricsPage } = await import("./metrics.ts");
-      return metricsPage(this.#source, this.unhealthy(), await this.#ask());
+      const { views, metricsPeers } = this.#source;
+      return metricsPage(
+        await this.#status(metricsPeers, { withHosts: false }),
+        new Map(views().map(({ name, metrics }) => [name, metrics])),
+      );
     },
     "/status": async (url) => {
-      const { statusPage } = await import("./report.ts");
       const peers = peersWanted(url);
       if (peers === undefined) {
         return textResponse("peers=N takes a whole number, or all", { status: 400 });
       }
-      // A question about the host alone is no reason to send echoes to peers.
-      const inquiry = await this.#ask({ probe: peers > 0 });
-      return await statusPage(this.#source, this.unhealthy(), inquiry, peers);
+      return jsonResponse(await this.#status(peers));
     },
   } satisfies Record<string, Page>;
 
@@ -74,13 +75,18 @@ export class StatusPages {
     );
   }
 
-  async #ask({ probe } = { probe: true }): Promise<Inquiry> {
-    this.#inquiry ??= import("./inquiry.ts").then(({ Inquiry }) =>
-      new Inquiry(this.#source.views, this.#source.signal)
-    );
-    const inquiry = await this.#inquiry;
-    if (probe) inquiry.asked();
-    return inquiry;
+  async #status(peers: number, options: { readonly withHosts?: boolean } = {}) {
+    const [{ collectStatus }, { PeerProbe }] = await Promise.all([
+      import("./report.ts"),
+      import("./peer_probe.ts"),
+    ]);
+    const probe = this.#probe ??= new PeerProbe(this.#source.views, this.#source.signal);
+    // A question about this host alone is no reason to send echo requests to peers.
+    if (peers > 0) probe.request();
+    return await collectStatus(this.#source, {
+      ...{ unhealthy: this.unhealthy(), probe, peers },
+      ...options,
+    });
   }
 }
 

@@ -2,7 +2,6 @@ import type { NetworkStatus, NetworkTraffic } from "../../../backends/backend.ts
 import { hideSecrets } from "../../config/mod.ts";
 import { formatIPv4 } from "../../ip/mod.ts";
 import { type Lease, leaseKey } from "../../lease/mod.ts";
-import { jsonResponse } from "../../observe/serve/pages.ts";
 import { VERSION } from "../../version.ts";
 import {
   type AgentStatus,
@@ -13,28 +12,30 @@ import {
   type RoundTripReport,
   STATUS_VERSION,
   type StoreReport,
-  type Trouble,
+  type WarningReport,
 } from "./status.ts";
 import { NO_GUARD } from "../firewall/source_policy.ts";
-import type { Inquiry, PeerRecord, RoundTrip } from "./inquiry.ts";
-import type { StatusSource } from "./view.ts";
+import type { PeerProbe, PeerRecord, RoundTrip } from "./peer_probe.ts";
 import { peerLeases } from "./peers.ts";
-import type { AgentView } from "./view.ts";
+import type { AgentView, StatusSource } from "./view.ts";
 
-/**
- * The answer to `/status`.
- *
- * @param unhealthy why `/healthz` fails
- * @param peers how many to list of each network
- */
-export async function statusPage(
+/** Options of {@linkcode collectStatus}. */
+export interface CollectOptions {
+  /** Reasons for which `/healthz` fails. */
+  readonly unhealthy: readonly string[];
+  readonly probe: PeerProbe;
+  /** How many peers to list of each network. */
+  readonly peers: number;
+  /** Read the hosts' names and versions from the store. @default true */
+  readonly withHosts?: boolean;
+}
+
+/** Collects the status of this moment: for `/status`, `flanneld status` and `/metrics`. */
+export async function collectStatus(
   source: StatusSource,
-  unhealthy: readonly string[],
-  inquiry: Inquiry,
-  peers: number,
-): Promise<Response> {
-  const started = performance.timeOrigin;
-  const status: AgentStatus = {
+  options: CollectOptions,
+): Promise<AgentStatus> {
+  return {
     statusVersion: STATUS_VERSION,
     time: new Date().toISOString(),
     agent: {
@@ -42,39 +43,35 @@ export async function statusPage(
       runtime: `Deno ${Deno.version.deno}`,
       pid: Deno.pid,
       hostname: Deno.hostname(),
-      started: new Date(started).toISOString(),
+      started: date(performance.timeOrigin),
       uptimeSeconds: Math.round(performance.now()) / 1000,
       residentBytes: Deno.memoryUsage().rss,
     },
-    unhealthy,
+    unhealthy: options.unhealthy,
     ready: source.isReady(),
-    networks: await Promise.all(
-      source.views().map((view) => networkReport(view, inquiry, peers)),
-    ),
+    networks: await Promise.all(source.views().map((view) => networkReport(view, options))),
     waiting: source.waiting().map(({ name, subnetFile, warning }) => ({
       ...{ name, subnetFile },
-      trouble: warning === undefined ? null : troubleReport(warning),
+      warning: warning === undefined ? null : warningReport(warning),
     })),
   };
-  return jsonResponse(status);
 }
 
 async function networkReport(
   view: AgentView,
-  inquiry: Inquiry,
-  most: number,
+  { probe, peers, withHosts = true }: CollectOptions,
 ): Promise<NetworkReport> {
-  const { name, active, external, known, vitals, lease, warnings, isReady } = view;
+  const { name, active, external, known, metrics, lease, warnings, isReady } = view;
   const status = active?.network.status();
   const traffic = status?.traffic?.();
   const paths = status?.paths;
   const leases = peerLeases(view);
-  const listed = leases.slice(0, most);
-  const records = listed.length === 0 ? new Map() : await inquiry.records(view);
+  const listed = leases.slice(0, peers);
+  const records = withHosts && listed.length > 0 ? await probe.records(view) : new Map();
   return {
     name,
-    state: warnings.length > 0 ? "troubled" : isReady ? "ready" : "waiting",
-    troubles: warnings.map(troubleReport),
+    state: warnings.length > 0 ? "warning" : isReady ? "ready" : "waiting",
+    warnings: warnings.map(warningReport),
     network: active === undefined ? null : String(active.config.network),
     config: "text" in known.config ? hideSecrets(known.config.text) : null,
     store: storeReport(view),
@@ -92,24 +89,24 @@ async function networkReport(
       refused: status?.refused.size ?? 0,
       omitted: leases.length - listed.length,
       list: listed.map((peer) =>
-        peerReport(peer, { name, status, paths, traffic, records, inquiry })
+        peerReport(peer, { name, status, paths, traffic, records, probe })
       ),
     },
     traffic: traffic === undefined ? null : { ...traffic.total, drops: traffic.drops },
     repairs: {
-      total: vitals.repairs.total,
-      byKind: Object.fromEntries(vitals.repairs.entries()),
-      recent: vitals.recentRepairs.map(({ time, what }) => ({ time: date(time), what })).reverse(),
+      total: metrics.repairs.total,
+      byKind: Object.fromEntries(metrics.repairs.entries()),
+      recent: metrics.recentRepairs.map(({ time, what }) => ({ time: date(time), what })).reverse(),
     },
   };
 }
 
-function troubleReport({ since, message }: AgentView["warnings"][number]): Trouble {
+function warningReport({ since, message }: AgentView["warnings"][number]): WarningReport {
   return { since: date(since), message };
 }
 
-function storeReport({ store, vitals }: AgentView): StoreReport {
-  const { watch, lastChange, calls } = vitals;
+function storeReport({ store, metrics }: AgentView): StoreReport {
+  const { watch, lastChange, calls } = metrics;
   const figures = [...calls.values()];
   return {
     name: store.name,
@@ -158,11 +155,11 @@ interface PeerContext {
   readonly paths: ReadonlyMap<string, string> | undefined;
   readonly traffic: NetworkTraffic | undefined;
   readonly records: ReadonlyMap<number, PeerRecord>;
-  readonly inquiry: Inquiry;
+  readonly probe: PeerProbe;
 }
 
 function peerReport({ subnet, attributes }: Lease, context: PeerContext): PeerReport {
-  const { name, status, paths, traffic, records, inquiry } = context;
+  const { name, status, paths, traffic, records, probe } = context;
   const { publicIP, backendType } = attributes;
   const record = records.get(publicIP);
   return {
@@ -174,7 +171,7 @@ function peerReport({ subnet, attributes }: Lease, context: PeerContext): PeerRe
     hostname: record?.hostname ?? null,
     version: record?.version ?? null,
     traffic: traffic?.peers?.get(publicIP) ?? null,
-    roundTrip: roundTripReport(inquiry.roundTrip(name, String(subnet))),
+    roundTrip: roundTripReport(probe.roundTrip(name, String(subnet))),
   };
 }
 

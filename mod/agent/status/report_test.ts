@@ -1,11 +1,10 @@
 import { assertEquals } from "@std/assert";
 import { StoreError } from "../../store/mod.ts";
 import type { AgentStatus } from "./status.ts";
-import { Inquiry } from "./inquiry.ts";
-import type { StatusSource } from "./view.ts";
-import { statusPage } from "./report.ts";
+import { PeerProbe } from "./peer_probe.ts";
+import { collectStatus } from "./report.ts";
 import { labLease, labView } from "../testing/status_view_lab.ts";
-import type { AgentView } from "./view.ts";
+import type { AgentView, StatusSource } from "./view.ts";
 import type { WaitingView } from "./waiting.ts";
 
 async function statusOf(
@@ -18,14 +17,13 @@ async function statusOf(
     waiting: () => waiting,
     ...{ views: () => views, isReady: () => true, watchBound: 60, metricsPeers: 10, signal },
   };
-  const response = await statusPage(source, [], new Inquiry(source.views, signal), peers);
-  assertEquals(response.headers.get("content-type"), "application/json");
-  return await response.json();
+  const probe = new PeerProbe(source.views, signal);
+  return await collectStatus(source, { unhealthy: [], probe, peers });
 }
 
 const store = { name: "a store", snapshot: () => Promise.reject(new StoreError("down")) };
 
-Deno.test("statusPage() lists peers by subnet, as many as are wanted, those refused included", async () => {
+Deno.test("collectStatus() lists peers by subnet, as many as are wanted, those refused included", async () => {
   let asked = 0;
   const view = labView([labLease(30), labLease(2, "vxlan"), labLease(11)], {
     store,
@@ -52,25 +50,25 @@ Deno.test("statusPage() lists peers by subnet, as many as are wanted, those refu
   assertEquals(asked, 1);
 });
 
-Deno.test("statusPage() has an entry for each network, troubled before ready", async () => {
+Deno.test("collectStatus() has an entry for each network, warned before ready", async () => {
   const waiting = labView([], { name: "red", store, isReady: false });
-  const troubled = labView([], {
+  const warned = labView([], {
     ...{ name: "blue", store },
     warnings: [{ since: Date.UTC(2026, 0, 2), message: "no free subnet" }],
   });
-  const { networks, statusVersion } = await statusOf([waiting, troubled], 10);
+  const { networks, statusVersion } = await statusOf([waiting, warned], 10);
   assertEquals(statusVersion, 1);
   assertEquals(networks.map(({ name, state }) => [name, state]), [
     ["red", "waiting"],
-    ["blue", "troubled"],
+    ["blue", "warning"],
   ]);
-  assertEquals(networks[1]!.troubles, [
+  assertEquals(networks[1]!.warnings, [
     { since: "2026-01-02T00:00:00.000Z", message: "no free subnet" },
   ]);
   assertEquals(networks[0]!.lease!.subnet, "10.20.1.0/24");
 });
 
-Deno.test("statusPage() tells of an agent that has nothing yet", async () => {
+Deno.test("collectStatus() tells of an agent that has nothing yet", async () => {
   const { active: _active, lease: _lease, term: _term, ...bare } = labView([], { store });
   const view = { ...bare, active: undefined, lease: undefined, term: undefined, isReady: false };
   const [network] = (await statusOf([view], 10)).networks;
@@ -82,7 +80,7 @@ Deno.test("statusPage() tells of an agent that has nothing yet", async () => {
   ]);
 });
 
-Deno.test("statusPage() names the networks that have no agent", async () => {
+Deno.test("collectStatus() names the networks that have no agent", async () => {
   const warning = { since: Date.UTC(2026, 0, 2), message: "no config" };
   const { networks, waiting } = await statusOf([], 10, [
     { name: "blue", subnetFile: "/run/n/blue.env", warning },
@@ -92,8 +90,8 @@ Deno.test("statusPage() names the networks that have no agent", async () => {
   assertEquals(waiting, [
     {
       ...{ name: "blue", subnetFile: "/run/n/blue.env" },
-      trouble: { since: "2026-01-02T00:00:00.000Z", message: "no config" },
+      warning: { since: "2026-01-02T00:00:00.000Z", message: "no config" },
     },
-    { name: "red", subnetFile: "/run/n/red.env", trouble: null },
+    { name: "red", subnetFile: "/run/n/red.env", warning: null },
   ]);
 });

@@ -43,17 +43,17 @@ export interface WaitingReport {
   /** The file that Docker and CNI will read. */
   readonly subnetFile: string;
   /** What it waits for; `null` while it begins. */
-  readonly trouble: Trouble | null;
+  readonly warning: WarningReport | null;
 }
 
 /** One network on this host. */
 export interface NetworkReport {
   /** As `-networks` names it; empty without. */
   readonly name: string;
-  /** `waiting` until a lease is published, `troubled` while something is wrong, else `ready`. */
-  readonly state: "waiting" | "ready" | "troubled";
+  /** `waiting` until a lease is published, `warning` while something is wrong, else `ready`. */
+  readonly state: "waiting" | "ready" | "warning";
   /** What is wrong now. */
-  readonly troubles: readonly Trouble[];
+  readonly warnings: readonly WarningReport[];
   /** Range of the network; `null` while no config is known. */
   readonly network: string | null;
   /** The config's text as stored, without its secrets; `null` while there is none. */
@@ -94,7 +94,7 @@ export interface NetworkReport {
 }
 
 /** Something that is wrong. */
-export interface Trouble {
+export interface WarningReport {
   readonly since: string;
   readonly message: string;
 }

@@ -1,9 +1,9 @@
 import { ConflictError, type Cursor, type Store, StoreError } from "../../store/mod.ts";
 import type { WatchItem, WatchOptions } from "../../store/mod.ts";
-import type { Vitals } from "./vitals.ts";
+import type { AgentMetrics } from "./agent_metrics.ts";
 
 /** Where a store's work is noted. */
-export type StoreNotes = Pick<Vitals, "call" | "watching" | "arrived">;
+export type StoreNotes = Pick<AgentMetrics, "call" | "watching" | "arrived">;
 
 /** Methods that are no round trip. */
 const UNTIMED = new Set<string | symbol>(["reconnect", Symbol.asyncDispose]);

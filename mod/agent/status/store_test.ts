@@ -2,7 +2,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { parseIPv4 } from "../../ip/mod.ts";
 import { ConflictError, type Store, StoreError } from "../../store/mod.ts";
 import { observedStore } from "./store.ts";
-import { Vitals } from "./vitals.ts";
+import { AgentMetrics } from "./agent_metrics.ts";
 
 /** A store with private members, as the adapters are, of which this test needs three methods. */
 class Fake implements Pick<Store, "name" | "agent" | "lease" | "watch" | "reconnect"> {
@@ -39,8 +39,8 @@ class Fake implements Pick<Store, "name" | "agent" | "lease" | "watch" | "reconn
 
 Deno.test("observedStore() counts round trips, and conflicts as answers", async () => {
   const fake = new Fake();
-  const vitals = new Vitals();
-  const store = observedStore(fake as unknown as Store, vitals);
+  const metrics = new AgentMetrics();
+  const store = observedStore(fake as unknown as Store, metrics);
   assertEquals(store.name, "fake");
   assertEquals(await store.agent(parseIPv4("10.0.0.1")!), undefined);
   store.reconnect();
@@ -48,23 +48,23 @@ Deno.test("observedStore() counts round trips, and conflicts as answers", async 
   await assertRejects(() => store.agent(1), StoreError, "down");
   await assertRejects(() => store.lease(null as never), ConflictError);
   const counts = Array.from(
-    vitals.calls,
+    metrics.calls,
     ([name, { durations, errors }]) => [name, durations.count, errors],
   );
   assertEquals(counts, [["agent", 2, 1], ["lease", 1, 0]]);
 });
 
 Deno.test("observedStore() notes what the watch says, and hands it on", async () => {
-  const vitals = new Vitals();
-  const store = observedStore(new Fake() as unknown as Store, vitals);
+  const metrics = new AgentMetrics();
+  const store = observedStore(new Fake() as unknown as Store, metrics);
   const states: (string | undefined)[] = [];
   const seen: unknown[] = [];
   const { signal } = new AbortController();
   const onState = (error: Error | undefined) => states.push(error?.message);
   for await (const { type } of store.watch("0", { signal, onState })) {
-    seen.push([type, vitals.watch!.error]);
+    seen.push([type, metrics.watch!.error]);
   }
   assertEquals(states, ["broken", undefined]);
   assertEquals(seen, [["changes", "broken"], ["resync", undefined]]);
-  assertEquals([...vitals.changes.entries()], [["config", 1], ["resync", 1]]);
+  assertEquals([...metrics.changes.entries()], [["config", 1], ["resync", 1]]);
 });

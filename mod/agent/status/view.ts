@@ -7,7 +7,7 @@ import type { ActiveNetwork } from "../core/overlay.ts";
 import type { Warning } from "../core/warning_log.ts";
 import type { SourceVerdict } from "../firewall/source_policy.ts";
 import type { HealthFacts } from "./health.ts";
-import type { Vitals } from "./vitals.ts";
+import type { AgentMetrics } from "./agent_metrics.ts";
 import type { WaitingView } from "./waiting.ts";
 
 /** What whoever asks may see of one network's agent. Everything in it is of the moment that it is read. */
@@ -15,7 +15,7 @@ export interface AgentView {
   /** As `-networks` names the network; empty without. */
   readonly name: string;
   readonly isReady: boolean;
-  readonly vitals: Vitals;
+  readonly metrics: AgentMetrics;
   readonly warnings: readonly Warning[];
   readonly store: Pick<Store, "name" | "snapshot">;
   readonly known: StoreView;
@@ -45,10 +45,10 @@ export interface StatusSource {
 }
 
 /** What of it says whether the agent is well. */
-export function healthFacts({ vitals, lease, term, active }: AgentView): HealthFacts {
+export function healthFacts({ metrics, lease, term, active }: AgentView): HealthFacts {
   return {
-    handling: vitals.handling,
-    watch: vitals.watch,
+    handling: metrics.handling,
+    watch: metrics.watch,
     lease: lease && { subnet: String(lease.subnet), ...term },
     stopped: active?.network.status().stopped,
   };

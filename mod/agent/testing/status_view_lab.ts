@@ -4,7 +4,7 @@ import { parseIPv4, Prefix } from "../../ip/mod.ts";
 import type { Lease } from "../../lease/mod.ts";
 import { StoreView } from "../core/store_view.ts";
 import type { AgentView } from "../status/view.ts";
-import { Vitals } from "../status/vitals.ts";
+import { AgentMetrics } from "../status/agent_metrics.ts";
 
 /** A lease, for tests: `labLease(65)` is 10.20.65.0/24 of host 172.28.0.65. */
 export function labLease(octet: number, backendType?: string): Lease {
@@ -44,7 +44,7 @@ export function labView(
     backend: { type: "udp" },
   } as NetworkConfig;
   return {
-    ...{ name: "", isReady: true, vitals: new Vitals(), warnings: [], known, external },
+    ...{ name: "", isReady: true, metrics: new AgentMetrics(), warnings: [], known, external },
     store: {
       name: "a store",
       snapshot: () => Promise.reject(new Error("this test has no records")),

@@ -83,8 +83,8 @@ export function statusTable(status: AgentStatus, options: TableOptions = {}): st
 type Line = readonly [label: string, text: string];
 
 function agentLines({ agent, ready, unhealthy, networks, waiting }: AgentStatus): Line[] {
-  const isTroubled = networks.some(({ troubles }) => troubles.length > 0) ||
-    waiting.some(({ trouble }) => trouble !== null);
+  const hasWarnings = networks.some(({ warnings }) => warnings.length > 0) ||
+    waiting.some(({ warning }) => warning !== null);
   const { version, pid, hostname, uptimeSeconds, residentBytes } = agent;
   return [
     [
@@ -92,14 +92,14 @@ function agentLines({ agent, ready, unhealthy, networks, waiting }: AgentStatus)
       `${version} on ${hostname}, pid ${pid}, up ${duration(uptimeSeconds)}, ` +
       `${(residentBytes / 2 ** 20).toFixed(0)} MiB`,
     ],
-    ["health", unhealthy.length > 0 ? "NOT WELL" : health(ready, isTroubled)],
+    ["health", unhealthy.length > 0 ? "NOT WELL" : health(ready, hasWarnings)],
     ...unhealthy.map((reason): Line => ["", `! ${reason}`]),
   ];
 }
 
-function health(ready: boolean, isTroubled: boolean): string {
+function health(ready: boolean, hasWarnings: boolean): string {
   if (!ready) return "ok, not ready yet";
-  return isTroubled ? "ready, with troubles" : "ok, ready";
+  return hasWarnings ? "ready, with warnings" : "ok, ready";
 }
 
 function networkLines(
@@ -107,15 +107,15 @@ function networkLines(
   { time }: AgentStatus,
   before: AgentStatus | undefined,
 ): Line[] {
-  const { name, range, host, backend, lease, store, peers, troubles, repairs, traffic } = {
+  const { name, range, host, backend, lease, store, peers, warnings, repairs, traffic } = {
     ...network,
     range: network.network,
   };
   const lines: Line[] = [
     ["network", `${name === "" ? "" : `${name}, `}${range ?? "not known yet"}, ${network.state}`],
   ];
-  for (const trouble of troubles) {
-    lines.push(["", `! ${trouble.message} (for ${since(trouble.since, time)})`]);
+  for (const warning of warnings) {
+    lines.push(["", `! ${warning.message} (for ${since(warning.since, time)})`]);
   }
   lines.push([
     "host",
@@ -174,12 +174,12 @@ function networkLines(
   return lines;
 }
 
-function waitingLines({ name, trouble }: WaitingReport, { time }: AgentStatus): Line[] {
+function waitingLines({ name, warning }: WaitingReport, { time }: AgentStatus): Line[] {
   return [
     ["network", `${name === "" ? "" : `${name}, `}not known yet, waiting`],
-    trouble === null
+    warning === null
       ? ["", "it has just begun"]
-      : ["", `! ${trouble.message} (for ${since(trouble.since, time)})`],
+      : ["", `! ${warning.message} (for ${since(warning.since, time)})`],
   ];
 }
 

@@ -24,7 +24,7 @@ const PEER: PeerReport = {
 const NETWORK: NetworkReport = {
   name: "",
   state: "ready",
-  troubles: [],
+  warnings: [],
   network: "10.20.0.0/16",
   config: '{"Network":"10.20.0.0/16"}',
   store: {
@@ -38,7 +38,7 @@ const NETWORK: NetworkReport = {
   host: { publicIP: "172.28.128.101", interface: "eth1", address: "172.28.128.101", mtu: 1500 },
   backend: {
     ...{ type: "udp", device: "flannel0", mtu: 1472, features: "TCP segmentation, UDP GSO" },
-    outsideSources: { refused: true, reason: "all of 2 peers masquerade" },
+    outsideSources: { refused: true, guarded: true, reason: "all of 2 peers masquerade" },
   },
   lease: {
     subnet: "10.20.93.0/24",
@@ -99,10 +99,10 @@ peers     1
   );
 });
 
-Deno.test("statusTable() says in its first lines that a network has troubles", () => {
-  const troubles = [{ since: "2026-01-02T03:03:05.000Z", message: "no free subnet" }];
-  const table = tableOf(having({ state: "troubled", troubles }));
-  assertStringIncludes(table, "health    ready, with troubles\n");
+Deno.test("statusTable() says in its first lines that a network has warnings", () => {
+  const warnings = [{ since: "2026-01-02T03:03:05.000Z", message: "no free subnet" }];
+  const table = tableOf(having({ state: "warning", warnings }));
+  assertStringIncludes(table, "health    ready, with warnings\n");
 });
 
 Deno.test("statusTable() has words for each reason that data paths drop packets for", () => {
@@ -118,8 +118,8 @@ Deno.test("statusTable() has words for each reason that data paths drop packets 
 Deno.test("statusTable() says what is wrong where it is looked for", () => {
   const table = tableOf(
     having({
-      state: "troubled",
-      troubles: [{ since: "2026-01-02T03:03:05.000Z", message: "no free subnet" }],
+      state: "warning",
+      warnings: [{ since: "2026-01-02T03:03:05.000Z", message: "no free subnet" }],
       lease: {
         ...NETWORK.lease!,
         expires: "2026-01-02T03:04:00.000Z",
@@ -236,15 +236,15 @@ Deno.test("statusTable() has the networks that are not served yet, and what they
     waiting: [
       {
         ...{ name: "green", subnetFile: "/run/flannel/networks/green.env" },
-        trouble: {
+        warning: {
           since: "2026-01-02T03:03:00.000Z",
           message: "failed to retrieve network config",
         },
       },
-      { name: "red", subnetFile: "/run/flannel/networks/red.env", trouble: null },
+      { name: "red", subnetFile: "/run/flannel/networks/red.env", warning: null },
     ],
   });
-  assertMatch(text, /^health +ready, with troubles$/m);
+  assertMatch(text, /^health +ready, with warnings$/m);
   assertStringIncludes(
     text,
     "network   green, not known yet, waiting\n" +

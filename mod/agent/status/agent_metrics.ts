@@ -33,7 +33,7 @@ export interface Damage {
  * What one network's agent notes of its own work, for whoever asks: figures, and what it is doing at this
  * moment. Times without a date are those of performance.now(), which no change of the clock moves.
  */
-export class Vitals {
+export class AgentMetrics {
   readonly #now: () => number;
   readonly calls: ReadonlyMap<string, CallFigures>;
   readonly #calls = new Map<string, CallFigures>();

@@ -1,14 +1,14 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { damageKind, Vitals } from "./vitals.ts";
+import { AgentMetrics, damageKind } from "./agent_metrics.ts";
 
-/** Vitals on a clock of their own. */
-function vitals() {
+/** AgentMetrics on a clock of their own. */
+function metrics() {
   const clock = { now: 1000 };
-  return { clock, vitals: new Vitals(() => clock.now) };
+  return { clock, metrics: new AgentMetrics(() => clock.now) };
 }
 
-Deno.test("Vitals.handle() says what is being done until it is, or has failed", async () => {
-  const { vitals: it } = vitals();
+Deno.test("AgentMetrics.handle() says what is being done until it is, or has failed", async () => {
+  const { metrics: it } = metrics();
   assertEquals(it.handling, undefined);
   await it.handle("renew", () => {
     assertEquals(it.handling, { what: "renew", since: 1000 });
@@ -19,8 +19,8 @@ Deno.test("Vitals.handle() says what is being done until it is, or has failed", 
   assertEquals(it.handling, undefined);
 });
 
-Deno.test("Vitals.call() counts each call, and those that failed", async () => {
-  const { clock, vitals: it } = vitals();
+Deno.test("AgentMetrics.call() counts each call, and those that failed", async () => {
+  const { clock, metrics: it } = metrics();
   const isFailure = (error: unknown) => error instanceof TypeError;
   await it.call("lease", isFailure, () => {
     clock.now += 100;
@@ -33,8 +33,8 @@ Deno.test("Vitals.call() counts each call, and those that failed", async () => {
   assertEquals([durations.count, durations.sum, errors], [3, 0.1, 1]);
 });
 
-Deno.test("Vitals.reconcile() counts what the kernel refused", async () => {
-  const { clock, vitals: it } = vitals();
+Deno.test("AgentMetrics.reconcile() counts what the kernel refused", async () => {
+  const { clock, metrics: it } = metrics();
   assertEquals(
     await it.reconcile("sync", () => {
       clock.now += 2000;
@@ -46,8 +46,8 @@ Deno.test("Vitals.reconcile() counts what the kernel refused", async () => {
   assertEquals(it.reconciliations.change.count, 0);
 });
 
-Deno.test("Vitals.watching() dates the state that it is in", () => {
-  const { clock, vitals: it } = vitals();
+Deno.test("AgentMetrics.watching() dates the state that it is in", () => {
+  const { clock, metrics: it } = metrics();
   assertEquals(it.watch, undefined);
   it.watching();
   clock.now += 500;
@@ -55,8 +55,8 @@ Deno.test("Vitals.watching() dates the state that it is in", () => {
   assertEquals(it.watch, { since: 1500, error: "refused" });
 });
 
-Deno.test("Vitals.damaged() remembers the latest, and counts all", () => {
-  const { vitals: it } = vitals();
+Deno.test("AgentMetrics.damaged() remembers the latest, and counts all", () => {
+  const { metrics: it } = metrics();
   for (let i = 0; i < 30; i++) it.damaged(`route to 10.20.${i}.0/24 removed`);
   it.damaged("firewall rules were missing");
   assertEquals(it.recentRepairs.length, 20);

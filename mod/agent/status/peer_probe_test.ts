@@ -2,20 +2,20 @@ import { assert, assertEquals } from "@std/assert";
 import { formatIPv4, type IPv4 } from "../../ip/mod.ts";
 import type { EchoOutcome } from "../../probe/mod.ts";
 import { type Snapshot, StoreError } from "../../store/mod.ts";
-import { Inquiry, type InquiryOptions } from "./inquiry.ts";
+import { PeerProbe, type PeerProbeOptions } from "./peer_probe.ts";
 import { labLease, labView } from "../testing/status_view_lab.ts";
 
-/** An inquiry whose echoes are answered by `reply`, and the addresses they went to. */
-function inquiry(
+/** An probe whose echoes are answered by `reply`, and the addresses they went to. */
+function probe(
   views: Parameters<typeof labView>[],
   reply: (address: IPv4) => EchoOutcome,
-  options: InquiryOptions = {},
+  options: PeerProbeOptions = {},
 ) {
   const sent: string[] = [];
   const abort = new AbortController();
   const state = { open: 0 };
   const made = views.map((view) => labView(...view));
-  const it = new Inquiry(() => made, abort.signal, {
+  const it = new PeerProbe(() => made, abort.signal, {
     openProber: () => {
       state.open++;
       return {
@@ -36,15 +36,15 @@ function inquiry(
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
-Deno.test("Inquiry sends echoes while somebody asks, and then forgets", async () => {
-  const { it, sent, state } = inquiry(
+Deno.test("PeerProbe sends echoes while somebody asks, and then forgets", async () => {
+  const { it, sent, state } = probe(
     [[[labLease(2), labLease(3)]]],
     (address) =>
       formatIPv4(address) === "10.20.2.0" ? { type: "reply", rtt: 0.25 } : { type: "timeout" },
     { idle: 500 },
   );
   assertEquals([sent, state.open], [[], 0]);
-  it.asked();
+  it.request();
   await pause(50);
   assertEquals(sent, ["10.20.2.0", "10.20.3.0"]);
   const { time: _, ...answered } = it.roundTrip("", "10.20.2.0/24")!;
@@ -60,10 +60,10 @@ Deno.test("Inquiry sends echoes while somebody asks, and then forgets", async ()
   assertEquals(it.roundTrip("", "10.20.2.0/24"), undefined);
 });
 
-Deno.test("Inquiry sends 20 echoes a second at most, whoever is due longest first", async () => {
+Deno.test("PeerProbe sends 20 echoes a second at most, whoever is due longest first", async () => {
   const peers = Array.from({ length: 50 }, (_, i) => labLease(i + 2));
-  const { it, sent, abort } = inquiry([[peers]], () => ({ type: "timeout" }), { interval: 0 });
-  it.asked();
+  const { it, sent, abort } = probe([[peers]], () => ({ type: "timeout" }), { interval: 0 });
+  it.request();
   await pause(100);
   assertEquals(sent.length, 20);
   await pause(1000);
@@ -73,16 +73,16 @@ Deno.test("Inquiry sends 20 echoes a second at most, whoever is due longest firs
   await it.idle;
 });
 
-Deno.test("Inquiry asks the bridge where there is no device, and nobody whose packets are not carried", async () => {
+Deno.test("PeerProbe asks the bridge where there is no device, and nobody whose packets are not carried", async () => {
   const refused = new Map([["10.20.3.0-24", "is outside"]]);
-  const { it, sent, abort } = inquiry(
+  const { it, sent, abort } = probe(
     [
       [[labLease(2), labLease(3)], { name: "a", status: { device: undefined as never, refused } }],
       [[labLease(4)], { name: "b", status: { peers: 0 } }],
     ],
     () => ({ type: "reply", rtt: 1 }),
   );
-  it.asked();
+  it.request();
   await pause(50);
   assertEquals(sent, ["10.20.2.1"]);
   assert(it.roundTrip("a", "10.20.2.0/24") !== undefined);
@@ -90,18 +90,18 @@ Deno.test("Inquiry asks the bridge where there is no device, and nobody whose pa
   await it.idle;
 });
 
-Deno.test("Inquiry.asked() leaves it at that where echoes cannot be sent", async () => {
-  const it = new Inquiry(() => [labView([labLease(2)])], new AbortController().signal, {
+Deno.test("PeerProbe.request() leaves it at that where echoes cannot be sent", async () => {
+  const it = new PeerProbe(() => [labView([labLease(2)])], new AbortController().signal, {
     openProber: () => {
       throw new Error("EPERM");
     },
   });
-  it.asked();
+  it.request();
   await it.idle;
   assertEquals(it.roundTrip("", "10.20.2.0/24"), undefined);
 });
 
-Deno.test("Inquiry.records() reads them once in a while, and does without when it cannot", async () => {
+Deno.test("PeerProbe.records() reads them once in a while, and does without when it cannot", async () => {
   let calls = 0;
   const record = { hostname: "host2", version: "0.1.0" };
   const { publicIP } = labLease(2).attributes;
@@ -119,7 +119,7 @@ Deno.test("Inquiry.records() reads them once in a while, and does without when i
       },
     },
   });
-  const it = new Inquiry(() => [view], new AbortController().signal);
+  const it = new PeerProbe(() => [view], new AbortController().signal);
   assertEquals([...await it.records(view)], [[publicIP, record]]);
   await it.records(view);
   assertEquals(calls, 1);

@@ -49,11 +49,11 @@ interface Reading {
   readonly of: Promise<ReadonlyMap<IPv4, PeerRecord>>;
 }
 
-/** What {@linkcode Inquiry} sends echoes with. */
+/** What {@linkcode PeerProbe} sends echoes with. */
 export type Echoes = Pick<Prober, "echo"> & AsyncDisposable;
 
-/** Options of {@linkcode Inquiry}. */
-export interface InquiryOptions {
+/** Options of {@linkcode PeerProbe}. */
+export interface PeerProbeOptions {
   /** @default {@linkcode Prober.open} */
   readonly openProber?: () => Echoes;
   /** Milliseconds. @default 15_000 */
@@ -66,10 +66,10 @@ export interface InquiryOptions {
  * What is found out because somebody asks, and only for as long as somebody does: round-trip times through
  * the overlay, and who the peers are by their agents' records.
  */
-export class Inquiry {
+export class PeerProbe {
   readonly #views: () => readonly AgentView[];
   readonly #signal: AbortSignal;
-  readonly #options: Required<InquiryOptions>;
+  readonly #options: Required<PeerProbeOptions>;
   /** By network and subnet. */
   readonly #roundTrips = new Map<string, RoundTrip>();
   readonly #records = new Map<string, Reading>();
@@ -79,7 +79,7 @@ export class Inquiry {
   constructor(
     views: () => readonly AgentView[],
     signal: AbortSignal,
-    options: InquiryOptions = {},
+    options: PeerProbeOptions = {},
   ) {
     this.#views = views;
     this.#signal = signal;
@@ -92,7 +92,7 @@ export class Inquiry {
   }
 
   /** Somebody has asked: probing goes on, or begins. */
-  asked(): void {
+  request(): void {
     this.#asked = performance.now();
     this.#probing ??= this.#probe().finally(() => this.#probing = undefined);
   }
