@@ -1,4 +1,4 @@
-/** One line on the machine that the figures were taken on, and on what of its settings they depend. */
+/** Returns one line on the machine and on settings that influence measurements. */
 export async function machine(): Promise<string> {
   const cpuinfo = await Deno.readTextFile("/proc/cpuinfo");
   const model = /model name\s*:\s*(.*)/.exec(cpuinfo)?.[1] ?? "unknown processor";

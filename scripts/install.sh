@@ -4,8 +4,8 @@
 #
 #   curl -fsSL URL/install.sh | sh -s -- --url=URL
 #
-# What cannot be done in full is not done at all. All of it is functions, called in the last line: of a
-# script that was cut off on its way here, nothing runs.
+# Installs everything or nothing. All code is in functions, called in the last line: of a
+# script that was truncated by the download, nothing runs.
 
 set -eu
 LC_ALL=C
@@ -26,10 +26,10 @@ usage() {
 		  --prefix=DIR     where to install (default /usr); the unit is made to fit
 		  --root=DIR       install below DIR, as if it were /
 		  --dry-run        say what would be done, and change nothing
-		  --uninstall      take away what was installed; /etc/sysconfig/flanneld stays if it was edited
+		  --uninstall      remove all installed files; /etc/sysconfig/flanneld stays if it was edited
 		  -h, --help       print this
 
-		Exit codes: 0 done, 1 failed and nothing changed, 2 wrong command line.
+		Exit codes: 0 done, 1 failed and nothing changed, 2 usage error.
 	EOT
 }
 
@@ -176,7 +176,7 @@ fetch() {
 	[ -f "$tree/usr/bin/flanneld" ] || fail "$(basename "$archive") holds no usr/bin/flanneld"
 }
 
-# Where a file of the tarball goes, below the root.
+# Prints the path of a tarball's file below the root.
 place() {
 	case $1 in
 	usr/lib/systemd/system/*)
@@ -202,7 +202,7 @@ fit() {
 		"$tree/usr/lib/systemd/system/flanneld.service" >"$fitted"
 }
 
-# source_of FILE: what is copied for a file of the tarball.
+# source_of FILE: prints the source path of a tarball's file.
 source_of() {
 	case $1 in
 	usr/lib/systemd/system/flanneld.service) echo "${fitted:-$tree/$1}" ;;
@@ -253,7 +253,7 @@ install_files() {
 		say "flanneld $found is installed in $prefix already"
 		return
 	fi
-	# From here on it is renames alone; they are not to be interrupted.
+	# From here on only renames follow, which must not be interrupted.
 	trap '' HUP INT TERM
 	: >"$work/done"
 	while IFS= read -r target; do
@@ -345,7 +345,7 @@ uninstall() {
 		say "removed $root$target"
 	done <"$work/manifest"
 	rm -f "$manifest"
-	# Directories that are ours alone, and those of others that happen to be empty now.
+	# flanneld's own directories, and empty directories of others.
 	while read -r _ target; do
 		dir=$(dirname "$target")
 		while [ "$dir" != / ] && rmdir "$root$dir" 2>/dev/null; do dir=$(dirname "$dir"); done

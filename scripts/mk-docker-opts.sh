@@ -32,8 +32,8 @@ mk_fail() {
 	exit 1
 }
 
-# Puts ./ before a relative path: `.` would look for a bare name in PATH, and one that begins with
-# a dash would be read as an option.
+# Puts ./ before a relative path: `.` would search PATH for a bare name, and a name that begins with
+# a dash would be an option.
 mk_path() {
 	case $1 in
 	/*) printf '%s\n' "$1" ;;

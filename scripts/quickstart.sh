@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The main job on a bare Debian machine, as root: installs what is missing, builds dist/flanneld,
+# The quick start on a bare Debian machine, as root: installs missing packages, builds dist/flanneld,
 # and lets three hosts (network namespaces) lease subnets and ping each other: without etcd, or with
-# --etcd [v2|v3] from a real one. Everything it brings up, it takes down.
+# --etcd [v2|v3] from a real one. It removes everything at the end.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 case " $* " in

@@ -18,7 +18,7 @@ import { Lab } from "../tests/lab/lab.ts";
 import { type EtcdApi, LabEtcd } from "../tests/lab/etcd/lab_etcd.ts";
 import { FLANNELD, LabUnit } from "../tests/lab/unit.ts";
 
-/** Where the first host serves its leases to the others. */
+/** Port of the first host's lease server. */
 const PORT = 8889;
 
 /** Path of the token file on each host. */
@@ -68,7 +68,7 @@ if (api !== undefined && etcd !== undefined) {
     say(`         ${key.padEnd(16)} ${await etcd.get(api, `${PREFIX}/subnets/${key}`)}`);
   }
 } else {
-  step("What 'flanneld lease list' says on host102, and how host100 reaches the others:");
+  step("Output of 'flanneld lease list' on host102, and host100's routes to the others:");
   const list = await lab.hosts.at(-1)!.exec([FLANNELD, "lease", "list"]);
   for (const line of list.trim().split("\n")) say(`         ${line}`);
 }

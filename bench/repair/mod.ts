@@ -26,13 +26,13 @@ import { LabEtcd } from "../../tests/lab/etcd/lab_etcd.ts";
 import { LabUnit } from "../../tests/lab/unit.ts";
 import { NUD_PERMANENT } from "../../mod/sys/linux_constants.ts";
 
-/** Each host gives one figure a kind. */
+/** Number of hosts; each contributes one measurement per kind. */
 const HOSTS = 6;
 
 /** An agent answers slowly to who deletes again within 10 s, see mod/agent/core/repairs.ts. */
 const CALM = 10_200;
 
-/** What is deleted, and what tells that it is back. */
+/** A deletion, and the event that shows its repair. */
 interface Kind {
   readonly name: string;
   readonly delete: (netlink: Netlink, device: number) => void;
@@ -138,7 +138,7 @@ async function timeKind(
   throw new Error(`${host.name}: ${kind.name} did not come back`);
 }
 
-/** From the event of the deletion to that of the repair. */
+/** Measures the time from the event of the deletion to the event of the repair. */
 async function timeFirewall(host: UnderlayHost): Promise<number> {
   const netns = `/proc/${host.pid}/ns/net`;
   const changes = monitorRuleset({ netns, signal: AbortSignal.timeout(10_000) });

@@ -1,5 +1,5 @@
 /**
- * What each store costs an agent: to acquire a lease, to renew it, and to tell a thousand watchers of
+ * Costs of each store for an agent: to acquire a lease, to renew it, and to notify a thousand watchers of
  * a change. Each store as agents use it, with its real server on this machine, and every write on the
  * disk before it is acknowledged; ratios to etcd v2.
  *
@@ -24,7 +24,7 @@ const HOSTS = 200;
 const WATCHERS = 1_000;
 const STORES = 10;
 
-/** Changes that are watched; the figure is their median. */
+/** Number of watched changes; the result is their median. */
 const CHANGES = 9;
 
 const CONFIG = '{"Network":"10.20.0.0/16"}';
@@ -70,7 +70,9 @@ export async function run(): Promise<void> {
   }
   const [, base] = rows[0]!;
   console.log(
-    `${"store".padEnd(18)} ${"acquire".padEnd(18)} ${"renew".padEnd(18)} ${WATCHERS} watchers told`,
+    `${"store".padEnd(18)} ${"acquire".padEnd(18)} ${
+      "renew".padEnd(18)
+    } ${WATCHERS} watchers notified`,
   );
   for (const [name, figures] of rows) {
     const cell = (key: keyof Figures) =>
@@ -114,7 +116,7 @@ async function measure(bench: Bench): Promise<Figures> {
 /** From the write of an agent's lease to the last watcher that hears of it. */
 async function fanOut(store: Store, watching: readonly Store[]): Promise<number> {
   const stop = new AbortController();
-  const told = new Array<number>(WATCHERS).fill(0);
+  const received = new Array<number>(WATCHERS).fill(0);
   let expected = 0;
   let missing = 0;
   let all = Promise.withResolvers<void>();
@@ -124,8 +126,8 @@ async function fanOut(store: Store, watching: readonly Store[]): Promise<number>
     const cursor = cursors[watcher % watching.length]!;
     for await (const item of from.watch(cursor, { signal: stop.signal })) {
       if (item.type !== "changes") throw new Error(item.reason);
-      told[watcher]! += item.changes.length;
-      if (told[watcher] === expected && --missing === 0) all.resolve();
+      received[watcher]! += item.changes.length;
+      if (received[watcher] === expected && --missing === 0) all.resolve();
     }
   };
   const ended: Promise<void>[] = [];

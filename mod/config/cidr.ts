@@ -3,10 +3,10 @@ import { ConfigError } from "./errors.ts";
 import { truncate } from "../text/mod.ts";
 
 /**
- * Reads the text of an IPv4 network, `a.b.c.d/n`; host bits are masked off.
+ * Parses an IPv4 network, `a.b.c.d/n`, and masks host bits.
  *
  * @param key names the value in messages
- * @throws {ConfigError} when it is anything else, and says what it is: an IPv6 network (which
+ * @throws {ConfigError} for other texts; the message names the kind: an IPv6 network (which
  * crashes flannel 0.7.1), an address without a length, or neither
  */
 export async function readNetwork(key: string, text: string): Promise<Prefix> {
@@ -19,8 +19,8 @@ export async function readNetwork(key: string, text: string): Promise<Prefix> {
 }
 
 /**
- * What a text is that is no IPv4 network. Only here is ip-cidr loaded: with the runtime's CommonJS
- * support behind it, it takes 8 MB and 12 ms, which no agent with a good config has to pay.
+ * Describes a text that is not an IPv4 network. Only this function loads ip-cidr: with the runtime's CommonJS
+ * support it takes 8 MB and 12 ms, which an agent with a valid config saves.
  */
 async function explain(text: string, shown: string): Promise<string> {
   const { default: IPCIDR } = await import("ip-cidr");

@@ -16,7 +16,7 @@ Deno.test("readNetwork() masks host bits", async () => {
   );
 });
 
-Deno.test("readNetwork() tells an IPv6 network from nonsense", async () => {
+Deno.test("readNetwork() distinguishes an IPv6 network from other texts", async () => {
   for (const text of ["fc00::/48", "::/0", "2001:db8::1/128"]) {
     assertEquals(
       await messageOf(text),

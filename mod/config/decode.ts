@@ -12,9 +12,9 @@ const DEFAULT_BACKEND = "udp";
 const LEAST_SUBNET_BITS = 2;
 
 /**
- * Decodes the network config as newer flannel does: Go's JSON rules, its defaults, its checks and
- * its messages, each with key, value and remedy. What 0.7.1 let pass and then failed on (a missing
- * Network, subnets off their boundaries, an empty range) is refused here.
+ * Decodes the network config like newer flannel: Go's JSON rules, its defaults, its checks and
+ * its messages, each with key, value and remedy. Also refuses configs that 0.7.1 accepted and then failed on (a missing
+ * Network, subnets off their boundaries, an empty range).
  *
  * @param text as stored under `<prefix>/config`
  * @throws {ConfigError} when the text cannot be used
@@ -117,7 +117,7 @@ function decodeBound(
   subnetLen: number,
 ): IPv4 | undefined {
   const address = config.ip(key);
-  // Go's zero value: flannel cannot tell 0.0.0.0 from an absent key.
+  // Go's zero value: flannel treats 0.0.0.0 like an absent key.
   if (address === undefined || address === 0) return undefined;
   if (!network.contains(address)) {
     throw new ConfigError(

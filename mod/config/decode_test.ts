@@ -99,7 +99,7 @@ Deno.test("decodeNetworkConfig() takes Go's zero values for absent keys", async 
   );
 });
 
-Deno.test("decodeNetworkConfig() refuses with flannel's message, the key, the value and a cure", async () => {
+Deno.test("decodeNetworkConfig() refuses with flannel's message, the key, the value and a remedy", async () => {
   const Network = "10.1.0.0/16";
   for (
     const [value, message] of [

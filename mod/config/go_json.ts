@@ -13,14 +13,14 @@ export interface IntOptions {
   readonly min?: number;
   /** @default Number.MAX_SAFE_INTEGER */
   readonly max?: number;
-  /** What flannel decodes the number into, for Go's words. @default "int" */
+  /** Go type of the number in flannel, for Go's message. @default "int" */
   readonly goType?: "int" | "uint";
 }
 
 /**
- * A JSON object read by the rules of Go's `encoding/json`, which every flannel decodes its
- * configuration with: keys match without regard to case, of duplicates the last one counts,
- * unknown keys are ignored, `null` is as good as absent.
+ * A JSON object, decoded by the rules of Go's `encoding/json` like flannel's
+ * configuration: the case of keys is ignored, the last duplicate wins,
+ * unknown keys are ignored, and `null` equals an absent member.
  *
  * Every getter throws a {@linkcode ConfigError} that names key, value and what would be right, with
  * Go's own words behind it where Go has any.
@@ -36,9 +36,9 @@ export interface IntOptions {
 export class GoObject {
   /** By folded key. */
   readonly #members = new Map<string, { readonly key: string; readonly node: JsonNode }>();
-  /** Keys that were asked for, as the program spells them, by folded key. */
+  /** Requested keys in the program's spelling, by folded key. */
   readonly #asked = new Map<string, string>();
-  /** Put before keys in messages: `Backend.` for the members of `Backend`. */
+  /** Prefix of keys in messages: `Backend.` for the members of `Backend`. */
   readonly #path: string;
 
   private constructor(members: readonly (readonly [string, JsonNode])[], path: string) {
@@ -48,7 +48,7 @@ export class GoObject {
     }
   }
 
-  /** An object without members. */
+  /** Returns an object without members. */
   static empty(): GoObject {
     return new GoObject([], "");
   }
@@ -72,34 +72,34 @@ export class GoObject {
     return new GoObject(node.members, "");
   }
 
-  /** Keys that were asked for so far, as the program spells them: all there are to know, in the end. */
+  /** Returns the keys requested so far, in the program's spelling: in the end all known keys. */
   askedKeys(): string[] {
     return [...this.#asked.values()];
   }
 
-  /** Keys that nobody has asked for so far, as they were written. */
+  /** Returns the keys that were not requested so far, in the text's spelling. */
   unreadKeys(): string[] {
     return this.keys().filter((key) => !this.#asked.has(fold(key)));
   }
 
-  /** Keys as they were written, without those that are null. */
+  /** Returns the keys in the text's spelling, except members that are null. */
   keys(): string[] {
     return [...this.#members.values()].map(({ key }) => key);
   }
 
-  /** True when the key is present and not null. */
+  /** Returns whether the key is present and not null. */
   has(key: string): boolean {
     this.#asked.set(fold(key), key);
     return this.#members.has(fold(key));
   }
 
-  /** The key as messages name it: `Backend.VNI`. */
+  /** Returns the key with its path, for messages: `Backend.VNI`. */
   path(key: string): string {
     return this.#path + key;
   }
 
   /**
-   * A whole number.
+   * Returns an integer member.
    *
    * @throws {ConfigError} when it is anything else, or out of range
    */
@@ -124,7 +124,7 @@ export class GoObject {
   }
 
   /**
-   * `true` or `false`.
+   * Returns a boolean member.
    *
    * @throws {ConfigError} when it is anything else, the strings "true" and "false" included
    */
@@ -136,7 +136,7 @@ export class GoObject {
   }
 
   /**
-   * A string, untouched.
+   * Returns a string member, unchanged.
    *
    * @throws {ConfigError} when it is anything else
    */
@@ -148,7 +148,7 @@ export class GoObject {
   }
 
   /**
-   * One string, or a list of strings, as a list.
+   * Returns a member that is a string or a list of strings, as a list.
    *
    * @throws {ConfigError} when it is anything else
    */
@@ -163,7 +163,7 @@ export class GoObject {
   }
 
   /**
-   * An IPv4 address, written as a string.
+   * Returns a member that is a string with an IPv4 address.
    *
    * @throws {ConfigError} when it is anything else, an IPv6 address included
    */
@@ -185,7 +185,7 @@ export class GoObject {
   }
 
   /**
-   * An object.
+   * Returns an object member.
    *
    * @throws {ConfigError} when it is anything else
    */
@@ -221,7 +221,7 @@ function fold(key: string): string {
   return key.toLowerCase();
 }
 
-/** A value as a message shows it, cut where it would make the line unreadable. */
+/** Formats a value for a message, cut to a readable length. */
 function describe(node: JsonNode): string {
   switch (node.kind) {
     case "object":
@@ -249,7 +249,7 @@ function parseText(text: string, what: string): JsonNode {
 }
 
 /**
- * Where the error is, without quoting the text: it may hold a backend's secret.
+ * Describes the position of an error without quoting the text, which may contain a backend's secret.
  */
 function syntaxMessage(error: JsonSyntaxError, text: string, what: string): string {
   if (text.trim() === "") {

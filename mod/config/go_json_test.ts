@@ -94,7 +94,7 @@ Deno.test("GoObject.bool() refuses strings and numbers", () => {
   assertStringIncludes(messageOf(() => object.bool("Learning")), "not 1 (json: cannot");
 });
 
-Deno.test("GoObject.ip() tells IPv6 and nonsense apart", () => {
+Deno.test("GoObject.ip() distinguishes IPv6 addresses from other texts", () => {
   const object = GoObject.parse('{"a": "10.3.5.0", "b": "fc00::1", "c": "10.3.5", "d": 10}');
   assertEquals(object.ip("a"), parseIPv4("10.3.5.0"));
   assertEquals(
@@ -117,7 +117,7 @@ Deno.test("GoObject never shows a secret", () => {
   }
 });
 
-Deno.test("GoObject.parse() says where the text stops being JSON, and quotes none of it", () => {
+Deno.test("GoObject.parse() names the position of a syntax error without quoting the text", () => {
   assertEquals(
     messageOf(() => GoObject.parse('{"Network": nobody}')),
     "the network config is not JSON: invalid character 'o' in literal null (expecting 'u') " +
@@ -130,14 +130,14 @@ Deno.test("GoObject.parse() says where the text stops being JSON, and quotes non
   );
 });
 
-Deno.test("GoObject.parse() knows the quotes that a shell took away", () => {
+Deno.test("GoObject.parse() recognizes quotes that a shell has removed", () => {
   assertStringIncludes(
     messageOf(() => GoObject.parse("{Network: 10.20.0.0/16}")),
     "keys stand in double quotes, and a shell keeps those only inside single quotes",
   );
 });
 
-Deno.test("GoObject.parse() says that the text is empty", () => {
+Deno.test("GoObject.parse() reports an empty text", () => {
   assertEquals(
     messageOf(() => GoObject.parse(" \n")),
     "the network config is empty (unexpected end of JSON input); " +

@@ -1,12 +1,12 @@
 /**
- * A JSON reader that keeps what `JSON.parse` drops and Go's decoder sees: the order of members,
- * duplicates among them, and numbers as they were written. Its messages are those of Go's
+ * A JSON parser that keeps information which `JSON.parse` drops and Go's decoder uses: the order of members,
+ * duplicates, and the spelling of numbers. Its messages are those of Go's
  * `encoding/json`, which flannel's operators know and search for.
  *
  * @module
  */
 
-/** A value as it was written. */
+/** A parsed value with its spelling. */
 export type JsonNode =
   | { readonly kind: "object"; readonly members: readonly (readonly [string, JsonNode])[] }
   | { readonly kind: "array"; readonly elements: readonly JsonNode[] }
@@ -20,7 +20,7 @@ export class JsonSyntaxError extends Error {
   override readonly name = "JsonSyntaxError";
 
   /**
-   * @param message what Go's scanner says
+   * @param message message of Go's scanner
    * @param offset index into the text of the offending character; its length at an early end
    * @param keys keys of the members that the offset lies in, outermost first
    */
@@ -29,7 +29,7 @@ export class JsonSyntaxError extends Error {
   }
 }
 
-/** Go stops at 10,000 levels; what is deeper than this is no configuration either. */
+/** Limit of nesting; Go's is 10,000. No configuration is as deep as this. */
 const MAX_DEPTH = 1000;
 
 /**
@@ -200,7 +200,7 @@ function isDigit(char: string | undefined): boolean {
   return char !== undefined && char >= "0" && char <= "9";
 }
 
-/** As Go quotes a character: in single quotes, with its escapes. */
+/** Quotes a character like Go: in single quotes, with escapes. */
 function quote(char: string): string {
   return char === '"' ? `'"'` : char === "'" ? "'\\''" : `'${JSON.stringify(char).slice(1, -1)}'`;
 }

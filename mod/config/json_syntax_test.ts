@@ -2,7 +2,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { type JsonNode, JsonSyntaxError, parseJson } from "./json_syntax.ts";
 
-/** What `JSON.parse` would have given. */
+/** Returns the result of `JSON.parse` for a parsed value. */
 function plain(node: JsonNode): unknown {
   switch (node.kind) {
     case "object":
@@ -85,7 +85,7 @@ Deno.test("parseJson() replaces half a surrogate pair as Go does", () => {
   assertEquals(parseJson('"\\ud83d!"'), { kind: "string", value: "\ufffd!" });
 });
 
-Deno.test("parseJson() says what Go's scanner says", () => {
+Deno.test("parseJson() has the messages of Go's scanner", () => {
   for (
     const [text, message, offset] of [
       ["", "unexpected end of JSON input", 0],
@@ -117,7 +117,7 @@ Deno.test("parseJson() says what Go's scanner says", () => {
   }
 });
 
-Deno.test("parseJson() tells in which members the error lies", () => {
+Deno.test("parseJson() names the members around an error", () => {
   for (
     const [text, keys] of [
       ['{"Network": nobody}', ["Network"]],

@@ -3,24 +3,24 @@ import type { GoObject } from "./go_json.ts";
 
 /** The cluster-wide network configuration, decoded, defaulted and validated. */
 export interface NetworkConfig {
-  /** All subnets lie in it. */
+  /** Range of all subnets. */
   readonly network: Prefix;
   /** Prefix length of a lease. */
   readonly subnetLen: number;
-  /** First address of the first subnet that may be leased. */
+  /** First address of the first subnet to lease. */
   readonly subnetMin: IPv4;
-  /** First address of the last subnet that may be leased (inclusive). */
+  /** First address of the last subnet to lease. */
   readonly subnetMax: IPv4;
   readonly backend: {
     /** Lower-cased `Backend.Type`; `udp` when `Backend` is absent. */
     readonly type: string;
-    /** The `Backend` object, for the backend to read its own options from. */
+    /** The `Backend` object with the backend's own options. */
     readonly options: GoObject;
   };
-  /** The firewall rules are to be made with nftables, on hosts that have it and were told nothing else. */
+  /** Hosts use nftables for the firewall rules if they have it, unless `-firewall` selects another tool. */
   readonly enableNFTables: boolean;
-  /** The whole object, for what is left of it unread. */
+  /** The whole object, to find unread keys. */
   readonly members: GoObject;
-  /** As stored: two configs are the same when their texts are. */
+  /** The stored text; configs are equal when their texts are equal. */
   readonly text: string;
 }

@@ -1,4 +1,4 @@
-/** Names of the keys that backends keep secrets under: flannel's ipsec, wireguard and clouds, and the like. */
+/** Names of keys with secrets in backends such as flannel's ipsec, wireguard and clouds. */
 const SECRET = /psk|secret|passw|access.?key|private.?key|api.?key|token|credential/i;
 
 /** Placeholder of a secret wherever a config is shown. */
@@ -7,12 +7,12 @@ export const HIDDEN = "(not shown)";
 /** The user's password in a URL, RFC 3986, 3.2.1; up to the last `@` before the path. */
 const URL_PASSWORD = /([a-z][a-z0-9+.-]{0,31}:\/\/[^\s/:@]*):[^\s/]*@/gi;
 
-/** True for keys whose values no message may show. */
+/** Returns whether messages must not show the value of a key. */
 export function isSecretKey(key: string): boolean {
   return SECRET.test(key);
 }
 
-/** A text without the passwords of the URLs in it. */
+/** Replaces the passwords of URLs in a text. */
 export function hideUrlPasswords(text: string): string {
   return text.includes("://") ? text.replace(URL_PASSWORD, `$1:${HIDDEN}@`) : text;
 }

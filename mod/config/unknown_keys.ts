@@ -2,17 +2,17 @@ import { nearest } from "./nearest.ts";
 import type { NetworkConfig } from "./network_config.ts";
 import { truncate } from "../text/mod.ts";
 
-/** Keys that are named; of further ones only the number. */
+/** Limit of keys to name; further ones are counted. */
 const MAX_NAMED = 20;
 
 /**
- * Names the keys of a network config that mean nothing to whoever has read it, one line each.
- * flannel ignores them in silence: a `SubnetLenght` leaves the default in force on every host.
+ * Describes the unknown keys of a network config, one line each.
+ * flannel ignores them silently: with `SubnetLenght` every host uses the default.
  *
- * A key counts as known when it was asked for; so this is called when the backend has read its
- * options, too.
+ * A key is known when it was requested. Call this after the backend has read its
+ * options.
  *
- * @returns lines that name the key and, where one is near, what was probably meant
+ * @returns lines with the key and, if there is a similar one, the probable intention
  */
 export function unknownKeys({ members, backend }: NetworkConfig): string[] {
   const known = members.askedKeys();
@@ -45,7 +45,7 @@ function find(key: string, keys: readonly string[]): string | undefined {
   return keys.find((known) => known.toLowerCase() === key.toLowerCase());
 }
 
-/** Case does not matter to Go, so it does not make keys differ here either. */
+/** Folds the case of a key like Go. */
 function nearestKey(key: string, keys: readonly string[]): string | undefined {
   const meant = nearest(key.toLowerCase(), keys.map((known) => known.toLowerCase()));
   return meant === undefined ? undefined : find(meant, keys);
@@ -55,7 +55,7 @@ function didYouMean(key: string | undefined): string {
   return key === undefined ? "" : `; did you mean ${key}?`;
 }
 
-/** On one line, whatever is in it. */
+/** Formats a key on one line. */
 function shown(key: string): string {
   const text = truncate(key, 60);
   return /^[\w.-]+$/.test(text) ? text : JSON.stringify(text);

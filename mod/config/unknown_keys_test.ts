@@ -12,7 +12,7 @@ async function unknown(text: string, options: readonly string[] = ["VNI", "Port"
   return unknownKeys(config);
 }
 
-Deno.test("unknownKeys() says nothing of a config whose keys all mean something", async () => {
+Deno.test("unknownKeys() returns nothing for a config with known keys only", async () => {
   const text = `{${NETWORK}, "subnetlen": 24, "SubnetMin": "10.20.9.0", "SUBNETMAX": "10.20.99.0",
     "EnableIPv4": true, "EnableIPv6": false, "IPv6Network": "fc00::/48", "IPv6SubnetLen": 64,
     "IPv6SubnetMin": "fc00::", "IPv6SubnetMax": "fc00::", "EnableNFTables": true,
@@ -39,7 +39,7 @@ Deno.test("unknownKeys() names twenty keys of an object, and the number of the o
   assertEquals(lines[40], "10 more unknown keys are ignored");
 });
 
-Deno.test("unknownKeys() says where a key belongs that stands in the other object", async () => {
+Deno.test("unknownKeys() names the right object of a misplaced key", async () => {
   assertEquals(await unknown(`{${NETWORK}, "Type": "vxlan", "vni": 7}`), [
     'Type is not a key of the network config and is ignored; Type belongs inside "Backend": {...}',
     'vni is not a key of the network config and is ignored; VNI belongs inside "Backend": {...}',
@@ -50,7 +50,7 @@ Deno.test("unknownKeys() says where a key belongs that stands in the other objec
   ]);
 });
 
-Deno.test("unknownKeys() says one line of any key", async () => {
+Deno.test("unknownKeys() returns one line for any key", async () => {
   await fc.assert(fc.asyncProperty(fc.string({ unit: "binary" }), async (key) => {
     const lines = await unknown(`{${NETWORK}, ${JSON.stringify(key + "_")}: 1}`);
     assertEquals(lines.length, 1);

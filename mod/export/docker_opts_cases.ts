@@ -147,7 +147,7 @@ export const DOCKER_OPTIONS_CASES: readonly DockerOptionsCase[] = [
   {
     name: "an env file with quotes, export, comments and an option",
     args: ["-c"],
-    file: `# by hand\n\nexport FLANNEL_SUBNET="10.1.74.1/24" # ours\nFLANNEL_MTU='1472'\n` +
+    file: `# by hand\n\nexport FLANNEL_SUBNET="10.1.74.1/24" # comment\nFLANNEL_MTU='1472'\n` +
       `DOCKER_OPT_EXTRA="--label \\"a b\\""\nFLANNEL_IPMASQ=f"al"se`,
     output: [
       'DOCKER_OPTS=" --bip=10.1.74.1/24 --label \\"a b\\" --ip-masq=true --mtu=1472"',

@@ -69,7 +69,7 @@ Deno.test("readSubnetEnv() reads back network and subnet that writeSubnetEnv() w
 
 Deno.test("readSubnetEnv() understands quotes and export", async () => {
   const { previous, lines } = await readBack(
-    `export FLANNEL_NETWORK="10.20.0.0/16"\nFLANNEL_SUBNET='10.20.48.1/24' # ours\n`,
+    `export FLANNEL_NETWORK="10.20.0.0/16"\nFLANNEL_SUBNET='10.20.48.1/24' # comment\n`,
   );
   assertEquals(`${previous.network} ${previous.subnet}`, "10.20.0.0/16 10.20.48.0/24");
   assertEquals(lines, []);

@@ -95,7 +95,7 @@ export class HostCommands {
   }
 }
 
-/** Writes all of `text`. Ignores a child that ends without reading it: its exit status tells the reason. */
+/** Writes all of `text`. Ignores a child that ends without reading it: its exit status shows the reason. */
 async function feed(stdin: WritableStream<Uint8Array>, text: string): Promise<void> {
   const writer = stdin.getWriter();
   try {

@@ -316,7 +316,7 @@ Deno.test("chooseInterface() does not comment on the only interface", () => {
   ]);
 });
 
-Deno.test("chooseInterface() doubts the address that VirtualBox gives every machine", () => {
+Deno.test("chooseInterface() warns about the address that VirtualBox gives every machine", () => {
   assertEquals(
     chooseInterface(options(), VAGRANT).warning,
     "took eth0 (10.0.2.15), since the default route leaves by it; but VirtualBox (hence Vagrant) " +
@@ -371,7 +371,7 @@ Deno.test("chooseInterface() cannot work without an MTU", () => {
   );
 });
 
-Deno.test("chooseInterface() doubts an interface that is down", () => {
+Deno.test("chooseInterface() warns about an interface that is down", () => {
   const tables = host([{ ...ETH1, flags: 0x1002 }]);
   assertEquals(
     chooseInterface(options({ ifaces: ["eth1"] }), tables).warning,

@@ -25,7 +25,7 @@ function fill(node, attributes, children) {
   return node;
 }
 
-/** The drawing. Without colour a link is told by its dashes and its words. */
+/** Returns the drawing. Dashes and text distinguish links without colour. */
 export function drawing(network, list) {
   const shown = foremost(list, MOST).sort((a, b) => list.indexOf(a) - list.indexOf(b));
   const height = shown.length > 6 ? 520 : 420;
@@ -59,7 +59,7 @@ export function drawing(network, list) {
   );
 }
 
-/** What a link's line says, as text. */
+/** Returns the text of a link. */
 function words(link) {
   if (link.state === "refused") return ["refused"];
   const time = link.loss > 0

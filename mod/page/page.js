@@ -28,7 +28,7 @@ async function refresh() {
     last = { answer, at };
   } catch (error) {
     const since = last ? ` since ${duration((performance.now() - last.at) / 1000)}` : "";
-    setState("bad", `The agent does not answer${since}: ${error.message}. What follows is old.`);
+    setState("bad", `The agent does not answer${since}: ${error.message}. The data below is old.`);
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * What two answers of `/status` say together: how much goes over each link, and how it does. Nothing in
- * here knows of a document.
+ * Evaluation of two answers of `/status`: throughput and state of each link. This module does not
+ * use the document.
  *
  * @module
  */
@@ -9,9 +9,9 @@
 const byKey = (list, key) => new Map(list.map((item) => [item[key], item]));
 
 /**
- * Bytes a second between two counts.
+ * Returns bytes per second between two counts.
  *
- * @returns null where nobody counts, or where the counters began anew in between
+ * @returns null without counters, or when they were reset in between
  */
 export function rate(before, after, seconds) {
   if (!before || !after || seconds <= 0) return null;
@@ -20,12 +20,12 @@ export function rate(before, after, seconds) {
   return sent < 0 || received < 0 ? null : { sent, received };
 }
 
-/** Share of echoes without an answer, 0 to 1; null of a peer that is not probed. */
+/** Returns the share of unanswered ICMP echo requests, 0 to 1; null for a peer that is not probed. */
 export function loss(roundTrip) {
   return roundTrip && roundTrip.sent > 0 ? roundTrip.lost / roundTrip.sent : null;
 }
 
-/** How a link is: `refused`, `lost` (the last echo was not answered), `unknown` or `good`. */
+/** Returns the state of a link: `refused`, `lost` (no reply to the last ICMP echo request), `unknown` or `good`. */
 function linkState({ refused, roundTrip }) {
   if (refused !== null) return "refused";
   if (roundTrip === null) return "unknown";
@@ -48,7 +48,7 @@ export function links(network, earlier, seconds) {
   }));
 }
 
-/** The links that are worth a place in a drawing: those in trouble first, then the busiest. */
+/** Selects the links to draw: faulty ones first, then the busiest. */
 export function foremost(list, count) {
   const weight = { refused: 2, lost: 2, unknown: 0, good: 0 };
   const busy = ({ rate }) => rate ? rate.sent + rate.received : 0;
@@ -107,7 +107,7 @@ export function duration(seconds) {
   return parts.join(" ") || "0 s";
 }
 
-/** Three figures, no more. */
+/** Formats a number with at most three digits. */
 function short(value) {
   if (value === 0) return "0";
   if (value >= 100) return value.toFixed(0);

@@ -32,7 +32,7 @@ const echo = (lastMs: number | null, sent: number, lost: number) => ({
 
 const network = (list: PeerReport[]) => ({ peers: { list } }) as unknown as NetworkReport;
 
-Deno.test("rate() is bytes a second, and unknown where counters are not there or began anew", () => {
+Deno.test("rate() is bytes per second, and null without counters or after a reset", () => {
   assertEquals(rate(counts(100, 0), counts(300, 50), 2), { sent: 100, received: 25 });
   assertEquals(rate(counts(300, 0), counts(100, 50), 2), null);
   assertEquals(rate(undefined, counts(1, 1), 2), null);
@@ -40,7 +40,7 @@ Deno.test("rate() is bytes a second, and unknown where counters are not there or
   assertEquals(rate(counts(1, 1), counts(1, 1), 0), null);
 });
 
-Deno.test("links() compares peers by subnet, and tells their state", () => {
+Deno.test("links() compares peers by subnet, and returns their state", () => {
   const before = network([peer(1, { traffic: counts(0, 0) }), peer(9, { traffic: counts(7, 7) })]);
   const [one, two, three, four] = links(
     network([
@@ -57,7 +57,7 @@ Deno.test("links() compares peers by subnet, and tells their state", () => {
   assertEquals([three!.state, four!.state, four!.loss], ["refused", "unknown", null]);
 });
 
-Deno.test("foremost() shows links in trouble, then the busiest", () => {
+Deno.test("foremost() selects faulty links, then the busiest", () => {
   const list = links(
     network([
       peer(1, { traffic: counts(10, 0) }),
@@ -78,7 +78,7 @@ Deno.test("pairs() joins networks by name", () => {
   assertEquals(pairs({ networks: [a] }, undefined), [[a, undefined]]);
 });
 
-Deno.test("bits(), bytes(), milliseconds() and percent() show three figures", () => {
+Deno.test("bits(), bytes(), milliseconds() and percent() show three digits", () => {
   assertEquals(bits(null), "–");
   assertEquals([0, 1, 125, 154_000, 1.25e9].map(bits), [
     ...["0 bit/s", "8 bit/s", "1 kbit/s", "1.23 Mbit/s", "10 Gbit/s"],

@@ -1,5 +1,5 @@
 /**
- * Ethernet frames of a host on a bridge: ARP (RFC 826) and ICMP echoes in IPv4.
+ * Ethernet frames of a host on a bridge: ARP (RFC 826) and ICMP echo messages in IPv4.
  *
  * @module
  */

@@ -71,7 +71,7 @@ Deno.test("decodeFrame() refuses other bytes, and never reads beyond them", () =
   }));
   fc.assert(fc.property(fc.oneof(arp, echo), fc.nat(97), (frame, length) => {
     const bytes = encodeFrame(frame);
-    // All but the zeros behind an echo's token are needed.
+    // Everything but the padding behind the token is needed.
     const needed = frame.type === "arp" ? 42 : 14 + 20 + 8 + TOKEN;
     fc.pre(length < needed);
     assertEquals(decodeFrame(bytes.slice(0, length)), undefined);

@@ -1,5 +1,5 @@
 /**
- * Probes of the network: ICMP echoes, the MTU of a path, UDP ports, containers.
+ * Probes of the network: ICMP echo requests, the MTU of a path, UDP ports, containers.
  *
  * @module
  */

@@ -65,7 +65,7 @@ export async function measurePathMtu(
     works = Math.max(works, ...answered);
     fails = Math.min(fails, ...sizes.filter((size) => size > works && !answered.has(size)));
   };
-  // Most paths carry the expected size, or report theirs.
+  // Most paths carry the expected size, or report their MTU.
   for (let size = limit; works < size; size = reported) {
     take([size], await attempt([size]));
     if (works === size) return { mtu: size, ...(reportedBy === undefined ? {} : { reportedBy }) };

@@ -132,7 +132,9 @@ export class Prober implements AsyncDisposable {
   async echo(addresses: readonly IPv4[], options: EchoOptions = {}): Promise<EchoOutcome[]> {
     const { size = PING_SIZE, dontFragment = false, timeout = 1000, signal } = options;
     if (!Number.isInteger(size) || size < SHORTEST_ECHO || size > MAX_SIZE) {
-      throw new RangeError(`an echo has from ${SHORTEST_ECHO} to ${MAX_SIZE} bytes, not ${size}`);
+      throw new RangeError(
+        `an ICMP echo request has from ${SHORTEST_ECHO} to ${MAX_SIZE} bytes, not ${size}`,
+      );
     }
     if (this.#closed) throw new TypeError("the prober is closed");
     signal?.throwIfAborted();

@@ -7,13 +7,13 @@ export interface BundleOptions {
   /** As deno.json has them: `etcd3` to `npm:etcd3@1.1.2`. */
   readonly imports: Readonly<Record<string, string>>;
   readonly lock: Lockfile;
-  /** What the program imports: `etcd3/lib/connection-pool.js`. */
+  /** Imports of the program: `etcd3/lib/connection-pool.js`. */
   readonly specifiers: readonly string[];
-  /** Where the modules go. */
+  /** Output directory of the modules. */
   readonly output: string;
 }
 
-/** What {@linkcode bundlePackages} wrote. Paths are relative to its output. */
+/** Output of {@linkcode bundlePackages}. Paths are relative to its directory. */
 export interface Bundle {
   /** Specifier to module. */
   readonly modules: ReadonlyMap<string, string>;
@@ -29,7 +29,7 @@ export interface Bundle {
 const OWN_FILE = /`\$\{__dirname\}\/([^`$]+)`/g;
 
 /**
- * What CommonJS has and an ES module has not. Built-in modules are all that is left to require;
+ * Globals of CommonJS that an ES module lacks. Only built-in modules are left to require;
  * node:module has a `require` too, and would load what the bundle saves.
  */
 const COMMON_JS = "const __dirname = import.meta.dirname;" +
@@ -90,7 +90,7 @@ async function bundle(
       format: "esm",
       platform: "node",
       target: "es2022",
-      // Not the names: a stack trace shall say something.
+      // Keeps names for readable stack traces.
       minifyWhitespace: true,
       minifySyntax: true,
       legalComments: "eof",
@@ -123,7 +123,7 @@ async function bundle(
   }
 }
 
-/** Puts packages where a bundler looks for them. */
+/** Installs packages in the bundler's search path. */
 async function install(
   dir: string,
   imports: Readonly<Record<string, string>>,
@@ -138,8 +138,8 @@ async function install(
 }
 
 /**
- * The names that modules export, as Deno sees them: those of CommonJS it finds out by analysis, and
- * the bundler has to be told.
+ * Returns the exported names of modules. Deno finds those of CommonJS by analysis, and the
+ * bundler needs them as input.
  */
 async function exportNames(
   packages: string,

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 
-/** Where a runtime to compile with comes from. */
+/** Source of a runtime for `deno compile`. */
 export type RuntimeSource =
   /** The Deno at hand; it downloads `denort`, the executable's base, by itself. */
   | "download"
@@ -9,7 +9,7 @@ export type RuntimeSource =
   /** The Deno at hand, with the denort that `DENORT_BIN` names. */
   | "denort-bin";
 
-/** What `deno compile` is run with. */
+/** Runtime for `deno compile`. */
 export interface Runtime {
   readonly source: RuntimeSource;
   /** Path of the compiling Deno. */
@@ -46,7 +46,7 @@ const PAIR: { version: string; deno: Pinned; denort: Pinned } = {
   },
 };
 
-/** Where Deno itself downloads its releases from. */
+/** Deno's own download server of releases. */
 const RELEASES = "https://dl.deno.land";
 
 /** How long the download host may take to answer before the network counts as closed. */
@@ -59,7 +59,7 @@ const PACK_TIMEOUT = 300_000;
 export interface RuntimeOptions {
   /** @default "auto": the first that works of DENORT_BIN, download, npm */
   readonly source?: RuntimeSource | "auto";
-  /** Where what is fetched is kept. */
+  /** Directory for downloaded files. */
   readonly cache: string;
   /** @default "https://dl.deno.land" */
   readonly releases?: string;
@@ -68,10 +68,10 @@ export interface RuntimeOptions {
 }
 
 /**
- * Chooses the runtime, and fetches it where that is ours to do. All that is fetched is compared
- * with its pinned SHA-256, and again each time it is used.
+ * Chooses the runtime, and downloads it if it is pinned here. Compares each downloaded file
+ * with its pinned SHA-256, again before each use.
  *
- * @throws {Error} when there is none, or one is not what it should be
+ * @throws {Error} when there is no runtime, or its checksum differs
  */
 export async function chooseRuntime(options: RuntimeOptions): Promise<Runtime> {
   const { source = "auto", cache, releases = RELEASES, target = Deno.build.target } = options;
@@ -156,7 +156,7 @@ async function fetchPinned(
   }
   const dir = await Deno.makeTempDir();
   try {
-    // In a directory of its own, so that no project's .npmrc has a say.
+    // In a directory of its own, so that no project's .npmrc applies.
     await run("npm", ["pack", "--silent", "--pack-destination", dir, pinned.package], dir);
     const [tarball] = [...Deno.readDirSync(dir)].filter(({ name }) => name.endsWith(".tgz"));
     if (tarball === undefined) throw new Error(`npm pack ${pinned.package} gave no tarball`);

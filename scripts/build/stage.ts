@@ -3,7 +3,7 @@ import { isTestFile } from "../checks/import_rules.ts";
 import { type Lockfile, packageName, reduceLockfile } from "../checks/lockfile.ts";
 import { type ModuleGraph, readModuleGraph } from "../checks/module_graph.ts";
 
-/** What {@linkcode stage} put together. */
+/** Result of {@linkcode stage}. */
 export interface Staged {
   /** Modules and assets, relative to the project's root. */
   readonly files: readonly string[];
@@ -13,7 +13,7 @@ export interface Staged {
   readonly packages: readonly string[];
 }
 
-/** Where the bundles of npm packages go. */
+/** Directory for the bundles of npm packages. */
 const BUNDLES = "npm";
 
 /** A worker, or an asset: no import names it, its URL does. */

@@ -18,7 +18,7 @@ import {
 } from "./architecture.ts";
 import { listSources, projectRoot, readModuleGraph } from "./module_graph.ts";
 
-/** Where documents are; the rest of the tree has none. */
+/** Directories with documents. */
 const ROOTS = [".", "docs", "docs/decisions"];
 
 /** The flags of subcommands, as their sources declare them. */

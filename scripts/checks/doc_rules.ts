@@ -1,6 +1,6 @@
 import { dirname, join } from "node:path/posix";
 
-/** What documents are held against. */
+/** Facts to check documents against. */
 export interface DocFacts {
   /** Names of the agent's flags and of the subcommands', without a dash. */
   readonly flags: ReadonlySet<string>;

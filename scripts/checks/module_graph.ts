@@ -11,7 +11,7 @@ export interface ProjectModule {
   /** Relative to the project's root, with forward slashes. */
   readonly path: string;
   readonly imports: readonly Import[];
-  /** What it imports at run time from npm, as deno.json resolves it: `npm:etcd3@1.1.2/lib/x.js`. */
+  /** Run-time imports from npm, as deno.json resolves them: `npm:etcd3@1.1.2/lib/x.js`. */
   readonly npm: readonly string[];
   /** Run-time specifiers as they are written. */
   readonly specifiers: readonly string[];
@@ -20,7 +20,7 @@ export interface ProjectModule {
 /** The project's modules by path. */
 export type ModuleGraph = ReadonlyMap<string, ProjectModule>;
 
-/** What of `deno info --json` is read here. */
+/** Used part of the output of `deno info --json`. */
 interface DenoInfo {
   readonly modules: readonly {
     readonly specifier: string;

@@ -1,5 +1,5 @@
 /**
- * What SECURITY.md says of Deno's permissions, held against the runtime: if one of these fails, the
+ * Checks SECURITY.md's statements on Deno's permissions against the runtime: if one of these fails, the
  * executable can have fewer of them, and should.
  */
 import { assertEquals } from "@std/assert";

@@ -14,7 +14,7 @@ export interface PackageFile {
   readonly isConfig?: boolean;
 }
 
-/** What every package says of itself. */
+/** Metadata of every package. */
 export interface PackageInfo {
   readonly version: string;
   /** As `uname -m` has it. */
@@ -113,7 +113,7 @@ export async function layOut(files: readonly PackageFile[], root: string): Promi
 /**
  * Runs a tool to its end.
  *
- * @throws {Error} with what it said, when it fails or is not installed
+ * @throws {Error} with its output, when it fails or is not installed
  */
 export async function runTool(
   command: readonly [string, ...string[]],

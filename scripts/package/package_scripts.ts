@@ -1,7 +1,7 @@
 /**
- * What packages run, as POSIX shell; the same in rpm and deb. Nothing is started by an installation:
- * the agent needs its settings first. Where systemd does not run (a container, an image that is being
- * built) there is nothing to tell it.
+ * Scripts of the packages, as POSIX shell, the same in rpm and deb. An installation starts nothing:
+ * the agent needs its settings first. Without a running systemd (in a container, or while an image is
+ * built) the scripts do not call it.
  *
  * @module
  */

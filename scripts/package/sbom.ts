@@ -29,7 +29,7 @@ export interface BomComponent {
   readonly hashes?: readonly { readonly alg: "SHA-256" | "SHA-512"; readonly content: string }[];
 }
 
-/** What {@linkcode makeBom} describes. */
+/** Input of {@linkcode makeBom}. */
 export interface BomSubject {
   readonly version: string;
   /** Of the executable, in hex. */
@@ -122,7 +122,7 @@ function library(id: string, lock: Lockfile): BomComponent {
   };
 }
 
-/** Without the suffix that tells apart one version beside several peers. */
+/** Removes the suffix that distinguishes one version with different peers. */
 function versionOf(id: string): string {
   return id.slice(packageName(id).length + 1).split("_")[0]!;
 }

@@ -16,7 +16,7 @@ const SUBJECT: BomSubject = {
 
 const BODY = ["metadata", "components", "dependencies"];
 
-/** The rules of CycloneDX 1.5's JSON schema (bom-1.5.schema.json) for what a bill of ours holds. */
+/** Rules of CycloneDX 1.5's JSON schema (bom-1.5.schema.json) for flanneld's bill of materials. */
 function assertSchema(bom: Bom): void {
   const only = (value: object, ...keys: string[]) => {
     for (const key of Object.keys(value)) assert(keys.includes(key), `unexpected ${key}`);

@@ -82,7 +82,7 @@ Deno.test("CredentialChain names what is wrong with a source, and does not pass 
   }
 });
 
-Deno.test("CredentialChain says in a line that the instance's credentials are none", async () => {
+Deno.test("CredentialChain reports missing credentials of the instance in one line", async () => {
   await using imds = instance();
   const env = { AWS_EC2_METADATA_SERVICE_ENDPOINT: imds.endpoint };
   for (const text of ["null", "1", '"ASIA"', "[]", "{}"]) {
@@ -119,7 +119,7 @@ Deno.test("CredentialChain has a role assumed by a web identity token", async ()
   }
 });
 
-Deno.test("CredentialChain asks anew five minutes early, and bears a failure while the old ones serve", async () => {
+Deno.test("CredentialChain renews credentials five minutes early, and tolerates a failure until they expire", async () => {
   using log = captureLog();
   await using imds = instance();
   let now = Date.now();

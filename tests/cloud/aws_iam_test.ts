@@ -92,7 +92,7 @@ Deno.test("Ec2 signs what an EC2 that checks takes, and needs no action but thos
   assertEquals(error.kind, "denied");
 });
 
-Deno.test("Ec2 tells a missing route and table from other failures", async () => {
+Deno.test("Ec2 distinguishes a missing route and table from other failures", async () => {
   await using lab = await AwsLab.start();
   const host = await lab.addMachine("host100", "172.28.128.100");
   const ec2 = open(lab.moto, { AWS_ACCESS_KEY_ID: "a", AWS_SECRET_ACCESS_KEY: "b" });

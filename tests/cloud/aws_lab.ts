@@ -4,10 +4,10 @@ import { Imds } from "./imds.ts";
 import { type BotoAnswer, Moto, REGION } from "./moto.ts";
 import type { ServePlace } from "./serve.ts";
 
-/** Actions that only look. */
+/** Read-only actions. */
 const READS = /^(Describe|Get|List|AssumeRole)/;
 
-/** Where the fake's servers are, and how many machines may come. */
+/** Addresses of the fake's servers, and the limit of machines. */
 export interface AwsLabOptions extends ServePlace {
   /** CIDR of the VPC and of its one subnet. @default 172.28.0.0/16 and 172.28.128.0/24 */
   readonly cidrs?: readonly [vpc: string, subnet: string];
@@ -101,7 +101,7 @@ export class AwsLab implements CloudLab {
     const machine: CloudMachine = {
       ...{ name, address, target },
       env: {
-        // Nothing of the tester's own: what is empty is as good as not set.
+        // Hides the tester's own settings: an empty variable counts as unset.
         ...{ AWS_ACCESS_KEY_ID: "", AWS_SECRET_ACCESS_KEY: "", AWS_PROFILE: "", AWS_REGION: "" },
         ...{ AWS_SHARED_CREDENTIALS_FILE: "/nonexistent", AWS_CONFIG_FILE: "/nonexistent" },
         AWS_ENDPOINT_URL: this.proxy.endpoint,

@@ -88,18 +88,22 @@ cloudTest(
   },
 );
 
-cloudTest(AWS, "sync() says when the host's address is none of its instance's", async (context) => {
-  const network = await context.prepare({ ...context.host, address: "172.28.128.77" });
-  await network.sync(own(), new LeaseSet());
-  assertMatch(
-    network.status().failure!,
-    /unable to find ENI that matches the 172\.28\.128\.77 IP address of instance i-\w+: .*-iface/,
-  );
-});
+cloudTest(
+  AWS,
+  "sync() reports that the host's address is not an address of its instance",
+  async (context) => {
+    const network = await context.prepare({ ...context.host, address: "172.28.128.77" });
+    await network.sync(own(), new LeaseSet());
+    assertMatch(
+      network.status().failure!,
+      /unable to find ENI that matches the 172\.28\.128\.77 IP address of instance i-\w+: .*-iface/,
+    );
+  },
+);
 
 cloudTest(
   AWS,
-  "sync() does without the metadata service where the environment tells all",
+  "sync() does not need the metadata service when the environment is complete",
   async (context) => {
     const { host, prepare } = context;
     const env = {
@@ -114,7 +118,7 @@ cloudTest(
 
 cloudTest(
   AWS,
-  "sync() gets new credentials when EC2 says that the old have run out",
+  "sync() gets new credentials when EC2 reports expired ones",
   async (context) => {
     const { host, prepare } = context;
     const network = await prepare(host);
@@ -129,7 +133,7 @@ cloudTest(
   },
 );
 
-cloudTest(AWS, "sync() says that a table is full, and warns before it is", async (context) => {
+cloudTest(AWS, "sync() reports a full table, and warns before", async (context) => {
   const { host, other, log, prepare } = context;
   for (let i = 0; i < 44; i++) await context.lab.addRoute(`10.20.${100 + i}.0/24`, other);
   lab(context).proxy.fill();

@@ -5,7 +5,7 @@ export interface CloudMachine {
   /** As the provider calls what routes lead to: `eni-0a1b2c`. */
   readonly target: string;
   readonly address: string;
-  /** What its processes find in their environment. */
+  /** Environment of its processes. */
   readonly env: Readonly<Record<string, string>>;
 }
 
@@ -32,6 +32,6 @@ export interface CloudLab extends AsyncDisposable {
   heal(): void;
   /** Calls that change something, since the last time this was asked. */
   takeChanges(): string[];
-  /** What no log may show. */
+  /** Secrets that must not appear in a log. */
   readonly secrets: readonly string[];
 }

@@ -8,12 +8,12 @@ import type { ServePlace } from "./serve.ts";
 /** The provider's router, and where its services answer. */
 const GATEWAY = "172.28.128.1";
 
-/** How often the router looks at the provider's table, in milliseconds. */
+/** Milliseconds between two reads of the provider's table by the router. */
 const FOLLOW = 200;
 
 /**
- * Lab hosts as machines of a fake cloud. The hosts' switch is the provider's router: it forwards by what
- * the provider's table says at that moment, and by nothing else.
+ * Lab hosts as machines of a fake cloud. The hosts' switch is the provider's router: it forwards only by
+ * the provider's present table.
  */
 export class CloudCluster<Cloud extends CloudLab> implements AsyncDisposable {
   readonly lab: Lab;
@@ -85,14 +85,14 @@ export class CloudCluster<Cloud extends CloudLab> implements AsyncDisposable {
     this.machines[at] = machine;
   }
 
-  /** `10.20.93.0/24 host100` for each host, sorted: what the provider's table shall have. */
+  /** `10.20.93.0/24 host100` for each host, sorted: the desired content of the provider's table. */
   async expected(): Promise<string[]> {
     const lines = this.lab.hosts.map(async (host) => `${await subnetOf(host)} ${host.name}`);
     return (await Promise.all(lines)).sort();
   }
 
-  /** Waits until the provider's table has what it shall have, and nothing else. */
-  async settled(): Promise<void> {
+  /** Waits until the provider's table has exactly the desired routes. */
+  async routesInPlace(): Promise<void> {
     const expected = (await this.expected()).join();
     await eventually(
       `routes ${expected}`,

@@ -16,7 +16,7 @@ interface FakeOperation {
   readonly name: string;
   /** How often it is yet to be shown as not done. */
   pending: number;
-  /** What happens when it is done; what it returns is its error. */
+  /** Completes the operation; returns its error. */
   readonly finish: () => { code: string; message: string; status: number } | undefined;
   outcome?: { code: string; message: string; status: number } | undefined;
   isDone: boolean;

@@ -3,7 +3,7 @@ import { GceFake } from "./gce_fake.ts";
 import { GceMetadataFake } from "./gce_metadata_fake.ts";
 import type { ServePlace } from "./serve.ts";
 
-/** Calls that only look. */
+/** Read-only calls. */
 const READS = /\.(get|list)( |$)/;
 
 /** A project with one network, and instances with a metadata server each. */

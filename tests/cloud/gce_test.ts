@@ -102,20 +102,24 @@ cloudTest(GCE, "sync() reads every page, other networks left alone", async (cont
   }
   await (await prepare(host)).sync(own(), new LeaseSet());
   assertEquals(await lab.routes(), ["10.20.1.0/24 host100", "10.20.104.0/24 host100"]);
-  // Its name is taken in the other network: said, and not that network's route removed.
+  // Its name is in use in the other network: reports that, and does not remove that network's route.
   await (await prepare(other)).sync(own("10.20.104.0/24"), new LeaseSet());
   assertMatch(context.log.join("\n"), /a project has each name once/);
 });
 
-cloudTest(GCE, "sync() names a route of another's that may win over ours", async (context) => {
-  const { host, other, lab, log, prepare } = context;
-  const { gce } = lab as GceLab;
-  gce.put({ name: "by-hand", destRange: "10.20.1.0/24", instance: other.name, priority: 900 });
-  const network = await prepare(host);
-  await network.sync(own(), new LeaseSet());
-  await network.sync(own(), new LeaseSet());
-  assertMatch(log.join("\n"), /route by-hand leads 10\.20\.1\.0\/24 elsewhere, too/);
-});
+cloudTest(
+  GCE,
+  "sync() names a route of another owner that may win over flanneld's",
+  async (context) => {
+    const { host, other, lab, log, prepare } = context;
+    const { gce } = lab as GceLab;
+    gce.put({ name: "by-hand", destRange: "10.20.1.0/24", instance: other.name, priority: 900 });
+    const network = await prepare(host);
+    await network.sync(own(), new LeaseSet());
+    await network.sync(own(), new LeaseSet());
+    assertMatch(log.join("\n"), /route by-hand leads 10\.20\.1\.0\/24 elsewhere, too/);
+  },
+);
 
 cloudTest(
   GCE,

@@ -1,6 +1,6 @@
 import { serve, type ServePlace } from "./serve.ts";
 
-/** What an instance's metadata service knows. */
+/** Data of an instance's metadata service. */
 export interface ImdsOptions extends ServePlace {
   readonly instanceId: string;
   readonly region: string;
@@ -19,12 +19,12 @@ export interface ImdsCredentials {
 
 /**
  * EC2's instance metadata service of one instance, after "Use IMDS" of the EC2 User Guide: reads are
- * answered only with a session token from a PUT, unless told to be older than that.
+ * answered only with a session token from a PUT, except in the older mode.
  */
 export class Imds implements AsyncDisposable {
   /** `http://127.0.0.1:41234` */
   readonly endpoint: string;
-  /** How it behaves: `lost` swallows requests for tokens, as a hop limit of 1 does behind a bridge. */
+  /** Behaviour: `lost` swallows requests for tokens, as a hop limit of 1 does behind a bridge. */
   behaviour: "v2" | "v1" | "lost" | "off" | "failing" = "v2";
   credentials: ImdsCredentials;
   /** Answered in place of the JSON of {@linkcode credentials}. */

@@ -5,13 +5,13 @@ export const REGION = "eu-west-1";
 
 const SCRIPT = new URL("./moto_server.py", import.meta.url).pathname;
 
-/** An answer of boto3; what is in it depends on the call. */
+/** An answer of boto3; its members depend on the call. */
 // deno-lint-ignore no-explicit-any
 export type BotoAnswer = any;
 
 /**
- * An EC2 that others have written: Debian's python3-moto, on a loopback port, with Amazon's own
- * client, boto3, for the tester to set it up and to look into it.
+ * An independent implementation of EC2: Debian's python3-moto, on a loopback port, with Amazon's own
+ * client, boto3, to set it up and to inspect it.
  *
  * @example
  * ```ts ignore

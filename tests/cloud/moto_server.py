@@ -1,4 +1,4 @@
-"""An EC2 and IAM that others have written (moto), and boto3 to look into it.
+"""An independent EC2 and IAM (moto), and boto3 to inspect it.
 
 Serves on a free loopback port, writes that port as its first line, then answers calls: a JSON object
 a line, {"service", "method", "arguments"} in, {"result"} or {"error"} out. Ends with its input.
@@ -37,7 +37,7 @@ def main():
                 )
             method = getattr(clients[service], request["method"])
             answer = {"result": method(**request["arguments"])}
-        except Exception as error:  # noqa: BLE001 -- the tester is told whatever it is
+        except Exception as error:  # noqa: BLE001 -- every error is reported to the tester
             answer = {"error": str(error)}
         print(json.dumps(answer, default=str), flush=True)
     server.stop()

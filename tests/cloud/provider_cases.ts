@@ -1,5 +1,5 @@
 /**
- * What every cloud backend must do, as one table of cases that each provider's test runs against a
+ * Requirements of every cloud backend, as a table of cases that each provider's test runs against a
  * fake of that provider.
  *
  * @module
@@ -21,9 +21,9 @@ export interface CloudSubject {
   /** `Backend.Type` */
   readonly type: string;
   start(): Promise<CloudLab>;
-  /** What a line about a route that may not be made has to name. */
+  /** Required content of a line about a route that is not permitted. */
   readonly denied: RegExp;
-  /** Calls that make, replace and remove a route, as {@linkcode CloudLab.takeChanges} tells them. */
+  /** Calls that make, replace and remove a route, as {@linkcode CloudLab.takeChanges} returns them. */
   readonly calls: {
     readonly first: readonly string[];
     readonly replace: readonly string[];
@@ -31,7 +31,7 @@ export interface CloudSubject {
   };
 }
 
-/** What a case is run with; everything in it is fresh. */
+/** Fixture of a case; everything in it is new. */
 export interface CloudCase {
   readonly subject: CloudSubject;
   readonly lab: CloudLab;
@@ -40,7 +40,7 @@ export interface CloudCase {
   readonly log: readonly string[];
   /** Prepares the backend on a machine. */
   prepare(machine: CloudMachine, options?: CaseOptions): Promise<Network>;
-  /** What a backend is given on a machine. */
+  /** Returns the context of a backend on a machine. */
   context(machine: CloudMachine, options?: CaseOptions): Promise<BackendContext>;
   backend(): Promise<Backend>;
 }
@@ -79,23 +79,26 @@ const CASES: readonly Case[] = [
     assertEquals([...network.status().routeTables!], [[lab.table, "active"]]);
   }],
 
-  ["sync() leads a route of a machine before us here, and touches no other's", async (context) => {
-    const { subject, lab, host, other, prepare } = context;
-    for (const route of [OWN, "10.20.2.0/24", "10.30.0.0/24"]) await lab.addRoute(route, other);
-    // An operator's, by its length.
-    await lab.addRoute("10.20.200.7/32", host);
-    const network = await prepare(host);
-    await network.sync(own(), new LeaseSet());
-    assertEquals(await lab.routes(), [
-      "10.20.1.0/24 host100",
-      "10.20.2.0/24 host101",
-      "10.20.200.7/32 host100",
-      "10.30.0.0/24 host101",
-    ]);
-    assertEquals(lab.takeChanges().slice(-subject.calls.replace.length), [
-      ...subject.calls.replace,
-    ]);
-  }],
+  [
+    "sync() redirects a route of a predecessor to this machine, and touches no other route",
+    async (context) => {
+      const { subject, lab, host, other, prepare } = context;
+      for (const route of [OWN, "10.20.2.0/24", "10.30.0.0/24"]) await lab.addRoute(route, other);
+      // An operator's, by its length.
+      await lab.addRoute("10.20.200.7/32", host);
+      const network = await prepare(host);
+      await network.sync(own(), new LeaseSet());
+      assertEquals(await lab.routes(), [
+        "10.20.1.0/24 host100",
+        "10.20.2.0/24 host101",
+        "10.20.200.7/32 host100",
+        "10.30.0.0/24 host101",
+      ]);
+      assertEquals(lab.takeChanges().slice(-subject.calls.replace.length), [
+        ...subject.calls.replace,
+      ]);
+    },
+  ],
 
   ["sync() removes routes inside the network whose machine is gone", async (context) => {
     const { lab, host, other, prepare } = context;
@@ -140,7 +143,7 @@ const CASES: readonly Case[] = [
   }],
 
   [
-    "sync() says once which call is not allowed on what, and run() goes on when it is",
+    "sync() reports a forbidden call and its object once, and run() goes on when it is permitted",
     async (context) => {
       const { subject, lab, host, log, prepare } = context;
       const network = await prepare(host, { options: { RepairPeriod: 1 } });
@@ -162,7 +165,7 @@ const CASES: readonly Case[] = [
     },
   ],
 
-  ["sync() leaves all as it is while the tables cannot be read, and says so", async (context) => {
+  ["sync() changes nothing while the tables cannot be read, and reports that", async (context) => {
     const { lab, host, log, prepare } = context;
     const network = await prepare(host);
     await network.sync(own(), new LeaseSet());
@@ -208,7 +211,7 @@ const CASES: readonly Case[] = [
     assertEquals(await lab.routes(), [`${OWN} host100`]);
   }],
 
-  ["sync() in a dry run tells what it would change, and changes nothing", async (context) => {
+  ["sync() in a dry run returns its changes, and makes none", async (context) => {
     const { lab, host, other, prepare } = context;
     await lab.addRoute(OWN, other);
     await lab.addRoute("10.20.7.0/24", host);
@@ -224,7 +227,7 @@ const CASES: readonly Case[] = [
     assertEquals(lab.takeChanges(), []);
   }],
 
-  ["remove() and release() take all of ours away, and no more", async (context) => {
+  ["remove() and release() remove all routes of flanneld, and no others", async (context) => {
     const { lab, host, other, prepare, backend, subject } = context;
     await lab.addRoute("10.20.2.0/24", other);
     const network = await prepare(host);

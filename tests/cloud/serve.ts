@@ -1,6 +1,6 @@
 import { inNetworkNamespace } from "../../mod/sys/mod.ts";
 
-/** Where a fake listens. */
+/** Listening address of a fake. */
 export interface ServePlace {
   /** Of a lab's host, `/proc/PID/ns/net`. @default the tester's own namespace */
   readonly netns?: string;

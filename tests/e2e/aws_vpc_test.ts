@@ -17,7 +17,7 @@ Deno.test("flanneld by aws-vpc has EC2's router carry the packets, through all t
   const run = (host: UnderlayHost, ...args: string[]) =>
     host.run([FLANNELD, ...args], { env: envOf(host) });
 
-  /** What doctor says of the provider's tables. */
+  /** Returns doctor's check of the provider's tables. */
   const routeCheck = async (host: UnderlayHost) => {
     const { stdout, stderr } = await run(host, "doctor", "-json");
     const { checks } = JSON.parse(stdout) as { checks: { id: string; verdict: string }[] };
@@ -31,7 +31,7 @@ Deno.test("flanneld by aws-vpc has EC2's router carry the packets, through all t
     const lease = `{"PublicIP":"${second.address}","BackendType":"aws-vpc"}`;
     await etcd.ctl("v2", ["set", "--ttl", "3600", `${PREFIX}/subnets/10.20.77.0-24`, lease]);
     await Promise.all(lab.hosts.map((host) => cluster.startAgent(host)));
-    await cluster.settled();
+    await cluster.routesInPlace();
     assertEquals(await subnetOf(second), "10.20.77.0/24");
     for (const machine of cluster.machines) {
       assertEquals(await cloud.sourceDestCheck(machine), false, machine.name);
@@ -78,10 +78,10 @@ Deno.test("flanneld by aws-vpc has EC2's router carry the packets, through all t
     assertEquals(cloud.takeChanges(), []);
     await cluster.startAgent(second);
     assertEquals(cloud.takeChanges(), ["ReplaceRoute"]);
-    await cluster.settled();
+    await cluster.routesInPlace();
   });
 
-  await t.step("status and doctor tell how the route is", async () => {
+  await t.step("status and doctor report the state of the route", async () => {
     const { code, stdout } = await run(second, "status");
     assertEquals(code, 0, stdout);
     assertMatch(stdout, new RegExp(`aws-vpc on ${cloud.table}, MTU 1500`));
@@ -94,32 +94,40 @@ Deno.test("flanneld by aws-vpc has EC2's router carry the packets, through all t
     await cloud.removeRoute(await subnetOf(second));
     assertEquals(await routeCheck(second), "problem");
     await cluster.startAgent(second);
-    await cluster.settled();
+    await cluster.routesInPlace();
   });
 
   await t.step("a route that somebody deletes comes back", async () => {
     const mark = units.get(first.name)!.process.mark();
     await cloud.removeRoute(await subnetOf(first));
-    await cluster.settled();
+    await cluster.routesInPlace();
     await units.get(first.name)!.process.waitFor(/Repairing: \+ route /, { from: mark });
   });
 
-  await t.step("a revoked permission is named once, and its return mends all", async () => {
-    const { process } = units.get(first.name)!;
-    const mark = process.mark();
-    const subnet = await subnetOf(first);
-    cloud.denyCreate();
-    await cloud.removeRoute(subnet);
-    await process.waitFor(/ec2:CreateRoute on route table rtb-\w+ is not allowed to role flannel/, {
-      from: mark,
-    });
-    await new Promise((resolve) => setTimeout(resolve, 3_000));
-    const said = process.output.slice(mark).split("\n").filter((line) => /not allowed/.test(line));
-    assertEquals(said.length, 1, said.join("\n"));
-    assert(!/Encoded authorization/.test(said[0]!));
-    cloud.heal();
-    await cluster.settled();
-  });
+  await t.step(
+    "a revoked permission is named once, and its return repairs everything",
+    async () => {
+      const { process } = units.get(first.name)!;
+      const mark = process.mark();
+      const subnet = await subnetOf(first);
+      cloud.denyCreate();
+      await cloud.removeRoute(subnet);
+      await process.waitFor(
+        /ec2:CreateRoute on route table rtb-\w+ is not allowed to role flannel/,
+        {
+          from: mark,
+        },
+      );
+      await new Promise((resolve) => setTimeout(resolve, 3_000));
+      const said = process.output.slice(mark).split("\n").filter((line) =>
+        /not allowed/.test(line)
+      );
+      assertEquals(said.length, 1, said.join("\n"));
+      assert(!/Encoded authorization/.test(said[0]!));
+      cloud.heal();
+      await cluster.routesInPlace();
+    },
+  );
 
   await t.step("an instance that was replaced keeps subnet and route; blackholes go", async () => {
     const old = cluster.machines[2]!;
@@ -130,8 +138,8 @@ Deno.test("flanneld by aws-vpc has EC2's router carry the packets, through all t
     cluster.replaceMachine(await cloud.addMachine(third.name, third.address));
     await cluster.startAgent(third);
     assertEquals(await subnetOf(third), subnet);
-    await cluster.settled();
-    // Whoever looks first: its own agent leads the blackhole here, another's takes it away.
+    await cluster.routesInPlace();
+    // Depends on the first agent to check: this host's replaces the blackhole, another's removes it.
     assert(cloud.takeChanges().some((action) => /^(Replace|Delete)Route$/.test(action)));
     await cluster.pings();
   });
@@ -166,7 +174,7 @@ Deno.test("flanneld by aws-vpc has EC2's router carry the packets, through all t
     assertEquals((await etcd.keys("v2", `${PREFIX}/subnets`)).length, 2);
   });
 
-  await t.step("a host that is no instance is told so in one line", async () => {
+  await t.step("a host that is not an instance gets one line about it", async () => {
     await cloud.metadata.get(third.name)![Symbol.asyncDispose]();
     const { code, stderr } = await third.run(
       [FLANNELD, "-iface=eth1", `-etcd-endpoints=${etcd.endpoint}`, `-etcd-prefix=${PREFIX}`],

@@ -64,7 +64,7 @@ const CHANGES = [
   },
 ];
 
-/** What stands for a container's address where a network has no device, in both of the networks. */
+/** Gives hosts an address in each network that stands for a container's, for a network without a device. */
 async function giveAddresses(hosts: readonly UnderlayHost[]): Promise<void> {
   for (const host of hosts) {
     await host.exec(["ip", "addr", "replace", `${await overlayAddress(host)}/32`, "dev", "lo"]);

@@ -22,7 +22,7 @@ async function fill(host: UnderlayHost): Promise<void> {
 }
 
 /** Begins an agent on a host, and changes its config when there is no room for that. */
-async function goOverWithoutRoom(host: UnderlayHost): Promise<LabProcess> {
+async function switchWithoutSpace(host: UnderlayHost): Promise<LabProcess> {
   await host.exec([FLANNELD, "config", "set", "-yes", STORE, configOf(81)]);
   await shrinkRun(host);
   const agent = await host.spawn([FLANNELD, STORE, "-iface=eth1"]);
@@ -90,14 +90,14 @@ Deno.test("flanneld with several networks serves them once the disk has room", a
   await agent.waitFor(/blue: Wrote subnet file/);
 });
 
-Deno.test("flanneld goes over to a config that the disk has no room for, in attempts that keep a distance", async () => {
+Deno.test("flanneld switches to a config that does not fit on the disk, with growing pauses between attempts", async () => {
   await using lab = await Lab.start({ hosts: 1 });
   const [host] = lab.hosts as [UnderlayHost];
-  await using agent = await goOverWithoutRoom(host);
+  await using agent = await switchWithoutSpace(host);
   const leased = /Lease acquired: 10\.85\./;
   await agent.waitFor(/(?:Lease acquired: 10\.85\.[^]*){3}/);
   const at = times(agent.output, leased);
-  // What an attempt writes to the store is no reason for the next one. Midnight may be between.
+  // An attempt's own write to the store does not cause the next one. Midnight may be between.
   for (const [i, later] of at.slice(1, 3).entries()) {
     const distance = (later - at[i]! + 86_400_000) % 86_400_000;
     assert(distance >= RETRY, `${distance} ms between two attempts\n${agent.output}`);
@@ -111,7 +111,7 @@ Deno.test("flanneld goes over to a config that the disk has no room for, in atte
 Deno.test("flanneld goes back to a config from one that the disk had no room for", async () => {
   await using lab = await Lab.start({ hosts: 1 });
   const [host] = lab.hosts as [UnderlayHost];
-  await using agent = await goOverWithoutRoom(host);
+  await using agent = await switchWithoutSpace(host);
   await host.exec([FLANNELD, "config", "set", "-yes", STORE, configOf(81)]);
   await free(host);
   await agent.waitFor(/recovered: no warning is left/);

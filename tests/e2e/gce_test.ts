@@ -23,7 +23,7 @@ Deno.test("flanneld by gce has Google's router carry the packets, through all th
     cloud.throttle(2);
     cloud.break(1);
     await Promise.all(lab.hosts.map((host) => cluster.startAgent(host)));
-    await cluster.settled();
+    await cluster.routesInPlace();
     for (const host of lab.hosts) {
       assertEquals((await subnetEnv(host)).FLANNEL_MTU, "1500");
       const subnet = await subnetOf(host);
@@ -48,13 +48,13 @@ Deno.test("flanneld by gce has Google's router carry the packets, through all th
     const subnet = await subnetOf(first);
     await cloud.removeRoute(subnet);
     await cloud.addRoute(subnet, cluster.machines[1]!);
-    await cluster.settled();
+    await cluster.routesInPlace();
     await cloud.removeRoute(subnet);
-    await cluster.settled();
+    await cluster.routesInPlace();
   });
 
   await t.step(
-    "a revoked permission and a used-up quota are named, and what frees them mends all",
+    "a revoked permission and a used-up quota are named, and everything recovers without them",
     async () => {
       const { process } = units.get(first.name)!;
       let mark = process.mark();
@@ -69,7 +69,7 @@ Deno.test("flanneld by gce has Google's router carry the packets, through all th
       cloud.heal();
       await process.waitFor(/exceeds a quota of the project: QUOTA_EXCEEDED/, { from: mark });
       cloud.gce.quota = 200;
-      await cluster.settled();
+      await cluster.routesInPlace();
     },
   );
 
@@ -84,7 +84,7 @@ Deno.test("flanneld by gce has Google's router carry the packets, through all th
       cluster.replaceMachine(await cloud.addMachine(third.name, third.address));
       await cluster.startAgent(third);
       assertEquals(await subnetOf(third), subnet);
-      await cluster.settled();
+      await cluster.routesInPlace();
     },
   );
 

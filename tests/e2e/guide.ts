@@ -1,4 +1,4 @@
-/** What the guide's cluster looks like; shared by the end-to-end tests. */
+/** The guide's cluster, shared by the end-to-end tests. */
 import type { EtcdApi, LabEtcd } from "../lab/etcd/lab_etcd.ts";
 import type { UnderlayHost } from "../lab/lab.ts";
 
@@ -10,11 +10,11 @@ export const CONFIG = '{"Network": "10.20.0.0/16", "SubnetLen": 24, "Backend": {
 
 /**
  * A port that nobody listens on in any lab. Not a low one: newer runtimes contact none of the Fetch
- * standard's "bad ports" (1 and 9 among them), and say so in place of a refused connection.
+ * standard's "bad ports" (1 and 9 among them), and report that instead of a refused connection.
  */
 export const CLOSED_PORT = 4002;
 
-/** What a network of one config looks like on a host. */
+/** Properties of a backend's network on a host. */
 export interface GuideBackend {
   readonly type: "vxlan" | "udp" | "host-gw";
   /** The text that is written to etcd. */
@@ -63,7 +63,7 @@ export async function subnetOf(host: UnderlayHost): Promise<string> {
 }
 
 /**
- * Gives a host the base address of its lease, which a backend's device has, where there is none: what
+ * Gives a host the base address of its lease for a backend without a device. It is the address that
  * {@linkcode isFullMesh} pings.
  */
 export async function standInForDevice(

@@ -104,7 +104,7 @@ async function transfer(from: LabContainer, to: LabContainer): Promise<void> {
   assertEquals(received, sent);
 }
 
-/** What flannel of the API's time writes for a host, to the byte. */
+/** Returns the value that flannel of the API's time writes for a host, byte for byte. */
 async function leaseValue(
   host: UnderlayHost,
   api: EtcdApi,

@@ -17,7 +17,7 @@ const TARBALL = `flanneld-${VERSION}-linux-x86_64.tar.gz`;
 /** The shells that a host may have for /bin/sh. */
 const SHELLS = [["dash"], ["busybox", "sh"], ["bash", "--posix"]] as const;
 
-/** What an installation in /usr has to hold at least. */
+/** Required files of an installation in /usr. */
 const FILES = [
   "/etc/sysconfig/flanneld",
   "/etc/ufw/applications.d/flanneld",
@@ -66,7 +66,7 @@ async function scratch(): Promise<{ root: string; temporary: string } & AsyncDis
   };
 }
 
-/** Every file and directory below a root, with what tells whether it was touched. */
+/** Every file and directory below a root, with data that shows whether it was changed. */
 async function snapshot(root: string): Promise<string> {
   return (await run(["find", root, "-printf", "%P %y %m %s %i %T@\n"])).output
     .split("\n").sort().filter((line) => !line.startsWith(" ")).join("\n");
@@ -354,7 +354,7 @@ Deno.test("install.sh leaves nothing behind when the disk is full", async () => 
   assertMatch(output, /cannot write \S+\/usr\/bin\/flanneld; everything is as it was\n$/);
 });
 
-Deno.test("install.sh says what to do where temporary files may not be run", async () => {
+Deno.test("install.sh advises when temporary files cannot be executed", async () => {
   await using place = await scratch();
   const { root, temporary } = place;
   const { code, output } = await run([
@@ -425,7 +425,7 @@ Deno.test("install.sh lets the unit fit another prefix", async () => {
   assert((await Deno.stat(`${root}/opt/flannel/bin/flanneld`)).isFile);
 });
 
-Deno.test("install.sh refuses a command line that it cannot use, with one line that says why", async () => {
+Deno.test("install.sh reports a usage error in one line", async () => {
   const cases = [
     [["--nosuch"], "unknown option: --nosuch"],
     [["--prefix=usr"], "--prefix must begin with /, not usr"],
@@ -473,7 +473,7 @@ interface Manager {
   /** Prints nothing when every file is as the package has it. */
   readonly verify?: (root: string) => readonly string[];
   readonly remove: (root: string) => readonly string[];
-  /** What stays when the settings were edited. */
+  /** Files that stay when the settings were edited. */
   readonly left: readonly string[];
 }
 
@@ -579,11 +579,11 @@ Deno.test("each package is installed in a bare root, runs an agent there, and is
       await Deno.writeTextFile(`${root}/etc/sysconfig/flanneld`, "edited\n");
       const removed = await inRoot(remove(root));
       assertEquals(removed.code, 0, removed.output);
-      const ours = (await filesOf(root)).filter((file) =>
+      const remaining = (await filesOf(root)).filter((file) =>
         /flannel/.test(file) && !file.startsWith("/run/") && !file.startsWith("/release/") &&
         !file.startsWith("/var/lib/")
       );
-      assertEquals(ours, left);
+      assertEquals(remaining, left);
     });
   }
 });

@@ -44,7 +44,7 @@ Deno.test("Lab gives hosts names, machine ids and files of their own", async () 
   assertEquals(await Deno.readTextFile("/etc/hostname"), before);
 });
 
-Deno.test("LabHost.exec() passes input and environment, and tells what failed", async () => {
+Deno.test("LabHost.exec() passes input and environment, and reports failures", async () => {
   await using lab = await Lab.start({ hosts: 1 });
   const host = lab.host("host100");
   assertEquals(

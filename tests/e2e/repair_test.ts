@@ -13,8 +13,8 @@ import {
 } from "./guide.ts";
 
 /**
- * When something of ours counts as gone for good, in milliseconds: long after what an event or an inspection
- * brings back (`deno task bench repair`), and long before the agent looks at everything of itself.
+ * Milliseconds after which an object of flanneld counts as lost: long after a repair by an event or an inspection
+ * (`deno task bench repair`), and long before the agent's periodic check.
  */
 const LIMIT = 5_000;
 
@@ -26,7 +26,7 @@ interface Damage {
   readonly object: string;
   /** For a shell; `PEER` is another host's subnet, `BASE` its first address, `MAC` its VTEP's. */
   readonly command: string;
-  /** What the agent says; of the firewall it says it once a minute for all. */
+  /** The agent's log line; that of the firewall appears once a minute. */
   readonly report?: RegExp | string;
 }
 
@@ -36,7 +36,7 @@ const FIREWALL: readonly Damage[] = [
   { object: "all firewall rules", command: "nft flush ruleset" },
 ];
 
-/** What can be done to any device, short of its removal. */
+/** Returns damage to any device, without its removal. */
 function damageToDevice(device: string): readonly Damage[] {
   return [
     {
@@ -57,7 +57,7 @@ function damageToDevice(device: string): readonly Damage[] {
   ];
 }
 
-/** What can be done to any route. */
+/** Returns damage to any route. */
 function damageToRoute(destination: string): readonly Damage[] {
   // An agent names the subnet that `PEER` stands for.
   const named = destination === "PEER" ? "\\S+" : RegExp.escape(destination);
@@ -137,7 +137,7 @@ const TABLE: Readonly<Record<GuideBackend["type"], readonly Damage[]>> = {
   ],
 };
 
-/** All that is ours on a host, less the numbers that a device made anew has others of. */
+/** Returns flanneld's objects on a host, without numbers that differ in a new device. */
 async function stateOf(host: UnderlayHost, { device }: GuideBackend): Promise<string> {
   const ofDevice = [
     `ip -o link show DEV | sed 's/^[0-9]*: //'`,
@@ -164,7 +164,7 @@ async function started(
 }
 
 for (const backend of BACKENDS) {
-  Deno.test(`flanneld by ${backend.type} mends what others break, whatever it is, as it happens`, async (t) => {
+  Deno.test(`flanneld by ${backend.type} repairs any damage as it happens`, async (t) => {
     await started(backend, "-iface=eth1 -ip-masq", async (cluster, units) => {
       const { etcd } = cluster;
       const [peer, host] = cluster.hosts as [UnderlayHost, UnderlayHost];
@@ -206,7 +206,7 @@ for (const backend of BACKENDS) {
     });
   });
 
-  Deno.test(`flanneld by ${backend.type} answers who deletes again and again ever more slowly, and says it once`, async () => {
+  Deno.test(`flanneld by ${backend.type} repairs with growing delays while objects are deleted in a loop, and reports that once`, async () => {
     await started(backend, "-iface=eth1 -v=2", async (cluster, units) => {
       const [peer, host] = cluster.hosts as [UnderlayHost, UnderlayHost];
       const { process } = units[1]!;

@@ -68,13 +68,13 @@ for (const api of ["v2", "v3"] as EtcdApi[]) {
       await etcd.start();
     });
     assertEquals(lost, 0);
-    // What happens after the outage reaches those who were there before it.
+    // Changes after the outage reach agents that started before it.
     await cluster.startAgent(third);
     await eventually("a full mesh of three", () => isFullMesh(hosts), 20_000);
   });
 }
 
-Deno.test("flanneld started before etcd waits, says so, and comes up by itself", async () => {
+Deno.test("flanneld started before etcd waits, reports that, and starts by itself", async () => {
   await using cluster = await GuideCluster.start();
   const { host, etcd } = cluster;
   await etcd.stop();

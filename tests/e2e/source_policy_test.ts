@@ -1,5 +1,5 @@
 /**
- * Who can put packets into the network by way of the tunnel, and the change between refusing and accepting sources
+ * Senders that can put packets into the network through the tunnel, and the change between refusing and accepting sources
  * outside of it while an agent runs. Packets are forged as a process of a peer can: as user 65534.
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
@@ -36,7 +36,7 @@ interface Carrier {
   readonly config: string;
   readonly options: string;
   readonly port: number;
-  /** What is accepted from a peer while sources outside are refused: SECURITY.md says what remains. */
+  /** Sources that are accepted from a peer while sources outside are refused: "What remains" in SECURITY.md. */
   readonly remains: readonly Source[];
 }
 
@@ -75,7 +75,7 @@ async function hasStrictRule(host: UnderlayHost): Promise<boolean> {
   );
 }
 
-/** Waits until status and, with vxlan, the rules say so. @returns the reason */
+/** Waits until status and, with vxlan, the rules agree. @returns the reason */
 async function untilRefused(
   { port }: Carrier,
   host: UnderlayHost,
@@ -226,7 +226,7 @@ for (const carrier of CARRIERS) {
     assertEquals(await scene.forge(SOURCES, inContainer), []);
     assertEquals(await droppedByRules(peer) - byRules, SOURCES.length);
 
-    // What the network is for.
+    // The purpose of the network.
     const ping = (address: string) => ["busybox", "ping", "-c", "1", "-W", "5", address];
     await peer.exec(inContainer(ping(here)));
     await tested.exec(inContainer(ping(there)));
@@ -260,7 +260,7 @@ for (const carrier of CARRIERS) {
     assertEquals(lost, 0, "replies lost while the programs or rules were exchanged");
     assertEquals(await scene.forge(SOURCES), carrier.remains);
 
-    // A peer that starts again without -ip-masq says so before its rules are gone.
+    // A peer that restarts without -ip-masq changes its node record before its rules are removed.
     await unit[Symbol.asyncDispose]();
     await writeSysconfig(peer, cluster.etcd, { options: options.replace("-ip-masq ", "") });
     unit = await LabUnit.start(peer);

@@ -9,7 +9,7 @@ import { writeSysconfig } from "./guide.ts";
 const ROOT = new URL("../../", import.meta.url).pathname;
 const UNIT = `${ROOT}scripts/systemd/flanneld.service`;
 
-/** What the unit may score at most: 0 is best, 10 is an unbounded root service (9.6). */
+/** Highest score of the unit: 0 is best, 10 is an unbounded root service (9.6). */
 const EXPOSURE = "2.8";
 
 /** capability(7), include/uapi/linux/capability.h: NET_ADMIN, NET_RAW, PERFMON, BPF. */
@@ -179,7 +179,7 @@ Deno.test("flanneld.service does all its work within its own limits, under a rea
       await second.exec(["systemctl", "daemon-reload"]);
       const subnet = await subnetOf(two);
       await second.exec(["systemctl", "restart", "flanneld"]);
-      // Fed: it lives for longer than its watchdog's patience.
+      // Fed: it lives for longer than its watchdog's limit.
       await new Promise((resolve) => setTimeout(resolve, 3_000));
       assertEquals(await second.property("flanneld", "NRestarts"), "0");
       // So it does while etcd is down: to start it again would not bring etcd back.

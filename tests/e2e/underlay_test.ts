@@ -13,7 +13,7 @@ import {
   subnetOf,
 } from "./guide.ts";
 
-/** What the tests do to a host's eth1, and what its agent says. */
+/** A change of a host's eth1, and its agent's log line. */
 interface Fixture {
   readonly cluster: GuideCluster;
   readonly units: readonly LabUnit[];

@@ -1,6 +1,6 @@
 import type { FuzzTarget } from "./target.ts";
 
-/** What a run is asked for. */
+/** Options of a run. */
 export interface FuzzOptions {
   readonly minutes: number;
   readonly seed: number;
@@ -9,7 +9,7 @@ export interface FuzzOptions {
 
 const USAGE = "usage: deno task fuzz --minutes=N [--target=NAME]... [--seed=S]";
 
-/** Reads the command line. @returns a line that says what is wrong with it */
+/** Parses the command line. @returns the options, or one line on a usage error */
 export function parseArguments(
   args: readonly string[],
   all: readonly FuzzTarget<unknown>[],

@@ -15,7 +15,7 @@ export interface Finding {
   readonly message: string;
 }
 
-/** What came of running a target. */
+/** Result of running a target. */
 export interface Outcome {
   readonly executions: number;
   readonly finding?: Finding;

@@ -85,7 +85,7 @@ Deno.test("targets have names of their own, and seeds", () => {
   for (const { name, seeds } of TARGETS) assert(seeds.length > 0, name);
 });
 
-Deno.test("parseArguments() reads minutes, seed and targets, and says what is wrong", () => {
+Deno.test("parseArguments() reads minutes, seed and targets, and reports usage errors", () => {
   const read = (...args: string[]) => {
     const options = parseArguments(args, TARGETS);
     if (typeof options === "string") return options;

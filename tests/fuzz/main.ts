@@ -34,7 +34,7 @@ const turn = Math.min(TURN_MS, minutes * 60_000 / targets.length);
       executions.set(name, executions.get(name)! + outcome.executions);
       if (outcome.finding !== undefined) report(outcome.finding);
     }
-    // What is known if the runtime itself ends.
+    // Progress in case the runtime itself crashes.
     console.log(`round ${round + 1}: ${total()} executions, ${found.size} findings so far`);
   }
 }

@@ -56,7 +56,7 @@ const byteEdit: fc.Arbitrary<Edit<Uint8Array>> = fc.oneof(
     (bytes, [where, value, little]) =>
       patch(bytes, where, 4, (view, offset) => view.setUint32(offset, value, little)),
   ),
-  // What is behind the place, one thing less or more.
+  // Removes or adds one element behind the position.
   editBytes(fc.tuple(at), (bytes, [where]) => bytes.slice(0, where % (bytes.length + 1))),
   editBytes(fc.tuple(at, at), (bytes, [from, count]) => without(bytes, from, count)),
   editBytes(
@@ -126,7 +126,7 @@ export function concat(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer>
   return bytes;
 }
 
-/** What texts of several formats are made of, and what trips up who reads them. */
+/** Tokens of several formats, and tokens that trip up their parsers. */
 const TOKENS = [
   ..." \t\r\n\0\"\\/{}[]<>:,;=-+.&@#%'`$",
   ...["\r\n", "\r\n\r\n", "null", "true", "-0", "1e999", "1e20", "0x10", "NaN", "4294967296"],

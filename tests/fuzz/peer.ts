@@ -3,7 +3,7 @@ export class BytePeer implements AsyncDisposable {
   readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   readonly #running: Promise<void>;
   readonly #open = new Set<Deno.Conn>();
-  /** What the next connections are answered with, by the request's head. */
+  /** Returns the answer to the next connections, from the request's header. */
   answer: (head: string) => Uint8Array = () => new Uint8Array();
 
   constructor() {

@@ -3,7 +3,7 @@ import type fc from "fast-check";
 /** Runs one input through a parser. It throws, or rejects, when an invariant does not hold. */
 export type Run<T> = (input: T) => void | Promise<void>;
 
-/** A parser that meets foreign bytes, and the inputs that it is tried with. */
+/** A parser of untrusted bytes, and its inputs. */
 export interface FuzzTarget<T> {
   /** Words with underscores, as `-target` takes it. */
   readonly name: string;
@@ -50,10 +50,10 @@ export async function refusingAsync<R>(
 function acceptRefusal(classes: readonly ErrorClass[], error: unknown): void {
   if (!classes.some((known) => error instanceof known)) throw error;
   const { message } = error as Error;
-  if (message === "" || message.length > LONGEST_MESSAGE) {
+  if (message === "" || message.length > MAX_MESSAGE_LENGTH) {
     throw new Error(`refused with a message of ${message.length} characters`, { cause: error });
   }
 }
 
 /** Characters of the longest message of a refusal: it quotes keys, which may be long, but not whole documents. */
-const LONGEST_MESSAGE = 100_000;
+const MAX_MESSAGE_LENGTH = 100_000;

@@ -3,7 +3,7 @@ import { fuzz, type Outcome } from "./driver.ts";
 import type { Run } from "./target.ts";
 import { targetNamed } from "./targets.ts";
 
-/** What the worker is asked for. */
+/** A request to the worker. */
 export interface Job {
   readonly target: string;
   readonly seed: number;
@@ -12,7 +12,7 @@ export interface Job {
   readonly progress: SharedArrayBuffer;
 }
 
-/** What it answers. */
+/** The worker's answer. */
 export type Answer = { readonly outcome: Outcome } | { readonly error: string };
 
 const scope = globalThis as unknown as {

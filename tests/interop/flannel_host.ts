@@ -6,7 +6,7 @@ import { PREFIX } from "../e2e/guide.ts";
 /** A lease's lifetime as flannel sets it, in seconds. */
 const LEASE_TTL = 86_400;
 
-/** What a flannel needs to know of a peer; both forms of the value, byte for byte. */
+/** Lease values with flannel's data of a peer, in both forms, byte for byte. */
 const VALUE: Readonly<Record<EtcdApi, RegExp>> = {
   v2:
     /^\{"PublicIP":"([\d.]+)","BackendType":"vxlan","BackendData":\{"VtepMAC":"([0-9a-f:]{17})"\}\}$/,
@@ -14,7 +14,7 @@ const VALUE: Readonly<Record<EtcdApi, RegExp>> = {
     /^\{"PublicIP":"([\d.]+)","PublicIPv6":null,"BackendType":"vxlan","BackendData":\{"VNI":1,"VtepMAC":"([0-9a-f:]{17})"\}\}$/,
 };
 
-/** A peer as its lease tells it. */
+/** A peer from its lease. */
 interface Peer {
   /** First address of its subnet. */
   readonly base: string;
@@ -165,7 +165,7 @@ export class FlannelHost implements AsyncDisposable {
     if (this.#api === "v2") await this.#answerMiss(base.replace(/0$/, "2"));
   }
 
-  /** A reboot: the device is made anew, with another MAC, and the lease rewritten. */
+  /** Simulates a reboot: a new device with another MAC, and a new lease value. */
   async reboot(): Promise<void> {
     await this.#run("ip link del flannel.1");
     await this.#makeDevice("eth1");
@@ -201,7 +201,7 @@ export class FlannelHost implements AsyncDisposable {
   async #answerMiss(address: string): Promise<void> {
     const subnet = address.replace(/\.\d+$/, ".0");
     const peer = this.#peers.find(({ base }) => base === subnet);
-    // flannel says: L3 miss but route for ... not found
+    // flannel logs: L3 miss but route for ... not found
     if (peer === undefined) return;
     await this.#run(`ip neigh replace ${address} lladdr ${peer.mac} dev flannel.1 nud reachable`);
   }

@@ -13,7 +13,7 @@ import { lostReplies } from "../lab/lost_replies.ts";
 import { LabUnit } from "../lab/unit.ts";
 import { FlannelHost, macOf, makeDocker0 } from "./flannel_host.ts";
 
-/** Which flannel is on which store. */
+/** Versions of flannel and their stores. */
 const FLANNELS = [["0.7.1", "v2"], ["0.20", "v3"]] as const;
 
 /** flannel's; agents choose among the first hundred that are free. */
@@ -29,7 +29,7 @@ async function objectsOf(host: UnderlayHost): Promise<string> {
   ]);
 }
 
-/** Lines that ask an operator to look. */
+/** Returns the warnings and errors of a unit. */
 function warnings(unit: LabUnit): string[] {
   return unit.process.output.split("\n").filter((line) => /^[WE]\d{4} /.test(line));
 }
@@ -67,12 +67,12 @@ for (const [version, api] of FLANNELS) {
     const flannel = stack.use(await FlannelHost.start(third, etcd, api, SUBNET));
     units.push(await startOurs(stack, second, etcd));
     await flannel.learn();
-    const ours = [first, second];
-    const bases = await Promise.all(ours.map(overlayAddress));
-    const gateways = await Promise.all(ours.map((host, i) => makeDocker0(host, bases[i]!)));
+    const hosts = [first, second];
+    const bases = await Promise.all(hosts.map(overlayAddress));
+    const gateways = await Promise.all(hosts.map((host, i) => makeDocker0(host, bases[i]!)));
     const flannelsGateway = await makeDocker0(third, flannel.base);
     const reachable = async () => {
-      for (const host of ours) {
+      for (const host of hosts) {
         assertEquals(await host.ping(flannel.base), 1);
         assertEquals(await host.ping(flannelsGateway), 1);
       }
@@ -85,7 +85,7 @@ for (const [version, api] of FLANNELS) {
     // A reboot of flannel's host: another MAC, and nothing is left of the old one.
     const former = flannel.mac;
     await flannel.reboot();
-    for (const host of ours) {
+    for (const host of hosts) {
       await eventually(
         `${host.name} with the new MAC`,
         async () => (await objectsOf(host)).includes(flannel.mac),
@@ -96,7 +96,7 @@ for (const [version, api] of FLANNELS) {
 
     // It stays away, and its lease runs out.
     await flannel.renew(1);
-    for (const [i, host] of ours.entries()) {
+    for (const [i, host] of hosts.entries()) {
       await units[i]!.process.waitFor("Subnet removed: 10.20.177.0/24");
       await eventually(
         `nothing of the peer on ${host.name}`,
@@ -114,7 +114,7 @@ for (const [version, api] of FLANNELS) {
     const other = await startOurs(stack, peer, etcd);
     const flannel = stack.use(await FlannelHost.start(host, etcd, api, SUBNET));
     await flannel.learn();
-    // What flannel never cleans up: a peer that left, and 0.7.1's addresses of former leases.
+    // flannel never removes a peer that left, and 0.7.1 never removes addresses of former leases.
     await flannel.remember("10.20.166.0", "172.28.128.166", "0a:00:00:00:00:66");
     if (api === "v2") await host.exec("ip addr add 10.20.155.0/32 dev flannel.1".split(" "));
     const gateway = await makeDocker0(host, flannel.base);

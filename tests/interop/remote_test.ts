@@ -17,7 +17,7 @@ const ATTRS = '{"PublicIP":"172.28.128.101","BackendType":"vxlan",' +
 const TOKEN = "0123456789abcdef0123456789abcdef";
 const LATER = "2099-11-25T16:54:06.123456789Z";
 
-Deno.test("a flannel 0.7.1 as client is answered to the byte", async (t) => {
+Deno.test("a flannel 0.7.1 as client is answered byte for byte", async (t) => {
   await using lab = makeEmbeddedLab();
   await lab.put("/_/config", ' {"Network": "10.73.0.0/16", "Backend": {"Type": "vxlan"}}');
   await using store = await lab.open("/_");
@@ -120,7 +120,7 @@ Deno.test("a flannel 0.7.1 as client is answered to the byte", async (t) => {
       `100: Key not found (/_/subnets/${key}) [0]`,
     ]);
     assertEquals((await ask("GET", `/v1/_/leases/${key}`)).status, 500);
-    // Who had it learns that it is gone, and not only that his cursor is.
+    // Its holder learns that the lease is gone, not only that its cursor is.
     const late = await ask("GET", `/v1/_/leases/${key}?next=33`);
     assert(
       late.body.startsWith('{"events":[{"type":"removed","lease":{"Subnet":"10.73.'),
@@ -264,7 +264,7 @@ Deno.test("a flannel 0.7.1 as server is understood, and asked for no more than i
   assertEquals(`${assigned.subnet}`, "10.73.43.0/24");
   await store.updateLease(assigned, assigned.attributes, 86_400);
   await store.removeLease(assigned);
-  // No records there: ours is kept here, so that the agent finds what it has written.
+  // The server has no records: keep the agent's record here, so that the agent finds it.
   const kept = await store.putAgent(ip("172.28.128.101"), record("host1"), 600, undefined);
   assertEquals(await store.agent(ip("172.28.128.101")), kept);
 

@@ -8,7 +8,7 @@ import { openEmbedded } from "../../mod/store/embedded/embedded.ts";
 import { record } from "../../mod/store/testing/store_lab.ts";
 import { DuplicatePublicIPError } from "../../mod/subnet/mod.ts";
 
-/** What this process has open that waits for the kernel's events. */
+/** Returns this process's descriptors that wait for events of the kernel. */
 function watches(): string[] {
   return [...Deno.readDirSync("/proc/self/fd")].flatMap(({ name }) => {
     try {
@@ -69,7 +69,7 @@ Deno.test("Agent leaves no watch behind when it ends by an error, for another is
       );
       await assertRejects(() => running, DuplicatePublicIPError);
     }
-    // Whoever waits in another thread has yet to come back.
+    // Waits in other threads have yet to end.
     for (let i = 0; i < 100 && watches().length > before.length; i++) {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }

@@ -91,7 +91,7 @@ async function echo({ path }: NetworkNamespace, address: number): Promise<string
   return (await prober.echo([address], { timeout: 500 }))[0]!.type;
 }
 
-Deno.test("ContainerSide sends a container's echoes, and reports whether the reply came to the host or to the bridge", async () => {
+Deno.test("ContainerSide sends a container's ICMP echo requests, and reports whether the reply came to the host or to the bridge", async () => {
   await using stack = new AsyncDisposableStack();
   const { near, far } = await twoHosts(stack);
   await near.addContainer("10.20.35.2");
@@ -192,7 +192,7 @@ function startResponder(stack: AsyncDisposableStack, { namespace }: Host): void 
   });
 }
 
-Deno.test("askContainers() hears of a container of the other host, and whether that host reaches ours", async () => {
+Deno.test("askContainers() returns a container of the other host, and whether that host reaches the local one", async () => {
   await using stack = new AsyncDisposableStack();
   const { near, far } = await twoHosts(stack);
   await near.addContainer("10.20.35.2");
@@ -231,7 +231,7 @@ Deno.test("answerContainerQueries() answers nobody from outside of the network, 
     const answers = await askContainers(hosts, options);
     return answers.filter((answer) => answer !== undefined).length;
   };
-  // The far host's kernel answers these echoes; its agent does not: addresses of no lease.
+  // The far host's kernel answers these requests, but its agent does not: addresses of no lease.
   await near.namespace.ip("address", "add", "172.28.128.77/24", "dev", "eth1");
   assertEquals(await ask("172.28.128.77", "10.20.87.1"), 0);
   // Nor queries to an address outside its lease.

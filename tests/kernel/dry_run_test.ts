@@ -19,7 +19,7 @@ const SETUP = [
   "route add 10.20.7.0/24 via 10.20.7.0 dev flannel.1 onlink proto 102",
 ];
 
-Deno.test("DryRunNetlink tells what each change would replace, and the kernel stays as it is", async () => {
+Deno.test("DryRunNetlink records the object that each change would replace, and does not change the kernel", async () => {
   await using host = await Namespace.make();
   for (const command of SETUP) await host.run("ip", ...command.split(" "));
   const netns = `/run/netns/${host.name}`;
@@ -90,7 +90,7 @@ Deno.test("DryRunNetlink takes a deleted link's routes for gone, and its name fo
     attributes: { ...VXLAN.of(link)!, local, port: 4789 },
   });
   assertEquals(netlink.link("flannel.1")?.index, made.index);
-  // The old one may have been told otherwise.
+  // The old one may have other settings.
   assertEquals(netlink.transmitChecksumOffload("flannel.1"), true);
   assertEquals(netlink.addresses({ index: made.index }), []);
   assertEquals(netlink.fdb({ index: made.index }), []);

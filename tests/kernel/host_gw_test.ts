@@ -64,7 +64,7 @@ async function until(what: () => boolean, describe: () => string): Promise<void>
   }
 }
 
-test("sync() makes flannel's routes, marked as ours", async ({ host }) => {
+test("sync() makes flannel's routes, with flanneld's protocol number", async ({ host }) => {
   const { network, own } = await prepareHostGw(host);
   assertEquals(own.attributes.backendType, "host-gw");
   assertEquals(own.attributes.backendData, undefined);
@@ -118,7 +118,7 @@ test("sync() lets flannel's own routes carry what they lead to, and leaves them"
   assertEquals(await routes(host), [boot, `${other} proto 102`, `${other} metric 9`]);
   assertEquals(await host.changesDuring(() => network.sync(own, leases)), []);
 
-  // Once it is gone, ours takes its place.
+  // After its removal flanneld adds its own.
   await using watch = host.watch(network);
   await ip(host, `route del ${boot}`);
   const report = "route of this host to 10.20.2.0/24 removed";
@@ -157,7 +157,7 @@ test("sync() refuses peers that are not on the link, one line each", async ({ ho
   assertEquals((await routes(host)).length, 2);
 });
 
-/** What is done to the host, and what of it is reported. */
+/** Damage to the host, and the report about it. */
 const DAMAGE: readonly (readonly [command: string, report: RegExp])[] = [
   ["route del 10.20.2.0/24", /^route to 10\.20\.2\.0\/24 removed$/],
   ["route replace 10.20.2.0/24 via 172.28.128.9 proto 102", /^route to 10\.20\.2\.0\/24 altered$/],

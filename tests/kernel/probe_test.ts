@@ -47,7 +47,7 @@ async function wire(stack: AsyncDisposableStack) {
 }
 
 /** An outcome as one comparable text; round-trip times are checked on the way. */
-function told(outcome: EchoOutcome): string {
+function describe(outcome: EchoOutcome): string {
   switch (outcome.type) {
     case "reply":
       assert(outcome.rtt > 0 && outcome.rtt < 500, `${outcome.rtt} ms`);
@@ -65,12 +65,12 @@ function told(outcome: EchoOutcome): string {
   }
 }
 
-Deno.test("Prober.echo() tells what became of each echo", async () => {
+Deno.test("Prober.echo() returns the outcome of each ICMP echo request", async () => {
   await using stack = new AsyncDisposableStack();
   const { us, router, far } = await wire(stack);
   const prober = stack.use(Prober.open({ netns: us.path }));
   const echo = async (...args: Parameters<Prober["echo"]>) =>
-    (await prober.echo(...args)).map(told);
+    (await prober.echo(...args)).map(describe);
   const timeout = 300;
 
   assertEquals(await echo([NEAR, FAR, NOWHERE, NEAR], { timeout }), [
@@ -298,7 +298,7 @@ function configFile(): string {
   return new URL("../../deno.json", import.meta.url).pathname;
 }
 
-Deno.test("measurePathMtu() finds a smaller MTU further on, told or dropped", async () => {
+Deno.test("measurePathMtu() finds a smaller MTU further on, reported or not", async () => {
   await using stack = new AsyncDisposableStack();
   const { us, router, far } = await wire(stack);
   const prober = stack.use(Prober.open({ netns: us.path }));
@@ -320,14 +320,14 @@ Deno.test("measurePathMtu() finds a smaller MTU further on, told or dropped", as
   assertEquals(await measure(), undefined);
 });
 
-Deno.test("probeUdpPort() tells a closed port from a firewall that refuses, and from silence", async () => {
+Deno.test("probeUdpPort() distinguishes a closed port, a firewall that refuses, and silence", async () => {
   await using stack = new AsyncDisposableStack();
   const { us, router, far } = await wire(stack);
   const options = { netns: us.path, timeout: 200 };
   const probe = (address: number) =>
     probeUdpPort([address], 8472, options).then(([outcome]) => outcome!);
   assertEquals(await probe(NEAR), { type: "closed", by: NEAR });
-  // A tunnel: the kernel takes the datagram and says nothing.
+  // A tunnel: the kernel accepts the datagram silently.
   await router.ip(..."link add flannel.1 type vxlan id 1 dstport 8472 dev eth1".split(" "));
   await router.ip("link", "set", "flannel.1", "up");
   assertEquals(await probe(NEAR), { type: "silent" });

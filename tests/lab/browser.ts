@@ -1,6 +1,6 @@
 import type { LabHost } from "./host.ts";
 
-/** What a {@linkcode browse} does, one after the other. */
+/** Steps of {@linkcode browse}, in order. */
 export type BrowserStep =
   | { readonly open: string }
   /** Of the window, in CSS pixels. */
@@ -14,11 +14,11 @@ export type BrowserStep =
   /** Writes a PNG of the whole page to a path of the host. */
   | { readonly screenshot: string };
 
-/** What a {@linkcode browse} came to. */
+/** Result of {@linkcode browse}. */
 export interface Browsed {
   /** One result for each step; `null` of those that have none. */
   readonly results: readonly unknown[];
-  /** What the browser's console got of warnings and errors, violations of the page's policy included. */
+  /** Warnings and errors of the browser's console, including violations of the page's policy. */
   readonly complaints: readonly string[];
 }
 

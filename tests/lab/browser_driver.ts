@@ -7,7 +7,7 @@
 import type { Browsed, BrowserStep } from "./browser.ts";
 
 /** Milliseconds for a step. */
-const PATIENCE = 20_000;
+const TIMEOUT_MS = 20_000;
 
 const FLAGS = [
   ...["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"],
@@ -55,7 +55,7 @@ class DevTools {
     return result.value;
   }
 
-  // deno-lint-ignore no-explicit-any -- what the protocol says
+  // deno-lint-ignore no-explicit-any -- a message of the protocol
   #take({ id, method, params, ...answer }: any): void {
     if (id !== undefined) {
       this.#waiting.get(id)?.(answer);
@@ -80,10 +80,10 @@ async function take(page: DevTools, step: BrowserStep): Promise<unknown> {
     const features = [{ name: "prefers-color-scheme", value: step.scheme }];
     await page.call("Emulation.setEmulatedMedia", { features });
   } else if ("until" in step) {
-    for (const end = Date.now() + PATIENCE; await page.evaluate(step.until) !== true;) {
+    for (const end = Date.now() + TIMEOUT_MS; await page.evaluate(step.until) !== true;) {
       if (Date.now() > end) {
         const text = await page.evaluate("document.body.innerText");
-        throw new Error(`never true: ${step.until}; the page says: ${text}`);
+        throw new Error(`never true: ${step.until}; the page shows: ${text}`);
       }
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
@@ -95,9 +95,9 @@ async function take(page: DevTools, step: BrowserStep): Promise<unknown> {
   return null;
 }
 
-/** Where the browser listens: it writes that to a file of its profile. */
+/** Returns the browser's endpoint, from a file of its profile. */
 async function endpoint(profile: string): Promise<string> {
-  for (const end = Date.now() + PATIENCE;;) {
+  for (const end = Date.now() + TIMEOUT_MS;;) {
     const text = await Deno.readTextFile(`${profile}/DevToolsActivePort`).catch(() => "");
     if (text.includes("\n")) return `http://127.0.0.1:${text.split("\n")[0]}`;
     if (Date.now() > end) throw new Error("Chromium does not listen");

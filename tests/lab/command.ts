@@ -1,8 +1,8 @@
 /**
  * Runs a command.
  *
- * @returns what it printed
- * @throws {Error} what it said, when it failed
+ * @returns the standard output
+ * @throws {Error} with its standard error, when it failed
  */
 export async function run(
   [program, ...args]: readonly string[],

@@ -4,10 +4,10 @@ import type { LabProcess } from "./process.ts";
 /** Name of the image that containers are made from. */
 const IMAGE = "busybox:lab";
 
-/** Where Debian's busybox-static puts it: it needs no library. */
+/** Path of Debian's busybox-static, which needs no library. */
 const BUSYBOX = "/usr/bin/busybox";
 
-/** Where scripts/setup.sh unpacks the Docker of Debian's testing suite. */
+/** Directory in which scripts/setup.sh unpacks the Docker of Debian's testing suite. */
 const TESTING_ROOT = "/var/cache/flanneld/docker-testing";
 
 /** The PATH of each Docker's programs: dockerd finds its containerd and runc there. */
@@ -28,7 +28,7 @@ export interface DockerOptions {
 }
 
 /**
- * A real dockerd in a lab host. As under the CentOS unit, what flannel wrote to
+ * A real dockerd in a lab host. As under the CentOS unit, the content of
  * `/run/flannel/docker` is its environment, and `$DOCKER_NETWORK_OPTIONS` its last arguments.
  */
 export class LabDocker implements AsyncDisposable {
@@ -168,14 +168,14 @@ export class LabContainer {
     return Number(received);
   }
 
-  /** How many ICMP echo requests have come to it. */
+  /** Returns the number of ICMP echo requests received. */
   async echoRequests(): Promise<number> {
     const [names, values] = (await this.exec(["cat", "/proc/net/snmp"])).split("\n")
       .filter((line) => line.startsWith("Icmp:")).map((line) => line.split(" "));
     return Number(values![names!.indexOf("InEchos")]);
   }
 
-  /** Serves a page that says `hello`. */
+  /** Serves a page with the text `hello`. */
   async serve(port: number): Promise<void> {
     await this.exec([
       ...["sh", "-c", `mkdir -p /www; echo hello > /www/index.html; httpd -p ${port} -h /www`],

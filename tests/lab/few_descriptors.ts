@@ -23,7 +23,7 @@ export class FewDescriptors implements AsyncDisposable {
    * @param args its `Deno.args`
    */
   static async start(code: string, ...args: readonly string[]): Promise<FewDescriptors> {
-    // What Deno opens descriptors for when it is first asked for it, and aborts without.
+    // Features for which Deno opens descriptors at their first use; it aborts without them.
     const signals = 'Deno.addSignalListener("SIGTERM", () => Deno.exit());';
     const child = new Deno.Command("prlimit", {
       args: [`--nofile=${LIMIT}`, Deno.execPath(), "eval", signals + code, ...args],
@@ -49,7 +49,7 @@ export class FewDescriptors implements AsyncDisposable {
     try {
       this.#child.kill("SIGKILL");
     } catch {
-      // It has ended by itself, which its words tell.
+      // It has ended by itself, as its output shows.
     }
     await this.#child.status;
     await this.#collected;

@@ -1,7 +1,7 @@
 import type { LabHost } from "./host.ts";
 import type { LabProcess } from "./process.ts";
 
-/** Where dbus-daemon(1) listens for a system's programs. */
+/** Socket of the system bus of dbus-daemon(1). */
 const BUS_SOCKET = "/run/dbus/system_bus_socket";
 
 /** Milliseconds that firewalld may take to start. */

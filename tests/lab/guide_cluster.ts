@@ -9,7 +9,7 @@ export interface GuideClusterOptions {
   readonly hosts?: number;
   /** Index of the host that etcd runs on. @default 0 */
   readonly etcdOn?: number;
-  /** Which of etcd's stores the network is in. @default "v2" */
+  /** etcd store of the network. @default "v2" */
   readonly api?: EtcdApi;
   /** The network's config; `null` for none yet. @default the guide's, vxlan */
   readonly config?: string | null;
@@ -17,7 +17,7 @@ export interface GuideClusterOptions {
   readonly options?: string;
 }
 
-/** A lease as it is stored, as far as the tests look into it. */
+/** Members of a stored lease value that the tests read. */
 export interface StoredLeaseValue {
   readonly PublicIP: string;
   readonly BackendData?: { readonly VtepMAC?: string };
@@ -82,7 +82,7 @@ export class GuideCluster implements AsyncDisposable {
     await eventually(what, () => isFullMesh(this.hosts));
   }
 
-  /** What etcd holds for a host's subnet; `undefined` when that is nothing. */
+  /** Returns etcd's value for a host's subnet; `undefined` when there is none. */
   async leaseValue(host: UnderlayHost): Promise<StoredLeaseValue | undefined> {
     const key = (await subnetOf(host)).replace("/", "-");
     const value = await this.etcd.get(this.api, `${PREFIX}/subnets/${key}`);

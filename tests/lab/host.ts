@@ -3,7 +3,7 @@ import { LabProcess } from "./process.ts";
 /** How long a single command in a host may take, in milliseconds. */
 const COMMAND_TIMEOUT = 60_000;
 
-/** What {@linkcode LabHost.run} gives. */
+/** Result of {@linkcode LabHost.run}. */
 export interface CommandResult {
   readonly code: number;
   readonly stdout: string;
@@ -32,7 +32,7 @@ export class LabCommandError extends Error {
 }
 
 /**
- * The first process of a host: prepares the namespaces it was started in, says `ready`, and ends
+ * The first process of a host: prepares its namespaces, prints `ready`, and ends
  * when its standard input does. It is PID 1 of its PID namespace, so that its end kills all that
  * runs in the host; and its standard input ends with the tester, however that ends. Nothing
  * outlives a lab, and nothing has a name that the next one could clash with.
@@ -209,7 +209,7 @@ export class LabHost implements AsyncDisposable {
   ): Deno.Command {
     return new Deno.Command("nsenter", {
       args: [
-        // Where the tester is in a chroot, the mount namespace's own root is another one.
+        // In a chroot the mount namespace's own root is another one.
         ...[
           "--target",
           String(this.pid),
@@ -243,7 +243,7 @@ interface LabInit {
   readonly pid: number;
 }
 
-/** The first line of a stream, which is closed after it; what came instead when it ends early. */
+/** Reads the first line of a stream and closes it; returns the text so far when it ends early. */
 async function readLine(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<string> {
   let text = "";
   for await (const chunk of stream.pipeThrough(new TextDecoderStream())) {

@@ -38,7 +38,7 @@ export class HttpProxy implements AsyncDisposable {
       hostname: "127.0.0.1",
       port: 0,
       onListen: () => {},
-      // What was cut is answered to nobody.
+      // Nobody waits for the answer of a cut connection.
       onError: () => new Response(null, { status: 502 }),
     }, (request) => {
       this.requests.push({ url: new URL(request.url), headers: new Headers(request.headers) });

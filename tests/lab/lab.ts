@@ -9,7 +9,7 @@ const FIRST = 100;
 /** The hosts' own network. */
 const UNDERLAY = "172.28.128";
 
-/** What VirtualBox's NAT gives every machine of a Vagrant cluster, on eth0. */
+/** Address of every machine of a Vagrant cluster on eth0, by VirtualBox's NAT. */
 const DECOY = { address: "10.0.2.15", gateway: "10.0.2.2" };
 
 /** Options of {@linkcode Lab.start}. */
@@ -57,7 +57,7 @@ export class Lab implements AsyncDisposable {
   /**
    * Brings the hosts up.
    *
-   * @throws {Error} when the machine cannot carry it; what was made by then is taken down
+   * @throws {Error} when the machine cannot carry it; removes everything made so far
    */
   static async start({ hosts: count = 3, mtu = 1500 }: LabOptions = {}): Promise<Lab> {
     await sweep();

@@ -15,7 +15,7 @@ export class NetworkNamespace implements AsyncDisposable {
   /**
    * Makes a namespace with the loopback interface up.
    *
-   * @throws {Error} what `ip` said, for example without root
+   * @throws {Error} with the error of `ip`, for example without root
    */
   static async create(): Promise<NetworkNamespace> {
     const namespace = new NetworkNamespace(`flt-${Deno.pid}-${crypto.randomUUID().slice(0, 8)}`);

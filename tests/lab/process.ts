@@ -1,5 +1,5 @@
 /** How long {@linkcode LabProcess.waitFor} waits by default, in milliseconds. */
-const PATIENCE = 20_000;
+const TIMEOUT_MS = 20_000;
 
 /** How long a process may take to end after SIGTERM before it gets SIGKILL, in milliseconds. */
 const GRACE = 10_000;
@@ -12,7 +12,7 @@ interface Waiter {
 
 /** Options of {@linkcode LabProcess.waitFor}. */
 export interface WaitOptions {
-  /** Offset into the output to look from; see {@linkcode LabProcess.mark}. @default 0 */
+  /** Start offset of the search in the output; see {@linkcode LabProcess.mark}. @default 0 */
   readonly from?: number;
   /** Milliseconds. @default 20000 */
   readonly timeout?: number;
@@ -75,7 +75,7 @@ export class LabProcess implements AsyncDisposable {
     return !this.#ended;
   }
 
-  /** The end of the output: what comes later is found from here on. */
+  /** Returns the end of the output, the start of a later search. */
   mark(): number {
     return this.#output.length;
   }
@@ -87,7 +87,7 @@ export class LabProcess implements AsyncDisposable {
    */
   async waitFor(
     pattern: RegExp | string,
-    { from = 0, timeout = PATIENCE }: WaitOptions = {},
+    { from = 0, timeout = TIMEOUT_MS }: WaitOptions = {},
   ): Promise<RegExpExecArray> {
     const regex = typeof pattern === "string" ? new RegExp(escapeRegExp(pattern)) : pattern;
     const { promise, resolve } = Promise.withResolvers<RegExpExecArray>();
@@ -103,7 +103,7 @@ export class LabProcess implements AsyncDisposable {
         this.status.then(({ code, signal }) => `it ended (code ${code}, signal ${signal})`),
       ]);
       if (typeof outcome !== "string") return outcome;
-      throw new Error(`${this.#name} did not say ${regex}: ${outcome}\n${this.#output}`);
+      throw new Error(`${this.#name} did not print ${regex}: ${outcome}\n${this.#output}`);
     } finally {
       clearTimeout(id);
       this.#waiters.delete(waiter);

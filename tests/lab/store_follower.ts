@@ -8,7 +8,7 @@ import type { ConfigText, Cursor, Snapshot, Store, WatchItem } from "../../mod/s
  */
 export class StoreFollower implements AsyncDisposable {
   readonly items: WatchItem[] = [];
-  /** What `onState` was told: messages of errors, `undefined` for "stands again". */
+  /** Arguments of `onState`: messages of errors, `undefined` after a reconnection. */
   readonly states: (string | undefined)[] = [];
   /** By lease key. */
   readonly leases = new Map<string, Lease>();
@@ -33,7 +33,7 @@ export class StoreFollower implements AsyncDisposable {
     return follower;
   }
 
-  /** How often everything was read anew. */
+  /** Number of resyncs. */
   get resyncs(): number {
     return this.items.filter((item) => item.type === "resync").length;
   }

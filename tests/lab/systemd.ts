@@ -11,7 +11,7 @@ const COMMAND_TIMEOUT = 60_000;
  * Becomes PID 1 of the lab's systemd: with control groups of its own, the directories that packages write to
  * with the host's changes on top, a journal, and no unit of the machine's beside it.
  *
- * The bpf file system is mounted anew because the one that is there is the host's own mount, which
+ * Mounts the BPF file system again because the present one is the host's own mount, which
  * systemd would take for part of the machine.
  */
 const INIT = `
@@ -131,7 +131,7 @@ export class LabSystemd implements AsyncDisposable {
     return (await this.exec(["systemctl", "show", "--value", `--property=${name}`, unit])).trim();
   }
 
-  /** What a unit has logged. */
+  /** Returns the log of a unit. */
   journal(unit: string): Promise<string> {
     return this.exec(["journalctl", "--quiet", "--no-pager", "--output=cat", `--unit=${unit}`]);
   }
@@ -155,7 +155,7 @@ function childOf(pid: number): number | undefined {
   return undefined;
 }
 
-/** Where the machine has control groups of version 2. */
+/** Returns the machine's mount points of control groups version 2. */
 function cgroupMounts(): string[] {
   return Deno.readTextFileSync("/proc/self/mountinfo").split("\n")
     .filter((line) => line.includes(" - cgroup2 ")).map((line) => line.split(" ")[4]!);

@@ -6,7 +6,7 @@ export interface TcpProxyOptions {
   readonly port?: number;
 }
 
-/** A connection pair: the client's and ours to the server. */
+/** A pair of connections: from the client, and to the server. */
 interface Pair {
   readonly client: Deno.TcpConn;
   readonly server: Deno.TcpConn;

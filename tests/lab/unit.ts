@@ -7,7 +7,7 @@ const ROOT = new URL("../../", import.meta.url).pathname;
 /** The unit under test. */
 const UNIT = `${ROOT}scripts/systemd/flanneld.service`;
 
-/** Where an installation has these files, and where the repository does. */
+/** Paths of files in an installation, and their paths in the repository. */
 const INSTALLED: Readonly<Record<string, string>> = {
   "/usr/bin/flanneld": Deno.env.get("FLANNELD") ?? `${ROOT}dist/flanneld`,
   "/usr/libexec/flannel/mk-docker-opts.sh": `${ROOT}scripts/mk-docker-opts.sh`,

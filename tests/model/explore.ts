@@ -9,7 +9,7 @@ export interface Violation {
   readonly problem: string;
 }
 
-/** What an exploration has found. */
+/** Result of an exploration. */
 export interface Exploration {
   readonly states: number;
   readonly transitions: number;
@@ -33,9 +33,9 @@ export interface ExploreLimits {
 }
 
 /**
- * Goes through all interleavings of a scenario, depth first. A state whose digest was seen before is
- * left. The real code cannot be forked, so that a branch is replayed from the start of its schedule;
- * from each branch's end everything comes to rest, and is looked at again.
+ * Explores all interleavings of a scenario, depth first. Skips a state whose digest was seen before.
+ * The real code cannot be forked, so that a branch is replayed from the start of its schedule.
+ * At the end of each branch the world comes to rest and is checked again.
  */
 export async function explore(
   scenario: Scenario,
@@ -149,7 +149,7 @@ async function run(
 }
 
 async function rest(world: World): Promise<string | undefined> {
-  return await world.settle() ? findProblemAtRest(world) : "it does not come to rest";
+  return await world.comeToRest() ? findProblemAtRest(world) : "it does not come to rest";
 }
 
 /** Leaves actions out for as long as the same goes wrong without them. */

@@ -11,8 +11,8 @@ import { ModelProcess } from "./process.ts";
 import type { StoreData, StoreEvent } from "./store_data.ts";
 
 /**
- * A host with its agent: the real LeaseKeeper, algorithms and knowledge of the store, driven by the
- * agent's rules for what happens (`mod/agent/core/agent.ts`: #handle, #look, #checkOwn, #settle,
+ * A host with its agent: the real LeaseKeeper, algorithms and StoreView, driven by the
+ * agent's handling of events (`mod/agent/core/agent.ts`: #handle, #check, #checkOwn, #reconcile,
  * #attempt), without kernel and backend.
  */
 export class ModelHost {
@@ -73,11 +73,11 @@ export class ModelAgent extends ModelProcess {
   readonly known: StoreView = new StoreView();
   readonly #config: NetworkConfig;
   readonly #signal = new AbortController().signal;
-  /** Where the watch is; `undefined` before the first snapshot. */
+  /** Position of the watch; `undefined` before the first snapshot. */
   cursor: Cursor | undefined;
   /** The bring-up has been made once: a lost lease is taken again without it. */
   isUp = false;
-  /** What failed is due again. */
+  /** True when a failed step is due again. */
   isRetryPlanned = false;
   /** The lease held last. */
   last: Lease | undefined;
@@ -102,7 +102,7 @@ export class ModelAgent extends ModelProcess {
     ];
   }
 
-  /** What the watch has yet to report. */
+  /** Events that the watch has yet to report. */
   get news(): readonly StoreEvent[] | "lost" {
     return this.cursor === undefined ? [] : this.store.pending(this.cursor);
   }
@@ -117,7 +117,7 @@ export class ModelAgent extends ModelProcess {
     const first = await firstSnapshot(this.store, this.#signal, () => {});
     this.known.takeSnapshot(first, publicIP);
     this.cursor = first.cursor;
-    await this.#attempt(() => this.#settle());
+    await this.#attempt(() => this.#reconcile());
   }
 
   /** Takes what the watch reports next. */
@@ -145,14 +145,14 @@ export class ModelAgent extends ModelProcess {
     await this.fireRenewal();
     await this.begin("renew", () =>
       this.#attempt(async () => {
-        if (!await this.keeper.renew()) await this.#settle();
+        if (!await this.keeper.renew()) await this.#reconcile();
       }));
   }
 
   async #look(): Promise<void> {
     await this.#attempt(async () => {
       await this.#checkOwn();
-      await this.#settle();
+      await this.#reconcile();
     });
   }
 
@@ -167,7 +167,7 @@ export class ModelAgent extends ModelProcess {
     await keeper.observe(known.leases.get(held.subnet), this.host.attributes);
   }
 
-  async #settle(): Promise<void> {
+  async #reconcile(): Promise<void> {
     const { known, keeper, host } = this;
     if (keeper.lease !== undefined && this.isUp) return;
     if (!this.isUp) await keeper.identify(host.attributes.publicIP);

@@ -37,7 +37,7 @@ function scenario(parts: Pick<Scenario, "hosts"> & Partial<Scenario>): Scenario 
   return { name: "replay", store: STORES[0]!, subnets: 2, disturbances: 9, ...parts };
 }
 
-/** What an agent does until its request for the first subnet is on its way. */
+/** Actions of an agent until its request for the first subnet is on its way. */
 const UNTIL_CREATE = ["start A", "ok A", "ok A", "ok A", "ok A"];
 
 for (const store of STORES.filter(({ repeatedWrite }) => repeatedWrite !== undefined)) {
@@ -84,7 +84,7 @@ Deno.test("replay() shows the limits that docs/decisions/0019 names", async () =
   const [one, two] = world.hosts.map(({ agent }) => agent!.keeper.lease);
   assertEquals(one!.subnet, two!.subnet);
   assertEquals(findProblem(world), undefined);
-  assert(await world.settle());
+  assert(await world.comeToRest());
   assertEquals(findProblemAtRest(world), undefined);
   assertEquals(world.hosts[0]!.agent!.keeper.lease, undefined);
 });

@@ -4,8 +4,8 @@
  * Usage: `deno task model [--more=N] [--depth=N] [--seconds=N] [--only=TEXT]`
  *
  * - `--more`: disturbances in a schedule besides those of the tests (default 1)
- * - `--depth`: actions in a schedule at most (default 100)
- * - `--seconds`: for each scenario at most (default 60)
+ * - `--depth`: most actions in a schedule (default 100)
+ * - `--seconds`: limit of each scenario (default 60)
  * - `--only`: scenarios whose name contains the text
  *
  * @module

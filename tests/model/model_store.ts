@@ -18,7 +18,7 @@ import {
   type StoreRequest,
 } from "./store_data.ts";
 
-/** For `ConfigText`: what the model says of a missing config. */
+/** Reason of a missing config, for `ConfigText`. */
 const MISSING = "the model holds no network config";
 
 /** Carries a request to the data, by whatever way and time it takes. */
@@ -49,12 +49,12 @@ export class ModelStore extends EntryStore {
 
   reconnect(): void {}
 
-  /** What a watch at `cursor` has yet to see, as the store has it: the same for two cursors with nothing after them. */
+  /** Returns the events after `cursor`: equal for two cursors without later events. */
   pending(cursor: Cursor): readonly StoreEvent[] | "lost" {
     return this.#data.since(Number(cursor.slice(1))) ?? "lost";
   }
 
-  /** What a watch at `cursor` yields next; `undefined` while nothing has happened. */
+  /** Returns the next item of a watch at `cursor`; `undefined` without an event. */
   next(cursor: Cursor): WatchItem | undefined {
     const from = Number(cursor.slice(1));
     const events = this.#data.since(from);

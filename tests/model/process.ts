@@ -11,7 +11,7 @@ interface Call {
   readonly request: StoreRequest;
   readonly resolve: (reply: StoreReply) => void;
   readonly reject: (error: Error) => void;
-  /** What the store said, when the reply is still on its way. */
+  /** The store's reply while it is on its way. */
   reply?: StoreReply;
 }
 
@@ -45,7 +45,7 @@ export class ModelProcess {
   #call: Call | undefined;
   #isBusy = false;
   #failure: unknown;
-  /** What has come in since the present work began: with its start it determines what comes next. */
+  /** Inputs since the start of the present work, which determine its next step. */
   #inputs: string[] = [];
 
   constructor(name: string, data: StoreData) {
@@ -58,7 +58,7 @@ export class ModelProcess {
     });
   }
 
-  /** What it waits for from the store. */
+  /** The pending request to the store. */
   get request(): StoreRequest | undefined {
     return this.#call?.request;
   }
@@ -96,7 +96,7 @@ export class ModelProcess {
     ];
   }
 
-  /** Begins something; what it comes to in the end is `work`'s affair. */
+  /** Starts `work`, which handles its own result. */
   begin(what: string, work: () => Promise<void>): Promise<void> {
     return this.#run(() => {
       this.#isBusy = true;
@@ -194,7 +194,7 @@ export class ProcessGlobals implements Disposable {
   readonly #log = configureLog({ quiet: true, write: () => {} });
   /** A stack trace costs more than all else that a step does; the log asks for one a line. */
   readonly #stackTraceLimit = Error.stackTraceLimit;
-  /** What `Math.random()` returns. */
+  /** Result of `Math.random()`. */
   random = 0;
   /** How often it was asked. */
   asked = 0;

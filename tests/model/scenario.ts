@@ -1,7 +1,7 @@
 import { decodeNetworkConfig, type NetworkConfig } from "../../mod/config/mod.ts";
 import type { StoreTraits } from "./store_data.ts";
 
-/** What is explored. */
+/** A setting to explore. */
 export interface Scenario {
   readonly name: string;
   readonly store: StoreTraits;
@@ -11,7 +11,7 @@ export interface Scenario {
   readonly subnets: number;
   /** Faults and other events from outside that a schedule has at most. */
   readonly disturbances: number;
-  /** Which of them happen; all that the store knows by default. */
+  /** Kinds of disturbances. @default all that the store supports */
   readonly kinds?: readonly Disturbance[];
   /** The hosts have leased their subnets and know of each other before the schedule begins. */
   readonly isRunning?: boolean;
@@ -19,7 +19,7 @@ export interface Scenario {
   readonly reserveFor?: string;
 }
 
-/** What happens from outside. */
+/** An event from outside. */
 export type Disturbance = (typeof DISTURBANCES)[number];
 
 /** All that there are. */
@@ -53,7 +53,7 @@ export const DISTURBANCES = [
   "release",
 ] as const;
 
-/** What happens from outside in a scenario: what its store knows, of what it asks for. */
+/** Returns the disturbances of a scenario that its store supports. */
 export function disturbancesOf(
   { store, kinds = DISTURBANCES, reserveFor }: Scenario,
 ): ReadonlySet<Disturbance> {

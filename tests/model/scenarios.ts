@@ -3,13 +3,13 @@ import type { Scenario } from "./scenario.ts";
 
 const [A, B, C] = ["192.0.2.1", "192.0.2.2", "192.0.2.3"];
 
-/** What is explored on each store: without `name` and `store`. */
+/** A scenario for each store: without `name` and `store`. */
 interface Setting extends Omit<Scenario, "name" | "store"> {
   /** Takes more than some seconds: not for `deno task test`. */
   readonly isLong?: true;
 }
 
-/** By a name that says who is there and what happens. */
+/** Scenarios by name; the name has the hosts and the events. */
 const SETTINGS: Readonly<Record<string, Setting>> = {
   "two hosts start at once": { hosts: { A, B }, subnets: 2, disturbances: 0 },
   "three hosts start at once for one subnet": {

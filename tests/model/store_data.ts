@@ -3,16 +3,16 @@ import { PERMANENT } from "../../mod/lease/mod.ts";
 import type { RawEntry } from "../../mod/store/entries.ts";
 import { ConflictError } from "../../mod/store/errors.ts";
 
-/** What one kind of store does differently from another, as far as the lease protocol can notice. */
+/** Traits of a kind of store that the lease protocol can notice. */
 export interface StoreTraits {
   readonly name: "etcd v2" | "etcd v3" | "embedded" | "remote";
   readonly leaseForm: LeaseForm;
   /** A watch yields one event at a time (v2 long polls), or everything that has happened. */
   readonly watchBatch: "one" | "all";
-  /** A listing tells how long entries have to live; permanent entries are always told apart. */
+  /** A listing has the lifetimes of entries; permanent entries are always marked. */
   readonly listsTtl: boolean;
   /**
-   * What a write becomes whose reply was lost and which the adapter repeats at another endpoint: it
+   * Outcome of a write whose reply was lost and which the adapter repeats at another endpoint: it
    * loses against itself, or is recognized. `undefined` where calls cannot lose their reply.
    */
   readonly repeatedWrite: "conflicts" | "recognized" | undefined;
@@ -57,13 +57,13 @@ export type StoreRequest =
   }
   | { readonly type: "remove"; readonly key: string; readonly expected: string };
 
-/** What is in a listing. */
+/** Content of a listing. */
 export interface StoreListing {
   readonly entries: readonly RawEntry[];
   readonly revision: number;
 }
 
-/** What a request comes back with. */
+/** Reply to a request. */
 export type StoreReply =
   | { readonly type: "entry"; readonly entry: RawEntry | undefined }
   | { readonly type: "listing"; readonly listing: StoreListing }
@@ -74,7 +74,7 @@ export interface HeldEntry {
   readonly value: string;
   readonly revision: string;
   readonly ttl: number;
-  /** Who wrote it, for the model alone. */
+  /** Writer of the entry, only for the model. */
   readonly writer: string;
   readonly token: object;
   /** Milliseconds on the data's clock. */
@@ -88,7 +88,7 @@ export interface StoreEvent {
   readonly entry: HeldEntry | undefined;
 }
 
-/** Writes a revision as the model's adapters do; {@linkcode World} tells them from other text. */
+/** Formats a revision like the model's adapters; {@linkcode World} recognizes them in texts. */
 export function formatRevision(revision: number): string {
   return `r${revision}`;
 }
@@ -157,7 +157,7 @@ export class StoreData {
     this.#happened({ revision, key, entry });
   }
 
-  /** Removes an entry, or lets it run out; what is not there is left so. */
+  /** Removes or expires an entry, if it exists. */
   delete(key: string): void {
     if (this.entries.delete(key)) {
       this.#happened({ revision: formatRevision(++this.#revision), key, entry: undefined });
@@ -176,7 +176,7 @@ export class StoreData {
     this.#forgotten = this.#revision;
   }
 
-  /** What has happened after a revision; `undefined` when that is forgotten. */
+  /** Returns the events after a revision; `undefined` when they are no longer available. */
   since(revision: number): readonly StoreEvent[] | undefined {
     if (revision < this.#forgotten) return undefined;
     // One event a revision, the first one is 1.

@@ -8,7 +8,7 @@ import { type ModelProcess, PREFIX, type ProcessGlobals } from "./process.ts";
 import { type Disturbance, DISTURBANCES, disturbancesOf, type Scenario } from "./scenario.ts";
 import { StoreData, type StoreRequest } from "./store_data.ts";
 
-/** Milliseconds between two looks of a newcomer, and beyond the grace that it gives. */
+/** Milliseconds between two checks of a newcomer, and beyond its grace period. */
 const [POLL, GRACE] = [200, 7_000];
 
 /** One network's store, its hosts, and everything that can happen to them, one thing at a time. */
@@ -20,7 +20,7 @@ export class World {
   readonly operator: ModelOperator;
   /** Requests that were given up and are still on their way. */
   readonly late: { readonly request: StoreRequest; readonly from: string }[] = [];
-  /** What was found out while an action ran. */
+  /** A problem found while an action ran. */
   problem: string | undefined;
   /** True when the last action has picked a subnet at random. */
   hasPicked = false;
@@ -56,14 +56,14 @@ export class World {
     if (scenario.isRunning) {
       for (const host of world.hosts) {
         await world.act(`start ${host.name}`);
-        await world.settle();
+        await world.comeToRest();
       }
       world.disturbed = 0;
     }
     return world;
   }
 
-  /** What can happen next: what is free first, then what disturbs. */
+  /** Returns the possible next actions: first those without cost, then disturbances. */
   actions(): string[] {
     const free: string[] = [];
     const faults: string[] = [];
@@ -131,7 +131,7 @@ export class World {
     const now = host.agent?.keeper.lease;
     if (now === undefined) return;
     if (lease === undefined) this.problem ??= this.#elsewhere(host, now.subnet);
-    // Who was away may hold its lease again before it knows who has its public IP by now.
+    // A returning host may hold its lease again before it learns the present holder of its public IP.
     const record = this.data.entries.get(this.#recordKey(host));
     const isBack = host.isConnected && !host.agent!.isReplyDue;
     const isClaim = record?.value.includes('"claims":');
@@ -139,7 +139,7 @@ export class World {
   }
 
   /** Lets everything come to rest without another fault. @returns false when it does not */
-  async settle(): Promise<boolean> {
+  async comeToRest(): Promise<boolean> {
     for (const host of this.hosts) host.isConnected = true;
     while (this.late.length > 0) await this.act("arrive 0");
     let retries = 0;
@@ -172,7 +172,7 @@ export class World {
     return text.replace(/\br\d+\b/g, (revision) => ranks.get(revision)!);
   }
 
-  /** What happens next when all goes well; `undefined` when nothing is left to do but to try again. */
+  /** Returns the next action without disturbances; `undefined` when only retries are left. */
   #calm(): string | undefined {
     const ways = this.hosts.flatMap(({ name, agent }) =>
       agent === undefined ? [] : [[name, agent]]
@@ -244,7 +244,7 @@ export class World {
       const { agent } = other;
       if (other === host || agent === undefined || !other.isConnected) return true;
       if (agent.isReplyDue) return true;
-      // Who gives another host time looks every 200 ms.
+      // A host that waits for another host's answer polls every 200 ms.
       const record = this.data.entries.get(this.#recordKey(other));
       if (agent.sleep === POLL) return record?.writer === agent.name;
       if (agent.sleep !== undefined) return true;

@@ -24,7 +24,7 @@ export interface Kernel {
   readonly root: string;
 }
 
-/** Where Debian's packages are when apt does not name a mirror. */
+/** Mirror of Debian's packages when apt does not name one. */
 const MIRROR = "http://deb.debian.org/debian";
 
 const KEYRING = "/usr/share/keyrings/debian-archive-keyring";

@@ -20,7 +20,7 @@ const CASES: readonly { type: string; config: string; api: EtcdApi; options: str
   { type: "host-gw", config: HOST_GW, api: "v2", options: "-iface=eth1" },
 ];
 
-/** What is on a host before the agent, much of it such as could be taken for ours. */
+/** Objects on a host before the agent, many of them similar to flanneld's. */
 const FOREIGN = `
 ip link add flannel.7 type vxlan id 7 dev eth1 local 172.28.128.100 dstport 4789 2>/dev/null ||
   ip link add flannel.7 type vxlan id 7 dev eth1 dstport 4789
@@ -180,7 +180,7 @@ Deno.test("flanneld cleanup -release without the agent's -iface goes by subnet.e
   const value = (await etcd.get("v2", lease))!;
   const record = (await etcd.get("v2", agent!))!;
 
-  // Taken over by a host that writes no record: neither address nor record says that it is ours.
+  // Taken over by a host without a node record: neither address nor record identifies this host.
   const foreign = JSON.stringify({ ...JSON.parse(value), PublicIP: "172.28.128.250" });
   await etcd.set("v2", lease, foreign);
   const left = await stateOf(host);
@@ -188,7 +188,7 @@ Deno.test("flanneld cleanup -release without the agent's -iface goes by subnet.e
   assertEquals([refused.code, refused.stdout], [1, ""], refused.stderr);
   assertMatch(
     refused.stderr,
-    /no lease of 10\.0\.2\.15; subnet\.env says \S+\/24, which is leased to /,
+    /no lease of 10\.0\.2\.15; subnet\.env has \S+\/24, which is leased to /,
   );
   assertMatch(refused.stderr, /give the -iface/);
   assertEquals(await stateOf(host), left);

@@ -36,7 +36,7 @@ Deno.test("flanneld config sets, shows and deletes the config that running agent
     assertEquals([await etcd.get("v2", KEY), await etcd.get("v3", KEY)], [undefined, undefined]);
   });
 
-  await t.step("set writes to the API that is told, and no other", async () => {
+  await t.step("set writes to the given API, and no other", async () => {
     const { code, stdout, stderr } = await config(first, "set", UDP, "-etcd-api=v2", "-yes");
     assertEquals([code, stderr], [0, ""]);
     assertMatch(stdout, /^\+ Network: "10\.20\.0\.0\/16"$/m);
@@ -88,7 +88,7 @@ Deno.test("flanneld config sets, shows and deletes the config that running agent
     },
   );
 
-  await t.step("set shows what changes for the hosts, and they go over", async () => {
+  await t.step("set shows the changes for the hosts, and they switch", async () => {
     const yes = await atTerminal(second, "y", "true", "set", VXLAN);
     assertEquals(yes.code, 0, yes.stdout);
     for (
@@ -108,8 +108,8 @@ Deno.test("flanneld config sets, shows and deletes the config that running agent
         async () => (await subnetOf(host)).startsWith("10.30."),
       );
     }
-    const told = units[0]!.process.output.match(/SubnetLenn is not a key of the network config/g);
-    assertEquals(told?.length, 1);
+    const lines = units[0]!.process.output.match(/SubnetLenn is not a key of the network config/g);
+    assertEquals(lines?.length, 1);
   });
 
   await t.step("get and validate read the store, validate also what is given", async () => {
@@ -127,20 +127,23 @@ Deno.test("flanneld config sets, shows and deletes the config that running agent
     assertMatch(offline.stderr, /standard input cannot be used: Network must be an IPv4 network/);
   });
 
-  await t.step("delete names the hosts, leaves their leases, and get then says so", async () => {
-    const { code, stdout } = await config(first, "delete", "-yes");
-    assertEquals(code, 0);
-    assertMatch(stdout, /^ {2}10\.30\.\d+\.0\/24 host101 \(172\.28\.128\.101\)$/m);
-    assertEquals(await etcd.get("v2", KEY), undefined);
-    assertEquals((await etcd.keys("v2", `${PREFIX}/subnets`)).length, 2);
-    const gone = await config(first, "get");
-    assertEquals([gone.code, gone.stdout], [1, ""]);
-    // The hosts tell which of etcd's stores it is.
-    const back = await config(first, "set", VXLAN, "-yes");
-    assertEquals(back.code, 0);
-    assertMatch(back.stdout, /Using etcd v2, where the hosts of this network are/);
-    assert(units.every(({ process }) => process.running));
-  });
+  await t.step(
+    "delete names the hosts and leaves their leases, and get then reports a missing config",
+    async () => {
+      const { code, stdout } = await config(first, "delete", "-yes");
+      assertEquals(code, 0);
+      assertMatch(stdout, /^ {2}10\.30\.\d+\.0\/24 host101 \(172\.28\.128\.101\)$/m);
+      assertEquals(await etcd.get("v2", KEY), undefined);
+      assertEquals((await etcd.keys("v2", `${PREFIX}/subnets`)).length, 2);
+      const gone = await config(first, "get");
+      assertEquals([gone.code, gone.stdout], [1, ""]);
+      // The hosts identify the etcd store.
+      const back = await config(first, "set", VXLAN, "-yes");
+      assertEquals(back.code, 0);
+      assertMatch(back.stdout, /Using etcd v2, where the hosts of this network are/);
+      assert(units.every(({ process }) => process.running));
+    },
+  );
 });
 
 Deno.test("flanneld shows no secret of a config, and writes no stand-in for one", async () => {

@@ -69,7 +69,7 @@ class Patient {
   }
 }
 
-/** What Docker makes of its options. */
+/** Effects of Docker's options. */
 async function addBridge(host: UnderlayHost): Promise<void> {
   const address = (await subnetOf(host)).replace(/\.0\//, ".1/");
   for (
@@ -102,13 +102,13 @@ interface Sabotage {
   /** Keys of the store and their values meanwhile. */
   readonly keys?: Readonly<Record<string, string>>;
   readonly flags?: readonly string[];
-  /** What the first host's agent does meanwhile. @default it stands still, and repairs nothing */
+  /** State of the first host's agent meanwhile. @default stopped by a signal, so that it repairs nothing */
   readonly agent?: "awake" | "stopped";
-  /** Seconds that etcd's clock is ahead of ours. */
+  /** Seconds by which etcd's clock is ahead of this machine's. */
   readonly skew?: number;
   /** Verdicts other than ok. */
   readonly expected: Readonly<Record<string, string>>;
-  /** Of the check that is named first, with all that it says. */
+  /** Matches the whole output of the check that is named first. */
   readonly says: RegExp;
 }
 
@@ -275,7 +275,7 @@ const SABOTAGES: readonly Sabotage[] = [
     says: /sysctl -w net\/bridge\/bridge-nf-call-iptables=1/,
   },
   {
-    what: "a rule of ours that was taken away",
+    what: "a removed rule of flanneld",
     here: ["iptables-save > /run/rules; iptables -F FLANNEL-FWD", "iptables-restore < /run/rules"],
     expected: { firewall: "problem" },
     says: /\+ firewall iptables .*-A FLANNEL-FWD -s 10\.20\.0\.0\/16/,
@@ -329,7 +329,7 @@ const SABOTAGES: readonly Sabotage[] = [
       /stale route 10\.99\.30\.0\/24 dev eth1 proto 102[^]*ip route del 10\.99\.30\.0\/24 dev eth1/,
   },
   {
-    what: "a forwarding entry that is gone",
+    what: "a missing FDB entry",
     here: [
       "bridge fdb show dev flannel.1 > /run/fdb; bridge fdb del $(cut -d' ' -f1 /run/fdb) dev flannel.1 dst 172.28.128.101",
       "bridge fdb append $(cut -d' ' -f1 /run/fdb) dev flannel.1 dst 172.28.128.101",
@@ -433,7 +433,7 @@ Deno.test("flanneld doctor finds nothing wrong with a healthy host, then each of
   assertMatch(text.stdout, /^ok +peers +1 of 1, \d+\.\d\d ms$/m);
   assertMatch(text.stdout, /^0 problems, 0 warnings, 0 not checked$/m);
 
-  await t.step("a user who is not root is told what takes root", async () => {
+  await t.step("a user other than root learns which checks need root", async () => {
     await here.exec(["install", "-m", "755", FLANNELD, "/run/flanneld"]);
     const { code, stdout } = await here.run([
       ...["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"],

@@ -4,7 +4,7 @@ import { LabEtcd } from "../../lab/etcd/lab_etcd.ts";
 import { FLANNELD, LabUnit } from "../../lab/unit.ts";
 import { BACKENDS, eventually, PREFIX, subnetOf, writeSysconfig } from "../guide.ts";
 
-/** What is asked, and what the answer says: kind, exit code, and objects in their order. */
+/** A question, and the expected answer: kind, exit code, and objects in order. */
 interface Question {
   /** `P`: the first three octets of the peer's subnet; `S`: of our own. */
   readonly address: string;
@@ -125,7 +125,7 @@ const OF_BACKEND: Readonly<Record<string, readonly Question[]>> = {
   ],
 };
 
-/** Damage to what one step tells of, and what that step then says; `VTEP` is the MAC of the peer's device. */
+/** Damage to the object of one step, and the step's text then; `VTEP` is the MAC of the peer's device. */
 const DAMAGES: Readonly<Record<string, readonly (readonly [command: string, says: RegExp])[]>> = {
   vxlan: [
     [
@@ -191,7 +191,7 @@ async function explain(host: UnderlayHost, address: string) {
 }
 
 for (const { type, config } of BACKENDS) {
-  Deno.test(`flanneld explain tells where packets go with ${type}, and what is wrong on the way`, async () => {
+  Deno.test(`flanneld explain shows the path of packets with ${type}, and damage on the way`, async () => {
     await using lab = await Lab.start({ hosts: 2 });
     await using stack = new AsyncDisposableStack();
     const [here, there] = lab.hosts as [UnderlayHost, UnderlayHost];
@@ -226,12 +226,14 @@ for (const { type, config } of BACKENDS) {
     });
 
     for (const { address, kind, code, says, reaches } of [...OF_BACKEND[type]!, ...COMMON]) {
-      const told = await explain(here, fill(address));
-      const text = told.lines.join("\n");
-      assertEquals([told.answer.kind, told.code], [kind, code], text);
-      assertEquals(told.answer.complete, code === 0);
+      const explained = await explain(here, fill(address));
+      const text = explained.lines.join("\n");
+      assertEquals([explained.answer.kind, explained.code], [kind, code], text);
+      assertEquals(explained.answer.complete, code === 0);
       if (reaches !== undefined) assertMatch(text, new RegExp(fill(reaches.source), "m"));
-      says.forEach((line, i) => assertMatch(told.lines[i]!, new RegExp(fill(line.source)), text));
+      says.forEach((line, i) =>
+        assertMatch(explained.lines[i]!, new RegExp(fill(line.source)), text)
+      );
     }
 
     // A rule for one port is met by a probe of that port alone.
@@ -250,7 +252,7 @@ for (const { type, config } of BACKENDS) {
     }
     await here.exec(["iptables", "-D", "FORWARD", "1"]);
 
-    // Where no probe can be traced, the rules are read, and the answer says so.
+    // When no probe can be traced, explain reads the rules, and the answer states that.
     for (
       const [limits, reason] of [
         [["--bounding-set=-bpf,-sys_admin"], /BPF_\w+ .*EPERM/],

@@ -16,7 +16,7 @@ Deno.test("flanneld answers the guide's first error: the prefix of another confi
   assertMatch(line, /100: Key not found \(\/atomic\.io\) \[\d+\]/);
   assertMatch(line, /-etcd-prefix|FLANNEL_ETCD_PREFIX/);
 
-  // The cure needs no restart.
+  // The remedy needs no restart.
   await etcd.set("v2", "/atomic.io/network/config", CONFIG);
   await unit.ready();
 });
@@ -42,7 +42,7 @@ for (const api of ["v2", "v3"] as EtcdApi[]) {
     assert(holder.process.running);
     assertMatch(holder.process.output, /Host host101 wants to use our public IP/);
 
-    // The cure that the line names.
+    // The remedy in the line.
     await writeSysconfig(second, etcd);
     stack.use(await LabUnit.start(second));
     assertEquals((await etcd.keys(api, `${PREFIX}/subnets`)).length, 2);
@@ -90,7 +90,7 @@ Deno.test("flanneld waits out a bad config, naming key and value, and starts whe
   await unit.ready();
 });
 
-Deno.test("flanneld names the cure for what an operator gets wrong", async (t) => {
+Deno.test("flanneld names the remedy for an operator's mistakes", async (t) => {
   await using lab = await Lab.start({ hosts: 1 });
   await using stack = new AsyncDisposableStack();
   const host = lab.hosts[0]!;

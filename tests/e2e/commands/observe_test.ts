@@ -1,4 +1,4 @@
-// What an operator sees of a running agent: endpoints, socket, `flanneld status`, log.
+// Observation of a running agent: endpoints, socket, `flanneld status`, log.
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { AgentStatus, PeerReport } from "../../../mod/agent/status/status.ts";
@@ -48,7 +48,7 @@ function series(metrics: string, name: string, labels: Record<string, string> = 
   return Number(line.slice(line.lastIndexOf(" ")));
 }
 
-Deno.test("flanneld tells how it does: endpoints, socket, status", async (t) => {
+Deno.test("flanneld reports its state: endpoints, socket, status", async (t) => {
   await using lab = await Lab.start({ hosts: 2 });
   const [host, peer] = lab.hosts as readonly [UnderlayHost, UnderlayHost];
   await using etcd = await LabEtcd.start(peer);
@@ -91,12 +91,12 @@ Deno.test("flanneld tells how it does: endpoints, socket, status", async (t) => 
     await eventually("200", async () => (await get(host, "/healthz")).status === 200, 30_000);
   });
 
-  await t.step("/status tells of lease, peers, traffic and round-trips", async () => {
+  await t.step("/status reports lease, peers, traffic and round-trips", async () => {
     const address = await overlayAddress(peer);
     const before = (await statusOf(host)).networks[0]!.traffic!;
     assertEquals(await host.ping(address, { count: 5, args: ["-i", "0.1"] }), 5);
     // Asked while etcd was frozen, the agent could not learn who the peer is: it asks again.
-    await eventually("an echo from the peer, and its name", async () => {
+    await eventually("an ICMP echo reply of the peer, and its name", async () => {
       const [{ roundTrip, hostname }] = (await statusOf(host)).networks[0]!.peers.list as [
         PeerReport,
       ];

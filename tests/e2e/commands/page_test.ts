@@ -72,7 +72,7 @@ Deno.test("flanneld draws the cluster on a page that follows it live, on a desk 
     if (keep !== undefined) await Deno.writeFile(`${keep}/${shot.split("/").at(-1)}`, png);
   }
 
-  // A host that is gone: the page finds out by itself, and says so in words.
+  // The page reports the end of a host by itself.
   const watching = browse(first!, [
     { open: PAGE },
     { until: DRAWN },
@@ -85,6 +85,6 @@ Deno.test("flanneld draws the cluster on a page that follows it live, on a desk 
   const { results, complaints } = await watching;
   assertEquals(complaints, []);
   const [same, after] = results.at(-1) as [number, string];
-  assertEquals(same, 1, "the page was loaded anew");
+  assertEquals(same, 1, "the page was loaded again");
   assertMatch(after, /no answer/);
 });

@@ -14,7 +14,7 @@ import {
 } from "../guide.ts";
 import { stateOf } from "../host_state.ts";
 
-/** Damage to one object, and the lines that tell of it: `S` is our subnet, `P` the peer's. */
+/** Damage to one object, and the lines about it: `S` is this host's subnet, `P` the peer's. */
 interface Damage {
   readonly command: string;
   readonly lines: readonly string[];
@@ -25,7 +25,7 @@ interface Case {
   readonly config: string;
   readonly api: EtcdApi;
   readonly options: string;
-  /** What a plan on a bare host has to say, besides lease, firewall and file. */
+  /** Lines of a plan on a bare host, besides lease, firewall and file. */
   readonly fresh: readonly RegExp[];
   readonly damages: readonly Damage[];
 }
@@ -208,7 +208,7 @@ function changesOf(stdout: string): string[] {
   return stdout.split("\n").filter((line) => /^[-+!] /.test(line));
 }
 
-/** What is under a prefix, values included. */
+/** Returns the keys and values below a prefix. */
 async function storeOf(etcd: LabEtcd, api: EtcdApi): Promise<string[]> {
   const keys = (await Promise.all(
     ["subnets", "agents"].map((directory) => etcd.keys(api, `${PREFIX}/${directory}`)),
@@ -217,7 +217,7 @@ async function storeOf(etcd: LabEtcd, api: EtcdApi): Promise<string[]> {
 }
 
 for (const { type, config, api, options, fresh, damages } of CASES) {
-  Deno.test(`flanneld plan tells what ${type} would change, exactly, and changes nothing, on etcd ${api}`, async () => {
+  Deno.test(`flanneld plan shows the exact changes of ${type}, and makes none, on etcd ${api}`, async () => {
     await using cluster = await GuideCluster.start({ hosts: 2, etcdOn: 1, api, config, options });
     const { etcd } = cluster;
     const [here, there] = cluster.hosts as [UnderlayHost, UnderlayHost];
@@ -239,10 +239,10 @@ for (const { type, config, api, options, fresh, damages } of CASES) {
 
     const agent = await cluster.startAgent(here);
     await eventually("a plan that is empty", async () => (await plan(here)).code === 0);
-    const settled = await plan(here);
-    assertEquals(settled.stderr, "");
-    assertEquals(changesOf(settled.stdout), []);
-    assertMatch(settled.stdout, /nothing would change\n$/);
+    const unchanged = await plan(here);
+    assertEquals(unchanged.stderr, "");
+    assertEquals(changesOf(unchanged.stdout), []);
+    assertMatch(unchanged.stdout, /nothing would change\n$/);
     await agent.stop();
     assertEquals((await plan(here)).code, 0);
 
@@ -256,7 +256,7 @@ for (const { type, config, api, options, fresh, damages } of CASES) {
       assertEquals([code, stderr], [2, ""], command);
       assertEquals(changesOf(stdout), lines.map(fill), command);
       assertEquals([await stateOf(here), await storeOf(etcd, api)], left, command);
-      // The agent does what the plan said, and there is nothing left.
+      // The agent makes the planned changes, and no further ones.
       const again = await cluster.startAgent(here);
       await again.stop();
       assertEquals(changesOf((await plan(here)).stdout), [], command);
@@ -264,7 +264,7 @@ for (const { type, config, api, options, fresh, damages } of CASES) {
   });
 }
 
-/** What stands for our subnet, the peer's, its VTEP's MAC, ours, and the MTU. */
+/** Values of the placeholders: this host's subnet, the peer's, both VTEP MACs, and the MTU. */
 async function wordsOf(
   cluster: GuideCluster,
   here: UnderlayHost,
@@ -307,7 +307,7 @@ Deno.test("flanneld plan foresees another config, and which lease goes", async (
   ]);
 });
 
-Deno.test("flanneld plan tells udp's programs, which come and go with -udp-datapath, as long as the kernel takes them", async () => {
+Deno.test("flanneld plan shows udp's programs, which are added and removed with -udp-datapath, as long as the kernel takes them", async () => {
   const config = '{"Network": "10.20.0.0/16"}';
   await using cluster = await GuideCluster.start({ config, options: "-iface=eth1" });
   const { host, etcd } = cluster;
@@ -330,7 +330,7 @@ Deno.test("flanneld plan tells udp's programs, which come and go with -udp-datap
   await serve("-iface=eth1 -udp-datapath=user");
   await setOptions("-iface=eth1");
   assertEquals(await planned(), come);
-  // Who may administer the network alone gets no programs from the kernel, nor would his agent.
+  // With CAP_NET_ADMIN alone the kernel refuses programs, to plan and to the agent.
   assertEquals(await planned("setpriv", "--bounding-set=-bpf,-sys_admin,-perfmon"), []);
   await host.exec(["mount", "-t", "bpf", "-o", "ro", "bpf", "/sys/fs/bpf"]);
   assertEquals(await planned(), []);
@@ -342,7 +342,7 @@ Deno.test("flanneld plan tells udp's programs, which come and go with -udp-datap
   await serve("-iface=eth1 -udp-datapath=user");
 });
 
-Deno.test("flanneld plan exits with 1 and one line when it cannot tell", async () => {
+Deno.test("flanneld plan exits with 1 and one line when it cannot plan", async () => {
   await using cluster = await GuideCluster.start({ config: null });
   const { host } = cluster;
   const cases: readonly (readonly [string[], RegExp])[] = [

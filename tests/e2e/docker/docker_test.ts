@@ -10,7 +10,7 @@ import { BACKENDS, eventually, subnetOf } from "../guide.ts";
 import { stateOf } from "../host_state.ts";
 
 /** How long anything may take on a machine that runs other tests, in milliseconds. */
-const PATIENCE = 60_000;
+const TIMEOUT_MS = 60_000;
 
 const TESTING = { version: "testing", args: ["--live-restore"] } as const;
 
@@ -42,7 +42,7 @@ for (const { type, config } of [...BACKENDS, DIRECT_ROUTING]) {
       "the containers reach each other",
       async () =>
         await elsewhere.ping(address) === 1 && await open.ping(await elsewhere.address()) === 1,
-      PATIENCE,
+      TIMEOUT_MS,
     );
     assertEquals(await page(elsewhere, `${address}:7000`), "hello\n", "an unpublished port");
     assertEquals(await page(elsewhere, `${here.address}:8080`), "hello\n", "a published port");
@@ -115,11 +115,11 @@ for (const { type, config } of BACKENDS.filter(({ type }) => type !== "udp")) {
     const near = await docker.run("near");
     const address = await near.address();
     const reaches = async () => await far.ping(address) === 1;
-    await eventually("the container of a Docker that was first", reaches, PATIENCE);
+    await eventually("the container of a Docker that was first", reaches, TIMEOUT_MS);
 
     for (const damage of DAMAGE) {
       await here.exec(["sh", "-c", damage]);
-      await eventually(`a repair after ${damage}`, () => isInPlace(here), PATIENCE);
+      await eventually(`a repair after ${damage}`, () => isInPlace(here), TIMEOUT_MS);
       assert(await reaches(), damage);
     }
     await first.stop();
@@ -127,7 +127,7 @@ for (const { type, config } of BACKENDS.filter(({ type }) => type !== "udp")) {
     await here.exec(["sh", "-c", "iptables -F DOCKER-USER; iptables -t raw -F FLANNEL-RAW"]);
     assert(!await reaches());
     const second = await cluster.startAgent(here);
-    await eventually("a repair at the start", reaches, PATIENCE);
+    await eventually("a repair at the start", reaches, TIMEOUT_MS);
     if (type === "host-gw") {
       using sets = new IpSets({ netns: `/proc/${here.pid}/ns/net` });
       const elements = () => sets.elements("flannel-peers").map(String).sort();
@@ -137,7 +137,7 @@ for (const { type, config } of BACKENDS.filter(({ type }) => type !== "udp")) {
       await eventually(
         "a repair of the set",
         () => Promise.resolve(elements().length === 2),
-        PATIENCE,
+        TIMEOUT_MS,
       );
       assertEquals(elements(), wanted);
     }

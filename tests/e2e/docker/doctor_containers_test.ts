@@ -24,7 +24,7 @@ interface Case {
    */
   readonly here?: Sabotage;
   readonly there?: Sabotage;
-  /** The other host is as flannel's: no agent of ours answers, and it has no record. */
+  /** The other host runs upstream flannel: no flanneld answers, and it has no node record. */
   readonly flannel?: true;
   /** Verdicts other than ok. */
   readonly expected: Readonly<Record<string, string>>;
@@ -200,7 +200,7 @@ for (const { name, config, device, options = "", version = "installed" } of WAYS
     const before = await links();
 
     await t.step("without a container on either host", async () => {
-      const { code, checks, containers } = await examine(here);
+      const { code, checks, containers } = await exalocal(here);
       assertEquals([code, notOk(checks)], [0, {}]);
       assertMatch(
         containers,
@@ -208,9 +208,9 @@ for (const { name, config, device, options = "", version = "installed" } of WAYS
       );
       assertEquals(await links(), before);
     });
-    const [mine, yours] = await Promise.all(dockers.map((docker) => docker.run("shell")));
-    const [a, b] = [await mine!.address(), await yours!.address()];
-    assertEquals(await mine!.ping(b), 1);
+    const [local, remote] = await Promise.all(dockers.map((docker) => docker.run("shell")));
+    const [a, b] = [await local!.address(), await remote!.address()];
+    assertEquals(await local!.ping(b), 1);
     const fill = (text: string) =>
       text.replaceAll("@A", a).replaceAll("@B", b).replaceAll("@IF", device);
 
@@ -233,7 +233,7 @@ for (const { name, config, device, options = "", version = "installed" } of WAYS
           await host.exec(["sh", "-ec", fill(commands[0])]);
           undo.defer(async () => void await host.exec(["sh", "-ec", fill(commands[1])]));
         }
-        const { code, checks, containers } = await examine(here);
+        const { code, checks, containers } = await exalocal(here);
         assertEquals(notOk(checks), expected, containers);
         assertMatch(containers, new RegExp(fill(says.source)));
         assertEquals(code, "containers" in expected ? 1 : 0);
@@ -241,10 +241,10 @@ for (const { name, config, device, options = "", version = "installed" } of WAYS
     }
 
     await t.step("without a container here, from a free address", async () => {
-      await mine!.remove();
+      await local!.remove();
       const subnet = await subnetOf(here);
       const free = subnet.replace("0/24", "254");
-      const { checks, containers } = await examine(here);
+      const { checks, containers } = await exalocal(here);
       assertEquals(notOk(checks), {});
       assertMatch(
         containers,
@@ -256,7 +256,7 @@ for (const { name, config, device, options = "", version = "installed" } of WAYS
         "-ec",
         `iptables -I FORWARD -d ${free} -m conntrack --ctstate NEW -j DROP`,
       ]);
-      const { containers: shut } = await examine(here);
+      const { containers: shut } = await exalocal(here);
       await here.exec(["sh", "-ec", FIRST_RULE]);
       assertMatch(shut, /^packets from other hosts to containers here are dropped on this host/);
       assertEquals(await links(), before);
@@ -275,7 +275,7 @@ Deno.test("flanneld doctor names both halves where Docker's own rules drop, with
     const docker = stack.use(await LabDocker.start(host, { version: "testing" }));
     await docker.run("shell");
   }));
-  const { code, containers } = await examine(cluster.host);
+  const { code, containers } = await exalocal(cluster.host);
   assertEquals(code, 1);
   assertMatch(
     containers,
@@ -283,7 +283,7 @@ Deno.test("flanneld doctor names both halves where Docker's own rules drop, with
   );
 });
 
-async function examine(host: UnderlayHost) {
+async function exalocal(host: UnderlayHost) {
   const { code, stdout, stderr } = await host.run([FLANNELD, "doctor", "-json"]);
   assertEquals(stderr, "");
   const { checks } = JSON.parse(stdout) as { checks: Report[] };

@@ -1,4 +1,4 @@
-/** Claims of SECURITY.md: what an agent opens on its host, its files' modes, its password. */
+/** Claims of SECURITY.md: sockets of an agent on its host, its files' modes, its password. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { GuideCluster } from "../../lab/guide_cluster.ts";
 import { Lab, type UnderlayHost } from "../../lab/lab.ts";

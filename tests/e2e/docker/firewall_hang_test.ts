@@ -17,7 +17,7 @@ import {
 const SOON = 15_000;
 
 /** More than a command that hangs, the next check of the rules, and a busy machine take together, in ms. */
-const PATIENCE = 90_000;
+const TIMEOUT_MS = 90_000;
 
 /** While this file exists, iptables-save hangs. */
 const HANG = "/run/hang";
@@ -71,12 +71,12 @@ for (const backend of BACKENDS) {
     }
 
     await resume(here);
-    await unit.process.waitFor(/The firewall works again/, { timeout: PATIENCE });
+    await unit.process.waitFor(/The firewall works again/, { timeout: TIMEOUT_MS });
     assertMatch(await here.exec(["iptables-save"]), /-j FLANNEL-FWD$/m);
   });
 }
 
-Deno.test("flanneld says what a start waits for, follows its peers meanwhile, and is ready after the rules", async () => {
+Deno.test("flanneld reports what its start waits for, follows its peers meanwhile, and is ready after the rules", async () => {
   await using cluster = await GuideCluster.start({ hosts: 2, options: "-iface=eth1 -ip-masq" });
   const [here, there] = cluster.hosts as [UnderlayHost, UnderlayHost];
   await wrapIptablesSave(here);
@@ -93,7 +93,7 @@ Deno.test("flanneld says what a start waits for, follows its peers meanwhile, an
   );
 
   await resume(here);
-  await unit.ready(PATIENCE);
+  await unit.ready(TIMEOUT_MS);
   assertMatch(await here.exec(["iptables-save", "-t", "nat"]), /-j FLANNEL-POSTRTG$/m);
   assertEquals((await subnetEnv(here)).FLANNEL_IPMASQ, "true");
 });
@@ -138,5 +138,5 @@ Deno.test("flanneld applies the newest config's rules after a firewall tool that
   await eventually("the rules of the newest network, and no others", async () => {
     const rules = (await host.exec(["iptables-save"])).match(/10\.[234]0\.0\.0\/16/g) ?? [];
     return rules.length > 0 && rules.every((network) => network === "10.40.0.0/16");
-  }, PATIENCE);
+  }, TIMEOUT_MS);
 });

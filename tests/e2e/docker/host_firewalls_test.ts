@@ -77,7 +77,7 @@ class Site implements AsyncDisposable {
   /**
    * Has doctor name the tool on each host, and runs the tool's commands that it prints there.
    *
-   * @param what the probe that does not get through, or the packets that rules drop, as doctor says it
+   * @param what the probe that fails, or the packets that rules drop, in doctor's words
    */
   async openAsPrinted(what: string, verdict: "problem" | "warning" = "problem"): Promise<void> {
     const line = verdict === "problem"
@@ -255,7 +255,7 @@ Deno.test("the packages' application of ufw opens vxlan's port, and doctor a ufw
   await site.run("ufw allow from 172.28.128.0/24 to any app flannel-vxlan");
   await site.addBridges();
   assertEquals(await site.reachesBridged(), false);
-  // ufw forwards ICMP echoes all the same: probes get through, and connections do not.
+  // ufw forwards ICMP echo requests anyway: probes pass, but connections do not.
   await site.openAsPrinted("forwarded packets of 10.20.0.0/16", "warning");
   assertEquals(await site.reachesBridged(), true);
   await site.assertOpen();

@@ -6,7 +6,7 @@ import { eventually } from "../guide.ts";
 
 const STORE = "-store=embedded";
 
-/** What each network's config says, and its device. */
+/** Config and device of each network. */
 const NETWORKS = {
   blue: ['{"Network":"10.71.0.0/16","Backend":{"Type":"vxlan","VNI":1}}', "flannel.1"],
   green: ['{"Network":"10.72.0.0/16","Backend":{"Type":"udp"}}', "flannel0"],
@@ -104,7 +104,7 @@ Deno.test("flanneld carries two networks of one file to a host that is served th
   });
 
   await t.step(
-    "KILL of the server's agent stops no packet, and the client says it once",
+    "KILL of the server's agent stops no packet, and the client reports it once",
     async () => {
       const before = await addresses(lab.hosts, both);
       await agent.kill();
@@ -157,7 +157,7 @@ Deno.test("flanneld carries two networks of one file to a host that is served th
   });
 });
 
-Deno.test("flanneld -networks is ready beside a network without a config, and says how to write that", async () => {
+Deno.test("flanneld -networks is ready beside a network without a config, and explains how to write one", async () => {
   await using lab = await Lab.start({ hosts: 1 });
   const [host] = lab.hosts as [UnderlayHost];
   await setConfig(host, "blue");
@@ -171,13 +171,13 @@ Deno.test("flanneld -networks is ready beside a network without a config, and sa
   assertEquals((await get("/readyz")).stdout, "flanneld is ready\n");
   assertMatch(await host.exec([FLANNELD, "status"]), /^health +ready, with warnings$/m);
 
-  // The cure that the line names.
+  // The remedy in the line.
   await host.exec([FLANNELD, ...command[1]!.split(" "), "-yes", command[2]!]);
   await agent.waitFor(/green: Wrote subnet file/);
   assertMatch(await host.exec([FLANNELD, "status"]), /^health +ok, ready$/m);
 });
 
-Deno.test("flanneld -watch-networks says that there is no network, and serves one that comes", async () => {
+Deno.test("flanneld -watch-networks reports that there is no network, and serves a new one", async () => {
   await using lab = await Lab.start({ hosts: 1 });
   const [host] = lab.hosts as [UnderlayHost];
   await using agent = await host.spawn([FLANNELD, "-iface=eth1", STORE, "-watch-networks"]);

@@ -22,7 +22,7 @@ async function run(host: UnderlayHost, ...args: string[]) {
   return await host.run([FLANNELD, ...args]);
 }
 
-/** Reserves and releases subnets until told to stop: writes beside the agent's own. */
+/** Reserves and releases subnets until `signal` aborts: writes beside the agent's own. */
 async function load(host: UnderlayHost, signal: AbortSignal): Promise<string[]> {
   const reserved: string[] = [];
   for (let i = 200; i < 256 && !signal.aborted; i++) {
@@ -145,24 +145,30 @@ Deno.test("flanneld needs no etcd: a file on one host, clients on the others", a
     await eventually("a full mesh", () => isFullMesh(lab.hosts));
   });
 
-  await t.step("a second agent on the file is refused in a line that says who has it", async () => {
-    const { code, stderr } = await run(
-      first,
-      ...["-store=embedded", "-iface=eth1", "-subnet-file=/run/other/subnet.env"],
-    );
-    assertEquals(code, 1);
-    assertStringIncludes(stderr, "/var/lib/flannel/leases.db is in use by flanneld (pid ");
-  });
+  await t.step(
+    "a second agent on the file is refused in a line that names its holder",
+    async () => {
+      const { code, stderr } = await run(
+        first,
+        ...["-store=embedded", "-iface=eth1", "-subnet-file=/run/other/subnet.env"],
+      );
+      assertEquals(code, 1);
+      assertStringIncludes(stderr, "/var/lib/flannel/leases.db is in use by flanneld (pid ");
+    },
+  );
 
-  await t.step("other flags at a later start change nothing and say so", async () => {
-    await units[0]!.stop();
-    await configure(lab, "-network=10.30.0.0/16");
-    units[0] = stack.use(await LabUnit.start(first));
-    assertEquals(await subnetOf(first), subnets[0]);
-    const output = units[0]!.process.output;
-    assertStringIncludes(output, "are for the first start alone");
-    assertEquals(await first.ping(await overlayAddress(second)), 1);
-  });
+  await t.step(
+    "other flags at a later start change nothing, and the log reports that",
+    async () => {
+      await units[0]!.stop();
+      await configure(lab, "-network=10.30.0.0/16");
+      units[0] = stack.use(await LabUnit.start(first));
+      assertEquals(await subnetOf(first), subnets[0]);
+      const output = units[0]!.process.output;
+      assertStringIncludes(output, "are for the first start alone");
+      assertEquals(await first.ping(await overlayAddress(second)), 1);
+    },
+  );
 });
 
 Deno.test("flanneld makes no file where something is to be taken from one", async () => {
@@ -186,7 +192,7 @@ Deno.test("flanneld makes no file where something is to be taken from one", asyn
   assertEquals((await host.run(["ls", "-d", "/run/none"])).code, 2);
 });
 
-Deno.test("flanneld with a file and no config says what to give it, and goes on once there is one", async () => {
+Deno.test("flanneld with a file and no config explains what to give it, and goes on with a config", async () => {
   await using lab = await Lab.start({ hosts: 1 });
   const [host] = lab.hosts as [UnderlayHost];
   await host.writeTextFile(

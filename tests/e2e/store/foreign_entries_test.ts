@@ -6,7 +6,7 @@ import { CONFIG, eventually, isFullMesh, PREFIX, subnetOf, writeSysconfig } from
 
 const SUBNETS = `${PREFIX}/subnets`;
 
-/** What somebody else may put there: key, value, and what the agents say of it. */
+/** Entries of other writers: key, value, and the agents' log line. */
 const FOREIGN: readonly (readonly [key: string, value: string, complaint: string])[] = [
   ["hello", "world", "is not a key of this network"],
   ["10.20.300.0-24", '{"PublicIP":"172.28.128.9"}', "is not a key of this network"],
@@ -95,7 +95,7 @@ for (const api of ["v2", "v3"] as EtcdApi[]) {
         assertEquals(found.length, 1, `${key}: ${unit.process.output}`);
       }
       assertEquals(lines(unit, `Ignoring ${SUBNETS}/nested: it `).length, 1, unit.process.output);
-      // What has a directory of its own may be another network.
+      // A directory may be another network.
       assertEquals(lines(unit, `${PREFIX}/elsewhere`), []);
       assertEquals(lines(unit, "Watch subnets:"), []);
     }
@@ -213,7 +213,7 @@ Deno.test("flanneld sends no terminal what the store holds for it", async (t) =>
   }
 });
 
-/** What of the overlay is in the kernel, line by line. */
+/** Returns the kernel objects of the overlay, line by line. */
 async function kernelOf(host: UnderlayHost): Promise<string[]> {
   const text = await host.exec([
     "sh",

@@ -4,7 +4,7 @@ import type { UnderlayHost } from "../../lab/lab.ts";
 import { lostReplies } from "../../lab/lost_replies.ts";
 import { CONFIG, eventually, isFullMesh, overlayAddress, subnetOf } from "../guide.ts";
 
-/** What a network of the guide's vxlan is changed to, while its range stays. */
+/** Changes of the guide's vxlan network that keep its range. */
 const CHANGES: readonly (readonly [name: string, backend: string])[] = [
   ["another VNI and port", '{"Type": "vxlan", "VNI": 7, "Port": 4789}'],
   ["direct routes", '{"Type": "vxlan", "DirectRouting": true}'],
@@ -16,7 +16,7 @@ const CHANGES: readonly (readonly [name: string, backend: string])[] = [
 const LIMIT = 50;
 
 for (const [name, backend] of CHANGES) {
-  // Flannel 0.7.1 goes over when it is restarted, host by host; here two agents stand still.
+  // Flannel 0.7.1 switches when it is restarted, host by host; here two agents are stopped.
   Deno.test(`flanneld keeps those that share a backend connected while vxlan is changed to ${name}`, async () => {
     await using cluster = await GuideCluster.start({ hosts: 4 });
     const { hosts } = cluster;
@@ -45,10 +45,10 @@ for (const [name, backend] of CHANGES) {
             });
           }
         });
-        await eventually("the two that have gone over", () => isFullMesh([here, there]));
+        await eventually("the two that have switched", () => isFullMesh([here, there]));
       });
-      assertEquals(lostByOld, 0, "between the two that have not gone over");
-      assert(lost < LIMIT, `${lost} replies lost between the two that have gone over`);
+      assertEquals(lostByOld, 0, "between the two that have not switched");
+      assert(lost < LIMIT, `${lost} replies lost between the two that have switched`);
     } finally {
       for (const { process } of slow) process.signal("SIGCONT");
     }

@@ -5,7 +5,7 @@ import { type EtcdApi, LabEtcd } from "../../lab/etcd/lab_etcd.ts";
 import { FLANNELD, LabUnit } from "../../lab/unit.ts";
 import { eventually, PREFIX, writeSysconfig } from "../guide.ts";
 
-/** What each network's config says. */
+/** Config of each network. */
 const CONFIGS = {
   blue: '{"Network":"10.71.0.0/16","Backend":{"Type":"vxlan","VNI":1}}',
   green: '{"Network":"10.72.0.0/16","Backend":{"Type":"vxlan","VNI":2}}',
@@ -178,7 +178,7 @@ Deno.test("flanneld refuses to be a second one for its network, and is one for a
   const own = ["FLANNEL-FWD", "FLANNEL-POSTRTG", "FLANNEL-RAW"];
   assertEquals(names.filter((name) => !name.includes("-file")), own);
   assertEquals(names.length, 6);
-  // Neither takes the other's for damage, nor its own.
+  // Neither mistakes the other's objects, or its own, for damage.
   await new Promise((resolve) => setTimeout(resolve, 6_000));
   for (const agent of [first, second]) {
     assertEquals(/Repairing|were missing/.exec(agent.output)?.[0], undefined);
@@ -249,7 +249,7 @@ Deno.test("flanneld carries two udp networks, each by a device and a port of its
         (await Promise.all(before.map(({ ip }) => here.ping(ip)))).every((count) => count === 1),
     );
   await reach();
-  // The second of two with one port is refused, and says whose it is.
+  // The second of two networks with one port is refused, in a line that names the first.
   const third = await agentOf(
     here,
     etcd,
@@ -258,7 +258,7 @@ Deno.test("flanneld carries two udp networks, each by a device and a port of its
   await third.waitFor(/c: .*its UDP port 8286 is used by network "b" of flanneld/);
   await third.stop();
 
-  // One that there is no config of does not keep the others from being told of.
+  // A network without a config does not prevent the report of the others.
   const flags = [`-etcd-endpoints=${etcd.endpoint}`, "-etcd-prefix=/nets", "-iface=eth1"];
   const several = [...flags, "-subnet-dir=/run/flannel/n", "-networks=none,a,b"];
   const plan = await here.run([FLANNELD, "plan", ...several]);

@@ -66,7 +66,7 @@ Deno.test("flanneld serves etcd's leases over TLS to clients with a certificate"
   });
 
   await t.step("a wrong client certificate gives one line that names the flag", async () => {
-    // What is not given here would be taken from there.
+    // Options that are not given here would come from the environment.
     await configure(here, "-iface=eth1");
     const stranger = { cert: files.otherCa, key: files.otherCa.replace(".pem", "-key.pem") };
     for (
@@ -82,7 +82,7 @@ Deno.test("flanneld serves etcd's leases over TLS to clients with a certificate"
       assertStringIncludes(stderr, words);
       assertEquals(stderr.trimEnd().split("\n").length, 1, stderr);
     }
-    // The server's log says the same of them, each with the client's address.
+    // The server's log has the same reasons, each with the client's address.
     for (const reason of ["certificate verify failed", "not return a certificate", "unknown ca"]) {
       const line = new RegExp(`^W.*TLS handshake with ${here.address} failed: .*${reason}`, "m");
       await serving.process.waitFor(line);

@@ -110,7 +110,7 @@ Deno.test("flanneld that starts with a config it must refuse makes nothing, and 
   assertEquals(await Promise.all(hosts.map(stateOf)), before);
   assertEquals(await leaseKeys(etcd, "v2"), []);
 
-  // The other commands say the same.
+  // The other commands report the same.
   const [first] = hosts as [UnderlayHost];
   const flags = [
     `-etcd-endpoints=${etcd.endpoint}`,
@@ -201,7 +201,7 @@ Deno.test("flanneld leaves an operator's route in place, and refuses the lease t
     await process.waitFor(complaint);
     const route = async () => (await first!.exec(["ip", "route", "show", subnet])).trim();
     assertEquals(await route(), `${subnet} via 172.28.128.254 dev eth1`);
-    // Another look at everything changes nothing.
+    // Another full check changes nothing.
     await etcd.set("v2", "/flannel/network/subnets/10.20.9.0-24", "{}");
     await first!.exec(["ip", "route", "flush", "proto", "102"]);
     assertEquals(await route(), `${subnet} via 172.28.128.254 dev eth1`);

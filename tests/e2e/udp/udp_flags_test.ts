@@ -1,4 +1,4 @@
-/** What -udp-strict-source, -udp-accept-any and -udp-workers do, shown by packets and by `flanneld status`. */
+/** Effects of -udp-strict-source, -udp-accept-any and -udp-workers on packets and on `flanneld status`. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { AgentStatus } from "../../../mod/agent/status/status.ts";
 import { Lab, type UnderlayHost } from "../../lab/lab.ts";
@@ -51,7 +51,7 @@ async function start(options: string): Promise<Cluster> {
   return { tested, peer, stranger, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
-/** What `flanneld status` knows of the host's one network. */
+/** Returns the report of `flanneld status` on the host's network. */
 async function network(host: UnderlayHost) {
   const status = JSON.parse(
     await host.exec([FLANNELD, "status", "-json"]),
@@ -59,7 +59,7 @@ async function network(host: UnderlayHost) {
   return status.networks[0]!;
 }
 
-/** Who is believed, by flag: the texts of the packets that arrive, and the drops that are counted. */
+/** Accepted senders by flag: the texts of the packets that arrive, and the counted drops. */
 const CASES: readonly {
   readonly flag: string;
   readonly arrive: readonly string[];
@@ -141,7 +141,7 @@ Deno.test("an agent with -udp-workers=2 carries packets in both", async () => {
 
   const addresses = [await overlayAddress(tested), await overlayAddress(peer)] as const;
   const before = await network(tested);
-  // Datagrams are spread over the sockets by their ports, and packets over the queues by theirs.
+  // Datagrams are spread over the sockets by their ports, and packets over the queues by their ports.
   const flows = [
     "flows",
     tested.address,

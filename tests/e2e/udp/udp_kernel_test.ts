@@ -55,7 +55,7 @@ async function start(options: readonly [string, string]): Promise<Cluster> {
   return { hosts, etcd, units, restart, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
-/** How many packets of ours the process of an agent has read: flannel0's transmit counter. */
+/** Returns the number of packets that the agent's process has read: flannel0's transmit counter. */
 async function readByAgent(host: UnderlayHost): Promise<number> {
   const [link] = JSON.parse(await host.exec(["ip", "-j", "-s", "link", "show", "flannel0"]));
   return link.stats64.tx.packets;
@@ -69,7 +69,7 @@ async function isByKernel([a, b]: readonly [UnderlayHost, UnderlayHost]): Promis
   return String(await counters()) === String(before);
 }
 
-/** All that `flanneld status` tells. */
+/** Returns the output of `flanneld status`. */
 function statusOf(host: UnderlayHost): Promise<string> {
   return host.exec([FLANNELD, "status", "-json", "-peers=all"]);
 }
@@ -126,7 +126,7 @@ Deno.test("udp moves bytes unharmed while agents are killed and started again", 
   await eventually("the kernel's path", () => isByKernel(hosts));
 });
 
-Deno.test("udp goes over to the kernel and back, live and under load, as a peer's agent changes", async () => {
+Deno.test("udp switches to the kernel and back, live and under load, as a peer's agent changes", async () => {
   await using cluster = await start([AUTO, USER]);
   const { hosts, restart } = cluster;
   const [here, there] = hosts;
@@ -141,7 +141,7 @@ Deno.test("udp goes over to the kernel and back, live and under load, as a peer'
   await eventually("user space again", async () => !await isByKernel(hosts));
   await eventually("a full mesh", () => isFullMesh(hosts));
   await transferDuring(hosts, 32, () => Promise.resolve());
-  // What is not used is not left in the kernel.
+  // Unused programs do not stay in the kernel.
   const pins = await here.run(["find", "/sys/fs/bpf/flanneld", "-type", "f"]);
   assertEquals(pins.stdout, "");
 });
@@ -165,7 +165,7 @@ Deno.test("udp closes the GRO path while the firewall drops its packets, and log
   const rule = (action: string) =>
     hosts[1].exec(["iptables", action, "INPUT", "-p", "udp", "--dport", "8285", "-j", "DROP"]);
   await rule("-I");
-  // What is in use is left alone until packets get lost. A host that was rebooted has nothing in use.
+  // A device in use stays until packets are lost. A rebooted host has none in use.
   await units[1].stop();
   await hosts[1].exec([FLANNELD, "cleanup"]);
   await restart(1, "stop", AUTO);
@@ -187,7 +187,7 @@ Deno.test("udp closes the GRO path while the firewall drops its packets, and log
   assertEquals([said(closed), said(open), said(/Repairing/)], [1, 1, 1], agent.output);
 });
 
-Deno.test("udp puts programs and pins back that somebody took away", async () => {
+Deno.test("udp restores programs and pins that another process removed", async () => {
   await using cluster = await start([AUTO, AUTO]);
   const { hosts, units } = cluster;
   const [here] = hosts;
@@ -203,7 +203,7 @@ Deno.test("udp puts programs and pins back that somebody took away", async () =>
   assertEquals(await here.ping(await overlayAddress(hosts[1]), { count: 3 }), 3);
 });
 
-Deno.test("udp mounts the BPF file system that somebody took away, and pins again, while peers come and go", async () => {
+Deno.test("udp mounts the BPF file system again that another process unmounted, and pins again, while peers come and go", async () => {
   await using cluster = await start([AUTO, AUTO]);
   const { hosts, units, etcd } = cluster;
   const [here] = hosts;
@@ -227,7 +227,7 @@ Deno.test("udp mounts the BPF file system that somebody took away, and pins agai
 /** Mounts a BPF file system that takes nothing. */
 const READ_ONLY = ["mount", "-t", "bpf", "-o", "ro", "bpf", "/sys/fs/bpf"];
 
-Deno.test("udp stays in user space where the BPF file system is read-only, and says so in one line", async () => {
+Deno.test("udp stays in user space when the BPF file system is read-only, and reports that in one line", async () => {
   await using cluster = await start([AUTO, USER]);
   const { hosts, units, restart } = cluster;
   await hosts[1].exec(READ_ONLY);
@@ -238,7 +238,7 @@ Deno.test("udp stays in user space where the BPF file system is read-only, and s
   assertEquals(agent.output.match(/user space: |udp in the kernel/g)?.length, 1, agent.output);
 });
 
-Deno.test("udp goes over to user space, with address and route, when nothing can be pinned any more", async () => {
+Deno.test("udp switches to user space, with address and route, when nothing can be pinned any more", async () => {
   await using cluster = await start([AUTO, AUTO]);
   const { hosts, units } = cluster;
   const [here] = hosts;
@@ -253,7 +253,7 @@ Deno.test("udp goes over to user space, with address and route, when nothing can
   assertNotMatch(units[0].process.output, /Error|defect/);
 });
 
-Deno.test("udp stays in user space where the kernel lets nobody load programs, and says so in one line", async () => {
+Deno.test("udp stays in user space when the kernel refuses programs, and reports that in one line", async () => {
   await using cluster = await start([AUTO, AUTO]);
   const { hosts, etcd, units } = cluster;
   await units[1].kill();
@@ -276,7 +276,7 @@ Deno.test("udp stays in user space where the kernel lets nobody load programs, a
   assertNotMatch(asked.stderr, /defect/);
 });
 
-Deno.test("flanneld cleanup takes udp's programs out of the kernel, and tells peers of it", async () => {
+Deno.test("flanneld cleanup removes udp's programs from the kernel, and withdraws the feature for peers", async () => {
   await using cluster = await start([AUTO, AUTO]);
   const { hosts, units } = cluster;
   const [here, there] = hosts;
@@ -296,13 +296,13 @@ Deno.test("flanneld cleanup takes udp's programs out of the kernel, and tells pe
   assertEquals(stderr, "");
   await eventually("user space", async () => PASSED_OVER.test(await statusOf(there)));
   assertEquals((await here.run(["find", "/sys/fs/bpf/flanneld", "-type", "f"])).stdout, "");
-  // What the peer sends now meets no program, and no socket: the host says so.
+  // Packets of the peer now meet no program and no socket: the host answers with ICMP errors.
   const before = await icmpErrors(here);
   await there.ping(address);
   assert(await icmpErrors(here) > before);
 });
 
-Deno.test("flanneld cleanup does without the store, and says what follows for peers", async () => {
+Deno.test("flanneld cleanup works without the store, and reports the effect on peers", async () => {
   await using cluster = await start([AUTO, AUTO]);
   const { hosts: [here, there], units, etcd } = cluster;
   await eventually("the kernel's path", () => isByKernel(cluster.hosts));

@@ -6,7 +6,7 @@
  * - `flows HOST NETWORK DESTINATION COUNT` sends COUNT such packets, each from another port of this host and another
  *   source in NETWORK (`10.20.3.`);
  * - `plain ADDRESS COUNT` sends COUNT packets by way of the device, each from another port of this host;
- * - `receive ADDRESS` says "listening" and prints source address and text of each packet that arrives.
+ * - `receive ADDRESS` prints "listening", and then source address and text of each packet that arrives.
  *
  * @module
  */

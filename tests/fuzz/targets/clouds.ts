@@ -1,4 +1,4 @@
-/** What clouds' services answer: metadata of AWS and Google, and Google's API. */
+/** Answers of clouds' services: metadata of AWS and Google, and Google's API. */
 import fc from "fast-check";
 import { AwsEnvironment } from "../../../backends/aws_vpc/environment.ts";
 import { InstanceMetadata } from "../../../backends/aws_vpc/metadata.ts";

@@ -72,7 +72,7 @@ const KEYS = [
   "/coreos.com/network/blue/config",
 ] as const;
 
-/** Entries of a store: what a key stands for, and what is read of its value. */
+/** Entries of a store: the meaning of a key, and the decoded value. */
 export const storeEntry: FuzzTarget<{ readonly key: string; readonly value: string }> = {
   name: "store_entry",
   seeds: KEYS.map((key, i) => ({ key, value: LEASE_VALUES[i] ?? NODE_RECORDS[0] })),

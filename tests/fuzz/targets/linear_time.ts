@@ -10,7 +10,7 @@ interface Repetition {
   readonly after: string;
 }
 
-/** Readers of foreign texts take linear time, whatever repeats: times of two lengths are compared. */
+/** Parsers of untrusted texts take linear time in repeated parts: compares the times of two lengths. */
 export const linearTime: FuzzTarget<Repetition> = {
   name: "linear_time",
   seeds: [

@@ -1,4 +1,4 @@
-/** The kernel's replies and multicasts, as rtnetlink, nfnetlink and xfrm send them, and what looks like them. */
+/** The kernel's replies and multicasts, as rtnetlink, nfnetlink and xfrm send them, and similar bytes. */
 import { assert } from "@std/assert";
 import fc from "fast-check";
 import { SysError } from "../../../mod/sys/ffi/errno.ts";
@@ -51,7 +51,7 @@ import { type FuzzTarget, refusing } from "../target.ts";
 
 const ip = (text: string) => parseIPv4(text)!;
 
-/** What one function writes. */
+/** Returns the bytes that a function writes. */
 function written(write: (writer: MessageWriter) => void): Uint8Array {
   const writer = new MessageWriter();
   write(writer);
@@ -223,7 +223,7 @@ const SEEDS: readonly Uint8Array[] = [
       ...{ index: 4, destination: ip("192.0.2.2"), mac: "a2:3f:60:cf:ae:07", state: 0x80 },
     })
   ),
-  // What RTNLGRP_NEIGH received after `bridge fdb append`.
+  // Message of RTNLGRP_NEIGH after `bridge fdb append`.
   hex(
     "440000001c00000000000000000000000700000004000000c00002010a0002000a0000000002000008000100ac1c" +
       "800a1400030000000000000000000000000000000000",

@@ -1,4 +1,4 @@
-/** What `flanneld status` and `doctor` read of packets: echoes, ARP, queries between hosts, the unix socket's answers. */
+/** Packets that `flanneld status` and `doctor` read: ICMP echo messages, ARP, queries between hosts, the unix socket's answers. */
 import { assert, assertEquals } from "@std/assert";
 import { readHeaders } from "../../../mod/doctor/trace/packet.ts";
 import { parseIPv4 } from "../../../mod/ip/mod.ts";

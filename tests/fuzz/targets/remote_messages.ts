@@ -52,7 +52,7 @@ interface Codec {
   readonly encode: (value: never) => string;
 }
 
-/** Whoever reads what was read and written again reads the same. */
+/** Checks that decoding, encoding and decoding again gives the same value. */
 function roundTrip({ decode, encode }: Codec, text: string): void {
   const read = refusing([WireError], () => decode(text));
   if (read === undefined) return;

@@ -14,7 +14,7 @@ interface Damage {
   readonly flips: readonly { readonly at: number; readonly by: number }[];
   /** A range that is filled, as of a page that was never written. */
   readonly fill?: { readonly at: number; readonly length: number; readonly value: number };
-  /** What is left, in millionths. */
+  /** Remaining part of the file, in millionths. */
   readonly cut?: number;
 }
 
@@ -127,7 +127,7 @@ export const storeFile: FuzzTarget<Damage> = {
 async function use(path: string, owner: boolean, written: ReadonlySet<string>): Promise<void> {
   await using store = await openEmbedded({ kind: "embedded", path }, { owner });
   const { leases } = await store.snapshot();
-  // What the check lets through of an owner's file was there before.
+  // Every entry that passes the check of an owner's file was written before.
   if (owner) { for (const { subnet } of leases) assert(written.has(`${subnet}`), `${subnet}`); }
   const other = leases.find(({ subnet }) => `${subnet}` === OTHER);
   if (other === undefined) await store.createLease(net(OTHER), vxlan("192.0.2.9"), 60);

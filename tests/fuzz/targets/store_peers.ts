@@ -1,4 +1,4 @@
-/** What stores' servers answer: etcd v2 and v3, and `-listen`. */
+/** Answers of stores' servers: etcd v2 and v3, and `-listen`. */
 import { Buffer } from "node:buffer";
 import { createServer, type ServerHttp2Stream } from "node:http2";
 import { assertEquals } from "@std/assert";
@@ -304,7 +304,7 @@ async function grpcPeer(
   return (server.address() as { port: number }).port;
 }
 
-/** What the client library makes of etcd's messages and of their errors. */
+/** The client library's results from etcd's messages and errors. */
 export const etcdGrpc: FuzzTarget<GrpcAnswer> = {
   name: "etcd_v3_grpc",
   seeds: [

@@ -184,7 +184,7 @@ function isJson(text: string): boolean {
 
 const LOG_TEXTS = ["a\u0085b\x1b[31mc", '{"a":"\u009b31m\\u0007"}'];
 
-/** What reaches a terminal holds no control character. */
+/** Text for a terminal has no control character. */
 export const printableText: FuzzTarget<string> = {
   name: "printable_text",
   seeds: LOG_TEXTS,

@@ -74,7 +74,7 @@ interface Attack {
   readonly flip: number;
 }
 
-/** Echoes; who fails its handshake is closed. */
+/** Returns all bytes to the client; closes a connection whose handshake fails. */
 async function echo(listener: Deno.TcpListener, server: TlsServer): Promise<void> {
   const serving = new Set<Promise<void>>();
   for await (const plain of listener) {

@@ -1,4 +1,4 @@
-/** The user-space data path: what arrives from peers, and what containers send. */
+/** The user-space data path: datagrams of peers and packets of containers. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { aged, host, PEER, THIRD } from "../../../backends/udp/user/testing/host.ts";
@@ -63,7 +63,7 @@ function accepted({ from, packet }: Datagram): Uint8Array | undefined {
   return aged(packet.slice(0, total));
 }
 
-/** Checksums that were wrong stay wrong, so that `aged()` does not tell of them. */
+/** Removes the checksums: wrong ones stay wrong, so that `aged()` does not compare them. */
 function unsummed(packet: Uint8Array): Uint8Array {
   const copy = packet.slice();
   copy.fill(0, 10, 12);

@@ -21,7 +21,7 @@ export class Namespace implements AsyncDisposable {
     return run(...this.prefix, ...command);
   }
 
-  /** Runs a command inside and tells whether it succeeded. */
+  /** Runs a command inside and returns whether it succeeded. */
   async succeeds(...command: string[]): Promise<boolean> {
     const [program, ...args] = [...this.prefix, ...command];
     const { success } = await new Deno.Command(program, { args, stdin: "null" }).output();

@@ -98,10 +98,10 @@ class Capture implements AsyncDisposable {
     const capture = new Capture(at.spawn("tcpdump", ...options, ...filter));
     const errors = capture.#tcpdump.stderr.getReader();
     const decoder = new TextDecoder();
-    for (let said = ""; !said.includes("listening on");) {
+    for (let output = ""; !output.includes("listening on");) {
       const { value, done } = await errors.read();
-      if (done) throw new Error(`tcpdump: ${said}`);
-      said += decoder.decode(value);
+      if (done) throw new Error(`tcpdump: ${output}`);
+      output += decoder.decode(value);
     }
     capture.#drained = (async () => {
       while (!(await errors.read()).done);
@@ -109,7 +109,7 @@ class Capture implements AsyncDisposable {
     return capture;
   }
 
-  /** What tcpdump prints of it; nothing when it has not come within the time, in milliseconds. */
+  /** Returns tcpdump's line about the packet; nothing when it has not arrived within the time, in milliseconds. */
   async first(timeout: number): Promise<string> {
     const timer = setTimeout(() => this.#tcpdump.kill("SIGINT"), timeout);
     const output = await new Response(this.#tcpdump.stdout).text();

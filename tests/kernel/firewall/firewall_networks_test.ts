@@ -49,7 +49,7 @@ Deno.test("openFirewall() does not take other networks' rules for a reason to ac
   await using host = await Namespace.make();
   const one = await open(host, {}, undefined, { mode: "nftables" });
   await one.ensure();
-  // What would be there if another network of this host used iptables.
+  // As if another network of this host used iptables.
   const other = await open(host, OTHER, undefined, { mode: "iptables" });
   await other.ensure();
   assertEquals(await one.ensure(), "unchanged");

@@ -3,7 +3,7 @@ import { open, test } from "./firewall_lab.ts";
 import { Namespace } from "./firewall_namespace.ts";
 import { type Neighbours, sourceSeen, withNeighbours } from "./firewall_neighbours.ts";
 
-/** What the packets' targets see, without any rule of ours, on a host whose FORWARD drops. */
+/** Sources that the packets' targets see without rules of flanneld, on a host whose FORWARD drops. */
 const DROPPED = {
   // Docker's own rule accepts what leaves docker0, but no reply comes back.
   "container to peer": "10.20.93.2, unanswered",
@@ -112,7 +112,7 @@ Deno.test("Firewall.survey() names a chain of nftables that drops, and its comma
   });
 });
 
-/** Pings each way; what {@linkcode sourceSeen} tells, by the ping's name. */
+/** Pings each way; returns the results of {@linkcode sourceSeen} by the ping's name. */
 async function sourcesSeen(
   host: Namespace,
   { container, peer, outside }: Neighbours,

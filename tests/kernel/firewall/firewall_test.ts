@@ -7,7 +7,7 @@ import { Namespace } from "./firewall_namespace.ts";
 const MASQ = '-m comment --comment "flanneld masq"';
 const FWD = '-m comment --comment "flanneld forward"';
 
-/** What iptables-save has to print of ours for {@linkcode SPEC}, per table. */
+/** flanneld's lines of iptables-save for {@linkcode SPEC}, per table. */
 const OURS: Record<string, string[]> = {
   nat: [
     ":FLANNEL-POSTRTG -",
@@ -56,14 +56,14 @@ async function saved(host: Namespace, variant: Variant): Promise<Record<string, 
 /** `before` with our lines where they belong: the chain and its rules last, the jump at the end. */
 function withOurs(
   before: Record<string, string[]>,
-  ours: Record<string, string[]> = OURS,
+  own: Record<string, string[]> = OURS,
 ): Record<string, string[]> {
   const tables = structuredClone(before);
-  for (const [table, lines] of Object.entries(ours)) tables[table] = [...tables[table]!, ...lines];
+  for (const [table, lines] of Object.entries(own)) tables[table] = [...tables[table]!, ...lines];
   return tables;
 }
 
-/** Asserts that two saves say the same, chain by chain; chains are listed in no fixed order. */
+/** Asserts that two saves are equal, chain by chain; chains have no fixed order. */
 function assertSaved(actual: Record<string, string[]>, expected: Record<string, string[]>): void {
   const byChain = (tables: Record<string, string[]>) =>
     Object.fromEntries(
@@ -152,7 +152,7 @@ test("Firewall.ensure() replaces the rules of another network", async (host, var
   };
   await (await open(host, other)).ensure();
   assert((await host.run(`iptables-${variant}-save`)).includes("10.30.1.0/24"));
-  // What the earlier run served may not be known any more.
+  // The network of the earlier run may be unknown by now.
   assertEquals(await (await open(host)).ensure(), "applied");
   assertSaved(await saved(host, variant), withOurs(before));
 });
@@ -267,7 +267,7 @@ test("Firewall.ensure() does nothing once the signal has aborted", async (host, 
   assertSaved(await saved(host, variant), before);
 });
 
-Deno.test("openFirewall() takes plain iptables when no rules tell, and moves when they do", async () => {
+Deno.test("openFirewall() selects plain iptables without other rules, and moves to the rule set of other programs", async () => {
   await using host = await Namespace.make();
   const first = await open(host);
   await first.ensure();
@@ -278,7 +278,7 @@ Deno.test("openFirewall() takes plain iptables when no rules tell, and moves whe
   assert(first.description.startsWith("iptables 1."), first.description);
   assertSaved(await saved(host, plain), withOurs(emptyTables(await saved(host, plain))));
 
-  // Docker, started since, has been told to use the other.
+  // Docker, started since, uses the other rule set.
   await setUpDocker(host, other);
   const before = await saved(host, other);
   const second = await open(host, {}, SPEC);

@@ -7,7 +7,7 @@ import { Namespace } from "./firewall_namespace.ts";
 const NFTABLES = { mode: "nftables" } as const;
 const IPTABLES = { mode: "iptables" } as const;
 
-/** What `nft list table` has to print of ours for {@linkcode SPEC}. */
+/** flanneld's output of `nft list table` for {@linkcode SPEC}. */
 const OURS = `table ip flannel-ipv4 {
 	chain postrtg {
 		type nat hook postrouting priority srcnat; policy accept;
@@ -45,7 +45,7 @@ add chain ip6 flannel-ipv6 postrtg { type nat hook postrouting priority 100; pol
 add chain ip6 flannel-ipv6 forward { type filter hook forward priority 0; policy accept; }
 `;
 
-/** An operator's own firewall, with what could be taken for ours. */
+/** An operator's own firewall, with rules similar to flanneld's. */
 const FOREIGN = `
 add table inet site
 add chain inet site guard { type filter hook forward priority 10; policy accept; }
@@ -74,7 +74,7 @@ async function nft(host: Namespace, commands: string): Promise<void> {
   }
 }
 
-/** `nft -j list ruleset`, object by object, without handles and what nft tells of itself. */
+/** `nft -j list ruleset`, object by object, without handles and nft's metadata. */
 async function ruleset(host: Namespace): Promise<unknown[]> {
   const { nftables } = JSON.parse(await host.run("nft", "-j", "list", "ruleset"));
   return (nftables as Record<string, Record<string, unknown>>[])
@@ -86,7 +86,7 @@ async function ruleset(host: Namespace): Promise<unknown[]> {
     });
 }
 
-function ours(host: Namespace): Promise<string> {
+function ownTable(host: Namespace): Promise<string> {
   return host.run("nft", "list", "table", "ip", "flannel-ipv4");
 }
 
@@ -110,7 +110,7 @@ onSite(
     assertEquals(await ruleset(host), before);
 
     assertEquals(await firewall.ensure(), "applied");
-    assertEquals(await ours(host), OURS);
+    assertEquals(await ownTable(host), OURS);
     assertEquals((await ruleset(host)).filter((object) => !isOurs(object)), before);
     assertEquals(await firewall.check(), []);
 
@@ -133,15 +133,15 @@ onSite("Firewall.ensure() by nftables makes no table of iptables", async (host) 
 onSite("Firewall.ensure() by nftables makes what is asked for and no more", async (host) => {
   const firewall = await open(host, { ipMasq: false }, undefined, NFTABLES);
   await firewall.ensure();
-  assert(!(await ours(host)).includes("postrtg"));
+  assert(!(await ownTable(host)).includes("postrtg"));
   const masquerade = await open(host, { forward: false, randomFully: false }, SPEC, NFTABLES);
   assertEquals(await masquerade.ensure(), "applied");
-  const text = await ours(host);
+  const text = await ownTable(host);
   assert(!text.includes("forward"), text);
   assert(/daddr != 224\.0\.0\.0\/4 masquerade\n/.test(text), text);
   const nothing = await open(host, { forward: false, ipMasq: false }, SPEC, NFTABLES);
   await nothing.ensure();
-  await assertRejects(() => ours(host), Error, "No such file");
+  await assertRejects(() => ownTable(host), Error, "No such file");
 });
 
 onSite("Firewall.ensure() by nftables finds the rules of an earlier run", async (host) => {
@@ -177,7 +177,7 @@ onSite("Firewall.ensure() by nftables repairs what others damage", async (host) 
     await host.run("nft", command);
     assert((await firewall.check()).length > 0, command);
     assertEquals(await firewall.ensure(), "repaired", command);
-    assertEquals(await ours(host), OURS, command);
+    assertEquals(await ownTable(host), OURS, command);
     assertEquals(await firewall.ensure(), "unchanged", command);
   }
 });
@@ -190,7 +190,7 @@ onSite(
     await nft(host, `flush ruleset\n${FOREIGN}`);
     const before = await ruleset(host);
     assertEquals(await firewall.ensure(), "repaired");
-    assertEquals(await ours(host), OURS);
+    assertEquals(await ownTable(host), OURS);
     await firewall.remove();
     assertEquals(await ruleset(host), before);
   },
@@ -204,7 +204,7 @@ onSite("Firewall.ensure() by nftables replaces the rules of another network", as
   };
   const firewall = await open(host, next, SPEC, NFTABLES);
   assertEquals(await firewall.ensure(), "applied");
-  const text = await ours(host);
+  const text = await ownTable(host);
   assert(!text.includes("10.20."), text);
   assertEquals(await firewall.ensure(), "unchanged");
 });
@@ -224,7 +224,7 @@ onSite(
       "+ nft ip flannel-ipv4 postrtg ip saddr != 10.20.0.0/16 ip daddr 10.20.93.0/24 return",
     ]);
     await corrected.ensure();
-    assertEquals(await ours(host), OURS);
+    assertEquals(await ownTable(host), OURS);
     assertEquals((await ruleset(host)).filter((object) => !isOurs(object)), before);
 
     await nft(host, `delete table ip flannel-ipv4${NEWER_FLANNEL}`);
@@ -242,7 +242,7 @@ test(
     const beside = await saved(host, other);
     const firewall = await open(host, {}, undefined, NFTABLES);
     assertEquals(await firewall.ensure(), "applied");
-    assertEquals(await ours(host), OURS);
+    assertEquals(await ownTable(host), OURS);
     const comment = '-m comment --comment "flanneld forward"';
     assertEquals(
       await saved(host, variant),
@@ -263,7 +263,7 @@ test(
     assertEquals(await firewall.ensure(), "applied");
     assert(!(await saved(host, variant)).some((line) => line.includes("FLANNEL-FWD")));
     await firewall.remove();
-    await assertRejects(() => ours(host), Error, "No such file");
+    await assertRejects(() => ownTable(host), Error, "No such file");
   },
 );
 
@@ -297,12 +297,12 @@ test(
     );
     assertEquals(left.filter((line) => line.includes("POSTRTG")), []);
     assertEquals(left.length, 4);
-    assertEquals(await ours(host), OURS);
+    assertEquals(await ownTable(host), OURS);
 
     const back = await open(host, {}, SPEC, IPTABLES);
     assertEquals(await back.ensure(), "applied");
     assertEquals(await saved(host, variant), withIptables);
-    await assertRejects(() => ours(host), Error, "No such file");
+    await assertRejects(() => ownTable(host), Error, "No such file");
     await back.remove();
     assertEquals(await saved(host, variant), bare.rules);
     assertEquals(await host.run("nft", "list", "tables"), bare.tables);
@@ -340,7 +340,7 @@ Deno.test("openFirewall() by itself takes what the host uses", async () => {
   // Its own table is no reason to stay, nor is iptables' in nftables.
   await (await open(bare, {}, undefined, NFTABLES)).ensure();
   assertEquals(await tool(bare), "iptables");
-  // But an agent that runs does stay, and doctor looks at what that one keeps.
+  // But a running agent keeps its tool, and doctor checks that tool.
   assertEquals(await tool(bare, { isRunning: true }), "nftables");
   assertEquals(await tool(bare, { isRunning: true, ...IPTABLES }), "iptables");
 
@@ -359,7 +359,7 @@ Deno.test("openFirewall() takes nftables on a host without iptables", async () =
     const options = { searchPath: [directory] };
     const firewall = await open(host, {}, undefined, options);
     assertEquals(await firewall.ensure(), "applied");
-    assertEquals(await ours(host), OURS);
+    assertEquals(await ownTable(host), OURS);
     await host.run("nft", "flush ruleset");
     assertEquals(await firewall.ensure(), "repaired");
 
@@ -412,7 +412,7 @@ Deno.test("Firewall.survey() names a FORWARD that iptables cannot work with", as
   assertEquals((await firewall.survey()).obstacles, []);
 });
 
-onSite("Firewall.ensure() by nftables reports what nft says in one line", async (host) => {
+onSite("Firewall.ensure() by nftables reports nft's error in one line", async (host) => {
   const directory = await Deno.makeTempDir();
   try {
     const real = (await host.run("which", "nft")).trim();

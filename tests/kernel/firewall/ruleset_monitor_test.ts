@@ -5,7 +5,7 @@ import { NetworkNamespace } from "../../lab/netns.ts";
 // Opened once for the process, as in the agent: no test's leak.
 libc();
 
-/** What is done, and whether rules of nf_tables are changed by it. */
+/** A command, and whether it changes rules of nf_tables. */
 const COMMANDS: readonly (readonly [command: string, isChange: boolean])[] = [
   ["nft add table ip flt", true],
   ["nft add chain ip flt c", true],
@@ -18,7 +18,7 @@ const COMMANDS: readonly (readonly [command: string, isChange: boolean])[] = [
   ["ip route add 198.51.100.0/24 dev lo", false],
 ];
 
-Deno.test("monitorRuleset() tells that rules were changed, and nothing else", async () => {
+Deno.test("monitorRuleset() reports changed rules, and nothing else", async () => {
   await using namespace = await NetworkNamespace.create();
   const stop = new AbortController();
   const seen = monitorRuleset({ netns: namespace.path, signal: stop.signal });
@@ -38,7 +38,7 @@ Deno.test("monitorRuleset() tells that rules were changed, and nothing else", as
       // A tool may have made several transactions of it.
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
-    // As many as were queued are told at once, or in parts: none is lost.
+    // Queued events are reported together or in parts: none is lost.
     changes = 0;
     for (let i = 0; i < 5; i++) await namespace.exec("nft", "add", "table", "ip", `t${i}`);
     await new Promise((resolve) => setTimeout(resolve, 100));

@@ -1,4 +1,4 @@
-/** What the firewall drops before it can be forged into a tunnel, or out of one: SECURITY.md's claims. */
+/** Drops of packets forged into or out of a tunnel: SECURITY.md's claims. */
 import { assert, assertEquals } from "@std/assert";
 import type { FirewallSpec } from "../../../mod/firewall/mod.ts";
 import { sendDatagrams } from "../../lab/send_datagram.ts";

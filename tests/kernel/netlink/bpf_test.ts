@@ -150,7 +150,7 @@ const FLAGS = {
   BPF_F_MMAPABLE: 1 << 10,
 };
 
-Deno.test("BpfMap.hasShape() tells maps that others made with flags of their own, and frozen ones", () => {
+Deno.test("BpfMap.hasShape() rejects maps with other flags, and frozen ones", () => {
   const array = { type: "BPF_MAP_TYPE_ARRAY", keySize: 4, valueSize: 8, maxEntries: 2 } as const;
   for (const [name, flag] of Object.entries(FLAGS)) {
     // union bpf_attr: map_type, key_size, value_size, max_entries, map_flags.

@@ -26,7 +26,7 @@ Deno.test("setTransmitChecksumOffload() is ethtool -K tx-checksum-ip-generic", a
     assertEquals(await feature(namespace, "tx-tcp-segmentation"), on ? "on" : "off");
     assertEquals(transmitChecksumOffload("flannel.1", { netns }), on);
   }
-  // What ethtool changes is seen here.
+  // The getters see changes by ethtool.
   await namespace.exec("ethtool", "-K", "flannel.1", "tx-checksum-ip-generic", "on");
   assertEquals(transmitChecksumOffload("flannel.1", { netns }), true);
   assertThrows(

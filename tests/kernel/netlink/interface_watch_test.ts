@@ -10,7 +10,7 @@ libc();
 const OPTIONS = { ifaces: ["eth1"], regexes: [] };
 const PAIR = "link add eth1 type veth peer name eth9";
 
-/** What is done, and whether the watch calls for a look. */
+/** A command, and whether the watch reports it. */
 const CHANGES: readonly (readonly [command: string, expected: boolean])[] = [
   ["link set eth1 mtu 1400", true],
   ["address add 172.28.128.201/24 dev eth1", true],
@@ -28,7 +28,7 @@ const CHANGES: readonly (readonly [command: string, expected: boolean])[] = [
   ["address add 172.28.128.101/24 dev eth1", true],
 ];
 
-Deno.test("InterfaceWatch.run() calls for a look at what concerns the interface, and nothing else", async () => {
+Deno.test("InterfaceWatch.run() reports changes of the interface, and nothing else", async () => {
   using _log = captureLog();
   await using namespace = await NetworkNamespace.create();
   const ip = (line: string) => namespace.ip(...line.split(" "));

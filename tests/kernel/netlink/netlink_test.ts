@@ -114,8 +114,8 @@ Deno.test("Netlink.createLink() makes the device that iproute2 describes", async
       gbp: true,
     },
   });
-  const { data: _, ...told } = link;
-  assertEquals({ ...told, vxlan: VXLAN.of(link) }, {
+  const { data: _, ...rest } = link;
+  assertEquals({ ...rest, vxlan: VXLAN.of(link) }, {
     index: link.index,
     name: "flannel.7",
     flags: link.flags,
@@ -169,7 +169,7 @@ Deno.test("Netlink.links() sees what iproute2 sees", async () => {
   await namespace.ip("link", "property", "add", "dev", "br0", "altname", "a-name-of-over-15-bytes");
   using netlink = Netlink.open({ netns: namespace.path });
   const links = netlink.links();
-  const told = JSON.parse(await namespace.ip("-d", "-j", "link", "show")) as {
+  const shown = JSON.parse(await namespace.ip("-d", "-j", "link", "show")) as {
     ifindex: number;
     ifname: string;
     mtu: number;
@@ -187,7 +187,7 @@ Deno.test("Netlink.links() sees what iproute2 sees", async () => {
       kind,
       up: (flags & IFF_UP) !== 0,
     })).sort(byText),
-    told.map((link) => ({
+    shown.map((link) => ({
       index: link.ifindex,
       name: link.ifname,
       mtu: link.mtu,
@@ -249,8 +249,8 @@ Deno.test("Netlink.addresses() reads what execute() and iproute2 set", async () 
     { ...own, flags: NUD_PERMANENT },
     { index, address: ip("10.20.93.1"), prefixLength: 24, scope: 253, flags: 0x80 },
   ]);
-  const [told] = JSON.parse(await namespace.ip("-j", "-4", "address", "show", "flannel.1"));
-  assertEquals(told.addr_info.map((info: { local: string }) => info.local).sort(), [
+  const [shown] = JSON.parse(await namespace.ip("-j", "-4", "address", "show", "flannel.1"));
+  assertEquals(shown.addr_info.map((info: { local: string }) => info.local).sort(), [
     "10.20.93.0",
     "10.20.93.1",
   ]);
@@ -288,8 +288,8 @@ Deno.test("Netlink.routes() reads what execute() and iproute2 set, and filters",
   assertEquals(netlink.routes({ protocol: RTPROT, table: 254 }), [route]);
   assertEquals(netlink.routes({ table: 4711 }), []);
   assertEquals(netlink.routes({ oif: 4711 }), []);
-  const [told] = JSON.parse(await namespace.ip("-j", "route", "show", "dev", "flannel.1"));
-  assertEquals(told, {
+  const [shown] = JSON.parse(await namespace.ip("-j", "route", "show", "dev", "flannel.1"));
+  assertEquals(shown, {
     dst: "10.0.1.0/24",
     gateway: "10.0.1.0",
     protocol: String(RTPROT),
@@ -375,8 +375,8 @@ Deno.test("Netlink.neighbours() and fdb() read what execute() and iproute2 set",
   assertEquals(netlink.fdb({ index }), [moved]);
   const [entry] = JSON.parse(await namespace.bridge("-j", "fdb", "show", "dev", "flannel.1"));
   assertEquals([entry.mac, entry.dst, entry.state], [fdb.mac, "172.16.9.9", "permanent"]);
-  const [told] = JSON.parse(await namespace.ip("-j", "neigh", "show", "dev", "flannel.1"));
-  assertEquals([told.dst, told.lladdr, told.state], ["10.0.1.0", neighbour.mac, ["PERMANENT"]]);
+  const [shown] = JSON.parse(await namespace.ip("-j", "neigh", "show", "dev", "flannel.1"));
+  assertEquals([shown.dst, shown.lladdr, shown.state], ["10.0.1.0", neighbour.mac, ["PERMANENT"]]);
 
   // An entry of eth1, and one without a MAC.
   await namespace.ip(
@@ -398,7 +398,7 @@ Deno.test("Netlink.neighbours() and fdb() read what execute() and iproute2 set",
   assertEquals([netlink.neighbours({ index }), netlink.fdb({ index })], [[], [moved]]);
 });
 
-Deno.test("Netlink.execute() carries out a batch around its failures and says why each failed", async () => {
+Deno.test("Netlink.execute() executes a batch around its failures and returns the reason of each", async () => {
   await using namespace = await underlay();
   using netlink = Netlink.open({ netns: namespace.path });
   const { index } = createFlannel(netlink);
@@ -517,7 +517,7 @@ Deno.test("Netlink gives its descriptor back and refuses to be used after", asyn
   assertThrows(() => netlink.links(), TypeError, "closed");
 });
 
-/** Collects events until `enough` says so; fails after a minute. */
+/** Collects events until `enough` returns true; fails after a minute. */
 async function collect(
   events: AsyncIterable<KernelEvent[]>,
   enough: (events: KernelEvent[]) => boolean,
@@ -530,7 +530,7 @@ async function collect(
   throw new Error(`the monitor ended after ${JSON.stringify(all)}`);
 }
 
-Deno.test("monitor() tells what others change and delete", async () => {
+Deno.test("monitor() reports changes and deletions of others", async () => {
   await using namespace = await underlay();
   using netlink = Netlink.open({ netns: namespace.path });
   const { index } = createFlannel(netlink);
@@ -590,7 +590,7 @@ Deno.test("monitor() tells what others change and delete", async () => {
   assertEquals(last.type === "link-removed" && last.link.name, "flannel.1");
 });
 
-Deno.test("monitor() tells that it lost events, and goes on", async () => {
+Deno.test("monitor() reports that it lost events, and goes on", async () => {
   await using namespace = await underlay();
   using netlink = Netlink.open({ netns: namespace.path });
   const { index } = createFlannel(netlink);
@@ -601,18 +601,18 @@ Deno.test("monitor() tells that it lost events, and goes on", async () => {
   });
   netlink.execute(operations("add", index, 100));
   const after = { ...peer(index, 500).neighbour };
-  let told = false;
+  let isReported = false;
   const all: KernelEvent[] = [];
   for await (const some of events) {
     all.push(...some);
-    if (!told && all.some(({ type }) => type === "overrun")) {
-      told = true;
+    if (!isReported && all.some(({ type }) => type === "overrun")) {
+      isReported = true;
       netlink.execute([{ op: "add", kind: "neighbour", object: after }]);
     }
     const last = all.at(-1)!;
     if (last.type === "neighbour" && last.neighbour.address === after.address) break;
   }
-  assert(told);
+  assert(isReported);
   assert(all.length < 200);
 });
 

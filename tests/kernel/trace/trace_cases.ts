@@ -33,7 +33,7 @@ const nft = (text: string) => `nft -f - <<'END'\n${text.replaceAll(/;\s*\}/g, ";
 /** Rule sets of others, as recorded. */
 const RECORDED: readonly TraceCase[] = [
   {
-    what: "Docker 26 without a rule of ours",
+    what: "Docker 26 without rules of flanneld",
     script: docker(26),
     stop: /^the policy of iptables chain FORWARD, table filter drops it$/,
     fix: /^iptables -A FORWARD -i flannel\.1 -s 10\.20\.0\.0\/16 -d 10\.20\.93\.0\/24 -j ACCEPT$/,
@@ -89,7 +89,7 @@ const RECORDED: readonly TraceCase[] = [
     isFixable: false,
   },
   {
-    what: "ufw, an echo to a container, which ufw lets pass",
+    what: "ufw, an ICMP echo request to a container, which ufw accepts",
     script:
       `iptables-restore < RULESETS/ufw.rules; iptables -A ufw-user-input -p udp --dport 8472 -j ACCEPT`,
   },
@@ -115,7 +115,7 @@ const IPTABLES: readonly TraceCase[] = [
     stop: /-A FORWARD -p tcp -m tcp --dport 80 -j DROP drops it$/,
   },
   {
-    what: "a rule for one port, and an echo",
+    what: "a rule for one port, and an ICMP echo request",
     script: "iptables -A FORWARD -p tcp --dport 80 -j DROP",
   },
   {

@@ -122,7 +122,7 @@ for (const signal of ["SIGKILL", "SIGTERM"] as const) {
         signal: AbortSignal.timeout(60_000),
       });
     }
-    // The kernel takes owners' tables away, and a shell the logger back, in a moment.
+    // The kernel removes owners' tables, and a shell restores the logger, in a moment.
     let now = await rulesOf(lab);
     for (let i = 0; i < 200 && now !== before; i++) {
       await new Promise((resolve) => setTimeout(resolve, 50));

@@ -51,7 +51,7 @@ test("prepare() takes VNI, Port, GBP, Learning and MTU from the config", async (
   assertEquals(network.leaseData("v0.20"), { VNI: 4097, VtepMAC: device.address });
 });
 
-test("prepare() gives a new device the MAC that the host's lease tells", async ({ lab }) => {
+test("prepare() gives a new device the MAC in the host's lease", async ({ lab }) => {
   const VtepMAC = "c6:8a:3d:5f:56:2e";
   await prepareVxlan(lab.host, {}, { formerData: { VtepMAC } });
   assertEquals((await deviceOf(lab.host)).address, VtepMAC);
@@ -73,7 +73,7 @@ test("prepare() keeps a device that can serve, its MAC included", async ({ lab, 
   assertEquals(log, []);
 });
 
-test("prepare() replaces a device that cannot serve, and says why", async ({ lab, log, step }) => {
+test("prepare() replaces an unusable device, and logs the reason", async ({ lab, log, step }) => {
   const { host } = lab;
   await ip(host, "link add eth2 type veth peer name eth3");
   const { netlink } = host;
@@ -123,7 +123,7 @@ test("prepare() replaces a device that cannot serve, and says why", async ({ lab
   }
 });
 
-test("prepare() says that another device has the VNI", async ({ lab }) => {
+test("prepare() names another device with the VNI", async ({ lab }) => {
   await ip(lab.host, DEVICE.replace("flannel.1", "vxlan0"));
   await assertRejects(
     () => prepareVxlan(lab.host),
@@ -142,7 +142,7 @@ test("remove() leaves a device that is not its own", async ({ lab }) => {
   assertEquals(await lab.host.state(), before);
 });
 
-test("prepare() turns checksum offload on and off as it is told, and keeps it so", async ({ host, log, step }) => {
+test("prepare() turns checksum offload on and off as requested, and keeps it so", async ({ host, log, step }) => {
   const offload = async () => {
     const text = await host.namespace.exec("ethtool", "-k", "flannel.1");
     return /tx-checksum-ip-generic: (\w+)/.exec(text)?.[1];
@@ -159,7 +159,7 @@ test("prepare() turns checksum offload on and off as it is told, and keeps it so
       assertEquals(watch.damage[0], "tx-checksum-ip-generic of flannel.1 altered");
       await network.sync(own, new LeaseSet());
       assertEquals(await offload(), txChecksum);
-      // A device made anew begins with what the kernel gives it.
+      // A new device starts with the kernel's defaults.
       await ip(host, "link del flannel.1");
       await network.sync(own, new LeaseSet());
       assertEquals(await offload(), txChecksum);

@@ -1,5 +1,5 @@
 /**
- * What the tests of the vxlan backend share.
+ * Shared fixtures of the vxlan backend's tests.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { vxlanBackend } from "../../../backends/vxlan/vxlan.ts";
 import type { JsonValue, Lease } from "../../../mod/lease/mod.ts";
 import { captureLog } from "../../../mod/observe/testing/log_lab.ts";
 
-/** What a test of the vxlan backend is run with. */
+/** Fixture of a vxlan backend's test. */
 export interface VxlanTest {
   readonly lab: BackendLab;
   /** The lab's first host. */
@@ -52,7 +52,7 @@ export async function prepareVxlan(
   return await prepare(vxlanBackend, context, OWN);
 }
 
-/** A vxlan device, as `ip -d -j link` tells it. */
+/** A vxlan device in the output of `ip -d -j link`. */
 export interface VxlanDevice {
   readonly ifindex: number;
   readonly ifname: string;

@@ -13,7 +13,7 @@ import {
   withoutIdentity,
 } from "./vxlan_lab.ts";
 
-/** Who is there, and whose things a predecessor left. */
+/** Hosts, and the objects that a predecessor left. */
 const PRESENT = "172.28.128.101";
 const GONE = "172.28.128.140";
 const RENEWED = "172.28.128.102";
@@ -35,7 +35,7 @@ async function makeDevice(host: BackendHost): Promise<void> {
   await ip(host, "link set flannel.1 up");
 }
 
-/** What flannel 0.7.1 leaves: flannel-behaviour 5.3. */
+/** Objects that flannel 0.7.1 leaves: flannel-behaviour 5.3. */
 async function leaveAs071(host: BackendHost): Promise<void> {
   await makeDevice(host);
   // It never removes the addresses of former leases.
@@ -61,7 +61,7 @@ async function leaveAs071(host: BackendHost): Promise<void> {
   ) await ip(host, `neighbour add ${address} lladdr ${mac} dev flannel.1 nud ${state}`);
 }
 
-/** What newer flannel leaves: flannel-behaviour 5.4. */
+/** Objects that newer flannel leaves: flannel-behaviour 5.4. */
 async function leaveAs020(host: BackendHost): Promise<void> {
   await makeDevice(host);
   await ip(host, "address add 10.20.1.0/32 dev flannel.1");
@@ -78,7 +78,7 @@ async function leaveAs020(host: BackendHost): Promise<void> {
   }
 }
 
-/** What an agent on a fresh host makes of the leases. */
+/** Kernel objects of an agent on a new host. */
 async function fresh(host: BackendHost): Promise<string[]> {
   const { network, own } = await prepareVxlan(host);
   await network.sync(own, leases());

@@ -7,7 +7,7 @@ import { LeaseSet } from "../../../mod/subnet/mod.ts";
 import type { KernelEvent } from "../../../mod/sys/mod.ts";
 import { ip, macOf, prepareVxlan, test, vxlanLease } from "./vxlan_lab.ts";
 
-/** What iproute2 shows of the peers. */
+/** Output of iproute2 for the peers. */
 async function peersOf(host: BackendHost, device = "flannel.1") {
   // Not filtered by iproute2: it then leaves out what it filtered by.
   const routes = await host.ipJson("-4", "-d", "route", "show");
@@ -32,7 +32,7 @@ function tunnelled(subnet: string, publicIP: string, mac = macOf(publicIP), metr
 }
 
 /**
- * `fdb-removed 0a:00:...`, without the order between tables. A neighbour that goes is told twice by
+ * `fdb-removed 0a:00:...`, without the order between tables. A removed neighbour is reported twice by
  * the kernel, as failed and as gone.
  */
 function inWords(events: readonly KernelEvent[]): string[] {
@@ -141,7 +141,7 @@ test("apply() leaves a VTEP MAC to the first host that has it", async ({ lab, lo
   const { host } = lab;
   const { network, own } = await prepareVxlan(host);
   const mac = "0a:00:00:00:00:01";
-  const [first, second, ours] = [
+  const [first, second, local] = [
     vxlanLease("10.20.3.0/24", "172.28.128.101", mac),
     vxlanLease("10.20.2.0/24", "172.28.128.102", mac),
     vxlanLease("10.20.4.0/24", "172.28.128.103", host.netlink.link("flannel.1")!.mac!),
@@ -149,17 +149,17 @@ test("apply() leaves a VTEP MAC to the first host that has it", async ({ lab, lo
   const leases = new LeaseSet([first]);
   await network.sync(own, leases);
   const destinations = async () => (await host.fdb()).map(({ dst }) => dst);
-  await network.apply(leases.apply([{ put: second }, { put: ours }]));
+  await network.apply(leases.apply([{ put: second }, { put: local }]));
   assertEquals(await destinations(), ["172.28.128.101"]);
   assertEquals(log.filter((line) => line.startsWith("W")), [
     `W Ignoring subnet 10.20.2.0/24: it has the VTEP MAC ${mac} of 172.28.128.101, which had it first`,
     `W Ignoring subnet 10.20.4.0/24: it has our own VTEP MAC ${
-      vtepMac(ours.attributes.backendData)
+      vtepMac(local.attributes.backendData)
     }`,
   ]);
 
   // Neither another look nor another start makes the second the first, whatever their order.
-  const inOrder = new LeaseSet([second, ours, first]);
+  const inOrder = new LeaseSet([second, local, first]);
   await network.sync(own, inOrder);
   assertEquals(await destinations(), ["172.28.128.101"]);
   const next = await prepareVxlan(host);
@@ -175,7 +175,7 @@ test("apply() leaves a VTEP MAC to the first host that has it", async ({ lab, lo
   assertEquals(next.network.status().refused.size, 1);
 });
 
-test("sync() refuses a lease that tells no VTEP, and takes it when it does", async ({ lab, log }) => {
+test("sync() refuses a lease without a VTEP, and accepts it once it has one", async ({ lab, log }) => {
   const { host } = lab;
   const { network, own } = await prepareVxlan(host);
   const lease = (octet: number, backendType?: string, backendData?: JsonValue) =>
@@ -231,7 +231,7 @@ test("sync() refuses a lease that tells no VTEP, and takes it when it does", asy
 test("DirectRouting sends on-link peers' packets without a tunnel", async ({ lab }) => {
   const { host } = lab;
   await ip(host, "route add 172.29.0.0/16 via 172.28.128.1");
-  // On-link, but by another interface than ours.
+  // On-link, but through another interface than the external one.
   await ip(host, "link add eth2 type veth peer name eth3");
   await ip(host, "address add 192.0.2.1/24 dev eth2");
   await ip(host, "link set eth2 up");

@@ -9,7 +9,7 @@ import { type BatchResult, Netlink, type Operation } from "../../../mod/sys/mod.
 import { NetlinkSocket } from "../../../mod/sys/netlink/wire/socket.ts";
 import { bridge, ip, macOf, OWN, prepareVxlan, test, vxlanLease } from "./vxlan_lab.ts";
 
-/** Random changes in a row, and rows: 300 states of the kernel are looked at. */
+/** Random changes per sequence, and sequences: compares 300 states of the kernel. */
 const STEPS = 10;
 const ROWS = 30;
 
@@ -29,7 +29,7 @@ const PUBLIC_IPS = [
 /** Shared by several hosts, as while one changes its address. */
 const COMMON_MAC = "0a:00:00:00:00:cc";
 
-/** A netlink connection that counts what it is told to change. */
+/** A netlink connection that counts its changes. */
 class CountingNetlink extends Netlink {
   operations = 0;
 
@@ -71,7 +71,7 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.record({ damage: fc.constantFrom("device", "link", "tables") }) },
 );
 
-/** What the kernel has to hold; of an object that several leases want, any of theirs will do. */
+/** Desired kernel objects; an object of several leases may be that of any of them. */
 interface Wanted {
   /** By destination: `via GATEWAY dev OIF onlink`. */
   readonly routes: Record<string, string>;
@@ -232,7 +232,7 @@ for (const directRouting of [false, true]) {
   });
 }
 
-/** True when a sync may choose anew among several leases that want one object. */
+/** Returns whether a sync may choose again among several leases with one object. */
 function sharesObjects(leases: LeaseSet): boolean {
   const { neighbours, fdb } = wanted(leases.values(), false);
   return [...Object.values(neighbours), ...Object.values(fdb)].some(({ size }) => size > 1);

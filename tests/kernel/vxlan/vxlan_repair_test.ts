@@ -6,7 +6,7 @@ import { bridge, ip, macOf, prepareVxlan, test, vxlanLease } from "./vxlan_lab.t
 /** On-link, and behind a gateway. */
 const [NEAR, FAR] = ["172.28.128.101", "172.29.0.7"] as const;
 
-/** What is done to the host, and what of it is reported. */
+/** Damage to the host, and the report about it. */
 const DAMAGE: readonly (readonly [command: string, report: string])[] = [
   ["ip route del 10.20.3.0/24", "route to 10.20.3.0/24 removed"],
   ["ip route replace 10.20.3.0/24 via 172.28.128.9 proto 102", "route to 10.20.3.0/24 altered"],
@@ -43,7 +43,7 @@ const DAMAGE: readonly (readonly [command: string, report: string])[] = [
   ["ip link del flannel.1", "device flannel.1 removed"],
 ];
 
-/** What is none of our business. */
+/** Changes that do not concern flanneld. */
 const HARMLESS: readonly string[] = [
   "ip route add 198.51.100.0/24 via 172.28.128.9",
   "ip route add 10.20.7.0/24 via 172.28.128.9",
@@ -99,7 +99,7 @@ test("run() reports damage, which sync() repairs", async ({ host, log, step }) =
       await until(() => damage.includes(report), () => `${report} is not in ${damage}`);
       assertEquals(await network.sync(own, leases), 0);
       assertEquals(withoutIndex(await host.state()), whole);
-      // What follows of the damage, and of the repair itself.
+      // Events of the damage and of the repair itself.
       await quiet();
       damage.length = 0;
     });

@@ -2,7 +2,7 @@ import type { Certificates } from "../certificates.ts";
 
 /** Options of {@linkcode EtcdServer.start}. */
 export interface EtcdServerOptions {
-  /** Serves https with the server certificate; `clientAuth` asks clients for theirs. @default http */
+  /** Serves https with the server certificate; `clientAuth` demands client certificates. @default http */
   readonly tls?: { readonly certificates: Certificates; readonly clientAuth?: boolean };
   /** Serves etcd v2 besides v3. @default true */
   readonly v2?: boolean;
@@ -21,7 +21,7 @@ export interface EtcdServerOptions {
 /** Milliseconds until etcd must serve: it takes 50, but tests share machines. */
 const START_TIMEOUT = 30_000;
 
-/** Milliseconds until an etcd that was told to end is killed; it waits 7 s for its clients itself. */
+/** Milliseconds until a terminating etcd is killed; it waits 7 s for its clients itself. */
 const STOP_TIMEOUT = 15_000;
 
 /**
@@ -215,7 +215,7 @@ export class EtcdServer implements AsyncDisposable {
     await Deno.remove(this.directory, { recursive: true });
   }
 
-  /** A signal takes effect when the kernel next looks at each thread, not when it is sent. */
+  /** Waits until all threads have stopped: a signal takes effect when the kernel schedules each thread. */
   async #stopped(): Promise<boolean> {
     const tasks = `/proc/${this.pid}/task`;
     for await (const { name } of Deno.readDir(tasks)) {

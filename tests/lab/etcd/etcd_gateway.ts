@@ -1,6 +1,6 @@
 import type { EtcdServer } from "./etcd.ts";
 
-/** An etcd lease as the gateway tells of it. */
+/** An etcd lease in the gateway's format. */
 export interface GatewayLease {
   readonly ID: string;
   /** Keys that the lease holds. */
@@ -10,7 +10,7 @@ export interface GatewayLease {
 }
 
 /**
- * etcd v3 through its JSON gateway: what an operator does with etcdctl, without the client that is
+ * etcd v3 through its JSON gateway, for an operator's etcdctl commands, without the client that is
  * under test.
  */
 export class EtcdGateway {

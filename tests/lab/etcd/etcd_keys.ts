@@ -7,7 +7,7 @@ const HISTORY = 1_000;
 const KEY_NOT_FOUND = 100;
 
 /**
- * etcd v2 through its keys API: what an operator does with etcdctl, without the client that is under
+ * etcd v2 through its keys API, for an operator's etcdctl commands, without the client that is under
  * test.
  */
 export class EtcdKeys {

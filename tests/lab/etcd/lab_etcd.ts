@@ -1,7 +1,7 @@
 import type { UnderlayHost } from "../lab.ts";
 import type { LabProcess } from "../process.ts";
 
-/** Which of etcd's two stores. */
+/** One of etcd's two stores. */
 export type EtcdApi = "v2" | "v3";
 
 /**
