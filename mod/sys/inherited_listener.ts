@@ -15,7 +15,7 @@ const AF_INET6 = 10;
 const SOCKADDR_STORAGE = 128;
 
 /** A socket that was to be passed cannot be used. */
-export class InheritedSocketError extends Error {
+class InheritedSocketError extends Error {
   override readonly name = "InheritedSocketError";
 }
 

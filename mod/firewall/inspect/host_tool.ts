@@ -60,10 +60,10 @@ export interface FirewalldObjects {
 }
 
 /** The firewalld zone that Docker puts its bridges into; its own, with target ACCEPT. */
-export const DOCKER_ZONE = "docker";
+const DOCKER_ZONE = "docker";
 
 /** The firewalld policy that lets the overlay's packets into {@linkcode DOCKER_ZONE}. */
-export const FIREWALLD_POLICY = "flannel";
+const FIREWALLD_POLICY = "flannel";
 
 /** Makes what the permanent configuration holds take effect; connections stay. */
 const FIREWALLD_RELOAD = "firewall-cmd --reload";

@@ -144,11 +144,6 @@ export class Assembler {
     return this.alu(destination, "mov", operand);
   }
 
-  /** Copies 32 bits; the upper half becomes zero. */
-  mov32(destination: Register, operand: Operand): this {
-    return this.alu32(destination, "mov", operand);
-  }
-
   /** Turns network order into host order or back; what lies above `bits` becomes zero. */
   swap(destination: Register, bits: 16 | 32 | 64): this {
     return this.#push({

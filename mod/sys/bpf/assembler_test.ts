@@ -26,7 +26,7 @@ function encode(write: (assembler: Assembler) => void): string[] {
 const GOLDEN: [string, (a: Assembler) => void, string[]][] = [
   ["r6 = r1", (a) => a.mov(R6, R1), ["bf16000000000000"]],
   ["r0 = -1", (a) => a.mov(R0, -1), ["b7000000ffffffff"]],
-  ["w2 = 7", (a) => a.mov32(R2, 7), ["b402000007000000"]],
+  ["w2 = 7", (a) => a.alu32(R2, "mov", 7), ["b402000007000000"]],
   ["r2 += -8", (a) => a.alu(R2, "add", -8), ["07020000f8ffffff"]],
   ["r2 += r3", (a) => a.alu(R2, "add", R3), ["0f32000000000000"]],
   ["w2 &= 15", (a) => a.alu32(R2, "and", 15), ["540200000f000000"]],

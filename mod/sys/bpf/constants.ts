@@ -65,7 +65,6 @@ export const Helper = {
   map_lookup_elem: 1,
   get_prandom_u32: 7,
   /** (): the calling task's thread group in the upper 32 bits, its thread in the lower */
-  get_current_pid_tgid: 14,
   /** (skb, offset, pointer, length, flags) */
   skb_store_bytes: 9,
   /** (skb, ifindex, flags): also in a test run a copy goes out, or comes in. */
@@ -141,6 +140,5 @@ export const SkBuff = {
   vlan_present: 20,
   data: 76,
   data_end: 80,
-  gso_segs: 164,
   gso_size: 176,
 } as const;

@@ -114,10 +114,6 @@ const SYMBOLS = {
     ],
     result: "i32",
   },
-  sendmsg: {
-    parameters: ["i32", /* sockfd */ "buffer", /* msg */ "i32" /* flags */],
-    result: "i32",
-  },
   sendmmsg: {
     parameters: ["i32", /* sockfd */ "buffer", /* msgvec */ "u32", /* vlen */ "i32" /* flags */],
     result: "i32",
