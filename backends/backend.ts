@@ -3,8 +3,9 @@ import type { ExternalInterface } from "../mod/host/mod.ts";
 import type { IPv4, Prefix } from "../mod/ip/mod.ts";
 import type { JsonValue, Lease, LeaseForm } from "../mod/lease/mod.ts";
 import type { LeaseSet, LeaseSetChange } from "../mod/subnet/mod.ts";
-import type { DryRunNetlink, Netlink } from "../mod/sys/mod.ts";
+import type { DryRunNetlink, Link, Netlink, Route } from "../mod/sys/mod.ts";
 import type { DiffLine } from "./describe.ts";
+import type { Step } from "./steps.ts";
 
 /** What a backend is given: the network it serves and the host it runs on. */
 export interface BackendContext {
@@ -87,8 +88,14 @@ export interface UdpHostOptions {
 export interface Backend {
   /** Value of `Backend.Type`, lower case. */
   readonly type: string;
+  /** `BackendType` of the leases of its hosts. @default none */
+  readonly leaseType?: string;
   /** True for one that changes devices or routes of the host, which takes CAP_NET_ADMIN. */
   readonly changesKernel: boolean;
+  /** False for one that leaves packets to something else. @default true */
+  readonly carriesPackets?: boolean;
+  /** The page that explains its failures: `docs/aws.md`. */
+  readonly document?: string;
   /**
    * Reads the backend's options and makes its device ready. No lease is needed yet, since a lease
    * may have to carry what only the device knows (a VTEP's MAC).
@@ -117,6 +124,26 @@ export interface Backend {
   mtuFor?(options: GoObject, interfaceMtu: number): number;
 
   /**
+   * Reads a network off its config and this host, for `doctor`, `explain` and `cleanup`. Changes nothing.
+   *
+   * @throws {ConfigError} for a bad option
+   */
+  inspect(context: BackendContext): Inspection;
+
+  /**
+   * Returns the number of a device that this backend creates, among those of one host; 0 where a host with one
+   * network has it. `undefined` for another link.
+   */
+  deviceNumber?(link: Link): number | undefined;
+
+  /**
+   * Finds what agents left in the kernel besides devices and routes.
+   *
+   * @param isInUse returns whether a network uses the device of this name
+   */
+  staleState?(netlink: Netlink, isInUse: (device: string) => boolean): readonly StaleState[];
+
+  /**
    * As {@linkcode prepare} for a context with `dryRun`, where that needs another network. Without it
    * `prepare` works through `netlink` alone.
    */
@@ -136,6 +163,61 @@ export interface Backend {
    * @param own this host's subnet, where it has one
    */
   check?(context: BackendContext, own: Prefix | undefined): Promise<readonly BackendFinding[]>;
+}
+
+/** The packets between hosts that carry a network's. */
+export interface Encapsulation {
+  /** IPPROTO_* of netinet/in.h: 17 for UDP. */
+  readonly protocol: number;
+  /** UDP port at each host; absent for another protocol. */
+  readonly port?: number;
+  /** Bytes between the outer IP or UDP header and the network's packet. */
+  readonly headers: number;
+}
+
+/** How packets travel between hosts. */
+export interface Tunnel extends Partial<Encapsulation> {
+  /** Name of the network's own device; absent where packets leave by the hosts' own interface. */
+  readonly device?: string;
+  /** For containers, in bytes. */
+  readonly mtu: number;
+}
+
+/** A network on this host, whether or not an agent serves it. */
+export interface Inspection {
+  /** The device is the one that carries the network, or the one that an agent would take. */
+  readonly tunnel: Tunnel;
+  /** Returns why packets to a lease are not carried; `undefined` when they are. @param own this host's lease */
+  refusal(lease: Lease, own: Lease): string | undefined;
+  /**
+   * Returns the objects on a packet's way, as they are and as they should be, in the order in which it meets them.
+   *
+   * @param lease a peer's, which was not refused
+   * @param address in its subnet
+   */
+  describe(lease: Lease, own: Lease, address: IPv4): readonly Step[];
+  /** See {@linkcode Network.foreignLeaseReason}. */
+  foreignLeaseReason?(lease: Lease): string | undefined;
+  /** Returns whether the firewall does not see the tunnel's packets to an address. @default never */
+  bypassesFirewall?(address: IPv4): boolean;
+}
+
+/** Something that an agent left in the kernel. */
+export interface StaleState {
+  /** A device goes with all that is on it, programs with the device that they served. */
+  readonly kind: "device" | "programs" | "route";
+  /** In the words of ip(8): `device flannel.1`. */
+  readonly what: string;
+  /** The device, of kind `device`. */
+  readonly link?: Link;
+  /** The route, of kind `route`. */
+  readonly route?: Route;
+  /**
+   * Removes it; gone already is fine.
+   *
+   * @throws {SysError} when the kernel refuses
+   */
+  remove(): void;
 }
 
 /** What {@linkcode Backend.release} goes by. */
@@ -178,8 +260,8 @@ export interface Ingress {
 
 /** How a network with a tunnel can refuse inner sources outside of it. */
 export interface SourceCheck {
-  /** UDP port of every host's tunnel. */
-  readonly port: number;
+  /** UDP port of every host's tunnel; absent for a tunnel of another IP protocol. */
+  readonly port?: number;
   /** The flag that decides, whatever the peers advertise, and its value. */
   readonly fixed?: { readonly isStrict: boolean; readonly reason: string } | undefined;
   /** Who looks at each packet: the backend, or the firewall at the overlay device. */
@@ -198,15 +280,13 @@ export interface Network {
   /** Where peers' packets enter this host; empty where the backend does not carry them. */
   readonly ingress: Ingress;
   /** How inner sources are checked; absent where nothing encapsulates packets. */
-  readonly sourceCheck?: SourceCheck;
-  /** `BackendType` of our lease; absent for udp and alloc. */
-  readonly leaseType?: string;
+  readonly sourceCheck?: SourceCheck | undefined;
   /** `BackendData` of our lease in the given form; absent when the backend has none. */
   leaseData(form: LeaseForm): JsonValue | undefined;
 
   /**
-   * Looks at the lease that carries our public IP before it is re-used, where no agent record says
-   * who wrote it: what tells that it may be another host's.
+   * Returns why a lease with this host's public IP may be another host's, where no node record names its writer;
+   * `undefined` when nothing suggests so.
    */
   foreignLeaseReason?(lease: Lease): string | undefined;
 
@@ -279,7 +359,6 @@ export type PlannedNetwork = Pick<
   | "mtu"
   | "ingress"
   | "sourceCheck"
-  | "leaseType"
   | "leaseData"
   | "sync"
   | "close"

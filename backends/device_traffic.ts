@@ -1,16 +1,17 @@
 import { type LinkStatistics, type Netlink, SysError } from "../mod/sys/mod.ts";
 import type { NetworkTraffic } from "./backend.ts";
 
-/** Ethernet header of a vxlan device's packets, which its byte counts hold. */
+/** Bytes of the Ethernet header, which the byte counts of a device with a MAC hold. */
 const ETHERNET = 14;
 
 /**
- * What a vxlan device has carried since it was made. The kernel counts by device, not by peer. A device that
+ * Returns what a device has carried since it was created. The kernel counts by device, not by peer. A device that
  * somebody has just removed has carried nothing.
  */
 export function deviceTraffic(
   netlink: Pick<Netlink, "linkStatistics">,
   index: number,
+  isEthernet = true,
 ): NetworkTraffic {
   let is: LinkStatistics;
   try {
@@ -19,6 +20,7 @@ export function deviceTraffic(
     if (!(error instanceof SysError)) throw error;
     is = NOTHING;
   }
+  const headers = isEthernet ? ETHERNET : 0;
   const drops = {
     sendDevice: is.sendDrops,
     sendDeviceError: is.sendErrors,
@@ -28,9 +30,9 @@ export function deviceTraffic(
   return {
     total: {
       sentPackets: is.sentPackets,
-      sentBytes: Math.max(0, is.sentBytes - ETHERNET * is.sentPackets),
+      sentBytes: Math.max(0, is.sentBytes - headers * is.sentPackets),
       receivedPackets: is.receivedPackets,
-      receivedBytes: Math.max(0, is.receivedBytes - ETHERNET * is.receivedPackets),
+      receivedBytes: Math.max(0, is.receivedBytes - headers * is.receivedPackets),
     },
     drops: Object.fromEntries(Object.entries(drops).filter(([, count]) => count > 0)),
   };

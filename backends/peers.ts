@@ -81,7 +81,7 @@ function leadsTo(
 }
 
 /** Logs that packets go to a peer, go there otherwise, or no longer. @param verb `added` */
-export function tellPeer(verb: string, { subnet, attributes }: Lease): void {
+export function logPeer(verb: string, { subnet, attributes }: Lease): void {
   const publicIP = formatIPv4(attributes.publicIP);
   const via = verb === "removed" ? "" : ` via ${publicIP}`;
   info(`Subnet ${verb}: ${subnet}${via}`, { subnet, publicIP });

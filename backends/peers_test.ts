@@ -4,7 +4,7 @@ import { configureLog, flushLog } from "../mod/observe/mod.ts";
 import { captureLog } from "../mod/observe/testing/log_lab.ts";
 import { ip, net, vxlan } from "../mod/store/testing/store_lab.ts";
 import { HostRoutes } from "./host_routes.ts";
-import { type PeerRules, refusal, Refusals, tellPeer } from "./peers.ts";
+import { logPeer, type PeerRules, refusal, Refusals } from "./peers.ts";
 
 function lease(subnet: string, publicIP = "192.0.2.2"): Lease {
   return { subnet: net(subnet), attributes: vxlan(publicIP), revision: "1" };
@@ -108,7 +108,7 @@ Deno.test("Refusals.note() warns once per lease and reason, and passes the verdi
   ]);
 });
 
-Deno.test("Refusals.note() and tellPeer() log thousands of leases in a hundred lines and their sum", () => {
+Deno.test("Refusals.note() and logPeer() log thousands of leases in a hundred lines and their sum", () => {
   using log = captureLog();
   configureLog({ limitRepeats: true });
   try {
@@ -116,7 +116,7 @@ Deno.test("Refusals.note() and tellPeer() log thousands of leases in a hundred l
     for (let i = 0; i < 5_000; i++) {
       const foreign = lease(`10.21.${i >>> 8}.${i & 255}/32`);
       refusals.note(foreign, refusal(foreign, RULES));
-      tellPeer("added", foreign);
+      logPeer("added", foreign);
     }
     assertEquals(refusals.reasons.size, 5_000);
     flushLog();

@@ -13,7 +13,7 @@ import {
   KernelModel,
   routeKey,
   sorted,
-} from "./reconcile_lab.ts";
+} from "./testing/reconcile_lab.ts";
 import { NUD_PERMANENT, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN } from "../mod/sys/linux_constants.ts";
 
 const NOTHING: KernelObjects = { addresses: [], neighbours: [], fdb: [], routes: [] };

@@ -12,6 +12,11 @@ const BACKENDS: Readonly<Record<string, () => Promise<Backend>>> = {
   vxlan: async () => (await import("./vxlan/vxlan.ts")).vxlanBackend,
 };
 
+/** Loads every backend, for state that any of them may have left. */
+export async function loadBackends(): Promise<Backend[]> {
+  return await Promise.all(Object.values(BACKENDS).map((load) => load()));
+}
+
 /**
  * Finds the backend of a config's `Backend.Type`.
  *

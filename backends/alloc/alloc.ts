@@ -1,11 +1,18 @@
 import type { Backend, BackendContext, Network, NetworkStatus } from "../backend.ts";
 import { removeManagedRoutes } from "../managed.ts";
+import { plainInspection } from "../plain_inspection.ts";
+import { routeStep } from "../steps.ts";
 
 /** A lease and nothing else: something outside carries the packets. */
 export const allocBackend: Backend = {
   type: "alloc",
   changesKernel: false,
+  carriesPackets: false,
   mtuFor: (_options, interfaceMtu) => interfaceMtu,
+  inspect: (context) => ({
+    ...plainInspection(context),
+    describe: (_lease, _own, address) => [routeStep(context.netlink, address)],
+  }),
   prepare(context: BackendContext): Promise<Network> {
     return Promise.resolve(new AllocNetwork(context));
   },

@@ -4,8 +4,10 @@ import { Prefix } from "../../mod/ip/mod.ts";
 import type { Lease } from "../../mod/lease/mod.ts";
 import { ip, net } from "../../mod/store/testing/store_lab.ts";
 import type { Route } from "../../mod/sys/mod.ts";
-import { HostRoutes } from "../host_routes.ts";
-import { type HostGwContext, hostGwRefusal, isOnLink, linkPrefixes, peerRoute } from "./desired.ts";
+import { isOnLink, linkPrefixes } from "../reconciled/direct_peers.ts";
+import { type PeerContext, peerObjects, peerRefusal } from "../reconciled/driver.ts";
+import { makeLease, peerContext, recordingContext } from "../testing/unit_kit.ts";
+import { hostGwBackend } from "./host_gw.ts";
 
 const EXTERNAL = { name: "eth1", index: 2 };
 
@@ -14,21 +16,14 @@ function lease(
   publicIP: string,
   changes: Partial<Lease["attributes"]> = {},
 ): Lease {
-  return {
-    subnet: net(subnet),
-    attributes: { publicIP: ip(publicIP), backendType: "host-gw", ...changes },
-    revision: "1",
-  };
+  return makeLease(subnet, publicIP, { backendType: "host-gw", ...changes });
 }
 
-const CONTEXT: HostGwContext = {
-  config: { network: net("10.20.0.0/16"), subnetLen: 24 },
-  own: lease("10.20.93.0/24", "172.28.128.101"),
-  publicIP: ip("172.28.128.101"),
-  host: new HostRoutes(net("10.20.0.0/16")),
-  external: EXTERNAL,
-  link: [net("172.28.128.0/24")],
-};
+const CONTEXT = peerContext();
+const DRIVER = hostGwBackend.driver(await recordingContext({ Type: "host-gw" }));
+const peerRoute = (lease: Lease, context: PeerContext) => peerObjects(DRIVER, lease, context).route;
+const hostGwRefusal = (lease: Lease, context: PeerContext) =>
+  peerRefusal("host-gw", DRIVER, lease, context);
 
 function route(destination: string, changes: Partial<Route> = {}): Route {
   return {

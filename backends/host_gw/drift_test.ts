@@ -1,7 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { ip, net } from "../../mod/store/testing/store_lab.ts";
 import type { KernelEvent, Link, Route } from "../../mod/sys/mod.ts";
-import { GatewayDrift, type GatewayState } from "./drift.ts";
+import { drift, ExternalDrift } from "../reconciled/drift.ts";
+import { PeerIndex } from "../reconciled/peer_index.ts";
 import { IFF_UP } from "../../mod/sys/linux_constants.ts";
 
 const ROUTE: Route = {
@@ -15,10 +16,8 @@ const ROUTE: Route = {
   metric: 0,
 };
 
-const STATE: GatewayState = {
-  external: { name: "eth1", index: 2 },
-  route: (subnet) => subnet.equals(ROUTE.destination) ? ROUTE : undefined,
-};
+const PEERS = new PeerIndex();
+PEERS.add({ route: ROUTE });
 
 const { gateway: _, ...DIRECT } = ROUTE;
 const CONNECTED: Route = { ...DIRECT, destination: net("172.28.128.0/24"), scope: 253 };
@@ -28,18 +27,24 @@ function link(flags: number, index = 2): KernelEvent {
   return { type: "link", link };
 }
 
-/** What one event is reported as. */
-function report(event: KernelEvent): string | undefined {
-  return new GatewayDrift().report(event, STATE);
+/** Returns a report on one event after another. */
+function reporter(): (event: KernelEvent) => string | undefined {
+  const external = new ExternalDrift({ name: "eth1", index: 2 });
+  return (event) => external.report(event) ?? drift(event, { peers: PEERS });
 }
 
-Deno.test("GatewayDrift.report() sees our route go, and be altered", () => {
+/** Returns the report on one event. */
+function report(event: KernelEvent): string | undefined {
+  return reporter()(event);
+}
+
+Deno.test("drift() reports that a route was removed or altered", () => {
   const altered = { ...ROUTE, gateway: ip("172.28.128.9") };
   assertEquals(report({ type: "route-removed", route: ROUTE }), "route to 10.20.65.0/24 removed");
   assertEquals(report({ type: "route", route: altered }), "route to 10.20.65.0/24 altered");
 });
 
-Deno.test("GatewayDrift.report() takes what we do ourselves, and what is not ours, for no damage", () => {
+Deno.test("drift() and ExternalDrift.report() report no change of the agent, and none of other routes", () => {
   const elsewhere = { ...ROUTE, destination: net("10.20.66.0/24") };
   const harmless: readonly KernelEvent[] = [
     { type: "route", route: ROUTE },
@@ -64,7 +69,7 @@ const ADDRESS = {
   flags: 0x80,
 };
 
-Deno.test("GatewayDrift.report() sees the interface's networks come and go", () => {
+Deno.test("ExternalDrift.report() reports the interface's networks", () => {
   assertEquals(report({ type: "route", route: CONNECTED }), "eth1 is now on 172.28.128.0/24");
   assertEquals(
     report({ type: "route-removed", route: CONNECTED }),
@@ -72,14 +77,14 @@ Deno.test("GatewayDrift.report() sees the interface's networks come and go", () 
   );
 });
 
-Deno.test("GatewayDrift.report() sees the interface come back, since its routes did not", () => {
-  const drift = new GatewayDrift();
-  assertEquals(drift.report(link(0), STATE), undefined);
-  assertEquals(drift.report(link(IFF_UP, 3), STATE), undefined);
-  assertEquals(drift.report(link(IFF_UP), STATE), "eth1 came back, its routes did not");
-  assertEquals(drift.report(link(IFF_UP), STATE), undefined);
+Deno.test("ExternalDrift.report() reports that the interface came back without its routes", () => {
+  const report = reporter();
+  assertEquals(report(link(0)), undefined);
+  assertEquals(report(link(IFF_UP, 3)), undefined);
+  assertEquals(report(link(IFF_UP)), "eth1 came back, its routes did not");
+  assertEquals(report(link(IFF_UP)), undefined);
 });
 
-Deno.test("GatewayDrift.report() says when events were lost", () => {
+Deno.test("drift() reports that events were lost", () => {
   assertEquals(report({ type: "overrun" }), "kernel events were lost");
 });

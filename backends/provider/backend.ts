@@ -1,6 +1,8 @@
 import type { GoObject } from "../../mod/config/mod.ts";
 import type { Prefix } from "../../mod/ip/mod.ts";
 import type { Backend, BackendContext, BackendFinding, ReleaseContext } from "../backend.ts";
+import { plainInspection } from "../plain_inspection.ts";
+import { routeStep, underlayStep } from "../steps.ts";
 import { describeProviderChange } from "./desired.ts";
 import { ProviderError } from "./errors.ts";
 import { ProviderNetwork } from "./network.ts";
@@ -19,6 +21,8 @@ const OPEN_LIMIT = 10_000;
 export interface ProviderBackendParts {
   /** Value of `Backend.Type`. */
   readonly type: string;
+  /** The page that explains the provider's refusals: `docs/aws.md`. */
+  readonly document: string;
   /**
    * Reads the options that are the provider's own, and does nothing else.
    *
@@ -39,7 +43,9 @@ export interface ProviderBackendParts {
 export type ProviderContext = Pick<BackendContext, "config" | "external">;
 
 /** The backend of a provider: all but the provider itself. */
-export function providerBackend({ type, readOptions, open }: ProviderBackendParts): Backend {
+export function providerBackend(
+  { type, document, readOptions, open }: ProviderBackendParts,
+): Backend {
   const openInTime = async (context: ProviderContext, signal = new AbortController().signal) => {
     const limit = AbortSignal.any([signal, AbortSignal.timeout(OPEN_LIMIT)]);
     try {
@@ -53,13 +59,19 @@ export function providerBackend({ type, readOptions, open }: ProviderBackendPart
     }
   };
   return {
-    type,
-    changesKernel: false,
+    ...{ type, document, changesKernel: false },
     mtuFor(options, interfaceMtu) {
       repairPeriodOf(options);
       readOptions?.(options);
       return interfaceMtu;
     },
+    inspect: (context) => ({
+      ...plainInspection(context),
+      describe: ({ attributes }, _own, address) => [
+        routeStep(context.netlink, address, { device: context.external.name }),
+        underlayStep(context.netlink, context.external, attributes.publicIP),
+      ],
+    }),
     async prepare(context) {
       const repairPeriod = repairPeriodOf(context.config.backend.options);
       const provider = await openInTime(context, context.signal);

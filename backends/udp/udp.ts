@@ -17,11 +17,13 @@ import { readManaged } from "../managed.ts";
 import { refusal, Refusals } from "../peers.ts";
 import { diff, type KernelObjects, sameRoute } from "../reconcile.ts";
 import { UdpDataPath } from "./user/data_path.ts";
-import { chooseDevice, leaveDevice, takeDevice } from "./device_name.ts";
+import { chooseDevice, leaveDevice, takeDevice, udpDeviceNumber } from "./device_name.ts";
 import { type DeviceObjects, deviceObjects } from "./desired.ts";
 import { UdpDryRun } from "./dry_run.ts";
+import { inspectUdp } from "./inspection.ts";
 import { type PeerSubnet, UdpKernel } from "./kernel/udp_kernel.ts";
 import { type UdpOptions, udpOptions, udpSourceCheck } from "./options.ts";
+import { stalePrograms } from "./stale_programs.ts";
 import { Throttle } from "./throttle.ts";
 import { combineTraffic } from "./traffic.ts";
 import type { Offload } from "./user/worker.ts";
@@ -41,6 +43,9 @@ export const udpBackend: Backend = {
     `UDP port ${udpOptions(config.backend.options, external.mtu).port}`,
   ],
   mtuFor: (options, interfaceMtu) => udpOptions(options, interfaceMtu).mtu,
+  inspect: inspectUdp,
+  deviceNumber: ({ name, kind }) => kind === "tun" ? udpDeviceNumber(name) : undefined,
+  staleState: stalePrograms,
   async prepare(context: BackendContext): Promise<Network> {
     const options = udpOptions(context.config.backend.options, context.external.mtu);
     const tried = new Set<string>();

@@ -2,8 +2,11 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { JsonValue, Lease } from "../../mod/lease/mod.ts";
 import { ip, net, vxlan } from "../../mod/store/testing/store_lab.ts";
-import { HostRoutes } from "../host_routes.ts";
-import { deviceAddress, peerObjects, vtepMac, type VxlanContext, vxlanRefusal } from "./desired.ts";
+import { deviceAddress } from "../reconciled/device.ts";
+import { type PeerContext, peerObjects as objectsOf, peerRefusal } from "../reconciled/driver.ts";
+import { makeLease, peerContext, recordingContext } from "../testing/unit_kit.ts";
+import { vtepMac } from "./vtep_mac.ts";
+import { vxlanBackend } from "./vxlan.ts";
 
 const MAC = "c6:8a:3d:5f:56:2e";
 
@@ -12,22 +15,14 @@ function lease(
   publicIP: string,
   changes: Partial<Lease["attributes"]> = {},
 ): Lease {
-  return {
-    subnet: net(subnet),
-    attributes: { ...vxlan(publicIP, MAC), ...changes },
-    revision: "1",
-  };
+  return makeLease(subnet, publicIP, { ...vxlan(publicIP, MAC), ...changes });
 }
 
-const CONTEXT: VxlanContext = {
-  config: { network: net("10.20.0.0/16"), subnetLen: 24 },
-  own: lease("10.20.93.0/24", "172.28.128.101"),
-  publicIP: ip("172.28.128.101"),
-  host: new HostRoutes(net("10.20.0.0/16")),
-  device: 7,
-  external: 2,
-  isDirect: () => false,
-};
+const CONTEXT = peerContext();
+const DRIVER = vxlanBackend.driver(await recordingContext({ Type: "vxlan" }));
+const peerObjects = (lease: Lease, context: PeerContext) => objectsOf(DRIVER, lease, context);
+const vxlanRefusal = (lease: Lease, context: PeerContext) =>
+  peerRefusal("vxlan", DRIVER, lease, context);
 
 Deno.test("peerObjects() of a tunnelled peer are a neighbour, an FDB entry and an onlink route", () => {
   assertEquals(peerObjects(lease("10.20.65.0/24", "172.28.128.102"), CONTEXT), {

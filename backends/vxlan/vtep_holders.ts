@@ -1,6 +1,8 @@
-import type { IPv4 } from "../../mod/ip/mod.ts";
+import { formatIPv4, type IPv4 } from "../../mod/ip/mod.ts";
 import type { Lease } from "../../mod/lease/mod.ts";
 import type { FdbEntry, Mac } from "../../mod/sys/mod.ts";
+import type { LeaseArbiter } from "../reconciled/driver.ts";
+import { vtepMac } from "./vtep_mac.ts";
 
 interface Holder {
   readonly publicIP: IPv4;
@@ -75,4 +77,28 @@ export class VtepHolders {
     this.#waiting.delete(mac);
     return waiting;
   }
+}
+
+/** Returns an arbiter that lets the first host with a VTEP MAC have it. */
+export function vtepArbiter(): LeaseArbiter {
+  const holders = new VtepHolders();
+  const macOf = ({ attributes }: Lease) => vtepMac(attributes.backendData);
+  return {
+    restart: (fdb) => holders.restart(fdb),
+    settle: () => holders.settle(),
+    take(lease) {
+      const mac = macOf(lease)!;
+      const holder = holders.take(mac, lease);
+      return holder === undefined
+        ? undefined
+        : `has the VTEP MAC ${mac} of ${formatIPv4(holder)}, which had it first`;
+    },
+    release(lease, wasProgrammed) {
+      const mac = macOf(lease);
+      if (mac === undefined) return [];
+      if (wasProgrammed) return holders.release(mac);
+      holders.forget(mac, lease);
+      return [];
+    },
+  };
 }

@@ -1,4 +1,4 @@
-import type { Examination } from "./examination.ts";
+import type { HostFacts } from "./host_facts.ts";
 
 export { Unavailable } from "./unavailable.ts";
 
@@ -30,7 +30,7 @@ export interface Check {
    *
    * @throws {Unavailable} when something that it needs is not there; it is then not checked
    */
-  run(host: Examination): Promise<Finding> | Finding;
+  run(host: HostFacts): Promise<Finding> | Finding;
 }
 
 /** All is well. */

@@ -9,7 +9,7 @@ import type { IPv4, Prefix } from "../ip/mod.ts";
 import { askContainers, type ContainerAnswer, ContainerSide, Prober } from "../probe/mod.ts";
 import { SysError } from "../sys/mod.ts";
 import { Unavailable } from "./check.ts";
-import type { Examination } from "./examination.ts";
+import type { HostFacts } from "./host_facts.ts";
 import type { PeerLease } from "./peers.ts";
 import { reachPeers } from "./reach.ts";
 
@@ -74,14 +74,14 @@ export interface ContainerPaths {
  * @throws {Unavailable} when there is nothing to send to, or nothing to send from
  * @throws {SysError} EPERM without the right to send echoes
  */
-export async function probeContainerPaths(host: Examination): Promise<ContainerPaths | undefined> {
+export async function probeContainerPaths(host: HostFacts): Promise<ContainerPaths | undefined> {
   const reached = await reachPeers(host);
   const answering = reached.flatMap(({ peer, overlay }) =>
     overlay === undefined ? [] : [{ peer, address: overlay.address }]
   );
   if (answering.length === 0) {
     // Without a tunnel the query goes to the host's bridge address, which is missing where Docker does not run.
-    const isUp = reached.some(({ isUp }) => isUp) && (await host.tunnel()).port === undefined;
+    const isUp = reached.some(({ isUp }) => isUp) && (await host.tunnel()).protocol === undefined;
     if (isUp) return undefined;
     throw new Unavailable("no peer answers");
   }
@@ -149,7 +149,7 @@ interface OpenedSide {
 
 /** Opens the containers' side of this host, with the address of a container if there is one. */
 async function openSide(
-  host: Examination,
+  host: HostFacts,
   bridge: ContainerBridge | undefined,
 ): Promise<OpenedSide> {
   if (bridge === undefined) return { missing: "no bridge here has an address of the lease" };

@@ -1,5 +1,5 @@
 import { readSysctl } from "../host/mod.ts";
-import type { Examination } from "./examination.ts";
+import type { HostFacts } from "./host_facts.ts";
 
 /** Whether the kernel forwards, and where it does not (Linux, Documentation/networking/ip-sysctl). */
 export interface Forwarding {
@@ -12,7 +12,7 @@ export interface Forwarding {
 }
 
 /** Looks whether packets are forwarded between containers, tunnel and the other hosts. */
-export async function forwardingOf(host: Examination): Promise<Forwarding> {
+export async function forwardingOf(host: HostFacts): Promise<Forwarding> {
   const isOn = readSysctl("net/ipv4/ip_forward") === "1";
   const { device } = await host.tunnel();
   const names = [device, "docker0", host.external().name]

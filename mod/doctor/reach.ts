@@ -7,8 +7,7 @@ import {
   type Prober,
   probeUdpPort,
 } from "../probe/mod.ts";
-import { Unavailable } from "./check.ts";
-import type { Examination } from "./examination.ts";
+import type { HostFacts } from "./host_facts.ts";
 import { echoAddresses, type PeerLease } from "./peers.ts";
 
 /** Milliseconds to wait for an echo. */
@@ -34,13 +33,12 @@ export interface PeerReach {
  * @throws {Unavailable} when nothing is carried by this backend
  * @throws {SysError} EPERM without the right to send echoes
  */
-export async function reachPeers(host: Examination): Promise<readonly PeerReach[]> {
+export async function reachPeers(host: HostFacts): Promise<readonly PeerReach[]> {
   return await host.remember("reach", () => reach(host));
 }
 
-async function reach(host: Examination): Promise<readonly PeerReach[]> {
-  const { backend: { type } } = await host.config();
-  if (type === "alloc") throw new Unavailable("alloc carries no packets");
+async function reach(host: HostFacts): Promise<readonly PeerReach[]> {
+  await host.requireCarrier();
   const peers = (await host.peers()).filter(({ refused }) => refused === undefined);
   if (peers.length === 0) return [];
   const prober = await host.prober();

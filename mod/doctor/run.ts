@@ -2,7 +2,7 @@ import type { AgentOptions } from "../agent/core/options.ts";
 import type { Check, Finding, Verdict } from "./check.ts";
 import { CHECKS } from "./checks.ts";
 import { reasonNotChecked } from "./errors.ts";
-import { Examination } from "./examination.ts";
+import { HostFacts } from "./host_facts.ts";
 
 /** What one check of {@linkcode runDoctor} found. */
 export interface CheckReport extends Required<Finding> {
@@ -30,7 +30,7 @@ export async function runDoctor(
   agent: AgentOptions,
   { signal, onReport, checks = CHECKS }: DoctorOptions,
 ): Promise<readonly CheckReport[]> {
-  await using host = new Examination(agent, signal);
+  await using host = new HostFacts(agent, signal);
   const reports: CheckReport[] = [];
   for (const check of checks) {
     signal.throwIfAborted();
@@ -43,7 +43,7 @@ export async function runDoctor(
   return reports;
 }
 
-async function examine(check: Check, host: Examination): Promise<Finding> {
+async function examine(check: Check, host: HostFacts): Promise<Finding> {
   try {
     return await check.run(host);
   } catch (error) {

@@ -31,8 +31,12 @@ export interface FirewallSpec {
 
 /** Drops of forged packets, before any other rule of the host. */
 export interface TunnelGuard {
-  /** UDP port of every host's tunnel: containers reach it inside the network only. */
-  readonly port: number;
+  /**
+   * UDP port of every host's tunnel: containers reach it inside the network only.
+   *
+   * @default none: the tunnel has another protocol
+   */
+  readonly port?: number;
   /**
    * Name of the overlay device if its packets may have any inner source. Sources in this host's own subnet are
    * dropped.

@@ -97,7 +97,9 @@ export function guardRules({ network, subnet, guard }: FirewallSpec): PacketRule
   const elsewhere: AddressMatch = { ...inside(network), outside: true };
   const sources = [inside(subnet), ...(isStrict() ? [elsewhere] : [])];
   return [
-    { source: inside(network), destination: elsewhere, udpPort: port, verdict: "drop" },
+    ...(port === undefined ? [] : [
+      { source: inside(network), destination: elsewhere, udpPort: port, verdict: "drop" } as const,
+    ]),
     ...(device === undefined
       ? []
       : sources.map((source) => ({ input: device, source, verdict: "drop" } as const))),

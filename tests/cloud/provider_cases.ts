@@ -6,7 +6,7 @@
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Backend, BackendContext, Network } from "../../backends/backend.ts";
-import { makeLease } from "../../backends/backend_lab.ts";
+import { makeLease } from "../../backends/testing/backend_lab.ts";
 import { loadBackend } from "../../backends/registry.ts";
 import { decodeNetworkConfig } from "../../mod/config/mod.ts";
 import { parseIPv4, Prefix } from "../../mod/ip/mod.ts";
@@ -63,9 +63,9 @@ export const own = (subnet = OWN) => makeLease(subnet, "172.28.128.100");
 
 const CASES: readonly Case[] = [
   ["sync() makes one route to our subnet, and a second one changes nothing", async (context) => {
-    const { subject, lab, host, prepare } = context;
+    const { subject, lab, host, prepare, backend } = context;
     const network = await prepare(host);
-    assertEquals([network.mtu, network.leaseType, network.leaseData("v0.7")], [
+    assertEquals([network.mtu, (await backend()).leaseType, network.leaseData("v0.7")], [
       ...[8900, undefined, undefined],
     ]);
     assertEquals(await network.sync(own(), new LeaseSet()), 0);

@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { BackendLab } from "../../backends/backend_lab.ts";
+import { BackendLab } from "../../backends/testing/backend_lab.ts";
 import { Agent } from "../../mod/agent/core/agent.ts";
 import { HostRegistry } from "../../mod/agent/host/host_registry.ts";
 import type { AgentOptions } from "../../mod/agent/core/options.ts";

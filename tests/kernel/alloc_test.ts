@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { allocBackend } from "../../backends/alloc/alloc.ts";
-import { backendCases } from "../../backends/backend_cases.ts";
-import { BackendLab, makeLease, prepare } from "../../backends/backend_lab.ts";
+import { backendCases } from "../../backends/testing/backend_cases.ts";
+import { BackendLab, makeLease, prepare } from "../../backends/testing/backend_lab.ts";
 import { LeaseSet } from "../../mod/subnet/mod.ts";
 
 backendCases({ backend: allocBackend, overhead: 0, lease: makeLease });

@@ -1,6 +1,11 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { type BackendHost, BackendLab, makeLease, prepare } from "../../backends/backend_lab.ts";
-import { carrierCases } from "../../backends/backend_cases.ts";
+import {
+  type BackendHost,
+  BackendLab,
+  makeLease,
+  prepare,
+} from "../../backends/testing/backend_lab.ts";
+import { carrierCases } from "../../backends/testing/backend_cases.ts";
 import type { BackendContext, Network } from "../../backends/backend.ts";
 import { hostGwBackend } from "../../backends/host_gw/host_gw.ts";
 import { ConfigError } from "../../mod/config/mod.ts";

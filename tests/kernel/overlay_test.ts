@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import type { Backend } from "../../backends/backend.ts";
-import { BackendLab } from "../../backends/backend_lab.ts";
+import { BackendLab } from "../../backends/testing/backend_lab.ts";
 import { loadBackend } from "../../backends/registry.ts";
 import { HostRegistry } from "../../mod/agent/host/host_registry.ts";
 import { Prefix } from "../../mod/ip/mod.ts";

@@ -6,7 +6,7 @@ import { ClsactHook, type Hook, TcxHook } from "./hook.ts";
 import { pinDirectory } from "./pins.ts";
 
 /** Kernel objects of a kernel path whose agent may have ended. */
-export class StaleState {
+export class StaleKernelPath {
   readonly #directory: string;
   readonly #filters: readonly ClsactHook[];
   readonly #netlink: Netlink;

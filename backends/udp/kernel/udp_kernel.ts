@@ -13,7 +13,7 @@ import type { PathTraffic } from "../traffic.ts";
 import { runAll } from "./run_all.ts";
 import { KernelPath } from "./kernel_path.ts";
 import type { KernelRoute, PathSettings } from "./programs/layout.ts";
-import { StaleState } from "./stale_state.ts";
+import { StaleKernelPath } from "./stale_state.ts";
 import { pinDirectory } from "./pins.ts";
 import { pathSettings } from "./programs/settings.ts";
 import { isFinal, isRefusalOfPath, type Refusal } from "./refusal.ts";
@@ -358,9 +358,9 @@ export class UdpKernel {
     return pathSettings(this.#context, { device: index, port: this.#port, own });
   }
 
-  #staleState(): StaleState {
+  #staleState(): StaleKernelPath {
     const { netlink, external } = this.#context;
-    return new StaleState(netlink, this.#device, [external.name]);
+    return new StaleKernelPath(netlink, this.#device, [external.name]);
   }
 
   /**

@@ -1,7 +1,7 @@
 import { dirname } from "node:path/posix";
-import { findLeftovers, type Leftover } from "../../../backends/leftovers.ts";
-import { chooseDevice } from "../../../backends/udp/device_name.ts";
-import { vxlanOptions } from "../../../backends/vxlan/options.ts";
+import type { StaleState } from "../../../backends/backend.ts";
+import { loadBackend } from "../../../backends/registry.ts";
+import { findStaleState } from "../../../backends/stale_state.ts";
 import { ConfigError, decodeNetworkConfig, type NetworkConfig } from "../../config/mod.ts";
 import { findExportedFiles, type PreviousSubnet, readSubnetEnv } from "../../export/mod.ts";
 import { chainTag, openFirewallCleaner } from "../../firewall/mod.ts";
@@ -36,8 +36,10 @@ import { isTimeout } from "../../async/timeout.ts";
 /** Limit for the store, in milliseconds: a clean-up must also work when the cluster is gone. */
 const STORE_LIMIT = 10_000;
 
-/** An MTU with room for vxlan's headers, in bytes; the value does not matter here. */
-const ETHERNET_MTU = 1500;
+/** Stands for the external interface, on which a device's name does not depend. The MTU has room for headers. */
+const NO_INTERFACE: ExternalInterface = {
+  ...{ name: "", index: 0, mtu: 1500, address: 0, publicIP: 0 },
+};
 
 /** The directory that a package or systemd makes for the agent's files. */
 const RUNTIME_DIRECTORY = "/run/flannel";
@@ -76,12 +78,12 @@ export async function cleanUp(agent: AgentOptions, options: CleanupOptions): Pro
       }
     }
     const others = await servedBeside(agent.subnetFile, signal);
-    const objects = kernelObjects(
+    const objects = await kernelObjects(
       ...[agent, netlink, networks, others] as const,
       ...[former.network === undefined ? config : undefined, options] as const,
     );
     // First: peers must stop using the features before this host loses them.
-    const isCarried = objects.some(({ kind }) => kind === "path");
+    const isCarried = objects.some(({ kind }) => kind === "programs");
     if (!options.release) {
       removals.unshift(
         ...await features(agent, limit, opened, isCarried ? options.onKept : () => {}),
@@ -238,14 +240,14 @@ async function features(
  * @param others networks that running agents serve; their objects stay
  * @param config config that names the agent's device when there is no subnet.env
  */
-function kernelObjects(
+async function kernelObjects(
   agent: AgentOptions,
   netlink: Netlink,
   networks: readonly Prefix[],
   others: readonly LiveRegistration[],
   config: NetworkConfig | undefined,
   { onKept }: CleanupOptions,
-): Leftover[] {
+): Promise<StaleState[]> {
   const { networkName } = agent;
   const besideOthers = isBesideOthers(agent, others);
   const own = networks.filter((one) => !others.some(({ network }) => network.overlaps(one)));
@@ -254,17 +256,16 @@ function kernelObjects(
     if (networkName === undefined) others.forEach(({ holder }) => onKept(ofOther(holder)));
     return [];
   }
-  const device = config === undefined || besideOthers ? undefined : deviceOf(config, netlink);
-  return findLeftovers(netlink, own, { besideOthers, own: device });
+  const device = config === undefined || besideOthers ? undefined : await deviceOf(config, netlink);
+  return await findStaleState(netlink, own, { besideOthers, own: device });
 }
 
 /** Returns the device name of a config when the host has a single agent. */
-function deviceOf(config: NetworkConfig, netlink: Netlink): string | undefined {
-  const { type, options } = config.backend;
-  if (type === "udp") return chooseDevice(netlink, { config, formerNetworks: [] }, new Set());
-  if (type !== "vxlan") return undefined;
+async function deviceOf(config: NetworkConfig, netlink: Netlink): Promise<string | undefined> {
   try {
-    return `flannel.${vxlanOptions(options, ETHERNET_MTU).vni}`;
+    const backend = await loadBackend(config.backend.type);
+    return backend.inspect({ config, netlink, external: NO_INTERFACE, formerNetworks: [] })
+      .tunnel.device;
   } catch (error) {
     if (error instanceof ConfigError) return undefined;
     throw error;

@@ -1,13 +1,13 @@
 import { describeRoute, type NameOf } from "../../../backends/describe.ts";
-import type { Leftover } from "../../../backends/leftovers.ts";
+import type { StaleState } from "../../../backends/backend.ts";
 import { RTPROT_BOOT } from "../../../backends/reconcile.ts";
-import { vtepMac } from "../../../backends/vxlan/desired.ts";
 import { type HandedOverPeer, VxlanHandOver } from "../../../backends/vxlan/hand_over.ts";
+import { vtepMac } from "../../../backends/vxlan/vtep_mac.ts";
 import type { PreviousSubnet } from "../../export/mod.ts";
 import { openFirewall, PeerSources } from "../../firewall/mod.ts";
 import type { Prefix } from "../../ip/mod.ts";
 import type { Lease } from "../../lease/mod.ts";
-import type { Link, Netlink, Operation, Route } from "../../sys/mod.ts";
+import { type Link, type Netlink, type Operation, type Route, VXLAN } from "../../sys/mod.ts";
 import { firewallSpec } from "../firewall/firewall_spec.ts";
 import type { AgentOptions } from "../core/options.ts";
 import type { CleanupOptions, Removal } from "./removal.ts";
@@ -21,7 +21,7 @@ export interface HandOverRequest {
   readonly networks: readonly Prefix[];
   readonly former: PreviousSubnet;
   /** Kernel objects that the agent left. */
-  readonly objects: readonly Leftover[];
+  readonly objects: readonly StaleState[];
   /** Reads the leases from the store; none when the store is unreachable. */
   readonly leases: () => Promise<readonly Lease[]>;
 }
@@ -34,7 +34,7 @@ type HandOverOptions = Pick<CleanupOptions, "signal" | "onKept" | "onFailed">;
  *
  * - vxlan: the device stays; one route for the network in place of the peers', neighbours that age
  * - host-gw: the routes stay, with the protocol number of flannel's routes
- * - udp: all is removed; flannel makes `flannel0` itself
+ * - udp: all is removed; flannel makes `flannel0` itself. So is a device of a backend that flannel 0.7.1 lacks
  *
  * The chain that masquerades is removed, since flannel has rules of its own for that. The accepting ones
  * stay: flannel 0.7.1 has none.
@@ -46,9 +46,9 @@ export async function handOver(
   const { netlink, networks, objects } = request;
   const network = request.former.network ?? networks[0];
   const device = vxlanDevice(request);
-  const tun = objects.find(({ link }) => link?.kind === "tun")?.link;
+  const other = objects.find(({ link }) => link !== undefined)?.link;
   const routes = objects.filter(({ route }) => route?.gateway !== undefined);
-  const stays = new Set<Leftover>();
+  const stays = new Set<StaleState>();
   const steps: Removal[] = [];
   if (device !== undefined && network !== undefined) {
     const { direct, kept } = await directPeers(routes, request);
@@ -67,7 +67,7 @@ export async function handOver(
         "was not reached; run this again with the agent's flags",
       "change",
     );
-  } else if (tun === undefined) {
+  } else if (other === undefined) {
     routes.forEach((one) => stays.add(one));
     steps.push(...routes.map(({ what, route }) => hostGatewayStep(what, route!, netlink)));
   }
@@ -75,13 +75,15 @@ export async function handOver(
   return [
     ...steps,
     ...rest.map(({ what, remove }) => ({ what: [what], remove })),
-    ...await firewallSteps(request, device ?? tun, routes, options),
+    ...await firewallSteps(request, device ?? other, routes, options),
   ];
 }
 
 /** Finds the device with this host's address; there may be another one of an earlier VNI. */
 function vxlanDevice({ netlink, objects, former }: HandOverRequest): Link | undefined {
-  const devices = objects.flatMap(({ link }) => link?.kind === "vxlan" ? [link] : []);
+  const devices = objects.flatMap(({ link }) =>
+    link !== undefined && VXLAN.of(link) !== undefined ? [link] : []
+  );
   const own = devices.find(({ index }) =>
     netlink.addresses({ index }).some(({ address }) => address === former.subnet?.address)
   );
@@ -120,7 +122,7 @@ function vxlanSteps(
 
 /** Returns peers of DirectRouting, which flannel 0.7.1 does not have: it reaches them through the device. */
 async function directPeers(
-  routes: readonly Leftover[],
+  routes: readonly StaleState[],
   { leases }: HandOverRequest,
 ): Promise<{ readonly direct: readonly HandedOverPeer[]; readonly kept: readonly string[] }> {
   if (routes.length === 0) return { direct: [], kept: [] };
@@ -163,7 +165,7 @@ function hostGatewayStep(what: string, route: Route, netlink: Netlink): Removal 
 async function firewallSteps(
   { agent, former, netlink }: HandOverRequest,
   device: Link | undefined,
-  routes: readonly Leftover[],
+  routes: readonly StaleState[],
   { signal }: HandOverOptions,
 ): Promise<Removal[]> {
   const { network, subnet } = former;

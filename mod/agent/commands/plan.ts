@@ -1,6 +1,7 @@
 import type { BackendContext, Ingress, SourceCheck } from "../../../backends/backend.ts";
 import { describeChange, type DiffLine } from "../../../backends/describe.ts";
 import { HostRoutes, readHostTables } from "../../../backends/host_routes.ts";
+import { leaseAttributes } from "../../../backends/lease_attributes.ts";
 import { loadBackend } from "../../../backends/registry.ts";
 import { decodeNetworkConfig, type NetworkConfig } from "../../config/mod.ts";
 import {
@@ -206,12 +207,12 @@ async function planRemovals(
   networks: readonly Prefix[],
   { device }: Ingress,
 ): Promise<DiffLine[]> {
-  const { findLeftovers } = await import("../../../backends/leftovers.ts");
+  const { findStaleState } = await import("../../../backends/stale_state.ts");
   const lines: DiffLine[] = [];
-  const old = findLeftovers(netlink, networks, { besideOthers: true, keep: [device] });
+  const old = await findStaleState(netlink, networks, { besideOthers: true, keep: [device] });
   for (const { kind, what, remove } of old) {
     if (kind === "device") remove();
-    else if (kind === "path") lines.push({ sign: "-", text: what });
+    else if (kind === "programs") lines.push({ sign: "-", text: what });
   }
   return lines;
 }
@@ -262,13 +263,7 @@ async function prepare(
   };
   const backend = await loadBackend(config.backend.type);
   const network = await (backend.plan?.(context) ?? backend.prepare(context));
-  const data = network.leaseData(store.leaseForm);
-  const attributes: LeaseAttributes = {
-    publicIP: external.publicIP,
-    ...(network.leaseType === undefined ? {} : { backendType: network.leaseType }),
-    ...(data === undefined ? {} : { backendData: data }),
-  };
-  return { network, attributes };
+  return { network, attributes: leaseAttributes(backend, network, external, store.leaseForm) };
 }
 
 async function planFirewall(

@@ -1,4 +1,5 @@
-import type { Network } from "../../../backends/backend.ts";
+import type { Backend, Network } from "../../../backends/backend.ts";
+import { leaseAttributes } from "../../../backends/lease_attributes.ts";
 import { HostRoutes, type HostTables, readHostTables } from "../../../backends/host_routes.ts";
 import { loadBackend } from "../../../backends/registry.ts";
 import { hideSecrets, type NetworkConfig, unknownKeys } from "../../config/mod.ts";
@@ -137,6 +138,7 @@ export class Overlay implements AsyncDisposable {
     const active = this.#prepared(
       config,
       external,
+      backend,
       await backend.prepare(this.#context(config, external)),
     );
     this.#reportUnknownKeys(config);
@@ -269,8 +271,8 @@ export class Overlay implements AsyncDisposable {
     if (this.#served.length === 0) return;
     const devices = [network, this.#active?.network].map((one) => one?.status().device);
     // Imports every backend, eBPF included: a host that starts for the first time does without.
-    const { findLeftovers } = await import("../../../backends/leftovers.ts");
-    const old = findLeftovers(this.#parts.netlink, networks, {
+    const { findStaleState } = await import("../../../backends/stale_state.ts");
+    const old = await findStaleState(this.#parts.netlink, networks, {
       besideOthers: true,
       keep: devices,
     });
@@ -309,15 +311,15 @@ export class Overlay implements AsyncDisposable {
     };
   }
 
-  #prepared(config: NetworkConfig, external: ExternalInterface, network: Network): Active {
-    const data = network.leaseData(this.#parts.store.leaseForm);
+  #prepared(
+    config: NetworkConfig,
+    external: ExternalInterface,
+    backend: Backend,
+    network: Network,
+  ): Active {
     return {
       ...{ config, external, network },
-      attributes: {
-        publicIP: external.publicIP,
-        ...(network.leaseType === undefined ? {} : { backendType: network.leaseType }),
-        ...(data === undefined ? {} : { backendData: data }),
-      },
+      attributes: leaseAttributes(backend, network, external, this.#parts.store.leaseForm),
       watching: new AbortController(),
     };
   }

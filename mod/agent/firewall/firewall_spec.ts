@@ -43,7 +43,7 @@ export function firewallSpec(
     ingress: forward && dockerRules ? ingress : undefined,
     guard: forward && sourceCheck !== undefined
       ? {
-        port: sourceCheck.port,
+        ...(sourceCheck.port === undefined ? {} : { port: sourceCheck.port }),
         device: sourceCheck.by === "firewall" ? ingress.device : undefined,
         isStrict: isSourceStrict,
       }

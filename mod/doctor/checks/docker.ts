@@ -1,6 +1,6 @@
 import { formatIPv4 } from "../../ip/mod.ts";
 import { type Check, type Finding, ok, problem, Unavailable } from "../check.ts";
-import type { Examination } from "../examination.ts";
+import type { HostFacts } from "../host_facts.ts";
 
 const BRIDGE = "docker0";
 const DAEMON_CONFIG = "/etc/docker/daemon.json";
@@ -55,7 +55,7 @@ export const dockerMtuCheck: Check = {
   },
 };
 
-async function ownLease(host: Examination) {
+async function ownLease(host: HostFacts) {
   const lease = await host.ownLease();
   if (lease === undefined) throw new Unavailable("this host holds no lease");
   return lease;

@@ -1,7 +1,7 @@
 import { describeRoute } from "../../../backends/describe.ts";
 import { RTPROT_FLANNEL } from "../../../backends/reconcile.ts";
 import { atMost, type Check, ok, problem, warning } from "../check.ts";
-import type { Examination } from "../examination.ts";
+import type { HostFacts } from "../host_facts.ts";
 import { RT_TABLE_MAIN } from "../../sys/linux_constants.ts";
 import { counted } from "../../text/mod.ts";
 
@@ -48,7 +48,7 @@ export const kernelCheck: Check = {
  *
  * @returns each in the words of ip(8)
  */
-async function staleRoutes(host: Examination): Promise<string[]> {
+async function staleRoutes(host: HostFacts): Promise<string[]> {
   const { network: former } = await host.subnetEnv();
   const served = [(await host.config()).network, ...await host.others()];
   if (former !== undefined) served.push(former);

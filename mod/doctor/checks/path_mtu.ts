@@ -14,11 +14,10 @@ export const pathMtuCheck: Check = {
   id: "path-mtu",
   title: "full packets get to the peers",
   async run(host) {
-    const { mtu: limit, port } = await host.tunnel();
-    if (limit === undefined) throw new Unavailable("the MTU of this backend is not known here");
+    const { mtu: limit, protocol } = await host.tunnel();
     const targets = (await reachPeers(host)).flatMap((one) => {
       if (one.overlay !== undefined) return [{ one, address: one.overlay.address }];
-      if (port !== undefined || !one.isUp) return [];
+      if (protocol !== undefined || !one.isUp) return [];
       return [{ one, address: one.peer.lease.attributes.publicIP }];
     });
     if (targets.length === 0) throw new Unavailable("no peer answers");

@@ -1,5 +1,7 @@
+import type { Tunnel } from "../../../backends/backend.ts";
+import { carrierOf } from "../../../backends/steps.ts";
 import { atMost, type Check, type Finding, ok, problem, warning } from "../check.ts";
-import type { Examination } from "../examination.ts";
+import type { HostFacts } from "../host_facts.ts";
 import { nameOf } from "../peers.ts";
 import { type PeerReach, reachPeers } from "../reach.ts";
 
@@ -10,7 +12,7 @@ export const peersCheck: Check = {
   async run(host) {
     const reached = await reachPeers(host);
     if (reached.length === 0) return ok("there is no other host");
-    const isDirect = (await host.tunnel()).port === undefined;
+    const isDirect = (await host.tunnel()).protocol === undefined;
     // Without a tunnel the address of Docker's bridge is all there is to ask beside the host's own.
     const answers = reached.filter(({ overlay, isUp }) =>
       overlay !== undefined || (isDirect && isUp)
@@ -33,11 +35,13 @@ function times(answers: readonly PeerReach[]): string {
 
 /** The hosts are up, and the network does not get there. */
 async function blockedFinding(
-  host: Examination,
+  host: HostFacts,
   blocked: readonly PeerReach[],
   of: number,
 ): Promise<Finding> {
-  const { port } = await host.tunnel();
+  const tunnel = await host.tunnel();
+  const { port } = tunnel;
+  const carrier = carrierOf(tunnel);
   const { kernel, tools, toolCommands } = await host.plan();
   if (kernel.length > 0) {
     return problem(
@@ -47,10 +51,10 @@ async function blockedFinding(
     );
   }
   const isClosed = blocked.every(({ port }) => port?.type === "closed");
-  const evidence = blocked.map((one) => `${nameOf(one.peer)}: ${whatIsWrong(one, port)}`);
+  const evidence = blocked.map((one) => `${nameOf(one.peer)}: ${whatIsWrong(one, carrier)}`);
   const summary = isClosed
-    ? `${blocked.length} of ${of} hosts are up, and nobody there takes UDP port ${port}`
-    : `UDP port ${port} is blocked between this host and ${blocked.length} of ${of}, which are up`;
+    ? `${blocked.length} of ${of} hosts are up, and nobody there takes ${carrier}`
+    : `${carrier} is blocked between this host and ${blocked.length} of ${of}, which are up`;
   return problem(summary, {
     evidence: atMost(evidence),
     cure: isClosed
@@ -59,33 +63,45 @@ async function blockedFinding(
         "ss -lun   # there: is it another port? Then that host has another config",
       ]
       : [
-        ...(tools.length > 0
+        ...(tools.length > 0 && port !== undefined
           ? tools.flatMap((tool) => toolCommands(tool, "input")).map((command) =>
             `${command}   # on both hosts`
           )
-          : [
-            `firewall-cmd --permanent --add-port=${port}/udp && firewall-cmd --reload   # on both hosts`,
-            `iptables -I INPUT -p udp --dport ${port} -j ACCEPT   # without firewalld, on both hosts`,
-          ]),
-        `in a cloud: let the hosts' security group take UDP ${port} from itself`,
-        `tcpdump -ni ${host.external().name} udp port ${port}   # which of the two does not see them?`,
+          : openingsFor(tunnel)),
+        `in a cloud: let the hosts' security group take ${
+          port === undefined ? carrier : `UDP ${port}`
+        } from itself`,
+        `tcpdump -ni ${host.external().name} ${
+          port === undefined ? `ip proto ${tunnel.protocol}` : `udp port ${port}`
+        }   # which of the two does not see them?`,
       ],
   });
 }
 
-function whatIsWrong({ port: answer, failure }: PeerReach, port: number | undefined): string {
+/** Returns the commands that let a tunnel's packets in on a host without a known firewall. */
+function openingsFor({ protocol, port }: Tunnel): string[] {
+  const [permanent, match] = port === undefined
+    ? [`--add-protocol=${protocol}`, `-p ${protocol}`]
+    : [`--add-port=${port}/udp`, `-p udp --dport ${port}`];
+  return [
+    `firewall-cmd --permanent ${permanent} && firewall-cmd --reload   # on both hosts`,
+    `iptables -I INPUT ${match} -j ACCEPT   # without firewalld, on both hosts`,
+  ];
+}
+
+function whatIsWrong({ port: answer, failure }: PeerReach, carrier: string): string {
   switch (answer?.type) {
     case "closed":
-      return `nobody listens on UDP port ${port} there`;
+      return `nobody listens on ${carrier} there`;
     case "rejected":
-      return `UDP port ${port} is refused (${answer.words})`;
+      return `${carrier} is refused (${answer.words})`;
     case "not-sent":
-      return `this host does not send to UDP port ${port} there (${answer.error.message})`;
+      return `this host does not send to ${carrier} there (${answer.error.message})`;
     case "unreachable":
       return answer.words;
   }
   if (failure?.type === "not-sent") return `this host does not send (${failure.error.message})`;
-  return `it answers at its public address; UDP port ${port} is dropped on the way, there or back`;
+  return `it answers at its public address; ${carrier} is dropped on the way, there or back`;
 }
 
 /** Nothing comes back, from anywhere. */

@@ -1,8 +1,8 @@
 import { findConfigs, type FoundConfig } from "../../store/etcd/find_configs.ts";
 import type { EtcdStoreOptions } from "../../store/options.ts";
 import { atMost, type Check, type Finding, ok, problem, Unavailable } from "../check.ts";
-import type { Examination } from "../examination.ts";
 import { truncate } from "../../text/mod.ts";
+import type { HostFacts } from "../host_facts.ts";
 
 /** Is there a config where it is looked for? The guide's first error is another prefix. */
 export const prefixCheck: Check = {
@@ -19,7 +19,7 @@ export const prefixCheck: Check = {
   },
 };
 
-async function missing({ options, signal }: Examination, words: string): Promise<Finding> {
+async function missing({ options, signal }: HostFacts, words: string): Promise<Finding> {
   const { store } = options;
   if (store.kind !== "etcd") {
     const where = store.kind === "remote" ? "   # on the server's host, with its flags" : "";

@@ -1,4 +1,3 @@
-import { vtepMac } from "../../../backends/vxlan/desired.ts";
 import { hostIdentity } from "../../host/mod.ts";
 import { formatIPv4 } from "../../ip/mod.ts";
 import { type Check, ok, problem, warning } from "../check.ts";
@@ -29,14 +28,12 @@ export const publicIpCheck: Check = {
     }
     const lease = await host.ownLease();
     if (lease === undefined) return ok(`nobody holds ${ip} yet`);
-    const { device } = await host.tunnel();
-    const theirs = vtepMac(lease.attributes.backendData);
-    const ours = device === undefined ? undefined : host.netlink.link(device)?.mac;
-    if (theirs === undefined || ours === undefined || theirs === ours) {
+    const reason = (await host.inspection()).foreignLeaseReason?.(lease);
+    if (reason === undefined) {
       return ok(`${ip} has lease ${lease.subnet}, written by an agent that keeps no record`);
     }
     return warning(`lease ${lease.subnet} has our public IP ${ip}, but may be another host's`, {
-      evidence: [`its VTEP MAC is ${theirs}, that of our ${device} is ${ours}`],
+      evidence: [reason],
       cure,
     });
   },

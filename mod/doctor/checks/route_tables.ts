@@ -1,4 +1,3 @@
-import { loadBackend } from "../../../backends/registry.ts";
 import { atMost, type Check, ok, problem } from "../check.ts";
 
 /** Where a cloud's router carries the packets: do its tables lead them here? */
@@ -7,9 +6,8 @@ export const routeTablesCheck: Check = {
   title: "the cloud provider's route tables lead to this host",
   async run(host) {
     const config = await host.config();
-    const { type } = config.backend;
-    const backend = await loadBackend(type);
-    if (backend.check === undefined) return ok(`${type} needs none`);
+    const backend = await host.backend();
+    if (backend.check === undefined) return ok(`${backend.type} needs none`);
     const own = (await host.ownLease())?.subnet;
     const { network } = await host.subnetEnv();
     const findings = await backend.check({
@@ -22,7 +20,7 @@ export const routeTablesCheck: Check = {
       return problem("the provider refuses, or something there is in the way", {
         evidence: atMost(failed.map(({ text }) => text)),
         cure: [
-          `docs/${type === "gce" ? "gce" : "aws"}.md has the role that suffices, and each refusal`,
+          `${backend.document} has the role that suffices, and each refusal`,
         ],
       });
     }

@@ -1,7 +1,7 @@
 import { readSysctl } from "../../host/mod.ts";
 import { formatIPv4 } from "../../ip/mod.ts";
 import { atMost, type Check, type Finding, ok, problem } from "../check.ts";
-import type { Examination } from "../examination.ts";
+import type { HostFacts } from "../host_facts.ts";
 import { investigateLease } from "../trace/investigation.ts";
 
 /** Strict reverse path filtering, RFC 3704 (ip-sysctl: 0 off, 1 strict, 2 loose). */
@@ -48,7 +48,7 @@ export const rpFilterCheck: Check = {
 };
 
 /** A probe of a peer's container that the filter of the overlay's device dropped. */
-async function stoppedByFilter(host: Examination): Promise<Finding | undefined> {
+async function stoppedByFilter(host: HostFacts): Promise<Finding | undefined> {
   const traced = await investigateLease(host);
   const found = "verdicts" in traced
     ? traced.verdicts.find(({ flow, stop }) => flow.name === "in" && stop?.reason === "IP_RPFILTER")

@@ -3,20 +3,16 @@ import { atMost, type Check, ok, problem } from "../check.ts";
 import { nameOf } from "../peers.ts";
 import { counted } from "../../text/mod.ts";
 
-/** Backends whose leases look alike. */
-const UNNAMED: ReadonlySet<string> = new Set(["udp", "alloc", "aws-vpc", "gce"]);
-
 /** Are all hosts of one backend? Those of another reach nobody here. */
 export const versionsCheck: Check = {
   id: "versions",
   title: "backends and versions of all hosts",
   async run(host) {
-    const { backend: { type } } = await host.config();
+    const { type, leaseType } = await host.backend();
     const peers = await host.peers();
     // Their leases name no backend.
     const named = (backendType = "") => backendType === "" ? undefined : backendType;
-    const expected = UNNAMED.has(type) ? undefined : type;
-    const others = peers.filter(({ lease }) => named(lease.attributes.backendType) !== expected);
+    const others = peers.filter(({ lease }) => named(lease.attributes.backendType) !== leaseType);
     const versions = new Map<string, number>();
     for (const { agent } of peers) {
       const version = agent === undefined ? "without a record (flannel)" : agent.record.version;

@@ -1,8 +1,9 @@
+import { nameOfInterface, routeOf, routeStep, type Step } from "../../../backends/steps.ts";
 import type { AgentOptions } from "../../agent/core/options.ts";
 import { formatIPv4, type IPv4 } from "../../ip/mod.ts";
 import { ConfigError } from "../../config/mod.ts";
 import { StoreError } from "../../store/mod.ts";
-import { Examination } from "../examination.ts";
+import { HostFacts } from "../host_facts.ts";
 import { nameOf, type PeerLease } from "../peers.ts";
 import type { ProbeKind } from "../trace/flows.ts";
 import {
@@ -11,18 +12,9 @@ import {
   investigateOwn,
   investigatePeer,
 } from "../trace/investigation.ts";
-import type { Explanation, Step } from "./explanation.ts";
+import type { Explanation } from "./explanation.ts";
 import { firewallSteps } from "./firewall_steps.ts";
-import {
-  deviceStep,
-  nameOfInterface,
-  routeOf,
-  routeStep,
-  underlayStep,
-  vxlanSteps,
-} from "./kernel_steps.ts";
 import { traceSteps } from "./trace_steps.ts";
-import { udpPathStep } from "./udp_path.ts";
 
 /**
  * Follows a packet from this host to an address, step by step. Makes no lasting change.
@@ -37,13 +29,15 @@ export async function explainAddress(
   signal: AbortSignal,
   kind?: ProbeKind,
 ): Promise<Explanation> {
-  await using host = new Examination(agent, signal);
+  await using host = new HostFacts(agent, signal);
   await requireConfig(host);
   const { network } = await host.config();
   const text = formatIPv4(address);
   const owner = host.netlink.addresses().find((one) => one.address === address);
   if (owner !== undefined) {
-    const where = `${text} is an address of this host, on ${nameOfInterface(host, owner.index)}`;
+    const where = `${text} is an address of this host, on ${
+      nameOfInterface(host.netlink, owner.index)
+    }`;
     const isReached = (await host.ownLease())?.subnet.contains(address) === true;
     const traced = isReached ? await investigateOwn(host, address, kind) : undefined;
     return conclude(address, "own", traced === undefined ? [] : traceSteps(traced), where);
@@ -59,7 +53,7 @@ export async function explainAddress(
   if (own === undefined) {
     const elsewhere = await host.leaseElsewhere();
     return {
-      ...{ address: text, kind: "unassigned", steps: [routeStep(host, address, undefined)] },
+      ...{ address: text, kind: "unassigned", steps: [routeStep(host.netlink, address)] },
       verdict: elsewhere?.message ??
         `this host holds no lease in ${network}: is flanneld running? flanneld doctor`,
     };
@@ -68,7 +62,7 @@ export async function explainAddress(
 }
 
 /** The reason itself, rather than that there is no config. */
-async function requireConfig(host: Examination): Promise<void> {
+async function requireConfig(host: HostFacts): Promise<void> {
   const found = await host.storeSearch();
   if ("error" in found) throw found.error;
   if ("waiting" in found) throw new StoreError(found.waiting);
@@ -78,42 +72,18 @@ async function requireConfig(host: Examination): Promise<void> {
 
 /** By way of the backend, to the host that holds the subnet. */
 async function toPeer(
-  host: Examination,
+  host: HostFacts,
   address: IPv4,
   peer: PeerLease,
   kind: ProbeKind | undefined,
 ): Promise<Explanation> {
   const { lease } = peer;
   const { backend: { type } } = await host.config();
-  const { device, port, mtu } = await host.tunnel();
-  const { publicIP } = lease.attributes;
-  const steps: Step[] = [{ object: "lease", text: `${nameOf(peer)}, ${type}` }];
-  const external = host.external();
-  const local = formatIPv4(external.address);
-  const route = routeOf(host, address);
-  // DirectRouting: no tunnel to hosts on the same link.
-  const isDirect = type === "vxlan" && route?.gateway === publicIP && route.oif === external.index;
-  if (type === "alloc") {
-    steps.push(routeStep(host, address, undefined));
-  } else if (device === undefined || isDirect) {
-    const step = routeStep(host, address, external.name);
-    const isRight = step.wrong !== undefined || route?.gateway === publicIP ||
-      !["host-gw", "vxlan"].includes(type);
-    steps.push(
-      isRight
-        ? step
-        : { ...step, wrong: `the route does not lead to host ${formatIPv4(publicIP)}` },
-      underlayStep(host, publicIP),
-    );
-  } else {
-    steps.push(routeStep(host, address, device), deviceStep(host, device, mtu));
-    if (type === "vxlan") steps.push(...vxlanSteps(host, lease, device));
-    if (type === "udp") steps.push(udpPathStep(host, device, address, peer));
-    steps.push({
-      object: "encapsulation",
-      text: `${type}, from ${local} to ${formatIPv4(publicIP)}, UDP port ${port}; ${mtu} bytes fit`,
-    }, underlayStep(host, publicIP));
-  }
+  const own = await host.ownLease();
+  const steps: Step[] = [
+    { object: "lease", text: `${nameOf(peer)}, ${type}` },
+    ...(await host.inspection()).describe(lease, own!, address),
+  ];
   const traced = await investigatePeer(host, peer, address, kind);
   steps.push(...await firewallSteps(host, address, traced));
   const where = `${formatIPv4(address)} is in the subnet of ${nameOf(peer)}`;
@@ -121,16 +91,16 @@ async function toPeer(
 }
 
 async function ownSubnet(
-  host: Examination,
+  host: HostFacts,
   address: IPv4,
   kind: ProbeKind | undefined,
 ): Promise<Explanation> {
   const own = (await host.ownLease())!;
-  const route = routeOf(host, address);
+  const route = routeOf(host.netlink, address);
   const text = formatIPv4(address);
   const isConnected = route !== undefined && route.gateway === undefined &&
     own.subnet.containsPrefix(route.destination);
-  const step = routeStep(host, address, undefined);
+  const step = routeStep(host.netlink, address);
   const steps: Step[] = [
     { object: "lease", text: `${own.subnet}, this host's own` },
     isConnected ? step : {
@@ -142,7 +112,7 @@ async function ownSubnet(
   if (isConnected) {
     const neighbour = host.netlink.neighbours({ index: route.oif })
       .find((one) => one.address === address);
-    const name = nameOfInterface(host, route.oif);
+    const name = nameOfInterface(host.netlink, route.oif);
     steps.push({
       object: "neighbour",
       text: neighbour === undefined
@@ -155,14 +125,14 @@ async function ownSubnet(
 }
 
 async function outside(
-  host: Examination,
+  host: HostFacts,
   address: IPv4,
   kind: ProbeKind | undefined,
 ): Promise<Explanation> {
   const { network } = await host.config();
   const traced = await investigateOutside(host, address, kind);
   const steps = [
-    routeStep(host, address, undefined),
+    routeStep(host.netlink, address),
     ...await firewallSteps(host, address, traced),
   ];
   const where = `${formatIPv4(address)} is outside of ${network}: the host's own routes decide`;
@@ -170,7 +140,7 @@ async function outside(
 }
 
 function refused(
-  host: Examination,
+  host: HostFacts,
   address: IPv4,
   peer: PeerLease,
   reason: string,
@@ -180,18 +150,18 @@ function refused(
     verdict: `nothing is carried there: the lease of ${nameOf(peer)} ${reason}`,
     steps: [
       { object: "lease", text: nameOf(peer), wrong: `it ${reason}` },
-      routeStep(host, address, undefined),
+      routeStep(host.netlink, address),
     ],
   };
 }
 
-async function unassigned(host: Examination, address: IPv4): Promise<Explanation> {
+async function unassigned(host: HostFacts, address: IPv4): Promise<Explanation> {
   const { network } = await host.config();
   const { device } = await host.tunnel();
-  const route = routeOf(host, address);
-  const step = routeStep(host, address, undefined);
+  const route = routeOf(host.netlink, address);
+  const step = routeStep(host.netlink, address);
   const text = formatIPv4(address);
-  const name = route && nameOfInterface(host, route.oif);
+  const name = route && nameOfInterface(host.netlink, route.oif);
   const fate = name === undefined
     ? "no route leads there"
     : name === device

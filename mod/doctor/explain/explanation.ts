@@ -1,3 +1,5 @@
+import type { Step } from "../../../backends/steps.ts";
+
 /** What an address is to this host. */
 export type AddressKind =
   /** An address of this host. */
@@ -12,22 +14,6 @@ export type AddressKind =
   | "unassigned"
   /** Outside of the network. */
   | "outside";
-
-/** One object on a packet's way. */
-export interface Step {
-  /**
-   * `lease`, `route`, `neighbour`, `fdb`, `encapsulation`, `path`, `underlay`,
-   * `forwarding`, `firewall`, `masquerade`; and the outcome of probes: `outbound`, `inbound`, `tunnel`, or
-   * `trace` when none could be sent.
-   */
-  readonly object: string;
-  /** As it is. */
-  readonly text: string;
-  /** What is wrong with it; absent when nothing is. */
-  readonly wrong?: string;
-  /** Commands that put it right, in order. */
-  readonly fix?: readonly string[];
-}
 
 /** Where a packet goes. */
 export interface Explanation {

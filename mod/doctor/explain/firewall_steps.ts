@@ -1,10 +1,10 @@
 import { describeObstacle } from "../../firewall/mod.ts";
 import type { IPv4 } from "../../ip/mod.ts";
 import { reasonNotChecked } from "../errors.ts";
-import type { Examination } from "../examination.ts";
+import type { HostFacts } from "../host_facts.ts";
 import { forwardingOf } from "../forwarding.ts";
 import type { Investigation } from "../trace/investigation.ts";
-import type { Step } from "./explanation.ts";
+import type { Step } from "../../../backends/steps.ts";
 import { isMasqueraded } from "./masquerade.ts";
 import { tracedMasquerade, traceSteps } from "./trace_steps.ts";
 
@@ -14,7 +14,7 @@ import { tracedMasquerade, traceSteps } from "./trace_steps.ts";
  * @param traced verdicts of the probes, which are more exact than rules that were only read
  */
 export async function firewallSteps(
-  host: Examination,
+  host: HostFacts,
   destination: IPv4,
   traced: Investigation,
 ): Promise<Step[]> {
@@ -39,7 +39,7 @@ export async function firewallSteps(
 }
 
 /** Packets of containers are forwarded ones, on their way out and back. */
-async function forwardingStep(host: Examination): Promise<Step> {
+async function forwardingStep(host: HostFacts): Promise<Step> {
   const object = "forwarding";
   const { isOn, names, off } = await forwardingOf(host);
   if (!isOn) {
@@ -59,7 +59,7 @@ async function forwardingStep(host: Examination): Promise<Step> {
 }
 
 async function forwardStep(
-  host: Examination,
+  host: HostFacts,
   forward: boolean,
   traced: Investigation,
 ): Promise<Step> {

@@ -1,7 +1,7 @@
 import { formatIPv4 } from "../../ip/mod.ts";
 import type { Verdict } from "../trace/judge.ts";
 import type { Investigation } from "../trace/investigation.ts";
-import type { Step } from "./explanation.ts";
+import type { Step } from "../../../backends/steps.ts";
 
 /** Direction of a probe, as a step is called. */
 const OBJECTS = { in: "inbound", out: "outbound", tunnel: "tunnel" } as const;

@@ -1,12 +1,10 @@
-import { kernelRouteTo } from "../../../backends/udp/kernel/inspect.ts";
 import { containerBridge } from "../../agent/host/containers.ts";
 import { HostCommands } from "../../firewall/command.ts";
 import type { IPv4 } from "../../ip/mod.ts";
 import { BpfError } from "../../sys/bpf/error.ts";
-import { SysError } from "../../sys/mod.ts";
 import { Unavailable } from "../check.ts";
 import { reasonNotChecked } from "../errors.ts";
-import type { Examination, PlannedChanges } from "../examination.ts";
+import type { HostFacts, PlannedChanges } from "../host_facts.ts";
 import { echoAddresses, type PeerLease } from "../peers.ts";
 import {
   type Flow,
@@ -36,11 +34,9 @@ export interface Question {
 }
 
 const ECHO: ProbeKind = { protocol: "icmp", port: 0 };
-/** Bytes of vxlan (8) and Ethernet (14) headers between the tunnel's UDP header and the packet. */
-const VXLAN_HEADERS = 22;
 
 /** The probes between this host's containers and the other hosts', in both directions; done once. */
-export function investigateLease(host: Examination): Promise<Investigation> {
+export function investigateLease(host: HostFacts): Promise<Investigation> {
   return host.remember("traced", () =>
     investigate(host, async () => {
       const path = await overlayPath(host);
@@ -57,7 +53,7 @@ export function investigateLease(host: Examination): Promise<Investigation> {
 
 /** The probes to an address in another host's subnet, and back from it. */
 export function investigatePeer(
-  host: Examination,
+  host: HostFacts,
   peer: PeerLease,
   address: IPv4,
   kind = ECHO,
@@ -80,7 +76,7 @@ export function investigatePeer(
 
 /** The probes from another host to an address of this one's subnet, and back. */
 export function investigateLocal(
-  host: Examination,
+  host: HostFacts,
   address: IPv4,
   kind = ECHO,
 ): Promise<Investigation> {
@@ -97,7 +93,7 @@ export function investigateLocal(
 
 /** The probes from another host to an address that this one has itself. */
 export function investigateOwn(
-  host: Examination,
+  host: HostFacts,
   address: IPv4,
   kind = ECHO,
 ): Promise<Investigation> {
@@ -112,7 +108,7 @@ export function investigateOwn(
 
 /** The probe from a container of this host to an address outside of the network. */
 export function investigateOutside(
-  host: Examination,
+  host: HostFacts,
   address: IPv4,
   kind = ECHO,
 ): Promise<Investigation> {
@@ -123,7 +119,7 @@ export function investigateOutside(
 }
 
 async function investigate(
-  host: Examination,
+  host: HostFacts,
   plan: () => Promise<readonly (Flow | undefined)[]>,
 ): Promise<Investigation> {
   const { netlink, signal } = host;
@@ -147,7 +143,7 @@ async function investigate(
 
 /** @returns `undefined` without a plan of the agent */
 async function toolCommandsOf(
-  host: Examination,
+  host: HostFacts,
 ): Promise<PlannedChanges["toolCommands"] | undefined> {
   try {
     return (await host.plan()).toolCommands;
@@ -172,27 +168,27 @@ interface HostPath extends OverlayPath {
  * @throws {Unavailable} without a lease, another host, or a device
  */
 async function overlayPath(
-  host: Examination,
+  host: HostFacts,
   other?: PeerLease,
   address?: IPv4,
   container?: IPv4,
 ): Promise<HostPath> {
   const { netlink } = host;
-  const { network, backend: { type } } = await host.config();
+  const { network } = await host.config();
   const own = await host.ownLease();
   if (own === undefined) throw new Unavailable("this host holds no lease");
-  if (type === "alloc") throw new Unavailable("alloc carries no packets");
+  await host.requireCarrier();
   const peer = other ?? (await host.peers()).find(({ refused }) => refused === undefined);
   if (peer === undefined) throw new Unavailable("there is no other host");
   const { subnet, attributes: { publicIP } } = peer.lease;
   const external = host.external();
-  const { device, port } = await host.tunnel();
+  const { tunnel: { device, port, headers = 0 }, ...inspection } = await host.inspection();
   const isDirect = device === undefined || host.routeTo(subnet.address)?.oif === external.index;
   if (device !== undefined && netlink.link(device) === undefined) {
     throw new Unavailable(`there is no device ${device}`);
   }
   const hasPort = !isDirect && port !== undefined &&
-    !isCarriedByKernel(type, device, subnet.address);
+    inspection.bypassesFirewall?.(subnet.address) !== true;
   const lease = own.subnet;
   const bridge = containerBridge(netlink, lease)?.link;
   const containers = bridge === undefined
@@ -209,7 +205,7 @@ async function overlayPath(
       ? {
         tunnel: {
           ...{ port, publicIP: own.attributes.publicIP },
-          headers: type === "vxlan" ? VXLAN_HEADERS : 0,
+          headers,
         },
       }
       : {}),
@@ -219,19 +215,8 @@ async function overlayPath(
   };
 }
 
-/** Datagrams of udp in the kernel pass no rule. */
-function isCarriedByKernel(type: string, device: string, address: IPv4): boolean {
-  if (type !== "udp") return false;
-  try {
-    return kernelRouteTo(device, address)?.carried === true;
-  } catch (error) {
-    if (error instanceof SysError) return false;
-    throw error;
-  }
-}
-
 /** The first address from one on that the host does not have itself. */
-function freeAddress({ netlink }: Examination, from: IPv4): IPv4 {
+function freeAddress({ netlink }: HostFacts, from: IPv4): IPv4 {
   const own = new Set(netlink.addresses().map(({ address }) => address));
   let address = from;
   while (own.has(address)) address++;

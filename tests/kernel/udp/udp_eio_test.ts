@@ -4,7 +4,12 @@
  * them. UDP-Lite's header has UDP's layout, so the packets are valid.
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { type BackendHost, BackendLab, makeLease, prepare } from "../../../backends/backend_lab.ts";
+import {
+  type BackendHost,
+  BackendLab,
+  makeLease,
+  prepare,
+} from "../../../backends/testing/backend_lab.ts";
 import { udpBackend } from "../../../backends/udp/udp.ts";
 import { captureLog } from "../../../mod/observe/testing/log_lab.ts";
 import { LeaseSet } from "../../../mod/subnet/mod.ts";

@@ -1,7 +1,7 @@
 /** The decision between kernel and user space as the backend makes it, on a host in a namespace. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { setTxOffload } from "../../../bench/udp/wire.ts";
-import { type BackendHost, BackendLab, NETWORK } from "../../../backends/backend_lab.ts";
+import { type BackendHost, BackendLab, NETWORK } from "../../../backends/testing/backend_lab.ts";
 import {
   KERNEL_FEATURE,
   type PeerSubnet,

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { carrierCases } from "../../../backends/backend_cases.ts";
-import { BackendLab, makeLease, prepare } from "../../../backends/backend_lab.ts";
+import { carrierCases } from "../../../backends/testing/backend_cases.ts";
+import { BackendLab, makeLease, prepare } from "../../../backends/testing/backend_lab.ts";
 import { udpBackend } from "../../../backends/udp/udp.ts";
 import { captureLog } from "../../../mod/observe/testing/log_lab.ts";
 import { LeaseSet } from "../../../mod/subnet/mod.ts";

@@ -1,4 +1,5 @@
 import { assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
+import { vxlanBackend } from "../../../backends/vxlan/vxlan.ts";
 import { LeaseSet } from "../../../mod/subnet/mod.ts";
 import { SysError } from "../../../mod/sys/mod.ts";
 import { deviceOf, ip, prepareVxlan, test, vxlanLease } from "./vxlan_lab.ts";
@@ -24,7 +25,7 @@ test("prepare() makes the device that flannel would", async ({ lab }) => {
   assertEquals(device.mtu, 1450);
   assertEquals(device.flags.includes("UP"), true);
   assertMatch(device.address, OWN_MAC);
-  assertEquals(network.leaseType, "vxlan");
+  assertEquals(vxlanBackend.leaseType, "vxlan");
   assertEquals(own.attributes.backendData, { VtepMAC: device.address });
   assertEquals(network.leaseData("v0.20"), { VNI: 1, VtepMAC: device.address });
   assertEquals(network.status().device, "flannel.1");

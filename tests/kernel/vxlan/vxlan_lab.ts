@@ -4,7 +4,12 @@
  * @module
  */
 import type { BackendContext, Network } from "../../../backends/backend.ts";
-import { type BackendHost, BackendLab, makeLease, prepare } from "../../../backends/backend_lab.ts";
+import {
+  type BackendHost,
+  BackendLab,
+  makeLease,
+  prepare,
+} from "../../../backends/testing/backend_lab.ts";
 import { vxlanBackend } from "../../../backends/vxlan/vxlan.ts";
 import type { JsonValue, Lease } from "../../../mod/lease/mod.ts";
 import { captureLog } from "../../../mod/observe/testing/log_lab.ts";

@@ -1,5 +1,5 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
-import type { BackendHost } from "../../../backends/backend_lab.ts";
+import type { BackendHost } from "../../../backends/testing/backend_lab.ts";
 import { Prefix } from "../../../mod/ip/mod.ts";
 import { LeaseSet } from "../../../mod/subnet/mod.ts";
 import {

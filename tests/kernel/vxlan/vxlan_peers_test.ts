@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { vtepMac } from "../../../backends/vxlan/desired.ts";
-import { type BackendHost, makeLease } from "../../../backends/backend_lab.ts";
+import { vtepMac } from "../../../backends/vxlan/vtep_mac.ts";
+import { type BackendHost, makeLease } from "../../../backends/testing/backend_lab.ts";
 import { formatIPv4 } from "../../../mod/ip/mod.ts";
 import type { JsonValue, Lease } from "../../../mod/lease/mod.ts";
 import { LeaseSet } from "../../../mod/subnet/mod.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { Network } from "../../../backends/backend.ts";
-import type { BackendHost } from "../../../backends/backend_lab.ts";
+import type { BackendHost } from "../../../backends/testing/backend_lab.ts";
 import { formatIPv4, Prefix } from "../../../mod/ip/mod.ts";
 import { type Lease, leaseKey } from "../../../mod/lease/mod.ts";
 import { LeaseSet } from "../../../mod/subnet/mod.ts";

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import type { BackendHost } from "../../../backends/backend_lab.ts";
+import type { BackendHost } from "../../../backends/testing/backend_lab.ts";
 import { LeaseSet } from "../../../mod/subnet/mod.ts";
 import { bridge, ip, macOf, prepareVxlan, test, vxlanLease } from "./vxlan_lab.ts";
 

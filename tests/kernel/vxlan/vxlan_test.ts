@@ -1,5 +1,5 @@
-import { carrierCases } from "../../../backends/backend_cases.ts";
-import { makeLease } from "../../../backends/backend_lab.ts";
+import { carrierCases } from "../../../backends/testing/backend_cases.ts";
+import { makeLease } from "../../../backends/testing/backend_lab.ts";
 import { vxlanBackend } from "../../../backends/vxlan/vxlan.ts";
 
 carrierCases({

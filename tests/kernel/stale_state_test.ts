@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { findLeftovers } from "../../backends/leftovers.ts";
+import { findStaleState } from "../../backends/stale_state.ts";
 import { net } from "../../mod/store/testing/store_lab.ts";
 import { libc, Netlink } from "../../mod/sys/mod.ts";
 import { Namespace } from "./firewall/firewall_namespace.ts";
@@ -8,7 +8,7 @@ libc();
 
 const NETWORK = net("10.20.0.0/16");
 
-/** Our own leftovers of two networks, and what only looks like them. */
+/** Stale state of two networks, and objects of others that look alike. */
 const OBJECTS = [
   "link add eth1 type veth peer name far1",
   "link set eth1 up",
@@ -47,17 +47,17 @@ async function withObjects(
   await body(netlink, host);
 }
 
-Deno.test("findLeftovers() finds devices and routes of one network and takes them away", () =>
+Deno.test("findStaleState() finds devices and routes of one network and removes them", () =>
   withObjects(async (netlink, host) => {
-    const found = findLeftovers(netlink, [NETWORK]);
+    const found = await findStaleState(netlink, [NETWORK]);
     assertEquals(found.map(({ what }) => what).sort(), [
       "device flannel.1",
       "device flannel0",
       "route 10.20.65.0/24 via 172.28.128.102 dev eth1 proto 102 metric 3",
     ]);
-    for (const leftover of found) leftover.remove();
-    assertEquals(findLeftovers(netlink, [NETWORK]), []);
-    for (const leftover of found) leftover.remove();
+    for (const one of found) one.remove();
+    assertEquals(await findStaleState(netlink, [NETWORK]), []);
+    for (const one of found) one.remove();
 
     const routes = await host.run("ip", "-4", "route", "show", "table", "all");
     for (const kept of ["10.20.66.0/24", "10.20.67.0/24", "10.30.65.0/24", "10.30.2.0/24"]) {
@@ -69,28 +69,27 @@ Deno.test("findLeftovers() finds devices and routes of one network and takes the
     ]);
   }));
 
-Deno.test("findLeftovers() takes a device that carries nothing for ours", () =>
+Deno.test("findStaleState() finds a device that carries nothing", () =>
   withObjects(async (netlink, host) => {
     await host.run("ip", "address", "flush", "dev", "flannel.1");
     await host.run("ip", "route", "flush", "dev", "flannel.1");
-    const found = findLeftovers(netlink, [NETWORK]).map(({ what }) => what);
+    const found = (await findStaleState(netlink, [NETWORK])).map(({ what }) => what);
     assertEquals(found.includes("device flannel.1"), true);
   }));
 
-Deno.test("findLeftovers() takes the agent's own device for ours, whatever is on it", () =>
-  withObjects((netlink) => {
-    const found = findLeftovers(netlink, [net("10.50.0.0/16")], {
+Deno.test("findStaleState() finds the agent's own device, whatever is on it", () =>
+  withObjects(async (netlink) => {
+    const found = await findStaleState(netlink, [net("10.50.0.0/16")], {
       besideOthers: true,
       own: "flannel.2",
     });
     assertEquals(found.map(({ what }) => what), ["device flannel.2"]);
-    return Promise.resolve();
   }));
 
-Deno.test("findLeftovers() goes by our protocol number where no network is known", () =>
+Deno.test("findStaleState() goes by flanneld's protocol number where no network is known", () =>
   withObjects(async (netlink, host) => {
     await host.run("ip", "route", "flush", "dev", "flannel.1");
-    assertEquals(findLeftovers(netlink, []).map(({ what }) => what).sort(), [
+    assertEquals((await findStaleState(netlink, [])).map(({ what }) => what).sort(), [
       "device flannel.2",
       "device flannel0",
       "route 10.20.65.0/24 via 172.28.128.102 dev eth1 proto 102 metric 3",

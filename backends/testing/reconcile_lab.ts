@@ -5,16 +5,16 @@
  * @module
  */
 import fc from "fast-check";
-import { Prefix } from "../mod/ip/mod.ts";
+import { Prefix } from "../../mod/ip/mod.ts";
 import type {
   FdbEntry,
   InterfaceAddress,
   Neighbour,
   Operation,
   Route,
-} from "../mod/sys/netlink/wire/types.ts";
-import { type KernelObjects, RTPROT_FLANNEL } from "./reconcile.ts";
-import { NUD_PERMANENT, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN } from "../mod/sys/linux_constants.ts";
+} from "../../mod/sys/netlink/wire/types.ts";
+import { type KernelObjects, RTPROT_FLANNEL } from "../reconcile.ts";
+import { NUD_PERMANENT, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN } from "../../mod/sys/linux_constants.ts";
 
 /** Interfaces of the tests: the device and the external one. */
 export const DEVICE = 7;

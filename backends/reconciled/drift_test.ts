@@ -9,10 +9,12 @@ import type {
   Operation,
   Route,
 } from "../../mod/sys/mod.ts";
-import { HostRoutes } from "../host_routes.ts";
 import { diff } from "../reconcile.ts";
-import { DEVICE, EXTERNAL } from "../reconcile_lab.ts";
-import { deviceAddress, type PeerObjects, peerObjects, type VxlanContext } from "./desired.ts";
+import { DEVICE, EXTERNAL } from "../testing/reconcile_lab.ts";
+import { makeLease, peerContext, recordingContext } from "../testing/unit_kit.ts";
+import { vxlanBackend } from "../vxlan/vxlan.ts";
+import { deviceAddress } from "./device.ts";
+import { type PeerObjects, peerObjects } from "./driver.ts";
 import { drift, type OwnState } from "./drift.ts";
 import { PeerIndex } from "./peer_index.ts";
 import { IFF_UP } from "../../mod/sys/linux_constants.ts";
@@ -25,27 +27,23 @@ const LINK: Link = {
   mac: "0e:00:00:00:00:99",
 };
 
-const CONTEXT: VxlanContext = {
-  config: { network: net("10.20.0.0/16"), subnetLen: 24 },
-  own: { subnet: net("10.20.93.0/24"), attributes: vxlan("192.0.2.1"), revision: "1" },
+const CONTEXT = peerContext({
+  own: makeLease("10.20.93.0/24", "192.0.2.1"),
   publicIP: ip("192.0.2.1"),
-  host: new HostRoutes(net("10.20.0.0/16")),
-  device: DEVICE,
-  external: EXTERNAL,
   isDirect: (address) => address === ip("198.51.100.1"),
-};
+});
+
+const DRIVER = vxlanBackend.driver(await recordingContext({ Type: "vxlan" }));
 
 function peer(subnet: string, publicIP: string, mac: string): PeerObjects {
-  return peerObjects(
-    { subnet: net(subnet), attributes: vxlan(publicIP, mac), revision: "1" },
-    CONTEXT,
-  );
+  const attributes = vxlan(publicIP, mac);
+  return peerObjects(DRIVER, { subnet: net(subnet), attributes, revision: "1" }, CONTEXT);
 }
 
 function state(...peers: PeerObjects[]): OwnState {
   const index = new PeerIndex();
   for (const objects of peers) index.add(objects);
-  return { device: LINK, address: deviceAddress(CONTEXT.own, DEVICE), peers: index };
+  return { device: { link: LINK, address: deviceAddress(CONTEXT.own, DEVICE) }, peers: index };
 }
 
 const A = peer("10.20.1.0/24", "192.0.2.2", "0e:00:00:00:00:01");
@@ -72,7 +70,7 @@ Deno.test("drift() sees to the device", () => {
 });
 
 Deno.test("drift() sees to the device's address", () => {
-  const { address } = OWN;
+  const { address } = OWN.device!;
   assertReports([
     [{ type: "address", address }, undefined],
     [{ type: "address-removed", address }, "address of flannel.1 removed"],

@@ -1,30 +1,27 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { ip, net, vxlan } from "../../mod/store/testing/store_lab.ts";
-import { HostRoutes } from "../host_routes.ts";
 import { diff, type KernelObjects } from "../reconcile.ts";
-import { DEVICE, EXTERNAL, KernelModel, sorted } from "../reconcile_lab.ts";
-import { type PeerObjects, peerObjects, type VxlanContext } from "./desired.ts";
+import { KernelModel, sorted } from "../testing/reconcile_lab.ts";
+import { makeLease, peerContext, recordingContext } from "../testing/unit_kit.ts";
+import { vxlanBackend } from "../vxlan/vxlan.ts";
+import { type PeerObjects, peerObjects } from "./driver.ts";
 import { PeerIndex } from "./peer_index.ts";
 
 const DIRECT = ip("198.51.100.1");
 
-const CONTEXT: VxlanContext = {
-  config: { network: net("10.20.0.0/16"), subnetLen: 24 },
-  own: { subnet: net("10.20.93.0/24"), attributes: vxlan("192.0.2.1"), revision: "1" },
+const CONTEXT = peerContext({
+  own: makeLease("10.20.93.0/24", "192.0.2.1"),
   publicIP: ip("192.0.2.1"),
-  host: new HostRoutes(net("10.20.0.0/16")),
-  device: DEVICE,
-  external: EXTERNAL,
   isDirect: (address) => address === DIRECT,
-};
+});
+
+const DRIVER = vxlanBackend.driver(await recordingContext({ Type: "vxlan" }));
 
 /** The objects of a peer; the one at {@linkcode DIRECT} has a route alone. */
 function peer(subnet: string, publicIP: string, mac: string): PeerObjects {
-  return peerObjects(
-    { subnet: net(subnet), attributes: vxlan(publicIP, mac), revision: "1" },
-    CONTEXT,
-  );
+  const attributes = vxlan(publicIP, mac);
+  return peerObjects(DRIVER, { subnet: net(subnet), attributes, revision: "1" }, CONTEXT);
 }
 
 const A = peer("10.20.1.0/24", "192.0.2.2", "0e:00:00:00:00:01");

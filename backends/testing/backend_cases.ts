@@ -5,11 +5,11 @@
  * @module
  */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
-import { Prefix } from "../mod/ip/mod.ts";
-import type { JsonValue, Lease } from "../mod/lease/mod.ts";
-import { captureLog } from "../mod/observe/testing/log_lab.ts";
-import { LeaseSet } from "../mod/subnet/mod.ts";
-import type { Backend, BackendContext, Network } from "./backend.ts";
+import { Prefix } from "../../mod/ip/mod.ts";
+import type { JsonValue, Lease } from "../../mod/lease/mod.ts";
+import { captureLog } from "../../mod/observe/testing/log_lab.ts";
+import { LeaseSet } from "../../mod/subnet/mod.ts";
+import type { Backend, BackendContext, Network } from "../backend.ts";
 import { type BackendHost, BackendLab, NETWORK, prepare } from "./backend_lab.ts";
 
 /** A backend under test. */

@@ -1,5 +1,9 @@
+import type { Backend, BackendContext, Inspection, Tunnel } from "../../backends/backend.ts";
 import type { DiffLine } from "../../backends/describe.ts";
 import { readHostTables } from "../../backends/host_routes.ts";
+import { loadBackend } from "../../backends/registry.ts";
+import { routeTo } from "../../backends/steps.ts";
+import { PeerFeatures } from "../agent/core/peer_features.ts";
 import { isBesideOthers, readOthers } from "../agent/host/host_registry.ts";
 import { isAgentRunning } from "../agent/host/host_lock.ts";
 import { type LeaseElsewhere, leaseElsewhere } from "../agent/lease/elsewhere.ts";
@@ -15,19 +19,13 @@ import type { Lease } from "../lease/mod.ts";
 import { Prober } from "../probe/mod.ts";
 import { type Snapshot, type Store, StoreError } from "../store/mod.ts";
 import { openStore } from "../store/open.ts";
-import { Netlink, SysError } from "../sys/mod.ts";
+import { Netlink } from "../sys/mod.ts";
 import { Unavailable } from "./unavailable.ts";
 import { isTimeout } from "../async/timeout.ts";
-import { type PeerLease, peersOf } from "./peers.ts";
-import { type Tunnel, tunnelOf } from "./tunnel.ts";
+import type { PeerLease } from "./peers.ts";
 
 /** How long the store may take, in milliseconds. */
 const STORE_LIMIT = 10_000;
-
-/** Backends whose plan tells what is wrong on the host. */
-const PLANNED: ReadonlySet<string> = new Set([
-  ...["vxlan", "udp", "host-gw", "alloc", "aws-vpc", "gce"],
-]);
 
 /** What became of looking for the store. */
 export type StoreSearch =
@@ -50,7 +48,7 @@ export interface PlannedChanges {
  * What is known of this host and its network, found out once and when first asked for. What cannot be
  * found out is an {@linkcode Unavailable} to each check that asks.
  */
-export class Examination implements AsyncDisposable {
+export class HostFacts implements AsyncDisposable {
   readonly options: AgentOptions;
   readonly netlink: Netlink;
   readonly signal: AbortSignal;
@@ -144,19 +142,41 @@ export class Examination implements AsyncDisposable {
     }
   }
 
-  /** How packets between hosts are carried. */
+  /** Returns the backend of the config. */
+  async backend(): Promise<Backend> {
+    const { backend: { type } } = await this.config();
+    return await this.remember("backend", () => usable(() => loadBackend(type)));
+  }
+
+  /** Returns the network as its backend has it on this host. */
+  async inspection(): Promise<Inspection> {
+    const [backend, config, former] = [
+      ...[await this.backend(), await this.config(), await this.subnetEnv()] as const,
+    ];
+    const features = new PeerFeatures();
+    features.replace((await this.snapshot()).agents);
+    const context: BackendContext = {
+      ...{ config, external: this.external(), netlink: this.netlink, udp: this.options.udp },
+      formerNetworks: former.network === undefined ? [] : [former.network],
+      besideOthers: isBesideOthers(this.options, await this.others()),
+      featuresOf: (publicIP) => features.of(publicIP),
+    };
+    return await this.remember("inspection", () => usable(() => backend.inspect(context)));
+  }
+
+  /** Returns how packets between hosts are carried. */
   async tunnel(): Promise<Tunnel> {
-    const [config, former] = [await this.config(), await this.subnetEnv()];
-    try {
-      return tunnelOf(config, {
-        ...{ external: this.external(), netlink: this.netlink },
-        formerNetworks: former.network === undefined ? [] : [former.network],
-        besideOthers: isBesideOthers(this.options, await this.others()),
-      });
-    } catch (error) {
-      if (error instanceof ConfigError) throw new Unavailable("the config cannot be used");
-      throw error;
-    }
+    return (await this.inspection()).tunnel;
+  }
+
+  /**
+   * Passes where the backend carries packets.
+   *
+   * @throws {Unavailable} where it does not
+   */
+  async requireCarrier(): Promise<void> {
+    const { type, carriesPackets = true } = await this.backend();
+    if (!carriesPackets) throw new Unavailable(`${type} carries no packets`);
   }
 
   /** The lease under our public IP that fits the config. */
@@ -205,20 +225,19 @@ export class Examination implements AsyncDisposable {
   async peers(): Promise<readonly PeerLease[]> {
     const own = await this.ownLease();
     if (own === undefined) throw new Unavailable("this host holds no lease");
-    const [config, { leases, agents }] = [await this.config(), await this.snapshot()];
-    const { device } = await this.tunnel();
-    return peersOf({
-      ...{ config, leases, agents, own, netlink: this.netlink, external: this.external() },
-      device: device === undefined ? undefined : this.netlink.link(device)?.index,
-    });
+    const { leases, agents } = await this.snapshot();
+    const { refusal } = await this.inspection();
+    const records = new Map(agents.map((agent) => [agent.publicIP, agent]));
+    return leases.filter(({ subnet }) => !subnet.equals(own.subnet)).map((lease) => ({
+      lease,
+      agent: records.get(lease.attributes.publicIP),
+      refused: refusal(lease, own),
+    }));
   }
 
   /** What the agent would change on this host now. */
   async plan(): Promise<PlannedChanges> {
-    const config = await this.config();
-    if (!PLANNED.has(config.backend.type)) {
-      throw new Unavailable(`backend ${config.backend.type} is not looked into`);
-    }
+    await this.backend();
     this.external();
     const { changes, obstacles, tools, toolCommands, provider }: AgentPlan = await this.remember(
       "plan",
@@ -239,13 +258,8 @@ export class Examination implements AsyncDisposable {
   }
 
   /** Where the kernel would send to an address; `undefined`: nowhere. */
-  routeTo(address: number): ReturnType<Netlink["routeTo"]> | undefined {
-    try {
-      return this.netlink.routeTo(address);
-    } catch (error) {
-      if (error instanceof SysError) return undefined;
-      throw error;
-    }
+  routeTo(address: number): ReturnType<typeof routeTo> {
+    return routeTo(this.netlink, address);
   }
 
   /**
@@ -266,5 +280,15 @@ export class Examination implements AsyncDisposable {
 
   #storeLimit(): AbortSignal {
     return AbortSignal.any([this.signal, AbortSignal.timeout(STORE_LIMIT)]);
+  }
+}
+
+/** Returns what the config describes. @throws {Unavailable} when the config cannot be used */
+async function usable<T>(read: () => T | Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (error) {
+    if (error instanceof ConfigError) throw new Unavailable("the config cannot be used");
+    throw error;
   }
 }

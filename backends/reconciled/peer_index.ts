@@ -1,40 +1,39 @@
 import type { IPv4, Prefix } from "../../mod/ip/mod.ts";
 import type { FdbEntry, Mac, Neighbour, Route } from "../../mod/sys/mod.ts";
 import type { KernelObjects } from "../reconcile.ts";
-import type { PeerObjects } from "./desired.ts";
-import { Claims } from "./claims.ts";
+import type { PeerObjects } from "./driver.ts";
+import { SharedEntries } from "./shared_entries.ts";
 
 /**
- * The objects of the peers that are programmed, by subnet, by VTEP and by neighbour.
+ * The kernel objects of the programmed peers, by subnet, by VTEP and by neighbour.
  *
  * A subnet has a route of its own. The kernel has one FDB entry per MAC and one neighbour per
  * address, though, and several peers may need the same: a host that moves has two subnets on one
  * VTEP for a while, a copied lease has the base address of another. Such an entry stays until the
- * last peer that needs it goes, and says what the latest of those that are there asked for. Some 400
- * bytes a peer.
+ * last peer that needs it goes, and is as the latest of the present peers asked for. Some 400 bytes a peer.
  */
 export class PeerIndex {
   /** By {@linkcode Prefix.key}. */
   readonly #peers = new Map<number, PeerObjects>();
-  readonly #fdb = new Claims<Mac, FdbEntry>();
-  readonly #neighbours = new Claims<IPv4, Neighbour>();
+  readonly #fdb = new SharedEntries<Mac, FdbEntry>();
+  readonly #neighbours = new SharedEntries<IPv4, Neighbour>();
 
-  /** How many peers. */
+  /** Number of peers. */
   get size(): number {
     return this.#peers.size;
   }
 
-  /** The objects that the peer with exactly this subnet asks for. */
+  /** Returns the objects of the peer with exactly this subnet. */
   get(subnet: Prefix): PeerObjects | undefined {
     return this.#peers.get(subnet.key);
   }
 
-  /** The FDB entry of a VTEP. */
+  /** Returns the FDB entry of a VTEP. */
   vtep(mac: Mac): FdbEntry | undefined {
     return this.#fdb.get(mac);
   }
 
-  /** The neighbour with this address. */
+  /** Returns the neighbour with this address. */
   neighbour(address: IPv4): Neighbour | undefined {
     return this.#neighbours.get(address);
   }
@@ -54,7 +53,7 @@ export class PeerIndex {
     if (neighbour !== undefined) this.#neighbours.add(neighbour.address, neighbour);
   }
 
-  /** Removes a peer; returns what it had asked for. */
+  /** Removes a peer. @returns its objects; `undefined` when there was none */
   remove(subnet: Prefix): PeerObjects | undefined {
     const objects = this.#peers.get(subnet.key);
     if (objects === undefined) return undefined;
@@ -65,7 +64,7 @@ export class PeerIndex {
     return objects;
   }
 
-  /** All objects, each list read once. */
+  /** Returns all objects; each list can be read once. */
   objects(): Pick<KernelObjects, "neighbours" | "fdb" | "routes"> {
     return {
       neighbours: this.#neighbours.values(),
@@ -77,8 +76,7 @@ export class PeerIndex {
   /**
    * Replaces some peers by others.
    *
-   * @returns the objects that were there and those that are to be, for `diff`: all that the peers
-   * touch, and nothing else
+   * @returns the objects before and after, for `diff`: all that the peers need, and nothing else
    */
   change(
     leaving: Iterable<Prefix>,

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { DirectPeers } from "./direct.ts";
+import { DirectPeers } from "./direct_peers.ts";
 
 Deno.test("DirectPeers looks each address up once a minute, and forgets those that nobody asks for", () => {
   let now = 0;

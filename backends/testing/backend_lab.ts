@@ -4,13 +4,14 @@
  *
  * @module
  */
-import { decodeNetworkConfig } from "../mod/config/mod.ts";
-import type { ExternalInterface } from "../mod/host/mod.ts";
-import { formatIPv4, parseIPv4, Prefix } from "../mod/ip/mod.ts";
-import type { JsonValue, Lease, LeaseAttributes } from "../mod/lease/mod.ts";
-import { type KernelEvent, libc, monitor, Netlink, type Operation } from "../mod/sys/mod.ts";
-import { NetworkNamespace } from "../tests/lab/netns.ts";
-import type { Backend, BackendContext, Network } from "./backend.ts";
+import { decodeNetworkConfig } from "../../mod/config/mod.ts";
+import type { ExternalInterface } from "../../mod/host/mod.ts";
+import { formatIPv4, parseIPv4, Prefix } from "../../mod/ip/mod.ts";
+import type { JsonValue, Lease, LeaseAttributes } from "../../mod/lease/mod.ts";
+import { type KernelEvent, libc, monitor, Netlink, type Operation } from "../../mod/sys/mod.ts";
+import { NetworkNamespace } from "../../tests/lab/netns.ts";
+import type { Backend, BackendContext, Network } from "../backend.ts";
+import { leaseAttributes } from "../lease_attributes.ts";
 
 // Loaded once for the process: Deno 2.4 takes it for a leak of the test that happens to be the first.
 libc();
@@ -287,12 +288,8 @@ export async function prepare(
   subnet: string,
 ): Promise<{ network: Network; own: Lease }> {
   const network = await backend.prepare(context);
-  const data = network.leaseData("v0.7");
-  const own = makeLease(subnet, formatIPv4(context.external.publicIP), {
-    ...(network.leaseType === undefined ? {} : { backendType: network.leaseType }),
-    ...(data === undefined ? {} : { backendData: data }),
-  });
-  return { network, own };
+  const attributes = leaseAttributes(backend, network, context.external, "v0.7");
+  return { network, own: { subnet: Prefix.parse(subnet)!, attributes, revision: "1" } };
 }
 
 interface IpLink {

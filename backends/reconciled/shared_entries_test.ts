@@ -1,9 +1,9 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { Claims } from "./claims.ts";
+import { SharedEntries } from "./shared_entries.ts";
 
-Deno.test("Claims holds what the latest of those who are there asked for", () => {
-  const claims = new Claims<string, { readonly by: number }>();
+Deno.test("SharedEntries holds the object of the latest present peer", () => {
+  const claims = new SharedEntries<string, { readonly by: number }>();
   const [first, second, third] = [{ by: 1 }, { by: 2 }, { by: 3 }];
   for (const claim of [first, second, third]) claims.add("a", claim);
   assertEquals([...claims.values()], [third]);
@@ -18,14 +18,14 @@ Deno.test("Claims holds what the latest of those who are there asked for", () =>
   assertEquals([...claims.values()], []);
 });
 
-Deno.test("Claims agrees with a list of all claims", () => {
+Deno.test("SharedEntries agrees with a list of all objects", () => {
   const step = fc.record({
     key: fc.constantFrom("a", "b"),
     owner: fc.nat({ max: 4 }),
     add: fc.boolean(),
   });
   fc.assert(fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-    const claims = new Claims<string, { readonly id: string }>();
+    const claims = new SharedEntries<string, { readonly id: string }>();
     const model: { readonly key: string; readonly id: string }[] = [];
     for (const { key, owner, add } of steps) {
       const at = model.findIndex(({ id }) => id === `${key}${owner}`);

@@ -1,20 +1,21 @@
 import { assertEquals } from "@std/assert";
 import { ip } from "../../mod/store/testing/store_lab.ts";
 import { type Link, VXLAN, type VxlanAttributes } from "../../mod/sys/mod.ts";
-import { type DeviceSpec, incompatibility } from "./device.ts";
+import { incompatibility } from "../reconciled/device.ts";
+import { recordingContext } from "../testing/unit_kit.ts";
+import { vxlanBackend } from "./vxlan.ts";
 
-const SPEC: DeviceSpec = {
-  name: "flannel.1",
-  mtu: 1450,
-  vxlan: {
-    vni: 1,
-    link: 2,
-    local: ip("172.28.128.101"),
-    port: 8472,
-    learning: false,
-    gbp: false,
-  },
+const ATTRIBUTES: Partial<VxlanAttributes> = {
+  vni: 1,
+  link: 2,
+  local: ip("172.28.128.101"),
+  port: 8472,
+  learning: false,
+  gbp: false,
 };
+
+const { external, ...context } = await recordingContext({ Type: "vxlan" });
+const SPEC = vxlanBackend.driver({ ...context, external: { ...external, index: 2 } }).device!;
 
 /** A device as the spec asks for, but for some attributes. */
 function link(changes: Partial<VxlanAttributes> = {}): Link {
@@ -25,7 +26,7 @@ function link(changes: Partial<VxlanAttributes> = {}): Link {
     mtu: 1450,
     mac: "0e:00:00:00:00:01",
     kind: "vxlan",
-    data: VXLAN.encode({ ...SPEC.vxlan, ...changes }),
+    data: VXLAN.encode({ ...ATTRIBUTES, ...changes }),
   };
 }
 
@@ -48,7 +49,7 @@ Deno.test("incompatibility() names what differs, in flannel's words", () => {
     [{ learning: true }, "learning: true vs false"],
   ];
   for (const [changes, reason] of cases) assertEquals(incompatibility(link(changes), SPEC), reason);
-  const { local: _, ...unbound } = SPEC.vxlan;
+  const { local: _, ...unbound } = ATTRIBUTES;
   assertEquals(
     incompatibility({ ...link(), data: VXLAN.encode(unbound) }, SPEC),
     "vtep (external) IP: none vs 172.28.128.101",
