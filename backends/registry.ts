@@ -8,6 +8,7 @@ const BACKENDS: Readonly<Record<string, () => Promise<Backend>>> = {
   "aws-vpc": async () => (await import("./aws_vpc/aws_vpc.ts")).awsVpcBackend,
   gce: async () => (await import("./gce/gce.ts")).gceBackend,
   "host-gw": async () => (await import("./host_gw/host_gw.ts")).hostGwBackend,
+  ipip: async () => (await import("./ipip/ipip.ts")).ipipBackend,
   udp: async () => (await import("./udp/udp.ts")).udpBackend,
   vxlan: async () => (await import("./vxlan/vxlan.ts")).vxlanBackend,
 };

@@ -2,7 +2,7 @@
  * Runs tests on a kernel of Debian's in a VM: `deno task test:vm [VERSION] [TEST...]`.
  *
  * VERSION is 5.10, 6.1 or 6.12 (the default). TEST is an argument of `deno test`; the default is the tests of
- * netlink events. Needs root. The kernel stays in .cache/vm.
+ * netlink events and of ipip. Needs root. The kernel stays in .cache/vm.
  *
  * @module
  */
@@ -11,9 +11,10 @@ import { run } from "../lab/command.ts";
 import { runInVm } from "./boot.ts";
 import { fetchKernel, RELEASES } from "./kernel.ts";
 
-/** Tests of netlink events, which differ between kernels. */
+/** Tests of netlink events, which differ between kernels, and of backends whose modules a kernel may lack. */
 const TESTS = [
-  "--filter=/^(vxlan|monitor)/",
+  "--filter=/^(vxlan|monitor|ipip)/",
+  "tests/vm/cases/ipip.ts",
   "tests/kernel/vxlan/vxlan_repair_test.ts",
   "tests/kernel/netlink/netlink_test.ts",
 ];
