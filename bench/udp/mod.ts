@@ -61,7 +61,7 @@ export async function run(): Promise<void> {
   );
 }
 
-/** The median of each figure. */
+/** The median of each measurement. */
 function medians(rounds: readonly Partial<Figures>[]): Figures {
   const median = (key: keyof Figures) => {
     const values = rounds.map((round) => round[key]).filter((value) => value !== undefined);

@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { abortable } from "./abortable.ts";
 
-Deno.test("abortable() settles as its promise does", async () => {
+Deno.test("abortable() has the outcome of its promise", async () => {
   const { signal } = new AbortController();
   assertEquals(await abortable(Promise.resolve(1), signal), 1);
   assertEquals(await abortable(Promise.resolve(2), undefined), 2);

@@ -45,8 +45,8 @@ Deno.test("parseIPv4() and formatIPv4() undo each other", () => {
 
 Deno.test("parseIPv4() agrees with ip-cidr on what an address is", () => {
   fc.assert(fc.property(fc.oneof(nearly, fc.ipV4()), (text) => {
-    const theirs = text !== "" && IPCIDR.isValidAddress(text);
-    assertEquals(parseIPv4(text) !== undefined, theirs, JSON.stringify(text));
+    const expected = text !== "" && IPCIDR.isValidAddress(text);
+    assertEquals(parseIPv4(text) !== undefined, expected, JSON.stringify(text));
   }));
 });
 

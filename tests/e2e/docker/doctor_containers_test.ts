@@ -140,7 +140,7 @@ const CASES: readonly Case[] = [
     ],
     expected: {},
     says:
-      /^container @A reaches containers on 0 of 1 hosts, and the others as far as the host\n@A \(here\) reaches the host's \S+ on host101 .*; no container there answers an echo of its own host$/,
+      /^container @A reaches containers on 0 of 1 hosts, and the others as far as the host\n@A \(here\) reaches the host's \S+ on host101 .*; no container there answers an ICMP echo request of its own host$/,
   },
   {
     what: "flannel on the other host",

@@ -323,7 +323,7 @@ Deno.test("flanneld cleanup works without the store, and reports the effect on p
   await eventually("user space", async () => PASSED_OVER.test(await statusOf(there)));
 });
 
-/** What status says of a peer that takes no packets as the kernel leaves them. */
+/** Status of a peer that does not accept packets with pending offloads. */
 const PASSED_OVER = /the peer does not advertise udp-kernel/;
 
 /** How many "destination unreachable" a host has sent. */

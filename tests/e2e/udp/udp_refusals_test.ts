@@ -1,6 +1,6 @@
 /**
  * Kernels that refuse a part of what the udp backend asks for, with the errors that they have for it: packets
- * go another way, and one line says which, or why.
+ * take another path, and one line names the path or the reason.
  */
 import { assertEquals, assertMatch } from "@std/assert";
 import { Lab, type UnderlayHost } from "../../lab/lab.ts";
@@ -97,7 +97,7 @@ async function start(seccomp: Uint8Array): Promise<Cluster> {
   };
 }
 
-/** How a host says that its peer's packets go. */
+/** Returns the host's reported path to its peer. */
 async function pathOf(host: UnderlayHost): Promise<string> {
   const status = JSON.parse(await host.exec([FLANNELD, "status", "-json"]));
   return status.networks[0].peers.list[0].path;
@@ -191,7 +191,7 @@ Deno.test("udp takes TCP to containers by its device where probes pass, or none 
   await run(command, open);
 });
 
-Deno.test("udp carries packets where the kernel refuses every offload, and says what is left", async () => {
+Deno.test("udp carries packets when the kernel refuses every offload, and reports the remaining features", async () => {
   await using cluster = await start(filter(
     { call: IOCTL, error: EINVAL, argument: [1, TUNSETOFFLOAD] },
     { call: SETSOCKOPT, error: ENOPROTOOPT, argument: [1, SOL_UDP] },
