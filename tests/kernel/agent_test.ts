@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { BackendLab } from "../../backends/testing/backend_lab.ts";
 import { Agent } from "../../mod/agent/core/agent.ts";
 import { HostRegistry } from "../../mod/agent/host/host_registry.ts";
@@ -6,6 +6,9 @@ import type { AgentOptions } from "../../mod/agent/core/options.ts";
 import { captureLog } from "../../mod/observe/testing/log_lab.ts";
 import { openEmbedded } from "../../mod/store/embedded/embedded.ts";
 import { record } from "../../mod/store/testing/store_lab.ts";
+import type { ExternalInterface } from "../../mod/host/mod.ts";
+import type { Store, WatchItem } from "../../mod/store/store.ts";
+import { delay } from "../lab/process.ts";
 import { DuplicatePublicIPError } from "../../mod/subnet/mod.ts";
 
 /** Returns this process's descriptors that wait for events of the kernel. */
@@ -20,7 +23,21 @@ function watches(): string[] {
   });
 }
 
-Deno.test("Agent leaves no watch behind when it ends by an error, for another is begun in its place", async () => {
+/** Config of a network that needs nothing of the kernel. @param second octet of its range */
+function configOf(second: number): string {
+  return JSON.stringify({ Network: `10.${second}.0.0/16`, Backend: { Type: "alloc" } });
+}
+
+/**
+ * Runs an agent whose store is a file.
+ *
+ * @param seenBy makes of that store what the agent sees. @default the store itself
+ * @param body is given the store, and a function that starts the agent
+ */
+async function withAgent(
+  body: (store: Store, start: () => Agent, external: ExternalInterface) => Promise<void>,
+  seenBy: (store: Store) => Store = (store) => store,
+): Promise<void> {
   using _log = captureLog();
   await using lab = await BackendLab.make();
   const { external, netlink } = lab.host;
@@ -44,37 +61,103 @@ Deno.test("Agent leaves no watch behind when it ends by an error, for another is
     await using store = await openEmbedded({ kind: "embedded", path: `${directory}/db` }, {
       owner: true,
     });
-    await store.putConfig('{"Network":"10.20.0.0/16","Backend":{"Type":"alloc"}}', undefined);
-    const before = watches();
+    await store.putConfig(configOf(20), undefined);
+    const registry = new HostRegistry({
+      ...{ holder: "the test", subnetFile, directory: `${directory}/agents` },
+    });
     const own = record("host100", crypto.randomUUID());
-    {
-      await using registry = new HostRegistry({
-        ...{ holder: "the test", subnetFile, directory: `${directory}/agents` },
+    const start = () =>
+      new Agent({
+        ...{ options, store: seenBy(store), netlink, external, registry, signal },
+        ...{ record: own, former: {} },
       });
-      await using agent = new Agent({
-        ...{ options, store, netlink, external, registry, signal, record: own, former: {} },
-      });
-      const running = agent.run();
-      running.catch(() => {});
-      while (!agent.view.isReady || watches().length === before.length) {
-        await new Promise((resolve) => setTimeout(resolve, 10));
-      }
-      // A second agent of this host takes the record.
-      const held = (await store.agent(external.publicIP))!;
-      await store.putAgent(
-        external.publicIP,
-        { ...own, instance: crypto.randomUUID() },
-        600,
-        held.revision,
-      );
-      await assertRejects(() => running, DuplicatePublicIPError);
+    try {
+      await body(store, start, external);
+    } finally {
+      await registry[Symbol.asyncDispose]();
     }
-    // Waits in other threads have yet to end.
-    for (let i = 0; i < 100 && watches().length > before.length; i++) {
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-    assertEquals(watches(), before);
   } finally {
     await Deno.remove(directory, { recursive: true });
   }
+}
+
+/** Waits until an agent is ready. */
+async function untilReady(agent: Agent): Promise<void> {
+  while (!agent.view.isReady) await delay(10);
+}
+
+Deno.test("Agent leaves no watch behind when it ends by an error, for another is begun in its place", async () => {
+  await withAgent(async (store, start, { publicIP }) => {
+    const before = watches();
+    {
+      await using agent = start();
+      const running = agent.run();
+      running.catch(() => {});
+      await untilReady(agent);
+      while (watches().length === before.length) await delay(10);
+      // A second agent of this host takes the record.
+      const held = (await store.agent(publicIP))!;
+      const other = { ...held.record, instance: crypto.randomUUID() };
+      await store.putAgent(publicIP, other, 600, held.revision);
+      await assertRejects(() => running, DuplicatePublicIPError);
+    }
+    // Waits in other threads have yet to end.
+    for (let i = 0; i < 100 && watches().length > before.length; i++) await delay(20);
+    assertEquals(watches(), before);
+  });
+});
+
+/** What a watch yields when a network had ten configs, one after the other. */
+const TEN: readonly WatchItem[] = Array.from({ length: 10 }, (_, i) => ({
+  type: "changes",
+  changes: [{ type: "config", config: { text: configOf(21 + i) } }],
+  cursor: "0",
+}));
+
+Deno.test("Agent goes to the newest of the configs that came while a bring-up took longer than they may wait", async () => {
+  let leased = 0;
+  /** A store that takes its time with leases, as on a busy machine, and that has the ten at once. */
+  const slow = (store: Store): Store =>
+    new Proxy(store, {
+      get(target, name) {
+        if (name === "watch") {
+          return async function* (...args: Parameters<Store["watch"]>) {
+            for await (const item of target.watch(...args)) {
+              const isConfig = item.type === "changes" &&
+                item.changes.some((change) => change.type === "config");
+              if (isConfig) yield* TEN;
+              else yield item;
+            }
+          };
+        }
+        if (name === "createLease") {
+          return async (...args: Parameters<Store["createLease"]>) => {
+            leased++;
+            await delay(1_500);
+            return await target.createLease(...args);
+          };
+        }
+        const member = Reflect.get(target, name, target);
+        return typeof member === "function" ? member.bind(target) : member;
+      },
+    });
+  await withAgent(async (store, start) => {
+    await using agent = start();
+    const running = agent.run();
+    running.catch(() => {});
+    await untilReady(agent);
+    // Until the check of the start is longer ago than changes may wait.
+    await delay(1_500);
+    await store.putConfig(configOf(30), configOf(20));
+    const isNewest = async () =>
+      (await store.snapshot()).leases.some(({ subnet }) => `${subnet}`.startsWith("10.30."));
+    while (!await isNewest()) await delay(50);
+    // Of the one before, the first and the newest of the ten.
+    assert(leased <= 3, `${leased} leases`);
+    // Another agent takes the record, which ends this one.
+    const { agents: [held] } = await store.snapshot();
+    const other = { ...held!.record, instance: crypto.randomUUID() };
+    await store.putAgent(held!.publicIP, other, 600, held!.revision);
+    await assertRejects(() => running, DuplicatePublicIPError);
+  }, slow);
 });
