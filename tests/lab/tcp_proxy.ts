@@ -1,9 +1,15 @@
+import { inNetworkNamespace } from "../../mod/sys/mod.ts";
+
 /** Options of {@linkcode TcpProxy}. */
 export interface TcpProxyOptions {
   /** Milliseconds without a byte in either direction after which a connection is cut. @default never */
   readonly idleTimeout?: number;
+  /** Address to listen on. @default "127.0.0.1" */
+  readonly hostname?: string;
   /** Port to listen on. @default a free one */
   readonly port?: number;
+  /** Path of the network namespace to listen in; it connects from this process' own. @default that one */
+  readonly netns?: string;
 }
 
 /** A pair of connections: from the client, and to the server. */
@@ -32,7 +38,11 @@ export class TcpProxy implements AsyncDisposable {
     const { hostname, port } = new URL(target);
     this.#target = { hostname, port: Number(port) };
     this.#idleTimeout = options.idleTimeout ?? Infinity;
-    this.#listener = Deno.listen({ hostname: "127.0.0.1", port: options.port ?? 0 });
+    const { hostname: address = "127.0.0.1", port: at = 0, netns } = options;
+    this.#listener = inNetworkNamespace(
+      netns,
+      () => Deno.listen({ hostname: address, port: at }),
+    );
     this.#accepting = this.#accept();
   }
 

@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { IpSets } from "../../../mod/sys/mod.ts";
 import { GuideCluster } from "../../lab/guide_cluster.ts";
+import { hang, resume, wrapIptablesSave } from "../../lab/hanging_iptables.ts";
 import type { UnderlayHost } from "../../lab/lab.ts";
 import type { LabUnit } from "../../lab/unit.ts";
 import {
@@ -18,25 +19,6 @@ const SOON = 15_000;
 
 /** More than a command that hangs, the next check of the rules, and a busy machine take together, in ms. */
 const TIMEOUT_MS = 90_000;
-
-/** While this file exists, iptables-save hangs. */
-const HANG = "/run/hang";
-
-const WRAPPER = `#!/bin/sh
-while [ -e ${HANG} ]; do sleep 0.2; done
-exec $(PATH=/usr/sbin:/sbin command -v iptables-save) "$@"
-`;
-
-/** Gives the host's agent an iptables-save that hangs on demand. */
-async function wrapIptablesSave(host: UnderlayHost): Promise<void> {
-  await host.writeTextFile("/run/wrapper/iptables-save", WRAPPER, 0o755);
-  const sysconfig = await host.readTextFile("/etc/sysconfig/flanneld");
-  const path = "/run/wrapper:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-  await host.writeTextFile("/etc/sysconfig/flanneld", `${sysconfig}PATH=${path}\n`);
-}
-
-const hang = (host: UnderlayHost) => host.writeTextFile(HANG, "");
-const resume = (host: UnderlayHost) => Deno.remove(host.path(HANG));
 
 const WAITING = /^W\S+ .*waiting for iptables-save \(\d+ s\) to set up the firewall$/m;
 

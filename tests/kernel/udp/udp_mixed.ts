@@ -18,6 +18,7 @@ import {
   SOL_SOCKET,
 } from "../../../mod/sys/linux_constants.ts";
 import { SOL_UDP, UDP_SEGMENT } from "../../../backends/udp/user/socket/socket.ts";
+import { randomFrom } from "../../lab/random.ts";
 
 const PORT = 5002;
 /** socket(7), ip(7), udp(7): numbers of asm-generic/socket.h, linux/in.h, linux/udp.h. */
@@ -99,17 +100,6 @@ function receive(address: string, count: number): void {
     bag.add(control.bytes[16]!, payload.bytes.subarray(0, length));
   }
   bag.print();
-}
-
-/** A seeded pseudo-random generator (mulberry32). */
-function randomFrom(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) % below;
-  };
 }
 
 async function send(address: string, count: number, seed: number): Promise<void> {

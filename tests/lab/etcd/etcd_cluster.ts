@@ -16,8 +16,12 @@ export class EtcdCluster implements AsyncDisposable {
     this.members = members;
   }
 
-  /** Starts the members and waits until they have a leader. */
-  static async start(size: number): Promise<EtcdCluster> {
+  /**
+   * Starts the members and waits until they have a leader.
+   *
+   * @param flags further ones of every member
+   */
+  static async start(size: number, flags: readonly string[] = []): Promise<EtcdCluster> {
     const peers = Array.from({ length: size }, (_, i) => ({
       name: `member${i}`,
       url: `http://127.0.0.1:${freePort()}`,
@@ -30,6 +34,7 @@ export class EtcdCluster implements AsyncDisposable {
           `--listen-peer-urls=${url}`,
           `--initial-advertise-peer-urls=${url}`,
           `--initial-cluster=${cluster}`,
+          ...flags,
         ],
       })
     ));
