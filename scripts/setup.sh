@@ -64,6 +64,7 @@ TESTS="
   cpio:cpio
   firewalld:firewalld
   ufw:ufw
+  faketime:faketime
 "
 [ "$what" = run ] || NEEDED+=$ETCD
 [ "$what" != all ] || NEEDED+=$TESTS

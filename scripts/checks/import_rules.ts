@@ -83,7 +83,10 @@ export const FOLDERS: ReadonlyMap<string, string> = new Map([
     "Go's flag grammar, the table of flags, the environment, help; a file per subcommand",
   ],
   ["backends", "The interface of backends, what they share, and a folder each"],
-  ["tests", "Labs of hosts in namespaces, the model of the lease protocol, fuzzing, other kernels"],
+  [
+    "tests",
+    "Labs of hosts in namespaces, the model of the lease protocol, chaos, fuzzing, other kernels",
+  ],
   ["bench", "Benchmarks, a folder per question"],
   ["scripts", "Checks, building, packages, install.sh and systemd's units"],
 ]);
