@@ -1,5 +1,5 @@
 /**
- * Reads a body as UTF-8, up to a limit: a body may never end.
+ * Reads a body as UTF-8, up to a limit: a server may send without end.
  *
  * @param most bytes
  * @throws {Error} when it is longer; and as reading does

@@ -1,8 +1,8 @@
 /**
- * Waits, or returns early when the signal aborts: whoever is to stop then asks the signal.
+ * Waits, or returns early when the signal aborts; the caller then checks the signal.
  *
- * Not `setTimeout` of node:timers/promises: Deno 2.4 accepts its `signal` but ignores it, so
- * that an agent that waits would not hear SIGTERM.
+ * Not `setTimeout` of node:timers/promises: Deno 2.4 ignores its `signal`, so a waiting agent would not
+ * end on SIGTERM.
  */
 export async function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted) return;

@@ -1,5 +1,5 @@
 /**
- * Metrics as Prometheus and its kin read them: the text format, version 0.0.4
+ * Metrics for Prometheus: the text format, version 0.0.4
  * (https://prometheus.io/docs/instrumenting/exposition_formats/).
  *
  * @module
@@ -12,7 +12,7 @@ export const EXPOSITION_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 /** Names and values of labels. */
 export type Labels = Readonly<Record<string, string>>;
 
-/** What a metric is. */
+/** The kind of a metric. */
 export type MetricType = "counter" | "gauge" | "histogram";
 
 const METRIC_NAME = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/;

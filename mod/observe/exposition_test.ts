@@ -34,7 +34,7 @@ function unescape(text: string): string {
   });
 }
 
-/** Reads the format by the grammar of its description, and by nothing of ours. */
+/** Reads the format by the grammar of its description, without the code under test. */
 function parse(text: string): Map<string, Family> {
   const families = new Map<string, Family & { samples: Sample[] }>();
   assert(text === "" || text.endsWith("\n"), "the last line must end with a line feed");

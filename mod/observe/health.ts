@@ -34,7 +34,7 @@ export const HEALTH_LIMITS: HttpLimits = {
   departure: 30_000,
 };
 
-/** The health endpoint cannot listen where it was told to. */
+/** The health endpoint cannot listen on its address. */
 export class HealthError extends Error {
   override readonly name = "HealthError";
 }

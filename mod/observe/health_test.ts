@@ -2,7 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { HEALTH_LIMITS, HealthError, serveHealth } from "./health.ts";
 import { textResponse } from "./serve/pages.ts";
 
-Deno.test("serveHealth() serves pages on loopback to whoever asks for this host", async () => {
+Deno.test("serveHealth() serves pages on loopback to requests for this host", async () => {
   const abort = new AbortController();
   const options = {
     ip: "127.0.0.1",

@@ -1,6 +1,6 @@
 /**
- * What code counts as it runs. They cost a few machine instructions and no more memory than their figures,
- * whether or not anybody ever asks; exposition.ts is what turns them into text.
+ * Counters and histograms. They cost a few machine instructions and no more memory than their figures,
+ * whether or not anybody reads them; exposition.ts turns them into text.
  *
  * @module
  */
@@ -24,7 +24,7 @@ export class Tally {
     return this.#counts.values().reduce((sum, count) => sum + count, 0);
   }
 
-  /** What was counted, in the order in which it first was. */
+  /** Names and counts, in the order in which each was first counted. */
   entries(): IterableIterator<[string, number]> {
     return this.#counts.entries();
   }

@@ -8,10 +8,9 @@ import { shorten } from "./log/shorten.ts";
 const STATUS_BYTES = 500;
 
 /**
- * Tells systemd about the state of the service, as sd_notify(3): one datagram to the socket that
- * `NOTIFY_SOCKET` names. Without one (not a `Type=notify` unit) nothing is sent. A failure is no
- * reason to stop: the agent works, only systemd does not know. In the scope of one network of several
- * the scope is told instead.
+ * Sends the state of the service to systemd, as sd_notify(3): one datagram to the socket that
+ * `NOTIFY_SOCKET` names. Without one (not a `Type=notify` unit) nothing is sent. A failure is ignored: the
+ * agent works without systemd. In the scope of one network of several the assignments go to the scope.
  *
  * @param assignments for example `READY=1`, `STATUS=Lease 10.20.93.0/24`, `STOPPING=1`
  */
@@ -21,7 +20,7 @@ export function notifySystemd(...assignments: readonly string[]): void {
   else scope.notify(assignments);
 }
 
-/** As {@linkcode notifySystemd}, for the whole process, in whichever scope. */
+/** As {@linkcode notifySystemd}, for the whole process, in any scope. */
 export function notifyOfProcess(...assignments: readonly string[]): void {
   const socket = Deno.env.get("NOTIFY_SOCKET");
   if (socket === undefined || socket === "") return;

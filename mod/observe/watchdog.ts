@@ -3,7 +3,7 @@ import { notifySystemd } from "./systemd.ts";
 
 /** Options of {@linkcode feedWatchdog}. */
 export interface WatchdogOptions {
-  /** True while the agent does its work; asked each time systemd is due to be told. */
+  /** True while the agent does its work; called before each WATCHDOG=1. */
   readonly isWell: () => boolean;
   /** Ends the feeding. */
   readonly signal: AbortSignal;
@@ -33,9 +33,9 @@ export function watchdogTimeout(
 }
 
 /**
- * Tells systemd WATCHDOG=1 twice in each of its periods, for as long as the agent is well. A process
- * that hangs tells nothing, and neither does one that runs and is stuck: systemd ends both and starts
- * the agent again (`WatchdogSec=`, `Restart=on-failure`). Without a watchdog nothing happens.
+ * Sends WATCHDOG=1 to systemd twice in each of its periods while the agent is well. A process that hangs
+ * sends nothing, and neither does one that runs and is stuck: systemd ends both and starts the agent again
+ * (`WatchdogSec=`, `Restart=on-failure`). Does nothing without a watchdog.
  *
  * @returns the period in milliseconds; `undefined` without a watchdog
  */
@@ -49,10 +49,10 @@ export function feedWatchdog(options: WatchdogOptions): number | undefined {
     const well = isWell();
     if (well) notify("WATCHDOG=1");
     if (well !== fed) {
-      if (well) info("Well again: systemd's watchdog is told so");
+      if (well) info("healthy again: sending WATCHDOG=1 to systemd");
       else {
         warning(
-          `Not well: systemd's watchdog is told nothing, and ends the agent in ${
+          `unhealthy: not sending WATCHDOG=1; systemd ends the agent in ${
             (timeout / 1_000).toFixed(0)
           } s unless that changes`,
         );
@@ -63,7 +63,7 @@ export function feedWatchdog(options: WatchdogOptions): number | undefined {
   feed();
   // sd_watchdog_enabled(3): "every half of the time".
   const id = setInterval(feed, timeout / 2);
-  // What keeps the process alive is the agent.
+  // The timer must not keep the process alive.
   Deno.unrefTimer(id);
   signal.addEventListener("abort", () => clearInterval(id), { once: true });
   return timeout;

@@ -27,7 +27,7 @@ Deno.test("feedWatchdog() sets no timer where nobody watches", () => {
   );
 });
 
-Deno.test("feedWatchdog() tells systemd while the agent is well, falls silent, and resumes", async () => {
+Deno.test("feedWatchdog() notifies systemd while the agent is well, stops, and resumes", async () => {
   const stopping = new AbortController();
   const told: string[] = [];
   let well = true;

@@ -1,8 +1,8 @@
 /** Kills a child that takes too long, or is no longer wanted; until it is disposed of. */
 export class ChildLimit implements Disposable {
   /**
-   * Fulfilled when the child is killed; never when it ends in time. What it has started itself lives on,
-   * and may hold its pipes: whoever waits for these has to wait for this as well.
+   * Fulfilled when the child is killed; never when it ends in time. Its own children live on and may hold its
+   * pipes, so a caller that waits for the pipes must wait for this as well.
    */
   readonly killed: Promise<void>;
   readonly #child: Deno.ChildProcess;

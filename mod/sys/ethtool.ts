@@ -5,7 +5,7 @@ import { AF_INET, IFNAMSIZ, IFREQ_LENGTH, SOCK_CLOEXEC, SOCK_DGRAM } from "./lin
 
 /** linux/sockios.h. */
 const SIOCETHTOOL = 0x8946;
-/** linux/ethtool.h: get and set transmit checksum offload, whichever of its features the device has. */
+/** linux/ethtool.h: the driver; get and set transmit checksum offload, all features of it that the device has. */
 const ETHTOOL_GDRVINFO = 0x03;
 const ETHTOOL_GTXCSUM = 0x16;
 const ETHTOOL_STXCSUM = 0x17;
@@ -29,11 +29,11 @@ export interface EthtoolOptions {
 }
 
 /**
- * Whether checksums of packets that leave by a device are left to be computed later: by the network
- * card, or where they leave a tunnel. `ethtool -k` shows it as tx-checksumming; on a vxlan device that is
+ * Returns whether checksums of packets that leave by a device are computed later: by the network card, or
+ * at the end of a tunnel. `ethtool -k` shows it as tx-checksumming; on a vxlan device that is
  * tx-checksum-ip-generic alone.
  *
- * @throws {SysError} ENODEV without such a device; EOPNOTSUPP when it does not tell
+ * @throws {SysError} ENODEV without such a device; EOPNOTSUPP when it has no answer
  */
 export function transmitChecksumOffload(device: string, options: EthtoolOptions = {}): boolean {
   return ethtool(ETHTOOL_GTXCSUM, VALUE_LENGTH, device, options).getUint32(4, true) !== 0;

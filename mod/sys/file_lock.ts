@@ -15,8 +15,8 @@ const LOCK_NOW = 2 | 4;
 const MODE = 0o600;
 
 /**
- * An exclusive lock on a file, flock(2): the kernel gives it back when its holder ends, however that
- * ends, so that none is ever left over. The file stays and means nothing by itself.
+ * An exclusive lock on a file, flock(2). The kernel releases it however its holder ends, so none is ever
+ * stale. The file stays and means nothing by itself.
  */
 export class FileLock implements Disposable {
   readonly path: string;
@@ -28,10 +28,10 @@ export class FileLock implements Disposable {
   }
 
   /**
-   * Takes the lock if nobody has it. The file is made when it is missing; its mode becomes 0600, also
+   * Takes the lock if no process has it. The file is created when it is missing; its mode becomes 0600, also
    * where an older version made it readable by everyone.
    *
-   * @returns `undefined` when somebody has it, this process included
+   * @returns `undefined` when a process has it, this one included
    * @throws {SysError} when the file cannot be opened: ENOENT without its directory, ELOOP when it
    * is a symbolic link
    */
@@ -46,14 +46,14 @@ export class FileLock implements Disposable {
         if (error instanceof SysError && error.errno === Errno.EAGAIN) return undefined;
         throw error;
       }
-      // Between our opening and locking the holder may have removed the file: a lock on what
-      // nobody else can open any more keeps nobody out.
+      // Between open and flock the holder may have removed the file, and a lock on a removed file excludes
+      // nobody.
       if (isSameFile(`/proc/self/fd/${fd}`, path)) return new FileLock(path, fd);
       closeDescriptor(fd);
     }
   }
 
-  /** Gives the lock back. Calling it again does nothing. */
+  /** Releases the lock. Calling it again does nothing. */
   [Symbol.dispose](): void {
     if (this.#fd === undefined) return;
     closeDescriptor(this.#fd);

@@ -14,7 +14,7 @@ async function withDirectory(body: (directory: string) => void | Promise<void>):
   }
 }
 
-/** Another process: tells whether flock(1) gets the lock. */
+/** Returns whether flock(1), another process, gets the lock. */
 async function isFree(path: string): Promise<boolean> {
   const { success } = await new Deno.Command("flock", { args: ["--nonblock", path, "true"] })
     .output();

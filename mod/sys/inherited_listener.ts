@@ -2,8 +2,8 @@ import { SysError } from "./ffi/errno.ts";
 import { closeDescriptor, libc, unwrap } from "./ffi/libc.ts";
 import { AF_INET, O_CLOEXEC, O_NONBLOCK } from "./linux_constants.ts";
 
-/** The first descriptor that systemd passes, SD_LISTEN_FDS_START of sd_listen_fds(3). */
-const FIRST = 3;
+/** The first descriptor that systemd passes, of sd_listen_fds(3). */
+const SD_LISTEN_FDS_START = 3;
 /** Of fcntl(2), asm-generic/fcntl.h. */
 const F_GETFL = 3;
 const F_SETFL = 4;
@@ -22,11 +22,11 @@ class InheritedSocketError extends Error {
 /**
  * Takes over a listening TCP socket that systemd passed (sd_listen_fds(3)).
  *
- * No runtime of ours listens on a descriptor that it did not make (Deno 2.4 refuses node:net's
- * `listen({ fd })`). So a listener is made on a port of its own, and its descriptor turned into one of
- * the passed socket by dup3(2). The runtime learns of connections by epoll, which knows a socket by what
- * the descriptor stood for; it is told of the new one as it was of the old, with the mark that
- * `/proc/self/fdinfo` shows (proc(5)).
+ * Deno cannot listen on a descriptor that it did not create (Deno 2.4 refuses node:net's
+ * `listen({ fd })`). So a listener is created on a port of its own, and dup3(2) puts the passed socket in the
+ * place of its descriptor. The runtime learns of connections by epoll, which refers to the old socket, not to
+ * the descriptor; the new socket is registered as the old one was, with the data that `/proc/self/fdinfo`
+ * shows (proc(5)).
  *
  * @param descriptor 3 for the first socket that was passed
  * @param environment `LISTEN_PID` and `LISTEN_FDS`
@@ -37,9 +37,9 @@ export function inheritListener(
   environment: { readonly pid: string | undefined; readonly count: string | undefined },
 ): Deno.TcpListener {
   const count = environment.pid === String(Deno.pid) ? Number(environment.count ?? 0) : 0;
-  if (!(descriptor < FIRST + count)) {
+  if (!(descriptor < SD_LISTEN_FDS_START + count)) {
     throw new InheritedSocketError(
-      `fd ${descriptor} is out of range (${FIRST + count}): systemd passed ` +
+      `fd ${descriptor} is out of range (${SD_LISTEN_FDS_START + count}): systemd passed ` +
         `${
           count === 0 ? "no socket" : `${count} socket${count === 1 ? "" : "s"}, from fd 3 on`
         }; ` +
@@ -62,7 +62,7 @@ export function inheritListener(
   return listener;
 }
 
-/** Makes `target` stand for what `source` stands for, in the runtime's epoll too; closes `source`. */
+/** Makes `target` refer to the socket of `source`, in the runtime's epoll too; closes `source`. */
 function replace(target: number, source: number): void {
   const registrations = registrationsOf(target);
   if (registrations.length === 0) {
@@ -70,7 +70,7 @@ function replace(target: number, source: number): void {
   }
   const flags = unwrap("fcntl", libc().fcntl(source, F_GETFL, 0));
   unwrap("fcntl", libc().fcntl(source, F_SETFL, flags | O_NONBLOCK));
-  // What it stood for is closed by this, and leaves every epoll.
+  // dup3() closes the old socket, which then leaves every epoll.
   unwrap("dup3", libc().dup3(source, target, O_CLOEXEC));
   for (const { epoll, events, data } of registrations) {
     // struct epoll_event is packed on x86-64, and nowhere else.

@@ -1,8 +1,8 @@
 import { Errno, SysError } from "./ffi/errno.ts";
 
 /**
- * True when the host has refused something for want of privileges: EPERM or EACCES, of a call of ours
- * or of the runtime's, also as the cause of the error.
+ * True when the host has refused a system call for lack of privileges: EPERM or EACCES, of this program's or
+ * the runtime's, also as the cause of the error.
  */
 export function isRefusal(error: unknown): boolean {
   for (let at = error; at instanceof Error; at = at.cause) {

@@ -151,7 +151,7 @@ function emit(level: Level, message: string, fields: LogFields | undefined): voi
   const text = isNamed ? `${network}: ${plain}` : plain;
   if (network !== undefined) fields = { ...fields, networkName: network };
   const line = { level, text, fields, source: callSite(), pid: Deno.pid };
-  // Who asks for detail wants all of it.
+  // At level debug the operator wants every line.
   const isLimited = settings.limitRepeats && level !== "debug";
   if (isLimited && !repeats.admit(`${level} ${network} ${text}`, line)) return;
   if (isLimited && !rate.admit(`${level} ${network} ${line.source}`, line)) return;
@@ -163,8 +163,8 @@ function writeToStderr(line: string): void {
   try {
     for (let at = 0; at < bytes.length;) at += Deno.stderr.writeSync(bytes.subarray(at));
   } catch {
-    // Nobody reads the log any more (EPIPE), or whoever does is behind (EAGAIN). There is nowhere
-    // to say so, and no reason to leave the data path without its agent.
+    // The reader of the log has gone (EPIPE) or is behind (EAGAIN). There is nowhere to report that, and no
+    // reason to leave the data path without its agent.
   }
 }
 

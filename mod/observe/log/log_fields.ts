@@ -14,9 +14,9 @@ export interface LogFields {
   readonly config?: string | undefined;
   /** How many. */
   readonly count?: number | undefined;
-  /** Name of a device of ours: `flannel.1`. */
+  /** Name of a device managed by flanneld: `flannel.1`. */
   readonly device?: string | undefined;
-  /** What went wrong, in the words of whoever refused. */
+  /** The error, in the words of the program or the kernel that reported it. */
   readonly error?: string | undefined;
   /** When a lease runs out, RFC 3339 in UTC. */
   readonly expires?: string | undefined;
@@ -32,9 +32,9 @@ export interface LogFields {
   readonly network?: Text | undefined;
   /** Name of a network with -networks. */
   readonly networkName?: string | undefined;
-  /** What was damaged in the kernel. */
+  /** The damaged kernel object. */
   readonly object?: string | undefined;
-  /** What was before: a subnet, an MTU, a config. */
+  /** The previous value: a subnet, an MTU, a config. */
   readonly previous?: Text | number | undefined;
   /** Public IP of the host that is spoken of, dotted. */
   readonly publicIP?: string | undefined;

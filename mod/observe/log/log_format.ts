@@ -46,7 +46,7 @@ export function formatLine(format: LogFormat, line: LogLine): string {
     case "glog":
       return formatGlog(line);
     case "journald":
-      // sd-daemon(3). What is behind the prefix stays glog's: runbooks grep journalctl's output too.
+      // sd-daemon(3). The line after the prefix stays glog's: runbooks grep journalctl's output too.
       return `<${PRIORITIES[line.level]}>${formatGlog(line)}`;
     case "json":
       return formatJson(line);

@@ -26,8 +26,8 @@ interface Entry<Line> {
 }
 
 /**
- * Leaves out lines that come again and again, and tells how often: whatever goes wrong in a loop does
- * not bury the line that says why.
+ * Suppresses repeated lines and logs how often they came: an error in a loop must not bury the line that
+ * gives its cause.
  */
 export class Repeats<Line> implements Disposable {
   readonly #options: Required<RepeatsOptions<Line>>;
@@ -49,7 +49,7 @@ export class Repeats<Line> implements Disposable {
    * Decides on a line.
    *
    * @param key what makes it the same line
-   * @returns false when it is to be left out
+   * @returns false when it is suppressed
    */
   admit(key: string, line: Line): boolean {
     const { burst, window, capacity, now } = this.#options;
@@ -74,7 +74,7 @@ export class Repeats<Line> implements Disposable {
     return true;
   }
 
-  /** Tells of all that was left out, and begins anew. */
+  /** Reports all suppressed lines and forgets them. */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -92,7 +92,7 @@ export class Repeats<Line> implements Disposable {
     if (omitted > 0) this.#options.onOmitted(line, omitted, (last - since) / 1000);
   }
 
-  /** Sees to it that what was left out is told when the window of the oldest such line is over. */
+  /** Starts the timer that reports suppressed lines when the window of the oldest one ends. */
   #plan(at: number): void {
     if (this.#timer !== undefined) return;
     const first = this.#entries.values().find(({ omitted }) => omitted > 0);

@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Repeats } from "./log_repeats.ts";
 
-/** A limiter on a clock of its own, and what it tells. */
+/** A limiter on a clock of its own, and its reports. */
 function limiter(options: { burst?: number; window?: number; capacity?: number } = {}) {
   const clock = { now: 0 };
   const told: [string, number, number][] = [];
@@ -28,7 +28,7 @@ Deno.test("Repeats lets a burst pass, then counts until the window is over", () 
   assertEquals(told, [["a", 3, 59.999]]);
 });
 
-Deno.test("Repeats tells without another line when the window is over", async () => {
+Deno.test("Repeats reports without another line when the window is over", async () => {
   const { promise, resolve } = Promise.withResolvers<[string, number]>();
   using repeats = new Repeats<string>({
     burst: 1,
@@ -43,7 +43,7 @@ Deno.test("Repeats tells without another line when the window is over", async ()
   clearInterval(alive);
 });
 
-Deno.test("Repeats.flush() tells what is left, once", () => {
+Deno.test("Repeats.flush() reports the rest once", () => {
   const { told, repeats, admit } = limiter({ burst: 1 });
   for (const key of ["a", "a", "b", "a"]) admit(key);
   repeats.flush();

@@ -11,7 +11,7 @@ import {
   warning,
 } from "./log.ts";
 
-/** What `act` logs, a line each. */
+/** Returns the lines that `act` logs. */
 function logged(act: () => void, options: LogOptions = {}): string[] {
   const lines: string[] = [];
   const before = configureLog({ ...options, write: (line) => lines.push(line) });
@@ -111,7 +111,7 @@ Deno.test("configureLog() turns lines into JSON with the fields as members", () 
   assertMatch(source, /^log_test\.ts:\d+$/);
 });
 
-Deno.test("configureLog() returns what was set, and changes only what it is told", () => {
+Deno.test("configureLog() returns the settings, and changes only those that it is given", () => {
   const before = configureLog({ verbosity: 3 });
   const between = configureLog(before);
   assertEquals(between, { ...before, verbosity: 3 });
@@ -211,7 +211,7 @@ Deno.test("info() writes to standard error, where the reader may be slow", async
   assertMatch(lines[2999]!, /\] line 2999\.{50}$/);
 });
 
-Deno.test("info() outlives whoever read standard error", async () => {
+Deno.test("info() outlives the reader of standard error", async () => {
   const process = logging(`
     await Deno.stdin.read(new Uint8Array(1));
     for (let i = 0; i < 3; i++) info("nobody reads this");

@@ -1,6 +1,6 @@
 /**
- * Who speaks, where one process works for several networks: what runs in a scope logs with its name
- * before each line, and tells systemd nothing by itself.
+ * Scopes of a process that works for several networks: code in a scope logs with the scope's name before
+ * each line, and its notifications go to the scope instead of systemd.
  *
  * @module
  */
@@ -9,7 +9,7 @@
 export interface Scope {
   /** Put before each of its log lines: `blue: Lease acquired: 10.71.16.0/24`. */
   readonly name: string;
-  /** Takes what it would have told systemd, as `notifySystemd` does. */
+  /** Receives the assignments that `notifySystemd()` would send to systemd. */
   notify(assignments: readonly string[]): void;
 }
 

@@ -1,18 +1,18 @@
 import { sleep } from "../../async/sleep.ts";
 import { warning } from "../log/log.ts";
 
-/** How soon a server that has ended is begun anew, in milliseconds. */
-const PAUSE = 500;
+/** Milliseconds before a server that has ended is started again. */
+const RESTART_DELAY_MS = 500;
 
 /**
- * Keeps one of the runtime's servers up until the signal aborts. The first connection that it cannot take,
- * for want of a descriptor, ends it by an error, which would end the process, too; and whoever can
- * connect can bring that about. Deno 2.4 takes no more connections then, and says so when those that it has
- * are gone.
+ * Keeps one of the runtime's servers up until the signal aborts. Any client can use up the descriptors of
+ * this process; the first connection that then cannot be accepted ends the server by an error, which would
+ * end the process, too. Deno 2.4 accepts no more connections then, and reports the error when the open
+ * ones are gone.
  *
  * @param what for the log
- * @param server the one that has begun
- * @param again begins another in its place
+ * @param server a running server
+ * @param again starts another in its place
  * @param signal also ends the servers. This never rejects
  */
 export async function keepServing(
@@ -27,10 +27,10 @@ export async function keepServing(
       return await current.finished;
     } catch (error) {
       if (signal.aborted) return;
-      warning(`Cannot serve ${what}: ${(error as Error).message}; beginning anew`);
+      warning(`Cannot serve ${what}: ${(error as Error).message}; starting the server again`);
     }
     current = undefined;
-    await sleep(PAUSE, signal);
+    await sleep(RESTART_DELAY_MS, signal);
     if (signal.aborted) return;
   }
 }

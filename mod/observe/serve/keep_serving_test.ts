@@ -18,7 +18,7 @@ interface Way {
   readonly get: () => Promise<string>;
 }
 
-Deno.test("keepServing() begins anew what clients have ended by using up all descriptors", async () => {
+Deno.test("keepServing() restarts a server that clients have ended by using up all descriptors", async () => {
   const directory = await Deno.makeTempDir({ prefix: "serving-" });
   const path = `${directory}/flanneld.sock`;
   try {

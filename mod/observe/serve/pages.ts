@@ -1,5 +1,5 @@
 /**
- * What the agent's endpoints have in common, over TCP and over the unix socket.
+ * Pages that the agent's endpoints serve, over TCP and over the unix socket.
  *
  * @module
  */
@@ -14,9 +14,8 @@ export type Pages = Readonly<Record<string, Page>>;
 /** Options of {@linkcode answer}. */
 export interface AnswerOptions {
   /**
-   * Refuse requests for a name that is not `localhost`: an address of loopback is this host's alone, and no
-   * page of somebody else's, by whatever name it is reached, shall read it through a browser here. @default
-   * false
+   * Refuse requests for a name that is not `localhost`: a page of another site, whose name resolves to
+   * loopback, must not read this one through a browser on this host. @default false
    */
   readonly localOnly?: boolean;
 }

@@ -23,7 +23,7 @@ Deno.test("answer() picks the page of the path, and hands the query on", async (
   assertEquals((await ask("/")).headers.get("cache-control"), "x");
 });
 
-Deno.test("answer() lists the pages there are to whoever asks for another", async () => {
+Deno.test("answer() lists the pages when another is requested", async () => {
   for (const path of ["/b", "/a/", "/toString", "//a"]) {
     const response = await ask(path);
     assertEquals(response.status, 404, path);
@@ -38,7 +38,7 @@ Deno.test("answer() takes GET and HEAD alone", async () => {
   assertEquals([post.status, post.headers.get("allow")], [405, "GET, HEAD"]);
 });
 
-Deno.test("answer() logs the failure of a page, and keeps it from whoever asked", async () => {
+Deno.test("answer() logs the failure of a page, and does not send it to the client", async () => {
   using log = captureLog();
   const response = await ask("/fails");
   assertEquals([response.status, await response.text()], [500, "this failed; the log says how\n"]);

@@ -33,7 +33,7 @@ export async function serveUnix(options: UnixServerOptions): Promise<void> {
     try {
       Deno.removeSync(path);
     } catch {
-      // Whoever removed it wanted the same.
+      // It has been removed already.
     }
   }, { once: true });
 }
@@ -42,7 +42,7 @@ async function listen({ path, pages, signal }: UnixServerOptions): Promise<Deno.
   if (await removeStaleSocket(path)) {
     throw new SocketError(`cannot serve on ${path}: another process does`);
   }
-  // From its first moment on it is nobody else's.
+  // The socket must belong to its owner alone from its first moment on.
   const mask = Deno.umask(0o777 & ~MODE);
   try {
     return Deno.serve({ path, signal, onListen: () => {} }, (request) => answer(pages, request));
@@ -57,7 +57,7 @@ async function listen({ path, pages, signal }: UnixServerOptions): Promise<Deno.
  * Removes a socket that a dead process left.
  *
  * @returns true when a process serves there
- * @throws {SocketError} when it is no socket, or nobody can tell
+ * @throws {SocketError} when it is no socket, or this process may not find out
  */
 export async function removeStaleSocket(path: string): Promise<boolean> {
   try {

@@ -1,6 +1,6 @@
 import { configureLog } from "../log/log.ts";
 
-/** What was logged while it lasts, for tests. */
+/** Captures the log until it is disposed of, for tests. */
 export interface CapturedLog extends Disposable {
   /** Messages, each with its glog letter: `I Lease acquired: 10.20.48.0/24`. */
   readonly lines: readonly string[];

@@ -86,7 +86,7 @@ export type Condition = keyof typeof CONDITIONS;
 /** Bytes of an instruction. */
 const INSTRUCTION = 8;
 
-/** A program whose maps are names yet. */
+/** A program that refers to its maps by name. */
 export interface AssembledProgram {
   /** Instructions of 8 bytes (linux/bpf.h, `struct bpf_insn`). */
   readonly bytes: Uint8Array<ArrayBuffer>;
@@ -102,7 +102,7 @@ interface Instruction {
   readonly immediate?: number;
   /** Label that the offset is to lead to. */
   readonly target?: string;
-  /** Map whose descriptor the immediate is to be. */
+  /** Name of the map whose descriptor becomes the immediate. */
   readonly map?: string;
 }
 

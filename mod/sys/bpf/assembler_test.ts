@@ -17,7 +17,7 @@ import {
 const hex = (bytes: Uint8Array) =>
   Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("").match(/.{16}/g) ?? [];
 
-/** What one instruction is encoded as. */
+/** Encodings of single instructions. */
 function encode(write: (assembler: Assembler) => void): string[] {
   return hex(new Assembler().include(write).assemble().bytes);
 }

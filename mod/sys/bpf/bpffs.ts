@@ -48,7 +48,7 @@ export function isReadOnly(mountinfo: string): boolean {
   return [last.mount[5], last.source[2]].some((options) => options?.split(",").includes("ro"));
 }
 
-/** The lines of the BPF file system, each in its two parts, which are told apart for tags may be between. */
+/** The lines of the BPF file system, each in its two parts: a variable number of tags stands between. */
 function mountsOf(mountinfo: string): { readonly mount: string[]; readonly source: string[] }[] {
   return mountinfo.split("\n")
     .map((line) => {

@@ -12,7 +12,7 @@ Deno.test("isMounted() finds the BPF file system among the mounts, with and with
   assertEquals(isMounted("34 25 0:30 / /mnt/bpf rw - bpf bpf rw"), false);
 });
 
-Deno.test("isReadOnly() goes by the BPF file system that was mounted last", () => {
+Deno.test("isReadOnly() reads the BPF file system that was mounted last", () => {
   const mount = (own: string, all: string) =>
     `34 25 0:30 / /sys/fs/bpf ${own},nosuid shared:11 - bpf bpf ${all},mode=700\n`;
   assertEquals(isReadOnly(SYSFS.replaceAll("rw", "ro")), false);

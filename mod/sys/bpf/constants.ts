@@ -40,7 +40,7 @@ export const MapType = {
 /** Name of a map type. */
 export type MapTypeName = keyof typeof MapType;
 
-/** Elements are allocated as they come; an LPM trie knows no other way. */
+/** Elements are allocated as they are added; an LPM trie requires it. */
 export const BPF_F_NO_PREALLOC = 1;
 
 /** `enum bpf_prog_type`. */

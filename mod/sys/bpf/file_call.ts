@@ -1,8 +1,8 @@
 import { SysError } from "../ffi/errno.ts";
 
 /**
- * Runs a step on files, the errors of which come as the system call's that has failed: whoever lives with a
- * kernel that refuses something lives with a file system that does.
+ * Runs a step on files and turns its errors into those of the system call that failed: a caller then handles
+ * a refusal of the file system like one of the kernel.
  *
  * @param call the system call's name
  * @param path what it is about

@@ -40,7 +40,7 @@ export class TcxLink implements Disposable {
     bpf("BPF_LINK_UPDATE", attributes, { subject: program.name });
   }
 
-  /** Takes the program off the interface, whoever else holds the link. */
+  /** Detaches the program from the interface, even when other processes hold the link. */
   detach(): void {
     const attributes = new Uint8Array(new ArrayBuffer(8));
     new DataView(attributes.buffer).setInt32(0, this.fd, true);

@@ -6,7 +6,7 @@ import { BPF_F_NO_PREALLOC, type CommandName, MapType, type MapTypeName } from "
 import { fileCall } from "./file_call.ts";
 import { objectInfo } from "./info.ts";
 
-/** What a map is made of. Two maps of one shape can stand for each other. */
+/** Type and sizes of a map. Maps of one shape can replace each other. */
 export interface MapShape {
   readonly type: MapTypeName;
   /** Bytes. */
@@ -80,7 +80,7 @@ export class BpfMap implements Disposable {
       !isFrozen(fd);
   }
 
-  /** Number that tells it from every other map of the machine. */
+  /** Number of the map, unique on the machine. */
   get id(): number {
     return objectInfo(this.fd, 8).getUint32(4, true);
   }
@@ -170,7 +170,7 @@ function flagsOf({ type, sparse }: MapShape): number {
   return sparse || type === "BPF_MAP_TYPE_LPM_TRIE" ? BPF_F_NO_PREALLOC : 0;
 }
 
-/** True after BPF_MAP_FREEZE: only proc(5) tells, `bpf_map_info` has no room for it. */
+/** True after BPF_MAP_FREEZE: only proc(5) shows it, `bpf_map_info` has no field for it. */
 function isFrozen(fd: number): boolean {
   const path = `/proc/self/fdinfo/${fd}`;
   return /^frozen:\s*1$/m.test(fileCall("read", path, () => Deno.readTextFileSync(path)));

@@ -63,7 +63,7 @@ export class BpfProgram implements Disposable {
     return objectInfo(this.fd, 8).getUint32(4, true);
   }
 
-  /** Hash of the instructions, 16 hex digits. It does not tell one map from another. */
+  /** Hash of the instructions, 16 hex digits. It does not depend on the maps. */
   get tag(): string {
     return formatTag(objectInfo(this.fd, 16), 8);
   }

@@ -7,8 +7,8 @@ import { BpfProgram } from "./program.ts";
 const HASHES = ["SHA-256", "SHA-1"];
 
 /**
- * The tags that a kernel may give a program, which tell it from others without loading it: 16 hex digits of a
- * hash of its instructions. Which maps it works on is not in them.
+ * The tags that a kernel may give a program, which identify it without loading it: 16 hex digits of a hash of
+ * its instructions. They do not depend on its maps.
  */
 export function tagsOf(program: AssembledProgram): Promise<string[]> {
   const none = Object.fromEntries(program.relocations.map(({ map }) => [map, 0]));

@@ -13,16 +13,16 @@ export interface Memory {
  * Owns the memory that the kernel, or a C structure, knows by address.
  *
  * V8 moves what lies on its heap (typed arrays under 64 bytes do) and collects what no JavaScript
- * value refers to; an address refers to nothing. Both end in the kernel writing into memory that is
- * somebody else's by then. So:
+ * value refers to; an address refers to nothing. In both cases the kernel would write into memory that has
+ * another use by then. So:
  *
  * 1. Whatever is reached by address (an iovec's buffer, a msghdr's iovec, a pollfd of a call that is
  *    still running) is allocated here. A plain `buffer` parameter of a *sync* call needs no arena,
  *    as long as its backing store is not on the heap: `new Uint8Array(new ArrayBuffer(n))`.
- * 2. Memory of an open arena never moves and is never collected, even if everything else forgot
+ * 2. Memory of an open arena never moves and is never collected, even if nothing else refers to
  *    the arena: open arenas are reachable from the module itself.
- * 3. Close it only when no call is under way that uses it. Closing gives the memory back to the
- *    collector, not at once to the allocator: what JavaScript still holds stays valid memory.
+ * 3. Close it only when no call is under way that uses it. Closing leaves the memory to the
+ *    collector: memory that JavaScript still refers to stays valid.
  *
  * @example
  * ```ts
@@ -48,7 +48,7 @@ export class Arena implements Disposable {
   }
 
   /**
-   * Zeroed memory, aligned for any C type (V8's allocator is malloc's kin: 16 bytes).
+   * Allocates zeroed memory, aligned for any C type (to 16 bytes, as malloc(3) does).
    *
    * @param size bytes, at least 1
    * @throws {RangeError} for a size that is not a positive whole number
@@ -70,7 +70,7 @@ export class Arena implements Disposable {
     return memory;
   }
 
-  /** Lets go of all memory. Closing twice is fine. */
+  /** Releases all memory. Closing twice is fine. */
   close(): void {
     this.#closed = true;
     this.#memory = [];

@@ -4,11 +4,11 @@
  * @module
  */
 
-/** What {@linkcode SysError} is told beyond call and number. */
+/** Details of a {@linkcode SysError} beyond call and number. */
 export interface SysErrorOptions extends ErrorOptions {
   /** The kernel's own explanation: netlink's NLMSGERR_ATTR_MSG, bpf's verifier log. */
   readonly detail?: string | undefined;
-  /** What the call was about: a path, an interface, an address. */
+  /** The object of the call: a path, an interface, an address. */
   readonly subject?: string | undefined;
 }
 

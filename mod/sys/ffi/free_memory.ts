@@ -1,7 +1,7 @@
 import { libc } from "./libc.ts";
 
 /** Milliseconds between two checks. malloc_trim() takes 0.1 to 1.6 ms, a collection some 30 ms for 20 MB of objects. */
-const INTERVAL = 10_000;
+const INTERVAL_MS = 10_000;
 
 /** Growth of the resident set, in bytes, that a collection is worth. */
 const GROWTH = 32 * 1024 * 1024;
@@ -27,7 +27,7 @@ declare const gc: (() => void) | undefined;
  * @param growth in bytes
  * @returns ends it
  */
-export function trimMemory(interval: number = INTERVAL, growth: number = GROWTH): Disposable {
+export function trimMemory(interval: number = INTERVAL_MS, growth: number = GROWTH): Disposable {
   const rss = () => Deno.memoryUsage().rss;
   let least = rss();
   let trimming: ReturnType<typeof setTimeout> | undefined;

@@ -8,7 +8,7 @@
  * @module
  */
 
-/** What a command sent, by command. */
+/** Messages that a command sent, by command. */
 export const REQUESTS = {
   "ip link add flannel.1 mtu 1450 address 02:11:22:33:44:55 type vxlan id 1 dev eth1 local 192.168.56.101 dstport 8472 nolearning gbp":
     "8400000010000506eb9b056b000000000000000000000000000000000000000008000400aa0500000a00010002112233445500000e000300666c616e6e656c2e31000000400012000900010076786c616e00000030000200080003000300000004001700080001000100000008000400c0a83865050007000000000006000f0021180000",
@@ -49,7 +49,7 @@ export const REQUESTS = {
   "ip link del dev flannel.1": "2000000011000500ec9b056b0000000000000000040000000000000000000000",
 } as const;
 
-/** What the kernel answered a command with, by command: the datagrams that concern it, concatenated. */
+/** The kernel's answers, by command: the datagrams that concern it, concatenated. */
 export const REPLIES = {
   "ip -d link show dev flannel.1":
     "4005000010000000ec9b056b03c031f5000001000400000043100100000000000e000300666c616e6e65" +

@@ -12,7 +12,7 @@ export interface BatchFailure {
   readonly error: SysError;
 }
 
-/** What became of a batch. */
+/** Result of a batch. */
 export interface BatchResult {
   /** Operations whose object now is as they ask. */
   readonly applied: number;
@@ -52,13 +52,13 @@ export class Sequence {
 /**
  * Carries operations out, in order, many to a send.
  *
- * Only the last message of a send asks for an acknowledgement; the kernel tells errors unasked. It
- * works a send off from front to back and one answer follows the other, so when the last one's
- * answer is here, every operation without an error has succeeded.
+ * Only the last message of a send asks for an acknowledgement; the kernel always reports errors. It processes
+ * a send from front to back and answers in that order, so once the last answer has arrived, every operation
+ * without an error has succeeded.
  *
- * Should the answers overrun the receive buffer all the same (a send holds no more messages than
- * that buffer has room for errors), then what precedes the last answer that came is still certain. What
- * follows it is sent again in halves: a repeated `replace` or `delete` ends in the same state.
+ * If the answers overrun the receive buffer all the same (a send holds no more messages than that buffer has
+ * room for errors), the operations before the last answer that arrived are still certain. The others are sent
+ * again in halves: a repeated `replace` or `delete` ends in the same state.
  */
 export class Batch {
   readonly #transport: Transport;
@@ -175,7 +175,7 @@ export class Batch {
         count = this.#transport.receive("acknowledgements", visit);
       } catch (error) {
         if (!(error instanceof SysError) || error.errno !== Errno.ENOBUFS) throw error;
-        // What was queued before the overrun is still there: take it before judging.
+        // Answers that were queued before the overrun are still there: read them first.
         lost = true;
         continue;
       }

@@ -115,7 +115,7 @@ Deno.test("Netlink.execute() finds every failure though acknowledgements overrun
   ));
 });
 
-Deno.test("Netlink.execute() owns up to additions whose outcome an overrun hid", () => {
+Deno.test("Netlink.execute() counts additions whose outcome an overrun hid", () => {
   // A kernel of sets: an addition fails when it was there, and 0 to 4 always are refused.
   const present = new Set<number>();
   const recorder = new Recorder({
@@ -156,7 +156,7 @@ Deno.test("Netlink.execute() gives up on a socket that answers nothing", () => {
   assertEquals(error.code, "ETIMEDOUT");
 });
 
-Deno.test("Batch.execute() tells operations apart when sequence numbers wrap", () => {
+Deno.test("Batch.execute() distinguishes operations when sequence numbers wrap", () => {
   const refused = new Set([0, 2, 4]);
   const recorder = new Recorder({
     refuse: (message) => refused.has(numberOf(message)) ? Errno.EPERM : 0,

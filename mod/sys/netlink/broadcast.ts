@@ -1,5 +1,5 @@
-/** Events that wait for one listener; beyond, it is told that some were lost. */
-const MOST_WAITING = 65_536;
+/** Most events that wait for one listener; further ones are lost, and it gets an event that says so. */
+const MAX_WAITING = 65_536;
 
 /**
  * One source of events for any number of listeners. Each wait for the kernel's events takes a thread, of which
@@ -27,7 +27,7 @@ export class Broadcast<T> {
     this.#hand(open(this.#ending.signal));
   }
 
-  /** Listens from the call on, until the signal aborts. What comes can be iterated once. */
+  /** Listens from the call on, until the signal aborts. The events can be iterated once. */
   listen(signal: AbortSignal): AsyncIterable<T[]> {
     const listener = new Listener<T>(this.#lost);
     const leave = () => {
@@ -58,7 +58,7 @@ export class Broadcast<T> {
   }
 }
 
-/** What waits for one listener. */
+/** The queue of one listener. */
 class Listener<T> {
   readonly #lost: T;
   #groups: T[][] = [];
@@ -74,7 +74,7 @@ class Listener<T> {
 
   push(group: T[]): void {
     this.#waiting += group.length;
-    if (this.#waiting > MOST_WAITING) [this.#groups, this.#waiting] = [[[this.#lost]], 1];
+    if (this.#waiting > MAX_WAITING) [this.#groups, this.#waiting] = [[[this.#lost]], 1];
     else this.#groups.push(group);
     this.#wake?.();
   }
@@ -106,7 +106,7 @@ class Listener<T> {
   }
 }
 
-/** Broadcasts by what they listen to: each is made when it is first asked for, and goes with its last listener. */
+/** Broadcasts by their groups: each starts with its first listener, and ends with its last one. */
 export class Broadcasts<T> {
   readonly #open: (groups: number, signal: AbortSignal) => AsyncIterable<T[]>;
   readonly #lost: T;

@@ -26,7 +26,7 @@ async function take(events: AsyncIterable<number[]>, count: number): Promise<num
   return taken;
 }
 
-Deno.test("Broadcast tells every listener all that comes, and ends with the last", async () => {
+Deno.test("Broadcast passes every event to every listener, and ends with the last", async () => {
   const { broadcast, writer, state } = source();
   const { signal } = new AbortController();
   const first = take(broadcast.listen(signal), 3);
@@ -51,7 +51,7 @@ Deno.test("Broadcast.listen() ends with its signal, iterated or not", async () =
   assertEquals(state, { ended: 1, aborted: true });
 });
 
-Deno.test("Broadcast tells a listener that is too slow that it has lost events", async () => {
+Deno.test("Broadcast reports lost events to a listener that is too slow", async () => {
   const { broadcast, writer } = source();
   const { signal } = new AbortController();
   const slow = broadcast.listen(signal);
@@ -61,7 +61,7 @@ Deno.test("Broadcast tells a listener that is too slow that it has lost events",
   assertEquals(await take(slow, 2), [-1, 7]);
 });
 
-Deno.test("Broadcast tells each listener that its source has failed", async () => {
+Deno.test("Broadcast fails each listener when its source has failed", async () => {
   const { broadcast, writer, state } = source();
   const { signal } = new AbortController();
   const listeners = [0, 1].map(() => take(broadcast.listen(signal), 1));

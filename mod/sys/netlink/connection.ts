@@ -144,7 +144,7 @@ export class Netlink implements Disposable {
   }
 
   /**
-   * What went through a link.
+   * Returns the traffic of a link.
    *
    * @throws {SysError} ENODEV when there is none of this index
    */
@@ -183,8 +183,8 @@ export class Netlink implements Disposable {
   }
 
   /**
-   * IPv4 unicast routes of all tables, or those that pass the filter. A route over several next
-   * hops is told with its first.
+   * IPv4 unicast routes of all tables, or those that pass the filter. A multipath route comes with its first
+   * next hop.
    */
   routes(filter: RouteFilter = {}): Route[] {
     return this.#exchange.dump(
@@ -235,8 +235,8 @@ export class Netlink implements Disposable {
   }
 
   /**
-   * All prefixes that the kernel tells destinations apart by: {@linkcode Netlink.routeTo} goes by the same
-   * interface to two addresses that are in the same of them, unless one is spread. Two dumps.
+   * All prefixes of routes and rules: {@linkcode Netlink.routeTo} returns the same interface for two addresses
+   * that are in the same of them, unless a route is multipath. Two dumps.
    */
   destinations(): Destination[] {
     const destinations = this.#exchange.dump(
@@ -401,8 +401,8 @@ export class Netlink implements Disposable {
   }
 
   /**
-   * Whether a device leaves checksums of what it sends to be computed later, see
-   * {@linkcode transmitChecksumOffload}. Not by netlink, which tells features from Linux 5.6 on only.
+   * Returns whether a device leaves the checksums of packets to be computed later, see
+   * {@linkcode transmitChecksumOffload}. Not by netlink, which has features from Linux 5.6 on only.
    *
    * @throws {SysError} as that does
    */

@@ -30,7 +30,7 @@ Deno.test("Netlink.addresses() joins the datagrams of a dump and applies the fil
   assertEquals(netlink.addresses({ index: 3 }), [address, address]);
 });
 
-Deno.test("Netlink.addresses() dumps anew when the table changed under the dump", () => {
+Deno.test("Netlink.addresses() dumps again when the table changed under the dump", () => {
   let dumps = 0;
   const recorder = new Recorder({
     reply: () => {
@@ -88,7 +88,7 @@ Deno.test("Netlink.addresses() leaves the socket fit for use after a malformed a
   assertEquals(netlink.addresses(), [address]);
 });
 
-Deno.test("Netlink.link() tells the absent from the forbidden", () => {
+Deno.test("Netlink.link() distinguishes the absent from the forbidden", () => {
   const errors = new Map([["eth9", Errno.ENODEV], ["eth1", Errno.EPERM]]);
   const nameOf = ({ bytes }: RecordedMessage) =>
     [...errors.keys()].find((name) => new TextDecoder().decode(bytes).includes(name));

@@ -42,20 +42,20 @@ interface Change<Kind, T> {
 const FIRST_INDEX = 0x7f00_0000;
 
 /**
- * A connection that changes nothing: it answers questions from the kernel and takes changes down.
- * What programs the kernel through a `Netlink` can so be asked what it would do, by being run.
+ * A connection that changes nothing: it answers queries from the kernel and records changes. Running code on
+ * it shows what the code would change through a `Netlink`.
  *
- * Links that were made, altered or deleted count at once, for what comes after depends on them. Other
- * objects are not told back: who wants to know what it has just written will not find it.
+ * Links that were created, changed or deleted show in later queries, since later steps depend on them. Other
+ * recorded objects do not show.
  *
- * The transport below lets queries pass and nothing else, so that a change by a way which this class
- * does not know is an error and never carried out.
+ * The transport below passes queries and nothing else, so that a change which this class does not record is
+ * an error, and never made.
  */
 export class DryRunNetlink extends Netlink {
   /** By index, what became of a link; in the order in which they were touched. */
   readonly #links = new Map<number, { readonly before?: Link; after?: Link }>();
   readonly #changes: PlannedChange[] = [];
-  /** By index, what was asked for. */
+  /** Requested transmit checksum offload, by index. */
   readonly #checksums = new Map<number | undefined, boolean>();
   #nextIndex = FIRST_INDEX;
 
@@ -68,7 +68,7 @@ export class DryRunNetlink extends Netlink {
     return new DryRunNetlink(NetlinkSocket.open(options), options.netns);
   }
 
-  /** All changes that were asked for, links first. */
+  /** All recorded changes, links first. */
   get changes(): readonly PlannedChange[] {
     const links = [...this.#links.values()]
       .filter(({ before, after }) => before !== undefined || after !== undefined)
@@ -215,7 +215,7 @@ export class DryRunNetlink extends Netlink {
   }
 }
 
-/** The kernel's objects by what tells them apart, each table read when it is first asked for. */
+/** The kernel's objects by their keys, each table read at its first use. */
 class Tables {
   readonly #netlink: Netlink;
   readonly #tables = new Map<string, ReadonlyMap<string, unknown>>();

@@ -68,7 +68,7 @@ Deno.test("DryRunNetlink gives no link the index of another", () => {
   assertEquals(netlink.links().map(({ name }) => name), ["b", "c"]);
 });
 
-Deno.test("DryRunNetlink.execute() takes down what would come, and leaves out what is not there to go", () => {
+Deno.test("DryRunNetlink.execute() records additions, and leaves out deletions of objects that are not there", () => {
   const { recorder, netlink } = open();
   const { index } = netlink.createLink(VXLAN);
   const address: InterfaceAddress = {

@@ -32,7 +32,7 @@ function readChange(message: MessageCursor): KernelEvent | undefined {
   switch (message.type) {
     case RTM_NEWLINK:
     case RTM_DELLINK: {
-      // A bridge tells of its ports by the same types under its own family: a port that leaves the
+      // A bridge reports its ports by the same types under its own family: a port that leaves the
       // bridge is "deleted" there.
       if (message.view.getUint8(message.fixedPart(1)) !== AF_UNSPEC) return undefined;
       const link = readLink(message);
@@ -72,13 +72,13 @@ function readNeighbourEvent(message: MessageCursor): KernelEvent | undefined {
   const entry = readNeighbour(message);
   if (entry === undefined) return undefined;
   const { index, address, state, mac } = entry;
-  // Deletion is told without the MAC, often by a NEWNEIGH in state FAILED first.
+  // A deletion comes without the MAC, often after a NEWNEIGH in state FAILED.
   return message.type === RTM_DELNEIGH || mac === undefined
     ? { type: "neighbour-removed", neighbour: { index, address } }
     : { type: "neighbour", neighbour: { index, address, mac, state } };
 }
 
-/** One that is asked for with a MAC is only to be confirmed, which the kernel does itself. */
+/** Returns `undefined` for a request with a MAC, which the kernel confirms itself. */
 function readNeighbourMiss(message: MessageCursor): KernelEvent | undefined {
   const entry = readNeighbour(message);
   if (entry === undefined || entry.mac !== undefined) return undefined;

@@ -7,7 +7,7 @@ import type { KernelEvent } from "./wire/types.ts";
 /** RTNLGRP_* of linux/rtnetlink.h. `neighbour` reports FDB entries of vxlan devices, too. */
 const GROUPS = { link: 1, neighbour: 3, address: 5, route: 7 };
 
-/** What to listen to; addresses and routes are IPv4's. */
+/** A table to listen to; addresses and routes are IPv4's. */
 export type MonitorGroup = keyof typeof GROUPS;
 
 /** How to listen. */
@@ -32,14 +32,14 @@ export interface MonitorOptions {
 const RECEIVE_BUFFER = 16 * 1024 * 1024;
 
 /**
- * Tells what changes in the kernel's tables, whoever changes it, the caller included.
+ * Yields changes of the kernel's tables by any process, this one included.
  *
- * It listens from the call on, not from the first iteration: subscribe, then dump, then iterate, and nothing
- * falls between. It waits in one poll(2) on another thread, for as long as nothing happens: no timer, no
- * wake-ups; whoever asks for the same groups here shares that ({@linkcode Broadcasts}). It must be iterated, or its signal aborted, to give its descriptors back.
+ * It listens from the call on, not from the first iteration: subscribe, then dump, then iterate, and no change
+ * is missed. It waits in one poll(2) on another thread, without a timer; monitors of the same groups share
+ * that ({@linkcode Broadcasts}). It must be iterated, or its signal aborted, to close its descriptors.
  *
- * Deleting a device, or taking it down, removes its routes *without* a word from the kernel: the
- * `link` event stands for them.
+ * Deleting a device, or setting it down, removes its routes *without* an event of their own: the `link` event
+ * stands for them.
  *
  * @param groups what to listen to
  * @returns events in the kernel's order, in groups of what was queued; `overrun` where some were lost

@@ -92,7 +92,7 @@ Deno.test("writeOperation() never needs more than LONGEST_REQUEST bytes", () => 
   }));
 });
 
-Deno.test("requestName() and describeObject() tell an operator what was asked for", () => {
+Deno.test("requestName() and describeObject() name request and object for an operator", () => {
   const destination = Prefix.parse("10.20.93.0/24")!;
   const operations: Operation[] = [
     {

@@ -11,7 +11,7 @@ import { MessageWriter } from "./wire/message_writer.ts";
 import type { Visit } from "./wire/receive_vector.ts";
 import type { Expected, Transport } from "./wire/transport.ts";
 
-/** A message that somebody tried to send. */
+/** A message that was to be sent. */
 export interface RecordedMessage {
   /** RTM_* */
   readonly type: number;
@@ -38,8 +38,8 @@ export interface RecorderOptions {
    */
   readonly reply?: (message: RecordedMessage) => Uint8Array<ArrayBuffer>[];
   /**
-   * How many answers the queue holds; the next ones are lost and the reader told so (ENOBUFS), until it
-   * has emptied the queue. As netlink(7) has it.
+   * How many answers the queue holds; further ones are lost, and reads fail with ENOBUFS, until the queue is
+   * empty (netlink(7)).
    *
    * @default no limit
    */

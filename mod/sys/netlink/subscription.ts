@@ -8,14 +8,15 @@ import { ReceiveVector } from "./wire/receive_vector.ts";
 import { setReceiveBuffer } from "./wire/socket.ts";
 
 /**
- * One event is a datagram of its own: 100 bytes for a route, 2 KiB for a link with all it tells.
+ * Bytes for one event, which is a datagram of its own: 100 bytes for a route, 2 KiB for a link with all its
+ * attributes.
  */
 const SLOT_SIZE = 4096;
 
-/** A flood is handed on in parts, so that its events need not all be in memory. */
+/** A flood is passed on in parts, so that its events need not all be in memory. */
 const EVENTS_PER_PART = 4096;
 
-/** What a {@linkcode Subscription} is given. */
+/** Options of {@linkcode Subscription}. */
 export interface SubscriptionOptions<T> {
   /** A netlink socket bound to multicast groups; closed with the subscription. */
   readonly socket: number;
@@ -30,8 +31,8 @@ export interface SubscriptionOptions<T> {
 }
 
 /**
- * Takes what the kernel multicasts on a socket: it listens from its making on, and waits in one poll(2)
- * on another thread. It must be iterated, or its signal aborted, to give its descriptors back.
+ * Receives the kernel's multicasts on a socket. It listens from the constructor on, and waits in one poll(2) on
+ * another thread. It must be iterated, or its signal aborted, to close its descriptors.
  */
 export class Subscription<T> {
   readonly #options: SubscriptionOptions<T>;
@@ -67,13 +68,13 @@ export class Subscription<T> {
   }
 
   readonly #abort = () => {
-    // While a poll is under way only it may say when the descriptors are free.
+    // While a poll is under way its end decides when the descriptors may be closed.
     if (this.#iterated) this.#wakeup.notify();
     else this.#close();
   };
 
   /**
-   * What was multicast, in groups of what was queued. Can be called once.
+   * Yields multicast events, in groups of those that were queued. Can be called once.
    *
    * @throws {TypeError} when called again
    */

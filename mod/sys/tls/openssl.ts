@@ -1,5 +1,5 @@
 /**
- * The host's OpenSSL, loaded when it is first asked for.
+ * The host's OpenSSL, loaded at its first use.
  *
  * @module
  */

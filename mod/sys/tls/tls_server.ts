@@ -74,8 +74,8 @@ export class TlsServer implements Disposable {
   /**
    * Wraps a connection; the handshake comes with the first read.
    *
-   * @param onRefused told when the handshake has failed, before the read is rejected with the same error;
-   * not when the other side just closes the connection, as what looks whether a port is open does
+   * @param onRefused called when the handshake has failed, before the read is rejected with the same error;
+   * not when the other side just closes the connection, as a port scanner does
    */
   wrap(
     connection: PlainConnection,

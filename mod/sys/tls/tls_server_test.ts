@@ -3,7 +3,7 @@ import { type Certificates, makeCertificates } from "../../../tests/lab/certific
 import { TlsError } from "./openssl.ts";
 import { TlsServer } from "./tls_server.ts";
 
-/** Echoes what it reads to whoever gets in; keeps what failed, and which handshakes were refused. */
+/** Echoes bytes to accepted clients; records errors and refused handshakes. */
 class EchoServer implements AsyncDisposable {
   readonly failures: string[] = [];
   readonly refusals: string[] = [];
@@ -111,7 +111,7 @@ async function exchange(
   }
 }
 
-Deno.test("TlsServer lets in whom it is told to", async (t) => {
+Deno.test("TlsServer accepts the clients that its files allow", async (t) => {
   const directory = await Deno.makeTempDir({ prefix: "tls-" });
   try {
     const certificates = await makeCertificates(directory);

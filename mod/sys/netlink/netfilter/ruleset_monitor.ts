@@ -18,8 +18,8 @@ const NEW_GENERATION = NFNL_SUBSYS_NFTABLES << 8 | 15;
 const RECEIVE_BUFFER = 1024 * 1024;
 
 /**
- * Tells that rules of nf_tables were changed, whoever changed them and for whatever: `nft` and iptables in
- * its nft form. iptables' legacy form tells nobody of its changes.
+ * Yields an event for each change of nf_tables' rules by any program: `nft` and iptables-nft. The kernel has no
+ * events for iptables-legacy.
  *
  * It listens from the call on, as {@linkcode monitor} does.
  *

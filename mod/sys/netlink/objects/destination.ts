@@ -1,6 +1,6 @@
 /**
- * What tells one destination from another where packets are routed: RTM_*ROUTE and RTM_*RULE of IPv4
- * (linux/rtnetlink.h, linux/fib_rules.h).
+ * Destination prefixes of routing: RTM_*ROUTE and RTM_*RULE of IPv4 (linux/rtnetlink.h,
+ * linux/fib_rules.h).
  *
  * @module
  */

@@ -33,7 +33,7 @@ const RTEXT_FILTER_SKIP_STATS = 1 << 3;
 /** linux/if.h IFNAMSIZ without the NUL. Longer names can only be alternative names (Linux 5.5). */
 const IFNAME_LENGTH = 15;
 
-/** What {@linkcode writeLinkChange} sets; the rest stays as it is. */
+/** Fields that {@linkcode writeLinkChange} sets; the others stay as they are. */
 export interface LinkChange {
   readonly up?: boolean | undefined;
   /** Bytes. */

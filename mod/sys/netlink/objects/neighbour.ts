@@ -147,7 +147,7 @@ export function readFdbEntry(message: MessageCursor, index = 0): FdbEntry | unde
   let destination: IPv4 | undefined;
   let mac: Mac | undefined;
   while (attributes.next()) {
-    // An IPv6 VTEP is not ours: the entry is told without destination.
+    // No VTEP of flanneld is IPv6: such an entry has no destination here.
     if (attributes.type === NDA_DST && attributes.length === 4) destination = attributes.ipv4();
     else if (attributes.type === NDA_LLADDR) mac = attributes.mac();
   }
@@ -160,8 +160,8 @@ export function readFdbEntry(message: MessageCursor, index = 0): FdbEntry | unde
  * True for an RTM_*NEIGH of family AF_BRIDGE that repeats a request instead of describing an entry.
  *
  * Up to Linux 6.12 (6.18 no more) rtnetlink announces each FDB request that a driver has carried out
- * (rtnl_fdb_notify() of net/core/rtnetlink.c) after the driver's own announcement, with the MAC and
- * the state asked for and without the destination, even where nothing changed. Only a driver adds
+ * (rtnl_fdb_notify() of net/core/rtnetlink.c) after the driver's own announcement, with the requested MAC
+ * and state and without the destination, even where nothing changed. Only a driver adds
  * NDA_CACHEINFO (vxlan_fdb_info() of drivers/net/vxlan/vxlan_core.c does so always).
  */
 export function isFdbRequestEcho(message: MessageCursor): boolean {

@@ -92,8 +92,8 @@ export function writeRouteLookup(
 }
 
 /**
- * An RTM_NEWROUTE or RTM_DELROUTE. A deletion takes away what matches in every given field; scope
- * RT_SCOPE_NOWHERE (255) matches any.
+ * Writes an RTM_NEWROUTE or RTM_DELROUTE. A deletion removes the route that matches in every given field;
+ * scope RT_SCOPE_NOWHERE (255) matches any.
  */
 export function writeRoute(
   writer: MessageWriter,
@@ -144,7 +144,7 @@ function writeHeader(
 }
 
 /**
- * Reads an RTM_NEWROUTE or RTM_DELROUTE. Of several next hops the first is told.
+ * Reads an RTM_NEWROUTE or RTM_DELROUTE. Of several next hops it returns the first.
  *
  * @param filter is applied here too: older kernels ignore it
  * @returns `undefined` when it is no IPv4 unicast route, or the filter rejects it
@@ -156,8 +156,8 @@ export function readRoute(message: MessageCursor, filter?: RouteFilter): Route |
 }
 
 /**
- * As {@linkcode readRoute}, but reads routes that lead nowhere too, with interface 0: one that is put in a
- * unicast route's place is all that tells of that one's end.
+ * As {@linkcode readRoute}, but reads routes that lead nowhere too, with interface 0: when such a route
+ * replaces a unicast route, it is the only event of that route's removal.
  */
 export function readRouteEvent(message: MessageCursor): Route | undefined {
   const type = message.view.getUint8(message.fixedPart(RTMSG_LENGTH) + 7);

@@ -40,7 +40,7 @@ export interface FilterPlace {
   /** Of the interface. */
   readonly index: number;
   readonly direction: "ingress" | "egress";
-  /** 1 to 65535, lower ones come first; by it a filter is told from another program's. */
+  /** 1 to 65535, lower ones come first; it identifies the filters of one program. */
   readonly priority: number;
 }
 
@@ -52,7 +52,7 @@ export interface BpfFilter extends FilterPlace {
   readonly fd: number;
 }
 
-/** A BPF classifier as the kernel tells it. */
+/** A BPF classifier as the kernel reports it. */
 export interface AttachedFilter extends FilterPlace {
   readonly name: string;
   readonly programId: number;
@@ -137,7 +137,7 @@ export function readFilter(
       }
     }
   }
-  // Each priority is told once more, as the chain that its filters are in.
+  // The dump has each priority once more, as the chain that its filters are in.
   if (kind !== "bpf" || programId === 0) return undefined;
   const priority = view.getUint32(start + 16, true) >>> 16;
   return { index: view.getInt32(start + 4, true), direction, priority, name, programId };

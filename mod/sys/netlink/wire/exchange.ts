@@ -13,13 +13,13 @@ import {
 import type { MessageWriter } from "./message_writer.ts";
 import type { Transport } from "./transport.ts";
 
-/** How often a dump is begun anew when its table changed meanwhile. */
+/** How often a dump starts again when its table changed meanwhile. */
 const DUMP_ATTEMPTS = 10;
 
 /** Writes a request with the given flags and number. */
 export type Write = (writer: MessageWriter, flags: number, sequence: number) => void;
 
-/** What a request is called in errors. */
+/** Name of a request in errors. */
 export interface RequestName {
   /** RTM_* */
   readonly name: string;

@@ -37,7 +37,7 @@ export class MessageWriter {
     return this.#length;
   }
 
-  /** What was written; a view that the next write invalidates. */
+  /** The written bytes; a view that the next write invalidates. */
   get bytes(): Uint8Array<ArrayBuffer> {
     return this.#bytes.subarray(0, this.#length);
   }
@@ -164,9 +164,9 @@ export class MessageWriter {
 
   /**
    * Starts an attribute that holds attributes. Without NLA_F_NESTED, as iproute2 does for links: kernels
-   * before 5.2 know no such flag, later ones ask for it in newer messages than ours only.
+   * before 5.2 do not have that flag, and later ones require it only in messages newer than these.
    *
-   * @returns what {@linkcode endNested} wants
+   * @returns the argument of {@linkcode endNested}
    */
   beginNested(type: number): number {
     return this.#attribute(type, 0) - 4;

@@ -25,7 +25,7 @@ const SOCKADDR_NL_LENGTH = 12;
 const SOL_NETLINK = 270;
 /** 4.2: an error does not echo the request's payload. */
 const NETLINK_CAP_ACK = 10;
-/** 4.12: an error tells its reason in words. */
+/** 4.12: an error carries its reason as text. */
 const NETLINK_EXT_ACK = 11;
 /** 4.20: dumps are filtered in the kernel, nonsense in a request is an error. */
 const NETLINK_GET_STRICT_CHK = 12;
@@ -46,8 +46,8 @@ const SEND_LIMIT = 32 * 1024;
 const RECEIVE_BUFFER = 1024 * 1024;
 
 /**
- * What an acknowledgement takes from the receive buffer at most: 768 to 1,280 bytes were seen (an
- * sk_buff, its data and the kernel's words), whatever its own length.
+ * Most bytes that an acknowledgement takes from the receive buffer: 768 to 1,280 were seen (an sk_buff, its
+ * data and the kernel's text), for any length of its own.
  */
 const ACKNOWLEDGEMENT_COST = 2048;
 
@@ -162,7 +162,7 @@ export class NetlinkSocket implements Transport {
     giveReceiveMemory(this.#memory);
   }
 
-  /** The descriptor's number may be somebody else's by now: never use it after close. */
+  /** The descriptor's number may have been used again: never use it after close. */
   #open(): number {
     if (this.#closed) throw new TypeError("the netlink socket is closed");
     return this.fd;

@@ -11,7 +11,7 @@ export interface Transport extends Disposable {
   readonly sendLimit: number;
   /** How many messages one send may hold so that the answers fit even when every one fails. */
   readonly messageLimit: number;
-  /** The socket's own port, by which multicasts name who asked for a change; 0 without a socket. */
+  /** The socket's own port, by which multicasts name the sender of a change; 0 without a socket. */
   readonly port: number;
   /** System calls made so far. */
   readonly systemCalls: number;

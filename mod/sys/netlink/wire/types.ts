@@ -3,7 +3,7 @@ import type { IPv4, Prefix } from "../../../ip/mod.ts";
 /** A 48-bit hardware address: lower-case hex octets with colons, `c6:8a:3d:5f:56:2e`. */
 export type Mac = string;
 
-/** A network interface, as RTM_NEWLINK tells it. */
+/** A network interface, as RTM_NEWLINK reports it. */
 export interface Link {
   readonly index: number;
   readonly name: string;
@@ -23,7 +23,7 @@ export interface Link {
   readonly data?: Uint8Array;
 }
 
-/** What went through a link since it was made. Bytes of Ethernet devices count the Ethernet header. */
+/** Traffic of a link since it was created. Bytes of Ethernet devices count the Ethernet header. */
 export interface LinkStatistics {
   readonly receivedPackets: number;
   readonly sentPackets: number;
@@ -112,7 +112,7 @@ export type Operation =
     readonly object: InterfaceAddress;
   };
 
-/** What the multicast monitor reports. */
+/** An event of the multicast monitor. */
 export type KernelEvent = KernelChange & {
   /**
    * Port of the socket that asked for the change (`nlmsg_pid`); absent where the kernel changed it by itself, and of FDB
@@ -127,7 +127,7 @@ type KernelChange =
   /** Of routes that lead nowhere too (blackhole, unreachable, prohibit), with interface 0. */
   | { readonly type: "route" | "route-removed"; readonly route: Route }
   | { readonly type: "neighbour"; readonly neighbour: Neighbour }
-  /** Gone, or without a MAC (failed, being resolved): the kernel no longer tells which it was. */
+  /** Gone, or without a MAC (failed, being resolved): the kernel no longer reports which MAC it was. */
   | {
     readonly type: "neighbour-removed";
     readonly neighbour: Pick<Neighbour, "index" | "address">;
@@ -138,5 +138,5 @@ type KernelChange =
     readonly neighbour: Pick<Neighbour, "index" | "address">;
   }
   | { readonly type: "fdb" | "fdb-removed"; readonly entry: FdbEntry }
-  /** The socket overran (ENOBUFS): events were lost, dump anew. */
+  /** The socket overran (ENOBUFS): events were lost, dump again. */
   | { readonly type: "overrun" };
