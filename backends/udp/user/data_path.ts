@@ -1,5 +1,6 @@
 import type { IPv4, Prefix } from "../../../mod/ip/mod.ts";
-import { closeDescriptor, libc, unwrap } from "../../../mod/sys/ffi/libc.ts";
+import { closeDescriptor } from "../../../mod/sys/ffi/libc.ts";
+import { EventFd } from "../../../mod/sys/ffi/poller.ts";
 import { inNetworkNamespace } from "../../../mod/sys/namespace.ts";
 import { type CounterName, Counters, WorkerCounters } from "./counters.ts";
 import { PeerTable } from "./peer_table.ts";
@@ -35,9 +36,6 @@ export interface UdpDataPathOptions {
   /** Called with the remaining offloads when the kernel has refused one. @default does nothing */
   readonly onOffloadLost?: (left: Offload) => void;
 }
-
-/** eventfd(2): EFD_CLOEXEC | EFD_NONBLOCK. */
-const EVENTFD_FLAGS = 0o2000000 | 0o4000;
 
 /** The user-space path failed; the message gives the reason. */
 export class DataPathError extends Error {
@@ -244,14 +242,13 @@ class PathWorker {
     ...{ udpGso: false, udpGro: false, simdChecksum: false },
   };
   readonly #worker: Worker;
-  readonly #wake: number;
+  readonly #wake = new EventFd();
   readonly #ended = Promise.withResolvers<void>();
 
   constructor(
     start: Omit<WorkerStart, "wake">,
     onOffloadLost: (left: Offload) => void = () => {},
   ) {
-    this.#wake = unwrap("eventfd", libc().eventfd(0, EVENTFD_FLAGS));
     const running = Promise.withResolvers<void>();
     const failed = Promise.withResolvers<never>();
     this.running = running.promise;
@@ -285,16 +282,14 @@ class PathWorker {
       event.preventDefault();
       fail(event.message);
     };
-    this.#worker.postMessage({ ...start, wake: this.#wake } satisfies WorkerStart);
+    this.#worker.postMessage({ ...start, wake: this.#wake.fd } satisfies WorkerStart);
   }
 
   /** Wakes the worker after the peer table's stop flag was set, and waits until it ends. */
   async end(): Promise<void> {
-    const one = new Uint8Array(new ArrayBuffer(8));
-    one[0] = 1;
-    libc().write(this.#wake, one, one.length);
+    this.#wake.notify();
     await this.#ended.promise;
     this.#worker.terminate();
-    closeDescriptor(this.#wake);
+    this.#wake[Symbol.dispose]();
   }
 }

@@ -6,7 +6,7 @@
  * @module
  */
 import { Errno, SysError } from "../../../mod/sys/ffi/errno.ts";
-import { errno, libc } from "../../../mod/sys/ffi/libc.ts";
+import { Poller } from "../../../mod/sys/ffi/poller.ts";
 import { Counter, WorkerCounters } from "./counters.ts";
 import { Outbound } from "./outbound.ts";
 import type { MergerOptions } from "./packet/merge.ts";
@@ -56,9 +56,6 @@ export type WorkerReport =
   | { readonly type: "ended" }
   | { readonly type: "failed"; readonly message: string };
 
-/** poll(2): `struct pollfd` is an int and two shorts. */
-const POLLFD = 8;
-const POLLIN = 1;
 /**
  * Interval and number of idle polls: after the last packet the worker reads device and socket every 3 ms, 20 times,
  * before it blocks without a timeout. That keeps code and data in the caches until the next packet of a conversation.
@@ -66,7 +63,7 @@ const POLLIN = 1;
  */
 const IDLE_POLL_MS = 3;
 const IDLE_POLLS = 20;
-/** Bits in the result of a {@linkcode waiter} for device, socket and wake-up descriptor. */
+/** Bits in the result of {@linkcode Poller.wait} for device, socket and wake-up descriptor. */
 const DEVICE = 1;
 const SOCKET = 2;
 
@@ -78,7 +75,7 @@ function run(start: WorkerStart, report: (report: WorkerReport) => void): void {
   const peers = new PeerLookup(start.table);
   const counters = new WorkerCounters(start.counters);
   const router = new Router({ memory, device, socket, peers, counters });
-  const wait = waiter(memory, [start.tun.fd, start.socket.fd, start.wake]);
+  using poller = new Poller([start.tun.fd, start.socket.fd, start.wake]);
   const inUse = (): Offload => ({
     ...device.segmentation,
     tso: start.tun.tso,
@@ -114,7 +111,7 @@ function run(start: WorkerStart, report: (report: WorkerReport) => void): void {
       reported = inUse();
       report({ type: "offload", offload: reported });
     }
-    ready = wait(idlePolls > 0 ? IDLE_POLL_MS : -1);
+    ready = poller.wait(idlePolls > 0 ? IDLE_POLL_MS : -1);
     slept = true;
     if (ready !== 0) counters.values[Counter.wakeups]!++;
     else {
@@ -123,38 +120,6 @@ function run(start: WorkerStart, report: (report: WorkerReport) => void): void {
       idlePolls--;
     }
   }
-}
-
-/**
- * Returns a function that blocks until a descriptor is readable, at most for a number of milliseconds (-1: without
- * limit). Its result has bit i set if the i-th descriptor is readable.
- */
-function waiter(
-  memory: PacketMemory,
-  descriptors: readonly number[],
-): (timeout: number) => number {
-  const offset = memory.allocate(descriptors.length * POLLFD);
-  for (const [i, fd] of descriptors.entries()) {
-    memory.view.setInt32(offset + i * POLLFD, fd, true);
-    memory.view.setInt16(offset + i * POLLFD + 4, POLLIN, true);
-  }
-  const set = memory.bytes.subarray(offset, offset + descriptors.length * POLLFD);
-  // A number for this 64-bit parameter deoptimizes the compiled function each time ("not a BigInt"), which costs 8 us
-  // of a wake-up.
-  const count = BigInt(descriptors.length);
-  return (timeout) => {
-    if (libc().poll(set, count, timeout) < 0) {
-      const error = errno();
-      if (error !== Errno.EINTR) throw new SysError("poll", error);
-      return 0;
-    }
-    let ready = 0;
-    for (let i = 0; i < descriptors.length; i++) {
-      // Includes POLLERR, POLLHUP and POLLNVAL: the read returns the error.
-      if (memory.view.getInt16(offset + i * POLLFD + 6, true) !== 0) ready |= 1 << i;
-    }
-    return ready;
-  };
 }
 
 /**
