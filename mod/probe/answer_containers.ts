@@ -7,7 +7,7 @@ import {
   QUERY_MAGIC,
 } from "./container_query.ts";
 import { ICMP_HEADER, readEcho, skipIpHeader } from "./echo_message.ts";
-import { TokenBucket } from "./token_bucket.ts";
+import { TokenBucket } from "../async/token_bucket.ts";
 import { ProbeSocket, type ProbeSocketOptions, type Received } from "./probe_socket.ts";
 
 /** Limits of answered queries: per second, and per burst. Other queries are dropped. */

@@ -11,7 +11,7 @@ import {
 } from "./echo_message.ts";
 import type { EchoMark } from "./echo_filter.ts";
 import { type Failure, failureOf } from "./outcome.ts";
-import { TokenBucket } from "./token_bucket.ts";
+import { TokenBucket } from "../async/token_bucket.ts";
 import {
   ProbeSocket,
   type ProbeSocketOptions,

@@ -75,7 +75,7 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
 export const FOLDERS: ReadonlyMap<string, string> = new Map([
   ["main.ts", "The entry: command line, command, exit code"],
   ["mod/version.ts", "The version"],
-  ["mod/async", "Sleeping and waiting that a signal ends, reading that a limit ends"],
+  ["mod/async", "Sleeping and waiting that a signal ends, reading that a limit ends, rate limits"],
   ["mod/http", "HTTP/1.1: a server with limits of time, memory and connections, and a client"],
   ["mod/page", "The page that draws the cluster"],
   [

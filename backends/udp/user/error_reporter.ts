@@ -1,3 +1,4 @@
+import { TokenBucket } from "../../../mod/async/token_bucket.ts";
 import type { PacketDevice } from "./device.ts";
 import { FrameVector } from "./packet/frames.ts";
 import { MAX_ERROR, mayReport, writeUnreachable } from "./packet/icmp.ts";
@@ -17,8 +18,7 @@ export class ErrorReporter {
   readonly #now: () => number;
   readonly #buffer: number;
   readonly #frame = new FrameVector(1);
-  #tokens = BURST;
-  #filled: number;
+  readonly #bucket: TokenBucket;
 
   /** @param now clock in milliseconds */
   constructor(
@@ -30,7 +30,7 @@ export class ErrorReporter {
     this.#device = device;
     this.#now = now;
     this.#buffer = memory.allocate(MAX_ERROR);
-    this.#filled = now();
+    this.#bucket = new TokenBucket(RATE, BURST, now());
   }
 
   /**
@@ -40,19 +40,11 @@ export class ErrorReporter {
    * @returns true when the error was written to the device
    */
   report(offset: number, code: number, mtu: number): boolean {
-    if (!mayReport(this.#memory.view, offset, code) || !this.#takeToken()) return false;
+    if (!mayReport(this.#memory.view, offset, code)) return false;
+    if (this.#bucket.take(this.#now()) > 0) return false;
     const length = writeUnreachable(this.#memory, this.#buffer, offset, code, mtu);
     this.#frame.clear();
     this.#frame.push(this.#buffer, length, false);
     return this.#device.write(this.#frame, 0) > 0;
-  }
-
-  #takeToken(): boolean {
-    const now = this.#now();
-    this.#tokens = Math.min(BURST, this.#tokens + (now - this.#filled) * (RATE / 1000));
-    this.#filled = now;
-    if (this.#tokens < 1) return false;
-    this.#tokens--;
-    return true;
   }
 }

@@ -67,15 +67,15 @@ const CASES: readonly {
 }[] = [
   {
     flag: "",
-    arrive: ["isAuthentic", "outside"],
+    arrive: ["honest", "outside"],
     drops: { receiveSpoofed: 1, receiveUnknownSender: 1 },
   },
   {
     flag: "-udp-strict-source",
-    arrive: ["isAuthentic"],
+    arrive: ["honest"],
     drops: { receiveSpoofed: 2, receiveUnknownSender: 1 },
   },
-  { flag: "-udp-accept-any", arrive: ["isAuthentic", "outside", "spoofed", "stranger"], drops: {} },
+  { flag: "-udp-accept-any", arrive: ["honest", "outside", "spoofed", "stranger"], drops: {} },
 ];
 
 for (const path of ["user", "auto"]) {
@@ -87,7 +87,7 @@ for (const path of ["user", "auto"]) {
       const target = await overlayAddress(tested);
       await using receiver = await tested.spawn(packets("receive", target), { env: ENV });
       await receiver.waitFor(/listening/);
-      const isAuthentic = await overlayAddress(peer);
+      const honest = await overlayAddress(peer);
       const way = path === "auto" ? "kernel" : "user (this host has no kernel path)";
       await eventually(way, async () => (await network(tested)).peers.list[0]?.path === way);
       const before = (await network(tested)).traffic?.drops ?? {};
@@ -96,12 +96,12 @@ for (const path of ["user", "auto"]) {
         [peer, "10.20.255.7", "spoofed"],
         [stranger, "10.20.255.8", "stranger"],
         // Last, so that the others are through or gone when it is there.
-        [peer, isAuthentic, "isAuthentic"],
+        [peer, honest, "honest"],
       ];
       for (const [host, source, text] of sendings) {
         await host.exec(packets("send", tested.address, source, target, text), { env: ENV });
       }
-      await receiver.waitFor(/isAuthentic/);
+      await receiver.waitFor(/honest/);
       const expected = sendings.filter(([, , text]) => arrive.includes(text));
       assertEquals(
         receiver.output.trim().split("\n").slice(1),
