@@ -8,6 +8,7 @@
 import { machine } from "./machine.ts";
 
 const BENCHES: Readonly<Record<string, () => Promise<{ run(): Promise<void> }>>> = {
+  fleet: () => import("./fleet/mod.ts"),
   repair: () => import("./repair/mod.ts"),
   scale: () => import("./scale/mod.ts"),
   store: () => import("./store/mod.ts"),
