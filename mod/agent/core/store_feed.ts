@@ -1,39 +1,25 @@
-import { sleep } from "../../async/sleep.ts";
 import { info } from "../../observe/mod.ts";
-import {
-  type Cursor,
-  type Snapshot,
-  type Store,
-  StoreError,
-  type WatchItem,
-} from "../../store/mod.ts";
+import { type Cursor, type Snapshot, type Store, type WatchItem } from "../../store/mod.ts";
+import { insist } from "./insist.ts";
 import { WarningLog } from "./warning_log.ts";
-
-/** Milliseconds until the agent asks a store again that did not answer. */
-const RETRY = 2_000;
 
 /**
  * Reads a snapshot of the store; retries until the store answers.
  *
  * @param onWarning called with the reason of each failed attempt
  * @throws the reason of `signal` when it aborts
+ * @throws {StoreFileError} when the file of an embedded store cannot be used
  */
 export async function firstSnapshot(
   store: Store,
   signal: AbortSignal,
   onWarning: (message: string) => void,
 ): Promise<Snapshot> {
-  for (;;) {
-    try {
-      return await store.snapshot({ signal });
-    } catch (error) {
-      signal.throwIfAborted();
-      if (!(error instanceof StoreError)) throw error;
-      onWarning(`failed to retrieve network config: ${error.message}`);
-      await sleep(RETRY, signal);
-      signal.throwIfAborted();
-    }
-  }
+  return await insist(
+    signal,
+    () => store.snapshot({ signal }),
+    (reason) => onWarning(`failed to retrieve network config: ${reason}`),
+  );
 }
 
 /**

@@ -1,12 +1,9 @@
-import { sleep } from "../../async/sleep.ts";
 import { info, notifySystemd } from "../../observe/mod.ts";
-import { AmbiguousConfigError, openStore } from "../../store/open.ts";
-import { type Store, StoreError, StoreFileError } from "../../store/mod.ts";
+import { openStore } from "../../store/open.ts";
+import { type Store, StoreError } from "../../store/mod.ts";
 import type { StoreOptions } from "../../store/options.ts";
+import { insist } from "../core/insist.ts";
 import { WarningLog } from "../core/warning_log.ts";
-
-/** Milliseconds between two attempts to find the store. */
-const RETRY = 1_000;
 
 /**
  * Opens the store. Retries while etcd is down or neither of its APIs has the config.
@@ -22,26 +19,16 @@ export async function reachStore(
   onWaiting: (reason: string) => void = () => {},
 ): Promise<Store> {
   const state = new WarningLog();
-  for (;;) {
-    let reason: string;
-    try {
-      const opened = await openStore(options, { signal, owner: true });
-      if ("store" in opened) {
-        info(opened.note);
-        return opened.store;
-      }
-      reason = opened.waiting;
-    } catch (error) {
-      signal.throwIfAborted();
-      const isLasting = error instanceof AmbiguousConfigError || error instanceof StoreFileError;
-      if (!(error instanceof StoreError) || isLasting) throw error;
-      reason = error.message;
-    }
+  const { store, note } = await insist(signal, async () => {
+    const opened = await openStore(options, { signal, owner: true });
+    if ("waiting" in opened) throw new StoreError(opened.waiting);
+    return opened;
+  }, (reason) => {
     const message = `failed to retrieve network config: ${reason}`;
     state.report(message);
     onWaiting(message);
     notifySystemd(`STATUS=Waiting for the network config: ${reason}`);
-    await sleep(RETRY, signal);
-    signal.throwIfAborted();
-  }
+  });
+  info(note);
+  return store;
 }

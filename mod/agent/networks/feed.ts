@@ -1,17 +1,13 @@
-import { sleep } from "../../async/sleep.ts";
 import { info, warning } from "../../observe/mod.ts";
 import { notifySystemd } from "../../observe/systemd.ts";
-import { StoreError, StoreFileError } from "../../store/mod.ts";
+import { StoreError } from "../../store/mod.ts";
 import type { NamesSnapshot, NetworkNames } from "../../store/networks.ts";
 import { type NamesOpened, openNetworkNames } from "../../store/networks_open.ts";
-import { AmbiguousConfigError } from "../../store/open.ts";
 import type { StoreOptions } from "../../store/options.ts";
 import { MOST_NETWORKS, servedFirst, subnetFiles } from "./options.ts";
 import type { NetworksOptions } from "../core/options.ts";
+import { insist } from "../core/insist.ts";
 import { WarningLog } from "../core/warning_log.ts";
-
-/** Milliseconds until the agent asks a store again that did not answer, as in flannel. */
-const RETRY = 1_000;
 
 /** The networks that this host serves, and their changes. */
 export interface NetworkFeed extends AsyncDisposable {
@@ -37,14 +33,19 @@ export async function networkFeed(
   signal: AbortSignal,
 ): Promise<NetworkFeed> {
   if (!networks.watch) return listed(options, networks.allowed);
+  const state = new WarningLog();
+  const onFailure = (reason: string) => {
+    state.report(`Failed to retrieve networks: ${reason}`);
+    notifySystemd(`STATUS=Waiting for the list of networks: ${reason}`);
+  };
   const opened = await insist(signal, async () => {
     const found = await openNetworkNames(options, { signal, owner: true });
     if ("waiting" in found) throw new StoreError(found.waiting);
     return found;
-  });
+  }, onFailure);
   info(opened.note);
   try {
-    const snapshot = await insist(signal, () => opened.names.snapshot({ signal }));
+    const snapshot = await insist(signal, () => opened.names.snapshot({ signal }), onFailure);
     const served = await subnetFiles(networks.directory);
     const feed = new WatchedFeed(opened, snapshot, networks.allowed, served);
     if (feed.first.size === 0) warning(noneYet(opened.names.name, networks.allowed));
@@ -74,23 +75,6 @@ function listed(store: StoreOptions, allowed: readonly string[]): NetworkFeed {
     },
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
-}
-
-async function insist<T>(signal: AbortSignal, step: () => Promise<T>): Promise<T> {
-  const state = new WarningLog();
-  for (;;) {
-    try {
-      return await step();
-    } catch (error) {
-      signal.throwIfAborted();
-      const isLasting = error instanceof AmbiguousConfigError || error instanceof StoreFileError;
-      if (!(error instanceof StoreError) || isLasting) throw error;
-      state.report(`Failed to retrieve networks: ${error.message}`);
-      notifySystemd(`STATUS=Waiting for the list of networks: ${error.message}`);
-      await sleep(RETRY, signal);
-      signal.throwIfAborted();
-    }
-  }
 }
 
 class WatchedFeed implements NetworkFeed {
