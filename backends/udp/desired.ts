@@ -2,12 +2,8 @@ import type { Prefix } from "../../mod/ip/mod.ts";
 import type { Lease } from "../../mod/lease/mod.ts";
 import type { InterfaceAddress, Route } from "../../mod/sys/mod.ts";
 import { type KernelObjects, RTPROT_FLANNEL } from "../reconcile.ts";
-import {
-  IFA_F_PERMANENT,
-  RT_SCOPE_LINK,
-  RT_SCOPE_UNIVERSE,
-  RT_TABLE_MAIN,
-} from "../../mod/sys/linux_constants.ts";
+import { RT_SCOPE_LINK, RT_TABLE_MAIN } from "../../mod/sys/linux_constants.ts";
+import { deviceAddress } from "../reconciled/device.ts";
 
 /** The objects of the TUN device. */
 export interface DeviceObjects extends KernelObjects {
@@ -22,13 +18,7 @@ export interface DeviceObjects extends KernelObjects {
  */
 export function deviceObjects(own: Lease, network: Prefix, device: number): DeviceObjects {
   return {
-    addresses: [{
-      index: device,
-      address: own.subnet.address,
-      prefixLength: 32,
-      scope: RT_SCOPE_UNIVERSE,
-      flags: IFA_F_PERMANENT,
-    }],
+    addresses: [deviceAddress(own, device)],
     neighbours: [],
     fdb: [],
     routes: [{

@@ -1,7 +1,7 @@
 import { readSysctl } from "../../host/mod.ts";
 import { type HostTool, hostToolOf, type Opening } from "../../firewall/inspect/host_tool.ts";
 import { formatIPv4 } from "../../ip/mod.ts";
-import { inNetworkNamespace, type Netlink, type RouteLookup, SysError } from "../../sys/mod.ts";
+import { inNetworkNamespace, type Netlink } from "../../sys/mod.ts";
 import type { Fate, RulePlace } from "./fate.ts";
 import type { Flow } from "./flows.ts";
 import type { KernelDrop } from "./injector.ts";
@@ -9,6 +9,7 @@ import { type FlowWords, leastChange } from "./least_change.ts";
 import { describeRule, type NamedRule, type RuleNames } from "./rule_names.ts";
 import type { TraceResult } from "./tracer.ts";
 import { IFF_LOOPBACK } from "../../sys/linux_constants.ts";
+import { routeTo } from "../../../backends/steps.ts";
 
 /** The rule or kernel check that drops a flow's packets. */
 export interface Stop {
@@ -248,7 +249,7 @@ function routingStop(
         if (host.netlink.addresses().some(({ address }) => address === source)) {
           return { ...martian(), isDeduced: true };
         }
-        const back = route(host.netlink, source);
+        const back = routeTo(host.netlink, source);
         const mode = Math.max(
           ...["all", name].map((one) =>
             Number(sysctl(host, `net/ipv4/conf/${one}/rp_filter`) ?? 0)
@@ -259,7 +260,7 @@ function routingStop(
           return { ...rpFilter(), isDeduced: true };
         }
       }
-      if (route(host.netlink, destination) === undefined || reason !== undefined) {
+      if (routeTo(host.netlink, destination) === undefined || reason !== undefined) {
         return {
           text: `no route leads to ${to}`,
           ...said,
@@ -286,17 +287,8 @@ function nameOf(netlink: Netlink, index: number): string {
   return netlink.linkByIndex(index)?.name ?? `interface ${index}`;
 }
 
-function route(netlink: Netlink, address: number): RouteLookup | undefined {
-  try {
-    return netlink.routeTo(address);
-  } catch (error) {
-    if (error instanceof SysError) return undefined;
-    throw error;
-  }
-}
-
 function nextHop(netlink: Netlink, address: number): number | undefined {
-  const found = route(netlink, address);
+  const found = routeTo(netlink, address);
   return found === undefined ? undefined : found.gateway ?? address;
 }
 
