@@ -1,6 +1,6 @@
 /**
- * The entry: reads the command line, runs what it asks for, and turns the outcome into an exit
- * code. What a command needs is loaded when it runs, so that `-version` loads none of it.
+ * The entry point: reads the command line, runs the command, and returns its exit code. Loads the modules of a command
+ * when it runs, so that `-version` loads none of them.
  *
  * @module
  */
@@ -58,8 +58,8 @@ async function runAgent({ options, settings, log, warnings }: AgentCommand): Pro
 }
 
 /**
- * Without -etcd-cafile flannel trusts the certificates that the host trusts, and so do we; the
- * runtime by itself trusts a list of its own. It reads the variable at the first TLS connection.
+ * Trusts the host's certificates where -etcd-cafile is not given, as flannel does; the runtime by default trusts a
+ * list of its own. The runtime reads the variable at the first TLS connection.
  */
 function trustHostCertificates(): void {
   const name = "DENO_TLS_CA_STORE";

@@ -2,7 +2,7 @@ import { EXIT_USAGE } from "./exit_codes.ts";
 
 /** Options of {@linkcode UsageError}. */
 export interface UsageErrorOptions extends ErrorOptions {
-  /** A second line: what the operator probably meant, or where to read on. */
+  /** A second line: the probable intention, or the help to read. */
   readonly hint?: string;
 }
 

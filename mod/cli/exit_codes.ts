@@ -4,19 +4,19 @@
  * | code | when |
  * |---|---|
  * | 0 | the agent was stopped by a signal; a subcommand did its work; `-help`, `-version` |
- * | 1 | a failure: no usable interface, an address another host holds, a file that cannot be written, no firewall tool for `-ip-masq`, a defect in the program |
- * | 2 | a command line or an environment that cannot be used; starting again cannot help |
- * | 128 + n | ended at once by signal n: the second of two, or one the agent does not handle |
+ * | 1 | a failure: no usable interface, an address that another host holds, a file that cannot be written, no firewall tool for `-ip-masq`, a defect in the program |
+ * | 2 | usage error: a command line or an environment that cannot be used; another start cannot help |
+ * | 128 + n | ended at once by signal n: the second of two, or one that the agent does not handle |
  *
- * flannel's are the same, but for the defects: there, 2 is also a panic, newer ones leave with 0 on
- * an unknown flag and on a revoked lease.
+ * flannel has the same codes, except that 2 is also a panic; newer flannel exits with 0 on an unknown flag and on a
+ * revoked lease.
  *
  * @module
  */
 
 /** Done, or stopped as asked. */
 export const EXIT_OK = 0;
-/** Something failed; the last line of the log says what. */
+/** A failure; the last line of the log names it. */
 export const EXIT_FAILURE = 1;
-/** The command line or the environment must be put right first. */
+/** Usage error: the command line or the environment cannot be used. */
 export const EXIT_USAGE = 2;

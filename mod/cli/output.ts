@@ -11,7 +11,7 @@ const HOME = "\x1b[H";
 const ERASE_LINE = "\x1b[K";
 const ERASE_BELOW = "\x1b[J";
 
-/** Prints a line, or several; a line feed inside of one is escaped as any control character. */
+/** Prints lines; escapes a line feed inside a line as any control character. */
 export function print(text: string | readonly string[]): void {
   write(Deno.stdout, toText(text));
 }
@@ -21,7 +21,7 @@ export function printError(text: string | readonly string[]): void {
   write(Deno.stderr, toText(text));
 }
 
-/** Shows a question on standard error, which is rarely piped; the cursor stays after it. */
+/** Prints a question on standard error, which is rarely piped; the cursor stays behind it. */
 export function printQuestion(text: string): void {
   write(Deno.stderr, printable(text));
 }
@@ -31,12 +31,12 @@ export function printJson(value: unknown): void {
   printJsonText(JSON.stringify(value, undefined, 2));
 }
 
-/** Prints JSON that is a text already. */
+/** Prints a JSON text. */
 export function printJsonText(json: string): void {
   write(Deno.stdout, `${printableJson(json.replace(/\n$/, ""))}\n`);
 }
 
-/** Prints lines in place of the screen's. */
+/** Replaces the lines of the screen. */
 export function printScreen(lines: readonly string[]): void {
   const text = lines.map((line) => `${printable(line)}${ERASE_LINE}\n`).join("");
   write(Deno.stdout, HOME + text + ERASE_BELOW);

@@ -21,8 +21,8 @@ import { isRefusal } from "../sys/refusal.ts";
 import { UsageError } from "./errors.ts";
 import { EXIT_FAILURE } from "./exit_codes.ts";
 
-/** Errors whose message was written for an operator and is all that he needs. */
-const TOLD = [
+/** Errors whose message is all that an operator needs. */
+const REPORTED = [
   AcquireError,
   AlreadyRunningError,
   BpfError,
@@ -44,24 +44,23 @@ const TOLD = [
   UnsuitableError,
 ] as const;
 
-/** What to show of an error, and what to exit with. */
+/** The lines of an error, and the exit code. */
 export interface ErrorReport {
-  /** Several only for a defect, or a hint. */
+  /** One line, or several for a defect or an error with a hint. */
   readonly lines: readonly string[];
   readonly exitCode: number;
 }
 
 /**
- * Decides what the operator gets to see of an error that ended the program: the message alone where
- * he made a mistake or the host or the store refused something; the stack, too, where the
- * program is wrong.
+ * Formats an error that ended the program: the message alone for a mistake of the operator or a refusal of the host
+ * or the store, with the stack for a defect of the program.
  */
 export function reportError(error: unknown): ErrorReport {
   if (error instanceof UsageError) {
     const { message, hint, exitCode } = error;
     return { lines: hint === undefined ? [message] : [message, hint], exitCode };
   }
-  if (error instanceof Error && TOLD.some((kind) => error instanceof kind)) {
+  if (error instanceof Error && REPORTED.some((kind) => error instanceof kind)) {
     return { lines: [error.message + privilegeHint(error)], exitCode: EXIT_FAILURE };
   }
   const stack = error instanceof Error ? error.stack ?? error.message : String(error);
@@ -71,10 +70,10 @@ export function reportError(error: unknown): ErrorReport {
   };
 }
 
-/** What to do where the host has refused for want of privileges; empty for all other errors. */
+/** Advice for a host that refused for want of privileges; empty for all other errors. */
 function privilegeHint(error: Error): string {
   if (error instanceof StoreError || !isRefusal(error)) return "";
-  // The verifier says EACCES, too, and lets nobody do what it refuses.
+  // The verifier returns EACCES too, for reasons that no privilege lifts.
   if (error instanceof BpfError && error.log !== "") return "";
   return "; run as root (or give it CAP_NET_ADMIN and CAP_NET_RAW, and its directories)";
 }

@@ -1,9 +1,9 @@
 const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 
 /**
- * Turns the first SIGINT or SIGTERM into an abort. From then on the signals' default action is
- * back: a second one ends the process at once, even one that is busy and will not look at
- * its events again. SIGHUP keeps its default action throughout, as in flannel.
+ * Turns the first SIGINT or SIGTERM into an abort, and restores the signals' default action: a second signal ends the
+ * process at once, even one that is busy and never returns to its event loop. SIGHUP keeps its default action, as in
+ * flannel.
  *
  * @example
  * ```ts
@@ -28,7 +28,7 @@ export class Shutdown implements Disposable {
     return this.#controller.signal;
   }
 
-  /** Gives the signals their default action back. */
+  /** Restores the signals' default action. */
   [Symbol.dispose](): void {
     for (const name of SIGNALS) Deno.removeSignalListener(name, this.#listener);
   }

@@ -1,18 +1,18 @@
 import { Histogram, Tally } from "../../observe/instruments.ts";
 
-/** Seconds: from a look at one small table to sixty thousand peers. */
+/** Seconds: from one small table to sixty thousand peers. */
 const RECONCILE_BOUNDS = [0.001, 0.005, 0.02, 0.1, 0.5, 2, 10];
 
-/** Seconds: from etcd on this host to one that is about to be given up. */
+/** Seconds: from etcd on this host to a call that is about to time out. */
 const CALL_BOUNDS = [0.002, 0.01, 0.05, 0.2, 1, 5, 20];
 
 /** Seconds. */
 const LAG_BOUNDS = [0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60];
 
-/** How many repairs are remembered one by one. */
+/** How many repairs to keep one by one. */
 const RECENT = 20;
 
-/** Occasions on which the kernel is brought to what is wanted: all of it, or what has changed. */
+/** Kinds of reconciliation: of all objects, or of those that changed. */
 export type Reconciliation = "sync" | "change";
 
 /** One kind of call to the store. */
@@ -22,16 +22,16 @@ export interface CallFigures {
   errors: number;
 }
 
-/** A repair that was due. */
+/** Damage that the agent repairs. */
 export interface Damage {
-  /** As Date.now() tells it. */
+  /** As Date.now() returns it. */
   readonly time: number;
   readonly what: string;
 }
 
 /**
- * What one network's agent notes of its own work, for whoever asks: figures, and what it is doing at this
- * moment. Times without a date are those of performance.now(), which no change of the clock moves.
+ * Records the work of one network's agent: counters, histograms and the current step. Times without a date are those
+ * of performance.now(), which no change of the clock moves.
  */
 export class AgentMetrics {
   readonly #now: () => number;
@@ -46,16 +46,16 @@ export class AgentMetrics {
     sync: new Histogram(RECONCILE_BOUNDS),
     change: new Histogram(RECONCILE_BOUNDS),
   };
-  /** Kernel objects that the kernel did not take. */
+  /** Objects that the kernel refused. */
   refusedObjects = 0;
   /** By {@linkcode damageKind}. */
   readonly repairs: Tally = new Tally();
   /** The latest ones, the newest last. */
   readonly recentRepairs: readonly Damage[];
   readonly #recentRepairs: Damage[] = [];
-  /** What is being done. */
+  /** The current step. */
   #handling: { readonly what: string; readonly since: number } | undefined;
-  /** Whether changes are followed, since when, and why not. */
+  /** Whether the store's changes are followed, since when, and the error if not. */
   #watch: { readonly since: number; readonly error: string | undefined } | undefined;
   #lastChange: number | undefined;
 
@@ -66,22 +66,22 @@ export class AgentMetrics {
     this.recentRepairs = this.#recentRepairs;
   }
 
-  /** What is being done, and since when. */
+  /** The current step, and its start. */
   get handling(): { readonly what: string; readonly since: number } | undefined {
     return this.#handling;
   }
 
-  /** `undefined` before changes are first followed. */
+  /** Whether the store's changes are followed; `undefined` before the first watch. */
   get watch(): { readonly since: number; readonly error: string | undefined } | undefined {
     return this.#watch;
   }
 
-  /** When the last change arrived, as Date.now() tells it. */
+  /** When the last change arrived, as Date.now() returns it. */
   get lastChange(): number | undefined {
     return this.#lastChange;
   }
 
-  /** Runs a step that is to end soon. Steps do not overlap. */
+  /** Runs a step that should end soon. Steps do not overlap. */
   async handle<T>(what: string, step: () => Promise<T>): Promise<T> {
     this.#handling = { what, since: this.#now() };
     try {
@@ -92,9 +92,9 @@ export class AgentMetrics {
   }
 
   /**
-   * Runs a call to the store.
+   * Runs a call to the store, and records its duration.
    *
-   * @param isFailure tells what it threw from answers that merely are not the one hoped for
+   * @param isFailure false for an error that is a regular answer, such as a conflict
    */
   async call<T>(
     name: string,
@@ -116,23 +116,23 @@ export class AgentMetrics {
     }
   }
 
-  /** Changes are followed from now on, or (with an error) are not. */
+  /** Records that changes are followed from now on or, with an error, are not. */
   watching(error?: Error): void {
     this.#watch = { since: this.#now(), error: error?.message };
   }
 
-  /** Changes have arrived. */
+  /** Records the arrival of changes. */
   arrived(types: Iterable<string>): void {
     this.#lastChange = Date.now();
     for (const type of types) this.changes.add(type);
   }
 
-  /** The kernel has what arrived at a moment. */
+  /** Records that the kernel has the changes of an arrival. */
   carried(arrival: number): void {
     this.lag.observe((this.#now() - arrival) / 1000);
   }
 
-  /** Brings the kernel to what is wanted; `step` gives the number of objects that were refused. */
+  /** Runs a reconciliation, and records its duration. `step` returns the number of refused objects. */
   async reconcile(kind: Reconciliation, step: () => Promise<number>): Promise<number> {
     const started = this.#now();
     const refused = await step();
@@ -141,7 +141,7 @@ export class AgentMetrics {
     return refused;
   }
 
-  /** Something of ours was damaged. */
+  /** Records damage to an object that flanneld manages. */
   damaged(what: string): void {
     this.repairs.add(damageKind(what));
     this.#recentRepairs.push({ time: Date.now(), what });
@@ -149,7 +149,7 @@ export class AgentMetrics {
   }
 }
 
-/** Kinds of damage, by what a report of it says. */
+/** Kinds of damage, by the text of the report. */
 const KINDS: readonly (readonly [RegExp, string])[] = [
   [/^firewall/i, "firewall"],
   [/^route\b/, "route"],
@@ -163,7 +163,7 @@ const KINDS: readonly (readonly [RegExp, string])[] = [
   [/data path has stopped/, "worker"],
 ];
 
-/** `route` of `route to 10.20.93.0/24 removed`; what no pattern knows is `other`. */
+/** Returns `route` for `route to 10.20.93.0/24 removed`; `other` for a text that no pattern matches. */
 export function damageKind(what: string): string {
   return KINDS.find(([pattern]) => pattern.test(what))?.[1] ?? "other";
 }

@@ -50,8 +50,8 @@ export async function askStatus(
 function statusError(error: unknown, socket: string): StatusError | undefined {
   if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.ConnectionRefused) {
     return new StatusError(
-      `no agent runs here: nobody answers on ${socket} (one with another -subnet-file or ` +
-        `-status-socket? give the same here; a server of -listen over etcd has none)`,
+      `no agent runs here: no process answers on ${socket} (for an agent with another -subnet-file ` +
+        "or -status-socket give the same here; a server of -listen over etcd has no socket)",
     );
   }
   if (error instanceof Deno.errors.PermissionDenied) {

@@ -1,39 +1,39 @@
 /** Bounds of {@linkcode findings}, in milliseconds. */
 export interface HealthBounds {
-  /** How long the store's changes may not be followed. */
+  /** How long the agent may fail to follow the store. */
   readonly watch: number;
-  /** How long one event may be handled. @default 120_000 */
+  /** How long one event may take. @default 120_000 */
   readonly handling?: number;
   /** How long a renewal may be overdue. @default 300_000 */
   readonly renewal?: number;
 }
 
-/** What {@linkcode findings} judges; times are those of performance.now(). */
+/** Input of {@linkcode findings}; times are those of performance.now(). */
 export interface HealthFacts {
-  /** What the agent is doing, and since when. */
+  /** The current step of the agent, and its start. */
   readonly handling: { readonly what: string; readonly since: number } | undefined;
-  /** Since when changes are followed, or, with an error, are not. */
+  /** Since when changes are followed or, with an error, are not. */
   readonly watch: { readonly since: number; readonly error: string | undefined } | undefined;
-  /** The lease held: when it was to be renewed, and when it runs out; absent for one that does not. */
+  /** The lease, its renewal and its expiry; both are absent for a reservation. */
   readonly lease:
     | { readonly subnet: string; readonly renewal?: number; readonly expiry?: number }
     | undefined;
-  /** Why the data path carries nothing. */
+  /** Reason for which the data path carries no packets. */
   readonly stopped: string | undefined;
 }
 
-/** Something for which the agent is not well. */
+/** A reason for which the agent is unhealthy. */
 export interface Finding {
-  /** `agent`: it does not work itself, and starting it anew may help. `store`: what it needs is not there. */
+  /** `agent`: the agent is stuck, and a restart may help. `store`: the store does not do its part. */
   readonly blame: "agent" | "store";
   /** One line. */
   readonly reason: string;
 }
 
 /**
- * Says for what an agent is stuck. What it waits for at its start is none of that: /readyz says so.
+ * Returns the reasons for which an agent is unhealthy. Waiting at the start is not one: `/readyz` reports it.
  *
- * @param now as performance.now() tells it
+ * @param now as performance.now() returns it
  */
 export function findings(
   { handling, watch, lease, stopped }: HealthFacts,

@@ -1,6 +1,6 @@
 /**
- * What the agent answers over TCP and over its unix socket. What `/metrics` and `/status` need is loaded when
- * somebody asks for them, and works only for as long as somebody does.
+ * The agent's pages over TCP and over its unix socket. Loads the modules of `/metrics` and `/status` with the first
+ * request for them, and probes peers only while these are polled.
  *
  * @module
  */
@@ -9,10 +9,10 @@ import { type Finding, findings } from "./health.ts";
 import type { PeerProbe } from "./peer_probe.ts";
 import { healthFacts, type StatusSource } from "./view.ts";
 
-/** Peers in `/status` where the request does not say how many. */
+/** Default number of peers in `/status`. */
 const STATUS_PEERS = 1000;
 
-/** The agent's pages, and its own judgement of how it is. */
+/** The agent's pages, and its health. */
 export class StatusPages {
   readonly #source: StatusSource;
   #probe: PeerProbe | undefined;
@@ -49,10 +49,10 @@ export class StatusPages {
     },
   } satisfies Record<string, Page>;
 
-  /** True unless the agent itself is stuck: for systemd's watchdog, which would start it anew. */
+  /** True unless the agent itself is stuck: for systemd's watchdog, which would restart it. */
   readonly isWell = (): boolean => !this.#findings().some(({ blame }) => blame === "agent");
 
-  /** Why `/healthz` fails, one line each. */
+  /** Reasons for which `/healthz` fails, one line each. */
   unhealthy(): string[] {
     return this.#findings().map(({ reason }) => reason);
   }
@@ -81,7 +81,7 @@ export class StatusPages {
       import("./peer_probe.ts"),
     ]);
     const probe = this.#probe ??= new PeerProbe(this.#source.views, this.#source.signal);
-    // A question about this host alone is no reason to send echo requests to peers.
+    // A request for this host alone needs no echo requests to peers.
     if (peers > 0) probe.request();
     return await collectStatus(this.#source, {
       ...{ unhealthy: this.unhealthy(), probe, peers },

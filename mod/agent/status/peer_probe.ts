@@ -5,51 +5,51 @@ import { StoreError } from "../../store/mod.ts";
 import { probeTargets } from "./peers.ts";
 import type { AgentView } from "./view.ts";
 
-/** Echoes a second over all peers, at most. */
+/** Largest number of echo requests a second, over all peers. */
 const RATE = 20;
 
-/** How often each peer is sent one at most, in milliseconds. */
+/** Least interval between echo requests to one peer, in milliseconds. */
 const INTERVAL = 15_000;
 
-/** How long after the last question probing goes on, in milliseconds: over two scrapes a minute apart. */
+/** How long probing goes on after the last request, in milliseconds: over two scrapes a minute apart. */
 const IDLE = 150_000;
 
-/** How long a reply may take, in milliseconds. */
+/** Limit for a reply, in milliseconds. */
 const TIMEOUT = 2_000;
 
-/** How long records that were read are believed, and a reading of them may take, in milliseconds. */
+/** How long node records stay valid after reading, and limit for reading them, in milliseconds. */
 const RECORDS_AGE = 30_000;
 const RECORDS_TIME = 2_000;
 
-/** How soon they are read again after that failed, in milliseconds. */
+/** Delay before reading them again after a failure, in milliseconds. */
 const RECORDS_RETRY = 3_000;
 
-/** What became of the echoes to one peer's subnet. */
+/** Result of the echo requests to one peer's subnet. */
 export interface RoundTrip {
-  /** Milliseconds; absent when the last one was not answered. */
+  /** Milliseconds; absent when the last request got no reply. */
   last?: number | undefined;
-  /** Least that was seen. */
+  /** Least round-trip time. */
   best?: number | undefined;
   sent: number;
   lost: number;
-  /** When the last one was sent, as Date.now() tells it. */
+  /** When the last request was sent, as Date.now() returns it. */
   time: number;
 }
 
-/** What an agent's record says of its host. */
+/** Host of a node record. */
 export interface PeerRecord {
   readonly hostname: string;
   readonly version: string;
 }
 
-/** A reading of the records, under way or done. */
+/** A read of the node records, pending or done. */
 interface Reading {
-  /** When it began, as performance.now() tells it. */
+  /** When it began, as performance.now() returns it. */
   readonly at: number;
   readonly of: Promise<ReadonlyMap<IPv4, PeerRecord>>;
 }
 
-/** What {@linkcode PeerProbe} sends echoes with. */
+/** Sender of echo requests. */
 export type Echoes = Pick<Prober, "echo"> & AsyncDisposable;
 
 /** Options of {@linkcode PeerProbe}. */
@@ -63,8 +63,7 @@ export interface PeerProbeOptions {
 }
 
 /**
- * What is found out because somebody asks, and only for as long as somebody does: round-trip times through
- * the overlay, and who the peers are by their agents' records.
+ * Measures round-trip times through the overlay, and reads the peers' node records, while the status is polled.
  */
 export class PeerProbe {
   readonly #views: () => readonly AgentView[];
@@ -91,27 +90,27 @@ export class PeerProbe {
     };
   }
 
-  /** Somebody has asked: probing goes on, or begins. */
+  /** Continues or starts probing for a request. */
   request(): void {
     this.#asked = performance.now();
     this.#probing ??= this.#probe().finally(() => this.#probing = undefined);
   }
 
-  /** Fulfilled when nothing is probed. */
+  /** Fulfilled when no probe runs. */
   get idle(): Promise<void> {
     return this.#probing ?? Promise.resolve();
   }
 
-  /** What is known of a peer's round-trip. */
+  /** Returns a peer's round-trip. */
   roundTrip(network: string, subnet: string): RoundTrip | undefined {
     return this.#roundTrips.get(`${network} ${subnet}`);
   }
 
-  /** Who the hosts of a network are. What cannot be had in time is left out. */
+  /** Returns the hosts of a network, without those whose records cannot be read in time. */
   records({ name, store }: AgentView): Promise<ReadonlyMap<IPv4, PeerRecord>> {
     const known = this.#records.get(name);
     if (known !== undefined && performance.now() - known.at < RECORDS_AGE) return known.of;
-    // One reading at a time, and none for a moment after one that failed.
+    // One read at a time, and none for a moment after a failure.
     const of = this.#readRecords(store).catch((error) => {
       if (!(error instanceof StoreError || error instanceof DOMException)) throw error;
       const kept = known?.of ?? Promise.resolve(new Map<IPv4, PeerRecord>());
@@ -134,7 +133,7 @@ export class PeerProbe {
     return of;
   }
 
-  /** Sends echoes until nobody has asked for a while, then forgets what came of them. */
+  /** Sends echo requests until polling has stopped for a while, then forgets the results. */
   async #probe(): Promise<void> {
     const { openProber, interval, idle } = this.#options;
     try {
@@ -154,7 +153,7 @@ export class PeerProbe {
     this.#records.clear();
   }
 
-  /** Peers whose last echo was before `before`, as Date.now() tells it; the longest ago first. */
+  /** Peers whose last echo request was before `before`, as Date.now() returns it; the oldest first. */
   #due(before: number): { readonly key: string; readonly address: IPv4; readonly time: number }[] {
     const due = [];
     const alive = new Set<string>();

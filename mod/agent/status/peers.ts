@@ -10,9 +10,9 @@ export function peerLeases({ known, lease: own }: AgentView): Lease[] {
 }
 
 /**
- * Where an echo to each peer goes that packets are carried to: an address of its subnet that its kernel
- * answers for whatever runs there. That is the flannel device's, the first of the subnet; backends without
- * a device have the bridge's, one higher, if Docker or CNI made one.
+ * Yields an address to probe in the subnet of each peer that packets are carried to: one that the peer's kernel
+ * answers for, whatever runs there. That is the address of the flannel device, the first of the subnet; backends
+ * without a device have the bridge's, one higher, if Docker or CNI made one.
  */
 export function* probeTargets(
   view: AgentView,
@@ -20,7 +20,7 @@ export function* probeTargets(
   const { active, known, lease: own } = view;
   if (active === undefined || own === undefined) return;
   const { device, refused, peers } = active.network.status();
-  // Where nothing is carried (alloc) nothing is to be asked.
+  // A backend that carries no packets (alloc) has no path to probe.
   if (peers === 0) return;
   for (const { subnet } of known.leases.values()) {
     if (subnet.equals(own.subnet) || refused.has(leaseKey(subnet))) continue;

@@ -147,11 +147,11 @@ function leaseReport({ term }: AgentView, { subnet }: Lease): LeaseReport {
   };
 }
 
-/** What peers are described from. */
+/** Sources of a peer's report. */
 interface PeerContext {
   readonly name: string;
   readonly status: NetworkStatus | undefined;
-  /** Put together anew each time that the status is asked for them. */
+  /** Computed for each status. */
   readonly paths: ReadonlyMap<string, string> | undefined;
   readonly traffic: NetworkTraffic | undefined;
   readonly records: ReadonlyMap<number, PeerRecord>;
@@ -176,7 +176,7 @@ function peerReport({ subnet, attributes }: Lease, context: PeerContext): PeerRe
 }
 
 function roundTripReport(trip: RoundTrip | undefined): RoundTripReport | null {
-  // The first one is under way.
+  // The first request is pending.
   if (trip === undefined || trip.sent === 0) return null;
   const rounded = (ms: number | undefined) =>
     ms === undefined ? null : Math.round(ms * 1000) / 1000;

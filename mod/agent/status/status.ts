@@ -1,8 +1,8 @@
 /**
- * What the agent tells of itself: the JSON of `/status` and of `flanneld status -json`.
+ * The agent's status: the JSON of `/status` and of `flanneld status -json`.
  *
- * Members keep their names and meaning within one {@linkcode STATUS_VERSION}; new ones may come. Times
- * are RFC 3339 in UTC, addresses and prefixes are text, counters begin when the data path does.
+ * Members keep their names and meaning within one {@linkcode STATUS_VERSION}; new ones may be added. Times are RFC
+ * 3339 in UTC, addresses and prefixes are text, counters start with the data path.
  *
  * @module
  */
@@ -13,7 +13,7 @@ export const STATUS_VERSION = 1;
 /** The whole answer. */
 export interface AgentStatus {
   readonly statusVersion: typeof STATUS_VERSION;
-  /** When this was put together. */
+  /** Time of the status. */
   readonly time: string;
   readonly agent: {
     readonly version: string;
@@ -26,33 +26,33 @@ export interface AgentStatus {
     /** Resident memory of the process in bytes. */
     readonly residentBytes: number;
   };
-  /** Why `/healthz` fails, one line each; empty when it does not. */
+  /** Reasons for which `/healthz` fails, one line each. */
   readonly unhealthy: readonly string[];
   /** True when `/readyz` answers 200. */
   readonly ready: boolean;
-  /** One entry for each network with an agent at work; without `-networks` one in all. */
+  /** One entry for each network that an agent serves; without `-networks` one in all. */
   readonly networks: readonly NetworkReport[];
-  /** Networks that are to be served and are not yet: they have not begun, or have ended with an error. */
+  /** Networks without an agent at this moment: not started yet, or ended with an error. */
   readonly waiting: readonly WaitingReport[];
 }
 
-/** One network of which nothing is known but its name. */
+/** A network without an agent. */
 export interface WaitingReport {
   /** As `-networks` names it; empty without. */
   readonly name: string;
   /** The file that Docker and CNI will read. */
   readonly subnetFile: string;
-  /** What it waits for; `null` while it begins. */
+  /** The missing condition; `null` while the network starts. */
   readonly warning: WarningReport | null;
 }
 
-/** One network on this host. */
+/** A network on this host. */
 export interface NetworkReport {
   /** As `-networks` names it; empty without. */
   readonly name: string;
-  /** `waiting` until a lease is published, `warning` while something is wrong, else `ready`. */
+  /** `warning` while there are warnings, else `waiting` until subnet.env is written, then `ready`. */
   readonly state: "waiting" | "ready" | "warning";
-  /** What is wrong now. */
+  /** Conditions that are wrong now. */
   readonly warnings: readonly WarningReport[];
   /** Range of the network; `null` while no config is known. */
   readonly network: string | null;
@@ -73,11 +73,11 @@ export interface NetworkReport {
   /** The file that Docker and CNI read. */
   readonly subnetFile: string;
   readonly peers: {
-    /** Whose packets are carried. */
+    /** Peers that packets are carried to. */
     readonly count: number;
     /** Leases that are refused. */
     readonly refused: number;
-    /** Those that {@linkcode NetworkReport.peers} leaves out: `/status?peers=N` says how many it lists. */
+    /** Peers beyond the number that `/status?peers=N` lists. */
     readonly omitted: number;
     /** In the order of their subnets; refused ones are among them. */
     readonly list: readonly PeerReport[];
@@ -93,7 +93,7 @@ export interface NetworkReport {
   };
 }
 
-/** Something that is wrong. */
+/** A condition that is wrong. */
 export interface WarningReport {
   readonly since: string;
   readonly message: string;
@@ -114,7 +114,7 @@ export interface StoreReport {
   readonly errors: number;
 }
 
-/** The backend at work. */
+/** The active backend. */
 export interface BackendReport {
   /** `vxlan`, `udp`, `host-gw`, `alloc`, ... */
   readonly type: string;
@@ -122,7 +122,7 @@ export interface BackendReport {
   readonly device: string | null;
   /** For containers, in bytes. */
   readonly mtu: number;
-  /** What the data path makes use of: `TCP segmentation, UDP GSO`; `null` where that does not vary. */
+  /** Features that the data path uses: `TCP segmentation, UDP GSO`; `null` for a backend without variants. */
   readonly features: string | null;
   /**
    * The fate of packets from peers whose inner source lies outside the network; `null` where nothing
@@ -130,13 +130,12 @@ export interface BackendReport {
    */
   readonly outsideSources: OutsideSourcesReport | null;
   /**
-   * Where a cloud's router carries the packets: by route table, `active` or what is wrong. Absent with
-   * other backends.
+   * State of the route in each table of a cloud's router: `active`, or the problem. Absent with other backends.
    */
   readonly routeTables?: Readonly<Record<string, string>>;
 }
 
-/** Whether inner sources outside the network are let in. */
+/** Whether inner sources outside the network are refused. */
 export interface OutsideSourcesReport {
   /** In force now: refusing begins 5 s after all peers masquerade. */
   readonly refused: boolean;
@@ -149,11 +148,11 @@ export interface OutsideSourcesReport {
 /** This host's lease. */
 export interface LeaseReport {
   readonly subnet: string;
-  /** `null` for one that does not run out. */
+  /** `null` for a reservation. */
   readonly expires: string | null;
-  /** When it is to be renewed; `null` for one that does not run out. */
+  /** Time of the next renewal; `null` for a reservation. */
   readonly renewal: string | null;
-  /** When it was written, or taken over, by this process. */
+  /** When this process wrote it, or took it over. */
   readonly since: string;
 }
 
@@ -161,31 +160,31 @@ export interface LeaseReport {
 export interface PeerReport {
   readonly subnet: string;
   readonly publicIP: string;
-  /** `BackendType` of the lease; `udp` where it has none. */
+  /** `BackendType` of the lease; `udp` without one. */
   readonly backend: string;
-  /** Why packets do not go there; `null` when they do. */
+  /** Reason for which no packets are sent there; `null` when they are. */
   readonly refused: string | null;
-  /** `kernel`, or `user` with the reason; `null` where the backend has one way only. */
+  /** `kernel`, or `user` with the reason; `null` for a backend with one path. */
   readonly path: string | null;
-  /** Hostname and version of its agent; `null` for one that leaves no record (flannel's). */
+  /** Hostname and version of its agent; `null` without a node record (upstream flannel). */
   readonly hostname: string | null;
   readonly version: string | null;
-  /** With its host; of one that has several leases each shows the same. `null` where nobody counts. */
+  /** With the peer's host, so the same for all its leases; `null` for a backend that does not count by peer. */
   readonly traffic: TrafficCounts | null;
-  /** `null` of a peer that is not probed, or not yet. */
+  /** `null` for a peer without a probe. */
   readonly roundTrip: RoundTripReport | null;
 }
 
-/** Echoes over the network to the first address of a peer's subnet, which its device holds. */
+/** Echo requests through the overlay to the first address of a peer's subnet, which its device holds. */
 export interface RoundTripReport {
-  /** Milliseconds; `null` when the last echo was not answered. */
+  /** Milliseconds; `null` when the last request got no reply. */
   readonly lastMs: number | null;
-  /** The least of those that were answered; `null` without any. */
+  /** Least round-trip time; `null` without a reply. */
   readonly bestMs: number | null;
-  /** Echoes sent, and those not answered, since somebody began to ask. */
+  /** Requests sent, and requests without a reply, since probing began. */
   readonly sent: number;
   readonly lost: number;
-  /** Of the last echo. */
+  /** Time of the last request. */
   readonly time: string;
 }
 

@@ -2,19 +2,19 @@ import { ConflictError, type Cursor, type Store, StoreError } from "../../store/
 import type { WatchItem, WatchOptions } from "../../store/mod.ts";
 import type { AgentMetrics } from "./agent_metrics.ts";
 
-/** Where a store's work is noted. */
+/** Recorder of a store's work. */
 export type StoreNotes = Pick<AgentMetrics, "call" | "watching" | "arrived">;
 
-/** Methods that are no round trip. */
+/** Methods without a round trip. */
 const UNTIMED = new Set<string | symbol>(["reconnect", Symbol.asyncDispose]);
 
-/** A store whose calls and watch are noted; otherwise as the one behind it, whatever methods that has. */
+/** Wraps a store, with all its methods, and records its calls and its watch. */
 export function observedStore(store: Store, notes: StoreNotes): Store {
   return new Proxy(store, {
     get(target, name) {
       const member: unknown = Reflect.get(target, name);
       if (typeof member !== "function") return member;
-      // Its private members are the store's, not the proxy's.
+      // A method of the proxy could not reach the store's private members.
       if (UNTIMED.has(name)) return member.bind(target);
       if (name === "watch") {
         return (cursor: Cursor, options: WatchOptions) =>
@@ -43,7 +43,7 @@ async function* observedWatch(
   }
 }
 
-/** A conflict is an answer, and who gave the call up knows why. */
+/** True for a failure: a conflict is an answer, and an aborted call failed for the caller's reason. */
 function isFailure(error: unknown): boolean {
   return error instanceof StoreError && !(error instanceof ConflictError);
 }

@@ -10,7 +10,7 @@ import type { HealthFacts } from "./health.ts";
 import type { AgentMetrics } from "./agent_metrics.ts";
 import type { WaitingView } from "./waiting.ts";
 
-/** What whoever asks may see of one network's agent. Everything in it is of the moment that it is read. */
+/** State of one network's agent, for the status. Each member is of the moment that it is read. */
 export interface AgentView {
   /** As `-networks` names the network; empty without. */
   readonly name: string;
@@ -29,7 +29,7 @@ export interface AgentView {
   readonly subnetFile: string;
 }
 
-/** What the status pages report on. */
+/** Source of the status pages. */
 export interface StatusSource {
   /** The agents that run, one for each network. */
   readonly views: () => readonly AgentView[];
@@ -44,7 +44,7 @@ export interface StatusSource {
   readonly signal: AbortSignal;
 }
 
-/** What of it says whether the agent is well. */
+/** Returns the members that decide whether the agent is healthy. */
 export function healthFacts({ metrics, lease, term, active }: AgentView): HealthFacts {
   return {
     handling: metrics.handling,

@@ -15,22 +15,22 @@ import type { FlagKind, FlagValue, GivenFlag } from "../flags/flag_syntax.ts";
 export interface OwnFlag {
   readonly name: string;
   readonly kind: FlagKind;
-  /** What stands for the value in the help text. @default "file", and none for a boolean */
+  /** Placeholder of the value in the help text. @default "file", and none for a boolean */
   readonly placeholder?: string;
-  /** The only values there are. */
+  /** All values that the flag may have. */
   readonly choices?: readonly string[];
   readonly help: string;
 }
 
-/** Words that a subcommand takes besides flags. */
+/** Operands of a subcommand. */
 export interface Operands {
-  /** As the usage line has them: `[JSON|FILE|-]`. */
+  /** Placeholder in the usage line: `[JSON|FILE|-]`. */
   readonly usage: string;
-  /** What they are, in a sentence or two. */
+  /** Description in a sentence or two. */
   readonly help: string;
-  /** How many at least and at most, both inclusive. */
+  /** Least and greatest number, both inclusive. */
   readonly count: readonly [number, number];
-  /** The only words there are. @default files, for completion */
+  /** All words that are allowed. @default files, for completion */
   readonly choices?: readonly string[];
 }
 
@@ -40,11 +40,11 @@ export interface AgentSubcommand {
   /** One paragraph for its help text. */
   readonly summary: string;
   readonly flags: readonly OwnFlag[];
-  /** @default it takes none */
+  /** @default no operands */
   readonly operands?: Operands;
   /** Its exit codes, in a sentence. */
   readonly exitCodes: string;
-  /** The word after the name chooses one of these. @default there is no such word */
+  /** Chosen by the word after the name. @default no such word */
   readonly verbs?: readonly AgentSubcommand[];
   /** False for one that takes none of the agent's flags. @default true */
   readonly agentFlags?: boolean;
@@ -56,7 +56,7 @@ export interface AgentSubcommand {
 export interface SubcommandWords {
   /** Values of the subcommand's own flags that were given. */
   readonly own: ReadonlyMap<string, FlagValue>;
-  /** The words that are no flags, as many as {@linkcode Operands.count} allows. */
+  /** The words that are not flags, as many as {@linkcode Operands.count} allows. */
   readonly operands: readonly string[];
 }
 
@@ -141,7 +141,7 @@ export function flagsOf({ flags, verbs, agentFlags = true }: AgentSubcommand): r
   return agentFlags && verbs === undefined ? [...flags, SYSCONFIG_FLAG] : flags;
 }
 
-/** Where words other than flags are expected, flags may follow them, too. */
+/** Reads flags before, between and after operands. */
 function parseWords(
   args: readonly string[],
   own: readonly OwnFlag[],

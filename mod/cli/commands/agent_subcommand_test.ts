@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { ExportError } from "../../export/errors.ts";
 import { type AgentSubcommand, parseAgentSubcommand } from "./agent_subcommand.ts";
 import { UsageError } from "../errors.ts";
-import { etcdOf } from "../testing/options_lab.ts";
+import { BARE_HOST, etcdOf } from "../testing/options_lab.ts";
 
 const SUBCOMMAND: AgentSubcommand = {
   name: "tidy",
@@ -13,7 +13,7 @@ const SUBCOMMAND: AgentSubcommand = {
 
 /** Reads a command line that asks for no help text. */
 async function parse(args: readonly string[], environment: Record<string, string>) {
-  const line = await parseAgentSubcommand(SUBCOMMAND, args, environment);
+  const line = await parseAgentSubcommand(SUBCOMMAND, args, environment, BARE_HOST);
   if ("help" in line) throw new Error(line.help);
   return line;
 }

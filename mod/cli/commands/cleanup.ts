@@ -1,5 +1,5 @@
 /**
- * `flanneld cleanup`: takes away what an agent has left on this host.
+ * `flanneld cleanup`: removes the state that an agent has left on this host.
  *
  * @module
  */
@@ -19,32 +19,33 @@ import type { RunSubcommand } from "./subcommand.ts";
 /** Past tense of each action, for the output. */
 const PAST = { remove: "removed", add: "added", change: "changed" } as const;
 
-/** What the subcommand is. */
+/** Command line of the subcommand. */
 export const spec: AgentSubcommand = {
   name: "cleanup",
-  summary: "Takes away what an agent that was stopped has left on this host: devices, routes, " +
-    "firewall rules of iptables and nftables, subnet.env and the file with Docker's options; from " +
-    "the store, where it can be reached, what peers know of udp's programs in the kernel. It says " +
-    "what it removes and touches nothing of others.",
+  summary: "Removes the state that a stopped agent has left on this host: devices, routes, " +
+    "firewall rules of iptables and nftables, subnet.env and the file with Docker's options; and " +
+    "from the store, where it is reachable, the features of udp's programs in the kernel that peers " +
+    "use. Prints each removed object, and keeps objects that flanneld does not manage.",
   flags: [
-    { name: "dry-run", kind: "bool", help: "only say what would be removed" },
+    { name: "dry-run", kind: "bool", help: "only print what would be removed" },
     {
       name: "keep-device",
       kind: "bool",
       help:
-        "hand over to flannel 0.7.1 instead: vxlan's device and host-gw's routes stay, in the " +
-        "form that it takes over, with subnet.env and the rules that accept forwarded packets; " +
-        "start it within 20 s",
+        "hand over to flannel 0.7.1 instead: keep vxlan's device and host-gw's routes in the form " +
+        "that it takes over, subnet.env and the rules that accept forwarded packets; start it " +
+        "within 20 s",
     },
     {
       name: "release",
       kind: "bool",
-      help: "also give this host's lease back and remove its agent record from the store, where " +
-        "they are known to be this host's, and with aws-vpc and gce its routes at the provider",
+      help:
+        "also remove this host's lease and node record from the store, where they are known to " +
+        "be this host's, and with aws-vpc and gce its routes at the provider",
     },
   ],
-  exitCodes: "0 all of it is gone, or there was nothing; 1 an agent runs, or something could not " +
-    "be removed or released; 2 wrong command line or environment.",
+  exitCodes: "0 everything is removed, or there was nothing; 1 an agent runs, or something could " +
+    "not be removed or released; 2 usage error.",
   isAboutLastRun: true,
 };
 
@@ -79,7 +80,7 @@ export const run: RunSubcommand = async (args, signal) => {
       print(`${dryRun ? `would ${verb}` : PAST[verb]} ${what}`);
     },
     onKept: (what) => {
-      // Asked to go and stays; what merely looks like ours is no failure.
+      // A lease that -release asks for is a failure; an object of another program is not.
       if (release && what.startsWith("lease")) failed++;
       print(`kept ${what}`);
     },
@@ -93,7 +94,7 @@ export const run: RunSubcommand = async (args, signal) => {
       await cleanUp(one, actions);
     } catch (error) {
       if (one.networkName === undefined) throw error;
-      // One network's trouble is no reason to leave the others'.
+      // The state of the other networks is removed all the same.
       signal.throwIfAborted();
       failed++;
       printError(`network ${one.networkName}: ${reportError(error).lines.join("; ")}`);

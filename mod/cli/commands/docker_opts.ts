@@ -67,7 +67,7 @@ export const spec: AgentSubcommand = {
  */
 export const run: RunSubcommand = async (args) => await dockerOpts(args, Deno.env.toObject());
 
-/** {@linkcode run} with an environment of the caller's. Exported for its test. */
+/** {@linkcode run} with the caller's environment. Exported for its test. */
 export async function dockerOpts(
   args: readonly string[],
   environment: Environment,

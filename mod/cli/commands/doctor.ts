@@ -1,5 +1,5 @@
 /**
- * `flanneld doctor`: finds out what is wrong with this host and its network.
+ * `flanneld doctor`: checks this host and its network.
  *
  * @module
  */
@@ -19,18 +19,18 @@ import { counted } from "../../text/mod.ts";
 /** Version of the JSON; a change that breaks readers raises it. */
 const DOCTOR_VERSION = 1;
 
-/** What the subcommand is. */
+/** Command line of the subcommand. */
 export const spec: AgentSubcommand = {
   name: "doctor",
-  summary: "Looks for what is wrong with this host and its network: store, prefix, config, " +
-    "interface, lease, kernel parameters, firewall, Docker, routes, whether packets get to the " +
-    "other hosts and their containers and how large they may be, clock, versions. Each check reports " +
-    "its evidence and the command that fixes the problem. It sends a probe through this host's rules " +
-    "in each direction, and names the rule that drops it. It makes no lasting change, and the agent " +
-    "may be running. Some checks need root.",
+  summary: "Checks this host and its network: store, prefix, config, interface, lease, kernel " +
+    "parameters, firewall, Docker, routes, whether packets reach the other hosts and their " +
+    "containers and how large they may be, clock, versions. Each check reports its evidence and the " +
+    "command that fixes the problem. Sends a probe through this host's rules in each direction, and " +
+    "names the rule that drops it. Makes no lasting change, and the agent may be running. Some " +
+    "checks need root.",
   flags: [{ name: "json", kind: "bool", help: "print one JSON object for scripts" }],
-  exitCodes: "0 no problem was found, though there may be warnings; 1 a problem was found, or " +
-    "nothing could be looked at; 2 wrong command line or environment.",
+  exitCodes: "0 no problem, though there may be warnings; 1 a problem, or no check could run; " +
+    "2 usage error.",
 };
 
 /**
@@ -77,7 +77,7 @@ export const run: RunSubcommand = async (args, signal) => {
   return counts.problem > 0 || counts.unchecked === reports.length ? EXIT_FAILURE : EXIT_OK;
 };
 
-/** The options for each network of several; where it cannot be told which, the checks say why. */
+/** The options for each network of several; the checks report a store that cannot list the networks. */
 async function wantedOf(
   options: AgentOptions,
   signal: AbortSignal,
@@ -91,7 +91,7 @@ async function wantedOf(
   }
 }
 
-/** One line for a check, and below it, where it is not well or more is asked for, the rest. */
+/** One line for a check, with its evidence below it where the verdict is not ok or `all` is set. */
 function describe({ verdict, id, summary, evidence, cure }: CheckReport, all: boolean): string[] {
   const lines = [`${verdict.padEnd(9)}  ${id.padEnd(16)}  ${summary}`];
   if (verdict !== "ok" || all) lines.push(...evidence.map((line) => `             ${line}`));

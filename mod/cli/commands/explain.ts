@@ -1,5 +1,5 @@
 /**
- * `flanneld explain ADDRESS`: where a packet for an address goes from this host.
+ * `flanneld explain ADDRESS`: the path of a packet from this host to an address.
  *
  * @module
  */
@@ -27,14 +27,14 @@ import type { RunSubcommand } from "./subcommand.ts";
 /** Version of the JSON; a change that breaks readers raises it. */
 const EXPLAIN_VERSION = 1;
 
-/** What the subcommand is. */
+/** Command line of the subcommand. */
 export const spec: AgentSubcommand = {
   name: "explain",
-  summary: "Shows the way of a packet from this host to an address, step by step: holder of the " +
+  summary: "Shows the path of a packet from this host to an address, step by step: holder of the " +
     "subnet, route, device, neighbour, FDB entry, encapsulation, route to the other host, forwarding, " +
-    "firewall and masquerade; and each step that is missing or wrong. As root it sends a probe through " +
+    "firewall and masquerade; and each step that is missing or wrong. As root, sends a probe through " +
     "the host's rules in each direction, and names the rule that drops it and the least change that " +
-    "lets it through. It makes no lasting change.",
+    "lets it through. Makes no lasting change.",
   flags: [
     { name: "json", kind: "bool", help: "print one JSON object for scripts" },
     {
@@ -48,12 +48,12 @@ export const spec: AgentSubcommand = {
   ],
   operands: {
     usage: "ADDRESS",
-    help: "ADDRESS is an IPv4 address, of a container or of anything else.",
+    help: "ADDRESS is the IPv4 address of a container or of any other host.",
     count: [1, 1],
   },
   exitCodes:
-    "0 packets get on their way; 1 something on it is missing or wrong, nobody holds the " +
-    "address, or it cannot be told; 2 wrong command line or environment.",
+    "0 this host sends the packets; 1 a step of the path is missing or wrong, no host holds the " +
+    "address, or the path cannot be found out; 2 usage error.",
 };
 
 /**
@@ -68,7 +68,7 @@ export const run: RunSubcommand = async (args, signal) => {
   const [word = ""] = line.operands;
   const address = parseIPv4(word);
   if (address === undefined) {
-    throw new UsageError(`${quote(word)} is no IPv4 address`, {
+    throw new UsageError(`${quote(word)} is not an IPv4 address`, {
       hint: "Write for example: flanneld explain 10.20.65.2",
     });
   }
@@ -126,12 +126,13 @@ function probeKind(own: ReadonlyMap<string, FlagValue>): ProbeKind | undefined {
   if (port === undefined && name === undefined) return undefined;
   const protocol = (name ?? "tcp") as ProbeProtocol;
   if (!Object.hasOwn(PROTOCOLS, protocol)) {
-    throw new UsageError(`${quote(protocol)} is no value for flag -proto`, {
-      hint: `Expected ${Object.keys(PROTOCOLS).join(", ")}`,
-    });
+    throw new UsageError(
+      `invalid value ${quote(protocol)} for flag -proto: expected ` +
+        Object.keys(PROTOCOLS).join(" or "),
+    );
   }
   if (protocol === "icmp" && port !== undefined) {
-    throw new UsageError("ICMP has no ports: leave out -port, or say -proto tcp or udp");
+    throw new UsageError("ICMP has no ports: leave out -port, or give -proto tcp or udp");
   }
   if (protocol !== "icmp" && (port === undefined || port < 1 || port > 65535)) {
     throw new UsageError(

@@ -1,5 +1,5 @@
 /**
- * `flanneld lease list|reserve|release`: who has which subnet, and subnets that are kept for a host.
+ * `flanneld lease list|reserve|release`: the leases of the network, and reservations.
  *
  * @module
  */
@@ -22,34 +22,33 @@ import { print, printJson } from "../output.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 import { runVerb, type Verb } from "./verbs.ts";
 
-/** Questions for lifetimes that are under way at once: etcd v3 answers one a lease. */
+/** Calls for lifetimes at once: etcd v3 takes one call for each lease. */
 const AT_ONCE = 16;
 
-const EXIT_CODES = "0 done; 1 it failed or the rules forbid it; 2 wrong command line or " +
-  "environment.";
+const EXIT_CODES = "0 done; 1 it failed or the rules forbid it; 2 usage error.";
 
-const BESIDE = "It may be run while agents are: they take it in at once, an agent with -store " +
-  "embedded on the same host within a second.";
+const BESIDE = "Agents may be running: they follow at once, an agent with -store embedded on the " +
+  "same host within a second.";
 
 const VERBS: readonly Verb[] = [
   {
     spec: {
       name: "lease list",
-      summary: "Lists the subnets of the network: who has each, by which backend, for how long.",
+      summary: "Lists the leases of the network: public IP, backend, time left, hostname.",
       flags: [{ name: "json", kind: "bool", help: "print an array of objects in JSON" }],
-      exitCodes: "0 listed; 1 the store cannot be read; 2 wrong command line or environment.",
+      exitCodes: "0 listed; 1 the store cannot be read; 2 usage error.",
     },
     run: list,
   },
   {
     spec: {
       name: "lease reserve",
-      summary: `Keeps a subnet for the host with a public IP, for good. ${BESIDE}`,
+      summary: `Reserves a subnet for the host with a public IP, without an expiry. ${BESIDE}`,
       flags: [],
       operands: {
         usage: "SUBNET PUBLIC-IP",
-        help: "The subnet has the length that the network's config says and lies in its network; " +
-          "no other host has it.",
+        help: "The subnet has the length that the network's config asks for and lies in its " +
+          "network; no other host has it.",
         count: [2, 2],
         choices: [],
       },
@@ -60,7 +59,7 @@ const VERBS: readonly Verb[] = [
   {
     spec: {
       name: "lease release",
-      summary: "Gives a reservation up: the subnet is free in 24 hours, unless its host runs and " +
+      summary: "Ends a reservation: the subnet is free in 24 hours, unless its host runs and " +
         `renews it. ${BESIDE}`,
       flags: [],
       operands: { usage: "SUBNET", help: "A subnet that is reserved.", count: [1, 1], choices: [] },
@@ -70,10 +69,10 @@ const VERBS: readonly Verb[] = [
   },
 ];
 
-/** What the subcommand is. */
+/** Command line of the subcommand. */
 export const spec: AgentSubcommand = {
   name: "lease",
-  summary: "Lists the network's subnets, and keeps some for certain hosts.",
+  summary: "Lists the leases of the network, and reserves subnets for hosts.",
   flags: [],
   exitCodes: "see each.",
   verbs: VERBS.map(({ spec }) => spec),
@@ -84,7 +83,7 @@ export const spec: AgentSubcommand = {
  *
  * @throws {UsageError} for a command line that cannot be used
  * @throws {ReservationError} for a reservation that the rules forbid
- * @throws {StoreError} when the store does not do its part
+ * @throws {StoreError} when the store fails
  */
 export const run: RunSubcommand = (args, signal) => runVerb("lease", VERBS, args, signal);
 
@@ -135,22 +134,22 @@ async function open(options: StoreOptions, signal: AbortSignal, readOnly = false
   throw new StoreError(`there is no network config: ${opened.waiting}`);
 }
 
-/** Listings of etcd v3 tell no lifetimes. */
+/** Adds the lifetimes, which listings of etcd v3 do not have. */
 async function withLifetimes(
   store: Store,
   leases: readonly Lease[],
   signal: AbortSignal,
 ): Promise<Lease[]> {
-  const told: Lease[] = [];
+  const complete: Lease[] = [];
   for (let i = 0; i < leases.length; i += AT_ONCE) {
     const some = leases.slice(i, i + AT_ONCE).map(async (lease) =>
       lease.ttl !== undefined
         ? lease
         : await inTime(signal, (call) => store.lease(lease.subnet, call)) ?? lease
     );
-    told.push(...await Promise.all(some));
+    complete.push(...await Promise.all(some));
   }
-  return told;
+  return complete;
 }
 
 /** One lease, as `-json` prints it. */
@@ -158,7 +157,7 @@ interface Row {
   readonly subnet: string;
   readonly publicIP: string;
   readonly backend: string;
-  /** The host of the agent that has it; absent where none has told. */
+  /** Hostname of its agent's node record; absent without a record. */
   readonly host?: string;
   readonly reserved: boolean;
   /** Seconds left; absent for a reservation. */

@@ -3,7 +3,7 @@ import type { AgentOptions } from "../../agent/core/options.ts";
 import { UsageError } from "../errors.ts";
 
 /**
- * The options for the one network that a command is about: of several, the one that `-networks` names.
+ * Returns the options for the network that a command is about: of several, the network that `-networks` names.
  *
  * @throws {UsageError} when there are several and not exactly one is named
  */
@@ -14,8 +14,8 @@ export function oneNetwork(options: AgentOptions): AgentOptions {
   if (name !== undefined && others.length === 0) return optionsOfNetwork(options, networks, name);
   throw new UsageError(
     name === undefined
-      ? "-watch-networks is set and this is about one network: none is named"
-      : `-networks names ${networks.allowed.join(", ")} and this is about one network`,
+      ? "the agent serves several networks (-watch-networks) and this command takes one"
+      : `the agent serves the networks ${networks.allowed.join(", ")} and this command takes one`,
     { hint: `Give one, for example -networks=${name ?? "blue"}` },
   );
 }

@@ -1,12 +1,12 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { parseAgentSubcommand } from "./agent_subcommand.ts";
 import { UsageError } from "../errors.ts";
-import { etcdOf } from "../testing/options_lab.ts";
+import { BARE_HOST, etcdOf } from "../testing/options_lab.ts";
 import { oneNetwork } from "./one_network.ts";
 
 async function parse(...args: string[]) {
   const spec = { name: "tidy", summary: "Tidies up.", flags: [], exitCodes: "0 always." };
-  const line = await parseAgentSubcommand(spec, args, {});
+  const line = await parseAgentSubcommand(spec, args, {}, BARE_HOST);
   if ("help" in line) throw new Error(line.help);
   return line.agent.options;
 }
@@ -25,7 +25,15 @@ Deno.test("oneNetwork() leaves alone what is about one network", async () => {
 
 Deno.test("oneNetwork() refuses several names, and none", async () => {
   const two = await parse("-networks=blue,green");
-  assertThrows(() => oneNetwork(two), UsageError, "-networks names blue, green");
+  assertThrows(
+    () => oneNetwork(two),
+    UsageError,
+    "the agent serves the networks blue, green and this command takes one",
+  );
   const none = await parse("-watch-networks");
-  assertThrows(() => oneNetwork(none), UsageError, "none is named");
+  assertThrows(
+    () => oneNetwork(none),
+    UsageError,
+    "the agent serves several networks (-watch-networks) and this command takes one",
+  );
 });

@@ -1,5 +1,5 @@
 /**
- * `flanneld plan`: what the agent would change on this host now.
+ * `flanneld plan`: the changes that the agent would make on this host now.
  *
  * @module
  */
@@ -18,24 +18,25 @@ import type { RunSubcommand } from "./subcommand.ts";
 /** Something would change, as diff(1) and `terraform plan -detailed-exitcode` have it. */
 const EXIT_CHANGES = 2;
 
-/** What the subcommand is. */
+/** Command line of the subcommand. */
 export const spec: AgentSubcommand = {
   name: "plan",
-  summary: "Says what the agent would change on this host now, and in the store for it, one line " +
-    "for each object that goes (-) or comes (+): lease, device, addresses, routes, neighbours, " +
-    "forwarding entries, routes at a cloud provider, programs in the kernel, firewall rules, " +
-    "subnet.env. It changes nothing, and the agent may be running: on a host where all is well there is nothing to change.",
+  summary:
+    "Shows what the agent would change on this host now, and in the store for it: one line " +
+    "for each object that it would remove (-) or add (+): lease, device, addresses, routes, " +
+    "neighbours, FDB entries, routes at a cloud provider, programs in the kernel, firewall rules, " +
+    "subnet.env. Changes nothing, and the agent may be running: on a healthy host the plan is empty.",
   flags: [],
-  exitCodes: "0 nothing would change; 2 something would; 1 it cannot be told, a wrong command " +
-    "line included.",
+  exitCodes:
+    "0 nothing would change; 2 something would; 1 the plan failed, also for a usage error.",
 };
 
-/** Runs the subcommand with the environment of the process. Fails by its exit code alone. */
+/** Runs the subcommand with the environment of the process. Reports every error by its exit code. */
 export const run: RunSubcommand = async (args, signal) => {
   try {
     return await plan(args, signal);
   } catch (error) {
-    // Not with 2, which a wrong command line has elsewhere.
+    // Not 2, the code of usage errors elsewhere: here it means that something would change.
     printError(reportError(error).lines);
     return EXIT_FAILURE;
   }
@@ -55,7 +56,7 @@ async function plan(args: readonly string[], signal: AbortSignal): Promise<numbe
       try {
         count += await planOne(one, signal);
       } catch (error) {
-        // The others can be told all the same.
+        // The plans of the other networks follow all the same.
         signal.throwIfAborted();
         printError(reportError(error).lines);
         failed = true;

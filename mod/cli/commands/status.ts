@@ -1,5 +1,5 @@
 /**
- * `flanneld status`: how the agent of this host does.
+ * `flanneld status`: the status of this host's agent.
  *
  * @module
  */
@@ -16,14 +16,15 @@ import { print, printError, printJsonText, printScreen } from "../output.ts";
 import { statusTable } from "./status_table.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 
-/** What the subcommand is. */
+/** Command line of the subcommand. */
 export const spec: AgentSubcommand = {
   name: "status",
-  summary: "Says how the agent on this host does: lease, store, backend, peers with round-trip " +
-    "and traffic, repairs, and whatever is wrong. It asks the running agent over its unix socket, " +
-    "which is root's alone. Round-trips are measured while somebody asks: the first answer has none.",
+  summary: "Shows the status of this host's agent: lease, store, backend, peers with round-trip " +
+    "times and traffic, repairs, warnings. Asks the running agent over its unix socket, which only " +
+    "root may use. The agent measures round-trip times while its status is polled: the first answer " +
+    "has none.",
   flags: [
-    { name: "watch", kind: "bool", help: "go on, every two seconds, with rates" },
+    { name: "watch", kind: "bool", help: "repeat every two seconds, with rates" },
     { name: "json", kind: "bool", help: "print the agent's JSON; with -watch one line each time" },
     {
       name: "peers",
@@ -32,11 +33,11 @@ export const spec: AgentSubcommand = {
       help: "peers to list, or all (default 1000)",
     },
   ],
-  exitCodes: "0 the agent is well; 1 it is not, or none runs; 2 wrong command line or environment.",
+  exitCodes: "0 the agent is healthy; 1 it is not, or no agent runs; 2 usage error.",
 };
 
-/** Between two looks with -watch, in milliseconds. */
-const INTERVAL = 2_000;
+/** Interval of `-watch`. */
+const INTERVAL_MS = 2_000;
 
 /**
  * Runs the subcommand with the environment of the process.
@@ -57,7 +58,7 @@ export const run: RunSubcommand = async (args, signal) => {
   const json = own.get("json") === true;
   try {
     if (socket === undefined) {
-      throw new StatusError("the agent has no socket to be asked over: -status-socket is none");
+      throw new StatusError("the agent serves no status socket: -status-socket is none");
     }
     const ask = () => askStatus(socket, { peers, signal });
     return own.get("watch") === true ? await watch(ask, json, signal) : await once(ask, json);
@@ -69,7 +70,7 @@ export const run: RunSubcommand = async (args, signal) => {
   }
 };
 
-/** What the agent takes as `peers` of `/status`. */
+/** True for a value of the agent's `/status?peers=`. */
 function isPeerCount(text: string): boolean {
   return text === "all" || /^\d{1,9}$/.test(text);
 }
@@ -81,7 +82,7 @@ async function once(ask: () => Promise<StatusAnswer>, json: boolean): Promise<nu
   return status.unhealthy.length === 0 ? EXIT_OK : EXIT_FAILURE;
 }
 
-/** Until it is interrupted. An agent that is started anew meanwhile is waited for. */
+/** Polls the status until the signal aborts. Waits for an agent that restarts. */
 async function watch(
   ask: () => Promise<StatusAnswer>,
   json: boolean,
@@ -102,25 +103,25 @@ async function watch(
       before = answer.status;
     } catch (error) {
       if (!(error instanceof StatusError)) throw error;
-      // Who reads JSON is told by the absence of lines.
+      // A reader of JSON gets no line.
       lines = [error.message];
       before = undefined;
     }
     if (redraws) printScreen(lines);
     else if (!json) print([...lines, ""]);
-    await sleep(INTERVAL, signal);
+    await sleep(INTERVAL_MS, signal);
   }
   return EXIT_OK;
 }
 
-/** What fits; a pipe takes any number of lines. */
+/** Size of the terminal; a pipe takes any number of lines. */
 function terminal(): { readonly columns: number; readonly lines: number } {
   try {
     const { columns, rows } = Deno.consoleSize();
     // The last line is where the cursor stays.
     if (columns > 0 && Deno.stdout.isTerminal()) return { columns, lines: rows - 1 };
   } catch {
-    // No terminal.
+    // Standard output is not a terminal.
   }
   return { columns: 80, lines: Infinity };
 }

@@ -1,5 +1,5 @@
 /**
- * Where the socket of an agent is, unless it is told: beside its subnet file, so that two agents do not meet.
+ * Returns the default path of an agent's socket, beside its subnet file so that two agents do not share it:
  * `/run/flannel/flanneld.sock` for `/run/flannel/subnet.env`, `/run/flannel/blue.sock` for
  * `/run/flannel/blue.env`.
  */

@@ -14,7 +14,7 @@ import { counted } from "../../text/mod.ts";
 
 /** Options of {@linkcode statusTable}. */
 export interface TableOptions {
-  /** What was told before, for rates. */
+  /** An earlier status, for rates. */
   readonly before?: AgentStatus | undefined;
   /** Columns of the terminal. @default 80 */
   readonly columns?: number;
@@ -25,7 +25,7 @@ export interface TableOptions {
 /** Width of the names on the left. */
 const LABEL = 10;
 
-/** What the reasons of dropped packets mean; docs/operations.md has the same list. */
+/** Reasons of dropped packets in words; docs/operations.md has the same list. */
 const DROPS: Readonly<Record<string, string>> = {
   sendDevice: "by the device on sending",
   sendDeviceError: "device errors on sending",
@@ -46,7 +46,7 @@ const DROPS: Readonly<Record<string, string>> = {
   receiveRefused: "refused by the device",
 };
 
-/** The least number of peers that is shown, however low the terminal. */
+/** Least number of peers to show, also on a terminal with few lines. */
 const FEWEST = 3;
 
 /** The lines of the table. */
@@ -79,7 +79,7 @@ export function statusTable(status: AgentStatus, options: TableOptions = {}): st
   ) => [...i === 0 ? [] : [""], ...block.map((line) => line.trimEnd())]);
 }
 
-/** A name and what there is to say. */
+/** A label and its text. */
 type Line = readonly [label: string, text: string];
 
 function agentLines({ agent, ready, unhealthy, networks, waiting }: AgentStatus): Line[] {
@@ -265,7 +265,7 @@ function flow(
 
 function amount(now: number, before: number | undefined, seconds: number | undefined): string {
   if (before === undefined || seconds === undefined) return volumeOf(now);
-  // Counters begin anew with the data path.
+  // Counters start again at 0 with the data path.
   return `${volumeOf(Math.max(0, now - before) * 8 / seconds, "bit")}/s`;
 }
 

@@ -5,7 +5,7 @@ import type { AgentSubcommand } from "./agent_subcommand.ts";
  *
  * @param args the words after its name
  * @param signal aborted when the process is asked to end
- * @param all every subcommand, for those that tell of the others
+ * @param all every subcommand, for completions and the manual page
  * @returns the exit code
  * @throws {UsageError} for options that cannot be used
  */
@@ -15,7 +15,7 @@ export type RunSubcommand = (
   all: readonly Subcommand[],
 ) => Promise<number>;
 
-/** One subcommand, not loaded yet. */
+/** A subcommand, loaded when it runs. */
 export interface Subcommand {
   readonly name: string;
   /** One line for the help text. */
@@ -23,9 +23,9 @@ export interface Subcommand {
   readonly load: () => Promise<SubcommandModule>;
 }
 
-/** What the file of a subcommand exports. */
+/** Exports of a subcommand's file. */
 export interface SubcommandModule {
   readonly run: RunSubcommand;
-  /** What completions and the manual page tell of it. */
+  /** Its command line, for completions and the manual page. */
   readonly spec: AgentSubcommand;
 }

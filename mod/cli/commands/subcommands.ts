@@ -66,7 +66,7 @@ export const SUBCOMMANDS: readonly Subcommand[] = [
 /**
  * Finds a subcommand.
  *
- * @throws {UsageError} when there is none of that name; the message lists those there are
+ * @throws {UsageError} for an unknown name; the message lists the subcommands
  */
 export function subcommandNamed(name: string): Subcommand {
   const found = SUBCOMMANDS.find((subcommand) => subcommand.name === name);

@@ -6,7 +6,7 @@ import { EXIT_OK } from "../exit_codes.ts";
 import { quote } from "../flags/flag_syntax.ts";
 import { printOwnText } from "../output.ts";
 
-/** One of the things that a subcommand does: `reserve` of `flanneld lease reserve`. */
+/** A verb of a subcommand: `reserve` of `flanneld lease reserve`. */
 export interface Verb {
   /** Its name is the subcommand's and its own. */
   readonly spec: AgentSubcommand;
@@ -15,7 +15,7 @@ export interface Verb {
 }
 
 /**
- * Runs the verb that the first word names, with the environment of the process.
+ * Runs the verb that the first word is, with the environment of the process.
  *
  * @param name of the subcommand
  * @throws {UsageError} for a command line that cannot be used
@@ -45,11 +45,11 @@ function verbNamed(name: string, verbs: readonly Verb[], word: string): Verb {
   const meant = nearest(word, names);
   throw new UsageError(
     word === ""
-      ? `flanneld ${name} needs a word that says what to do: ${names.join(", ")}`
-      : `unknown word ${quote(word)} after ${name}: expected ${names.join(", ")}`,
+      ? `flanneld ${name} needs a verb: ${names.join(", ")}`
+      : `unknown verb ${quote(word)} of ${name}: expected ${names.join(", ")}`,
     {
       hint: (meant === undefined ? "" : `Did you mean ${meant}? `) +
-        `Run 'flanneld ${name} -h' for what they do.`,
+        `Run 'flanneld ${name} -h' for their descriptions.`,
     },
   );
 }
@@ -59,7 +59,7 @@ function helpText(name: string, verbs: readonly Verb[]): string {
     `  flanneld ${name}${operands === undefined ? "" : ` ${operands.usage}`}\n` +
     `      ${summary.split(/[.,:] /)[0]!.replace(/\.$/, "")}\n`
   );
-  return `Usage: flanneld ${name} <what to do> [flags]\n\n${lines.join("")}\n` +
+  return `Usage: flanneld ${name} VERB [flags]\n\n${lines.join("")}\n` +
     "Each uses the store of this host's agent, running or stopped. The agent's flags\n" +
     "and environment variables take precedence; -h lists the others.";
 }

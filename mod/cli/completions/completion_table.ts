@@ -4,12 +4,12 @@ import type { FlagDefinition } from "../flags/flag_definition.ts";
 import { FLAGS } from "../flags/flags.ts";
 import type { Subcommand } from "../commands/subcommand.ts";
 
-/** What a word can be where a value is expected. */
+/** Possible values of a flag or an operand. */
 export type Values =
   | { readonly type: "words"; readonly words: readonly string[] }
   | { readonly type: "file" | "directory" | "interface" | "other" };
 
-/** A flag as completion sees it. */
+/** A flag for completion. */
 export interface CompletedFlag {
   /** Without a dash. */
   readonly name: string;
@@ -19,7 +19,7 @@ export interface CompletedFlag {
   readonly repeatable: boolean;
 }
 
-/** Where on the command line: nowhere yet (the agent), or behind a subcommand, or its verb. */
+/** A position on the command line: before any word (the agent), or after a subcommand or its verb. */
 export interface Place {
   /** `""`, `plan`, `config set`. */
   readonly path: string;
@@ -32,13 +32,13 @@ export interface Place {
   readonly takesAgentFlags: boolean;
 }
 
-/** All that a shell needs to know. */
+/** The data of a completion script. */
 export interface CompletionTable {
   readonly agentFlags: readonly CompletedFlag[];
   readonly places: readonly Place[];
 }
 
-/** Puts together what the tables of flags and subcommands say. */
+/** Collects the tables of flags and subcommands. */
 export async function completionTable(
   subcommands: readonly Subcommand[],
 ): Promise<CompletionTable> {

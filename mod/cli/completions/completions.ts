@@ -1,5 +1,5 @@
 /**
- * `flanneld completions bash|zsh|fish`: prints the script that teaches a shell flanneld's words.
+ * `flanneld completions bash|zsh|fish`: prints the completion script of a shell.
  *
  * @module
  */
@@ -18,10 +18,10 @@ import type { RunSubcommand, Subcommand } from "../commands/subcommand.ts";
 /** Writers of scripts, by the shell's name. */
 const SHELLS = { bash: bashCompletions, zsh: zshCompletions, fish: fishCompletions } as const;
 
-/** A shell that there is a script for. */
+/** A shell with a script. */
 export type Shell = keyof typeof SHELLS;
 
-/** What the subcommand is. */
+/** Command line of the subcommand. */
 export const spec: AgentSubcommand = {
   name: "completions",
   summary: "Prints the completion script of a shell. For bash: flanneld completions bash > " +
@@ -31,11 +31,11 @@ export const spec: AgentSubcommand = {
   flags: [],
   operands: {
     usage: Object.keys(SHELLS).join("|"),
-    help: "The shell.",
+    help: "The shell to print the script of.",
     count: [1, 1],
     choices: Object.keys(SHELLS),
   },
-  exitCodes: "0 printed; 2 wrong command line.",
+  exitCodes: "0 printed; 2 usage error.",
   agentFlags: false,
 };
 
@@ -50,7 +50,7 @@ export async function completions(
 /**
  * Prints the script.
  *
- * @throws {UsageError} for a shell that there is no script for
+ * @throws {UsageError} for a shell without a script
  */
 export const run: RunSubcommand = async (args, _signal, subcommands) => {
   const line = parseSubcommand(spec, args);

@@ -50,7 +50,7 @@ function place({ path, words, operands, flags, takesAgentFlags }: Place): string
 function argument({ name, help, values, repeatable }: CompletedFlag): string {
   const text = help.replaceAll(/[[\]:\\]/g, "\\$&");
   const value = values === undefined ? "" : `:${name}:${action(values)}`;
-  // One letter alone takes its value as the next word here; -f=x is Go's, and nobody types it.
+  // A single letter takes its value as the next word; completion does not offer Go's form -f=x.
   const equals = values === undefined ? "" : name.length === 1 ? "" : "=";
   return `      ${quoted(`${repeatable ? "*" : ""}-${name}${equals}[${text}]${value}`)}\n`;
 }

@@ -19,7 +19,7 @@ import {
 import { flagNamed } from "./flags.ts";
 import type { Settings } from "./settings.ts";
 
-/** Everything the agent is started with. */
+/** Command line and environment of the agent. */
 export interface AgentCommand {
   readonly options: AgentOptions;
   /** The values that {@linkcode AgentCommand.options} were made of. */
@@ -28,7 +28,7 @@ export interface AgentCommand {
     readonly format: LogFormat | "auto";
     readonly verbosity: number;
   };
-  /** Lines for the log: none of them keeps the agent from running. */
+  /** Lines for the log; the agent runs all the same. */
   readonly warnings: readonly string[];
 }
 
@@ -92,7 +92,7 @@ export function agentCommand(
   };
 }
 
-/** The error of a word that is no flag. */
+/** The error of a word that is not a flag. */
 export function unexpected(
   word: string,
   before: GivenFlag | undefined,

@@ -11,9 +11,10 @@ import { printError, printOwnText } from "../output.ts";
 export type AgentLine = AgentSubcommandWords;
 
 /**
- * Reads the words behind a subcommand, with the environment of the process.
+ * Reads the words after a subcommand, with the environment of the process. Prints the help text when the words ask
+ * for it.
  *
- * @returns `undefined` when its help was asked for, which is printed
+ * @returns `undefined` after the help text
  * @throws {UsageError} for a command line that cannot be used
  */
 export async function readAgentLine(
@@ -28,11 +29,11 @@ export async function readAgentLine(
 
 /** Options of {@linkcode quietLog}. */
 export interface QuietLogOptions {
-  /** Write no log at all below `-v=1`: what is wrong is in the command's own answer. @default false */
+  /** Write no log below `-v=1`: the command's own output has the errors. @default false */
   readonly silent?: boolean;
 }
 
-/** Makes the log that of a command, not of a daemon, and tells what the command line warns of. */
+/** Configures the log for a command instead of a daemon, and prints the command line's warnings. */
 export function quietLog(
   { log, warnings }: AgentCommand,
   { silent = false }: QuietLogOptions = {},

@@ -1,6 +1,6 @@
 /**
- * Turns settings into what the agent takes: every URL, address and expression is read here, so
- * that nothing further in meets a value it cannot use.
+ * Turns settings into the agent's options: parses every URL, address and expression, so that the agent gets values
+ * that it can use.
  *
  * @module
  */
@@ -54,7 +54,7 @@ export function agentOptions(settings: Settings): AgentOptions {
   };
 }
 
-/** What was given and comes to nothing, or is hardly what was meant, one line each, for the log. */
+/** Options without effect, or with an effect that is probably not intended: one line each, for the log. */
 export function idleOptions(
   { store: etcd, networks, subnetFile, vxlan, forwardRules }: AgentOptions,
 ): string[] {
@@ -62,7 +62,7 @@ export function idleOptions(
   if (vxlan.strictSource && !forwardRules) {
     lines.push("flag -vxlan-strict-source has no effect with -iptables-forward-rules=false");
   }
-  // flannel 0.7.1 takes both and says nothing, so a host that has both is not kept from starting.
+  // A warning, not an error: flannel 0.7.1 takes both without a message.
   if (networks !== undefined && subnetFile !== flagNamed("subnet-file")!.default) {
     lines.push(
       `flag -subnet-file=${subnetFile} is for one network: of several each has its own file in ` +
@@ -70,7 +70,7 @@ export function idleOptions(
     );
   }
   if (etcd.kind === "embedded" && etcd.seed !== undefined && networks !== undefined) {
-    // One range cannot be that of several networks.
+    // Several networks cannot have one range.
     if (networks.allowed.length !== 1) {
       lines.push("flag -network has no effect unless -networks names one network alone");
     }
@@ -93,7 +93,7 @@ export function idleOptions(
   return lines;
 }
 
-/** Several networks; `undefined` when one is served. */
+/** Options of several networks; `undefined` for one network. */
 function networksOptions(settings: Settings): NetworksOptions | undefined {
   const text = settings.text("networks");
   const watch = settings.bool("watch-networks");
@@ -128,7 +128,7 @@ function networksOptions(settings: Settings): NetworksOptions | undefined {
   return { allowed, watch, directory };
 }
 
-/** @throws {UsageError} when sources are to be checked more strictly, and not at all */
+/** @throws {UsageError} when both -udp-strict-source and -udp-accept-any are given */
 function udpOptions(settings: Settings): AgentOptions["udp"] {
   const strictSource = settings.optionalBool("udp-strict-source");
   const acceptAny = settings.bool("udp-accept-any");
@@ -178,7 +178,7 @@ function allowedNetworks(settings: Settings): Prefix[] {
   });
 }
 
-/** An address of one host, as other hosts reach it. */
+/** Address by which other hosts reach a host. */
 function hostAddress(settings: Settings, name: FlagName<"string">): IPv4 | undefined {
   const text = settings.optional(name);
   if (text === undefined) return undefined;
@@ -198,7 +198,7 @@ function listenAddress(settings: Settings, name: FlagName<"string">): string {
   throw settings.invalid(name, text, "expected an address of this host, 127.0.0.1 or 0.0.0.0");
 }
 
-/** A command line, cut into words as systemd does; there is no shell. */
+/** Words of a command line, split as systemd does; no shell is involved. */
 function command(
   settings: Settings,
   name: FlagName<"string">,
@@ -220,14 +220,14 @@ function socketPath(settings: Settings): string | undefined {
     default: {
       const expected = "auto, none or a path such as /run/flanneld.sock";
       const path = filePath(settings, "status-socket", expected);
-      // `flanneld status` is run in another directory than the agent.
+      // `flanneld status` runs in another directory than the agent.
       if (path.startsWith("/")) return path;
       throw settings.invalid("status-socket", path, `expected ${expected}`);
     }
   }
 }
 
-/** Docker and the next start read it from elsewhere than the directory that this process is in. */
+/** Path of the subnet file: absolute, because Docker and the next start run in other directories. */
 function subnetFile(settings: Settings): string {
   const name = "subnet-file";
   const path = filePath(settings, name);

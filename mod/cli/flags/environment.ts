@@ -1,13 +1,13 @@
 /**
- * What stands behind the command line: `FLANNELD_*` as flannel reads them, then the variables of
- * the CentOS package's /etc/sysconfig/flanneld.
+ * The environment of the command line: `FLANNELD_*` as flannel reads them, then the variables of the CentOS
+ * package's /etc/sysconfig/flanneld.
  *
- * That package's start script puts `-etcd-endpoints` and `-etcd-prefix` in front of
- * `$FLANNEL_OPTIONS`, so an option in FLANNEL_OPTIONS wins over the variables beside it. Our unit
- * passes `$FLANNEL_OPTIONS` on the command line too, where it wins over all of this.
+ * That package's start script puts `-etcd-endpoints` and `-etcd-prefix` in front of `$FLANNEL_OPTIONS`, so a flag in
+ * FLANNEL_OPTIONS takes precedence over the variables beside it. flanneld.service also passes `$FLANNEL_OPTIONS` on
+ * the command line, which takes precedence over all variables.
  *
- * An empty variable is no variable. A bad value is an error: flannel ignores it, and the host runs
- * with a default that nobody asked for.
+ * An empty variable counts as unset. A bad value is an error: flannel ignores it, and the host runs with a default
+ * that the operator did not choose.
  *
  * @module
  */
@@ -42,7 +42,7 @@ export interface ResolvedSettings {
   readonly warnings: readonly string[];
 }
 
-/** Flags that ask for a text and end; flannel handles them before it looks at the environment. */
+/** Flags that print a text and end; flannel handles them before it reads the environment. */
 const IMMEDIATE: ReadonlySet<string> = new Set(["help", "version"]);
 
 /** Variables of the CentOS package for one flag each, the current name before the older one. */
@@ -168,10 +168,10 @@ export function usageErrorOf(
   return new UsageError(prefix + error.message, { ...options, hint });
 }
 
-/** A line of subnet.env, which hosts have in their environment where units read that file. */
+/** A variable of subnet.env, which is in the environment where a unit reads that file. */
 const EXPORTED_NETWORK = "FLANNEL_NETWORK";
 
-/** Variables that belong to nobody but look like ours. */
+/** Warns of variables that no flag has but whose names are similar to a flag's. */
 function* misspelt(environment: Environment): Generator<string> {
   const ofFlags = FLAGS.map(({ name }) => environmentName(name));
   const ofPackage = [
@@ -182,7 +182,7 @@ function* misspelt(environment: Environment): Generator<string> {
     if (!environment[variable] || ofFlags.includes(variable) || ofPackage.includes(variable)) {
       continue;
     }
-    // Prefixes are cut off before comparing: with them, all names are alike.
+    // Compares without the prefixes: with them, all names are similar.
     if (variable.startsWith("FLANNELD_")) {
       const meant = nearest(variable.slice(9), ofFlags.map((name) => name.slice(9)));
       const help = meant === undefined ? "" : `; did you mean FLANNELD_${meant}?`;

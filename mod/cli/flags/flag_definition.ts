@@ -20,27 +20,27 @@ export const FLAG_GROUPS = [
 /** A heading of the help text. */
 export type FlagGroup = typeof FLAG_GROUPS[number];
 
-/** One flag: all that parsing, help and completion need to know of it. */
+/** Definition of a flag, for parsing, help and completion. */
 export interface FlagDefinition {
   /** Without a dash. */
   readonly name: string;
   readonly kind: FlagKind;
   readonly default: FlagValue;
   readonly group: FlagGroup;
-  /** What stands for the value in the help text; booleans have none. */
+  /** Placeholder of the value in the help text; booleans have none. */
   readonly placeholder?: string;
   readonly help: string;
   /** May be given several times, and keeps all values. */
   readonly repeatable?: true;
-  /** The only values a string may have. */
+  /** All values that a string may have. */
   readonly choices?: readonly string[];
   /** Least and greatest value of an integer, both inclusive. */
   readonly range?: readonly [number, number];
   /** Unit of an integer, for messages. */
   readonly unit?: string;
-  /** Accepted for old command lines; says in the log why nothing comes of it. */
+  /** Set for a flag that is accepted without effect, for old command lines: the reason, for the log. */
   readonly noEffect?: string;
-  /** Known, and refused: what this program cannot do yet. */
+  /** Set for a flag that is refused: the feature that this program does not have yet. */
   readonly missing?: string;
   /** The value is or may hold a secret: the agent does not publish it. */
   readonly secret?: true;
@@ -54,7 +54,7 @@ export function environmentName(flag: string): string {
   return "FLANNELD_" + flag.toUpperCase().replaceAll("-", "_");
 }
 
-/** Says what a right value would be: `expected a whole number from 1 to 1439 (minutes)`. */
+/** Describes the values of a flag: `expected a whole number of minutes from 1 to 1439`. */
 export function expectation(flag: FlagDefinition): string {
   if (flag.kind === "bool") return "expected true or false";
   if (flag.kind === "int") {

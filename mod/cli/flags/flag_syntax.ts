@@ -1,8 +1,8 @@
 /**
- * The grammar of Go's `flag` package (https://pkg.go.dev/flag), which flannel's flags have always
- * been read by: one dash or two, `-x v` or `-x=v`, and booleans that never take the next word.
+ * The grammar of Go's `flag` package (https://pkg.go.dev/flag), which flannel uses: one dash or two, `-x v` or
+ * `-x=v`, and booleans that never take the next word.
  *
- * Errors carry Go's own words, because operators and their scripts search for them.
+ * Errors have Go's text, because operators and their scripts search for it.
  *
  * @module
  */
@@ -13,7 +13,7 @@ export type FlagKind = "bool" | "int" | "string";
 /** A flag's value, by its kind. */
 export type FlagValue = boolean | number | string;
 
-/** One flag as it stood on the command line. */
+/** A flag of the command line. */
 export interface GivenFlag {
   readonly name: string;
   readonly value: FlagValue;
@@ -21,23 +21,23 @@ export interface GivenFlag {
   readonly text: string;
 }
 
-/** What {@linkcode parseFlags} found. */
+/** Result of {@linkcode parseFlags}. */
 export interface ParsedFlags {
-  /** In order; a flag given twice is there twice. */
+  /** In order; a flag that was given twice occurs twice. */
   readonly flags: readonly GivenFlag[];
-  /** The first word that is no flag, and all after it; what follows `--`. */
+  /** The first word that is not a flag, and all words after it; the words after `--`. */
   readonly rest: readonly string[];
 }
 
 /** Options of {@linkcode FlagSyntaxError}. */
 export interface FlagSyntaxDetails {
-  /** Name of the flag, as far as one was recognized. */
+  /** Name of the flag, where one was recognized. */
   readonly flag?: string;
   /** The value that cannot be read. */
   readonly value?: string;
 }
 
-/** A word that is not a flag, or a value of the wrong kind. The message is Go's. */
+/** A word that is not a flag, or a value of the wrong kind. The message has Go's text. */
 export class FlagSyntaxError extends Error {
   override readonly name = "FlagSyntaxError";
   readonly flag: string | undefined;
@@ -50,13 +50,13 @@ export class FlagSyntaxError extends Error {
   }
 }
 
-/** Why {@linkcode parseValue} refuses a text, in Go's words. */
+/** {@linkcode parseValue} refuses a text. The message has Go's text. */
 export class FlagValueError extends Error {
   override readonly name = "FlagValueError";
 }
 
 /**
- * Reads flags up to the first word that is none.
+ * Reads flags up to the first word that is not a flag.
  *
  * @param words the command line without the program's own name
  * @param kindOf kind of a flag, `undefined` when there is no such flag

@@ -1,6 +1,6 @@
 /**
- * Every flag of the agent: those of flannel 0.7.1, those of newer flannel that concern etcd,
- * interfaces, health and the firewall, and our own.
+ * All flags of the agent: those of flannel 0.7.1, those of newer flannel that concern etcd, interfaces, health and
+ * the firewall, and flanneld's own.
  *
  * @module
  */
@@ -18,7 +18,7 @@ export const FLAGS = [
     default: "etcd",
     group: "store",
     placeholder: "store",
-    help: "where the network's config and leases are: etcd, or embedded[=PATH], a file of this " +
+    help: "store of the network's config and leases: etcd, or embedded[=PATH], a file of this " +
       "host, by default /var/lib/flannel/leases.db",
   },
   {
@@ -38,8 +38,7 @@ export const FLAGS = [
     group: "store",
     placeholder: "bits",
     range: [0, 30],
-    help: "goes with -network: prefix length of each host's subnet; 0 leaves it to the rules of " +
-      "the config",
+    help: "with -network: prefix length of each host's subnet; 0 takes the config's default",
   },
   {
     name: "backend",
@@ -47,8 +46,8 @@ export const FLAGS = [
     default: "",
     group: "store",
     placeholder: "type",
-    help: "goes with -network: vxlan, host-gw, udp or another backend's type, or the config's " +
-      "Backend object in JSON",
+    help: "with -network: vxlan, host-gw, udp or another backend's type, or the config's Backend " +
+      "object in JSON",
   },
   {
     name: "etcd-endpoints",
@@ -73,7 +72,7 @@ export const FLAGS = [
     group: "etcd",
     placeholder: "version",
     choices: ["auto", "v2", "v3"],
-    help: "which of etcd's two stores to use; auto takes the one with the config",
+    help: "which of etcd's two stores to use; auto chooses the store that holds the config",
   },
   {
     name: "etcd-cafile",
@@ -89,7 +88,7 @@ export const FLAGS = [
     default: "",
     group: "etcd",
     placeholder: "file",
-    help: "PEM file of the client certificate; goes with -etcd-keyfile",
+    help: "PEM file of the client certificate; needs -etcd-keyfile",
   },
   {
     name: "etcd-keyfile",
@@ -114,7 +113,7 @@ export const FLAGS = [
     group: "etcd",
     secret: true,
     placeholder: "password",
-    help: "password of that user; better given in the environment, where ps does not show it",
+    help: "password of that user; set it in the environment, where ps does not show it",
   },
 
   {
@@ -133,8 +132,9 @@ export const FLAGS = [
     default: "",
     group: "client and server",
     placeholder: "host:port",
-    help: "take the lease from the flanneld -listen there, not from a store; " +
-      "comma-separated, the first that answers serves",
+    help:
+      "take the lease from the flanneld -listen there, not from a store; of a comma-separated " +
+      "list, the first server that answers",
   },
   {
     name: "remote-cafile",
@@ -180,8 +180,9 @@ export const FLAGS = [
     group: "interface",
     placeholder: "name-or-ip",
     repeatable: true,
-    help: "name or IPv4 address of the interface to reach the other hosts by; " +
-      "given several times, the first that can be used is taken",
+    help:
+      "name or IPv4 address of the interface to reach the other hosts by; given several times, " +
+      "the first usable one",
   },
   {
     name: "iface-regex",
@@ -199,7 +200,7 @@ export const FLAGS = [
     default: "",
     group: "interface",
     placeholder: "ip",
-    help: "take the interface by which the kernel would reach this address",
+    help: "use the interface of the kernel's route to this address",
   },
   {
     name: "public-ip",
@@ -216,8 +217,7 @@ export const FLAGS = [
     group: "interface",
     placeholder: "cidrs",
     help:
-      "comma-separated ranges that the network may be in, besides the private ones (RFC 1918, " +
-      "RFC 6598)",
+      "comma-separated ranges that the network may be in besides private ranges (RFC 1918, RFC 6598)",
   },
 
   {
@@ -246,8 +246,9 @@ export const FLAGS = [
     // A word of the command may be a token.
     secret: true,
     placeholder: "command",
-    help: "program and arguments to run, without a shell, after that file was rewritten with " +
-      "another subnet: to restart Docker",
+    help:
+      "program and arguments to run, without a shell, after that file has got another subnet: " +
+      "to restart Docker",
   },
 
   {
@@ -256,8 +257,9 @@ export const FLAGS = [
     default: "",
     group: "several networks",
     placeholder: "names",
-    help: "serve these networks, with commas between, each from its own config below the store's " +
-      "place",
+    help:
+      "comma-separated names of networks to serve, each from its own config below the store's " +
+      "prefix",
   },
   {
     name: "watch-networks",
@@ -283,7 +285,8 @@ export const FLAGS = [
     group: "firewall",
     placeholder: "tool",
     choices: ["auto", "iptables", "nftables"],
-    help: "what makes the rules; auto takes nftables where the network's config asks for it " +
+    help:
+      "tool that makes the rules; auto chooses nftables where the network's config asks for it " +
       "or the host uses no iptables",
   },
   {
@@ -315,8 +318,7 @@ export const FLAGS = [
     placeholder: "mode",
     choices: ["auto", "off"],
     help:
-      "accept packets from peers in Docker's own chains, if there are any; otherwise Docker 28 and " +
-      "newer drop the packets",
+      "accept packets from peers in Docker's own chains, which drop the packets in Docker 28 and newer",
   },
   {
     name: "iptables-resync",
@@ -336,8 +338,8 @@ export const FLAGS = [
     group: "udp backend",
     placeholder: "path",
     choices: ["auto", "kernel", "user"],
-    help: "where packets are carried: by programs inside the kernel, or by this process; auto " +
-      "takes the kernel where it can",
+    help:
+      "data path: programs in the kernel, or this process; auto chooses the kernel where it can",
   },
   {
     name: "udp-workers",
@@ -346,7 +348,7 @@ export const FLAGS = [
     group: "udp backend",
     placeholder: "number",
     range: [1, 64],
-    help: "threads that carry packets; more than one pays on hosts with more than two processors",
+    help: "threads that carry packets; more than one helps on hosts with more than two processors",
   },
   {
     name: "udp-strict-source",
@@ -354,8 +356,8 @@ export const FLAGS = [
     default: false,
     group: "udp backend",
     help: "drop packets from other hosts whose source is outside the network too; " +
-      "-udp-strict-source=false lets them pass, as traffic that is routed from elsewhere; " +
-      "not given, they are dropped while all other hosts run this software with -ip-masq",
+      "-udp-strict-source=false accepts them, as traffic that is routed from elsewhere; " +
+      "by default, drop them while all other hosts run flanneld with -ip-masq",
   },
   {
     name: "udp-accept-any",
@@ -363,8 +365,8 @@ export const FLAGS = [
     default: false,
     group: "udp backend",
     help:
-      "take packets from addresses that hold no lease, and packets with any source, as flannel " +
-      "does: for hosts behind a NAT that rewrites their addresses; not with -udp-strict-source",
+      "accept packets from addresses without a lease, and packets with any source, as flannel does: " +
+      "for hosts behind a NAT that rewrites their addresses; not with -udp-strict-source",
   },
 
   {
@@ -412,7 +414,7 @@ export const FLAGS = [
     placeholder: "seconds",
     range: [1, 86400],
     unit: "seconds",
-    help: "/healthz fails when the store could not be followed for this long",
+    help: "/healthz fails when the agent could not follow the store for this long",
   },
   {
     name: "metrics-peers",
@@ -421,7 +423,7 @@ export const FLAGS = [
     group: "health",
     placeholder: "number",
     range: [0, 1000000],
-    help: "peers that have series of their own in /metrics, the first by subnet",
+    help: "number of peers with series of their own in /metrics, in the order of their subnets",
   },
   {
     name: "status-socket",
@@ -430,7 +432,7 @@ export const FLAGS = [
     group: "health",
     placeholder: "path",
     help: "unix socket for flanneld status; auto is flanneld.sock beside the subnet file " +
-      "(blue.sock beside blue.env), none is none",
+      "(blue.sock beside blue.env), none disables it",
   },
 
   {
@@ -440,7 +442,7 @@ export const FLAGS = [
     group: "logging",
     placeholder: "level",
     range: [0, 2147483647],
-    help: "log more: 1 what each peer goes by, 2 each change to the kernel and what it cost",
+    help: "log more: 1 the path to each peer, 2 each change to the kernel and its cost",
   },
   {
     name: "log-format",
@@ -449,7 +451,7 @@ export const FLAGS = [
     group: "logging",
     placeholder: "format",
     choices: ["auto", "glog", "json", "journald"],
-    help: "how log lines are written; auto is glog's, with a priority before each where standard " +
+    help: "format of log lines; auto is glog's, with a priority before each line where standard " +
       "error is the journal",
   },
   idle("logtostderr", "bool", true, undefined, "the log always goes to standard error"),

@@ -1,6 +1,6 @@
 /**
- * Regular expressions as flannel takes them: Go's RE2 syntax
- * (https://github.com/google/re2/wiki/Syntax), put into JavaScript's.
+ * Regular expressions of flannel's flags: translates Go's RE2 syntax (https://github.com/google/re2/wiki/Syntax) to
+ * JavaScript's.
  *
  * @module
  */
@@ -23,7 +23,7 @@ const POSIX_CLASSES: Readonly<Record<string, string | undefined>> = {
   xdigit: "0-9A-Fa-f",
 };
 
-/** Escapes that mean the same in both. */
+/** Escapes with the same meaning in both. */
 const SHARED_ESCAPE = /^\\(?:[dDsSwWbBfnrtv]|x[0-9a-fA-F]{2}|p\{[^}]*\}|P\{[^}]*\})/;
 
 /**

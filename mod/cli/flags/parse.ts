@@ -7,17 +7,16 @@ import { subcommandNamed } from "../commands/subcommands.ts";
 
 export type { AgentCommand };
 
-/** What the command line asks for. */
+/** A request of the command line. */
 export type CommandLine =
   | { readonly command: "agent"; readonly agent: AgentCommand }
   | { readonly command: "help" | "version" }
   | { readonly command: "subcommand"; readonly subcommand: Subcommand; readonly args: string[] };
 
 /**
- * Reads the command line: `flanneld [flags]` runs the agent, `flanneld <subcommand> [options]`
- * something else. The words `help` (of a subcommand, too) and
- * `version` are understood as the flags are. `-help` and `-version` win over everything the environment says, and over
- * values that are well-formed but wrong.
+ * Reads the command line: `flanneld [flags]` runs the agent, `flanneld <subcommand> [flags]` a subcommand. The words
+ * `help` (also of a subcommand) and `version` count as the flags. `-help` and `-version` take precedence over the
+ * environment, and over values that are well-formed but wrong.
  *
  * @param args the words after the program's name
  * @throws {UsageError} when it cannot be used
@@ -42,7 +41,7 @@ export function parseCommandLine(args: readonly string[], environment: Environme
   return { command: "agent", agent: agentCommand(flags, environment) };
 }
 
-/** `flanneld help config set` asks for what `flanneld config set -h` does. */
+/** Reads `flanneld help config set` as `flanneld config set -h`. */
 function help(words: readonly string[]): CommandLine {
   const [name, ...rest] = words.filter((word) => !/^--?h(elp)?$/.test(word));
   if (name === undefined) return { command: "help" };

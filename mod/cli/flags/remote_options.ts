@@ -1,5 +1,5 @@
 /**
- * Client/server mode: where a server is, or where this one listens.
+ * Client/server mode: addresses and credentials of a client or a server.
  *
  * @module
  */
@@ -14,9 +14,9 @@ import { present } from "./values.ts";
 const FIRST_DESCRIPTOR = 3;
 
 /**
- * The server that `-remote` names; `undefined` without the flag.
+ * Returns the servers that `-remote` names; `undefined` without the flag.
  *
- * @throws {UsageError} when `-listen` is given too: flannel's words. Its exit code, 1, would have systemd
+ * @throws {UsageError} when `-listen` is given too. The message is flannel's; flannel's exit code 1 would make systemd
  * start the same command line again and again
  * @throws {UsageError} when a value cannot be used
  */
@@ -59,7 +59,7 @@ export function remoteOptions(settings: Settings): RemoteStoreOptions | undefine
 }
 
 /**
- * Where `-listen` says that other hosts are served; `undefined` without the flag.
+ * Returns the address and credentials of `-listen`; `undefined` without the flag.
  *
  * @throws {UsageError} when a value cannot be used
  */

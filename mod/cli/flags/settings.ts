@@ -9,7 +9,7 @@ export type Origin = { readonly kind: "argv" | "agent" } | {
   readonly variable: string;
 };
 
-/** A flag that was given, and by what. */
+/** A flag that was given, and its source. */
 export interface Setting {
   readonly flag: FlagDefinition;
   readonly origin: Origin;
@@ -20,8 +20,8 @@ export interface Setting {
 /**
  * The error of a value that was read but cannot be used.
  *
- * @param shown the value as it may be shown, which is where a secret is left out
- * @param why what is wrong with it, and what would be right
+ * @param shown the value without its secrets
+ * @param why the reason, and the values that are right
  */
 export function invalidValue(
   flag: FlagDefinition,
@@ -45,11 +45,10 @@ function sourceOf(origin: Origin): string {
 }
 
 /**
- * Checks a value against what the flag's definition says.
+ * Checks a value against the flag's definition.
  *
- * @throws {UsageError} for an integer out of range, a word that is no choice, or a flag whose
- * feature is not there yet. Such a flag may still be given `false` or an empty value, which asks
- * for nothing.
+ * @throws {UsageError} for an integer out of range, a word that is not a choice, or a flag whose feature is not there
+ * yet. Such a flag may be `false` or empty, which asks for nothing.
  */
 export function checkValue(flag: FlagDefinition, origin: Origin, value: FlagValue): void {
   if (flag.missing !== undefined && value !== false && value !== "") {
@@ -68,7 +67,7 @@ export function checkValue(flag: FlagDefinition, origin: Origin, value: FlagValu
   }
 }
 
-/** The value of every flag, with the default where none was given. */
+/** The value of every flag; the default of a flag that was not given. */
 export class Settings {
   readonly #given: ReadonlyMap<string, Setting>;
 
@@ -101,7 +100,7 @@ export class Settings {
     return this.#value(name) as string;
   }
 
-  /** Value of a string flag whose empty value means that there is none. */
+  /** Value of a string flag; `undefined` for an empty one. */
   optional(name: FlagName<"string">): string | undefined {
     return this.text(name) || undefined;
   }

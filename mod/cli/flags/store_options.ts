@@ -1,5 +1,5 @@
 /**
- * Which store the settings ask for, and how it is reached.
+ * The store that the settings choose, and its address.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import { remoteOptions } from "./remote_options.ts";
 import type { Settings } from "./settings.ts";
 import { isFilePath, present } from "./values.ts";
 
-/** Where the embedded store is when no path was given. */
+/** Default path of the embedded store. */
 const DEFAULT_FILE = "/var/lib/flannel/leases.db";
 
 /**
@@ -57,7 +57,7 @@ function embeddedOptions(settings: Settings, path: string | undefined): Embedded
   };
 }
 
-/** The config that the flags ask for; what is left out is left to the config's own defaults. */
+/** The config of the flags, without the keys that have defaults in the config. */
 function seed(settings: Settings): string | undefined {
   const text = settings.optional("network");
   const length = settings.int("subnet-len");
@@ -86,7 +86,7 @@ function backendObject(settings: Settings, text: string): unknown {
     const value: unknown = JSON.parse(text);
     if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
   } catch {
-    // What it should be is said below.
+    // The error below names the right form.
   }
   throw settings.invalid(
     "backend",
@@ -166,7 +166,7 @@ function endpoint(settings: Settings, text: string, api: EtcdOptions["api"]): st
   return url.origin + path;
 }
 
-/** A URL as it may be shown: without `user:password@`, wherever a password with `/` ends. */
+/** A URL without `user:password@`, also where the password contains `/`. */
 function withoutUserInfo(url: string): string {
   return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)?.*@/is, "$1");
 }

@@ -1,14 +1,14 @@
-/** A property that is left out when it has no value, as exactOptionalPropertyTypes asks. */
+/** A property that is absent without a value, as exactOptionalPropertyTypes requires. */
 export function present<K extends string, V>(key: K, value: V | undefined): { [P in K]?: V } {
   return value === undefined ? {} : { [key]: value } as { [P in K]?: V };
 }
 
-/** True for a text that can be the path of a file: not one of a directory, as `.` and `/run/` are. */
+/** True for a text that can be the path of a file, and not of a directory, as `.` and `/run/` are. */
 export function isFilePath(text: string): boolean {
   return text !== "" && !/(^|\/)\.{0,2}$/.test(text) && !text.includes("\0");
 }
 
-/** True when there is a directory of that path, as far as this user can see. */
+/** True when the path is a directory that this user can see. */
 export function isDirectory(path: string): boolean {
   try {
     return Deno.statSync(path).isDirectory;

@@ -1,8 +1,7 @@
 /**
- * Cuts a text into words the way systemd does with `$FLANNEL_OPTIONS` on an ExecStart line: at
- * white space, single and double quotes hold words together and are removed, a backslash takes the
- * next character as it is (systemd.service(5), "Command lines"; `extract_first_word()` with
- * EXTRACT_UNQUOTE and EXTRACT_RELAX). A quote that is never closed ends with the text.
+ * Splits a text into words as systemd does with `$FLANNEL_OPTIONS` on an ExecStart line: at white space; single and
+ * double quotes keep words together and are removed; a backslash keeps the next character (systemd.service(5),
+ * "Command lines"; `extract_first_word()` with EXTRACT_UNQUOTE and EXTRACT_RELAX). An open quote ends with the text.
  *
  * @example
  * ```ts

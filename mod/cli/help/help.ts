@@ -75,7 +75,7 @@ function describe(flag: FlagDefinition): string {
   return `  -${flag.name}${value}\n${wrap(flag.help + limits(flag) + variable)}`;
 }
 
-/** What values a flag may have and which it has by default: ` (1 to 1439, default 60)`. */
+/** Values and default of a flag: ` (1 to 1439; default 60)`. */
 function limits(flag: FlagDefinition): string {
   const notes: string[] = [];
   if (flag.choices !== undefined) notes.push(flag.choices.join(", "));

@@ -10,12 +10,12 @@ import { manPage } from "./man_page.ts";
 import { printOwnText } from "../output.ts";
 import type { RunSubcommand } from "../commands/subcommand.ts";
 
-/** What the subcommand is. */
+/** Command line of the subcommand. */
 export const spec: AgentSubcommand = {
   name: "man",
   summary: "Prints the manual page in roff: flanneld man | man -l -",
   flags: [],
-  exitCodes: "0 printed; 2 wrong command line.",
+  exitCodes: "0 printed; 2 usage error.",
   agentFlags: false,
 };
 

@@ -18,8 +18,8 @@ const FILES: readonly (readonly [path: string, text: string])[] = [
 
 const EXIT_CODES: readonly (readonly [code: string, text: string])[] = [
   ["0", "stopped by SIGTERM or SIGINT; a subcommand did its work"],
-  ["1", "something failed; the last line says what"],
-  ["2", "a command line or an environment that cannot be used"],
+  ["1", "a failure; the last line names it"],
+  ["2", "usage error: a command line or an environment that cannot be used"],
   ["128 + n", "ended at once by signal n"],
 ];
 
@@ -32,12 +32,11 @@ const EXAMPLES: readonly (readonly [command: string, text: string])[] = [
     "flanneld -etcd-endpoints=http://172.28.128.100:2379 -etcd-prefix=/flannel/network -iface=eth1",
     "Run the agent. Without -iface it takes the interface of the default route.",
   ],
-  ["flanneld doctor", "Find out what is wrong."],
+  ["flanneld doctor", "Check the host and its network."],
 ];
 
 /**
- * The manual page flanneld(8) in roff, with the macros of man(7): made of the tables that the command
- * line is read by.
+ * Returns the manual page flanneld(8) in roff, with the macros of man(7), from the tables of flags and subcommands.
  */
 export async function manPage(subcommands: readonly Subcommand[]): Promise<string> {
   const specs = await Promise.all(subcommands.map(async ({ load }) => (await load()).spec));

@@ -24,7 +24,7 @@ import {
 } from "./published_flags.ts";
 import { Settings } from "../flags/settings.ts";
 
-/** What systemd starts the agent with, as the CentOS package has it. */
+/** File of variables that systemd starts the agent with, as in the CentOS package. */
 export const SYSCONFIG = "/etc/sysconfig/flanneld";
 
 /** Options of {@linkcode agentOfHost}. */
@@ -36,18 +36,20 @@ export interface AgentOfHostOptions {
   readonly paths?: HostPaths;
 }
 
-/** Where the options of a host's agents are. */
+/** Paths of the options of a host's agents. */
 export interface HostPaths {
   /** @default SYSCONFIG */
   readonly sysconfig?: string;
   /** @default OPTIONS_DIRECTORY */
   readonly options?: string;
+  /** Socket of the agent with a subnet file. @default {@linkcode defaultSocketPath} */
+  readonly socketOf?: (subnetFile: string) => string;
 }
 
 /**
- * Finds out which options a command works with that serves the agent of this host: flags of the command line,
- * then the environment, then the options that the agent publishes. Where no agent has run, or the sysconfig
- * file that it was started from will start the next one, that file stands in place of the agent's options.
+ * Resolves the options of a command that works for this host's agent: the command line, then the environment, then
+ * the options that the agent publishes. The sysconfig file replaces the latter where no agent has run, and where the
+ * agent that was started from the file has ended, because the next start reads the file.
  *
  * @throws {UsageError} when a value cannot be used
  * @throws {ExportError} when the sysconfig file that was given cannot be read
@@ -63,7 +65,7 @@ export async function agentOfHost(
   const given = givenSettings(flags, environment);
   const [file, { agent, note }] = await Promise.all([
     readSysconfig(paths.sysconfig ?? SYSCONFIG),
-    findAgent(given, paths.options ?? OPTIONS_DIRECTORY),
+    findAgent(given, paths),
   ]);
   const isNextStart = agent?.published.isFromSysconfig && !agent.isRunning && !isAboutLastRun &&
     file.variables !== undefined;
@@ -106,21 +108,24 @@ export async function publishedBy(settings: Settings, path = SYSCONFIG): Promise
   return publishedOptions({ ...effective, isFromSysconfig });
 }
 
-async function findAgent(given: SettingsByName, directory: string): Promise<AgentChoice> {
-  const found = chooseAgent(await readPublishedOptions(directory), given);
+async function findAgent(
+  given: SettingsByName,
+  { options = OPTIONS_DIRECTORY, socketOf = defaultSocketPath }: HostPaths,
+): Promise<AgentChoice> {
+  const found = chooseAgent(await readPublishedOptions(options), given);
   if (found.agent !== undefined || found.note !== undefined) return found;
   const flag = given.get("subnet-file");
   const path = String(flag?.values.at(-1) ?? flagNamed("subnet-file")!.default);
-  const asked = await askPublishedOptions(defaultSocketPath(path));
+  const asked = await askPublishedOptions(socketOf(path));
   return asked === undefined ? {} : chooseAgent([asked], given);
 }
 
-/** The sysconfig file that no flag names. */
+/** The default sysconfig file. */
 interface Sysconfig {
   readonly path: string;
-  /** `undefined` when there is none to be read. */
+  /** `undefined` for a file that is missing or cannot be read. */
   readonly variables: Environment | undefined;
-  /** Why a file that is there cannot be read: where a package installed it, only root can. */
+  /** The reason for which an existing file cannot be read: a package lets only root read it. */
   readonly problem?: string;
 }
 
@@ -146,7 +151,7 @@ async function readVariables(path: string): Promise<Environment> {
   }
 }
 
-/** The settings of a file's variables; none where the file cannot be used, which the agent says. */
+/** The settings of a file's variables; none for a file with an invalid value, which the agent reports. */
 function settingsOfFile(variables: Environment): SettingsByName {
   try {
     return givenSettings([], variables);

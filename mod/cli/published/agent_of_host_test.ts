@@ -4,15 +4,24 @@ import type { NetworksOptions } from "../../agent/core/options.ts";
 import { UsageError } from "../errors.ts";
 import { etcdOf } from "../testing/options_lab.ts";
 import { agentCommand, parseAgentFlags } from "../flags/agent_flags.ts";
-import { agentOfHost, type AgentOfHostOptions, publishedBy } from "./agent_of_host.ts";
+import {
+  agentOfHost,
+  type AgentOfHostOptions,
+  type HostPaths,
+  publishedBy,
+} from "./agent_of_host.ts";
 
 /** A host's directory of options and its sysconfig file, in a directory of the test's own. */
 class Host implements AsyncDisposable {
   readonly #stack = new AsyncDisposableStack();
-  readonly paths: { readonly sysconfig: string; readonly options: string };
+  readonly paths: Required<HostPaths>;
 
   private constructor(directory: string) {
-    this.paths = { sysconfig: `${directory}/sysconfig`, options: `${directory}/run/options` };
+    this.paths = {
+      sysconfig: `${directory}/sysconfig`,
+      options: `${directory}/run/options`,
+      socketOf: () => `${directory}/none.sock`,
+    };
     this.#stack.defer(() => Deno.remove(directory, { recursive: true }));
   }
 

@@ -1,6 +1,5 @@
 /**
- * The agent's options as other commands use them: which flags an agent publishes, and which of several agents
- * on a host a command line means.
+ * The flags that an agent publishes for other commands, and the choice among several agents of a host.
  *
  * @module
  */
@@ -17,7 +16,7 @@ const OF_THE_PROCESS: ReadonlySet<string> = new Set<FlagName>([
   ...["v", "log-format", "help", "version"] as const,
 ]);
 
-/** Flags that choose another store than these do, or cannot stand beside them. */
+/** Flags of an agent that a given flag displaces: they choose another store, or exclude it. */
 const EMBEDDED = ["network", "subnet-len", "backend"] as const;
 const DISPLACED: { readonly [name in FlagName]?: readonly FlagName[] } = {
   "store": ["remote", ...EMBEDDED],
@@ -30,7 +29,7 @@ const DISPLACED: { readonly [name in FlagName]?: readonly FlagName[] } = {
 
 const ORIGIN: Origin = { kind: "agent" };
 
-/** The flags that an agent publishes, with the defaults of those that were not given. */
+/** Returns the flags that an agent publishes, with the defaults of flags that were not given. */
 export function effectiveFlags(settings: Settings): EffectiveFlags {
   const flags: Record<string, FlagValue | readonly FlagValue[] | null> = {};
   const withheld: string[] = [];
@@ -40,7 +39,7 @@ export function effectiveFlags(settings: Settings): EffectiveFlags {
     if (isSecret(flag, given)) {
       if (given?.values.some((value) => value !== "")) withheld.push(flag.name);
     } else if (flag.repeatable) flags[flag.name] = given?.values ?? [];
-    // Not given is another request than false: the agent decides.
+    // Without the flag the agent decides; false is a decision.
     else flags[flag.name] = given?.values.at(-1) ?? (isUndecided(flag) ? null : flag.default);
   }
   return { flags, withheld };
@@ -74,7 +73,7 @@ export function settingsOfAgent({ flags }: EffectiveFlags): Map<string, Setting>
   return settings;
 }
 
-/** Returns an agent's settings without those that the given ones take the place of, or exclude. */
+/** Returns an agent's settings without those that the given settings replace or displace. */
 export function settingsBehind(agent: SettingsByName, given: SettingsByName): SettingsByName {
   const displaced = new Set([...given.keys()].flatMap((name) => DISPLACED[name as FlagName] ?? []));
   return new Map(
@@ -85,7 +84,7 @@ export function settingsBehind(agent: SettingsByName, given: SettingsByName): Se
 /** Outcome of {@linkcode chooseAgent}. */
 export interface AgentChoice {
   readonly agent?: PublishedAgent;
-  /** One line that names the other agents, where the command line does not say which one it means. */
+  /** One line that names the other agents, where the command line does not choose one. */
   readonly note?: string;
 }
 
@@ -123,7 +122,7 @@ export function chooseAgent(
     };
 }
 
-/** What tells the agents of a host apart. */
+/** The flag and path that identify an agent on its host. */
 function placeOf({ published: { flags } }: PublishedAgent) {
   const isOne = flags["networks"] === "" && flags["watch-networks"] === false;
   const flag = isOne ? "subnet-file" : "subnet-dir";
@@ -172,9 +171,9 @@ function words({ name }: FlagDefinition, values: readonly FlagValue[]): string {
 }
 
 /**
- * Names the secret that the agent has and a command line has not, where the command needs it.
+ * Returns a line for a secret that the agent has and the command line lacks; `undefined` where none is needed.
  *
- * @param where more on where the agent may have it from
+ * @param where the end of the line, with another source
  */
 export function missingSecret(
   agent: EffectiveFlags,

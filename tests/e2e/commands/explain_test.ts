@@ -326,7 +326,7 @@ for (const { type, config } of BACKENDS) {
     );
     for (
       const [words, message] of [
-        [["10.20.1"], /"10\.20\.1" is no IPv4 address\nWrite for example/],
+        [["10.20.1"], /"10\.20\.1" is not an IPv4 address\nWrite for example/],
         [[], /needs ADDRESS/],
         [
           ["10.20.1.2", "-port=0"],
@@ -334,7 +334,7 @@ for (const { type, config } of BACKENDS) {
         ],
         [
           ["10.20.1.2", "-proto=sctp"],
-          /"sctp" is no value for flag -proto\nExpected icmp, tcp, udp/,
+          /invalid value "sctp" for flag -proto: expected icmp or tcp or udp/,
         ],
         [["10.20.1.2", "-proto=udp"], /-proto udp needs -port/],
         [["10.20.1.2", "-proto=icmp", "-port=80"], /ICMP has no ports/],

@@ -190,7 +190,7 @@ Deno.test("flanneld reports its state: endpoints, socket, status", async (t) => 
     await unit.process.status;
     assert((await Deno.lstat(host.path(SOCKET))).isSocket);
     await watch.waitFor(
-      /^no agent runs here: nobody answers on \/run\/flannel\/flanneld\.sock/m,
+      /^no agent runs here: no process answers on \/run\/flannel\/flanneld\.sock/m,
     );
     const { code, stdout, stderr } = await flanneldStatus();
     assertEquals([code, stdout, stderr.split("\n").length], [1, "", 2]);

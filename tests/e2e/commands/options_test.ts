@@ -172,7 +172,10 @@ Deno.test("subcommands need no flags beside an agent whose flags are not the def
   await t.step("status and doctor look for the agent that ended", async () => {
     const status = await run(here, "status");
     assertEquals(status.code, 1);
-    assertMatch(status.stderr, /^no agent runs here: nobody answers on \/run\/flannel\/blue\.sock/);
+    assertMatch(
+      status.stderr,
+      /^no agent runs here: no process answers on \/run\/flannel\/blue\.sock/,
+    );
     const { wrong, stderr } = await doctor(here);
     assertEquals([stderr, wrong.map(({ id }) => id)], ["", ["agent"]]);
   });
@@ -215,7 +218,7 @@ Deno.test("subcommands find the agent of several networks, and each network of i
     assert(leases[0].subnet.startsWith("10.30."));
     const { code, stderr } = await run(here, "lease", "list");
     assertEquals(code, 2);
-    assertMatch(stderr, /^-networks names blue, green and this is about one network$/m);
+    assertMatch(stderr, /^the agent serves the networks blue, green and this command takes one$/m);
   }
   assertMatch(await silently(here, "cleanup"), /^removed device flannel\.1$/m);
   assertEquals((await here.run(["test", "-e", "/run/flannel"])).code, 1);

@@ -221,5 +221,8 @@ Deno.test("flanneld with a file and no config explains what to give it, and goes
   assertEquals((await listed(host)).length, 1);
   const several = await run(host, "lease", "list", "-networks=blue,green");
   assertEquals(several.code, 2);
-  assertStringIncludes(several.stderr, "-networks names blue, green and this is about one network");
+  assertStringIncludes(
+    several.stderr,
+    "the agent serves the networks blue, green and this command takes one",
+  );
 });

@@ -1,6 +1,5 @@
 /**
- * What a change of the network config is, and what it means for the hosts that run: for an operator
- * to look at before it is written.
+ * A change of the network config and its consequences for the hosts, shown to the operator before the write.
  *
  * @module
  */
@@ -13,13 +12,13 @@ import type { Snapshot } from "../../../store/mod.ts";
 import { isCompatible } from "../../../subnet/pick.ts";
 import { counted } from "../../../text/mod.ts";
 
-/** Lines of hosts; of more only the number is told. */
+/** Hosts to list; the rest is counted. */
 const LISTED = 10;
 
 /**
- * What goes (`-`) and what comes (`+`), a line a key; never the value of a secret.
+ * Lists the keys that a change removes (`-`) and adds (`+`), a line each, without values of secrets.
  *
- * @param before text of the config that is there, which may be no JSON at all
+ * @param before text of the stored config, which may not be JSON
  */
 export function configDiff(before: string | undefined, after: string): string[] {
   const [old, next] = [flatten(before ?? "{}"), flatten(after)];
@@ -28,20 +27,20 @@ export function configDiff(before: string | undefined, after: string): string[] 
     if (was?.value === is?.value) return [];
     return [...was ? [`- ${show(was)}`] : [], ...is ? [`+ ${show(is)}`] : []];
   });
-  if (old === undefined) return ["- a text that is no JSON", ...lines];
+  if (old === undefined) return ["- a text that is not JSON", ...lines];
   return lines.length > 0 || before === undefined
     ? lines
     : ["  the same keys and values, written otherwise"];
 }
 
 interface Member {
-  /** As it is written, with the path to it. */
+  /** Path with the spelling of the text. */
   readonly path: string;
   /** As JSON. */
   readonly value: string;
 }
 
-/** Members by their folded paths, as Go compares keys; `undefined` for what is no JSON object. */
+/** Members by their case-folded paths, as Go compares keys; `undefined` for a text that is not a JSON object. */
 function flatten(text: string): Map<string, Member> | undefined {
   let value: unknown;
   try {
@@ -70,21 +69,21 @@ function show({ path, value }: Member): string {
 }
 
 /**
- * What the hosts that hold leases will do when the config is written, one line each.
+ * Lists what the hosts with leases will do after the write, one line each.
  *
- * @param before `undefined` where there is none, or none that could be used
+ * @param before `undefined` without a usable config
  */
 export function describeConsequences(
   before: CheckedConfig | undefined,
   after: CheckedConfig,
   { leases, agents }: Pick<Snapshot, "leases" | "agents">,
 ): string[] {
-  if (leases.length === 0) return ["No host holds a lease, so nothing changes for anybody."];
+  if (leases.length === 0) return ["No host holds a lease, so no host changes."];
   const misfits = leases.filter(({ subnet }) => !isCompatible(after.config, subnet));
   const lines = misfits.length === 0
     ? [
       leases.length === 1
-        ? "The one lease there is fits; its host keeps the subnet."
+        ? "The only lease fits; its host keeps the subnet."
         : `All ${leases.length} leases fit; the hosts keep their subnets.`,
     ]
     : [
@@ -99,8 +98,8 @@ export function describeConsequences(
     lines.push(
       `The config has room for ${
         counted(room, "host")
-      } and ${leases.length} hold leases: the others will be ` +
-        "left without a subnet.",
+      } and ${leases.length} hold leases: the others will ` +
+        "have no subnet.",
     );
   }
   if (before !== undefined) lines.push(...backendConsequences(before, after, leases, agents));
@@ -108,18 +107,18 @@ export function describeConsequences(
 }
 
 /**
- * What the hosts that hold leases will do when the config is deleted: a line that a list of them ends.
+ * Returns a line on what the hosts with leases will do after the deletion; their list follows.
  *
  * @param leases at least one
- * @param isNamed it is that of one of several networks
+ * @param isNamed the config is of one of several networks
  */
 export function describeDeletion(leases: number, isNamed: boolean): string {
   return isNamed
-    ? `Hosts with a lease (${leases}): those with -watch-networks take the network's device, routes ` +
-      "and firewall rules away at once, and its packets stop; the others keep it, and their packets " +
+    ? `Hosts with a lease (${leases}): those with -watch-networks remove the network's device, routes ` +
+      "and firewall rules at once, and its packets stop; the others keep them, and their packets " +
       "flow; none can start without a config:"
     : `Hosts with a lease (${leases}) keep it, and their packets flow; none can start without a ` +
-      "config, and none goes over to another:";
+      "config, and none switches to another:";
 }
 
 function backendConsequences(
@@ -136,7 +135,8 @@ function backendConsequences(
   else if (changed) lines.push(`Options of the backend ${is} change.`);
   if (was !== is || changed) {
     lines.push(
-      "Our agents go over by themselves; packets between a host that has and one that has not wait.",
+      "Agents of flanneld switch by themselves; packets between a host that has switched and one that " +
+        "has not wait.",
     );
   }
   const foreign = leases.filter(({ attributes: { publicIP } }) =>
@@ -146,7 +146,7 @@ function backendConsequences(
     lines.push(
       `${
         counted(foreign.length, "host")
-      } without an agent record: flannel itself, which takes a new config ` +
+      } without a node record: upstream flannel, which reads a new config ` +
         "when it is restarted:",
       ...listHosts(foreign, agents),
     );
@@ -160,7 +160,7 @@ function backendConsequences(
   return lines;
 }
 
-/** One line a host: its subnet, name and public IP. */
+/** Lists hosts, one line each: subnet, name and public IP. */
 export function listHosts(leases: readonly Lease[], agents: Snapshot["agents"]): string[] {
   const names = new Map(agents.map(({ publicIP, record }) => [publicIP, record.hostname]));
   const lines = leases.toSorted((a, b) => a.subnet.address - b.subnet.address)
@@ -175,7 +175,7 @@ export function listHosts(leases: readonly Lease[], agents: Snapshot["agents"]):
   return more > 0 ? [...lines, `  and ${more} more`] : lines;
 }
 
-/** How many hosts can have a subnet. */
+/** Returns how many hosts can have a subnet. */
 export function roomOf({ config }: Pick<CheckedConfig, "config">): number {
   return (config.subnetMax - config.subnetMin) / 2 ** (32 - config.subnetLen) + 1;
 }

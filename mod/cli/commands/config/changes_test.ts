@@ -42,7 +42,7 @@ Deno.test("configDiff() tells keys by Go's rules and hides secrets", () => {
   assertEquals(configDiff('{"A": 1}', '{ "A":1 }'), [
     "  the same keys and values, written otherwise",
   ]);
-  assertEquals(configDiff("hello S3cret", '{"A": 1}'), ["- a text that is no JSON", "+ A: 1"]);
+  assertEquals(configDiff("hello S3cret", '{"A": 1}'), ["- a text that is not JSON", "+ A: 1"]);
 });
 
 Deno.test("describeConsequences() names the hosts whose subnets no longer fit", async () => {
@@ -53,7 +53,7 @@ Deno.test("describeConsequences() names the hosts whose subnets no longer fit", 
     "  10.20.93.0/24 host101 (172.28.128.101)",
   ]);
   assertEquals(describeConsequences(before, after, { leases: [], agents: [] }), [
-    "No host holds a lease, so nothing changes for anybody.",
+    "No host holds a lease, so no host changes.",
   ]);
 });
 
@@ -61,10 +61,11 @@ Deno.test("describeConsequences() tells backend, MTU, and who has to be restarte
   const after = await checkConfig('{"Network": "10.20.0.0/16", "Backend": {"Type": "vxlan"}}');
   const found = { leases: [lease("10.20.93.0/24", 101)], agents: [] };
   assertEquals(describeConsequences(await udp("10.20.0.0/16"), after, found), [
-    "The one lease there is fits; its host keeps the subnet.",
+    "The only lease fits; its host keeps the subnet.",
     "The backend changes from udp to vxlan.",
-    "Our agents go over by themselves; packets between a host that has and one that has not wait.",
-    "1 host without an agent record: flannel itself, which takes a new config when it is restarted:",
+    "Agents of flanneld switch by themselves; packets between a host that has switched and one that " +
+    "has not wait.",
+    "1 host without a node record: upstream flannel, which reads a new config when it is restarted:",
     "  10.20.93.0/24 172.28.128.101",
     "MTU for containers: 1450 in place of 1472 where the interface has 1500; " +
     "restart Docker on every host.",
@@ -91,12 +92,12 @@ Deno.test("describeDeletion() says that hosts drop one of several networks, wher
   assertEquals(
     describeDeletion(2, false),
     "Hosts with a lease (2) keep it, and their packets flow; none can start without a config, and " +
-      "none goes over to another:",
+      "none switches to another:",
   );
   assertEquals(
     describeDeletion(2, true),
-    "Hosts with a lease (2): those with -watch-networks take the network's device, routes and " +
-      "firewall rules away at once, and its packets stop; the others keep it, and their packets " +
+    "Hosts with a lease (2): those with -watch-networks remove the network's device, routes and " +
+      "firewall rules at once, and its packets stop; the others keep them, and their packets " +
       "flow; none can start without a config:",
   );
 });

@@ -1,6 +1,6 @@
 /**
- * `flanneld config get|set|validate|delete`: the network config, looked at and changed under the eyes
- * of whoever does it.
+ * `flanneld config get|set|validate|delete`: shows and changes the network config, after the operator has
+ * confirmed the consequences.
  *
  * @module
  */
@@ -29,24 +29,23 @@ import type { RunSubcommand } from "../subcommand.ts";
 import { runVerb, type Verb } from "../verbs.ts";
 import { counted } from "../../../text/mod.ts";
 
-/** Nothing was written: the answer was no, or there was nobody to ask. */
+/** Nothing was written: the answer was no, or standard input is not a terminal. */
 const EXIT_UNCONFIRMED = 3;
 
-const YES: OwnFlag = { name: "yes", kind: "bool", help: "do not ask; for scripts" };
+const YES: OwnFlag = { name: "yes", kind: "bool", help: "write without asking; for scripts" };
 const CONFIG_OPERAND = "JSON|FILE|-";
 const WRITING_CODES =
-  "0 done, or there was nothing to do; 1 it failed, or somebody else was faster; " +
-  "2 wrong command line or environment; 3 not confirmed.";
+  "0 done, or there was nothing to do; 1 it failed, or another writer was faster; " +
+  "2 usage error; 3 not confirmed.";
 
 const VERBS: readonly Verb[] = [
   {
     spec: {
       name: "config get",
-      summary: "Prints the stored network config, and on standard error its place. " +
-        `Secrets in it are replaced by "${HIDDEN}".`,
+      summary: "Prints the stored network config, and its place on standard error. " +
+        `Replaces secrets with "${HIDDEN}".`,
       flags: [{ name: "show-secrets", kind: "bool", help: "print the secrets as well" }],
-      exitCodes: "0 printed; 1 there is none, or it cannot be read; 2 wrong command line or " +
-        "environment.",
+      exitCodes: "0 printed; 1 there is no config, or it cannot be read; 2 usage error.",
     },
     run: get,
   },
@@ -54,14 +53,13 @@ const VERBS: readonly Verb[] = [
     spec: {
       name: "config set",
       summary:
-        "Writes the network config into the store that the agents read. It is checked as an " +
-        "agent checks it, what changes for the hosts that run is shown, and you are asked. What " +
-        "somebody else writes in the meantime is not overwritten.",
+        "Writes the network config to the store that the agents read. Checks it as an agent does, " +
+        "shows what changes for the hosts that run, and asks. Does not overwrite a config that " +
+        "another writer has written meanwhile.",
       flags: [YES],
       operands: {
         usage: CONFIG_OPERAND,
-        help: "The config is given as JSON that begins with {, as a file, or as - for standard " +
-          "input.",
+        help: "The config is JSON that begins with {, a file, or - for standard input.",
         count: [1, 1],
       },
       exitCodes: WRITING_CODES,
@@ -72,25 +70,23 @@ const VERBS: readonly Verb[] = [
     spec: {
       name: "config validate",
       summary:
-        "Checks a network config as an agent does, and says what it comes to. A config that " +
-        "is given is checked offline; without one, the one in the store is.",
+        "Checks a network config as an agent does, and shows its result. Checks the given config " +
+        "without a store; without an operand, the config in the store.",
       flags: [],
       operands: {
         usage: `[${CONFIG_OPERAND}]`,
-        help: "The config is given as JSON that begins with {, as a file, or as - for standard " +
-          "input.",
+        help: "The config is JSON that begins with {, a file, or - for standard input.",
         count: [0, 1],
       },
-      exitCodes: "0 agents can use it; 1 they cannot, or there is none; 2 wrong command line or " +
-        "environment.",
+      exitCodes: "0 agents can use it; 1 they cannot, or there is no config; 2 usage error.",
     },
     run: validate,
   },
   {
     spec: {
       name: "config delete",
-      summary: "Removes the network config from the store, after showing the hosts that run and " +
-        "asking. Leases stay, and so do packets; but no host can start without a config.",
+      summary: "Deletes the network config from the store, after it has shown the hosts that run " +
+        "and asked. Leases stay and packets flow, but no host can start without a config.",
       flags: [YES],
       exitCodes: WRITING_CODES,
     },
@@ -98,10 +94,10 @@ const VERBS: readonly Verb[] = [
   },
 ];
 
-/** What the subcommand is. */
+/** Command line of the subcommand. */
 export const spec: AgentSubcommand = {
   name: "config",
-  summary: "Looks at the network config in the store, and changes it.",
+  summary: "Shows the network config in the store, and changes it.",
   flags: [],
   exitCodes: "see each.",
   verbs: VERBS.map(({ spec }) => spec),
@@ -112,7 +108,7 @@ export const spec: AgentSubcommand = {
  *
  * @throws {UsageError} for a command line that cannot be used
  * @throws {ConfigError} for a config that no agent could use
- * @throws {StoreError} when the store does not do its part
+ * @throws {StoreError} when the store fails
  */
 export const run: RunSubcommand = (args, signal) => runVerb("config", VERBS, args, signal);
 
@@ -185,7 +181,7 @@ async function remove(line: AgentLine, signal: AbortSignal): Promise<number> {
   return EXIT_OK;
 }
 
-/** @returns the exit code when it must not be done */
+/** Asks for confirmation. @returns the exit code unless the answer is yes */
 async function ask(
   { own }: AgentLine,
   question: string,
@@ -200,7 +196,7 @@ async function ask(
       return EXIT_UNCONFIRMED;
     case "nobody to ask":
       printError(
-        "Nothing was changed: standard input is no terminal to ask at; give -yes to do it unasked.",
+        "Nothing was changed: standard input is not a terminal; give -yes to write without asking.",
       );
       return EXIT_UNCONFIRMED;
   }
@@ -215,7 +211,7 @@ function oldText(config: ConfigText): string | undefined {
   return "text" in config ? config.text : undefined;
 }
 
-/** Checks a config; what is odd about it goes to standard error. */
+/** Checks a config, and prints warnings on standard error. */
 async function check(
   text: string,
   from: string,

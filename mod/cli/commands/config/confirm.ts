@@ -1,18 +1,18 @@
 import { printQuestion } from "../../output.ts";
 
-/** What came of a question. */
+/** Answer to a question. */
 export type Answer = "yes" | "no" | "nobody to ask";
 
 /** Where {@linkcode confirm} asks. */
 export interface Terminal {
-  /** False for a pipe or a file: nobody is there. */
+  /** False for a pipe or a file, at which no person answers. */
   readonly isTerminal: boolean;
   readonly input: ReadableStream<Uint8Array>;
   /** Shows the question. */
   readonly write: (text: string) => void;
 }
 
-/** The terminal of the process; questions go to standard error, where no pipe takes them. */
+/** The terminal of the process; prints questions to standard error, which is rarely piped. */
 export function processTerminal(): Terminal {
   return {
     isTerminal: Deno.stdin.isTerminal(),
@@ -22,9 +22,9 @@ export function processTerminal(): Terminal {
 }
 
 /**
- * Asks for a yes. Anything else, the end of the input included, is a no.
+ * Asks for a yes. Any other answer, and the end of the input, is a no.
  *
- * @throws the signal's reason when it aborts while the question stands
+ * @throws the signal's reason when it aborts before the answer
  */
 export async function confirm(
   question: string,

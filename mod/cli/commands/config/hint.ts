@@ -2,23 +2,23 @@ import { ConfigError, GoObject } from "../../../config/mod.ts";
 import { nearest } from "../../../config/nearest.ts";
 
 /**
- * The keys without which a config cannot be used, and where they stand. Behind every other key that is
- * misspelt there is a default, so that the config is used and the key warned of.
+ * The keys without which a config cannot be used, and the objects that hold them. A misspelt key of any other name
+ * has a default, so the config is used with a warning.
  */
 const NEEDED = [["Network", undefined], ["Type", "Backend"]] as const;
 
 /**
- * Says of a config that cannot be used which key was probably meant to be one that it needs.
+ * Finds the misspelt key in a config that lacks a key which it needs.
  *
  * @param text of the config, JSON or not
- * @returns `"Netwrok" is no key: did you mean Network?`; `undefined` where no key is near
+ * @returns `"Netwrok" is no key: did you mean Network?`; `undefined` where no key is similar
  */
 export function misspeltKey(text: string): string | undefined {
   let config: GoObject;
   try {
     config = GoObject.parse(text);
   } catch (error) {
-    // What is wrong is something else, and was said.
+    // The error that the caller reports is another one.
     if (error instanceof ConfigError) return undefined;
     throw error;
   }

@@ -3,25 +3,24 @@ import { type CallOptions, type Snapshot, type Store, StoreError } from "../../.
 import { openStore } from "../../../store/open.ts";
 import type { EtcdStoreOptions, StoreOptions } from "../../../store/options.ts";
 
-/** How long the store may take for one thing, in milliseconds. */
-const LIMIT = 10_000;
+/** Limit for one call to the store. */
+const LIMIT_MS = 10_000;
 
-/** A store, and what it held when it was looked at. */
+/** A store, and its content when it was opened. */
 export interface FoundConfig extends AsyncDisposable {
   readonly store: Store;
   readonly snapshot: Snapshot;
-  /** Which store, and why that one. */
+  /** Which store was chosen, and why. */
   readonly note: string;
 }
 
 /**
- * Opens the store of the network and looks at what is in it.
+ * Opens the store of the network and reads its content.
  *
- * @param forWriting take a store also where none has a config yet; only then is a file made that is not
- * there
+ * @param forWriting choose a store also where none has a config yet, and create a file that is missing
  * @param readOnly nothing will be written
- * @throws {StoreError} when there is no config (unless for writing), when it cannot be told where one
- * should go, or when the store does not answer
+ * @throws {StoreError} when there is no config (unless `forWriting`), when it is not clear in which store one
+ * belongs, or when the store does not answer
  */
 export async function findConfig(
   options: StoreOptions,
@@ -51,18 +50,18 @@ export async function inTime<T>(
   signal: AbortSignal,
   call: (options: CallOptions) => Promise<T>,
 ): Promise<T> {
-  const limit = AbortSignal.timeout(LIMIT);
+  const limit = AbortSignal.timeout(LIMIT_MS);
   try {
     return await call({ signal: AbortSignal.any([signal, limit]) });
   } catch (cause) {
     if (signal.aborted || !limit.aborted) throw cause;
-    throw new StoreError(`the store has not answered within ${LIMIT / 1000} s`, { cause });
+    throw new StoreError(`the store has not answered within ${LIMIT_MS / 1000} s`, { cause });
   }
 }
 
 /**
- * The one of etcd's two stores that agents will read a config from, where none has one: the only one
- * that is there, else the only one that hosts use.
+ * Chooses the one of etcd's two stores that agents will read a config from, where neither has one: the only store
+ * that answers, else the only store that hosts use.
  */
 async function chooseApi(options: EtcdStoreOptions, signal: AbortSignal): Promise<FoundConfig> {
   const [v2, v3] = await Promise.all([ask(options, "v2", signal), ask(options, "v3", signal)]);
@@ -92,7 +91,7 @@ async function chooseApi(options: EtcdStoreOptions, signal: AbortSignal): Promis
         oldIsUsed ? "" : ` has anything of this network at ${options.prefix}`
       }: give -etcd-api=v2 ` +
       "where flannel up to 0.17 takes part, which reads nothing else, and -etcd-api=v3 where newer " +
-      "flannel does; agents of ours find it in either",
+      "flannel does; flanneld finds it in either",
   );
 }
 

@@ -10,15 +10,15 @@ export interface GivenConfig {
   readonly from: string;
 }
 
-/** Bytes that a config may have: etcd takes no request beyond 1.5 MiB, and no config is near that. */
-const LIMIT = 1 << 20;
+/** Largest config: etcd takes no request beyond 1.5 MiB, and no config is near that. */
+const MAX_BYTES = 1 << 20;
 
 /**
- * Reads a network config from what stands on a command line: the JSON itself, `-` for standard input,
- * or the path of a file.
+ * Reads a network config from a word of the command line: the JSON itself, `-` for standard input, or the path of a
+ * file.
  *
- * @throws {UsageError} for a word that is neither JSON nor a file that is there, or is empty
- * @throws {ConfigError} for a file that cannot be read, is too long or no UTF-8
+ * @throws {UsageError} for a word that is empty, or neither JSON nor an existing file
+ * @throws {ConfigError} for a file that cannot be read, is too long or not UTF-8
  */
 export async function readGivenConfig(
   word: string,
@@ -61,7 +61,7 @@ async function readAll(stream: ReadableStream<Uint8Array>, from: string): Promis
   for await (const chunk of stream) {
     chunks.push(chunk);
     length += chunk.length;
-    if (length > LIMIT) throw new ConfigError(`${from} has more than ${LIMIT} bytes`);
+    if (length > MAX_BYTES) throw new ConfigError(`${from} has more than ${MAX_BYTES} bytes`);
   }
   const all = new Uint8Array(length);
   let at = 0;
@@ -74,7 +74,7 @@ async function readAll(stream: ReadableStream<Uint8Array>, from: string): Promis
 
 function decode(bytes: Uint8Array, from: string): string {
   try {
-    // A byte order mark, which Go's JSON does not take, is left out here.
+    // Drops a byte order mark, which Go's JSON does not take.
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes).trim();
   } catch (cause) {
     throw new ConfigError(`${from} is not UTF-8`, { cause });
