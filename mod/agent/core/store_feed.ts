@@ -1,5 +1,5 @@
 import { info } from "../../observe/mod.ts";
-import { type Cursor, type Snapshot, type Store, type WatchItem } from "../../store/mod.ts";
+import type { Cursor, Snapshot, Store, WatchItem } from "../../store/mod.ts";
 import { insist } from "./insist.ts";
 import { WarningLog } from "./warning_log.ts";
 

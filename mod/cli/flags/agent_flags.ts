@@ -9,7 +9,6 @@ import {
 } from "./environment.ts";
 import { UsageError } from "../errors.ts";
 import {
-  type FlagKind,
   FlagSyntaxError,
   type GivenFlag,
   type ParsedFlags,
@@ -18,6 +17,7 @@ import {
 } from "./flag_syntax.ts";
 import { flagNamed } from "./flags.ts";
 import type { Settings } from "./settings.ts";
+import type { SubcommandFlags } from "./flag_definition.ts";
 
 /** Command line and environment of the agent. */
 export interface AgentCommand {
@@ -30,20 +30,6 @@ export interface AgentCommand {
   };
   /** Lines for the log; the agent runs all the same. */
   readonly warnings: readonly string[];
-}
-
-/** Options of {@linkcode parseAgentFlags}: those of a subcommand. */
-export interface SubcommandFlags {
-  /** Its own flags. */
-  readonly own: readonly {
-    readonly name: string;
-    readonly kind: FlagKind;
-    readonly help: string;
-  }[];
-  /** Its name, for messages. */
-  readonly subcommand: string;
-  /** False for one that takes its own flags alone. */
-  readonly agentFlags: boolean;
 }
 
 /**

@@ -13,8 +13,12 @@
  */
 
 import { UsageError } from "../errors.ts";
-import type { SubcommandFlags } from "./agent_flags.ts";
-import { environmentName, expectation, type FlagDefinition } from "./flag_definition.ts";
+import {
+  environmentName,
+  expectation,
+  type FlagDefinition,
+  type SubcommandFlags,
+} from "./flag_definition.ts";
 import {
   FlagSyntaxError,
   type FlagValue,

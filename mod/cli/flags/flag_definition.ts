@@ -66,3 +66,17 @@ export function expectation(flag: FlagDefinition): string {
     ? `expected ${flag.placeholder}`
     : `expected ${flag.choices.join(" or ")}`;
 }
+
+/** The flags of a subcommand. */
+export interface SubcommandFlags {
+  /** Its own flags. */
+  readonly own: readonly {
+    readonly name: string;
+    readonly kind: FlagKind;
+    readonly help: string;
+  }[];
+  /** Its name, for messages. */
+  readonly subcommand: string;
+  /** False for one that takes its own flags alone. */
+  readonly agentFlags: boolean;
+}

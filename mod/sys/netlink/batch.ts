@@ -22,7 +22,7 @@ export interface BatchResult {
 }
 
 /** No request of an {@linkcode Operation} is longer: a route with every attribute has 76 bytes. */
-export const LONGEST_REQUEST = 80;
+export const MAX_REQUEST_BYTES = 80;
 
 /** Deleting what is not there has these answers: the object, or the interface it was on, is gone. */
 const ABSENT = new Set<number>([
@@ -79,7 +79,7 @@ export class Batch {
     const before = this.#transport.systemCalls;
     const limit = Math.min(
       this.#transport.messageLimit,
-      Math.floor(this.#transport.sendLimit / LONGEST_REQUEST),
+      Math.floor(this.#transport.sendLimit / MAX_REQUEST_BYTES),
     );
     let count = 0;
     let pending: Operation[] = [];

@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Prefix } from "../../ip/mod.ts";
 import { readAddress } from "./objects/address.ts";
-import { LONGEST_REQUEST } from "./batch.ts";
+import { MAX_REQUEST_BYTES } from "./batch.ts";
 import { MessageCursor } from "./wire/message.ts";
 import { MessageWriter } from "./wire/message_writer.ts";
 import { readFdbEntry, readNeighbour } from "./objects/neighbour.ts";
@@ -84,11 +84,11 @@ Deno.test("writeOperation() writes every object so that it reads back the same",
   }));
 });
 
-Deno.test("writeOperation() never needs more than LONGEST_REQUEST bytes", () => {
+Deno.test("writeOperation() never needs more than MAX_REQUEST_BYTES bytes", () => {
   fc.assert(fc.property(operation, (operation) => {
     const writer = new MessageWriter();
     writeOperation(writer, 1, operation);
-    return writer.length <= LONGEST_REQUEST && writer.length % 4 === 0;
+    return writer.length <= MAX_REQUEST_BYTES && writer.length % 4 === 0;
   }));
 });
 

@@ -4,7 +4,7 @@ import { Arena, type Memory } from "../../ffi/arena.ts";
 export const RECEIVE_MEMORY = 256 * 1024;
 
 /** Blocks that wait for their next user. */
-const MOST_SPARE = 4;
+const MAX_SPARE = 4;
 
 const spare: Memory[] = [];
 /** Each block has an arena of its own, so that one can go to the collector without the others. */
@@ -25,6 +25,6 @@ export function takeReceiveMemory(): Memory {
 
 /** Returns a block that no socket uses any more. */
 export function giveReceiveMemory(memory: Memory): void {
-  if (spare.length < MOST_SPARE) spare.push(memory);
+  if (spare.length < MAX_SPARE) spare.push(memory);
   else owners.get(memory)?.close();
 }
