@@ -28,6 +28,7 @@ import {
 } from "../../mod/sys/mod.ts";
 import { PingLedger, type PingReport } from "./ping_ledger.ts";
 
+/** Between two rounds, in milliseconds; longer where the machine has no time for this thread. */
 const INTERVAL_MS = 10;
 const REPORT_MS = 250;
 
@@ -57,6 +58,8 @@ export interface PingAnswer {
   readonly report: PingReport;
   /** Milliseconds between two rounds of pings, at most, since the last report. */
   readonly longestPauseMs: number;
+  /** Rounds of pings since the last report. */
+  readonly rounds: number;
 }
 
 interface Pinged {
@@ -142,6 +145,7 @@ function send(): void {
 
 let lastMs = performance.now();
 let longestPauseMs = 0;
+let rounds = 0;
 let reportedMs = lastMs;
 
 function turn(): void {
@@ -150,6 +154,7 @@ function turn(): void {
   receive();
   ledger.expire(performance.now());
   send();
+  rounds++;
   const nowMs = performance.now();
   longestPauseMs = Math.max(longestPauseMs, nowMs - lastMs);
   lastMs = nowMs;
@@ -158,8 +163,8 @@ function turn(): void {
     const pairs = indices.flatMap((from) =>
       indices.filter((to) => to !== from).map((to) => `${from} to ${to}`)
     );
-    scope.postMessage({ report: ledger.report(nowMs, pairs), longestPauseMs });
-    [reportedMs, longestPauseMs] = [nowMs, 0];
+    scope.postMessage({ report: ledger.report(nowMs, pairs), longestPauseMs, rounds });
+    [reportedMs, longestPauseMs, rounds] = [nowMs, 0, 0];
   }
 }
 

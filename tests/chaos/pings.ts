@@ -13,6 +13,8 @@ export class Pings implements Disposable {
   longestPauseMs = 0;
   /** The longest wait for a reply, in milliseconds. */
   slowestMs = 0;
+  /** Rounds of pings so far: a clock that ticks each 10 ms, and slower where the machine has no time. */
+  rounds = 0;
   readonly #worker: Worker;
   #silent: readonly string[] = [];
   #failure: string | undefined;
@@ -21,7 +23,8 @@ export class Pings implements Disposable {
   constructor(onLosses: (losses: readonly Loss[]) => void) {
     this.#worker = new Worker(new URL("ping_worker.ts", import.meta.url), { type: "module" });
     this.#worker.onmessage = ({ data }: MessageEvent<PingAnswer>) => {
-      const { report, longestPauseMs } = data;
+      const { report, longestPauseMs, rounds } = data;
+      this.rounds += rounds;
       this.sent += report.sent;
       this.uncounted += report.uncounted;
       this.#silent = report.silent;

@@ -12,9 +12,9 @@ export function formatReport(report: RunReport, minutes: number): string {
     ...kinds,
     `pings between unaffected hosts: ${sent} sent, ${lost} lost; from or to affected ones: ${uncounted}`,
     `longest pause between pings ${ms(report.longestPauseMs)}, slowest reply ` +
-    `${ms(report.slowestReplyMs)}, slowest recovery ${
-      ms(report.slowestRecoveryMs)
-    }, largest agent ` +
+    `${
+      ms(report.slowestReplyMs)
+    }, slowest recovery ${report.slowestRecovery} rounds of pings, largest agent ` +
     `${Math.round(report.mostResidentMiB)} MiB`,
     `invariants broken: ${broken.length}`,
   ];

@@ -21,11 +21,15 @@ import { randomFrom } from "../lab/random.ts";
 /** Between two looks at everything, in milliseconds. */
 const LOOK_MS = 1_000;
 
-/** Within this many milliseconds of calm the kernels are what the store asks for. */
-const RECOVERY_MS = 10_000;
+/**
+ * Within this many rounds of pings of calm the kernels are what the store asks for: 10 s of a machine that
+ * has time. On one with fifty programs a processor, where agents run as rarely as the thread that pings,
+ * it is longer.
+ */
+const RECOVERY_ROUNDS = 1_000;
 
-/** Where that takes longer the run goes on for as many milliseconds, to see whether it ever comes. */
-const LATE_RECOVERY_MS = 120_000;
+/** Milliseconds after which a cluster is given up that does not recover. */
+const GIVE_UP_MS = 240_000;
 
 /** How long `flanneld plan` may still find something then: firewall tools are slow on a busy machine. */
 const PLAN_MS = 20_000;
@@ -70,8 +74,8 @@ export interface RunReport {
   readonly longestPauseMs: number;
   /** The longest wait for a reply, in milliseconds. */
   readonly slowestReplyMs: number;
-  /** The slowest recovery, in milliseconds. */
-  readonly slowestRecoveryMs: number;
+  /** The slowest recovery, in rounds of pings. */
+  readonly slowestRecovery: number;
   /** The most that an agent took, in MiB. */
   readonly mostResidentMiB: number;
   /** What was wrong, each once. */
@@ -117,7 +121,7 @@ class ChaosRun implements AsyncDisposable {
   readonly #looking: Promise<void>;
   #isOver = false;
   #round = 0;
-  #slowestRecoveryMs = 0;
+  #slowestRecovery = 0;
   #mostResidentMiB = 0;
 
   static async start(cluster: ChaosCluster, options: RunOptions): Promise<ChaosRun> {
@@ -164,7 +168,7 @@ class ChaosRun implements AsyncDisposable {
       ...{ store, seed, backend: this.#cluster.backend.type, schedule: this.#schedule },
       ...{ injected: this.#injected, sent, lost, uncounted, longestPauseMs, broken },
       slowestReplyMs: slowestMs,
-      ...{ slowestRecoveryMs: this.#slowestRecoveryMs, mostResidentMiB: this.#mostResidentMiB },
+      ...{ slowestRecovery: this.#slowestRecovery, mostResidentMiB: this.#mostResidentMiB },
       logs: broken.length === 0 ? undefined : await this.#keepLogs(),
     };
   }
@@ -220,23 +224,21 @@ class ChaosRun implements AsyncDisposable {
 
   /** Waits until the cluster is whole; from then on all pings count again. @returns false when it never is */
   async #recover(): Promise<boolean> {
+    const { rounds } = this.#pings;
     const began = performance.now();
     let isLate = false;
     for (;;) {
       const problems = await this.#differences();
-      const took = performance.now() - began;
-      // The first look after the faults may have met what was before them.
-      if (problems.length === 0) {
-        if (this.#round > 0) this.#slowestRecoveryMs = Math.max(this.#slowestRecoveryMs, took);
-        break;
-      }
+      const took = this.#pings.rounds - rounds;
       // The start is not the product's: the machine may be busy with the start of other labs.
-      if (took > RECOVERY_MS && !isLate && this.#round > 0) {
+      if (this.#round > 0) this.#slowestRecovery = Math.max(this.#slowestRecovery, took);
+      if (problems.length === 0) break;
+      if (took > RECOVERY_ROUNDS && !isLate && this.#round > 0) {
         isLate = true;
-        const invariant = `kernel equal to store within ${RECOVERY_MS / 1_000} s`;
+        const invariant = "kernel equal to store within 10 s";
         this.#note({ invariant, detail: problems.slice(0, 5).join("; ") });
       }
-      if (took > LATE_RECOVERY_MS) {
+      if (performance.now() - began > GIVE_UP_MS) {
         this.#note({ invariant: "the cluster recovers", detail: problems.slice(0, 20).join("; ") });
         return false;
       }
