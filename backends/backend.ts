@@ -7,7 +7,7 @@ import type { DryRunNetlink, Link, Netlink, Route } from "../mod/sys/mod.ts";
 import type { DiffLine } from "./describe.ts";
 import type { Step } from "./steps.ts";
 
-/** What a backend is given: the network it serves and the host it runs on. */
+/** The network that a backend serves and the host that it runs on. */
 export interface BackendContext {
   readonly config: NetworkConfig;
   /** Where encapsulated packets leave and arrive. */
@@ -16,8 +16,8 @@ export interface BackendContext {
   /** Path of the network namespace that `netlink` works in. @default this process's */
   readonly netns?: string;
   /**
-   * Networks served before on this host, and by no other agent now: the agent removes what is left of
-   * them. A getter: another agent of the host may take one over at any time.
+   * Networks served before on this host, and by no other agent now: the agent removes their objects.
+   * A getter: another agent of the host may begin to serve one at any time.
    */
   readonly formerNetworks: readonly Prefix[];
   /**
@@ -26,22 +26,22 @@ export interface BackendContext {
    */
   readonly besideOthers?: boolean;
   /**
-   * `BackendData` of the lease this host is known to have held: a device that has to be made anew
+   * `BackendData` of the lease that this host is known to have held: a device that has to be created again
    * takes its identity (vxlan: the VTEP's MAC) from there, so that peers need not learn another.
    */
   readonly formerData?: JsonValue | undefined;
   /**
-   * What a host's data path takes besides what every host's does, as its agent's record says at this
-   * moment; nothing for flannel's hosts. @default nothing for all
+   * Returns the features of a host's data path that not every host has, as its node record has them now; none for
+   * hosts of upstream flannel. @default nothing for all
    */
   readonly featuresOf?: (publicIP: IPv4) => readonly string[];
   /**
-   * Set when nothing may be changed: `netlink` then takes changes down and makes none, and what a
-   * backend does by other means (ioctl, bpf, a socket, a thread) it leaves out. Of the network only
+   * Set when nothing may be changed: `netlink` then records changes and makes none, and a backend leaves out changes by
+   * other means (ioctl, bpf, a socket, a thread). Of the network only
    * {@linkcode PlannedNetwork} is used.
    */
   readonly dryRun?: DryRun;
-  /** Ends what a backend waits for outside this host: the agent is to end. @default never */
+  /** Aborts calls outside this host when the agent ends. @default never */
   readonly signal?: AbortSignal;
   /**
    * Returns whether packets from peers whose inner source lies outside the network are refused at this moment.
@@ -49,7 +49,7 @@ export interface BackendContext {
    * @default never
    */
   readonly isSourceStrict?: () => boolean;
-  /** What this host asks of the udp backend, whatever the network's config says. */
+  /** Options of the udp backend for this host, beside the network's config. */
   readonly udp?: UdpHostOptions;
   /** Likewise of the vxlan backend. */
   readonly vxlan?: VxlanHostOptions;
@@ -59,14 +59,14 @@ export interface BackendContext {
 export interface VxlanHostOptions {
   /**
    * Transmit checksum offload of the device: `off` where the kernel may compute wrong checksums,
-   * which `auto` tells by the kernel's version. @default "auto"
+   * which `auto` finds by the kernel's version. @default "auto"
    */
   readonly txChecksum?: "auto" | "on" | "off";
   /** Refuse inner sources outside the network. @default by what the peers advertise */
   readonly strictSource?: boolean | undefined;
 }
 
-/** Takes down the changes that are not made through netlink. */
+/** Records changes that are not made through netlink. */
 export type DryRun = Pick<DryRunNetlink, "makeLink">;
 
 /** Options of the udp backend that are this host's own: `-udp-*`. */
@@ -106,8 +106,8 @@ export interface Backend {
   prepare(context: BackendContext): Promise<Network>;
 
   /**
-   * What the kernel has once and the network takes, as {@linkcode prepare} will, in words that are the
-   * same in every network: two networks of one host that share one cannot both be served.
+   * Returns the kernel's single objects that the network needs, in words that are the same in every network: a host
+   * cannot serve two networks that need the same one.
    *
    * @throws {ConfigError} for a bad option
    */
@@ -150,15 +150,15 @@ export interface Backend {
   plan?(context: BackendContext & { readonly dryRun: DryRun }): Promise<PlannedNetwork>;
 
   /**
-   * Finds what this host has outside of itself for the lease that it gives back: `cleanup -release`.
+   * Finds the objects outside of this host that belong to the lease which `cleanup -release` removes.
    *
-   * @throws {ProviderError} when it cannot be found out
+   * @throws {ProviderError} when the provider cannot be read
    */
   release?(context: ReleaseContext): Promise<readonly Releasable[]>;
 
   /**
-   * Looks whether what the backend needs outside of this host is as it should be: `doctor`. Changes
-   * nothing; what it finds out is in the findings, failures included.
+   * Checks what the backend needs outside of this host, for `doctor`. Changes nothing; failures are findings,
+   * too.
    *
    * @param own this host's subnet, where it has one
    */
@@ -220,27 +220,27 @@ export interface StaleState {
   remove(): void;
 }
 
-/** What {@linkcode Backend.release} goes by. */
+/** Input of {@linkcode Backend.release}. */
 export interface ReleaseContext
   extends Pick<BackendContext, "config" | "external" | "formerNetworks"> {
   readonly signal: AbortSignal;
 }
 
-/** Something outside of this host that is this host's. */
+/** An object outside of this host that belongs to this host. */
 export interface Releasable {
   /** `route 10.20.93.0/24 in rtb-0a1b2c to eni-0a1b2c` */
   readonly what: string;
   /**
-   * Takes it away; gone already is fine.
+   * Removes it; gone already is fine.
    *
    * @throws {ProviderError} when the provider refuses
    */
   remove(): Promise<void>;
 }
 
-/** What a check has found. */
+/** One finding of {@linkcode Backend.check}. */
 export interface BackendFinding {
-  /** `warning`: the agent would change it; `failed`: somebody else has to. */
+  /** `warning`: the agent would change it; `failed`: an operator has to. */
   readonly state: "ok" | "warning" | "failed";
   readonly text: string;
 }
@@ -264,7 +264,7 @@ export interface SourceCheck {
   readonly port?: number;
   /** The flag that decides, whatever the peers advertise, and its value. */
   readonly fixed?: { readonly isStrict: boolean; readonly reason: string } | undefined;
-  /** Who looks at each packet: the backend, or the firewall at the overlay device. */
+  /** The checker of each packet: the backend, or the firewall at the overlay device. */
   readonly by: "backend" | "firewall";
 }
 
@@ -281,7 +281,7 @@ export interface Network {
   readonly ingress: Ingress;
   /** How inner sources are checked; absent where nothing encapsulates packets. */
   readonly sourceCheck?: SourceCheck | undefined;
-  /** `BackendData` of our lease in the given form; absent when the backend has none. */
+  /** Returns `BackendData` of this host's lease in the given form; `undefined` when the backend has none. */
   leaseData(form: LeaseForm): JsonValue | undefined;
 
   /**
@@ -292,7 +292,7 @@ export interface Network {
 
   /**
    * Brings everything in the kernel to what `own` and `peers` ask for: dump, diff, one batch. Used
-   * at start, after a resync, when our own lease changed, and to repair drift.
+   * at start, after a resync, when this host's lease changed, and to repair drift.
    * Cost: one dump of each table plus O(differences).
    *
    * @returns how many objects the kernel refused (each was logged); worth another try later
@@ -307,7 +307,7 @@ export interface Network {
   apply(change: LeaseSetChange): Promise<number>;
 
   /**
-   * What this host's data path takes besides what every host's does: for its agent's record, where
+   * Returns the features of this host's data path that not every host has, for the node record, where
    * other hosts' {@linkcode BackendContext.featuresOf} reads it. It may change with any call.
    */
   features?(): readonly string[];
@@ -337,23 +337,23 @@ export interface Network {
   /** Likewise what is in the way of packets there, and not the backend's to change. */
   obstacles?(): readonly string[];
 
-  /** What the backend is doing, for logs and status. */
+  /** Returns the state of the backend, for logs and status. */
   status(): NetworkStatus;
 
   /**
    * Watches for what others do to the kernel state and calls `repair` (which ends in
-   * {@linkcode Network.sync}) when ours was touched. Ends when `signal` aborts.
+   * {@linkcode Network.sync}) when an object of the network was changed. Ends when `signal` aborts.
    */
   run(signal: AbortSignal, repair: (what: string) => void): Promise<void>;
 
-  /** Takes everything of ours out of the kernel: another backend or device has taken over. */
+  /** Removes all objects of the network from the kernel: another backend or device carries it now. */
   remove(): Promise<void>;
 
   /** Ends what runs in this process; what is in the kernel stays. Calling it again does nothing. */
   close(): Promise<void>;
 }
 
-/** What a dry run uses of a network. */
+/** The part of a network that a dry run uses. */
 export type PlannedNetwork = Pick<
   Network,
   | "mtu"
@@ -373,7 +373,7 @@ export interface NetworkStatus {
   readonly device?: string;
   /** Peers whose objects are programmed. */
   readonly peers: number;
-  /** What the data path makes use of, where that varies: `TCP segmentation, UDP GSO`. */
+  /** Offloads of the data path, where they vary: `TCP segmentation, UDP GSO`. */
   readonly features?: string;
   /**
    * How packets go to each peer's subnet, where a backend has more ways than one: `kernel`, or `user`
@@ -382,9 +382,9 @@ export interface NetworkStatus {
   readonly paths?: ReadonlyMap<string, string>;
   /** Subnets that were refused, with the reason. */
   readonly refused: ReadonlyMap<string, string>;
-  /** Where a provider's router carries the packets: how our route is in each of its tables. */
+  /** State of the route to this host in each of a provider's tables, where its router carries the packets. */
   readonly routeTables?: ReadonlyMap<string, string>;
-  /** Why the provider's tables could not be looked at, when they could not. */
+  /** Why the provider's tables could not be read. */
   readonly failure?: string;
   /** Why no packets are carried at all at this moment. */
   readonly stopped?: string;
@@ -400,12 +400,12 @@ export interface TrafficCounts {
   readonly receivedBytes: number;
 }
 
-/** What a data path has carried. */
+/** Traffic of a data path. */
 export interface NetworkTraffic {
   /** With all peers. */
   readonly total: TrafficCounts;
   /** By reason; none that did not occur. */
   readonly drops: Readonly<Record<string, number>>;
-  /** By the peer's public IP; absent where the data path does not tell them apart. */
+  /** By the peer's public IP; absent where the data path does not count by peer. */
   readonly peers?: ReadonlyMap<IPv4, TrafficCounts>;
 }

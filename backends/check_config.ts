@@ -9,10 +9,10 @@ export interface CheckedConfig {
   readonly config: NetworkConfig;
   /**
    * MTU for containers, in bytes, on a host whose interface has 1500; `undefined` where only the host
-   * itself can tell.
+   * itself knows it.
    */
   readonly mtu: number | undefined;
-  /** What is odd about it and keeps no agent from using it, one line each: keys that mean nothing. */
+  /** Keys without a meaning, one line each; agents use the config all the same. */
   readonly warnings: readonly string[];
 }
 

@@ -1,5 +1,5 @@
 /**
- * Kernel objects in the words of ip(8), bridge(8) and ethtool(8), for people.
+ * Describes kernel objects in the words of ip(8), bridge(8) and ethtool(8).
  *
  * @module
  */
@@ -19,13 +19,13 @@ import { IFF_UP } from "../mod/sys/linux_constants.ts";
 /** Name of an interface by its index. */
 export type NameOf = (index: number) => string;
 
-/** One line of a diff: what goes, or what comes. */
+/** One line of a diff: a removal or an addition. */
 export interface DiffLine {
   readonly sign: "-" | "+";
   readonly text: string;
 }
 
-/** The lines of a planned change. */
+/** Returns the lines of a planned change. */
 export function describeChange(change: PlannedChange, nameOf: NameOf): DiffLine[] {
   const lines: DiffLine[] = [];
   if (change.before !== undefined) {
@@ -62,7 +62,7 @@ function describe(
   }
 }
 
-/** @param isAltered what a device is made with is then left out, and its MAC told */
+/** @param isAltered leaves the attributes of the kind out and adds the MAC */
 function describeLink(
   link: Link,
   nameOf: NameOf,
@@ -78,7 +78,7 @@ function describeLink(
   return words.join(" ");
 }
 
-/** `address 10.20.93.0/32 dev flannel.1`. */
+/** Returns `address 10.20.93.0/32 dev flannel.1`. */
 export function describeAddress(
   { index, address, prefixLength }: InterfaceAddress,
   nameOf: NameOf,
@@ -95,12 +95,12 @@ function describeFdbEntry({ index, mac, destination, state }: FdbEntry, nameOf: 
     ` dev ${nameOf(index)}${nud(state)}`;
 }
 
-/** NUD_* of linux/neighbour.h, where it is not the one that ours have. */
+/** Returns NUD_* of linux/neighbour.h, where it is not that of flanneld's objects. */
 function nud(state: number): string {
   return state === 0x80 ? "" : ` nud 0x${state.toString(16)}`;
 }
 
-/** `route 10.20.65.0/24 via 172.28.128.102 dev eth1 proto 102`. */
+/** Returns `route 10.20.65.0/24 via 172.28.128.102 dev eth1 proto 102`. */
 export function describeRoute(
   { destination, gateway, oif, metric, onlink, protocol }: Route,
   nameOf: NameOf,

@@ -2,7 +2,7 @@ import { info, verbose, warning } from "../mod/observe/mod.ts";
 import type { Netlink, Operation } from "../mod/sys/mod.ts";
 import { describeAddress, describeRoute } from "./describe.ts";
 
-/** How many of a batch's refusals are logged: they are rarely alone, and the first tell the cause. */
+/** Number of a batch's refusals that are logged: the first ones show the cause. */
 const SHOWN = 3;
 
 /**

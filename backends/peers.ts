@@ -11,7 +11,7 @@ const LONGEST_LEASE = 30;
 export interface PeerRules {
   readonly config: Pick<NetworkConfig, "network" | "subnetLen">;
   readonly own: Lease;
-  /** Our public IP: a lease that leads back to us is not a peer's. */
+  /** This host's public IP: a lease that leads back here is not a peer's. */
   readonly publicIP: IPv4;
   /** Routes and networks of this host, which a route to a lease must not replace. */
   readonly host: HostRoutes;
@@ -24,7 +24,7 @@ export interface RouteTarget {
 }
 
 /**
- * Why a lease must not be programmed, whatever the backend; `undefined` when it may.
+ * Returns why a lease must not be programmed, whatever the backend; `undefined` when it may.
  *
  * The store is shared with whoever can write to it: one bad value must not take a route away from
  * the host's own containers or from networks outside the overlay.
@@ -55,7 +55,7 @@ export function refusal(
   return publicIPRefusal(attributes.publicIP, rules);
 }
 
-/** Why no other host can have this public IP; `undefined` when one can. */
+/** Returns why no other host can have this public IP; `undefined` when one can. */
 function publicIPRefusal(
   address: IPv4,
   { publicIP, host }: Pick<PeerRules, "publicIP" | "host">,
@@ -80,14 +80,14 @@ function leadsTo(
   return target !== undefined && oif === target.oif && gateway === target.gateway;
 }
 
-/** Logs that packets go to a peer, go there otherwise, or no longer. @param verb `added` */
+/** Logs a change of a peer. @param verb `added`, `changed` or `removed` */
 export function logPeer(verb: string, { subnet, attributes }: Lease): void {
   const publicIP = formatIPv4(attributes.publicIP);
   const via = verb === "removed" ? "" : ` via ${publicIP}`;
   info(`Subnet ${verb}: ${subnet}${via}`, { subnet, publicIP });
 }
 
-/** Remembers which leases were refused, and says so once per lease and reason. */
+/** The refused leases. Logs each lease and reason once. */
 export class Refusals {
   readonly #reasons = new Map<string, string>();
 
@@ -96,7 +96,7 @@ export class Refusals {
     return this.#reasons;
   }
 
-  /** Notes the verdict on a lease; passes it on. */
+  /** Records the verdict on a lease. @returns the verdict */
   note(lease: Lease, reason: string | undefined): string | undefined {
     if (reason === undefined && this.#reasons.size === 0) return undefined;
     const key = leaseKey(lease.subnet);
@@ -111,12 +111,12 @@ export class Refusals {
     return reason;
   }
 
-  /** Forgets a lease that is gone. */
+  /** Removes a lease. */
   forget(lease: Lease): void {
     this.#reasons.delete(leaseKey(lease.subnet));
   }
 
-  /** Forgets all but these lease keys. */
+  /** Removes all but these lease keys. */
   retain(keys: { has(key: string): boolean }): void {
     for (const key of this.#reasons.keys()) if (!keys.has(key)) this.#reasons.delete(key);
   }

@@ -13,8 +13,8 @@ import type {
 } from "../mod/sys/netlink/wire/types.ts";
 
 /**
- * Protocol number of the routes we install (`ip route ... proto 102`): how ours are told from
- * foreign ones. Not assigned in linux/rtnetlink.h nor in iproute2's rt_protos.
+ * Protocol number of the routes that flanneld installs (`ip route ... proto 102`), which distinguishes them from routes of
+ * other programs. Not assigned in linux/rtnetlink.h nor in iproute2's rt_protos.
  */
 export const RTPROT_FLANNEL = 102;
 
@@ -36,9 +36,9 @@ export interface KernelObjects {
 }
 
 /**
- * The operations that turn `actual` into `desired`.
+ * Returns the operations that turn `actual` into `desired`.
  *
- * @param actual only what is ours to change: the caller leaves foreign objects out
+ * @param actual the objects that flanneld manages: the caller leaves those of other programs out
  * @returns in an order that keeps packets flowing: addresses, then what a route needs before the
  * route, then removals, routes first. A changed object is replaced in place, never deleted first. A
  * route that is missing is added, which fails where another program has one of its key.
@@ -119,19 +119,19 @@ function fdbKey({ mac, destination }: FdbEntry): string {
   return `${mac} ${destination}`;
 }
 
-/** What tells one route of the table from another (besides TOS, which we do not use). */
+/** Returns the key of a route in its table (besides TOS, which flanneld does not use). */
 function routeKey({ destination, metric }: Route): number | string {
   const key = destination.address * 64 + destination.length;
   // 32 + 6 + 15 bits are what a number holds exactly.
   return metric < 2 ** 15 ? metric * 2 ** 38 + key : `${key} ${metric}`;
 }
 
-/** True when the neighbour needs no change. */
+/** Returns whether the neighbour needs no change. */
 export function sameNeighbour(a: Neighbour, b: Neighbour): boolean {
   return a.address === b.address && a.mac === b.mac && a.state === b.state;
 }
 
-/** True when the route needs no change. */
+/** Returns whether the route needs no change. */
 export function sameRoute(a: Route, b: Route): boolean {
   return a.oif === b.oif && a.gateway === b.gateway && a.onlink === b.onlink &&
     a.protocol === b.protocol && a.scope === b.scope && a.source === b.source;

@@ -11,13 +11,13 @@ import { ownRoutes, RouteReconciler } from "./reconciler.ts";
 import { retry } from "./retry.ts";
 import { counted } from "../../mod/text/mod.ts";
 
-/** Seconds from one look at the provider's tables to the next, where the config does not say. */
+/** Seconds between two checks of the provider's tables, where the config has no other. */
 const REPAIR_PERIOD = 60;
 
-/** How long a machine may take to find out which one it is, in milliseconds. */
+/** Limit for opening the provider, in milliseconds. */
 const OPEN_LIMIT = 10_000;
 
-/** What a provider's backend is made of. */
+/** Parts of a provider's backend. */
 export interface ProviderBackendParts {
   /** Value of `Backend.Type`. */
   readonly type: string;
@@ -31,7 +31,7 @@ export interface ProviderBackendParts {
    */
   readonly readOptions?: (options: GoObject) => void;
   /**
-   * Reads the options and finds out which machine this is.
+   * Reads the options and identifies this machine.
    *
    * @throws {ConfigError} for a bad option
    * @throws {ProviderError} when this is not a machine of the provider
@@ -39,7 +39,7 @@ export interface ProviderBackendParts {
   open(context: ProviderContext, signal: AbortSignal): Promise<RouteProvider>;
 }
 
-/** What a provider is opened with. */
+/** Input for opening a provider. */
 export type ProviderContext = Pick<BackendContext, "config" | "external">;
 
 /** The backend of a provider: all but the provider itself. */
@@ -110,7 +110,7 @@ async function findRoutes(
   }));
 }
 
-/** Looks at the provider as the agent would, and says what an operator has to know. */
+/** Checks the provider as the agent would, for an operator. */
 async function check(
   open: () => Promise<RouteProvider>,
   { config, formerNetworks, signal }: BackendContext,

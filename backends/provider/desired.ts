@@ -2,7 +2,7 @@ import type { Prefix } from "../../mod/ip/mod.ts";
 import type { DiffLine } from "../describe.ts";
 import type { HostSetting, ProviderRoute, RouteTable, Survey } from "./provider.ts";
 
-/** What there shall be in each table. */
+/** Wanted contents of each table. */
 export interface Wanted {
   /** Our subnet; without one, no route shall lead here. */
   readonly own: Prefix | undefined;
@@ -59,15 +59,15 @@ function isStale(route: ProviderRoute, { own, networks, subnetLen }: Wanted): bo
   return isInside && (target === "gone" || destination.length === subnetLen);
 }
 
-/** A route to our subnet that nobody can replace. */
+/** A route to this host's subnet that nobody can replace. */
 export interface FixedRoute {
   /** Id of its table. */
   readonly table: string;
-  /** What is wrong, a sentence. */
+  /** The fault, one sentence. */
   readonly text: string;
 }
 
-/** Routes to our subnet that nobody can replace, where there is none of ours. */
+/** Returns the routes to this host's subnet that nobody can replace, where the host has none of its own. */
 export function fixedRoutes({ tables }: Survey, own: Prefix): FixedRoute[] {
   return tables.flatMap(({ id, routes }) => {
     const toOwn = routes.filter(({ destination }) => destination.equals(own));

@@ -6,13 +6,13 @@ export type ProviderErrorKind =
   | "throttled"
   /** No answer, or the provider's own failure; worth another try. */
   | "unavailable"
-  /** What was to be changed is not there. */
+  /** The object to be changed does not exist. */
   | "missing"
-  /** What was to be made is there already. */
+  /** The object to be created exists. */
   | "exists"
   /** A quota of the account is used up. */
   | "limit"
-  /** This host or its config does not fit; the message says how. */
+  /** This host or its config does not fit; the message has the reason. */
   | "unsuitable";
 
 /**

@@ -9,19 +9,19 @@ import type { Wanted } from "./desired.ts";
 import { ProviderError } from "./errors.ts";
 import type { RouteProvider } from "./provider.ts";
 import { RouteReconciler } from "./reconciler.ts";
-import { SaidOnce } from "./said_once.ts";
+import { WarningLimiter } from "./warning_limiter.ts";
 
 /** Options of {@linkcode ProviderNetwork}. */
 export interface ProviderNetworkOptions {
-  /** Seconds from one look at the provider's tables to the next. */
+  /** Seconds between two checks of the provider's tables. */
   readonly repairPeriod: number;
 }
 
 /**
- * A network whose packets the provider's own router carries: a route to our subnet in its tables, and
+ * A network whose packets the provider's own router carries: a route to this host's subnet in its tables, and
  * nothing on the host, whose packets to other subnets take the default route.
  *
- * A cloud tells nobody of changes, so the tables are looked at again and again, slowly: each look is
+ * A cloud reports no changes, so the network checks the tables periodically and slowly: each check is
  * a call or two against a quota that all hosts of an account share.
  */
 export class ProviderNetwork implements Network {
@@ -34,7 +34,7 @@ export class ProviderNetwork implements Network {
   #own: Prefix | undefined;
   #plan: readonly DiffLine[] = [];
   #obstacles: readonly string[] = [];
-  /** What is not as it should be and was not to be changed; only an operator mends it. */
+  /** Number of faults that only an operator fixes. */
   #lasting = 0;
 
   constructor(provider: RouteProvider, context: BackendContext, options: ProviderNetworkOptions) {
@@ -61,11 +61,11 @@ export class ProviderNetwork implements Network {
     }
     const { passing, lasting } = await this.#reconciler.reconcile(this.#wanted(), this.#signal());
     this.#lasting = lasting;
-    // What only an operator mends is looked at again by run(), not every ten seconds.
+    // run() checks again the faults that only an operator fixes: not every ten seconds.
     return refused + passing;
   }
 
-  /** Peers are the router's business. */
+  /** The router carries packets to all peers. */
   apply(): Promise<number> {
     return Promise.resolve(0);
   }
@@ -81,7 +81,7 @@ export class ProviderNetwork implements Network {
   status(): NetworkStatus {
     const { tables, failure } = this.#reconciler.state;
     return {
-      // What tells one of these networks from another, as a device does elsewhere.
+      // Distinguishes one of these networks from another, as a device does elsewhere.
       ...(tables.size === 0 ? {} : { device: [...tables.keys()].join(", ") }),
       peers: 0,
       refused: new Map(),
@@ -93,10 +93,10 @@ export class ProviderNetwork implements Network {
   }
 
   async run(signal: AbortSignal, repair: (what: string) => void): Promise<void> {
-    const said = new SaidOnce(warning);
+    const warnings = new WarningLimiter(warning);
     const ending = AbortSignal.any([signal, this.#closing.signal]);
     for (;;) {
-      // Hosts that were started together are not to ask together.
+      // Spreads the checks of hosts that were started together.
       await sleep(this.#period * (0.75 + Math.random() / 2), ending);
       if (ending.aborted) return;
       if (this.#own === undefined) continue;
@@ -109,11 +109,11 @@ export class ProviderNetwork implements Network {
         const { lines } = await this.#reconciler.look(this.#wanted(), ending);
         verbose(1, "Looked at the provider's route tables");
         if (lines.length > 0) repair(lines.map(({ sign, text }) => `${sign} ${text}`).join(", "));
-        said.retain(() => false);
+        warnings.retain(() => false);
       } catch (error) {
         if (ending.aborted) return;
         if (!(error instanceof ProviderError)) throw error;
-        said.say("look", `The provider's route tables cannot be looked at: ${error.message}`);
+        warnings.warn("look", `The provider's route tables cannot be looked at: ${error.message}`);
       }
     }
   }

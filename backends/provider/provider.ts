@@ -2,7 +2,7 @@ import type { Prefix } from "../../mod/ip/mod.ts";
 
 /**
  * A provider's route tables, as seen by one of its machines: all that a cloud backend has to bring.
- * What is to be done is decided by `diffRoutes`, when and how often by `ProviderNetwork`.
+ * `diffRoutes` decides on the changes, `ProviderNetwork` when and how often they are tried.
  *
  * Each call is one attempt, or waits for what it has begun; it throws `ProviderError`. Throttling,
  * failures of the provider and the time that it may all take are the caller's.
@@ -32,13 +32,13 @@ export interface RouteProvider {
 
 /** How things are at one moment. */
 export interface Survey {
-  /** What routes to this machine lead to, as the provider calls it: `eni-0a1b2c`. */
+  /** Target of routes to this machine, in the provider's words: `eni-0a1b2c`. */
   readonly self: string;
-  /** The tables that are to have our route. */
+  /** The tables that need this host's route. */
   readonly tables: readonly RouteTable[];
-  /** What has to be set at this machine besides; only what is not as it should be. */
+  /** Settings of this machine that have to change. */
   readonly settings: readonly HostSetting[];
-  /** What is in the way of packets and not ours to change, one sentence each. */
+  /** Obstacles that only an operator removes, one sentence each. */
   readonly obstacles: readonly string[];
 }
 

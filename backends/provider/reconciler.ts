@@ -11,45 +11,45 @@ import {
 import { ProviderError } from "./errors.ts";
 import type { RouteProvider, Survey } from "./provider.ts";
 import { retry } from "./retry.ts";
-import { SaidOnce } from "./said_once.ts";
+import { WarningLimiter } from "./warning_limiter.ts";
 
-/** How long all calls of one look may take, in milliseconds: systemd gives a start 90 s. */
+/** Limit for all calls of one check, in milliseconds: systemd gives a start 90 s. */
 const LIMIT = 60_000;
 
 /** Options of {@linkcode RouteReconciler}. */
 export interface ReconcilerOptions {
-  /** Milliseconds that all calls of one look may take. @default 60000 */
+  /** Milliseconds for all calls of one check. @default 60000 */
   readonly limit?: number;
   /** Uniform in [0, 1), for the waits between attempts. @default Math.random */
   readonly random?: () => number;
 }
 
-/** What a look at the provider has led to. */
+/** Result of a reconciliation with the provider. */
 export interface Outcome {
-  /** What was tried and may succeed soon. */
+  /** Number of changes that failed and may succeed soon. */
   readonly passing: number;
-  /** What only an operator mends. */
+  /** Number of faults that only an operator fixes. */
   readonly lasting: number;
 }
 
 /** State of the provider's side, for status and doctor. */
 export interface ProviderState {
-  /** By table: `active`, or why not. Empty before the first look. */
+  /** By table: `active`, or why not. Empty before the first check. */
   readonly tables: ReadonlyMap<string, string>;
-  /** The failure of the last look as a whole. */
+  /** The failure of the last check as a whole. */
   readonly failure: string | undefined;
 }
 
 /**
  * Brings a provider's route tables to what there shall be, and finds out whether they still are. One
- * look at a time; what fails is said when it begins or changes.
+ * check at a time, and logs a failure when it begins or changes.
  */
 export class RouteReconciler {
   readonly #provider: RouteProvider;
   readonly #limit: number;
   readonly #random: () => number;
-  readonly #failures = new SaidOnce(warning);
-  readonly #obstacles = new SaidOnce(warning);
+  readonly #failures = new WarningLimiter(warning);
+  readonly #obstacles = new WarningLimiter(warning);
   #tables: ReadonlyMap<string, string> = new Map();
   #failure: string | undefined;
   #busy: Promise<unknown> = Promise.resolve();
@@ -74,7 +74,7 @@ export class RouteReconciler {
       const survey = await this.#survey(limit, signal);
       if ("failed" in survey) return survey.failed;
       const obstacles = obstaclesOf(survey, wanted.own);
-      for (const text of obstacles) this.#obstacles.say(text, text);
+      for (const text of obstacles) this.#obstacles.warn(text, text);
       this.#obstacles.retain((text) => obstacles.includes(text));
       const failures: Failure[] = [];
       for (const change of diffRoutes(survey, wanted)) {
@@ -89,7 +89,7 @@ export class RouteReconciler {
   }
 
   /**
-   * What is not as wanted; nothing is changed.
+   * Compares the tables with the wanted routes. Changes nothing.
    *
    * @throws {ProviderError} when it cannot be found out
    * @throws the signal's reason when it aborts
@@ -103,7 +103,7 @@ export class RouteReconciler {
     });
   }
 
-  /** Takes our routes away. Gone already is fine. */
+  /** Removes this host's routes. Gone already is fine. */
   async remove(
     wanted: Pick<Wanted, "networks" | "subnetLen">,
     signal: AbortSignal,
@@ -129,7 +129,7 @@ export class RouteReconciler {
     } catch (error) {
       if (!(error instanceof ProviderError)) throw error;
       this.#failure = error.message;
-      this.#failures.say(
+      this.#failures.warn(
         "survey",
         `The provider's route tables cannot be looked at: ${error.message}`,
       );
@@ -152,8 +152,8 @@ export class RouteReconciler {
     } catch (error) {
       if (!(error instanceof ProviderError)) throw error;
       if (change.op === "remove" && error.kind === "missing") return undefined;
-      this.#failures.say(keyOf(change), `Not changed at the provider: ${words}: ${error.message}`);
-      // Somebody was faster; the next look sees what has become of it.
+      this.#failures.warn(keyOf(change), `Not changed at the provider: ${words}: ${error.message}`);
+      // Another host was faster; the next check reads the result.
       return error.kind === "missing" || error.kind === "exists"
         ? new ProviderError("unavailable", error.message, { cause: error })
         : error;
@@ -178,7 +178,7 @@ export class RouteReconciler {
     }
   }
 
-  /** Notes how our route is in each table. */
+  /** Records the state of this host's route in each table. */
   #note(survey: Survey, own: Prefix | undefined, failures: readonly Failure[]): void {
     const fixed = own === undefined ? [] : fixedRoutes(survey, own);
     this.#tables = new Map(survey.tables.map(({ id }) => {
@@ -190,7 +190,7 @@ export class RouteReconciler {
     }));
   }
 
-  /** Runs one look at a time, each with its limit. */
+  /** Runs one check at a time, each with its limit. */
   async #alone<T>(signal: AbortSignal, look: (limit: AbortSignal) => Promise<T>): Promise<T> {
     const before = this.#busy;
     const run = async () => {
@@ -210,12 +210,12 @@ interface Failure {
   readonly error: ProviderError;
 }
 
-/** A look that changed nothing. */
+/** Result of a check that changed nothing. */
 export interface Look {
   readonly survey: Survey;
-  /** What is not as wanted. */
+  /** Differences from the wanted routes. */
   readonly lines: readonly DiffLine[];
-  /** What is in the way of packets and not ours to change. */
+  /** Obstacles that only an operator removes. */
   readonly obstacles: readonly string[];
 }
 
@@ -242,7 +242,7 @@ export type RouteRemoval = Extract<ProviderChange, { readonly route: unknown }> 
   readonly op: "remove";
 };
 
-/** What is in the way of packets and not ours to change. */
+/** Obstacles that only an operator removes. */
 function obstaclesOf(survey: Survey, own: Prefix | undefined): string[] {
   return [
     ...survey.obstacles,
@@ -267,7 +267,7 @@ async function execute(
   }
 }
 
-/** Tells changes apart from one look to the next. */
+/** Returns the identity of a change between checks. */
 function keyOf(change: ProviderChange): string {
   if (change.op === "set") return `set ${change.setting.after}`;
   return `${change.op} ${destinationOf(change)} ${change.table.id}`;

@@ -21,7 +21,7 @@ export interface RetryOptions {
  * over. Waits with full jitter: a random time between nothing and a bound that doubles, so that a
  * hundred hosts that were throttled together do not come back together.
  *
- * @throws {ProviderError} at once for anything that waiting does not mend, and for the last failure
+ * @throws {ProviderError} at once for errors that waiting does not fix, and for the last failure
  * when the time is over
  * @throws the signal's reason when somebody gave up
  */

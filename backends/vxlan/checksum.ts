@@ -6,12 +6,12 @@
  * the inner packet is still on it, and kube-proxy's and the kubelet's rules act on it), netfilter updates
  * the checksum that is not there, and the receiver drops the datagram: TCP connections stand after 63 s,
  * UDP (DNS) never works. Commit ea64d8d6c675 ("netfilter: nat: never update the UDP checksum when it's 0")
- * mended it in Linux 5.7, and in the stable releases below.
+ * fixed it in Linux 5.7, and in the stable releases below.
  *
  * @module
  */
 
-/** What is to become of transmit checksum offload on the vxlan device: `-vxlan-tx-checksum`. */
+/** Wanted transmit checksum offload of the vxlan device: `-vxlan-tx-checksum`. */
 export type TxChecksum = "auto" | "on" | "off";
 
 /** First release of each stable branch that has the fix. */
@@ -22,14 +22,14 @@ const FIXED: Readonly<Record<string, number>> = {
   "5.6": 13,
 };
 
-/** Red Hat keeps the version of Enterprise Linux 8 at 4.18.0; RHEL 8.4's build is known to be mended. */
+/** Red Hat keeps the version of Enterprise Linux 8 at 4.18.0; RHEL 8.4's build is known to have the fix. */
 const FIXED_EL8_BUILD = 305;
 
 /**
  * True when this kernel is not known to be free of the bug. Distributions that keep a version while they
- * mend it (Ubuntu's 5.4.0) count as broken: offload saves some processor time, no more.
+ * fix it (Ubuntu's 5.4.0) count as broken: offload only saves some processor time.
  *
- * @param release as `uname -r` tells it: `5.4.0-42-generic`
+ * @param release as `uname -r` prints it: `5.4.0-42-generic`
  */
 export function hasChecksumBug(release: string): boolean {
   const match = /^(\d+)\.(\d+)(?:\.(\d+))?/.exec(release);
@@ -46,7 +46,7 @@ export function hasChecksumBug(release: string): boolean {
   return first === undefined || patch < first;
 }
 
-/** What the offload has to be; `undefined` to leave it alone. */
+/** Returns the wanted offload; `undefined` to leave it alone. */
 export function wantedTxChecksum(mode: TxChecksum, release: string): boolean | undefined {
   if (mode !== "auto") return mode === "on";
   return hasChecksumBug(release) ? false : undefined;

@@ -19,7 +19,7 @@ export interface VxlanOptions {
   readonly gbp: boolean;
   /** Source MAC learning. @default false */
   readonly learning: boolean;
-  /** Plain routes to peers on our own link. @default false */
+  /** Plain routes to peers on the external interface's link. @default false */
   readonly directRouting: boolean;
   /** MTU of the device, in bytes: that of the interface (or option `MTU`) less 50. */
   readonly mtu: number;

@@ -3,58 +3,58 @@ import type { HostFacts } from "./host_facts.ts";
 export { Unavailable } from "./unavailable.ts";
 
 /**
- * What a check comes to. `warning`: it works, but may not for long, or not as meant. `unchecked`: it
- * could not be told, and the summary says why.
+ * Result of a check. `warning`: it works, but may not for long, or not as intended. `unchecked`: the summary
+ * has the reason.
  */
 export type Verdict = "ok" | "warning" | "problem" | "unchecked";
 
-/** What a check found. */
+/** Findings of a check. */
 export interface Finding {
   readonly verdict: Verdict;
   /** One line. */
   readonly summary: string;
-  /** What was seen, one line each. @default none */
+  /** Observations, one line each. @default none */
   readonly evidence?: readonly string[];
-  /** Commands, or what to change where, one line each, in order. @default none */
-  readonly cure?: readonly string[];
+  /** Commands, or changes and their place, one line each, in order. @default none */
+  readonly fix?: readonly string[];
 }
 
-/** One thing that `flanneld doctor` looks at. */
+/** One check of `flanneld doctor`. */
 export interface Check {
-  /** One word for scripts, which stays. */
+  /** One word for scripts; does not change between versions. */
   readonly id: string;
-  /** What is looked at. */
+  /** Subject of the check. */
   readonly title: string;
   /**
-   * Checks, and makes no lasting change.
+   * Runs the check. Makes no lasting change.
    *
-   * @throws {Unavailable} when something that it needs is not there; it is then not checked
+   * @throws {Unavailable} when something that it needs is missing: the verdict is then `unchecked`
    */
   run(host: HostFacts): Promise<Finding> | Finding;
 }
 
-/** All is well. */
+/** Returns a finding without a fault. */
 export function ok(summary: string, evidence: readonly string[] = []): Finding {
   return { verdict: "ok", summary, evidence };
 }
 
-/** It does not work. */
+/** Returns a fault. */
 export function problem(
   summary: string,
-  { evidence = [], cure = [] }: Pick<Finding, "evidence" | "cure"> = {},
+  { evidence = [], fix = [] }: Pick<Finding, "evidence" | "fix"> = {},
 ): Finding {
-  return { verdict: "problem", summary, evidence, cure };
+  return { verdict: "problem", summary, evidence, fix };
 }
 
-/** It works; but. */
+/** Returns a risk. */
 export function warning(
   summary: string,
-  { evidence = [], cure = [] }: Pick<Finding, "evidence" | "cure"> = {},
+  { evidence = [], fix = [] }: Pick<Finding, "evidence" | "fix"> = {},
 ): Finding {
-  return { verdict: "warning", summary, evidence, cure };
+  return { verdict: "warning", summary, evidence, fix };
 }
 
-/** No more lines than one can read, with how many were left out. */
+/** Returns the first lines, and the number of the others. */
 export function atMost(lines: readonly string[], count = 8): string[] {
   return lines.length <= count
     ? [...lines]

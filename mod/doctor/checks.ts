@@ -1,5 +1,5 @@
 /**
- * What `flanneld doctor` looks at, in order. A new check is a file in checks/ and a line here.
+ * The checks of `flanneld doctor`, in order. A new check is a file in checks/ and a line here.
  *
  * @module
  */
@@ -25,7 +25,7 @@ import { rpFilterCheck } from "./checks/rp_filter.ts";
 import { storeCheck } from "./checks/store.ts";
 import { versionsCheck } from "./checks/versions.ts";
 
-/** Each only asks for what those before it have found to be there. */
+/** Each check depends on earlier checks alone. */
 export const CHECKS: readonly Check[] = [
   storeCheck,
   prefixCheck,

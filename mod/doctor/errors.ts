@@ -10,27 +10,29 @@ import { AcquireError } from "../subnet/acquire.ts";
 import { isRefusal, SysError } from "../sys/mod.ts";
 import { Unavailable } from "./check.ts";
 
-/** Errors whose message is all that an operator needs. */
-const TOLD = [
+/** Errors whose message is complete for an operator. */
+const EXPECTED = [
   ...[AcquireError, ConfigError, ExportError, FirewallError, InterfaceError, ProviderError],
   StoreError,
   ...[SysError, SysctlError],
 ];
 
 /**
- * Why something could not be looked at, in a few words.
+ * Returns why something could not be checked, in a few words.
  *
- * @throws what is no such reason but a defect
+ * @throws the error when it is a defect
  */
 export function reasonNotChecked(error: unknown): string {
   if (error instanceof Unavailable) return error.message;
   if (Deno.uid() !== 0 && takesRoot(error)) return "it takes root: run as root";
   if (isTimeout(error)) return "no answer in time";
-  if (error instanceof Error && TOLD.some((kind) => error instanceof kind)) return error.message;
+  if (error instanceof Error && EXPECTED.some((kind) => error instanceof kind)) {
+    return error.message;
+  }
   throw error;
 }
 
-/** True when the kernel, or a tool, did not let us; other users than root cannot tell why. */
+/** Returns whether the kernel or a tool refused; other users than root cannot find out why. */
 function takesRoot(error: unknown): boolean {
   return error instanceof FirewallError || error instanceof Deno.errors.NotCapable ||
     isRefusal(error);

@@ -1,17 +1,17 @@
 import { readSysctl } from "../host/mod.ts";
 import type { HostFacts } from "./host_facts.ts";
 
-/** Whether the kernel forwards, and where it does not (Linux, Documentation/networking/ip-sysctl). */
+/** State of forwarding in the kernel (Linux, Documentation/networking/ip-sysctl). */
 export interface Forwarding {
   /** `net.ipv4.ip_forward` is 1. */
   readonly isOn: boolean;
-  /** The interfaces that were looked at: the tunnel's, Docker's bridge, the one to the other hosts. */
+  /** The checked interfaces: the tunnel's, Docker's bridge, and the external one. */
   readonly names: readonly string[];
-  /** Paths below /proc/sys that turn it off for one of them. */
+  /** Paths below /proc/sys that turn forwarding off for one of them. */
   readonly off: readonly string[];
 }
 
-/** Looks whether packets are forwarded between containers, tunnel and the other hosts. */
+/** Reads whether packets are forwarded between containers, tunnel and the other hosts. */
 export async function forwardingOf(host: HostFacts): Promise<Forwarding> {
   const isOn = readSysctl("net/ipv4/ip_forward") === "1";
   const { device } = await host.tunnel();

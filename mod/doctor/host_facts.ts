@@ -24,19 +24,19 @@ import { Unavailable } from "./unavailable.ts";
 import { isTimeout } from "../async/timeout.ts";
 import type { PeerLease } from "./peers.ts";
 
-/** How long the store may take, in milliseconds. */
+/** Limit for the store, in milliseconds. */
 const STORE_LIMIT = 10_000;
 
-/** What became of looking for the store. */
+/** Outcome of the search for the store. */
 export type StoreSearch =
   | { readonly store: Store; readonly note: string }
-  /** etcd answers, but holds no config that would tell which of its stores it is. */
+  /** etcd answers, but neither of its stores holds a config. */
   | { readonly waiting: string }
   | { readonly error: Error };
 
-/** What the agent would change, by what it concerns. */
+/** Changes that the agent would make, by subject. */
 export interface PlannedChanges {
-  /** Device, addresses, routes, neighbours, forwarding entries. */
+  /** Device, addresses, routes, neighbours, FDB entries. */
   readonly kernel: readonly DiffLine[];
   readonly firewall: readonly DiffLine[];
   readonly obstacles: AgentPlan["obstacles"];
@@ -45,8 +45,8 @@ export interface PlannedChanges {
 }
 
 /**
- * What is known of this host and its network, found out once and when first asked for. What cannot be
- * found out is an {@linkcode Unavailable} to each check that asks.
+ * Facts about this host and its network. Each is read once, when it is first needed; a fact that cannot be read throws
+ * {@linkcode Unavailable} in each check that needs it.
  */
 export class HostFacts implements AsyncDisposable {
   readonly options: AgentOptions;
@@ -61,7 +61,7 @@ export class HostFacts implements AsyncDisposable {
     this.netlink = this.#opened.use(Netlink.open());
   }
 
-  /** Looks for the store. */
+  /** Searches for the store. */
   storeSearch(): Promise<StoreSearch> {
     return this.remember("store", async (): Promise<StoreSearch> => {
       const limit = this.#storeLimit();
@@ -83,20 +83,20 @@ export class HostFacts implements AsyncDisposable {
     });
   }
 
-  /** The store that holds the config. */
+  /** Returns the store that holds the config. */
   async store(): Promise<Store> {
     const found = await this.storeSearch();
     if ("store" in found) return found.store;
     throw new Unavailable("error" in found ? "the store is not reached" : "there is no config");
   }
 
-  /** All that it holds. */
+  /** Returns its contents. */
   async snapshot(): Promise<Snapshot> {
     const store = await this.store();
     return await this.remember("snapshot", () => store.snapshot({ signal: this.#storeLimit() }));
   }
 
-  /** The network config. */
+  /** Returns the network config. */
   async config(): Promise<NetworkConfig> {
     const { config } = await this.snapshot();
     if (!("text" in config)) throw new Unavailable("there is no config");
@@ -111,7 +111,7 @@ export class HostFacts implements AsyncDisposable {
   }
 
   /**
-   * Which interface the agent takes.
+   * Returns the interface that the agent takes.
    *
    * @throws {InterfaceError} when none fits
    */
@@ -119,7 +119,7 @@ export class HostFacts implements AsyncDisposable {
     return examineInterface(this.options.interface, this.netlink);
   }
 
-  /** The interface that carries packets between hosts. */
+  /** Returns the interface that carries packets between hosts. */
   external(): ExternalInterface {
     try {
       return this.interfaceChoice().external;
@@ -129,7 +129,7 @@ export class HostFacts implements AsyncDisposable {
     }
   }
 
-  /** Why the agent refuses the network on this host; `undefined` when it does not. */
+  /** Returns why the agent refuses the network on this host; `undefined` when it does not. */
   async networkRefusal(): Promise<string | undefined> {
     const { network } = await this.config();
     const [external, tables] = [this.external(), readHostTables(this.netlink)];
@@ -179,7 +179,7 @@ export class HostFacts implements AsyncDisposable {
     if (!carriesPackets) throw new Unavailable(`${type} carries no packets`);
   }
 
-  /** The lease under our public IP that fits the config. */
+  /** Returns the lease with this host's public IP that fits the config. */
   async ownLease(): Promise<Lease | undefined> {
     const [{ leases }, { network }] = [await this.snapshot(), await this.config()];
     const { publicIP } = this.external();
@@ -190,7 +190,7 @@ export class HostFacts implements AsyncDisposable {
     return own.find((lease) => subnet !== undefined && lease.subnet.equals(subnet)) ?? own[0];
   }
 
-  /** The lease that this host holds by another interface, where the one taken has none. */
+  /** Returns the lease that this host holds by another interface, where the chosen one has none. */
   async leaseElsewhere(): Promise<LeaseElsewhere | undefined> {
     const [{ leases }, { network }] = [await this.snapshot(), await this.config()];
     const { subnet } = await this.subnetEnv();
@@ -199,7 +199,7 @@ export class HostFacts implements AsyncDisposable {
   }
 
   /**
-   * Passes where an agent runs here or has: what it makes can be missing only then.
+   * Passes where an agent runs or ran here: only then can its objects be missing.
    *
    * @throws {Unavailable} when none has
    */
@@ -211,17 +211,17 @@ export class HostFacts implements AsyncDisposable {
     throw new Unavailable("no flanneld has run here yet");
   }
 
-  /** What the agent has written for Docker. */
+  /** Returns the contents of subnet.env. */
   subnetEnv(): Promise<PreviousSubnet> {
     return this.remember("subnet.env", () => readSubnetEnv(this.options.subnetFile));
   }
 
-  /** Networks that other running agents serve on this host. */
+  /** Returns the networks that other running agents serve on this host. */
   others(): Promise<readonly Prefix[]> {
     return this.remember("others", () => readOthers(this.options.subnetFile, this.signal));
   }
 
-  /** The other hosts' leases, with why one is refused. */
+  /** Returns the other hosts' leases, with the reason where one is refused. */
   async peers(): Promise<readonly PeerLease[]> {
     const own = await this.ownLease();
     if (own === undefined) throw new Unavailable("this host holds no lease");
@@ -235,7 +235,7 @@ export class HostFacts implements AsyncDisposable {
     }));
   }
 
-  /** What the agent would change on this host now. */
+  /** Returns the changes that the agent would make on this host now. */
   async plan(): Promise<PlannedChanges> {
     await this.backend();
     this.external();
@@ -252,18 +252,18 @@ export class HostFacts implements AsyncDisposable {
     };
   }
 
-  /** For echoes. */
+  /** Returns a prober, which sends echo requests. */
   async prober(): Promise<Prober> {
     return await this.remember("prober", () => Promise.resolve(this.#opened.use(Prober.open())));
   }
 
-  /** Where the kernel would send to an address; `undefined`: nowhere. */
+  /** Returns how the kernel would send to an address; `undefined`: no route. */
   routeTo(address: number): ReturnType<typeof routeTo> {
     return routeTo(this.netlink, address);
   }
 
   /**
-   * Finds a fact out when it is first asked for; later calls get the same.
+   * Reads a fact at the first call; later calls return the same.
    *
    * @param fact its name, one for each `find`
    */
@@ -273,7 +273,7 @@ export class HostFacts implements AsyncDisposable {
     return found as Promise<T>;
   }
 
-  /** Closes what was opened. */
+  /** Closes store and sockets. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#opened.disposeAsync();
   }
@@ -283,7 +283,7 @@ export class HostFacts implements AsyncDisposable {
   }
 }
 
-/** Returns what the config describes. @throws {Unavailable} when the config cannot be used */
+/** Returns the result of a reader. @throws {Unavailable} when the config cannot be used */
 async function usable<T>(read: () => T | Promise<T>): Promise<T> {
   try {
     return await read();

@@ -4,26 +4,26 @@ import type { Lease, StoredNodeRecord } from "../lease/mod.ts";
 /** Another host's lease, as this host sees it. */
 export interface PeerLease {
   readonly lease: Lease;
-  /** The record that its agent keeps; flannel's keep none. */
+  /** The node record of its agent; upstream flannel keeps none. */
   readonly agent: StoredNodeRecord | undefined;
   /** Why its packets are not carried: "is non-vxlan: type=udp or none". */
   readonly refused: string | undefined;
 }
 
-/** `host101 (172.28.128.101), 10.20.65.0/24`. */
+/** Returns `host101 (172.28.128.101), 10.20.65.0/24`. */
 export function nameOf(peer: Pick<PeerLease, "lease" | "agent">): string {
   return `${hostNameOf(peer)}, ${peer.lease.subnet}`;
 }
 
-/** `host101 (172.28.128.101)`. */
+/** Returns `host101 (172.28.128.101)`. */
 export function hostNameOf({ lease, agent }: Pick<PeerLease, "lease" | "agent">): string {
   const address = formatIPv4(lease.attributes.publicIP);
   return agent === undefined ? address : `${agent.record.hostname} (${address})`;
 }
 
 /**
- * Addresses in a peer's subnet that its kernel owns: the base on the device of vxlan or udp, the next
- * one on Docker's bridge.
+ * Returns addresses in a peer's subnet that its kernel owns: the base on the backend's device, the next one on Docker's
+ * bridge.
  */
 export function echoAddresses({ subnet }: Pick<Lease, "subnet">): readonly [IPv4, IPv4] {
   return [subnet.address, subnet.address + 1];

@@ -13,24 +13,24 @@ import { echoAddresses, type PeerLease } from "./peers.ts";
 /** Milliseconds to wait for an echo. */
 const TIMEOUT = 1_000;
 
-/** How a peer was reached. */
+/** Replies of a peer. */
 export interface PeerReach {
   readonly peer: PeerLease;
-  /** The address of its subnet that answered, and in how many milliseconds. */
+  /** The address of its subnet that answered, and the round trip in milliseconds. */
   readonly overlay: { readonly address: number; readonly rtt: number } | undefined;
-  /** What became of the echo through the network, where none was answered. */
+  /** Outcome of the echo request through the network, where none was answered. */
   readonly failure: Failure | undefined;
-  /** Whether its public address answers an echo; asked where the network does not. */
+  /** True when its public address answers; probed where the network does not. */
   readonly isUp: boolean;
-  /** What the tunnel's port answers there; asked likewise. */
+  /** Outcome of a probe of the tunnel's port; probed likewise. */
   readonly port: PortOutcome | undefined;
 }
 
 /**
  * Sends echoes through the network to every peer whose packets are carried; where none comes back,
- * asks the public address and the tunnel's port.
+ * probes the public address and the tunnel's port.
  *
- * @throws {Unavailable} when nothing is carried by this backend
+ * @throws {Unavailable} when the backend carries no packets
  * @throws {SysError} EPERM without the right to send echoes
  */
 export async function reachPeers(host: HostFacts): Promise<readonly PeerReach[]> {
@@ -65,7 +65,7 @@ async function reach(host: HostFacts): Promise<readonly PeerReach[]> {
       peer,
       overlay: overlay.get(peer),
       failure: overlay.has(peer) ? undefined : failures.get(peer),
-      // A port that is closed, or refused, is so by somebody.
+      // A closed or rejected port is an answer of the host.
       isUp: at < 0 || echoes[at]?.type === "reply" || answer?.type === "closed" ||
         answer?.type === "rejected",
       port: answer,

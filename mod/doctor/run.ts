@@ -4,7 +4,7 @@ import { CHECKS } from "./checks.ts";
 import { reasonNotChecked } from "./errors.ts";
 import { HostFacts } from "./host_facts.ts";
 
-/** What one check of {@linkcode runDoctor} found. */
+/** Result of one check of {@linkcode runDoctor}. */
 export interface CheckReport extends Required<Finding> {
   readonly id: string;
   readonly title: string;
@@ -13,7 +13,7 @@ export interface CheckReport extends Required<Finding> {
 /** Options of {@linkcode runDoctor}. */
 export interface DoctorOptions {
   readonly signal: AbortSignal;
-  /** Told of each check when it has ended. @default nobody */
+  /** Called with each check when it has ended. @default none */
   readonly onReport?: (report: CheckReport) => void;
   /** @default CHECKS */
   readonly checks?: readonly Check[];
@@ -36,7 +36,7 @@ export async function runDoctor(
     signal.throwIfAborted();
     const finding = await examine(check, host);
     const { id, title } = check;
-    const report = { id, title, evidence: [], cure: [], ...finding };
+    const report = { id, title, evidence: [], fix: [], ...finding };
     reports.push(report);
     onReport?.(report);
   }
@@ -52,7 +52,7 @@ async function examine(check: Check, host: HostFacts): Promise<Finding> {
   }
 }
 
-/** How often each verdict was given. */
+/** Counts the reports of each verdict. */
 export function countVerdicts(reports: readonly CheckReport[]): Record<Verdict, number> {
   const counts = { ok: 0, warning: 0, problem: 0, unchecked: 0 };
   for (const { verdict } of reports) counts[verdict]++;

@@ -92,9 +92,9 @@ async function wantedOf(
 }
 
 /** One line for a check, with its evidence below it where the verdict is not ok or `all` is set. */
-function describe({ verdict, id, summary, evidence, cure }: CheckReport, all: boolean): string[] {
+function describe({ verdict, id, summary, evidence, fix }: CheckReport, all: boolean): string[] {
   const lines = [`${verdict.padEnd(9)}  ${id.padEnd(16)}  ${summary}`];
   if (verdict !== "ok" || all) lines.push(...evidence.map((line) => `             ${line}`));
-  lines.push(...cure.map((line) => `           > ${line}`));
+  lines.push(...fix.map((line) => `           > ${line}`));
   return lines;
 }

@@ -5,7 +5,7 @@ import { type Check, ok, problem, warning } from "../check.ts";
 const SYSTEMD = "/run/systemd/system";
 const UNIT = "flanneld";
 
-/** Does an agent run, and would one after a reboot? */
+/** Checks that an agent runs, and that systemd starts it at boot. */
 export const agentCheck: Check = {
   id: "agent",
   title: "flanneld runs",
@@ -20,7 +20,7 @@ export const agentCheck: Check = {
       if (evidence.includes("is-enabled: disabled")) {
         return warning(`it runs${pid}, but is not started at boot`, {
           evidence,
-          cure: [`systemctl enable ${UNIT}`],
+          fix: [`systemctl enable ${UNIT}`],
         });
       }
       return ok(`it runs with ${subnetFile}${pid}`, evidence);
@@ -31,12 +31,12 @@ export const agentCheck: Check = {
         "renewal wait (udp in user space carries nothing)",
         ...evidence,
       ],
-      cure: start,
+      fix: start,
     });
   },
 };
 
-/** What systemd says of the unit; nothing on a host without systemd. */
+/** Returns the state of the unit in systemd; nothing on a host without systemd. */
 async function unitState(): Promise<string[]> {
   try {
     await Deno.stat(SYSTEMD);

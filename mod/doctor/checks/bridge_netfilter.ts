@@ -6,8 +6,8 @@ const PARAMETER = "net/bridge/bridge-nf-call-iptables";
 const BRIDGES = ["docker0", "cni0"];
 
 /**
- * Do rules see what goes over a container bridge? Docker's (published ports, icc=false) and those of
- * Kubernetes' Services expect to.
+ * Checks whether rules see packets on a container bridge. Docker's rules (published ports, icc=false) and those of
+ * Kubernetes' Services need that.
  */
 export const bridgeNetfilterCheck: Check = {
   id: "bridge-netfilter",
@@ -24,7 +24,7 @@ export const bridgeNetfilterCheck: Check = {
           `rules do not see packets between containers on ${bridge}: published ports reached from ` +
           "the same host, icc=false and Kubernetes' Services may not work",
         ],
-        cure: [
+        fix: [
           ...(value === undefined ? ["modprobe br_netfilter"] : []),
           `sysctl -w ${PARAMETER}=1`,
         ],

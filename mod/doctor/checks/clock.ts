@@ -1,12 +1,12 @@
 import { compareClock } from "../../store/etcd/clock.ts";
 import { type Check, ok, problem, Unavailable, warning } from "../check.ts";
 
-/** Seconds that do no harm. */
+/** Largest harmless difference, in seconds. */
 const TOLERANCE = 5;
 
 /**
- * Does this host's clock agree with etcd's? flannel on etcd v2 renews its lease by the time of day, so
- * that one which is behind by more than the margin loses it; and certificates have times, too.
+ * Compares this host's clock with etcd's. flannel on etcd v2 renews its lease by the time of day: a host that is
+ * behind by more than the margin loses its lease. Certificates have times, too.
  */
 export const clockCheck: Check = {
   id: "clock",
@@ -23,9 +23,9 @@ export const clockCheck: Check = {
     if (Math.abs(seconds) <= TOLERANCE) return ok(`within ${TOLERANCE} s of ${endpoint}`);
     const text = `this host's clock is ${Math.round(Math.abs(seconds))} s ` +
       `${seconds > 0 ? "behind" : "ahead of"} that of ${endpoint}`;
-    const cure = ["chronyc tracking   # or: timedatectl status", "timedatectl set-ntp true"];
+    const fix = ["chronyc tracking   # or: timedatectl status", "timedatectl set-ntp true"];
     return Math.abs(seconds) >= renewMargin
-      ? problem(`${text}, more than the margin by which leases are renewed`, { cure })
-      : warning(text, { cure });
+      ? problem(`${text}, more than the margin by which leases are renewed`, { fix })
+      : warning(text, { fix });
   },
 };

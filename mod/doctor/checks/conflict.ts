@@ -3,7 +3,7 @@ import { formatIPv4, Prefix } from "../../ip/mod.ts";
 import { atMost, type Check, ok, problem } from "../check.ts";
 import { RT_TABLE_MAIN, RTPROT_KERNEL } from "../../sys/linux_constants.ts";
 
-/** Does the range meet a network that this host is on, or has a route of somebody else's into? */
+/** Checks that the range overlaps no network that this host is on, and no route of another program. */
 export const conflictCheck: Check = {
   id: "conflict",
   title: "the network's range is free of this host's own networks",
@@ -13,7 +13,7 @@ export const conflictCheck: Check = {
     const refusal = await host.networkRefusal();
     if (refusal !== undefined) {
       return problem(refusal, {
-        cure: ["correct Network in the store's config; agents follow it without a restart"],
+        fix: ["correct Network in the store's config; agents follow it without a restart"],
       });
     }
     const { device } = await host.tunnel();
@@ -25,7 +25,7 @@ export const conflictCheck: Check = {
         ...address,
         prefix: new Prefix(address.address, address.prefixLength),
       }))
-      // Docker's bridge has an address of our own lease.
+      // Docker's bridge has an address of this host's lease.
       .filter(({ index, prefix }) =>
         index !== ours && prefix.overlaps(network) && own?.containsPrefix(prefix) !== true
       )
@@ -45,7 +45,7 @@ export const conflictCheck: Check = {
     if (evidence.length === 0) return ok(`nothing else of this host is in ${network}`);
     return problem(`this host has a network of its own in ${network}`, {
       evidence: atMost(evidence),
-      cure: [
+      fix: [
         "take a Network for containers that no host is on (the agents go over to it by themselves),",
         "or remove the address or the route: ip address del ..., ip route del ...",
       ],

@@ -10,7 +10,7 @@ import { hostNameOf } from "../peers.ts";
 import { reachPeers } from "../reach.ts";
 import { counted } from "../../text/mod.ts";
 
-/** Do packets get from containers to containers of other hosts, and back? */
+/** Checks whether packets get from containers to containers of other hosts, and back. */
 export const containersCheck: Check = {
   id: "containers",
   title: "containers reach containers of other hosts",
@@ -25,7 +25,7 @@ export const containersCheck: Check = {
     const { device } = await host.tunnel();
     return problem(faultsOf(found, device ?? host.external().name), {
       evidence,
-      cure: curesOf(found),
+      fix: fixesOf(found),
     });
   },
 };
@@ -35,14 +35,14 @@ function isBroken({ fault, isReachedBack }: ContainerPath): boolean {
 }
 
 /**
- * The other host's packets do not get in. Where outgoing packets are dropped as well, the missing packet may be
- * the reply, which is no new finding.
+ * Returns whether the other host's packets do not get in. Where outgoing packets are dropped as well, the missing
+ * packet may be the reply, which is no further fault.
  */
 function isShut({ fault, isReachedBack }: ContainerPath): boolean {
   return isReachedBack === false && (fault ?? "there") === "there";
 }
 
-/** `container 10.20.35.2 reaches containers on 2 of 3 hosts`. */
+/** Returns `container 10.20.35.2 reaches containers on 2 of 3 hosts`. */
 function summaryOf(found: ContainerPaths): string {
   const { paths } = found;
   const whole = paths.filter(({ container }) => container !== undefined).length;
@@ -56,7 +56,7 @@ function sideOf({ side, from, bridge }: ContainerPaths): string {
   return side === "host" ? `this host's ${address}` : `${address}, free on ${bridge},`;
 }
 
-/** Where packets are dropped, in one line. */
+/** Describes where packets are dropped, in one line. */
 function faultsOf({ paths, bridge }: ContainerPaths, overlay: string): string {
   const count = (faults: readonly Fault[]) =>
     paths.filter(({ fault }) => fault !== undefined && faults.includes(fault)).length;
@@ -104,23 +104,23 @@ const WORDS: Readonly<Record<Fault, string>> = {
 };
 
 /** Returns the `flanneld explain` commands that name the rule, and the host to run each on. */
-function curesOf({ paths, from }: ContainerPaths): string[] {
-  const cures = new Set<string>();
+function fixesOf({ paths, from }: ContainerPaths): string[] {
+  const fixes = new Set<string>();
   for (const path of paths) {
     const { peer, container, host, fault } = path;
     const to = formatIPv4(container ?? host);
     if (fault === "here-out" || fault === "both" || fault === "pair") {
-      cures.add(`flanneld explain ${to}   # here: the rule that drops them on the way out`);
+      fixes.add(`flanneld explain ${to}   # here: the rule that drops them on the way out`);
     }
     if (fault === "here-in" || isShut(path)) {
-      cures.add(
+      fixes.add(
         `flanneld explain ${formatIPv4(from)}   # here: the rule that drops them on the way in`,
       );
     }
     if (fault === "there" || fault === "both" || fault === "pair") {
       const address = formatIPv4(peer.lease.attributes.publicIP);
-      cures.add(`flanneld explain ${to}   # on ${address}: the rule that drops them`);
+      fixes.add(`flanneld explain ${to}   # on ${address}: the rule that drops them`);
     }
   }
-  return atMost([...cures]);
+  return atMost([...fixes]);
 }

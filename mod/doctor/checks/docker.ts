@@ -9,7 +9,7 @@ const CURE = [
   "systemctl restart docker   # with $DOCKER_NETWORK_OPTIONS on its command line",
 ];
 
-/** Is Docker's bridge in the lease? Containers elsewhere are reached by nobody. */
+/** Checks whether Docker's bridge is in the lease. No host reaches containers elsewhere. */
 export const dockerAddressCheck: Check = {
   id: "docker-address",
   title: "docker0 is in the lease",
@@ -27,12 +27,12 @@ export const dockerAddressCheck: Check = {
     if (inside) return ok(`${BRIDGE} has ${texts.join(", ")}, in ${lease.subnet}`);
     return problem(`${BRIDGE} has ${texts.join(", ") || "no address"}, not in ${lease.subnet}`, {
       evidence: ["Docker was started before flanneld, or without its options"],
-      cure: CURE,
+      fix: CURE,
     });
   },
 };
 
-/** Do containers send packets that fit? Larger ones are cut or lost. */
+/** Checks whether packets of containers fit into the network. Larger ones are fragmented or lost. */
 export const dockerMtuCheck: Check = {
   id: "docker-mtu",
   title: "containers have the network's MTU",
@@ -50,7 +50,7 @@ export const dockerMtuCheck: Check = {
     if (value <= mtu) return ok(`${value}, and ${mtu} fits (${source})`);
     return problem(`containers send packets of ${value} bytes, and ${mtu} fits`, {
       evidence: [source],
-      cure: CURE,
+      fix: CURE,
     });
   },
 };
@@ -66,7 +66,7 @@ interface ToldMtu {
   readonly source: string;
 }
 
-/** `--mtu` of the daemon that runs in our network. */
+/** Returns `--mtu` of the daemon that runs in this network namespace. */
 async function mtuOfDaemon(): Promise<ToldMtu | undefined> {
   const own = await Deno.readLink("/proc/self/ns/net");
   for await (const { name } of Deno.readDir("/proc")) {
@@ -78,19 +78,19 @@ async function mtuOfDaemon(): Promise<ToldMtu | undefined> {
       const text = /(?:^| )--mtu[= ](\d+)/.exec(words.join(" "))?.[1];
       if (text !== undefined) return { mtu: Number(text), source: `dockerd --mtu=${text}` };
     } catch {
-      // It has ended, or is not ours to look into.
+      // The process has ended, or this one may not read it.
     }
   }
   return undefined;
 }
 
-/** `mtu` of daemon.json. */
+/** Returns `mtu` of daemon.json. */
 async function mtuOfFile(): Promise<ToldMtu | undefined> {
   try {
     const { mtu } = JSON.parse(await Deno.readTextFile(DAEMON_CONFIG));
     if (typeof mtu === "number") return { mtu, source: DAEMON_CONFIG };
   } catch {
-    // There is none, or it is Docker's to complain about.
+    // There is none, or Docker reports its error itself.
   }
   return undefined;
 }

@@ -2,7 +2,7 @@ import { chainTag, mergeCommands, openFirewall } from "../../firewall/mod.ts";
 import { atMost, type Check, type Finding, ok, problem, warning } from "../check.ts";
 import { investigateLease, type Investigation } from "../trace/investigation.ts";
 
-/** Does the host's firewall let the network's packets pass? Docker's policy for FORWARD is DROP. */
+/** Checks whether the host's firewall lets the network's packets pass. Docker's policy for FORWARD is DROP. */
 export const firewallCheck: Check = {
   id: "firewall",
   title: "the firewall lets the network's packets pass",
@@ -18,7 +18,7 @@ export const firewallCheck: Check = {
     if (obstacles.length > 0) {
       const more = {
         evidence: [...obstacles.map(({ text }) => text), ...untraced],
-        cure: mergeCommands(obstacles.map(({ commands }) => commands)),
+        fix: mergeCommands(obstacles.map(({ commands }) => commands)),
       };
       return isTraced
         ? warning(
@@ -30,7 +30,7 @@ export const firewallCheck: Check = {
     if (firewall.length > 0) {
       return problem("rules of ours are not as they should be", {
         evidence: ours,
-        cure: [
+        fix: [
           "an agent that runs puts them back, within -iptables-resync seconds at the latest",
           "what takes them away is often a reload of another firewall: firewall-cmd --reload, " +
           "iptables-restore, nft flush ruleset",
@@ -44,7 +44,7 @@ export const firewallCheck: Check = {
       return ok(`packets get through, and are ${masquerade}`, ways);
     }
     if (forwardRules) return ok(`packets are accepted, and ${masquerade}`, untraced);
-    // Nothing is accepted by us; would it have to be?
+    // No rule of flanneld accepts packets: do the host's rules?
     const own = await host.ownLease();
     const { network, enableNFTables } = await host.config();
     if (own === undefined) return ok(`packets are ${masquerade}; no rule of ours accepts any`);
@@ -59,7 +59,7 @@ export const firewallCheck: Check = {
     if (drops.length === 0) {
       return warning("-iptables-forward-rules=false: no rule of ours accepts forwarded packets", {
         evidence: ["if FORWARD drops by its policy, as with Docker, nothing is forwarded"],
-        cure: [
+        fix: [
           `iptables -S FORWARD   # "-P FORWARD DROP" needs a rule that accepts ${network}`,
           "leave -iptables-forward-rules out",
         ],
@@ -67,7 +67,7 @@ export const firewallCheck: Check = {
     }
     return problem("forwarded packets are dropped, and -iptables-forward-rules=false", {
       evidence: drops.map(({ text }) => text),
-      cure: ["leave -iptables-forward-rules out"],
+      fix: ["leave -iptables-forward-rules out"],
     });
   },
 };
@@ -90,7 +90,7 @@ function droppedFinding(traced: Investigation, ours: readonly string[]): Finding
     } did not get through`,
     {
       evidence: [...evidence, ...missing.map((line) => `flanneld's own rules: ${line}`)],
-      cure: [
+      fix: [
         ...missing.length > 0
           ? [
             "a running agent restores its own rules, at the latest after -iptables-resync seconds",

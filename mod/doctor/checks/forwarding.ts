@@ -1,7 +1,7 @@
 import { type Check, ok, problem } from "../check.ts";
 import { forwardingOf } from "../forwarding.ts";
 
-/** Does the kernel forward? Packets between containers and the tunnel are forwarded ones. */
+/** Checks that the kernel forwards: packets between containers and the tunnel are forwarded packets. */
 export const forwardingCheck: Check = {
   id: "forwarding",
   title: "the kernel forwards packets",
@@ -9,7 +9,7 @@ export const forwardingCheck: Check = {
     const { isOn, names, off } = await forwardingOf(host);
     if (!isOn) {
       return problem("net.ipv4.ip_forward is 0: nothing gets from containers to other hosts", {
-        cure: [
+        fix: [
           "sysctl -w net.ipv4.ip_forward=1",
           "echo net.ipv4.ip_forward=1 > /etc/sysctl.d/50-flannel.conf   # for the next boot",
         ],
@@ -17,7 +17,7 @@ export const forwardingCheck: Check = {
     }
     if (off.length === 0) return ok(`net.ipv4.ip_forward is 1, on ${names.join(", ")} too`);
     return problem(`forwarding is off on single interfaces: ${off.join(", ")}`, {
-      cure: off.map((parameter) => `sysctl -w ${parameter}=1`),
+      fix: off.map((parameter) => `sysctl -w ${parameter}=1`),
     });
   },
 };

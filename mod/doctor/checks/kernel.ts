@@ -5,7 +5,7 @@ import type { HostFacts } from "../host_facts.ts";
 import { RT_TABLE_MAIN } from "../../sys/linux_constants.ts";
 import { counted } from "../../text/mod.ts";
 
-/** Is all in the kernel that should be? What the agent would change is what is missing or wrong. */
+/** Compares the kernel with what the agent would program: a change that it would make is a fault. */
 export const kernelCheck: Check = {
   id: "kernel",
   title: "device, addresses, routes, neighbours and forwarding entries are complete",
@@ -21,7 +21,7 @@ export const kernelCheck: Check = {
             "running agent serves",
           {
             evidence: atMost(stale.map((text) => `stale ${text}`)),
-            cure: atMost(stale.map((text) => `ip ${text.replace("route", "route del")}`)),
+            fix: atMost(stale.map((text) => `ip ${text.replace("route", "route del")}`)),
           },
         );
       }
@@ -34,7 +34,7 @@ export const kernelCheck: Check = {
     }
     return problem(`${counted(kernel.length, "object")} missing or wrong`, {
       evidence: atMost(kernel.map(({ sign, text }) => `${sign} ${text}`)),
-      cure: [
+      fix: [
         "an agent that runs puts them back at once: is it running? journalctl -u flanneld -n 50",
         "what keeps altering them is another program: NetworkManager, systemd-networkd, a script",
       ],
@@ -43,8 +43,8 @@ export const kernelCheck: Check = {
 };
 
 /**
- * Finds routes of a network that no agent serves now. No agent removes them, because subnet.env names the
- * network no more.
+ * Finds routes of a network that no agent serves now. No agent removes them, because subnet.env does not name the
+ * network.
  *
  * @returns each in the words of ip(8)
  */

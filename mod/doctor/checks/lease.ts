@@ -1,7 +1,7 @@
 import { PERMANENT } from "../../lease/mod.ts";
 import { type Check, ok, problem, warning } from "../check.ts";
 
-/** Does this host hold a lease, for how long, and does subnet.env say the same? */
+/** Checks that this host holds a lease, its remaining time, and that subnet.env agrees. */
 export const leaseCheck: Check = {
   id: "lease",
   title: "this host's lease, and subnet.env",
@@ -15,20 +15,20 @@ export const leaseCheck: Check = {
       const elsewhere = await host.leaseElsewhere();
       if (elsewhere !== undefined) {
         return problem(elsewhere.message, {
-          cure: [
+          fix: [
             `where flanneld runs with it: flanneld doctor ${elsewhere.flag}`,
             "where it does not: name the interface to it",
           ],
         });
       }
-      return problem("this host holds no lease in the network", { cure: start });
+      return problem("this host holds no lease in the network", { fix: start });
     }
     const { network } = await host.config();
     const env = await host.subnetEnv();
     if (env.subnet === undefined) {
       return problem(`${subnetFile} is missing or says no subnet`, {
         evidence: [`the lease is ${lease.subnet}`],
-        cure: start,
+        fix: start,
       });
     }
     if (!env.subnet.equals(lease.subnet) || env.network?.equals(network) !== true) {
@@ -37,7 +37,7 @@ export const leaseCheck: Check = {
           `the file: subnet ${env.subnet} of network ${env.network ?? "none"}`,
           `the store: subnet ${lease.subnet} of network ${network}`,
         ],
-        cure: [...start, "then restart Docker: systemctl restart docker"],
+        fix: [...start, "then restart Docker: systemctl restart docker"],
       });
     }
     const store = await host.store();
@@ -45,11 +45,11 @@ export const leaseCheck: Check = {
     if (ttl === PERMANENT) return ok(`${lease.subnet}, reserved without expiry`);
     if (ttl === undefined) return ok(String(lease.subnet));
     const left = `${Math.floor(ttl / 3600)} h ${Math.floor(ttl % 3600 / 60)} min`;
-    // It is renewed at the margin, and tried again for as long as that lasts.
+    // The agent renews at the margin, and tries again until the lease ends.
     if (ttl < renewMargin * 0.9) {
       return warning(`lease ${lease.subnet} runs out in ${left}, and should have been renewed`, {
         evidence: [`it is renewed ${renewMargin / 60} min before it runs out`],
-        cure: start,
+        fix: start,
       });
     }
     return ok(`${lease.subnet}, for another ${left}`);

@@ -4,12 +4,12 @@ import { type Check, ok, problem, Unavailable } from "../check.ts";
 import { nameOf } from "../peers.ts";
 import { type PeerReach, reachPeers } from "../reach.ts";
 
-/** Peers to which it is measured what fits, once it is known that a full packet does not. */
+/** Largest number of peers whose path MTU is measured after a full packet did not arrive. */
 const MOST_MEASURED = 8;
-/** Echoes of full size to each, so that a lost one is not taken for one that does not fit. */
+/** Echo requests of full size to each peer: one alone may be lost. */
 const COPIES = 3;
 
-/** Does a packet of the network's MTU get to each peer in one piece? */
+/** Checks whether a packet of the network's MTU reaches each peer without fragmentation. */
 export const pathMtuCheck: Check = {
   id: "path-mtu",
   title: "full packets get to the peers",
@@ -45,7 +45,7 @@ export const pathMtuCheck: Check = {
         (least === undefined ? "" : `; ${least} do`),
       {
         evidence: measured.map(describe),
-        cure: least === undefined ? [] : [
+        fix: least === undefined ? [] : [
           `raise the MTU of what lies between: packets of ${host.external().mtu} bytes leave by ${name}`,
           `or lower it on every host: ip link set ${name} mtu ${
             host.external().mtu - (limit - least)

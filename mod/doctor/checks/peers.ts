@@ -5,7 +5,7 @@ import type { HostFacts } from "../host_facts.ts";
 import { nameOf } from "../peers.ts";
 import { type PeerReach, reachPeers } from "../reach.ts";
 
-/** Do packets get to every peer and back? */
+/** Checks whether packets reach every peer and come back. */
 export const peersCheck: Check = {
   id: "peers",
   title: "peers answer through the network",
@@ -13,7 +13,7 @@ export const peersCheck: Check = {
     const reached = await reachPeers(host);
     if (reached.length === 0) return ok("there is no other host");
     const isDirect = (await host.tunnel()).protocol === undefined;
-    // Without a tunnel the address of Docker's bridge is all there is to ask beside the host's own.
+    // Without a tunnel only Docker's bridge and the host's own address can answer.
     const answers = reached.filter(({ overlay, isUp }) =>
       overlay !== undefined || (isDirect && isUp)
     );
@@ -25,7 +25,7 @@ export const peersCheck: Check = {
   },
 };
 
-/** `, 0.08 to 0.31 ms`. */
+/** Returns the range of round trips: `, 0.08 to 0.31 ms`. */
 function times(answers: readonly PeerReach[]): string {
   const rtts = answers.flatMap(({ overlay }) => overlay === undefined ? [] : [overlay.rtt]);
   if (rtts.length === 0) return " hosts answer; Docker's bridge there does not";
@@ -33,7 +33,7 @@ function times(answers: readonly PeerReach[]): string {
   return least === most ? `, ${least} ms` : `, ${least} to ${most} ms`;
 }
 
-/** The hosts are up, and the network does not get there. */
+/** Returns the finding for hosts that are up and that the network does not reach. */
 async function blockedFinding(
   host: HostFacts,
   blocked: readonly PeerReach[],
@@ -57,7 +57,7 @@ async function blockedFinding(
     : `${carrier} is blocked between this host and ${blocked.length} of ${of}, which are up`;
   return problem(summary, {
     evidence: atMost(evidence),
-    cure: isClosed
+    fix: isClosed
       ? [
         "systemctl start flanneld   # there",
         "ss -lun   # there: is it another port? Then that host has another config",
@@ -104,19 +104,19 @@ function whatIsWrong({ port: answer, failure }: PeerReach, carrier: string): str
   return `it answers at its public address; ${carrier} is dropped on the way, there or back`;
 }
 
-/** Nothing comes back, from anywhere. */
+/** Returns the finding for hosts that do not answer at any address. */
 function silentFinding(silent: readonly PeerReach[], of: number, device: string): Finding {
   const evidence = atMost(silent.map(({ peer }) => nameOf(peer)));
-  const cure = [
+  const fix = [
     `ping -I ${device} <its address>   # from here; and from another host`,
     "a host that is gone keeps its lease for a day; remove it: etcdctl rm, or etcdctl del",
   ];
   if (silent.length === of) {
-    return problem(`no other host answers, not even at its public address`, { evidence, cure });
+    return problem(`no other host answers, not even at its public address`, { evidence, fix });
   }
   return warning(
     `${silent.length} of ${of} hosts do not answer, not even at their public addresses: down, or ` +
       "cut off",
-    { evidence, cure },
+    { evidence, fix },
   );
 }

@@ -4,7 +4,7 @@ import { atMost, type Check, type Finding, ok, problem, Unavailable } from "../c
 import { truncate } from "../../text/mod.ts";
 import type { HostFacts } from "../host_facts.ts";
 
-/** Is there a config where it is looked for? The guide's first error is another prefix. */
+/** Checks whether there is a config under the agent's prefix. The guide's first error is another prefix. */
 export const prefixCheck: Check = {
   id: "prefix",
   title: "a network config is where it is looked for",
@@ -24,8 +24,8 @@ async function missing({ options, signal }: HostFacts, words: string): Promise<F
   if (store.kind !== "etcd") {
     const where = store.kind === "remote" ? "   # on the server's host, with its flags" : "";
     const named = store.network === undefined ? "" : `-networks=${store.network} `;
-    const cure = [`flanneld config set ${named}'{"Network": "10.20.0.0/16"}'${where}`];
-    return problem(`there is no network config: ${words}`, { cure });
+    const fix = [`flanneld config set ${named}'{"Network": "10.20.0.0/16"}'${where}`];
+    return problem(`there is no network config: ${words}`, { fix });
   }
   const configs = await findConfigs(store, { signal });
   const own = configs.find(({ prefix }) => prefix === store.prefix);
@@ -39,13 +39,11 @@ async function missing({ options, signal }: HostFacts, words: string): Promise<F
   ];
   return problem(`there is no network config at ${store.prefix}/config`, {
     evidence: configs.length > 0 ? evidence : [words, "no prefix of either API holds one"],
-    cure: own !== undefined
-      ? [`take it from etcd ${own.api}: ${flag(own)}`]
-      : cures(store, configs),
+    fix: own !== undefined ? [`take it from etcd ${own.api}: ${flag(own)}`] : fixes(store, configs),
   });
 }
 
-function cures(store: EtcdStoreOptions, configs: readonly FoundConfig[]): string[] {
+function fixes(store: EtcdStoreOptions, configs: readonly FoundConfig[]): string[] {
   if (configs.length > 0) {
     return configs.slice(0, 4).map(({ prefix }) =>
       `FLANNEL_ETCD_PREFIX="${prefix}" in /etc/sysconfig/flanneld, then systemctl restart flanneld`

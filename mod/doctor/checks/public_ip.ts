@@ -2,7 +2,7 @@ import { hostIdentity } from "../../host/mod.ts";
 import { formatIPv4 } from "../../ip/mod.ts";
 import { type Check, ok, problem, warning } from "../check.ts";
 
-/** Is the public IP this host's alone? Two hosts with one would get one subnet. */
+/** Checks that no other host has this public IP: two hosts with one would get one subnet. */
 export const publicIpCheck: Check = {
   id: "public-ip",
   title: "no other host has our public IP",
@@ -10,7 +10,7 @@ export const publicIpCheck: Check = {
     const { agents } = await host.snapshot();
     const { publicIP, name } = host.external();
     const ip = formatIPv4(publicIP);
-    const cure = [
+    const fix = [
       `give each host an address of its own: -iface, for example -iface=eth1, or -public-ip`,
     ];
     const record = agents.find((agent) => agent.publicIP === publicIP)?.record;
@@ -23,7 +23,7 @@ export const publicIpCheck: Check = {
           `its agent ${record.version} started ${record.started}`,
           `this host is ${self.hostname} and has ${ip} on ${name}`,
         ],
-        cure,
+        fix,
       });
     }
     const lease = await host.ownLease();
@@ -34,7 +34,7 @@ export const publicIpCheck: Check = {
     }
     return warning(`lease ${lease.subnet} has our public IP ${ip}, but may be another host's`, {
       evidence: [reason],
-      cure,
+      fix,
     });
   },
 };

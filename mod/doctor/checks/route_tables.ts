@@ -1,6 +1,6 @@
 import { atMost, type Check, ok, problem } from "../check.ts";
 
-/** Where a cloud's router carries the packets: do its tables lead them here? */
+/** Checks, where a cloud's router carries the packets, that its tables lead to this host. */
 export const routeTablesCheck: Check = {
   id: "route-tables",
   title: "the cloud provider's route tables lead to this host",
@@ -19,7 +19,7 @@ export const routeTablesCheck: Check = {
     if (failed.length > 0) {
       return problem("the provider refuses, or something there is in the way", {
         evidence: atMost(failed.map(({ text }) => text)),
-        cure: [
+        fix: [
           `${backend.document} has the role that suffices, and each refusal`,
         ],
       });
@@ -27,7 +27,7 @@ export const routeTablesCheck: Check = {
     if (warned.length > 0) {
       return problem("the provider's tables are not as they should be", {
         evidence: atMost(warned.map(({ text }) => text)),
-        cure: [
+        fix: [
           "an agent that runs puts them right within Backend.RepairPeriod seconds: is it running? " +
           "journalctl -u flanneld -n 50",
         ],

@@ -8,8 +8,8 @@ import { investigateLease } from "../trace/investigation.ts";
 const STRICT = 1;
 
 /**
- * Are peers' packets dropped as coming the wrong way? With strict filtering the kernel takes a packet
- * only from the interface by which it would answer.
+ * Checks that reverse path filtering does not drop peers' packets. A strict filter accepts a packet only from the
+ * interface by which the kernel would answer.
  */
 export const rpFilterCheck: Check = {
   id: "rp-filter",
@@ -18,7 +18,7 @@ export const rpFilterCheck: Check = {
     const external = host.external();
     const stopped = await stoppedByFilter(host);
     if (stopped !== undefined) return stopped;
-    // The greater of both counts.
+    // The kernel uses the greater of both.
     const mode = Math.max(
       ...["all", external.name].map((name) =>
         Number(readSysctl(`net/ipv4/conf/${name}/rp_filter`) ?? 0)
@@ -36,7 +36,7 @@ export const rpFilterCheck: Check = {
     if (elsewhere.length === 0) return ok(`${what}; every peer is answered by it`);
     return problem(`${what} and drops packets of peers that would be answered elsewhere`, {
       evidence: atMost(elsewhere),
-      cure: [
+      fix: [
         `sysctl -w net.ipv4.conf.${external.name}.rp_filter=2`,
         ...(readSysctl("net/ipv4/conf/all/rp_filter") === "1"
           ? ["sysctl -w net.ipv4.conf.all.rp_filter=2"]
@@ -47,7 +47,7 @@ export const rpFilterCheck: Check = {
   },
 };
 
-/** A probe of a peer's container that the filter of the overlay's device dropped. */
+/** Returns the finding for a probe that the overlay device's filter dropped. */
 async function stoppedByFilter(host: HostFacts): Promise<Finding | undefined> {
   const traced = await investigateLease(host);
   const found = "verdicts" in traced
@@ -56,6 +56,6 @@ async function stoppedByFilter(host: HostFacts): Promise<Finding | undefined> {
   return found?.stop &&
     problem("the filter drops a probe of packets from other hosts' containers", {
       evidence: [`${found.flow.text}: ${found.stop.text}`],
-      cure: found.stop.fix,
+      fix: found.stop.fix,
     });
 }

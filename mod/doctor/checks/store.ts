@@ -2,7 +2,7 @@ import { formatIPv4 } from "../../ip/mod.ts";
 import { AmbiguousConfigError } from "../../store/open.ts";
 import { type Check, ok, problem } from "../check.ts";
 
-/** Is there an answer, and which of etcd's stores counts? */
+/** Checks that the store answers, and reports which of etcd's stores is used. */
 export const storeCheck: Check = {
   id: "store",
   title: "the store answers",
@@ -30,7 +30,7 @@ export const storeCheck: Check = {
     return problem(message, {
       // Two endpoints of one host have one route.
       evidence: [...new Set(routes)],
-      cure: [
+      fix: [
         ...names.map((name) =>
           `curl -sS http://${name}/version   # from this host; https with TLS`
         ),

@@ -3,14 +3,14 @@ import { atMost, type Check, ok, problem } from "../check.ts";
 import { nameOf } from "../peers.ts";
 import { counted } from "../../text/mod.ts";
 
-/** Are all hosts of one backend? Those of another reach nobody here. */
+/** Checks that all hosts have one backend. Hosts of different backends do not reach each other. */
 export const versionsCheck: Check = {
   id: "versions",
   title: "backends and versions of all hosts",
   async run(host) {
     const { type, leaseType } = await host.backend();
     const peers = await host.peers();
-    // Their leases name no backend.
+    // Leases of some backends name none.
     const named = (backendType = "") => backendType === "" ? undefined : backendType;
     const others = peers.filter(({ lease }) => named(lease.attributes.backendType) !== leaseType);
     const versions = new Map<string, number>();
@@ -33,7 +33,7 @@ export const versionsCheck: Check = {
             `${nameOf(peer)}: ${named(peer.lease.attributes.backendType) ?? "udp"}`
           ),
         ),
-        cure: [
+        fix: [
           "flannel takes a new backend only when it is restarted: systemctl restart flanneld there",
           "a host that is gone keeps its lease for a day; remove it: etcdctl rm, or etcdctl del",
         ],

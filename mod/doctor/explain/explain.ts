@@ -21,7 +21,7 @@ import { traceSteps } from "./trace_steps.ts";
  *
  * @param kind protocol and port of the probe. @default an ICMP echo request
 
- * @throws {StoreError | ConfigError | InterfaceError | SysError | Unavailable} when it cannot be told
+ * @throws {StoreError | ConfigError | InterfaceError | SysError | Unavailable} when it cannot be found out
  */
 export async function explainAddress(
   agent: AgentOptions,
@@ -61,7 +61,7 @@ export async function explainAddress(
   return await unassigned(host, address);
 }
 
-/** The reason itself, rather than that there is no config. */
+/** Throws the cause of a missing config. */
 async function requireConfig(host: HostFacts): Promise<void> {
   const found = await host.storeSearch();
   if ("error" in found) throw found.error;
@@ -70,7 +70,7 @@ async function requireConfig(host: HostFacts): Promise<void> {
   if (!("text" in config)) throw new ConfigError(config.missing);
 }
 
-/** By way of the backend, to the host that holds the subnet. */
+/** Explains the way by the backend to the host that holds the subnet. */
 async function toPeer(
   host: HostFacts,
   address: IPv4,

@@ -1,6 +1,6 @@
 import type { Step } from "../../../backends/steps.ts";
 
-/** What an address is to this host. */
+/** Holder of an address. */
 export type AddressKind =
   /** An address of this host. */
   | "own"
@@ -10,12 +10,12 @@ export type AddressKind =
   | "peer"
   /** In a lease that is refused. */
   | "refused"
-  /** In the network, and in nobody's subnet. */
+  /** In the network, and in no host's subnet. */
   | "unassigned"
   /** Outside of the network. */
   | "outside";
 
-/** Where a packet goes. */
+/** The way of a packet. */
 export interface Explanation {
   readonly address: string;
   readonly kind: AddressKind;
@@ -25,7 +25,7 @@ export interface Explanation {
   readonly steps: readonly Step[];
 }
 
-/** True when packets get on their way: somebody holds the address, and nothing is wrong. */
+/** Returns whether packets are carried: a host holds the address, and no step is wrong. */
 export function isComplete({ kind, steps }: Explanation): boolean {
   return kind !== "refused" && kind !== "unassigned" &&
     steps.every(({ wrong }) => wrong === undefined);

@@ -38,7 +38,7 @@ export async function firewallSteps(
   ];
 }
 
-/** Packets of containers are forwarded ones, on their way out and back. */
+/** Returns the state of forwarding: packets of containers are forwarded on their way out and back. */
 async function forwardingStep(host: HostFacts): Promise<Step> {
   const object = "forwarding";
   const { isOn, names, off } = await forwardingOf(host);

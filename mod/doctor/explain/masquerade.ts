@@ -2,20 +2,19 @@ import { type AddressMatch, masqueradeRules } from "../../firewall/policy.ts";
 import type { FirewallSpec } from "../../firewall/mod.ts";
 import { type IPv4, Prefix } from "../../ip/mod.ts";
 
-/** A packet as the rules see it. */
+/** Addresses of a packet. */
 export interface Packet {
   readonly source: IPv4;
   readonly destination: IPv4;
 }
 
 /**
- * Whether the agent's rules give a forwarded packet this host's address, by the rules that it installs:
- * the first that matches decides.
+ * Returns whether the agent's rules give a forwarded packet this host's address. The first matching rule decides.
  */
 export function isMasqueraded(spec: FirewallSpec, { source, destination }: Packet): boolean {
   if (!spec.ipMasq) return false;
   const rule = masqueradeRules(spec).find((rule) =>
-    // A mark is for others to set.
+    // Only other programs set marks.
     rule.mark === undefined && matches(rule.source, source) &&
     matches(rule.destination, destination)
   );

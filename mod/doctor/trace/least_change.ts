@@ -12,7 +12,7 @@ export interface FlowWords {
 }
 
 /**
- * The least change that lets the flow pass the rule: one rule before it that accepts the flow and nothing
+ * Returns the least change that lets the flow pass the rule: one rule before it that accepts the flow and nothing
  * else.
  */
 export function leastChange(rule: NamedRule, flow: FlowWords): string[] {
@@ -61,7 +61,7 @@ function nftChange({ place, isPolicy }: NamedRule, flow: FlowWords): string {
 /** Docker's chain for the administrator, which Docker passes before its own and does not empty. */
 const DOCKER_USER = "DOCKER-USER";
 
-/** True for a chain of Docker's own, which it makes again at its next start. */
+/** Returns whether a chain is Docker's own, which Docker creates again at its next start. */
 function isDocker({ place: { table, chain }, beside }: NamedRule): boolean {
   return table === "filter" && /^DOCKER(-|$)/.test(chain) && chain !== DOCKER_USER &&
     beside.includes(DOCKER_USER);

@@ -13,7 +13,7 @@ interface Report {
   readonly verdict: string;
   readonly summary: string;
   readonly evidence: readonly string[];
-  readonly cure: readonly string[];
+  readonly fix: readonly string[];
 }
 
 /** Two hosts of the guide with everything as it should be. */
@@ -519,7 +519,7 @@ Deno.test("flanneld doctor finds nothing wrong with a healthy host, then each of
       assertEquals(seen.code, Object.values(expected).includes("problem") ? 1 : 0);
       const [first] = Object.keys(expected);
       const report = seen.checks.find(({ id }) => id === first)!;
-      const all = [report.summary, ...report.evidence, ...report.cure].join("\n");
+      const all = [report.summary, ...report.evidence, ...report.fix].join("\n");
       assertMatch(all, new RegExp(fill(says.source)));
     });
     await eventually(

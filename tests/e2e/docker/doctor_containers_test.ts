@@ -10,7 +10,7 @@ interface Report {
   readonly verdict: string;
   readonly summary: string;
   readonly evidence: readonly string[];
-  readonly cure: readonly string[];
+  readonly fix: readonly string[];
 }
 
 /** A command that breaks a host, and the command that repairs it. */
@@ -287,8 +287,8 @@ async function exalocal(host: UnderlayHost) {
   const { code, stdout, stderr } = await host.run([FLANNELD, "doctor", "-json"]);
   assertEquals(stderr, "");
   const { checks } = JSON.parse(stdout) as { checks: Report[] };
-  const { summary, evidence, cure } = checks.find(({ id }) => id === "containers")!;
-  return { code, checks, containers: [summary, ...evidence, ...cure].join("\n") };
+  const { summary, evidence, fix } = checks.find(({ id }) => id === "containers")!;
+  return { code, checks, containers: [summary, ...evidence, ...fix].join("\n") };
 }
 
 function notOk(checks: readonly Report[]): Record<string, string> {
