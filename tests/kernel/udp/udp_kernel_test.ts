@@ -20,7 +20,15 @@ import {
 } from "../../../mod/sys/bpf/mod.ts";
 import { libc, Netlink } from "../../../mod/sys/mod.ts";
 import { NetworkNamespace } from "../../lab/netns.ts";
-import { ADDRESSES, DEVICE_ADDRESSES, LEASES, UdpLab, type UdpNode } from "./udp_lab.ts";
+import {
+  ADDRESSES,
+  DEVICE_ADDRESSES,
+  LEASES,
+  type Mode,
+  MODES,
+  UdpLab,
+  type UdpNode,
+} from "./udp_lab.ts";
 import { mixed, outputOf, ping, transfer } from "./udp_exchange.ts";
 import type { KernelOptions } from "./udp_node.ts";
 
@@ -29,27 +37,11 @@ libc();
 const ip = (text: string) => parseIPv4(text)!;
 const [here, there] = DEVICE_ADDRESSES;
 
-/** Data paths that may exist in one cluster. */
-type Mode = "kernel" | "user" | "one-packet";
-const MODES: readonly Mode[] = ["kernel", "user", "one-packet"];
-
-/** Starts a node of a mode. */
-function start(lab: UdpLab, host: 0 | 1, mode: Mode, kernel: Partial<KernelOptions> = {}) {
-  switch (mode) {
-    case "kernel":
-      return lab.start(host, { kernel: { directory: lab.pins(host), ...kernel } });
-    case "user":
-      return lab.start(host);
-    case "one-packet":
-      return lab.start(host, { deviceOffload: false, socketOffload: false });
-  }
-}
-
-function startBoth(lab: UdpLab, kernel: Partial<KernelOptions> = {}): Promise<[UdpNode, UdpNode]> {
-  return (async () => [
-    await start(lab, 0, "kernel", kernel),
-    await start(lab, 1, "kernel", kernel),
-  ])();
+async function startBoth(
+  lab: UdpLab,
+  kernel: Partial<KernelOptions> = {},
+): Promise<[UdpNode, UdpNode]> {
+  return [await lab.startAs(0, "kernel", kernel), await lab.startAs(1, "kernel", kernel)];
 }
 
 for (const attachment of ["tcx", "clsact"] as Attachment[]) {
@@ -83,8 +75,8 @@ for (const from of MODES) {
       await using lab = await UdpLab.make();
       const carried = from === "kernel" && to === "kernel";
       const kernel = carried ? {} : { carried: [] };
-      const a = await start(lab, 0, from, kernel);
-      await start(lab, 1, to, kernel);
+      const a = await lab.startAs(0, from, kernel);
+      await lab.startAs(1, to, kernel);
       await mixed(lab.hosts[0], lab.hosts[1], there, 10_000);
       const { kernel: path, counters } = await a.report();
       const byKernel = path?.traffic[0]?.sentPackets ?? 0;
@@ -100,8 +92,8 @@ for (const peer of ["user", "one-packet"] as Mode[]) {
     await using lab = await UdpLab.make();
     const [left, right] = lab.hosts;
     for (const host of lab.hosts) setTxOffload(host, "eth1", false);
-    const a = await start(lab, 0, "kernel");
-    await start(lab, 1, peer);
+    const a = await lab.startAs(0, "kernel");
+    await lab.startAs(1, peer);
     await transfer(left, right, there, 32);
     await transfer(right, left, here, 32);
     await mixed(left, right, there, 3_000);
@@ -115,8 +107,8 @@ Deno.test("KernelPath accepts datagrams with partial checksums from a peer in us
   await using lab = await UdpLab.make();
   // Host 0 completes offloads, host 1 does not.
   setTxOffload(lab.hosts[0], "eth1", false);
-  const a = await start(lab, 0, "kernel");
-  await start(lab, 1, "user");
+  const a = await lab.startAs(0, "kernel");
+  await lab.startAs(1, "user");
   await mixed(lab.hosts[1], lab.hosts[0], here, 5_000);
   await transfer(lab.hosts[1], lab.hosts[0], here, 32);
   const [traffic] = (await a.report()).kernel!.traffic;
@@ -126,7 +118,7 @@ Deno.test("KernelPath accepts datagrams with partial checksums from a peer in us
 
 Deno.test("KernelPath leaves ICMP errors to user space: no route, and none for TTL 1", async () => {
   await using lab = await UdpLab.make();
-  const node = await start(lab, 0, "kernel");
+  const node = await lab.startAs(0, "kernel");
   const [host] = lab.hosts;
   const refused = await outputOf(host, "busybox", "nc", "-w", "5", "10.40.99.1", "80");
   assertStringIncludes(refused, "Network is unreachable");
@@ -166,7 +158,7 @@ Deno.test("the kernel carries packets after its node is killed, and the next nod
   await new Promise((resolve) => setTimeout(resolve, 500));
   await a.kill();
   assertStringIncludes(await ping(left, there, 5), "5 packets received", "without a node");
-  const again = await start(lab, 0, "kernel");
+  const again = await lab.startAs(0, "kernel");
   assertStringIncludes(await pinging, "40 packets received");
   const { kernel } = await again.report();
   assert(kernel!.traffic[0]!.sentPackets >= 25, "the count continues");
@@ -186,7 +178,7 @@ Deno.test("a node replaces frozen maps without losing a packet", async () => {
     new DataView(attributes.buffer).setInt32(0, map.fd, true);
     bpf("BPF_MAP_FREEZE", attributes);
   }
-  const again = await start(lab, 0, "kernel");
+  const again = await lab.startAs(0, "kernel");
   assertStringIncludes(await pinging, "40 packets received");
   // A frozen map refuses both.
   await again.send({ peers: { [LEASES[1]]: null } });

@@ -11,7 +11,7 @@ import type { Reason } from "../../../backends/udp/kernel/programs/layout.ts";
 import type { Offload } from "../../../backends/udp/user/worker.ts";
 import { BPFFS } from "../../../mod/sys/bpf/mod.ts";
 import { Namespace } from "../firewall/firewall_namespace.ts";
-import type { NodeCommand, NodeOptions } from "./udp_node.ts";
+import type { KernelOptions, NodeCommand, NodeOptions } from "./udp_node.ts";
 
 /** A node's answer. */
 export interface NodeReport {
@@ -118,6 +118,10 @@ export const LEASES = ["10.40.1.0/24", "10.40.2.0/24"] as const;
 /** First address of each lease: that of the device. */
 export const DEVICE_ADDRESSES = ["10.40.1.0", "10.40.2.0"] as const;
 
+/** Data paths that may exist in one cluster; `one-packet` is user space without offloads. */
+export type Mode = "kernel" | "user" | "one-packet";
+export const MODES: readonly Mode[] = ["kernel", "user", "one-packet"];
+
 /** Two hosts on one wire. */
 export class UdpLab implements AsyncDisposable {
   private constructor(
@@ -184,6 +188,18 @@ export class UdpLab implements AsyncDisposable {
     }, flags);
     this.nodes.push(node);
     return node;
+  }
+
+  /** Starts the node of a host by its data path. */
+  startAs(host: 0 | 1, mode: Mode, kernel: Partial<KernelOptions> = {}): Promise<UdpNode> {
+    switch (mode) {
+      case "kernel":
+        return this.start(host, { kernel: { directory: this.pins(host), ...kernel } });
+      case "user":
+        return this.start(host);
+      case "one-packet":
+        return this.start(host, { deviceOffload: false, socketOffload: false });
+    }
   }
 
   /** Starts both nodes. */

@@ -6,32 +6,19 @@ import { assert, assertEquals } from "@std/assert";
 import { setTxOffload } from "../../../bench/udp/wire.ts";
 import { libc } from "../../../mod/sys/mod.ts";
 import { mixed } from "./udp_exchange.ts";
-import { DEVICE_ADDRESSES, UdpLab, type UdpNode } from "./udp_lab.ts";
+import { DEVICE_ADDRESSES, MODES, UdpLab } from "./udp_lab.ts";
 
 // Loaded before any test: older runtimes report a library as leaked by the test that opens it.
 libc();
 
-type Mode = "kernel" | "user" | "one-packet";
-const MODES: readonly Mode[] = ["kernel", "user", "one-packet"];
 const DATAGRAMS = 10_000;
-
-function start(lab: UdpLab, host: 0 | 1, mode: Mode): Promise<UdpNode> {
-  switch (mode) {
-    case "kernel":
-      return lab.start(host, { kernel: { directory: lab.pins(host) } });
-    case "user":
-      return lab.start(host);
-    case "one-packet":
-      return lab.start(host, { deviceOffload: false, socketOffload: false });
-  }
-}
 
 for (const from of MODES) {
   for (const to of MODES) {
     Deno.test(`10,000 mixed datagrams arrive unharmed from ${from} to ${to} on a wire that completes offloads`, async () => {
       await using lab = await UdpLab.make();
       for (const host of lab.hosts) setTxOffload(host, "eth1", false);
-      const [sender, receiver] = [await start(lab, 0, from), await start(lab, 1, to)];
+      const [sender, receiver] = [await lab.startAs(0, from), await lab.startAs(1, to)];
       await mixed(lab.hosts[0], lab.hosts[1], DEVICE_ADDRESSES[1], DATAGRAMS);
       const [sent, received] = [await sender.report(), await receiver.report()];
       // UDP GSO packets leave by user space on both paths; on the wire they are single datagrams.

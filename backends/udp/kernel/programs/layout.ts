@@ -142,8 +142,8 @@ export const GroCount = { groSent: 0, groReceived: 1, probesReceived: 2 } as con
 export const GRO_HEADERS = 22;
 
 /**
- * Indices of the map `gro`. Probes have a secret of their own, so that programs distinguish them from packets. `Former` is
- * the value of `Packets` before the secret was replaced, for packets that were between the two programs then.
+ * Indices of the map `gro`. Probes have a secret of their own, so that programs distinguish them from packets.
+ * `Former` is the value of `Packets` before the secret was replaced, for packets that were between the two programs then.
  */
 export const GroEntry = { Packets: 0, Probes: 1, Former: 2 } as const;
 

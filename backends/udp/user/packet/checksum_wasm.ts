@@ -7,8 +7,8 @@
  * The module has two functions, which work on the packet memory:
  *
  * - `sum(at, length)` returns the same as {@linkcode onesComplementSum} of mod/ip/checksum.ts;
- * - `copy_sum(to, from, length)` copies the bytes and returns their sum, so that segmenting a GSO packet reads each byte
- *   once.
+ * - `copy_sum(to, from, length)` copies the bytes and returns their sum, so that segmenting a GSO packet reads
+ *   each byte once.
  *
  * Opcodes are of the WebAssembly core specification 2.0, chapter 5 (binary format).
  *
