@@ -1,4 +1,4 @@
-/** Kills a child that takes too long, or is no longer wanted; until it is disposed of. */
+/** Kills a child process that takes too long, or whose signal aborts, until it is disposed of. */
 export class ChildLimit implements Disposable {
   /**
    * Fulfilled when the child is killed; never when it ends in time. Its own children live on and may hold its
@@ -28,7 +28,7 @@ export class ChildLimit implements Disposable {
     signal?.addEventListener("abort", this.#kill, { once: true });
   }
 
-  /** True when the child was killed since its time was over. */
+  /** True when the child was killed because its time was over. */
   get isLate(): boolean {
     return this.#isLate;
   }

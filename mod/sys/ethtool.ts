@@ -40,7 +40,7 @@ export function transmitChecksumOffload(device: string, options: EthtoolOptions 
 }
 
 /**
- * Turns it on or off. Off takes segmentation offload along, which depends on it, until it is on again.
+ * Turns transmit checksum offload on or off. Segmentation offload depends on it, and is off with it.
  *
  * @throws {SysError} ENODEV without such a device; EOPNOTSUPP when it cannot be changed
  */

@@ -3,8 +3,8 @@ import { closeDescriptor, cString, libc, unwrap } from "./ffi/libc.ts";
 import { O_CLOEXEC } from "./linux_constants.ts";
 
 /**
- * asm-generic/fcntl.h: O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC. Without the last, a command that
- * outlives us would keep the lock.
+ * asm-generic/fcntl.h: O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC. Without the last, a child process that
+ * outlives this one would keep the lock.
  */
 const OPEN_FLAGS = 0o2 | 0o100 | 0o400000 | O_CLOEXEC;
 

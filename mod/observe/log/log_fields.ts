@@ -36,21 +36,21 @@ export interface LogFields {
   readonly object?: string | undefined;
   /** The previous value: a subnet, an MTU, a config. */
   readonly previous?: Text | number | undefined;
-  /** Public IP of the host that is spoken of, dotted. */
+  /** Public IP of the host that the line is about, dotted. */
   readonly publicIP?: string | undefined;
   /** Why something was decided. */
   readonly reason?: string | undefined;
-  /** How often the line was left out. */
+  /** How often the line was suppressed. */
   readonly repeats?: number | undefined;
   /** A time that passed. */
   readonly seconds?: number | undefined;
   /** The store: `etcd v2 at http://10.0.0.1:2379, prefix /flannel/network`. */
   readonly store?: string | undefined;
-  /** The lease's subnet that is spoken of. */
+  /** Subnet of the lease that the line is about. */
   readonly subnet?: Text | undefined;
   /** Version of the agent. */
   readonly version?: string | undefined;
 }
 
-/** A text, or what has one: a prefix. An address is a number, and is to be formatted first. */
+/** A text, or an object with toString(), such as a prefix. An address is a number: format it first. */
 type Text = string | (object & { toString(): string });

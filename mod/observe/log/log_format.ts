@@ -12,7 +12,7 @@ export type LogFormat =
   | "glog"
   /** One object a line, with the fields as members. */
   | "json"
-  /** glog's behind a priority in angle brackets, which the journal takes off. */
+  /** glog's format after a priority in angle brackets, which the journal removes. */
   | "journald";
 
 /** How much a line matters; `debug` is what `-v` brings. */

@@ -1,10 +1,10 @@
 /** Options of {@linkcode Repeats}. */
 export interface RepeatsOptions<Line> {
   /**
-   * Told of a line that was left out, when its time is over.
+   * Receives a suppressed line when its window ends.
    *
    * @param count how often
-   * @param seconds from the first that was written to the last that was left out
+   * @param seconds from the first written line to the last suppressed one
    */
   readonly onOmitted: (line: Line, count: number, seconds: number) => void;
   /** How often a line may come within {@linkcode window}. @default 5 */
@@ -48,7 +48,7 @@ export class Repeats<Line> implements Disposable {
   /**
    * Decides on a line.
    *
-   * @param key what makes it the same line
+   * @param key the same for lines that count as one
    * @returns false when it is suppressed
    */
   admit(key: string, line: Line): boolean {
@@ -105,7 +105,7 @@ export class Repeats<Line> implements Disposable {
       }
       this.#plan(now);
     }, Math.max(0, first.since + this.#options.window - at));
-    // A log is no reason to go on living.
+    // The timer must not keep the process alive.
     Deno.unrefTimer(this.#timer);
   }
 }
