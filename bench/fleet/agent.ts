@@ -6,7 +6,7 @@ import { Timer } from "../../mod/agent/core/timer.ts";
 import { decodeNetworkConfig } from "../../mod/config/mod.ts";
 import type { IPv4 } from "../../mod/ip/mod.ts";
 import type { LeaseAttributes } from "../../mod/lease/mod.ts";
-import { type Store, StoreError, type WatchItem } from "../../mod/store/mod.ts";
+import { type NetworkStore, StoreError, type WatchItem } from "../../mod/store/mod.ts";
 import { AcquireError } from "../../mod/subnet/mod.ts";
 import type { Tally } from "./tally.ts";
 
@@ -26,7 +26,7 @@ type Event = { readonly item: WatchItem } | "retry" | "renew";
  * and nothing with the kernel, so that it has no features to announce. The parts are the agent's own; its loop is written here again.
  */
 export class FleetAgent implements Disposable {
-  readonly #store: Store;
+  readonly #store: NetworkStore;
   readonly #publicIP: IPv4;
   readonly #tally: Tally;
   readonly #attributes: LeaseAttributes;
@@ -39,7 +39,13 @@ export class FleetAgent implements Disposable {
   #renewed: PromiseWithResolvers<void> | undefined;
 
   /** @param number of the agent in the fleet: makes its names and its VTEP MAC */
-  constructor(store: Store, publicIP: IPv4, number: number, tally: Tally, signal: AbortSignal) {
+  constructor(
+    store: NetworkStore,
+    publicIP: IPv4,
+    number: number,
+    tally: Tally,
+    signal: AbortSignal,
+  ) {
     this.#store = store;
     this.#publicIP = publicIP;
     this.#tally = tally;

@@ -7,8 +7,9 @@ import { sleep } from "../../mod/async/sleep.ts";
 import { LEASE_TTL } from "../../mod/lease/mod.ts";
 import { configureLog } from "../../mod/observe/mod.ts";
 import { type EtcdV3Caller, EtcdV3Client } from "../../mod/store/etcd/v3/client.ts";
-import { EtcdV3Store } from "../../mod/store/etcd/v3/etcd_v3.ts";
-import type { Store } from "../../mod/store/mod.ts";
+import { EtcdV3Kv } from "../../mod/store/etcd/v3/etcd_v3.ts";
+import { networkOf } from "../../mod/store/testing/open_lab.ts";
+import type { NetworkStore } from "../../mod/store/mod.ts";
 import type { EtcdStoreOptions, StoreOptions } from "../../mod/store/options.ts";
 import { openStore } from "../../mod/store/open.ts";
 import { renewalDelay } from "../../mod/subnet/mod.ts";
@@ -25,7 +26,7 @@ const [first, count, options] = Deno.args as [string, string, string];
 const tally = new Tally();
 const stop = new AbortController();
 const { signal } = stop;
-const stores: Store[] = [];
+const stores: NetworkStore[] = [];
 const agents: FleetAgent[] = [];
 
 let running = 0;
@@ -97,9 +98,9 @@ await Promise.all(stores.map((store) => store[Symbol.asyncDispose]()));
 Deno.exit(0);
 
 /** Opens a store as the agent does, but for the counting. */
-async function open(options: StoreOptions): Promise<Store> {
+async function open(options: StoreOptions): Promise<NetworkStore> {
   if (options.kind === "etcd" && options.api === "v3") {
-    return new EtcdV3Store(options, counted(options));
+    return networkOf(new EtcdV3Kv(options, counted(options)), options);
   }
   const opened = await openStore(options, { signal });
   if (!("store" in opened)) throw new Error(opened.waiting);

@@ -9,9 +9,9 @@ import { decodeNetworkConfig } from "../../mod/config/mod.ts";
 import { LEASE_TTL } from "../../mod/lease/mod.ts";
 import { configureLog } from "../../mod/observe/log/log.ts";
 import { makeEmbeddedLab } from "../../mod/store/testing/embedded_lab.ts";
-import { openEtcdV2 } from "../../mod/store/etcd/v2/etcd_v2.ts";
-import { openEtcdV3 } from "../../mod/store/etcd/v3/etcd_v3.ts";
-import type { Store } from "../../mod/store/mod.ts";
+import { openEtcdV2 } from "../../mod/store/testing/open_lab.ts";
+import { openEtcdV3 } from "../../mod/store/testing/open_lab.ts";
+import type { NetworkStore } from "../../mod/store/mod.ts";
 import { makeRemoteLab } from "../../mod/store/testing/remote_lab.ts";
 import { vxlan } from "../../mod/store/testing/store_lab.ts";
 import { acquireLease } from "../../mod/subnet/mod.ts";
@@ -38,7 +38,7 @@ interface Figures {
 
 /** A store that can be opened several times. */
 interface Bench extends AsyncDisposable {
-  open(): Promise<Store>;
+  open(): Promise<NetworkStore>;
 }
 
 const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
@@ -108,13 +108,13 @@ async function measure(bench: Bench): Promise<Figures> {
   for (const lease of leases) await store.updateLease(lease, lease.attributes, LEASE_TTL);
   const renew = (performance.now() - started) / HOSTS;
 
-  const watching: Store[] = [];
+  const watching: NetworkStore[] = [];
   for (let i = 0; i < STORES; i++) watching.push(stores.use(await bench.open()));
   return { acquire, renew, fanOut: await fanOut(store, watching) };
 }
 
 /** From the write of an agent's lease to the last watcher that hears of it. */
-async function fanOut(store: Store, watching: readonly Store[]): Promise<number> {
+async function fanOut(store: NetworkStore, watching: readonly NetworkStore[]): Promise<number> {
   const stop = new AbortController();
   const received = new Array<number>(WATCHERS).fill(0);
   let expected = 0;

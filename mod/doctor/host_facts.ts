@@ -17,7 +17,7 @@ import type { ExternalInterface } from "../host/mod.ts";
 import type { Prefix } from "../ip/mod.ts";
 import type { Lease } from "../lease/mod.ts";
 import { Prober } from "../probe/mod.ts";
-import { type Snapshot, type Store, StoreError } from "../store/mod.ts";
+import { type NetworkStore, type Snapshot, StoreError } from "../store/mod.ts";
 import { openStore } from "../store/open.ts";
 import { Netlink } from "../sys/mod.ts";
 import { Unavailable } from "./unavailable.ts";
@@ -29,7 +29,7 @@ const STORE_LIMIT = 10_000;
 
 /** Outcome of the search for the store. */
 export type StoreSearch =
-  | { readonly store: Store; readonly note: string }
+  | { readonly store: NetworkStore; readonly note: string }
   /** etcd answers, but neither of its stores holds a config. */
   | { readonly waiting: string }
   | { readonly error: Error };
@@ -84,7 +84,7 @@ export class HostFacts implements AsyncDisposable {
   }
 
   /** Returns the store that holds the config. */
-  async store(): Promise<Store> {
+  async store(): Promise<NetworkStore> {
     const found = await this.storeSearch();
     if ("store" in found) return found.store;
     throw new Unavailable("error" in found ? "the store is not reached" : "there is no config");

@@ -1,12 +1,13 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { askAsFlannel } from "../../tests/interop/remote_raw.ts";
-import { LEASE_TTL, PERMANENT } from "../lease/mod.ts";
+import { encodeLeaseValue, encodeNodeRecord, LEASE_TTL, PERMANENT } from "../lease/mod.ts";
 import { decodeNetworkConfig } from "../config/mod.ts";
 import { captureLog } from "../observe/testing/log_lab.ts";
 import { makeEmbeddedLab } from "../store/testing/embedded_lab.ts";
-import { encodeAgentPut, encodeConfigPut, encodeLeasePut } from "../store/remote/extension.ts";
-import { AccessError, type Store } from "../store/mod.ts";
-import { openRemote } from "../store/remote/remote.ts";
+import type { Expect } from "../store/kv/kv.ts";
+import { encodePut } from "../store/remote/wire.ts";
+import { AccessError, type NetworkStore } from "../store/mod.ts";
+import { openRemote } from "../store/testing/open_lab.ts";
 import { ip, net, record, vxlan } from "../store/testing/store_lab.ts";
 import { acquireLease } from "../subnet/mod.ts";
 import { libc } from "../sys/mod.ts";
@@ -31,7 +32,7 @@ async function serving(
       body?: string,
       headers?: Record<string, string>,
     ) => ReturnType<typeof askAsFlannel>,
-    store: Store,
+    store: NetworkStore,
     port: number,
   ) => Promise<void>,
 ): Promise<void> {
@@ -55,25 +56,26 @@ async function serving(
   }
 }
 
-const put = (publicIP: string, ttl = LEASE_TTL, revision?: string) =>
-  encodeLeasePut({
-    ...{ attributes: vxlan(publicIP), ttl },
-    ...(revision === undefined ? {} : { revision }),
-  });
-const node = (ttl = LEASE_TTL) => encodeAgentPut({ record: record("host1"), ttl });
+const put = (publicIP: string, ttl = LEASE_TTL, expect: Expect = "absent") =>
+  encodePut({ value: encodeLeaseValue(vxlan(publicIP), "v0.7"), ttl, expect });
+const node = (ttl = LEASE_TTL, expect: Expect = "absent") =>
+  encodePut({ value: encodeNodeRecord(record("host1")), ttl, expect });
 
 /** Writes below /store, and whether a client without credentials may make them. */
 const WRITES: readonly (readonly [string, string, string, boolean])[] = [
-  ["PUT", "store/config", encodeConfigPut({ text: "{}", expected: "{}" }), false],
-  ["DELETE", "store/config", encodeConfigPut({ expected: "{}" }), false],
-  ["PUT", "store/leases/10.73.4.0-24", put(AWAY), false],
-  ["PUT", "store/leases/8.8.8.0-24", put(HERE), false],
-  ["PUT", "store/leases/10.73.4.0-24", put(HERE, PERMANENT), false],
-  ["PUT", "store/leases/10.73.4.0-24", put(HERE, LEASE_TTL + 1), false],
-  ["PUT", "store/leases/10.73.4.0-24", put(HERE), true],
+  ["PUT", "store/config", encodePut({ value: "{}", ttl: 0, expect: { revision: "1" } }), false],
+  ["DELETE", "store/config?revision=1", "", false],
+  ["PUT", "store/subnets/10.73.4.0-24", put(AWAY), false],
+  ["PUT", "store/subnets/8.8.8.0-24", put(HERE), false],
+  ["PUT", "store/subnets/10.73.4.0-24", put(HERE, PERMANENT), false],
+  ["PUT", "store/subnets/10.73.4.0-24", put(HERE, LEASE_TTL + 1), false],
+  ["PUT", "store/subnets/10.73.4.0-24", put(HERE, LEASE_TTL, "any"), false],
+  ["PUT", "store/subnets/10.73.4.0-24", put(HERE), true],
+  ["DELETE", "store/subnets/10.73.5.0-24", "", false],
   ["PUT", `store/agents/${AWAY}`, node(), false],
   ["PUT", `store/agents/${HERE}`, node(PERMANENT), false],
   ["PUT", `store/agents/${HERE}`, node(LEASE_TTL + 1), false],
+  ["PUT", `store/agents/${HERE}`, node(LEASE_TTL, "any"), false],
   ["PUT", `store/agents/${HERE}`, node(), true],
   ["DELETE", `store/agents/${AWAY}?revision=1`, "", false],
 ];
@@ -102,17 +104,23 @@ Deno.test("serveLeases() lets a client with the token write everything", async (
 Deno.test("serveLeases() has no client without credentials change or remove another host's lease", async () => {
   await serving({ token: TOKEN }, async (ask, store) => {
     const held = await store.createLease(net("10.73.9.0/24"), vxlan(AWAY), 600);
-    const path = "/v1/_/store/leases/10.73.9.0-24";
-    assertEquals((await ask("PUT", path, put(HERE, LEASE_TTL, held.revision))).status, 403);
+    const path = "/v1/_/store/subnets/10.73.9.0-24";
+    assertEquals(
+      (await ask("PUT", path, put(HERE, LEASE_TTL, { revision: held.revision }))).status,
+      403,
+    );
     assertEquals((await ask("PUT", path, put(HERE))).status, 409);
     assertEquals((await ask("DELETE", `${path}?revision=${held.revision}`)).status, 403);
     assertEquals((await ask("DELETE", "/v1/_/leases/10.73.9.0-24")).status, 403);
     assertEquals((await store.lease(held.subnet))?.revision, held.revision);
     // Its own it may, also one that an operator has made permanent, which stays so.
     const own = await store.createLease(net("10.73.10.0/24"), vxlan(HERE), PERMANENT);
-    const ownPath = "/v1/_/store/leases/10.73.10.0-24";
-    assertEquals((await ask("PUT", ownPath, put(HERE, LEASE_TTL, own.revision))).status, 403);
-    const renewed = await ask("PUT", ownPath, put(HERE, PERMANENT, own.revision));
+    const ownPath = "/v1/_/store/subnets/10.73.10.0-24";
+    assertEquals(
+      (await ask("PUT", ownPath, put(HERE, LEASE_TTL, { revision: own.revision }))).status,
+      403,
+    );
+    const renewed = await ask("PUT", ownPath, put(HERE, PERMANENT, { revision: own.revision }));
     assertEquals(renewed.status, 200);
     const { revision } = (await store.lease(own.subnet))!;
     assertEquals((await ask("DELETE", `${ownPath}?revision=${revision}`)).status, 200);
@@ -183,31 +191,31 @@ Deno.test("serveLeases() refuses a wrong token, and never logs one", async () =>
   await serving({ token: TOKEN }, async (ask) => {
     const body = put(AWAY);
     for (const authorization of [`Bearer ${wrong}`, `Basic ${TOKEN}`, "Bearer", TOKEN]) {
-      const answer = await ask("PUT", "/v1/_/store/leases/10.73.4.0-24", body, {
+      const answer = await ask("PUT", "/v1/_/store/subnets/10.73.4.0-24", body, {
         Authorization: authorization,
       });
       assertEquals(answer.status, 401, authorization);
     }
-    const right = await ask("PUT", "/v1/_/store/leases/10.73.4.0-24", body, WITH_TOKEN);
+    const right = await ask("PUT", "/v1/_/store/subnets/10.73.4.0-24", body, WITH_TOKEN);
     assertEquals(right.status, 200);
   });
   // A server without a token has no use for one, so that clients can be given it first.
   await serving({}, async (ask) => {
     assertEquals((await ask("GET", "/v1/_/store", undefined, WITH_TOKEN)).status, 200);
     assertEquals(
-      (await ask("PUT", "/v1/_/store/leases/10.73.4.0-24", put(AWAY), WITH_TOKEN)).status,
+      (await ask("PUT", "/v1/_/store/subnets/10.73.4.0-24", put(AWAY), WITH_TOKEN)).status,
       403,
     );
   });
   const text = log.lines.join("\n");
   assertStringIncludes(
     text,
-    "Refused PUT /v1/_/store/leases/10.73.4.0-24 from 127.0.0.1: the token",
+    "Refused PUT /v1/_/store/subnets/10.73.4.0-24 from 127.0.0.1: the token",
   );
-  assertStringIncludes(text, "PUT /v1/_/store/leases/10.73.4.0-24 - 200 (127.0.0.1, token)");
+  assertStringIncludes(text, "PUT /v1/_/store/subnets/10.73.4.0-24 - 200 (127.0.0.1, token)");
   assertStringIncludes(
     text,
-    "PUT /v1/_/store/leases/10.73.4.0-24 - 403 (127.0.0.1, no credentials)",
+    "PUT /v1/_/store/subnets/10.73.4.0-24 - 403 (127.0.0.1, no credentials)",
   );
   assert(!text.includes(TOKEN) && !text.includes(wrong), text);
 });

@@ -1,6 +1,6 @@
 import { abortable } from "../async/abortable.ts";
 import { sleep } from "../async/sleep.ts";
-import { StoreError, type WatchItem, type WatchOptions } from "../store/mod.ts";
+import { StoreError, type Watched, type WatchOptions } from "../store/mod.ts";
 
 /** Changes that are kept for those who poll for them; who comes later is given everything anew. */
 const HISTORY = 10_000;
@@ -11,7 +11,7 @@ const RETRY = 1_000;
 /** What a {@linkcode Feed} follows. */
 export interface FeedSource<C, S extends { readonly cursor: string }> {
   snapshot(options: { readonly signal: AbortSignal }): Promise<S>;
-  watch(cursor: string, options: WatchOptions): AsyncIterable<WatchItem<C, S>>;
+  watch(cursor: string, options: WatchOptions): AsyncIterable<Watched<C, S>>;
 }
 
 /** What a {@linkcode Feed} knows of its source, and what it hands on of a change. */

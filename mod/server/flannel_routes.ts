@@ -11,7 +11,7 @@ import {
   encodeWireConfig,
   encodeWireLease,
   type WireReservation,
-} from "../store/remote/protocol.ts";
+} from "../store/remote/flannel/protocol.ts";
 import { acquireLease, isCompatible } from "../subnet/mod.ts";
 import { untilWon } from "../subnet/races.ts";
 import { findMisfit } from "../subnet/reserve.ts";
@@ -23,20 +23,20 @@ import { configOf, type NamesFeed, type ServedNetwork } from "./networks.ts";
 import { requireNoRecord, requireOwnDeletion } from "./own_entries.ts";
 
 /**
- * Milliseconds that a poll is held at most. flannel's server holds them for ever; here each is answered
- * some time, so that one whose client is gone without a word does not stay.
+ * Milliseconds that a poll is held at most. flannel's server holds them for ever; this one answers each, so that
+ * the poll of a client that vanished does not stay.
  */
 const HELD = 60 * 60 * 1000;
 
-/** How a watch goes on. */
+/** Query of a watch. */
 export interface WatchRequest {
-  /** Where to go on; `undefined` for the question what there is. */
+  /** Cursor of the watch; `undefined` for a listing. */
   readonly next: string | undefined;
-  /** The client is gone. */
+  /** Fires when the client has gone. */
   readonly signal: AbortSignal;
 }
 
-/** Waits as {@linkcode Feed.poll} does; `undefined` when nothing came of it. */
+/** Waits as {@linkcode Feed.poll} does; `undefined` for a lost history, and at the limit of the poll. */
 async function poll<C, S extends { readonly cursor: string }, E>(
   feed: Feed<C, S, E>,
   next: string,
@@ -127,9 +127,10 @@ export async function watchLeases(
       });
     }
   }
-  const { snapshot, cursor } = await feed.read();
+  // The state is that of the reading, or newer: an event that comes twice does no harm.
+  const { cursor } = await feed.read();
   return encodeLeaseWatch({
-    snapshot: snapshot.leases.map((lease) => state.onWire(lease)),
+    snapshot: Array.from(state.leases, (lease) => state.onWire(lease)),
     cursor,
   });
 }
@@ -183,10 +184,10 @@ export async function watchNetworks(
 }
 
 /** `GET /v1/{network}/reservations` */
-export async function getReservations({ feed }: ServedNetwork): Promise<string> {
-  const { snapshot } = await feed.read();
+export async function getReservations({ feed, state }: ServedNetwork): Promise<string> {
+  await feed.read();
   return encodeReservations(
-    snapshot.leases.filter(({ ttl }) => ttl === PERMANENT).map((
+    [...state.leases].filter(({ ttl }) => ttl === PERMANENT).map((
       { subnet, attributes: { publicIP } },
     ) => ({ subnet, publicIP })),
   );

@@ -1,11 +1,10 @@
 import { decodeNetworkConfig, type NetworkConfig } from "../config/mod.ts";
-import { type Store, StoreError, StoreUnavailableError } from "../store/mod.ts";
-import type { Change, Snapshot } from "../store/mod.ts";
-import { isNetworkName } from "../store/network_name.ts";
-import type { NameChange, NamesSnapshot, NetworkNames } from "../store/networks.ts";
-import { UNNAMED_NETWORK } from "../store/options.ts";
-import type { WireNetworkEvent } from "../store/remote/protocol.ts";
-import { Feed, type FeedState } from "./feed.ts";
+import type { KvChange, Listing } from "../store/kv/kv.ts";
+import { type NetworkStore, StoreError, StoreUnavailableError } from "../store/mod.ts";
+import { isNetworkName, UNNAMED_NETWORK } from "../store/network_name.ts";
+import type { NameChange, NamesSnapshot, NetworkNames } from "../store/network_names.ts";
+import type { WireNetworkEvent } from "../store/remote/flannel/protocol.ts";
+import { Feed, type FeedSource, type FeedState } from "./feed.ts";
 import { type NetworkEntry, NetworkState } from "./network_state.ts";
 
 /** Networks that are served at a time: each costs a watch of the store. */
@@ -14,18 +13,24 @@ const MOST_NETWORKS = 256;
 /** One network, as it is served. */
 export interface ServedNetwork {
   readonly name: string;
-  readonly store: Store;
+  readonly store: NetworkStore;
   readonly state: NetworkState;
-  readonly feed: Feed<Change, Snapshot, NetworkEntry>;
+  readonly feed: Feed<KvChange, Listing, NetworkEntry>;
 }
 
 /** The networks' names, as they are served. */
 export type NamesFeed = Feed<NameChange, NamesSnapshot, WireNetworkEvent>;
 
-/** Where networks come from. */
+/** The names with their source, where there is one. */
+interface OpenedNames {
+  readonly names: NetworkNames | undefined;
+  readonly feed: NamesFeed;
+}
+
+/** Source of the networks. */
 export interface NetworkSource {
   /** Opens the store of a network; the unnamed one is {@linkcode UNNAMED_NETWORK}. */
-  open(network: string, signal: AbortSignal): Promise<Store>;
+  open(network: string, signal: AbortSignal): Promise<NetworkStore>;
   /** Opens the names of all others; absent where there are none. */
   names?(signal: AbortSignal): Promise<NetworkNames>;
 }
@@ -35,7 +40,7 @@ export class ServedNetworks implements AsyncDisposable {
   readonly #source: NetworkSource;
   readonly #networks = new Map<string, Promise<ServedNetwork>>();
   readonly #closing = new AbortController();
-  #names: Promise<{ names: NetworkNames; feed: NamesFeed }> | undefined;
+  #names: Promise<OpenedNames> | undefined;
   #makingRoom: Promise<void> | undefined;
 
   constructor(source: NetworkSource) {
@@ -75,19 +80,25 @@ export class ServedNetworks implements AsyncDisposable {
     for (const opening of this.#networks.values()) await opening.then(close, () => {});
     await this.#names?.then(async ({ names, feed }) => {
       feed[Symbol.dispose]();
-      await names[Symbol.asyncDispose]();
+      await names?.[Symbol.asyncDispose]();
     }, () => {});
   }
 
   async #open(name: string): Promise<ServedNetwork> {
     const store = await this.#source.open(name, this.#closing.signal);
-    const state = new NetworkState();
-    return { name, store, state, feed: new Feed(store, state) };
+    const { kv, entries } = store;
+    const state = new NetworkState(entries);
+    const range = { prefix: entries.prefix };
+    const feed = new Feed({
+      snapshot: (options) => kv.list(range, options),
+      watch: (cursor, options) => kv.watch(range, cursor, options),
+    }, state);
+    return { name, store, state, feed };
   }
 
-  async #openNames(): Promise<{ names: NetworkNames; feed: NamesFeed }> {
-    const names = await this.#source.names?.(this.#closing.signal) ?? NO_NAMES;
-    return { names, feed: new Feed(names, new NamesState()) };
+  async #openNames(): Promise<OpenedNames> {
+    const names = await this.#source.names?.(this.#closing.signal);
+    return { names, feed: new Feed(names ?? NO_NAMES, new NamesState()) };
   }
 
   /** Gives up a network without a config: anybody can ask for any name. */
@@ -143,15 +154,13 @@ class NamesState implements FeedState<NameChange, NamesSnapshot, WireNetworkEven
 }
 
 /** The names of a store that keeps no networks beside each other. */
-const NO_NAMES: NetworkNames = {
-  name: "none",
+const NO_NAMES: FeedSource<NameChange, NamesSnapshot> = {
   snapshot: () => Promise.resolve({ names: [], cursor: "0" }),
-  // deno-lint-ignore require-yield -- there never is a name to tell of
+  // deno-lint-ignore require-yield -- there is no name
   async *watch(_cursor, { signal }) {
     await new Promise<void>((resolve) => {
       if (signal.aborted) resolve();
       signal.addEventListener("abort", () => resolve(), { once: true });
     });
   },
-  [Symbol.asyncDispose]: () => Promise.resolve(),
 };

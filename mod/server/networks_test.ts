@@ -1,5 +1,5 @@
 import { assertEquals, assertStrictEquals } from "@std/assert";
-import { openEmbedded } from "../store/embedded/embedded.ts";
+import { openEmbedded } from "../store/testing/open_lab.ts";
 import { libc } from "../sys/mod.ts";
 import { ServedNetworks } from "./networks.ts";
 

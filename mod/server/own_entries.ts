@@ -5,8 +5,8 @@
  * @module
  */
 import type { Prefix } from "../ip/mod.ts";
-import { LEASE_TTL, PERMANENT } from "../lease/mod.ts";
-import type { AgentPut, LeasePut } from "../store/remote/extension.ts";
+import { LEASE_TTL, type LeaseAttributes, PERMANENT } from "../lease/mod.ts";
+import type { WirePut } from "../store/remote/wire.ts";
 import { isCompatible } from "../subnet/mod.ts";
 import { type Caller, requireOwn, requireTrust } from "./access.ts";
 import { HttpError } from "../http/head.ts";
@@ -16,16 +16,17 @@ import { configOf, type ServedNetwork } from "./networks.ts";
 export async function requireOwnLease(
   network: ServedNetwork,
   subnet: Prefix,
-  { attributes, ttl, revision }: LeasePut,
+  { attributes, ttl, expect }: WirePut & { readonly attributes: LeaseAttributes },
   caller: Caller,
 ): Promise<void> {
   if (caller.isTrusted) return;
+  requireRevision(expect, caller);
   requireOwn(caller, "the lease", attributes.publicIP);
   if (!isCompatible(await configOf(network), subnet)) {
     throw new HttpError(403, `subnet ${subnet} does not fit the network config`);
   }
-  // A lease that must not be there yet is refused by the store when it is.
-  const held = revision === undefined ? undefined : await network.store.lease(subnet);
+  // The store refuses a lease that must not exist when it does.
+  const held = expect === "absent" ? undefined : await network.store.lease(subnet);
   if (held !== undefined) requireOwn(caller, "the lease", held.attributes.publicIP);
   const isReserved = held?.ttl === PERMANENT;
   if ((ttl === PERMANENT) !== isReserved) requireTrust(caller, "a reservation");
@@ -46,12 +47,13 @@ export async function requireOwnDeletion(
 /** @throws {HttpError} when the record is not the client's own */
 export function requireOwnRecord(
   publicIP: number,
-  put: AgentPut | undefined,
+  put: WirePut | undefined,
   caller: Caller,
 ): void {
   if (caller.isTrusted) return;
   requireOwn(caller, "the node record", publicIP);
   if (put === undefined) return;
+  requireRevision(put.expect, caller);
   if (put.ttl === PERMANENT) requireTrust(caller, "a permanent node record");
   requireUsualTtl(put.ttl);
 }
@@ -65,6 +67,11 @@ export function requireOwnRecord(
  */
 export function requireNoRecord({ state }: ServedNetwork, publicIP: number, caller: Caller): void {
   if (state.hasAgent(publicIP)) requireOwn(caller, "the lease", publicIP);
+}
+
+/** Refuses a blind write: between the check of an entry and the write, another host may create it. */
+function requireRevision(expect: WirePut["expect"], caller: Caller): void {
+  if (expect === "any") requireTrust(caller, "a write over any revision");
 }
 
 function requireUsualTtl(ttl: number): void {

@@ -1,10 +1,11 @@
 import { ConfigError } from "../config/mod.ts";
-import { parseIPv4, type Prefix } from "../ip/mod.ts";
+import type { Prefix } from "../ip/mod.ts";
 import { parseLeaseKey } from "../lease/mod.ts";
 import { info, verbose, warning } from "../observe/log/log.ts";
 import { ConflictError, StoreError, StoreUnavailableError } from "../store/mod.ts";
-import { GONE, VERSION_BODY } from "../store/remote/extension.ts";
-import { JSON_TYPE, WireError } from "../store/remote/protocol.ts";
+import { JSON_TYPE } from "../store/remote/flannel/protocol.ts";
+import { GONE, VERSION_BODY } from "../store/remote/wire.ts";
+import { WireError } from "../store/remote/wire_error.ts";
 import { AcquireError } from "../subnet/mod.ts";
 import { type AccessOptions, AccessPolicy, type Caller } from "./access.ts";
 import * as flannel from "./flannel_routes.ts";
@@ -13,15 +14,15 @@ import type { HttpReply } from "../http/reply.ts";
 import type { HttpRequest } from "../http/request_reader.ts";
 import { HttpError } from "../http/head.ts";
 import type { ServedNetwork, ServedNetworks } from "./networks.ts";
-import * as whole from "./store_routes.ts";
+import * as kv from "./store_routes.ts";
 
-/** What a route answers with: JSON, or nothing. */
+/** Body of an answer: JSON, or nothing. */
 type Body = string | undefined;
 
 /** As the router of flannel's server answers. */
 const NOT_FOUND: HttpReply = { status: 404, body: "404 page not found\n" };
 
-/** A request that no route can make sense of. */
+/** A request that no route accepts. */
 class BadRequestError extends Error {
   override readonly name = "BadRequestError";
 }
@@ -70,7 +71,7 @@ class Router {
       return { status: error.status, body: `${error.message}\n` };
     }
     const parts = request.path.split("/");
-    const isOurs = parts[1] === "v1" && parts[3] === "store" && !this.#options.plain;
+    const isNative = parts[1] === "v1" && parts[3] === "store" && !this.#options.plain;
     const next = request.query.get("next");
     const isPoll = request.method === "GET" && next !== null;
     const { address } = request.peer;
@@ -87,20 +88,20 @@ class Router {
     let reply: HttpReply;
     let shown: number | undefined;
     try {
-      const answer = isOurs
-        ? await this.#whole(request, parts, caller, next, signal)
+      const answer = isNative
+        ? await this.#native(request, parts, caller, next, signal)
         : await this.#flannel(request, parts, caller, { next: next ?? undefined, signal });
       if (answer === undefined) reply = NOT_FOUND;
       else if (answer.body === undefined) {
         reply = { status: 200, body: "" };
         // flannel's server logs the status that its handlers set, and these set none.
-        if (!isOurs && parts.at(-2) !== "reservations") shown = 0;
+        if (!isNative && parts.at(-2) !== "reservations") shown = 0;
       } else reply = { status: 200, contentType: JSON_TYPE, body: answer.body };
     } catch (error) {
-      // Nobody takes the answer.
+      // The client has gone.
       if (signal.aborted) return NOT_FOUND;
-      reply = isOurs ? wholeError(error) : flannelError(error);
-      // The line of a request tells the status only.
+      reply = isNative ? nativeError(error) : flannelError(error);
+      // The line of a request holds the status only.
       if (error instanceof StoreUnavailableError) {
         warning(`The store cannot be reached for the clients of -listen: ${error.message}`);
       }
@@ -110,7 +111,7 @@ class Router {
         this.#pollQuota.release(address);
       }
     }
-    return this.#log(request, caller, reply, shown, isOurs);
+    return this.#log(request, caller, reply, shown, isNative);
   }
 
   #log(
@@ -118,18 +119,18 @@ class Router {
     { address, identity }: Caller,
     reply: HttpReply,
     shown = reply.status,
-    isOurs = false,
+    isNative = false,
   ): HttpReply {
     const isWrite = request.method !== "GET" && request.method !== "HEAD";
-    // flannel's line for each request; agents of this software send too many for that.
+    // flannel's line for each request; agents of flanneld send too many for that.
     const line = `${shownLine(request)} - ${shown}` +
       (isWrite ? ` (${address}, ${identity})` : "");
-    if (isOurs && !isWrite && (reply.status < 400 || reply.body === GONE)) verbose(1, line);
+    if (isNative && !isWrite && (reply.status < 400 || reply.body === GONE)) verbose(1, line);
     else info(line);
     return reply;
   }
 
-  /** What flannel 0.7.1 serves. @returns `undefined` for what it does not */
+  /** Serves the routes of flannel 0.7.1. @returns `undefined` for other routes */
   async #flannel(
     { method, body }: HttpRequest,
     parts: readonly string[],
@@ -164,7 +165,7 @@ class Router {
         return { body: await flannel.getReservations(await network()) };
       case "POST reservations":
         await flannel.postReservation(await network(), body, caller).catch((error) => {
-          // Of all its handlers the only one that says so.
+          // The only one of flannel's handlers that adds these words.
           if (!(error instanceof StoreError)) throw error;
           throw new StoreError(`internal error: ${error.message}`, { cause: error });
         });
@@ -177,44 +178,32 @@ class Router {
     }
   }
 
-  /** What clients of ours are served besides. */
-  async #whole(
+  /** Serves the routes below `/store`, those of flanneld's own clients. */
+  async #native(
     { method, query, body }: HttpRequest,
-    [, , name, , what, key, ...more]: readonly string[],
+    [, , name, , ...parts]: readonly string[],
     caller: Caller,
     next: string | null,
     signal: AbortSignal,
   ): Promise<{ body: Body } | undefined> {
-    if (more.length > 0 || name === undefined) return undefined;
-    if (what === "version") return { body: VERSION_BODY };
+    if (name === undefined) return undefined;
+    const path = parts.join("/");
+    if (path === "version") return { body: VERSION_BODY };
     const network = await this.#network(name);
-    const revision = query.get("revision") ?? "";
-    switch (`${method} ${what ?? ""}${key === undefined ? "" : "/key"}`) {
-      case "GET ":
-        return {
-          body: next === null
-            ? await whole.getStore(network)
-            : await whole.pollStore(network, next, signal),
-        };
-      case "GET leases/key":
-        return found(await whole.getLease(network, subnetOf(key)));
-      case "PUT leases/key":
-        return { body: await whole.putLease(network, subnetOf(key), body, caller) };
-      case "DELETE leases/key":
-        await whole.deleteLease(network, subnetOf(key), revision, caller);
-        return { body: undefined };
-      case "GET agents/key":
-        return found(await whole.getAgent(network, addressOf(key)));
-      case "PUT agents/key":
-        return { body: await whole.putAgent(network, addressOf(key), body, caller) };
-      case "DELETE agents/key":
-        await whole.deleteAgent(network, addressOf(key), revision, caller);
-        return { body: undefined };
-      case "PUT config":
-        await whole.putConfig(network, body, caller);
-        return { body: undefined };
-      case "DELETE config":
-        await whole.deleteConfig(network, body, caller);
+    if (path === "") {
+      if (method !== "GET") return undefined;
+      const answer = next === null ? kv.getStore(network) : kv.pollStore(network, next, signal);
+      return { body: await answer };
+    }
+    const key = kv.parseServedKey(network, path);
+    if (key === undefined) throw new BadRequestError("bad key");
+    switch (method) {
+      case "GET":
+        return found(await kv.getEntry(network, key));
+      case "PUT":
+        return { body: await kv.putEntry(network, key, body, caller) };
+      case "DELETE":
+        await kv.deleteEntry(network, key, query.get("revision"), caller);
         return { body: undefined };
       default:
         return undefined;
@@ -249,12 +238,6 @@ function subnetOf(key: string | undefined, message = "bad subnet"): Prefix {
   return subnet;
 }
 
-function addressOf(key: string | undefined): number {
-  const address = parseIPv4(key ?? "");
-  if (address === undefined) throw new BadRequestError("bad address");
-  return address;
-}
-
 /** As flannel's server answers: 400 for what it cannot read, 500 for all else, and the bare text. */
 function flannelError(error: unknown): HttpReply {
   if (error instanceof BadRequestError) return { status: 400, body: error.message };
@@ -262,10 +245,10 @@ function flannelError(error: unknown): HttpReply {
   if (error instanceof WireError) {
     return { status: 400, body: `JSON decoding error: ${error.message}` };
   }
-  return { status: 500, body: told(error) };
+  return { status: 500, body: messageOf(error) };
 }
 
-function wholeError(error: unknown): HttpReply {
+function nativeError(error: unknown): HttpReply {
   if (error instanceof GoneError) return { status: 404, body: error.message };
   if (error instanceof HttpError) return { status: error.status, body: `${error.message}\n` };
   const status = error instanceof BadRequestError || error instanceof WireError
@@ -275,11 +258,11 @@ function wholeError(error: unknown): HttpReply {
     : error instanceof StoreUnavailableError
     ? 503
     : 500;
-  return { status, body: `${told(error)}\n` };
+  return { status, body: `${messageOf(error)}\n` };
 }
 
-/** The message of an error that is written for others; of a defect no more than that it is one. */
-function told(error: unknown): string {
+/** Returns the message of an error for clients; hides that of a defect. */
+function messageOf(error: unknown): string {
   const kinds = [AcquireError, BadRequestError, ConfigError, StoreError, WireError];
   if (error instanceof Error && kinds.some((kind) => error instanceof kind)) return error.message;
   info(`A request failed by a defect of flanneld, please report it: ${(error as Error)?.stack}`);

@@ -1,140 +1,168 @@
+/**
+ * The routes below `/store`: calls of a `Kv`, restricted to the keys of the network.
+ *
+ * @module
+ */
 import type { IPv4, Prefix } from "../ip/mod.ts";
-import type { StoredNodeRecord } from "../lease/mod.ts";
 import {
-  decodeAgentPut,
-  decodeConfigPut,
-  decodeLeasePut,
-  encodeAgent,
-  encodeLease,
-  encodePoll,
-  encodeSnapshot,
-  HELD_POLL,
-  type ServedSnapshot,
-} from "../store/remote/extension.ts";
+  decodeLeaseValue,
+  decodeNodeRecord,
+  encodeLeaseValue,
+  encodeNodeRecord,
+  type LeaseAttributes,
+  LeaseValueError,
+  type NodeRecord,
+} from "../lease/mod.ts";
 import { Deadline } from "../store/deadline.ts";
+import type { Entries } from "../store/entries.ts";
+import type { KvChange, KvEntry } from "../store/kv/kv.ts";
+import {
+  decodePut,
+  encodeEntry,
+  encodeListing,
+  encodePoll,
+  HELD_POLL_MS,
+  type WireListing,
+} from "../store/remote/wire.ts";
+import { WireError } from "../store/remote/wire_error.ts";
 import { type Caller, requireTrust } from "./access.ts";
 import type { ServedNetwork } from "./networks.ts";
 import { requireOwnDeletion, requireOwnLease, requireOwnRecord } from "./own_entries.ts";
 
-/** `GET store`: what there is. */
-export async function getStore(network: ServedNetwork): Promise<string> {
-  return encodeSnapshot(await readSnapshot(network));
+/** A key that clients may use. */
+export type ServedKey =
+  | { readonly type: "config"; readonly key: string }
+  | { readonly type: "lease"; readonly key: string; readonly subnet: Prefix }
+  | { readonly type: "agent"; readonly key: string; readonly publicIP: IPv4 };
+
+/** Parses a key relative to the network; `undefined` when clients may not use it. */
+export function parseServedKey({ store }: ServedNetwork, relative: string): ServedKey | undefined {
+  const key = `${store.entries.prefix}/${relative}`;
+  const what = store.entries.parseKey(key);
+  switch (what?.type) {
+    case "config":
+    case "lease":
+    case "agent":
+      return { ...what, key };
+    default:
+      return undefined;
+  }
 }
 
-/** `GET store?next=C`: what has happened since. */
+/** `GET store` */
+export async function getStore(network: ServedNetwork): Promise<string> {
+  return encodeListing(await readListing(network));
+}
+
+/** `GET store?next=C` */
 export async function pollStore(
   network: ServedNetwork,
   cursor: string,
   signal: AbortSignal,
 ): Promise<string> {
-  // A little less each time, so that clients that came together do not come together for ever.
-  using held = new Deadline(HELD_POLL * (0.9 + Math.random() / 10), () => undefined, signal);
+  // Shortened at random, so that clients that came together do not return together for ever.
+  using held = new Deadline(HELD_POLL_MS * (0.9 + Math.random() / 10), () => undefined, signal);
   const polled = await network.feed.poll(cursor, () => true, held.signal);
   signal.throwIfAborted();
   if (polled === "lost") {
     return encodePoll({
       reason: "the server does not know what has happened since",
-      snapshot: await readSnapshot(network),
+      listing: await readListing(network),
     });
   }
-  const changes = polled.entries.map(({ change }) => change);
+  const { entries } = network.store;
+  const changes = polled.entries.map(({ change }): KvChange =>
+    change.type === "put"
+      ? { type: "put", entry: relativeTo(entries, change.entry) }
+      : relativeTo(entries, change)
+  );
   return encodePoll({ changes, cursor: polled.cursor });
 }
 
-/** `GET store/leases/{key}`; `undefined` when there is none. */
-export async function getLease(
+/** `GET store/KEY`; `undefined` when there is no entry, or it cannot be read. */
+export async function getEntry(
   { store }: ServedNetwork,
-  subnet: Prefix,
+  { type, key }: ServedKey,
 ): Promise<string | undefined> {
-  const lease = await store.lease(subnet);
-  return lease && encodeLease(lease);
+  const { kv, entries } = store;
+  const entry = await kv.get(key, { ttl: type === "lease" });
+  const isReadable = entry !== undefined && entries.put(entry)?.type === type;
+  return isReadable ? encodeEntry(relativeTo(entries, entry)) : undefined;
 }
 
-/** `PUT store/leases/{key}` */
-export async function putLease(
+/** `PUT store/KEY`. Leases and node records are decoded, and written in the form of the store. */
+export async function putEntry(
   network: ServedNetwork,
-  subnet: Prefix,
+  served: ServedKey,
   body: string,
   caller: Caller,
 ): Promise<string> {
   const { store } = network;
-  const put = decodeLeasePut(body);
-  await requireOwnLease(network, subnet, put, caller);
-  const { attributes, ttl, revision } = put;
-  return encodeLease(
-    revision === undefined
-      ? await store.createLease(subnet, attributes, ttl)
-      : await store.updateLease({ subnet, attributes, revision }, attributes, ttl),
-  );
+  const put = decodePut(body);
+  let { value } = put;
+  switch (served.type) {
+    case "config":
+      requireTrust(caller, "the network config");
+      break;
+    case "lease": {
+      const attributes = attributesOf(value);
+      await requireOwnLease(network, served.subnet, { ...put, attributes }, caller);
+      value = encodeLeaseValue(attributes, store.leaseForm);
+      break;
+    }
+    case "agent":
+      requireOwnRecord(served.publicIP, put, caller);
+      value = encodeNodeRecord(recordOf(value));
+  }
+  const { expect, ttl } = put;
+  const written = await store.kv.put(served.key, value, { expect, ttl });
+  return encodeEntry(relativeTo(store.entries, written));
 }
 
-/** `DELETE store/leases/{key}?revision=R` */
-export async function deleteLease(
+/** `DELETE store/KEY?revision=R` */
+export async function deleteEntry(
   network: ServedNetwork,
-  subnet: Prefix,
-  revision: string,
+  served: ServedKey,
+  revision: string | null,
   caller: Caller,
 ): Promise<void> {
-  await requireOwnDeletion(network, subnet, caller);
-  await network.store.removeLease({ subnet, attributes: { publicIP: 0 }, revision });
+  if (served.type === "config") requireTrust(caller, "the network config");
+  else if (served.type === "agent") requireOwnRecord(served.publicIP, undefined, caller);
+  else await requireOwnDeletion(network, served.subnet, caller);
+  if (revision === null) requireTrust(caller, "a deletion of any revision");
+  const expect = revision === null ? "any" : { revision };
+  await network.store.kv.delete(served.key, { expect });
 }
 
-/** `GET store/agents/{ip}`; `undefined` when there is none. */
-export async function getAgent(
-  { store }: ServedNetwork,
-  publicIP: IPv4,
-): Promise<string | undefined> {
-  const agent = await store.agent(publicIP);
-  return agent && encodeAgent(agent);
-}
-
-/** `PUT store/agents/{ip}` */
-export async function putAgent(
-  { store }: ServedNetwork,
-  publicIP: IPv4,
-  body: string,
-  caller: Caller,
-): Promise<string> {
-  const put = decodeAgentPut(body);
-  requireOwnRecord(publicIP, put, caller);
-  const { record, ttl, revision } = put;
-  return encodeAgent(await store.putAgent(publicIP, record, ttl, revision));
-}
-
-/** `DELETE store/agents/{ip}?revision=R` */
-export async function deleteAgent(
-  { store }: ServedNetwork,
-  publicIP: IPv4,
-  revision: string,
-  caller: Caller,
-): Promise<void> {
-  requireOwnRecord(publicIP, undefined, caller);
-  // Of a record that is to go only its revision counts.
-  await store.removeAgent({ publicIP, revision } as StoredNodeRecord);
-}
-
-/** `PUT store/config` */
-export async function putConfig(
-  { store }: ServedNetwork,
-  body: string,
-  caller: Caller,
-): Promise<void> {
-  requireTrust(caller, "the network config");
-  const { text, expected } = decodeConfigPut(body);
-  await store.putConfig(text ?? "", expected);
-}
-
-/** `DELETE store/config` */
-export async function deleteConfig(
-  { store }: ServedNetwork,
-  body: string,
-  caller: Caller,
-): Promise<void> {
-  requireTrust(caller, "the network config");
-  await store.removeConfig(decodeConfigPut(body).expected ?? "");
-}
-
-async function readSnapshot({ feed, store }: ServedNetwork): Promise<ServedSnapshot> {
+async function readListing({ feed, store, state }: ServedNetwork): Promise<WireListing> {
   const { snapshot, cursor } = await feed.read();
-  return { ...snapshot, cursor, leaseForm: store.leaseForm };
+  const { entries, leaseForm } = store;
+  return {
+    // Without other networks below the same prefix, and without what cannot be read. A later change of the
+    // state comes with the next poll.
+    entries: snapshot.entries.filter(({ key }) => state.has(key))
+      .map((entry) => relativeTo(entries, entry)),
+    cursor,
+    missing: snapshot.missing(entries.configKey),
+    leaseForm,
+  };
+}
+
+function relativeTo<T extends Pick<KvEntry, "key">>({ prefix }: Entries, entry: T): T {
+  return { ...entry, key: entry.key.slice(prefix.length + 1) };
+}
+
+function attributesOf(value: string): LeaseAttributes {
+  try {
+    return decodeLeaseValue(value);
+  } catch (cause) {
+    if (!(cause instanceof LeaseValueError)) throw cause;
+    throw new WireError(`the value ${cause.message}`, { cause });
+  }
+}
+
+function recordOf(value: string): NodeRecord {
+  const record = decodeNodeRecord(value);
+  if (record === undefined) throw new WireError("the value is not a node record");
+  return record;
 }

@@ -55,3 +55,8 @@ export class Deadline implements Disposable {
     this.#controller.abort(new Error("given up"));
   }
 }
+
+/** Returns a signal that fires with any of the parents, until it is disposed of; that fires it as well. */
+export function linkedSignal(...parents: (AbortSignal | undefined)[]): Deadline {
+  return new Deadline(Infinity, () => undefined, ...parents);
+}

@@ -9,51 +9,49 @@ import {
   type StoredNodeRecord,
 } from "../lease/mod.ts";
 import { warning } from "../observe/log/log.ts";
-import type { Change, ConfigText, Cursor, Snapshot } from "./store.ts";
+import type { Cursor, KvChange, KvEntry, Listing } from "./kv/kv.ts";
 
-/** What a key below a network's prefix stands for. */
+/** The network configuration as stored: its text, or why there is none. */
+export type ConfigText =
+  | { readonly text: string }
+  /** The store's own message, for example `100: Key not found (/atomic.io) [97]`. */
+  | { readonly missing: string };
+
+/** All that the store holds of one network at one moment. */
+export interface Snapshot {
+  readonly config: ConfigText;
+  readonly leases: readonly Lease[];
+  readonly agents: readonly StoredNodeRecord[];
+  /** A watch from here misses nothing that this snapshot lacks. */
+  readonly cursor: Cursor;
+}
+
+/** One event of a network. */
+export type Change =
+  | { readonly type: "config"; readonly config: ConfigText }
+  /** Created, or its attributes or lifetime changed. */
+  | { readonly type: "lease"; readonly lease: Lease }
+  | { readonly type: "lease-removed"; readonly subnet: Prefix }
+  | { readonly type: "agent"; readonly agent: StoredNodeRecord }
+  | { readonly type: "agent-removed"; readonly publicIP: IPv4 };
+
+/** The meaning of a key below a network's prefix. */
 export type EntryKey =
   | { readonly type: "config" }
   | { readonly type: "lease"; readonly subnet: Prefix }
   | { readonly type: "agent"; readonly publicIP: IPv4 }
   /**
-   * `subnets` or `agents` itself: a directory in etcd v2, and with it everything in it. In etcd v3
-   * just a key that means nothing.
+   * `subnets` or `agents` itself: a directory in etcd v2, a key without meaning in etcd v3.
    */
   | { readonly type: "directory" }
   /** In another directory below the prefix: of another network, or somebody else's. */
   | { readonly type: "elsewhere" }
-  /** Not ours to read. `scope` is the part of the key that one warning covers. */
+  /** No key of flanneld. `scope` is the part of the key that one warning covers. */
   | { readonly type: "foreign"; readonly scope: string };
 
 const CONFIG: EntryKey = { type: "config" };
 const DIRECTORY: EntryKey = { type: "directory" };
 const ELSEWHERE: EntryKey = { type: "elsewhere" };
-
-/** One entry as a store hands it over. */
-export interface RawEntry {
-  /** The whole key. */
-  readonly key: string;
-  readonly value: string;
-  /** The store's version of the entry, see {@linkcode Lease.revision}. */
-  readonly revision: string;
-  /** See {@linkcode Lease.ttl}. */
-  readonly ttl?: number | undefined;
-}
-
-/** Reads what happens to keys below a prefix as changes of one kind. */
-export interface KeyReader<C> {
-  /** Directory of the keys, without a trailing slash. */
-  readonly prefix: string;
-  /** Reads an entry that was written; `undefined` when it changes nothing. */
-  put(entry: RawEntry): C | undefined;
-  /**
-   * Reads an entry that was deleted or ran out; `undefined` when it changes nothing.
-   *
-   * @param missing the store's words for a missing config
-   */
-  remove(key: string, missing: string): C | undefined;
-}
 
 /** Options of {@linkcode Entries}. */
 export interface EntriesOptions {
@@ -64,11 +62,8 @@ export interface EntriesOptions {
 }
 
 /**
- * The entries of one network: what its keys are, what their values say, and which cannot be read.
- *
- * Both etcd adapters speak through it, so that the same keys and values mean the same in both. An
- * entry that cannot be read counts as absent, in a snapshot as in a watch, and is warned of once
- * until it can be read.
+ * Keys and values of one network, the same in every store. An entry that cannot be read counts as
+ * absent, in a snapshot as in a watch, and is warned of once until it can be read.
  *
  * @example
  * ```ts
@@ -82,7 +77,7 @@ export interface EntriesOptions {
  * console.assert(change?.type === "lease");
  * ```
  */
-export class Entries implements KeyReader<Change> {
+export class Entries {
   /** Directory of the network, without a trailing slash. */
   readonly prefix: string;
   readonly #warn: (message: string) => void;
@@ -100,18 +95,23 @@ export class Entries implements KeyReader<Change> {
     return `${this.prefix}/config`;
   }
 
-  /** Key of a lease: `/flannel/network/subnets/10.20.93.0-24` */
-  leaseKey(subnet: Prefix): string {
-    return `${this.prefix}/subnets/${leaseKey(subnet)}`;
+  /** Directory of the leases: `/flannel/network/subnets` */
+  get leasesDirectory(): string {
+    return `${this.prefix}/subnets`;
   }
 
-  /** Key of an agent's record: `/flannel/network/agents/192.0.2.7` */
+  /** Key of a lease: `/flannel/network/subnets/10.20.93.0-24` */
+  leaseKey(subnet: Prefix): string {
+    return `${this.leasesDirectory}/${leaseKey(subnet)}`;
+  }
+
+  /** Key of a node record: `/flannel/network/agents/192.0.2.7` */
   agentKey(publicIP: IPv4): string {
     return `${this.prefix}/agents/${formatIPv4(publicIP)}`;
   }
 
   /**
-   * Tells what a key stands for.
+   * Parses a key.
    *
    * @param key the whole key
    * @returns `undefined` for a key that is not below the prefix
@@ -147,10 +147,15 @@ export class Entries implements KeyReader<Change> {
    * Reads an entry that was written.
    *
    * @returns the change it makes; one whose value cannot be read is gone (`lease-removed`,
-   * `agent-removed`); `undefined` for an entry that is none of ours
+   * `agent-removed`); `undefined` for an entry that is none of this network
    */
-  put(entry: RawEntry): Change | undefined {
+  put(entry: KvEntry): Change | undefined {
     const what = this.parseKey(entry.key);
+    if (entry.problem !== undefined) {
+      const isNamed = what?.type === "config" || what?.type === "lease" || what?.type === "agent";
+      if (isNamed) this.ignore(entry.key, entry.problem);
+      return undefined;
+    }
     switch (what?.type) {
       case "config":
         return { type: "config", config: { text: entry.value } };
@@ -177,8 +182,8 @@ export class Entries implements KeyReader<Change> {
   /**
    * Reads an entry that was deleted or ran out.
    *
-   * @param missing the store's words for a missing config
-   * @returns the change it makes; `undefined` for an entry that is none of ours
+   * @param missing the store's message for a missing config
+   * @returns the change it makes; `undefined` for an entry that is none of this network
    */
   remove(key: string, missing: string): Change | undefined {
     const what = this.parseKey(key);
@@ -195,19 +200,31 @@ export class Entries implements KeyReader<Change> {
     }
   }
 
-  /**
-   * Puts a snapshot together.
-   *
-   * @param missing the store's words for a missing config
-   */
-  snapshot(entries: Iterable<RawEntry>, missing: string, cursor: Cursor): Snapshot {
-    const builder = new SnapshotBuilder(this);
-    for (const entry of entries) builder.add(entry);
-    return builder.build(missing, cursor);
+  /** Decodes one change; `undefined` when it changes nothing of the network. */
+  change(change: KvChange): Change | undefined {
+    return change.type === "put" ? this.put(change.entry) : this.remove(change.key, change.missing);
+  }
+
+  /** Decodes a listing; warns of the entries that cannot be read. */
+  snapshot({ entries, cursor, missing }: Listing): Snapshot {
+    const leases: Lease[] = [];
+    const agents: StoredNodeRecord[] = [];
+    let config: ConfigText | undefined;
+    for (const entry of entries) {
+      const change = this.put(entry);
+      if (change?.type === "lease") leases.push(change.lease);
+      else if (change?.type === "agent") agents.push(change.agent);
+      else if (change?.type === "config") config = change.config;
+    }
+    return { config: config ?? { missing: missing(this.configKey) }, leases, agents, cursor };
   }
 
   /** Reads the value of a lease; `undefined`, with a warning, when it cannot be read. */
-  lease(subnet: Prefix, entry: RawEntry): Lease | undefined {
+  lease(subnet: Prefix, entry: KvEntry): Lease | undefined {
+    if (entry.problem !== undefined) {
+      this.ignore(entry.key, entry.problem);
+      return undefined;
+    }
     let attributes;
     try {
       attributes = decodeLeaseValue(entry.value);
@@ -223,11 +240,11 @@ export class Entries implements KeyReader<Change> {
       : { subnet, attributes, ttl, revision };
   }
 
-  /** Reads the value of an agent's record; `undefined`, with a warning, when it cannot be read. */
-  agent(publicIP: IPv4, entry: RawEntry): StoredNodeRecord | undefined {
+  /** Reads the value of a node record; `undefined`, with a warning, when it cannot be read. */
+  agent(publicIP: IPv4, entry: KvEntry): StoredNodeRecord | undefined {
     const record = decodeNodeRecord(entry.value);
     if (record === undefined) {
-      this.ignore(entry.key, "holds a value that is not an agent's record");
+      this.ignore(entry.key, entry.problem ?? "holds a value that is not a node record");
       return undefined;
     }
     if (this.#warned.size > 0) this.#warned.delete(entry.key);
@@ -243,35 +260,5 @@ export class Entries implements KeyReader<Change> {
         ? `Ignoring more than ${this.#maxWarned} entries below ${this.prefix}; the others go unnamed`
         : `Ignoring ${key}: it ${why}`,
     );
-  }
-}
-
-/** Puts a snapshot together as its entries arrive. */
-export class SnapshotBuilder {
-  readonly #entries: Entries;
-  readonly #leases: Lease[] = [];
-  readonly #agents: StoredNodeRecord[] = [];
-  #config: ConfigText | undefined;
-
-  constructor(entries: Entries) {
-    this.#entries = entries;
-  }
-
-  /** Adds an entry; of those that cannot be read {@linkcode Entries} warns. */
-  add(entry: RawEntry): void {
-    const change = this.#entries.put(entry);
-    if (change?.type === "lease") this.#leases.push(change.lease);
-    else if (change?.type === "agent") this.#agents.push(change.agent);
-    else if (change?.type === "config") this.#config = change.config;
-  }
-
-  /** @param missing the store's words for a missing config */
-  build(missing: string, cursor: Cursor): Snapshot {
-    return {
-      config: this.#config ?? { missing },
-      leases: this.#leases,
-      agents: this.#agents,
-      cursor,
-    };
   }
 }

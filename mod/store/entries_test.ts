@@ -1,13 +1,14 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { encodeLeaseValue, encodeNodeRecord, PERMANENT } from "../lease/mod.ts";
-import { Entries, type RawEntry, SnapshotBuilder } from "./entries.ts";
+import { Entries } from "./entries.ts";
+import type { KvEntry } from "./kv/kv.ts";
 import { ip, net, record, vxlan } from "./testing/store_lab.ts";
 
 const PREFIX = "/flannel/network";
 const VALUE = encodeLeaseValue(vxlan("192.0.2.1"), "v0.7");
 
-function entry(key: string, value = VALUE, ttl?: number): RawEntry {
+function entry(key: string, value = VALUE, ttl?: number): KvEntry {
   return { key, value, revision: "7", ttl };
 }
 
@@ -152,7 +153,7 @@ Deno.test("Entries.put() takes an entry that cannot be read for removed, and war
   }
   assertEquals(warnings, [
     `Ignoring ${lease}: it holds a value that is not JSON`,
-    `Ignoring ${agent}: it holds a value that is not an agent's record`,
+    `Ignoring ${agent}: it holds a value that is not a node record`,
     `Ignoring ${PREFIX}/blue: it is not a key of this network`,
   ]);
   assertEquals(entries.put(entry(`${PREFIX}/blue/config`)), undefined);
@@ -201,11 +202,25 @@ Deno.test("Entries.remove() makes the change that a removal is", () => {
   assertEquals(warnings, []);
 });
 
-Deno.test("SnapshotBuilder.build() holds what was added and can be read", () => {
+Deno.test("Entries.put() leaves out what holds no value, and warns where one belongs", () => {
   const { entries, warnings } = quiet();
-  const builder = new SnapshotBuilder(entries);
-  assertEquals(builder.build("100: gone", "c@1"), {
-    config: { missing: "100: gone" },
+  for (const key of ["config", "subnets/10.20.93.0-24", "agents/192.0.2.1", "subnets", "blue"]) {
+    const directory = { ...entry(`${PREFIX}/${key}`, ""), problem: "is a directory" };
+    assertEquals(entries.put(directory), undefined, key);
+  }
+  assertEquals(
+    warnings,
+    ["config", "subnets/10.20.93.0-24", "agents/192.0.2.1"].map((key) =>
+      `Ignoring ${PREFIX}/${key}: it is a directory`
+    ),
+  );
+});
+
+Deno.test("Entries.snapshot() holds the entries that can be read", () => {
+  const { entries, warnings } = quiet();
+  const missing = (key: string) => `100: Key not found (${key}) [7]`;
+  assertEquals(entries.snapshot({ entries: [], cursor: "c@1", missing }), {
+    config: { missing: `100: Key not found (${PREFIX}/config) [7]` },
     leases: [],
     agents: [],
     cursor: "c@1",
@@ -217,16 +232,13 @@ Deno.test("SnapshotBuilder.build() holds what was added and can be read", () => 
     entry(`${PREFIX}/config`, "{}"),
     entry("/elsewhere"),
   ];
-  raw.forEach((one) => builder.add(one));
-  const expected = {
+  assertEquals(entries.snapshot({ entries: raw, cursor: "c@2", missing }), {
     config: { text: "{}" },
     leases: [
       { subnet: net("10.20.93.0/24"), attributes: vxlan("192.0.2.1"), ttl: 60, revision: "7" },
     ],
     agents: [{ publicIP: ip("192.0.2.1"), record: record("host1"), revision: "7" }],
     cursor: "c@2",
-  };
-  assertEquals(builder.build("100: gone", "c@2"), expected);
-  assertEquals(entries.snapshot(raw, "100: gone", "c@2"), expected);
+  });
   assertEquals(warnings.length, 1);
 });

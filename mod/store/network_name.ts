@@ -8,3 +8,6 @@ export const LONGEST_NAME = 200;
 export function isNetworkName(name: string): boolean {
   return name.length <= LONGEST_NAME && /^[\w.~-]+$/.test(name) && !name.startsWith(".");
 }
+
+/** Name of the network where several are not told apart: `_` on the wire, as in flannel. */
+export const UNNAMED_NETWORK = "_";

@@ -1,5 +1,5 @@
 import { sleep } from "../async/sleep.ts";
-import type { WatchOptions } from "./store.ts";
+import type { WatchOptions } from "./kv/kv.ts";
 
 /** How long a watch waits before it tries again, in milliseconds. */
 export interface LinkTiming {

@@ -12,8 +12,8 @@ import {
   AccessError,
   type CallOptions,
   ConflictError,
+  type NetworkStore,
   type Snapshot,
-  type Store,
 } from "../store/mod.ts";
 import {
   CANDIDATES,
@@ -63,7 +63,7 @@ export interface AcquireOptions {
  * @throws {StoreError} as the store does
  */
 export async function acquireLease(
-  store: Store,
+  store: NetworkStore,
   config: NetworkConfig,
   attributes: LeaseAttributes,
   options: AcquireOptions = {},
@@ -138,7 +138,7 @@ function isSame(lease: Lease, held: Lease | undefined): boolean {
 
 /** Removes the leases that do not fit the config, or this host. */
 async function removeMisfits(
-  store: Store,
+  store: NetworkStore,
   config: NetworkConfig,
   own: readonly Lease[],
   unusable: readonly UnusableRange[],
@@ -183,7 +183,7 @@ export function preferred(
 
 /** Writes a lease that carries our public IP anew. */
 async function reuse(
-  store: Store,
+  store: NetworkStore,
   lease: Lease,
   attributes: LeaseAttributes,
   { inspect, signal }: AcquireOptions,

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { NetworkConfig } from "../config/mod.ts";
 import type { Prefix } from "../ip/mod.ts";
 import { type Lease, LEASE_TTL, PERMANENT } from "../lease/mod.ts";
-import type { Store } from "../store/mod.ts";
+import type { NetworkStore } from "../store/mod.ts";
 import { ip, net, vxlan } from "../store/testing/store_lab.ts";
 import { AcquireError, acquireLease, OutOfSubnetsError } from "./acquire.ts";
 import { isCompatible } from "./pick.ts";
@@ -22,13 +22,13 @@ const OWN = vxlan("192.0.2.1");
 const OTHER = vxlan("192.0.2.2", "0a:00:00:00:00:02");
 
 /** What an agent that starts gets. */
-async function subnets(store: Store): Promise<string[]> {
+async function subnets(store: NetworkStore): Promise<string[]> {
   const { leases } = await store.snapshot();
   return leases.map(({ subnet }) => String(subnet)).sort();
 }
 
 /** Fills a small network with leases of others, but for those left free. */
-async function fill(store: Store, free: readonly string[] = []): Promise<Lease[]> {
+async function fill(store: NetworkStore, free: readonly string[] = []): Promise<Lease[]> {
   const all = ["10.21.0.64/28", "10.21.0.80/28", "10.21.0.96/28", "10.21.0.112/28"];
   const leases: Lease[] = [];
   for (const [i, subnet] of all.entries()) {
@@ -39,9 +39,9 @@ async function fill(store: Store, free: readonly string[] = []): Promise<Lease[]
 }
 
 /** The store, where a rival is always a moment quicker to create what the agent picks. */
-function withRival(store: Store, rival: Store, wins = Infinity): Store {
+function withRival(store: NetworkStore, rival: NetworkStore, wins = Infinity): NetworkStore {
   let won = 0;
-  const createLease: Store["createLease"] = async (subnet, attributes, ttl, options) => {
+  const createLease: NetworkStore["createLease"] = async (subnet, attributes, ttl, options) => {
     if (won++ < wins) await rival.createLease(subnet, vxlan(`192.0.2.${100 + won}`), ttl);
     return await store.createLease(subnet, attributes, ttl, options);
   };
@@ -368,8 +368,8 @@ subnetCases("acquireLease()", [
 
 /** Starts racers at one instant and sees to it that `room` of them get a subnet of their own. */
 async function race(
-  store: Store,
-  another: () => Promise<Store>,
+  store: NetworkStore,
+  another: () => Promise<NetworkStore>,
   network: NetworkConfig,
   racers: number,
   room: number,

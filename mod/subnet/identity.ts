@@ -2,7 +2,7 @@ import { sleep } from "../async/sleep.ts";
 import { formatIPv4, type IPv4 } from "../ip/mod.ts";
 import { LEASE_TTL, type NodeRecord, sameBoot, type StoredNodeRecord } from "../lease/mod.ts";
 import { info, warning } from "../observe/log/log.ts";
-import { ConflictError, type Store, StoreError } from "../store/mod.ts";
+import { ConflictError, type NetworkStore, StoreError } from "../store/mod.ts";
 import { RACES } from "./races.ts";
 
 /**
@@ -39,7 +39,7 @@ export interface ClaimOptions {
  * @throws {StoreError} as the store does; called again, it goes on from what it has written
  */
 export async function claimIdentity(
-  store: Store,
+  store: NetworkStore,
   publicIP: IPv4,
   own: NodeRecord,
   options: ClaimOptions,
@@ -88,7 +88,7 @@ async function untilSettled(
  * @throws {ConflictError} likewise
  */
 async function takeOver(
-  store: Store,
+  store: NetworkStore,
   publicIP: IPv4,
   held: StoredNodeRecord | undefined,
   own: NodeRecord,
@@ -129,7 +129,7 @@ async function takeOver(
 
 /** Waits out the grace. Returns our claim as it stands then, or `undefined` to start over. */
 async function outlastGrace(
-  store: Store,
+  store: NetworkStore,
   claimed: StoredNodeRecord,
   grace: number,
   signal: AbortSignal,
@@ -166,7 +166,7 @@ async function outlastGrace(
  * another agent of this host
  */
 export async function guardIdentity(
-  store: Store,
+  store: NetworkStore,
   seen: StoredNodeRecord | undefined,
   publicIP: IPv4,
   own: NodeRecord,
@@ -189,7 +189,7 @@ export async function guardIdentity(
 
 /** Writes `own` over a claim, so that the claimant knows that it has to go. */
 async function refuse(
-  store: Store,
+  store: NetworkStore,
   { publicIP, record, revision }: StoredNodeRecord,
   own: NodeRecord,
   signal: AbortSignal,

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { LEASE_TTL, type NodeRecord, type StoredNodeRecord } from "../lease/mod.ts";
-import { type Store, StoreError } from "../store/mod.ts";
+import { type NetworkStore, StoreError } from "../store/mod.ts";
 import { ip } from "../store/testing/store_lab.ts";
 import { claimIdentity, DuplicatePublicIPError, guardIdentity } from "./identity.ts";
 import { subnetCases } from "./subnet_lab.ts";
@@ -33,12 +33,12 @@ function never(): AbortSignal {
   return new AbortController().signal;
 }
 
-function claim(store: Store, own: NodeRecord, grace = GRACE): Promise<StoredNodeRecord> {
+function claim(store: NetworkStore, own: NodeRecord, grace = GRACE): Promise<StoredNodeRecord> {
   return claimIdentity(store, IP, own, { grace, signal: never() });
 }
 
 /** Becomes the holder and guards the record, as the agent does, until disposed of. */
-async function hold(store: Store, own: NodeRecord): Promise<Holder> {
+async function hold(store: NetworkStore, own: NodeRecord): Promise<Holder> {
   const { cursor } = await store.snapshot();
   await claim(store, own);
   const controller = new AbortController();

@@ -1,7 +1,7 @@
 import { decodeNetworkConfig, type NetworkConfig } from "../config/mod.ts";
 import { formatIPv4, type IPv4, type Prefix } from "../ip/mod.ts";
 import { type Lease, LEASE_TTL, PERMANENT } from "../lease/mod.ts";
-import { type CallOptions, type Store, StoreError } from "../store/mod.ts";
+import { type CallOptions, type NetworkStore, StoreError } from "../store/mod.ts";
 import { untilWon } from "./races.ts";
 
 /** A reservation that the rules forbid. The message is one line. */
@@ -47,7 +47,7 @@ export function findMisfit(
  * @throws {StoreError} when there is no config, and as the store does
  */
 export async function reserveSubnet(
-  store: Store,
+  store: NetworkStore,
   subnet: Prefix,
   publicIP: IPv4,
   options: CallOptions = {},
@@ -83,7 +83,7 @@ export async function reserveSubnet(
  * @throws {StoreError} as the store does
  */
 export async function releaseReservation(
-  store: Store,
+  store: NetworkStore,
   subnet: Prefix,
   options: CallOptions = {},
 ): Promise<Lease> {

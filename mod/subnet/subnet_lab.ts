@@ -8,15 +8,15 @@ import { EtcdGateway } from "../../tests/lab/etcd/etcd_gateway.ts";
 import { EtcdKeys } from "../../tests/lab/etcd/etcd_keys.ts";
 import { decodeNetworkConfig, type NetworkConfig } from "../config/mod.ts";
 import { captureLog } from "../observe/testing/log_lab.ts";
-import { openEtcdV2 } from "../store/etcd/v2/etcd_v2.ts";
-import { openEtcdV3 } from "../store/etcd/v3/etcd_v3.ts";
-import type { Store } from "../store/mod.ts";
+import { openEtcdV2 } from "../store/testing/open_lab.ts";
+import { openEtcdV3 } from "../store/testing/open_lab.ts";
+import type { NetworkStore } from "../store/mod.ts";
 
 /** What a case is given. */
 export interface SubnetLab {
-  readonly store: Store;
+  readonly store: NetworkStore;
   /** The store again, as another agent opens it. */
-  another(): Promise<Store>;
+  another(): Promise<NetworkStore>;
   /** Messages that were logged since the case began. */
   readonly log: readonly string[];
   /** Writes what no store would write, below the network's prefix. */

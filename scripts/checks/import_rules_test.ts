@@ -45,7 +45,7 @@ Deno.test("brokenRules() names the import that points up, types included", () =>
       "mod/ip/prefix.ts": ["elsewhere/x.ts"],
     })),
     [
-      "backends/vxlan/vxlan.ts imports mod/store/store.ts: backends may not know mod/store",
+      "backends/vxlan/vxlan.ts imports mod/store/mod.ts: backends may not know mod/store",
       "mod/host/find.ts imports a type from mod/agent/core/options.ts: mod/host may not know mod/agent",
       "mod/ip/prefix.ts imports elsewhere/x.ts: mod/ip may not know it",
       "mod/subnet/acquire.ts imports mod/sys/mod.ts: mod/subnet may not know mod/sys",

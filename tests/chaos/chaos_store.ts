@@ -10,7 +10,7 @@ import { FLANNELD } from "../lab/unit.ts";
 import { PREFIX } from "../e2e/guide.ts";
 import { formatIPv4 } from "../../mod/ip/mod.ts";
 import { openStore } from "../../mod/store/open.ts";
-import type { Snapshot, Store } from "../../mod/store/store.ts";
+import type { NetworkStore, Snapshot } from "../../mod/store/mod.ts";
 import type { StoreKind } from "./fault.ts";
 import type { LeaseFacts } from "./kernel_state.ts";
 
@@ -55,7 +55,7 @@ export class ChaosStore implements AsyncDisposable {
   readonly ports: readonly number[];
   /** The host that {@linkcode address} is on. */
   readonly server: LabHost;
-  readonly #direct: Store;
+  readonly #direct: NetworkStore;
   readonly #etcd: EtcdCluster | undefined;
   readonly #path: string;
   readonly #stack: AsyncDisposableStack;
@@ -63,7 +63,7 @@ export class ChaosStore implements AsyncDisposable {
   private constructor(
     kind: StoreKind,
     lab: Lab,
-    direct: Store,
+    direct: NetworkStore,
     etcd: EtcdCluster | undefined,
     stack: AsyncDisposableStack,
   ) {
@@ -132,7 +132,7 @@ export class ChaosStore implements AsyncDisposable {
   }
 
   /** Does something in the store, again and again while it is in trouble. @throws what it failed with last */
-  async insist<T>(action: (store: Store, signal: AbortSignal) => Promise<T>): Promise<T> {
+  async insist<T>(action: (store: NetworkStore, signal: AbortSignal) => Promise<T>): Promise<T> {
     const deadline = Date.now() + INSIST_MS;
     for (;;) {
       try {
@@ -206,7 +206,7 @@ function fileOf(lab: Lab): string {
   return `${lab.dir}/leases.db`;
 }
 
-async function opened(options: Parameters<typeof openStore>[0]): Promise<Store> {
+async function opened(options: Parameters<typeof openStore>[0]): Promise<NetworkStore> {
   const found = await openStore(options);
   if ("waiting" in found) throw new Error(found.waiting);
   return found.store;

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { PERMANENT } from "../../mod/lease/mod.ts";
 import { serveLeases } from "../../mod/server/mod.ts";
 import { makeEmbeddedLab } from "../../mod/store/testing/embedded_lab.ts";
-import { openRemote } from "../../mod/store/remote/remote.ts";
+import { openRemote } from "../../mod/store/testing/open_lab.ts";
 import { ip, net, record, vxlan } from "../../mod/store/testing/store_lab.ts";
 import { libc } from "../../mod/sys/mod.ts";
 import { StoreFollower } from "../lab/store_follower.ts";

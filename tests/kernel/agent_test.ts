@@ -4,10 +4,10 @@ import { Agent } from "../../mod/agent/core/agent.ts";
 import { HostRegistry } from "../../mod/agent/host/host_registry.ts";
 import type { AgentOptions } from "../../mod/agent/core/options.ts";
 import { captureLog } from "../../mod/observe/testing/log_lab.ts";
-import { openEmbedded } from "../../mod/store/embedded/embedded.ts";
+import { openEmbedded } from "../../mod/store/testing/open_lab.ts";
 import { record } from "../../mod/store/testing/store_lab.ts";
 import type { ExternalInterface } from "../../mod/host/mod.ts";
-import type { Store, WatchItem } from "../../mod/store/store.ts";
+import type { NetworkStore, WatchItem } from "../../mod/store/mod.ts";
 import { delay } from "../lab/process.ts";
 import { DuplicatePublicIPError } from "../../mod/subnet/mod.ts";
 
@@ -35,8 +35,8 @@ function configOf(second: number): string {
  * @param body is given the store, and a function that starts the agent
  */
 async function withAgent(
-  body: (store: Store, start: () => Agent, external: ExternalInterface) => Promise<void>,
-  seenBy: (store: Store) => Store = (store) => store,
+  body: (store: NetworkStore, start: () => Agent, external: ExternalInterface) => Promise<void>,
+  seenBy: (store: NetworkStore) => NetworkStore = (store) => store,
 ): Promise<void> {
   using _log = captureLog();
   await using lab = await BackendLab.make();
@@ -117,11 +117,11 @@ const TEN: readonly WatchItem[] = Array.from({ length: 10 }, (_, i) => ({
 Deno.test("Agent goes to the newest of the configs that came while a bring-up took longer than they may wait", async () => {
   let leased = 0;
   /** A store that takes its time with leases, as on a busy machine, and that has the ten at once. */
-  const slow = (store: Store): Store =>
+  const slow = (store: NetworkStore): NetworkStore =>
     new Proxy(store, {
       get(target, name) {
         if (name === "watch") {
-          return async function* (...args: Parameters<Store["watch"]>) {
+          return async function* (...args: Parameters<NetworkStore["watch"]>) {
             for await (const item of target.watch(...args)) {
               const isConfig = item.type === "changes" &&
                 item.changes.some((change) => change.type === "config");
@@ -131,7 +131,7 @@ Deno.test("Agent goes to the newest of the configs that came while a bring-up to
           };
         }
         if (name === "createLease") {
-          return async (...args: Parameters<Store["createLease"]>) => {
+          return async (...args: Parameters<NetworkStore["createLease"]>) => {
             leased++;
             await delay(1_500);
             return await target.createLease(...args);

@@ -12,8 +12,8 @@ import { Repairs } from "../../mod/agent/core/repairs.ts";
 import { AgentMetrics } from "../../mod/agent/status/agent_metrics.ts";
 import { NetworkRefusedError } from "../../mod/agent/core/usable_network.ts";
 import { captureLog } from "../../mod/observe/testing/log_lab.ts";
-import { openEmbedded } from "../../mod/store/embedded/embedded.ts";
-import type { Store } from "../../mod/store/mod.ts";
+import { openEmbedded } from "../../mod/store/testing/open_lab.ts";
+import type { NetworkStore } from "../../mod/store/mod.ts";
 import { record } from "../../mod/store/testing/store_lab.ts";
 import { config } from "../../mod/subnet/subnet_lab.ts";
 
@@ -22,7 +22,7 @@ interface OverlayTest {
   readonly overlay: Overlay;
   /** Claims of another agent on the host. */
   readonly other: HostRegistry;
-  readonly store: Store;
+  readonly store: NetworkStore;
   /** In place of the subnet file; a test can make `publish()` fail. */
   readonly publisher: { publish: () => Promise<void> };
   readonly signal: AbortSignal;

@@ -1,6 +1,6 @@
 import { formatIPv4 } from "../../mod/ip/mod.ts";
 import { type Lease, leaseKey, type StoredNodeRecord } from "../../mod/lease/mod.ts";
-import type { ConfigText, Cursor, Snapshot, Store, WatchItem } from "../../mod/store/mod.ts";
+import type { ConfigText, Cursor, NetworkStore, Snapshot, WatchItem } from "../../mod/store/mod.ts";
 
 /**
  * Follows a store as an agent does, by a snapshot and the watch from there, and keeps what it
@@ -21,12 +21,12 @@ export class StoreFollower implements AsyncDisposable {
   #failure: unknown;
 
   /** Starts at `cursor`, knowing nothing of before. */
-  constructor(store: Store, cursor: Cursor) {
+  constructor(store: NetworkStore, cursor: Cursor) {
     this.#ended = this.#follow(store, cursor);
   }
 
   /** Starts from a snapshot. */
-  static async start(store: Store): Promise<StoreFollower> {
+  static async start(store: NetworkStore): Promise<StoreFollower> {
     const snapshot = await store.snapshot();
     const follower = new StoreFollower(store, snapshot.cursor);
     follower.#replace(snapshot);
@@ -83,7 +83,7 @@ export class StoreFollower implements AsyncDisposable {
     await this.#ended;
   }
 
-  async #follow(store: Store, cursor: Cursor): Promise<void> {
+  async #follow(store: NetworkStore, cursor: Cursor): Promise<void> {
     try {
       const items = store.watch(cursor, {
         signal: this.#stop.signal,

@@ -5,7 +5,7 @@
  */
 import { storeCases, type StoreLab } from "../../mod/store/testing/store_cases.ts";
 import { StoreUnavailableError } from "../../mod/store/errors.ts";
-import { ModelStore } from "./model_store.ts";
+import { ModelStore } from "./model_kv.ts";
 import { StoreData, STORES, type StoreTraits } from "./store_data.ts";
 
 for (const traits of STORES) {

@@ -1,6 +1,6 @@
 import { StoreUnavailableError } from "../../mod/store/errors.ts";
 import { configureLog } from "../../mod/observe/log/log.ts";
-import { ModelStore } from "./model_store.ts";
+import { ModelStore } from "./model_kv.ts";
 import type { StoreData, StoreReply, StoreRequest } from "./store_data.ts";
 
 /** Directory of the network. */

@@ -1,7 +1,7 @@
 import type { LeaseForm } from "../../mod/lease/mod.ts";
 import { PERMANENT } from "../../mod/lease/mod.ts";
-import type { RawEntry } from "../../mod/store/entries.ts";
 import { ConflictError } from "../../mod/store/errors.ts";
+import { type Expect, isExpected, type KvEntry } from "../../mod/store/kv/kv.ts";
 
 /** Traits of a kind of store that the lease protocol can notice. */
 export interface StoreTraits {
@@ -50,22 +50,21 @@ export type StoreRequest =
     readonly value: string;
     /** Seconds, or `PERMANENT`. */
     readonly ttl: number;
-    /** `undefined`: must not exist. */
-    readonly expected: string | undefined;
+    readonly expect: Expect;
     /** Tells this write from every other one, as v3's lease id does. */
     readonly token: object;
   }
-  | { readonly type: "remove"; readonly key: string; readonly expected: string };
+  | { readonly type: "remove"; readonly key: string; readonly expect: Expect };
 
 /** Content of a listing. */
 export interface StoreListing {
-  readonly entries: readonly RawEntry[];
+  readonly entries: readonly KvEntry[];
   readonly revision: number;
 }
 
 /** Reply to a request. */
 export type StoreReply =
-  | { readonly type: "entry"; readonly entry: RawEntry | undefined }
+  | { readonly type: "entry"; readonly entry: KvEntry | undefined }
   | { readonly type: "listing"; readonly listing: StoreListing }
   | { readonly type: "conflict"; readonly message: string };
 
@@ -126,12 +125,12 @@ export class StoreData {
       case "list":
         return { type: "listing", listing: this.list(request.prefix) };
       case "write": {
-        const { key, value, ttl, expected, token } = request;
+        const { key, value, ttl, expect, token } = request;
         const held = this.entries.get(key);
         if (held?.token === token && this.#recognizes(ttl)) {
           return { type: "entry", entry: this.read(key) };
         }
-        if (held?.revision !== expected) {
+        if (!isExpected(held, expect)) {
           const what = held === undefined ? "is missing" : "was written by somebody else";
           return { type: "conflict", message: `${key} ${what}` };
         }
@@ -140,7 +139,7 @@ export class StoreData {
       }
       case "remove": {
         const held = this.entries.get(request.key);
-        if (held !== undefined && held.revision !== request.expected) {
+        if (held !== undefined && !isExpected(held, request.expect)) {
           return { type: "conflict", message: `${request.key} was changed` };
         }
         this.delete(request.key);
@@ -183,7 +182,7 @@ export class StoreData {
     return this.history.slice(revision);
   }
 
-  read(key: string): RawEntry | undefined {
+  read(key: string): KvEntry | undefined {
     const held = this.entries.get(key);
     return held && this.#raw(key, held, true);
   }
@@ -197,7 +196,7 @@ export class StoreData {
   }
 
   /** An entry as a watch hands it over. */
-  entryOf({ key, entry }: StoreEvent): RawEntry | undefined {
+  entryOf({ key, entry }: StoreEvent): KvEntry | undefined {
     return entry && this.#raw(key, entry, this.traits.listsTtl);
   }
 
@@ -211,7 +210,7 @@ export class StoreData {
     return this.traits.repeatedWrite === "recognized" && ttl !== PERMANENT;
   }
 
-  #raw(key: string, { value, revision, ttl, written }: HeldEntry, hasTtl: boolean): RawEntry {
+  #raw(key: string, { value, revision, ttl, written }: HeldEntry, hasTtl: boolean): KvEntry {
     const entry = { key, value, revision };
     if (ttl === PERMANENT) return { ...entry, ttl };
     if (!hasTtl) return entry;
@@ -225,7 +224,7 @@ export class StoreData {
 }
 
 /** Reads a reply as an adapter does. @throws {ConflictError} */
-export function entryOfReply(reply: StoreReply): RawEntry | undefined {
+export function entryOfReply(reply: StoreReply): KvEntry | undefined {
   if (reply.type === "conflict") throw new ConflictError(reply.message);
   if (reply.type === "listing") throw new TypeError("a listing is no entry");
   return reply.entry;

@@ -123,7 +123,7 @@ export class World {
     const request = host?.agent?.request;
     this.hasPicked = this.#globals.asked > 0 && request !== requested &&
       request?.type === "write" && request.key.includes("/subnets/") &&
-      request.expected === undefined;
+      request.expect === "absent";
     if (host === undefined) return;
     if (host.refused && before !== undefined && lease !== undefined && !this.#away.has(host)) {
       this.problem = `${host.name}, which was there and in reach, has lost its public IP`;

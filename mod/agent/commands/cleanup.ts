@@ -13,7 +13,7 @@ import {
 } from "../../host/mod.ts";
 import { formatIPv4, type Prefix } from "../../ip/mod.ts";
 import { LEASE_TTL } from "../../lease/mod.ts";
-import { type Store, StoreError } from "../../store/mod.ts";
+import { type NetworkStore, StoreError } from "../../store/mod.ts";
 import { openStore } from "../../store/open.ts";
 import { Netlink } from "../../sys/mod.ts";
 import { previousNetwork } from "../firewall/firewall_spec.ts";
@@ -121,7 +121,7 @@ async function reach(
   { store: options }: AgentOptions,
   signal: AbortSignal,
   required: boolean,
-): Promise<Store | undefined> {
+): Promise<NetworkStore | undefined> {
   try {
     const found = required
       ? await openPresent(options, { signal })
@@ -143,7 +143,7 @@ function notReleased(why: string): string {
 /** Finds the interface whose public IP identifies this host's lease; subnet.env selects among several. */
 async function ownInterface(
   agent: AgentOptions,
-  store: Store,
+  store: NetworkStore,
   { subnet }: PreviousSubnet,
   netlink: Netlink,
   signal: AbortSignal,
@@ -172,7 +172,10 @@ async function ownInterface(
   }
 }
 
-async function configOf(store: Store, signal: AbortSignal): Promise<NetworkConfig | undefined> {
+async function configOf(
+  store: NetworkStore,
+  signal: AbortSignal,
+): Promise<NetworkConfig | undefined> {
   try {
     const { config } = await store.snapshot({ signal });
     if ("text" in config) return await decodeNetworkConfig(config.text);
@@ -189,7 +192,7 @@ function isStoreFailure(error: unknown): boolean {
 
 async function release(
   agent: AgentOptions,
-  store: Store,
+  store: NetworkStore,
   former: PreviousSubnet,
   netlink: Netlink,
   { onKept, onFailed, signal }: CleanupOptions,

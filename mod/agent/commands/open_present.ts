@@ -1,6 +1,6 @@
 import type { CallOptions } from "../../store/mod.ts";
 import { type Opened, openStore } from "../../store/open.ts";
-import type { StoreOptions } from "../../store/options.ts";
+import { isLocal, type StoreOptions } from "../../store/options.ts";
 
 /**
  * Opens an existing store for writing. Does not create a missing file of an embedded store: the path is
@@ -10,7 +10,7 @@ import type { StoreOptions } from "../../store/options.ts";
  * @throws as {@linkcode openStore} does
  */
 export async function openPresent(options: StoreOptions, call: CallOptions): Promise<Opened> {
-  if (options.kind === "embedded") {
+  if (isLocal(options)) {
     const found = await openStore(options, { ...call, readOnly: true });
     if ("store" in found) await found.store[Symbol.asyncDispose]();
   }

@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { type Store, StoreFileError } from "../../store/mod.ts";
+import { type NetworkStore, StoreFileError } from "../../store/mod.ts";
 import { type Opened, openStore } from "../../store/open.ts";
 import { openPresent } from "./open_present.ts";
 
-function storeOf(opened: Opened): Store {
+function storeOf(opened: Opened): NetworkStore {
   if ("store" in opened) return opened.store;
   throw new Error(opened.waiting);
 }

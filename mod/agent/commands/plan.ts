@@ -32,7 +32,7 @@ import {
   type StoredNodeRecord,
 } from "../../lease/mod.ts";
 import { warning } from "../../observe/log/log.ts";
-import { type Snapshot, type Store, StoreError } from "../../store/mod.ts";
+import { type NetworkStore, type Snapshot, StoreError } from "../../store/mod.ts";
 import { openStore } from "../../store/open.ts";
 import { LeaseSet } from "../../subnet/mod.ts";
 import { type LeasePlan, planLease } from "../../subnet/plan_lease.ts";
@@ -217,7 +217,7 @@ async function planRemovals(
   return lines;
 }
 
-async function reach(options: AgentOptions, signal: AbortSignal): Promise<Store> {
+async function reach(options: AgentOptions, signal: AbortSignal): Promise<NetworkStore> {
   const limit = AbortSignal.any([signal, AbortSignal.timeout(STORE_LIMIT)]);
   try {
     const opened = await openStore(options.store, { signal: limit, readOnly: true });
@@ -229,7 +229,7 @@ async function reach(options: AgentOptions, signal: AbortSignal): Promise<Store>
   }
 }
 
-async function configOf({ config }: Snapshot, store: Store): Promise<NetworkConfig> {
+async function configOf({ config }: Snapshot, store: NetworkStore): Promise<NetworkConfig> {
   if ("text" in config) return await decodeNetworkConfig(config.text);
   throw new StoreError(`failed to retrieve network config: ${config.missing}, in ${store.name}`);
 }
@@ -241,7 +241,7 @@ interface Found {
   readonly snapshot: Snapshot;
   readonly formerNetworks: readonly Prefix[];
   readonly besideOthers: boolean;
-  readonly store: Store;
+  readonly store: NetworkStore;
   readonly agent: StoredNodeRecord | undefined;
   readonly isSourceStrict: () => boolean;
   readonly signal: AbortSignal;
@@ -352,7 +352,7 @@ function recordChanges(
 function leaseChanges(
   { subnet, reused, misfits }: LeasePlan,
   attributes: LeaseAttributes,
-  { leaseForm }: Store,
+  { leaseForm }: NetworkStore,
 ): DiffLine[] {
   const text = (subnet: Prefix, value: LeaseAttributes) =>
     `lease ${subnet} ${encodeLeaseValue(value, leaseForm)}`;

@@ -1,6 +1,6 @@
 import { formatIPv4, type IPv4, type Prefix } from "../../ip/mod.ts";
 import { type AgentIdentity, PERMANENT, type StoredNodeRecord } from "../../lease/mod.ts";
-import { type CallOptions, ConflictError, type Store } from "../../store/mod.ts";
+import { type CallOptions, ConflictError, type NetworkStore } from "../../store/mod.ts";
 import type { Removal } from "./removal.ts";
 
 /** The host whose lease is released. */
@@ -41,7 +41,7 @@ export interface Release {
  * @throws {StoreError} as the store does
  */
 export async function findRelease(
-  store: Store,
+  store: NetworkStore,
   { publicIP, host, subnet }: ReleaseRequest,
   options: CallOptions,
 ): Promise<Release> {
@@ -88,7 +88,7 @@ export async function findRelease(
  * @throws {StoreError} as the store does
  */
 export async function findLeaseAddress(
-  store: Store,
+  store: NetworkStore,
   { subnet, host, addresses }: LeaseSearch,
   options: CallOptions,
 ): Promise<LeaseAddress | undefined> {

@@ -3,7 +3,7 @@ import { ProviderError } from "../../../backends/provider/errors.ts";
 import { ConfigError, decodeNetworkConfig } from "../../config/mod.ts";
 import type { ExternalInterface } from "../../host/mod.ts";
 import type { Prefix } from "../../ip/mod.ts";
-import type { Store } from "../../store/mod.ts";
+import type { NetworkStore } from "../../store/mod.ts";
 import type { Removal } from "./removal.ts";
 
 /** Limit for a provider to find this host's routes and remove them, in milliseconds. */
@@ -21,7 +21,7 @@ export interface ProviderRoutesOptions {
  * Finds this host's routes in the tables of a cloud provider, if the network's backend makes such routes.
  */
 export async function findProviderRoutes(
-  store: Store,
+  store: NetworkStore,
   external: ExternalInterface,
   { formerNetworks, signal, onFailed }: ProviderRoutesOptions,
 ): Promise<Removal[]> {

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import type { Store } from "../../store/mod.ts";
+import type { NetworkStore } from "../../store/mod.ts";
 import { findProviderRoutes } from "./release_routes.ts";
 
 const EXTERNAL = { name: "eth1", index: 2, mtu: 1500, address: 0xac1c8064, publicIP: 0xac1c8064 };
@@ -8,7 +8,7 @@ async function find(config: unknown): Promise<unknown[]> {
   const text = typeof config === "string" ? { missing: config } : { text: JSON.stringify(config) };
   const store = {
     snapshot: () => Promise.resolve({ config: text, leases: [], agents: [], cursor: "1" }),
-  } as unknown as Store;
+  } as unknown as NetworkStore;
   const failures: string[] = [];
   const { signal } = new AbortController();
   const found = await findProviderRoutes(store, EXTERNAL, {

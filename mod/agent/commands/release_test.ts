@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { type Lease, type NodeRecord, PERMANENT, type StoredNodeRecord } from "../../lease/mod.ts";
-import { ConflictError, type Store } from "../../store/mod.ts";
+import { ConflictError, type NetworkStore } from "../../store/mod.ts";
 import { ip, net } from "../../store/testing/store_lab.ts";
 import { findLeaseAddress, findRelease } from "./release.ts";
 
@@ -42,7 +42,7 @@ function storeOf(
       removed.push("record");
       return Promise.resolve();
     },
-  } as unknown as Store;
+  } as unknown as NetworkStore;
 }
 
 async function release(leases: readonly Lease[], record?: NodeRecord, subnet = OWN.subnet) {

@@ -9,7 +9,7 @@ import {
 import type { Lease, NodeRecord } from "../../lease/mod.ts";
 import { info, notifySystemd, warning } from "../../observe/mod.ts";
 import { Deadline } from "../../store/deadline.ts";
-import { type Store, StoreError, type WatchItem } from "../../store/mod.ts";
+import { type NetworkStore, StoreError, type WatchItem } from "../../store/mod.ts";
 import { describeConfigPlace } from "../../store/options.ts";
 import { AcquireError, DuplicatePublicIPError, isEmpty } from "../../subnet/mod.ts";
 import type { Netlink } from "../../sys/mod.ts";
@@ -56,7 +56,7 @@ type Signal = "interface" | "repair" | "renew" | "firewall" | "sources" | "retry
 /** Dependencies of an {@linkcode Agent}. */
 export interface AgentParts {
   readonly options: AgentOptions;
-  readonly store: Store;
+  readonly store: NetworkStore;
   readonly netlink: Netlink;
   /** The interface chosen at start; the agent follows its changes. */
   readonly external: ExternalInterface;

@@ -7,7 +7,7 @@ import type { ExternalInterface } from "../../host/mod.ts";
 import type { Prefix } from "../../ip/mod.ts";
 import { type Lease, type LeaseAttributes, sameAttributes } from "../../lease/mod.ts";
 import { info, notifySystemd, warning } from "../../observe/mod.ts";
-import type { Store } from "../../store/mod.ts";
+import type { NetworkStore } from "../../store/mod.ts";
 import { isCompatible, type LeaseSetChange } from "../../subnet/mod.ts";
 import type { Netlink } from "../../sys/mod.ts";
 import { type HostRegistry, isBesideOthers } from "../host/host_registry.ts";
@@ -30,7 +30,7 @@ export interface OverlayParts {
     AgentOptions,
     "allowedNetworks" | "ipMasq" | "store" | "udp" | "vxlan" | "networkName" | "subnetFile"
   >;
-  readonly store: Pick<Store, "leaseForm">;
+  readonly store: Pick<NetworkStore, "leaseForm">;
   readonly netlink: Netlink;
   readonly known: StoreView;
   readonly keeper: LeaseKeeper;

@@ -2,6 +2,7 @@ import { makeDirectory } from "../../export/atomic_file.ts";
 import { ExportError } from "../../export/errors.ts";
 import { feedWatchdog, info, notifySystemd } from "../../observe/mod.ts";
 import { jsonResponse } from "../../observe/serve/pages.ts";
+import { isLocal } from "../../store/options.ts";
 import { trimMemory } from "../../sys/mod.ts";
 import { VERSION } from "../../version.ts";
 import { answerContainers } from "../host/container_answers.ts";
@@ -79,7 +80,7 @@ export async function runAgent(
     const { listen, store } = options;
     if (listen !== undefined) {
       const { startServer } = await import("../server/serve.ts");
-      const isServerOnly = store.kind !== "embedded";
+      const isServerOnly = !isLocal(store);
       const server = await startServer({ ...{ store, listen, signal }, notify: isServerOnly });
       if (isServerOnly) {
         feedWatchdog({ isWell: () => true, signal });

@@ -1,5 +1,5 @@
 import { info } from "../../observe/mod.ts";
-import type { Cursor, Snapshot, Store, WatchItem } from "../../store/mod.ts";
+import type { Cursor, NetworkStore, Snapshot, WatchItem } from "../../store/mod.ts";
 import { insist } from "./insist.ts";
 import { WarningLog } from "./warning_log.ts";
 
@@ -11,7 +11,7 @@ import { WarningLog } from "./warning_log.ts";
  * @throws {StoreFileError} when the file of an embedded store cannot be used
  */
 export async function firstSnapshot(
-  store: Store,
+  store: NetworkStore,
   signal: AbortSignal,
   onWarning: (message: string) => void,
 ): Promise<Snapshot> {
@@ -28,7 +28,7 @@ export async function firstSnapshot(
  * @param connection log of interruptions
  */
 export async function followStore(
-  store: Store,
+  store: NetworkStore,
   cursor: Cursor,
   signal: AbortSignal,
   onItem: (item: WatchItem) => void,

@@ -11,7 +11,7 @@ import {
   type StoredNodeRecord,
 } from "../../lease/mod.ts";
 import { error, info, warning } from "../../observe/mod.ts";
-import { ConflictError, type Store, StoreError } from "../../store/mod.ts";
+import { ConflictError, type NetworkStore, StoreError } from "../../store/mod.ts";
 import {
   acquireLease,
   type AcquireOptions,
@@ -24,7 +24,7 @@ import { Timer } from "../core/timer.ts";
 
 /** Options of {@linkcode LeaseKeeper}. */
 export interface LeaseKeeperOptions {
-  readonly store: Store;
+  readonly store: NetworkStore;
   /** This host's node record. */
   readonly record: NodeRecord;
   /** Seconds before expiry at which to renew. */

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { type Lease, LEASE_TTL, type NodeRecord, PERMANENT } from "../../lease/mod.ts";
-import { type Store, StoreUnavailableError } from "../../store/mod.ts";
+import { type NetworkStore, StoreUnavailableError } from "../../store/mod.ts";
 import { ip, net, record, vxlan } from "../../store/testing/store_lab.ts";
 import { config, subnetCases } from "../../subnet/subnet_lab.ts";
 import { LeaseKeeper } from "./keeper.ts";
@@ -13,7 +13,7 @@ const HOUR = 3600;
 
 /** A keeper whose timers stand still, with what it was made of. */
 class Fixture implements Disposable {
-  readonly store: Store;
+  readonly store: NetworkStore;
   /** For the keeper's timer alone; the store's are real. */
   readonly time = new FakeTime({ by: /\/agent\/core\/timer\.ts/ });
   readonly own: NodeRecord;
@@ -21,7 +21,7 @@ class Fixture implements Disposable {
   due = 0;
 
   constructor(
-    store: Store,
+    store: NetworkStore,
     own = record("host101", crypto.randomUUID()),
     keepsFeature: (feature: string) => boolean = () => true,
   ) {

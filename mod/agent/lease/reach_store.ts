@@ -1,6 +1,6 @@
 import { info, notifySystemd } from "../../observe/mod.ts";
 import { openStore } from "../../store/open.ts";
-import { type Store, StoreError } from "../../store/mod.ts";
+import { type NetworkStore, StoreError } from "../../store/mod.ts";
 import type { StoreOptions } from "../../store/options.ts";
 import { insist } from "../core/insist.ts";
 import { WarningLog } from "../core/warning_log.ts";
@@ -17,7 +17,7 @@ export async function reachStore(
   options: StoreOptions,
   signal: AbortSignal,
   onWaiting: (reason: string) => void = () => {},
-): Promise<Store> {
+): Promise<NetworkStore> {
   const state = new WarningLog();
   const { store, note } = await insist(signal, async () => {
     const opened = await openStore(options, { signal, owner: true });

@@ -1,6 +1,6 @@
 import { formatIPv4 } from "../../ip/mod.ts";
 import { type AgentIdentity, LEASE_TTL } from "../../lease/mod.ts";
-import type { CallOptions, Store } from "../../store/mod.ts";
+import type { CallOptions, NetworkStore } from "../../store/mod.ts";
 import { isOf } from "../commands/release.ts";
 import type { Removal } from "../commands/removal.ts";
 
@@ -11,7 +11,7 @@ import type { Removal } from "../commands/removal.ts";
  * @throws {StoreError} as the store does
  */
 export async function findFeatures(
-  store: Store,
+  store: NetworkStore,
   host: Pick<AgentIdentity, "machineId" | "hostname">,
   options: CallOptions,
 ): Promise<Removal[]> {

@@ -1,8 +1,8 @@
 import { info, warning } from "../../observe/mod.ts";
 import { notifySystemd } from "../../observe/systemd.ts";
 import { StoreError } from "../../store/mod.ts";
-import type { NamesSnapshot, NetworkNames } from "../../store/networks.ts";
-import { type NamesOpened, openNetworkNames } from "../../store/networks_open.ts";
+import type { NamesSnapshot, NetworkNames } from "../../store/network_names.ts";
+import { type NamesOpened, openNetworkNames } from "../../store/open.ts";
 import type { StoreOptions } from "../../store/options.ts";
 import { MOST_NETWORKS, servedFirst, subnetFiles } from "./options.ts";
 import type { NetworksOptions } from "../core/options.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { captureLog } from "../../observe/testing/log_lab.ts";
-import { openEmbedded } from "../../store/embedded/embedded.ts";
+import { openEmbedded } from "../../store/testing/open_lab.ts";
 import type { EmbeddedStoreOptions } from "../../store/options.ts";
 import { libc } from "../../sys/mod.ts";
 import { networkFeed } from "./feed.ts";

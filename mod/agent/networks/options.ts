@@ -1,6 +1,6 @@
 import { StoreError } from "../../store/mod.ts";
 import { isNetworkName } from "../../store/network_name.ts";
-import { openNetworkNames } from "../../store/networks_open.ts";
+import { openNetworkNames } from "../../store/open.ts";
 import { withNetwork } from "../../store/options.ts";
 import type { AgentOptions, NetworksOptions } from "../core/options.ts";
 

@@ -3,11 +3,10 @@ import type { ConnectionSource } from "../../http/connection.ts";
 import type { NetworkSource } from "../../server/mod.ts";
 import { ownHostNames, serveLeases } from "../../server/mod.ts";
 import { StoreError } from "../../store/mod.ts";
-import { displayEndpoints } from "../../store/etcd/http.ts";
-import { openStore } from "../../store/open.ts";
-import { openNetworkNames } from "../../store/networks_open.ts";
+import { UNNAMED_NETWORK } from "../../store/network_name.ts";
+import { openNetworkNames, openStore } from "../../store/open.ts";
 import { readRemoteToken } from "../../store/remote/token.ts";
-import { type StoreOptions, UNNAMED_NETWORK, withNetwork } from "../../store/options.ts";
+import { describeStore, type StoreOptions, withNetwork } from "../../store/options.ts";
 import type { ListenOptions } from "../core/options.ts";
 import { certifiedNames, openListener } from "./serve_listener.ts";
 
@@ -57,11 +56,6 @@ function describeServer(listen: ListenOptions, store: StoreOptions): string {
       address.hostname.includes(":") ? `[${address.hostname}]` : address.hostname
     }:${address.port}`
     : `fd://${address.descriptor}`;
-  const what = store.kind === "etcd"
-    ? `etcd at ${displayEndpoints(store.endpoints)}, prefix ${store.prefix}`
-    : store.kind === "embedded"
-    ? `embedded store ${store.path}`
-    : `flanneld server at ${store.servers.join()}`;
   const guard = certFile === undefined
     ? "without TLS"
     : caFile === undefined
@@ -72,7 +66,7 @@ function describeServer(listen: ListenOptions, store: StoreOptions): string {
     : tokenFile === undefined
     ? "; without -remote-token-file a client writes its own lease and node record only"
     : "; a client without the token writes its own lease and node record only";
-  return `Listening on ${place} ${guard}; serving ${what}${writers}`;
+  return `Listening on ${place} ${guard}; serving ${describeStore(store)}${writers}`;
 }
 
 /** Returns a source that opens a network's store at a request, again after a failed attempt. */

@@ -1,4 +1,4 @@
-import { ConflictError, type Cursor, type Store, StoreError } from "../../store/mod.ts";
+import { ConflictError, type Cursor, type NetworkStore, StoreError } from "../../store/mod.ts";
 import type { WatchItem, WatchOptions } from "../../store/mod.ts";
 import type { AgentMetrics } from "./agent_metrics.ts";
 
@@ -9,7 +9,7 @@ export type StoreNotes = Pick<AgentMetrics, "call" | "watching" | "arrived">;
 const UNTIMED = new Set<string | symbol>(["reconnect", Symbol.asyncDispose]);
 
 /** Wraps a store, with all its methods, and records its calls and its watch. */
-export function observedStore(store: Store, notes: StoreNotes): Store {
+export function observedStore(store: NetworkStore, notes: StoreNotes): NetworkStore {
   return new Proxy(store, {
     get(target, name) {
       const member: unknown = Reflect.get(target, name);
@@ -27,7 +27,7 @@ export function observedStore(store: Store, notes: StoreNotes): Store {
 }
 
 async function* observedWatch(
-  store: Store,
+  store: NetworkStore,
   cursor: Cursor,
   options: WatchOptions,
   notes: StoreNotes,

@@ -1,11 +1,11 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { parseIPv4 } from "../../ip/mod.ts";
-import { ConflictError, type Store, StoreError } from "../../store/mod.ts";
+import { ConflictError, type NetworkStore, StoreError } from "../../store/mod.ts";
 import { observedStore } from "./store.ts";
 import { AgentMetrics } from "./agent_metrics.ts";
 
 /** A store with private members, as the adapters are, of which this test needs three methods. */
-class Fake implements Pick<Store, "name" | "agent" | "lease" | "watch" | "reconnect"> {
+class Fake implements Pick<NetworkStore, "name" | "agent" | "lease" | "watch" | "reconnect"> {
   readonly name = "fake";
   #reconnects = 0;
 
@@ -28,8 +28,8 @@ class Fake implements Pick<Store, "name" | "agent" | "lease" | "watch" | "reconn
   }
 
   async *watch(
-    ...[, { onState }]: Parameters<Store["watch"]>
-  ): ReturnType<Store["watch"]> & AsyncGenerator {
+    ...[, { onState }]: Parameters<NetworkStore["watch"]>
+  ): ReturnType<NetworkStore["watch"]> & AsyncGenerator {
     onState?.(new Error("broken"));
     yield { type: "changes", changes: [{ type: "config", config: { text: "" } }], cursor: "1" };
     onState?.(undefined);
@@ -40,7 +40,7 @@ class Fake implements Pick<Store, "name" | "agent" | "lease" | "watch" | "reconn
 Deno.test("observedStore() counts round trips, and conflicts as answers", async () => {
   const fake = new Fake();
   const metrics = new AgentMetrics();
-  const store = observedStore(fake as unknown as Store, metrics);
+  const store = observedStore(fake as unknown as NetworkStore, metrics);
   assertEquals(store.name, "fake");
   assertEquals(await store.agent(parseIPv4("10.0.0.1")!), undefined);
   store.reconnect();
@@ -56,7 +56,7 @@ Deno.test("observedStore() counts round trips, and conflicts as answers", async 
 
 Deno.test("observedStore() notes what the watch says, and hands it on", async () => {
   const metrics = new AgentMetrics();
-  const store = observedStore(new Fake() as unknown as Store, metrics);
+  const store = observedStore(new Fake() as unknown as NetworkStore, metrics);
   const states: (string | undefined)[] = [];
   const seen: unknown[] = [];
   const { signal } = new AbortController();

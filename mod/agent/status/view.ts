@@ -1,6 +1,6 @@
 import type { ExternalInterface } from "../../host/mod.ts";
 import type { Lease } from "../../lease/mod.ts";
-import type { Store } from "../../store/mod.ts";
+import type { NetworkStore } from "../../store/mod.ts";
 import type { StoreView } from "../core/store_view.ts";
 import type { LeaseTerm } from "../lease/keeper.ts";
 import type { ActiveNetwork } from "../core/overlay.ts";
@@ -17,7 +17,7 @@ export interface AgentView {
   readonly isReady: boolean;
   readonly metrics: AgentMetrics;
   readonly warnings: readonly Warning[];
-  readonly store: Pick<Store, "name" | "snapshot">;
+  readonly store: Pick<NetworkStore, "name" | "snapshot">;
   readonly known: StoreView;
   readonly external: ExternalInterface;
   readonly lease: Lease | undefined;

@@ -7,7 +7,7 @@
 import { openPresent } from "../../agent/commands/open_present.ts";
 import { formatIPv4, type IPv4, parseIPv4, Prefix } from "../../ip/mod.ts";
 import { type Lease, PERMANENT, type StoredNodeRecord } from "../../lease/mod.ts";
-import { type Store, StoreError } from "../../store/mod.ts";
+import { type NetworkStore, StoreError } from "../../store/mod.ts";
 import { openStore } from "../../store/open.ts";
 import type { StoreOptions } from "../../store/options.ts";
 import { releaseReservation, reserveSubnet } from "../../subnet/reserve.ts";
@@ -125,7 +125,11 @@ async function list({ agent, own }: AgentLine, signal: AbortSignal): Promise<num
   return EXIT_OK;
 }
 
-async function open(options: StoreOptions, signal: AbortSignal, readOnly = false): Promise<Store> {
+async function open(
+  options: StoreOptions,
+  signal: AbortSignal,
+  readOnly = false,
+): Promise<NetworkStore> {
   const opened = await inTime(
     signal,
     (call) => readOnly ? openStore(options, { ...call, readOnly }) : openPresent(options, call),
@@ -136,7 +140,7 @@ async function open(options: StoreOptions, signal: AbortSignal, readOnly = false
 
 /** Adds the lifetimes, which listings of etcd v3 do not have. */
 async function withLifetimes(
-  store: Store,
+  store: NetworkStore,
   leases: readonly Lease[],
   signal: AbortSignal,
 ): Promise<Lease[]> {

@@ -4,8 +4,14 @@
  * @module
  */
 
+import { ConfigError } from "../../config/errors.ts";
 import { Prefix } from "../../ip/prefix.ts";
-import type { EmbeddedStoreOptions, EtcdOptions, StoreOptions } from "../../store/options.ts";
+import {
+  type EmbeddedStoreOptions,
+  type EtcdOptions,
+  parseStoreArgument,
+  type StoreOptions,
+} from "../../store/options.ts";
 import { remoteOptions } from "./remote_options.ts";
 import type { Settings } from "./settings.ts";
 import { isFilePath, present } from "./values.ts";
@@ -28,11 +34,8 @@ export function storeOptions(settings: Settings): StoreOptions {
       "with -remote the store is the server's: give one of both",
     );
   }
-  const [, kind, path] = /^(etcd|embedded)(?:=(.*))?$/s.exec(text) ?? [];
-  if (kind === undefined || (kind === "etcd" && path !== undefined)) {
-    throw settings.invalid("store", text, "expected etcd, embedded or embedded=PATH");
-  }
-  if (kind === "embedded") return embeddedOptions(settings, path);
+  const [, kind = "", argument] = /^([^=]*)(?:=(.*))?$/s.exec(text)!;
+  if (kind === "embedded") return embeddedOptions(settings, argument);
   for (const name of ["network", "backend"] as const) {
     const value = settings.optional(name);
     if (value === undefined) continue;
@@ -42,7 +45,13 @@ export function storeOptions(settings: Settings): StoreOptions {
       "it goes with -store embedded; etcd holds a config that 'flanneld config set' writes",
     );
   }
-  return remote ?? { kind: "etcd", ...etcdOptions(settings) };
+  if (text === "etcd") return remote ?? { kind: "etcd", ...etcdOptions(settings) };
+  try {
+    return parseStoreArgument(kind, argument);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    throw settings.invalid("store", text, error.message);
+  }
 }
 
 function embeddedOptions(settings: Settings, path: string | undefined): EmbeddedStoreOptions {

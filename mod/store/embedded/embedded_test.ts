@@ -3,7 +3,7 @@ import { StoreFollower } from "../../../tests/lab/store_follower.ts";
 import { ConfigError } from "../../config/mod.ts";
 import { captureLog } from "../../observe/testing/log_lab.ts";
 import { FileLock } from "../../sys/mod.ts";
-import { openEmbedded } from "./embedded.ts";
+import { openEmbedded } from "../testing/open_lab.ts";
 import { makeEmbeddedLab } from "../testing/embedded_lab.ts";
 import { StoreFileError } from "../errors.ts";
 import { storeCases } from "../testing/store_cases.ts";

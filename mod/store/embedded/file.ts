@@ -1,9 +1,12 @@
 import { PERMANENT } from "../../lease/mod.ts";
 import { warning } from "../../observe/log/log.ts";
 import { EmbeddedDatabase } from "./database.ts";
-import { Lifetimes } from "./lifetimes.ts";
-import type { RawEntry } from "../entries.ts";
+import { ExpiryQueue } from "./expiry_queue.ts";
 import { ConflictError, StoreError } from "../errors.ts";
+import { type Expect, isExpected, type KvChange, type KvEntry } from "../kv/kv.ts";
+
+/** The message for a missing entry; the only key that it is shown for is the network config. */
+export const MISSING = "the file holds no network config";
 
 /** Revisions that are kept for watches that come back, at least. */
 const HISTORY = 10_000;
@@ -14,20 +17,12 @@ const POLL = 500;
 /** How history is cut: every so many revisions, so that not each write pays for it. */
 const TRIM_EVERY = 512;
 
-/** What must be true of an entry for it to be written. */
-export type Condition =
-  | { readonly type: "absent" }
-  | { readonly type: "revision"; readonly revision: string }
-  | { readonly type: "value"; readonly value: string };
-
-/** Something that happened to a key. */
-export type FileEvent =
-  | { readonly type: "put"; readonly revision: number; readonly entry: RawEntry }
-  | { readonly type: "delete"; readonly revision: number; readonly key: string };
+/** One event of a key. */
+export type FileEvent = KvChange & { readonly revision: number };
 
 /** All entries below a directory at one moment. */
-export interface Listing {
-  readonly entries: readonly RawEntry[];
+export interface FileListing {
+  readonly entries: readonly KvEntry[];
   readonly revision: number;
 }
 
@@ -75,7 +70,7 @@ interface HistoryRow {
  */
 export class EmbeddedFile implements Disposable {
   readonly #db: EmbeddedDatabase;
-  readonly #lifetimes: Lifetimes | undefined;
+  readonly #expiry: ExpiryQueue | undefined;
   readonly #history: number;
   readonly #waiting = new Set<() => void>();
   readonly #poll: ReturnType<typeof setInterval>;
@@ -96,7 +91,7 @@ export class EmbeddedFile implements Disposable {
     this.#dataVersion = this.#db.dataVersion;
     this.#known = this.#db.revision;
     if (owner) {
-      this.#lifetimes = new Lifetimes({
+      this.#expiry = new ExpiryQueue({
         expire: () => this.#expire(),
         attempt: (step) => this.#attempt(step),
         ...(options.now === undefined ? {} : { now: options.now }),
@@ -127,15 +122,15 @@ export class EmbeddedFile implements Disposable {
   }
 
   /** Reads one entry. */
-  read(key: string): RawEntry | undefined {
-    this.#lifetimes?.check();
+  read(key: string): KvEntry | undefined {
+    this.#expiry?.check();
     const row = this.#db.get<EntryRow>("SELECT * FROM entry WHERE key = ?", key);
     return row && this.#entry(row);
   }
 
   /** Reads all entries below a directory. @param directory without a trailing slash */
-  list(directory: string): Listing {
-    this.#lifetimes?.check();
+  list(directory: string): FileListing {
+    this.#expiry?.check();
     // Nobody else's commit comes between two readings of one transaction.
     return this.#db.reading(() => ({
       revision: this.#db.revision,
@@ -150,12 +145,12 @@ export class EmbeddedFile implements Disposable {
    * Writes an entry.
    *
    * @param ttl whole seconds, or `PERMANENT`
-   * @throws {ConflictError} when the condition does not hold
+   * @throws {ConflictError} when the entry is not as expected
    */
-  put(key: string, value: string, ttl: number, condition?: Condition): RawEntry {
-    this.#lifetimes?.check();
+  put(key: string, value: string, ttl: number, expect: Expect = "any"): KvEntry {
+    this.#expiry?.check();
     const revision = this.#write(() => {
-      if (condition !== undefined) this.#require(key, condition);
+      this.#require(key, expect);
       const revision = this.#record(key, value, ttl);
       this.#db.get(
         "INSERT INTO entry (key, value, ttl, written, revision) VALUES (?, ?, ?, ?, ?) " +
@@ -171,13 +166,13 @@ export class EmbeddedFile implements Disposable {
   /**
    * Removes an entry; gone already is fine.
    *
-   * @throws {ConflictError} when it is there and the condition does not hold
+   * @throws {ConflictError} when it is there and not as expected
    */
-  delete(key: string, condition?: Condition): void {
-    this.#lifetimes?.check();
+  delete(key: string, expect: Expect = "any"): void {
+    this.#expiry?.check();
     this.#write(() => {
       if (this.#row(key) === undefined) return;
-      if (condition !== undefined) this.#require(key, condition);
+      this.#require(key, expect);
       this.#remove(key);
     });
   }
@@ -236,7 +231,7 @@ export class EmbeddedFile implements Disposable {
     if (this.#isClosed) return;
     this.#isClosed = true;
     clearInterval(this.#poll);
-    this.#lifetimes?.[Symbol.dispose]();
+    this.#expiry?.[Symbol.dispose]();
     this.#db[Symbol.dispose]();
     this.#tell();
   }
@@ -251,24 +246,15 @@ export class EmbeddedFile implements Disposable {
     return this.#db.get<EntryRow>("SELECT * FROM entry WHERE key = ?", key);
   }
 
-  #require(key: string, condition: Condition): void {
+  #require(key: string, expect: Expect): void {
     const row = this.#row(key);
-    switch (condition.type) {
-      case "absent":
-        if (row !== undefined) throw new ConflictError(`${key} is there already`);
-        return;
-      case "revision":
-        if (row === undefined) throw new ConflictError(`${key} is gone`);
-        if (String(row.revision) !== condition.revision) {
-          throw new ConflictError(`${key} was changed by somebody else since it was read`);
-        }
-        return;
-      case "value":
-        if (row?.value !== condition.value) {
-          const what = row === undefined ? "removed" : "written";
-          throw new ConflictError(`${key} was ${what} by somebody else since it was read`);
-        }
-    }
+    const found = row && { revision: String(row.revision) };
+    if (isExpected(found, expect)) return;
+    throw new ConflictError(
+      expect === "absent"
+        ? `${key} exists already`
+        : `${key} was ${row === undefined ? "removed" : "changed"} since it was read`,
+    );
   }
 
   #remove(key: string): void {
@@ -291,7 +277,7 @@ export class EmbeddedFile implements Disposable {
     return revision;
   }
 
-  #entry({ key, value, ttl, written, revision }: EntryRow): RawEntry {
+  #entry({ key, value, ttl, written, revision }: EntryRow): KvEntry {
     return { key, value, revision: String(revision), ttl: this.#left(key, ttl, written) };
   }
 
@@ -299,7 +285,7 @@ export class EmbeddedFile implements Disposable {
   #left(key: string, ttl: number, written: number): number {
     if (ttl === PERMANENT) return PERMANENT;
     // Beside the owner only the time of writing is known, and it may be off by a step of the clock.
-    const left = this.#lifetimes?.left(key) ?? written + ttl * 1_000 - Date.now();
+    const left = this.#expiry?.left(key) ?? written + ttl * 1_000 - Date.now();
     return Math.min(ttl, Math.max(1, Math.ceil(left / 1_000)));
   }
 
@@ -312,18 +298,18 @@ export class EmbeddedFile implements Disposable {
   }
 
   #takeAllLifetimes(): void {
-    this.#lifetimes?.replace(this.#db.all<EntryRow>("SELECT * FROM entry WHERE ttl <> 0"));
+    this.#expiry?.replace(this.#db.all<EntryRow>("SELECT * FROM entry WHERE ttl <> 0"));
   }
 
   /** Removes what has run out, unless somebody has renewed it in the meantime. */
   #expire(): void {
-    const due = this.#lifetimes!.due();
+    const due = this.#expiry!.due();
     this.#write(() => {
       for (const { key, revision } of due) {
         if (this.#row(key)?.revision === revision) this.#remove(key);
       }
     });
-    this.#lifetimes!.forget(due);
+    this.#expiry!.forget(due);
   }
 
   /** Takes the lifetimes of what was written, by whomever, and tells who waits. */
@@ -335,7 +321,7 @@ export class EmbeddedFile implements Disposable {
       this.#takeAllLifetimes();
     } else {
       this.#known = news.revision;
-      for (const event of news.events) this.#lifetimes?.take(event);
+      for (const event of news.events) this.#expiry?.take(event);
     }
     this.#tell();
   }
@@ -368,6 +354,6 @@ function below(directory: string): [string, string] {
 
 function event({ revision, key, value, ttl }: HistoryRow): FileEvent {
   return value === null
-    ? { type: "delete", revision, key }
+    ? { type: "delete", revision, key, missing: MISSING }
     : { type: "put", revision, entry: { key, value, ttl, revision: String(revision) } };
 }

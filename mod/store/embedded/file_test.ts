@@ -1,7 +1,8 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { type Condition, EmbeddedFile, type FileEvent } from "./file.ts";
 import { ConflictError } from "../errors.ts";
+import type { Expect } from "../kv/kv.ts";
+import { EmbeddedFile, type FileEvent } from "./file.ts";
 
 /** A file, a clock, a second connection, and what must be true of them. */
 class World {
@@ -116,13 +117,12 @@ function put(
       const compared = typeof condition === "number"
         ? condition === 0 ? before?.revision ?? "0" : model.revisions.at(-condition) ?? "0"
         : undefined;
-      const wanted: Condition | undefined = compared !== undefined
-        ? { type: "revision", revision: compared }
+      const wanted: Expect = compared !== undefined
+        ? { revision: compared }
         : condition === "absent"
-        ? { type: "absent" }
-        : undefined;
-      const holds = wanted === undefined ||
-        (wanted.type === "absent" ? before === undefined : before?.revision === compared);
+        ? "absent"
+        : "any";
+      const holds = wanted === "any" || before?.revision === compared;
       let revision: string | undefined;
       try {
         const write = (file: EmbeddedFile) => {

@@ -1,15 +1,14 @@
 import { assertEquals } from "@std/assert";
 import { libc } from "../../sys/mod.ts";
-import { openEmbedded } from "./embedded.ts";
-import { openEmbeddedNames } from "./networks.ts";
+import { openEmbedded, openNames } from "../testing/open_lab.ts";
 
 libc();
 
-Deno.test("openEmbeddedNames() lists and follows the networks that have a config", async () => {
+Deno.test("NetworkNames over a file lists and follows the networks that have a config", async () => {
   const directory = await Deno.makeTempDir({ prefix: "embedded-" });
   try {
     const path = `${directory}/leases.db`;
-    await using names = openEmbeddedNames({ path }, { owner: true });
+    await using names = await openNames({ kind: "embedded", path }, { owner: true });
     const open = (network: string | undefined, seed: string) =>
       openEmbedded({ kind: "embedded", path, seed, ...(network ? { network } : {}) }, {
         owner: true,

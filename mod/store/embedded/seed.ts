@@ -1,7 +1,7 @@
 import { decodeNetworkConfig, hideSecrets, type NetworkConfig } from "../../config/mod.ts";
 import { info, shorten, warning } from "../../observe/mod.ts";
 import { ConflictError } from "../errors.ts";
-import type { Store } from "../store.ts";
+import type { NetworkStore } from "../network_store.ts";
 
 /**
  * Writes the network config that the flags ask for where there is none. One that is there holds: it
@@ -10,7 +10,7 @@ import type { Store } from "../store.ts";
  * @throws {ConfigError} when the seed is no network config
  * @throws {StoreError} as the store does
  */
-export async function seedConfig(store: Store, seed: string): Promise<void> {
+export async function seedConfig(store: NetworkStore, seed: string): Promise<void> {
   const wanted = await decodeNetworkConfig(seed);
   const { config } = await store.snapshot();
   if ("missing" in config) {

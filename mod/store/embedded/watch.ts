@@ -1,105 +1,106 @@
 import { sleep } from "../../async/sleep.ts";
-import type { EmbeddedFile, FileEvent } from "./file.ts";
-import type { KeyReader } from "../entries.ts";
 import { StoreError } from "../errors.ts";
-import type { Cursor, WatchItem, WatchOptions } from "../store.ts";
+import {
+  changesInRange,
+  type Cursor,
+  type KeyRange,
+  type KvChange,
+  type KvWatchItem,
+  type Listing,
+  type WatchOptions,
+} from "../kv/kv.ts";
+import type { EmbeddedFile } from "./file.ts";
 
-/** How soon a file that could not be read is tried again, in milliseconds. */
-const RETRY = 1_000;
+/** Milliseconds before a file that could not be read is tried again. */
+const RETRY_MS = 1_000;
 
-/** What is watched: the keys below the reader's prefix, as changes of one kind. */
-export interface Watched<C, S> {
-  readonly file: EmbeddedFile;
-  readonly reader: KeyReader<C>;
-  /** The store's words for a missing config. */
-  readonly missing: string;
-  /** Everything there is now, for when history was lost. */
-  snapshot(): S;
-  /** The cursor of a snapshot. */
-  cursorOf(snapshot: S): Cursor;
+/** Changes after a revision, up to another one. */
+interface Batch {
+  readonly to: number;
+  readonly changes: readonly KvChange[];
 }
 
-/** Where a watch continues: a revision, in one file and not in one that took its place. */
+/** Formats the position of a watch: a revision in one file, and not in another file that replaced it. */
 export function cursorAt(file: EmbeddedFile, revision: number): Cursor {
   return `${file.generation} ${revision}`;
 }
 
 /**
- * Follows a file for any number of watchers. Those that have come as far as each other share what is
- * read and decoded for the first of them: a change costs one query, however many watch.
+ * Follows a file for any number of watchers. Watchers at one position share the batch that was read for
+ * the first of them: a change costs one query, however many watch.
  */
-export class EmbeddedWatch<C, S> {
-  readonly #watched: Watched<C, S>;
-  #last: { readonly from: number; readonly to: number; readonly changes: readonly C[] } | undefined;
+export class EmbeddedWatch {
+  readonly #file: EmbeddedFile;
+  readonly #list: (range: KeyRange) => Listing;
+  #last: Batch & { readonly range: KeyRange; readonly from: number } | undefined;
 
-  constructor(watched: Watched<C, S>) {
-    this.#watched = watched;
+  /** @param list lists a range, after lost history */
+  constructor(file: EmbeddedFile, list: (range: KeyRange) => Listing) {
+    this.#file = file;
+    this.#list = list;
   }
 
-  /** As {@linkcode Store.watch}. */
+  /** See {@linkcode Kv.watch}. */
   async *watch(
+    range: KeyRange,
     cursor: Cursor,
     { signal, onState }: WatchOptions,
-  ): AsyncGenerator<WatchItem<C, S>, void, void> {
-    const { file } = this.#watched;
+  ): AsyncGenerator<KvWatchItem, void, void> {
+    const file = this.#file;
     let at = cursor;
     let isBroken = false;
     while (!signal.aborted && !file.isClosed) {
-      // Before the look, so that nothing slips in between.
+      // Registered before the file is read, so that no change is missed in between.
       using change = new NextChange(file, signal);
-      let item: WatchItem<C, S> | undefined;
+      let item: KvWatchItem | undefined;
       try {
-        item = this.#next(at);
+        item = this.#next(range, at);
         if (isBroken) onState?.(undefined);
         isBroken = false;
       } catch (error) {
         if (!(error instanceof StoreError)) throw error;
         if (!isBroken) onState?.(error);
         isBroken = true;
-        await sleep(RETRY, signal);
+        await sleep(RETRY_MS, signal);
         continue;
       }
       if (item === undefined) {
         await change.happened;
         continue;
       }
-      at = item.type === "changes" ? item.cursor : this.#watched.cursorOf(item.snapshot);
+      at = item.type === "changes" ? item.cursor : item.snapshot.cursor;
       if (item.type === "resync" || item.changes.length > 0) yield item;
     }
   }
 
-  /** What there is after a cursor; `undefined` when nothing has happened at all. */
-  #next(cursor: Cursor): WatchItem<C, S> | undefined {
-    const { file } = this.#watched;
+  /** Returns what follows a cursor; `undefined` when nothing has happened at all. */
+  #next(range: KeyRange, cursor: Cursor): KvWatchItem | undefined {
+    const file = this.#file;
+    const resync = (reason: string): KvWatchItem => ({
+      ...{ type: "resync", reason },
+      snapshot: this.#list(range),
+    });
     const [generation, text] = cursor.split(" ");
-    if (generation !== file.generation) return this.#resync(`${file.path} is another file now`);
+    if (generation !== file.generation) return resync(`${file.path} is another file now`);
     const from = Number(text);
-    const found = this.#since(from);
+    const found = this.#since(range, from);
     if (found === undefined) {
-      return this.#resync(`the history of ${file.path} does not reach back to revision ${from}`);
+      return resync(`the history of ${file.path} does not reach back to revision ${from}`);
     }
     if (found.to === from) return undefined;
     return { type: "changes", changes: found.changes, cursor: cursorAt(file, found.to) };
   }
 
-  #since(from: number): { readonly to: number; readonly changes: readonly C[] } | undefined {
-    const { file, reader, missing } = this.#watched;
-    if (this.#last?.from === from && this.#last.to === file.revision) return this.#last;
-    const found = file.since(reader.prefix, from);
+  #since(range: KeyRange, from: number): Batch | undefined {
+    const file = this.#file;
+    const last = this.#last;
+    if (last?.range === range && last.from === from && last.to === file.revision) return last;
+    const found = file.since(range.prefix, from);
     if (found === undefined) return undefined;
-    const changes = found.events.map((event) => read(reader, event, missing))
-      .filter((change) => change !== undefined);
-    this.#last = { from, to: found.revision, changes };
+    const changes = changesInRange(range, found.events);
+    this.#last = { range, from, to: found.revision, changes };
     return this.#last;
   }
-
-  #resync(reason: string): WatchItem<C, S> {
-    return { type: "resync", reason, snapshot: this.#watched.snapshot() };
-  }
-}
-
-function read<C>(reader: KeyReader<C>, event: FileEvent, missing: string): C | undefined {
-  return event.type === "put" ? reader.put(event.entry) : reader.remove(event.key, missing);
 }
 
 /** Resolves at the next change of a file, or when the signal aborts. */

@@ -4,7 +4,7 @@ import { EtcdHttp } from "./http.ts";
 import { EtcdV2Client } from "./v2/client.ts";
 import { EtcdV3Gateway } from "./v3/gateway.ts";
 import type { EtcdOptions } from "../options.ts";
-import type { CallOptions } from "../store.ts";
+import type { CallOptions } from "../kv/kv.ts";
 import { readTlsFiles } from "./tls_files.ts";
 
 /** Keys of v3 that are looked through: an etcd may hold much else. */

@@ -3,8 +3,8 @@ import { EtcdServer } from "../../../tests/lab/etcd/etcd.ts";
 import { EtcdGateway } from "../../../tests/lab/etcd/etcd_gateway.ts";
 import { EtcdKeys } from "../../../tests/lab/etcd/etcd_keys.ts";
 import { networkCases, type NetworksLab, someConfig } from "../testing/networks_cases.ts";
-import { openNetworkNames } from "../networks_open.ts";
-import { AmbiguousConfigError } from "../open.ts";
+import { AmbiguousConfigError, openNetworkNames } from "../open.ts";
+import { openNames } from "../testing/open_lab.ts";
 
 const LEASE = "subnets/10.20.1.0-24";
 const VALUE = '{"PublicIP":"192.0.2.1"}';
@@ -13,7 +13,7 @@ networkCases("etcd v2", async (): Promise<NetworksLab> => {
   const etcd = await EtcdServer.start();
   const keys = new EtcdKeys(etcd);
   return {
-    open: (prefix) => openNames(etcd, prefix, "v2"),
+    open: (prefix) => openNames({ kind: "etcd", endpoints: [etcd.endpoint], prefix, api: "v2" }),
     add: (prefix, network) => keys.put(`${prefix}/${network}/config`, someConfig()),
     removeConfig: (prefix, network) => keys.delete(`${prefix}/${network}/config`),
     remove: (prefix, network) => keys.deleteTree(`${prefix}/${network}`),
@@ -27,7 +27,7 @@ networkCases("etcd v3", async (): Promise<NetworksLab> => {
   const etcd = await EtcdServer.start({ v2: false });
   const gateway = new EtcdGateway(etcd);
   return {
-    open: (prefix) => openNames(etcd, prefix, "v3"),
+    open: (prefix) => openNames({ kind: "etcd", endpoints: [etcd.endpoint], prefix, api: "v3" }),
     add: (prefix, network) => gateway.put(`${prefix}/${network}/config`, someConfig()),
     removeConfig: (prefix, network) => gateway.delete(`${prefix}/${network}/config`),
     remove: (prefix, network) => gateway.deleteTree(`${prefix}/${network}`),
@@ -36,12 +36,6 @@ networkCases("etcd v3", async (): Promise<NetworksLab> => {
     [Symbol.asyncDispose]: () => etcd[Symbol.asyncDispose](),
   };
 });
-
-async function openNames(etcd: EtcdServer, prefix: string, api: "v2" | "v3") {
-  const opened = await openNetworkNames({ kind: "etcd", endpoints: [etcd.endpoint], prefix, api });
-  if (!("names" in opened)) throw new Error(opened.waiting);
-  return opened.names;
-}
 
 Deno.test("openNetworkNames() finds the one of etcd's stores that has networks", async () => {
   await using etcd = await EtcdServer.start();

@@ -3,7 +3,7 @@ import { Deadline } from "../deadline.ts";
 import { StoreError, StoreUnavailableError } from "../errors.ts";
 import { unanswered } from "../etcd/http.ts";
 import { describeFetchError } from "../fetch_error.ts";
-import type { RemoteStoreOptions } from "../options.ts";
+import type { RemoteStoreOptions } from "./options.ts";
 import { readRemoteToken } from "./token.ts";
 import { readTlsFiles, type TlsFiles } from "../etcd/tls_files.ts";
 

@@ -2,12 +2,9 @@ import { assertEquals } from "@std/assert";
 import type { ConnectionSource } from "../../http/connection.ts";
 import { serveLeases } from "../../server/mod.ts";
 import { libc } from "../../sys/mod.ts";
-import { openEmbedded } from "../embedded/embedded.ts";
+import { openEmbedded, openNames } from "../testing/open_lab.ts";
 import { networkCases, type NetworksLab, someConfig } from "../testing/networks_cases.ts";
-import { openEmbeddedNames } from "../embedded/networks.ts";
-import { openNetworkNames } from "../networks_open.ts";
-import { openRemoteNames } from "./networks.ts";
-import type { Store } from "../store.ts";
+import type { NetworkStore } from "../mod.ts";
 import { net, vxlan } from "../testing/store_lab.ts";
 
 // Loaded here, so that no case is charged with it.
@@ -28,13 +25,13 @@ class Server implements AsyncDisposable {
       connections: listener as ConnectionSource,
       networks: {
         open: (network) => this.store(network),
-        names: () => Promise.resolve(openEmbeddedNames({ path }, { owner: true })),
+        names: () => openNames({ kind: "embedded", path }, { owner: true }),
       },
       signal: this.#stop.signal,
     });
   }
 
-  store(network: string, seed?: string): Promise<Store> {
+  store(network: string, seed?: string): Promise<NetworkStore> {
     const options = { kind: "embedded", path: this.path, network } as const;
     return openEmbedded(seed === undefined ? options : { ...options, seed }, { owner: true });
   }
@@ -60,14 +57,7 @@ networkCases("remote", async (): Promise<NetworksLab> => {
     await store.removeConfig(someConfig());
   };
   return {
-    open: async (prefix) => {
-      const opened = await openNetworkNames({
-        kind: "remote",
-        servers: [`127.0.0.1:${at(prefix).port}`],
-      });
-      if (!("names" in opened)) throw new Error(opened.waiting);
-      return opened.names;
-    },
+    open: (prefix) => openNames({ kind: "remote", servers: [`127.0.0.1:${at(prefix).port}`] }),
     add: async (prefix, network) => {
       await using _store = await at(prefix).store(network, someConfig());
     },
@@ -97,7 +87,7 @@ Deno.test("a watch on the names of a server that is away says so once, until it 
   const states: string[] = [];
   const back = Promise.withResolvers<void>();
   const stop = new AbortController();
-  await using names = await openRemoteNames({ kind: "remote", servers: [`127.0.0.1:${port}`] });
+  await using names = await openNames({ kind: "remote", servers: [`127.0.0.1:${port}`] });
   const watch = (async () => {
     const onState = (error: Error | undefined) => {
       states.push(error === undefined ? "stands" : "broken");

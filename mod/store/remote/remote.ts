@@ -1,169 +1,140 @@
-import type { IPv4, Prefix } from "../../ip/mod.ts";
-import type {
-  Lease,
-  LeaseAttributes,
-  LeaseForm,
-  NodeRecord,
-  StoredNodeRecord,
-} from "../../lease/mod.ts";
+import type { LeaseForm } from "../../lease/mod.ts";
 import { info, warning } from "../../observe/log/log.ts";
-import { Deadline } from "../deadline.ts";
+import { linkedSignal } from "../deadline.ts";
 import { StoreUnavailableError } from "../errors.ts";
-import { type RemoteStoreOptions, UNNAMED_NETWORK } from "../options.ts";
-import { FlannelSession } from "./flannel.ts";
-import { readRemoteCredentials, type RemoteCredentials, RemoteHttp } from "./http.ts";
-import { BACKOFF, churning, HELD } from "./poll.ts";
-import type { RemoteSession } from "./session.ts";
-import { NotOursError, WholeSession } from "./whole.ts";
-import type { CallOptions, Cursor, Snapshot, Store, WatchItem, WatchOptions } from "../store.ts";
+import type {
+  CallOptions,
+  Cursor,
+  DeleteOptions,
+  GetOptions,
+  KeyRange,
+  Kv,
+  KvEntry,
+  KvWatchItem,
+  Listing,
+  PutOptions,
+  WatchOptions,
+} from "../kv/kv.ts";
+import { UNNAMED_NETWORK } from "../network_name.ts";
 import { WatchLink } from "../watch_link.ts";
+import { FlannelNames } from "./flannel/names.ts";
+import { FlannelSession } from "./flannel/session.ts";
+import { readRemoteCredentials, type RemoteCredentials, RemoteHttp } from "./http.ts";
+import { NativeSession, UnsupportedServerError } from "./native_session.ts";
+import type { RemoteStoreOptions } from "./options.ts";
+import { BACKOFF, churning, MIN_HELD_MS } from "./poll.ts";
+import type { PolledRange, RemoteSession } from "./session.ts";
 
 /**
- * Opens the store of a server of `-listen`: of a flanneld of ours all of it, of a flannel 0.7.1 what its
- * protocol has. No connection is made yet.
+ * Opens one network of a `-listen` server: of a flanneld its whole store, of a flannel 0.7.1 what its protocol
+ * has. The keys of the network begin with its name; the leaves of the empty prefix are the configs of all
+ * networks, without their texts. No connection is made yet.
  *
  * @throws {ConfigError} when a file of the credentials cannot be used
  */
-export async function openRemote(options: RemoteStoreOptions): Promise<Store> {
-  return new RemoteStore(options, await readRemoteCredentials(options));
+export async function openRemote(options: RemoteStoreOptions): Promise<Kv> {
+  return new RemoteKv(options, await readRemoteCredentials(options));
 }
 
-class RemoteStore implements Store {
+class RemoteKv implements Kv {
   readonly name: string;
   readonly #http: RemoteHttp;
-  readonly #whole: WholeSession;
+  readonly #native: NativeSession;
   readonly #flannel: FlannelSession;
-  /** How the server that answers is spoken with, once that is known. */
+  readonly #names: FlannelNames;
+  /** The protocol of the server that answers, once that is known. */
   #session: RemoteSession | undefined;
-  #told: RemoteSession | undefined;
+  /** The protocol that was logged last. */
+  #logged: RemoteSession | undefined;
 
   constructor(options: RemoteStoreOptions, credentials: RemoteCredentials) {
     const { network = UNNAMED_NETWORK } = options;
-    this.name = `flanneld server at ${options.servers.join()}` +
-      (network === UNNAMED_NETWORK ? "" : `, network ${network}`);
+    this.name = `flanneld server at ${options.servers.join()}`;
     this.#http = new RemoteHttp(options, credentials, `/v1/${network}/store/version`);
-    this.#whole = new WholeSession(this.#http, network);
+    this.#native = new NativeSession(this.#http, network);
     this.#flannel = new FlannelSession(this.#http, network);
+    this.#names = new FlannelNames(this.#http);
   }
 
   get leaseForm(): LeaseForm {
-    // A server out of reach has not changed what its leases look like.
-    return (this.#session ?? this.#told)?.leaseForm ?? "v0.7";
+    // An unreachable server has not changed the form of its leases.
+    return (this.#session ?? this.#logged)?.leaseForm ?? "v0.7";
   }
 
   /** Present while the server is one that chooses subnets by itself. */
-  get assignLease(): Store["assignLease"] {
+  get assign(): Kv["assign"] {
     if (this.#session !== this.#flannel) return undefined;
-    return (attributes, options) =>
+    return (directory, value, options) =>
       this.#with(options, (session) => {
-        if (session.assignLease !== undefined) return session.assignLease(attributes, options);
-        throw new StoreUnavailableError("the server of -remote has become another one");
+        if (session.assign !== undefined) return session.assign(directory, value, options);
+        throw new StoreUnavailableError(SERVER_CHANGED);
       });
   }
 
-  snapshot(options?: CallOptions): Promise<Snapshot> {
-    return this.#with(options, (session) => session.snapshot(options));
+  get(key: string, options?: GetOptions): Promise<KvEntry | undefined> {
+    return this.#with(options, (session) => session.get(key, options));
   }
 
-  lease(subnet: Prefix, options?: CallOptions): Promise<Lease | undefined> {
-    return this.#with(options, (session) => session.lease(subnet, options));
+  list(range: KeyRange, options?: CallOptions): Promise<Listing> {
+    if (range.leaf !== undefined) return this.#names.list(range, options);
+    return this.#with(options, (session) => session.list(range, options));
   }
 
-  createLease(
-    subnet: Prefix,
-    attributes: LeaseAttributes,
-    ttl: number,
-    options?: CallOptions,
-  ): Promise<Lease> {
-    return this.#with(
-      options,
-      (session) => session.createLease(subnet, attributes, ttl, options),
-    );
+  put(key: string, value: string, options: PutOptions): Promise<KvEntry> {
+    return this.#with(options, (session) => session.put(key, value, options));
   }
 
-  updateLease(
-    lease: Lease,
-    attributes: LeaseAttributes,
-    ttl: number,
-    options?: CallOptions,
-  ): Promise<Lease> {
-    return this.#with(options, (session) => session.updateLease(lease, attributes, ttl, options));
+  delete(key: string, options: DeleteOptions): Promise<void> {
+    return this.#with(options, (session) => session.delete(key, options));
   }
 
-  removeLease(lease: Lease, options?: CallOptions): Promise<void> {
-    return this.#with(options, (session) => session.removeLease(lease, options));
-  }
-
-  agent(publicIP: IPv4, options?: CallOptions): Promise<StoredNodeRecord | undefined> {
-    return this.#with(options, (session) => session.agent(publicIP, options));
-  }
-
-  putAgent(
-    publicIP: IPv4,
-    record: NodeRecord,
-    ttl: number,
-    expected: string | undefined,
-    options?: CallOptions,
-  ): Promise<StoredNodeRecord> {
-    return this.#with(
-      options,
-      (session) => session.putAgent(publicIP, record, ttl, expected, options),
-    );
-  }
-
-  removeAgent(agent: StoredNodeRecord, options?: CallOptions): Promise<void> {
-    return this.#with(options, (session) => session.removeAgent(agent, options));
-  }
-
-  putConfig(text: string, expected: string | undefined, options?: CallOptions): Promise<void> {
-    return this.#with(options, (session) => session.putConfig(text, expected, options));
-  }
-
-  removeConfig(expected: string, options?: CallOptions): Promise<void> {
-    return this.#with(options, (session) => session.removeConfig(expected, options));
-  }
-
-  async *watch(cursor: Cursor, options: WatchOptions): AsyncGenerator<WatchItem, void> {
-    // Ends with the store too.
-    using life = new Deadline(Infinity, () => undefined, options.signal, this.#http.closed);
+  async *watch(
+    range: KeyRange,
+    cursor: Cursor,
+    options: WatchOptions,
+  ): AsyncGenerator<KvWatchItem, void> {
+    // Ends with the client too.
+    using life = linkedSignal(options.signal, this.#http.closed);
     const { signal } = life;
     const link = new WatchLink(BACKOFF, options.onState);
-    let place = cursor;
-    let followed = this.#session;
+    const find = range.leaf === undefined ? () => this.#find(signal) : () => this.#names;
+    let at = cursor;
+    let followed: PolledRange | undefined = this.#session;
     let isNew = false;
     while (!signal.aborted) {
-      const started = performance.now();
-      let item: WatchItem | undefined;
+      let started = performance.now();
+      let item: KvWatchItem | undefined;
       try {
-        const session = await this.#find(signal);
-        if (followed !== undefined && session !== followed) {
-          const reason = "the server of -remote has become another one";
-          item = { type: "resync", reason, snapshot: await session.snapshot({ signal }) };
+        const polled = await find();
+        if (range.leaf === undefined && followed !== undefined && polled !== followed) {
+          const snapshot = await polled.list(range, { signal });
+          item = { type: "resync", reason: SERVER_CHANGED, snapshot };
         } else {
-          const standing = setTimeout(() => link.stands(), HELD);
-          const result = await session.poll(place, signal).finally(() => clearTimeout(standing));
+          started = performance.now();
+          const standing = setTimeout(() => link.stands(), MIN_HELD_MS);
+          const result = await polled.poll(at, signal).finally(() => clearTimeout(standing));
           item = "snapshot" in result
             ? { type: "resync", ...result }
             : { type: "changes", ...result };
         }
-        followed = session;
+        followed = polled;
       } catch (error) {
         if (signal.aborted) return;
-        this.#doubt(error);
+        this.#recheck(error);
         await link.broken(error, signal);
         continue;
       }
       const elapsed = performance.now() - started;
-      const isNews = item.type === "resync" || item.changes.length > 0;
+      const hasNews = item.type === "resync" || item.changes.length > 0;
       const isChurning = isNew && item.type === "resync" && elapsed < BACKOFF.longestBackoff;
       isNew = item.type === "resync";
       if (!isChurning) link.stands();
-      place = item.type === "resync" ? item.snapshot.cursor : item.cursor;
-      if (isNews) yield item;
+      at = item.type === "resync" ? item.snapshot.cursor : item.cursor;
+      if (hasNews) yield item;
       if (isChurning) await link.broken(churning(), signal);
-      // The server's limit, or ours: whether it is still there is asked before the next poll.
-      else if (!isNews && elapsed >= HELD) this.#http.doubt();
-      else if (!isNews) {
+      // The limit of the server or of this client has ended the poll: check the server before the next one.
+      else if (!hasNews && elapsed >= MIN_HELD_MS) this.#http.doubt();
+      else if (!hasNews) {
         await link.broken(new StoreUnavailableError("the server ends polls at once"), signal);
       }
     }
@@ -185,28 +156,28 @@ class RemoteStore implements Store {
     try {
       return await call(await this.#find(options?.signal));
     } catch (error) {
-      this.#doubt(error);
-      if (!(error instanceof NotOursError)) throw error;
+      this.#recheck(error);
+      if (!(error instanceof UnsupportedServerError)) throw error;
     }
     return await call(await this.#find(options?.signal));
   }
 
   /** Another server may answer next, or the same one in another version. */
-  #doubt(error: unknown): void {
-    if (error instanceof NotOursError || error instanceof StoreUnavailableError) {
+  #recheck(error: unknown): void {
+    if (error instanceof UnsupportedServerError || error instanceof StoreUnavailableError) {
       this.#session = undefined;
     }
   }
 
-  /** How the server is spoken with. */
+  /** Finds the protocol of the server. */
   async #find(signal: AbortSignal | undefined): Promise<RemoteSession> {
     if (this.#session !== undefined) return this.#session;
-    const isWhole = await this.#whole.isServed(signal ? { signal } : {});
-    if (!isWhole) await this.#flannel.probe(signal ? { signal } : {});
-    const session = this.#session = isWhole ? this.#whole : this.#flannel;
-    if (this.#told !== session) {
-      this.#told = session;
-      if (isWhole) info(`Using the whole store of the ${this.name}`);
+    const isNative = await this.#native.isServed({ signal });
+    if (!isNative) await this.#flannel.probe({ signal });
+    const session = this.#session = isNative ? this.#native : this.#flannel;
+    if (this.#logged !== session) {
+      this.#logged = session;
+      if (isNative) info(`Using the whole store of the ${this.name}`);
       else {
         warning(
           `The ${this.name} speaks flannel 0.7.1's protocol only: two hosts with one public IP are ` +
@@ -217,3 +188,5 @@ class RemoteStore implements Store {
     return session;
   }
 }
+
+const SERVER_CHANGED = "the server of -remote has become another one";

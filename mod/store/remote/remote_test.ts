@@ -4,7 +4,7 @@ import { serveLeases } from "../../server/mod.ts";
 import { configureLog } from "../../observe/log/log.ts";
 import { makeEmbeddedLab } from "../testing/embedded_lab.ts";
 import { StoreError } from "../errors.ts";
-import { openRemote } from "./remote.ts";
+import { openRemote } from "../testing/open_lab.ts";
 import { makeRemoteLab } from "../testing/remote_lab.ts";
 import { storeCases } from "../testing/store_cases.ts";
 
@@ -21,7 +21,7 @@ Deno.test("openRemote() says of an etcd that there is no flanneld, and not that 
   assertEquals(lines, []);
 });
 
-Deno.test("RemoteStore.watch() says of servers that take turns behind one address what they are", async () => {
+Deno.test("openRemote() names the cause when servers take turns behind one address", async () => {
   await using backing = makeEmbeddedLab();
   const stop = new AbortController();
   const listeners = [0, 1].map(() => Deno.listen({ hostname: "127.0.0.1", port: 0 }));
@@ -55,7 +55,10 @@ Deno.test("RemoteStore.watch() says of servers that take turns behind one addres
     const watching = (async () => {
       for await (const item of items) assertEquals(item.type, "resync");
     })();
-    assertStringIncludes((await told.promise).message, "is it several behind one address?");
+    assertStringIncludes(
+      (await told.promise).message,
+      "if several servers share this address, list each",
+    );
     stop.abort();
     await watching;
   } finally {

@@ -1,35 +1,24 @@
-import type { LeaseForm } from "../../lease/mod.ts";
 import { StoreError } from "../errors.ts";
-import { WireError } from "./protocol.ts";
-import type { Change, Cursor, Snapshot, Store } from "../store.ts";
+import type { Cursor, Kv, KvChange, Listing } from "../kv/kv.ts";
+import { WireError } from "./wire_error.ts";
 
-/** What came of one long poll. */
+/** Result of one long poll. */
 export type PollResult =
-  | { readonly changes: readonly Change[]; readonly cursor: Cursor }
-  | { readonly reason: string; readonly snapshot: Snapshot };
+  | { readonly changes: readonly KvChange[]; readonly cursor: Cursor }
+  | { readonly reason: string; readonly snapshot: Listing };
 
-/** One way to speak with a server: its whole store, or flannel 0.7.1's protocol. */
-export interface RemoteSession extends
-  Pick<
-    Store,
-    | "snapshot"
-    | "lease"
-    | "createLease"
-    | "updateLease"
-    | "removeLease"
-    | "agent"
-    | "putAgent"
-    | "removeAgent"
-    | "putConfig"
-    | "removeConfig"
-    | "assignLease"
-  > {
-  readonly leaseForm: LeaseForm;
+/** A source of long polls. */
+export interface PolledRange {
+  list: Kv["list"];
   /** Makes one long poll from `cursor`. */
   poll(cursor: Cursor, signal: AbortSignal): Promise<PollResult>;
 }
 
-/** Reads what a server answered. @throws {StoreError} when that cannot be read */
+/** One protocol for one network: of a flanneld server, or of flannel 0.7.1. */
+export interface RemoteSession
+  extends PolledRange, Pick<Kv, "leaseForm" | "get" | "put" | "delete" | "assign"> {}
+
+/** Decodes what a server answered. @throws {StoreError} when that is not possible */
 export function decodeAnswer<T>(text: string, decoder: (text: string) => T): T {
   try {
     return decoder(text);

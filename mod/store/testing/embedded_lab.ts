@@ -1,5 +1,5 @@
 import { libc } from "../../sys/mod.ts";
-import { openEmbedded } from "../embedded/embedded.ts";
+import { openEmbedded } from "./open_lab.ts";
 import { type FileUse, openFile } from "../embedded/open.ts";
 import type { StoreLab } from "./store_lab.ts";
 

@@ -2,8 +2,8 @@ import { type Certificates, makeCertificates } from "../../../tests/lab/certific
 import { EtcdServer } from "../../../tests/lab/etcd/etcd.ts";
 import { EtcdGateway } from "../../../tests/lab/etcd/etcd_gateway.ts";
 import { EtcdKeys } from "../../../tests/lab/etcd/etcd_keys.ts";
-import { openEtcdV2 } from "../etcd/v2/etcd_v2.ts";
-import { openEtcdV3 } from "../etcd/v3/etcd_v3.ts";
+import { openEtcdV2 } from "./open_lab.ts";
+import { openEtcdV3 } from "./open_lab.ts";
 import type { StoreLab, StoreLabOptions } from "./store_lab.ts";
 
 /** A real etcd, and etcd v2's own API for what others than the store do. */

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { FakeTime } from "../../agent/testing/time_lab.ts";
-import type { Cursor, Store } from "../store.ts";
+import type { Cursor, NetworkStore } from "../mod.ts";
 
 /** Pauses of a watch with its first backoff of 100 ms, as {@linkcode reconnectDelay} bounds them. */
 const FIRST_BACKOFF = 100;
@@ -10,7 +10,7 @@ const ROUNDS = 4;
 
 /** What {@linkcode loseInARow} does to a store's server. */
 export interface LossOfHistory {
-  readonly store: Store;
+  readonly store: NetworkStore;
   /** Where a watch begins that finds its history lost. */
   readonly cursor: Cursor;
   /** Loses the history that comes after a snapshot, once. */

@@ -6,7 +6,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { configureLog } from "../../observe/log/log.ts";
-import type { NamesSnapshot, NetworkNames } from "../networks.ts";
+import type { NamesSnapshot, NetworkNames } from "../network_names.ts";
 
 /** A real store, and what an operator does to its networks. */
 export interface NetworksLab extends AsyncDisposable {

@@ -1,9 +1,9 @@
 import { TcpProxy } from "../../../tests/lab/tcp_proxy.ts";
 import type { ConnectionSource } from "../../http/connection.ts";
 import { serveLeases } from "../../server/mod.ts";
-import type { EtcdOptions } from "../options.ts";
-import { openRemote } from "../remote/remote.ts";
-import type { Store } from "../store.ts";
+import type { EtcdOptions } from "../etcd/options.ts";
+import { openRemote } from "./open_lab.ts";
+import type { NetworkStore } from "../network_store.ts";
 import type { StoreLab } from "./store_lab.ts";
 
 /** Options of {@linkcode makeRemoteLab}. */
@@ -28,7 +28,7 @@ export async function makeRemoteLab(
   return {
     ...backing,
     endpoint,
-    open: (prefix, { endpoints = [endpoint] }: Partial<EtcdOptions> = {}): Promise<Store> =>
+    open: (prefix, { endpoints = [endpoint] }: Partial<EtcdOptions> = {}): Promise<NetworkStore> =>
       openRemote({
         kind: "remote",
         servers: endpoints.map((url) => new URL(url).host),

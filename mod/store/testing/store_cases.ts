@@ -1,10 +1,12 @@
 /**
- * What every store must do, as one table of cases that each adapter's test runs on a real store.
+ * The table of cases that each adapter's test runs on a real store: of the adapter, and of `NetworkStore`
+ * over it.
  *
  * @module
  */
 import { configureLog } from "../../observe/log/log.ts";
 import { accessCases } from "./store_cases_access.ts";
+import { kvCases } from "./kv_cases.ts";
 import { callCases } from "./store_cases_calls.ts";
 import { lostReplyCases, modelCases } from "./store_cases_model.ts";
 import { outageCases } from "./store_cases_outage.ts";
@@ -47,7 +49,7 @@ export function storeCases(
     await using lab = await makeLab();
     let number = 0;
     const cases = [
-      ...[...callCases, ...watchCases, ...modelCases],
+      ...[...kvCases, ...callCases, ...watchCases, ...modelCases],
       ...(losesReplies ? lostReplyCases : []),
       ...(hasServer ? outageCases : []),
     ];

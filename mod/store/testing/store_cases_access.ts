@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { StoreFollower } from "../../../tests/lab/store_follower.ts";
 import { StoreError, StoreUnavailableError } from "../errors.ts";
-import type { EtcdOptions } from "../options.ts";
+import type { EtcdOptions } from "../etcd/options.ts";
 import { net, type StoreLab, type StoreLabOptions, vxlan, withoutTtl } from "./store_lab.ts";
 
 const PREFIX = "/flannel/network";

@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { StoreFollower } from "../../../tests/lab/store_follower.ts";
 import type { Lease } from "../../lease/mod.ts";
 import { ConflictError } from "../errors.ts";
-import type { ConfigText, Store } from "../store.ts";
+import type { ConfigText, NetworkStore } from "../mod.ts";
 import { ip, net, record, type StoreCase, vxlan } from "./store_lab.ts";
 
 /** Cases of watches on a server that is well. */
@@ -251,7 +251,7 @@ export const watchCases: readonly StoreCase[] = [
 ];
 
 /** Creates, changes and removes leases of few subnets, often in vain. */
-async function writeAtRandom(store: Store, writer: number): Promise<void> {
+async function writeAtRandom(store: NetworkStore, writer: number): Promise<void> {
   for (let i = 0; i < 80; i++) {
     const subnet = net(`10.20.${Math.floor(Math.random() * 8)}.0/24`);
     const attributes = vxlan(`192.0.2.${writer}`, `02:00:00:00:00:${String(10 + i)}`);

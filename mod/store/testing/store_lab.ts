@@ -5,8 +5,8 @@
  */
 import { type IPv4, parseIPv4, Prefix } from "../../ip/mod.ts";
 import type { Lease, LeaseAttributes, NodeRecord } from "../../lease/mod.ts";
-import type { EtcdOptions } from "../options.ts";
-import type { Store } from "../store.ts";
+import type { EtcdOptions } from "../etcd/options.ts";
+import type { NetworkStore } from "../network_store.ts";
 
 /** What a case needs of the store's server. */
 export interface StoreLabOptions {
@@ -27,7 +27,7 @@ export interface StoreLab extends AsyncDisposable {
     readonly client: { readonly cert: string; readonly key: string };
   };
   /** Opens the store as an agent does, at `endpoint` unless told otherwise. */
-  open(prefix: string, overrides?: Partial<EtcdOptions>): Promise<Store>;
+  open(prefix: string, overrides?: Partial<EtcdOptions>): Promise<NetworkStore>;
   /** Opens the store over a connection that can lose replies; by default over a proxy. */
   openLossy?(prefix: string): Promise<LossyStore>;
   /** Writes a value; its lifetime is in seconds. @param ttl default none */
@@ -51,7 +51,7 @@ export interface StoreLab extends AsyncDisposable {
 
 /** A store over a connection that can lose replies. */
 export interface LossyStore extends AsyncDisposable {
-  readonly store: Store;
+  readonly store: NetworkStore;
   /** Carries requests, and loses the replies to those that are under way now or begin later (`true`). */
   loseReplies(on: boolean): void;
 }

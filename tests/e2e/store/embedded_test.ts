@@ -126,7 +126,7 @@ Deno.test("flanneld needs no etcd: a file on one host, clients on the others", a
     const granted = await reserve();
     assertEquals(granted.code, 0, granted.stderr);
     await units[0].process.waitFor(
-      /store\/leases\/10\.20\.199\.0-24 - 200 \(172\..*\.101, token\)/,
+      /store\/subnets\/10\.20\.199\.0-24 - 200 \(172\..*\.101, token\)/,
     );
     assert(!units[0].process.output.includes(token));
     await second.writeTextFile(TOKEN_FILE, crypto.randomUUID(), 0o600);

@@ -39,7 +39,7 @@ Deno.test("flanneld serves etcd's leases over TLS to clients with a certificate"
   await t.step("the clients reach each other, and the server has taken no lease", async () => {
     await eventually("a full mesh", () => isFullMesh([here, there]));
     await serving.process.waitFor(
-      /PUT \/v1\/_\/store\/leases\/\S+ - 200 \(172\.28\.128\.\d+, certificate \/CN=client\)/,
+      /PUT \/v1\/_\/store\/subnets\/\S+ - 200 \(172\.28\.128\.\d+, certificate \/CN=client\)/,
     );
     assertEquals((await leaseKeys(etcd, "v2")).length, 2);
   });

@@ -4,7 +4,7 @@ import { JsonSyntaxError, parseJson } from "../../../mod/config/json_syntax.ts";
 import { decodeNetworkConfig, unknownKeys } from "../../../mod/config/mod.ts";
 import { hideSecrets } from "../../../mod/config/secrets.ts";
 import { parseIPv4, Prefix } from "../../../mod/ip/mod.ts";
-import { encodeWireConfig } from "../../../mod/store/remote/protocol.ts";
+import { encodeWireConfig } from "../../../mod/store/remote/flannel/protocol.ts";
 import { jsonNear, textNear } from "../mutate.ts";
 import { type FuzzTarget, refusing, refusingAsync } from "../target.ts";
 

@@ -1,13 +1,14 @@
 import { assert, assertEquals } from "@std/assert";
 import { configureLog } from "../../../mod/observe/log/log.ts";
 import { serveLeases } from "../../../mod/server/server.ts";
+import { encodePut } from "../../../mod/store/remote/wire.ts";
 import { makeEmbeddedLab } from "../../../mod/store/testing/embedded_lab.ts";
 import { libc } from "../../../mod/sys/mod.ts";
 import { bytesNear } from "../mutate.ts";
 import { sendBytes } from "../peer.ts";
 import type { FuzzTarget } from "../target.ts";
 import { LEASE_VALUES, NODE_RECORDS } from "./lease_values.ts";
-import { STORE_MESSAGES, WIRE_MESSAGES } from "./remote_messages.ts";
+import { WIRE_MESSAGES } from "./remote_messages.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);
 
@@ -22,6 +23,8 @@ function request(method: string, target: string, body = "", type = "application/
 }
 
 const CONFIG = '{"Network":"10.73.0.0/16"}';
+const put = (value: string) => encodePut({ value, ttl: 60, expect: "absent" });
+
 const SEEDS: readonly Uint8Array[] = [
   request("GET", "/v1/_/config"),
   request("GET", "/v1/_/leases"),
@@ -36,10 +39,10 @@ const SEEDS: readonly Uint8Array[] = [
   request("GET", "/v1/_/store"),
   request("GET", "/v1/_/store/version"),
   request("GET", "/v1/_/store?next=1"),
-  request("PUT", "/v1/_/store/leases/10.73.4.0-24", STORE_MESSAGES[5]),
-  request("PUT", "/v1/_/store/agents/127.0.0.1", `{"record":${NODE_RECORDS[0]},"ttl":60}`),
-  request("PUT", "/v1/_/store/config", STORE_MESSAGES[7]),
-  request("DELETE", "/v1/_/store/config", '{"expected":"{}"}'),
+  request("PUT", "/v1/_/store/subnets/10.73.4.0-24", put(LEASE_VALUES[2])),
+  request("PUT", "/v1/_/store/agents/127.0.0.1", put(NODE_RECORDS[0])),
+  request("PUT", "/v1/_/store/config", put("{}")),
+  request("DELETE", "/v1/_/store/config?revision=1"),
   encode(
     "PUT /v1/_/store/config HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n" +
       "5\r\nhello\r\n0\r\n\r\n",

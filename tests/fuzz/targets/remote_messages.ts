@@ -1,20 +1,15 @@
 import { assertEquals } from "@std/assert";
 import {
-  decodeAgent,
-  decodeAgentPut,
-  decodeConfigPut,
-  decodeLease,
-  decodeLeasePut,
+  decodeEntry,
+  decodeListing,
   decodePoll,
-  decodeSnapshot,
-  encodeAgent,
-  encodeAgentPut,
-  encodeConfigPut,
-  encodeLease,
-  encodeLeasePut,
+  decodePut,
+  encodeEntry,
+  encodeListing,
   encodePoll,
-  encodeSnapshot,
-} from "../../../mod/store/remote/extension.ts";
+  encodePut,
+} from "../../../mod/store/remote/wire.ts";
+import { WireError } from "../../../mod/store/remote/wire_error.ts";
 import {
   decodeLeaseWatch,
   decodeNetworkWatch,
@@ -26,11 +21,10 @@ import {
   encodeReservation,
   encodeWireLease,
   parseExpiration,
-  WireError,
-} from "../../../mod/store/remote/protocol.ts";
+} from "../../../mod/store/remote/flannel/protocol.ts";
 import { jsonNear, textNear } from "../mutate.ts";
 import { type FuzzTarget, refusing } from "../target.ts";
-import { NODE_RECORDS } from "./lease_values.ts";
+import { LEASE_VALUES, NODE_RECORDS } from "./lease_values.ts";
 
 const LEASE =
   '{"Subnet":"10.20.93.0/24","Attrs":{"PublicIP":"192.0.2.7","BackendType":"vxlan","BackendData":{"VtepMAC":"a2:3f:60:cf:ae:07"}},"Expiration":"2026-11-29T10:00:00.123Z"}';
@@ -98,36 +92,36 @@ export const expiration: FuzzTarget<string> = {
   },
 };
 
-const LEASE_JSON =
-  '{"subnet":"10.20.93.0/24","attributes":{"PublicIP":"192.0.2.7"},"ttl":86400,"revision":"7"}';
-const AGENT_JSON = `{"publicIP":"192.0.2.7","record":${NODE_RECORDS[0]},"revision":"8"}`;
+const ENTRIES = [
+  { key: "config", value: '{"Network":"10.20.0.0/16"}', revision: "6", ttl: 0 },
+  { key: "subnets/10.20.93.0-24", value: LEASE_VALUES[0], revision: "7", ttl: 86400 },
+  { key: "agents/192.0.2.7", value: NODE_RECORDS[0], revision: "8" },
+].map((entry) => JSON.stringify(entry));
 
-/** Messages of the extension for agents of this project. */
+/** Messages below `/store`, of a server for agents of this project. */
 export const STORE_MESSAGES = [
-  `{"config":{"text":"{}"},"leases":[${LEASE_JSON}],"agents":[${AGENT_JSON}],"cursor":"12","leaseForm":"v0.7"}`,
-  `{"changes":[{"type":"config","config":{"missing":"no config"}},{"type":"lease","lease":${LEASE_JSON}},{"type":"lease-removed","subnet":"10.20.93.0/24"},{"type":"agent","agent":${AGENT_JSON}},{"type":"agent-removed","publicIP":"192.0.2.7"}],"cursor":"12"}`,
-  `{"reason":"lost","snapshot":{"config":{"missing":"none"},"leases":[],"agents":[],"cursor":"12","leaseForm":"v0.20"}}`,
-  ...[LEASE_JSON, AGENT_JSON],
-  '{"attributes":{"PublicIP":"192.0.2.7"},"ttl":86400,"revision":"7"}',
-  `{"record":${NODE_RECORDS[0]},"ttl":60}`,
-  '{"text":"{\\"Network\\":\\"10.20.0.0/16\\"}","expected":"{}"}',
+  `{"entries":[${ENTRIES}],"cursor":"12","missing":"none","leaseForm":"v0.7"}`,
+  `{"changes":[${ENTRIES},{"key":"config","missing":"no config"}],"cursor":"12"}`,
+  `{"reason":"lost","listing":{"entries":[],"cursor":"12","missing":"none","leaseForm":"v0.20"}}`,
+  ...ENTRIES,
+  '{"value":"{}","ttl":86400,"expect":{"revision":"7"}}',
+  '{"value":"{}","ttl":0,"expect":"absent"}',
 ] as const;
 
-const EXTENSION: readonly Codec[] = [
-  { decode: decodeSnapshot, encode: encodeSnapshot },
+const STORE: readonly Codec[] = [
+  { decode: decodeListing, encode: encodeListing },
   { decode: decodePoll, encode: encodePoll },
-  { decode: decodeLease, encode: encodeLease },
-  { decode: decodeAgent, encode: encodeAgent },
-  { decode: decodeLeasePut, encode: encodeLeasePut },
-  { decode: decodeAgentPut, encode: encodeAgentPut },
-  { decode: decodeConfigPut, encode: encodeConfigPut },
+  { decode: decodeEntry, encode: encodeEntry },
+  { decode: decodePut, encode: encodePut },
 ];
 
 export const storeMessage: FuzzTarget<string> = {
   name: "store_message",
   seeds: STORE_MESSAGES,
-  inputs: jsonNear(STORE_MESSAGES, ["changes", "cursor", "type", "revision", "ttl", "leaseForm"]),
+  inputs: jsonNear(STORE_MESSAGES, [
+    ...["entries", "changes", "cursor", "key", "value", "revision", "ttl", "missing", "expect"],
+  ]),
   start: () => (text) => {
-    for (const codec of EXTENSION) roundTrip(codec, text);
+    for (const codec of STORE) roundTrip(codec, text);
   },
 };

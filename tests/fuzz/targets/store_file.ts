@@ -1,7 +1,7 @@
 import { assert } from "@std/assert";
 import fc from "fast-check";
 import { configureLog } from "../../../mod/observe/log/log.ts";
-import { openEmbedded } from "../../../mod/store/embedded/embedded.ts";
+import { openEmbedded } from "../../../mod/store/testing/open_lab.ts";
 import { StoreError } from "../../../mod/store/errors.ts";
 import { net, record, vxlan } from "../../../mod/store/testing/store_lab.ts";
 import { libc } from "../../../mod/sys/mod.ts";

@@ -7,13 +7,15 @@ import type { IKeyValue, IWatchResponse } from "etcd3";
 import { configureLog } from "../../../mod/observe/log/log.ts";
 import { StoreError } from "../../../mod/store/errors.ts";
 import { EtcdHttp } from "../../../mod/store/etcd/http.ts";
-import { openEtcdV2 } from "../../../mod/store/etcd/v2/etcd_v2.ts";
-import { EtcdV3Store, openEtcdV3 } from "../../../mod/store/etcd/v3/etcd_v3.ts";
+import { openEtcdV2 } from "../../../mod/store/testing/open_lab.ts";
+import { EtcdV3Kv } from "../../../mod/store/etcd/v3/etcd_v3.ts";
+import { networkOf, openEtcdV3 } from "../../../mod/store/testing/open_lab.ts";
 import type { EtcdV3Caller } from "../../../mod/store/etcd/v3/client.ts";
 import { EtcdV3Gateway } from "../../../mod/store/etcd/v3/gateway.ts";
-import { openRemote } from "../../../mod/store/remote/remote.ts";
+import { openRemote } from "../../../mod/store/testing/open_lab.ts";
+import { VERSION_BODY } from "../../../mod/store/remote/wire.ts";
 import { net, vxlan } from "../../../mod/store/testing/store_lab.ts";
-import type { Store } from "../../../mod/store/mod.ts";
+import type { NetworkStore } from "../../../mod/store/mod.ts";
 import { bytesNear, concat, jsonNear } from "../mutate.ts";
 import { BytePeer, httpAnswer } from "../peer.ts";
 import { type FuzzTarget, refusingAsync } from "../target.ts";
@@ -57,7 +59,7 @@ function bytesOf({ status, body, raw }: Answer): Uint8Array {
 }
 
 /** Calls a store as an agent does. Each call ends, with a result or an error of stores. */
-async function useStore(store: Store): Promise<void> {
+async function useStore(store: NetworkStore): Promise<void> {
   const signal = AbortSignal.timeout(LONG_MS);
   await refusingAsync([StoreError], () => store.snapshot({ signal }));
   await refusingAsync([StoreError], () => store.lease(SUBNET, { signal }));
@@ -70,7 +72,7 @@ async function useStore(store: Store): Promise<void> {
 }
 
 /** Follows a store until something happens, or for a moment. */
-async function followStore(store: Store, cursor: string): Promise<void> {
+async function followStore(store: NetworkStore, cursor: string): Promise<void> {
   const stop = new AbortController();
   const timer = setTimeout(() => stop.abort(), 60);
   let items = 0;
@@ -244,7 +246,7 @@ export const etcdV3: FuzzTarget<V3Input> = {
     await silently(stack);
     return async (input) => {
       const options = { endpoints: ["http://127.0.0.1:2379"], prefix: PREFIX };
-      await using store = new EtcdV3Store(options, new GivenEntries(input));
+      await using store = networkOf(new EtcdV3Kv(options, new GivenEntries(input)), options);
       await useStore(store);
       await followStore(store, "3");
     };
@@ -340,7 +342,7 @@ interface RemoteInput extends Answer {
   readonly isOurs: boolean;
 }
 
-const REMOTE = [...WIRE_MESSAGES, ...STORE_MESSAGES, ...CONFIGS, '{"version":1}'];
+const REMOTE = [...WIRE_MESSAGES, ...STORE_MESSAGES, ...CONFIGS, VERSION_BODY];
 
 export const remoteServer: FuzzTarget<RemoteInput> = {
   name: "remote_server",
@@ -353,7 +355,7 @@ export const remoteServer: FuzzTarget<RemoteInput> = {
       peer.answer = (head) => {
         if (!/^GET \S*\/store\/version /.test(head)) return bytesOf(input);
         return input.isOurs
-          ? httpAnswer(200, '{"version":1}\n')
+          ? httpAnswer(200, VERSION_BODY)
           : httpAnswer(404, "404 page not found\n");
       };
       const servers = [`127.0.0.1:${peer.port}`];

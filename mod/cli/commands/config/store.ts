@@ -1,5 +1,10 @@
 import { openPresent } from "../../../agent/commands/open_present.ts";
-import { type CallOptions, type Snapshot, type Store, StoreError } from "../../../store/mod.ts";
+import {
+  type CallOptions,
+  type NetworkStore,
+  type Snapshot,
+  StoreError,
+} from "../../../store/mod.ts";
 import { openStore } from "../../../store/open.ts";
 import type { EtcdStoreOptions, StoreOptions } from "../../../store/options.ts";
 
@@ -8,7 +13,7 @@ const LIMIT_MS = 10_000;
 
 /** A store, and its content when it was opened. */
 export interface FoundConfig extends AsyncDisposable {
-  readonly store: Store;
+  readonly store: NetworkStore;
   readonly snapshot: Snapshot;
   /** Which store was chosen, and why. */
   readonly note: string;
@@ -112,7 +117,7 @@ async function ask(
   }
 }
 
-async function look(store: Store, note: string, signal: AbortSignal): Promise<FoundConfig> {
+async function look(store: NetworkStore, note: string, signal: AbortSignal): Promise<FoundConfig> {
   try {
     const snapshot = await inTime(signal, (call) => store.snapshot(call));
     return { store, snapshot, note, [Symbol.asyncDispose]: () => store[Symbol.asyncDispose]() };

@@ -7,7 +7,7 @@
  * @module
  */
 import { Prefix } from "../../../ip/mod.ts";
-import { openEmbedded } from "../embedded.ts";
+import { openEmbedded } from "../../testing/open_lab.ts";
 
 if (import.meta.main) {
   const [path, round] = Deno.args;

@@ -74,6 +74,8 @@ export interface Node {
 export interface Answer {
   readonly action: string;
   readonly node: Node;
+  /** Of an event: the node before it. */
+  readonly prevNode?: { readonly dir?: boolean };
 }
 
 /** etcd's position as every answer's headers tell it. */

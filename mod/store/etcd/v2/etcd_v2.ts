@@ -1,8 +1,22 @@
 import { PERMANENT } from "../../../lease/mod.ts";
-import { type RawEntry, SnapshotBuilder } from "../../entries.ts";
-import { EntryStore, type WrittenEntry } from "../../entry_store.ts";
 import { ConflictError, StoreError } from "../../errors.ts";
+import {
+  type CallOptions,
+  type Cursor,
+  type DeleteOptions,
+  isInRange,
+  type KeyRange,
+  type Kv,
+  type KvEntry,
+  type KvWatchItem,
+  type Listing,
+  type PutOptions,
+  type WatchOptions,
+} from "../../kv/kv.ts";
+
 import { displayEndpoints, EtcdHttp } from "../http.ts";
+import type { EtcdOptions } from "../options.ts";
+import { readTlsFiles } from "../tls_files.ts";
 import {
   type Answer,
   ErrorCode,
@@ -11,12 +25,9 @@ import {
   isKeyNotFound,
   type Position,
 } from "./client.ts";
-import { missingText, rawEntry, readEvent } from "./event.ts";
-import { DEFAULT_TIMING, formatCursor, type WatchTiming } from "./watch_position.ts";
+import { missingText, toEntry } from "./event.ts";
 import { watchEtcdV2 } from "./watch.ts";
-import type { EtcdOptions } from "../../options.ts";
-import type { CallOptions, Cursor, Snapshot, Store, WatchItem, WatchOptions } from "../../store.ts";
-import { readTlsFiles } from "../tls_files.ts";
+import { DEFAULT_TIMING, formatCursor, type WatchTiming } from "./watch_position.ts";
 
 /**
  * Opens the store of flannel up to 0.17: etcd's v2 keys API, plain HTTP. No connection is made yet.
@@ -27,61 +38,109 @@ import { readTlsFiles } from "../tls_files.ts";
 export async function openEtcdV2(
   options: EtcdOptions,
   timing: Partial<WatchTiming> = {},
-): Promise<Store> {
+): Promise<Kv> {
   const client = new EtcdV2Client(new EtcdHttp(options, await readTlsFiles(options)));
-  return new EtcdV2Store(options, client, { ...DEFAULT_TIMING, ...timing });
+  return new EtcdV2Kv(options, client, { ...DEFAULT_TIMING, ...timing });
 }
 
 /** Query of every read: through the quorum, so that no member answers from its past. */
 const READ = { quorum: true, recursive: false, sorted: false } as const;
 
-class EtcdV2Store extends EntryStore {
+/** Keys and values of etcd v2. */
+export class EtcdV2Kv implements Kv {
   readonly name: string;
   readonly leaseForm = "v0.7";
   readonly #client: EtcdV2Client;
   readonly #timing: WatchTiming;
 
-  constructor(options: EtcdOptions, client: EtcdV2Client, timing: WatchTiming) {
-    super(options.prefix);
-    this.name = `etcd v2 at ${displayEndpoints(options.endpoints)}, prefix ${options.prefix}`;
+  constructor(
+    { endpoints }: Pick<EtcdOptions, "endpoints">,
+    client: EtcdV2Client,
+    timing: WatchTiming,
+  ) {
+    this.name = `etcd v2 at ${displayEndpoints(endpoints)}`;
     this.#client = client;
     this.#timing = timing;
   }
 
-  async snapshot({ signal }: CallOptions = {}): Promise<Snapshot> {
-    const { prefix, configKey } = this.entries;
-    let builder = new SnapshotBuilder(this.entries);
+  async get(key: string, { signal }: CallOptions = {}): Promise<KvEntry | undefined> {
+    let answer: Answer;
+    try {
+      [answer] = await this.#client.call({ method: "GET", key, query: READ }, signal);
+    } catch (error) {
+      if (isKeyNotFound(error)) return undefined;
+      throw error;
+    }
+    return toEntry(answer.node);
+  }
+
+  async list(range: KeyRange, { signal }: CallOptions = {}): Promise<Listing> {
+    const { prefix } = range;
+    let entries: KvEntry[] = [];
     let isValue = false;
     let position: Position;
     try {
       position = await this.#client.list(prefix, () => {
-        builder = new SnapshotBuilder(this.entries);
+        entries = [];
         return (leaf) => {
-          if (!leaf.dir) builder.add(rawEntry(leaf));
-          else if (leaf.key === configKey) this.entries.ignore(leaf.key, "is a directory");
+          if (isInRange(range, leaf.key)) entries.push(toEntry(leaf));
           isValue = leaf.key === prefix && !leaf.dir;
         };
       }, signal);
     } catch (error) {
       if (!isKeyNotFound(error)) throw error;
-      return builder.build(error.message, cursorAt(error.position));
+      return { entries: [], cursor: cursorAt(error.position), missing: () => error.message };
     }
     const { index = 0 } = position;
-    return builder.build(
-      // etcd's words for a path that leads through a value.
-      isValue ? `104: Not a directory (${prefix}) [${index}]` : missingText(configKey, index),
-      cursorAt(position),
-    );
+    return {
+      entries,
+      cursor: cursorAt(position),
+      // etcd's message for a path that leads through a value.
+      missing: (key) =>
+        isValue ? `104: Not a directory (${prefix}) [${index}]` : missingText(key, index),
+    };
   }
 
-  watch(cursor: Cursor, options: WatchOptions): AsyncIterable<WatchItem> {
+  async put(
+    key: string,
+    value: string,
+    { expect, ttl, signal }: PutOptions,
+  ): Promise<KvEntry> {
+    try {
+      const [{ node }] = await this.#client.call({
+        method: "PUT",
+        key,
+        query: expect === "any"
+          ? {}
+          : expect === "absent"
+          ? { prevExist: false }
+          : { prevIndex: expect.revision },
+        // A value without ttl is permanent, and loses the ttl that it had.
+        form: ttl === PERMANENT ? { value } : { ttl, value },
+      }, signal);
+      return toEntry(node);
+    } catch (error) {
+      throw conflictOr(error);
+    }
+  }
+
+  async delete(key: string, { expect, signal }: DeleteOptions): Promise<void> {
+    const query = expect === "any" ? {} : { prevIndex: expect.revision };
+    try {
+      await this.#client.call({ method: "DELETE", key, query }, signal);
+    } catch (error) {
+      if (isKeyNotFound(error)) return;
+      throw conflictOr(error);
+    }
+  }
+
+  watch(range: KeyRange, cursor: Cursor, options: WatchOptions): AsyncIterable<KvWatchItem> {
     return watchEtcdV2(
       {
         client: this.#client,
-        prefix: this.entries.prefix,
+        range,
         timing: this.#timing,
-        read: (event) => readEvent(event, this.entries),
-        snapshot: (signal) => this.snapshot({ signal }),
+        list: (signal) => this.list(range, { signal }),
       },
       cursor,
       options,
@@ -96,66 +155,10 @@ class EtcdV2Store extends EntryStore {
     this.#client[Symbol.dispose]();
     return Promise.resolve();
   }
-
-  protected async remove(
-    key: string,
-    expected: string,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
-    try {
-      await this.#client.call({ method: "DELETE", key, query: { prevIndex: expected } }, signal);
-    } catch (error) {
-      if (isKeyNotFound(error)) return;
-      throw conflictOr(error);
-    }
-  }
-
-  protected async read(
-    key: string,
-    signal: AbortSignal | undefined,
-  ): Promise<RawEntry | undefined> {
-    let answer: Answer;
-    try {
-      [answer] = await this.#client.call({ method: "GET", key, query: READ }, signal);
-    } catch (error) {
-      if (isKeyNotFound(error)) return undefined;
-      throw error;
-    }
-    if (answer.node.dir) {
-      this.entries.ignore(key, "is a directory");
-      return undefined;
-    }
-    return rawEntry(answer.node);
-  }
-
-  protected async write(
-    key: string,
-    value: string,
-    ttl: number,
-    expected: string | undefined,
-    signal: AbortSignal | undefined,
-  ): Promise<WrittenEntry> {
-    try {
-      const [{ node }] = await this.#client.call({
-        method: "PUT",
-        key,
-        query: expected === undefined ? { prevExist: false } : { prevIndex: expected },
-        // A value without ttl stays for ever, and loses the one it had.
-        form: ttl === PERMANENT ? { value } : { ttl, value },
-      }, signal);
-      const written = rawEntry(node);
-      return { ttl: written.ttl ?? PERMANENT, revision: written.revision };
-    } catch (error) {
-      throw conflictOr(error);
-    }
-  }
 }
 
-/** Where a watch goes on after an answer.
- *
- * @throws {StoreError} when a proxy hides etcd's position
- */
-export function cursorAt({ index, cluster }: Position): Cursor {
+/** @throws {StoreError} when a proxy hides etcd's position */
+function cursorAt({ index, cluster }: Position): Cursor {
   if (index === undefined) {
     throw new StoreError(
       "etcd's answer lacks the header X-Etcd-Index; a proxy may have dropped it",
@@ -164,7 +167,7 @@ export function cursorAt({ index, cluster }: Position): Cursor {
   return formatCursor({ index, cluster });
 }
 
-/** Turns "somebody was faster" into the contract's error. */
+/** Turns etcd's refusals of a compare-and-swap into {@linkcode ConflictError}. */
 function conflictOr(error: unknown): unknown {
   if (!(error instanceof EtcdV2Error)) return error;
   const { keyNotFound, compareFailed, keyExists } = ErrorCode;

@@ -6,7 +6,7 @@ import { StoreFollower } from "../../../../tests/lab/store_follower.ts";
 import { TcpProxy } from "../../../../tests/lab/tcp_proxy.ts";
 import { StoreError, StoreUnavailableError } from "../../errors.ts";
 import { makeEtcdV2Lab } from "../../testing/etcd_lab.ts";
-import { openEtcdV2 } from "./etcd_v2.ts";
+import { openEtcdV2 } from "../../testing/open_lab.ts";
 import { DEFAULT_TIMING, type WatchTiming } from "./watch_position.ts";
 import { loseInARow } from "../../testing/lost_history_lab.ts";
 import type { EtcdOptions } from "../../options.ts";

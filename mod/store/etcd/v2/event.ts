@@ -1,68 +1,59 @@
-import type { Entries, RawEntry } from "../../entries.ts";
-import { type Answer, ErrorCode, type Node } from "./client.ts";
 import { PERMANENT } from "../../../lease/mod.ts";
-import type { Change } from "../../store.ts";
+import { isInRange, type KeyRange, type KvChange, type KvEntry } from "../../kv/kv.ts";
+import { type Answer, ErrorCode, type Node } from "./client.ts";
 
-/** What an event means to who watches a directory. */
-export type EventMeaning<C = Change> =
-  | { readonly type: "change"; readonly change: C }
-  /** A directory went away and much with it, which one event does not list. */
+/** The meaning of an event for the watch of a range. */
+export type EventMeaning =
+  | { readonly type: "change"; readonly change: KvChange }
+  /** A directory was removed, with entries that the event does not list. */
   | { readonly type: "directory-gone"; readonly reason: string }
-  /** Nothing of ours. */
+  /** Nothing of the range. */
   | { readonly type: "nothing" };
 
-const NOTHING: EventMeaning<never> = { type: "nothing" };
+const NOTHING: EventMeaning = { type: "nothing" };
 
 /**
- * Reads one event of a recursive watch on the network's directory.
+ * Reads one event of a recursive watch.
  *
  * Whatever the action is called, an event that carries no removal carries the new value: that takes
  * in `compareAndSwap` and any that a later etcd may add. Deletions of an ancestor are reported to
- * the watchers of what was in it, with the ancestor's key.
+ * the watchers of its entries, with the ancestor's key.
  */
-export function readEvent({ action, node }: Answer, entries: Entries): EventMeaning {
+export function readEvent({ action, node, prevNode }: Answer, range: KeyRange): EventMeaning {
+  const { prefix, leaf } = range;
+  const { key } = node;
   const removed = action === "delete" || action === "expire" || action === "compareAndDelete";
-  const below = node.key.startsWith(`${entries.prefix}/`);
   if (!removed) {
-    if (!below) return NOTHING;
-    if (node.dir) {
-      const type = entries.parseKey(node.key)?.type;
-      if (type === "config" || type === "lease" || type === "agent") {
-        entries.ignore(node.key, "is a directory");
-      }
-      return NOTHING;
-    }
-    const change = entries.put(rawEntry(node));
-    return change === undefined ? NOTHING : { type: "change", change };
+    return isInRange(range, key)
+      ? { type: "change", change: { type: "put", entry: toEntry(node) } }
+      : NOTHING;
   }
-  const gone = below
-    ? entries.parseKey(node.key)?.type === "directory"
-    : node.key === entries.prefix || entries.prefix.startsWith(`${node.key}/`);
-  if (gone) {
-    return {
-      type: "directory-gone",
-      reason: `${node.key} was ${action === "expire" ? "expired" : "deleted"}`,
-    };
+  const isDirectory = node.dir ?? prevNode?.dir ?? false;
+  const isAbove = key === prefix || prefix.startsWith(`${key}/`);
+  if (isAbove || (isDirectory && leaf === undefined && isInRange(range, key))) {
+    const how = action === "expire" ? "expired" : "deleted";
+    return { type: "directory-gone", reason: `${key} was ${how}` };
   }
-  const change = entries.remove(
-    node.key,
-    missingText(entries.configKey, node.modifiedIndex),
-  );
-  return change === undefined ? NOTHING : { type: "change", change };
+  // A directory takes its leaf with it.
+  const gone = isDirectory && leaf !== undefined ? `${key}/${leaf}` : key;
+  if (!isInRange(range, gone)) return NOTHING;
+  const missing = missingText(gone, node.modifiedIndex);
+  return { type: "change", change: { type: "delete", key: gone, missing } };
 }
 
-/** A value's node in the terms of both etcd adapters. */
-export function rawEntry(node: Node): RawEntry {
+/** Converts a node of the keys API. */
+export function toEntry(node: Node): KvEntry {
   return {
     key: node.key,
     value: node.value ?? "",
     revision: String(node.modifiedIndex),
     // `ttl` is left out when it is zero, which it is in the moment before the expiry.
     ttl: node.expiration === undefined ? PERMANENT : Math.max(1, node.ttl ?? 0),
+    ...(node.dir ? { problem: "is a directory" } : {}),
   };
 }
 
-/** etcd's words for a key that does not exist. */
+/** etcd's message for a key that does not exist. */
 export function missingText(key: string, index: number): string {
   return `${ErrorCode.keyNotFound}: Key not found (${key}) [${index}]`;
 }

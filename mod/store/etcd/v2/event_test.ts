@@ -1,8 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { Entries } from "../../entries.ts";
 import type { Answer } from "./client.ts";
-import { missingText, rawEntry, readEvent } from "./event.ts";
-import { net } from "../../testing/store_lab.ts";
+import { missingText, readEvent, toEntry } from "./event.ts";
 
 const LEASE = "/flannel/network/subnets/10.20.93.0-24";
 const NODE = {
@@ -14,53 +12,36 @@ const NODE = {
   createdIndex: 12,
 };
 
-function entries(warnings: string[] = []): Entries {
-  return new Entries("/flannel/network", { warn: (message) => warnings.push(message) });
+const NETWORK = { prefix: "/flannel/network" };
+const NAMES = { prefix: "/flannel/network", leaf: "config" };
+
+/** Reads an event with this action and node. */
+function read(action: string, node: Partial<Answer["node"]>, range = NETWORK) {
+  return readEvent({ action, node: { key: LEASE, modifiedIndex: 12, ...node } }, range);
 }
 
-/** What an event with this action and node means. */
-function meaning(action: string, node: Partial<Answer["node"]>, warnings?: string[]) {
-  return readEvent(
-    { action, node: { key: LEASE, modifiedIndex: 12, ...node } },
-    entries(warnings),
-  );
+function deleted(key: string) {
+  const missing = `100: Key not found (${key}) [12]`;
+  return { type: "change", change: { type: "delete", key, missing } };
 }
 
-Deno.test("readEvent() takes every action that brings a value for one", () => {
+Deno.test("readEvent() takes every action that brings a value for a put", () => {
   for (const action of ["set", "create", "update", "compareAndSwap", "somethingNew"]) {
-    const event = meaning(action, NODE);
-    assertEquals(event, {
+    const { value } = NODE;
+    assertEquals(read(action, NODE), {
       type: "change",
-      change: {
-        type: "lease",
-        lease: {
-          subnet: net("10.20.93.0/24"),
-          attributes: { publicIP: 0xc0000201 },
-          ttl: 86400,
-          revision: "12",
-        },
-      },
+      change: { type: "put", entry: { key: LEASE, value, ttl: 86400, revision: "12" } },
     });
   }
 });
 
-Deno.test("readEvent() takes every removal of a key for one", () => {
+Deno.test("readEvent() takes every removal of a key for a deletion", () => {
   for (const action of ["delete", "expire", "compareAndDelete"]) {
-    assertEquals(meaning(action, {}), {
-      type: "change",
-      change: { type: "lease-removed", subnet: net("10.20.93.0/24") },
-    });
-    assertEquals(meaning(action, { key: "/flannel/network/config" }), {
-      type: "change",
-      change: {
-        type: "config",
-        config: { missing: "100: Key not found (/flannel/network/config) [12]" },
-      },
-    });
+    assertEquals(read(action, {}), deleted(LEASE));
   }
 });
 
-Deno.test("readEvent() sees the directory, one in it that counts, or one above it go", () => {
+Deno.test("readEvent() finds a directory removed: of the range, in it, or above it", () => {
   for (
     const key of [
       "/flannel",
@@ -69,50 +50,42 @@ Deno.test("readEvent() sees the directory, one in it that counts, or one above i
       "/flannel/network/agents",
     ]
   ) {
-    assertEquals(meaning("delete", { key, dir: true }), {
-      type: "directory-gone",
-      reason: `${key} was deleted`,
-    });
-    assertEquals(meaning("expire", { key, dir: true }), {
-      type: "directory-gone",
-      reason: `${key} was expired`,
-    });
-  }
-});
-
-Deno.test("readEvent() finds nothing in what does not concern the network", () => {
-  for (const action of ["set", "delete"]) {
-    for (
-      const key of [
-        "/flannel/network2",
-        "/flannel/network2/config",
-        "/flannel/net",
-        "/flan",
-        "/elsewhere",
-        "/flannel/network/blue",
-        "/flannel/network/subnets/foo",
-      ]
-    ) {
-      assertEquals(meaning(action, { key, value: "x" }), { type: "nothing" }, `${action} ${key}`);
+    for (const [action, how] of [["delete", "deleted"], ["expire", "expired"]] as const) {
+      const gone = { type: "directory-gone", reason: `${key} was ${how}` };
+      assertEquals(read(action, { key, dir: true }), gone);
+      // An etcd that names the directory in the previous node only.
+      const node = { key, modifiedIndex: 12 };
+      assertEquals(readEvent({ action, node, prevNode: { dir: true } }, NETWORK), gone);
     }
   }
-  for (const key of ["/flannel", "/flannel/network", "/flannel/network/subnets"]) {
-    assertEquals(meaning("create", { key, dir: true }), { type: "nothing" });
+});
+
+Deno.test("readEvent() takes a child's removal for that of its leaf", () => {
+  assertEquals(
+    read("delete", { key: "/flannel/network/blue", dir: true }, NAMES),
+    deleted("/flannel/network/blue/config"),
+  );
+  for (const key of ["/flannel/network/blue/subnets", "/flannel/network/blue/config/x"]) {
+    assertEquals(read("delete", { key, dir: true }, NAMES), { type: "nothing" });
+  }
+  assertEquals(read("set", NODE, NAMES), { type: "nothing" });
+});
+
+Deno.test("readEvent() finds nothing in keys outside of the range", () => {
+  for (const action of ["set", "delete"]) {
+    for (
+      const key of ["/flannel/network2", "/flannel/network2/config", "/flannel/net", "/elsewhere"]
+    ) assertEquals(read(action, { key, value: "x" }), { type: "nothing" }, `${action} ${key}`);
   }
 });
 
-Deno.test("readEvent() warns of a directory where a value belongs", () => {
-  const warnings: string[] = [];
-  assertEquals(meaning("create", { dir: true }, warnings), { type: "nothing" });
-  assertEquals(warnings, [`Ignoring ${LEASE}: it is a directory`]);
-});
-
-Deno.test("rawEntry() takes an entry without expiration for permanent, one about to go not", () => {
+Deno.test("toEntry() takes an entry without expiration for permanent, one about to go not", () => {
   const { ttl: _ttl, ...about } = NODE;
   const { expiration: _expiration, ...permanent } = about;
-  assertEquals(rawEntry(NODE).ttl, 86400);
-  assertEquals(rawEntry(about).ttl, 1);
-  assertEquals(rawEntry(permanent).ttl, 0);
+  assertEquals(toEntry(NODE).ttl, 86400);
+  assertEquals(toEntry(about).ttl, 1);
+  assertEquals(toEntry(permanent).ttl, 0);
+  assertEquals(toEntry({ key: "/a", dir: true, modifiedIndex: 1 }).problem, "is a directory");
 });
 
 Deno.test("missingText() speaks as etcd does", () => {

@@ -1,4 +1,4 @@
-import { Deadline } from "../../deadline.ts";
+import { Deadline, linkedSignal } from "../../deadline.ts";
 import { StoreError, StoreUnavailableError } from "../../errors.ts";
 import {
   type Answer,
@@ -8,77 +8,71 @@ import {
   isKeyNotFound,
   type Position,
 } from "./client.ts";
-import type { EventMeaning } from "./event.ts";
-import { Place, type WatchTiming } from "./watch_position.ts";
-import type { Cursor, WatchItem, WatchOptions } from "../../store.ts";
+import { readEvent } from "./event.ts";
+import { WatchPosition, type WatchTiming } from "./watch_position.ts";
+import type { Cursor, KeyRange, KvWatchItem, Listing, WatchOptions } from "../../kv/kv.ts";
 import { WatchLink } from "../../watch_link.ts";
 
-/** What a watch is made of. */
-export interface WatchSource<C, S extends { readonly cursor: Cursor }> extends PollSource {
-  /** Says what an event means. */
-  read(event: Answer): EventMeaning<C>;
-  snapshot(signal: AbortSignal): Promise<S>;
-}
-
-/** What a long poll is made of. */
-interface PollSource {
+/** The inputs of a watch. */
+export interface WatchSource {
   readonly client: EtcdV2Client;
-  /** The directory that is watched. */
-  readonly prefix: string;
+  readonly range: KeyRange;
   readonly timing: WatchTiming;
+  /** Lists the range again, after lost history. */
+  list(signal: AbortSignal): Promise<Listing>;
 }
 
-/** What came of one long poll. */
+/** Outcome of one long poll. */
 type PollResult =
   | { readonly type: "event"; readonly answer: Answer }
   | { readonly type: "idle" }
-  /** The place is of no use any more: a new snapshot is due. */
+  /** The position is of no use any more: a new listing is due. */
   | { readonly type: "lost"; readonly reason: string }
   | { readonly type: "failed"; readonly error: Error };
 
-/** Follows the directory by long polls; see {@linkcode Store.watch}. */
-export async function* watchEtcdV2<C, S extends { readonly cursor: Cursor }>(
-  source: WatchSource<C, S>,
+/** Follows a range by long polls; see {@linkcode Kv.watch}. */
+export async function* watchEtcdV2(
+  source: WatchSource,
   cursor: Cursor,
   options: WatchOptions,
-): AsyncGenerator<WatchItem<C, S>, void> {
-  // Ends with the store too.
-  using life = new Deadline(Infinity, () => undefined, options.signal, source.client.closed);
+): AsyncGenerator<KvWatchItem, void> {
+  // Ends with the client too.
+  using life = linkedSignal(options.signal, source.client.closed);
   const { signal } = life;
   const link = new WatchLink(source.timing, options.onState);
-  const place = new Place(cursor, source.timing);
+  const at = new WatchPosition(cursor, source.timing);
   let lost: string | undefined;
-  // How often in a row, no poll having been well in between.
+  // Losses in a row, with no poll that succeeded in between.
   let losses = 0;
 
   while (!signal.aborted) {
     if (lost !== undefined) {
       let snapshot;
       try {
-        snapshot = await source.snapshot(signal);
+        snapshot = await source.list(signal);
       } catch (error) {
         if (!signal.aborted) await link.broken(error, signal);
         continue;
       }
-      // Where history is lost again and again, every read succeeds; the pauses grow all the same.
+      // Where history is lost again and again, every listing succeeds; the pauses still grow.
       if (losses < 2) link.stands();
-      place.reset(snapshot.cursor);
+      at.reset(snapshot.cursor);
       const reason = lost;
       lost = undefined;
       yield { type: "resync", reason, snapshot };
       continue;
     }
-    const result = await poll(source, place, link, signal);
+    const result = await poll(source, at, link, signal);
     if (signal.aborted) return;
     switch (result.type) {
       case "event": {
         const { answer } = result;
         losses = 0;
-        place.seen(answer.node.modifiedIndex);
-        const meaning = source.read(answer);
+        at.seen(answer.node.modifiedIndex);
+        const meaning = readEvent(answer, source.range);
         if (meaning.type === "directory-gone") lost = meaning.reason;
         if (meaning.type === "change") {
-          yield { type: "changes", changes: [meaning.change], cursor: place.cursor };
+          yield { type: "changes", changes: [meaning.change], cursor: at.cursor };
         }
         break;
       }
@@ -96,10 +90,10 @@ export async function* watchEtcdV2<C, S extends { readonly cursor: Cursor }>(
   }
 }
 
-/** Makes one long poll from `place`, which learns what the poll shows of etcd's position. */
+/** Makes one long poll from `at`, and records what its headers show of etcd's position. */
 async function poll(
-  { client, prefix, timing }: PollSource,
-  place: Place,
+  { client, range: { prefix }, timing }: WatchSource,
+  at: WatchPosition,
   link: WatchLink,
   signal: AbortSignal,
 ): Promise<PollResult> {
@@ -110,7 +104,7 @@ async function poll(
   }
   // Leaving this function ends the poll.
   using deadline = new Deadline(
-    place.pollTime,
+    at.pollTime,
     () => new Error("the poll's time is over"),
     signal,
     client.dropped,
@@ -122,18 +116,18 @@ async function poll(
     const opened = await client.openPoll({
       method: "GET",
       key: prefix,
-      query: { recursive: true, wait: true, waitIndex: place.next },
+      query: { recursive: true, wait: true, waitIndex: at.next },
     }, deadline.signal);
     standing = setTimeout(() => link.stands(), timing.settled);
     position = opened.position;
-    place.observe(position);
-    if (place.isAnotherCluster(position)) {
+    at.observe(position);
+    if (at.isAnotherCluster(position)) {
       return { type: "lost", reason: "another etcd cluster answers" };
     }
-    if (place.isAhead(position)) {
-      // Either this member lags, or the cluster was set up anew and counts from the start.
+    if (at.isAhead(position)) {
+      // Either this member lags, or the cluster was set up again and counts from the start.
       const index = await indexNow(client, prefix, signal);
-      if (place.isAhead({ ...position, index })) {
+      if (at.isAhead({ ...position, index })) {
         return { type: "lost", reason: `etcd's index went back to ${index}` };
       }
     }
@@ -158,11 +152,11 @@ async function poll(
   } finally {
     clearTimeout(standing);
   }
-  // Cut by etcd, by something on the way, or by our own limit: nothing happened meanwhile. Whether
-  // the other end is still there is asked before the next poll, which would wait long for it.
+  // Ended by etcd, by a proxy, or by the limit of this poll: nothing happened meanwhile. The client checks
+  // the endpoint before the next poll, which would wait long for a dead one.
   client.doubt();
   link.stands();
-  place.idle(position);
+  at.idle(position);
   return { type: "idle" };
 }
 

@@ -1,13 +1,13 @@
 import type { Position } from "./client.ts";
-import type { Cursor } from "../../store.ts";
+import type { Cursor } from "../../kv/kv.ts";
 
 /** Times of a watch, in milliseconds; see {@linkcode DEFAULT_TIMING} for the reasons. */
 export interface WatchTiming {
-  /** A long poll is given up after this time, and made anew. */
+  /** Longest time of a poll; the next one follows. */
   readonly longestPoll: number;
-  /** The first poll's time, and the least that a busy cluster brings it down to. */
+  /** Time of the first poll, and the shortest on a busy cluster. */
   readonly shortestPoll: number;
-  /** A poll that ends after this time without an event was well. */
+  /** A poll that ends after this time without an event has succeeded. */
   readonly settled: number;
   /** Longest pause after a first failure; it doubles with each further one ... */
   readonly firstBackoff: number;
@@ -15,42 +15,42 @@ export interface WatchTiming {
   readonly longestBackoff: number;
 }
 
-/** What the agent uses. */
+/** Times of the agent. */
 export const DEFAULT_TIMING: WatchTiming = {
   // A connection that died silently is noticed when the poll ends, so no poll stands longer than
   // this; nor than the idle limit of common proxies (nginx and load balancers: 60 s; haproxy: 50).
   // 5,000 hosts cost etcd 110 requests a second without a body.
   longestPoll: 45_000,
   shortestPoll: 1_000,
-  // etcd sends a poll's headers and an event that it already has in one breath; a poll that ends
-  // after this without an event had none, whoever ended it. One that ends earlier has failed.
+  // etcd sends a poll's headers together with an event that it already has. A poll that ends after this
+  // time without an event had none; a poll that ends earlier has failed.
   settled: 500,
   firstBackoff: 100,
   longestBackoff: 5_000,
 };
 
 /**
- * Foreign events that may pass while a poll stands. etcd keeps 1000 events of all keys together;
- * the cursor trails by up to two polls (see {@linkcode Place}), and traffic comes in bursts.
+ * Events of other keys that may pass during one poll. etcd keeps 1000 events of all keys together;
+ * the cursor trails by up to two polls (see {@linkcode WatchPosition}), and traffic comes in bursts.
  */
 const EVENTS_PER_POLL = 300;
 
 /**
- * Where a watch stands in etcd's history.
+ * Position of a watch in etcd's history.
  *
  * The window of 1000 events counts every key of the cluster, so a quiet network on a busy etcd must
- * move its place on without an event of its own. A poll's headers tell etcd's index at a moment
- * when the history up to there had been searched, but what was found might have been lost with
- * the connection. So the place moves to the index of one poll only after the next poll, which
- * searched the same stretch again, has also stood in vain.
+ * advance its position without an event of its own. The headers of a poll hold etcd's index at a moment
+ * when the history up to there had been searched, but an event that was found may have been lost with
+ * the connection. So the position advances to the index of one poll only after the next poll, which
+ * searched the same part again, has also ended without an event.
  */
-export class Place {
+export class WatchPosition {
   readonly #timing: WatchTiming;
   #cluster = "";
   #next = 0;
-  /** Index of the poll before, when that stood in vain. */
+  /** Index of the previous poll, when that ended without an event. */
   #idle: number | undefined;
-  /** What the traffic is measured from. */
+  /** Start of the measurement of the traffic. */
   #observed: { readonly index: number; readonly at: number } | undefined;
   #pollTime: number;
 
@@ -60,22 +60,22 @@ export class Place {
     this.reset(cursor);
   }
 
-  /** First index not known yet. */
+  /** First index that the watch has not seen. */
   get next(): number {
     return this.#next;
   }
 
-  /** The place as a cursor. */
+  /** The position as a cursor. */
   get cursor(): Cursor {
     return formatCursor({ index: this.#next - 1, cluster: this.#cluster });
   }
 
-  /** Milliseconds the next poll may stand; a little less each time, so that agents spread out. */
+  /** Milliseconds of the next poll, shortened at random so that agents spread out. */
   get pollTime(): number {
     return this.#pollTime * (0.9 + Math.random() / 10);
   }
 
-  /** Goes to a snapshot's place. */
+  /** Moves to the position of a listing. */
   reset(cursor: Cursor): void {
     const { index, cluster } = parseCursor(cursor);
     this.#next = index + 1;
@@ -83,13 +83,13 @@ export class Place {
     this.#idle = undefined;
   }
 
-  /** Moves on past an event. */
+  /** Advances past an event. */
   seen(index: number): void {
     this.#next = index + 1;
     this.#idle = undefined;
   }
 
-  /** Takes note that a poll stood in vain. */
+  /** Records that a poll ended without an event. */
   idle(position: Position | undefined): void {
     const before = this.#idle;
     this.#idle = position?.index;
@@ -101,13 +101,13 @@ export class Place {
     return cluster !== "" && this.#cluster !== "" && cluster !== this.#cluster;
   }
 
-  /** True when `position` is before this place, so that a poll would wait for the past. */
+  /** True when `position` is before this position, so that a poll would wait for the past. */
   isAhead({ index }: Position): boolean {
     return index !== undefined && index + 1 < this.#next;
   }
 
   /**
-   * Learns from a poll's headers how busy the cluster is, and how long polls may stand.
+   * Adapts the time of polls to how busy the cluster is by a poll's headers.
    *
    * @param at time of a monotonic clock in milliseconds
    */
@@ -119,8 +119,8 @@ export class Place {
     this.#observed = { index, at };
     if (before === undefined) return;
     const time = EVENTS_PER_POLL * (at - before.at) / Math.max(1, index - before.index);
-    // While a poll stands it misses nothing. Where traffic is too dense for polls of any length,
-    // the longest ones cost least: a snapshot follows each.
+    // An open poll misses nothing. Where traffic is too dense for polls of any length, the longest polls
+    // cost least: a listing follows each.
     this.#pollTime = time < shortestPoll
       ? longestPoll
       : Math.min(time, 2 * this.#pollTime, longestPoll);

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { DEFAULT_TIMING, formatCursor, Place } from "./watch_position.ts";
+import { DEFAULT_TIMING, formatCursor, WatchPosition } from "./watch_position.ts";
 
 const CLUSTER = "48276a8f75b6a87";
 
@@ -7,11 +7,14 @@ function at(index: number | undefined, cluster = CLUSTER) {
   return { index, cluster };
 }
 
-function placeAt(index: number): Place {
-  return new Place(formatCursor(at(index) as { index: number; cluster: string }), DEFAULT_TIMING);
+function placeAt(index: number): WatchPosition {
+  return new WatchPosition(
+    formatCursor(at(index) as { index: number; cluster: string }),
+    DEFAULT_TIMING,
+  );
 }
 
-Deno.test("Place begins after its cursor and moves on with events", () => {
+Deno.test("WatchPosition begins after its cursor and moves on with events", () => {
   const place = placeAt(7);
   assertEquals([place.next, place.cursor], [8, `${CLUSTER}@7`]);
   place.seen(12);
@@ -20,13 +23,13 @@ Deno.test("Place begins after its cursor and moves on with events", () => {
   assertEquals([place.next, place.cursor], [4, "other@3"]);
 });
 
-Deno.test("Place refuses a cursor that is not etcd v2's", () => {
+Deno.test("WatchPosition refuses a cursor that is not etcd v2's", () => {
   for (const cursor of ["", "12", "x@", "x@y", "@-1"]) {
-    assertThrows(() => new Place(cursor, DEFAULT_TIMING), TypeError, "not a cursor");
+    assertThrows(() => new WatchPosition(cursor, DEFAULT_TIMING), TypeError, "not a cursor");
   }
 });
 
-Deno.test("Place.idle() moves to a poll's index when the next poll stood in vain as well", () => {
+Deno.test("WatchPosition.idle() moves to a poll's index when the next poll stood in vain as well", () => {
   const place = placeAt(7);
   place.idle(at(100));
   assertEquals(place.next, 8);
@@ -36,7 +39,7 @@ Deno.test("Place.idle() moves to a poll's index when the next poll stood in vain
   assertEquals(place.next, 251);
 });
 
-Deno.test("Place.idle() counts anew after an event and after headers that tell nothing", () => {
+Deno.test("WatchPosition.idle() counts anew after an event and after headers that tell nothing", () => {
   const place = placeAt(7);
   place.idle(at(100));
   place.seen(120);
@@ -50,14 +53,14 @@ Deno.test("Place.idle() counts anew after an event and after headers that tell n
   assertEquals(place.next, 201);
 });
 
-Deno.test("Place.idle() never moves back when a member lags", () => {
+Deno.test("WatchPosition.idle() never moves back when a member lags", () => {
   const place = placeAt(100);
   place.idle(at(50));
   place.idle(at(60));
   assertEquals(place.next, 101);
 });
 
-Deno.test("Place.isAhead() and isAnotherCluster() see a history that is not its own", () => {
+Deno.test("WatchPosition.isAhead() and isAnotherCluster() see a history that is not its own", () => {
   const place = placeAt(100);
   assert(!place.isAhead(at(100)));
   assert(!place.isAhead(at(5000)));
@@ -68,7 +71,7 @@ Deno.test("Place.isAhead() and isAnotherCluster() see a history that is not its 
   assert(place.isAnotherCluster(at(1, "beef")));
 });
 
-Deno.test("Place.observe() lets polls stand longer on a quiet cluster, shorter on a busy one", () => {
+Deno.test("WatchPosition.observe() lets polls stand longer on a quiet cluster, shorter on a busy one", () => {
   /** Longest poll after polls of 10 s each with so many events a second. */
   const longest = (rate: number) => {
     const place = placeAt(0);
@@ -86,7 +89,7 @@ Deno.test("Place.observe() lets polls stand longer on a quiet cluster, shorter o
   near(longest(1_000), 45_000);
 });
 
-Deno.test("Place.observe() takes headers close together for one look", () => {
+Deno.test("WatchPosition.observe() takes headers close together for one look", () => {
   const place = placeAt(0);
   place.observe(at(1), 0);
   for (let i = 0; i < 100; i++) place.observe(at(1 + i), i);

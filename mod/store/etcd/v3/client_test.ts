@@ -12,7 +12,7 @@ import { StoreFollower } from "../../../../tests/lab/store_follower.ts";
 import { TcpProxy } from "../../../../tests/lab/tcp_proxy.ts";
 import { ConfigError } from "../../../config/errors.ts";
 import { StoreError, StoreUnavailableError } from "../../errors.ts";
-import { openEtcdV3 } from "./etcd_v3.ts";
+import { openEtcdV3 } from "../../testing/open_lab.ts";
 import { EtcdV3Client, type EtcdV3ClientOptions } from "./client.ts";
 import { net, vxlan } from "../../testing/store_lab.ts";
 
@@ -207,8 +207,9 @@ Deno.test("EtcdV3Client lets the process exit when it is closed, watches and all
     import { openEtcdV3 } from "${import.meta.resolve("./etcd_v3.ts")}";
     const options = { endpoints: ["http://${proxy.address}"], prefix: "${PREFIX}", api: "v3" };
     const store = await openEtcdV3(options, { heartbeat: 60_000 });
-    const { cursor } = await store.snapshot();
-    const watch = store.watch(cursor, { signal: new AbortController().signal });
+    const range = { prefix: "${PREFIX}" };
+    const { cursor } = await store.list(range);
+    const watch = store.watch(range, cursor, { signal: new AbortController().signal });
     const next = watch[Symbol.asyncIterator]().next();
     await new Promise((resolve) => setTimeout(resolve, 200));
     console.log("open");

@@ -4,8 +4,9 @@ import { EtcdGateway } from "../../../../tests/lab/etcd/etcd_gateway.ts";
 import { PERMANENT } from "../../../lease/mod.ts";
 import { ConflictError } from "../../errors.ts";
 import { makeEtcdV3Lab } from "../../testing/etcd_lab.ts";
-import { EtcdV3Store, openEtcdV3 } from "./etcd_v3.ts";
+import { EtcdV3Kv } from "./etcd_v3.ts";
 import { EtcdV3Client } from "./client.ts";
+import { networkOf, openEtcdV3 } from "../../testing/open_lab.ts";
 import { storeCases } from "../../testing/store_cases.ts";
 import { ip, net, record, vxlan } from "../../testing/store_lab.ts";
 
@@ -15,7 +16,7 @@ const KEY = `${PREFIX}/subnets/10.20.93.0-24`;
 
 storeCases("etcd v3", makeEtcdV3Lab);
 
-Deno.test("EtcdV3Store leaves no etcd lease behind", async (t) => {
+Deno.test("EtcdV3Kv leaves no etcd lease behind", async (t) => {
   await using etcd = await EtcdServer.start({ v2: false });
   const gateway = new EtcdGateway(etcd);
   await using store = await openEtcdV3({ endpoints: [etcd.endpoint], prefix: PREFIX, api: "v3" });
@@ -82,7 +83,7 @@ Deno.test("snapshot() of many pages is of one moment", async () => {
     gateway.putAll(subnets.map((key) => [key, `{"PublicIP":"192.0.2.${number}"}`]));
   await round(0);
   const options = { endpoints: [etcd.endpoint], prefix: PREFIX, api: "v3" } as const;
-  await using store = new EtcdV3Store(options, new EtcdV3Client(options, {}), 7);
+  await using store = networkOf(new EtcdV3Kv(options, new EtcdV3Client(options, {}), 7), options);
   let writing = true;
   const writer = (async () => {
     for (let i = 0; writing; i = (i + 1) % 250) await round(i);
@@ -115,16 +116,19 @@ Deno.test("snapshot() starts anew when etcd compacts its history between two pag
   const options = { endpoints: [etcd.endpoint], prefix: PREFIX, api: "v3" } as const;
   const client = new EtcdV3Client(options, {});
   let pages = 0;
-  await using store = new EtcdV3Store(options, {
-    call: async (...call) => {
-      const answer = await client.call(...call);
-      if (pages++ === 0) await gateway.compact();
-      return answer;
-    },
-    watch: (...call) => client.watch(...call),
-    reconnect: () => client.reconnect(),
-    [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
-  }, 25);
+  await using store = networkOf(
+    new EtcdV3Kv(options, {
+      call: async (...call) => {
+        const answer = await client.call(...call);
+        if (pages++ === 0) await gateway.compact();
+        return answer;
+      },
+      watch: (...call) => client.watch(...call),
+      reconnect: () => client.reconnect(),
+      [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
+    }, 25),
+    options,
+  );
   assertEquals((await store.snapshot()).leases.length, 60);
   // One page of the first attempt, three of the second.
   assertEquals(pages, 4);

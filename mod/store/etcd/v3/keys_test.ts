@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { PERMANENT } from "../../../lease/mod.ts";
-import { prefixRange, toRawEntry } from "./keys.ts";
+import { prefixRange, toEntry } from "./keys.ts";
 
 Deno.test("prefixRange() holds what is below the prefix and nothing that begins alike", () => {
   const { key, range_end } = prefixRange("/flannel/network");
@@ -18,7 +18,7 @@ Deno.test("prefixRange() holds what is below the prefix and nothing that begins 
   assert(!holds("/flannel/networkb/config"));
 });
 
-Deno.test("toRawEntry() tells an entry without etcd lease as permanent, of others no ttl", () => {
+Deno.test("toEntry() tells an entry without etcd lease as permanent, of others no ttl", () => {
   const kv = {
     key: Buffer.from("/n/config"),
     value: Buffer.from("{é}"),
@@ -28,6 +28,6 @@ Deno.test("toRawEntry() tells an entry without etcd lease as permanent, of other
     lease: "0",
   };
   const entry = { key: "/n/config", value: "{é}", revision: "9007199254740993" };
-  assertEquals(toRawEntry(kv), { ...entry, ttl: PERMANENT });
-  assertEquals(toRawEntry({ ...kv, lease: "7587881234" }).ttl, undefined);
+  assertEquals(toEntry(kv), { ...entry, ttl: PERMANENT });
+  assertEquals(toEntry({ ...kv, lease: "7587881234" }).ttl, undefined);
 });

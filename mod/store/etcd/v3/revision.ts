@@ -1,14 +1,14 @@
 import { isCompacted } from "./errors.ts";
 
-/** As the revision of a read: the newest there is. */
+/** Revision of a read: the newest. */
 export const NEWEST = "0";
 
-/** How often a listing is begun when etcd compacts its history meanwhile. */
+/** Attempts at a listing when etcd compacts its history meanwhile. */
 const ATTEMPTS = 3;
 
 /**
- * Reads in several calls what is of one revision, anew where etcd has compacted its history between two
- * of them.
+ * Reads one revision in several calls; starts again when etcd has compacted its history between two of
+ * them.
  *
  * @param read begins at the newest revision each time
  */

@@ -1,21 +1,28 @@
 import type { IEvent, IWatchCreateRequest, IWatchResponse } from "etcd3";
-import type { KeyReader } from "../../entries.ts";
 import { StoreError } from "../../errors.ts";
 import type { EtcdV3Caller } from "./client.ts";
-import { configMissing, prefixRange, toRawEntry } from "./keys.ts";
+import { missingText, prefixRange, toEntry } from "./keys.ts";
 import { sleep } from "../../../async/sleep.ts";
-import type { Cursor, WatchItem, WatchOptions } from "../../store.ts";
+import {
+  changesInRange,
+  type Cursor,
+  type KeyRange,
+  type KvChange,
+  type KvWatchItem,
+  type Listing,
+  type WatchOptions,
+} from "../../kv/kv.ts";
 import { type LinkTiming, reconnectDelay } from "../../watch_link.ts";
 
-/** Options of {@linkcode watchPrefix}. */
-export interface PrefixWatchOptions<S> extends WatchOptions {
-  /** Reads everything anew, after lost history. */
-  readonly snapshot: (signal: AbortSignal) => Promise<S>;
+/** Options of {@linkcode watchRange}. */
+export interface RangeWatchOptions extends WatchOptions {
+  /** Lists the range again, after lost history. */
+  readonly list: () => Promise<Listing>;
 }
 
 const TIMING: LinkTiming = { firstBackoff: 100, longestBackoff: 5_000 };
 
-/** Where a watch stands, over all its connections. */
+/** Position of a watch, over all its connections. */
 interface Position {
   /** Everything up to this revision has been seen. */
   revision: bigint;
@@ -23,26 +30,26 @@ interface Position {
   cluster: string | undefined;
 }
 
-/** Thrown inside when what happened since the position cannot be told any more. */
+/** The history since the position is lost. */
 class HistoryLost extends Error {}
 
 /**
- * Watches everything below a prefix, over as many connections as it takes.
+ * Watches a range, over as many connections as it takes.
  *
  * etcd keeps the order: an event is never sent after one of a later revision, and all events of one
- * revision come in one response. The revision of the last response thus says where to go on.
+ * revision come in one response. The watch continues after the revision of the last response.
  */
-export async function* watchPrefix<C, S extends { readonly cursor: Cursor }>(
+export async function* watchRange(
   client: EtcdV3Caller,
-  entries: KeyReader<C>,
+  range: KeyRange,
   cursor: Cursor,
-  options: PrefixWatchOptions<S>,
-): AsyncGenerator<WatchItem<C, S>> {
-  const { signal, snapshot, onState } = options;
+  options: RangeWatchOptions,
+): AsyncGenerator<KvWatchItem, void> {
+  const { signal, list, onState } = options;
   const at: Position = { revision: BigInt(cursor), cluster: undefined };
   let lost: string | undefined;
   let failures = 0;
-  // How often in a row, no watch having stood for long in between.
+  // Losses in a row, with no watch that lasted long in between.
   let losses = 0;
   let broken = false;
   const report = (error: StoreError | undefined) => {
@@ -55,7 +62,7 @@ export async function* watchPrefix<C, S extends { readonly cursor: Cursor }>(
     let since: number | undefined;
     try {
       if (lost !== undefined) {
-        const now = await snapshot(signal);
+        const now = await list();
         report(undefined);
         at.revision = BigInt(now.cursor);
         at.cluster = undefined;
@@ -63,18 +70,18 @@ export async function* watchPrefix<C, S extends { readonly cursor: Cursor }>(
         lost = undefined;
         yield { type: "resync", reason, snapshot: now };
       }
-      const responses = client.watch(request(entries.prefix, at.revision), signal);
+      const responses = client.watch(request(range.prefix, at.revision), signal);
       for await (const response of responses) {
-        if (await isCreated(client, entries, at, response, signal)) {
+        if (await isCreated(client, range, at, response, signal)) {
           since = Date.now();
           report(undefined);
         }
-        const changes = advance(entries, at, response);
+        const changes = changesInRange(range, advance(at, response));
         if (changes.length > 0) yield { type: "changes", changes, cursor: String(at.revision) };
       }
     } catch (error) {
       if (signal.aborted) return;
-      // One that broke as soon as it stood was no success.
+      // A watch that broke at once was no success.
       if (since !== undefined && Date.now() - since > TIMING.longestBackoff) {
         failures = 0;
         losses = 0;
@@ -108,7 +115,7 @@ function request(prefix: string, revision: bigint): IWatchCreateRequest {
  */
 async function isCreated(
   client: EtcdV3Caller,
-  { prefix }: Pick<KeyReader<unknown>, "prefix">,
+  { prefix }: KeyRange,
   at: Position,
   response: IWatchResponse,
   signal: AbortSignal,
@@ -132,8 +139,8 @@ async function isCreated(
   return true;
 }
 
-/** Takes a response in: moves the position past it and says what it changes. */
-function advance<C>(entries: KeyReader<C>, at: Position, response: IWatchResponse): C[] {
+/** Moves the position past a response, and returns its changes. */
+function advance(at: Position, response: IWatchResponse): KvChange[] {
   const { compact_revision, events, header } = response;
   if (compact_revision !== "0") {
     throw new HistoryLost(
@@ -148,18 +155,13 @@ function advance<C>(entries: KeyReader<C>, at: Position, response: IWatchRespons
     }
     return [];
   }
-  const changes: C[] = [];
-  for (const event of events) {
-    const change = toChange(entries, event);
-    if (change !== undefined) changes.push(change);
-  }
   at.revision = BigInt(events.at(-1)!.kv.mod_revision);
-  return changes;
+  return events.map(toChange);
 }
 
-function toChange<C>(entries: KeyReader<C>, event: IEvent): C | undefined {
-  const entry = toRawEntry(event.kv);
-  return event.type === "Delete"
-    ? entries.remove(entry.key, configMissing(entry.key))
-    : entries.put(entry);
+function toChange({ type, kv }: IEvent): KvChange {
+  const entry = toEntry(kv);
+  return type === "Delete"
+    ? { type: "delete", key: entry.key, missing: missingText(entry.key) }
+    : { type: "put", entry };
 }

@@ -4,10 +4,10 @@ import { EtcdCluster } from "../../../../tests/lab/etcd/etcd_cluster.ts";
 import { EtcdGateway } from "../../../../tests/lab/etcd/etcd_gateway.ts";
 import { StoreFollower } from "../../../../tests/lab/store_follower.ts";
 import { TcpProxy } from "../../../../tests/lab/tcp_proxy.ts";
-import { openEtcdV3 } from "./etcd_v3.ts";
+import { openEtcdV3 } from "../../testing/open_lab.ts";
 import type { EtcdV3ClientOptions } from "./client.ts";
 import { loseInARow } from "../../testing/lost_history_lab.ts";
-import type { Store } from "../../store.ts";
+import type { NetworkStore } from "../../mod.ts";
 import { net, vxlan } from "../../testing/store_lab.ts";
 
 const PREFIX = "/flannel/network";
@@ -16,7 +16,7 @@ const OLD_HTTP2 = Deno.version.deno.startsWith("2.4.");
 function open(
   endpoints: readonly string[],
   options?: EtcdV3ClientOptions,
-): Promise<Store> {
+): Promise<NetworkStore> {
   return openEtcdV3({ endpoints, prefix: PREFIX, api: "v3" }, options);
 }
 
@@ -27,7 +27,7 @@ function lease(number: number): readonly [key: string, value: string] {
   ];
 }
 
-Deno.test("watchPrefix() yields the deletion of a big directory as one batch", async () => {
+Deno.test("watchRange() yields the deletion of a big directory as one batch", async () => {
   await using etcd = await EtcdServer.start({ v2: false });
   const gateway = new EtcdGateway(etcd);
   await gateway.putAll(Array.from({ length: 300 }, (_, i) => lease(i)));
@@ -43,7 +43,7 @@ Deno.test("watchPrefix() yields the deletion of a big directory as one batch", a
   assertEquals(follower.states, []);
 });
 
-Deno.test("watchPrefix() keeps a quiet prefix on a busy etcd ahead of compaction", async () => {
+Deno.test("watchRange() keeps a quiet prefix on a busy etcd ahead of compaction", async () => {
   await using etcd = await EtcdServer.start({
     v2: false,
     flags: ["--experimental-watch-progress-notify-interval=100ms"],
@@ -65,7 +65,7 @@ Deno.test("watchPrefix() keeps a quiet prefix on a busy etcd ahead of compaction
   assertEquals(follower.resyncs, 0);
 });
 
-Deno.test("watchPrefix() notices a connection that was cut in silence", async () => {
+Deno.test("watchRange() notices a connection that was cut in silence", async () => {
   await using etcd = await EtcdServer.start({ v2: false });
   const gateway = new EtcdGateway(etcd);
   await using proxy = new TcpProxy(etcd.endpoint);
@@ -89,7 +89,7 @@ Deno.test("watchPrefix() notices a connection that was cut in silence", async ()
   assertEquals(follower.resyncs, 0);
 });
 
-Deno.test("watchPrefix() probes the watch itself, and leaves nothing behind", async () => {
+Deno.test("watchRange() probes the watch itself, and leaves nothing behind", async () => {
   await using etcd = await EtcdServer.start({ v2: false });
   const metric = async (name: string) => {
     const text = await (await etcd.fetch("/metrics")).text();
@@ -112,7 +112,7 @@ Deno.test("watchPrefix() probes the watch itself, and leaves nothing behind", as
   assertEquals(follower.states, []);
 });
 
-Deno.test("watchPrefix() catches up in order with what it missed, nothing twice", async () => {
+Deno.test("watchRange() catches up in order with what it missed, nothing twice", async () => {
   await using etcd = await EtcdServer.start({ v2: false });
   const gateway = new EtcdGateway(etcd);
   await using store = await open([etcd.endpoint]);
@@ -135,7 +135,7 @@ Deno.test("watchPrefix() catches up in order with what it missed, nothing twice"
   assertEquals(follower.resyncs, 0);
 });
 
-Deno.test("watchPrefix() breaks with a member that has lost its leader", {
+Deno.test("watchRange() breaks with a member that has lost its leader", {
   // Deno 2.4 keeps the handle of an HTTP/2 stream that the server has ended.
   sanitizeResources: !OLD_HTTP2,
   sanitizeOps: !OLD_HTTP2,
@@ -158,7 +158,7 @@ Deno.test("watchPrefix() breaks with a member that has lost its leader", {
   assertEquals(follower.resyncs, 0);
 });
 
-Deno.test("watchPrefix() takes a new snapshot when another cluster answers", async () => {
+Deno.test("watchRange() takes a new snapshot when another cluster answers", async () => {
   await using before = await EtcdServer.start({ v2: false });
   await using after = await EtcdServer.start({
     v2: false,
@@ -178,7 +178,7 @@ Deno.test("watchPrefix() takes a new snapshot when another cluster answers", asy
   assertEquals(Object.keys(follower.publicIPs), ["10.20.2.0-24"]);
 });
 
-Deno.test("watchPrefix() reads lost history again at once, and pauses where it is lost again", async () => {
+Deno.test("watchRange() reads lost history again at once, and pauses where it is lost again", async () => {
   await using etcd = await EtcdServer.start({ v2: false });
   const gateway = new EtcdGateway(etcd);
   await using store = await open([etcd.endpoint]);

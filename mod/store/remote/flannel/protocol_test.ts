@@ -1,8 +1,8 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { decodeNetworkConfig } from "../../config/mod.ts";
-import { Prefix } from "../../ip/mod.ts";
-import type { JsonValue } from "../../lease/mod.ts";
+import { decodeNetworkConfig } from "../../../config/mod.ts";
+import { Prefix } from "../../../ip/mod.ts";
+import type { JsonValue } from "../../../lease/mod.ts";
 import {
   decodeLeaseWatch,
   decodeNetworkWatch,
@@ -17,10 +17,10 @@ import {
   encodeWireLease,
   formatExpiration,
   parseExpiration,
-  WireError,
   type WireLease,
 } from "./protocol.ts";
-import { ip, net, vxlan } from "../testing/store_lab.ts";
+import { WireError } from "../wire_error.ts";
+import { ip, net, vxlan } from "../../testing/store_lab.ts";
 
 const LEASE: WireLease = {
   subnet: net("10.73.43.0/24"),

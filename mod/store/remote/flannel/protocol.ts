@@ -6,9 +6,9 @@
  *
  * @module
  */
-import type { NetworkConfig } from "../../config/mod.ts";
-import { type JsonNode, parseJson } from "../../config/json_syntax.ts";
-import { formatIPv4, type IPv4, parseIPv4, Prefix } from "../../ip/mod.ts";
+import type { NetworkConfig } from "../../../config/mod.ts";
+import { type JsonNode, parseJson } from "../../../config/json_syntax.ts";
+import { formatIPv4, type IPv4, parseIPv4, Prefix } from "../../../ip/mod.ts";
 import {
   decodeLeaseValue,
   encodeGoJson,
@@ -17,7 +17,8 @@ import {
   type LeaseAttributes,
   LeaseValueError,
   parseGoJson,
-} from "../../lease/mod.ts";
+} from "../../../lease/mod.ts";
+import { WireError } from "../wire_error.ts";
 
 /** `Content-Type` of answers with a body of JSON. */
 export const JSON_TYPE = "application/json; charset=utf-8";
@@ -57,11 +58,6 @@ export type NetworkWatchAnswer =
 export interface WireReservation {
   readonly subnet: Prefix;
   readonly publicIP: IPv4;
-}
-
-/** A message cannot be read. The text says why, in Go's words where Go has any. */
-export class WireError extends Error {
-  override readonly name = "WireError";
 }
 
 /** Go's zero time, by which 0.7.1 tells a lease without expiry. */

@@ -1,74 +1,75 @@
 import { PERMANENT } from "../../lease/mod.ts";
 import type { FileEvent } from "./file.ts";
 
-/** The longest that setTimeout takes, in milliseconds: 2^31 - 1. */
+/** Longest delay of setTimeout, in milliseconds: 2^31 - 1. */
 const LONGEST_TIMEOUT = 2 ** 31 - 1;
 
-/** How soon an expiry that could not be written is tried again, in milliseconds. */
+/** Milliseconds before an expiry that could not be written is tried again. */
 const RETRY = 1_000;
 
-/** An entry whose lifetime is counted. */
-export interface Mortal {
+/** An entry with a lifetime. */
+export interface ExpiringEntry {
   readonly key: string;
   readonly revision: number;
 }
 
 /** An entry with its lifetime in seconds. */
-export interface Lifetime extends Mortal {
+export interface Lifetime extends ExpiringEntry {
   readonly ttl: number;
 }
 
-/** A {@linkcode Mortal} and when it runs out. */
-interface Deadline extends Mortal {
-  /** Milliseconds on the clock of {@linkcode Lifetimes}. */
+/** An {@linkcode ExpiringEntry} and its time of expiry. */
+interface Expiry extends ExpiringEntry {
+  /** Milliseconds on the clock of {@linkcode ExpiryQueue}. */
   readonly at: number;
 }
 
-/** Options of {@linkcode Lifetimes}. */
-export interface LifetimesOptions {
-  /** Called when something has run out: removes what {@linkcode Lifetimes.due} tells. */
+/** Options of {@linkcode ExpiryQueue}. */
+export interface ExpiryQueueOptions {
+  /** Called when entries have expired: removes those of {@linkcode ExpiryQueue.due}. */
   readonly expire: () => void;
-  /** Runs a step of the timer's; false when it has failed and is to be tried again. */
+  /** Runs a step of the timer; returns false when it has failed and has to be tried again. */
   readonly attempt: (step: () => void) => boolean;
   /** Milliseconds on a clock that is never set. @default performance.now */
   readonly now?: () => number;
 }
 
 /**
- * When entries run out: counted from the moment an entry is taken, with one timer for the earliest.
+ * The times at which entries expire, counted from the moment that an entry is added, with one timer for
+ * the earliest.
  *
- * Cost: O(1) an entry; O(entries) when something runs out.
+ * Cost: O(1) an entry; O(entries) when an entry expires.
  */
-export class Lifetimes implements Disposable {
-  readonly #deadlines = new Map<string, Deadline>();
-  readonly #options: LifetimesOptions;
+export class ExpiryQueue implements Disposable {
+  readonly #expiries = new Map<string, Expiry>();
+  readonly #options: ExpiryQueueOptions;
   readonly #now: () => number;
-  /** No entry runs out before; one may have been renewed since. */
+  /** No entry expires before; one may have been renewed since. */
   #earliest = Infinity;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(options: LifetimesOptions) {
+  constructor(options: ExpiryQueueOptions) {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
   }
 
-  /** Milliseconds that an entry has left; `undefined` when it has no end that is known. */
+  /** Milliseconds that an entry has left; `undefined` when it has no known expiry. */
   left(key: string): number | undefined {
-    const deadline = this.#deadlines.get(key);
+    const deadline = this.#expiries.get(key);
     return deadline && deadline.at - this.#now();
   }
 
   /** Counts these entries from now on, and forgets all others. */
   replace(entries: Iterable<Lifetime>): void {
-    this.#deadlines.clear();
+    this.#expiries.clear();
     for (const entry of entries) this.#start(entry);
-    this.#settle();
+    this.#update();
   }
 
-  /** Takes what has happened to an entry. */
+  /** Applies an event. */
   take(event: FileEvent): void {
     if (event.type === "delete" || event.entry.ttl === PERMANENT) {
-      this.#deadlines.delete(event.type === "delete" ? event.key : event.entry.key);
+      this.#expiries.delete(event.type === "delete" ? event.key : event.entry.key);
       return;
     }
     const { key, ttl } = event.entry;
@@ -79,43 +80,43 @@ export class Lifetimes implements Disposable {
     }
   }
 
-  /** Expires what has run out and the timer has not come to yet. @throws as `expire` does */
+  /** Expires the entries that the timer has not processed yet. @throws as `expire` does */
   check(): void {
     if (this.#earliest > this.#now()) return;
-    this.#settle();
+    this.#update();
     if (this.#earliest <= this.#now()) this.#options.expire();
   }
 
-  /** What has run out. */
-  due(): readonly Mortal[] {
+  /** Entries that have expired. */
+  due(): readonly ExpiringEntry[] {
     const now = this.#now();
-    return [...this.#deadlines.values()].filter(({ at }) => at <= now);
+    return [...this.#expiries.values()].filter(({ at }) => at <= now);
   }
 
-  /** Forgets what has run out, unless it has another revision by now. */
-  forget(entries: readonly Mortal[]): void {
+  /** Forgets expired entries, unless they have another revision by now. */
+  forget(entries: readonly ExpiringEntry[]): void {
     for (const { key, revision } of entries) {
-      if (this.#deadlines.get(key)?.revision === revision) this.#deadlines.delete(key);
+      if (this.#expiries.get(key)?.revision === revision) this.#expiries.delete(key);
     }
-    this.#settle();
+    this.#update();
   }
 
   [Symbol.dispose](): void {
     clearTimeout(this.#timer);
-    this.#deadlines.clear();
+    this.#expiries.clear();
     this.#earliest = Infinity;
   }
 
   #start({ key, revision, ttl }: Lifetime): number {
     const at = this.#now() + ttl * 1_000;
-    this.#deadlines.set(key, { key, revision, at });
+    this.#expiries.set(key, { key, revision, at });
     return at;
   }
 
-  /** Finds the earliest, and waits for it. */
-  #settle(): void {
+  /** Finds the earliest expiry, and arms the timer for it. */
+  #update(): void {
     this.#earliest = Infinity;
-    for (const { at } of this.#deadlines.values()) this.#earliest = Math.min(this.#earliest, at);
+    for (const { at } of this.#expiries.values()) this.#earliest = Math.min(this.#earliest, at);
     this.#arm(this.#earliest - this.#now());
   }
 
@@ -126,7 +127,7 @@ export class Lifetimes implements Disposable {
       if (!this.#options.attempt(() => this.check())) this.#arm(RETRY);
       else if (this.#earliest > this.#now()) this.#arm(this.#earliest - this.#now());
     }, Math.min(Math.max(delay, 0), LONGEST_TIMEOUT));
-    // It is no reason to stay.
+    // The timer must not keep the process alive.
     Deno.unrefTimer(this.#timer);
   }
 }

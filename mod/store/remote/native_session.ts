@@ -1,0 +1,144 @@
+import type { LeaseForm } from "../../lease/mod.ts";
+import { AccessError, ConflictError, StoreError, StoreUnavailableError } from "../errors.ts";
+import type {
+  CallOptions,
+  Cursor,
+  DeleteOptions,
+  KeyRange,
+  KvChange,
+  KvEntry,
+  Listing,
+  PutOptions,
+} from "../kv/kv.ts";
+import type { RemoteHttp, RemoteRequest } from "./http.ts";
+import { decodeAnswer, type PollResult, type RemoteSession } from "./session.ts";
+import {
+  decodeEntry,
+  decodeListing,
+  decodePoll,
+  encodePut,
+  GONE,
+  HELD_POLL_MS,
+  requireVersion,
+  type WireListing,
+} from "./wire.ts";
+
+/** Milliseconds to wait for the answer to a poll beyond the server's limit. */
+const POLL_SLACK_MS = 10_000;
+
+/** The server does not serve calls of a Kv (any more): a flannel 0.7.1, or something else. */
+export class UnsupportedServerError extends StoreError {
+  override readonly name = "UnsupportedServerError";
+}
+
+/** Calls of a Kv to a flanneld server, which serves its whole store. */
+export class NativeSession implements RemoteSession {
+  /** That of the server's store, once it was listed. */
+  leaseForm: LeaseForm = "v0.7";
+  readonly #http: RemoteHttp;
+  /** Directory of the network's keys here. */
+  readonly #prefix: string;
+  readonly #base: string;
+
+  constructor(http: RemoteHttp, network: string) {
+    this.#http = http;
+    this.#prefix = `/${network}`;
+    this.#base = `/v1/${network}/store`;
+  }
+
+  /** True when the server serves these calls. */
+  async isServed({ signal }: CallOptions): Promise<boolean> {
+    try {
+      const text = await this.#ask({ method: "GET", path: "/version", signal });
+      decodeAnswer(text, requireVersion);
+      return true;
+    } catch (error) {
+      if (error instanceof UnsupportedServerError) return false;
+      throw error;
+    }
+  }
+
+  async get(key: string, { signal }: CallOptions = {}): Promise<KvEntry | undefined> {
+    const text = await this.#ask({ method: "GET", path: this.#path(key), signal });
+    return text === GONE ? undefined : this.#entry(decodeAnswer(text, decodeEntry));
+  }
+
+  async list(_range: KeyRange, { signal }: CallOptions = {}): Promise<Listing> {
+    const text = await this.#ask({ method: "GET", path: "", signal });
+    return this.#listing(decodeAnswer(text, decodeListing));
+  }
+
+  async put(
+    key: string,
+    value: string,
+    { expect, ttl, signal }: PutOptions,
+  ): Promise<KvEntry> {
+    const body = encodePut({ value, ttl, expect });
+    const text = await this.#ask({ method: "PUT", path: this.#path(key), body, signal });
+    return this.#entry(decodeAnswer(text, decodeEntry));
+  }
+
+  async delete(key: string, { expect, signal }: DeleteOptions): Promise<void> {
+    const query = expect === "any" ? "" : `?revision=${encodeURIComponent(expect.revision)}`;
+    await this.#ask({ method: "DELETE", path: this.#path(key) + query, signal });
+  }
+
+  async poll(cursor: Cursor, signal: AbortSignal): Promise<PollResult> {
+    const path = `?next=${encodeURIComponent(cursor)}`;
+    const timeout = HELD_POLL_MS + POLL_SLACK_MS;
+    const text = await this.#ask({ method: "GET", path, signal, timeout });
+    const answer = decodeAnswer(text, decodePoll);
+    return "listing" in answer
+      ? { reason: answer.reason, snapshot: this.#listing(answer.listing) }
+      : { ...answer, changes: answer.changes.map((change) => this.#change(change)) };
+  }
+
+  /** Path of a key of the network below `/store`. */
+  #path(key: string): string {
+    return key.slice(this.#prefix.length);
+  }
+
+  #entry(entry: KvEntry): KvEntry {
+    return { ...entry, key: `${this.#prefix}/${entry.key}` };
+  }
+
+  #change(change: KvChange): KvChange {
+    return change.type === "put"
+      ? { type: "put", entry: this.#entry(change.entry) }
+      : { ...change, key: `${this.#prefix}/${change.key}` };
+  }
+
+  #listing({ entries, cursor, missing, leaseForm }: WireListing): Listing {
+    this.leaseForm = leaseForm;
+    return {
+      entries: entries.map((entry) => this.#entry(entry)),
+      cursor,
+      missing: () => missing,
+    };
+  }
+
+  async #ask(request: RemoteRequest): Promise<string> {
+    const { status, text } = await this.#http.request({
+      ...request,
+      path: this.#base + request.path,
+    });
+    if (status === 200 || (status === 404 && text === GONE)) return text;
+    const words = text.trim().slice(0, 500);
+    switch (status) {
+      case 404:
+        throw new UnsupportedServerError(`the server of -remote answers ${status}: ${words}`);
+      case 401:
+      case 403:
+        throw new AccessError(`the server of -remote refuses this: ${words}`);
+      case 409:
+        throw new ConflictError(words);
+      // A proxy before it answers 502 or 504.
+      case 502:
+      case 503:
+      case 504:
+        throw new StoreUnavailableError(`the server of -remote answers ${status}: ${words}`);
+      default:
+        throw new StoreError(`the server of -remote answers ${status}: ${words}`);
+    }
+  }
+}
