@@ -1,5 +1,5 @@
 import { formatIPv4 } from "../../mod/ip/mod.ts";
-import type { InterfaceAddress, KernelEvent, Link } from "../../mod/sys/mod.ts";
+import type { InterfaceAddress, KernelEvent, Link, Netlink } from "../../mod/sys/mod.ts";
 import { sameNeighbour, sameRoute } from "../reconcile.ts";
 import { isLinkRoute } from "./direct_peers.ts";
 import type { PeerIndex } from "./peer_index.ts";
@@ -62,6 +62,26 @@ export function drift(event: KernelEvent, { device, peers }: OwnState): string |
     default:
       return undefined;
   }
+}
+
+/**
+ * As {@linkcode drift}, by the device's present state: a device that was just created was down for a moment, and the
+ * kernel reports the objects of a deleted device before the device.
+ *
+ * @param more reports further changes. @default none
+ */
+export function damage(
+  event: KernelEvent,
+  own: OwnState,
+  netlink: Pick<Netlink, "linkByIndex">,
+  more: (event: KernelEvent) => string | undefined = () => undefined,
+): string | undefined {
+  const report = drift(event, own) ?? more(event);
+  if (report === undefined || own.device === undefined) return report;
+  const { index, name } = own.device.link;
+  const link = netlink.linkByIndex(index);
+  if (link === undefined) return `device ${name} removed`;
+  return event.type === "link" ? drift({ ...event, link }, own) ?? more(event) : report;
 }
 
 function linkDrift(

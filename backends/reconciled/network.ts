@@ -35,7 +35,7 @@ import {
   peerObjects,
   peerRefusal,
 } from "./driver.ts";
-import { drift, ExternalDrift, type OwnState } from "./drift.ts";
+import { damage, ExternalDrift, type OwnState } from "./drift.ts";
 import { PeerIndex } from "./peer_index.ts";
 import { RT_TABLE_MAIN } from "../../mod/sys/linux_constants.ts";
 
@@ -185,7 +185,10 @@ export class ReconciledNetwork implements Network {
         const moved = this.#usesExternal && !isOwn ? externalDrift.report(event) : undefined;
         if (moved !== undefined) this.#direct.clear();
         const changed = this.#host.observe(event, peers, config.subnetLen, own);
-        report ??= moved ?? changed ?? (isOwn ? undefined : this.#damage(event, state));
+        report ??= moved ?? changed ??
+          (isOwn
+            ? undefined
+            : damage(event, state, netlink, (event) => this.#offloadDamage(event)));
       }
       if (report !== undefined) repair(report);
     }
@@ -257,19 +260,6 @@ export class ReconciledNetwork implements Network {
       peers: this.#peers,
       device: device && { link: device, address: deviceAddress(own, device.index) },
     };
-  }
-
-  #damage(event: KernelEvent, state: OwnState): string | undefined {
-    const report = drift(event, state) ?? this.#offloadDamage(event);
-    if (report === undefined || this.#device === undefined) return report;
-    const { index, name } = this.#device;
-    // The kernel reports all that was on a deleted device before the device itself.
-    const link = this.#context.netlink.linkByIndex(index);
-    if (link === undefined) return `device ${name} removed`;
-    // A device that was just created was down for a moment: the present state counts.
-    return event.type === "link"
-      ? drift({ ...event, link }, state) ?? this.#offloadDamage(event)
-      : report;
   }
 
   /** The kernel reports that features have changed, but not which. */

@@ -15,7 +15,9 @@ import { execute } from "../execute.ts";
 import { HostRoutes, readHostTables } from "../host_routes.ts";
 import { readManaged } from "../managed.ts";
 import { refusal, Refusals } from "../peers.ts";
-import { diff, type KernelObjects, sameRoute } from "../reconcile.ts";
+import { diff, type KernelObjects } from "../reconcile.ts";
+import { damage } from "../reconciled/drift.ts";
+import { PeerIndex } from "../reconciled/peer_index.ts";
 import { UdpDataPath } from "./user/data_path.ts";
 import { chooseDevice, leaveDevice, takeDevice, udpDeviceNumber } from "./device_name.ts";
 import { type DeviceObjects, deviceObjects } from "./desired.ts";
@@ -27,7 +29,6 @@ import { stalePrograms } from "./stale_programs.ts";
 import { Throttle } from "./throttle.ts";
 import { combineTraffic } from "./traffic.ts";
 import type { Offload } from "./user/worker.ts";
-import { IFF_UP } from "../../mod/sys/linux_constants.ts";
 
 /** Devices held by other processes that are tried before prepare() fails. */
 const MAX_TRIED = 16;
@@ -350,43 +351,13 @@ class UdpNetwork implements Network {
 
   /** Describes an event that removed or changed an object of this network; `undefined` for other events. */
   #drift(event: KernelEvent): string | undefined {
-    const device = this.#device;
-    if (device === undefined || this.#own === undefined) return undefined;
-    if (this.#context.netlink.isOwn(event)) return undefined;
-    const { addresses: [address], routes: [route] } = this.#objects(this.#own);
-    switch (event.type) {
-      case "overrun":
-        return "kernel events were lost";
-      case "link-removed":
-        return event.link.index === device.index ? `device ${this.#name} removed` : undefined;
-      case "link":
-        return event.link.index === device.index ? this.#linkDrift(device.index) : undefined;
-      case "address-removed":
-        return event.address.index === device.index && event.address.address === address.address
-          ? `address of ${this.#name} removed`
-          : undefined;
-      case "route":
-      case "route-removed": {
-        const { destination, metric, table } = event.route;
-        if (!destination.equals(route.destination)) return undefined;
-        if (metric !== route.metric || table !== route.table) return undefined;
-        const same = sameRoute(event.route, route);
-        // No drift: the removal of another program's route, and the addition of this one.
-        return same === (event.type === "route-removed")
-          ? `route to ${destination} ${same ? "removed" : "altered"}`
-          : undefined;
-      }
-      default:
-        return undefined;
-    }
-  }
-
-  /** Compares the device's present state: an event of a device that was just made still has it down. */
-  #linkDrift(index: number): string | undefined {
-    const link = this.#context.netlink.linkByIndex(index);
-    if (link === undefined) return `device ${this.#name} removed`;
-    if ((link.flags & IFF_UP) === 0) return `device ${this.#name} set down`;
-    return link.mtu === this.mtu ? undefined : `MTU of ${this.#name} altered`;
+    const { netlink } = this.#context;
+    const [own, link] = [this.#own, this.#device];
+    if (link === undefined || own === undefined || netlink.isOwn(event)) return undefined;
+    const { addresses: [address], routes: [route] } = this.#objects(own);
+    const peers = new PeerIndex();
+    peers.add({ route });
+    return damage(event, { device: { link, address }, peers }, netlink);
   }
 
   /** Returns whether packets to peers may now leave by another interface. */
