@@ -53,7 +53,7 @@ Deno.test("flanneld config sets, shows and deletes the config that running agent
     const { code, stderr } = await config(first, "set", VXLAN);
     assertEquals(code, 3);
     assertMatch(stderr, /did you mean SubnetLen\?/);
-    assertMatch(stderr, /no terminal.*-yes/);
+    assertMatch(stderr, /not a terminal.*-yes/);
     assertEquals(await etcd.get("v2", KEY), UDP);
   });
 

@@ -144,7 +144,7 @@ Deno.test("flanneld names the remedy for an operator's mistakes", async (t) => {
       "cleanup -release with another etcd",
       [FLANNELD, "cleanup", "-release", `-etcd-endpoints=http://172.28.128.100:${CLOSED_PORT}`],
       1,
-      /cannot be released, and nothing was removed: .*refused.*without -release this host can be/,
+      /cannot be released, and nothing was removed: .*refused.*to clean this host anyway, run this without -release/,
     ],
   ];
   for (const [mistake, command, code, message] of rows) {
