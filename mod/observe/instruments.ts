@@ -1,5 +1,5 @@
 /**
- * Counters and histograms. They cost a few machine instructions and no more memory than their figures,
+ * Counters and histograms. They cost a few machine instructions and no more memory than their values,
  * whether or not anybody reads them; exposition.ts turns them into text.
  *
  * @module

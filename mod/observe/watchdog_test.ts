@@ -29,13 +29,13 @@ Deno.test("feedWatchdog() sets no timer where nobody watches", () => {
 
 Deno.test("feedWatchdog() notifies systemd while the agent is well, stops, and resumes", async () => {
   const stopping = new AbortController();
-  const told: string[] = [];
+  const sent: string[] = [];
   let well = true;
   let asked = 0;
   const until = async (condition: () => boolean) => {
     const limit = Date.now() + 5_000;
     while (!condition()) {
-      assert(Date.now() < limit, `asked ${asked}, told ${told.length}`);
+      assert(Date.now() < limit, `asked ${asked}, sent ${sent.length}`);
       await new Promise((resolve) => setTimeout(resolve, 2));
     }
   };
@@ -47,22 +47,22 @@ Deno.test("feedWatchdog() notifies systemd while the agent is well, stops, and r
       },
       signal: stopping.signal,
       environment: environment({ WATCHDOG_USEC: "20000" }),
-      notify: (assignment) => told.push(assignment),
+      notify: (assignment) => sent.push(assignment),
     });
     assertEquals(timeout, 20);
-    await until(() => told.length >= 3);
+    await until(() => sent.length >= 3);
     well = false;
-    const silent = told.length;
+    const silent = sent.length;
     const last = asked;
     await until(() => asked >= last + 3);
-    assertEquals(told.length, silent);
+    assertEquals(sent.length, silent);
     well = true;
-    await until(() => told.length >= silent + 3);
+    await until(() => sent.length >= silent + 3);
     stopping.abort();
     const ended = asked;
     await new Promise((resolve) => setTimeout(resolve, 60));
     assertEquals(asked, ended);
-    assertEquals(new Set(told), new Set(["WATCHDOG=1"]));
+    assertEquals(new Set(sent), new Set(["WATCHDOG=1"]));
   } finally {
     stopping.abort();
   }

@@ -8,7 +8,7 @@ export class ChildLimit implements Disposable {
   readonly #child: Deno.ChildProcess;
   readonly #signal: AbortSignal | undefined;
   readonly #timer: ReturnType<typeof setTimeout>;
-  readonly #tell: () => void;
+  readonly #onKilled: () => void;
   #isLate = false;
 
   /**
@@ -20,7 +20,7 @@ export class ChildLimit implements Disposable {
     this.#signal = signal;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.killed = promise;
-    this.#tell = resolve;
+    this.#onKilled = resolve;
     this.#timer = setTimeout(() => {
       this.#isLate = true;
       this.#kill();
@@ -44,6 +44,6 @@ export class ChildLimit implements Disposable {
     } catch {
       // It has just ended by itself.
     }
-    this.#tell();
+    this.#onKilled();
   };
 }

@@ -5,7 +5,7 @@ function sleeper(seconds: string): Deno.ChildProcess {
   return new Deno.Command("sleep", { args: [seconds] }).spawn();
 }
 
-Deno.test("ChildLimit kills a child that takes too long, and says so", async () => {
+Deno.test("ChildLimit kills a child that takes too long, and reports that", async () => {
   const child = sleeper("60");
   using limit = new ChildLimit(child, 20);
   assertEquals((await child.status).signal, "SIGKILL");

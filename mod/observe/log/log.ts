@@ -75,7 +75,7 @@ export function info(message: string, fields?: LogFields): void {
   emit("info", message, fields);
 }
 
-/** Logs what an operator may have to look at. */
+/** Logs a line that an operator may have to check. */
 export function warning(message: string, fields?: LogFields): void {
   emit("warning", message, fields);
 }
@@ -85,7 +85,7 @@ export function error(message: string, fields?: LogFields): void {
   emit("error", message, fields);
 }
 
-/** Logs detail at `-v=level` and above: 1 ways and doubts, 2 each change to the kernel. */
+/** Logs detail at `-v=level` and above: 1 for choices, 2 for each change to the kernel. */
 export function verbose(level: number, message: string, fields?: LogFields): void {
   if (level <= settings.verbosity) emit("debug", message, fields);
 }

@@ -3,7 +3,7 @@
  *
  * This is the dictionary of them, and docs/operations.md has it for operators: a field that is not
  * here does not compile, one that is not there fails a test. Names are shared by all messages, so that a
- * search for one subnet finds all that was said of it.
+ * search for one subnet finds all lines about it.
  */
 export interface LogFields {
   /** Type of a backend: `vxlan`. */

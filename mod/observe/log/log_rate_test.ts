@@ -14,7 +14,7 @@ function limiter(rate?: number) {
   return { clock, sums, limit, admit: (key: string, line = key) => limit.admit(key, line) };
 }
 
-Deno.test("LineRate lets a hundred lines of a kind pass in a second, whatever they say", () => {
+Deno.test("LineRate lets a hundred lines of a kind pass in a second, whatever their text", () => {
   const { limit, sums, admit, clock } = limiter();
   let written = 0;
   for (let i = 0; i < 5_000; i++) if (admit("peers.ts:79", `subnet ${i}`)) written++;

@@ -44,7 +44,7 @@ Deno.test("keepServing() restarts a server that clients have ended by using up a
       assertEquals(await get(), "here\n");
       const greedy = await Promise.allSettled(Array.from({ length: MORE_THAN_ENOUGH }, connect));
       const said = server.waitFor(new RegExp(`Cannot serve ${name}.*: Too many open files`));
-      // Deno 2.4 says so when the connections that it has are gone.
+      // Deno 2.4 reports that when the connections that it has are gone.
       await Promise.race([said, pause(1000)]);
       for (const one of greedy) if (one.status === "fulfilled") one.value.close();
       await said;

@@ -20,7 +20,7 @@ export interface AnswerOptions {
   readonly localOnly?: boolean;
 }
 
-/** Sent with every answer: it is of this moment, and of the type that it says. */
+/** Headers of every answer: it must not be cached, and its type must not be guessed. */
 const HEADERS = { "cache-control": "no-store", "x-content-type-options": "nosniff" };
 
 /** A text as an answer; a line feed is added. */
@@ -60,7 +60,7 @@ export async function answer(
     } catch (error) {
       const reason = (error as Error).message;
       warning(`Cannot answer ${url.pathname}: ${reason}`, { error: reason });
-      response = textResponse("this failed; the log says how", { status: 500 });
+      response = textResponse("this failed; see the log", { status: 500 });
     }
   }
   for (const [name, value] of Object.entries(HEADERS)) {

@@ -41,7 +41,7 @@ Deno.test("answer() takes GET and HEAD alone", async () => {
 Deno.test("answer() logs the failure of a page, and does not send it to the client", async () => {
   using log = captureLog();
   const response = await ask("/fails");
-  assertEquals([response.status, await response.text()], [500, "this failed; the log says how\n"]);
+  assertEquals([response.status, await response.text()], [500, "this failed; see the log\n"]);
   assertEquals(log.lines, ["W Cannot answer /fails: no such thing"]);
 });
 

@@ -67,7 +67,7 @@ Deno.test("serveUnix() replaces what a dead process left, and nothing else", asy
   await assertRejects(() => at.serve(`${at.dir}/${"x".repeat(200)}`), SocketError, "cannot serve");
 });
 
-Deno.test("getUnix() says when nobody listens, when no answer comes, and when it is to end", async () => {
+Deno.test("getUnix() reports when nobody listens, when no answer comes, and when it is aborted", async () => {
   await using at = await place();
   await assertRejects(() => getUnix(at.path, "/"), Deno.errors.NotFound);
   await at.serve();

@@ -109,7 +109,7 @@ interface Instruction {
 /**
  * Writes a BPF program, an instruction per call, in the order of execution.
  *
- * It knows nothing of what the verifier wants; that is the kernel's to say when the program is
+ * It does not know the verifier's requirements; the kernel checks them when the program is
  * loaded.
  *
  * @example

@@ -1,6 +1,6 @@
 /**
  * Names and numbers of linux/bpf.h, as much of them as the project uses. Where a number came later
- * than Linux 5.10, the comment says when.
+ * than Linux 5.10, the comment has the version.
  *
  * @module
  */
@@ -104,7 +104,7 @@ export const BPF_F_RECOMPUTE_CSUM = 1;
 export const BPF_F_INGRESS = 1;
 /** Flag of fib_lookup: as for a packet that leaves by the interface that is given. */
 export const BPF_FIB_LOOKUP_OUTPUT = 2;
-/** `BPF_FIB_LKUP_RET_*`: what fib_lookup says of the way. */
+/** `BPF_FIB_LKUP_RET_*`: results of fib_lookup. */
 export const FibResult = {
   SUCCESS: 0,
   /** There is a way, but the next hop's address on the link is not known yet. */

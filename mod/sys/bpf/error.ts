@@ -1,6 +1,6 @@
 import type { SysError } from "../ffi/errno.ts";
 
-/** The verifier's last words that are not statistics, since they say what it refuses. */
+/** Returns the last lines of the verifier's log that are not statistics, which have the reason. */
 function reason(log: string): string | undefined {
   const lines = log.split("\n").map((line) => line.trim()).filter((line) =>
     line !== "" && !/^(processed \d+ insns|verification time|stack depth)/.test(line)

@@ -2,7 +2,7 @@ import { Arena } from "../ffi/arena.ts";
 import { bpf } from "./call.ts";
 
 /**
- * BPF_OBJ_GET_INFO_BY_FD: what the kernel says of a map, program or link.
+ * BPF_OBJ_GET_INFO_BY_FD: the kernel's description of a map, program or link.
  *
  * @param size how much of the information is wanted, in bytes; what the kernel does not have is zero
  */

@@ -1,7 +1,7 @@
 /**
  * The C library's functions, as much of them as the project calls: one table.
  *
- * Conventions. Results are `i32` even where C says ssize_t, since 64-bit results become bigint and
+ * Conventions. Results are `i32` even for ssize_t in C, since 64-bit results become bigint and
  * none of these moves 2 GB at a time. Memory is `buffer`, which takes any typed array off V8's heap
  * (see {@linkcode Arena}) and costs what `pointer` costs; only functions that run on another thread
  * take `pointer`, because nothing would keep a buffer alive for them. A sync call adds 10 to 30 ns to

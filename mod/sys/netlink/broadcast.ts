@@ -1,4 +1,4 @@
-/** Most events that wait for one listener; further ones are lost, and it gets an event that says so. */
+/** Most events that wait for one listener; further ones are lost, and it gets an overrun event. */
 const MAX_WAITING = 65_536;
 
 /**

@@ -122,7 +122,7 @@ Deno.test("Netlink.createLink() returns the device as the kernel made it", () =>
   assertEquals(recorder.messages.map(({ type }) => type), [RTM_NEWLINK, RTM_GETLINK]);
 });
 
-Deno.test("Netlink.deleteLink() says whether there was one", () => {
+Deno.test("Netlink.deleteLink() returns whether there was one", () => {
   let errno = 0;
   const recorder = new Recorder({ refuse: () => errno });
   using netlink = new Netlink(recorder);

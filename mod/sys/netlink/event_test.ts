@@ -60,7 +60,7 @@ Deno.test("readKernelEvent() reads one event per FDB change, also where the kern
   ]);
 });
 
-Deno.test("readKernelEvent() reads no event from the echo of any FDB request", () => {
+Deno.test("readKernelEvent() reads no event from a reflected FDB request", () => {
   const octet = fc.integer({ min: 0, max: 255 }).map((value) =>
     value.toString(16).padStart(2, "0")
   );

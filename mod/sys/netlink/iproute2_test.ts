@@ -252,7 +252,7 @@ Deno.test("readRoute() reads the kernel's answer to `ip route show`", () => {
     {
       ...defaultRoute,
       destination: Prefix.parse("10.20.96.0/24")!,
-      // The first of two hops.
+      // The first of two next hops.
       gateway: ip("192.168.56.9"),
     },
     {

@@ -53,7 +53,7 @@ export interface RecorderOptions {
 /**
  * Keeps messages instead of sending them, for tests that must not touch a kernel. It acknowledges as
  * the kernel does: errors always, success where asked, dumps by their end. It knows nothing of
- * routes: every change succeeds and every dump is empty unless the options say otherwise.
+ * routes: every change succeeds and every dump is empty unless the options change that.
  *
  * @example
  * ```ts

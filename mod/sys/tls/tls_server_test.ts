@@ -136,13 +136,13 @@ async function cases(t: Deno.TestContext, files: Certificates): Promise<void> {
     await using echo = new EchoServer(server);
     assertEquals(await exchange(echo.port, { caCerts }, text), text);
     assertEquals(await exchange(echo.port, { caCerts, ...client }, "hello"), "hello");
-    // Whoever looks whether the port is open is not refused.
+    // A port scanner is not refused.
     (await Deno.connect({ hostname: "127.0.0.1", port: echo.port })).close();
     assertEquals(await exchange(echo.port, { caCerts }, "hello"), "hello");
     assertEquals([echo.failures, echo.refusals], [[], []]);
   });
 
-  await t.step("tells why clients refuse its certificate", async () => {
+  await t.step("reports why clients refuse its certificate", async () => {
     using server = new TlsServer(files.server);
     await using echo = new EchoServer(server);
     const options = { hostname: "127.0.0.1", port: echo.port, caCerts: [stranger.cert] };
@@ -182,7 +182,7 @@ async function cases(t: Deno.TestContext, files: Certificates): Promise<void> {
     assertEquals(openEcho.subjects, [undefined]);
   });
 
-  await t.step("says what comes that is not TLS", async () => {
+  await t.step("reports data that is not TLS", async () => {
     using server = new TlsServer(files.server);
     await using echo = new EchoServer(server);
     const plain = await Deno.connect({ hostname: "127.0.0.1", port: echo.port });

@@ -164,7 +164,7 @@ function writeKey(writer: MessageWriter, key: IPv4, flags: number): void {
   const data = writer.beginNested(ELEM_KEY | NLA_F_NESTED);
   writer.attributeIPv4(DATA_VALUE, key);
   writer.endNested(data);
-  // In network order, without the flag that says so, as nft(8) writes it.
+  // In network order, without the flag for it, as nft(8) writes it.
   if (flags !== 0) writer.attributeIPv4(ELEM_FLAGS, flags);
   writer.endNested(element);
 }

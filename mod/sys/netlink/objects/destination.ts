@@ -35,7 +35,7 @@ export function writeDestinationQuery(
   writeQuery(writer, RTM_GETROUTE, flags, sequence);
 }
 
-/** Asks for the rules that say which table is looked into. */
+/** Requests the rules that select a table. */
 export function writeRuleQuery(writer: MessageWriter, flags: number, sequence: number): void {
   writeQuery(writer, RTM_GETRULE, flags, sequence);
 }

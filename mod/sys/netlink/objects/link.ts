@@ -60,7 +60,7 @@ export function writeLinkQuery(
   writer.end();
 }
 
-/** Asks for a link of some kind. `flags` say whether it may exist. */
+/** Requests a link of some kind. `flags` determine whether it may exist. */
 export function writeNewLink<T extends object>(
   writer: MessageWriter,
   flags: number,

@@ -59,7 +59,7 @@ export interface RouteLookup {
   readonly oif: number;
   /** Address that the kernel would send from. */
   readonly source: IPv4;
-  /** Next hop; absent when the destination is a neighbour, or our own. */
+  /** Next hop; absent when the destination is a neighbour, or local. */
   readonly gateway?: IPv4;
 }
 
@@ -171,7 +171,7 @@ function readAnyRoute(message: MessageCursor, filter?: RouteFilter): Route | und
   if (view.getUint8(start) !== AF_INET || (flags & RTM_F_CLONED) !== 0) return undefined;
   const protocol = view.getUint8(start + 5);
   if (filter?.protocol !== undefined && protocol !== filter.protocol) return undefined;
-  const hop: Hop = {
+  const nextHop: NextHop = {
     destination: 0,
     table: view.getUint8(start + 4),
     oif: 0,
@@ -180,26 +180,26 @@ function readAnyRoute(message: MessageCursor, filter?: RouteFilter): Route | und
     gateway: undefined,
     source: undefined,
   };
-  readAttributes(message, hop);
-  if (filter?.oif !== undefined && hop.oif !== filter.oif) return undefined;
-  if (filter?.table !== undefined && hop.table !== filter.table) return undefined;
+  readAttributes(message, nextHop);
+  if (filter?.oif !== undefined && nextHop.oif !== filter.oif) return undefined;
+  if (filter?.table !== undefined && nextHop.table !== filter.table) return undefined;
   const route: Writable<Route> = {
-    destination: readPrefix(hop.destination, view.getUint8(start + 1)),
-    oif: hop.oif,
-    onlink: (hop.flags & RTNH_F_ONLINK) !== 0,
+    destination: readPrefix(nextHop.destination, view.getUint8(start + 1)),
+    oif: nextHop.oif,
+    onlink: (nextHop.flags & RTNH_F_ONLINK) !== 0,
     protocol,
     scope: view.getUint8(start + 6),
-    table: hop.table,
-    metric: hop.metric,
+    table: nextHop.table,
+    metric: nextHop.metric,
   };
-  if (hop.gateway !== undefined) route.gateway = hop.gateway;
-  if (hop.source !== undefined) route.source = hop.source;
+  if (nextHop.gateway !== undefined) route.gateway = nextHop.gateway;
+  if (nextHop.source !== undefined) route.source = nextHop.source;
   return route;
 }
 
 /** Reads the answer to {@linkcode writeRouteLookup}. */
 export function readRouteLookup(message: MessageCursor): RouteLookup {
-  const hop: Hop = {
+  const nextHop: NextHop = {
     destination: 0,
     table: 0,
     oif: 0,
@@ -208,12 +208,12 @@ export function readRouteLookup(message: MessageCursor): RouteLookup {
     gateway: undefined,
     source: undefined,
   };
-  readAttributes(message, hop);
-  const lookup = { oif: hop.oif, source: hop.source ?? 0 };
-  return hop.gateway === undefined ? lookup : { ...lookup, gateway: hop.gateway };
+  readAttributes(message, nextHop);
+  const lookup = { oif: nextHop.oif, source: nextHop.source ?? 0 };
+  return nextHop.gateway === undefined ? lookup : { ...lookup, gateway: nextHop.gateway };
 }
 
-interface Hop {
+interface NextHop {
   destination: IPv4;
   table: number;
   oif: number;
@@ -223,45 +223,45 @@ interface Hop {
   source: IPv4 | undefined;
 }
 
-function readAttributes(message: MessageCursor, hop: Hop): void {
+function readAttributes(message: MessageCursor, nextHop: NextHop): void {
   const { view } = message;
   const attributes = ATTRIBUTES.enter(view, message.bodyStart + RTMSG_LENGTH, message.bodyEnd);
   while (attributes.next()) {
     switch (attributes.type) {
       case RTA_DST:
-        hop.destination = attributes.ipv4();
+        nextHop.destination = attributes.ipv4();
         break;
       case RTA_OIF:
-        hop.oif = attributes.u32();
+        nextHop.oif = attributes.u32();
         break;
       case RTA_GATEWAY:
-        hop.gateway = attributes.ipv4();
+        nextHop.gateway = attributes.ipv4();
         break;
       case RTA_PRIORITY:
-        hop.metric = attributes.u32();
+        nextHop.metric = attributes.u32();
         break;
       case RTA_PREFSRC:
-        hop.source = attributes.ipv4();
+        nextHop.source = attributes.ipv4();
         break;
       case RTA_TABLE:
-        hop.table = attributes.u32();
+        nextHop.table = attributes.u32();
         break;
       case RTA_MULTIPATH:
-        if (attributes.length >= 8) readFirstHop(attributes, hop);
+        if (attributes.length >= 8) readFirstNextHop(attributes, nextHop);
         break;
     }
   }
 }
 
 /** struct rtnexthop: u16 length, u8 flags, u8 weight - 1, i32 interface index; attributes. */
-function readFirstHop(attributes: AttributeCursor, hop: Hop): void {
+function readFirstNextHop(attributes: AttributeCursor, nextHop: NextHop): void {
   const { view, offset } = attributes;
   const length = Math.min(view.getUint16(offset, true), attributes.length);
-  hop.flags |= view.getUint8(offset + 2);
-  hop.oif = view.getUint32(offset + 4, true);
+  nextHop.flags |= view.getUint8(offset + 2);
+  nextHop.oif = view.getUint32(offset + 4, true);
   const inner = new AttributeCursor().enter(view, offset + 8, offset + length);
   while (inner.next()) {
-    if (inner.type === RTA_GATEWAY) hop.gateway = inner.ipv4();
+    if (inner.type === RTA_GATEWAY) nextHop.gateway = inner.ipv4();
   }
 }
 

@@ -58,7 +58,7 @@ export interface AttachedFilter extends FilterPlace {
   readonly programId: number;
 }
 
-/** Makes the discipline that filters hang on, or takes it away. */
+/** Creates the queueing discipline that filters are attached to, or removes it. */
 export function writeClsact(
   writer: MessageWriter,
   type: typeof RTM_NEWQDISC | typeof RTM_DELQDISC,
