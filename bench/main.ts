@@ -1,6 +1,6 @@
 /**
  * `deno task bench [name...]`: runs the benches named, or all. Each folder is one question; its
- * `mod.ts` exports `run()`, which prints its answer. Figures are counts, or ratios within one run:
+ * `mod.ts` exports `run()`, which prints its answer. Results are counts, or ratios within one run:
  * two machines, or two days of one, are not to be compared.
  *
  * @module

@@ -89,7 +89,7 @@ export class FleetAgent implements Disposable {
     const first = await firstSnapshot(this.#store, this.#signal, (why) => this.#tally.failed(why));
     this.#view.takeSnapshot(first, this.#publicIP);
     const following = this.#follow(first.cursor);
-    await this.#attempt(() => this.#settle());
+    await this.#attempt(() => this.#reconcile());
     while (!this.#signal.aborted) await this.#handle(await this.#inbox.next(this.#signal));
     await following;
   }
@@ -121,7 +121,7 @@ export class FleetAgent implements Disposable {
   async #handle(event: Event): Promise<void> {
     if (event === "renew") {
       await this.#attempt(async () => {
-        if (!await this.#keeper.renew()) await this.#settle();
+        if (!await this.#keeper.renew()) await this.#reconcile();
       });
       this.#renewed?.resolve();
     } else if (event === "retry") await this.#look();
@@ -152,11 +152,11 @@ export class FleetAgent implements Disposable {
       if (held !== undefined) {
         await this.#keeper.observe(leases.get(held.subnet), this.#attributes);
       }
-      await this.#settle();
+      await this.#reconcile();
     });
   }
 
-  async #settle(): Promise<void> {
+  async #reconcile(): Promise<void> {
     const { config, leases } = this.#view;
     if ("missing" in config) throw new StoreError(config.missing);
     if (this.#keeper.lease === undefined) {

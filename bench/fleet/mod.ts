@@ -1,10 +1,10 @@
 /**
- * What a thousand agents ask of their store: the store's side of real agents (snapshot, identity, lease,
+ * Load of a thousand agents on their store: the store's side of real agents (snapshot, identity, lease,
  * watch, renewal; no kernel) against one etcd, and against one `-listen` tier before that etcd.
  *
  * The agents are spread over {@linkcode PROCESSES} processes, each in a lab host of its own: one address
  * may hold 640 polls at a tier. Each agent has its own store and thus its own connections. etcd, tier and
- * fleet share this machine, so that times are no figures; counts, bytes and memory are.
+ * fleet share this machine, so that times are not comparable; counts, bytes and memory are.
  *
  * @module
  */
@@ -37,7 +37,7 @@ const CHANGES = 10;
 /** Milliseconds within which what the fleet waits for must have come; the bench goes on without the rest. */
 const DELIVERY_MS = 60_000;
 
-/** What a fleet works against. */
+/** Store of a fleet. */
 interface Target {
   readonly name: string;
   readonly store: StoreOptions;
@@ -281,7 +281,7 @@ async function delivered(
     const soFar = sum(parts);
     const isDone = soFar.changes >= changes && soFar.reconnects.length >= reconnects &&
       soFar.resyncs >= resyncs;
-    // What follows a change comes within the second.
+    // Consequences of a change arrive within a second.
     quiet = isDone ? quiet + 1 : 0;
     await new Promise((resolve) => setTimeout(resolve, 300));
     parts.push(await report());

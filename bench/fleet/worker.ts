@@ -19,7 +19,7 @@ import { Tally } from "./tally.ts";
 /** First public IP: 198.18.0.1, of the block for benchmarks (RFC 2544). */
 const FIRST_IP = 0xc6120001;
 
-/** How often a state is looked at that a command waits for, in milliseconds. */
+/** Milliseconds between two polls of a state that a command waits for. */
 const POLL_MS = 50;
 
 const [first, count, options] = Deno.args as [string, string, string];

@@ -17,7 +17,7 @@ const LEASES = [3, 5_000, 60_000];
 /** How often a new lease is timed on its way into the kernel. */
 const PUTS = 20;
 
-/** Figures of one start. Times in milliseconds from exec. */
+/** Measurements of one start. Times in milliseconds from exec. */
 interface Figures {
   readonly leaseMs: number;
   readonly readyMs: number;

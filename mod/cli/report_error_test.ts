@@ -47,7 +47,7 @@ Deno.test("reportError() shows the stack of a defect, and exits 1", () => {
   assertEquals(reportError("thrown").lines.join("\n").endsWith("report it: thrown"), true);
 });
 
-Deno.test("reportError() says whom to run as when the host refuses for want of privileges", () => {
+Deno.test("reportError() names the user to run as when the host refuses a privilege", () => {
   const hint = "; run as root (or give it CAP_NET_ADMIN and CAP_NET_RAW, and its directories)";
   for (const errno of [1, 13]) {
     const error = new SysError("RTM_NEWLINK", errno, { subject: "flannel.1" });

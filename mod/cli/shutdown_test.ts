@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 
 const MODULE = JSON.stringify(new URL("shutdown.ts", import.meta.url).href);
 
-/** Runs a program that says when it is ready, sends it signals, and tells how it ended. */
+/** Runs a program, sends it signals once it is ready, and returns how it ended. */
 async function signalled(
   program: string,
   steps: readonly { readonly after: string; readonly send: Deno.Signal }[],

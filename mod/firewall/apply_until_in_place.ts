@@ -5,7 +5,7 @@ export interface ApplySteps<Plan extends { readonly text: string }> {
   /** Reads the rules and plans; returns `undefined` when all are in place. */
   plan(): Promise<Plan | undefined>;
   apply(plan: Plan): Promise<void>;
-  /** Says that all plans took effect and yet another is needed. @returns `undefined` where that is no error */
+  /** Describes a plan that is still needed after all plans took effect. @returns `undefined` when that is no error */
   describeDrift(plan: Plan): string | undefined;
   /** Returns whether the same plan may be applied again after a failure. @default no */
   isPassing?(failure: FirewallError): boolean;

@@ -1,6 +1,7 @@
 /**
- * One of the checks of `deno task ok`: fails on documents that name what is not there, and on a
- * docs/architecture.md whose table of folders and graph are not those of the tree.
+ * One of the checks of `deno task ok`: fails on documents that name what is not there, on a
+ * docs/architecture.md whose table of folders and graph are not those of the tree, and on words that the
+ * project does not use (`word_rules.ts`).
  *
  * Usage: `deno run -A scripts/checks/check_docs.ts [--write]`; `--write` brings docs/architecture.md up to date.
  *
@@ -17,6 +18,7 @@ import {
   replaceSection,
 } from "./architecture.ts";
 import { listSources, projectRoot, readModuleGraph } from "./module_graph.ts";
+import { hasWordRules, treeWordProblems } from "./word_rules.ts";
 
 /** Directories with documents. */
 const ROOTS = [".", "docs", "docs/decisions"];
@@ -52,6 +54,25 @@ async function readFacts(root: string): Promise<DocFacts> {
   };
 }
 
+/** Reads the text of each file that git tracks. */
+async function readTree(root: string): Promise<[path: string, text: string][]> {
+  const { success, stdout } = await new Deno.Command("git", {
+    args: ["-C", root, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+  }).output();
+  if (!success) throw new Error("git ls-files failed: is this a git checkout?");
+  const paths = new TextDecoder().decode(stdout).split("\0").filter((path) => path !== "");
+  const files: [string, string][] = [];
+  for (const path of paths.filter(hasWordRules)) {
+    try {
+      files.push([path, await Deno.readTextFile(`${root}/${path}`)]);
+    } catch (error) {
+      // Removed, but not from the index.
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+  return files;
+}
+
 async function generateArchitecture(root: string, document: string): Promise<string> {
   const graph = await readModuleGraph(
     root,
@@ -82,7 +103,8 @@ if (import.meta.main) {
   for (const path of paths.sort()) {
     problems.push(...await docProblems(path, await facts.read(path), facts));
   }
+  problems.push(...treeWordProblems(await readTree(root)));
   for (const line of problems) console.error(line);
   if (problems.length > 0) Deno.exit(1);
-  console.log(`${paths.length} documents: links, paths, commands and flags are there`);
+  console.log(`${paths.length} documents: links, paths, commands, flags and words are right`);
 }

@@ -26,7 +26,7 @@ const LISTEN_PORT = 8889;
 const MEMBERS = 3;
 
 /**
- * What a member is given besides: elections as etcd has them by default, since a busy machine has the
+ * Further options of a member: elections as etcd has them by default, since a busy machine has the
  * lab's shorter ones fail; and requests of 16 MiB, for configs that nobody should write.
  */
 const ETCD_FLAGS = [
@@ -35,7 +35,7 @@ const ETCD_FLAGS = [
   "--max-request-bytes=16777216",
 ];
 
-/** How long the tester tries what a store in trouble refuses, in milliseconds. */
+/** Milliseconds for which the tester retries a call that a faulty store refuses. */
 const INSIST_MS = 60_000;
 
 /** How long it waits for one answer, in milliseconds. */
@@ -131,7 +131,7 @@ export class ChaosStore implements AsyncDisposable {
     return this.#direct.snapshot({ signal: AbortSignal.timeout(CALL_TIMEOUT_MS) });
   }
 
-  /** Does something in the store, again and again while it is in trouble. @throws what it failed with last */
+  /** Makes a change in the store; retries while the store is faulty. @throws the last error */
   async insist<T>(action: (store: NetworkStore, signal: AbortSignal) => Promise<T>): Promise<T> {
     const deadline = Date.now() + INSIST_MS;
     for (;;) {
@@ -174,7 +174,7 @@ export class ChaosStore implements AsyncDisposable {
     return this.kind === "v2" ? new EtcdKeys(etcd) : new EtcdGateway(etcd);
   }
 
-  /** The member that leads; any when none says so. */
+  /** Returns the leader; any member when none claims to lead. */
   async leader(): Promise<EtcdServer> {
     for (const member of this.members) {
       const response = await member.fetch("/v3/maintenance/status", {

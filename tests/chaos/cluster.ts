@@ -60,7 +60,7 @@ export class ChaosHost implements AsyncDisposable {
     return (await this.subnet())!.replace(/\.0\/.*/, ".1");
   }
 
-  /** What iproute2 prints of the host. */
+  /** Returns iproute2's output for the host. */
   async dump(): Promise<KernelDump> {
     return parseDump(await this.lab.exec(["sh", "-c", DUMP_COMMAND]));
   }
@@ -75,7 +75,7 @@ export class ChaosHost implements AsyncDisposable {
   }
 }
 
-/** Told when an agent has ended by itself. */
+/** Called when an agent has ended by itself. */
 export type HostExit = (host: ChaosHost, code: number, lastLine: string) => void;
 
 /** Options of {@linkcode ChaosCluster.start}. */

@@ -9,14 +9,14 @@ export const STORE_KINDS: readonly StoreKind[] = ["v2", "v3", "embedded"];
 /** Stores that etcd's members serve. */
 export const ETCD: readonly StoreKind[] = ["v2", "v3"];
 
-/** What the schedule has to know of a fault. */
+/** Properties of a fault for the schedule. */
 export interface FaultTraits {
   readonly name: string;
   /** Stores that it can happen to. */
   readonly stores: readonly StoreKind[];
   /** @default all */
   readonly backends?: readonly GuideBackend["type"][];
-  /** What it needs for itself; faults of one round share none of it. A cluster's is alone in its round. */
+  /** Exclusive resources; faults of one round share none of it. A cluster's is alone in its round. */
   readonly scope: "host" | "store" | "cluster";
   /** How long it stays, in milliseconds: in a short run and in a long one. */
   readonly holdMs: readonly [short: number, long: number];
@@ -26,7 +26,7 @@ export interface FaultTraits {
 export interface Fault extends FaultTraits {
   /** Whose pings may be lost, from the injection until the calm that follows. */
   readonly affects: "nobody" | "host" | "everybody";
-  /** What may happen besides without breaking an invariant. */
+  /** Effects that do not break an invariant. */
   readonly allows?: readonly Consequence[];
   /** @returns what ends it */
   inject(target: Target): Promise<Heal>;
@@ -40,7 +40,7 @@ export type Consequence =
 
 export type Heal = () => Promise<void>;
 
-/** What a fault is injected into. */
+/** Target of a fault. */
 export interface Target {
   readonly cluster: ChaosCluster;
   /** For a fault of one host; any other for the others. */

@@ -25,7 +25,7 @@ export interface HostState {
   readonly routesBefore: readonly string[];
   /** Of the agent, in MiB; 0 while none runs. */
   readonly residentMiB: number;
-  /** What its agents have written to their log so far. */
+  /** Log of its agents so far. */
   readonly logBytes: number;
   /** For how long, in minutes. */
   readonly logMinutes: number;
@@ -46,7 +46,7 @@ export interface Broken {
   readonly detail: string;
 }
 
-/** What is wrong in a state, whatever is going on. */
+/** Returns the violations in any state. */
 export function findBroken(state: ClusterState): Broken[] {
   return [
     ...holders(state),

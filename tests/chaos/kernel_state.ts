@@ -1,5 +1,5 @@
 /**
- * What a host's kernel has of the network, and what the store's leases ask for: independent of the
+ * A host's kernel objects of the network, and the desired ones by the store's leases: independent of the
  * agent's own code, so that a mistake there shows.
  *
  * @module
@@ -14,7 +14,7 @@ export interface LeaseFacts {
   readonly vtepMac?: string;
 }
 
-/** `ip -j route`, as far as it is looked at. */
+/** Used members of `ip -j route`. */
 export interface RouteJson {
   readonly dst: string;
   readonly gateway?: string;
@@ -26,7 +26,7 @@ export interface RouteJson {
   readonly [key: string]: unknown;
 }
 
-/** What iproute2 prints of a host. */
+/** iproute2's output for a host. */
 export interface KernelDump {
   readonly routes: readonly RouteJson[];
   readonly neighbours: readonly {
@@ -63,7 +63,7 @@ export function hostRoutes({ routes }: KernelDump): string[] {
   ) => JSON.stringify({ dst, gateway, dev, protocol, table, type, metric, prefsrc, scope })).sort();
 }
 
-/** What the agent of a host has put into its kernel for peers, sorted, a line each. */
+/** Returns a host's kernel objects for peers, sorted, one line each. */
 export function programmedObjects(
   { routes, neighbours, fdb }: KernelDump,
   { device }: GuideBackend,
@@ -87,7 +87,7 @@ export function programmedObjects(
   return lines.sort();
 }
 
-/** What has to be there, by the leases of all hosts. @param publicIP the host's own address */
+/** Returns the desired objects by the leases of all hosts. @param publicIP the host's own address */
 export function wantedObjects(
   leases: readonly LeaseFacts[],
   publicIP: string,

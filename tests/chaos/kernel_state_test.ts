@@ -21,7 +21,7 @@ const LEASES: readonly LeaseFacts[] = [
 const HOST_ROUTES = '{"dst":"default","gateway":"10.0.2.2","dev":"eth0","metric":100,"flags":[]},' +
   '{"dst":"172.28.128.0/24","dev":"eth1","protocol":"kernel","scope":"link","flags":[]}';
 
-/** What iproute2 printed of hosts by each backend. */
+/** iproute2's output for hosts of each backend. */
 const RECORDED: Readonly<Record<GuideBackend["type"], string>> = {
   "vxlan":
     `[${HOST_ROUTES},{"dst":"10.20.33.0/24","gateway":"10.20.33.0","dev":"flannel.1","protocol":"102","flags":["onlink"]},

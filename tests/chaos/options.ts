@@ -1,6 +1,6 @@
 import { STORE_KINDS, type StoreKind } from "./fault.ts";
 
-/** What a run is asked for. */
+/** Options of a run. */
 export interface ChaosOptions {
   readonly minutes: number;
   readonly seed: number;
@@ -14,7 +14,7 @@ export interface ChaosOptions {
 const USAGE = "usage: deno task chaos --hours=N|--minutes=N [--seed=S] [--store=v2|v3|embedded] " +
   "[--only=FAULT]... [--other=EXECUTABLE]";
 
-/** Reads the command line. @returns a line that says what is wrong with it */
+/** Parses the command line. @returns the options, or one line on a usage error */
 export function parseOptions(
   args: readonly string[],
   faults: readonly string[],

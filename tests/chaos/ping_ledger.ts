@@ -23,7 +23,7 @@ export interface Loss {
   readonly reason: string;
 }
 
-/** What became of pings since the last report. */
+/** Results of pings since the last report. */
 export interface PingReport {
   /** Between unaffected hosts. */
   readonly sent: number;
@@ -103,7 +103,7 @@ export class PingLedger {
     }
   }
 
-  /** What happened since the last call. @param pairs that there are, each `0 to 2` */
+  /** Returns the results since the last call. @param pairs that there are, each `0 to 2` */
   report(nowMs: number, pairs: readonly string[]): PingReport {
     const report = {
       ...{ sent: this.#sent, uncounted: this.#uncounted, slowestMs: this.#slowestMs },

@@ -2,7 +2,7 @@
  * Pings from every host to every other each 10 ms, on a thread of its own: it makes the sockets inside
  * of the hosts' namespaces, so that no process has to run there.
  *
- * They are datagrams that this thread answers, and not ICMP echoes. The kernel answers those of all
+ * They are datagrams that this thread answers, and not ICMP echo requests. The kernel answers those of all
  * namespaces by one socket for each processor, whose send buffer is full while replies of some lab
  * wait for a neighbour that does not answer; then no namespace of the machine answers any.
  *
@@ -47,13 +47,13 @@ const SOCKADDR_IN = 16;
 const REQUEST = 0;
 const REPLY = 1;
 
-/** What the worker is asked for. */
+/** A request to the worker. */
 export type PingRequest =
   /** Pings from and to an address of a host from now on; without an address no longer. */
   | { readonly host: number; readonly netns: string; readonly address: string | undefined }
   | { readonly host: number; readonly isUnaffected: boolean };
 
-/** What it answers, several times a second. */
+/** The worker's report, several times a second. */
 export interface PingAnswer {
   readonly report: PingReport;
   /** Milliseconds between two rounds of pings, at most, since the last report. */

@@ -19,7 +19,7 @@ export class Pings implements Disposable {
   #silent: readonly string[] = [];
   #failure: string | undefined;
 
-  /** @param onLosses told of pings that were lost, soon after */
+  /** @param onLosses called with lost pings, soon after their loss */
   constructor(onLosses: (losses: readonly Loss[]) => void) {
     this.#worker = new Worker(new URL("ping_worker.ts", import.meta.url), { type: "module" });
     this.#worker.onmessage = ({ data }: MessageEvent<PingAnswer>) => {

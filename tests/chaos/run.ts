@@ -18,7 +18,7 @@ import { Pings } from "./pings.ts";
 import { backendOf, formatRound, type PlannedFault, type Round, scheduleOf } from "./schedule.ts";
 import { randomFrom } from "../lab/random.ts";
 
-/** Between two looks at everything, in milliseconds. */
+/** Milliseconds between two full checks. */
 const LOOK_MS = 1_000;
 
 /**
@@ -43,7 +43,7 @@ const LEASED = {
   SubnetMax: "10.20.199.0",
 };
 
-/** What a run is. */
+/** Description of a run. */
 export interface RunOptions {
   readonly store: StoreKind;
   readonly seed: number;
@@ -52,11 +52,11 @@ export interface RunOptions {
   /** Faults stay longer, and those that take a minute take it. */
   readonly isLong: boolean;
   readonly faults: readonly Fault[];
-  /** Told each round, and each broken invariant. */
+  /** Called with each round, and each broken invariant. */
   readonly log: (line: string) => void;
 }
 
-/** What came of a run. */
+/** Result of a run. */
 export interface RunReport {
   readonly store: StoreKind;
   readonly backend: string;
@@ -78,13 +78,13 @@ export interface RunReport {
   readonly slowestRecovery: number;
   /** The most that an agent took, in MiB. */
   readonly mostResidentMiB: number;
-  /** What was wrong, each once. */
+  /** Distinct violations. */
   readonly broken: readonly string[];
   /** Directory of the agents' logs, when anything was. */
   readonly logs: string | undefined;
 }
 
-/** Starts a cluster, does damage to it as the seed says, and looks all the time whether all holds that must. */
+/** Starts a cluster, injects the seed's faults, and checks all invariants all the time. */
 export async function runChaos(options: RunOptions): Promise<RunReport> {
   // The tester reads the same hostile entries as agents do, and would warn of them.
   configureLog({ write: () => {} });

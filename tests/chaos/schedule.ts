@@ -84,7 +84,7 @@ export function* scheduleOf(
   }
 }
 
-/** What a fault takes; nothing when another one of the round has it. */
+/** Returns a fault's exclusive resources; nothing when another fault of the round has one. */
 function placesOf(
   { scope }: FaultTraits,
   { store, hosts, taken }: { store: StoreKind; hosts: number; taken: ReadonlySet<string> },

@@ -50,7 +50,7 @@ export class Ec2Proxy implements AsyncDisposable {
     });
   }
 
-  /** Says that the credentials have run out, at the next calls. */
+  /** Answers the next calls with expired credentials. */
   expire(times: number): void {
     this.#faults.push({
       ...{ times, status: 400, code: "RequestExpired", message: "Request has expired." },

@@ -4,7 +4,7 @@ import { serve, type ServePlace } from "./serve.ts";
 /** Options of {@linkcode GceMetadataFake}. */
 export interface GceMetadataFakeOptions extends ServePlace {
   readonly instance: FakeInstance;
-  /** Told each access token that is given. */
+  /** Called with each issued access token. */
   readonly onToken: (token: string) => void;
 }
 

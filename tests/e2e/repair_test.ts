@@ -194,7 +194,7 @@ for (const backend of BACKENDS) {
             );
           });
           assert(lost * INTERVAL < LIMIT, `${lost} replies lost`);
-          // Said once a minute, hence perhaps of the damage before.
+          // Logged once a minute, so perhaps for the damage before.
           if (report !== undefined) await process.waitFor(report);
         });
       }

@@ -72,7 +72,7 @@ export function httpAnswer(
 /** How long a server may keep silent before its client closes its side, in milliseconds. */
 const SILENCE_MS = 100;
 /** How long it may keep the connection after that, in milliseconds. */
-const PATIENCE_MS = 30_000;
+const TIMEOUT_MS = 30_000;
 
 /** Sends bytes to a port of loopback, reads what comes back, and closes its side when nothing more does. */
 export async function sendBytes(port: number, bytes: Uint8Array): Promise<Uint8Array> {
@@ -83,7 +83,7 @@ export async function sendBytes(port: number, bytes: Uint8Array): Promise<Uint8A
     setTimeout(() => {
       isLate = true;
       close(connection);
-    }, PATIENCE_MS),
+    }, TIMEOUT_MS),
   ];
   const parts: number[] = [];
   try {
@@ -94,7 +94,7 @@ export async function sendBytes(port: number, bytes: Uint8Array): Promise<Uint8A
     }
   } catch (error) {
     // A server that refuses early may reset the connection.
-    if (isLate) throw new Error(`no end within ${PATIENCE_MS} ms`, { cause: error });
+    if (isLate) throw new Error(`no end within ${TIMEOUT_MS} ms`, { cause: error });
   } finally {
     for (const timer of timers) clearTimeout(timer);
     close(connection);

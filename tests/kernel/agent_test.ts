@@ -107,7 +107,7 @@ Deno.test("Agent leaves no watch behind when it ends by an error, for another is
   });
 });
 
-/** What a watch yields when a network had ten configs, one after the other. */
+/** Items of a watch over ten successive configs of a network. */
 const TEN: readonly WatchItem[] = Array.from({ length: 10 }, (_, i) => ({
   type: "changes",
   changes: [{ type: "config", config: { text: configOf(21 + i) } }],

@@ -3,7 +3,7 @@ import { PERMANENT } from "../../mod/lease/mod.ts";
 import type { ModelHost } from "./host.ts";
 import type { World } from "./world.ts";
 
-/** Says what is wrong in any state; `undefined` when nothing is. */
+/** Returns the violation in a state; `undefined` when there is none. */
 export function findProblem(world: World): string | undefined {
   if (world.problem !== undefined) return world.problem;
   for (const host of world.hosts) {
@@ -29,7 +29,7 @@ export function findProblem(world: World): string | undefined {
   return undefined;
 }
 
-/** Says what is wrong once everything has come to rest; `undefined` when nothing is. */
+/** Returns the violation in a state of rest; `undefined` when there is none. */
 export function findProblemAtRest(world: World): string | undefined {
   const problem = findProblem(world);
   if (problem !== undefined) return problem;

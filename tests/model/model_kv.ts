@@ -65,7 +65,7 @@ export class ModelKv implements Kv {
     entryOfReply(await this.#call({ type: "remove", key, expect }, signal));
   }
 
-  /** What a watch at `cursor` has yet to see: the same for two cursors with nothing after them. */
+  /** Returns the events after `cursor`: equal for two cursors without later events. */
   pending(cursor: Cursor): readonly StoreEvent[] | "lost" {
     return this.#data.since(Number(cursor.slice(1))) ?? "lost";
   }

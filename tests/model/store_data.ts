@@ -51,7 +51,7 @@ export type StoreRequest =
     /** Seconds, or `PERMANENT`. */
     readonly ttl: number;
     readonly expect: Expect;
-    /** Tells this write from every other one, as v3's lease id does. */
+    /** Identifies this write, like v3's lease id. */
     readonly token: object;
   }
   | { readonly type: "remove"; readonly key: string; readonly expect: Expect };

@@ -156,8 +156,8 @@ export class World {
   }
 
   /**
-   * Tells two states apart, but not two that differ only in the numbers of their revisions, or in how many
-   * disturbances led to them.
+   * Returns a digest that differs between states, except for the numbers of their revisions and the number of
+   * disturbances that led to them.
    */
   digest(): string {
     const text = JSON.stringify([

@@ -36,7 +36,7 @@ import { isTimeout } from "../../async/timeout.ts";
 /** Limit for the store, in milliseconds: a clean-up must also work when the cluster is gone. */
 const STORE_LIMIT = 10_000;
 
-/** Stands for the external interface, on which a device's name does not depend. The MTU has room for headers. */
+/** Stands for the external interface, on which a device's name does not depend. The MTU leaves space for headers. */
 const NO_INTERFACE: ExternalInterface = {
   ...{ name: "", index: 0, mtu: 1500, address: 0, publicIP: 0 },
 };

@@ -7,7 +7,7 @@ function metrics() {
   return { clock, metrics: new AgentMetrics(() => clock.now) };
 }
 
-Deno.test("AgentMetrics.handle() says what is being done until it is, or has failed", async () => {
+Deno.test("AgentMetrics.handle() shows the present work until it has ended or failed", async () => {
   const { metrics: it } = metrics();
   assertEquals(it.handling, undefined);
   await it.handle("renew", () => {

@@ -9,19 +9,19 @@ const WELL: HealthFacts = {
   stopped: undefined,
 };
 
-/** What is found when something is otherwise than well. */
+/** Returns the findings with one changed fact. */
 function found(facts: Partial<HealthFacts>): string[] {
   return findings({ ...WELL, ...facts }, { watch: 120_000 }, NOW)
     .map(({ blame, reason }) => `${blame}: ${reason}`);
 }
 
-Deno.test("findings() has nothing to say of an agent that works, or waits at its start", () => {
+Deno.test("findings() returns nothing for an agent that works, or waits at its start", () => {
   assertEquals(found({}), []);
   assertEquals(found({ watch: undefined, lease: undefined }), []);
   assertEquals(found({ lease: { subnet: "10.20.93.0/24" } }), []);
 });
 
-Deno.test("findings() tells each way of being stuck, once its time is over", () => {
+Deno.test("findings() reports each way of being stuck after its time limit", () => {
   assertEquals(found({ handling: { what: "renew", since: NOW - 120_000 } }), []);
   assertEquals(found({ handling: { what: "renew", since: NOW - 121_000 } }), [
     "agent: event loop: it has been at one event (renew) for 121 s",
@@ -43,7 +43,7 @@ Deno.test("findings() tells each way of being stuck, once its time is over", () 
   ]);
 });
 
-Deno.test("findings() tells all there is", () => {
+Deno.test("findings() returns all reasons", () => {
   const facts = {
     handling: { what: "watch", since: 0 },
     watch: { since: 0, error: "refused" },

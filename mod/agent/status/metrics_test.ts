@@ -83,7 +83,7 @@ Deno.test("metricsPage() names networks where there are several", async () => {
   }
 });
 
-Deno.test("metricsPage() stays small with 60,000 peers, and says what it leaves out", async () => {
+Deno.test("metricsPage() stays small with 60,000 peers, and counts the omitted ones", async () => {
   const peers = Array.from({ length: 60_000 }, (_, i) => {
     const { subnet, attributes, ...lease } = labLease(2);
     const moved = Object.create(subnet, {
@@ -105,7 +105,7 @@ Deno.test("metricsPage() stays small with 60,000 peers, and says what it leaves 
 });
 
 Deno.test("metricsPage() has no metric that docs/operations.md does not", async () => {
-  const text = await metrics(source([busy()])) + // those of echoes
+  const text = await metrics(source([busy()])) + // those of ICMP echo requests
     "# HELP flanneld_peer_round_trip_seconds\n# HELP flanneld_peer_echoes_total\n" +
     "# HELP flanneld_peer_lost_echoes_total\n# HELP flanneld_store_call_seconds\n" +
     "# HELP flanneld_store_errors_total\n";

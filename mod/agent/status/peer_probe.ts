@@ -50,12 +50,12 @@ interface Reading {
 }
 
 /** Sender of echo requests. */
-export type Echoes = Pick<Prober, "echo"> & AsyncDisposable;
+export type EchoProber = Pick<Prober, "echo"> & AsyncDisposable;
 
 /** Options of {@linkcode PeerProbe}. */
 export interface PeerProbeOptions {
   /** @default {@linkcode Prober.open} */
-  readonly openProber?: () => Echoes;
+  readonly openProber?: () => EchoProber;
   /** Milliseconds. @default 15_000 */
   readonly interval?: number;
   /** Milliseconds. @default 150_000 */
@@ -169,7 +169,7 @@ export class PeerProbe {
     return due.sort((a, b) => a.time - b.time);
   }
 
-  async #echo(prober: Echoes, { key, address }: { key: string; address: IPv4 }): Promise<void> {
+  async #echo(prober: EchoProber, { key, address }: { key: string; address: IPv4 }): Promise<void> {
     let trip = this.#roundTrips.get(key);
     if (trip === undefined) this.#roundTrips.set(key, trip = { sent: 0, lost: 0, time: 0 });
     trip.time = Date.now();

@@ -5,7 +5,7 @@ import { type Snapshot, StoreError } from "../../store/mod.ts";
 import { PeerProbe, type PeerProbeOptions } from "./peer_probe.ts";
 import { labLease, labView } from "../testing/status_view_lab.ts";
 
-/** An probe whose echoes are answered by `reply`, and the addresses they went to. */
+/** A probe whose ICMP echo requests are answered by `reply`, and their destinations. */
 function probe(
   views: Parameters<typeof labView>[],
   reply: (address: IPv4) => EchoOutcome,
@@ -36,7 +36,7 @@ function probe(
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
-Deno.test("PeerProbe sends echoes while somebody asks, and then forgets", async () => {
+Deno.test("PeerProbe sends ICMP echo requests while somebody polls, and then forgets", async () => {
   const { it, sent, state } = probe(
     [[[labLease(2), labLease(3)]]],
     (address) =>
@@ -60,7 +60,7 @@ Deno.test("PeerProbe sends echoes while somebody asks, and then forgets", async 
   assertEquals(it.roundTrip("", "10.20.2.0/24"), undefined);
 });
 
-Deno.test("PeerProbe sends 20 echoes a second at most, whoever is due longest first", async () => {
+Deno.test("PeerProbe sends at most 20 ICMP echo requests per second, to the longest-waiting peer first", async () => {
   const peers = Array.from({ length: 50 }, (_, i) => labLease(i + 2));
   const { it, sent, abort } = probe([[peers]], () => ({ type: "timeout" }), { interval: 0 });
   it.request();
@@ -90,7 +90,7 @@ Deno.test("PeerProbe asks the bridge where there is no device, and nobody whose 
   await it.idle;
 });
 
-Deno.test("PeerProbe.request() leaves it at that where echoes cannot be sent", async () => {
+Deno.test("PeerProbe.request() gives up when ICMP echo requests cannot be sent", async () => {
   const it = new PeerProbe(() => [labView([labLease(2)])], new AbortController().signal, {
     openProber: () => {
       throw new Error("EPERM");

@@ -68,7 +68,7 @@ Deno.test("collectStatus() has an entry for each network, warned before ready", 
   assertEquals(networks[0]!.lease!.subnet, "10.20.1.0/24");
 });
 
-Deno.test("collectStatus() tells of an agent that has nothing yet", async () => {
+Deno.test("collectStatus() describes an agent without a lease", async () => {
   const { active: _active, lease: _lease, term: _term, ...bare } = labView([], { store });
   const view = { ...bare, active: undefined, lease: undefined, term: undefined, isReady: false };
   const [network] = (await statusOf([view], 10)).networks;

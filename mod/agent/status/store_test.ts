@@ -54,7 +54,7 @@ Deno.test("observedStore() counts round trips, and conflicts as answers", async 
   assertEquals(counts, [["agent", 2, 1], ["lease", 1, 0]]);
 });
 
-Deno.test("observedStore() notes what the watch says, and hands it on", async () => {
+Deno.test("observedStore() counts the items of the watch, and passes them on", async () => {
   const metrics = new AgentMetrics();
   const store = observedStore(new Fake() as unknown as NetworkStore, metrics);
   const states: (string | undefined)[] = [];

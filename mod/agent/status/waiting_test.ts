@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { WaitingNetworks } from "./waiting.ts";
 
-Deno.test("WaitingNetworks tells of those that wait alone, and since when", async () => {
+Deno.test("WaitingNetworks lists only waiting networks, and the start of their wait", async () => {
   const waiting = new WaitingNetworks();
   for (const name of ["green", "blue"]) waiting.begin(name, `/run/n/${name}.env`);
   assertEquals(waiting.views, [

@@ -7,7 +7,7 @@ import { BARE_HOST, etcdOf } from "../testing/options_lab.ts";
 const SUBCOMMAND: AgentSubcommand = {
   name: "tidy",
   summary: "Tidies up.",
-  flags: [{ name: "dry-run", kind: "bool", help: "only tell" }],
+  flags: [{ name: "dry-run", kind: "bool", help: "only print" }],
   exitCodes: "0 always.",
 };
 
@@ -112,7 +112,7 @@ Deno.test("parseAgentSubcommand() points to the subcommand's help text for a fla
   );
 });
 
-Deno.test("parseAgentSubcommand() says what a flag of the subcommand takes that has no value, or a wrong one", async () => {
+Deno.test("parseAgentSubcommand() names the values of a flag that has none, or a wrong one", async () => {
   const { spec } = await import("./status.ts");
   const refused = async (...args: string[]) => {
     const { message, hint } = await assertRejects(

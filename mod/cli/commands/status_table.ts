@@ -214,7 +214,7 @@ function peerLines(
   ];
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
   const lines = rows.map((row) =>
-    // Texts to the left, figures to the right.
+    // Texts to the left, numbers to the right.
     "  " + row.map((cell, column) =>
       column < 2 || column === row.length - 1
         ? cell.padEnd(widths[column]!)

@@ -99,7 +99,7 @@ peers     1
   );
 });
 
-Deno.test("statusTable() says in its first lines that a network has warnings", () => {
+Deno.test("statusTable() reports warnings of a network in its first lines", () => {
   const warnings = [{ since: "2026-01-02T03:03:05.000Z", message: "no free subnet" }];
   const table = tableOf(having({ state: "warning", warnings }));
   assertStringIncludes(table, "health    ready, with warnings\n");
@@ -115,7 +115,7 @@ Deno.test("statusTable() has words for each reason that data paths drop packets 
   }
 });
 
-Deno.test("statusTable() says what is wrong where it is looked for", () => {
+Deno.test("statusTable() shows a problem at its place", () => {
   const table = tableOf(
     having({
       state: "warning",
@@ -146,7 +146,7 @@ Deno.test("statusTable() says what is wrong where it is looked for", () => {
   ) assertStringIncludes(table, text);
 });
 
-Deno.test("statusTable() tells rates where it knows what was before", () => {
+Deno.test("statusTable() shows rates when it has earlier values", () => {
   const before = having({
     traffic: { ...NETWORK.traffic!, sentPackets: 0, sentBytes: 0 },
     peers: {
@@ -159,7 +159,7 @@ Deno.test("statusTable() tells rates where it knows what was before", () => {
   assertMatch(table, / 25% {2} *0 bit\/s {2}8\.00 Mbit\/s /);
 });
 
-Deno.test("statusTable() tells of a host that waits for its network", () => {
+Deno.test("statusTable() shows a host that waits for its network", () => {
   const table = tableOf(
     having({
       ...{

@@ -200,7 +200,7 @@ Deno.test("agentOptions() wants the path of a file to write", () => {
   );
 });
 
-Deno.test("idleOptions() tells of a password without a user, and of TLS files without TLS", () => {
+Deno.test("idleOptions() reports a password without a user, and of TLS files without TLS", () => {
   const idle = (...args: string[]) => idleOptions(optionsOf(...args));
   assertEquals(idle("-etcd-password=SECRET"), [
     "flag -etcd-password has no effect without -etcd-username",
@@ -219,7 +219,7 @@ Deno.test("idleOptions() tells of a password without a user, and of TLS files wi
   );
 });
 
-Deno.test("idleOptions() tells of a range that none of several networks can have", () => {
+Deno.test("idleOptions() reports a range that none of several networks can have", () => {
   const idle = (...args: string[]) =>
     idleOptions(optionsOf("-store=embedded", "-network=10.20.0.0/16", ...args));
   const line = "flag -network has no effect unless -networks names one network alone";
@@ -229,7 +229,7 @@ Deno.test("idleOptions() tells of a range that none of several networks can have
   assertEquals(idle(), []);
 });
 
-Deno.test("idleOptions() tells of a prefix that is the config's own key", () => {
+Deno.test("idleOptions() reports a prefix that is the config's own key", () => {
   const idle = (prefix: string) => idleOptions(optionsOf(`-etcd-prefix=${prefix}`));
   assertEquals(idle("/coreos.com/network/config/"), [
     "flag -etcd-prefix=/coreos.com/network/config has the config at " +
@@ -239,7 +239,7 @@ Deno.test("idleOptions() tells of a prefix that is the config's own key", () => 
   for (const prefix of ["/config", "/configs", "/config/network"]) assertEquals(idle(prefix), []);
 });
 
-Deno.test("idleOptions() tells of a subnet file that none of several networks has", () => {
+Deno.test("idleOptions() reports a subnet file that none of several networks has", () => {
   const idle = (...args: string[]) => idleOptions(optionsOf(...args));
   const file = "-subnet-file=/run/blue.env";
   const line = "flag -subnet-file=/run/blue.env is for one network: of several each has its own " +

@@ -250,7 +250,7 @@ Deno.test("parseCommandLine() refuses words after the flags", () => {
   refused(["--", "-v=1"]);
 });
 
-Deno.test("parseCommandLine() says in Go's words, and then in its own, what is wrong", () => {
+Deno.test("parseCommandLine() reports a mistake in Go's words, and then in its own", () => {
   const cases: [string[], string][] = [
     [["-nosuch"], "flag provided but not defined: -nosuch"],
     [
@@ -317,7 +317,7 @@ Deno.test("parseCommandLine() refuses what is not there yet, in one line", () =>
   );
 });
 
-Deno.test("parseCommandLine() accepts glog's flags and says which come to nothing", () => {
+Deno.test("parseCommandLine() accepts glog's flags and lists those without effect", () => {
   const { warnings, log } = agent([
     "-logtostderr",
     "-alsologtostderr=false",

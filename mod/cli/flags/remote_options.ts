@@ -71,7 +71,7 @@ export function listenOptions(settings: Settings): ListenOptions | undefined {
     throw settings.invalid(
       "remote-cafile",
       tls.caFile,
-      "a server needs a certificate of its own to ask clients for theirs: give -remote-certfile and " +
+      "a server needs a certificate of its own to demand client certificates: give -remote-certfile and " +
         "-remote-keyfile too",
     );
   }

@@ -35,7 +35,7 @@ Deno.test("listenOptions() reads flannel's forms of an address", () => {
   assertEquals(listen?.tokenFile, "/token");
 });
 
-Deno.test("client/server mode says what cannot be used, and what would be right", () => {
+Deno.test("client/server mode names values that cannot be used, and right ones", () => {
   const cases: readonly (readonly [readonly string[], string, number])[] = [
     [["-listen=:8888", "-remote=a:1"], "--listen and --remote are mutually exclusive", 2],
     [
@@ -80,7 +80,7 @@ Deno.test("client/server mode says what cannot be used, and what would be right"
     ],
     [
       ["-listen=:1", "-remote-cafile=/c"],
-      'invalid value "/c" for flag -remote-cafile: a server needs a certificate of its own to ask clients for theirs: give -remote-certfile and -remote-keyfile too',
+      'invalid value "/c" for flag -remote-cafile: a server needs a certificate of its own to demand client certificates: give -remote-certfile and -remote-keyfile too',
       2,
     ],
   ];

@@ -11,7 +11,7 @@ function storeOf(...args: string[]): StoreOptions {
 
 const refused = (...args: string[]) => assertThrows(() => storeOf(...args), UsageError).message;
 
-Deno.test("storeOptions() takes etcd unless told otherwise", () => {
+Deno.test("storeOptions() selects etcd by default", () => {
   assertEquals(storeOf().kind, "etcd");
   assertEquals(storeOf("-store=etcd", "-etcd-api=v2").kind, "etcd");
 });
@@ -43,7 +43,7 @@ Deno.test("storeOptions() makes a config of -network, -subnet-len and -backend",
   );
 });
 
-Deno.test("storeOptions() says what a value should be", () => {
+Deno.test("storeOptions() describes the right value", () => {
   for (const store of ["", "sqlite", "etcd=x", "embeddedx", "EMBEDDED"]) {
     assertStringIncludes(refused(`-store=${store}`), "expected etcd, embedded or embedded=PATH");
   }

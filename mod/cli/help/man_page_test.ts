@@ -27,7 +27,7 @@ Deno.test("manPage() is a page that groff has no warning of", async () => {
   assertStringIncludes((await groff(".TH X 8\n.SH A\n.nosuch\n")).warnings, "nosuch");
 });
 
-Deno.test("manPage() tells every flag that does something, and every subcommand", async () => {
+Deno.test("manPage() lists every flag with an effect, and every subcommand", async () => {
   const { text } = await groff(await manPage(SUBCOMMANDS));
   for (const flag of FLAGS) {
     const there = !("missing" in flag) && !("noEffect" in flag);

@@ -64,7 +64,7 @@ export function logCounts(): Readonly<Record<Level, number>> {
   return counts;
 }
 
-/** Says of lines that were left out how often, before the process ends. */
+/** Reports the numbers of suppressed lines, before the process ends. */
 export function flushLog(): void {
   repeats.flush();
   rate.flush();

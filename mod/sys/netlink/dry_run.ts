@@ -88,7 +88,7 @@ export class DryRunNetlink extends Netlink {
       `interface ${index}`;
   }
 
-  /** Takes down that a link would be made by other means than netlink's: a TUN device. */
+  /** Records a link that would be made by other means than netlink's: a TUN device. */
   makeLink(link: Omit<Link, "index">): Link {
     const made = { ...link, index: this.#nextIndex++ };
     this.#links.set(made.index, { after: made });

@@ -3,7 +3,7 @@ import { type Certificates, makeCertificates } from "../../../tests/lab/certific
 import { TlsError } from "./openssl.ts";
 import { TlsServer } from "./tls_server.ts";
 
-/** Echoes bytes to accepted clients; records errors and refused handshakes. */
+/** Returns bytes to accepted clients; records errors and refused handshakes. */
 class EchoServer implements AsyncDisposable {
   readonly failures: string[] = [];
   readonly refusals: string[] = [];

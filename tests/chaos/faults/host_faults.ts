@@ -8,7 +8,7 @@ import { otherBuild } from "../other_build.ts";
 /** Debian's package libfaketime; the dynamic linker finds the directory of the machine by `$LIB`. */
 const FAKETIME = "/usr/$LIB/faketime/libfaketime.so.1";
 
-/** What the clock of the agent says, for libfaketime. */
+/** Clock of the agent, for libfaketime. */
 const CLOCK = "/etc/chaos-clock";
 
 const everywhere = { scope: "host", affects: "nobody", stores: STORE_KINDS } as const;

@@ -1,4 +1,4 @@
-/** What others do to a host's kernel objects, and handing them to another program. */
+/** Damage by other programs to a host's kernel objects, and their transfer to another program. */
 import type { GuideBackend } from "../../e2e/guide.ts";
 import { FLANNELD } from "../../lab/unit.ts";
 import { type Fault, STORE_KINDS } from "../fault.ts";

@@ -160,7 +160,7 @@ export const LEASE_FAULTS: readonly Fault[] = [
       ]),
   },
   hostileNodeRecords("hostile-node-records", ["vxlan", "host-gw"], "nobody"),
-  // Hosts send by the kernel only to hosts whose record says that they take it. Without that record
+  // Hosts send by the kernel only to hosts whose record advertises the feature. Without that record
   // packets go through user space, which ends with the agent.
   hostileNodeRecords("hostile-node-records-by-udp", ["udp"], "host"),
   {

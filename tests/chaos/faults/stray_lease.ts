@@ -8,7 +8,7 @@ import { type Heal, STRAY } from "../fault.ts";
 /** Outside of what agents lease themselves. */
 const SUBNET = Prefix.parse("10.20.250.0/24")!;
 
-/** What a host publishes that is not there. */
+/** Lease of a host that does not exist. */
 export function strayAttributes({ backend: { type } }: ChaosCluster): LeaseAttributes {
   return {
     publicIP: parseIPv4(STRAY)!,

@@ -69,7 +69,7 @@ async function answered(from: Namespace, to: string, count: number, size: number
   return Number(/(\d+) packets received/.exec(new TextDecoder().decode(stdout))![1]);
 }
 
-/** Adds and removes peers on both hosts until a promise settles; returns the number of rounds. */
+/** Adds and removes peers on both hosts until a promise is fulfilled or rejected; returns the number of rounds. */
 async function whilePeersChange<T>(
   nodes: readonly UdpNode[],
   running: Promise<T>,

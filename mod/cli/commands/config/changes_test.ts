@@ -26,7 +26,7 @@ function agent(host: number): StoredNodeRecord {
 
 const udp = (network: string) => checkConfig(`{"Network": "${network}"}`);
 
-Deno.test("configDiff() tells keys by Go's rules and hides secrets", () => {
+Deno.test("configDiff() compares keys by Go's rules and hides secrets", () => {
   assertEquals(configDiff(undefined, '{"Network": "10.20.0.0/16"}'), ['+ Network: "10.20.0.0/16"']);
   assertEquals(
     configDiff(
@@ -57,7 +57,7 @@ Deno.test("describeConsequences() names the hosts whose subnets no longer fit", 
   ]);
 });
 
-Deno.test("describeConsequences() tells backend, MTU, and who has to be restarted", async () => {
+Deno.test("describeConsequences() names backend, MTU, and programs to restart", async () => {
   const after = await checkConfig('{"Network": "10.20.0.0/16", "Backend": {"Type": "vxlan"}}');
   const found = { leases: [lease("10.20.93.0/24", 101)], agents: [] };
   assertEquals(describeConsequences(await udp("10.20.0.0/16"), after, found), [
@@ -72,7 +72,7 @@ Deno.test("describeConsequences() tells backend, MTU, and who has to be restarte
   ]);
 });
 
-Deno.test("describeConsequences() tells of hosts that find no room", async () => {
+Deno.test("describeConsequences() counts hosts without a free subnet", async () => {
   const after: CheckedConfig = await udp("10.20.0.0/27");
   const leases = [1, 2, 3, 4].map((i) => lease(`10.20.${i}.0/24`, i));
   assertEquals(roomOf(after), 3);
@@ -88,7 +88,7 @@ Deno.test("listHosts() lists ten hosts by subnet, and reservations as such", () 
   assertEquals(lines[10], "  and 3 more");
 });
 
-Deno.test("describeDeletion() says that hosts drop one of several networks, where they watch them", () => {
+Deno.test("describeDeletion() reports that hosts drop one of several networks, if they watch them", () => {
   assertEquals(
     describeDeletion(2, false),
     "Hosts with a lease (2) keep it, and their packets flow; none can start without a config, and " +

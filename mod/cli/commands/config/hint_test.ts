@@ -10,7 +10,7 @@ Deno.test("misspeltKey() names the key that was meant, however it is spelt", () 
       '{"network": "10.20.0.0/16", "backend": {"Tpye": "vxlan"}}',
       '"Backend.Tpye" is no key: did you mean Backend.Type?',
     ],
-    // What is wrong with these is something else.
+    // These have another mistake.
     ['{"network": "10.20.0.0/33"}', undefined],
     ['{"Range": "10.20.0.0/16"}', undefined],
     ['{"Network": "10.20.0.0/16", "Backend": "vxlan"}', undefined],

@@ -18,7 +18,7 @@ Deno.test("readGivenConfig() takes JSON, a file, or standard input", async () =>
   }
 });
 
-Deno.test("readGivenConfig() says what a word is that is none of these", async () => {
+Deno.test("readGivenConfig() describes a word that is none of these", async () => {
   const missing = await assertRejects(() => readGivenConfig("nosuch.json"), UsageError);
   assertEquals(
     missing.message,
