@@ -7,17 +7,17 @@
 import { decodeNetworkConfig } from "../../mod/config/mod.ts";
 import type { ExternalInterface } from "../../mod/host/mod.ts";
 import { formatIPv4, parseIPv4, Prefix } from "../../mod/ip/mod.ts";
-import type { JsonValue, Lease, LeaseAttributes } from "../../mod/lease/mod.ts";
+import type { JsonValue, Lease } from "../../mod/lease/mod.ts";
 import { type KernelEvent, libc, monitor, Netlink, type Operation } from "../../mod/sys/mod.ts";
 import { NetworkNamespace } from "../../tests/lab/netns.ts";
 import type { Backend, BackendContext, Network } from "../backend.ts";
 import { leaseAttributes } from "../lease_attributes.ts";
+import { NETWORK } from "./unit_kit.ts";
+
+export { makeLease, NETWORK } from "./unit_kit.ts";
 
 // Loaded once for the process: Deno 2.4 takes it for a leak of the test that happens to be the first.
 libc();
-
-/** The guide's container network. */
-export const NETWORK = "10.20.0.0/16";
 
 /** Last octet of the first host's address, as in the guide. */
 const FIRST = 100;
@@ -27,19 +27,6 @@ const FENCE = parseIPv4("127.0.0.77")!;
 
 /** RT_SCOPE_HOST of linux/rtnetlink.h. */
 const SCOPE_HOST = 254;
-
-/** A lease as any host may have written it; `ttl` and `revision` mean nothing to backends. */
-export function makeLease(
-  subnet: string,
-  publicIP: string,
-  attributes: Omit<LeaseAttributes, "publicIP"> = {},
-): Lease {
-  return {
-    subnet: Prefix.parse(subnet)!,
-    attributes: { publicIP: parseIPv4(publicIP)!, ...attributes },
-    revision: "1",
-  };
-}
 
 /** A host in a namespace, which its lab owns. */
 export class BackendHost implements Disposable {

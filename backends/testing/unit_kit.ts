@@ -19,10 +19,13 @@ import { HostRoutes } from "../host_routes.ts";
 import type { PeerContext } from "../reconciled/driver.ts";
 import { DEVICE, EXTERNAL } from "./reconcile_lab.ts";
 
-/** The container network, and this host's subnet and address. */
-export const [NETWORK, OWN_SUBNET, OWN_IP] = ["10.20.0.0/16", "10.20.93.0/24", "172.28.128.101"];
+/** The guide's container network. */
+export const NETWORK = "10.20.0.0/16";
 
-/** Returns a lease as any host may have written it. */
+/** Subnet and address of the host under test. */
+export const [OWN_SUBNET, OWN_IP] = ["10.20.93.0/24", "172.28.128.101"];
+
+/** Returns a lease as any host may have written it; `ttl` and `revision` mean nothing to backends. */
 export function makeLease(
   subnet: string,
   publicIP: string,
