@@ -15,7 +15,15 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
   ["mod/sys", ["mod/ip"]],
   ["mod/lease", ["mod/ip", "mod/text"]],
   ["mod/config", ["mod/ip", "mod/text"]],
-  ["mod/store", ["mod/async", "mod/ip", "mod/lease", "mod/config", "mod/observe", "mod/sys"]],
+  ["mod/store", [
+    "mod/async",
+    "mod/ip",
+    "mod/text",
+    "mod/lease",
+    "mod/config",
+    "mod/observe",
+    "mod/sys",
+  ]],
   [
     "mod/server",
     [
@@ -158,15 +166,14 @@ export function brokenRules(graph: ModuleGraph): string[] {
 }
 
 /**
- * Circular imports at run time: of each knot of modules that reach each other, one shortest circle,
+ * Circular imports, types included: of each group of modules that reach each other, one shortest circle,
  * as the paths along it with the first repeated at the end.
  */
 export function findCycles(graph: ModuleGraph): string[][] {
   const imports = new Map<string, string[]>();
   const importers = new Map<string, string[]>();
   for (const { path, imports: targets } of graph.values()) {
-    for (const { to, typeOnly } of targets) {
-      if (typeOnly) continue;
+    for (const { to } of targets) {
       imports.set(path, [...(imports.get(path) ?? []), to]);
       importers.set(to, [...(importers.get(to) ?? []), path]);
     }
@@ -178,7 +185,7 @@ export function findCycles(graph: ModuleGraph): string[][] {
     const cycle = shortestWayBack(path, imports);
     if (cycle === undefined) continue;
     cycles.push(cycle);
-    // The rest of the knot: what the path reaches, and is reached by.
+    // The rest of the group: what the path reaches, and is reached by.
     const before = reachable(path, importers);
     for (const member of reachable(path, imports)) if (before.has(member)) done.add(member);
   }

@@ -1,5 +1,5 @@
 import { PERMANENT } from "../../lease/mod.ts";
-import type { FileEvent } from "./file.ts";
+import type { KvChange } from "../kv/kv.ts";
 
 /** Longest delay of setTimeout, in milliseconds: 2^31 - 1. */
 const LONGEST_TIMEOUT = 2 ** 31 - 1;
@@ -67,7 +67,7 @@ export class ExpiryQueue implements Disposable {
   }
 
   /** Applies an event. */
-  take(event: FileEvent): void {
+  take(event: KvChange & { readonly revision: number }): void {
     if (event.type === "delete" || event.entry.ttl === PERMANENT) {
       this.#expiries.delete(event.type === "delete" ? event.key : event.entry.key);
       return;

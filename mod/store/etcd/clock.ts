@@ -1,6 +1,6 @@
 import { Deadline } from "../deadline.ts";
 import { EndpointFailure, EtcdHttp, unanswered } from "./http.ts";
-import type { EtcdOptions } from "../options.ts";
+import type { EtcdOptions } from "./options.ts";
 import type { CallOptions } from "../kv/kv.ts";
 import { readTlsFiles } from "./tls_files.ts";
 

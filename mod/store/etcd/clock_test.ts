@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { EtcdServer } from "../../../tests/lab/etcd/etcd.ts";
 import { StoreUnavailableError } from "../errors.ts";
 import { compareClock } from "./clock.ts";
-import type { EtcdOptions } from "../options.ts";
+import type { EtcdOptions } from "./options.ts";
 
 function options(endpoint: string): EtcdOptions {
   return { endpoints: [endpoint], prefix: "/flannel/network", api: "auto" };

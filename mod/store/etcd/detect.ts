@@ -79,7 +79,7 @@ export async function detectApi(options: DetectOptions): Promise<Detection> {
     v3 = await findDirectly(direct, v2, v3, signal);
   }
   if (v2.type === "config" && v3.type === "config") {
-    if (!sameConfig(v2.text, v3.text)) {
+    if (!sameJson(v2.text, v3.text)) {
       throw new AmbiguousConfigError(
         `the network config is in both of etcd's stores, and not the same: key ${key} of v2 and ` +
           `key ${key} of v3 differ; choose with -etcd-api v2 or -etcd-api v3, or delete one`,
@@ -161,7 +161,7 @@ function words(api: EtcdApi, finding: Finding): string {
 }
 
 /** True when two texts are the same config, however it is spaced. */
-function sameConfig(a: string, b: string): boolean {
+function sameJson(a: string, b: string): boolean {
   const normal = (text: string) => {
     try {
       return JSON.stringify(JSON.parse(text));

@@ -3,7 +3,7 @@ import { StoreError } from "../errors.ts";
 import { EtcdHttp } from "./http.ts";
 import { EtcdV2Client } from "./v2/client.ts";
 import { EtcdV3Gateway } from "./v3/gateway.ts";
-import type { EtcdOptions } from "../options.ts";
+import type { EtcdOptions } from "./options.ts";
 import type { CallOptions } from "../kv/kv.ts";
 import { readTlsFiles } from "./tls_files.ts";
 

@@ -3,7 +3,7 @@ import { EtcdServer } from "../../../tests/lab/etcd/etcd.ts";
 import { EtcdGateway } from "../../../tests/lab/etcd/etcd_gateway.ts";
 import { EtcdKeys } from "../../../tests/lab/etcd/etcd_keys.ts";
 import { findConfigs } from "./find_configs.ts";
-import type { EtcdOptions } from "../options.ts";
+import type { EtcdOptions } from "./options.ts";
 
 const CONFIG = '{"Network": "10.20.0.0/16"}';
 

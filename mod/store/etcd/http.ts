@@ -3,7 +3,7 @@ import { readText } from "../../async/read_text.ts";
 import { Deadline } from "../deadline.ts";
 import { StoreError, StoreUnavailableError } from "../errors.ts";
 import { describeFetchError } from "../fetch_error.ts";
-import type { EtcdOptions } from "../options.ts";
+import type { EtcdOptions } from "./options.ts";
 import type { TlsFiles } from "./tls_files.ts";
 import { shuffled } from "./shuffled.ts";
 

@@ -1,5 +1,5 @@
 import { ConfigError } from "../../config/errors.ts";
-import type { EtcdOptions } from "../options.ts";
+import type { EtcdOptions } from "./options.ts";
 
 /** PEM texts for TLS connections to the store. */
 export interface TlsFiles {

@@ -6,7 +6,7 @@ import { requireCompleteAnswer, requireCompleteEvents } from "./answers.ts";
 import { parseEndpoint } from "../http.ts";
 import { isAuthDisabled, isOfEtcd, isStaleToken, toStoreError } from "./errors.ts";
 import { type Calls, Endpoint, type WatchStream } from "./endpoint.ts";
-import type { EtcdOptions } from "../../options.ts";
+import type { EtcdOptions } from "../options.ts";
 import type { TlsFiles } from "../tls_files.ts";
 import { shuffled } from "../shuffled.ts";
 

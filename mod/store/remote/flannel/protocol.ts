@@ -19,6 +19,7 @@ import {
   parseGoJson,
 } from "../../../lease/mod.ts";
 import { WireError } from "../wire_error.ts";
+import { truncate } from "../../../text/mod.ts";
 
 /** `Content-Type` of answers with a body of JSON. */
 export const JSON_TYPE = "application/json; charset=utf-8";
@@ -349,5 +350,5 @@ function goWords(text: string): string {
 
 function shown(value: unknown): string {
   const text = String(JSON.stringify(value));
-  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+  return truncate(text, 80);
 }
