@@ -193,7 +193,7 @@ async function containerOf(
   }
   if (containers === "no-bridge") return none("no bridge there has an address of the lease");
   if (containers === "none") return none("no container runs there");
-  if (containers === "silent") return none("no container there answers an echo of its own host");
+  if (containers === "silent") return none("no container there answers an ICMP echo request of its own host");
   // The first is the bridge's.
   const guessed = firstAddresses(subnet, MOST_GUESSED + 1).slice(1);
   const outcomes = await prober.echo(guessed, { timeout: TIMEOUT_MS, signal });
