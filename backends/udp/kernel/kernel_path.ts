@@ -87,6 +87,7 @@ export class KernelPath implements Disposable {
   };
   readonly #abilities: Abilities;
   #settings: PathSettings | undefined;
+  #isAttached = false;
 
   private constructor(
     { netlink, directory, device, groPauseMs }: KernelPathOptions,
@@ -157,14 +158,18 @@ export class KernelPath implements Disposable {
     for (const route of routes) wanted.set(route.subnet.key, route);
     this.#syncMaps(wanted);
     const isSame = JSON.stringify(this.#settings) === JSON.stringify(settings);
-    if (!isSame || this.#hookDamage() !== undefined) {
+    const isDamaged = this.#hookDamage() !== undefined;
+    if (!isSame || isDamaged) {
       this.#settings = undefined;
+      // Where the rest fails, the kernel goes on with the former programs, unless they were removed.
+      if (isDamaged) this.#isAttached = false;
       using programs = loadPrograms(settings, this.#abilities, this.#maps);
       const { encapsulate, decapsulate, groArrival } = programs;
       this.#ensureGroDevice(groArrival);
       this.#hooks.decapsulate.ensure(decapsulate, settings.underlay);
       this.#hooks.encapsulate.ensure(encapsulate, settings.device);
       this.#settings = settings;
+      this.#isAttached = true;
     }
     this.#monitor.reconcile(this.#carried);
     this.#pinMaps();
@@ -211,9 +216,9 @@ export class KernelPath implements Disposable {
       this.#monitor.check(this.#carried);
   }
 
-  /** True when the last {@linkcode KernelPath.sync} has attached both programs. */
+  /** True when a {@linkcode KernelPath.sync} has attached both programs, and no later one found one removed. */
   get isAttached(): boolean {
-    return this.#settings !== undefined;
+    return this.#isAttached;
   }
 
   /** Name of the GRO device, or the reason why the GRO path is closed; `undefined` before the first sync(). */
@@ -252,6 +257,7 @@ export class KernelPath implements Disposable {
    */
   remove(): void {
     this.#settings = undefined;
+    this.#isAttached = false;
     runAll([
       () => this.#hooks.encapsulate.remove(),
       () => this.#hooks.decapsulate.remove(),

@@ -61,12 +61,12 @@ class Part implements Disposable {
     });
   }
 
-  /** Runs {@linkcode sync} while the process can open no descriptor. */
-  fail(): number {
+  /** Runs {@linkcode sync} while the process can open no descriptor, or `spare` ones. @param own lease */
+  fail(spare = 0, own = OWN): number {
     return this.do((kernel) =>
-      withoutDescriptors(() => {
+      withFewDescriptors(spare, () => {
         kernel.open(this.#index, { disableGro: () => this.groDisabled++ });
-        return kernel.sync(OWN, this.#index, this.peers);
+        return kernel.sync(own, this.#index, this.peers);
       })
     );
   }
@@ -167,8 +167,11 @@ Deno.test("UdpKernel follows the underlay's checksum offload, to all peers and b
 /** getrlimit(2): RLIMIT_NOFILE. */
 const RLIMIT_NOFILE = 7;
 
-/** Runs a step while the process can open no descriptor: a transient error, as a lack of memory is. */
-function withoutDescriptors<T>(step: () => T): T {
+/**
+ * Runs a step while the process can open only as many descriptors as the lowest `spare` numbers allow that
+ * are free: a transient error, as a lack of memory is.
+ */
+function withFewDescriptors<T>(spare: number, step: () => T): T {
   const library = Deno.dlopen("libc.so.6", {
     getrlimit: { parameters: ["i32", "buffer"], result: "i32" },
     setrlimit: { parameters: ["i32", "buffer"], result: "i32" },
@@ -176,7 +179,11 @@ function withoutDescriptors<T>(step: () => T): T {
   const { getrlimit, setrlimit } = library.symbols;
   const former = new BigUint64Array(2);
   assertEquals(getrlimit(RLIMIT_NOFILE, former), 0);
-  assertEquals(setrlimit(RLIMIT_NOFILE, new BigUint64Array([0n, former[1]!])), 0);
+  const used = new Set(Array.from(Deno.readDirSync("/proc/self/fd"), ({ name }) => Number(name)));
+  let limit = 0;
+  for (let free = 0; spare > 0 && free <= spare; limit++) if (!used.has(limit)) free++;
+  limit = Math.max(0, limit - 1);
+  assertEquals(setrlimit(RLIMIT_NOFILE, new BigUint64Array([BigInt(limit), former[1]!])), 0);
   try {
     return step();
   } finally {
@@ -207,6 +214,23 @@ Deno.test("UdpKernel survives transient failures, logs each once, and ends the k
   assertEquals(logged(/udp stays in user space: .*EMFILE/), 1);
   assertEquals(part.sync(), 0);
   assertMatch(part.paths[0]!, /^user/);
+});
+
+Deno.test("UdpKernel goes on with the former programs when it cannot load those of other settings", async () => {
+  await using lab = await BackendLab.make();
+  using part = await Part.make(lab.host);
+  using log = captureLog();
+  assertEquals(part.sync(), 0);
+  const other = Prefix.parse("10.20.9.0/24")!;
+  // Each is enough for another part of the sync.
+  for (let spare = 1; spare <= 4; spare++) {
+    part.fail(spare, other);
+    assertEquals(part.do((kernel) => kernel.features()), [KERNEL_FEATURE]);
+    assertEquals(part.paths, ["kernel", "kernel"]);
+    assertEquals(part.sync(), 0);
+  }
+  // That is behind what an agent reads of its host before.
+  assert(log.lines.some((line) => /BPF_(OBJ_GET|PROG_LOAD).*EMFILE/.test(line)));
 });
 
 /** Plans the changes that an agent would make to a host's programs and GRO device, a line each. */
