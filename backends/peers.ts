@@ -5,7 +5,7 @@ import { info, warning } from "../mod/observe/mod.ts";
 import { describeObstacle, type HostObstacle, type HostRoutes } from "./host_routes.ts";
 
 /** A lease longer than this leaves no room for a gateway and a container. */
-const LONGEST_LEASE = 30;
+const MAX_LEASE_LENGTH = 30;
 
 /** The host and the network that {@linkcode refusal} checks a lease for. */
 export interface PeerRules {
@@ -40,7 +40,7 @@ export function refusal(
   const { config, own, publicIP, host } = rules;
   const { subnet, attributes } = lease;
   if (!config.network.containsPrefix(subnet)) return `is outside Network ${config.network}`;
-  if (subnet.length > LONGEST_LEASE) return `is longer than /${LONGEST_LEASE}`;
+  if (subnet.length > MAX_LEASE_LENGTH) return `is longer than /${MAX_LEASE_LENGTH}`;
   if (subnet.overlaps(own.subnet)) return `overlaps our own subnet ${own.subnet}`;
   if (subnet.length < config.subnetLen) {
     return `is larger than a subnet of this network, /${config.subnetLen}`;

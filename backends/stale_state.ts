@@ -9,7 +9,7 @@ import { RT_TABLE_MAIN, RTPROT_KERNEL } from "../mod/sys/linux_constants.ts";
 /** Options of {@linkcode findStaleState}. */
 export interface StaleStateOptions {
   /**
-   * Other networks are served on this host: a device that carries nothing may be one of theirs that
+   * Other networks are served on this host: a device that carries nothing may be one of other networks that
    * is only coming up, and stays. @default false
    */
   readonly besideOthers?: boolean;

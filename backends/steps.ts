@@ -19,7 +19,7 @@ export interface Step {
   readonly object: string;
   /** As it is. */
   readonly text: string;
-  /** What is wrong with it; absent when nothing is. */
+  /** The problem; absent when there is none. */
   readonly wrong?: string;
   /** Commands that put it right, in order. */
   readonly fix?: readonly string[];

@@ -38,7 +38,7 @@ export const awsVpcBackend: Backend = providerBackend({
   },
 });
 
-/** What an {@linkcode AwsVpc} works with. */
+/** Dependencies of {@linkcode AwsVpc}. */
 interface AwsVpcParts {
   readonly ec2: Ec2;
   readonly instanceId: string | undefined;
@@ -115,7 +115,7 @@ class AwsVpc implements RouteProvider {
         `${
           found.map(({ id }) => id).join(" and ")
         } have the address ${text}; without the instance ` +
-          "metadata service nothing tells which is this host's",
+          "metadata service this host's instance is unknown",
       );
     }
     return found[0]!;
@@ -156,7 +156,7 @@ function describeRoute(
 ): ProviderRoute {
   return {
     destination,
-    target: state === "blackhole" ? "gone" : target === self ? "ours" : "other",
+    target: state === "blackhole" ? "gone" : target === self ? "own" : "other",
     via: target,
     isFixed: !isOwn,
   };

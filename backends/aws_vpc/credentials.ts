@@ -63,7 +63,7 @@ export class CredentialChain {
     }
   }
 
-  /** They were refused as too old: the next call asks anew. */
+  /** Drops credentials that were refused as expired: the next call requests new ones. */
   forget(): void {
     this.#found = undefined;
   }
@@ -224,9 +224,9 @@ function parseInstanceCredentials(text: string, role: string): AwsCredentials {
 }
 
 /**
- * The region: what the environment or the shared files say, else where the instance is.
+ * Returns the region of the environment or the shared files, else that of the instance.
  *
- * @throws {ProviderError} when nothing tells
+ * @throws {ProviderError} when the region is unknown
  */
 export async function findRegion(
   env: AwsEnvironment,
@@ -237,7 +237,7 @@ export async function findRegion(
     (await readSharedProfile(env).catch(() => undefined))?.values?.get("region");
   const region = named ?? await metadata.get("placement/region", signal);
   if (region === undefined) {
-    throw new ProviderError("unsuitable", "nothing tells the region; set AWS_REGION");
+    throw new ProviderError("unsuitable", "the region is unknown; set AWS_REGION");
   }
   // It becomes part of a host name.
   if (!/^[a-z0-9-]{1,40}$/.test(region)) {

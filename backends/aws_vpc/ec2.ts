@@ -34,10 +34,10 @@ export interface Ec2Route {
   readonly isOwn: boolean;
 }
 
-/** What to look for; a name of EC2's with the values that it may have. */
+/** Filter of a query: a name of EC2 and its allowed values. */
 export type Ec2Filters = Readonly<Record<string, readonly string[]>>;
 
-/** What an {@linkcode Ec2} works with. */
+/** Dependencies of {@linkcode Ec2}. */
 export interface Ec2Options {
   readonly url: URL;
   readonly region: string;
@@ -206,7 +206,7 @@ const TARGETS = [
   ...["egressOnlyInternetGatewayId", "odbNetworkArn"],
 ];
 
-/** IPv6 routes and prefix lists are not ours. */
+/** Skips IPv6 routes and prefix lists. */
 function decodeRoute(item: XmlElement): Ec2Route[] {
   const destination = Prefix.parse(item.value("destinationCidrBlock") ?? "");
   if (destination === undefined) return [];

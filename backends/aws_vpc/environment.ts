@@ -1,4 +1,4 @@
-/** What the environment says about AWS; a value that is empty is as good as none. */
+/** AWS settings in the environment; an empty value counts as unset. */
 export class AwsEnvironment {
   readonly #values: Readonly<Record<string, string | undefined>>;
 
@@ -23,7 +23,7 @@ export class AwsEnvironment {
   }
 
   /**
-   * Where a service answers: what AWS_ENDPOINT_URL_<SERVICE> or AWS_ENDPOINT_URL say, else its own
+   * Returns the endpoint of a service: AWS_ENDPOINT_URL_<SERVICE> or AWS_ENDPOINT_URL, else its own
    * address.
    *
    * @param service `ec2`

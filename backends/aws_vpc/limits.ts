@@ -6,11 +6,11 @@ const DEFAULT_LIMIT = 50;
 /** The most that can be asked for. */
 const HIGHEST_LIMIT = 1000;
 
-/** From this part of a limit on there is something to say. */
+/** Part of a limit from which on the agent warns. */
 const NEAR = 0.9;
 
 /**
- * What to say of a table that is nearly full: each host of the network needs a route in it. Routes
+ * Returns the warning for a table that is nearly full: each host of the network needs a route in it. Routes
  * that a gateway propagates do not count.
  *
  * @param routes those with an IPv4 destination, which have a quota of their own

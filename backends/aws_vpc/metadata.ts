@@ -7,7 +7,7 @@ import type { AwsEnvironment } from "./environment.ts";
 const ENDPOINT = "http://169.254.169.254";
 
 /** How long one answer may take, in milliseconds: the service is on the host itself. */
-const PATIENCE = 1_000;
+const TIMEOUT_MS = 1_000;
 
 /** Lifetime of a session token, in seconds: the longest that IMDSv2 gives. */
 const TOKEN_TTL = 21_600;
@@ -28,7 +28,7 @@ export class InstanceMetadata {
   readonly #patience: number;
   #token: { readonly value: string; readonly expires: number } | undefined;
 
-  constructor(env: AwsEnvironment, { patience = PATIENCE }: MetadataOptions = {}) {
+  constructor(env: AwsEnvironment, { patience = TIMEOUT_MS }: MetadataOptions = {}) {
     this.#env = env;
     this.#patience = patience;
   }
@@ -89,7 +89,7 @@ export class InstanceMetadata {
     }
     const { status, body: text } = response;
     if (status === 200) {
-      // Asked for anew a minute early, so that none runs out on the way.
+      // Requests a new one a minute early, so that none expires on the way.
       this.#token = { value: text.trim(), expires: Date.now() + (TOKEN_TTL - 60) * 1000 };
       return this.#token.value;
     }

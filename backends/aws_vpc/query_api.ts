@@ -11,10 +11,10 @@ import { parseXml, type XmlElement, XmlError } from "./xml.ts";
 import { truncate } from "../../mod/text/mod.ts";
 
 /** How long one answer may take, in milliseconds. */
-const PATIENCE = 10_000;
+const TIMEOUT_MS = 10_000;
 
 /** The longest answer that is read, in bytes; 1000 routes have some 300,000. */
-const LONGEST = 16 << 20;
+const MAX_BYTES = 16 << 20;
 
 /** A call's parameters by name, as they stand in the form. */
 export type QueryParameters = Readonly<Record<string, string>>;
@@ -31,7 +31,7 @@ export interface QueryRequest {
   readonly signal: AbortSignal;
 }
 
-/** What AWS says of a failure. */
+/** AWS's description of a failure. */
 export interface QueryFailure {
   /** HTTP status. */
   readonly status: number;
@@ -64,15 +64,17 @@ export async function sendQuery(
   let response: Response;
   let text: string;
   try {
-    const limit = AbortSignal.any([signal, AbortSignal.timeout(PATIENCE)]);
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]);
     // A redirect would carry the signature to somebody else.
     response = await fetch(url, {
       ...{ method: "POST", headers, body, redirect: "error", signal: limit },
     });
-    text = await readText(response, LONGEST);
+    text = await readText(response, MAX_BYTES);
   } catch (error) {
     signal.throwIfAborted();
-    const reason = isTimeout(error) ? `no answer within ${PATIENCE / 1000} s` : fetchReason(error);
+    const reason = isTimeout(error)
+      ? `no answer within ${TIMEOUT_MS / 1000} s`
+      : fetchReason(error);
     throw new ProviderError("unavailable", `${what}: ${url.host}: ${reason}`, { cause: error });
   }
   if (!response.ok) throw failureOf(response.status, text, what, who);

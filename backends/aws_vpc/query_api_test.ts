@@ -6,7 +6,7 @@ const ec2 = (code: string, message = "Words.") =>
   `<?xml version="1.0" encoding="UTF-8"?>
 <Response><Errors><Error><Code>${code}</Code><Message>${message}</Message></Error></Errors></Response>`;
 
-Deno.test("failureOf() tells what waiting mends from what an operator has to", () => {
+Deno.test("failureOf() distinguishes transient failures from those that an operator must fix", () => {
   const cases: readonly (readonly [number, string, ProviderErrorKind])[] = [
     [503, ec2("RequestLimitExceeded"), "throttled"],
     [400, ec2("Throttling"), "throttled"],

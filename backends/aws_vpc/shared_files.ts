@@ -3,7 +3,7 @@ import type { AwsEnvironment } from "./environment.ts";
 /** A section of the shared files: keys in lower case. */
 export type Profile = ReadonlyMap<string, string>;
 
-/** What the shared files say of one profile. */
+/** Settings of one profile in the shared files. */
 export interface SharedProfile {
   readonly name: string;
   /** True when the environment asked for it by name. */
@@ -28,7 +28,7 @@ export async function readSharedProfile(env: AwsEnvironment): Promise<SharedProf
   const configPath = env.get("AWS_CONFIG_FILE") ?? inHome(home, "config");
   const credentials = parseIni(await readIfThere(credentialsPath)).get(name);
   const sections = parseIni(await readIfThere(configPath));
-  // The config file says `[profile NAME]`, of `default` alone just that.
+  // The config file has `[profile NAME]`, but `[default]`.
   const config = sections.get(`profile ${name}`) ??
     (name === "default" ? sections.get("default") : undefined);
   const values = credentials === undefined && config === undefined

@@ -8,7 +8,7 @@ Deno.test("parseIni() reads sections as the AWS command line does", () => {
 aws_access_key_id = before any section
 [default]
 AWS_Access_Key_ID=AKIA1
-aws_secret_access_key = a/b+c=d # ours
+aws_secret_access_key = a/b+c=d # comment
 s3 =
     region = elsewhere
 ; another

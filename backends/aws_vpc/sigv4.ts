@@ -5,7 +5,7 @@
  * @module
  */
 
-/** What requests are signed with. Nothing of it but the key's id may be shown. */
+/** Credentials for signatures. Only the key's id may be shown. */
 export interface AwsCredentials {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;

@@ -10,12 +10,12 @@ import type { GceMetadata } from "./metadata.ts";
 const ENDPOINT = "https://compute.googleapis.com/compute/v1/";
 
 /** How long one answer may take, in milliseconds. */
-const PATIENCE = 15_000;
+const TIMEOUT_MS = 15_000;
 
 /** The longest answer that is read, in bytes; a page of 500 routes has some 500,000. */
-const LONGEST = 2 ** 24;
+const MAX_BYTES = 2 ** 24;
 
-/** An operation is looked at again after this, in milliseconds; ever later, up to the second. */
+/** Milliseconds until an operation is polled again, first and last delay. */
 const POLL = { first: 100, last: 1_000 };
 
 /** A Route resource, as far as it is needed. */
@@ -45,7 +45,7 @@ interface Operation {
   };
 }
 
-/** What a {@linkcode Compute} works with. */
+/** Dependencies of {@linkcode Compute}. */
 export interface ComputeOptions {
   readonly metadata: Pick<GceMetadata, "accessToken" | "forgetToken">;
   readonly project: string;
@@ -96,7 +96,7 @@ export class Compute {
     }
   }
 
-  /** After an answer that was lost, Google says of the next attempt that the route exists. */
+  /** After a lost answer, Google answers the next attempt that the route exists. */
   async insertRoute(route: RouteResource, signal: AbortSignal): Promise<void> {
     await this.#change({
       ...{ method: "POST", path: "global/routes", verb: "routes.insert", signal },
@@ -151,14 +151,14 @@ export class Compute {
           headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
           // A redirect would carry the token to somebody else.
           redirect: "error",
-          signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE)]),
+          signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
           ...(body === undefined ? {} : { body: JSON.stringify(body) }),
         });
-        text = await readText(response, LONGEST);
+        text = await readText(response, MAX_BYTES);
       } catch (error) {
         signal.throwIfAborted();
         const reason = isTimeout(error)
-          ? `no answer within ${PATIENCE / 1000} s`
+          ? `no answer within ${TIMEOUT_MS / 1000} s`
           : fetchReason(error);
         throw new ProviderError("unavailable", `${this.#words(call).what}: ${reason}`, {
           cause: error,
@@ -219,7 +219,7 @@ interface Call {
   /** As the REST reference names it: `routes.insert`. */
   readonly verb: string;
   readonly body?: unknown;
-  /** For messages, where the path does not tell. */
+  /** Object for messages, if the path does not name it. */
   readonly resource?: string;
   readonly signal: AbortSignal;
 }

@@ -1,7 +1,7 @@
 import { ProviderError, type ProviderErrorKind } from "../provider/errors.ts";
 import { truncate } from "../../mod/text/mod.ts";
 
-/** Reasons of Google's JSON errors and codes of operations' errors that the HTTP status does not tell. */
+/** Reasons of Google's JSON errors and codes of operations' errors that the HTTP status does not show. */
 const KINDS: readonly (readonly [RegExp, ProviderErrorKind])[] = [
   [/rateLimitExceeded|RATE_LIMIT_EXCEEDED|CONCURRENT_OPERATIONS_QUOTA_EXCEEDED/i, "throttled"],
   [/quotaExceeded|QUOTA_EXCEEDED|limitExceeded|LIMIT_EXCEEDED/i, "limit"],
@@ -11,9 +11,9 @@ const KINDS: readonly (readonly [RegExp, ProviderErrorKind])[] = [
   [/PERMISSION|FORBIDDEN|forbidden|insufficientPermissions/, "denied"],
 ];
 
-/** What Google says of a failure: of a call or of an operation. */
+/** Google's description of a failure of a call or of an operation. */
 export interface GoogleFailure {
-  /** HTTP status; 0 when it is not told. */
+  /** HTTP status; 0 when unknown. */
   readonly status: number;
   /** `forbidden`, `QUOTA_EXCEEDED` */
   readonly reason: string;

@@ -6,7 +6,7 @@ import { Prefix } from "../../mod/ip/mod.ts";
 
 const WORDS = { what: "compute.routes.insert on projects/p/global/routes/r", who: "f@p" };
 
-Deno.test("failureOf() tells Google's refusals apart, of calls and of operations", () => {
+Deno.test("failureOf() distinguishes Google's refusals of calls and of operations", () => {
   const cases: readonly (readonly [number, string, ProviderErrorKind])[] = [
     [403, "rateLimitExceeded", "throttled"],
     [403, "userRateLimitExceeded", "throttled"],

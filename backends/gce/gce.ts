@@ -39,12 +39,10 @@ export class Gce implements RouteProvider {
     const all = await this.#compute.listRoutes(signal);
     const here = all.filter((route) => lastSegment(route.network) === network);
     const routes = here.flatMap((route) => this.#describe(route));
-    const ours = new Set(
-      routes.filter(({ target }) => target === "ours").map(({ destination }) =>
-        String(destination)
-      ),
+    const own = new Set(
+      routes.filter(({ target }) => target === "own").map(({ destination }) => String(destination)),
     );
-    const rivals = here.filter((route) => isRival(route) && ours.has(route.destRange));
+    const rivals = here.filter((route) => isRival(route) && own.has(route.destRange));
     return {
       self: name,
       tables: [{ id: `network ${network}`, routes }],
@@ -81,7 +79,7 @@ export class Gce implements RouteProvider {
     }
   }
 
-  /** Google has no way to change a route: it goes, and comes anew. */
+  /** Removes a route and creates it again: Google cannot change one. */
   async replace(table: RouteTable, route: ProviderRoute, signal: AbortSignal): Promise<void> {
     try {
       await this.remove(table, route, signal);
@@ -101,9 +99,9 @@ export class Gce implements RouteProvider {
     const destination = Prefix.parse(destRange);
     if (destination === undefined || name !== routeName(destination)) return [];
     const isGone = warnings.some(({ code }) => code === INSTANCE_GONE);
-    const isOurs = pathOf(nextHopInstance) === this.#instancePath() && priority === PRIORITY;
+    const isOwn = pathOf(nextHopInstance) === this.#instancePath() && priority === PRIORITY;
     const via = lastSegment(nextHopInstance) || "no instance";
-    return [{ destination, name, via, target: isGone ? "gone" : isOurs ? "ours" : "other" }];
+    return [{ destination, name, via, target: isGone ? "gone" : isOwn ? "own" : "other" }];
   }
 
   #instancePath(): string {
@@ -119,7 +117,7 @@ export class Gce implements RouteProvider {
       if (canIpForward) return [];
       return [
         `instance ${name} has canIpForward off, so Google drops the packets of its containers; make ` +
-        "it anew with gcloud compute instances create --can-ip-forward",
+        "it again with gcloud compute instances create --can-ip-forward",
       ];
     } catch (error) {
       if (!(error instanceof ProviderError) || error.isPassing) throw error;
@@ -128,7 +126,7 @@ export class Gce implements RouteProvider {
   }
 }
 
-/** A route under a name that is not flannel's, which may win over one of ours. */
+/** A route under a name that is not flannel's, which may win over one of flanneld. */
 function isRival({ name, destRange, priority }: RouteResource): boolean {
   const destination = Prefix.parse(destRange);
   return destination !== undefined && name !== routeName(destination) && priority <= PRIORITY;

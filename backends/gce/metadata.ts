@@ -6,12 +6,12 @@ import { isTimeout } from "../../mod/async/timeout.ts";
 const HOST = "169.254.169.254";
 
 /** How long one answer may take, in milliseconds: the server is on the host itself. */
-const PATIENCE = 2_000;
+const TIMEOUT_MS = 2_000;
 
 /** Tokens are renewed so long before they run out, in milliseconds. */
 const EARLY = 60_000;
 
-/** What a machine of Google's is. */
+/** Identity of a machine of Google. */
 export interface GceMachine {
   readonly project: string;
   /** `europe-west1-b` */
@@ -111,7 +111,7 @@ export class GceMetadata {
     return value;
   }
 
-  /** The token was refused: the next one is asked for anew. */
+  /** Drops a refused token: the next call requests a new one. */
   forgetToken(): void {
     this.#token = undefined;
   }
@@ -128,12 +128,12 @@ export class GceMetadata {
     try {
       response = await requestHttp(url, {
         headers: { "Metadata-Flavor": "Google" },
-        signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE)]),
+        signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
       });
     } catch (error) {
       signal.throwIfAborted();
       const reason = isTimeout(error)
-        ? `no answer within ${PATIENCE / 1000} s`
+        ? `no answer within ${TIMEOUT_MS / 1000} s`
         : (error as Error).message;
       throw new ProviderError(
         "unavailable",

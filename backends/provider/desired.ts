@@ -25,7 +25,7 @@ export type ProviderChange =
 /**
  * Compares what a provider has with what there shall be: one route to our subnet in each table. What
  * goes besides are routes inside the networks that lead to something that is gone, and those that
- * lead here for a lease that is not ours any more (told by the length of a lease: what an operator
+ * lead here for a lease that this host no longer holds (identified by the length of a lease: routes that an operator
  * routes here by hand is longer or shorter).
  *
  * Removals come first, since tables have limits.
@@ -42,10 +42,10 @@ export function diffRoutes({ tables, settings }: Survey, wanted: Wanted): Provid
   for (const table of tables) {
     // Beside one that nobody can change another may stand, and where it may win.
     const there = table.routes.find(({ destination, target, isFixed = false }) =>
-      destination.equals(own) && (target === "ours" || !isFixed)
+      destination.equals(own) && (target === "own" || !isFixed)
     );
     if (there === undefined) changes.push({ op: "create", table, destination: own });
-    else if (there.target !== "ours") changes.push({ op: "replace", table, route: there });
+    else if (there.target !== "own") changes.push({ op: "replace", table, route: there });
   }
   return changes;
 }
@@ -71,7 +71,7 @@ export interface FixedRoute {
 export function fixedRoutes({ tables }: Survey, own: Prefix): FixedRoute[] {
   return tables.flatMap(({ id, routes }) => {
     const toOwn = routes.filter(({ destination }) => destination.equals(own));
-    if (toOwn.some(({ target }) => target === "ours")) return [];
+    if (toOwn.some(({ target }) => target === "own")) return [];
     return toOwn
       .filter(({ isFixed = false }) => isFixed)
       .map(({ via }) => ({

@@ -29,7 +29,7 @@ function lines(...routes: readonly ProviderRoute[]): string[] {
 
 Deno.test("diffRoutes() makes, replaces or keeps our route", () => {
   assertEquals(lines(), ["+10.20.1.0/24 eni-1"]);
-  assertEquals(lines(route("10.20.1.0/24", "ours")), []);
+  assertEquals(lines(route("10.20.1.0/24", "own")), []);
   assertEquals(lines(route("10.20.1.0/24", "other")), [
     "-10.20.1.0/24 to-other",
     "+10.20.1.0/24 eni-1",
@@ -40,28 +40,28 @@ Deno.test("diffRoutes() makes, replaces or keeps our route", () => {
   ]);
 });
 
-Deno.test("diffRoutes() puts ours beside a route that nobody can change", () => {
+Deno.test("diffRoutes() adds its route beside one that nobody can change", () => {
   const propagated = route("10.20.1.0/24", "other", true);
   assertEquals(lines(propagated), ["+10.20.1.0/24 eni-1"]);
-  assertEquals(lines(propagated, route("10.20.1.0/24", "ours")), []);
+  assertEquals(lines(propagated, route("10.20.1.0/24", "own")), []);
   assertEquals(fixedRoutes(survey(propagated), OWN).length, 1);
-  assertEquals(fixedRoutes(survey(propagated, route("10.20.1.0/24", "ours")), OWN), []);
+  assertEquals(fixedRoutes(survey(propagated, route("10.20.1.0/24", "own")), OWN), []);
 });
 
 Deno.test("diffRoutes() removes only what is stale and inside the network", () => {
-  const ours = route("10.20.1.0/24", "ours");
+  const own = route("10.20.1.0/24", "own");
   for (
     const kept of [
       route("10.20.0.0/16", "gone"),
       route("10.0.0.0/8", "gone"),
       route("10.21.1.0/24", "gone"),
       route("10.20.2.0/24", "other"),
-      route("10.20.2.7/32", "ours"),
+      route("10.20.2.7/32", "own"),
       route("10.20.2.0/24", "gone", true),
     ]
-  ) assertEquals(lines(ours, kept), []);
-  assertEquals(lines(ours, route("10.20.2.0/24", "ours")), ["-10.20.2.0/24 to-ours"]);
-  assertEquals(lines(ours, route("10.20.64.0/20", "gone")), [
+  ) assertEquals(lines(own, kept), []);
+  assertEquals(lines(own, route("10.20.2.0/24", "own")), ["-10.20.2.0/24 to-own"]);
+  assertEquals(lines(own, route("10.20.64.0/20", "gone")), [
     "-10.20.64.0/20 to-gone, which is gone",
   ]);
 });
@@ -71,7 +71,7 @@ Deno.test("diffRoutes() leaves nothing to do once its changes are carried out", 
   const routes = fc.uniqueArray(
     fc.record({
       prefix,
-      target: fc.constantFrom<ProviderRoute["target"]>("ours", "other", "gone"),
+      target: fc.constantFrom<ProviderRoute["target"]>("own", "other", "gone"),
       isFixed: fc.boolean(),
     }),
     {
@@ -92,15 +92,15 @@ Deno.test("diffRoutes() leaves nothing to do once its changes are carried out", 
     for (const change of diffRoutes(survey(...before), WANTED)) {
       if (change.op === "set") continue;
       if (change.op !== "create") after = after.filter((one) => one !== change.route);
-      if (change.op !== "remove") after.push({ destination: OWN, target: "ours", via: "eni-1" });
+      if (change.op !== "remove") after.push({ destination: OWN, target: "own", via: "eni-1" });
     }
     assertEquals(diffRoutes(survey(...after), WANTED), []);
     assertEquals(
-      after.filter(({ destination, target }) => target === "ours" && destination.equals(OWN))
+      after.filter(({ destination, target }) => target === "own" && destination.equals(OWN))
         .length,
       1,
     );
-    // What is others' and alive, or cannot be changed, is still there.
+    // Live routes of others, and fixed ones, are still there.
     for (const one of before) {
       const stays = one.isFixed || (one.target === "other" && !one.destination.equals(OWN));
       if (stays) assertEquals(after.includes(one), true);

@@ -1,6 +1,6 @@
 /** Why a provider did not do what it was asked; it decides what happens next. */
 export type ProviderErrorKind =
-  /** The credentials do not allow it: only an operator mends this. */
+  /** The credentials do not allow it: only an operator can fix this. */
   | "denied"
   /** Asked too often; worth another try. */
   | "throttled"

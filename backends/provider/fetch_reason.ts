@@ -1,5 +1,5 @@
 /**
- * Says in a few words why `fetch` failed, without the URL: Deno 2.4 has the reason in the message, Deno
+ * Returns the reason of a failed `fetch` in a few words, without the URL: Deno 2.4 has the reason in the message, Deno
  * 2.9 in the cause.
  */
 export function fetchReason(error: unknown): string {

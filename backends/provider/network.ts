@@ -107,13 +107,13 @@ export class ProviderNetwork implements Network {
           continue;
         }
         const { lines } = await this.#reconciler.look(this.#wanted(), ending);
-        verbose(1, "Looked at the provider's route tables");
+        verbose(1, "read the provider's route tables");
         if (lines.length > 0) repair(lines.map(({ sign, text }) => `${sign} ${text}`).join(", "));
         warnings.retain(() => false);
       } catch (error) {
         if (ending.aborted) return;
         if (!(error instanceof ProviderError)) throw error;
-        warnings.warn("look", `The provider's route tables cannot be looked at: ${error.message}`);
+        warnings.warn("look", `cannot read the provider's route tables: ${error.message}`);
       }
     }
   }

@@ -54,7 +54,7 @@ export interface RouteTable {
 export interface ProviderRoute {
   readonly destination: Prefix;
   /** Where it leads: to this machine, elsewhere, or to something that is gone. */
-  readonly target: "ours" | "other" | "gone";
+  readonly target: "own" | "other" | "gone";
   /** The same in the provider's words: `eni-0a1b2c`. */
   readonly via: string;
   /** Its name, where routes have one. */

@@ -131,7 +131,7 @@ export class RouteReconciler {
       this.#failure = error.message;
       this.#failures.warn(
         "survey",
-        `The provider's route tables cannot be looked at: ${error.message}`,
+        `cannot read the provider's route tables: ${error.message}`,
       );
       return { failed: outcomeOf([error]) };
     }
@@ -224,15 +224,15 @@ export function ownRoutes(
   survey: Survey,
   wanted: Pick<Wanted, "networks" | "subnetLen">,
 ): RouteRemoval[] {
-  const ours = {
+  const ownRoutes = {
     ...survey,
     settings: [],
     tables: survey.tables.map((table) => ({
       ...table,
-      routes: table.routes.filter(({ target }) => target === "ours"),
+      routes: table.routes.filter(({ target }) => target === "own"),
     })),
   };
-  return diffRoutes(ours, { ...wanted, own: undefined }).flatMap((change) =>
+  return diffRoutes(ownRoutes, { ...wanted, own: undefined }).flatMap((change) =>
     change.op === "remove" ? [{ ...change, op: "remove" }] : []
   );
 }

@@ -32,13 +32,13 @@ class MemoryProvider implements RouteProvider {
 
   async create({ id }: RouteTable, destination: Prefix, signal: AbortSignal): Promise<void> {
     await this.#call(`create ${id}`, signal);
-    this.tables.get(id)!.push({ destination, target: "ours", via: "self" });
+    this.tables.get(id)!.push({ destination, target: "own", via: "self" });
   }
 
   async replace(table: RouteTable, route: ProviderRoute, signal: AbortSignal): Promise<void> {
     await this.#call(`replace ${table.id}`, signal);
     const routes = this.tables.get(table.id)!;
-    routes[routes.indexOf(route)] = { ...route, target: "ours", via: "self" };
+    routes[routes.indexOf(route)] = { ...route, target: "own", via: "self" };
   }
 
   async remove({ id }: RouteTable, route: ProviderRoute, signal: AbortSignal): Promise<void> {
@@ -77,7 +77,7 @@ Deno.test("RouteReconciler.reconcile() does in each table what it can, whatever 
   ]);
   assertEquals(log.lines.filter((line) => line.startsWith("W")).length, 2);
 
-  // Said once; and when it is right again, no more.
+  // Logged once; not again after it was fixed.
   await reconciler.reconcile(WANTED, signal);
   assertEquals(log.lines.filter((line) => line.startsWith("W")).length, 2);
   provider.failures.clear();
@@ -113,7 +113,10 @@ Deno.test("RouteReconciler.reconcile() ends in time when the provider keeps thro
   provider.failures.set("create a", "unavailable");
   assertEquals(await reconciler.reconcile(WANTED, signal), { passing: 1, lasting: 0 });
   assertEquals(reconciler.state.failure, undefined);
-  assertMatch(log.lines.join("\n"), /cannot be looked at: survey has failed[^]*can be read again/);
+  assertMatch(
+    log.lines.join("\n"),
+    /cannot read the provider's route tables: survey has failed[^]*can be read again/,
+  );
 });
 
 Deno.test("RouteReconciler looks one at a time, and ends when its signal does", async () => {
@@ -131,15 +134,15 @@ Deno.test("RouteReconciler looks one at a time, and ends when its signal does", 
   assertEquals((await reconciler.look(WANTED, signal)).lines, []);
 });
 
-Deno.test("RouteReconciler.remove() takes away what leads here, and nothing else", async () => {
+Deno.test("RouteReconciler.remove() removes routes to this host, and no others", async () => {
   using _log = captureLog();
   const kept = [
     stale("10.20.5.0/24", "gone"),
     stale("10.20.6.0/24", "other"),
-    stale("10.99.1.0/24", "ours"),
-    stale("10.20.7.7/32", "ours"),
+    stale("10.99.1.0/24", "own"),
+    stale("10.20.7.7/32", "own"),
   ];
-  const provider = new MemoryProvider({ a: [...kept, stale("10.20.1.0/24", "ours")] });
+  const provider = new MemoryProvider({ a: [...kept, stale("10.20.1.0/24", "own")] });
   await new RouteReconciler(provider).remove(WANTED, signal);
   assertEquals(provider.tables.get("a"), kept);
 });

@@ -6,7 +6,7 @@ import { ProviderError } from "./errors.ts";
 const FIRST = 250;
 
 /** Upper bound of any wait, in milliseconds. */
-const LONGEST = 8_000;
+const MAX_DELAY_MS = 8_000;
 
 /** Options of {@linkcode retry}. */
 export interface RetryOptions {
@@ -29,7 +29,7 @@ export async function retry<T>(
   call: () => Promise<T>,
   { signal, random = Math.random }: RetryOptions,
 ): Promise<T> {
-  for (let bound = FIRST;; bound = Math.min(bound * 2, LONGEST)) {
+  for (let bound = FIRST;; bound = Math.min(bound * 2, MAX_DELAY_MS)) {
     try {
       return await call();
     } catch (error) {

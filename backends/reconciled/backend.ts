@@ -12,7 +12,7 @@ import { RT_TABLE_MAIN } from "../../mod/sys/linux_constants.ts";
 /** The network and the host that a driver is made for. */
 export type DriverContext = Pick<BackendContext, "config" | "external" | "formerData" | "vxlan">;
 
-/** What a backend of kernel objects alone is made of. */
+/** Parts of a backend that makes kernel objects only. */
 export interface ReconciledParts<Options extends { readonly mtu: number }>
   extends Pick<Backend, "resources" | "deviceNumber"> {
   /** Value of `Backend.Type`, lower case, and of `BackendType` in leases. */
@@ -54,7 +54,7 @@ export function reconciledBackend<Options extends { readonly mtu: number }>(
     ...(parts.deviceNumber === undefined ? {} : { deviceNumber: parts.deviceNumber }),
     driver: driverOf,
     mtuFor: (options, interfaceMtu) => parts.readOptions(options, interfaceMtu).mtu,
-    // deno-lint-ignore require-await -- a bad option is to be a rejection, as the interface says
+    // deno-lint-ignore require-await -- a bad option is to be a rejection, as the interface requires
     async prepare(context) {
       parts.checkHost?.(context);
       return new ReconciledNetwork(parts, driverOf(context), context);

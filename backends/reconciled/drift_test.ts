@@ -50,7 +50,7 @@ const A = peer("10.20.1.0/24", "192.0.2.2", "0e:00:00:00:00:01");
 const OWN = state(A);
 const [NEIGHBOUR, ENTRY, ROUTE] = [A.neighbour!, A.fdb!, A.route];
 
-/** What each event is reported as. */
+/** Report of each event. */
 function assertReports(cases: readonly (readonly [KernelEvent, string | undefined])[]): void {
   for (const [event, report] of cases) assertEquals(drift(event, OWN), report, event.type);
 }
@@ -88,7 +88,7 @@ Deno.test("drift() sees to the routes of peers", () => {
     [{ type: "route-removed", route: ROUTE }, removed],
     [{ type: "route", route: other }, altered],
     [{ type: "route", route: { ...ROUTE, protocol: 3 } }, altered],
-    // What was in the place of ours is gone; ours is reported by itself.
+    // The object in place of the backend's is gone; the backend's is reported by itself.
     [{ type: "route-removed", route: other }, undefined],
     // Not the same route to the kernel.
     [{ type: "route", route: { ...other, metric: 100 } }, undefined],
@@ -132,7 +132,7 @@ Deno.test("drift() takes lost events for damage", () => {
   assertReports([[{ type: "overrun" }, "kernel events were lost"]]);
 });
 
-/** What the kernel's monitor reports of an operation. */
+/** Events of the kernel's monitor for an operation. */
 function eventOf({ op, kind, object }: Operation): KernelEvent {
   switch (kind) {
     case "route":
@@ -169,7 +169,7 @@ Deno.test("drift() takes our own changes for none", () => {
   }));
 });
 
-Deno.test("drift() misses no object of ours that somebody deletes", () => {
+Deno.test("drift() reports every deleted object of the backend", () => {
   fc.assert(fc.property(anyPeers, (peers) => {
     const own = state(...peers);
     const nothing = { addresses: [], neighbours: [], fdb: [], routes: [] };

@@ -40,7 +40,7 @@ export interface Driver {
   readonly device?: DeviceSpec;
   /** How packets are encapsulated; absent where they are not. */
   readonly encapsulation?: Encapsulation;
-  /** Who checks inner sources; absent where nothing encapsulates packets. */
+  /** Check of inner sources; absent when packets are not encapsulated. */
   readonly sourceCheck?: SourceCheck;
   /** Peers on the external interface's link get plain routes. @default false */
   readonly directRouting?: boolean;
@@ -67,7 +67,7 @@ export interface LeaseArbiter {
   /** Gives up what a lease claimed. @returns leases that may have it now */
   release(lease: Lease, wasProgrammed: boolean): Lease[];
   /** After all leases were taken: gives up what none claimed. @returns leases that may have it now */
-  settle(): Lease[];
+  releaseUnclaimed(): Lease[];
 }
 
 /** Returns why a lease of a peer is not programmed; `undefined` when it is. */

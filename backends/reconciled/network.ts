@@ -39,7 +39,7 @@ import { damage, ExternalDrift, type OwnState } from "./drift.ts";
 import { PeerIndex } from "./peer_index.ts";
 import { RT_TABLE_MAIN } from "../../mod/sys/linux_constants.ts";
 
-/** What a {@linkcode ReconciledNetwork} knows of its backend. */
+/** Parts of a {@linkcode ReconciledNetwork} from its backend. */
 type ReconciledType = Pick<Backend, "type" | "deviceNumber">;
 
 /**
@@ -112,7 +112,7 @@ export class ReconciledNetwork implements Network {
       known.add(leaseKey(lease.subnet));
       take(lease);
     }
-    for (const lease of arbiter?.settle() ?? []) take(lease);
+    for (const lease of arbiter?.releaseUnclaimed() ?? []) take(lease);
     this.#refusals.retain(known);
     const desired = {
       ...this.#peers.objects(),
@@ -178,7 +178,7 @@ export class ReconciledNetwork implements Network {
         refused: this.#refusals.reasons.size,
       };
       const state = this.#ownState(this.#own);
-      // The first report of a group will do: a repair looks at everything.
+      // The first report of a group suffices: a repair checks everything.
       let report: string | undefined;
       for (const event of events) {
         const isOwn = netlink.isOwn(event);

@@ -78,7 +78,7 @@ Deno.test("PeerIndex leads a shared VTEP back to the host that stays", () => {
   assertEquals(index.vtep(A.fdb!.mac), A.fdb);
 });
 
-Deno.test("PeerIndex.change() tells what a peer with a new MAC needs", () => {
+Deno.test("PeerIndex.change() returns the changes for a peer with a new MAC", () => {
   const index = new PeerIndex();
   index.add(A);
   index.add(B);
@@ -92,7 +92,7 @@ Deno.test("PeerIndex.change() tells what a peer with a new MAC needs", () => {
   assertEquals(steps(index, ["10.20.1.0/24"], [rebooted]), []);
 });
 
-Deno.test("PeerIndex.change() replaces a peer that it was not told is leaving", () => {
+Deno.test("PeerIndex.change() replaces a peer that was not removed", () => {
   const index = new PeerIndex();
   index.add(A);
   const rebooted = peer("10.20.1.0/24", "192.0.2.2", "0e:00:00:00:00:0a");

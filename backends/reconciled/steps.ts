@@ -44,18 +44,22 @@ export function describePeer(peer: DescribedPeer): Step[] {
 }
 
 function neighbourStep(netlink: Netlink, device: string, want: Neighbour): Step {
-  const hop = formatIPv4(want.address);
+  const gateway = formatIPv4(want.address);
   const is = netlink.neighbours({ index: want.index })
     .find(({ address }) => address === want.address);
   if (is === undefined) {
-    return { object: "neighbour", text: "none", wrong: `the MAC of next hop ${hop} is not known` };
+    return {
+      object: "neighbour",
+      text: "none",
+      wrong: `the MAC of next hop ${gateway} is not known`,
+    };
   }
-  const text = `${hop} lladdr ${is.mac} dev ${device}`;
+  const text = `${gateway} lladdr ${is.mac} dev ${device}`;
   if (is.mac === want.mac) return { object: "neighbour", text };
   return {
     object: "neighbour",
     text,
-    wrong: `the MAC of next hop ${hop} is ${is.mac}, and not the lease's ${want.mac}`,
+    wrong: `the MAC of next hop ${gateway} is ${is.mac}, and not the lease's ${want.mac}`,
   };
 }
 

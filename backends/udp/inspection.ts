@@ -51,7 +51,7 @@ function pathStep(
     if (!(error instanceof SysError)) throw error;
     const isUnprivileged = Deno.uid() !== 0 && isRefusal(error);
     const reason = isUnprivileged ? "it takes root: run as root" : error.message;
-    return { object, text: `not looked at: ${reason}` };
+    return { object, text: `not checked: ${reason}` };
   }
   if (route?.carried) return { object, text: "in the kernel, by eBPF" };
   if (udp?.datapath === "user") {

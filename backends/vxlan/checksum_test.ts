@@ -20,7 +20,7 @@ Deno.test("hasChecksumBug() holds all others for broken", () => {
   for (const release of broken) assertEquals(hasChecksumBug(release), true, release);
 });
 
-Deno.test("wantedTxChecksum() does as it is told, and by itself only turns off what is broken", () => {
+Deno.test("wantedTxChecksum() follows the option, and by default only turns off broken offloads", () => {
   for (const release of ["5.4.0", "6.18.5"]) {
     assertEquals(wantedTxChecksum("on", release), true);
     assertEquals(wantedTxChecksum("off", release), false);

@@ -66,7 +66,7 @@ export class VtepHolders {
   }
 
   /** After all leases were taken: forgets hosts that have none. @returns the leases that waited for them */
-  settle(): Lease[] {
+  releaseUnclaimed(): Lease[] {
     const unheld = [...this.#holders].filter(([, { leases }]) => leases === 0);
     return unheld.flatMap(([mac]) => this.#free(mac));
   }
@@ -85,7 +85,7 @@ export function vtepArbiter(): LeaseArbiter {
   const macOf = ({ attributes }: Lease) => vtepMac(attributes.backendData);
   return {
     restart: (fdb) => holders.restart(fdb),
-    settle: () => holders.settle(),
+    releaseUnclaimed: () => holders.releaseUnclaimed(),
     take(lease) {
       const mac = macOf(lease)!;
       const holder = holders.take(mac, lease);

@@ -37,11 +37,11 @@ Deno.test("VtepHolders.restart() knows the first host again, by itself and by th
   holders.restart(fdb);
   assertEquals(holders.take(MAC, FIRST), SECOND.attributes.publicIP);
   assertEquals(holders.take(MAC, SECOND), undefined);
-  assertEquals(holders.settle(), []);
+  assertEquals(holders.releaseUnclaimed(), []);
   holders.restart([]);
   assertEquals(holders.take(MAC, FIRST), SECOND.attributes.publicIP);
   // The holder has no lease any more.
-  assertEquals(holders.settle(), [FIRST]);
+  assertEquals(holders.releaseUnclaimed(), [FIRST]);
   assertEquals(holders.take(MAC, FIRST), undefined);
 });
 

@@ -72,7 +72,7 @@ export interface ContainerPaths {
  *
  * @returns `undefined` when other hosts are up and none has a bridge
  * @throws {Unavailable} when there is nothing to send to, or nothing to send from
- * @throws {SysError} EPERM without the right to send echoes
+ * @throws {SysError} EPERM without the privilege to send ICMP echo requests
  */
 export async function probeContainerPaths(host: HostFacts): Promise<ContainerPaths | undefined> {
   const reached = await reachPeers(host);
@@ -113,8 +113,8 @@ export async function probeContainerPaths(host: HostFacts): Promise<ContainerPat
     const outcomes = await prober.echo(addresses, { timeout: TIMEOUT_MS, signal });
     return outcomes.map(({ type }) => ({ isAnswered: type === "reply", isBack: false }));
   };
-  const echoes = await echo(targets);
-  const failed = probed.keys().filter((i) => !echoes[i]!.isAnswered).toArray();
+  const results = await echo(targets);
+  const failed = probed.keys().filter((i) => !results[i]!.isAnswered).toArray();
   // Locates the drop: one probe without the other host's bridge, one without this host's bridge.
   const [near, far] = failed.length === 0 ? [[], []] : await Promise.all([
     side === undefined ? [] : echo(failed.map((i) => probed[i]!.address)),
@@ -193,7 +193,9 @@ async function containerOf(
   }
   if (containers === "no-bridge") return none("no bridge there has an address of the lease");
   if (containers === "none") return none("no container runs there");
-  if (containers === "silent") return none("no container there answers an ICMP echo request of its own host");
+  if (containers === "silent") {
+    return none("no container there answers an ICMP echo request of its own host");
+  }
   // The first is the bridge's.
   const guessed = firstAddresses(subnet, MOST_GUESSED + 1).slice(1);
   const outcomes = await prober.echo(guessed, { timeout: TIMEOUT_MS, signal });

@@ -10,7 +10,7 @@ import {
 import type { HostFacts } from "./host_facts.ts";
 import { echoAddresses, type PeerLease } from "./peers.ts";
 
-/** Milliseconds to wait for an echo. */
+/** Milliseconds to wait for an ICMP echo reply. */
 const TIMEOUT = 1_000;
 
 /** Replies of a peer. */
@@ -27,11 +27,11 @@ export interface PeerReach {
 }
 
 /**
- * Sends echoes through the network to every peer whose packets are carried; where none comes back,
+ * Sends ICMP echo requests through the network to every peer whose packets are carried; where none comes back,
  * probes the public address and the tunnel's port.
  *
  * @throws {Unavailable} when the backend carries no packets
- * @throws {SysError} EPERM without the right to send echoes
+ * @throws {SysError} EPERM without the privilege to send ICMP echo requests
  */
 export async function reachPeers(host: HostFacts): Promise<readonly PeerReach[]> {
   return await host.remember("reach", () => reach(host));
@@ -54,7 +54,7 @@ async function reach(host: HostFacts): Promise<readonly PeerReach[]> {
   const lost = peers.filter((peer) => !overlay.has(peer));
   const publicIPs = lost.map(({ lease }) => lease.attributes.publicIP);
   const { port } = await host.tunnel();
-  const [echoes, ports] = lost.length === 0 ? [[], []] : await Promise.all([
+  const [results, ports] = lost.length === 0 ? [[], []] : await Promise.all([
     prober.echo(publicIPs, options),
     port === undefined ? [] : probeUdpPort(publicIPs, port, options),
   ]);
@@ -66,7 +66,7 @@ async function reach(host: HostFacts): Promise<readonly PeerReach[]> {
       overlay: overlay.get(peer),
       failure: overlay.has(peer) ? undefined : failures.get(peer),
       // A closed or rejected port is an answer of the host.
-      isUp: at < 0 || echoes[at]?.type === "reply" || answer?.type === "closed" ||
+      isUp: at < 0 || results[at]?.type === "reply" || answer?.type === "closed" ||
         answer?.type === "rejected",
       port: answer,
     };
@@ -78,19 +78,19 @@ interface AddressEcho {
   readonly outcome: EchoOutcome;
 }
 
-/** Sends an echo to each address. @returns the first reply; without any, the outcome of the first echo request */
+/** Sends an ICMP echo request to each address. @returns the first reply; without any, the outcome of the first echo request */
 async function firstReply(
   prober: Prober,
   addresses: readonly [IPv4, ...IPv4[]],
   options: EchoOptions,
 ): Promise<AddressEcho> {
-  const echoes = addresses.map(async (address): Promise<AddressEcho> => {
+  const results = addresses.map(async (address): Promise<AddressEcho> => {
     const [outcome] = await prober.echo([address], options);
     return { address, outcome: outcome! };
   });
-  const replies = echoes.map(async (echo) => {
+  const replies = results.map(async (echo) => {
     const found = await echo;
     return found.outcome.type === "reply" ? found : await new Promise<never>(() => {});
   });
-  return await Promise.race([...replies, Promise.all(echoes).then(([first]) => first!)]);
+  return await Promise.race([...replies, Promise.all(results).then(([first]) => first!)]);
 }

@@ -173,7 +173,10 @@ const CASES: readonly Case[] = [
     lab.denyRead();
     assertEquals(await network.sync(own(), new LeaseSet()), 0);
     assertEquals(await network.sync(own(), new LeaseSet()), 0);
-    assertEquals(log.filter((line) => line.includes("cannot be looked at")).length, 1);
+    assertEquals(
+      log.filter((line) => line.includes("cannot read the provider's route tables")).length,
+      1,
+    );
     assert(network.status().failure !== undefined);
     lab.heal();
     await network.sync(own(), new LeaseSet());

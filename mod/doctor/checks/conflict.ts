@@ -19,7 +19,7 @@ export const conflictCheck: Check = {
     const { device } = await host.tunnel();
     const own = (await host.ownLease())?.subnet ?? (await host.subnetEnv()).subnet;
     const name = (index: number) => netlink.linkByIndex(index)?.name ?? `interface ${index}`;
-    const ours = device === undefined ? undefined : netlink.link(device)?.index;
+    const deviceIndex = device === undefined ? undefined : netlink.link(device)?.index;
     const addresses = netlink.addresses()
       .map((address) => ({
         ...address,
@@ -27,18 +27,18 @@ export const conflictCheck: Check = {
       }))
       // Docker's bridge has an address of this host's lease.
       .filter(({ index, prefix }) =>
-        index !== ours && prefix.overlaps(network) && own?.containsPrefix(prefix) !== true
+        index !== deviceIndex && prefix.overlaps(network) && own?.containsPrefix(prefix) !== true
       )
       .map(({ index, address, prefixLength }) =>
         `${name(index)} has ${formatIPv4(address)}/${prefixLength}`
       );
     const routes = netlink.routes({ table: RT_TABLE_MAIN })
       .filter(({ destination, oif, protocol }) =>
-        network.containsPrefix(destination) && oif !== ours && protocol !== RTPROT_KERNEL &&
+        network.containsPrefix(destination) && oif !== deviceIndex && protocol !== RTPROT_KERNEL &&
         protocol !== RTPROT_FLANNEL
       )
       .map(({ destination, oif, gateway }) =>
-        `a route that is not ours leads to ${destination} by ${name(oif)}` +
+        `a route that flanneld does not manage leads to ${destination} by ${name(oif)}` +
         (gateway === undefined ? "" : ` via ${formatIPv4(gateway)}`)
       );
     const evidence = [...addresses, ...routes];
@@ -46,7 +46,7 @@ export const conflictCheck: Check = {
     return problem(`this host has a network of its own in ${network}`, {
       evidence: atMost(evidence),
       fix: [
-        "take a Network for containers that no host is on (the agents go over to it by themselves),",
+        "take a Network for containers that no host is on (the agents switch to it by themselves),",
         "or remove the address or the route: ip address del ..., ip route del ...",
       ],
     });

@@ -4,7 +4,7 @@ import type { HostFacts } from "../host_facts.ts";
 
 const BRIDGE = "docker0";
 const DAEMON_CONFIG = "/etc/docker/daemon.json";
-const CURE = [
+const FIX = [
   "/usr/libexec/flannel/mk-docker-opts.sh -k DOCKER_NETWORK_OPTIONS -d /run/flannel/docker",
   "systemctl restart docker   # with $DOCKER_NETWORK_OPTIONS on its command line",
 ];
@@ -27,7 +27,7 @@ export const dockerAddressCheck: Check = {
     if (inside) return ok(`${BRIDGE} has ${texts.join(", ")}, in ${lease.subnet}`);
     return problem(`${BRIDGE} has ${texts.join(", ") || "no address"}, not in ${lease.subnet}`, {
       evidence: ["Docker was started before flanneld, or without its options"],
-      fix: CURE,
+      fix: FIX,
     });
   },
 };
@@ -43,14 +43,14 @@ export const dockerMtuCheck: Check = {
       throw new Unavailable(`there is no ${BRIDGE}: Docker does not run here`);
     }
     if (mtu === undefined) throw new Unavailable("the MTU of this backend is not known here");
-    const told = await mtuOfDaemon() ?? await mtuOfFile();
+    const found = await mtuOfDaemon() ?? await mtuOfFile();
     // A bridge without containers has 1500 in older Docker, whatever containers get.
-    const value = told?.mtu ?? link.mtu;
-    const source = told?.source ?? `ip link show ${BRIDGE}`;
+    const value = found?.mtu ?? link.mtu;
+    const source = found?.source ?? `ip link show ${BRIDGE}`;
     if (value <= mtu) return ok(`${value}, and ${mtu} fits (${source})`);
     return problem(`containers send packets of ${value} bytes, and ${mtu} fits`, {
       evidence: [source],
-      fix: CURE,
+      fix: FIX,
     });
   },
 };

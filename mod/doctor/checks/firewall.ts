@@ -10,8 +10,8 @@ export const firewallCheck: Check = {
     await host.requireAgent();
     const { firewall, obstacles } = await host.plan();
     const traced = await investigateLease(host);
-    const ours = atMost(firewall.map(({ sign, text }) => `${sign} ${text}`));
-    const dropped = droppedFinding(traced, ours);
+    const differences = atMost(firewall.map(({ sign, text }) => `${sign} ${text}`));
+    const dropped = droppedFinding(traced, differences);
     if (dropped !== undefined) return dropped;
     const isTraced = "verdicts" in traced;
     const untraced = isTraced ? [] : [`no probe could be traced: ${traced.unavailable}`];
@@ -28,11 +28,11 @@ export const firewallCheck: Check = {
         : problem("rules of other programs on this host drop the network's packets", more);
     }
     if (firewall.length > 0) {
-      return problem("rules of ours are not as they should be", {
-        evidence: ours,
+      return problem("rules of flanneld are missing or wrong", {
+        evidence: differences,
         fix: [
           "an agent that runs puts them back, within -iptables-resync seconds at the latest",
-          "what takes them away is often a reload of another firewall: firewall-cmd --reload, " +
+          "a reload of another firewall often removes them: firewall-cmd --reload, " +
           "iptables-restore, nft flush ruleset",
         ],
       });
@@ -47,7 +47,7 @@ export const firewallCheck: Check = {
     // No rule of flanneld accepts packets: do the host's rules?
     const own = await host.ownLease();
     const { network, enableNFTables } = await host.config();
-    if (own === undefined) return ok(`packets are ${masquerade}; no rule of ours accepts any`);
+    if (own === undefined) return ok(`packets are ${masquerade}; no rule of flanneld accepts any`);
     const spec = {
       ...{ tag: chainTag(networkName, subnetFile), network, subnet: own.subnet },
       ...{ ipMasq, forward: true, randomFully: true },
@@ -57,13 +57,16 @@ export const firewallCheck: Check = {
     });
     const { obstacles: drops } = await watched.survey();
     if (drops.length === 0) {
-      return warning("-iptables-forward-rules=false: no rule of ours accepts forwarded packets", {
-        evidence: ["if FORWARD drops by its policy, as with Docker, nothing is forwarded"],
-        fix: [
-          `iptables -S FORWARD   # "-P FORWARD DROP" needs a rule that accepts ${network}`,
-          "leave -iptables-forward-rules out",
-        ],
-      });
+      return warning(
+        "-iptables-forward-rules=false: no rule of flanneld accepts forwarded packets",
+        {
+          evidence: ["if FORWARD drops by its policy, as with Docker, nothing is forwarded"],
+          fix: [
+            `iptables -S FORWARD   # "-P FORWARD DROP" needs a rule that accepts ${network}`,
+            "leave -iptables-forward-rules out",
+          ],
+        },
+      );
     }
     return problem("forwarded packets are dropped, and -iptables-forward-rules=false", {
       evidence: drops.map(({ text }) => text),
@@ -73,7 +76,10 @@ export const firewallCheck: Check = {
 };
 
 /** Reports rules that drop probes. Other checks report other causes. */
-function droppedFinding(traced: Investigation, ours: readonly string[]): Finding | undefined {
+function droppedFinding(
+  traced: Investigation,
+  differences: readonly string[],
+): Finding | undefined {
   const stopped = "verdicts" in traced
     ? traced.verdicts.filter(({ stop }) => stop?.rule !== undefined)
     : [];
@@ -83,7 +89,7 @@ function droppedFinding(traced: Investigation, ours: readonly string[]): Finding
   const isPolicy = stopped.some(({ stop }) =>
     stop!.rule!.isPolicy && stop!.rule!.program !== "nft"
   );
-  const missing = isPolicy ? ours.filter((line) => line.startsWith("+")) : [];
+  const missing = isPolicy ? differences.filter((line) => line.startsWith("+")) : [];
   return problem(
     `${stopped.length === 1 ? "a rule drops" : "rules drop"} packets of the network: a probe of ${
       stopped.map(({ flow }) => DIRECTIONS[flow.name]).join(" and of ")

@@ -8,7 +8,7 @@ import { counted } from "../../text/mod.ts";
 /** Compares the kernel with what the agent would program: a change that it would make is a fault. */
 export const kernelCheck: Check = {
   id: "kernel",
-  title: "device, addresses, routes, neighbours and forwarding entries are complete",
+  title: "device, addresses, routes, neighbours and FDB entries are complete",
   async run(host) {
     await host.requireAgent();
     const { kernel } = await host.plan();

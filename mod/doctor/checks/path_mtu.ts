@@ -24,11 +24,11 @@ export const pathMtuCheck: Check = {
     const prober = await host.prober();
     const { signal } = host;
     const addresses = targets.flatMap(({ address }) => new Array<number>(COPIES).fill(address));
-    const echoes = await prober.echo(addresses, {
+    const outcomes = await prober.echo(addresses, {
       ...{ size: limit, dontFragment: true, signal },
     });
     const narrow = targets.filter((_, i) =>
-      echoes.slice(i * COPIES, (i + 1) * COPIES).every(({ type }) => type !== "reply")
+      outcomes.slice(i * COPIES, (i + 1) * COPIES).every(({ type }) => type !== "reply")
     );
     if (narrow.length === 0) return ok(`${limit} bytes, to ${targets.length} of them`);
     const measured = await Promise.all(

@@ -75,7 +75,7 @@ async function forwardStep(
       return { object, text: "not as it should be", wrong: `${sign} ${text}` };
     }
   } catch (error) {
-    return { object, text: `not looked at: ${reasonNotChecked(error)}` };
+    return { object, text: `not checked: ${reasonNotChecked(error)}` };
   }
   const isDropped = "verdicts" in traced &&
     traced.verdicts.some(({ stop }) => stop?.rule !== undefined);

@@ -58,7 +58,7 @@ const AT_DEVICE =
 
 /** Finds the rule or check that stopped a flow's probe, its reply, or the datagram that carried it. */
 export async function judge(flow: Flow, result: TraceResult, host: JudgeHost): Promise<Verdict> {
-  const notes: string[] = [...result.blind.map((text) => `not looked at: ${text}`)];
+  const notes: string[] = [...result.blind.map((text) => `not checked: ${text}`)];
   const stop = await stopOf(flow, result, host, notes);
   return { flow, result, notes, ...(stop === undefined ? {} : { stop }) };
 }
@@ -189,12 +189,12 @@ function passedStop(
       fix: [],
     };
   }
-  const hop = nextHop(netlink, destination);
-  const isKnown = hop === undefined ||
-    netlink.neighbours({ index: oif }).some(({ address }) => address === hop);
+  const gateway = nextHop(netlink, destination);
+  const isKnown = gateway === undefined ||
+    netlink.neighbours({ index: oif }).some(({ address }) => address === gateway);
   if (isKnown || !hasNeighbours(netlink, oif)) return undefined;
   return {
-    text: `nobody on ${name} answers for ${formatIPv4(hop)} (no neighbour)`,
+    text: `nobody on ${name} answers for ${formatIPv4(gateway)} (no neighbour)`,
     reason: "NEIGH_FAILED",
     fix: [`ip neighbour show dev ${name}   # is there such a host or container, and is it up?`],
   };
