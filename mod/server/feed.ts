@@ -2,30 +2,30 @@ import { abortable } from "../async/abortable.ts";
 import { sleep } from "../async/sleep.ts";
 import { StoreError, type Watched, type WatchOptions } from "../store/mod.ts";
 
-/** Changes that are kept for those who poll for them; who comes later is given everything anew. */
+/** Changes that are kept for polls; a client that is further behind receives a listing. */
 const HISTORY = 10_000;
 
-/** Longest pause before a watch is opened again that could not be, in milliseconds. */
+/** Milliseconds before a watch that ended is opened again. */
 const RETRY = 1_000;
 
-/** What a {@linkcode Feed} follows. */
+/** Source of a {@linkcode Feed}. */
 export interface FeedSource<C, S extends { readonly cursor: string }> {
   snapshot(options: { readonly signal: AbortSignal }): Promise<S>;
   watch(cursor: string, options: WatchOptions): AsyncIterable<Watched<C, S>>;
 }
 
-/** What a {@linkcode Feed} knows of its source, and what it hands on of a change. */
+/** State that a {@linkcode Feed} keeps of its source, and the entries that it passes on. */
 export interface FeedState<C, S, E> {
-  /** Takes everything anew. @returns what that changes */
+  /** Replaces the state. @returns the changes */
   replace(snapshot: S): E[];
-  /** Takes a change. @returns `undefined` when it changes nothing */
+  /** Applies a change. @returns `undefined` when it changes nothing */
   apply(change: C): E | undefined;
 }
 
-/** What came of a poll: changes since its cursor, or `lost` when they are not known any more. */
+/** Result of a poll: changes since its cursor, or `lost` when they are not kept any more. */
 export type Polled<E> = "lost" | { readonly entries: readonly E[]; readonly cursor: string };
 
-/** What was read of the source, and the feed's cursor from which a poll misses nothing of it. */
+/** A snapshot of the source, and the feed's cursor from which a poll misses nothing that it lacks. */
 export interface Reading<S> {
   readonly snapshot: S;
   readonly cursor: string;
@@ -35,7 +35,7 @@ export interface Reading<S> {
  * One watch of a store, for any number of clients that poll.
  *
  * Cursors are the feed's own: `EPOCH.NUMBER`, fit for a URL as they are, since flannel 0.7.1 does not
- * escape them. A feed that was made anew has another epoch and knows no cursor of the former one.
+ * escape them. A new feed has another epoch, and knows no cursor of an earlier one.
  */
 export class Feed<C, S extends { readonly cursor: string }, E> implements Disposable {
   readonly #source: FeedSource<C, S>;
@@ -70,7 +70,7 @@ export class Feed<C, S extends { readonly cursor: string }, E> implements Dispos
   }
 
   /**
-   * Reads the source. Who asks while a reading is under way shares the next one with all who do.
+   * Reads the source. Callers during a reading share the next one.
    *
    * @throws {StoreError} as the source does
    */
@@ -79,7 +79,7 @@ export class Feed<C, S extends { readonly cursor: string }, E> implements Dispos
     return await abortable(this.#nextReading, signal);
   }
 
-  /** Sees to it that there is a state. */
+  /** Makes sure that there is a state. */
   async ready(signal?: AbortSignal): Promise<void> {
     if (!this.isLive) await this.read(signal);
   }
@@ -87,7 +87,7 @@ export class Feed<C, S extends { readonly cursor: string }, E> implements Dispos
   /**
    * Waits for what happens after a cursor.
    *
-   * @param select tells what counts
+   * @param select returns true for the entries to wait for
    * @param signal ends the waiting, without an error
    * @throws {StoreError} when the source cannot be followed
    */
@@ -128,17 +128,17 @@ export class Feed<C, S extends { readonly cursor: string }, E> implements Dispos
     const { signal } = this.#closing;
     signal.throwIfAborted();
     const snapshot = await this.#source.snapshot({ signal });
-    // An answer that had come already counts no more: nothing would end a watch begun now.
+    // A late answer is dropped: nothing would end a watch that began now.
     signal.throwIfAborted();
     const changes = this.#state.replace(snapshot);
-    // What the watch has yet to tell is older than the snapshot, unless that brought nothing new.
+    // Pending events of the watch are older than the snapshot, unless that brought nothing new.
     if (changes.length > 0 || !this.isLive) this.#follow(snapshot.cursor);
     this.#broken = undefined;
     this.#append(changes);
     return { snapshot, cursor: this.cursor };
   }
 
-  /** Follows the source from another place. */
+  /** Follows the source from another position. */
   #follow(cursor: string): void {
     this.#watching?.abort();
     const watching = this.#watching = new AbortController();
@@ -153,20 +153,20 @@ export class Feed<C, S extends { readonly cursor: string }, E> implements Dispos
       if (error === undefined) this.#broken = undefined;
       else this.#break(error);
     };
-    let place = cursor;
+    let at = cursor;
     while (!signal.aborted) {
-      for await (const item of this.#source.watch(place, { signal, onState })) {
+      for await (const item of this.#source.watch(at, { signal, onState })) {
         if (signal.aborted) return;
         if (item.type === "resync") {
-          place = item.snapshot.cursor;
+          at = item.snapshot.cursor;
           this.#append(this.#state.replace(item.snapshot));
         } else {
-          place = item.cursor;
+          at = item.cursor;
           const entries = item.changes.map((change) => this.#state.apply(change));
           this.#append(entries.filter((entry) => entry !== undefined));
         }
       }
-      // It ends by itself with the store only.
+      // It ends by itself only with the store.
       await sleep(RETRY, signal);
     }
   }

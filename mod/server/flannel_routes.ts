@@ -118,8 +118,8 @@ export async function watchLeases(
 ): Promise<string> {
   if (next !== undefined) {
     const polled = await poll(feed, next, ({ event }) => event !== undefined, signal);
-    // Nothing new would read as "everything is gone": 0.7.1 takes an answer without events for a
-    // snapshot. So who has waited long enough is told what there is.
+    // 0.7.1 takes an answer without events for a snapshot, an empty one for "no lease is left". At the limit
+    // of the poll it receives the whole listing.
     if (polled !== undefined) {
       return encodeLeaseWatch({
         events: polled.entries.map(({ event }) => event!),
@@ -164,7 +164,7 @@ export async function watchLease(
     return encodeLeaseWatch({ snapshot: [state.onWire(lease)], cursor });
   }
   if (next === undefined) throw notFound(network, subnet);
-  // 0.7.1 would ask again and again after an error, and never lease anew.
+  // After an error 0.7.1 would poll again for ever, and never request another lease.
   return encodeLeaseWatch({ events: [forgotten(subnet)], cursor });
 }
 

@@ -7,7 +7,7 @@ import type { WireNetworkEvent } from "../store/remote/flannel/protocol.ts";
 import { Feed, type FeedSource, type FeedState } from "./feed.ts";
 import { type NetworkEntry, NetworkState } from "./network_state.ts";
 
-/** Networks that are served at a time: each costs a watch of the store. */
+/** Largest number of networks served at a time: each costs a watch of the store. */
 const MOST_NETWORKS = 256;
 
 /** One network, as it is served. */
@@ -35,7 +35,7 @@ export interface NetworkSource {
   names?(signal: AbortSignal): Promise<NetworkNames>;
 }
 
-/** Every network that was asked for, its store opened once. */
+/** The requested networks, each with its store opened once. */
 export class ServedNetworks implements AsyncDisposable {
   readonly #source: NetworkSource;
   readonly #networks = new Map<string, Promise<ServedNetwork>>();
@@ -61,7 +61,7 @@ export class ServedNetworks implements AsyncDisposable {
     if (network === undefined) {
       network = this.#open(name);
       this.#networks.set(name, network);
-      // What failed is tried again by whoever asks next.
+      // The next request tries again.
       network.catch(() => this.#networks.delete(name));
     }
     return await network;
@@ -133,7 +133,7 @@ export async function configOf({ feed, state }: ServedNetwork): Promise<NetworkC
   return await decodeNetworkConfig(config.text);
 }
 
-/** The names that are known. */
+/** The known names. */
 class NamesState implements FeedState<NameChange, NamesSnapshot, WireNetworkEvent> {
   readonly #names = new Set<string>();
 
@@ -147,7 +147,7 @@ class NamesState implements FeedState<NameChange, NamesSnapshot, WireNetworkEven
 
   apply({ type, network }: NameChange): WireNetworkEvent | undefined {
     if (type === "removed") return this.#names.delete(network) ? { type, network } : undefined;
-    // A config that is written again is that of a network that may have been set up anew.
+    // A config that is written again may be that of a network that was set up again.
     this.#names.add(network);
     return { type, network };
   }

@@ -33,7 +33,7 @@ export const DEFAULT_LIMITS: HttpLimits = {
 export interface ServerOptions extends AccessOptions {
   /** Where connections come from, with TLS done. */
   readonly connections: ConnectionSource;
-  /** What is served. */
+  /** The served networks. */
   readonly networks: NetworkSource;
   /** Ends the server. */
   readonly signal: AbortSignal;
@@ -48,7 +48,7 @@ export interface ServerOptions extends AccessOptions {
 }
 
 /**
- * Serves networks to `flanneld -remote`, of flannel 0.7.1 and ours, until the signal aborts.
+ * Serves networks to clients with `-remote`, of flannel 0.7.1 and of flanneld, until the signal aborts.
  *
  * @throws what the source of connections throws
  */

@@ -39,7 +39,7 @@ export class Deadline implements Disposable {
     return this.#passed;
   }
 
-  /** Starts the time anew. */
+  /** Restarts the time. */
   extend(ms: number, reason: () => unknown): void {
     clearTimeout(this.#timer);
     if (ms === Infinity) return;

@@ -25,8 +25,8 @@ export function configConflict(key: string, found: unknown): ConflictError {
 }
 
 /**
- * The file of an embedded store cannot be used: in use by another agent, damaged, or not a store. No
- * waiting mends it.
+ * The file of an embedded store cannot be used: in use by another agent, damaged, or not a store. Waiting
+ * does not help.
  */
 export class StoreFileError extends StoreError {
   override readonly name = "StoreFileError";

@@ -6,7 +6,7 @@ export interface ServerContext {
   readonly caFile?: string | undefined;
   /** Prefix of the flags for TLS. @default "-etcd" */
   readonly flags?: TlsFlags;
-  /** Whether it was spoken to over TLS. @default not known */
+  /** True for a connection over TLS. @default not known */
   readonly url?: string;
   /** It has answered before, so neither the scheme nor a flag is wrong. @default false */
   readonly hasAnswered?: boolean;
@@ -81,7 +81,7 @@ function hintFor(
       ? "it does not speak TLS; leave out -remote-cafile, -remote-certfile and -remote-keyfile"
       : "it does not speak TLS; is it http:// ?";
   }
-  // What a server of TLS does that is spoken to without.
+  // A TLS server answers so to a client without TLS.
   if (url.startsWith("http:") && /^(connection closed before|the server closed)/.test(text)) {
     return flags === "-remote"
       ? "the server closed the connection; if it has TLS, give -remote-cafile"

@@ -9,5 +9,5 @@ export function isNetworkName(name: string): boolean {
   return name.length <= LONGEST_NAME && /^[\w.~-]+$/.test(name) && !name.startsWith(".");
 }
 
-/** Name of the network where several are not told apart: `_` on the wire, as in flannel. */
+/** Name of the only network of a store without named networks: `_` on the wire, as in flannel. */
 export const UNNAMED_NETWORK = "_";

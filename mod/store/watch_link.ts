@@ -1,7 +1,7 @@
 import { sleep } from "../async/sleep.ts";
 import type { WatchOptions } from "./kv/kv.ts";
 
-/** How long a watch waits before it tries again, in milliseconds. */
+/** Pauses of a watch before it tries again, in milliseconds. */
 export interface LinkTiming {
   /** Doubles with each failure ... */
   readonly firstBackoff: number;

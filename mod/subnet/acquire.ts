@@ -35,11 +35,11 @@ export interface AcquireOptions {
   /** Tried next when no lease carries our public IP: the subnet this host had before. */
   readonly previous?: Prefix | undefined;
   /**
-   * The lease that this very agent held last: still ours where it stands as it was, though it carries
-   * another public IP than we have now.
+   * The lease that this agent held last. It is still this agent's if it is unchanged, although it carries
+   * another public IP than the host has now.
    */
   readonly held?: Lease | undefined;
-  /** What the store held a moment ago: saves the first read. */
+  /** A recent snapshot, which saves the first read. */
   readonly snapshot?: Pick<Snapshot, "leases">;
   /** The ranges of this host that its subnet must not overlap. @default nothing */
   readonly unusable?: readonly UnusableRange[];
@@ -86,8 +86,8 @@ export async function acquireLease(
   const contested: Prefix[] = [];
   let { held } = options;
   for (let attempt = 0; attempt < RACES; attempt++) {
-    const told = attempt === 0 ? options.snapshot : undefined;
-    const { leases } = told ?? await store.snapshot(call);
+    const recent = attempt === 0 ? options.snapshot : undefined;
+    const { leases } = recent ?? await store.snapshot(call);
     try {
       const own = leases.filter((lease) =>
         lease.attributes.publicIP === attributes.publicIP || isSame(lease, held)
@@ -100,8 +100,8 @@ export async function acquireLease(
       const taken = [...others.map(({ subnet }) => subnet), ...contested];
       const subnet = choose(config, taken, options, CANDIDATES * GROWTH ** attempt);
       if (subnet === undefined) {
-        // What we were told may be a moment old.
-        if (told !== undefined) continue;
+        // The given snapshot may be a moment old.
+        if (recent !== undefined) continue;
         throw new OutOfSubnetsError(
           `out of subnets: all of ${rangeOf(config)} (/${config.subnetLen} of ` +
             `${config.network}) are leased${describeUnusable(config, unusable)}`,
@@ -127,8 +127,8 @@ export async function acquireLease(
 
 /** The leases of others: O(leases), however many are our own. */
 export function withoutOwn(leases: readonly Lease[], own: readonly Lease[]): Lease[] {
-  const ours = new Set(own);
-  return leases.filter((lease) => !ours.has(lease));
+  const excluded = new Set(own);
+  return leases.filter((lease) => !excluded.has(lease));
 }
 
 function isSame(lease: Lease, held: Lease | undefined): boolean {
@@ -181,7 +181,7 @@ export function preferred(
   return fitting.find(({ subnet }) => previous?.equals(subnet)) ?? fitting[0];
 }
 
-/** Writes a lease that carries our public IP anew. */
+/** Writes a lease again that carries this host's public IP. */
 async function reuse(
   store: NetworkStore,
   lease: Lease,
@@ -197,7 +197,7 @@ async function reuse(
       : `Moving lease (${subnet}) from IP ${was} to ${is}`,
     { subnet },
   );
-  // v3 listings do not tell a time to live, but they do tell a permanent lease.
+  // v3 listings lack lifetimes, but mark permanent leases.
   const ttl = lease.ttl === PERMANENT ? PERMANENT : LEASE_TTL;
   const reused = await store.updateLease(lease, attributes, ttl, signal ? { signal } : {});
   info(`Lease acquired: ${subnet}`, { subnet });

@@ -6,14 +6,14 @@ import { ConflictError, type NetworkStore, StoreError } from "../store/mod.ts";
 import { RACES } from "./races.ts";
 
 /**
- * How long a newcomer waits for the holder of its public IP to object, in milliseconds: what a host
- * pays for each reboot. A live holder sees the claim through its watch within milliseconds; the
+ * Milliseconds that a newcomer waits for the holder of its public IP to object, after each reboot of
+ * a host. A live holder sees the claim through its watch within milliseconds; the
  * grace covers one that is busy with a large resync, and one whose watch an outage has brought to
  * its longest back-off, 5 s.
  */
 const GRACE = 6_000;
 
-/** How often the newcomer looks, in milliseconds. */
+/** Milliseconds between two polls of the newcomer. */
 const POLL = 200;
 
 /** Options of {@linkcode claimIdentity}. */
@@ -51,9 +51,8 @@ export async function claimIdentity(
 }
 
 /**
- * Runs attempts until one comes to an end; they begin anew when somebody has written the record between
- * our reading and our writing. What is no agent's record is none to a reader, and in the way of a writer for
- * ever.
+ * Runs attempts until one ends. An attempt starts again when somebody has written the record between its
+ * reading and its writing. An entry that is no node record is invisible to reads and blocks every write.
  *
  * @param attempt resolves with `undefined` to start over
  * @throws {StoreError} when ten in a row met something else than they had read
@@ -73,8 +72,8 @@ async function untilSettled(
       if (!(cause instanceof ConflictError)) throw cause;
       if (++races < RACES) continue;
       throw new StoreError(
-        `the agent record of our public IP ${formatIPv4(publicIP)} cannot be written: ` +
-          `${cause.message}; where it is no agent's record, delete it`,
+        `the node record of public IP ${formatIPv4(publicIP)} cannot be written: ` +
+          `${cause.message}; if the entry is no node record, delete it`,
         { cause },
       );
     }
@@ -106,8 +105,8 @@ async function takeOver(
     // Restarted while a newcomer was asking for the one that we were.
     return await refuse(store, held, own, signal);
   }
-  // A claim is no possession, not even when it is ours and an outage came between: whoever it was
-  // made against has not had the whole grace to object.
+  // A claim does not make a holder, not even this agent's own after an outage: the former holder has not
+  // had the whole grace to object.
   let claimed = held;
   if (record.instance !== own.instance) {
     const { machineId, hostname, bootId, instance } = record;
@@ -155,10 +154,10 @@ async function outlastGrace(
 }
 
 /**
- * What a holder does when its watch reports a change of its record.
+ * Responds to a change of the holder's record that its watch reports.
  *
- * The watch may lag behind what we wrote since, so that a record which is not ours is only a reason
- * to look.
+ * The watch may lag behind this agent's own writes, so that another agent's record is only a reason to
+ * read it.
  *
  * @param seen the record as the watch reported it
  * @returns our record as it stands now

@@ -270,14 +270,14 @@ subnetCases("claimIdentity() and guardIdentity()", [
     assertEquals((await attempt).record, heir);
   }],
 
-  ["claimIdentity() says what is in the way where there is no agent's record", async (
+  ["claimIdentity() says what is in the way where there is no node record", async (
     { store, putRaw },
   ) => {
     await putRaw("agents/10.0.2.15", "none of ours");
     const { message } = await assertRejects(() => claim(store, agent("host1")), StoreError);
     assertMatch(
       message,
-      /^the agent record of our public IP 10\.0\.2\.15 cannot be written: .*\/agents\/10\.0\.2\.15.*; where it is no agent's record, delete it$/,
+      /^the node record of public IP 10\.0\.2\.15 cannot be written: .*\/agents\/10\.0\.2\.15.*; if the entry is no node record, delete it$/,
     );
   }],
 
@@ -333,7 +333,7 @@ subnetCases("claimIdentity() and guardIdentity()", [
     await assertRejects(
       () => guardIdentity(store, undefined, IP, own, { signal: never() }),
       StoreError,
-      "where it is no agent's record, delete it",
+      "if the entry is no node record, delete it",
     );
   }],
 

@@ -1,7 +1,7 @@
 import { type Lease, sameAttributes } from "../lease/mod.ts";
 import type { Prefix } from "../ip/mod.ts";
 
-/** What changed between two states of a {@linkcode LeaseSet}. */
+/** Difference between two states of a {@linkcode LeaseSet}. */
 export interface LeaseSetChange {
   readonly added: readonly Lease[];
   readonly removed: readonly Lease[];
@@ -9,10 +9,10 @@ export interface LeaseSetChange {
   readonly changed: readonly { readonly before: Lease; readonly after: Lease }[];
 }
 
-/** One thing that happened to one subnet. */
+/** An event of one subnet. */
 export type LeaseEvent = { readonly put: Lease } | { readonly remove: Prefix };
 
-/** True when there is nothing in it. */
+/** True for no difference. */
 export function isEmpty(change: LeaseSetChange): boolean {
   return change.added.length + change.removed.length + change.changed.length === 0;
 }
@@ -27,7 +27,7 @@ export class LeaseSet {
     for (const lease of leases) this.#leases.set(lease.subnet.key, lease);
   }
 
-  /** How many leases. */
+  /** Number of leases. */
   get size(): number {
     return this.#leases.size;
   }

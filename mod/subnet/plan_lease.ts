@@ -4,7 +4,7 @@ import type { Lease } from "../lease/mod.ts";
 import { choose, describeUnusable, OutOfSubnetsError, preferred, withoutOwn } from "./acquire.ts";
 import { isCompatible, type UnusableRange, unusableReason } from "./pick.ts";
 
-/** What {@linkcode acquireLease} would do. */
+/** The result that {@linkcode acquireLease} would have. */
 export interface LeasePlan {
   /** The subnet that would be held. */
   readonly subnet: Prefix;

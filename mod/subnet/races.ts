@@ -1,15 +1,15 @@
 import { ConflictError } from "../store/mod.ts";
 
 /**
- * Races that are lost before giving up, as flannel: each means that somebody else wrote the very entry
- * between our reading and our writing.
+ * Lost races before giving up, as in flannel. In each, somebody else wrote the same entry between this
+ * agent's reading and writing.
  */
 export const RACES = 10;
 
 /**
- * Reads and writes, anew while another is quicker.
+ * Reads and writes, again while another writer is faster.
  *
- * @param attempt reads the store anew each time
+ * @param attempt reads the store each time
  * @param Failure kind of the error when ten races in a row were lost; it has flannel's words
  */
 export async function untilWon<T>(

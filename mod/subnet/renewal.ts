@@ -11,7 +11,7 @@ const JITTER = 0.25;
  * up to a quarter at random. Hosts that a power failure has started together would renew together, and each
  * renewal is a change that all hosts receive.
  *
- * Counted from the time to live that the store told, never from its absolute expiration: that
+ * Counted from the time to live that the store returned, never from its absolute expiration: that
  * would add the difference of two clocks.
  *
  * @param ttl seconds left now; {@linkcode PERMANENT} for a reservation; absent counts as 24 hours

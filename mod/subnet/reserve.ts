@@ -9,11 +9,11 @@ export class ReservationError extends Error {
   override readonly name = "ReservationError";
 }
 
-/** Why a network has no such subnet. */
+/** Reason for which a network has no such subnet. */
 export interface Misfit {
   /** The rule that is broken, in flannel's words. */
   readonly rule: string;
-  /** What was asked for, and what would do. */
+  /** The requested subnet, and the valid ones. */
   readonly found: string;
 }
 

@@ -1,5 +1,5 @@
 /**
- * What the tests of the algorithms on leases need: both stores on a real etcd.
+ * Lab for the algorithms on leases: both APIs of a real etcd.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { openEtcdV2 } from "../store/testing/open_lab.ts";
 import { openEtcdV3 } from "../store/testing/open_lab.ts";
 import type { NetworkStore } from "../store/mod.ts";
 
-/** What a case is given. */
+/** Input of a case. */
 export interface SubnetLab {
   readonly store: NetworkStore;
   /** The store again, as another agent opens it. */

@@ -7,7 +7,7 @@ const APPLICATION_ID = 0x464c4e4c;
 /** Goes up with every change of the tables that an older version could not read. */
 const SCHEMA_VERSION = 1;
 
-/** How long a writer waits for another process's transaction, in milliseconds. */
+/** Milliseconds that a writer waits for another process's transaction. */
 const BUSY_TIMEOUT = 5_000;
 
 /**
@@ -48,10 +48,10 @@ export interface DatabaseOptions {
 /** A value of a column. */
 type Column = string | number | null;
 
-/** An open SQLite file of ours: its pragmas, its tables, its errors in an operator's words. */
+/** An open SQLite file of flanneld: its pragmas, its tables, its errors as messages for operators. */
 export class EmbeddedDatabase implements Disposable {
   readonly path: string;
-  /** Drawn when the file was made: tells a file from another one in its place. */
+  /** Random identity of the file, which a file that replaces it does not have. */
   readonly generation: string;
   readonly #db: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
@@ -68,7 +68,7 @@ export class EmbeddedDatabase implements Disposable {
    * A commit is on the disk when it returns (WAL with `synchronous=FULL`), so neither `kill -9` nor
    * a power failure takes back what was acknowledged.
    *
-   * @throws {StoreFileError} when the file is missing (`readOnly`), damaged, not ours, or newer
+   * @throws {StoreFileError} when the file is missing (`readOnly`), damaged, of another program, or newer
    * @throws {StoreError} when the host refuses it
    */
   static open(path: string, { readOnly = false, check = false }: DatabaseOptions = {}) {
@@ -260,7 +260,7 @@ function translate(error: unknown, path: string): unknown {
     });
   }
   if ((error as { code?: unknown }).code !== "ERR_SQLITE_ERROR") return error;
-  // sqlite3_errstr of https://sqlite.org/rescode.html; Deno 2.4 tells the code by these words alone.
+  // sqlite3_errstr of https://sqlite.org/rescode.html; Deno 2.4 reports the code by these words alone.
   const { message } = error;
   if (/not a database/.test(message)) {
     return new StoreFileError(

@@ -11,10 +11,10 @@ export const MISSING = "the file holds no network config";
 /** Revisions that are kept for watches that come back, at least. */
 const HISTORY = 10_000;
 
-/** How often it is looked whether another process has written, in milliseconds. */
+/** Milliseconds between two checks for writes of another process. */
 const POLL = 500;
 
-/** How history is cut: every so many revisions, so that not each write pays for it. */
+/** Revisions between two cuts of the history, so that not each write pays for one. */
 const TRIM_EVERY = 512;
 
 /** One event of a key. */
@@ -74,14 +74,14 @@ export class EmbeddedFile implements Disposable {
   readonly #history: number;
   readonly #waiting = new Set<() => void>();
   readonly #poll: ReturnType<typeof setInterval>;
-  /** The last revision that lifetimes and watches were told of. */
+  /** The last revision that the expiry queue and the watches have seen. */
   #known: number;
   #dataVersion: number;
   #isClosed = false;
   #hasTrouble = false;
 
   /**
-   * @throws {StoreFileError} when the file cannot be a store of ours
+   * @throws {StoreFileError} when the file is no store of flanneld
    * @throws {StoreError} when the host refuses it
    */
   constructor(path: string, options: EmbeddedFileOptions = {}) {
@@ -189,7 +189,7 @@ export class EmbeddedFile implements Disposable {
   }
 
   /**
-   * What happened below a directory after a revision.
+   * Returns the events below a directory after a revision.
    *
    * @returns the events, and the revision that they lead to; `undefined` when the history does not
    * reach back that far, or the revision was never given out
@@ -212,12 +212,12 @@ export class EmbeddedFile implements Disposable {
     });
   }
 
-  /** Looks whether another process has written, as is done by itself twice a second. */
+  /** Checks whether another process has written, as a timer does twice a second. */
   lookForOthers(): void {
     const version = this.#db.dataVersion;
     if (version === this.#dataVersion) return;
     this.#dataVersion = version;
-    this.#takeNews();
+    this.#applyNews();
   }
 
   /** Calls back once, at the next change by anybody or when the file is closed. */
@@ -226,19 +226,19 @@ export class EmbeddedFile implements Disposable {
     return { [Symbol.dispose]: () => void this.#waiting.delete(callback) };
   }
 
-  /** Closes the file; what waits for a change is told. */
+  /** Closes the file; wakes the watches that wait for a change. */
   [Symbol.dispose](): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
     clearInterval(this.#poll);
     this.#expiry?.[Symbol.dispose]();
     this.#db[Symbol.dispose]();
-    this.#tell();
+    this.#wake();
   }
 
   #write<T>(step: () => T): T {
     const result = this.#db.transaction(step);
-    this.#takeNews();
+    this.#applyNews();
     return result;
   }
 
@@ -312,8 +312,8 @@ export class EmbeddedFile implements Disposable {
     this.#expiry!.forget(due);
   }
 
-  /** Takes the lifetimes of what was written, by whomever, and tells who waits. */
-  #takeNews(): void {
+  /** Applies the writes of all processes to the expiry queue, and wakes the watches. */
+  #applyNews(): void {
     const news = this.since("", this.#known);
     if (news?.revision === this.#known) return;
     if (news === undefined) {
@@ -323,10 +323,10 @@ export class EmbeddedFile implements Disposable {
       this.#known = news.revision;
       for (const event of news.events) this.#expiry?.take(event);
     }
-    this.#tell();
+    this.#wake();
   }
 
-  /** What a timer does: nobody is there to be thrown at, and the next time it may work. */
+  /** Runs a step of a timer, which has no caller to throw at and tries again later. */
   #attempt(step: () => void): boolean {
     try {
       step();
@@ -340,7 +340,7 @@ export class EmbeddedFile implements Disposable {
     }
   }
 
-  #tell(): void {
+  #wake(): void {
     const waiting = [...this.#waiting];
     this.#waiting.clear();
     for (const callback of waiting) callback();

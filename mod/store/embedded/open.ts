@@ -3,11 +3,11 @@ import { describeHolder, FileLock, findLockHolder, SysError } from "../../sys/mo
 import { EmbeddedFile } from "./file.ts";
 import { StoreFileError } from "../errors.ts";
 
-/** How a file is opened. */
+/** Access to a file. */
 export interface FileAccess {
   /** The file must be there, and stays as it is. @default false */
   readonly readOnly?: boolean;
-  /** This process is the one that the entries run out in. @default false */
+  /** Entries expire in this process. @default false */
   readonly owner?: boolean;
 }
 
@@ -18,7 +18,7 @@ interface Shared {
   uses: number;
 }
 
-/** What this process owns, by path: the networks that it serves share one file. */
+/** Files that this process owns, by path: the networks that it serves share one file. */
 const owned = new Map<string, Shared>();
 
 /** A use of a file; the last one closes it. */

@@ -4,8 +4,8 @@ import { ConflictError } from "../errors.ts";
 import type { NetworkStore } from "../network_store.ts";
 
 /**
- * Writes the network config that the flags ask for where there is none. One that is there holds: it
- * may have been changed since, and hosts live by it; where it says something else the log tells.
+ * Writes the network config of the flags where there is none. An existing config stays, since it may
+ * have been changed and hosts use it; the log reports one that differs.
  *
  * @throws {ConfigError} when the seed is no network config
  * @throws {StoreError} as the store does
@@ -54,7 +54,7 @@ function backendOf({ text, backend }: NetworkConfig): string {
   return JSON.stringify(canonical({ ...options, type: backend.type }));
 }
 
-/** Keys in lower case, for Go does not tell them apart, and in order. */
+/** Sorts keys, in lower case, since Go's decoder ignores case. */
 function canonical(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(canonical);
   if (typeof value !== "object" || value === null) return value;

@@ -7,12 +7,12 @@ import { readTlsFiles } from "./tls_files.ts";
 /** Milliseconds until it must have answered. */
 const TIMEOUT = 5_000;
 
-/** How this host's clock compares with that of an etcd member. */
+/** Difference between this host's clock and that of an etcd member. */
 export interface ClockDifference {
   /** URL of the member. */
   readonly endpoint: string;
   /**
-   * Its clock less ours, in milliseconds: between these two. HTTP's Date has whole seconds, and the
+   * Its clock less this host's, in milliseconds: between these two. HTTP's Date has whole seconds, and the
    * answer was under way for a while.
    */
   readonly least: number;

@@ -3,7 +3,7 @@ import { StoreError, StoreUnavailableError } from "../errors.ts";
 /** Which of etcd's two stores: separate data behind the same address. */
 export type EtcdApi = "v2" | "v3";
 
-/** What one of the two stores says when it is asked for the network config. */
+/** Result of one of the two stores, read for the network config. */
 export type Finding =
   | { readonly type: "config"; readonly text: string }
   /** It is there, but holds none: its own words. */
@@ -48,7 +48,7 @@ export interface DetectOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The network config is in both stores, and not the same. Only an operator can tell which counts. */
+/** The two stores hold different network configs. Only an operator can decide which one counts. */
 export class AmbiguousConfigError extends StoreError {
   override readonly name = "AmbiguousConfigError";
 }
@@ -137,19 +137,19 @@ async function findDirectly(
   }
 }
 
-/** What is said of the store that was not taken. */
+/** Describes the store that was not chosen. */
 function other(api: EtcdApi, finding: Finding): string {
   if (api === "v2" && finding.type === "absent" && finding.isPlain) return NO_V2;
   return finding.type === "missing" ? `not in etcd ${api}` : words(api, finding);
 }
 
-/** What a store says, its own words first: they are what runbooks look for. */
+/** Describes a result, the store's own message first: runbooks look for it. */
 function words(api: EtcdApi, finding: Finding): string {
   switch (finding.type) {
     case "config":
       return `found in etcd ${api}`;
     case "missing":
-      // v3 has no words of its own; ours name it.
+      // v3 has no message of its own; that of flanneld names it.
       return api === "v3" ? finding.words : `${finding.words} (etcd v2)`;
     case "absent":
       return `no etcd ${api} there (${finding.why})`;

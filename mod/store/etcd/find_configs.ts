@@ -13,7 +13,7 @@ const MOST_KEYS = 50_000;
 /** A network config, wherever it is. */
 export interface FoundConfig {
   readonly api: EtcdApi;
-  /** What `-etcd-prefix` would have to be. */
+  /** The value that `-etcd-prefix` needs. */
   readonly prefix: string;
   readonly text: string;
 }

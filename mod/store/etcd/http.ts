@@ -11,7 +11,7 @@ import { shuffled } from "./shuffled.ts";
 const CONNECT_TIMEOUT = 3_000;
 /** Bytes of a failure that are read for what it says. */
 const LONGEST_ERROR = 65_536;
-/** How many redirections are followed. */
+/** Redirections that are followed at most. */
 const MAX_REDIRECTS = 10;
 
 /** An endpoint as configured. */
@@ -83,7 +83,7 @@ export class EtcdHttp implements Disposable {
     return this.#closing.signal;
   }
 
-  /** Fires when the connections that stand now are dropped: whoever waits for an answer gives up. */
+  /** Fires when the open connections are dropped: requests over them give up. */
   get dropped(): AbortSignal {
     return this.#dropping.signal;
   }
@@ -137,7 +137,7 @@ export class EtcdHttp implements Disposable {
     }
     throw new StoreUnavailableError(
       "client: etcd cluster is unavailable or misconfigured" +
-        // In an order that stays, whichever was asked first: the log tells news from repetition by it.
+        // In a stable order, whichever endpoint came first: the log suppresses repeated messages by it.
         failures.toSorted().map((failure, i) => `; error #${i}: ${failure}`).join(""),
     );
   }
@@ -145,7 +145,7 @@ export class EtcdHttp implements Disposable {
   /**
    * Makes a request at an endpoint, and where that redirects to. Resolves with the headers.
    *
-   * @throws {EndpointFailure} for a status of 500 and above, and a redirection that would tell a secret
+   * @throws {EndpointFailure} for a status of 500 and above, and a redirection that would reveal a secret
    * @throws what `fetch` throws
    */
   async fetch(

@@ -1,4 +1,4 @@
-/** How to reach etcd. */
+/** Address and credentials of etcd. */
 export interface EtcdOptions {
   /** Client URLs, `http://` or `https://`, without a trailing slash; at least one. */
   readonly endpoints: readonly string[];

@@ -8,7 +8,7 @@ export interface TlsFiles {
   readonly client?: { readonly cert: string; readonly key: string };
 }
 
-/** What the flags begin with that name the files: of etcd, and of a server of leases. */
+/** Prefix of the flags that name the files: of etcd, and of a `-listen` server. */
 export type TlsFlags = "-etcd" | "-remote";
 
 /** One file as the operator named it. */

@@ -12,7 +12,7 @@ const LOOK_TIMEOUT = 5_000;
 /** Milliseconds that an answer may take, as flannel's client gives a connection. */
 const CALL_TIMEOUT = 30_000;
 
-/** Bytes of an answer; 60,000 leases, each with its agent's record, have some 40 MB. */
+/** Bytes of an answer; 60,000 leases, each with its node record, have some 40 MB. */
 const LONGEST = 2 ** 28;
 
 /** Credentials of a client. */
@@ -51,7 +51,7 @@ export interface RemoteAnswer {
   readonly server: string;
   readonly status: number;
   readonly text: string;
-  /** Milliseconds since the epoch by the server's clock, when it tells. */
+  /** Milliseconds since the epoch by the server's clock, if the answer has a Date. */
   readonly date: number | undefined;
 }
 

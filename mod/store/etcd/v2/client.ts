@@ -78,7 +78,7 @@ export interface Answer {
   readonly prevNode?: { readonly dir?: boolean };
 }
 
-/** etcd's position as every answer's headers tell it. */
+/** etcd's position, from the headers of an answer. */
 export interface Position {
   /** `X-Etcd-Index`: index of the last change etcd had seen; `undefined` if a proxy hides it. */
   readonly index: number | undefined;

@@ -5,8 +5,7 @@
  * text and, parsed in one go, four times that in memory, held all at once. Every entry and every
  * empty directory is a leaf, so that one at a time is enough.
  *
- * Leaves are found by their braces outside of strings; whether each is valid JSON is for whoever
- * parses it to see.
+ * Leaves are found by their braces outside of strings; the caller parses them.
  *
  * @example
  * ```ts
@@ -21,7 +20,7 @@
  */
 export class LeafFinder {
   readonly #found: (leaf: string) => void;
-  /** What the next text continues: an unfinished leaf, or an unfinished string. */
+  /** Unfinished leaf or string, which the next text continues. */
   #rest = "";
   #depth = 0;
 

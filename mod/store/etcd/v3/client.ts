@@ -27,12 +27,12 @@ export interface EtcdV3ClientOptions {
   readonly timeout?: number;
 }
 
-/** What the store asks of a cluster. */
+/** Calls and watches on a cluster. */
 export interface EtcdV3Caller extends AsyncDisposable {
   /**
    * Makes one call, at each endpoint in turn until one answers.
    *
-   * A call may thus reach etcd twice: a transaction must be one that can tell its own earlier
+   * A call may thus reach etcd twice: a transaction must be able to distinguish its own earlier
    * success from a conflict.
    *
    * @throws {StoreUnavailableError} when none answers
@@ -235,8 +235,8 @@ export class EtcdV3Client implements EtcdV3Caller {
 }
 
 /**
- * What goes with each call: the token, and that a member without a leader shall refuse at once
- * rather than let the call wait. The names are etcd's, from its rpctypes package.
+ * Metadata of each call: the token, and the request that a member without a leader refuse at once
+ * instead of letting the call wait. The names are etcd's, from its rpctypes package.
  */
 function metadata(token: string): Metadata {
   const metadata = new Metadata();

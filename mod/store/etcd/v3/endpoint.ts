@@ -291,7 +291,7 @@ export class Endpoint implements AsyncDisposable {
 }
 
 /**
- * gRPC's side first, and when its streams have had time to tell the server that they are canceled:
+ * gRPC's side first, and when its streams have had time to report to the server that they are canceled:
  * its HTTP/2 must not see a broken connection (see {@linkcode Tunnel}).
  */
 async function close({ tunnel, channel }: Connection): Promise<void> {

@@ -30,7 +30,7 @@ export interface CallContext {
 }
 
 /**
- * What gRPC reports, as the store's own errors: unavailable when another endpoint, or the same one
+ * Converts gRPC's errors to the store's own: unavailable when another endpoint, or the same one
  * later, may do better.
  *
  * The texts are etcd's, from its rpctypes package.
@@ -82,7 +82,7 @@ export function isStaleToken(error: unknown): boolean {
   return [
     "etcdserver: invalid auth token",
     "etcdserver: revision of auth store is old",
-    // Authentication was turned on after the store had been told that it is off.
+    // Authentication was enabled after etcd had reported that it is disabled.
     "etcdserver: user name is empty",
   ].includes((error as Partial<ServiceError>).details ?? "");
 }

@@ -4,10 +4,10 @@ const listeners = new Set<(error: Error) => void>();
  * Listens for promises that Deno's own HTTP/2 client rejects and lets nobody catch.
  *
  * Deno 2.4 does so with the pending read of a stream when its connection breaks or the server resets
- * it, and the process would end. Nothing else tells that such a stream is dead. All other rejections
+ * it, and the process would end. Nothing else reports that such a stream is dead. All other rejections
  * are left alone.
  *
- * @param listener told of each; the rejection then counts as handled
+ * @param listener called with each; the rejection then counts as handled
  */
 export function onHttp2Rejection(listener: (error: Error) => void): Disposable {
   // A copy of its own, should one listener be passed twice.

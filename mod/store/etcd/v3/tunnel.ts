@@ -80,7 +80,7 @@ export class Tunnel implements AsyncDisposable {
     return this.#received;
   }
 
-  /** What broke the server's side, when something has. */
+  /** Error that broke the server's side, if any. */
   get reason(): Error | undefined {
     return this.#reason;
   }
@@ -219,7 +219,7 @@ async function drain(from: Deno.Conn): Promise<void> {
 /**
  * Copies until the end of `from`.
  *
- * @param passed told of the bytes of each piece
+ * @param passed called with the bytes of each piece
  */
 async function relay(
   from: Deno.Conn,

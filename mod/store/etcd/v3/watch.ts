@@ -127,7 +127,7 @@ async function isCreated(
   }
   at.cluster = cluster_id;
   if (BigInt(revision) < at.revision) {
-    // A member that lags behind its cluster is told apart by asking the cluster.
+    // A linearizable read distinguishes a member that lags behind its cluster.
     const { key } = prefixRange(prefix);
     const { header } = await client.call("range", { key, count_only: true }, signal);
     if (BigInt(header.revision) < at.revision) {

@@ -32,14 +32,14 @@ export interface WireLease {
   readonly expiration: number | undefined;
 }
 
-/** What happened to a lease. */
+/** An event of a lease. */
 export interface WireLeaseEvent {
   readonly type: "added" | "removed";
-  /** Of a removed lease: as it was last known. */
+  /** Of a removed lease: as last known. */
   readonly lease: WireLease;
 }
 
-/** What happened to a network. */
+/** An event of a network. */
 export interface WireNetworkEvent {
   readonly type: "added" | "removed";
   readonly network: string;
@@ -61,7 +61,7 @@ export interface WireReservation {
   readonly publicIP: IPv4;
 }
 
-/** Go's zero time, by which 0.7.1 tells a lease without expiry. */
+/** Go's zero time, by which 0.7.1 marks a lease without expiry. */
 const NEVER = "0001-01-01T00:00:00Z";
 
 /** A lease that says nothing: what Go writes beside the name of a network. */
@@ -132,7 +132,7 @@ export function encodeLeaseWatch(answer: LeaseWatchAnswer): string {
  * Reads an answer to a watch of leases. A server passes on what somebody wrote into its store: a lease whose
  * value cannot be read is left out, or removed, and the others stand.
  *
- * @param ignore told of each such lease, and what is wrong with it
+ * @param ignore called with each such lease and its problem
  * @throws {WireError} when it is none
  */
 export function decodeLeaseWatch(
@@ -337,7 +337,7 @@ function parse(text: string): JsonValue {
   }
 }
 
-/** What Go says of a text that is not JSON. */
+/** Returns Go's message for a text that is not JSON. */
 function goWords(text: string): string {
   if (text.trim() === "") return "EOF";
   try {
