@@ -1,5 +1,6 @@
 import { StoreView } from "../../mod/agent/core/store_view.ts";
 import { LeaseKeeper } from "../../mod/agent/lease/keeper.ts";
+import { acquireInView, checkOwnEntries } from "../../mod/agent/lease/own_entries.ts";
 import { firstSnapshot } from "../../mod/agent/core/store_feed.ts";
 import type { NetworkConfig } from "../../mod/config/mod.ts";
 import type { Prefix } from "../../mod/ip/mod.ts";
@@ -12,7 +13,7 @@ import type { StoreData, StoreEvent } from "./store_data.ts";
 
 /**
  * A host with its agent: the real LeaseKeeper, algorithms and StoreView, driven by the
- * agent's handling of events (`mod/agent/core/agent.ts`: #handle, #check, #checkOwn, #reconcile,
+ * agent's handling of events (`mod/agent/core/agent.ts`: #handle, #check, #reconcile,
  * #attempt), without kernel and backend.
  */
 export class ModelHost {
@@ -126,9 +127,7 @@ export class ModelAgent extends ModelProcess {
     const { publicIP } = this.host.attributes;
     this.cursor = item.type === "changes" ? item.cursor : item.snapshot.cursor;
     return this.begin("watch", async () => {
-      const { added } = item.type === "resync"
-        ? this.known.takeSnapshot(item.snapshot, publicIP, item.reason)
-        : this.known.takeChanges(item.changes, publicIP);
+      const { added } = this.known.take(item, publicIP);
       if (this.isUp) await this.keeper.removeSurplus(added, this.host.attributes);
       await this.#look();
     });
@@ -151,31 +150,19 @@ export class ModelAgent extends ModelProcess {
 
   async #look(): Promise<void> {
     await this.#attempt(async () => {
-      await this.#checkOwn();
+      const { keeper, known, isUp, host } = this;
+      await checkOwnEntries(keeper, known, isUp ? host.attributes : undefined);
       await this.#reconcile();
     });
-  }
-
-  async #checkOwn(): Promise<void> {
-    const { known, keeper } = this;
-    if (known.recordNews !== undefined) {
-      await keeper.guard(known.recordNews.agent);
-      known.recordNews = undefined;
-    }
-    const held = keeper.lease;
-    if (held === undefined || !this.isUp) return;
-    await keeper.observe(known.leases.get(held.subnet), this.host.attributes);
   }
 
   async #reconcile(): Promise<void> {
     const { known, keeper, host } = this;
     if (keeper.lease !== undefined && this.isUp) return;
     if (!this.isUp) await keeper.identify(host.attributes.publicIP);
-    const snapshot = { leases: [...known.leases.values()] };
-    const lease = await keeper.acquire(this.#config, host.attributes, host.env, undefined, {
-      snapshot,
+    const lease = await acquireInView(keeper, known, this.#config, host.attributes, {
+      previous: host.env,
     });
-    known.leases.apply([{ put: lease }]);
     host.env = lease.subnet;
     this.isUp = true;
   }

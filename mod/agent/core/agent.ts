@@ -17,6 +17,7 @@ import type { HostRegistry } from "../host/host_registry.ts";
 import { Inbox } from "./inbox.ts";
 import { StoreView } from "./store_view.ts";
 import { LeaseKeeper } from "../lease/keeper.ts";
+import { checkOwnEntries } from "../lease/own_entries.ts";
 import type { AgentOptions } from "./options.ts";
 import { Overlay } from "./overlay.ts";
 import { Publisher } from "../lease/publisher.ts";
@@ -234,9 +235,7 @@ export class Agent implements AsyncDisposable {
         });
       case "watch": {
         const { publicIP } = this.#external;
-        const change = event.item.type === "resync"
-          ? this.#known.takeSnapshot(event.item.snapshot, publicIP, event.item.reason)
-          : this.#known.takeChanges(event.item.changes, publicIP);
+        const change = this.#known.take(event.item, publicIP);
         // Peers first: programming them needs no answer of the store.
         if (!isEmpty(change)) {
           await this.#attempt(() => this.#overlay.apply(change, this.#external));
@@ -268,17 +267,11 @@ export class Agent implements AsyncDisposable {
 
   /** Checks that this host still holds its node record and its lease. */
   async #checkOwn(): Promise<void> {
-    const { recordNews, leases } = this.#known;
-    if (recordNews !== undefined) {
-      await this.#keeper.guard(recordNews.agent);
-      this.#known.recordNews = undefined;
-    }
-    const held = this.#keeper.lease;
     const { active } = this.#overlay;
-    if (held === undefined || active === undefined) return;
-    if (await this.#keeper.observe(leases.get(held.subnet), active.attributes)) return;
-    warning(`lease ${held.subnet} was revoked or changed by another writer; requesting it again`, {
-      subnet: held.subnet,
+    const lost = await checkOwnEntries(this.#keeper, this.#known, active?.attributes);
+    if (lost === undefined) return;
+    warning(`lease ${lost.subnet} was revoked or changed by another writer; requesting it again`, {
+      subnet: lost.subnet,
     });
   }
 

@@ -13,6 +13,7 @@ import type { Netlink } from "../../sys/mod.ts";
 import { type HostRegistry, isBesideOthers } from "../host/host_registry.ts";
 import type { StoreView } from "./store_view.ts";
 import type { LeaseKeeper } from "../lease/keeper.ts";
+import { acquireInView } from "../lease/own_entries.ts";
 import { overlayPath, peersBeside } from "./overlay_path.ts";
 import type { AgentOptions } from "./options.ts";
 import { requirePrivilege } from "../host/privilege.ts";
@@ -339,22 +340,15 @@ export class Overlay implements AsyncDisposable {
     const host = new HostRoutes(config.network);
     host.load(tables);
     const { subnet: former } = publisher.published;
-    const lease = await keeper.acquire(
-      config,
-      attributes,
-      former,
-      network.foreignLeaseReason?.bind(network),
-      {
-        snapshot: { leases: [...known.leases.values()] },
-        unusable: host.unusable({
-          subnetLen: config.subnetLen,
-          former: former === undefined ? [] : [former],
-          external: external.index,
-        }),
-      },
-    );
-    // The watch reports this write later; until then add it to the view here.
-    known.leases.apply([{ put: lease }]);
+    const lease = await acquireInView(keeper, known, config, attributes, {
+      previous: former,
+      foreignLeaseReason: network.foreignLeaseReason?.bind(network),
+      unusable: host.unusable({
+        subnetLen: config.subnetLen,
+        former: former === undefined ? [] : [former],
+        external: external.index,
+      }),
+    });
     await this.#program(active, lease);
   }
 

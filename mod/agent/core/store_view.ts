@@ -1,7 +1,7 @@
 import type { IPv4 } from "../../ip/mod.ts";
 import type { Lease, StoredNodeRecord } from "../../lease/mod.ts";
 import { info } from "../../observe/mod.ts";
-import type { Change, ConfigText, Snapshot } from "../../store/mod.ts";
+import type { Change, ConfigText, Snapshot, WatchItem } from "../../store/mod.ts";
 import { type LeaseEvent, LeaseSet, type LeaseSetChange } from "../../subnet/mod.ts";
 import { PeerFeatures } from "./peer_features.ts";
 
@@ -26,6 +26,13 @@ export class StoreView {
     this.features.replace(snapshot.agents);
     this.recordNews = { agent: snapshot.agents.find((agent) => agent.publicIP === publicIP) };
     return this.leases.replace(snapshot.leases);
+  }
+
+  /** Applies an item of the watch. @param publicIP this host's */
+  take(item: WatchItem, publicIP: IPv4): LeaseSetChange {
+    return item.type === "resync"
+      ? this.takeSnapshot(item.snapshot, publicIP, item.reason)
+      : this.takeChanges(item.changes, publicIP);
   }
 
   /** Applies changes. @param publicIP this host's */
