@@ -233,7 +233,7 @@ async function features(
         `${
           LEASE_TTL / 3600
         } h peers may send TCP that upstream flannel's udp does not accept: run this ` +
-        "again with the agent's flags when the store can be reached",
+        "again when the store can be reached",
     );
     return [];
   }
@@ -277,7 +277,7 @@ async function deviceOf(config: NetworkConfig, netlink: Netlink): Promise<string
 
 function ofOther(holder: string): string {
   return `the kernel objects of ${holder}, which runs: to remove them as well, stop it and run this ` +
-    "again with its flags";
+    "again with its -subnet-file or -subnet-dir";
 }
 
 async function firewallRules(

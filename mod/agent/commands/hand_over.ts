@@ -64,7 +64,7 @@ export async function handOver(
     stays.add(objects.find(({ link }) => link === device)!);
     options.onFailed(
       `device ${device.name}: its network is not known, since there is no subnet.env and the store ` +
-        "was not reached; run this again with the agent's flags",
+        "was not reached; run this again when the store can be reached",
       "change",
     );
   } else if (other === undefined) {

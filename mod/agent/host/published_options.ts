@@ -152,12 +152,13 @@ export async function askPublishedOptions(socket: string): Promise<PublishedAgen
   }
 }
 
-/** Removes the file of an agent, and the directories that are empty then. */
+/** Removes the file of an agent that has ended, and the directories that are empty then. */
 export async function removePublishedOptions(
   agent: Pick<AgentOptions, "subnetFile" | "networks">,
   directory: string = OPTIONS_DIRECTORY,
 ): Promise<void> {
   const path = pathOf(agent, directory);
+  if (findLockHolder(lockOf(path)) !== undefined) return;
   for (const one of [path, lockOf(path), directory, dirname(directory)]) {
     // Other agents' files keep a directory.
     await Deno.remove(one).catch(() => {});

@@ -109,11 +109,16 @@ Deno.test("parsePublishedOptions() refuses other versions and other forms", () =
   assertEquals(parsePublishedOptions("{"), undefined);
 });
 
-Deno.test("removePublishedOptions() removes the file, and directories that are empty then", () =>
+Deno.test("removePublishedOptions() removes the file of an agent that has ended, and empty directories", () =>
   inDirectory(async (directory) => {
     const other = { subnetFile: "/run/flannel/a.env" };
     for (const agent of [AGENT, other]) {
       (await publishOptions(agent, PUBLISHED, directory))[Symbol.dispose]();
+    }
+    {
+      using _running = await publishOptions(AGENT, PUBLISHED, directory);
+      await removePublishedOptions(AGENT, directory);
+      assertEquals((await readPublishedOptions(directory)).length, 2);
     }
     await removePublishedOptions(AGENT, directory);
     const names = (await Array.fromAsync(Deno.readDir(directory))).map(({ name }) => name).sort();
