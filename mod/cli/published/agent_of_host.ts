@@ -16,6 +16,7 @@ import { flagNamed } from "../flags/flags.ts";
 import {
   type AgentChoice,
   chooseAgent,
+  CREDENTIALS,
   differences,
   effectiveFlags,
   missingSecret,
@@ -76,19 +77,22 @@ export async function agentOfHost(
   const { published } = agent;
   const inFile = settingsOfFile(file.variables ?? {});
   const behind = new Map(settingsBehind(settingsOfAgent(published), given));
-  for (const name of published.withheld) {
+  for (const name of CREDENTIALS) {
     const setting = inFile.get(name);
-    if (setting !== undefined && !given.has(name)) behind.set(name, setting);
+    const isInFile = published.isFromSysconfig || published.withheld.includes(name);
+    if (setting !== undefined && isInFile && !given.has(name)) behind.set(name, setting);
   }
   const command = agentCommand(flags, environment, behind);
   const other = differences(published, given);
-  const next = published.isFromSysconfig && agent.isRunning && file.variables !== undefined
-    ? differences(published, settingsOfAgent(effectiveFlags(new Settings(inFile.values()))))
-    : undefined;
+  const next = settingsOfAgent(effectiveFlags(new Settings(inFile.values())));
+  for (const name of CREDENTIALS) next.delete(name);
+  const isFileCurrent = published.isFromSysconfig && agent.isRunning &&
+    file.variables !== undefined;
+  const changed = isFileCurrent ? differences(published, next) : undefined;
   return withWarnings(command, [
     note,
     other && `using other options than the agent's: ${other}`,
-    next && `${file.path} has changed since the agent started: ${next}; ` +
+    changed && `${file.path} has changed since the agent started: ${changed}; ` +
       "using the agent's options until it is restarted",
     missingSecret(
       published,

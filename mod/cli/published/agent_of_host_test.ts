@@ -138,6 +138,18 @@ Deno.test("agentOfHost() never publishes a secret, and reads it where the agent 
   assertEquals((await host.command(["-store=embedded"])).warnings.length, 1);
 });
 
+Deno.test("agentOfHost() takes the present credentials of the file that the agent was started from", async () => {
+  await using host = await Host.make();
+  const line = `FLANNEL_OPTIONS="${PLACE[0]} -remote=a:1"\n`;
+  await host.writeSysconfig(line);
+  await host.startAgent([...PLACE, "-remote=a:1"]);
+  await host.writeSysconfig(`${line}FLANNELD_REMOTE_TOKEN_FILE=/token\n`);
+  const { options: { store }, warnings } = await host.command([]);
+  assertEquals([store.kind === "remote" && store.tokenFile, warnings], ["/token", []]);
+  const given = await host.command(["-remote-token-file=/other"]);
+  assertEquals(given.options.store, { ...store, tokenFile: "/other" });
+});
+
 Deno.test("agentOfHost() hides a backend with a key, and not its type", async () => {
   await using host = await Host.make();
   const store = [...PLACE, "-store=embedded=/x.db", "-network=10.20.0.0/16"];

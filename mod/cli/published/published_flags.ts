@@ -27,6 +27,12 @@ const DISPLACED: { readonly [name in FlagName]?: readonly FlagName[] } = {
   "udp-accept-any": ["udp-strict-source"],
 };
 
+/** Flags of credentials, which change while an agent runs: the file that it was started from has the present ones. */
+export const CREDENTIALS: readonly FlagName[] = [
+  ...["etcd-username", "etcd-password", "etcd-cafile", "etcd-certfile", "etcd-keyfile"] as const,
+  ...["remote-cafile", "remote-certfile", "remote-keyfile", "remote-token-file"] as const,
+];
+
 const ORIGIN: Origin = { kind: "agent" };
 
 /** Returns the flags that an agent publishes, with the defaults of flags that were not given. */

@@ -132,7 +132,7 @@ Deno.test("flanneld carries two networks of one file to a host that is served th
     assertEquals((await there.run(line)).code, 1);
     assertMatch(
       await there.exec([...line, token]),
-      /^Hosts with a lease \(2\): those with -watch-networks take the network's device, [^]* packets stop/m,
+      /^Hosts with a lease \(2\): those with -watch-networks remove the network's device, [^]* packets stop/m,
     );
     for (const host of lab.hosts) {
       await eventually(
