@@ -1,5 +1,5 @@
 /**
- * What every backend must do, as one table of cases that each backend's test runs on the real kernel,
+ * Requirements of every backend, as a table of cases that each backend's test runs on the real kernel,
  * in namespaces of its own (needs root).
  *
  * @module
@@ -27,7 +27,7 @@ export interface BackendSubject {
   lease(subnet: string, publicIP: string): Lease;
 }
 
-/** What a case is run with; everything in it is fresh. */
+/** Fixture of a case; everything in it is new. */
 interface CaseContext {
   readonly subject: BackendSubject;
   readonly lab: BackendLab;
@@ -67,10 +67,13 @@ function peersOf(subject: BackendSubject): Lease[] {
 }
 
 const COMMON: readonly Case[] = [
-  ["prepare() tells an MTU that fits into the interface's", async ({ subject, host, prepare }) => {
-    const { network } = await prepare(OWN);
-    assertEquals(network.mtu, host.external.mtu - subject.overhead);
-  }],
+  [
+    "prepare() returns an MTU that fits into the interface's",
+    async ({ subject, host, prepare }) => {
+      const { network } = await prepare(OWN);
+      assertEquals(network.mtu, host.external.mtu - subject.overhead);
+    },
+  ],
 
   ["sync() carries on what another process left, changing nothing", async (context) => {
     const { subject, host, prepare } = context;
@@ -161,7 +164,7 @@ const CARRIER: readonly Case[] = [
       assertEquals(await here.ping("10.20.2.1", { size, source: "10.20.1.1" }), 1, `${size} bytes`);
       assertEquals(await there.ping("10.20.1.1", { size, source: "10.20.2.1" }), 1, `${size} back`);
     }
-    assertEquals(await fragmented(), before, "a packet of the told MTU was fragmented");
+    assertEquals(await fragmented(), before, "a packet of the returned MTU was fragmented");
     assertEquals(await here.ping("10.20.2.1", { size: 8000, source: "10.20.1.1" }), 1);
     assertEquals(await there.ping("10.20.1.1", { size: 8000, source: "10.20.2.1" }), 1);
     assertNotEquals(await fragmented(), before);

@@ -50,7 +50,7 @@ export class BackendHost implements Disposable {
   }
 
   /**
-   * What a backend is given on this host.
+   * Returns the context of a backend on this host.
    *
    * @param backend the config's `Backend`
    */
@@ -85,7 +85,7 @@ export class BackendHost implements Disposable {
   }
 
   /**
-   * All that a backend may touch, as iproute2 tells it: one line per link, address, route of the main
+   * All that a backend may touch, in iproute2's output: one line per link, address, route of the main
    * table, permanent neighbour and FDB entry, in order.
    */
   async state(): Promise<string[]> {
@@ -117,7 +117,7 @@ export class BackendHost implements Disposable {
 
   /**
    * The changes of addresses, routes, neighbours and FDB entries that an action brings about, and
-   * removals of links, as the kernel tells them. What becomes of the underlay's neighbours is left
+   * removals of links, as the kernel reports them. Changes of the underlay's neighbours are left
    * out: they come and go by themselves.
    */
   async changesDuring(action: () => Promise<unknown>): Promise<KernelEvent[]> {

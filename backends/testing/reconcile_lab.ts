@@ -23,7 +23,7 @@ export const EXTERNAL = 2;
 const ZEROS = "00:00:00:00:00:00";
 
 /**
- * What operations make of tables, as tried with iproute2 on Linux 6.18: a route is told by
+ * Applies operations to tables, as tried with iproute2 on Linux 6.18: a route is identified by
  * destination and metric, a neighbour by its address. A MAC has one remote, which `replace` replaces
  * and which is deleted only by its name; the MAC of zeros, where packets go that have no entry, may
  * have several. Deleting what is not there changes nothing.
@@ -109,7 +109,7 @@ function neighbourKey({ index, address }: Neighbour): string {
   return `${index} ${address}`;
 }
 
-/** How the kernel tells one route of a table from another. */
+/** Returns the key by which the kernel distinguishes routes of a table. */
 export function routeKey({ destination, metric }: Route): string {
   return `${destination} metric ${metric}`;
 }

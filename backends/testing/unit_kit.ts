@@ -1,5 +1,5 @@
 /**
- * What unit tests of backends share: leases, the host and network that they are computed for, and a connection
+ * Shared parts of backends' unit tests: leases, the host and network that they are computed for, and a connection
  * that records changes in place of the kernel. No root is needed.
  *
  * @module

@@ -8,7 +8,7 @@ import {
 } from "../../host/mod.ts";
 import type { Lease, NodeRecord } from "../../lease/mod.ts";
 import { info, notifySystemd, warning } from "../../observe/mod.ts";
-import { Deadline } from "../../store/deadline.ts";
+import { type Deadline, linkedSignal } from "../../store/deadline.ts";
 import { type NetworkStore, StoreError, type WatchItem } from "../../store/mod.ts";
 import { describeConfigPlace } from "../../store/options.ts";
 import { AcquireError, DuplicatePublicIPError, isEmpty } from "../../subnet/mod.ts";
@@ -102,7 +102,7 @@ export class Agent implements AsyncDisposable {
   constructor(parts: AgentParts) {
     const metrics = this.#metrics;
     const store = observedStore(parts.store, metrics);
-    this.#life = new Deadline(Infinity, () => undefined, parts.signal);
+    this.#life = linkedSignal(parts.signal);
     const { signal } = this.#life;
     this.#parts = { ...parts, store, signal };
     const { options, netlink, external, record, former } = parts;

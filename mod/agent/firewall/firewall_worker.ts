@@ -10,7 +10,7 @@ import {
   PeerSources,
 } from "../../firewall/mod.ts";
 import { info, warning } from "../../observe/mod.ts";
-import { Deadline } from "../../store/deadline.ts";
+import { type Deadline, linkedSignal } from "../../store/deadline.ts";
 import { monitorRuleset } from "../../sys/mod.ts";
 import { Backoff } from "../core/backoff.ts";
 import { reportDocker } from "../host/docker_report.ts";
@@ -149,7 +149,7 @@ export class FirewallWorker implements Disposable {
     this.#peers.replace(peers);
     this.#newest = {
       ...request,
-      deadline: new Deadline(Infinity, () => undefined, this.#parts.signal),
+      deadline: linkedSignal(this.#parts.signal),
     };
     this.#isAttempted = false;
     this.#failure = undefined;
@@ -176,7 +176,7 @@ export class FirewallWorker implements Disposable {
    */
   async requireTools(spec: FirewallSpec, preferNftables: boolean): Promise<void> {
     const { signal, options } = this.#parts;
-    using deadline = new Deadline(Infinity, () => undefined, signal);
+    using deadline = linkedSignal(signal);
     using _watch = this.#slow.start(() => deadline[Symbol.dispose]());
     try {
       await openFirewall(spec, undefined, {

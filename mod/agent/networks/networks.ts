@@ -2,7 +2,7 @@ import { sleep } from "../../async/sleep.ts";
 import { error as logError, info, warning } from "../../observe/mod.ts";
 import { openScopes, type RunInScope } from "../../observe/log/scope.ts";
 import { notifyOfProcess, notifySystemd } from "../../observe/systemd.ts";
-import { Deadline } from "../../store/deadline.ts";
+import { linkedSignal } from "../../store/deadline.ts";
 import { StoreError } from "../../store/mod.ts";
 import { isRefusal } from "../../sys/mod.ts";
 import { Backoff } from "../core/backoff.ts";
@@ -105,7 +105,7 @@ class Supervisor {
 
   async run(feed: NetworkFeed): Promise<void> {
     const { grace = GRACE } = this.#serve;
-    using life = new Deadline(Infinity, () => undefined, this.#serve.signal, this.#refused.signal);
+    using life = linkedSignal(this.#serve.signal, this.#refused.signal);
     const { signal } = life;
     if (this.#networks.watch) {
       for (const network of await subnetFiles(this.#networks.directory)) {
@@ -165,7 +165,7 @@ class Supervisor {
     };
     const before = this.#leaving.get(network);
     const done = this.#runIn(scope, async () => {
-      using life = new Deadline(Infinity, () => undefined, this.#serve.signal, stop.signal);
+      using life = linkedSignal(this.#serve.signal, stop.signal);
       await before;
       await this.#keepServing(network, life.signal);
     });
