@@ -71,7 +71,7 @@ export async function postLease(
 }
 
 /**
- * `PUT /v1/{network}/leases/{key}`: renews a lease. As in flannel the body says which, and one that
+ * `PUT /v1/{network}/leases/{key}`: renews a lease. As in flannel the body names it, and one that
  * ran out is had again; but not one that went to another host, nor outside of what may be leased.
  */
 export async function putLease(

@@ -6,7 +6,7 @@ import { NetworkState } from "./network_state.ts";
 
 const LEASE = { subnet: net("10.73.43.0/24"), attributes: vxlan("172.28.128.101"), revision: "1" };
 
-Deno.test("NetworkState.onWire() tells the same time of one revision each time", () => {
+Deno.test("NetworkState.onWire() returns the same time of one revision each time", () => {
   let now = Date.UTC(2026, 10, 25);
   const state = new NetworkState(new Entries("/_"), () => now);
   const { expiration } = state.onWire({ ...LEASE, ttl: 60 });

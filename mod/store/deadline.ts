@@ -1,8 +1,8 @@
 /**
  * A signal that fires after a time or with another signal, whichever comes first, and leaves
  * neither timer nor listener behind when disposed. (`AbortSignal.any` and `AbortSignal.timeout`
- * keep theirs until they are collected, and signals here live as long as the agent. In Deno 2.4 the former
- * is collected although somebody listens to it, and then never fires.)
+ * keep their timers and listeners until they are collected, and signals here live as long as the agent. In Deno 2.4 the former
+ * is collected in spite of its listeners, and then never fires.)
  *
  * Disposal fires it as well: what still runs under it is given up.
  */

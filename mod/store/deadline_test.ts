@@ -21,7 +21,7 @@ Deno.test("Deadline fires with its parent's reason", () => {
   assertEquals(born.signal.reason, "before");
 });
 
-Deno.test("Deadline.extend() starts the time anew", async () => {
+Deno.test("Deadline.extend() restarts the time", async () => {
   using deadline = new Deadline(40, () => "late");
   deadline.extend(1_000, () => "later");
   await sleep(80);

@@ -37,7 +37,7 @@ export interface OpenedKv<Options extends KindOptions> {
   readonly prepare?: (store: NetworkStore) => Promise<void>;
 }
 
-/** No store was detected yet: a line that says what was found and what to do. */
+/** No store was detected yet: a line with the findings and the next step. */
 export interface Waiting {
   readonly waiting: string;
 }

@@ -57,7 +57,7 @@ const ELSEWHERE: EntryKey = { type: "elsewhere" };
 export interface EntriesOptions {
   /** Takes each warning. @default the log */
   readonly warn?: (message: string) => void;
-  /** Keys remembered as warned of; past it one last warning says that there are more. @default 1000 */
+  /** Keys remembered as warned of; one last warning reports that there are more. @default 1000 */
   readonly maxWarned?: number;
 }
 

@@ -20,7 +20,7 @@ function quiet(maxWarned?: number): { entries: Entries; warnings: string[] } {
   return { entries, warnings };
 }
 
-Deno.test("Entries.parseKey() tells config, leases, agents and directories apart", () => {
+Deno.test("Entries.parseKey() distinguishes config, leases, agents and directories", () => {
   const entries = new Entries(PREFIX);
   assertEquals(entries.parseKey(`${PREFIX}/config`), { type: "config" });
   assertEquals(entries.parseKey(`${PREFIX}/subnets/10.20.93.0-24`), {
@@ -160,7 +160,7 @@ Deno.test("Entries.put() takes an entry that cannot be read for removed, and war
   assertEquals(warnings.length, 3, "a directory may hold another network");
 });
 
-Deno.test("Entries.put() warns anew of an entry that was put right or removed meanwhile", () => {
+Deno.test("Entries.put() warns again of an entry that was corrected or removed meanwhile", () => {
   const { entries, warnings } = quiet();
   const key = `${PREFIX}/subnets/10.20.93.0-24`;
   entries.put(entry(key, "hello"));

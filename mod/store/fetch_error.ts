@@ -13,8 +13,8 @@ export interface ServerContext {
 }
 
 /**
- * Says in a few words why `fetch` failed, without the URL that its own message repeats, and with
- * the cure where it is an option of ours.
+ * Describes briefly why `fetch` failed, without the URL that its own message repeats, and with the
+ * flag that fixes it, if any.
  *
  * Deno 2.9 puts the reason into `cause`, Deno 2.4 into the message.
  *

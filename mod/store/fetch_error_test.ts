@@ -47,7 +47,7 @@ Deno.test("describeFetchError() describes a real refusal", async () => {
   assertEquals(describeFetchError(error), "Connection refused (os error 111)");
 });
 
-Deno.test("describeFetchError() names the option that cures a TLS failure", () => {
+Deno.test("describeFetchError() names the option that fixes a TLS failure", () => {
   const describe = (reason: string, caFile?: string) =>
     describeFetchError(
       new TypeError(
@@ -63,7 +63,7 @@ Deno.test("describeFetchError() names the option that cures a TLS failure", () =
   assert(describe("tls handshake eof").includes("http://"));
 });
 
-Deno.test("describeFetchError() tells certificates that ran out, and http from https", () => {
+Deno.test("describeFetchError() recognizes expired certificates, and http instead of https", () => {
   const describe = (reason: string, url = "https://h:2379") =>
     describeFetchError(new TypeError(reason), { url });
   const expired = "invalid peer certificate: certificate expired: verification time 1795542933";
@@ -92,7 +92,7 @@ Deno.test("describeFetchError() names the flags of -remote for TLS, which has no
   assert(describe("tls handshake eof", "https://h:8888").includes("leave out -remote-cafile"));
 });
 
-Deno.test("describeFetchError() tells a CA's certificate that a server shows as its own", () => {
+Deno.test("describeFetchError() recognizes a CA's certificate that a server shows as its own", () => {
   const text = describeFetchError(
     new TypeError("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))"),
   );

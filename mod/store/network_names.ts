@@ -11,7 +11,7 @@ import {
   type Watched,
   type WatchOptions,
 } from "./kv/kv.ts";
-import { isNetworkName, LONGEST_NAME, UNNAMED_NETWORK } from "./network_name.ts";
+import { isNetworkName, MAX_NAME_LENGTH, UNNAMED_NETWORK } from "./network_name.ts";
 import { decodeWatch } from "./network_store.ts";
 
 /** The names of all networks at one moment. */
@@ -56,7 +56,7 @@ export class NameReader {
       this.#warned.add(name);
       warning(
         `Ignoring network ${JSON.stringify(name)} below ${prefix}: a name may have letters, ` +
-          `digits and . _ ~ -, not begin with a dot, and have ${LONGEST_NAME} characters at most`,
+          `digits and . _ ~ -, not begin with a dot, and have ${MAX_NAME_LENGTH} characters at most`,
       );
     }
     return undefined;

@@ -12,7 +12,7 @@ const KEY = `${PREFIX}/config`;
 const CONFIG = '{"Network":"10.20.0.0/16","Backend":{"Type":"vxlan"}}';
 const LEASE = '{"PublicIP":"192.0.2.1"}';
 
-/** What an operator does to one etcd. */
+/** An operator's writes to one etcd. */
 interface Operator {
   readonly etcd: EtcdServer;
   putV2(key: string, value: string): Promise<void>;
@@ -210,7 +210,7 @@ Deno.test("openStore() looks through TLS and past authentication", async (t) => 
   }
 });
 
-Deno.test("openStore() rejects when nobody answers, and tells of every endpoint", async () => {
+Deno.test("openStore() rejects when nobody answers, and names every endpoint", async () => {
   const endpoints = [`http://127.0.0.1:${freePort()}`, `http://127.0.0.1:${freePort()}`];
   const error = await assertRejects(
     () => openStore({ kind: "etcd", endpoints, prefix: PREFIX, api: "auto" }),

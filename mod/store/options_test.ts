@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { describeConfigPlace, withNetwork } from "./options.ts";
 
-Deno.test("describeConfigPlace() names the cure that works: -network is for a file of one network", () => {
+Deno.test("describeConfigPlace() names the fix that works: -network is for a file of one network", () => {
   const file = { kind: "embedded", path: "/var/lib/l.db" } as const;
   assertEquals(
     describeConfigPlace(file, "the file"),

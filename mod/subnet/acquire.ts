@@ -43,7 +43,7 @@ export interface AcquireOptions {
   readonly snapshot?: Pick<Snapshot, "leases">;
   /** The ranges of this host that its subnet must not overlap. @default nothing */
   readonly unusable?: readonly UnusableRange[];
-  /** Looks at a lease with our public IP before it is re-used; throws to refuse it. */
+  /** Checks a lease with this host's public IP before it is re-used; throws to refuse it. */
   readonly inspect?: (lease: Lease) => void;
   /** @default Math.random */
   readonly random?: () => number;

@@ -21,7 +21,7 @@ const SMALL = await config({
 const OWN = vxlan("192.0.2.1");
 const OTHER = vxlan("192.0.2.2", "0a:00:00:00:00:02");
 
-/** What an agent that starts gets. */
+/** The lease of an agent that starts. */
 async function subnets(store: NetworkStore): Promise<string[]> {
   const { leases } = await store.snapshot();
   return leases.map(({ subnet }) => String(subnet)).sort();
@@ -68,9 +68,9 @@ subnetCases("acquireLease()", [
       String(lease.subnet),
     );
     assertEquals(await subnets(store), [String(lease.subnet)]);
-    const told = "I Found lease (10.21.0.64/28) for current IP (192.0.2.1) but it meets " +
+    const line = "I Found lease (10.21.0.64/28) for current IP (192.0.2.1) but it meets " +
       "10.21.0.64/28, deleting";
-    assert(log.includes(told), log.join("\n"));
+    assert(log.includes(line), log.join("\n"));
 
     await store.removeLease(lease);
     const error = await assertRejects(
@@ -137,13 +137,13 @@ subnetCases("acquireLease()", [
   ["acquireLease() takes no lease along that is not as it was held", async ({ store }) => {
     const held = await acquireLease(store, GUIDE, OWN);
     // Somebody has given the subnet away meanwhile.
-    const theirs = await store.updateLease(held, OTHER, LEASE_TTL);
+    const other = await store.updateLease(held, OTHER, LEASE_TTL);
     const lease = await acquireLease(store, GUIDE, vxlan("192.0.2.9"), {
       held,
       previous: held.subnet,
     });
     assert(!lease.subnet.equals(held.subnet));
-    assertEquals((await store.lease(held.subnet))?.revision, theirs.revision);
+    assertEquals((await store.lease(held.subnet))?.revision, other.revision);
   }],
 
   ["acquireLease() reuses the lease of the same public IP, with its new attributes", async (
@@ -184,7 +184,7 @@ subnetCases("acquireLease()", [
     }
   }],
 
-  ["acquireLease() takes of several leases of ours the one it had last", async ({ store }) => {
+  ["acquireLease() takes of several own leases the one it had last", async ({ store }) => {
     for (const subnet of ["10.20.7.0/24", "10.20.8.0/24", "10.20.9.0/24"]) {
       await store.createLease(net(subnet), OWN, LEASE_TTL);
     }
@@ -255,7 +255,7 @@ subnetCases("acquireLease()", [
     assertEquals(log.filter((line) => line.includes("not within the current config")).length, 3);
   }],
 
-  ["acquireLease() picks anew after a conflict", async ({ store, another, log }) => {
+  ["acquireLease() picks again after a conflict", async ({ store, another, log }) => {
     const contested = withRival(store, await another(), 3);
     const lease = await acquireLease(contested, SMALL, OWN);
     const leases = await subnets(store);
@@ -279,20 +279,20 @@ subnetCases("acquireLease()", [
     assertEquals((await subnets(store)).length, 10);
   }],
 
-  ["acquireLease() reads the store when what it was told is out of date", async ({ store }) => {
+  ["acquireLease() reads the store when the given snapshot is out of date", async ({ store }) => {
     const leases = await fill(store, ["10.21.0.96/28"]);
-    // Told that nothing is leased: the first attempt is a conflict.
+    // A snapshot without leases: the first attempt is a conflict.
     const lease = await acquireLease(store, SMALL, OWN, {
       snapshot: { leases: [] },
       random: () => 0,
     });
     assertEquals(String(lease.subnet), "10.21.0.96/28");
-    // Told that everything is leased, of which one is gone since.
+    // A snapshot with every subnet leased, of which one is free since.
     await store.removeLease(leases[1]!);
-    const told = { leases: [...leases, lease] };
-    const second = await acquireLease(store, SMALL, vxlan("192.0.2.9"), { snapshot: told });
+    const given = { leases: [...leases, lease] };
+    const second = await acquireLease(store, SMALL, vxlan("192.0.2.9"), { snapshot: given });
     assertEquals(String(second.subnet), "10.21.0.80/28");
-    // Told of a lease of ours that was renewed since.
+    // A snapshot with an own lease that was renewed since.
     const renewed = await store.updateLease(second, second.attributes, 1000);
     const third = await acquireLease(store, SMALL, second.attributes, {
       snapshot: { leases: [second] },
@@ -322,7 +322,7 @@ subnetCases("acquireLease()", [
     assertEquals((await subnets(store)).length, 4);
   }],
 
-  ["acquireLease() lets inspect look at a lease before it is re-used, and refuse it", async (
+  ["acquireLease() lets inspect check a lease before it is re-used, and refuse it", async (
     { store },
   ) => {
     const inspected: Lease[] = [];

@@ -29,7 +29,7 @@ export interface ClaimOptions {
  * Two hosts with one public IP would share one lease, hence one subnet: the guide's Vagrant
  * failure, since flannel knows hosts by that address alone. So each agent keeps a record under its
  * public IP. A record of this boot of this machine is taken over at once (a restart). Any other is
- * *claimed*: the newcomer writes its own record over it, saying whom it claims from, and waits. A
+ * *claimed*: the newcomer writes its own record over it, naming the host it claims from, and waits. A
  * live holder watches its record and answers with a refusal ({@linkcode guardIdentity}); a dead
  * one does not, and its lease passes on. All writes are compare-and-swaps, so of any number of
  * claimants each one knows which it follows.
@@ -156,8 +156,8 @@ async function outlastGrace(
 /**
  * Responds to a change of the holder's record that its watch reports.
  *
- * The watch may lag behind this agent's own writes, so that another agent's record is only a reason to
- * read it.
+ * The watch may lag behind this agent's own writes, so that a record of another agent is only a reason
+ * to read it.
  *
  * @param seen the record as the watch reported it
  * @returns our record as it stands now

@@ -16,10 +16,10 @@ const SHORT = 250;
 
 let agents = 0;
 
-/** An agent's record; agents of one host name and boot are of one boot. */
+/** A node record; agents of one host name and boot are of one boot. */
 function agent(hostname: string, boot = "1"): NodeRecord {
   return {
-    // As of one image: the machine id tells nothing.
+    // As of one image: the machine id distinguishes nothing.
     machineId: "b08dfa6083e7567a1921a715000001fb",
     hostname,
     bootId: `boot-${hostname}-${boot}`,
@@ -53,7 +53,7 @@ async function hold(store: NetworkStore, own: NodeRecord): Promise<Holder> {
       }
     }
   })();
-  // Whoever awaits it gets the error.
+  // The caller that awaits it gets the error.
   ended.catch(() => {});
   return {
     ended,
@@ -103,7 +103,7 @@ subnetCases("claimIdentity() and guardIdentity()", [
     assertEquals(log, []);
   }],
 
-  ["claimIdentity() called again leaves a record of ours alone", async ({ store }) => {
+  ["claimIdentity() called again leaves its own record alone", async ({ store }) => {
     const own = agent("host101");
     const first = await claim(store, own);
     assertEquals(await claim(store, own, 60_000), first);
@@ -127,7 +127,7 @@ subnetCases("claimIdentity() and guardIdentity()", [
     assert(ms >= SHORT, `${ms} ms`);
   }],
 
-  ["claimIdentity() is refused by a live holder, whose host and the cure it names", async (
+  ["claimIdentity() is refused by a live holder, and names its host and the fix", async (
     { store, another, log },
   ) => {
     const own = agent("host101");
@@ -221,7 +221,7 @@ subnetCases("claimIdentity() and guardIdentity()", [
     ) => {
       const dead = await claim(store, agent("host101"));
       const own = agent("host102");
-      // What an earlier call wrote before the store went away.
+      // The claim of an earlier call, from before the store went away.
       const { version: _, started: __, ...claims } = dead.record;
       await store.putAgent(IP, { ...own, claims }, LEASE_TTL, dead.revision);
       const ms = await timed(() => claim(store, own, SHORT));
@@ -230,9 +230,9 @@ subnetCases("claimIdentity() and guardIdentity()", [
 
       // The same with a holder that is back a moment later than the newcomer.
       const newcomer = agent("host103");
-      const { version: ___, started: ____, ...ours } = own;
+      const { version: ___, started: ____, ...claimed } = own;
       const { revision } = (await store.agent(IP))!;
-      await store.putAgent(IP, { ...newcomer, claims: ours }, LEASE_TTL, revision);
+      await store.putAgent(IP, { ...newcomer, claims: claimed }, LEASE_TTL, revision);
       const attempt = claim(await another(), newcomer);
       attempt.catch(() => {});
       await new Promise((resolve) => setTimeout(resolve, 100));
@@ -273,7 +273,7 @@ subnetCases("claimIdentity() and guardIdentity()", [
   ["claimIdentity() says what is in the way where there is no node record", async (
     { store, putRaw },
   ) => {
-    await putRaw("agents/10.0.2.15", "none of ours");
+    await putRaw("agents/10.0.2.15", "no node record");
     const { message } = await assertRejects(() => claim(store, agent("host1")), StoreError);
     assertMatch(
       message,
@@ -316,7 +316,7 @@ subnetCases("claimIdentity() and guardIdentity()", [
     assertEquals(log.length, lines);
   }],
 
-  ["guardIdentity() writes a record that is gone anew", async ({ store }) => {
+  ["guardIdentity() writes a record again that is gone", async ({ store }) => {
     const own = agent("host101");
     const options = { grace: 60_000, signal: never() };
     const stored = await guardIdentity(store, undefined, IP, own, options);
@@ -329,7 +329,7 @@ subnetCases("claimIdentity() and guardIdentity()", [
   ) => {
     const own = agent("host1");
     await claim(store, own);
-    await putRaw("agents/10.0.2.15", "none of ours");
+    await putRaw("agents/10.0.2.15", "no node record");
     await assertRejects(
       () => guardIdentity(store, undefined, IP, own, { signal: never() }),
       StoreError,

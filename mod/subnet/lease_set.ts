@@ -73,7 +73,7 @@ export class LeaseSet {
   }
 }
 
-/** Compares the keys of `before`, where `undefined` says that there was no lease. */
+/** Compares the keys of `before`, where `undefined` stands for no lease. */
 function compare(
   before: ReadonlyMap<number, Lease | undefined>,
   after: ReadonlyMap<number, Lease>,

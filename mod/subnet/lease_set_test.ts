@@ -23,7 +23,7 @@ Deno.test("LeaseSet holds one lease a subnet, of several the last", () => {
   assertEquals(new Set(set.values()), new Set([later, B]));
 });
 
-Deno.test("LeaseSet.apply() tells added, removed and changed", () => {
+Deno.test("LeaseSet.apply() returns added, removed and changed", () => {
   const set = new LeaseSet([A]);
   assertEquals(set.apply([{ put: B }]), { ...NOTHING, added: [B] });
   const moved = lease("10.20.1.0/24", "192.0.2.9", "2");
@@ -90,7 +90,7 @@ const anyEvent: fc.Arbitrary<LeaseEvent> = fc.oneof(
   anyLease.map(({ subnet }) => ({ remove: subnet })),
 );
 
-/** What two naive sets differ in, each part by key. */
+/** Difference of two naive sets, each part by key. */
 function difference(before: readonly Lease[], after: readonly Lease[]): unknown {
   const key = ({ subnet }: Lease) => leaseKey(subnet);
   const attributes = (lease: Lease) => JSON.stringify(lease.attributes);

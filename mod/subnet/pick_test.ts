@@ -40,7 +40,7 @@ Deno.test("pickSubnet() chooses among the first hundred free, the first subnet s
   assertEquals(String(pickSubnet(GUIDE, [], () => 1 - 2 ** -53)), "10.20.100.0/24");
 });
 
-Deno.test("pickSubnet() chooses among as many as it is told to", () => {
+Deno.test("pickSubnet() chooses among as many as given", () => {
   assertEquals(String(pickSubnet(GUIDE, [], () => 1 - 2 ** -53, 3)), "10.20.3.0/24");
   assertEquals(String(pickSubnet(GUIDE, [], () => 1 - 2 ** -53, 1_600)), "10.20.255.0/24");
 });

@@ -17,7 +17,7 @@ export interface LeasePlan {
 }
 
 /**
- * Tells what {@linkcode acquireLease} would do with these leases; writes nothing.
+ * Returns the result that {@linkcode acquireLease} would have with these leases; writes nothing.
  *
  * @param previous the subnet this host had before
  * @param unusable what the subnet must not meet on this host

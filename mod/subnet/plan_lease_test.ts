@@ -32,7 +32,7 @@ Deno.test("planLease() takes the former subnet when it is free, else picks one",
   });
 });
 
-Deno.test("planLease() names the leases of ours that do not fit the config", () => {
+Deno.test("planLease() names the own leases that do not fit the config", () => {
   const misfit = lease("10.30.1.0/24");
   const { misfits, reused, subnet } = planLease(CONFIG, [misfit], OURS, misfit.subnet);
   assertEquals([misfits, reused], [[misfit], undefined]);
@@ -44,7 +44,7 @@ Deno.test("planLease() fails as the agent would when all subnets are leased", ()
   assertThrows(() => planLease(CONFIG, leases, OURS, undefined), OutOfSubnetsError);
 });
 
-Deno.test("planLease() is done with any number of leases of ours in the time that a sort of them takes", () => {
+Deno.test("planLease() is done with any number of own leases in the time that a sort of them takes", () => {
   const leases = Array.from(
     { length: 120_000 },
     (_, i) => lease(`10.${30 + (i >>> 16)}.${i >>> 8 & 255}.${i & 255}/32`),

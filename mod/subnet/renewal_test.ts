@@ -10,7 +10,7 @@ Deno.test("renewalDelay() is the time to live less the margin", () => {
   assertEquals(renewalDelay(1000, 60, () => 0), 940);
 });
 
-Deno.test("renewalDelay() takes a time to live that nobody told for 24 hours", () => {
+Deno.test("renewalDelay() takes an unknown time to live for 24 hours", () => {
   assertEquals(renewalDelay(undefined, HOUR, () => 0), 23 * HOUR);
 });
 

@@ -17,7 +17,7 @@ export interface Misfit {
   readonly found: string;
 }
 
-/** Tells why a subnet cannot be reserved in a network; `undefined` when it can. */
+/** Returns why a subnet cannot be reserved in a network; `undefined` when it can. */
 export function findMisfit(
   { network, subnetLen }: NetworkConfig,
   subnet: Prefix,

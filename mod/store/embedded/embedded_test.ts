@@ -22,7 +22,7 @@ async function withFile(body: (path: string) => Promise<void>): Promise<void> {
 
 const owner = { owner: true };
 
-Deno.test("openEmbedded() keeps what it was told from one owner to the next", () =>
+Deno.test("openEmbedded() keeps entries from one owner to the next", () =>
   withFile(async (path) => {
     const seed = '{"Network":"10.20.0.0/16"}';
     {
@@ -82,7 +82,7 @@ Deno.test("openEmbedded() reads a file that nobody has open, and leaves nothing 
     );
   }));
 
-Deno.test("openEmbedded() tells watchers what another process wrote, and lets it run out", () =>
+Deno.test("openEmbedded() passes writes of another process to watchers, and expires them", () =>
   withFile(async (path) => {
     await using store = await openEmbedded({ kind: "embedded", path }, owner);
     await using follower = await StoreFollower.start(store);

@@ -2,7 +2,7 @@ import { PERMANENT } from "../../lease/mod.ts";
 import type { KvChange } from "../kv/kv.ts";
 
 /** Longest delay of setTimeout, in milliseconds: 2^31 - 1. */
-const LONGEST_TIMEOUT = 2 ** 31 - 1;
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 /** Milliseconds before an expiry that could not be written is tried again. */
 const RETRY = 1_000;
@@ -126,7 +126,7 @@ export class ExpiryQueue implements Disposable {
     this.#timer = setTimeout(() => {
       if (!this.#options.attempt(() => this.check())) this.#arm(RETRY);
       else if (this.#earliest > this.#now()) this.#arm(this.#earliest - this.#now());
-    }, Math.min(Math.max(delay, 0), LONGEST_TIMEOUT));
+    }, Math.min(Math.max(delay, 0), MAX_TIMEOUT_MS));
     // The timer must not keep the process alive.
     Deno.unrefTimer(this.#timer);
   }

@@ -59,7 +59,7 @@ interface HistoryRow {
 /**
  * Keys and values with lifetimes and a history, in one file: what etcd is to the other stores.
  *
- * Calls are synchronous and take about as long as the disk takes to say that it has written. Several
+ * Calls are synchronous and take about as long as the disk takes to acknowledge a write. Several
  * connections, in one process or in several, may write; each sees what the others did within half a
  * second and misses nothing of it.
  *
@@ -106,7 +106,7 @@ export class EmbeddedFile implements Disposable {
     return this.#db.path;
   }
 
-  /** Tells this file from another one in its place. */
+  /** Identity of this file, which another file at its path does not have. */
   get generation(): string {
     return this.#db.generation;
   }

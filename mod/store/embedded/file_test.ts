@@ -10,7 +10,7 @@ class World {
   now = 0;
   file: EmbeddedFile;
   #generation = 0;
-  /** What a watcher knows that follows the history from the start. */
+  /** Entries of a watcher that follows the history from the start. */
   readonly watched = new Map<string, string>();
   #seen = 0;
 

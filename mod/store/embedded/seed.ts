@@ -19,7 +19,7 @@ export async function seedConfig(store: NetworkStore, seed: string): Promise<voi
       info(`Network config written to the ${store.name}: ${shown(seed)}`);
       return;
     } catch (error) {
-      // Another process was quicker; what it wrote is looked at when the agent reads it.
+      // Another process was faster; the agent checks that config when it reads it.
       if (error instanceof ConflictError) return;
       throw error;
     }
@@ -41,7 +41,7 @@ async function says(text: string, wanted: NetworkConfig): Promise<boolean> {
   try {
     config = await decodeNetworkConfig(text);
   } catch {
-    // The agent says what is wrong with it.
+    // The agent reports its error.
     return false;
   }
   return config.network.equals(wanted.network) && config.subnetLen === wanted.subnetLen &&

@@ -15,7 +15,7 @@ Deno.test("compareClock() finds that two processes of one machine have one clock
   assertEquals(endpoint, etcd.endpoint);
 });
 
-Deno.test("compareClock() tells how far etcd's clock is ahead, and that nothing answers", async () => {
+Deno.test("compareClock() measures how far etcd's clock is ahead, and rejects when nothing answers", async () => {
   const server = Deno.serve(
     { hostname: "127.0.0.1", port: 0, onListen: () => {} },
     () => new Response("{}", { headers: { date: new Date(Date.now() + 90_000).toUTCString() } }),

@@ -11,7 +11,7 @@ export type Finding =
   /**
    * The server does not have this store, and why that is thought.
    *
-   * @property isPlain it has no such path: all there is to say, once the other store has answered
+   * @property isPlain it has no such path, which is the whole reason once the other store has answered
    */
   | { readonly type: "absent"; readonly why: string; readonly isPlain?: boolean }
   /** It may be there, but cannot be asked in this way. */
@@ -28,9 +28,9 @@ export interface Candidate {
 
 /** The outcome of {@linkcode detectApi}. */
 export type Detection =
-  /** Found. @property note says where, in a line for the log */
+  /** Found. @property note a line for the log: the place */
   | { readonly api: EtcdApi; readonly note: string }
-  /** Not found yet: a line that says where it was looked for and what to do. */
+  /** Not found yet: a line with the searched places and the next step. */
   | { readonly waiting: string };
 
 /** Options of {@linkcode detectApi}. */
@@ -119,7 +119,7 @@ export async function detectApi(options: DetectOptions): Promise<Detection> {
   return { waiting: `${both}; write the network config to ${place}, or correct -etcd-prefix` };
 }
 
-/** Said of an etcd from 3.4 on that was started without `--enable-v2`: nothing is wrong with it. */
+/** Describes an etcd from 3.4 on that runs without `--enable-v2`, which is no error. */
 const NO_V2 = "it has no v2 API";
 
 async function findDirectly(

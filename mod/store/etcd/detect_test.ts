@@ -21,7 +21,7 @@ const missing = {
   v3: { type: "missing", words: V3_WORDS },
 } as const satisfies Record<string, Finding>;
 
-/** A store that says what it is told to. */
+/** A store with given answers. */
 function candidate(finding: Finding | StoreUnavailableError, leases = false): Candidate {
   return {
     findConfig: () => finding instanceof Error ? Promise.reject(finding) : Promise.resolve(finding),
@@ -159,7 +159,7 @@ Deno.test("detectApi() asks v3 directly where its answer matters and its gateway
   });
 });
 
-Deno.test("detectApi() tells an etcd from before v3 from one that is not there", async () => {
+Deno.test("detectApi() distinguishes an etcd from before v3 from a missing one", async () => {
   const down = () => Promise.resolve(candidate(new StoreUnavailableError("nobody answers")));
   const detection = await detectApi({
     prefix: PREFIX,
@@ -189,7 +189,7 @@ Deno.test("detectApi() says that an etcd without either store is none", async ()
   );
 });
 
-Deno.test("detectApi() asks for leases only where the configs alone do not tell", async () => {
+Deno.test("detectApi() asks for leases only where the configs alone do not decide", async () => {
   const curious = (finding: Finding): Candidate => ({
     findConfig: () => Promise.resolve(finding),
     holdsLeases: () => {

@@ -9,8 +9,8 @@ import { shuffled } from "./shuffled.ts";
 
 /** Milliseconds until an endpoint that was not heard from lately must have answered anything. */
 const CONNECT_TIMEOUT = 3_000;
-/** Bytes of a failure that are read for what it says. */
-const LONGEST_ERROR = 65_536;
+/** Bytes of a failure that are read for its message. */
+const MAX_ERROR_BYTES = 65_536;
 /** Redirections that are followed at most. */
 const MAX_REDIRECTS = 10;
 
@@ -191,7 +191,7 @@ export class EtcdHttp implements Disposable {
   }
 
   /** Forgets that the endpoint in use was ever heard from: the next request looks for it first. */
-  doubt(): void {
+  recheckEndpoint(): void {
     this.#endpoints[this.#pinned]!.heard = false;
   }
 
@@ -286,7 +286,7 @@ async function serverFailure(endpoint: string, response: Response): Promise<Endp
   const { status } = response;
   let detail = `${status} ${response.statusText}`.trim();
   try {
-    const body = JSON.parse(await readText(response, LONGEST_ERROR));
+    const body = JSON.parse(await readText(response, MAX_ERROR_BYTES));
     if (typeof body.message === "string") detail = errorText(body);
   } catch {
     // A proxy's page.

@@ -7,7 +7,7 @@ import { displayEndpoints, errorText, EtcdHttp, type HttpEndpoint } from "./http
 
 const SIGNAL = new AbortController().signal;
 
-/** A member that answers its version, and to anything else as told. */
+/** A member that answers its version, and to anything else as given. */
 function member(
   handler: (request: Request) => Response | Promise<Response>,
 ): AsyncDisposable & { readonly url: string } {
@@ -42,7 +42,7 @@ Deno.test("EtcdHttp goes from member to member, and stays with one that serves",
   for (let i = 1; i <= 5; i++) assertEquals(await get(http), `${i}`);
 });
 
-Deno.test("EtcdHttp tells of every member that failed", async () => {
+Deno.test("EtcdHttp names every member that failed", async () => {
   await using raft = member(() =>
     Response.json(
       { errorCode: 300, message: "Raft Internal Error", cause: "timed out", index: 7 },
@@ -119,8 +119,8 @@ Deno.test("EtcdHttp shows credentials to configured members only, wherever redir
 });
 
 Deno.test("EtcdHttp sends a secret body to configured members only, wherever redirected", async () => {
-  let told = 0;
-  await using elsewhere = member(() => new Response(`${++told}`));
+  let revealed = 0;
+  await using elsewhere = member(() => new Response(`${++revealed}`));
   await using redirecting = member(() =>
     new Response(null, { status: 307, headers: { location: elsewhere.url } })
   );
@@ -132,7 +132,7 @@ Deno.test("EtcdHttp sends a secret body to configured members only, wherever red
     });
   };
   await assertRejects(() => post([redirecting.url]), StoreUnavailableError, "none of -etcd-end");
-  assertEquals(told, 0);
+  assertEquals(revealed, 0);
   assertEquals(await post([redirecting.url, elsewhere.url]), "1");
 });
 

@@ -13,7 +13,7 @@ const LOOK_TIMEOUT = 5_000;
 const CALL_TIMEOUT = 30_000;
 
 /** Bytes of an answer; 60,000 leases, each with its node record, have some 40 MB. */
-const LONGEST = 2 ** 28;
+const MAX_BYTES = 2 ** 28;
 
 /** Credentials of a client. */
 export interface RemoteCredentials {
@@ -111,7 +111,7 @@ export class RemoteHttp implements Disposable {
   }
 
   /** Looks for the server before the next request, which might wait long for one that is gone. */
-  doubt(): void {
+  recheckEndpoint(): void {
     this.#heard = false;
   }
 
@@ -190,7 +190,7 @@ export class RemoteHttp implements Disposable {
       },
       ...(body === undefined ? {} : { body }),
     });
-    const text = await readText(response, LONGEST);
+    const text = await readText(response, MAX_BYTES);
     const date = Date.parse(response.headers.get("date") ?? "");
     return { server, status: response.status, text, date: Number.isNaN(date) ? undefined : date };
   }

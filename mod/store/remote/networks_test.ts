@@ -10,7 +10,7 @@ import { net, vxlan } from "../testing/store_lab.ts";
 // Loaded here, so that no case is charged with it.
 libc();
 
-/** A server of ours over one embedded store, which stands for one prefix. */
+/** A flanneld server over one embedded store, which stands for one prefix. */
 class Server implements AsyncDisposable {
   readonly path: string;
   readonly port: number;

@@ -133,7 +133,7 @@ class RemoteKv implements Kv {
       if (hasNews) yield item;
       if (isChurning) await link.broken(churning(), signal);
       // The limit of the server or of this client has ended the poll: check the server before the next one.
-      else if (!hasNews && elapsed >= MIN_HELD_MS) this.#http.doubt();
+      else if (!hasNews && elapsed >= MIN_HELD_MS) this.#http.recheckEndpoint();
       else if (!hasNews) {
         await link.broken(new StoreUnavailableError("the server ends polls at once"), signal);
       }

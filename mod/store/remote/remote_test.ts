@@ -47,16 +47,16 @@ Deno.test("openRemote() names the cause when servers take turns behind one addre
       servers: [`127.0.0.1:${address.addr.port}`],
     });
     const { cursor } = await store.snapshot();
-    const told = Promise.withResolvers<Error>();
+    const reported = Promise.withResolvers<Error>();
     const items = store.watch(cursor, {
       signal: stop.signal,
-      onState: (error) => error && told.resolve(error),
+      onState: (error) => error && reported.resolve(error),
     });
     const watching = (async () => {
       for await (const item of items) assertEquals(item.type, "resync");
     })();
     assertStringIncludes(
-      (await told.promise).message,
+      (await reported.promise).message,
       "if several servers share this address, list each",
     );
     stop.abort();

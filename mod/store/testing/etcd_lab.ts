@@ -43,7 +43,7 @@ export async function makeEtcdV3Lab(options: StoreLabOptions = {}): Promise<Stor
   };
 }
 
-/** What a lab of either API does with its server. */
+/** Control of the server, the same in a lab of either API. */
 type ServerOfLab =
   & Pick<StoreLab, "endpoint" | "certificates" | "stop" | "resume" | "wipe" | "freeze">
   & AsyncDisposable;

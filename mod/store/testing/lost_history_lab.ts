@@ -8,7 +8,7 @@ const FIRST_BACKOFF = 100;
 /** Losses after which the history stays. */
 const ROUNDS = 4;
 
-/** What {@linkcode loseInARow} does to a store's server. */
+/** Actions of {@linkcode loseInARow} on a store's server. */
 export interface LossOfHistory {
   readonly store: NetworkStore;
   /** Where a watch begins that finds its history lost. */

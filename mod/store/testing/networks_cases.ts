@@ -1,6 +1,5 @@
 /**
- * What every {@linkcode NetworkNames} must do, as one table of cases that each adapter's test runs on a
- * real store.
+ * The table of cases of {@linkcode NetworkNames} that each adapter's test runs on a real store.
  *
  * @module
  */
@@ -99,7 +98,7 @@ export function networkCases(name: string, makeLab: () => Promise<NetworksLab>):
       assertEquals((await networks.snapshot()).names.toSorted(), ["blue", "blue-2", "green"]);
     });
 
-    await t.step("watch() tells of networks that come and go, each way of going", async () => {
+    await t.step("watch() reports networks that come and go, each way of going", async () => {
       const prefix = "/cases/watch";
       await lab.add(prefix, "blue");
       await using networks = await lab.open(prefix);

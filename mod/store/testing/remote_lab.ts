@@ -12,7 +12,7 @@ export interface RemoteLabOptions {
   readonly plain?: boolean;
 }
 
-/** A server of ours over the store of another lab, and what happens to it. */
+/** A flanneld server over the store of another lab, and its faults. */
 export async function makeRemoteLab(
   backing: StoreLab,
   { plain = false }: RemoteLabOptions = {},
@@ -22,7 +22,7 @@ export async function makeRemoteLab(
   await Deno.writeTextFile(tokenFile, TOKEN);
   const server = new LabServer(backing, plain);
   await server.start();
-  // What freezes is the way to it: the server shares this process.
+  // The proxy before it freezes, since the server shares this process.
   const proxy = new TcpProxy(`http://127.0.0.1:${server.port}`);
   const endpoint = `http://${proxy.address}`;
   return {

@@ -25,7 +25,7 @@ export interface StoreCasesOptions {
   readonly hasServer?: boolean;
   /** Calls can lose their reply. @default as `hasServer` */
   readonly losesReplies?: boolean;
-  /** What guards it: TLS and passwords, TLS alone, or nothing. @default "all" */
+  /** Its access control: TLS and passwords, TLS alone, or none. @default "all" */
   readonly access?: "all" | "tls" | "none";
 }
 

@@ -100,7 +100,7 @@ export const callCases: readonly StoreCase[] = [
     assertEquals(withoutTtl(await store.lease(SUBNET)), withoutTtl(won[0]!.value));
   }],
 
-  ["lease() tells the ttl, and nothing for a subnet without lease", async ({ lab, prefix }) => {
+  ["lease() returns the ttl, and undefined for a subnet without lease", async ({ lab, prefix }) => {
     await using store = await lab.open(prefix);
     assertEquals(await store.lease(SUBNET), undefined);
     await store.createLease(SUBNET, vxlan("192.0.2.1"), 600);
@@ -111,7 +111,7 @@ export const callCases: readonly StoreCase[] = [
     assertEquals((await store.lease(net("10.20.7.0/24")))?.ttl, PERMANENT);
   }],
 
-  ["updateLease() writes attributes and lifetime anew", async ({ lab, prefix }) => {
+  ["updateLease() writes attributes and lifetime again", async ({ lab, prefix }) => {
     await using store = await lab.open(prefix);
     const before = await store.createLease(SUBNET, vxlan("192.0.2.1"), 600);
     const after = await store.updateLease(before, vxlan("192.0.2.1", "aa:bb:cc:dd:ee:ff"), 900);
@@ -226,7 +226,7 @@ export const callCases: readonly StoreCase[] = [
     // As after an answer that was lost.
     await store.putConfig(two, one);
     assertEquals((await store.snapshot()).config, { text: two });
-    // What an operator left empty can be written over, too.
+    // A config that an operator left empty can be written over, too.
     await lab.put(key, "");
     await store.putConfig(one, "");
     assertEquals(await lab.get(key), one);
@@ -274,7 +274,7 @@ export const callCases: readonly StoreCase[] = [
       [`${prefix}/notes`]: "the team's",
     };
     for (const [key, value] of Object.entries(bad)) await lab.put(key, value);
-    // Another network below the same prefix, of which nothing is said.
+    // Another network below the same prefix, without a warning.
     await lab.put(`${prefix}/blue/config`, "{}");
     await lab.put(`${prefix}/blue/subnets/10.30.1.0-24`, '{"PublicIP":"192.0.2.10"}');
     for (let i = 0; i < 2; i++) {

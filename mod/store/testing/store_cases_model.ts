@@ -103,7 +103,7 @@ async function loseReply(
   return await made;
 }
 
-/** A caller is told that nobody answered; or, where the adapter repeats the call, that it has lost a race. */
+/** The call rejects as unanswered or, where the adapter repeats it, as a lost race. */
 function assertLost(error: unknown): void {
   assert(
     error instanceof StoreUnavailableError || error instanceof ConflictError,

@@ -7,7 +7,7 @@ import { net, type StoreCase, vxlan } from "./store_lab.ts";
 
 /** Cases of a server, or a way to it, that fails. */
 export const outageCases: readonly StoreCase[] = [
-  ["watch() goes on when the server was stopped and started, and tells of both once", async (
+  ["watch() goes on when the server was stopped and started, and reports both once", async (
     { lab, prefix },
   ) => {
     await using store = await lab.open(prefix);

@@ -62,7 +62,7 @@ export const watchCases: readonly StoreCase[] = [
     }
   }],
 
-  ["watch() yields the expiry of a lease and of an agent's record", async ({ lab, prefix }) => {
+  ["watch() yields the expiry of a lease and of a node record", async ({ lab, prefix }) => {
     await using store = await lab.open(prefix);
     await using follower = await StoreFollower.start(store);
     await store.createLease(net("10.20.1.0/24"), vxlan("192.0.2.1"), 1);
@@ -84,7 +84,7 @@ export const watchCases: readonly StoreCase[] = [
     await lab.delete(key);
     await follower.until(({ config }) => "missing" in config);
     const { config } = await store.snapshot();
-    // The number at the end may differ: it tells the store's position of that moment.
+    // The number at the end may differ: it is the store's position of that moment.
     const words = (config: ConfigText) => JSON.stringify(config).replace(/ \[\d+\]/, "");
     assertEquals(words(follower.config), words(config));
   }],

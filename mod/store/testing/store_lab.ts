@@ -1,5 +1,5 @@
 /**
- * What the shared cases of `store_cases.ts` need of a store's server, and of each other.
+ * Lab of the shared cases of `store_cases.ts`: a store's server, and helpers.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import type { Lease, LeaseAttributes, NodeRecord } from "../../lease/mod.ts";
 import type { EtcdOptions } from "../etcd/options.ts";
 import type { NetworkStore } from "../network_store.ts";
 
-/** What a case needs of the store's server. */
+/** Requirements of a case for the store's server. */
 export interface StoreLabOptions {
   /** Serves TLS; with `client`, only to holders of a client certificate. @default no TLS */
   readonly tls?: "server" | "client";
@@ -26,7 +26,7 @@ export interface StoreLab extends AsyncDisposable {
     readonly otherCa: string;
     readonly client: { readonly cert: string; readonly key: string };
   };
-  /** Opens the store as an agent does, at `endpoint` unless told otherwise. */
+  /** Opens the store as an agent does, at `endpoint` by default. */
   open(prefix: string, overrides?: Partial<EtcdOptions>): Promise<NetworkStore>;
   /** Opens the store over a connection that can lose replies; by default over a proxy. */
   openLossy?(prefix: string): Promise<LossyStore>;
@@ -56,12 +56,12 @@ export interface LossyStore extends AsyncDisposable {
   loseReplies(on: boolean): void;
 }
 
-/** What a case is given. */
+/** Input of a case. */
 export interface CaseContext {
   readonly lab: StoreLab;
   /** A prefix of the case's own. */
   readonly prefix: string;
-  /** What was logged since the case began, one text a line. */
+  /** Log lines since the case began. */
   readonly log: readonly string[];
 }
 

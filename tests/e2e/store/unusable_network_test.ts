@@ -16,7 +16,7 @@ const REFUSED: readonly (readonly [config: string, complaint: RegExp])[] = [
   [
     // Without any host in it: a part of the link all the same.
     '{"Network": "172.28.128.128/25", "Backend": {"Type": "udp"}}',
-    /Network 172\.28\.128\.128\/25 meets 172\.28\.128\.0\/24, the network of eth1; choose/,
+    /Network 172\.28\.128\.128\/25 overlaps 172\.28\.128\.0\/24, the network of eth1; choose/,
   ],
   [
     '{"Network": "172.28.0.0/16", "SubnetMin": "172.28.128.0", "SubnetMax": "172.28.128.0"}',

@@ -1,6 +1,6 @@
 /**
- * A process that leases subnets as fast as it can, and says of each on standard output that it was
- * told so; for tests that kill it.
+ * A process that leases subnets as fast as it can, and prints each acknowledged lease; for tests that
+ * kill it.
  *
  * Arguments: the path of the file, and a word of this run's.
  *

@@ -18,7 +18,7 @@ const RESPONSE_TIMEOUT = 15_000;
 const BODY_TIMEOUT = 60_000;
 
 /** Bytes of an answer but for a listing: etcd takes a value of 1.5 MB, which escapes make six times that. */
-const LONGEST = 2 ** 24;
+const MAX_BYTES = 2 ** 24;
 
 /** etcd's own refusal. The message reads `100: Key not found (/flannel) [3]`. */
 export class EtcdV2Error extends StoreError {
@@ -64,7 +64,7 @@ export interface Node {
   readonly dir?: boolean;
   readonly value?: string;
   readonly modifiedIndex: number;
-  /** Seconds left. Omitted when zero, so its absence does not say that there is no expiry. */
+  /** Seconds left. Omitted when zero, so its absence does not mean that there is no expiry. */
   readonly ttl?: number;
   /** Absent for an entry without expiry. */
   readonly expiration?: string;
@@ -125,7 +125,7 @@ export class EtcdV2Client implements Disposable {
       using deadline = this.#deadline(signal);
       const response = await this.#fetch(endpoint, request, deadline.signal);
       deadline.extend(BODY_TIMEOUT, unanswered(BODY_TIMEOUT));
-      const text = await readText(response, LONGEST);
+      const text = await readText(response, MAX_BYTES);
       return [parseAnswer(response, text, endpoint.url), positionOf(response)];
     });
   }
@@ -149,7 +149,7 @@ export class EtcdV2Client implements Disposable {
       const response = await this.#fetch(endpoint, { method: "GET", key, query }, deadline.signal);
       deadline.extend(BODY_TIMEOUT, unanswered(BODY_TIMEOUT));
       if (!response.ok || response.body === null) {
-        parseAnswer(response, await readText(response, LONGEST), endpoint.url);
+        parseAnswer(response, await readText(response, MAX_BYTES), endpoint.url);
       }
       await readLeaves(response, begin(), endpoint.url);
       return positionOf(response);
@@ -169,7 +169,7 @@ export class EtcdV2Client implements Disposable {
       return {
         position: positionOf(response),
         answer: async () => {
-          const text = await readText(response, LONGEST);
+          const text = await readText(response, MAX_BYTES);
           return text.trim() === "" ? undefined : parseAnswer(response, text, endpoint.url);
         },
       };
@@ -186,8 +186,8 @@ export class EtcdV2Client implements Disposable {
   }
 
   /** Forgets that the endpoint in use was ever heard from: the next request looks for it first. */
-  doubt(): void {
-    this.#http.doubt();
+  recheckEndpoint(): void {
+    this.#http.recheckEndpoint();
   }
 
   /** Ends every request with an error and closes the connections. */

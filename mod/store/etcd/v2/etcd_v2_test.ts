@@ -163,7 +163,7 @@ Deno.test("etcd v2: what proxies and members do", async (t) => {
     },
   );
 
-  await t.step("watch() tells that a cursor is none of this store", async () => {
+  await t.step("watch() rejects a cursor of another store", async () => {
     await using store = await open();
     const signal = new AbortController().signal;
     const watch = store.watch("12", { signal })[Symbol.asyncIterator]();

@@ -146,7 +146,7 @@ async function poll(
     const refused = error instanceof StoreError && !(error instanceof StoreUnavailableError);
     const settled = deadline.passed || performance.now() - started >= timing.settled;
     if (refused || !settled) {
-      client.doubt();
+      client.recheckEndpoint();
       return { type: "failed", error: error as Error };
     }
   } finally {
@@ -154,7 +154,7 @@ async function poll(
   }
   // Ended by etcd, by a proxy, or by the limit of this poll: nothing happened meanwhile. The client checks
   // the endpoint before the next poll, which would wait long for a dead one.
-  client.doubt();
+  client.recheckEndpoint();
   link.stands();
   at.idle(position);
   return { type: "idle" };

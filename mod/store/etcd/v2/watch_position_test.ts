@@ -39,7 +39,7 @@ Deno.test("WatchPosition.idle() moves to a poll's index when the next poll stood
   assertEquals(place.next, 251);
 });
 
-Deno.test("WatchPosition.idle() counts anew after an event and after headers that tell nothing", () => {
+Deno.test("WatchPosition.idle() counts again after an event and after headers without an index", () => {
   const place = placeAt(7);
   place.idle(at(100));
   place.seen(120);

@@ -45,7 +45,7 @@ export interface EtcdV3Caller extends AsyncDisposable {
   ): Promise<Calls[M][1]>;
 
   /**
-   * Opens one watch on one endpoint and yields what it says, until it fails: a watch does not
+   * Opens one watch on one endpoint and yields its responses, until it fails: a watch does not
    * outlive its connection here. The next one uses the next endpoint.
    *
    * One that was cut in silence fails within twice the heartbeat's time.
@@ -151,7 +151,7 @@ export class EtcdV3Client implements EtcdV3Caller {
           continue;
         }
         if (response.canceled && response.compact_revision === "0") {
-          // Versions before 3.5 say "permission denied" of a token that has run out, too.
+          // Versions before 3.5 return "permission denied" for an expired token, too.
           this.#token = undefined;
           throw new Error(response.cancel_reason || "the watch was canceled");
         }

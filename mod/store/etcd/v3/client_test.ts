@@ -122,7 +122,7 @@ Deno.test("EtcdV3Client.call() rejects once the client is closed", async () => {
   await assertRejects(() => calls.call("range", ANY), StoreError, "the store is closed");
 });
 
-Deno.test("EtcdV3Client authenticates anew when its token has run out", async () => {
+Deno.test("EtcdV3Client authenticates again when its token has expired", async () => {
   await using etcd = await EtcdServer.start({ v2: false, flags: ["--auth-token-ttl=1"] });
   await etcd.enableAuth("v3", "secret");
   const proxy = new TcpProxy(etcd.endpoint);
@@ -179,7 +179,7 @@ Deno.test("EtcdV3Client refuses an endpoint that is none, without showing it", (
   assert(!error.message.includes("secret"));
 });
 
-Deno.test("EtcdV3Client tells a user without rights which one, and over what", async () => {
+Deno.test("EtcdV3Client names the user without rights, and the key", async () => {
   await using etcd = await EtcdServer.start({ v2: false });
   const gateway = new EtcdGateway(etcd);
   await gateway.call("auth/user/add", { name: "agent", password: "secret" });

@@ -87,7 +87,7 @@ export function isStaleToken(error: unknown): boolean {
   ].includes((error as Partial<ServiceError>).details ?? "");
 }
 
-/** True when etcd itself says so, over a connection that works. */
+/** True when etcd itself returned the error, over a connection that works. */
 export function isOfEtcd(error: unknown): boolean {
   return (error as Partial<ServiceError>).details?.startsWith("etcdserver: ") ?? false;
 }

@@ -10,7 +10,7 @@ function failure(code: status, details: string): Error {
   return Object.assign(new Error(`${code} ${status[code]}: ${details}`), { code, details });
 }
 
-Deno.test("toStoreError() calls unavailable what another endpoint or time may cure", () => {
+Deno.test("toStoreError() calls unavailable what another endpoint or time may fix", () => {
   const table: readonly (readonly [Error, string])[] = [
     [failure(status.UNAVAILABLE, "etcdserver: no leader"), "etcdserver: no leader"],
     [
@@ -53,7 +53,7 @@ Deno.test("toStoreError() calls unavailable what another endpoint or time may cu
   }
 });
 
-Deno.test("toStoreError() calls refused what the operator must cure, and says how", () => {
+Deno.test("toStoreError() calls refused what the operator must fix, and names the fix", () => {
   const table: readonly (readonly [Error, string])[] = [
     [
       failure(

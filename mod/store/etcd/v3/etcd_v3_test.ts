@@ -62,7 +62,7 @@ Deno.test("EtcdV3Kv leaves no etcd lease behind", async (t) => {
   });
 });
 
-Deno.test("lease() tells the time that is left of a lease put by hand", async () => {
+Deno.test("lease() returns the time that is left of a lease put by hand", async () => {
   await using etcd = await EtcdServer.start({ v2: false });
   await new EtcdGateway(etcd).put(KEY, '{"PublicIP":"192.0.2.1","PublicIPv6":null}', 2);
   await using store = await openEtcdV3({ endpoints: [etcd.endpoint], prefix: PREFIX, api: "v3" });
@@ -104,7 +104,7 @@ Deno.test("snapshot() of many pages is of one moment", async () => {
   }
 });
 
-Deno.test("snapshot() starts anew when etcd compacts its history between two pages", async () => {
+Deno.test("snapshot() starts again when etcd compacts its history between two pages", async () => {
   await using etcd = await EtcdServer.start({ v2: false });
   const gateway = new EtcdGateway(etcd);
   await gateway.putAll(

@@ -10,7 +10,7 @@ const ROOTS = ["/v3", "/v3beta", "/v3alpha"] as const;
 const TIMEOUT = 15_000;
 
 /** Bytes of an answer; the most that is asked for is 50,000 keys. */
-const LONGEST = 2 ** 26;
+const MAX_BYTES = 2 ** 26;
 
 /** A read: of one key, or of all from `key` up to `rangeEnd`. */
 export interface GatewayRange {
@@ -140,7 +140,7 @@ export class EtcdV3Gateway {
       isSecret: body === endpoint.user,
       authorize: () => token,
     }, signal);
-    const text = await readText(response, LONGEST);
+    const text = await readText(response, MAX_BYTES);
     let answer;
     try {
       answer = JSON.parse(text);

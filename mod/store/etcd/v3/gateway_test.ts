@@ -98,7 +98,7 @@ Deno.test("EtcdV3Gateway.range() shows its token, and says what refusals mean", 
   }
 });
 
-Deno.test("EtcdV3Gateway.range() tells no gateway from one that does not serve us", async () => {
+Deno.test("EtcdV3Gateway.range() distinguishes a missing gateway from one that refuses to serve", async () => {
   const answers = [
     [404, "404 page not found", GatewayAbsentError],
     [200, "<html>welcome</html>", GatewayUnusableError],

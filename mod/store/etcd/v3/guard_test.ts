@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { onHttp2Rejection } from "./guard.ts";
 
-/** What Deno 2.4 gives when a connection breaks under a pending read. */
+/** Deno 2.4's rejection when a connection breaks under a pending read. */
 const STACK = `Error: stream closed because of a broken pipe
     at async node:http2:821:44`;
 const LONG_STACK = `BadResource: Bad resource ID
@@ -15,7 +15,7 @@ const GRPC_STACK = `BadResource: Bad resource ID
     at node:http2:821:50
     at ClientHttp2Stream._read (node:http2:848:7)
     at Http2SubchannelCall.startRead (file:///srv/npm/grpc-grpc-js.js:99:5)`;
-const OWN_STACK = `Error: something of ours
+const OWN_STACK = `Error: something of flanneld
     at listener (file:///srv/flanneld/main.ts:1:7)
     at ClientHttp2Stream.emit (node:http2:821:44)`;
 
@@ -68,7 +68,7 @@ Deno.test("onHttp2Rejection() leaves all other rejections alone", () => {
   for (const reason of others) assert(!reject(reason));
 });
 
-Deno.test("onHttp2Rejection() tells every listener", () => {
+Deno.test("onHttp2Rejection() calls every listener", () => {
   let one = 0;
   let two = 0;
   using _first = onHttp2Rejection(() => one++);

@@ -18,7 +18,7 @@ Deno.test("prefixRange() holds what is below the prefix and nothing that begins 
   assert(!holds("/flannel/networkb/config"));
 });
 
-Deno.test("toEntry() tells an entry without etcd lease as permanent, of others no ttl", () => {
+Deno.test("toEntry() returns an entry without etcd lease as permanent, others without ttl", () => {
   const kv = {
     key: Buffer.from("/n/config"),
     value: Buffer.from("{é}"),

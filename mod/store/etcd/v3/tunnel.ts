@@ -13,7 +13,7 @@ export interface TunnelOptions {
   readonly tls?: TlsFiles | undefined;
   /** Milliseconds until the connection must stand, TLS handshake included. */
   readonly timeout: number;
-  /** Told once when the server's side has broken; gRPC's side is closed after. */
+  /** Called once when the server's side has broken; gRPC's side is closed after. */
   readonly onBreak: (reason: Error) => void;
 }
 
@@ -26,7 +26,7 @@ const LINGER = 1_000;
  * gRPC cannot be let near the network on every Deno: 2.4 turns a connection that breaks, or a TLS
  * handshake that fails, into an unhandled rejection, which ends the process, ignores client
  * certificates, and lets each call wait 40 ms for Nagle's algorithm; 2.9 refuses the server name
- * that gRPC gives for an address. Deno's own connections do all that right and say what is wrong.
+ * that gRPC gives for an address. Deno's own connections do all that right and report what is wrong.
  *
  * The socket lives in a directory that only this user can enter, until gRPC has connected to it.
  */

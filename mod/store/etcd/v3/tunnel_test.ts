@@ -6,7 +6,7 @@ import { Tunnel } from "./tunnel.ts";
 
 const hostname = "127.0.0.1";
 
-/** What broke a tunnel, once something has. */
+/** Error that broke a tunnel. */
 function breakage(): {
   readonly onBreak: (reason: Error) => void;
   readonly reason: Promise<string>;
@@ -76,7 +76,7 @@ Deno.test("Tunnel closes gRPC's side when it is closed while gRPC connects", asy
   await Deno.remove(directory, { recursive: true });
 });
 
-Deno.test("Tunnel tells of a break before it closes gRPC's side", async () => {
+Deno.test("Tunnel reports a break before it closes gRPC's side", async () => {
   using server = Deno.listen({ hostname, port: 0 });
   const { onBreak, reason } = breakage();
   await using tunnel = await Tunnel.open({

@@ -165,7 +165,7 @@ Deno.test("watchRange() takes a new snapshot when another cluster answers", asyn
     flags: ["--initial-cluster-token=another"],
   });
   await new EtcdGateway(before).putAll([lease(1)]);
-  // Past the revision of the first, so that the number alone tells nothing.
+  // Past the revision of the first, so that the number alone proves nothing.
   for (let i = 0; i < 9; i++) await new EtcdGateway(after).putAll([lease(2)]);
   const proxy = new TcpProxy(before.endpoint);
   await using store = await open([`http://${proxy.address}`]);

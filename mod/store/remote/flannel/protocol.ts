@@ -64,7 +64,7 @@ export interface WireReservation {
 /** Go's zero time, by which 0.7.1 marks a lease without expiry. */
 const NEVER = "0001-01-01T00:00:00Z";
 
-/** A lease that says nothing: what Go writes beside the name of a network. */
+/** The empty lease that Go writes beside the name of a network. */
 const NO_LEASE = `{"Subnet":"0.0.0.0/0","Attrs":{"PublicIP":"0.0.0.0"},"Expiration":"${NEVER}"}`;
 
 /** The config as 0.7.1 serves it: with its defaults filled in, and only what that version knows. */

@@ -41,7 +41,7 @@ const CONFIG_INTERVAL_MS = 30_000;
  * The entries of one network as flannel 0.7.1's protocol has them.
  *
  * It lacks the following:
- * - The client cannot choose a subnet ({@linkcode assign}); only reservations name theirs.
+ * - The client cannot choose a subnet ({@linkcode assign}); only reservations name a subnet.
  * - There are no revisions. One is made of a lease's attributes and time of expiry, and compared before
  *   a write; a change between the two is not noticed.
  * - Each renewal is for 24 hours, by the server's choice.
