@@ -17,6 +17,27 @@ Deno.test("flanneld -version prints the version on standard output", async () =>
   assertEquals(await flanneld(["-version"]), { code: 0, stdout: `${VERSION}\n`, stderr: "" });
 });
 
+Deno.test("flanneld version prints name, version, commit, Deno and target, as lines or as JSON", async () => {
+  const { deno } = Deno.version;
+  const { target } = Deno.build;
+  assertEquals(await flanneld(["version"]), {
+    code: 0,
+    // The sources hold no commit; the executable does (tests/e2e/commands/executable_test.ts).
+    stdout: `flanneld ${VERSION}\ncommit   unknown\nDeno     ${deno}\ntarget   ${target}\n`,
+    stderr: "",
+  });
+  const { code, stdout } = await flanneld(["version", "-json"]);
+  assertEquals(code, 0);
+  assertEquals(JSON.parse(stdout), {
+    version: 1,
+    name: "flanneld",
+    release: VERSION,
+    commit: null,
+    deno,
+    target,
+  });
+});
+
 Deno.test("flanneld -help prints the help text on standard output", async () => {
   const stdout = await Deno.readTextFile(new URL("./help/help_golden.txt", import.meta.url));
   assertEquals(await flanneld(["-help"]), { code: 0, stdout, stderr: "" });

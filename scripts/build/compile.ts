@@ -35,6 +35,10 @@ export const V8_FLAGS = "--max-semi-space-size=1,--expose-gc";
 /** The agent's system calls are those of Linux with glibc, on either. */
 const TARGETS = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"];
 
+/** The module that names the commit, and its line without one. */
+const VERSION_FILE = "mod/version.ts";
+const NO_COMMIT = 'export const COMMIT: string = "";';
+
 const SOURCES = ["auto", "download", "npm", "denort-bin"] as const;
 
 /** Options of {@linkcode compile}. */
@@ -63,6 +67,7 @@ export async function compile(
   const dir = await Deno.makeTempDir({ prefix: "flanneld-compile-" });
   try {
     const staged = await stage(root, entry, dir);
+    if (staged.files.includes(VERSION_FILE)) await embedCommit(root, `${dir}/${VERSION_FILE}`);
     await settleTimes(dir);
     const { success, stdout, stderr } = await new Deno.Command(runtime.deno, {
       args: [
@@ -101,6 +106,35 @@ export async function compile(
     return staged;
   } finally {
     await Deno.remove(dir, { recursive: true });
+  }
+}
+
+/** Writes the commit of a checkout into the staged copy of {@linkcode VERSION_FILE}. */
+async function embedCommit(root: string, file: string): Promise<void> {
+  const text = await Deno.readTextFile(file);
+  const [before, after] = text.split(NO_COMMIT);
+  if (after === undefined) throw new Error(`${VERSION_FILE} has no line ${NO_COMMIT}`);
+  const line = NO_COMMIT.replace('""', JSON.stringify(await commitOf(root)));
+  await Deno.writeTextFile(file, `${before}${line}${after}`);
+}
+
+/**
+ * Returns the commit that a directory is a checkout of, in hex, with `-dirty` when a tracked file differs from it.
+ *
+ * @returns an empty string when the directory is no checkout, or git is not installed
+ */
+export async function commitOf(root: string): Promise<string> {
+  try {
+    const { success, stdout } = await new Deno.Command("git", {
+      args: ["-C", root, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"],
+      // A source tree that was unpacked inside of another checkout is not of that one's commit.
+      env: { GIT_CEILING_DIRECTORIES: dirname(root) },
+      stderr: "null",
+    }).output();
+    return success ? new TextDecoder().decode(stdout).trim() : "";
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return "";
+    throw error;
   }
 }
 

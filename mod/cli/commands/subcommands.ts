@@ -61,6 +61,11 @@ export const SUBCOMMANDS: readonly Subcommand[] = [
     summary: "show the status of this host's agent",
     load: () => import("./status.ts"),
   },
+  {
+    name: "version",
+    summary: "print the version, the commit, and the Deno of this program",
+    load: () => import("./version.ts"),
+  },
 ];
 
 /**

@@ -1,7 +1,5 @@
 import { type AgentCommand, agentCommand, parseAgentFlags, unexpected } from "./agent_flags.ts";
 import type { Environment } from "./environment.ts";
-import { UsageError } from "../errors.ts";
-import { quote } from "./flag_syntax.ts";
 import type { Subcommand } from "../commands/subcommand.ts";
 import { subcommandNamed } from "../commands/subcommands.ts";
 
@@ -14,8 +12,8 @@ export type CommandLine =
   | { readonly command: "subcommand"; readonly subcommand: Subcommand; readonly args: string[] };
 
 /**
- * Reads the command line: `flanneld [flags]` runs the agent, `flanneld <subcommand> [flags]` a subcommand. The words
- * `help` (also of a subcommand) and `version` count as the flags. `-help` and `-version` take precedence over the
+ * Reads the command line: `flanneld [flags]` runs the agent, `flanneld <subcommand> [flags]` a subcommand. The word
+ * `help` (also of a subcommand) counts as the flag. `-help` and `-version` take precedence over the
  * environment, and over values that are well-formed but wrong.
  *
  * @param args the words after the program's name
@@ -24,12 +22,6 @@ export type CommandLine =
 export function parseCommandLine(args: readonly string[], environment: Environment): CommandLine {
   const first = args[0];
   if (first === "help") return help(args.slice(1));
-  if (first === "version") {
-    if (args.length > 1) {
-      throw new UsageError(`unexpected argument ${quote(args[1]!)} after version`);
-    }
-    return { command: "version" };
-  }
   if (first !== undefined && !first.startsWith("-")) {
     return { command: "subcommand", subcommand: subcommandNamed(first), args: args.slice(1) };
   }

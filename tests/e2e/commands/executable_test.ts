@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { VERSION } from "../../../mod/version.ts";
 
 const EXECUTABLE = decodeURI(new URL("../../../dist/flanneld", import.meta.url).pathname);
 
@@ -59,4 +60,16 @@ Deno.test("dist/flanneld knows an unknown flag without anything beside it", asyn
     assertEquals(code, 2, output);
     assert(output.includes("flag provided but not defined: -nosuch"), output);
   });
+});
+
+Deno.test("dist/flanneld version -json names the commit and the target that it was compiled for", async () => {
+  const { success, stdout } = await new Deno.Command(EXECUTABLE, { args: ["version", "-json"] })
+    .output();
+  assert(success);
+  const { version, name, release, commit, deno, target } = JSON.parse(
+    new TextDecoder().decode(stdout),
+  );
+  assertEquals([version, name, release, target], [1, "flanneld", VERSION, Deno.build.target]);
+  assertMatch(commit, /^[0-9a-f]{40}(-dirty)?$/);
+  assertMatch(deno, /^\d+\.\d+\.\d+$/);
 });
