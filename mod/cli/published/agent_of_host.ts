@@ -85,7 +85,7 @@ export async function agentOfHost(
   const command = agentCommand(flags, environment, behind);
   const other = differences(published, given);
   const next = settingsOfAgent(effectiveFlags(new Settings(inFile.values())));
-  for (const name of CREDENTIALS) next.delete(name);
+  for (const name of [...CREDENTIALS, ...given.keys()]) next.delete(name);
   const isFileCurrent = published.isFromSysconfig && agent.isRunning &&
     file.variables !== undefined;
   const changed = isFileCurrent ? differences(published, next) : undefined;

@@ -66,8 +66,9 @@ Deno.test("flanneld serves etcd's leases over TLS to clients with a certificate"
   });
 
   await t.step("a wrong client certificate gives one line that names the flag", async () => {
-    // Options that are not given here would come from the environment.
+    // Options that are not given here would come from the environment, or from the agent.
     await configure(here, "-iface=eth1");
+    const bare = "-sysconfig=/etc/sysconfig/flanneld";
     const stranger = { cert: files.otherCa, key: files.otherCa.replace(".pem", "-key.pem") };
     for (
       const [flags, words] of [
@@ -76,7 +77,8 @@ Deno.test("flanneld serves etcd's leases over TLS to clients with a certificate"
         [tls(files.client, files.otherCa), "-remote-cafile"],
       ] as const
     ) {
-      const args = ["lease", "list", `-remote=${server.address}:${PORT}`, ...flags.split(" ")];
+      const place = [bare, `-remote=${server.address}:${PORT}`];
+      const args = ["lease", "list", ...place, ...flags.split(" ")];
       const { code, stdout, stderr } = await here.run([FLANNELD, ...args]);
       assertEquals(code, 1, `${flags}: ${stdout}${stderr}`);
       assertStringIncludes(stderr, words);
