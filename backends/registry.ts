@@ -13,6 +13,9 @@ const BACKENDS: Readonly<Record<string, () => Promise<Backend>>> = {
   vxlan: async () => (await import("./vxlan/vxlan.ts")).vxlanBackend,
 };
 
+/** Values of `Backend.Type`. */
+export const BACKEND_TYPES: readonly string[] = Object.keys(BACKENDS);
+
 /** Loads every backend, for state that any of them may have left. */
 export async function loadBackends(): Promise<Backend[]> {
   return await Promise.all(Object.values(BACKENDS).map((load) => load()));

@@ -65,6 +65,7 @@ TESTS="
   firewalld:firewalld
   ufw:ufw
   faketime:faketime
+  promtool:promtool
 "
 [ "$what" = run ] || NEEDED+=$ETCD
 [ "$what" != all ] || NEEDED+=$TESTS

@@ -46,7 +46,10 @@ export const ipipBackend = reconciledBackend({
  * @param interfaceMtu of the external interface, in bytes
  * @throws {ConfigError} for a value of the wrong type, or an MTU that leaves no room
  */
-function ipipOptions(options: GoObject, interfaceMtu: number) {
+export function ipipOptions(
+  options: GoObject,
+  interfaceMtu: number,
+): { readonly mtu: number; readonly directRouting: boolean } {
   const mtu = interfaceMtu - OVERHEAD;
   if (mtu < SMALLEST_MTU) {
     throw new ConfigError(

@@ -87,7 +87,12 @@ export function providerBackend(
   };
 }
 
-function repairPeriodOf(options: GoObject): number {
+/**
+ * Reads `RepairPeriod`, in seconds.
+ *
+ * @throws {ConfigError} for a value of the wrong type or out of range
+ */
+export function repairPeriodOf(options: GoObject): number {
   return options.int("RepairPeriod", { min: 1, max: 86_400 }) ?? REPAIR_PERIOD;
 }
 

@@ -5,13 +5,11 @@
  * @module
  */
 import { FOLDERS, isTestFile, layerOf, LAYERS } from "./import_rules.ts";
+import { markdownTable } from "./generated.ts";
 import type { ModuleGraph } from "./module_graph.ts";
 
 /** The document with the generated part. */
 export const ARCHITECTURE = "docs/architecture.md";
-
-const BEGIN = "<!-- begin: written by deno task docs:write -->\n";
-const END = "<!-- end: written by deno task docs:write -->\n";
 
 /** A row of the table. */
 export interface Folder {
@@ -95,14 +93,6 @@ ${layerGraph(imports)}\`\`\`
 `;
 }
 
-function markdownTable(rows: readonly (readonly string[])[]): string {
-  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
-  const line = (cells: readonly string[]) =>
-    `| ${cells.map((cell, column) => cell.padEnd(widths[column]!)).join(" | ")} |\n`;
-  const [head, ...body] = rows;
-  return line(head!) + line(widths.map((width) => "-".repeat(width))) + body.map(line).join("");
-}
-
 /** The graph of the layers: who imports whom, without what follows from the rest. */
 export function layerGraph(imports: ReadonlyMap<string, Iterable<string>>): string {
   const name = (layer: string) => layer.replace(/^mod\//, "").replace(/\.ts$/, "");
@@ -118,18 +108,4 @@ export function layerGraph(imports: ReadonlyMap<string, Iterable<string>>): stri
     for (const to of direct.sort()) lines.push(`  ${name(layer)} --> ${name(to)}`);
   }
   return `graph TD\n${lines.join("\n")}\n`;
-}
-
-/**
- * Puts a section in the place of the generated part.
- *
- * @throws {Error} when the document does not mark where that is
- */
-export function replaceSection(document: string, section: string): string {
-  const begin = document.indexOf(BEGIN);
-  const end = document.indexOf(END);
-  if (begin < 0 || end < begin) {
-    throw new Error(`${ARCHITECTURE} has no lines ${BEGIN.trim()} and ${END.trim()}`);
-  }
-  return `${document.slice(0, begin)}${BEGIN}\n${section}\n${document.slice(end)}`;
 }

@@ -1,11 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import {
-  architectureSection,
-  importsByLayer,
-  layerGraph,
-  moduleSentence,
-  replaceSection,
-} from "./architecture.ts";
+import { architectureSection, importsByLayer, layerGraph, moduleSentence } from "./architecture.ts";
+import { replaceSection } from "./generated.ts";
 
 const IMPORTS = new Map([
   ["mod/ip", new Set<string>()],

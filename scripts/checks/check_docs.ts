@@ -1,27 +1,28 @@
 /**
- * One of the checks of `deno task ok`: fails on documents that name what is not there, on a
- * docs/architecture.md whose table of folders and graph are not those of the tree, and on words that the
- * project does not use (`word_rules.ts`).
+ * One of the checks of `deno task ok`: fails on documents that name what is not there, on generated parts that
+ * are not those of the code, and on words that the project does not use (`word_rules.ts`).
  *
- * Usage: `deno run -A scripts/checks/check_docs.ts [--write]`; `--write` brings docs/architecture.md up to date.
+ * Usage: `deno run -A scripts/checks/check_docs.ts [--write]`; `--write` brings the generated parts up to date.
  *
  * @module
  */
 import { FLAGS } from "../../mod/cli/flags/flags.ts";
 import { SUBCOMMANDS } from "../../mod/cli/commands/subcommands.ts";
 import { type DocFacts, docProblems } from "./doc_rules.ts";
-import {
-  ARCHITECTURE,
-  architectureSection,
-  importsByLayer,
-  readFolders,
-  replaceSection,
-} from "./architecture.ts";
+import { ARCHITECTURE, architectureSection, importsByLayer, readFolders } from "./architecture.ts";
+import { replaceSection } from "./generated.ts";
 import { listSources, projectRoot, readModuleGraph } from "./module_graph.ts";
+import { exitCodesSection, flagsSection } from "./reference/command_line.ts";
+import { configKeyProblems } from "./reference/config_keys.ts";
+import { metricsSection } from "./reference/metrics.ts";
+import { statusSchema } from "./reference/status_schema.ts";
 import { hasWordRules, treeWordProblems } from "./word_rules.ts";
 
 /** Directories with documents. */
-const ROOTS = [".", "docs", "docs/decisions"];
+const ROOTS = [".", "docs", "docs/decisions", "docs/reference"];
+
+/** The document of config keys, which is not generated, since no table of keys exists. */
+const CONFIG_KEYS = "docs/reference/config.md";
 
 /** The flags of subcommands, as their sources declare them. */
 const OWN_FLAG = /\bname: "([a-z][a-z-]*)"|"(?:-[a-zA-Z], )?--?([a-z][a-z-]+)(?: <[^>]*>)?"/g;
@@ -73,13 +74,27 @@ async function readTree(root: string): Promise<[path: string, text: string][]> {
   return files;
 }
 
-async function generateArchitecture(root: string, document: string): Promise<string> {
+/** Generated documents, and what generates each from the present text. */
+const GENERATED: Readonly<Record<string, (document: string, root: string) => Promise<string>>> = {
+  [ARCHITECTURE]: async (document, root) =>
+    replaceSection(document, await generateArchitecture(root)),
+  "docs/reference/exit-codes.md": async (document) =>
+    replaceSection(document, await exitCodesSection()),
+  "docs/reference/flags.md": (document) =>
+    Promise.resolve(replaceSection(document, flagsSection())),
+  "docs/reference/metrics.md": async (document) => replaceSection(document, await metricsSection()),
+  "docs/reference/status.schema.json": async (_, root) => {
+    const source = await Deno.readTextFile(`${root}/mod/agent/status/status.ts`);
+    return `${JSON.stringify(statusSchema(source, "AgentStatus"), null, 2)}\n`;
+  },
+};
+
+async function generateArchitecture(root: string): Promise<string> {
   const graph = await readModuleGraph(
     root,
     await listSources(root, ["main.ts", "mod", "backends"]),
   );
-  const section = architectureSection(await readFolders(root), importsByLayer(graph));
-  return replaceSection(document, section);
+  return architectureSection(await readFolders(root), importsByLayer(graph));
 }
 
 if (import.meta.main) {
@@ -92,13 +107,17 @@ if (import.meta.main) {
     }
   }
   const problems: string[] = [];
-  const before = await facts.read(ARCHITECTURE);
-  const after = await generateArchitecture(root, before);
-  if (Deno.args.includes("--write")) await Deno.writeTextFile(`${root}/${ARCHITECTURE}`, after);
-  else if (after !== before) {
-    problems.push(
-      `${ARCHITECTURE}: the table of folders or the graph is not that of the tree; run deno task docs:write`,
-    );
+  for (const [path, generate] of Object.entries(GENERATED)) {
+    const before = await facts.read(path);
+    const after = await generate(before, root);
+    if (after === before) continue;
+    if (Deno.args.includes("--write")) await Deno.writeTextFile(`${root}/${path}`, after);
+    else {problems.push(
+        `${path}: the generated part is not that of the tree; run deno task docs:write`,
+      );}
+  }
+  for (const problem of await configKeyProblems(await facts.read(CONFIG_KEYS))) {
+    problems.push(`${CONFIG_KEYS}: ${problem}`);
   }
   for (const path of paths.sort()) {
     problems.push(...await docProblems(path, await facts.read(path), facts));

@@ -4,7 +4,7 @@ import type { AgentMetrics } from "./agent_metrics.ts";
 import type { AgentStatus, NetworkReport, TrafficCounts } from "./status.ts";
 
 /**
- * Renders the answer to `/metrics`. docs/operations.md has names and meanings.
+ * Renders the answer to `/metrics`. docs/reference/metrics.md is generated from it.
  *
  * @param status with the peers that have series of their own
  * @param metrics histograms and counters of each network's agent, by the network's name

@@ -104,19 +104,6 @@ Deno.test("metricsPage() stays small with 60,000 peers, and counts the omitted o
   assertEquals(text.match(/^flanneld_peer_sent_packets_total/gm)!.length, 1000);
 });
 
-Deno.test("metricsPage() has no metric that docs/operations.md does not", async () => {
-  const text = await metrics(source([busy()])) + // those of ICMP echo requests
-    "# HELP flanneld_peer_round_trip_seconds\n# HELP flanneld_peer_echoes_total\n" +
-    "# HELP flanneld_peer_lost_echoes_total\n# HELP flanneld_store_call_seconds\n" +
-    "# HELP flanneld_store_errors_total\n";
-  const names = [...text.matchAll(/^# HELP (\S+)/gm)].map(([, name]) => name!);
-  const docs = await Deno.readTextFile(new URL("../../../docs/operations.md", import.meta.url));
-  const documented = [...docs.matchAll(/^\| `((?:flanneld|process)_\w+)`/gm)].map(([, name]) =>
-    name!
-  );
-  assertEquals(documented.toSorted(), [...new Set(names)].toSorted());
-});
-
 Deno.test("StatusPages answers health by its findings, and is well while the store is to blame", async () => {
   const view = busy();
   const pages = new StatusPages(source([view], { watchBound: 0.01 }));

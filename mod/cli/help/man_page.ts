@@ -9,14 +9,16 @@ import {
 import { FLAGS } from "../flags/flags.ts";
 import type { Subcommand } from "../commands/subcommand.ts";
 
-const FILES: readonly (readonly [path: string, text: string])[] = [
+/** Files of the agent, with their purpose. */
+export const FILES: readonly (readonly [path: string, text: string])[] = [
   ["/etc/sysconfig/flanneld", "variables that systemd starts the agent with"],
   ["/run/flannel/subnet.env", "the leased subnet, for Docker and CNI"],
   ["/run/flannel/docker", "Docker's options, made of it"],
   ["/run/flannel/options", "the options of this host's agents, without secrets, for subcommands"],
 ];
 
-const EXIT_CODES: readonly (readonly [code: string, text: string])[] = [
+/** Exit codes of the program. */
+export const EXIT_CODES: readonly (readonly [code: string, text: string])[] = [
   ["0", "stopped by SIGTERM or SIGINT; a subcommand did its work"],
   ["1", "a failure; the last line names it"],
   ["2", "usage error: a command line or an environment that cannot be used"],
