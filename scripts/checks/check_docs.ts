@@ -16,7 +16,7 @@ import { exitCodesSection, flagsSection } from "./reference/command_line.ts";
 import { configKeyProblems } from "./reference/config_keys.ts";
 import { metricsSection } from "./reference/metrics.ts";
 import { statusSchema } from "./reference/status_schema.ts";
-import { hasWordRules, treeWordProblems } from "./word_rules.ts";
+import { hasWordRules, wordProblems } from "./word_rules.ts";
 
 /** Directories with documents. */
 const ROOTS = [".", "docs", "docs/decisions", "docs/reference"];
@@ -122,7 +122,7 @@ if (import.meta.main) {
   for (const path of paths.sort()) {
     problems.push(...await docProblems(path, await facts.read(path), facts));
   }
-  problems.push(...treeWordProblems(await readTree(root)));
+  for (const [path, text] of await readTree(root)) problems.push(...wordProblems(path, text));
   for (const line of problems) console.error(line);
   if (problems.length > 0) Deno.exit(1);
   console.log(`${paths.length} documents: links, paths, commands, flags and words are right`);

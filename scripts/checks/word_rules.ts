@@ -101,36 +101,9 @@ const TOKEN =
 const EXEMPT =
   /^(?:deno\.lock$|scripts\/checks\/word_rules(?:_test)?\.ts$|docs\/guide\.zh\.md$)|\.(?:png|gz|bin)$/;
 
-/** Beginnings of paths that still have such words. The check fails for one that has none any more. */
-export const PENDING: readonly string[] = [];
-
 /** Returns whether the rules apply to a file. */
 export function hasWordRules(path: string): boolean {
   return !EXEMPT.test(path);
-}
-
-/**
- * Finds words that the project does not use in all files.
- *
- * @param files paths relative to the project's root, and texts
- * @param pending beginnings of paths whose words are not reported
- * @returns one line each; also for an entry of `pending` without such words
- */
-export function treeWordProblems(
-  files: Iterable<readonly [path: string, text: string]>,
-  pending: readonly string[] = PENDING,
-): string[] {
-  const problems: string[] = [];
-  const clean = new Set(pending);
-  for (const [path, text] of files) {
-    if (!hasWordRules(path)) continue;
-    const found = wordProblems(path, text);
-    const entry = pending.find((start) => path.startsWith(start));
-    if (entry === undefined) problems.push(...found);
-    else if (found.length > 0) clean.delete(entry);
-  }
-  const stale = [...clean].map((entry) => `${entry} has no such words: remove it from PENDING`);
-  return [...problems, ...stale];
 }
 
 /**

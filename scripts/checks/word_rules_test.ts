@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { hasWordRules, treeWordProblems, wordProblems } from "./word_rules.ts";
+import { hasWordRules, wordProblems } from "./word_rules.ts";
 
 Deno.test("wordProblems() names the line, the word and the word to use", () => {
   assertEquals(wordProblems("mod/x.ts", "const a = 1;\n// Begins anew.\n"), [
@@ -54,15 +54,4 @@ Deno.test("wordProblems() accepts former names that the changelog quotes", () =>
 Deno.test("hasWordRules() leaves out the list itself", () => {
   assertEquals(hasWordRules("scripts/checks/word_rules.ts"), false);
   assertEquals(hasWordRules("mod/lease/value.ts"), true);
-});
-
-Deno.test("treeWordProblems() skips pending files, and reports pending entries without such words", () => {
-  const files = [["mod/a/x.ts", "// anew\n"], ["mod/b/x.ts", "// anew\n"], [
-    "mod/c/x.ts",
-    "// a\n",
-  ]];
-  assertEquals(
-    treeWordProblems(files as [string, string][], ["mod/b/", "mod/c/"]),
-    ['mod/a/x.ts:1: "anew": again', "mod/c/ has no such words: remove it from PENDING"],
-  );
 });
