@@ -13,6 +13,16 @@ export interface BundleOptions {
   readonly output: string;
 }
 
+/** An npm package that something of is in a bundle. */
+export interface BundledPackage {
+  readonly name: string;
+  readonly version: string;
+  /** SPDX license expression of its package.json; `NOASSERTION` when it has none. */
+  readonly license: string;
+  /** Texts of its license and notices, as it comes with them. */
+  readonly texts: readonly string[];
+}
+
 /** Output of {@linkcode bundlePackages}. Paths are relative to its directory. */
 export interface Bundle {
   /** Specifier to module. */
@@ -21,8 +31,8 @@ export interface Bundle {
   readonly chunks: readonly string[];
   /** Files that they read at run time. */
   readonly assets: readonly string[];
-  /** Names of the packages that something of went in. */
-  readonly packageNames: readonly string[];
+  /** Packages that something of went in, sorted by name and version. */
+  readonly packages: readonly BundledPackage[];
 }
 
 /** How a CommonJS module names a file of its package. */
@@ -34,6 +44,9 @@ const OWN_FILE = /`\$\{__dirname\}\/([^`$]+)`/g;
  */
 const COMMON_JS = "const __dirname = import.meta.dirname;" +
   "const require = (name) => globalThis.process.getBuiltinModule(name);";
+
+/** A file of a package that holds a license, or notices that it asks to keep. */
+const LICENSE_FILE = /^(?:licen[sc]e|copying|notice)(?:[.-].*)?$/i;
 
 const NODE_GLOBALS = new URL("./node_globals.js", import.meta.url).pathname;
 
@@ -50,7 +63,7 @@ export async function bundlePackages(
   { imports, lock, specifiers, output }: BundleOptions,
 ): Promise<Bundle> {
   if (specifiers.length === 0) {
-    return { modules: new Map(), chunks: [], assets: [], packageNames: [] };
+    return { modules: new Map(), chunks: [], assets: [], packages: [] };
   }
   const packages = await Deno.makeTempDir({ prefix: "flanneld-packages-" });
   try {
@@ -111,16 +124,33 @@ async function bundle(
         .map((path) => relative(output, `${packages}/${path}`))
         .filter((path) => !entryFiles.has(path)).sort(),
       assets: [...assets.keys()].sort(),
-      packageNames: [
-        ...new Set(
-          Object.keys(metafile.inputs).filter((path) => path.includes("node_modules/"))
-            .map((path) => /^(?:@[^/]+\/)?[^/]+/.exec(inPackage(path))![0]),
-        ),
-      ].sort(),
+      packages: await readPackages(
+        Object.keys(metafile.inputs).filter((path) => path.includes("node_modules/"))
+          .map((path) => `${packages}/${path}`),
+      ),
     };
   } finally {
     await esbuild.stop();
   }
+}
+
+/** Reads the metadata and licenses of the packages that files belong to. */
+async function readPackages(files: readonly string[]): Promise<BundledPackage[]> {
+  const roots = new Set(files.map((file) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file)![0]));
+  const packages = await Promise.all([...roots].map(async (root): Promise<BundledPackage> => {
+    const { name, version, license } = JSON.parse(
+      await Deno.readTextFile(`${root}/package.json`),
+    ) as { name: string; version: string; license?: string };
+    const names = [...Deno.readDirSync(root)].map(({ name }) => name).filter((name) =>
+      LICENSE_FILE.test(name)
+    );
+    const texts = await Promise.all(
+      names.sort().map((name) => Deno.readTextFile(`${root}/${name}`)),
+    );
+    return { name, version, license: license ?? "NOASSERTION", texts };
+  }));
+  const key = ({ name, version }: BundledPackage) => `${name}@${version}`;
+  return packages.sort((a, b) => key(a) < key(b) ? -1 : 1);
 }
 
 /** Installs packages in the bundler's search path. */

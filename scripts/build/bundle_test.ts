@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { bundlePackages } from "./bundle.ts";
 import { type Lockfile, reduceLockfile } from "../checks/lockfile.ts";
 import { projectRoot } from "../checks/module_graph.ts";
@@ -37,7 +37,7 @@ async function runIn(dir: string, script: string): Promise<string> {
 Deno.test("bundlePackages() makes modules that do without the packages", async () => {
   const dir = await Deno.makeTempDir();
   try {
-    const { modules, chunks, assets, packageNames } = await bundleInto(dir, [
+    const { modules, chunks, assets, packages } = await bundleInto(dir, [
       "@grpc/grpc-js",
       "etcd3/lib/connection-pool.js",
     ]);
@@ -48,7 +48,11 @@ Deno.test("bundlePackages() makes modules that do without the packages", async (
         ["etcd3/lib/connection-pool.js", "etcd3-lib-connection-pool.js"],
       ],
     );
-    assert(packageNames.includes("protobufjs") && !packageNames.includes("yargs"));
+    const names = packages.map(({ name }) => name);
+    assert(names.includes("protobufjs") && !names.includes("yargs"));
+    const etcd3 = packages.find(({ name }) => name === "etcd3")!;
+    assertEquals([etcd3.version, etcd3.license, etcd3.texts.length], ["1.1.2", "MIT", 1]);
+    assertStringIncludes(etcd3.texts[0]!, "Permission is hereby granted, free of charge");
     for (const file of [...chunks, ...assets]) assert((await Deno.stat(`${dir}/${file}`)).isFile);
     assert(assets.includes("etcd3/proto/rpc.proto") && assets.includes("etcd3/proto/kv.proto"));
 

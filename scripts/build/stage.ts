@@ -1,6 +1,6 @@
-import { bundlePackages } from "./bundle.ts";
+import { type BundledPackage, bundlePackages } from "./bundle.ts";
 import { isTestFile } from "../checks/import_rules.ts";
-import { type Lockfile, packageName, reduceLockfile } from "../checks/lockfile.ts";
+import { type Lockfile, reduceLockfile } from "../checks/lockfile.ts";
 import { type ModuleGraph, readModuleGraph } from "../checks/module_graph.ts";
 
 /** Result of {@linkcode stage}. */
@@ -9,8 +9,8 @@ export interface Staged {
   readonly files: readonly string[];
   /** Files that no import names, for `--include`. */
   readonly includes: readonly string[];
-  /** Ids of the npm packages that something of is in the bundles: `etcd3@1.1.2`. */
-  readonly packages: readonly string[];
+  /** The npm packages that something of is in the bundles. */
+  readonly packages: readonly BundledPackage[];
 }
 
 /** Directory for the bundles of npm packages. */
@@ -69,9 +69,7 @@ export async function stage(root: string, entry: string, dir: string): Promise<S
   return {
     files: [...files, ...bundled.map((file) => `${BUNDLES}/${file}`)].sort(),
     includes: [...includes, ...bundle.assets.map((file) => `${BUNDLES}/${file}`)],
-    packages: Object.keys(reduced.npm ?? {}).filter((id) =>
-      bundle.packageNames.includes(packageName(id))
-    ),
+    packages: bundle.packages,
   };
 }
 

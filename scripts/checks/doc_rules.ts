@@ -60,7 +60,12 @@ export function anchorOf(heading: string): string {
   return heading.toLowerCase().replace(/[^\p{L}\p{N}\s_-]/gu, "").trim().replace(/\s/g, "-");
 }
 
-async function brokenLinks(path: string, text: string, facts: DocFacts): Promise<string[]> {
+/** Finds links of a document to files and headings that are not there. */
+export async function brokenLinks(
+  path: string,
+  text: string,
+  facts: Pick<DocFacts, "exists" | "read">,
+): Promise<string[]> {
   const problems: string[] = [];
   const prose = text.replaceAll(/^```.*?^```$/gms, "");
   for (const [, target] of prose.matchAll(/\]\(([^)\s]+)\)/g)) {

@@ -99,7 +99,7 @@ const TOKEN =
 
 /** Paths that a rule's own words are in, or other programs' texts. */
 const EXEMPT =
-  /^(?:deno\.lock$|scripts\/checks\/word_rules(?:_test)?\.ts$|docs\/guide\.zh\.md$)|\.(?:png|gz|bin)$/;
+  /^(?:deno\.lock$|scripts\/checks\/word_rules(?:_test)?\.ts$|LICENSE$|scripts\/package\/licenses\/|docs\/guide\.zh\.md$)|\.(?:png|gz|bin)$/;
 
 /** Returns whether the rules apply to a file. */
 export function hasWordRules(path: string): boolean {

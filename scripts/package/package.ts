@@ -13,6 +13,7 @@ import { VERSION } from "../../mod/version.ts";
 import type { Lockfile } from "../checks/lockfile.ts";
 import { projectRoot } from "../checks/module_graph.ts";
 import { packageDeb } from "./package_deb.ts";
+import { cratesOf, thirdPartyLicenses } from "./licenses.ts";
 import { packageFiles, type PackageInfo, runTool } from "./package_files.ts";
 import { packageRpm } from "./package_rpm.ts";
 import { packageTar } from "./package_tar.ts";
@@ -46,7 +47,8 @@ export interface ReleaseOptions {
 export async function writeRelease(options: ReleaseOptions): Promise<string[]> {
   const { root, executable, output, info, formats = FORMATS } = options;
   await Deno.mkdir(output, { recursive: true });
-  const files = await packageFiles(root, executable, info);
+  const { licenses, bom } = await describe(options);
+  const files = await packageFiles(root, executable, info, licenses);
   const installer = `${root}/scripts/install.sh`;
   const writers: Record<PackageFormat, () => Promise<string>> = {
     tar: () => packageTar(files, info, installer, output),
@@ -56,9 +58,9 @@ export async function writeRelease(options: ReleaseOptions): Promise<string[]> {
   const names = await Promise.all(formats.map((format) => writers[format]()));
   await Deno.copyFile(installer, `${output}/install.sh`);
   await Deno.chmod(`${output}/install.sh`, 0o755);
-  const bom = `flanneld-${info.version}-linux-${info.arch}.cdx.json`;
-  await Deno.writeTextFile(`${output}/${bom}`, await describe(options));
-  names.push("install.sh", bom);
+  const bomName = `flanneld-${info.version}-linux-${info.arch}.cdx.json`;
+  await Deno.writeTextFile(`${output}/${bomName}`, bom);
+  names.push("install.sh", bomName);
   names.sort();
   // Those of other machines, written before, are of the same release.
   const all = [...Deno.readDirSync(output)].map(({ name }) => name)
@@ -70,31 +72,35 @@ export async function writeRelease(options: ReleaseOptions): Promise<string[]> {
   return [...names, "SHA256SUMS"];
 }
 
-async function describe({ root, executable, info }: ReleaseOptions): Promise<string> {
+/** Describes the parts of the executable: the licenses in one text, the bill of materials in JSON. */
+async function describe(
+  { root, executable, info }: ReleaseOptions,
+): Promise<{ readonly licenses: string; readonly bom: string }> {
   const work = await Deno.makeTempDir({ prefix: "flanneld-package-" });
   try {
     const { packages } = await stage(root, "main.ts", work);
     const lock = JSON.parse(await Deno.readTextFile(`${root}/deno.lock`)) as Lockfile;
+    const text = new TextDecoder("latin1").decode(await Deno.readFile(executable));
+    // The version is in its user agent, `Deno/2.4.2`.
+    const runtime = /Deno\/(\d+\.\d+\.\d+)/.exec(text)?.[1];
+    if (runtime === undefined) throw new Error(`${executable} holds no Deno`);
+    const crates = cratesOf(text);
     const bom = makeBom({
       version: info.version,
       sha256: await sha256(executable),
       lock,
       packages,
-      runtime: { version: await runtimeOf(executable) },
+      crates,
+      runtime: { version: runtime },
       sourceDateEpoch: info.sourceDateEpoch,
     });
-    return JSON.stringify(bom, null, 2) + "\n";
+    return {
+      licenses: await thirdPartyLicenses(root, { packages, runtime, crates }),
+      bom: JSON.stringify(bom, null, 2) + "\n",
+    };
   } finally {
     await Deno.remove(work, { recursive: true });
   }
-}
-
-/** The version of Deno in an executable: it is in its user agent, `Deno/2.4.2`. */
-async function runtimeOf(executable: string): Promise<string> {
-  const text = new TextDecoder("latin1").decode(await Deno.readFile(executable));
-  const version = /Deno\/(\d+\.\d+\.\d+)/.exec(text)?.[1];
-  if (version === undefined) throw new Error(`${executable} holds no Deno`);
-  return version;
 }
 
 async function commitTime(root: string): Promise<number> {

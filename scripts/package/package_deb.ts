@@ -1,4 +1,4 @@
-import { layOut, type PackageFile, type PackageInfo, runTool } from "./package_files.ts";
+import { DOCUMENTS, layOut, type PackageFile, type PackageInfo, runTool } from "./package_files.ts";
 import { AFTER_INSTALL, AFTER_REMOVE, BEFORE_REMOVE } from "./package_scripts.ts";
 
 /** Debian's names of architectures. */
@@ -25,6 +25,7 @@ export async function packageDeb(
     const configs = files.filter(({ isConfig }) => isConfig).map(({ path }) => `${path}\n`);
     await layOut([
       ...files,
+      { path: `${DOCUMENTS}/copyright`, mode: 0o644, content: encode(COPYRIGHT) },
       { path: "/DEBIAN/control", mode: 0o644, content: encode(control(info, architecture, size)) },
       { path: "/DEBIAN/conffiles", mode: 0o644, content: encode(configs.join("")) },
       {
@@ -50,6 +51,21 @@ export async function packageDeb(
     await Deno.remove(work, { recursive: true });
   }
 }
+
+/** Debian's machine-readable copyright file, format 1.0. */
+const COPYRIGHT = `Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+Upstream-Name: flanneld
+Comment: /usr/bin/flanneld embeds Deno, V8 and npm packages. Their licenses are in
+ ${DOCUMENTS}/THIRD-PARTY-LICENSES.
+
+Files: *
+Copyright: 2026 The flanneld authors
+License: Apache-2.0
+
+License: Apache-2.0
+ Licensed under the Apache License, Version 2.0. On Debian systems the text of the
+ license is in /usr/share/common-licenses/Apache-2.0.
+`;
 
 /** deb-control(5). */
 function control({ version }: PackageInfo, architecture: string, size: number): string {

@@ -36,17 +36,50 @@ const PRINTED: readonly (readonly [args: readonly string[], path: string])[] = [
   [["completions", "fish"], "/usr/share/fish/vendor_completions.d/flanneld.fish"],
 ];
 
+/** Directory of the documents in an installation. */
+export const DOCUMENTS = "/usr/share/doc/flanneld";
+
+/** Documents beside the folder `docs`; its pages link to them. */
+const TOP_DOCUMENTS = [
+  ...["CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "NOTICE", "README.md", "SECURITY.md"],
+];
+
+/**
+ * Lists the documents of an installation, in the folders that they have in the sources, so that their links work.
+ *
+ * @param root directory of deno.json
+ */
+export async function documentFiles(
+  root: string,
+): Promise<(PackageFile & { readonly content: string })[]> {
+  const paths = [...TOP_DOCUMENTS];
+  const walk = async (folder: string): Promise<void> => {
+    for await (const { name, isDirectory } of Deno.readDir(`${root}/${folder}`)) {
+      if (isDirectory) await walk(`${folder}/${name}`);
+      else paths.push(`${folder}/${name}`);
+    }
+  };
+  await walk("docs");
+  return paths.sort().map((path) => ({
+    path: `${DOCUMENTS}/${path}`,
+    mode: 0o644,
+    content: `${root}/${path}`,
+  }));
+}
+
 /**
  * All files of an installation, under the names of CentOS's flannel package.
  *
  * @param root directory of deno.json
- * @param executable what `deno task compile` wrote
+ * @param executable the output of `deno task compile`
+ * @param licenses text of {@linkcode thirdPartyLicenses}
  * @throws {Error} when it does not run here and should, or is of another version
  */
 export async function packageFiles(
   root: string,
   executable: string,
   { version, arch }: PackageInfo,
+  licenses: string,
 ): Promise<PackageFile[]> {
   // One for another machine does not run here: its sources print the manual.
   const isOurs = arch === Deno.build.arch;
@@ -79,16 +112,12 @@ export async function packageFiles(
       file(`scripts/firewalld/${name}`, `/usr/lib/firewalld/services/${name}`)
     ),
     { ...file("scripts/ufw/flanneld", "/etc/ufw/applications.d/flanneld"), isConfig: true },
-    ...[
-      "README.md",
-      "CHANGELOG.md",
-      "SECURITY.md",
-      "docs/guide.md",
-      "docs/guide.zh.md",
-      "docs/operations.md",
-      "docs/firewalls.md",
-    ]
-      .map((path) => file(path, `/usr/share/doc/flanneld/${path.replace(/.*\//, "")}`)),
+    ...await documentFiles(root),
+    {
+      path: `${DOCUMENTS}/THIRD-PARTY-LICENSES`,
+      mode: 0o644,
+      content: new TextEncoder().encode(licenses),
+    },
   ];
   const names = SUBCOMMANDS.map(({ name }) => name);
   for (const [args, path] of PRINTED) {

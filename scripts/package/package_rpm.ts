@@ -1,4 +1,5 @@
-import { layOut, type PackageFile, type PackageInfo, runTool } from "./package_files.ts";
+import { dirname } from "node:path";
+import { DOCUMENTS, layOut, type PackageFile, type PackageInfo, runTool } from "./package_files.ts";
 import { AFTER_INSTALL, AFTER_REMOVE, BEFORE_REMOVE } from "./package_scripts.ts";
 
 /**
@@ -30,6 +31,9 @@ export async function packageRpm(
   }
 }
 
+/** Files of the documents that `rpm --query --licensefiles` lists. */
+const LICENSE_FILE = /^\/usr\/share\/doc\/flanneld\/(?:LICENSE|NOTICE|THIRD-PARTY-LICENSES)$/;
+
 /** rpm-spec(5) */
 function spec(files: readonly PackageFile[], { version }: PackageInfo, tree: string): string {
   // A tilde sorts before everything: 0.2.0~rc.1 is older than 0.2.0.
@@ -37,11 +41,15 @@ function spec(files: readonly PackageFile[], { version }: PackageInfo, tree: str
   const list = files.map(({ path, mode, isConfig }) => {
     const kind = isConfig
       ? "%config(noreplace) "
-      : path.startsWith("/usr/share/doc/")
+      : LICENSE_FILE.test(path)
+      ? "%license "
+      : path.startsWith(`${DOCUMENTS}/`)
       ? "%doc "
       : "";
     return `%attr(0${mode.toString(8)}, root, root) ${kind}${path}`;
   });
+  const directories = [...new Set(files.map(({ path }) => dirname(path)))]
+    .filter((path) => `${path}/`.startsWith(`${DOCUMENTS}/`)).sort().map((path) => `%dir ${path}`);
   return `# Built from finished files: nothing is compiled here, and nothing may be stripped, since the
 # executable's program lies behind its ELF image.
 %global debug_package %{nil}
@@ -59,7 +67,7 @@ Name: flanneld
 Version: ${rpmVersion}
 Release: 1
 Summary: Overlay network agent, in place of CoreOS flannel
-License: LicenseRef-unspecified
+License: Apache-2.0
 AutoReqProv: no
 Requires: glibc >= 2.27
 Requires: /bin/sh
@@ -85,7 +93,7 @@ ${AFTER_REMOVE}
 %files
 %defattr(-, root, root, 0755)
 %dir /usr/libexec/flannel
-%dir /usr/share/doc/flanneld
+${directories.join("\n")}
 ${list.join("\n")}
 `;
 }

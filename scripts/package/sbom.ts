@@ -1,6 +1,8 @@
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
+import type { BundledPackage } from "../build/bundle.ts";
 import { type Lockfile, packageName } from "../checks/lockfile.ts";
+import type { Crate } from "./licenses.ts";
 
 /** A bill of materials, CycloneDX 1.5 in JSON: as much of it as is written here. */
 export interface Bom {
@@ -27,7 +29,14 @@ export interface BomComponent {
   readonly version: string;
   readonly purl?: string;
   readonly hashes?: readonly { readonly alg: "SHA-256" | "SHA-512"; readonly content: string }[];
+  /** One SPDX license or expression. @default not known */
+  readonly licenses?: readonly [BomLicense];
 }
+
+/** An identifier of SPDX, or an expression of several. */
+export type BomLicense =
+  | { readonly license: { readonly id: string } }
+  | { readonly expression: string };
 
 /** Input of {@linkcode makeBom}. */
 export interface BomSubject {
@@ -35,8 +44,10 @@ export interface BomSubject {
   /** Of the executable, in hex. */
   readonly sha256: string;
   readonly lock: Lockfile;
-  /** Ids of the npm packages that are in the executable: `etcd3@1.1.2`. */
-  readonly packages: readonly string[];
+  /** The npm packages that are in the executable. */
+  readonly packages: readonly Omit<BundledPackage, "texts">[];
+  /** The Rust crates that the executable names. */
+  readonly crates: readonly Crate[];
   /** The runtime that is in it. */
   readonly runtime: { readonly version: string; readonly sha256?: string };
   /** Seconds since 1970. */
@@ -44,9 +55,8 @@ export interface BomSubject {
 }
 
 /**
- * Lists what the executable consists of: our program, Deno's runtime, and the npm packages, each with
- * the checksum under which the registry has it, and who of them needs whom. The same input gives the
- * same bytes.
+ * Lists the parts of the executable: flanneld, Deno with the Rust crates in it, and the npm packages, each with the
+ * checksum under which the registry has it, with their licenses and dependencies. The same input gives the same bytes.
  *
  * @throws {Error} when a package is not in the lock file
  */
@@ -59,6 +69,7 @@ export function makeBom(subject: BomSubject): Bom {
     version,
     purl: `pkg:generic/flanneld@${version}`,
     hashes: [{ alg: "SHA-256", content: subject.sha256 }],
+    ...licenses("Apache-2.0"),
   };
   const deno: BomComponent = {
     type: "platform",
@@ -69,10 +80,13 @@ export function makeBom(subject: BomSubject): Bom {
     ...(runtime.sha256 === undefined
       ? {}
       : { hashes: [{ alg: "SHA-256" as const, content: runtime.sha256 }] }),
+    ...licenses("MIT"),
   };
-  const ids = [...packages].sort();
+  const licenseOf = new Map(packages.map((part) => [lockId(part, lock), part.license]));
+  const ids = [...licenseOf.keys()].sort();
   const shipped = new Map(ids.map((id) => [id, npmPurl(id)]));
-  const libraries = ids.map((id) => library(id, lock));
+  const libraries = ids.map((id) => ({ ...library(id, lock), ...licenses(licenseOf.get(id)!) }));
+  const crates = subject.crates.map(crate);
   const needs = ids.map((id) => {
     const dependsOn = (lock.npm![id]!.dependencies ?? []).flatMap((name) => {
       const found = shipped.get(name) ??
@@ -93,19 +107,38 @@ export function makeBom(subject: BomSubject): Bom {
       timestamp: new Date(subject.sourceDateEpoch * 1000).toISOString().replace(".000", ""),
       component: application,
     },
-    components: [deno, ...libraries],
+    components: [deno, ...libraries, ...crates],
     dependencies: [
       { ref: application["bom-ref"], dependsOn: [deno["bom-ref"], ...roots].sort() },
-      { ref: deno["bom-ref"], dependsOn: [] },
+      { ref: deno["bom-ref"], dependsOn: crates.map((crate) => crate["bom-ref"]) },
       ...needs,
+      ...crates.map((crate) => ({ ref: crate["bom-ref"], dependsOn: [] })),
     ],
   };
   return { ...bom, serialNumber: `urn:uuid:${uuidOf(JSON.stringify(bom))}` };
 }
 
+/** The lock file's id of a package, which may carry a suffix of peers. */
+function lockId({ name, version }: Pick<BundledPackage, "name" | "version">, lock: Lockfile) {
+  const id = `${name}@${version}`;
+  const found = Object.keys(lock.npm ?? {}).find((key) => key === id || key.startsWith(`${id}_`));
+  if (found === undefined) throw new Error(`deno.lock lacks ${id}`);
+  return found;
+}
+
+function licenses(spdx: string): Pick<BomComponent, "licenses"> {
+  if (spdx === "NOASSERTION") return {};
+  return { licenses: [/\s/.test(spdx) ? { expression: spdx } : { license: { id: spdx } }] };
+}
+
+function crate({ name, version }: Crate): BomComponent {
+  // Package URL: the plus of build metadata is encoded.
+  const purl = `pkg:cargo/${name}@${version.replace("+", "%2B")}`;
+  return { type: "library", "bom-ref": purl, name, version, purl };
+}
+
 function library(id: string, lock: Lockfile): BomComponent {
-  const locked = lock.npm?.[id];
-  if (locked === undefined) throw new Error(`deno.lock lacks ${id}`);
+  const locked = lock.npm![id]!;
   const fullName = packageName(id);
   const [group, name] = fullName.startsWith("@") ? fullName.split("/") : [undefined, fullName];
   const sha512 = /^sha512-(.+)$/.exec(locked.integrity ?? "")?.[1];

@@ -9,7 +9,11 @@ const SUBJECT: BomSubject = {
   version: "1.2.3",
   sha256: "ab".repeat(32),
   lock,
-  packages: ["etcd3@1.1.2", "@grpc/grpc-js@1.12.6"],
+  packages: [
+    { name: "etcd3", version: "1.1.2", license: "MIT" },
+    { name: "@grpc/grpc-js", version: "1.12.6", license: "Apache-2.0" },
+  ],
+  crates: [{ name: "url", version: "2.5.4" }, { name: "ash", version: "0.38.0+1.3.281" }],
   runtime: { version: "2.4.2", sha256: "cd".repeat(32) },
   sourceDateEpoch: 1_700_000_000,
 };
@@ -33,11 +37,27 @@ function assertSchema(bom: Bom): void {
   assertMatch(bom.metadata.timestamp, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
   const refs = new Set<string>();
   for (const component of [bom.metadata.component, ...bom.components]) {
-    only(component, ...["type", "bom-ref", "name", "group", "version", "purl", "hashes"]);
+    only(component, ...[
+      "type",
+      "bom-ref",
+      "name",
+      "group",
+      "version",
+      "purl",
+      "hashes",
+      "licenses",
+    ]);
+    for (const choice of component.licenses ?? []) {
+      if ("expression" in choice) assertMatch(choice.expression, / (AND|OR|WITH) /);
+      else assertMatch(choice.license.id, /^[A-Za-z0-9.+-]+$/);
+    }
     assert(["application", "library", "platform"].includes(component.type));
     assert(component.name.length > 0 && !component.name.startsWith("@"));
     assertMatch(component.version, /^\d+\.\d+\.\d+/);
-    assertMatch(component.purl!, /^pkg:(npm|generic|github)\/(%40[\w.-]+\/)?[\w.\/-]+@v?[\w.+-]+$/);
+    assertMatch(
+      component.purl!,
+      /^pkg:(npm|generic|github|cargo)\/(%40[\w.-]+\/)?[\w.\/-]+@v?([\w.-]|%2B)+$/,
+    );
     assert(!refs.has(component["bom-ref"]), component["bom-ref"]);
     refs.add(component["bom-ref"]);
     for (const { alg, content } of component.hashes ?? []) {
@@ -55,11 +75,15 @@ function assertSchema(bom: Bom): void {
 
 Deno.test("makeBom() keeps to CycloneDX 1.5, with all packages of the lock file and with none", () => {
   assertSchema(makeBom(SUBJECT));
-  assertSchema(makeBom({ ...SUBJECT, packages: [] }));
-  assertSchema(makeBom({ ...SUBJECT, packages: Object.keys(lock.npm!) }));
+  assertSchema(makeBom({ ...SUBJECT, packages: [], crates: [] }));
+  const packages = Object.keys(lock.npm!).map((id) => {
+    const [, name, version] = /^(.+)@([^@_]+)/.exec(id)!;
+    return { name: name!, version: version!, license: "(MIT OR Apache-2.0)" };
+  });
+  assertSchema(makeBom({ ...SUBJECT, packages }));
 });
 
-Deno.test("makeBom() gives each package the registry's checksum, and who needs it", () => {
+Deno.test("makeBom() gives each package the registry's checksum, its license, and its dependents", () => {
   const bom = makeBom(SUBJECT);
   const grpc = bom.components.find(({ name }) => name === "grpc-js")!;
   assertEquals(grpc.group, "@grpc");
@@ -72,6 +96,8 @@ Deno.test("makeBom() gives each package the registry's checksum, and who needs i
   );
   const etcd3 = bom.dependencies.find(({ ref }) => ref === "pkg:npm/etcd3@1.1.2")!;
   assertEquals(etcd3.dependsOn, ["pkg:npm/%40grpc/grpc-js@1.12.6"]);
+  assertEquals(grpc.licenses, [{ license: { id: "Apache-2.0" } }]);
+  assertEquals(bom.metadata.component.licenses, [{ license: { id: "Apache-2.0" } }]);
   assertEquals(bom.dependencies[0]!.dependsOn, [
     "pkg:github/denoland/deno@v2.4.2",
     "pkg:npm/etcd3@1.1.2",
@@ -86,7 +112,7 @@ Deno.test("makeBom() gives the same bytes for the same input, and another number
 
 Deno.test("makeBom() refuses a package that the lock file lacks", () => {
   assertThrows(
-    () => makeBom({ ...SUBJECT, packages: ["nosuch@1.0.0"] }),
+    () => makeBom({ ...SUBJECT, packages: [{ name: "nosuch", version: "1.0.0", license: "MIT" }] }),
     Error,
     "deno.lock lacks nosuch@1.0.0",
   );

@@ -27,6 +27,9 @@ const FILES = [
   "/usr/lib/systemd/system/docker.service.d/flannel.conf",
   "/usr/lib/systemd/system/flanneld.service",
   "/usr/libexec/flannel/mk-docker-opts.sh",
+  "/usr/share/doc/flanneld/LICENSE",
+  "/usr/share/doc/flanneld/THIRD-PARTY-LICENSES",
+  "/usr/share/doc/flanneld/docs/guide.md",
 ];
 
 const work = await Deno.makeTempDir({ prefix: "flanneld-install-test-" });
@@ -586,6 +589,21 @@ Deno.test("each package is installed in a bare root, runs an agent there, and is
       assertEquals(remaining, left);
     });
   }
+});
+
+Deno.test("rpm and deb name the license, in the fields and files where their tools look for it", async () => {
+  const query = ["rpm", "--query", "--package", RPM];
+  assertEquals((await run([...query, "--queryformat", "%{LICENSE}"])).output, "Apache-2.0");
+  const doc = "/usr/share/doc/flanneld";
+  assertEquals(
+    (await run([...query, "--licensefiles"])).output.trim().split("\n"),
+    ["LICENSE", "NOTICE", "THIRD-PARTY-LICENSES"].map((name) => `${doc}/${name}`),
+  );
+  const { output } = await run([
+    ...["sh", "-c", 'dpkg-deb --fsys-tarfile "$1" | tar -xO ".$2"'],
+    ...["sh", DEB, `${doc}/copyright`],
+  ]);
+  assertMatch(output, /^Files: \*\n(.+\n)*License: Apache-2\.0$/m);
 });
 
 Deno.test("a second compilation of the same sources gives the same bytes", async () => {
