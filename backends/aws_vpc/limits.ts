@@ -1,7 +1,7 @@
 import type { Ec2Route } from "./ec2.ts";
 
-/** "Amazon VPC quotas", routes per route table: what an account has unless it asked for more. */
-const DEFAULT_LIMIT = 50;
+/** "Amazon VPC quotas", routes per route table: the quota of an account that asked for no more; 50 until June 2025. */
+const DEFAULT_LIMIT = 500;
 
 /** The most that can be asked for. */
 const HIGHEST_LIMIT = 1000;

@@ -12,12 +12,15 @@ function routes(count: number, propagated = 0): Ec2Route[] {
   }));
 }
 
-Deno.test("limitWarning() speaks before 50 routes and before 1000, and not in between", () => {
-  for (const count of [1, 44, 51, 899]) {
+Deno.test("limitWarning() speaks before 500 routes and before 1000, and not in between", () => {
+  for (const count of [1, 449, 501, 899]) {
     assertEquals(limitWarning("rtb-1", routes(count)), undefined);
   }
-  for (const count of [45, 50]) {
-    assertMatch(limitWarning("rtb-1", routes(count))!, /rtb-1 holds \d+ routes, and AWS allows 50/);
+  for (const count of [450, 500]) {
+    assertMatch(
+      limitWarning("rtb-1", routes(count))!,
+      /rtb-1 holds \d+ routes, and AWS allows 500/,
+    );
   }
   for (const count of [900, 1000]) {
     assertMatch(limitWarning("rtb-1", routes(count))!, /AWS allows 1000 at the very most.*vxlan/);
@@ -25,5 +28,5 @@ Deno.test("limitWarning() speaks before 50 routes and before 1000, and not in be
 });
 
 Deno.test("limitWarning() leaves out routes that a gateway propagates", () => {
-  assertEquals(limitWarning("rtb-1", routes(20, 40)), undefined);
+  assertEquals(limitWarning("rtb-1", routes(200, 400)), undefined);
 });

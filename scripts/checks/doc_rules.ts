@@ -17,6 +17,9 @@ export interface DocFacts {
 /** A path of the tree in a code span: placeholders and patterns are not looked up. */
 const TREE_PATH = /^(?:mod|backends|tests|bench|scripts|docs)\/[\w./-]+$/;
 
+/** A fenced block, also within a list. */
+const FENCE = /^ *```.*?^ *```$/gms;
+
 /** Ours are written with one dash; single letters and capitals are other tools'. */
 const FLAG = /^-([a-z][a-z0-9_-]+)/;
 
@@ -67,7 +70,7 @@ export async function brokenLinks(
   facts: Pick<DocFacts, "exists" | "read">,
 ): Promise<string[]> {
   const problems: string[] = [];
-  const prose = text.replaceAll(/^```.*?^```$/gms, "");
+  const prose = text.replaceAll(FENCE, "");
   for (const [, target] of prose.matchAll(/\]\(([^)\s]+)\)/g)) {
     if (/^[a-z]+:/.test(target!)) continue;
     const [file, anchor] = target!.split("#");
@@ -99,7 +102,7 @@ async function brokenSpans(text: string, facts: DocFacts): Promise<string[]> {
 function brokenCommands(text: string, facts: DocFacts): string[] {
   const problems: string[] = [];
   const code = [...spans(text), ...blocks(text)].flatMap((part) =>
-    part.replaceAll("\\\n", " ").split("\n")
+    part.replaceAll("\\\n", " ").split(/\n */).map((line) => line.trim())
   );
   for (const line of code) {
     for (const [, task] of line.matchAll(/\bdeno task ([\w:]+)/g)) {
@@ -172,11 +175,11 @@ function claimProblems(text: string): string[] {
 }
 
 function spans(text: string): string[] {
-  const prose = text.replaceAll(/^```.*?^```$/gms, "");
+  const prose = text.replaceAll(FENCE, "");
   return [...prose.matchAll(/`([^`]+)`/g)].map(([, span]) => span!.replaceAll("\n", " "));
 }
 
 /** The text of fenced blocks of shell. */
 function blocks(text: string): string[] {
-  return [...text.matchAll(/^```sh.*?\n(.*?)^```$/gms)].map(([, block]) => block!);
+  return [...text.matchAll(/^ *```sh.*?\n(.*?)^ *```$/gms)].map(([, block]) => block!);
 }

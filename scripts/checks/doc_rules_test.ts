@@ -34,6 +34,10 @@ Deno.test("docProblems() names each thing that is not there", async () => {
     ["`flanneld plans`", "flanneld plans: there is no such subcommand"],
     ["```sh\n/usr/bin/flanneld -nosuch\n```", "flanneld ... -nosuch: there is no such flag"],
     ["```sh\nsh install.sh --nosuch\n```", "install.sh --nosuch: there is no such option"],
+    [
+      "1. x\n\n   ```sh\n   flanneld -nosuch\n   ```",
+      "flanneld ... -nosuch: there is no such flag",
+    ],
     ["`deno task nosuch`", "deno task nosuch: there is no such task"],
   ];
   for (const [text, problem] of cases) {

@@ -33,7 +33,7 @@ export interface Fault extends FaultTraits {
 }
 
 export type Consequence =
-  /** The agent ends by itself, as docs/operations.md has it under "Exit codes". */
+  /** The agent ends by itself, with an exit code of docs/reference/exit-codes.md. */
   | "exit"
   /** Hosts carry packets to {@linkcode STRAY}, which holds a lease that can be used. */
   | "stray";

@@ -27,7 +27,7 @@ export const EXIT_CODES: readonly (readonly [code: string, text: string])[] = [
 
 const EXAMPLES: readonly (readonly [command: string, text: string])[] = [
   [
-    `flanneld config set -etcd-api=v2 '{"Network": "10.20.0.0/16", "Backend": {"Type": "vxlan"}}'`,
+    `flanneld config set -etcd-api=v3 '{"Network": "10.20.0.0/16", "Backend": {"Type": "vxlan"}}'`,
     "Write the network config, once for all hosts.",
   ],
   [
