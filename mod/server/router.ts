@@ -199,7 +199,7 @@ class Router {
     if (key === undefined) throw new BadRequestError("bad key");
     switch (method) {
       case "GET":
-        return found(await kv.getEntry(network, key));
+        return found(await kv.getEntry(network, key, query.has("ttl")));
       case "PUT":
         return { body: await kv.putEntry(network, key, body, caller) };
       case "DELETE":

@@ -79,13 +79,14 @@ export async function pollStore(
   return encodePoll({ changes, cursor: polled.cursor });
 }
 
-/** `GET store/KEY`; `undefined` when there is no entry, or it cannot be read. */
+/** `GET store/KEY[?ttl=1]`; `undefined` when there is no entry, or it cannot be read. */
 export async function getEntry(
   { store }: ServedNetwork,
   { type, key }: ServedKey,
+  ttl: boolean,
 ): Promise<string | undefined> {
   const { kv, entries } = store;
-  const entry = await kv.get(key, { ttl: type === "lease" });
+  const entry = await kv.get(key, { ttl });
   const isReadable = entry !== undefined && entries.put(entry)?.type === type;
   return isReadable ? encodeEntry(relativeTo(entries, entry)) : undefined;
 }

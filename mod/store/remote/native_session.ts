@@ -4,6 +4,7 @@ import type {
   CallOptions,
   Cursor,
   DeleteOptions,
+  GetOptions,
   KeyRange,
   KvChange,
   KvEntry,
@@ -58,8 +59,9 @@ export class NativeSession implements RemoteSession {
     }
   }
 
-  async get(key: string, { signal }: CallOptions = {}): Promise<KvEntry | undefined> {
-    const text = await this.#ask({ method: "GET", path: this.#path(key), signal });
+  async get(key: string, { ttl, signal }: GetOptions = {}): Promise<KvEntry | undefined> {
+    const path = this.#path(key) + (ttl ? "?ttl=1" : "");
+    const text = await this.#ask({ method: "GET", path, signal });
     return text === GONE ? undefined : this.#entry(decodeAnswer(text, decodeEntry));
   }
 

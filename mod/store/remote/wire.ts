@@ -4,7 +4,7 @@
  *     GET    store/version      the version of these messages
  *     GET    store              a listing
  *     GET    store?next=C       a long poll: what has happened since, or a listing
- *     GET    store/KEY          an entry
+ *     GET    store/KEY[?ttl=1]  an entry, with its lifetime on request
  *     PUT    store/KEY          writes an entry
  *     DELETE store/KEY?revision=R
  *
