@@ -102,7 +102,7 @@ async function brokenSpans(text: string, facts: DocFacts): Promise<string[]> {
 function brokenCommands(text: string, facts: DocFacts): string[] {
   const problems: string[] = [];
   const code = [...spans(text), ...blocks(text)].flatMap((part) =>
-    part.replaceAll("\\\n", " ").split(/\n */).map((line) => line.trim())
+    part.replaceAll("\\\n", " ").split("\n").map((line) => line.trim())
   );
   for (const line of code) {
     for (const [, task] of line.matchAll(/\bdeno task ([\w:]+)/g)) {

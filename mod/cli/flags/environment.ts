@@ -1,10 +1,10 @@
 /**
- * The environment of the command line: `FLANNELD_*` as flannel reads them, then the variables of the CentOS
- * package's /etc/sysconfig/flanneld.
+ * The environment of the command line: FLANNEL_OPTIONS of the CentOS package's /etc/sysconfig/flanneld, then
+ * `FLANNELD_*` as flannel reads them, then the other variables of that file.
  *
  * That package's start script puts `-etcd-endpoints` and `-etcd-prefix` in front of `$FLANNEL_OPTIONS`, so a flag in
- * FLANNEL_OPTIONS takes precedence over the variables beside it. flanneld.service also passes `$FLANNEL_OPTIONS` on
- * the command line, which takes precedence over all variables.
+ * FLANNEL_OPTIONS takes precedence over the variables beside it. flanneld.service passes `$FLANNEL_OPTIONS` on the
+ * command line, so it takes precedence over `FLANNELD_*` there; without the unit the order is the same.
  *
  * An empty variable counts as unset. A bad value is an error: flannel ignores it, and the host runs with a default
  * that the operator did not choose.
@@ -57,8 +57,8 @@ const SYSCONFIG: Readonly<Record<string, readonly string[] | undefined>> = {
 const SYSCONFIG_OPTIONS = "FLANNEL_OPTIONS";
 
 /**
- * Finds the flags that the command line and the environment set: command line, then `FLANNELD_*`, then
- * FLANNEL_OPTIONS, then the other sysconfig variables.
+ * Finds the flags that the command line and the environment set: command line, then
+ * FLANNEL_OPTIONS, then `FLANNELD_*`, then the other sysconfig variables.
  *
  * @param given flags of the command line, in order
  * @throws {UsageError} naming flag or variable, the value, and what would be right
@@ -71,9 +71,9 @@ export function givenSettings(
   const options = sysconfigOptions(environment);
   const settings = new Map<string, Setting>();
   for (const flag of FLAGS) {
-    const setting = argv.get(flag.name) ??
-      fromVariable(flag, [environmentName(flag.name)], environment) ??
-      options.get(flag.name) ?? fromVariable(flag, SYSCONFIG[flag.name] ?? [], environment);
+    const variables = [environmentName(flag.name), ...SYSCONFIG[flag.name] ?? []];
+    const setting = argv.get(flag.name) ?? options.get(flag.name) ??
+      fromVariable(flag, variables, environment);
     if (setting === undefined) continue;
     for (const value of setting.values) checkValue(flag, setting.origin, value);
     settings.set(flag.name, setting);

@@ -45,8 +45,8 @@ Subcommands use the options of this host's agent, running or stopped, so they
 need no flags; a flag or variable that is given takes precedence.
 
 ${groups.join("\n")}
-Behind FLANNELD_* stand the variables of the CentOS package: FLANNEL_OPTIONS
-(flags), FLANNEL_ETCD_ENDPOINTS and FLANNEL_ETCD_PREFIX.
+FLANNEL_OPTIONS (flags) of the CentOS package takes precedence over FLANNELD_*,
+and FLANNELD_* over FLANNEL_ETCD_ENDPOINTS and FLANNEL_ETCD_PREFIX.
 
 Exit codes: 0 stopped as asked, 1 failed, 2 usage error.
 Some subcommands have codes of their own (plan 2, config 3): see their -h.

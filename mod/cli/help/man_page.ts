@@ -77,8 +77,8 @@ ${groups.map(group).join("")}.SH SUBCOMMANDS
 ${specs.flatMap((spec) => spec.verbs ?? [spec]).map(subcommand).join("")}.SH ENVIRONMENT
 ${
     text(
-      "Each flag can be given as FLANNELD_ and its name in upper case, with _ for -. Behind those " +
-        "stand the variables of the CentOS package: FLANNEL_OPTIONS (flags), " +
+      "Each flag can be given as FLANNELD_ and its name in upper case, with _ for -. FLANNEL_OPTIONS " +
+        "(flags) of the CentOS package takes precedence over them, and they over " +
         "FLANNEL_ETCD_ENDPOINTS and FLANNEL_ETCD_PREFIX.",
     )
   }
