@@ -16,13 +16,19 @@ interface Block {
   readonly text: string;
 }
 
+/** The first line of a block that names its hosts. */
+const PLACE = /^# on (every host|host\d+)(, not run by the test)?\n/;
+
 async function blocks(path: string): Promise<Block[]> {
   const text = await Deno.readTextFile(`${ROOT}/${path}`);
-  return [...text.matchAll(/^```(sh|text)(?: (\w+))?\n(.*?)^```$/gms)]
-    .map(([, language, where, text]) => ({
-      where: where ?? (language === "text" ? "output" : ""),
-      text: text!,
-    }));
+  return Array.from(text.matchAll(/^```(sh|text)\n(.*?)^```$/gms), ([, language, text]) => {
+    if (language === "text") return { where: "output", text: text! };
+    const place = PLACE.exec(text!);
+    if (place === null) throw new Error(`${path}: a block names no host:\n${text}`);
+    const [line, hosts, notRun] = place;
+    const where = notRun !== undefined ? "shown" : hosts === "every host" ? "all" : hosts!;
+    return { where, text: text!.slice(line.length) };
+  });
 }
 
 Deno.test("guide.zh.md has the commands of guide.md, word for word", async () => {
