@@ -55,6 +55,10 @@ TESTS="
   tar:tar
   systemd-analyze:systemd
   rpmbuild:rpm
+  minisign:minisign
+  gpg:gpg
+  gpg-agent:gpg-agent
+  git:git
   shellcheck:shellcheck
   chattr:e2fsprogs
   curl:curl

@@ -82,6 +82,10 @@ async function bundle(
   const names = await exportNames(packages, specifiers);
   const entries = `${packages}/entries`;
   await Deno.mkdir(entries, { recursive: true });
+  // esbuild names chunks by the paths of their inputs, too: a path outside of the packages' directory would let the
+  // bytes of the executable depend on the checkout's place.
+  const globals = `${packages}/node_globals.js`;
+  await Deno.copyFile(NODE_GLOBALS, globals);
   const modules = new Map<string, string>();
   for (const specifier of specifiers) {
     const name = specifier.replace(/^@/, "").replace(/\.js$/, "").replaceAll("/", "-");
@@ -108,7 +112,7 @@ async function bundle(
       minifySyntax: true,
       legalComments: "eof",
       logLevel: "silent",
-      inject: [NODE_GLOBALS],
+      inject: [globals],
       banner: { js: COMMON_JS },
       plugins: [ownFiles(assets)],
       metafile: true,

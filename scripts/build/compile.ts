@@ -39,7 +39,8 @@ const TARGETS = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"];
 const VERSION_FILE = "mod/version.ts";
 const NO_COMMIT = 'export const COMMIT: string = "";';
 
-const SOURCES = ["auto", "download", "npm", "denort-bin"] as const;
+/** Values of `--runtime`. */
+export const SOURCES = ["auto", "download", "npm", "denort-bin"] as const;
 
 /** Options of {@linkcode compile}. */
 export interface CompileOptions {
@@ -107,6 +108,12 @@ export async function compile(
   } finally {
     await Deno.remove(dir, { recursive: true });
   }
+}
+
+/** Returns the directory for downloaded runtimes: in `XDG_CACHE_HOME`, or in the checkout. */
+export function cacheDirectory(root: string): string {
+  const home = Deno.env.get("XDG_CACHE_HOME");
+  return home ? `${home}/flanneld` : `${root}/.cache`;
 }
 
 /** Writes the commit of a checkout into the staged copy of {@linkcode VERSION_FILE}. */
@@ -205,10 +212,8 @@ if (import.meta.main) {
     console.error(`--runtime must be one of ${SOURCES.join(", ")}, not ${values.runtime}`);
     Deno.exit(2);
   }
-  const cacheHome = Deno.env.get("XDG_CACHE_HOME");
-  const cache = cacheHome ? `${cacheHome}/flanneld` : `${root}/.cache`;
   try {
-    const runtime = await chooseRuntime({ source, cache, target });
+    const runtime = await chooseRuntime({ source, cache: cacheDirectory(root), target });
     const output = resolve(values.output);
     await Deno.mkdir(dirname(output), { recursive: true });
     const staged = await compile({

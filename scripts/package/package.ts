@@ -103,7 +103,12 @@ async function describe(
   }
 }
 
-async function commitTime(root: string): Promise<number> {
+/**
+ * Returns the time of a release in seconds since 1970: `SOURCE_DATE_EPOCH`, or that of the last commit.
+ *
+ * @throws {Error} when the variable is no number, or there is no commit
+ */
+export async function commitTime(root: string): Promise<number> {
   const given = Deno.env.get("SOURCE_DATE_EPOCH");
   const text = given ?? await runTool(["git", "-C", root, "log", "-1", "--format=%ct"]);
   if (!/^\d+\s*$/.test(text)) throw new Error(`SOURCE_DATE_EPOCH must be seconds, not ${text}`);
