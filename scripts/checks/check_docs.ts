@@ -21,6 +21,9 @@ import { hasWordRules, wordProblems } from "./word_rules.ts";
 /** Directories with documents. */
 const ROOTS = [".", "docs", "docs/decisions", "docs/reference"];
 
+/** The index, which links every page of docs/ but the decisions. */
+const INDEX = "docs/README.md";
+
 /** The document of config keys, which is not generated, since no table of keys exists. */
 const CONFIG_KEYS = "docs/reference/config.md";
 
@@ -115,6 +118,12 @@ if (import.meta.main) {
     else {problems.push(
         `${path}: the generated part is not that of the tree; run deno task docs:write`,
       );}
+  }
+  const index = await facts.read(INDEX);
+  for (const path of paths) {
+    const [, page] = /^docs\/((?!README|decisions\/).*)$/.exec(path) ?? [];
+    if (page === undefined || index.includes(`](${page})`)) continue;
+    problems.push(`${INDEX}: no link to ${page}`);
   }
   for (const problem of await configKeyProblems(await facts.read(CONFIG_KEYS))) {
     problems.push(`${CONFIG_KEYS}: ${problem}`);
