@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # All tests, on a bare Debian machine, as root: installs what is missing, then the checks (format, lint,
-# types, imports, unit and store tests) and the executable; then, side by side, the labs on the executable,
-# and the tests on real kernel objects, 30 s of fuzzing, and some tests on another kernel in a VM. Goes on after
-# a failure, so that one run shows all of them.
+# types, imports, unit tests) and the executable; then, side by side, the labs on the executable, and the
+# stores on a real etcd, the tests on real kernel objects, 30 s of fuzzing, and some tests on another kernel
+# in a VM. Goes on after a failure, so that one run shows all of them.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,21 +14,22 @@ run() {
   printf '\n=== deno task %s\n' "$1"
   deno task "$1" || { failed+=("$1") && false; }
 }
-kernel() {
+others() {
   local failures=0
-  for task in test:kernel test:fuzz test:vm; do run "$task" || failures=1; done
+  for task in test:store test:kernel test:fuzz test:vm; do run "$task" || failures=1; done
   return "$failures"
 }
 
 run ok
 run compile
 
-# The two wait more than they compute. The output of the kernel's tests follows that of the labs.
+# Both wait more than they compute, so three labs run at a time on two processors. The output of the
+# other tests follows that of the labs.
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-kernel >"$log" 2>&1 &
-run e2e
-wait $! || failed+=("test:kernel, test:fuzz or test:vm")
+others >"$log" 2>&1 &
+DENO_JOBS=$(($(nproc) + 1)) run e2e
+wait $! || failed+=("test:store, test:kernel, test:fuzz or test:vm")
 cat "$log"
 
 if [ ${#failed[@]} -gt 0 ]; then

@@ -15,7 +15,7 @@ import { captureLog } from "../../mod/observe/testing/log_lab.ts";
 import { openEmbedded } from "../../mod/store/testing/open_lab.ts";
 import type { NetworkStore } from "../../mod/store/mod.ts";
 import { record } from "../../mod/store/testing/store_lab.ts";
-import { config } from "../../mod/subnet/subnet_lab.ts";
+import { config } from "../store/subnet_lab.ts";
 
 interface OverlayTest {
   readonly lab: BackendLab;

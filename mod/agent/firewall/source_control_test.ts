@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { captureLog } from "../../observe/testing/log_lab.ts";
-import { config } from "../../subnet/subnet_lab.ts";
+import { config } from "../../../tests/store/subnet_lab.ts";
 import { SourceControl } from "./source_control.ts";
 import { MASQUERADE_FEATURE } from "./source_policy.ts";
 import { labLease } from "../testing/status_view_lab.ts";

@@ -1,5 +1,5 @@
 import type { StoreDriver } from "../driver.ts";
-import { displayEndpoints } from "./http.ts";
+import { displayEndpoints } from "./endpoints.ts";
 import type { EtcdStoreOptions } from "./options.ts";
 
 /** etcd, v2 or v3. A named network is a deeper prefix. */

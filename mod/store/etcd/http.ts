@@ -1,8 +1,8 @@
-import { ConfigError } from "../../config/errors.ts";
 import { readText } from "../../async/read_text.ts";
 import { Deadline } from "../deadline.ts";
 import { StoreError, StoreUnavailableError } from "../errors.ts";
 import { describeFetchError } from "../fetch_error.ts";
+import { type HttpEndpoint, parseEndpoint } from "./endpoints.ts";
 import type { EtcdOptions } from "./options.ts";
 import type { TlsFiles } from "./tls_files.ts";
 import { shuffled } from "./shuffled.ts";
@@ -13,18 +13,6 @@ const CONNECT_TIMEOUT = 3_000;
 const MAX_ERROR_BYTES = 65_536;
 /** Redirections that are followed at most. */
 const MAX_REDIRECTS = 10;
-
-/** An endpoint as configured. */
-export interface HttpEndpoint {
-  /** Without credentials and without a trailing slash. */
-  readonly url: string;
-  /** Of the options, else of the URL. */
-  readonly user: { readonly name: string; readonly password: string } | undefined;
-  /** Something was received since the last failure. */
-  heard: boolean;
-  /** The server has answered at least once. */
-  hasAnswered: boolean;
-}
 
 /** One request. */
 export interface HttpRequest {
@@ -230,45 +218,9 @@ export class EtcdHttp implements Disposable {
   }
 }
 
-/** Endpoints for display: without the credentials a URL may carry. */
-export function displayEndpoints(endpoints: readonly string[]): string {
-  return endpoints.map((endpoint) => parseEndpoint(endpoint, {}).url).join(",");
-}
-
 /** The reason of a {@linkcode Deadline} that has passed. */
 export function unanswered(ms: number): () => Error {
   return () => new Error(`no answer within ${ms / 1000} s`);
-}
-
-/** @throws {ConfigError} for a text that is no http or https URL */
-export function parseEndpoint(
-  text: string,
-  options: Pick<EtcdOptions, "username" | "password">,
-): HttpEndpoint {
-  const url = URL.parse(text);
-  if (url === null || (url.protocol !== "http:" && url.protocol !== "https:")) {
-    // The text may hold a password.
-    throw new ConfigError(
-      "-etcd-endpoints holds a text that is not http://HOST:PORT or https://...",
-    );
-  }
-  const [name, password] = options.username
-    ? [options.username, options.password ?? ""]
-    : [decoded(url.username), decoded(url.password)];
-  return {
-    url: url.origin + url.pathname.replace(/\/+$/, ""),
-    user: name === "" ? undefined : { name, password },
-    heard: false,
-    hasAnswered: false,
-  };
-}
-
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
 }
 
 /**

@@ -3,7 +3,8 @@ import { freePort } from "../../../tests/lab/etcd/etcd.ts";
 import { TcpProxy } from "../../../tests/lab/tcp_proxy.ts";
 import { ConfigError } from "../../config/errors.ts";
 import { StoreError, StoreUnavailableError } from "../errors.ts";
-import { displayEndpoints, errorText, EtcdHttp, type HttpEndpoint } from "./http.ts";
+import { displayEndpoints, type HttpEndpoint } from "./endpoints.ts";
+import { errorText, EtcdHttp } from "./http.ts";
 
 const SIGNAL = new AbortController().signal;
 

@@ -1,7 +1,8 @@
 import { readText } from "../../../async/read_text.ts";
 import { Deadline } from "../../deadline.ts";
 import { StoreError } from "../../errors.ts";
-import { errorText, type EtcdHttp, type HttpEndpoint, unanswered } from "../http.ts";
+import type { HttpEndpoint } from "../endpoints.ts";
+import { errorText, type EtcdHttp, unanswered } from "../http.ts";
 import { LeafFinder } from "./leaves.ts";
 
 /** Error codes of etcd v2's keys API (etcd 2.3, Documentation/errorcode.md). */

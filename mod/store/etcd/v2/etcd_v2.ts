@@ -14,7 +14,8 @@ import {
   type WatchOptions,
 } from "../../kv/kv.ts";
 
-import { displayEndpoints, EtcdHttp } from "../http.ts";
+import { displayEndpoints } from "../endpoints.ts";
+import { EtcdHttp } from "../http.ts";
 import type { EtcdOptions } from "../options.ts";
 import { readTlsFiles } from "../tls_files.ts";
 import {

@@ -3,7 +3,7 @@ import { Metadata } from "@grpc/grpc-js";
 import type { IWatchCreateRequest, IWatchResponse } from "etcd3";
 import { type StoreError, StoreUnavailableError } from "../../errors.ts";
 import { requireCompleteAnswer, requireCompleteEvents } from "./answers.ts";
-import { parseEndpoint } from "../http.ts";
+import { parseEndpoint } from "../endpoints.ts";
 import { isAuthDisabled, isOfEtcd, isStaleToken, toStoreError } from "./errors.ts";
 import { type Calls, Endpoint, type WatchStream } from "./endpoint.ts";
 import type { EtcdOptions } from "../options.ts";

@@ -18,7 +18,7 @@ import type {
   PutOptions,
   WatchOptions,
 } from "../../kv/kv.ts";
-import { displayEndpoints } from "../http.ts";
+import { displayEndpoints } from "../endpoints.ts";
 import type { EtcdOptions } from "../options.ts";
 import { readTlsFiles } from "../tls_files.ts";
 import { type EtcdV3Caller, EtcdV3Client, type EtcdV3ClientOptions } from "./client.ts";

@@ -1,7 +1,8 @@
 import { readText } from "../../../async/read_text.ts";
 import { Deadline } from "../../deadline.ts";
 import { StoreError } from "../../errors.ts";
-import { type EtcdHttp, type HttpEndpoint, unanswered } from "../http.ts";
+import type { HttpEndpoint } from "../endpoints.ts";
+import { type EtcdHttp, unanswered } from "../http.ts";
 import { isAuthDisabled, toStoreError } from "./errors.ts";
 
 /** Paths of the gateway, newest first: etcd 3.4 and later, 3.3, 3.2 and earlier. */

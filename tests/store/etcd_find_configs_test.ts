@@ -1,9 +1,9 @@
 import { assertEquals } from "@std/assert";
-import { EtcdServer } from "../../../tests/lab/etcd/etcd.ts";
-import { EtcdGateway } from "../../../tests/lab/etcd/etcd_gateway.ts";
-import { EtcdKeys } from "../../../tests/lab/etcd/etcd_keys.ts";
-import { findConfigs } from "./find_configs.ts";
-import type { EtcdOptions } from "./options.ts";
+import { EtcdServer } from "../lab/etcd/etcd.ts";
+import { EtcdGateway } from "../lab/etcd/etcd_gateway.ts";
+import { EtcdKeys } from "../lab/etcd/etcd_keys.ts";
+import { findConfigs } from "../../mod/store/etcd/find_configs.ts";
+import type { EtcdOptions } from "../../mod/store/etcd/options.ts";
 
 const CONFIG = '{"Network": "10.20.0.0/16"}';
 

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { libc } from "../../sys/mod.ts";
-import { openEmbedded, openNames } from "../testing/open_lab.ts";
+import { libc } from "../../mod/sys/mod.ts";
+import { openEmbedded, openNames } from "../../mod/store/testing/open_lab.ts";
 
 libc();
 

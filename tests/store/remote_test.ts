@@ -1,12 +1,12 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { EtcdServer } from "../../../tests/lab/etcd/etcd.ts";
-import { serveLeases } from "../../server/mod.ts";
-import { configureLog } from "../../observe/log/log.ts";
-import { makeEmbeddedLab } from "../testing/embedded_lab.ts";
-import { StoreError } from "../errors.ts";
-import { openRemote } from "../testing/open_lab.ts";
-import { makeRemoteLab } from "../testing/remote_lab.ts";
-import { storeCases } from "../testing/store_cases.ts";
+import { EtcdServer } from "../lab/etcd/etcd.ts";
+import { serveLeases } from "../../mod/server/mod.ts";
+import { configureLog } from "../../mod/observe/log/log.ts";
+import { makeEmbeddedLab } from "../../mod/store/testing/embedded_lab.ts";
+import { StoreError } from "../../mod/store/errors.ts";
+import { openRemote } from "../../mod/store/testing/open_lab.ts";
+import { makeRemoteLab } from "../../mod/store/testing/remote_lab.ts";
+import { storeCases } from "../../mod/store/testing/store_cases.ts";
 
 storeCases("remote", () => makeRemoteLab(makeEmbeddedLab()), { access: "none" });
 

@@ -1,9 +1,13 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { EtcdServer } from "../../../../tests/lab/etcd/etcd.ts";
-import { EtcdGateway } from "../../../../tests/lab/etcd/etcd_gateway.ts";
-import { StoreError, StoreUnavailableError } from "../../errors.ts";
-import { EtcdHttp } from "../http.ts";
-import { EtcdV3Gateway, GatewayAbsentError, GatewayUnusableError } from "./gateway.ts";
+import { EtcdServer } from "../lab/etcd/etcd.ts";
+import { EtcdGateway } from "../lab/etcd/etcd_gateway.ts";
+import { StoreError, StoreUnavailableError } from "../../mod/store/errors.ts";
+import { EtcdHttp } from "../../mod/store/etcd/http.ts";
+import {
+  EtcdV3Gateway,
+  GatewayAbsentError,
+  GatewayUnusableError,
+} from "../../mod/store/etcd/v3/gateway.ts";
 
 const KEY = "/flannel/network/config";
 const USER = { username: "root", password: "S3cret/+ é" };

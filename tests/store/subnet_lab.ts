@@ -3,14 +3,14 @@
  *
  * @module
  */
-import { EtcdServer } from "../../tests/lab/etcd/etcd.ts";
-import { EtcdGateway } from "../../tests/lab/etcd/etcd_gateway.ts";
-import { EtcdKeys } from "../../tests/lab/etcd/etcd_keys.ts";
-import { decodeNetworkConfig, type NetworkConfig } from "../config/mod.ts";
-import { captureLog } from "../observe/testing/log_lab.ts";
-import { openEtcdV2 } from "../store/testing/open_lab.ts";
-import { openEtcdV3 } from "../store/testing/open_lab.ts";
-import type { NetworkStore } from "../store/mod.ts";
+import { EtcdServer } from "../lab/etcd/etcd.ts";
+import { EtcdGateway } from "../lab/etcd/etcd_gateway.ts";
+import { EtcdKeys } from "../lab/etcd/etcd_keys.ts";
+import { decodeNetworkConfig, type NetworkConfig } from "../../mod/config/mod.ts";
+import { captureLog } from "../../mod/observe/testing/log_lab.ts";
+import { openEtcdV2 } from "../../mod/store/testing/open_lab.ts";
+import { openEtcdV3 } from "../../mod/store/testing/open_lab.ts";
+import type { NetworkStore } from "../../mod/store/mod.ts";
 
 /** Input of a case. */
 export interface SubnetLab {

@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { type Lease, LEASE_TTL, type NodeRecord, PERMANENT } from "../../lease/mod.ts";
-import { type NetworkStore, StoreUnavailableError } from "../../store/mod.ts";
-import { ip, net, record, vxlan } from "../../store/testing/store_lab.ts";
-import { config, subnetCases } from "../../subnet/subnet_lab.ts";
-import { LeaseKeeper } from "./keeper.ts";
-import { FakeTime } from "../testing/time_lab.ts";
+import { type Lease, LEASE_TTL, type NodeRecord, PERMANENT } from "../../mod/lease/mod.ts";
+import { type NetworkStore, StoreUnavailableError } from "../../mod/store/mod.ts";
+import { ip, net, record, vxlan } from "../../mod/store/testing/store_lab.ts";
+import { config, subnetCases } from "./subnet_lab.ts";
+import { LeaseKeeper } from "../../mod/agent/lease/keeper.ts";
+import { FakeTime } from "../../mod/agent/testing/time_lab.ts";
 
 const NETWORK = await config({ Network: "10.20.0.0/16", Backend: { Type: "vxlan" } });
 const IP = ip("192.0.2.1");

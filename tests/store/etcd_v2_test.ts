@@ -1,17 +1,17 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { EtcdServer } from "../../../../tests/lab/etcd/etcd.ts";
-import { EtcdKeys } from "../../../../tests/lab/etcd/etcd_keys.ts";
-import { HttpProxy } from "../../../../tests/lab/http_proxy.ts";
-import { StoreFollower } from "../../../../tests/lab/store_follower.ts";
-import { TcpProxy } from "../../../../tests/lab/tcp_proxy.ts";
-import { StoreError, StoreUnavailableError } from "../../errors.ts";
-import { makeEtcdV2Lab } from "../../testing/etcd_lab.ts";
-import { openEtcdV2 } from "../../testing/open_lab.ts";
-import { DEFAULT_TIMING, type WatchTiming } from "./watch_position.ts";
-import { loseInARow } from "../../testing/lost_history_lab.ts";
-import type { EtcdOptions } from "../../options.ts";
-import { storeCases } from "../../testing/store_cases.ts";
-import { net, vxlan, withoutTtl } from "../../testing/store_lab.ts";
+import { EtcdServer } from "../lab/etcd/etcd.ts";
+import { EtcdKeys } from "../lab/etcd/etcd_keys.ts";
+import { HttpProxy } from "../lab/http_proxy.ts";
+import { StoreFollower } from "../lab/store_follower.ts";
+import { TcpProxy } from "../lab/tcp_proxy.ts";
+import { StoreError, StoreUnavailableError } from "../../mod/store/errors.ts";
+import { makeEtcdV2Lab } from "../../mod/store/testing/etcd_lab.ts";
+import { openEtcdV2 } from "../../mod/store/testing/open_lab.ts";
+import { DEFAULT_TIMING, type WatchTiming } from "../../mod/store/etcd/v2/watch_position.ts";
+import { loseInARow } from "../../mod/store/testing/lost_history_lab.ts";
+import type { EtcdOptions } from "../../mod/store/options.ts";
+import { storeCases } from "../../mod/store/testing/store_cases.ts";
+import { net, vxlan, withoutTtl } from "../../mod/store/testing/store_lab.ts";
 
 storeCases("etcd v2", makeEtcdV2Lab);
 

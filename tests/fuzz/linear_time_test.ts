@@ -2,8 +2,8 @@ import { assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { decodeNetworkConfig, unknownKeys } from "../../mod/config/mod.ts";
 import { nearest } from "../../mod/config/nearest.ts";
-import { READERS, UNITS } from "./text_readers.ts";
-import { assertLinear } from "./time_ratio.ts";
+import { READERS, UNITS } from "../lab/text_readers.ts";
+import { assertLinear } from "../lab/time_ratio.ts";
 
 for (const [what, read] of READERS) {
   Deno.test(`${what} is read in linear time, whatever repeats in it`, async () => {

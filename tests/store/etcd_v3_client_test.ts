@@ -6,15 +6,15 @@ import {
   assertThrows,
 } from "@std/assert";
 import { Buffer } from "node:buffer";
-import { EtcdServer, freePort } from "../../../../tests/lab/etcd/etcd.ts";
-import { EtcdGateway } from "../../../../tests/lab/etcd/etcd_gateway.ts";
-import { StoreFollower } from "../../../../tests/lab/store_follower.ts";
-import { TcpProxy } from "../../../../tests/lab/tcp_proxy.ts";
-import { ConfigError } from "../../../config/errors.ts";
-import { StoreError, StoreUnavailableError } from "../../errors.ts";
-import { openEtcdV3 } from "../../testing/open_lab.ts";
-import { EtcdV3Client, type EtcdV3ClientOptions } from "./client.ts";
-import { net, vxlan } from "../../testing/store_lab.ts";
+import { EtcdServer, freePort } from "../lab/etcd/etcd.ts";
+import { EtcdGateway } from "../lab/etcd/etcd_gateway.ts";
+import { StoreFollower } from "../lab/store_follower.ts";
+import { TcpProxy } from "../lab/tcp_proxy.ts";
+import { ConfigError } from "../../mod/config/errors.ts";
+import { StoreError, StoreUnavailableError } from "../../mod/store/errors.ts";
+import { openEtcdV3 } from "../../mod/store/testing/open_lab.ts";
+import { EtcdV3Client, type EtcdV3ClientOptions } from "../../mod/store/etcd/v3/client.ts";
+import { net, vxlan } from "../../mod/store/testing/store_lab.ts";
 
 const PREFIX = "/flannel/network";
 const ANY = { key: Buffer.from(`${PREFIX}/config`) };
@@ -204,7 +204,7 @@ Deno.test("EtcdV3Client lets the process exit when it is closed, watches and all
   await using etcd = await EtcdServer.start({ v2: false });
   await using proxy = new TcpProxy(etcd.endpoint);
   const script = `
-    import { openEtcdV3 } from "${import.meta.resolve("./etcd_v3.ts")}";
+    import { openEtcdV3 } from "${import.meta.resolve("../../mod/store/etcd/v3/etcd_v3.ts")}";
     const options = { endpoints: ["http://${proxy.address}"], prefix: "${PREFIX}", api: "v3" };
     const store = await openEtcdV3(options, { heartbeat: 60_000 });
     const range = { prefix: "${PREFIX}" };
@@ -222,7 +222,7 @@ Deno.test("EtcdV3Client lets the process exit when it is closed, watches and all
     await using process = new Deno.Command(Deno.execPath(), {
       args: [
         "eval",
-        `--config=${new URL(import.meta.resolve("../../../../deno.json")).pathname}`,
+        `--config=${new URL(import.meta.resolve("../../deno.json")).pathname}`,
         script,
       ],
       stdin: "piped",

@@ -1,11 +1,11 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import type { NetworkConfig } from "../config/mod.ts";
-import type { Prefix } from "../ip/mod.ts";
-import { type Lease, LEASE_TTL, PERMANENT } from "../lease/mod.ts";
-import type { NetworkStore } from "../store/mod.ts";
-import { ip, net, vxlan } from "../store/testing/store_lab.ts";
-import { AcquireError, acquireLease, OutOfSubnetsError } from "./acquire.ts";
-import { isCompatible } from "./pick.ts";
+import type { NetworkConfig } from "../../mod/config/mod.ts";
+import type { Prefix } from "../../mod/ip/mod.ts";
+import { type Lease, LEASE_TTL, PERMANENT } from "../../mod/lease/mod.ts";
+import type { NetworkStore } from "../../mod/store/mod.ts";
+import { ip, net, vxlan } from "../../mod/store/testing/store_lab.ts";
+import { AcquireError, acquireLease, OutOfSubnetsError } from "../../mod/subnet/acquire.ts";
+import { isCompatible } from "../../mod/subnet/pick.ts";
 import { config, subnetCases } from "./subnet_lab.ts";
 
 const GUIDE = await config({ Network: "10.20.0.0/16", Backend: { Type: "vxlan" } });

@@ -1,14 +1,14 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { EtcdServer } from "../../../../tests/lab/etcd/etcd.ts";
-import { EtcdGateway } from "../../../../tests/lab/etcd/etcd_gateway.ts";
-import { PERMANENT } from "../../../lease/mod.ts";
-import { ConflictError } from "../../errors.ts";
-import { makeEtcdV3Lab } from "../../testing/etcd_lab.ts";
-import { EtcdV3Kv } from "./etcd_v3.ts";
-import { EtcdV3Client } from "./client.ts";
-import { networkOf, openEtcdV3 } from "../../testing/open_lab.ts";
-import { storeCases } from "../../testing/store_cases.ts";
-import { ip, net, record, vxlan } from "../../testing/store_lab.ts";
+import { EtcdServer } from "../lab/etcd/etcd.ts";
+import { EtcdGateway } from "../lab/etcd/etcd_gateway.ts";
+import { PERMANENT } from "../../mod/lease/mod.ts";
+import { ConflictError } from "../../mod/store/errors.ts";
+import { makeEtcdV3Lab } from "../../mod/store/testing/etcd_lab.ts";
+import { EtcdV3Kv } from "../../mod/store/etcd/v3/etcd_v3.ts";
+import { EtcdV3Client } from "../../mod/store/etcd/v3/client.ts";
+import { networkOf, openEtcdV3 } from "../../mod/store/testing/open_lab.ts";
+import { storeCases } from "../../mod/store/testing/store_cases.ts";
+import { ip, net, record, vxlan } from "../../mod/store/testing/store_lab.ts";
 
 const PREFIX = "/flannel/network";
 const SUBNET = net("10.20.93.0/24");

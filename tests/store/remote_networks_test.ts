@@ -1,11 +1,15 @@
 import { assertEquals } from "@std/assert";
-import type { ConnectionSource } from "../../http/connection.ts";
-import { serveLeases } from "../../server/mod.ts";
-import { libc } from "../../sys/mod.ts";
-import { openEmbedded, openNames } from "../testing/open_lab.ts";
-import { networkCases, type NetworksLab, someConfig } from "../testing/networks_cases.ts";
-import type { NetworkStore } from "../mod.ts";
-import { net, vxlan } from "../testing/store_lab.ts";
+import type { ConnectionSource } from "../../mod/http/connection.ts";
+import { serveLeases } from "../../mod/server/mod.ts";
+import { libc } from "../../mod/sys/mod.ts";
+import { openEmbedded, openNames } from "../../mod/store/testing/open_lab.ts";
+import {
+  networkCases,
+  type NetworksLab,
+  someConfig,
+} from "../../mod/store/testing/networks_cases.ts";
+import type { NetworkStore } from "../../mod/store/mod.ts";
+import { net, vxlan } from "../../mod/store/testing/store_lab.ts";
 
 // Loaded here, so that no case is charged with it.
 libc();

@@ -1,11 +1,11 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { type Certificates, makeCertificates } from "../../tests/lab/certificates.ts";
-import { EtcdServer, freePort } from "../../tests/lab/etcd/etcd.ts";
-import { EtcdGateway } from "../../tests/lab/etcd/etcd_gateway.ts";
-import { EtcdKeys } from "../../tests/lab/etcd/etcd_keys.ts";
-import { StoreError, StoreUnavailableError } from "./errors.ts";
-import { AmbiguousConfigError, openStore } from "./open.ts";
-import type { EtcdOptions, EtcdStoreOptions } from "./options.ts";
+import { type Certificates, makeCertificates } from "../lab/certificates.ts";
+import { EtcdServer, freePort } from "../lab/etcd/etcd.ts";
+import { EtcdGateway } from "../lab/etcd/etcd_gateway.ts";
+import { EtcdKeys } from "../lab/etcd/etcd_keys.ts";
+import { StoreError, StoreUnavailableError } from "../../mod/store/errors.ts";
+import { AmbiguousConfigError, openStore } from "../../mod/store/open.ts";
+import type { EtcdOptions, EtcdStoreOptions } from "../../mod/store/options.ts";
 
 const PREFIX = "/flannel/network";
 const KEY = `${PREFIX}/config`;
@@ -238,7 +238,7 @@ Deno.test("openStore() loads no gRPC for a config in v2", async () => {
   await using etcd = await EtcdServer.start();
   const { putV2, putV3 } = operatorOf(etcd);
   const script = `
-    import { openStore } from "${import.meta.resolve("./open.ts")}";
+    import { openStore } from "${import.meta.resolve("../../mod/store/open.ts")}";
     const { store } = await openStore(${JSON.stringify(optionsFor(etcd))});
     console.log(store.name);
     await store[Symbol.asyncDispose]();

@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { makeEtcdV2Lab, makeEtcdV3Lab } from "../testing/etcd_lab.ts";
-import { makeRemoteLab } from "../testing/remote_lab.ts";
-import { storeCases } from "../testing/store_cases.ts";
+import { makeEtcdV2Lab, makeEtcdV3Lab } from "../../mod/store/testing/etcd_lab.ts";
+import { makeRemoteLab } from "../../mod/store/testing/remote_lab.ts";
+import { storeCases } from "../../mod/store/testing/store_cases.ts";
 
 storeCases("remote over etcd v2", async () => await makeRemoteLab(await makeEtcdV2Lab()), {
   access: "none",

@@ -1,10 +1,14 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { EtcdServer } from "../../../tests/lab/etcd/etcd.ts";
-import { EtcdGateway } from "../../../tests/lab/etcd/etcd_gateway.ts";
-import { EtcdKeys } from "../../../tests/lab/etcd/etcd_keys.ts";
-import { networkCases, type NetworksLab, someConfig } from "../testing/networks_cases.ts";
-import { AmbiguousConfigError, openNetworkNames } from "../open.ts";
-import { openNames } from "../testing/open_lab.ts";
+import { EtcdServer } from "../lab/etcd/etcd.ts";
+import { EtcdGateway } from "../lab/etcd/etcd_gateway.ts";
+import { EtcdKeys } from "../lab/etcd/etcd_keys.ts";
+import {
+  networkCases,
+  type NetworksLab,
+  someConfig,
+} from "../../mod/store/testing/networks_cases.ts";
+import { AmbiguousConfigError, openNetworkNames } from "../../mod/store/open.ts";
+import { openNames } from "../../mod/store/testing/open_lab.ts";
 
 const LEASE = "subnets/10.20.1.0-24";
 const VALUE = '{"PublicIP":"192.0.2.1"}';

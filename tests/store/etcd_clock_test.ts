@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { EtcdServer } from "../../../tests/lab/etcd/etcd.ts";
-import { StoreUnavailableError } from "../errors.ts";
-import { compareClock } from "./clock.ts";
-import type { EtcdOptions } from "./options.ts";
+import { EtcdServer } from "../lab/etcd/etcd.ts";
+import { StoreUnavailableError } from "../../mod/store/errors.ts";
+import { compareClock } from "../../mod/store/etcd/clock.ts";
+import type { EtcdOptions } from "../../mod/store/etcd/options.ts";
 
 function options(endpoint: string): EtcdOptions {
   return { endpoints: [endpoint], prefix: "/flannel/network", api: "auto" };

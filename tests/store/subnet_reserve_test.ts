@@ -1,8 +1,8 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { ip, net, vxlan } from "../store/testing/store_lab.ts";
-import { PERMANENT } from "../lease/mod.ts";
-import { StoreError } from "../store/mod.ts";
-import { releaseReservation, ReservationError, reserveSubnet } from "./reserve.ts";
+import { ip, net, vxlan } from "../../mod/store/testing/store_lab.ts";
+import { PERMANENT } from "../../mod/lease/mod.ts";
+import { StoreError } from "../../mod/store/mod.ts";
+import { releaseReservation, ReservationError, reserveSubnet } from "../../mod/subnet/reserve.ts";
 import { subnetCases } from "./subnet_lab.ts";
 
 const CONFIG = '{"Network":"10.20.0.0/16"}';

@@ -1,13 +1,13 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { StoreFollower } from "../../../tests/lab/store_follower.ts";
-import { ConfigError } from "../../config/mod.ts";
-import { captureLog } from "../../observe/testing/log_lab.ts";
-import { FileLock } from "../../sys/mod.ts";
-import { openEmbedded } from "../testing/open_lab.ts";
-import { makeEmbeddedLab } from "../testing/embedded_lab.ts";
-import { StoreFileError } from "../errors.ts";
-import { storeCases } from "../testing/store_cases.ts";
-import { ip, net, record, vxlan } from "../testing/store_lab.ts";
+import { StoreFollower } from "../lab/store_follower.ts";
+import { ConfigError } from "../../mod/config/mod.ts";
+import { captureLog } from "../../mod/observe/testing/log_lab.ts";
+import { FileLock } from "../../mod/sys/mod.ts";
+import { openEmbedded } from "../../mod/store/testing/open_lab.ts";
+import { makeEmbeddedLab } from "../../mod/store/testing/embedded_lab.ts";
+import { StoreFileError } from "../../mod/store/errors.ts";
+import { storeCases } from "../../mod/store/testing/store_cases.ts";
+import { ip, net, record, vxlan } from "../../mod/store/testing/store_lab.ts";
 
 storeCases("embedded", () => Promise.resolve(makeEmbeddedLab()), { hasServer: false });
 
@@ -143,7 +143,7 @@ Deno.test("openEmbedded() has lost no lease that was acknowledged when its proce
   withFile(async (path) => {
     const acknowledged: string[] = [];
     for (let round = 0; round < 4; round++) {
-      const lab = new URL("./testing/kill_lab.ts", import.meta.url).pathname;
+      const lab = new URL("../../mod/store/embedded/testing/kill_lab.ts", import.meta.url).pathname;
       const child = new Deno.Command(Deno.execPath(), {
         args: ["run", "-A", "--no-check", "--quiet", lab, path, `${round}`],
         stdout: "piped",

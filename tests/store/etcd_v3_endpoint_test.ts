@@ -1,11 +1,11 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { Metadata } from "@grpc/grpc-js";
-import { EtcdServer } from "../../../../tests/lab/etcd/etcd.ts";
-import { EtcdGateway } from "../../../../tests/lab/etcd/etcd_gateway.ts";
-import { TcpProxy } from "../../../../tests/lab/tcp_proxy.ts";
-import { configureLog } from "../../../observe/log/log.ts";
-import { Endpoint } from "./endpoint.ts";
+import { EtcdServer } from "../lab/etcd/etcd.ts";
+import { EtcdGateway } from "../lab/etcd/etcd_gateway.ts";
+import { TcpProxy } from "../lab/tcp_proxy.ts";
+import { configureLog } from "../../mod/observe/log/log.ts";
+import { Endpoint } from "../../mod/store/etcd/v3/endpoint.ts";
 
 const ANY = { key: Buffer.from("/flannel/network/config") };
 

@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { LEASE_TTL, type NodeRecord, type StoredNodeRecord } from "../lease/mod.ts";
-import { type NetworkStore, StoreError } from "../store/mod.ts";
-import { ip } from "../store/testing/store_lab.ts";
-import { claimIdentity, DuplicatePublicIPError, guardIdentity } from "./identity.ts";
+import { LEASE_TTL, type NodeRecord, type StoredNodeRecord } from "../../mod/lease/mod.ts";
+import { type NetworkStore, StoreError } from "../../mod/store/mod.ts";
+import { ip } from "../../mod/store/testing/store_lab.ts";
+import { claimIdentity, DuplicatePublicIPError, guardIdentity } from "../../mod/subnet/identity.ts";
 import { subnetCases } from "./subnet_lab.ts";
 
 /** Every Vagrant machine's address on eth0. */

@@ -1,14 +1,14 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { EtcdServer } from "../../../../tests/lab/etcd/etcd.ts";
-import { EtcdCluster } from "../../../../tests/lab/etcd/etcd_cluster.ts";
-import { EtcdGateway } from "../../../../tests/lab/etcd/etcd_gateway.ts";
-import { StoreFollower } from "../../../../tests/lab/store_follower.ts";
-import { TcpProxy } from "../../../../tests/lab/tcp_proxy.ts";
-import { openEtcdV3 } from "../../testing/open_lab.ts";
-import type { EtcdV3ClientOptions } from "./client.ts";
-import { loseInARow } from "../../testing/lost_history_lab.ts";
-import type { NetworkStore } from "../../mod.ts";
-import { net, vxlan } from "../../testing/store_lab.ts";
+import { EtcdServer } from "../lab/etcd/etcd.ts";
+import { EtcdCluster } from "../lab/etcd/etcd_cluster.ts";
+import { EtcdGateway } from "../lab/etcd/etcd_gateway.ts";
+import { StoreFollower } from "../lab/store_follower.ts";
+import { TcpProxy } from "../lab/tcp_proxy.ts";
+import { openEtcdV3 } from "../../mod/store/testing/open_lab.ts";
+import type { EtcdV3ClientOptions } from "../../mod/store/etcd/v3/client.ts";
+import { loseInARow } from "../../mod/store/testing/lost_history_lab.ts";
+import type { NetworkStore } from "../../mod/store/mod.ts";
+import { net, vxlan } from "../../mod/store/testing/store_lab.ts";
 
 const PREFIX = "/flannel/network";
 const OLD_HTTP2 = Deno.version.deno.startsWith("2.4.");
