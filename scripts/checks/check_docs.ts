@@ -14,7 +14,7 @@ import { replaceSection } from "./generated.ts";
 import { listSources, projectRoot, readModuleGraph } from "./module_graph.ts";
 import { exitCodesSection, flagsSection } from "./reference/command_line.ts";
 import { configKeyProblems } from "./reference/config_keys.ts";
-import { metricsSection } from "./reference/metrics.ts";
+import { metricsSection, readMetrics } from "./reference/metrics.ts";
 import { statusSchema } from "./reference/status_schema.ts";
 import { hasWordRules, wordProblems } from "./word_rules.ts";
 
@@ -43,6 +43,7 @@ async function readFacts(root: string): Promise<DocFacts> {
   return {
     flags,
     subcommands: new Set(SUBCOMMANDS.map(({ name }) => name)),
+    metrics: new Set((await readMetrics()).map(({ name }) => name)),
     tasks: new Set(Object.keys(tasks)),
     installerOptions: new Set(installer.match(/(?<=\s)--[a-z0-9-]+/g)),
     exists: async (path) => {

@@ -5,6 +5,8 @@ export interface DocFacts {
   /** Names of the agent's flags and of the subcommands', without a dash. */
   readonly flags: ReadonlySet<string>;
   readonly subcommands: ReadonlySet<string>;
+  /** Names of metrics. */
+  readonly metrics: ReadonlySet<string>;
   /** Of deno.json. */
   readonly tasks: ReadonlySet<string>;
   /** Of install.sh, with their dashes. */
@@ -39,7 +41,7 @@ const WORDS_AFTER = new Set(["flags"]);
 
 /**
  * Finds references that lead nowhere: files and headings that links lead to, paths in code spans,
- * subcommands, flags, tasks and tests; in a table of claims, claims that the document does not make and claims without a test.
+ * subcommands, flags, variables, metrics, tasks and tests; in a table of claims, claims that the document does not make and claims without a test.
  *
  * @param path relative to the project's root
  * @returns one line each
@@ -53,6 +55,7 @@ export async function docProblems(
     ...await brokenLinks(path, text, facts),
     ...await brokenSpans(text, facts),
     ...brokenCommands(text, facts),
+    ...unknownNames(path, text, facts),
     ...await missingTests(text, facts),
     ...claimProblems(text),
   ].map((problem) => `${path}: ${problem}`);
@@ -130,6 +133,22 @@ function brokenCommands(text: string, facts: DocFacts): string[] {
         }
       }
     }
+  }
+  return problems;
+}
+
+/** Finds variables without a flag, and metrics that do not exist. */
+function unknownNames(path: string, text: string, { flags, metrics }: DocFacts): string[] {
+  const problems: string[] = [];
+  for (const [variable, name] of text.matchAll(/\bFLANNELD_([A-Z0-9_]*[A-Z0-9])\b/g)) {
+    const flag = name!.toLowerCase();
+    if (flags.has(flag) || flags.has(flag.replaceAll("_", "-"))) continue;
+    problems.push(`${variable}: there is no such flag`);
+  }
+  // Entries of the changelog quote former names.
+  if (path === "CHANGELOG.md") return problems;
+  for (const [, metric] of text.matchAll(/`(flanneld_[a-z_]*[a-z])[`{]/g)) {
+    if (!metrics.has(metric!)) problems.push(`${metric}: there is no such metric`);
   }
   return problems;
 }

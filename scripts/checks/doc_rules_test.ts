@@ -11,6 +11,7 @@ const FILES: Record<string, string> = {
 const FACTS: DocFacts = {
   flags: new Set(["iface", "etcd-prefix", "yes"]),
   subcommands: new Set(["plan", "config"]),
+  metrics: new Set(["flanneld_ready"]),
   tasks: new Set(["ok", "test:kernel"]),
   installerOptions: new Set(["--prefix"]),
   exists: (path) =>
@@ -20,7 +21,7 @@ const FACTS: DocFacts = {
 
 Deno.test("docProblems() finds nothing where all is there", async () => {
   const text = "[b](b.md#when-it-fails-x) [x](https://nosuch) `mod/ip/mod.ts` `mod/<name>/x.ts`\n" +
-    "`-iface=eth1` `--prefix` `-A` `flanneld plan` `flanneld config set -yes` `deno task ok`\n" +
+    "`flanneld_ready` `FLANNELD_ETCD_PREFIX` `FLANNELD_*` `-iface=eth1` `--prefix` `-A` `flanneld plan` `flanneld config set -yes` `deno task ok`\n" +
     "```sh\nflanneld config set -yes '{\"a\": -nosuch}' || true\nip -d link # flanneld nosuch\n```\n";
   assertEquals(await docProblems("docs/a.md", text, FACTS), []);
 });
@@ -38,6 +39,8 @@ Deno.test("docProblems() names each thing that is not there", async () => {
       "1. x\n\n   ```sh\n   flanneld -nosuch\n   ```",
       "flanneld ... -nosuch: there is no such flag",
     ],
+    ["FLANNELD_IFCAE=eth1", "FLANNELD_IFCAE: there is no such flag"],
+    ["`flanneld_reday`", "flanneld_reday: there is no such metric"],
     ["`deno task nosuch`", "deno task nosuch: there is no such task"],
   ];
   for (const [text, problem] of cases) {
