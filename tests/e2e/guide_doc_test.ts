@@ -31,16 +31,10 @@ async function blocks(path: string): Promise<Block[]> {
   });
 }
 
-Deno.test("guide.zh.md has the commands of guide.md, word for word", async () => {
-  const english = await blocks("docs/guide.md");
-  assert(english.length > 15);
-  assertEquals(await blocks("docs/guide.zh.md"), english);
-});
-
-Deno.test("guide.md leads three hosts under a real systemd to one network, and away from it again", async (t) => {
-  await using lab = await Lab.start({ hosts: 3 });
-  await using stack = new AsyncDisposableStack();
-  await using _etcd = await LabEtcd.start(lab.hosts[0]!);
+/** Starts three hosts under systemd, with etcd on the first one and a release that they all see. */
+async function startHosts(stack: AsyncDisposableStack) {
+  const lab = stack.use(await Lab.start({ hosts: 3 }));
+  stack.use(await LabEtcd.start(lab.hosts[0]!));
   const release = `${lab.dir}/release`;
   await writeRelease({
     root: ROOT,
@@ -53,6 +47,18 @@ Deno.test("guide.md leads three hosts under a real systemd to one network, and a
   for (const host of lab.hosts) {
     systemds.set(host.name, stack.use(await LabSystemd.start(host)));
   }
+  return { lab, release, systemds };
+}
+
+Deno.test("guide.zh.md has the commands of guide.md, word for word", async () => {
+  const english = await blocks("docs/guide.md");
+  assert(english.length > 15);
+  assertEquals(await blocks("docs/guide.zh.md"), english);
+});
+
+Deno.test("guide.md leads three hosts under a real systemd to one network, and away from it again", async (t) => {
+  await using stack = new AsyncDisposableStack();
+  const { lab, release, systemds } = await startHosts(stack);
   for (const { where, text } of await blocks("docs/guide.md")) {
     if (where === "shown" || where === "output") continue;
     const names = where === "all" ? [...systemds.keys()] : [where];
@@ -78,4 +84,27 @@ Deno.test("guide.md leads three hosts under a real systemd to one network, and a
   assertEquals((await last.run(["ip", "link", "show", "flannel.1"])).code, 1);
   assertEquals((await last.run(["test", "-e", "/usr/bin/flanneld"])).code, 1);
   assertEquals((await last.run(["test", "-e", "/etc/sysconfig/flanneld"])).code, 0);
+});
+
+Deno.test("README.md: its installation by the script and its configuration lead to one network", async () => {
+  await using stack = new AsyncDisposableStack();
+  const { lab, release, systemds } = await startHosts(stack);
+  const text = await Deno.readTextFile(`${ROOT}/README.md`);
+  const install = /^sh install\.sh \S+/m.exec(text)![0];
+  const section = text.split("\n## Configure\n")[1]!.split("\n## ")[0]!;
+  const [sysconfig, config, docker, start] = Array.from(
+    section.matchAll(/^ {3}```sh\n(.*?)^ {3}```$/gms),
+    ([, block]) => block!.replaceAll(/^ {3}/gm, ""),
+  ) as [string, string, string, string];
+  const run = async (block: string, hosts: Iterable<LabSystemd> = systemds.values()) => {
+    for (const host of hosts) await host.exec(["sh", "-ec", `cd ${release}\n${block}`]);
+  };
+  await run(install);
+  await run(sysconfig);
+  await run(config.replace("config set ", "config set -yes "), [systemds.get("host100")!]);
+  await run(docker);
+  // The lab has no containers to restart.
+  assert(start.includes(" && systemctl restart docker"));
+  await run(start.replace(" && systemctl restart docker", ""));
+  await eventually("a full mesh", () => isFullMesh(lab.hosts));
 });
