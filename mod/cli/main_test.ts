@@ -47,7 +47,7 @@ Deno.test("flanneld exits 2 with the message and a hint on a flag that is none",
   assertEquals(await flanneld(["-iface-regexp=x"]), {
     code: 2,
     stdout: "",
-    stderr: "flag provided but not defined: -iface-regexp\n" +
+    stderr: "flanneld: flag provided but not defined: -iface-regexp\n" +
       "Did you mean -iface-regex? Run 'flanneld -help' for the list of flags.\n",
   });
 });
@@ -55,7 +55,10 @@ Deno.test("flanneld exits 2 with the message and a hint on a flag that is none",
 Deno.test("flanneld exits 2 on a bad value in the environment", async () => {
   const { code, stderr } = await flanneld([], { FLANNELD_IP_MASQ: "yes" });
   assertEquals(code, 2);
-  assertMatch(stderr, /^invalid value "yes" for flag -ip-masq from FLANNELD_IP_MASQ: .*\n$/);
+  assertMatch(
+    stderr,
+    /^flanneld: invalid value "yes" for flag -ip-masq from FLANNELD_IP_MASQ: .*\n$/,
+  );
 });
 
 Deno.test("flanneld exits 1 with one line of log when no interface fits", async () => {
@@ -115,14 +118,14 @@ Deno.test("flanneld docker-opts writes the file, and fails in one line", async (
     assertEquals(await call("-x"), {
       code: 2,
       stdout: "",
-      stderr: "flag provided but not defined: -x\n" +
+      stderr: "flanneld: flag provided but not defined: -x\n" +
         "Run 'flanneld docker-opts -help' for the list of flags.\n",
     });
     await Deno.writeTextFile(paths[1]!, "FLANNEL_IPMASQ=maybe\n");
     assertEquals(await call(), {
       code: 1,
       stdout: "",
-      stderr: "Invalid value of FLANNEL_IPMASQ: maybe (expected true or false)\n",
+      stderr: "flanneld: Invalid value of FLANNEL_IPMASQ: maybe (expected true or false)\n",
     });
   } finally {
     await Deno.remove(directory, { recursive: true });

@@ -16,9 +16,15 @@ export function print(text: string | readonly string[]): void {
   write(Deno.stdout, toText(text));
 }
 
-/** As {@linkcode print}, to standard error. */
-export function printError(text: string | readonly string[]): void {
+/** Prints a note or a warning on standard error, which keeps standard output for the result. */
+export function printNote(text: string | readonly string[]): void {
   write(Deno.stderr, toText(text));
+}
+
+/** Prints an error on standard error. The first line begins with the program's name, as that of any Unix command. */
+export function printError(text: string | readonly string[]): void {
+  const [first = "", ...rest] = typeof text === "string" ? [text] : text;
+  printNote([`flanneld: ${first}`, ...rest]);
 }
 
 /** Prints a question on standard error, which is rarely piped; the cursor stays behind it. */

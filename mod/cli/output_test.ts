@@ -13,15 +13,16 @@ async function run(
   return { stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
 
-Deno.test("print() and printError() write lines that no terminal obeys", async () => {
+Deno.test("print(), printNote() and printError() write lines that no terminal obeys", async () => {
   const { stdout, stderr } = await run(`
     output.print("a\\x1b[2J\\x9b0m\\nb");
     output.print(["one", "two\\u202e"]);
-    output.printError("c\\x07");
+    output.printNote("c\\x07");
+    output.printError(["d\\x07", "hint"]);
     output.printQuestion("Write it to \\x1b]0;title\\x07?");
   `);
   assertEquals(stdout, "a\\x1b[2J\\x9b0m\\nb\none\ntwo\\u202e\n");
-  assertEquals(stderr, "c\\x07\nWrite it to \\x1b]0;title\\x07?");
+  assertEquals(stderr, "c\\x07\nflanneld: d\\x07\nhint\nWrite it to \\x1b]0;title\\x07?");
 });
 
 Deno.test("printJson() and printJsonText() write valid JSON without control characters", async () => {

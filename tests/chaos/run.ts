@@ -305,7 +305,7 @@ class ChaosRun implements AsyncDisposable {
     const began = performance.now();
     await Promise.all(this.#cluster.hosts.map(async ({ name, lab }) => {
       for (;;) {
-        const { code, stdout, stderr } = await lab.run([FLANNELD, "plan"]);
+        const { code, stdout, stderr } = await lab.run([FLANNELD, "plan", "-detailed-exitcode"]);
         if (code === 0) return;
         if (performance.now() - began < PLAN_MS) {
           await delay(500);

@@ -69,8 +69,8 @@ Deno.test("flanneld by aws-vpc has EC2's router carry the packets, through all t
     await cloud.removeRoute(subnet);
     await cloud.addRoute(subnet, machine);
     cloud.takeChanges();
-    const { code, stdout } = await run(second, "plan");
-    assertEquals(code, 2);
+    const { code, stdout } = await run(second, "plan", "-detailed-exitcode");
+    assertEquals(code, 3);
     assertEquals(stdout.split("\n").filter((line) => /^[-+!] /.test(line)), [
       `- route ${subnet} in ${cloud.table} to ${stranger}`,
       `+ route ${subnet} in ${cloud.table} to ${self}`,

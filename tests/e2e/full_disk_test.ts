@@ -124,5 +124,8 @@ Deno.test("flanneld goes back to a config from one that the disk had no room for
     await host.exec(["ip", "-o", "-4", "address", "show", "dev", "flannel.1"]),
     new RegExp(`inet ${subnet}\\.0/32 `),
   );
-  assertEquals((await host.run([FLANNELD, "plan", STORE, "-iface=eth1"])).code, 0);
+  assertEquals(
+    (await host.run([FLANNELD, "plan", "-detailed-exitcode", STORE, "-iface=eth1"])).code,
+    0,
+  );
 });

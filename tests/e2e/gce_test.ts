@@ -40,7 +40,7 @@ Deno.test("flanneld by gce has Google's router carry the packets, through all th
     await units.get(second.name)!.kill();
     cloud.takeChanges();
     await cluster.startAgent(second);
-    const { code, stdout } = await run(second, "plan");
+    const { code, stdout } = await run(second, "plan", "-detailed-exitcode");
     assertEquals([code, cloud.takeChanges()], [0, []], stdout);
   });
 

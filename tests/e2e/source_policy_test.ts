@@ -61,7 +61,7 @@ const CARRIERS: readonly Carrier[] = [
 ];
 
 async function outsideSources(host: UnderlayHost) {
-  const status = JSON.parse(await host.exec([FLANNELD, "status", "-json"])) as AgentStatus;
+  const status = JSON.parse((await host.run([FLANNELD, "status", "-json"])).stdout) as AgentStatus;
   return { ...status.networks[0]!.backend!.outsideSources!, traffic: status.networks[0]!.traffic };
 }
 
@@ -209,7 +209,7 @@ for (const carrier of CARRIERS) {
 
     assertEquals(await untilRefused(carrier, tested, true), "all of 1 peer masquerade");
     await untilRefused(carrier, peer, true);
-    const table = await tested.exec([FLANNELD, "status"]);
+    const table = (await tested.run([FLANNELD, "status"])).stdout;
     assertStringIncludes(table, "outside sources refused: all of 1 peer masquerade");
     const planned = await tested.run([FLANNELD, "plan"]);
     assertStringIncludes(planned.stdout, "sources outside the network: refused (all of 1 peer");
@@ -267,6 +267,6 @@ for (const carrier of CARRIERS) {
     await untilRefused(carrier, tested, false);
     assertEquals(await scene.forge(["outside"]), ["outside"]);
     await third.exec(ping(here));
-    assert((await peer.exec([FLANNELD, "status"])).includes("outside sources refused"));
+    assert((await peer.run([FLANNELD, "status"])).stdout.includes("outside sources refused"));
   });
 }

@@ -169,7 +169,7 @@ function checkOperands(
   const [least, most] = operands?.count ?? [0, 0];
   if (words.length > most) throw unexpected(words[most]!, last, hint);
   if (words.length >= least) return;
-  throw new UsageError(`flanneld ${name} needs ${operands!.usage}: ${operands!.help}`, { hint });
+  throw new UsageError(`${name} needs ${operands!.usage}: ${operands!.help}`, { hint });
 }
 
 /** The command line in short: `flanneld config set [flags] JSON|FILE|-`. */

@@ -96,7 +96,7 @@ Deno.test("parseAgentSubcommand() takes operands before, between and after flags
   };
   assertEquals(await parse("a", "-dry-run", "-"), [["a", "-"], ["dry-run"]]);
   assertEquals(await parse("-dry-run", "--", "-dry-run"), [["-dry-run"], ["dry-run"]]);
-  await assertRejects(() => parse(), UsageError, "flanneld tidy needs FILE [FILE]: what to tidy");
+  await assertRejects(() => parse(), UsageError, "tidy needs FILE [FILE]: what to tidy");
   await assertRejects(() => parse("a", "b", "c"), UsageError, 'unexpected argument "c"');
   await assertRejects(() => parse("a", "-dry"), UsageError, "not defined: -dry");
   const help = await parse("a", "-h") as string;

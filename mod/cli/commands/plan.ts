@@ -15,8 +15,8 @@ import { print, printError } from "../output.ts";
 import { reportError } from "../report_error.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 
-/** Something would change, as diff(1) and `terraform plan -detailed-exitcode` have it. */
-const EXIT_CHANGES = 2;
+/** Something would change, with `-detailed-exitcode`. Terraform has 2 there, which is a usage error of flanneld. */
+const EXIT_CHANGES = 3;
 
 /** Command line of the subcommand. */
 export const spec: AgentSubcommand = {
@@ -26,23 +26,25 @@ export const spec: AgentSubcommand = {
     "for each object that it would remove (-) or add (+): lease, device, addresses, routes, " +
     "neighbours, FDB entries, routes at a cloud provider, programs in the kernel, firewall rules, " +
     "subnet.env. Changes nothing, and the agent may be running: on a healthy host the plan is empty.",
-  flags: [],
+  flags: [
+    {
+      name: "detailed-exitcode",
+      kind: "bool",
+      help: "end with 3 when something would change; for scripts",
+    },
+  ],
   exitCodes:
-    "0 nothing would change; 2 something would; 1 the plan failed, also for a usage error.",
+    "0 planned, whether or not something would change; 1 the plan failed; 2 usage error; " +
+    "3 something would change, with -detailed-exitcode.",
 };
 
-/** Runs the subcommand with the environment of the process. Reports every error by its exit code. */
+/**
+ * Runs the subcommand with the environment of the process.
+ *
+ * @throws {UsageError} for flags that cannot be used
+ * @throws as `planAgent` does
+ */
 export const run: RunSubcommand = async (args, signal) => {
-  try {
-    return await plan(args, signal);
-  } catch (error) {
-    // Not 2, the code of usage errors elsewhere: here it means that something would change.
-    printError(reportError(error).lines);
-    return EXIT_FAILURE;
-  }
-};
-
-async function plan(args: readonly string[], signal: AbortSignal): Promise<number> {
   const line = await readAgentLine(spec, args);
   if (line === undefined) return EXIT_OK;
   const { options } = line.agent;
@@ -65,8 +67,8 @@ async function plan(args: readonly string[], signal: AbortSignal): Promise<numbe
   }
   if (failed) return EXIT_FAILURE;
   if (count === 0) print("nothing would change");
-  return count === 0 ? EXIT_OK : EXIT_CHANGES;
-}
+  return count > 0 && line.own.get("detailed-exitcode") === true ? EXIT_CHANGES : EXIT_OK;
+};
 
 /** @returns how much would change */
 async function planOne(options: AgentOptions, signal: AbortSignal): Promise<number> {

@@ -13,7 +13,7 @@ import { UsageError } from "../errors.ts";
 import { EXIT_FAILURE, EXIT_OK } from "../exit_codes.ts";
 import { quote } from "../flags/flag_syntax.ts";
 import { print, printError, printJsonText, printScreen } from "../output.ts";
-import { statusTable } from "./status_table.ts";
+import { isWell, statusTable } from "./status_table.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 
 /** Command line of the subcommand. */
@@ -33,7 +33,8 @@ export const spec: AgentSubcommand = {
       help: "peers to list, or all (default 1000)",
     },
   ],
-  exitCodes: "0 the agent is healthy; 1 it is not, or no agent runs; 2 usage error.",
+  exitCodes: "0 the agent is ready and has no warning; 1 it is not ready, is unhealthy, has a " +
+    "warning, or does not run; 2 usage error; -watch ends with 0.",
 };
 
 /** Interval of `-watch`. */
@@ -79,7 +80,7 @@ async function once(ask: () => Promise<StatusAnswer>, json: boolean): Promise<nu
   const { text, status } = await ask();
   if (json) printJsonText(text);
   else print(statusTable(status, { columns: terminal().columns }));
-  return status.unhealthy.length === 0 ? EXIT_OK : EXIT_FAILURE;
+  return isWell(status) ? EXIT_OK : EXIT_FAILURE;
 }
 
 /** Polls the status until the signal aborts. Waits for an agent that restarts. */
@@ -114,7 +115,7 @@ async function watch(
   return EXIT_OK;
 }
 
-/** Size of the terminal; a pipe takes any number of lines. */
+/** Size of the terminal; a pipe takes any number of lines of any length. */
 function terminal(): { readonly columns: number; readonly lines: number } {
   try {
     const { columns, rows } = Deno.consoleSize();
@@ -123,5 +124,5 @@ function terminal(): { readonly columns: number; readonly lines: number } {
   } catch {
     // Standard output is not a terminal.
   }
-  return { columns: 80, lines: Infinity };
+  return { columns: Infinity, lines: Infinity };
 }

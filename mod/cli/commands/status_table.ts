@@ -82,9 +82,8 @@ export function statusTable(status: AgentStatus, options: TableOptions = {}): st
 /** A label and its text. */
 type Line = readonly [label: string, text: string];
 
-function agentLines({ agent, ready, unhealthy, networks, waiting }: AgentStatus): Line[] {
-  const hasWarnings = networks.some(({ warnings }) => warnings.length > 0) ||
-    waiting.some(({ warning }) => warning !== null);
+function agentLines(status: AgentStatus): Line[] {
+  const { agent, unhealthy } = status;
   const { version, pid, hostname, uptimeSeconds, residentBytes } = agent;
   return [
     [
@@ -92,14 +91,26 @@ function agentLines({ agent, ready, unhealthy, networks, waiting }: AgentStatus)
       `${version} on ${hostname}, pid ${pid}, up ${duration(uptimeSeconds)}, ` +
       `${(residentBytes / 2 ** 20).toFixed(0)} MiB`,
     ],
-    ["health", unhealthy.length > 0 ? "NOT WELL" : health(ready, hasWarnings)],
+    ["health", health(status)],
     ...unhealthy.map((reason): Line => ["", `! ${reason}`]),
   ];
 }
 
-function health(ready: boolean, hasWarnings: boolean): string {
-  if (!ready) return "ok, not ready yet";
-  return hasWarnings ? "ready, with warnings" : "ok, ready";
+/** The status in a word or two. */
+function health(status: AgentStatus): string {
+  if (status.unhealthy.length > 0) return "NOT WELL";
+  if (!status.ready) return "ok, not ready yet";
+  return hasWarnings(status) ? "ready, with warnings" : "ok, ready";
+}
+
+/** True when the agent is healthy and ready, and no network has a warning. */
+export function isWell(status: AgentStatus): boolean {
+  return status.unhealthy.length === 0 && status.ready && !hasWarnings(status);
+}
+
+function hasWarnings({ networks, waiting }: AgentStatus): boolean {
+  return networks.some(({ warnings }) => warnings.length > 0) ||
+    waiting.some(({ warning }) => warning !== null);
 }
 
 function networkLines(

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import fc from "fast-check";
 import { COUNTERS } from "../../../backends/udp/user/counters.ts";
 import type { AgentStatus, NetworkReport, PeerReport } from "../../agent/status/status.ts";
-import { duration, statusTable } from "./status_table.ts";
+import { duration, isWell, statusTable } from "./status_table.ts";
 
 /** The table as it is printed. */
 function tableOf(...args: Parameters<typeof statusTable>): string {
@@ -103,6 +103,25 @@ Deno.test("statusTable() reports warnings of a network in its first lines", () =
   const warnings = [{ since: "2026-01-02T03:03:05.000Z", message: "no free subnet" }];
   const table = tableOf(having({ state: "warning", warnings }));
   assertStringIncludes(table, "health    ready, with warnings\n");
+});
+
+Deno.test("isWell() is false without readiness, with a reason to be unhealthy, and with a warning", () => {
+  const warning = { since: "2026-01-02T03:03:00.000Z", message: "no config" };
+  assertEquals(isWell(STATUS), true);
+  assertEquals(isWell({ ...STATUS, ready: false }), false);
+  assertEquals(isWell({ ...STATUS, unhealthy: ["store: not followed"] }), false);
+  assertEquals(isWell({ ...STATUS, networks: [{ ...NETWORK, warnings: [warning] }] }), false);
+  const waiting = (one: typeof warning | null) => [{ name: "b", subnetFile: "/b", warning: one }];
+  assertEquals(isWell({ ...STATUS, waiting: waiting(warning) }), false);
+  assertEquals(isWell({ ...STATUS, waiting: waiting(null) }), true);
+});
+
+Deno.test("statusTable() neither breaks nor cuts lines without a limit", () => {
+  const long = { ...PEER, hostname: "h".repeat(300) };
+  const peers = { ...NETWORK.peers, list: [long] };
+  const table = tableOf({ ...STATUS, networks: [{ ...NETWORK, peers }] }, { columns: Infinity });
+  assertStringIncludes(table, `${long.hostname}, 0.1.0, kernel\n`);
+  assertMatch(table, /^store .* followed for .* failed$/m);
 });
 
 Deno.test("statusTable() has words for each reason that data paths drop packets for", () => {

@@ -45,7 +45,7 @@ function verbNamed(name: string, verbs: readonly Verb[], word: string): Verb {
   const meant = nearest(word, names);
   throw new UsageError(
     word === ""
-      ? `flanneld ${name} needs a verb: ${names.join(", ")}`
+      ? `${name} needs a verb: ${names.join(", ")}`
       : `unknown verb ${quote(word)} of ${name}: expected ${names.join(", ")}`,
     {
       hint: (meant === undefined ? "" : `Did you mean ${meant}? `) +

@@ -5,7 +5,7 @@ import {
   type AgentSubcommandWords,
   parseAgentSubcommand,
 } from "../commands/agent_subcommand.ts";
-import { printError, printOwnText } from "../output.ts";
+import { printNote, printOwnText } from "../output.ts";
 
 /** The command line of a subcommand that works for the agent. */
 export type AgentLine = AgentSubcommandWords;
@@ -40,5 +40,5 @@ export function quietLog(
 ): void {
   const write = silent && log.verbosity === 0 ? { write: () => {} } : {};
   configureLog({ ...log, quiet: true, ...write });
-  for (const warning of warnings) printError(warning);
+  for (const warning of warnings) printNote(warning);
 }

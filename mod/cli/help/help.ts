@@ -49,7 +49,7 @@ FLANNEL_OPTIONS (flags) of the CentOS package takes precedence over FLANNELD_*,
 and FLANNELD_* over FLANNEL_ETCD_ENDPOINTS and FLANNEL_ETCD_PREFIX.
 
 Exit codes: 0 stopped as asked, 1 failed, 2 usage error.
-Some subcommands have codes of their own (plan 2, config 3): see their -h.
+Some subcommands have codes of their own (plan 3, config 3): see their -h.
 `;
 }
 

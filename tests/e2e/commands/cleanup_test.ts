@@ -69,7 +69,10 @@ for (const { type, config, api, options } of CASES) {
     for (const flags of [[], ["-dry-run"], ["-release"]]) {
       const refused = await cleanup(here, ...flags);
       assertEquals(refused.code, 1);
-      assertMatch(refused.stderr, /^flanneld \(pid \d+\) holds the lock of subnet file [^\n]+\n$/);
+      assertMatch(
+        refused.stderr,
+        /^flanneld: flanneld \(pid \d+\) holds the lock of subnet file [^\n]+\n$/,
+      );
       assertEquals(refused.stdout, "");
     }
     const pid = /pid (\d+)/.exec((await cleanup(here)).stderr)![1]!;

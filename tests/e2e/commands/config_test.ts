@@ -32,7 +32,10 @@ Deno.test("flanneld config sets, shows and deletes the config that running agent
   await t.step("set asks for the API where etcd has two stores and nothing in either", async () => {
     const { code, stderr } = await config(first, "set", UDP, "-yes");
     assertEquals(code, 1);
-    assertMatch(stderr, /^etcd has two stores, and neither .*-etcd-api=v2 .*-etcd-api=v3/);
+    assertMatch(
+      stderr,
+      /^flanneld: etcd has two stores, and neither .*-etcd-api=v2 .*-etcd-api=v3/,
+    );
     assertEquals([await etcd.get("v2", KEY), await etcd.get("v3", KEY)], [undefined, undefined]);
   });
 
@@ -179,7 +182,7 @@ Deno.test("flanneld shows no secret of a config, and writes no stand-in for one"
   assertEquals(refused.code, 1);
   assertMatch(
     refused.stderr,
-    /^the config of the command line has "\(not shown\)", .*-show-secrets/,
+    /^flanneld: the config of the command line has "\(not shown\)", .*-show-secrets/,
   );
   assertEquals(await etcd.get("v2", KEY), stored);
   assertMatch((await shown("status", "-json")).stdout, /\(not shown\)/);

@@ -220,7 +220,9 @@ for (const { type, config } of BACKENDS) {
     await eventually("the peer", async () => (await explain(here, fill("P.2"))).code === 0);
     // The agent refuses sources outside the network some seconds after all peers masquerade.
     await eventually("the peers' features in force", async () => {
-      const { networks: [network] } = JSON.parse(await here.exec([FLANNELD, "status", "-json"]));
+      const { networks: [network] } = JSON.parse(
+        (await here.run([FLANNELD, "status", "-json"])).stdout,
+      );
       const { reason = "" } = network.backend.outsideSources ?? {};
       return !/no peer|not advertise|about to change/.test(reason);
     });
@@ -314,7 +316,7 @@ for (const { type, config } of BACKENDS) {
     assertEquals(asked.code, 1);
     assertMatch(asked.stdout, elsewhere);
     const planned = await here.run([FLANNELD, "plan", bare]);
-    assertEquals(planned.code, 2);
+    assertEquals(planned.code, 0);
     assertMatch(planned.stderr, elsewhere);
     assertEquals(planned.stderr.includes("leased to another host"), false, planned.stderr);
 

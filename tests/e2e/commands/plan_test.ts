@@ -200,7 +200,7 @@ const CASES: readonly Case[] = [
 ];
 
 function plan(host: UnderlayHost, ...flags: string[]) {
-  return host.run([FLANNELD, "plan", ...flags]);
+  return host.run([FLANNELD, "plan", "-detailed-exitcode", ...flags]);
 }
 
 /** The lines of a plan that begin with a sign. */
@@ -225,7 +225,8 @@ for (const { type, config, api, options, fresh, damages } of CASES) {
 
     const before = [await stateOf(here), await storeOf(etcd, api)];
     const first = await plan(here);
-    assertEquals([first.code, first.stderr], [2, ""]);
+    assertEquals([first.code, first.stderr], [3, ""]);
+    assertEquals((await here.run([FLANNELD, "plan"])).code, 0);
     assertMatch(first.stdout, /^ {2}interface eth1 172\.28\.128\.100, mtu 1500$/m);
     assertMatch(first.stdout, /^\+ lease 10\.20\.\d+\.0\/24 \{"PublicIP":"172\.28\.128\.100"/m);
     assertMatch(first.stdout, /^\+ node record 172\.28\.128\.100 of host host100$/m);
@@ -253,7 +254,7 @@ for (const { type, config, api, options, fresh, damages } of CASES) {
       await here.exec(["sh", "-c", fill(command)]);
       const left = [await stateOf(here), await storeOf(etcd, api)];
       const { code, stdout, stderr } = await plan(here);
-      assertEquals([code, stderr], [2, ""], command);
+      assertEquals([code, stderr], [3, ""], command);
       assertEquals(changesOf(stdout), lines.map(fill), command);
       assertEquals([await stateOf(here), await storeOf(etcd, api)], left, command);
       // The agent makes the planned changes, and no further ones.
@@ -290,7 +291,7 @@ Deno.test("flanneld plan foresees another config, and which lease goes", async (
   const subnet = await subnetOf(host);
   await cluster.setConfig(CONFIG.replace("10.20.0.0", "10.30.0.0"));
   const { code, stdout } = await plan(host);
-  assertEquals(code, 2);
+  assertEquals(code, 3);
   const lines = changesOf(stdout);
   assert(lines.some((line) => line.startsWith(`- lease ${subnet} {`)), stdout);
   assert(lines.some((line) => line.startsWith("+ lease 10.30.")), stdout);
@@ -342,22 +343,22 @@ Deno.test("flanneld plan shows udp's programs, which are added and removed with 
   await serve("-iface=eth1 -udp-datapath=user");
 });
 
-Deno.test("flanneld plan exits with 1 and one line when it cannot plan", async () => {
+Deno.test("flanneld plan exits with 1, or 2 for a usage error, and one line when it cannot plan", async () => {
   await using cluster = await GuideCluster.start({ config: null });
   const { host } = cluster;
-  const cases: readonly (readonly [string[], RegExp])[] = [
+  const cases: readonly (readonly [string[], RegExp, number?])[] = [
     [[], /no config|Key not found|failed to retrieve network config/],
     [["-etcd-api=v2"], /failed to retrieve network config: 100: Key not found/],
     [[`-etcd-endpoints=http://127.0.0.1:${CLOSED_PORT}`], /127\.0\.0\.1:4002: .*refused/],
     [["-iface=eth9"], /eth9/],
-    [["-no-such-flag"], /flag provided but not defined: -no-such-flag/],
-    [["-ip-masq=maybe"], /ip-masq/],
-    [["now"], /unexpected argument "now"/],
+    [["-no-such-flag"], /flag provided but not defined: -no-such-flag/, 2],
+    [["-ip-masq=maybe"], /ip-masq/, 2],
+    [["now"], /unexpected argument "now"/, 2],
   ];
   const before = await stateOf(host);
-  for (const [flags, message] of cases) {
+  for (const [flags, message, expected = 1] of cases) {
     const { code, stdout, stderr } = await plan(host, ...flags);
-    assertEquals([code, stdout], [1, ""], stderr);
+    assertEquals([code, stdout], [expected, ""], stderr);
     assertMatch(stderr, message);
     assert(!/defect|at file:/.test(stderr), stderr);
   }

@@ -78,7 +78,7 @@ Deno.test("flanneld carries two networks of one file to a host that is served th
 
   await t.step("commands read the file beside the agent, of all networks", async () => {
     for (const [host, flags] of [[here, own], [there, remote]] as const) {
-      const plan = await host.run([FLANNELD, "plan", ...flags]);
+      const plan = await host.run([FLANNELD, "plan", "-detailed-exitcode", ...flags]);
       assertEquals(plan.code, 0, plan.stdout + plan.stderr);
       assertMatch(plan.stdout, /^network blue:\n[^]*^network green:\n[^]*^nothing would change$/m);
       const doctor = await host.run([FLANNELD, "doctor", "-json", ...flags]);
@@ -169,7 +169,9 @@ Deno.test("flanneld -networks is ready beside a network without a config, and ex
   const get = (path: string) =>
     host.run(["busybox", "wget", "-q", "-O", "-", `http://127.0.0.1:8286${path}`]);
   assertEquals((await get("/readyz")).stdout, "flanneld is ready\n");
-  assertMatch(await host.exec([FLANNELD, "status"]), /^health +ready, with warnings$/m);
+  const warned = await host.run([FLANNELD, "status"]);
+  assertEquals(warned.code, 1);
+  assertMatch(warned.stdout, /^health +ready, with warnings$/m);
 
   // The remedy in the line.
   await host.exec([FLANNELD, ...command[1]!.split(" "), "-yes", command[2]!]);

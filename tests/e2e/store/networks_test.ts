@@ -326,7 +326,7 @@ Deno.test("flanneld status names the network that waits for its config, and what
   await agent.waitFor(/blue: Wrote subnet file/);
   await agent.waitFor(/green: .*failed to retrieve network config/);
   const { code, stdout } = await status();
-  assertEquals(code, 0, stdout);
+  assertEquals(code, 1, stdout);
   assertMatch(stdout, /^health +ready, with warnings$/m);
   assertMatch(stdout, /^network +blue, 10\.71\.0\.0\/16, ready$/m);
   assertMatch(

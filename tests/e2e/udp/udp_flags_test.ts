@@ -54,7 +54,7 @@ async function start(options: string): Promise<Cluster> {
 /** Returns the report of `flanneld status` on the host's network. */
 async function network(host: UnderlayHost) {
   const status = JSON.parse(
-    await host.exec([FLANNELD, "status", "-json"]),
+    (await host.run([FLANNELD, "status", "-json"])).stdout,
   ) as AgentStatus;
   return status.networks[0]!;
 }
@@ -114,7 +114,7 @@ for (const path of ["user", "auto"]) {
         // The kernel's own IPv6 on the device comes when it likes.
         .filter(([reason, count]) => count > 0 && reason !== "sendNotIPv4");
       assertEquals(Object.fromEntries(counted), drops);
-      const table = await tested.exec([FLANNELD, "status"]);
+      const table = (await tested.run([FLANNELD, "status"])).stdout;
       assertEquals(table.includes("from a host without a lease"), "receiveUnknownSender" in drops);
     });
   }

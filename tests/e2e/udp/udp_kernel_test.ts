@@ -70,8 +70,8 @@ async function isByKernel([a, b]: readonly [UnderlayHost, UnderlayHost]): Promis
 }
 
 /** Returns the output of `flanneld status`. */
-function statusOf(host: UnderlayHost): Promise<string> {
-  return host.exec([FLANNELD, "status", "-json", "-peers=all"]);
+async function statusOf(host: UnderlayHost): Promise<string> {
+  return (await host.run([FLANNELD, "status", "-json", "-peers=all"])).stdout;
 }
 
 /** Sends random bytes by TCP and compares checksums, while `action` runs. */

@@ -99,7 +99,7 @@ async function start(seccomp: Uint8Array): Promise<Cluster> {
 
 /** Returns the host's reported path to its peer. */
 async function pathOf(host: UnderlayHost): Promise<string> {
-  const status = JSON.parse(await host.exec([FLANNELD, "status", "-json"]));
+  const status = JSON.parse((await host.run([FLANNELD, "status", "-json"])).stdout);
   return status.networks[0].peers.list[0].path;
 }
 
@@ -201,6 +201,6 @@ Deno.test("udp carries packets when the kernel refuses every offload, and report
   await agent.waitFor(/tunnel on flannel0, UDP port 8285: TCP merging, SIMD checksums$/m);
   await agent.waitFor(/Wrote subnet file/);
   await eventually("a full mesh", () => isFullMesh(hosts));
-  const status = JSON.parse(await hosts[1].exec([FLANNELD, "status", "-json"]));
+  const status = JSON.parse((await hosts[1].run([FLANNELD, "status", "-json"])).stdout);
   assertEquals(status.networks[0].backend.features, "TCP merging, SIMD checksums");
 });

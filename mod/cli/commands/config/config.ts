@@ -24,7 +24,7 @@ import { findConfig, type FoundConfig, inTime } from "./store.ts";
 import { readGivenConfig } from "./text.ts";
 import { EXIT_OK } from "../../exit_codes.ts";
 import { oneNetwork } from "../one_network.ts";
-import { print, printError, printJsonText } from "../../output.ts";
+import { print, printError, printJsonText, printNote } from "../../output.ts";
 import type { RunSubcommand } from "../subcommand.ts";
 import { runVerb, type Verb } from "../verbs.ts";
 import { counted } from "../../../text/mod.ts";
@@ -116,7 +116,7 @@ async function get({ agent, own }: AgentLine, signal: AbortSignal): Promise<numb
   await using found = await findConfig(oneNetwork(agent.options).store, signal, {
     readOnly: true,
   });
-  printError(found.note);
+  printNote(found.note);
   const text = textOf(found);
   printJsonText(own.get("show-secrets") === true ? text : hideSecrets(text));
   return EXIT_OK;
@@ -192,11 +192,11 @@ async function ask(
     case "yes":
       return undefined;
     case "no":
-      printError("Nothing was changed.");
+      printError("nothing was changed");
       return EXIT_UNCONFIRMED;
     case "nobody to ask":
       printError(
-        "Nothing was changed: standard input is not a terminal; give -yes to write without asking.",
+        "nothing was changed: standard input is not a terminal; give -yes to write without asking",
       );
       return EXIT_UNCONFIRMED;
   }
@@ -242,7 +242,7 @@ async function check(
         `-allowed-networks=${network}`,
     );
   }
-  printError(warnings.map((warning) => `warning: ${warning}`));
+  printNote(warnings.map((warning) => `warning: ${warning}`));
   return checked;
 }
 
