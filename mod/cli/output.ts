@@ -37,6 +37,17 @@ export function printJson(value: unknown): void {
   printJsonText(JSON.stringify(value, undefined, 2));
 }
 
+/** Version of the JSON that {@linkcode printReport} writes; a change that breaks readers raises it. */
+const REPORT_VERSION = 1;
+
+/** Help of the flag `-json` of the subcommands that call {@linkcode printReport}. */
+export const JSON_HELP = "print one JSON object for scripts";
+
+/** Prints the result of a subcommand as one JSON object that begins with its version. */
+export function printReport(members: Readonly<Record<string, unknown>>): void {
+  printJson({ version: REPORT_VERSION, ...members });
+}
+
 /** Prints a JSON text. */
 export function printJsonText(json: string): void {
   write(Deno.stdout, `${printableJson(json.replace(/\n$/, ""))}\n`);

@@ -118,7 +118,7 @@ Deno.test("flanneld goes back to a config from one that the disk had no room for
 
   const env = await host.readTextFile("/run/flannel/subnet.env");
   const subnet = /^FLANNEL_SUBNET=(10\.81\.\d+)\.1\/24$/m.exec(env)![1]!;
-  const leases = JSON.parse(await host.exec([FLANNELD, "lease", "list", "-json", STORE]));
+  const { leases } = JSON.parse(await host.exec([FLANNELD, "lease", "list", "-json", STORE]));
   assertEquals(leases.map((lease: { subnet: string }) => lease.subnet), [`${subnet}.0/24`]);
   assertMatch(
     await host.exec(["ip", "-o", "-4", "address", "show", "dev", "flannel.1"]),

@@ -29,7 +29,7 @@ async function run(host: UnderlayHost, block: string): Promise<string> {
 }
 
 async function leases(host: UnderlayHost): Promise<{ publicIP: string; reserved: boolean }[]> {
-  return JSON.parse(await run(host, "flanneld lease list -json"));
+  return JSON.parse(await run(host, "flanneld lease list -json")).leases;
 }
 
 Deno.test("the pages about etcd, changes and backup: their commands do what they promise", async (t) => {

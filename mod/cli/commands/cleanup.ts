@@ -5,14 +5,14 @@
  */
 
 import { cleanUp } from "../../agent/commands/cleanup.ts";
-import type { CleanupOptions } from "../../agent/commands/removal.ts";
+import type { CleanupOptions, RemovalVerb } from "../../agent/commands/removal.ts";
 import { removePublishedOptions } from "../../agent/host/published_options.ts";
 import { optionsOfServed } from "../../agent/networks/options.ts";
 import { quietLog, readAgentLine } from "../flags/agent_line.ts";
 import type { AgentSubcommand } from "./agent_subcommand.ts";
 import { UsageError } from "../errors.ts";
 import { EXIT_FAILURE, EXIT_OK } from "../exit_codes.ts";
-import { print, printError } from "../output.ts";
+import { JSON_HELP, print, printError, printReport } from "../output.ts";
 import { reportError } from "../report_error.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 
@@ -43,6 +43,7 @@ export const spec: AgentSubcommand = {
         "also remove this host's lease and node record from the store, where they are known to " +
         "be this host's, and with aws-vpc and gce its routes at the provider",
     },
+    { name: "json", kind: "bool", help: JSON_HELP },
   ],
   exitCodes: "0 everything is removed, or there was nothing; 1 an agent runs, or something could " +
     "not be removed or released; 2 usage error.",
@@ -68,26 +69,32 @@ export const run: RunSubcommand = async (args, signal) => {
       "-release and -keep-device exclude each other: flannel needs the lease that it takes over",
     );
   }
-  let done = 0;
+  const isJson = line.own.get("json") === true;
+  const changes: { readonly action: RemovalVerb; readonly object: string }[] = [];
+  const kept: string[] = [];
+  const errors: string[] = [];
   let failed = 0;
+  const fail = (message: string) => {
+    failed++;
+    errors.push(message);
+    printError(message);
+  };
   const actions: CleanupOptions = {
     dryRun,
     release,
     keepDevice,
     signal,
     onDone: (what, verb) => {
-      done++;
-      print(`${dryRun ? `would ${verb}` : PAST[verb]} ${what}`);
+      changes.push({ action: verb, object: what });
+      if (!isJson) print(`${dryRun ? `would ${verb}` : PAST[verb]} ${what}`);
     },
     onKept: (what) => {
       // A lease that -release asks for is a failure; an object of another program is not.
       if (release && what.startsWith("lease")) failed++;
-      print(`kept ${what}`);
+      kept.push(what);
+      if (!isJson) print(`kept ${what}`);
     },
-    onFailed: (message, verb = "remove") => {
-      failed++;
-      printError(`cannot ${verb} ${message}`);
-    },
+    onFailed: (message, verb = "remove") => fail(`cannot ${verb} ${message}`),
   };
   for (const one of await optionsOfServed(options)) {
     try {
@@ -96,11 +103,11 @@ export const run: RunSubcommand = async (args, signal) => {
       if (one.networkName === undefined) throw error;
       // The state of the other networks is removed all the same.
       signal.throwIfAborted();
-      failed++;
-      printError(`network ${one.networkName}: ${reportError(error).lines.join("; ")}`);
+      fail(`network ${one.networkName}: ${reportError(error).lines.join("; ")}`);
     }
   }
   if (failed === 0 && !dryRun && !keepDevice) await removePublishedOptions(options);
-  if (done === 0 && failed === 0) print("nothing to remove");
+  if (isJson) printReport({ dryRun, changes, kept, errors });
+  else if (changes.length === 0 && failed === 0) print("nothing to remove");
   return failed === 0 ? EXIT_OK : EXIT_FAILURE;
 };

@@ -18,7 +18,7 @@ import { UsageError } from "../errors.ts";
 import { EXIT_OK } from "../exit_codes.ts";
 import { quote } from "../flags/flag_syntax.ts";
 import { oneNetwork } from "./one_network.ts";
-import { print, printJson } from "../output.ts";
+import { JSON_HELP, print, printReport } from "../output.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 import { runVerb, type Verb } from "./verbs.ts";
 
@@ -35,7 +35,7 @@ const VERBS: readonly Verb[] = [
     spec: {
       name: "lease list",
       summary: "Lists the leases of the network: public IP, backend, time left, hostname.",
-      flags: [{ name: "json", kind: "bool", help: "print an array of objects in JSON" }],
+      flags: [{ name: "json", kind: "bool", help: JSON_HELP }],
       exitCodes: "0 listed; 1 the store cannot be read; 2 usage error.",
     },
     run: list,
@@ -120,7 +120,7 @@ async function list({ agent, own }: AgentLine, signal: AbortSignal): Promise<num
   const { leases, agents } = await inTime(signal, (call) => store.snapshot(call));
   const sorted = leases.toSorted((a, b) => a.subnet.address - b.subnet.address);
   const rows = (await withLifetimes(store, sorted, signal)).map((lease) => row(lease, agents));
-  if (own.get("json") === true) printJson(rows);
+  if (own.get("json") === true) printReport({ leases: rows });
   else print(table(rows));
   return EXIT_OK;
 }

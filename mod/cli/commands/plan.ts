@@ -5,13 +5,12 @@
  */
 
 import { optionsOfWanted } from "../../agent/networks/options.ts";
-import type { AgentOptions } from "../../agent/core/options.ts";
-import { planAgent } from "../../agent/commands/plan.ts";
+import { type AgentPlan, planAgent } from "../../agent/commands/plan.ts";
 import { describeObstacle } from "../../firewall/mod.ts";
 import { quietLog, readAgentLine } from "../flags/agent_line.ts";
 import type { AgentSubcommand } from "./agent_subcommand.ts";
 import { EXIT_FAILURE, EXIT_OK } from "../exit_codes.ts";
-import { print, printError } from "../output.ts";
+import { JSON_HELP, print, printError, printReport } from "../output.ts";
 import { reportError } from "../report_error.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 
@@ -32,6 +31,7 @@ export const spec: AgentSubcommand = {
       kind: "bool",
       help: "end with 3 when something would change; for scripts",
     },
+    { name: "json", kind: "bool", help: JSON_HELP },
   ],
   exitCodes:
     "0 planned, whether or not something would change; 1 the plan failed; 2 usage error; " +
@@ -49,33 +49,61 @@ export const run: RunSubcommand = async (args, signal) => {
   if (line === undefined) return EXIT_OK;
   const { options } = line.agent;
   quietLog(line.agent);
-  let count = 0;
-  let failed = false;
+  const isJson = line.own.get("json") === true;
+  const networks: NetworkPlan[] = [];
   for (const one of await optionsOfWanted(options, signal)) {
-    if (one.networkName === undefined) count += await planOne(one, signal);
-    else {
-      print(`network ${one.networkName}:`);
-      try {
-        count += await planOne(one, signal);
-      } catch (error) {
-        // The plans of the other networks follow all the same.
-        signal.throwIfAborted();
-        printError(reportError(error).lines);
-        failed = true;
-      }
+    const name = one.networkName ?? "";
+    if (name !== "" && !isJson) print(`network ${name}:`);
+    try {
+      const plan = planOf(name, await planAgent(one, signal));
+      networks.push(plan);
+      if (!isJson) print(describe(plan));
+    } catch (error) {
+      if (name === "") throw error;
+      // The plans of the other networks follow all the same.
+      signal.throwIfAborted();
+      const { lines } = reportError(error);
+      networks.push({ name, error: lines.join("; "), facts: [], changes: [], obstacles: [] });
+      printError(lines);
     }
   }
-  if (failed) return EXIT_FAILURE;
-  if (count === 0) print("nothing would change");
-  return count > 0 && line.own.get("detailed-exitcode") === true ? EXIT_CHANGES : EXIT_OK;
+  const hasChanges = networks.some(({ changes }) => changes.length > 0);
+  const hasFailed = networks.some(({ error }) => error !== null);
+  if (isJson) printReport({ networks });
+  else if (!hasChanges && !hasFailed) print("nothing would change");
+  if (hasFailed) return EXIT_FAILURE;
+  return hasChanges && line.own.get("detailed-exitcode") === true ? EXIT_CHANGES : EXIT_OK;
 };
 
-/** @returns how much would change */
-async function planOne(options: AgentOptions, signal: AbortSignal): Promise<number> {
-  const { facts, changes, obstacles, provider } = await planAgent(options, signal);
-  for (const fact of facts) print(`  ${fact}`);
-  for (const { sign, text } of changes) print(`${sign} ${text}`);
-  for (const obstacle of provider.obstacles) print(`! ${obstacle}`);
-  for (const obstacle of obstacles) print(`! ${describeObstacle(obstacle)}`);
-  return changes.length;
+/** The plan of one network, as `-json` prints it. */
+interface NetworkPlan {
+  /** Empty without `-networks`. */
+  readonly name: string;
+  /** Reason for which nothing could be planned; `null` otherwise. */
+  readonly error: string | null;
+  readonly facts: readonly string[];
+  readonly changes: readonly { readonly action: "add" | "remove"; readonly object: string }[];
+  /** Reasons for which packets are dropped that the agent would not remove. */
+  readonly obstacles: readonly string[];
+}
+
+function planOf(name: string, { facts, changes, obstacles, provider }: AgentPlan): NetworkPlan {
+  return {
+    name,
+    error: null,
+    facts,
+    changes: changes.map(({ sign, text }) => ({
+      action: sign === "-" ? "remove" : "add",
+      object: text,
+    })),
+    obstacles: [...provider.obstacles, ...obstacles.map(describeObstacle)],
+  };
+}
+
+function describe({ facts, changes, obstacles }: NetworkPlan): string[] {
+  return [
+    ...facts.map((fact) => `  ${fact}`),
+    ...changes.map(({ action, object }) => `${action === "remove" ? "-" : "+"} ${object}`),
+    ...obstacles.map((obstacle) => `! ${obstacle}`),
+  ];
 }

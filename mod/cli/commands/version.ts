@@ -7,18 +7,15 @@
 import { type AgentSubcommand, parseSubcommand } from "./agent_subcommand.ts";
 import { COMMIT, VERSION } from "../../version.ts";
 import { EXIT_OK } from "../exit_codes.ts";
-import { print, printJson, printOwnText } from "../output.ts";
+import { JSON_HELP, print, printOwnText, printReport } from "../output.ts";
 import type { RunSubcommand } from "./subcommand.ts";
-
-/** Version of the JSON; a change that breaks readers raises it. */
-const JSON_VERSION = 1;
 
 /** Command line of the subcommand. */
 export const spec: AgentSubcommand = {
   name: "version",
   summary: "Prints the name, version and commit of the program, the version of the Deno that it " +
     "embeds, and the target that it was compiled for. flanneld -version prints the version alone.",
-  flags: [{ name: "json", kind: "bool", help: "print one JSON object for scripts" }],
+  flags: [{ name: "json", kind: "bool", help: JSON_HELP }],
   exitCodes: "0 printed; 2 usage error.",
   agentFlags: false,
 };
@@ -28,8 +25,7 @@ export const run: RunSubcommand = (args) => {
   const line = parseSubcommand(spec, args);
   if ("help" in line) printOwnText(line.help);
   else if (line.own.get("json") === true) {
-    printJson({
-      version: JSON_VERSION,
+    printReport({
       name: "flanneld",
       release: VERSION,
       commit: COMMIT === "" ? null : COMMIT,

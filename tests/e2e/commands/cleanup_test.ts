@@ -83,6 +83,14 @@ for (const { type, config, api, options } of CASES) {
     const left = await stateOf(here);
     const dry = await cleanup(here, "-dry-run");
     assertEquals(dry.code, 0, dry.stderr);
+    const json = JSON.parse((await cleanup(here, "-dry-run", "-json")).stdout);
+    assertEquals([json.version, json.dryRun, json.errors], [1, true, []]);
+    assertEquals(
+      json.changes.map(({ action, object }: { action: string; object: string }) =>
+        `would ${action} ${object}`
+      ),
+      dry.stdout.split("\n").filter((line) => line.startsWith("would ")),
+    );
     assertEquals(await stateOf(here), left);
 
     const done = await cleanup(here);

@@ -122,6 +122,15 @@ Deno.test("flanneld config sets, shows and deletes the config that running agent
     const stored = await config(first, "validate");
     assertEquals(stored.code, 0);
     assertMatch(stored.stdout, /^Network 10\.30\.0\.0\/16: 255 subnets of \/24/);
+    const json = async (...args: string[]) => JSON.parse((await config(first, ...args)).stdout);
+    const { version, store, config: value } = await json("get", "-json");
+    assertEquals([version, value], [1, JSON.parse(VXLAN)]);
+    assertMatch(store, /^etcd v2 /);
+    const checked = await json("validate", "-json");
+    assertEquals(
+      [checked.version, checked.network, checked.subnets, checked.backend, checked.mtu],
+      [1, "10.30.0.0/16", 255, "vxlan", 1450],
+    );
     const offline = await second.run(
       [FLANNELD, "config", "validate", "-", "-etcd-endpoints=http://192.0.2.1:2379"],
       { stdin: '{"Network": "10.20.0.0/33"}' },

@@ -241,5 +241,5 @@ Deno.test("flanneld's subcommands go on without a sysconfig file that this user 
   assertEquals((await asNobody("man")).code, 0);
   const named = await asNobody("config", "validate", "-sysconfig=/etc/sysconfig/flanneld", "{}");
   assertEquals(named.code, 1);
-  assertMatch(named.stderr, /^cannot read \/etc\/sysconfig\/flanneld: Permission denied/);
+  assertMatch(named.stderr, /^flanneld: cannot read \/etc\/sysconfig\/flanneld: Permission denied/);
 });

@@ -109,7 +109,7 @@ Deno.test("subcommands need no flags beside an agent whose flags are not the def
       assertMatch(await silently(here, "plan"), /nothing would change\n$/);
       const { verdict } = JSON.parse(await silently(here, "explain", "-json", peer));
       assertStringIncludes(verdict, "host101");
-      const leases = JSON.parse(await silently(here, "lease", "list", "-json"));
+      const { leases } = JSON.parse(await silently(here, "lease", "list", "-json"));
       assertEquals(leases.length, 2);
       const { code, stdout, stderr } = await run(here, "config", "get");
       assertEquals([code, stdout], [0, `${UDP}\n`]);
@@ -217,7 +217,9 @@ Deno.test("subcommands find the agent of several networks, and each network of i
       checks.filter(({ id }) => id === "lease").map(({ verdict }) => verdict),
       ["ok", "ok"],
     );
-    const leases = JSON.parse(await silently(here, "lease", "list", "-json", "-networks=green"));
+    const { leases } = JSON.parse(
+      await silently(here, "lease", "list", "-json", "-networks=green"),
+    );
     assertEquals(leases.length, 1);
     assert(leases[0].subnet.startsWith("10.30."));
     const { code, stderr } = await run(here, "lease", "list");
@@ -283,7 +285,7 @@ Deno.test("subcommands of a client read the token where the agent does, and name
   const peer = await overlayAddress(there, "/run/flannel/subnet.env");
   for (const [host, address] of [[here, peer], [there, await overlayAddress(here)]] as const) {
     await eventually("a plan that is empty", async () => await isPlanEmpty(host));
-    assertEquals(JSON.parse(await silently(host, "lease", "list", "-json")).length, 2);
+    assertEquals(JSON.parse(await silently(host, "lease", "list", "-json")).leases.length, 2);
     assertEquals((await doctor(host)).wrong, []);
     await silently(host, "explain", address);
   }

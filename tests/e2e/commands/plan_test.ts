@@ -256,6 +256,16 @@ for (const { type, config, api, options, fresh, damages } of CASES) {
       const { code, stdout, stderr } = await plan(here);
       assertEquals([code, stderr], [3, ""], command);
       assertEquals(changesOf(stdout), lines.map(fill), command);
+      const json = await here.run([FLANNELD, "plan", "-json"]);
+      const { version, networks: [only, ...others] } = JSON.parse(json.stdout);
+      assertEquals([json.code, version, only.error, others], [0, 1, null, []], command);
+      assertEquals(
+        only.changes.map(({ action, object }: { action: string; object: string }) =>
+          `${action === "add" ? "+" : "-"} ${object}`
+        ),
+        lines.map(fill).filter((line) => !line.startsWith("!")),
+        command,
+      );
       assertEquals([await stateOf(here), await storeOf(etcd, api)], left, command);
       // The agent makes the planned changes, and no further ones.
       const again = await cluster.startAgent(here);

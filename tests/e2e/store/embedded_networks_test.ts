@@ -151,7 +151,7 @@ Deno.test("flanneld carries two networks of one file to a host that is served th
     assertEquals(await devices(there), []);
     for (const network of ["blue", "late"] as const) {
       const list = [FLANNELD, "lease", "list", "-json", STORE, `-networks=${network}`];
-      const leases = JSON.parse(await here.exec(list)) as { publicIP: string }[];
+      const { leases } = JSON.parse(await here.exec(list)) as { leases: { publicIP: string }[] };
       assertEquals(leases.map(({ publicIP }) => publicIP), [here.address]);
     }
   });

@@ -24,7 +24,14 @@ import { findConfig, type FoundConfig, inTime } from "./store.ts";
 import { readGivenConfig } from "./text.ts";
 import { EXIT_OK } from "../../exit_codes.ts";
 import { oneNetwork } from "../one_network.ts";
-import { print, printError, printJsonText, printNote } from "../../output.ts";
+import {
+  JSON_HELP,
+  print,
+  printError,
+  printJsonText,
+  printNote,
+  printReport,
+} from "../../output.ts";
 import type { RunSubcommand } from "../subcommand.ts";
 import { runVerb, type Verb } from "../verbs.ts";
 import { counted } from "../../../text/mod.ts";
@@ -32,6 +39,7 @@ import { counted } from "../../../text/mod.ts";
 /** Nothing was written: the answer was no, or standard input is not a terminal. */
 const EXIT_UNCONFIRMED = 3;
 
+const JSON_FLAG: OwnFlag = { name: "json", kind: "bool", help: JSON_HELP };
 const YES: OwnFlag = { name: "yes", kind: "bool", help: "write without asking; for scripts" };
 const CONFIG_OPERAND = "JSON|FILE|-";
 const WRITING_CODES =
@@ -44,7 +52,10 @@ const VERBS: readonly Verb[] = [
       name: "config get",
       summary: "Prints the stored network config, and its place on standard error. " +
         `Replaces secrets with "${HIDDEN}".`,
-      flags: [{ name: "show-secrets", kind: "bool", help: "print the secrets as well" }],
+      flags: [
+        { name: "show-secrets", kind: "bool", help: "print the secrets as well" },
+        JSON_FLAG,
+      ],
       exitCodes: "0 printed; 1 there is no config, or it cannot be read; 2 usage error.",
     },
     run: get,
@@ -72,7 +83,7 @@ const VERBS: readonly Verb[] = [
       summary:
         "Checks a network config as an agent does, and shows its result. Checks the given config " +
         "without a store; without an operand, the config in the store.",
-      flags: [],
+      flags: [JSON_FLAG],
       operands: {
         usage: `[${CONFIG_OPERAND}]`,
         help: "The config is JSON that begins with {, a file, or - for standard input.",
@@ -116,13 +127,27 @@ async function get({ agent, own }: AgentLine, signal: AbortSignal): Promise<numb
   await using found = await findConfig(oneNetwork(agent.options).store, signal, {
     readOnly: true,
   });
-  printNote(found.note);
-  const text = textOf(found);
-  printJsonText(own.get("show-secrets") === true ? text : hideSecrets(text));
+  const stored = textOf(found);
+  const text = own.get("show-secrets") === true ? stored : hideSecrets(stored);
+  if (own.get("json") === true) {
+    printReport({ store: found.store.name, config: valueOf(text, found) });
+  } else {
+    printNote(found.note);
+    printJsonText(text);
+  }
   return EXIT_OK;
 }
 
-async function validate({ agent, operands }: AgentLine, signal: AbortSignal): Promise<number> {
+/** Returns the config as a value. @throws {ConfigError} when it is not JSON */
+function valueOf(text: string, { store }: FoundConfig): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new ConfigError(`the config in ${store.name} is not JSON`, { cause });
+  }
+}
+
+async function validate({ agent, operands, own }: AgentLine, signal: AbortSignal): Promise<number> {
   const [word] = operands;
   let text: string;
   let from: string;
@@ -136,7 +161,8 @@ async function validate({ agent, operands }: AgentLine, signal: AbortSignal): Pr
     from = `the config in ${found.store.name}`;
   }
   const checked = await check(text, from, agent.options.allowedNetworks);
-  print(describe(checked));
+  if (own.get("json") === true) printReport(summarize(checked));
+  else print(describe(checked));
   return EXIT_OK;
 }
 
@@ -255,6 +281,21 @@ async function usable(text: string | undefined): Promise<CheckedConfig | undefin
     print(`No agent can use the stored config: ${error.message}`);
     return undefined;
   }
+}
+
+/** The result of a check, as `-json` prints it. */
+function summarize(checked: CheckedConfig): Record<string, unknown> {
+  const { network, subnetLen, subnetMin, subnetMax, backend } = checked.config;
+  return {
+    network: network.toString(),
+    subnetLen,
+    subnetMin: formatIPv4(subnetMin),
+    subnetMax: formatIPv4(subnetMax),
+    subnets: roomOf(checked),
+    backend: backend.type,
+    mtu: checked.mtu ?? null,
+    warnings: checked.warnings,
+  };
 }
 
 function describe(checked: CheckedConfig): string[] {
