@@ -1,10 +1,10 @@
 import { decodeNetworkConfig, type NetworkConfig } from "../config/mod.ts";
 import { formatIPv4, type IPv4, type Prefix } from "../ip/mod.ts";
-import { type Lease, LEASE_TTL, PERMANENT } from "../lease/mod.ts";
+import { type Lease, LEASE_TTL, PERMANENT, type StoredNodeRecord } from "../lease/mod.ts";
 import { type CallOptions, type NetworkStore, StoreError } from "../store/mod.ts";
 import { untilWon } from "./races.ts";
 
-/** A reservation that the rules forbid. The message is one line. */
+/** A reservation that the rules forbid, or a lease that does not exist. The message is one line. */
 export class ReservationError extends Error {
   override readonly name = "ReservationError";
 }
@@ -92,9 +92,83 @@ export async function releaseReservation(
     if (lease === undefined) throw new ReservationError(`${subnet} is not reserved, nor leased`);
     if (lease.ttl !== PERMANENT) {
       throw new ReservationError(
-        `${subnet} is not reserved: it is leased to ${formatIPv4(lease.attributes.publicIP)}`,
+        `${subnet} is not reserved: it is leased to ${formatIPv4(lease.attributes.publicIP)}; ` +
+          "flanneld lease release ends the lease",
       );
     }
     return await store.updateLease(lease, lease.attributes, LEASE_TTL, options);
   }, ReservationError);
+}
+
+/**
+ * Removes a lease, reserved or not: its subnet is free at once. The agent of a host that runs leases a subnet again,
+ * the same one unless another host was faster.
+ *
+ * @throws {ReservationError} when the subnet is not leased, or ten races in a row were lost
+ * @throws {StoreError} as the store does
+ */
+export async function releaseLease(
+  store: NetworkStore,
+  subnet: Prefix,
+  options: CallOptions = {},
+): Promise<Lease> {
+  return await untilWon(async () => {
+    const lease = await store.lease(subnet, options);
+    if (lease === undefined) throw new ReservationError(`${subnet} is not leased`);
+    await store.removeLease(lease, options);
+    return lease;
+  }, ReservationError);
+}
+
+/** The entries of a host in the store. */
+export interface HostEntries {
+  /** Leases that expire; reservations stay with the host's public IP. */
+  readonly leases: readonly Lease[];
+  readonly reserved: readonly Lease[];
+  readonly record: StoredNodeRecord | undefined;
+}
+
+/**
+ * Finds the leases and the node record of the host with a public IP.
+ *
+ * @throws {ReservationError} when it has no lease that expires, and no node record
+ * @throws {StoreError} as the store does
+ */
+export async function findHostEntries(
+  store: NetworkStore,
+  publicIP: IPv4,
+  options: CallOptions = {},
+): Promise<HostEntries> {
+  const { leases, agents } = await store.snapshot(options);
+  const own: Lease[] = [];
+  for (const lease of leases) {
+    // Listings of etcd v3 have no lifetimes.
+    if (lease.attributes.publicIP !== publicIP) continue;
+    own.push(lease.ttl === undefined ? await store.lease(lease.subnet, options) ?? lease : lease);
+  }
+  const [reserved, expiring] = [true, false].map((isReserved) =>
+    own.filter(({ ttl }) => (ttl === PERMANENT) === isReserved)
+  ) as [Lease[], Lease[]];
+  const record = agents.find((agent) => agent.publicIP === publicIP);
+  if (expiring.length === 0 && record === undefined) {
+    throw new ReservationError(
+      `${formatIPv4(publicIP)} has no node record, and no lease that expires`,
+    );
+  }
+  return { leases: expiring, reserved, record };
+}
+
+/**
+ * Removes the leases and the node record of a host that is gone.
+ *
+ * @throws {ConflictError} when the host, or another writer, has changed one since it was read: the host lives
+ * @throws {StoreError} as the store does
+ */
+export async function evictHost(
+  store: NetworkStore,
+  { leases, record }: HostEntries,
+  options: CallOptions = {},
+): Promise<void> {
+  for (const lease of leases) await store.removeLease(lease, options);
+  if (record !== undefined) await store.removeAgent(record, options);
 }

@@ -80,17 +80,24 @@ Deno.test("the pages about etcd, changes and backup: their commands do what they
   });
 
   await t.step(
-    "changes.md: a dead host's keys are deleted, and the others drop its route",
+    "changes.md: a dead host is evicted, and the others drop its route",
     async () => {
       const subnet = await subnetOf(third);
       await stack.disposeAsync();
       await using _first = await LabUnit.start(first);
       await using _second = await LabUnit.start(second);
       assertMatch(await first.exec(["ip", "route", "show", "proto", "102"]), new RegExp(subnet));
-      const [v3] = await blocks("changes.md", "Remove a dead host") as [string];
-      const remove = v3.replace("10.20.93.0-24", subnet.replace("/", "-"))
-        .replace("172.28.128.101", third.address);
-      assertEquals(await run(first, remove), "1\n1\n");
+      const [evict] = await blocks("changes.md", "Remove a dead host") as [string];
+      const command = evict.replace("evict 172.28.128.101", `evict -yes ${third.address}`);
+      const output = await run(first, command);
+      assertMatch(output, new RegExp(`^- lease ${subnet}\n- node record of ${third.address}, `));
+      assertEquals(
+        await run(
+          first,
+          `etcdctl get --prefix --keys-only /flannel/network/agents/${third.address}`,
+        ),
+        "",
+      );
       await eventually(
         "no route to the dead host",
         async () => !(await first.exec(["ip", "route", "show", "proto", "102"])).includes(subnet),

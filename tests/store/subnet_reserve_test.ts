@@ -1,13 +1,24 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { ip, net, vxlan } from "../../mod/store/testing/store_lab.ts";
-import { PERMANENT } from "../../mod/lease/mod.ts";
-import { StoreError } from "../../mod/store/mod.ts";
-import { releaseReservation, ReservationError, reserveSubnet } from "../../mod/subnet/reserve.ts";
+import { type NodeRecord, PERMANENT } from "../../mod/lease/mod.ts";
+import { ConflictError, StoreError } from "../../mod/store/mod.ts";
+import {
+  evictHost,
+  findHostEntries,
+  releaseLease,
+  releaseReservation,
+  ReservationError,
+  reserveSubnet,
+} from "../../mod/subnet/reserve.ts";
 import { subnetCases } from "./subnet_lab.ts";
 
 const CONFIG = '{"Network":"10.20.0.0/16"}';
 const SUBNET = net("10.20.5.0/24");
 const HOST = ip("192.0.2.5");
+const RECORD: NodeRecord = {
+  ...{ hostname: "host5", machineId: "m", bootId: "b", instance: "i" },
+  ...{ version: "0.1.0", started: "2026-01-02T03:04:05Z" },
+};
 
 subnetCases("reserveSubnet()", [
   ["keeps a free subnet for a host, and its own lease for good", async ({ store, putRaw }) => {
@@ -72,5 +83,51 @@ subnetCases("releaseReservation()", [
       ReservationError,
       "not reserved",
     );
+  }],
+]);
+
+subnetCases("releaseLease()", [
+  ["removes a lease, reserved or not, and rejects a subnet without one", async (lab) => {
+    const { store } = lab;
+    await lab.putRaw("config", CONFIG);
+    await reserveSubnet(store, SUBNET, HOST);
+    const other = net("10.20.6.0/24");
+    await store.createLease(other, vxlan("192.0.2.66"), 600);
+    assertEquals((await releaseLease(store, SUBNET)).attributes.publicIP, HOST);
+    await releaseLease(store, other);
+    assertEquals((await store.snapshot()).leases, []);
+    await assertRejects(() => releaseLease(store, other), ReservationError, "is not leased");
+  }],
+]);
+
+subnetCases("evictHost()", [
+  ["removes what a host has but its reservation, and nothing of another host", async (lab) => {
+    const { store } = lab;
+    await lab.putRaw("config", CONFIG);
+    await reserveSubnet(store, SUBNET, HOST);
+    const [own, foreign] = [net("10.20.6.0/24"), net("10.20.7.0/24")];
+    await store.createLease(own, vxlan("192.0.2.5"), 600);
+    await store.createLease(foreign, vxlan("192.0.2.66"), 600);
+    await store.putAgent(HOST, RECORD, 600, undefined);
+    await store.putAgent(ip("192.0.2.66"), RECORD, 600, undefined);
+
+    const entries = await findHostEntries(store, HOST);
+    assertEquals(entries.leases.map(({ subnet }) => `${subnet}`), [`${own}`]);
+    assertEquals(entries.reserved.map(({ subnet }) => `${subnet}`), [`${SUBNET}`]);
+    assertEquals(entries.record?.record.hostname, "host5");
+    await evictHost(store, entries);
+    const { leases, agents } = await store.snapshot();
+    assertEquals(leases.map(({ subnet }) => `${subnet}`).sort(), [`${SUBNET}`, `${foreign}`]);
+    assertEquals(agents.map(({ publicIP }) => publicIP), [ip("192.0.2.66")]);
+    await assertRejects(() => findHostEntries(store, HOST), ReservationError, "no node record");
+  }],
+
+  ["leaves a host that has renewed its lease meanwhile", async ({ store, putRaw }) => {
+    await putRaw("config", CONFIG);
+    const lease = await store.createLease(SUBNET, vxlan("192.0.2.5"), 600);
+    const entries = await findHostEntries(store, HOST);
+    await store.updateLease(lease, vxlan("192.0.2.5"), 86_400);
+    await assertRejects(() => evictHost(store, entries), ConflictError);
+    assertEquals((await store.snapshot()).leases.length, 1);
   }],
 ]);

@@ -1,18 +1,27 @@
 /**
- * `flanneld lease list|reserve|release`: the leases of the network, and reservations.
+ * `flanneld lease list|reserve|unreserve|release|evict`: the leases of the network, and reservations.
  *
  * @module
  */
 
+import { KERNEL_FEATURE } from "../../../backends/udp/kernel/udp_kernel.ts";
 import { openPresent } from "../../agent/commands/open_present.ts";
+import { ConfigError, decodeNetworkConfig } from "../../config/mod.ts";
 import { formatIPv4, type IPv4, parseIPv4, Prefix } from "../../ip/mod.ts";
-import { type Lease, PERMANENT, type StoredNodeRecord } from "../../lease/mod.ts";
-import { type NetworkStore, StoreError } from "../../store/mod.ts";
+import { type Lease, type NodeRecord, PERMANENT, type StoredNodeRecord } from "../../lease/mod.ts";
+import { type ConfigText, type NetworkStore, StoreError } from "../../store/mod.ts";
 import { openStore } from "../../store/open.ts";
 import type { StoreOptions } from "../../store/options.ts";
-import { releaseReservation, reserveSubnet } from "../../subnet/reserve.ts";
+import {
+  evictHost,
+  findHostEntries,
+  releaseLease,
+  releaseReservation,
+  reserveSubnet,
+} from "../../subnet/reserve.ts";
 import type { AgentLine } from "../flags/agent_line.ts";
 import type { AgentSubcommand } from "./agent_subcommand.ts";
+import { requireYes, YES } from "./config/confirm.ts";
 import { inTime } from "./config/store.ts";
 import { UsageError } from "../errors.ts";
 import { EXIT_OK } from "../exit_codes.ts";
@@ -21,6 +30,7 @@ import { oneNetwork } from "./one_network.ts";
 import { JSON_HELP, print, printReport } from "../output.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 import { runVerb, type Verb } from "./verbs.ts";
+import { duration } from "../../text/mod.ts";
 
 /** Calls for lifetimes at once: etcd v3 takes one call for each lease. */
 const AT_ONCE = 16;
@@ -58,21 +68,52 @@ const VERBS: readonly Verb[] = [
   },
   {
     spec: {
-      name: "lease release",
+      name: "lease unreserve",
       summary: "Ends a reservation: the subnet is free in 24 hours, unless its host runs and " +
         `renews it. ${BESIDE}`,
       flags: [],
       operands: { usage: "SUBNET", help: "A subnet that is reserved.", count: [1, 1], choices: [] },
       exitCodes: EXIT_CODES,
     },
+    run: unreserve,
+  },
+  {
+    spec: {
+      name: "lease release",
+      summary:
+        "Removes a lease, reserved or not: the subnet is free at once. An agent that holds " +
+        `it leases a subnet again. ${BESIDE}`,
+      flags: [],
+      operands: { usage: "SUBNET", help: "A subnet that is leased.", count: [1, 1], choices: [] },
+      exitCodes: EXIT_CODES,
+    },
     run: release,
+  },
+  {
+    spec: {
+      name: "lease evict",
+      summary:
+        "Removes the leases and the node record of a dead host, after it has shown them and " +
+        "asked: the other hosts drop its routes at once. Keeps its reservations. An agent that runs " +
+        "leases a subnet again.",
+      flags: [YES],
+      operands: {
+        usage: "PUBLIC-IP",
+        help: "The public IP of the host that is gone.",
+        count: [1, 1],
+        choices: [],
+      },
+      exitCodes: "0 done; 1 it failed, or the host has nothing in the store; 2 usage error; " +
+        "3 not confirmed.",
+    },
+    run: evict,
   },
 ];
 
 /** Command line of the subcommand. */
 export const spec: AgentSubcommand = {
   name: "lease",
-  summary: "Lists the leases of the network, and reserves subnets for hosts.",
+  summary: "Lists, reserves and ends the leases of the network.",
   flags: [],
   exitCodes: "see each.",
   verbs: VERBS.map(({ spec }) => spec),
@@ -106,7 +147,7 @@ async function reserve({ agent, operands }: AgentLine, signal: AbortSignal): Pro
   return EXIT_OK;
 }
 
-async function release({ agent, operands }: AgentLine, signal: AbortSignal): Promise<number> {
+async function unreserve({ agent, operands }: AgentLine, signal: AbortSignal): Promise<number> {
   const subnet = subnetOf(operands[0]!);
   await using store = await open(oneNetwork(agent.options).store, signal);
   const { attributes } = await inTime(signal, (call) => releaseReservation(store, subnet, call));
@@ -115,11 +156,41 @@ async function release({ agent, operands }: AgentLine, signal: AbortSignal): Pro
   return EXIT_OK;
 }
 
+async function release({ agent, operands }: AgentLine, signal: AbortSignal): Promise<number> {
+  const subnet = subnetOf(operands[0]!);
+  await using store = await open(oneNetwork(agent.options).store, signal);
+  const { attributes } = await inTime(signal, (call) => releaseLease(store, subnet, call));
+  print(`released ${subnet} of ${formatIPv4(attributes.publicIP)} in ${store.name}`);
+  return EXIT_OK;
+}
+
+async function evict({ agent, own, operands }: AgentLine, signal: AbortSignal): Promise<number> {
+  const publicIP = addressOf(operands[0]!);
+  const host = formatIPv4(publicIP);
+  await using store = await open(oneNetwork(agent.options).store, signal);
+  const entries = await inTime(signal, (call) => findHostEntries(store, publicIP, call));
+  const { leases, reserved, record } = entries;
+  for (const { subnet } of reserved) print(`kept ${subnet}, which is reserved for ${host}`);
+  const objects = [
+    ...leases.map(({ subnet }) => `lease ${subnet}`),
+    ...record === undefined ? [] : [`node record of ${host}, host ${record.record.hostname}`],
+  ];
+  print(objects.map((object) => `- ${object}`));
+  const code = await requireYes(own, `Remove them from ${store.name}?`, signal);
+  if (code !== undefined) return code;
+  await inTime(signal, (call) => evictHost(store, entries, call));
+  print(`evicted ${host} from ${store.name}`);
+  return EXIT_OK;
+}
+
 async function list({ agent, own }: AgentLine, signal: AbortSignal): Promise<number> {
   await using store = await open(oneNetwork(agent.options).store, signal, true);
-  const { leases, agents } = await inTime(signal, (call) => store.snapshot(call));
+  const { leases, agents, config } = await inTime(signal, (call) => store.snapshot(call));
+  const type = await configuredType(config);
   const sorted = leases.toSorted((a, b) => a.subnet.address - b.subnet.address);
-  const rows = (await withLifetimes(store, sorted, signal)).map((lease) => row(lease, agents));
+  const rows = (await withLifetimes(store, sorted, signal)).map((lease) =>
+    row(lease, agents, type)
+  );
   if (own.get("json") === true) printReport({ leases: rows });
   else print(table(rows));
   return EXIT_OK;
@@ -171,17 +242,36 @@ interface Row {
 function row(
   { subnet, attributes: { publicIP, backendType }, ttl }: Lease,
   agents: readonly StoredNodeRecord[],
+  configured: string | undefined,
 ): Row {
-  const host = agents.find((agent) => agent.publicIP === publicIP)?.record.hostname;
+  const record = agents.find((agent) => agent.publicIP === publicIP)?.record;
   return {
     subnet: subnet.toString(),
     publicIP: formatIPv4(publicIP),
-    // flannel's udp and alloc leave it out.
-    backend: backendType ?? "udp or alloc",
-    ...(host === undefined ? {} : { host }),
+    backend: backendType ?? unnamedBackend(record, configured),
+    ...(record === undefined ? {} : { host: record.hostname }),
     reserved: ttl === PERMANENT,
     ...(ttl === undefined || ttl === PERMANENT ? {} : { ttl }),
   };
+}
+
+/** The backend of a lease that names none, as flannel's udp and alloc do. */
+function unnamedBackend(record: NodeRecord | undefined, configured: string | undefined): string {
+  if (record?.features?.includes(KERNEL_FEATURE) === true) return "udp";
+  // An agent follows the config; upstream flannel keeps the backend that it was started with.
+  if (record !== undefined && (configured === "udp" || configured === "alloc")) return configured;
+  return "udp or alloc";
+}
+
+/** The backend of the network's config; `undefined` without a config that agents can use. */
+async function configuredType(config: ConfigText): Promise<string | undefined> {
+  if ("missing" in config) return undefined;
+  try {
+    return (await decodeNetworkConfig(config.text)).backend.type;
+  } catch (error) {
+    if (error instanceof ConfigError) return undefined;
+    throw error;
+  }
 }
 
 function table(rows: readonly Row[]): string[] {
@@ -189,17 +279,11 @@ function table(rows: readonly Row[]): string[] {
     ["SUBNET", "PUBLIC IP", "BACKEND", "LEFT", "HOST"],
     ...rows.map(({ subnet, publicIP, backend, reserved, ttl, host }) => [
       ...[subnet, publicIP, reserved && backend.includes(" ") ? "-" : backend],
-      ...[reserved ? "reserved" : duration(ttl), host ?? "-"],
+      ...[reserved ? "reserved" : ttl === undefined ? "-" : duration(ttl), host ?? "-"],
     ]),
   ];
   const widths = lines[0]!.map((_, i) => Math.max(...lines.map((line) => line[i]!.length)));
   return lines.map((line) => line.map((cell, i) => cell.padEnd(widths[i]!)).join("  ").trimEnd());
-}
-
-function duration(seconds: number | undefined): string {
-  if (seconds === undefined) return "-";
-  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
-  return hours > 0 ? `${hours}h${minutes}m` : minutes > 0 ? `${minutes}m` : `${seconds}s`;
 }
 
 function subnetOf(word: string): Prefix {

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import fc from "fast-check";
 import { COUNTERS } from "../../../backends/udp/user/counters.ts";
 import type { AgentStatus, NetworkReport, PeerReport } from "../../agent/status/status.ts";
-import { duration, isWell, statusTable } from "./status_table.ts";
+import { isWell, statusTable } from "./status_table.ts";
 
 /** The table as it is printed. */
 function tableOf(...args: Parameters<typeof statusTable>): string {
@@ -219,19 +219,6 @@ Deno.test("statusTable() keeps to the terminal, and counts the peers that do not
     }
     if (count > 0) assertEquals(shown + more, count + omitted);
   }));
-});
-
-Deno.test("duration() takes the two largest units", () => {
-  const cases: [number, string][] = [
-    [0, "0 s"],
-    [7, "7 s"],
-    [60, "1 min"],
-    [302, "5 min 2 s"],
-    [3600, "1 h"],
-    [86400 * 3 + 3600 * 4 + 59, "3 d 4 h"],
-    [59.6, "1 min"],
-  ];
-  for (const [seconds, text] of cases) assertEquals(duration(seconds), text);
 });
 
 Deno.test("statusTable() shows each of several networks, also one that has no lease", () => {

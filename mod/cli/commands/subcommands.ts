@@ -43,7 +43,7 @@ export const SUBCOMMANDS: readonly Subcommand[] = [
   },
   {
     name: "lease",
-    summary: "list the leases of the network, and reserve subnets for hosts",
+    summary: "list, reserve and end the leases of the network",
     load: () => import("./lease.ts"),
   },
   {

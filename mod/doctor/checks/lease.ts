@@ -1,4 +1,5 @@
 import { PERMANENT } from "../../lease/mod.ts";
+import { duration } from "../../text/mod.ts";
 import { type Check, ok, problem, warning } from "../check.ts";
 
 /** Checks that this host holds a lease, its remaining time, and that subnet.env agrees. */
@@ -44,11 +45,11 @@ export const leaseCheck: Check = {
     const ttl = (await store.lease(lease.subnet, { signal: host.signal }))?.ttl;
     if (ttl === PERMANENT) return ok(`${lease.subnet}, reserved without expiry`);
     if (ttl === undefined) return ok(String(lease.subnet));
-    const left = `${Math.floor(ttl / 3600)} h ${Math.floor(ttl % 3600 / 60)} min`;
+    const left = duration(ttl);
     // The agent renews at the margin, and tries again until the lease ends.
     if (ttl < renewMargin * 0.9) {
       return warning(`lease ${lease.subnet} runs out in ${left}, and should have been renewed`, {
-        evidence: [`it is renewed ${renewMargin / 60} min before it runs out`],
+        evidence: [`it is renewed ${duration(renewMargin)} before it runs out`],
         fix: start,
       });
     }

@@ -105,11 +105,29 @@ Deno.test("flanneld needs no etcd: a file on one host, clients on the others", a
       const taken = await run(first, "lease", "reserve", own, "172.28.128.99");
       assertEquals(taken.code, 1);
       assertStringIncludes(taken.stderr, "subnet: lease already taken");
-      assertEquals((await run(first, "lease", "release", own)).code, 0);
+      assertEquals((await run(first, "lease", "unreserve", own)).code, 0);
       assertEquals(await isReserved(), false);
       assertEquals(await subnetOf(first), own);
     },
   );
+
+  await t.step("a dead host is evicted, once the operator has confirmed it", async () => {
+    const third = lab.hosts[2]!;
+    await units[2]!.kill();
+    const evict = (...flags: string[]) => run(first, "lease", "evict", third.address, ...flags);
+    const asked = await evict();
+    assertEquals(asked.code, 3);
+    assertStringIncludes(asked.stderr, "flanneld: nothing was changed: ");
+    assertStringIncludes(asked.stdout, `- lease ${subnets[2]}\n- node record of ${third.address}`);
+    const isListed = async () =>
+      (await listed(first)).some(({ publicIP }) => publicIP === third.address);
+    assertEquals(await isListed(), true);
+    assertEquals((await evict("-yes")).code, 0);
+    assertEquals(await isListed(), false);
+    assertEquals((await evict("-yes")).code, 1);
+    units[2] = stack.use(await LabUnit.start(third));
+    await eventually("a full mesh", () => isFullMesh(lab.hosts));
+  });
 
   await t.step("a client writes for other hosts with the server's token only", async () => {
     const reserve = (...args: string[]) =>

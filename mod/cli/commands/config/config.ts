@@ -18,29 +18,18 @@ import {
   listHosts,
   roomOf,
 } from "./changes.ts";
-import { confirm, processTerminal } from "./confirm.ts";
+import { requireYes, YES } from "./confirm.ts";
 import { misspeltKey } from "./hint.ts";
 import { findConfig, type FoundConfig, inTime } from "./store.ts";
 import { readGivenConfig } from "./text.ts";
 import { EXIT_OK } from "../../exit_codes.ts";
 import { oneNetwork } from "../one_network.ts";
-import {
-  JSON_HELP,
-  print,
-  printError,
-  printJsonText,
-  printNote,
-  printReport,
-} from "../../output.ts";
+import { JSON_HELP, print, printJsonText, printNote, printReport } from "../../output.ts";
 import type { RunSubcommand } from "../subcommand.ts";
 import { runVerb, type Verb } from "../verbs.ts";
 import { counted } from "../../../text/mod.ts";
 
-/** Nothing was written: the answer was no, or standard input is not a terminal. */
-const EXIT_UNCONFIRMED = 3;
-
 const JSON_FLAG: OwnFlag = { name: "json", kind: "bool", help: JSON_HELP };
-const YES: OwnFlag = { name: "yes", kind: "bool", help: "write without asking; for scripts" };
 const CONFIG_OPERAND = "JSON|FILE|-";
 const WRITING_CODES =
   "0 done, or there was nothing to do; 1 it failed, or another writer was faster; " +
@@ -181,7 +170,7 @@ async function set(line: AgentLine, signal: AbortSignal): Promise<number> {
   }
   print([...configDiff(old, text), ...describe(after)]);
   print(describeConsequences(await usable(old), after, snapshot));
-  const code = await ask(line, `Write it to ${store.name}?`, signal);
+  const code = await requireYes(line.own, `Write it to ${store.name}?`, signal);
   if (code !== undefined) return code;
   await inTime(signal, (call) => store.putConfig(text, old, call));
   print(`Written to ${store.name}.`);
@@ -200,32 +189,11 @@ async function remove(line: AgentLine, signal: AbortSignal): Promise<number> {
       : describeDeletion(leases.length, line.agent.options.networks !== undefined),
   );
   print(listHosts(leases, agents));
-  const code = await ask(line, `Delete the config in ${store.name}?`, signal);
+  const code = await requireYes(line.own, `Delete the config in ${store.name}?`, signal);
   if (code !== undefined) return code;
   await inTime(signal, (call) => store.removeConfig(text, call));
   print(`Deleted from ${store.name}.`);
   return EXIT_OK;
-}
-
-/** Asks for confirmation. @returns the exit code unless the answer is yes */
-async function ask(
-  { own }: AgentLine,
-  question: string,
-  signal: AbortSignal,
-): Promise<number | undefined> {
-  if (own.get("yes") === true) return undefined;
-  switch (await confirm(question, processTerminal(), signal)) {
-    case "yes":
-      return undefined;
-    case "no":
-      printError("nothing was changed");
-      return EXIT_UNCONFIRMED;
-    case "nobody to ask":
-      printError(
-        "nothing was changed: standard input is not a terminal; give -yes to write without asking",
-      );
-      return EXIT_UNCONFIRMED;
-  }
 }
 
 function textOf({ store, snapshot: { config } }: FoundConfig): string {

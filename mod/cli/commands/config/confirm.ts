@@ -1,4 +1,16 @@
-import { printQuestion } from "../../output.ts";
+import type { FlagValue } from "../../flags/flag_syntax.ts";
+import { printError, printQuestion } from "../../output.ts";
+import type { OwnFlag } from "../agent_subcommand.ts";
+
+/** Nothing was written: the answer was no, or standard input is not a terminal. */
+const EXIT_UNCONFIRMED = 3;
+
+/** Flag of the subcommands that call {@linkcode requireYes}. */
+export const YES: OwnFlag = {
+  name: "yes",
+  kind: "bool",
+  help: "write without asking; for scripts",
+};
 
 /** Answer to a question. */
 export type Answer = "yes" | "no" | "nobody to ask";
@@ -50,5 +62,30 @@ export async function confirm(
   } finally {
     signal.removeEventListener("abort", abort);
     reader.releaseLock();
+  }
+}
+
+/**
+ * Asks for confirmation on the process's terminal, unless `-yes` is given.
+ *
+ * @returns the exit code unless the answer is yes
+ */
+export async function requireYes(
+  own: ReadonlyMap<string, FlagValue>,
+  question: string,
+  signal: AbortSignal,
+): Promise<number | undefined> {
+  if (own.get(YES.name) === true) return undefined;
+  switch (await confirm(question, processTerminal(), signal)) {
+    case "yes":
+      return undefined;
+    case "no":
+      printError("nothing was changed");
+      return EXIT_UNCONFIRMED;
+    case "nobody to ask":
+      printError(
+        "nothing was changed: standard input is not a terminal; give -yes to write without asking",
+      );
+      return EXIT_UNCONFIRMED;
   }
 }
