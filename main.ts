@@ -18,6 +18,11 @@ async function run(args: readonly string[]): Promise<number> {
       printOwnText(helpText());
       return EXIT_OK;
     }
+    case "full help": {
+      const { fullHelpText } = await import("./mod/cli/help/help.ts");
+      printOwnText(fullHelpText());
+      return EXIT_OK;
+    }
     case "version": {
       const { VERSION } = await import("./mod/version.ts");
       printOwnText(VERSION);

@@ -1,6 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { makeCertificates } from "../../tests/lab/certificates.ts";
 import { VERSION } from "../version.ts";
+import { helpText } from "./help/help.ts";
 
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
 
@@ -38,9 +39,10 @@ Deno.test("flanneld version prints name, version, commit, Deno and target, as li
   });
 });
 
-Deno.test("flanneld -help prints the help text on standard output", async () => {
+Deno.test("flanneld -help and -help=all print the help texts on standard output", async () => {
   const stdout = await Deno.readTextFile(new URL("./help/help_golden.txt", import.meta.url));
-  assertEquals(await flanneld(["-help"]), { code: 0, stdout, stderr: "" });
+  assertEquals(await flanneld(["-help=all"]), { code: 0, stdout, stderr: "" });
+  assertEquals(await flanneld(["-help"]), { code: 0, stdout: helpText(), stderr: "" });
 });
 
 Deno.test("flanneld exits 2 with the message and a hint on a flag that is none", async () => {

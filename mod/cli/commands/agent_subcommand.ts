@@ -188,7 +188,7 @@ function helpText(subcommand: AgentSubcommand, own: readonly OwnFlag[]): string 
     ? `${
       fill(
         "It uses the options of this host's agent, running or stopped. The agent's flags and " +
-          "environment variables (flanneld -help) take precedence.",
+          "environment variables (flanneld -help=all) take precedence.",
         "",
       )
     }\n`

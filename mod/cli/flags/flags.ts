@@ -466,7 +466,7 @@ export const FLAGS = [
     kind: "bool",
     default: false,
     group: "general",
-    help: "print this text",
+    help: "print the help; -help=all describes every flag",
   },
   {
     name: "version",

@@ -8,8 +8,11 @@ export type { AgentCommand };
 /** A request of the command line. */
 export type CommandLine =
   | { readonly command: "agent"; readonly agent: AgentCommand }
-  | { readonly command: "help" | "version" }
+  | { readonly command: "help" | "full help" | "version" }
   | { readonly command: "subcommand"; readonly subcommand: Subcommand; readonly args: string[] };
+
+/** The request for the description of every flag; `-help` alone is a boolean, as Go's flag package has it. */
+const FULL_HELP = /^--?h(elp)?=all$/;
 
 /**
  * Reads the command line: `flanneld [flags]` runs the agent, `flanneld <subcommand> [flags]` a subcommand. The word
@@ -25,6 +28,7 @@ export function parseCommandLine(args: readonly string[], environment: Environme
   if (first !== undefined && !first.startsWith("-")) {
     return { command: "subcommand", subcommand: subcommandNamed(first), args: args.slice(1) };
   }
+  if (args.some((word) => FULL_HELP.test(word))) return { command: "full help" };
   const { flags, rest } = parseAgentFlags(args);
   const last = new Map(flags.map(({ name, value }) => [name, value]));
   if (last.get("help") === true || last.has("h")) return { command: "help" };
@@ -37,5 +41,6 @@ export function parseCommandLine(args: readonly string[], environment: Environme
 function help(words: readonly string[]): CommandLine {
   const [name, ...rest] = words.filter((word) => !/^--?h(elp)?$/.test(word));
   if (name === undefined) return { command: "help" };
+  if (name === "all" || FULL_HELP.test(name)) return { command: "full help" };
   return { command: "subcommand", subcommand: subcommandNamed(name), args: [...rest, "-h"] };
 }

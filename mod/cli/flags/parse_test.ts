@@ -187,6 +187,14 @@ Deno.test("parseCommandLine() recognizes help and version before anything else i
   for (const args of [["-version"], ["--version"], ["-ip-masq", "-version", "-listen=x"]]) {
     assertEquals(parseCommandLine(args, bad), { command: "version" });
   }
+  for (
+    const args of [["-help=all"], ["--help=all"], ["-h=all"], ["-iface=x", "-help=all"], [
+      "help",
+      "all",
+    ]]
+  ) {
+    assertEquals(parseCommandLine(args, {}), { command: "full help" }, args.join(" "));
+  }
   assertEquals(parseCommandLine(["-help=false", "-version=0"], {}).command, "agent");
 });
 

@@ -12,18 +12,38 @@ import { SUBCOMMANDS } from "../commands/subcommands.ts";
 const WIDTH = 80;
 const INDENT = "      ";
 
-/** The text of `flanneld -help`: the flags by group, with defaults and environment variables. */
+/** The text of `flanneld -help`, for one screen: subcommands, and the names of the flags. */
 export function helpText(): string {
+  const groups = FLAG_GROUPS.filter((group) => group !== "not there yet");
+  const column = Math.max(...groups.map((group) => group.length));
+  const names = groups.map((group) => {
+    const shown = flagsOf(group).filter(({ noEffect }) => noEffect === undefined);
+    const indent = " ".repeat(column + 4);
+    const list = wrap(shown.map(({ name }) => `-${name}`).join(" "), indent);
+    return `  ${heading(group).padEnd(column)}  ${list.slice(indent.length)}`;
+  });
+  return `${intro()}
+First steps, as root; ETCD is the address of an etcd that all hosts reach:
+  # once: write the network's config
+  flanneld config set -etcd-endpoints=http://ETCD:2379 -etcd-api=v3 \\
+    -etcd-prefix=/flannel/network '{"Network": "10.20.0.0/16"}'
+  # on every host: run the agent
+  flanneld -etcd-endpoints=http://ETCD:2379 -etcd-prefix=/flannel/network
+  # when something is wrong
+  flanneld doctor
+
+Subcommands:
+${subcommands()}
+Flags, each also as FLANNELD_ and its name in upper case, with _ for -:
+${names.join("")}
+flanneld -help=all describes every flag, and flanneld man is the manual page.
+`;
+}
+
+/** The text of `flanneld -help=all`: the flags by group, with defaults and environment variables. */
+export function fullHelpText(): string {
   const groups = FLAG_GROUPS.map((group) => `${heading(group)}:\n${describeGroup(group)}`);
-  const column = Math.max(...SUBCOMMANDS.map(({ name }) => name.length));
-  const subcommands = SUBCOMMANDS.map(({ name, summary }) =>
-    `  ${name.padEnd(column)}  ${summary}\n`
-  );
-  return `flanneld ${VERSION}: one network for the containers of many hosts
-
-Usage: flanneld [flags]                  run the agent
-       flanneld <subcommand> [options]   do one thing; -h lists its options
-
+  return `${intro()}
 First steps, as root; ETCD is the address of an etcd that all hosts reach:
   1. Once, write the network's config:
        flanneld config set -etcd-endpoints=http://ETCD:2379 -etcd-api=v3 \\
@@ -36,7 +56,7 @@ First steps, as root; ETCD is the address of an etcd that all hosts reach:
   3. When something is wrong: flanneld doctor
 
 Subcommands:
-${subcommands.join("")}
+${subcommands()}
 Flags take one dash or two, and a value after = or as the next word. A boolean
 is set by its name alone, and unset by -name=false. A flag that is not given is
 taken from the environment variable in brackets.
@@ -53,12 +73,29 @@ Some subcommands have codes of their own (plan 3, config 3): see their -h.
 `;
 }
 
+function intro(): string {
+  return `flanneld ${VERSION}: one network for the containers of many hosts
+
+Usage: flanneld [flags]                  run the agent
+       flanneld <subcommand> [options]   do one thing; -h lists its options
+`;
+}
+
+function subcommands(): string {
+  const column = Math.max(...SUBCOMMANDS.map(({ name }) => name.length));
+  return SUBCOMMANDS.map(({ name, summary }) => `  ${name.padEnd(column)}  ${summary}\n`).join("");
+}
+
+function flagsOf(group: FlagGroup): readonly FlagDefinition[] {
+  return (FLAGS as readonly FlagDefinition[]).filter((flag) => flag.group === group);
+}
+
 function heading(group: FlagGroup): string {
   return group[0]!.toUpperCase() + group.slice(1);
 }
 
 function describeGroup(group: FlagGroup): string {
-  const flags = (FLAGS as readonly FlagDefinition[]).filter((flag) => flag.group === group);
+  const flags = flagsOf(group);
   if (group !== "not there yet") return flags.map(describe).join("");
   const byFeature = Map.groupBy(flags, (flag) => flag.missing ?? "");
   return Array.from(
@@ -89,15 +126,15 @@ function limits(flag: FlagDefinition): string {
 }
 
 /** Breaks a text into indented lines at its spaces. */
-function wrap(text: string): string {
+function wrap(text: string, indent = INDENT): string {
   let lines = "";
-  let line = INDENT;
+  let line = indent;
   for (const word of text.split(" ")) {
-    if (line !== INDENT && line.length + 1 + word.length > WIDTH) {
+    if (line !== indent && line.length + 1 + word.length > WIDTH) {
       lines += `${line}\n`;
-      line = INDENT;
+      line = indent;
     }
-    line += (line === INDENT ? "" : " ") + word;
+    line += (line === indent ? "" : " ") + word;
   }
   return `${lines}${line}\n`;
 }
