@@ -44,7 +44,7 @@ export interface Driver {
   readonly sourceCheck?: SourceCheck;
   /** Peers on the external interface's link get plain routes. @default false */
   readonly directRouting?: boolean;
-  /** Peers are gateways on the external interface's link. @default false */
+  /** No peer can be routed to while the external interface has no prefix of its own. @default false */
   readonly needsLink?: boolean;
   /** Decides between leases that ask for one kernel object. @default the latest lease has it */
   readonly arbiter?: LeaseArbiter;

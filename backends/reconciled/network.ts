@@ -215,9 +215,9 @@ export class ReconciledNetwork implements Network {
     return Promise.resolve();
   }
 
+  /** True when routes leave by the external interface: without a device they can leave by no other. */
   get #usesExternal(): boolean {
-    const { needsLink, directRouting } = this.#driver;
-    return (needsLink ?? false) || (directRouting ?? false);
+    return this.#driver.device === undefined || (this.#driver.directRouting ?? false);
   }
 
   /** Only Ethernet devices have neighbours, FDB entries and headers of their own. */
