@@ -9,9 +9,6 @@ import { useOtherBuild } from "./other_build.ts";
 import { formatReport } from "./report.ts";
 import { runChaos } from "./run.ts";
 
-/** Hosts of a cluster: two for faults of their own, and three between which pings count. */
-const HOSTS = 5;
-
 const options = parseOptions(Deno.args, FAULTS.map(({ name }) => name));
 if (typeof options === "string") {
   console.error(options);
@@ -22,10 +19,7 @@ if (other !== undefined) useOtherBuild(other);
 const faults = FAULTS.filter(({ name }) => only.length === 0 || only.includes(name));
 let broken = 0;
 for (const store of stores) {
-  const isLong = minutes >= 30;
-  const report = await runChaos({
-    ...{ store, seed, minutes, hosts: HOSTS, isLong, faults, log: console.log },
-  });
+  const report = await runChaos({ store, seed, minutes, faults, log: console.log });
   console.log(`\n${formatReport(report, minutes)}\n`);
   broken += report.broken.length;
 }

@@ -43,14 +43,15 @@ const LEASED = {
   SubnetMax: "10.20.199.0",
 };
 
+/** Length from which a run is a long one. */
+const LONG_MINUTES = 30;
+
 /** Description of a run. */
 export interface RunOptions {
   readonly store: StoreKind;
   readonly seed: number;
+  /** From {@linkcode LONG_MINUTES} on faults stay longer, those that take a minute take it, and one host more runs. */
   readonly minutes: number;
-  readonly hosts: number;
-  /** Faults stay longer, and those that take a minute take it. */
-  readonly isLong: boolean;
   readonly faults: readonly Fault[];
   /** Called with each round, and each broken invariant. */
   readonly log: (line: string) => void;
@@ -90,11 +91,13 @@ export async function runChaos(options: RunOptions): Promise<RunReport> {
   configureLog({ write: () => {} });
   const backend = backendOf(options.seed);
   const config = JSON.stringify({ ...JSON.parse(backend.config), ...LEASED });
+  // Two for faults of their own, and the others, between which pings count.
+  const hosts = options.minutes < LONG_MINUTES ? 4 : 5;
   await using stack = new AsyncDisposableStack();
   const run: { current?: ChaosRun } = {};
   const cluster = stack.use(
     await ChaosCluster.start({
-      ...{ store: options.store, backend: { ...backend, config }, hosts: options.hosts },
+      ...{ store: options.store, backend: { ...backend, config }, hosts },
       onExit: (host, code, line) => run.current?.noteExit(host, code, line),
     }),
   );
@@ -142,10 +145,16 @@ class ChaosRun implements AsyncDisposable {
     this.#looking = this.#look();
   }
 
+  get #isLong(): boolean {
+    return this.#options.minutes >= LONG_MINUTES;
+  }
+
   /** Plays the schedule until the time is over. */
   async go(): Promise<void> {
-    const { seed, store, minutes, hosts, isLong, faults, log } = this.#options;
+    const { seed, store, minutes, faults, log } = this.#options;
     const { type } = this.#cluster.backend;
+    const isLong = this.#isLong;
+    const hosts = this.#cluster.hosts.length;
     log(`${store}: seed ${seed}, ${hosts} hosts, ${type}, ${minutes} minutes`);
     const end = performance.now() + minutes * 60_000;
     if (!await this.#recover()) return;
@@ -203,7 +212,7 @@ class ChaosRun implements AsyncDisposable {
     if (fault.affects === "everybody") {
       for (const { index } of this.#cluster.hosts) this.#affect(index);
     }
-    const isLong = this.#options.isLong;
+    const isLong = this.#isLong;
     const random = randomFrom(planned.seed);
     let heal: Heal = () => Promise.resolve();
     try {
