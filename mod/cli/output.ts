@@ -11,20 +11,40 @@ const HOME = "\x1b[H";
 const ERASE_LINE = "\x1b[K";
 const ERASE_BELOW = "\x1b[J";
 
-/** Prints lines; escapes a line feed inside a line as any control character. */
-export function print(text: string | readonly string[]): void {
-  write(Deno.stdout, toText(text));
+/** SGR parameters of ECMA-48. */
+const SGR = { red: 31, green: 32, yellow: 33 } as const;
+
+/** Color of the first characters of a line. */
+export interface Tint {
+  readonly color: keyof typeof SGR;
+  /** @default the whole line */
+  readonly length?: number;
+}
+
+/** Returns the color of a line; `undefined` for none. */
+export type Paint = (line: string) => Tint | undefined;
+
+/**
+ * Prints lines; escapes a line feed inside a line as any control character.
+ *
+ * @param paint colors, for a terminal, unless NO_COLOR is set (https://no-color.org)
+ */
+export function print(text: string | readonly string[], paint?: Paint): void {
+  write(Deno.stdout, toText(text, Deno.stdout, paint));
 }
 
 /** Prints a note or a warning on standard error, which keeps standard output for the result. */
 export function printNote(text: string | readonly string[]): void {
-  write(Deno.stderr, toText(text));
+  write(Deno.stderr, toText(text, Deno.stderr));
 }
 
 /** Prints an error on standard error. The first line begins with the program's name, as that of any Unix command. */
 export function printError(text: string | readonly string[]): void {
   const [first = "", ...rest] = typeof text === "string" ? [text] : text;
-  printNote([`flanneld: ${first}`, ...rest]);
+  const prefix = "flanneld:";
+  const paint: Paint = (line) =>
+    line.startsWith(prefix) ? { color: "red", length: prefix.length } : undefined;
+  write(Deno.stderr, toText([`${prefix} ${first}`, ...rest], Deno.stderr, paint));
 }
 
 /** Prints a question on standard error, which is rarely piped; the cursor stays behind it. */
@@ -54,8 +74,9 @@ export function printJsonText(json: string): void {
 }
 
 /** Replaces the lines of the screen. */
-export function printScreen(lines: readonly string[]): void {
-  const text = lines.map((line) => `${printable(line)}${ERASE_LINE}\n`).join("");
+export function printScreen(lines: readonly string[], paint?: Paint): void {
+  const shown = painter(Deno.stdout, paint);
+  const text = lines.map((line) => `${shown(line)}${ERASE_LINE}\n`).join("");
   write(Deno.stdout, HOME + text + ERASE_BELOW);
 }
 
@@ -64,11 +85,30 @@ export function printOwnText(text: string): void {
   write(Deno.stdout, `${text.trimEnd()}\n`);
 }
 
-function toText(text: string | readonly string[]): string {
-  return (typeof text === "string" ? [text] : text).map((line) => `${printable(line)}\n`).join("");
+function toText(text: string | readonly string[], to: Output, paint?: Paint): string {
+  const shown = painter(to, paint);
+  return (typeof text === "string" ? [text] : text).map((line) => `${shown(line)}\n`).join("");
 }
 
-function write(to: { writeSync(bytes: Uint8Array): number }, text: string): void {
+/** Returns the function that makes a line printable, and colors it where the output shows colors. */
+function painter(to: Output, paint: Paint | undefined): (line: string) => string {
+  if (paint === undefined || Deno.noColor || !to.isTerminal()) return printable;
+  return (line) => {
+    const tint = paint(line);
+    if (tint === undefined) return printable(line);
+    const { color, length = line.length } = tint;
+    const [first, rest] = [line.slice(0, length), line.slice(length)].map(printable);
+    return `\x1b[${SGR[color]}m${first}\x1b[0m${rest}`;
+  };
+}
+
+/** Standard output or standard error. */
+interface Output {
+  writeSync(bytes: Uint8Array): number;
+  isTerminal(): boolean;
+}
+
+function write(to: Output, text: string): void {
   const bytes = new TextEncoder().encode(text);
   try {
     for (let at = 0; at < bytes.length;) at += to.writeSync(bytes.subarray(at));

@@ -38,6 +38,32 @@ Deno.test("printScreen() writes its own sequences and nobody else's", async () =
   assertEquals(stdout, "\x1b[Hone\x1b[K\nt\\x1b[2Jwo\x1b[K\n\x1b[J");
 });
 
+/** Runs statements as {@linkcode run}, on a terminal of their own (script(1) of util-linux). */
+async function runOnTerminal(statements: string, env: Record<string, string>): Promise<string> {
+  const module = new URL("./output.ts", import.meta.url).href;
+  const code = `import * as output from ${JSON.stringify(module)};\n${statements}`;
+  const { stdout } = await new Deno.Command("script", {
+    args: ["-qec", `"$DENO" eval --quiet "$CODE"`, "/dev/null"],
+    env: { DENO: Deno.execPath(), CODE: code, NO_COLOR: "", ...env },
+    stdin: "null",
+  }).output();
+  return new TextDecoder().decode(stdout).replaceAll("\r\n", "\n");
+}
+
+Deno.test("print() and printError() color lines on a terminal, unless NO_COLOR is set", async () => {
+  const statements = `
+    output.print(["+ a\\x1b[2J", "b"], (line) => line[0] === "+" ? { color: "green" } : undefined);
+    output.printError("no route");`;
+  assertEquals(
+    await runOnTerminal(statements, {}),
+    "\x1b[32m+ a\\x1b[2J\x1b[0m\nb\n\x1b[31mflanneld:\x1b[0m no route\n",
+  );
+  const plain = "+ a\\x1b[2J\nb\nflanneld: no route\n";
+  assertEquals(await runOnTerminal(statements, { NO_COLOR: "1" }), plain);
+  const { stdout, stderr } = await run(statements);
+  assertEquals(stdout + stderr, plain);
+});
+
 Deno.test("print() is content when nobody reads any more", async () => {
   const module = new URL("./output.ts", import.meta.url).href;
   const code = `import { print } from ${JSON.stringify(module)};

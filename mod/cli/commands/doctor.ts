@@ -12,7 +12,7 @@ import { VERSION } from "../../version.ts";
 import { quietLog, readAgentLine } from "../flags/agent_line.ts";
 import type { AgentSubcommand } from "./agent_subcommand.ts";
 import { EXIT_FAILURE, EXIT_OK } from "../exit_codes.ts";
-import { print, printJson } from "../output.ts";
+import { type Paint, print, printJson, type Tint } from "../output.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 import { counted } from "../../text/mod.ts";
 
@@ -51,7 +51,7 @@ export const run: RunSubcommand = async (args, signal) => {
     if (name !== undefined && !isJson) print(`network ${name}:`);
     const found = await runDoctor(one, {
       signal,
-      ...(isJson ? {} : { onReport: (report) => print(describe(report, isVerbose)) }),
+      ...(isJson ? {} : { onReport: (report) => print(describe(report, isVerbose), paintVerdict) }),
     });
     reports.push(
       ...found.map((report) => name === undefined ? report : { network: name, ...report }),
@@ -90,6 +90,18 @@ async function wantedOf(
     throw error;
   }
 }
+
+const VERDICTS: Readonly<Record<string, Tint["color"]>> = {
+  ok: "green",
+  warning: "yellow",
+  problem: "red",
+};
+
+const paintVerdict: Paint = (line) => {
+  const [word] = line.split(" ", 1) as [string];
+  const color = VERDICTS[word];
+  return color === undefined ? undefined : { color, length: word.length };
+};
 
 /** One line for a check, with its evidence below it where the verdict is not ok or `all` is set. */
 function describe({ verdict, id, summary, evidence, fix }: CheckReport, all: boolean): string[] {

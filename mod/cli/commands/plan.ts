@@ -10,7 +10,7 @@ import { describeObstacle } from "../../firewall/mod.ts";
 import { quietLog, readAgentLine } from "../flags/agent_line.ts";
 import type { AgentSubcommand } from "./agent_subcommand.ts";
 import { EXIT_FAILURE, EXIT_OK } from "../exit_codes.ts";
-import { JSON_HELP, print, printError, printReport } from "../output.ts";
+import { JSON_HELP, type Paint, print, printError, printReport, type Tint } from "../output.ts";
 import { reportError } from "../report_error.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 
@@ -57,7 +57,7 @@ export const run: RunSubcommand = async (args, signal) => {
     try {
       const plan = planOf(name, await planAgent(one, signal));
       networks.push(plan);
-      if (!isJson) print(describe(plan));
+      if (!isJson) print(describe(plan), paintSign);
     } catch (error) {
       if (name === "") throw error;
       // The plans of the other networks follow all the same.
@@ -99,6 +99,13 @@ function planOf(name: string, { facts, changes, obstacles, provider }: AgentPlan
     obstacles: [...provider.obstacles, ...obstacles.map(describeObstacle)],
   };
 }
+
+const SIGNS: Readonly<Record<string, Tint["color"]>> = { "-": "red", "+": "green", "!": "yellow" };
+
+const paintSign: Paint = (line) => {
+  const color = SIGNS[line[0] ?? ""];
+  return color === undefined ? undefined : { color };
+};
 
 function describe({ facts, changes, obstacles }: NetworkPlan): string[] {
   return [

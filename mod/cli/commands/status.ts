@@ -13,7 +13,7 @@ import { UsageError } from "../errors.ts";
 import { EXIT_FAILURE, EXIT_OK } from "../exit_codes.ts";
 import { quote } from "../flags/flag_syntax.ts";
 import { print, printError, printJsonText, printScreen } from "../output.ts";
-import { isWell, statusTable } from "./status_table.ts";
+import { isWell, paintStatus, statusTable } from "./status_table.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 
 /** Command line of the subcommand. */
@@ -79,7 +79,7 @@ function isPeerCount(text: string): boolean {
 async function once(ask: () => Promise<StatusAnswer>, json: boolean): Promise<number> {
   const { text, status } = await ask();
   if (json) printJsonText(text);
-  else print(statusTable(status, { columns: terminal().columns }));
+  else print(statusTable(status, { columns: terminal().columns }), paintStatus);
   return isWell(status) ? EXIT_OK : EXIT_FAILURE;
 }
 
@@ -108,7 +108,7 @@ async function watch(
       lines = [error.message];
       before = undefined;
     }
-    if (redraws) printScreen(lines);
+    if (redraws) printScreen(lines, paintStatus);
     else if (!json) print([...lines, ""]);
     await sleep(INTERVAL_MS, signal);
   }

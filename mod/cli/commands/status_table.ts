@@ -1,5 +1,5 @@
 /**
- * The agent's status as text for a terminal: 80 columns, no colour, nothing that needs more than ASCII.
+ * The agent's status as text for a terminal: 80 columns, nothing that needs more than ASCII.
  *
  * @module
  */
@@ -10,6 +10,7 @@ import type {
   TrafficCounts,
   WaitingReport,
 } from "../../agent/status/status.ts";
+import type { Paint } from "../output.ts";
 import { counted, duration } from "../../text/mod.ts";
 
 /** Options of {@linkcode statusTable}. */
@@ -107,6 +108,15 @@ function health(status: AgentStatus): string {
 export function isWell(status: AgentStatus): boolean {
   return status.unhealthy.length === 0 && status.ready && !hasWarnings(status);
 }
+
+/** Colors the health, and lines that report a problem. */
+export const paintStatus: Paint = (line) => {
+  if (line.startsWith("health")) {
+    return { color: /NOT WELL$/.test(line) ? "red" : /ok, ready$/.test(line) ? "green" : "yellow" };
+  }
+  if (/^ +! /.test(line)) return { color: "yellow" };
+  return / REFUSED$/.test(line) ? { color: "red" } : undefined;
+};
 
 function hasWarnings({ networks, waiting }: AgentStatus): boolean {
   return networks.some(({ warnings }) => warnings.length > 0) ||

@@ -83,6 +83,8 @@ ${
     )
   }
 .PP
+${text("NO_COLOR, when it is not empty, keeps the output on a terminal free of colors.")}
+.PP
 ${
     text(
       "Subcommands use the options that this host's agent runs or ran with, so they need no flags. " +
