@@ -22,10 +22,10 @@ const PAST = { remove: "removed", add: "added", change: "changed" } as const;
 /** Command line of the subcommand. */
 export const spec: AgentSubcommand = {
   name: "cleanup",
-  summary: "Removes the state that a stopped agent has left on this host: devices, routes, " +
+  summary: "Remove the state that a stopped agent has left on this host: devices, routes, " +
     "firewall rules of iptables and nftables, subnet.env and the file with Docker's options; and " +
     "from the store, where it is reachable, the features of udp's programs in the kernel that peers " +
-    "use. Prints each removed object, and keeps objects that flanneld does not manage.",
+    "use. It prints each removed object, and keeps objects that flanneld does not manage.",
   flags: [
     { name: "dry-run", kind: "bool", help: "only print what would be removed" },
     {

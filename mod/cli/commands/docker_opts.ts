@@ -27,7 +27,7 @@ const DEFAULTS = {
 /** Command line of the subcommand. */
 export const spec: AgentSubcommand = {
   name: "docker-opts",
-  summary: "Writes the options of the Docker daemon for the leased subnet, as an environment file.",
+  summary: "Write the options of the Docker daemon for the leased subnet, as an environment file.",
   flags: [
     {
       name: "f",

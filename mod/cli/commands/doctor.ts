@@ -22,11 +22,11 @@ const DOCTOR_VERSION = 1;
 /** Command line of the subcommand. */
 export const spec: AgentSubcommand = {
   name: "doctor",
-  summary: "Checks this host and its network: store, prefix, config, interface, lease, kernel " +
+  summary: "Check this host and its network: store, prefix, config, interface, lease, kernel " +
     "parameters, firewall, Docker, routes, whether packets reach the other hosts and their " +
     "containers and how large they may be, clock, versions. Each check reports its evidence and the " +
-    "command that fixes the problem. Sends a probe through this host's rules in each direction, and " +
-    "names the rule that drops it. Makes no lasting change, and the agent may be running. Some " +
+    "command that fixes the problem. doctor sends a probe through this host's rules in each " +
+    "direction, and names the rule that drops it. It makes no lasting change, and the agent may be running. Some " +
     "checks need root.",
   flags: [{ name: "json", kind: "bool", help: "print one JSON object for scripts" }],
   exitCodes: "0 no problem, though there may be warnings; 1 a problem, or no check could run; " +

@@ -30,11 +30,11 @@ const EXPLAIN_VERSION = 1;
 /** Command line of the subcommand. */
 export const spec: AgentSubcommand = {
   name: "explain",
-  summary: "Shows the path of a packet from this host to an address, step by step: holder of the " +
+  summary: "Show the path of a packet from this host to an address, step by step: holder of the " +
     "subnet, route, device, neighbour, FDB entry, encapsulation, route to the other host, forwarding, " +
-    "firewall and masquerade; and each step that is missing or wrong. As root, sends a probe through " +
+    "firewall and masquerade; and each step that is missing or wrong. As root, it sends a probe through " +
     "the host's rules in each direction, and names the rule that drops it and the least change that " +
-    "lets it through. Makes no lasting change.",
+    "lets it through. It makes no lasting change.",
   flags: [
     { name: "json", kind: "bool", help: "print one JSON object for scripts" },
     {

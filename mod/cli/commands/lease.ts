@@ -44,7 +44,7 @@ const VERBS: readonly Verb[] = [
   {
     spec: {
       name: "lease list",
-      summary: "Lists the leases of the network: public IP, backend, time left, hostname.",
+      summary: "List the leases of the network: public IP, backend, time left, hostname.",
       flags: [{ name: "json", kind: "bool", help: JSON_HELP }],
       exitCodes: "0 listed; 1 the store cannot be read; 2 usage error.",
     },
@@ -53,7 +53,7 @@ const VERBS: readonly Verb[] = [
   {
     spec: {
       name: "lease reserve",
-      summary: `Reserves a subnet for the host with a public IP, without an expiry. ${BESIDE}`,
+      summary: `Reserve a subnet for the host with a public IP, without an expiry. ${BESIDE}`,
       flags: [],
       operands: {
         usage: "SUBNET PUBLIC-IP",
@@ -69,7 +69,7 @@ const VERBS: readonly Verb[] = [
   {
     spec: {
       name: "lease unreserve",
-      summary: "Ends a reservation: the subnet is free in 24 hours, unless its host runs and " +
+      summary: "End a reservation: the subnet is free in 24 hours, unless its host runs and " +
         `renews it. ${BESIDE}`,
       flags: [],
       operands: { usage: "SUBNET", help: "A subnet that is reserved.", count: [1, 1], choices: [] },
@@ -80,8 +80,7 @@ const VERBS: readonly Verb[] = [
   {
     spec: {
       name: "lease release",
-      summary:
-        "Removes a lease, reserved or not: the subnet is free at once. An agent that holds " +
+      summary: "Remove a lease, reserved or not: the subnet is free at once. An agent that holds " +
         `it leases a subnet again. ${BESIDE}`,
       flags: [],
       operands: { usage: "SUBNET", help: "A subnet that is leased.", count: [1, 1], choices: [] },
@@ -93,8 +92,8 @@ const VERBS: readonly Verb[] = [
     spec: {
       name: "lease evict",
       summary:
-        "Removes the leases and the node record of a dead host, after it has shown them and " +
-        "asked: the other hosts drop its routes at once. Keeps its reservations. An agent that runs " +
+        "Remove the leases and the node record of a dead host: the other hosts drop its routes at " +
+        "once. evict shows them and asks first, and keeps reservations. An agent that runs " +
         "leases a subnet again.",
       flags: [YES],
       operands: {
@@ -113,7 +112,7 @@ const VERBS: readonly Verb[] = [
 /** Command line of the subcommand. */
 export const spec: AgentSubcommand = {
   name: "lease",
-  summary: "Lists, reserves and ends the leases of the network.",
+  summary: "List, reserve and end the leases of the network.",
   flags: [],
   exitCodes: "see each.",
   verbs: VERBS.map(({ spec }) => spec),

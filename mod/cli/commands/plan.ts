@@ -20,11 +20,10 @@ const EXIT_CHANGES = 3;
 /** Command line of the subcommand. */
 export const spec: AgentSubcommand = {
   name: "plan",
-  summary:
-    "Shows what the agent would change on this host now, and in the store for it: one line " +
+  summary: "Show what the agent would change on this host now, and in the store for it: one line " +
     "for each object that it would remove (-) or add (+): lease, device, addresses, routes, " +
     "neighbours, FDB entries, routes at a cloud provider, programs in the kernel, firewall rules, " +
-    "subnet.env. Changes nothing, and the agent may be running: on a healthy host the plan is empty.",
+    "subnet.env. It changes nothing, and the agent may be running: on a healthy host the plan is empty.",
   flags: [
     {
       name: "detailed-exitcode",

@@ -19,8 +19,8 @@ import type { RunSubcommand } from "./subcommand.ts";
 /** Command line of the subcommand. */
 export const spec: AgentSubcommand = {
   name: "status",
-  summary: "Shows the status of this host's agent: lease, store, backend, peers with round-trip " +
-    "times and traffic, repairs, warnings. Asks the running agent over its unix socket, which only " +
+  summary: "Show the status of this host's agent: lease, store, backend, peers with round-trip " +
+    "times and traffic, repairs, warnings. It asks the running agent over its unix socket, which only " +
     "root may use. The agent measures round-trip times while its status is polled: the first answer " +
     "has none.",
   flags: [

@@ -13,7 +13,7 @@ import type { RunSubcommand } from "./subcommand.ts";
 /** Command line of the subcommand. */
 export const spec: AgentSubcommand = {
   name: "version",
-  summary: "Prints the name, version and commit of the program, the version of the Deno that it " +
+  summary: "Print the name, version and commit of the program, the version of the Deno that it " +
     "embeds, and the target that it was compiled for. flanneld -version prints the version alone.",
   flags: [{ name: "json", kind: "bool", help: JSON_HELP }],
   exitCodes: "0 printed; 2 usage error.",

@@ -24,7 +24,7 @@ export type Shell = keyof typeof SHELLS;
 /** Command line of the subcommand. */
 export const spec: AgentSubcommand = {
   name: "completions",
-  summary: "Prints the completion script of a shell. For bash: flanneld completions bash > " +
+  summary: "Print the completion script of a shell. For bash: flanneld completions bash > " +
     "/usr/share/bash-completion/completions/flanneld, or source <(flanneld completions bash). " +
     "For zsh: to _flanneld in a directory of $fpath. For fish: to " +
     "~/.config/fish/completions/flanneld.fish.",

@@ -13,7 +13,7 @@ import type { RunSubcommand } from "../commands/subcommand.ts";
 /** Command line of the subcommand. */
 export const spec: AgentSubcommand = {
   name: "man",
-  summary: "Prints the manual page in roff: flanneld man | man -l -",
+  summary: "Print the manual page in roff: flanneld man | man -l -",
   flags: [],
   exitCodes: "0 printed; 2 usage error.",
   agentFlags: false,

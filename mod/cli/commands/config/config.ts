@@ -39,8 +39,8 @@ const VERBS: readonly Verb[] = [
   {
     spec: {
       name: "config get",
-      summary: "Prints the stored network config, and its place on standard error. " +
-        `Replaces secrets with "${HIDDEN}".`,
+      summary: "Print the stored network config, and its place on standard error. " +
+        `It replaces secrets with "${HIDDEN}".`,
       flags: [
         { name: "show-secrets", kind: "bool", help: "print the secrets as well" },
         JSON_FLAG,
@@ -53,9 +53,9 @@ const VERBS: readonly Verb[] = [
     spec: {
       name: "config set",
       summary:
-        "Writes the network config to the store that the agents read. Checks it as an agent does, " +
-        "shows what changes for the hosts that run, and asks. Does not overwrite a config that " +
-        "another writer has written meanwhile.",
+        "Write the network config to the store that the agents read. It checks the config as an " +
+        "agent does, shows what changes for the hosts that run, and asks. It does not overwrite a " +
+        "config that another writer has written meanwhile.",
       flags: [YES],
       operands: {
         usage: CONFIG_OPERAND,
@@ -70,7 +70,7 @@ const VERBS: readonly Verb[] = [
     spec: {
       name: "config validate",
       summary:
-        "Checks a network config as an agent does, and shows its result. Checks the given config " +
+        "Check a network config as an agent does, and show the result. It checks the given config " +
         "without a store; without an operand, the config in the store.",
       flags: [JSON_FLAG],
       operands: {
@@ -85,8 +85,8 @@ const VERBS: readonly Verb[] = [
   {
     spec: {
       name: "config delete",
-      summary: "Deletes the network config from the store, after it has shown the hosts that run " +
-        "and asked. Leases stay and packets flow, but no host can start without a config.",
+      summary: "Delete the network config from the store. It shows the hosts that run, and asks. " +
+        "Leases stay and packets flow, but no host can start without a config.",
       flags: [YES],
       exitCodes: WRITING_CODES,
     },
@@ -97,7 +97,7 @@ const VERBS: readonly Verb[] = [
 /** Command line of the subcommand. */
 export const spec: AgentSubcommand = {
   name: "config",
-  summary: "Shows the network config in the store, and changes it.",
+  summary: "Show the network config in the store, and change it.",
   flags: [],
   exitCodes: "see each.",
   verbs: VERBS.map(({ spec }) => spec),
