@@ -135,10 +135,12 @@ cloudTest(
 
 cloudTest(AWS, "sync() reports a full table, and warns before", async (context) => {
   const { host, other, log, prepare } = context;
-  for (let i = 0; i < 44; i++) await context.lab.addRoute(`10.20.${100 + i}.0/24`, other);
+  for (let i = 0; i < 449; i++) {
+    await context.lab.addRoute(`10.20.${100 + (i >> 2)}.${(i & 3) << 6}/26`, other);
+  }
   lab(context).proxy.fill();
   await (await prepare(host)).sync(own(), new LeaseSet());
   const text = log.join("\n");
-  assertMatch(text, /W route table rtb-\w+ holds 45 routes, and AWS allows 50 unless/);
+  assertMatch(text, /W route table rtb-\w+ holds 450 routes, and AWS allows 500 unless/);
   assertMatch(text, /ec2:CreateRoute on route table rtb-\w+: RouteLimitExceeded/);
 });
