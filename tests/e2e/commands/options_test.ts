@@ -301,7 +301,7 @@ Deno.test("subcommands of a client read the token where the agent does, and name
   assertEquals(code, 1);
   assertMatch(
     stderr,
-    /^-remote-token-file \/etc\/flannel\/remote-token: permission denied; .*\n$/i,
+    /^flanneld: -remote-token-file \/etc\/flannel\/remote-token: permission denied; .*\n$/i,
   );
 });
 
