@@ -172,6 +172,12 @@ Deno.test("subcommands need no flags beside an agent whose flags are not the def
     assertStringIncludes(stderr, `holds the lock of subnet file ${SUBNET_FILE}`);
   });
 
+  // A start refuses outside sources at once, and an agent five seconds after its peers advertise masquerading.
+  await eventually(
+    `strict source checks\n${agent.output}`,
+    () => Promise.resolve(agent.output.includes("all of 1 peer masquerade")),
+    15_000,
+  );
   await agent.stop();
   await readers();
   await t.step("status and doctor look for the agent that ended", async () => {
