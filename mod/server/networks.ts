@@ -53,6 +53,7 @@ export class ServedNetworks implements AsyncDisposable {
    */
   async get(name: string): Promise<ServedNetwork | undefined> {
     if (!isNetworkName(name)) return undefined;
+    this.#closing.signal.throwIfAborted();
     // Another may have opened it while room was made.
     while (!this.#networks.has(name) && this.#networks.size >= MOST_NETWORKS) {
       await (this.#makingRoom ??= this.#makeRoom().finally(() => this.#makingRoom = undefined));
@@ -77,6 +78,8 @@ export class ServedNetworks implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closing.signal.aborted) return;
     this.#closing.abort(new StoreError("the server is shutting down"));
+    // It may be closing a store that is no longer in the map.
+    await this.#makingRoom?.catch(() => {});
     for (const opening of this.#networks.values()) await opening.then(close, () => {});
     await this.#names?.then(async ({ names, feed }) => {
       feed[Symbol.dispose]();
