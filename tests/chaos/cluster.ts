@@ -95,12 +95,11 @@ export class ChaosCluster implements AsyncDisposable {
   readonly lab: Lab;
   readonly store: ChaosStore;
   readonly backend: GuideBackend;
-  /** Text of the config that the network has while all is well. */
-  readonly config: string;
   readonly hosts: readonly ChaosHost[];
   /** {@linkcode hostRoutes} of each host before its first agent. */
   readonly routesBefore: readonly (readonly string[])[];
   readonly #stack: AsyncDisposableStack;
+  #config: string;
 
   private constructor(
     { lab, store, backend, config, hosts, routesBefore, stack }: {
@@ -116,7 +115,7 @@ export class ChaosCluster implements AsyncDisposable {
     this.lab = lab;
     this.store = store;
     this.backend = backend;
-    this.config = config;
+    this.#config = config;
     this.hosts = hosts;
     this.routesBefore = routesBefore;
     this.#stack = stack;
@@ -140,6 +139,20 @@ export class ChaosCluster implements AsyncDisposable {
     return new ChaosCluster({
       ...{ lab, store, backend, config, hosts, routesBefore, stack: stack.move() },
     });
+  }
+
+  /** Text of the config that the network has while all is well. */
+  get config(): string {
+    return this.#config;
+  }
+
+  /**
+   * Writes the config again after others, with one more blank: an agent that reports this text has left behind
+   * all that came before, and the subnet that it has then is the one that it keeps.
+   */
+  async restoreConfig(): Promise<void> {
+    this.#config = this.#config.replace("{", "{ ");
+    await this.store.setConfig(this.#config);
   }
 
   /** Starts all agents and waits until they are ready; the one that serves the others is first. */

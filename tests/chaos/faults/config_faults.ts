@@ -52,11 +52,12 @@ export const CONFIG_FAULTS: readonly Fault[] = [
   },
   {
     ...{ ...everywhere, name: "configs-queued", affects: "everybody", holdMs: [500, 1_000] },
-    async inject({ cluster: { store, config }, isLong }) {
+    async inject({ cluster, isLong }) {
+      const { store, config } = cluster;
       for (let i = 0; i < (isLong ? 200 : 40); i++) {
         await store.setConfig(config.replaceAll("10.20.", `10.${21 + i % 200}.`));
       }
-      return () => store.setConfig(config);
+      return () => cluster.restoreConfig();
     },
   },
 ];
