@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { storeCases, type StoreLab } from "../../mod/store/testing/store_cases.ts";
+import { serverlessCases, type StoreLab } from "../../mod/store/testing/store_cases.ts";
 import { StoreUnavailableError } from "../../mod/store/errors.ts";
 import { ModelStore } from "./model_kv.ts";
 import { StoreData, STORES, type StoreTraits } from "./store_data.ts";
@@ -11,8 +11,7 @@ import { StoreData, STORES, type StoreTraits } from "./store_data.ts";
 for (const traits of STORES) {
   // The model reads as that of the embedded store does, and is held to it there.
   if (traits.name === "remote") continue;
-  storeCases(`model of ${traits.name}`, () => Promise.resolve(makeModelLab(traits)), {
-    hasServer: false,
+  serverlessCases(`model of ${traits.name}`, () => Promise.resolve(makeModelLab(traits)), {
     losesReplies: traits.repeatedWrite !== undefined,
   });
 }
@@ -21,7 +20,6 @@ for (const traits of STORES) {
 function makeModelLab(traits: StoreTraits): StoreLab {
   const data = new StoreData(traits, () => performance.now());
   const clock = setInterval(() => data.expire(), 50);
-  const unable = (what: string) => () => Promise.reject(new Error(`the model cannot ${what}`));
   const done = (step: () => void) => {
     step();
     return Promise.resolve();
@@ -56,10 +54,6 @@ function makeModelLab(traits: StoreTraits): StoreLab {
       }),
     makeEmpty: (key) => done(() => data.put(key, "", 0, "operator")),
     loseHistory: () => done(() => data.forgetHistory()),
-    stop: unable("be stopped"),
-    resume: unable("be resumed"),
-    wipe: unable("be wiped"),
-    freeze: unable("be frozen"),
     [Symbol.asyncDispose]: () => done(() => clearInterval(clock)),
   };
 }

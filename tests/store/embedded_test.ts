@@ -6,10 +6,10 @@ import { FileLock } from "../../mod/sys/mod.ts";
 import { openEmbedded } from "../../mod/store/testing/open_lab.ts";
 import { makeEmbeddedLab } from "../../mod/store/testing/embedded_lab.ts";
 import { StoreFileError } from "../../mod/store/errors.ts";
-import { storeCases } from "../../mod/store/testing/store_cases.ts";
+import { serverlessCases } from "../../mod/store/testing/store_cases.ts";
 import { ip, net, record, vxlan } from "../../mod/store/testing/store_lab.ts";
 
-storeCases("embedded", () => Promise.resolve(makeEmbeddedLab()), { hasServer: false });
+serverlessCases("embedded", () => Promise.resolve(makeEmbeddedLab()));
 
 async function withFile(body: (path: string) => Promise<void>): Promise<void> {
   const directory = await Deno.makeTempDir({ prefix: "embedded-" });

@@ -10,7 +10,6 @@ libc();
 export function makeEmbeddedLab(): StoreLab {
   const directory = Deno.makeTempDirSync({ prefix: "embedded-" });
   const path = `${directory}/leases.db`;
-  const unable = (what: string) => () => Promise.reject(new Error(`a file cannot ${what}`));
   // As an agent of its own that stays: leases run out in it.
   const owner = openFile(path, { owner: true });
   const beside = <T>(step: (use: FileUse) => T): Promise<T> => {
@@ -30,10 +29,6 @@ export function makeEmbeddedLab(): StoreLab {
       beside(({ file }) => {
         for (let i = 0; i < 11_000; i++) file.put("/noise", `${i}`, 0);
       }),
-    stop: unable("be stopped"),
-    resume: unable("be resumed"),
-    wipe: unable("be wiped"),
-    freeze: unable("be frozen"),
     [Symbol.asyncDispose]: async () => {
       owner[Symbol.dispose]();
       await Deno.remove(directory, { recursive: true });

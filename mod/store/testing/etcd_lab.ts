@@ -4,10 +4,10 @@ import { EtcdGateway } from "../../../tests/lab/etcd/etcd_gateway.ts";
 import { EtcdKeys } from "../../../tests/lab/etcd/etcd_keys.ts";
 import { openEtcdV2 } from "./open_lab.ts";
 import { openEtcdV3 } from "./open_lab.ts";
-import type { StoreLab, StoreLabOptions } from "./store_lab.ts";
+import type { ServedLab, StoreLabOptions } from "./store_lab.ts";
 
 /** A real etcd, and etcd v2's own API for what others than the store do. */
-export async function makeEtcdV2Lab(options: StoreLabOptions = {}): Promise<StoreLab> {
+export async function makeEtcdV2Lab(options: StoreLabOptions = {}): Promise<ServedLab> {
   const { etcd, server } = await startServer("v2", options);
   const keys = new EtcdKeys(etcd);
   return {
@@ -24,7 +24,7 @@ export async function makeEtcdV2Lab(options: StoreLabOptions = {}): Promise<Stor
 }
 
 /** A real etcd, and its JSON gateway for what others than the store do. */
-export async function makeEtcdV3Lab(options: StoreLabOptions = {}): Promise<StoreLab> {
+export async function makeEtcdV3Lab(options: StoreLabOptions = {}): Promise<ServedLab> {
   const { etcd, server } = await startServer("v3", options);
   const gateway = new EtcdGateway(etcd);
   return {
@@ -45,7 +45,7 @@ export async function makeEtcdV3Lab(options: StoreLabOptions = {}): Promise<Stor
 
 /** Control of the server, the same in a lab of either API. */
 type ServerOfLab =
-  & Pick<StoreLab, "endpoint" | "certificates" | "stop" | "resume" | "wipe" | "freeze">
+  & Pick<ServedLab, "endpoint" | "certificates" | "stop" | "resume" | "wipe" | "freeze">
   & AsyncDisposable;
 
 async function startServer(

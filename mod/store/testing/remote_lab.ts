@@ -4,7 +4,7 @@ import { serveLeases } from "../../server/mod.ts";
 import type { EtcdOptions } from "../etcd/options.ts";
 import { openRemote } from "./open_lab.ts";
 import type { NetworkStore } from "../network_store.ts";
-import type { StoreLab } from "./store_lab.ts";
+import type { ServedLab, StoreLab } from "./store_lab.ts";
 
 /** Options of {@linkcode makeRemoteLab}. */
 export interface RemoteLabOptions {
@@ -16,7 +16,7 @@ export interface RemoteLabOptions {
 export async function makeRemoteLab(
   backing: StoreLab,
   { plain = false }: RemoteLabOptions = {},
-): Promise<StoreLab> {
+): Promise<ServedLab> {
   // The cases write for many hosts, which takes a token.
   const tokenFile = await Deno.makeTempFile({ prefix: "token-" });
   await Deno.writeTextFile(tokenFile, TOKEN);

@@ -11,37 +11,52 @@ import { callCases } from "./store_cases_calls.ts";
 import { lostReplyCases, modelCases } from "./store_cases_model.ts";
 import { outageCases } from "./store_cases_outage.ts";
 import { watchCases } from "./store_cases_watch.ts";
-import type { StoreLab, StoreLabOptions } from "./store_lab.ts";
+import type { ServedLab, StoreCase, StoreLab, StoreLabOptions } from "./store_lab.ts";
 
-export type { StoreLab, StoreLabOptions } from "./store_lab.ts";
+export type { ServedLab, StoreLab, StoreLabOptions } from "./store_lab.ts";
 
 /** Options of {@linkcode storeCases}. */
 export interface StoreCasesOptions {
-  /**
-   * There is a server between the store and its data, which can be down, out of reach and guarded.
-   *
-   * @default true
-   */
-  readonly hasServer?: boolean;
-  /** Calls can lose their reply. @default as `hasServer` */
+  /** Calls can lose their reply. @default true with a server */
   readonly losesReplies?: boolean;
-  /** Its access control: TLS and passwords, TLS alone, or none. @default "all" */
+  /** Its access control: TLS and passwords, TLS alone, or none. @default "all" with a server */
   readonly access?: "all" | "tls" | "none";
 }
 
 /**
- * Registers the cases as tests named after the store.
+ * Registers the cases of a store behind a server as tests named after it.
  *
  * @param makeLab starts a server; called for each kind of access that the cases need
  */
 export function storeCases(
   name: string,
-  makeLab: (options?: StoreLabOptions) => Promise<StoreLab>,
-  {
-    hasServer = true,
-    losesReplies = hasServer,
-    access = hasServer ? "all" : "none",
-  }: StoreCasesOptions = {},
+  makeLab: (options?: StoreLabOptions) => Promise<ServedLab>,
+  { losesReplies = true, access = "all" }: StoreCasesOptions = {},
+): void {
+  registerCases(name, makeLab, outageCases, losesReplies);
+  for (const [sentence, options, run] of access === "none" ? [] : accessCases) {
+    if (access === "tls" && options.password !== undefined) continue;
+    Deno.test(`${name}: ${sentence}`, async () => {
+      await using lab = await makeLab(options);
+      await run(lab);
+    });
+  }
+}
+
+/** Registers the cases of a store without a server. */
+export function serverlessCases(
+  name: string,
+  makeLab: () => Promise<StoreLab>,
+  { losesReplies = false }: Pick<StoreCasesOptions, "losesReplies"> = {},
+): void {
+  registerCases(name, makeLab, [], losesReplies);
+}
+
+function registerCases<L extends StoreLab>(
+  name: string,
+  makeLab: () => Promise<L>,
+  others: readonly StoreCase<L>[],
+  losesReplies: boolean,
 ): void {
   Deno.test(`${name}: calls and watches`, async (t) => {
     const lines: string[] = [];
@@ -51,7 +66,7 @@ export function storeCases(
     const cases = [
       ...[...kvCases, ...callCases, ...watchCases, ...modelCases],
       ...(losesReplies ? lostReplyCases : []),
-      ...(hasServer ? outageCases : []),
+      ...others,
     ];
     for (const [sentence, run] of cases) {
       await t.step(sentence, async () => {
@@ -60,12 +75,4 @@ export function storeCases(
       });
     }
   });
-
-  for (const [sentence, options, run] of access === "none" ? [] : accessCases) {
-    if (access === "tls" && options.password !== undefined) continue;
-    Deno.test(`${name}: ${sentence}`, async () => {
-      await using lab = await makeLab(options);
-      await run(lab);
-    });
-  }
 }

@@ -3,10 +3,10 @@ import { freePort } from "../../../tests/lab/etcd/etcd.ts";
 import { StoreFollower } from "../../../tests/lab/store_follower.ts";
 import { TcpProxy } from "../../../tests/lab/tcp_proxy.ts";
 import { StoreUnavailableError } from "../errors.ts";
-import { net, type StoreCase, vxlan } from "./store_lab.ts";
+import { net, type ServedLab, type StoreCase, vxlan } from "./store_lab.ts";
 
 /** Cases of a server, or a way to it, that fails. */
-export const outageCases: readonly StoreCase[] = [
+export const outageCases: readonly StoreCase<ServedLab>[] = [
   ["watch() goes on when the server was stopped and started, and reports both once", async (
     { lab, prefix },
   ) => {

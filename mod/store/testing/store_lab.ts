@@ -16,9 +16,9 @@ export interface StoreLabOptions {
   readonly password?: string;
 }
 
-/** A real server of one kind of store, and what an operator or another agent does to it. */
+/** A real store of one kind, and what an operator or another agent does to it. */
 export interface StoreLab extends AsyncDisposable {
-  /** Client URL of the server. */
+  /** Client URL of its server, or path of its file. */
   readonly endpoint: string;
   /** Paths of the PEM files, where there is TLS. */
   readonly certificates?: {
@@ -39,8 +39,12 @@ export interface StoreLab extends AsyncDisposable {
   deleteTree(key: string): Promise<void>;
   /** Makes an entry that holds no value: a directory (v2), an empty value (v3). */
   makeEmpty(key: string): Promise<void>;
-  /** Makes the server forget how it came to what it holds (v2: 1000 events; v3: compaction). */
+  /** Makes the store forget how it came to what it holds (v2: 1000 events; v3: compaction). */
   loseHistory(): Promise<void>;
+}
+
+/** A store behind a server, which can be down and out of reach. */
+export interface ServedLab extends StoreLab {
   stop(): Promise<void>;
   resume(): Promise<void>;
   /** Stops the server, removes its data, and starts it again. */
@@ -57,8 +61,8 @@ export interface LossyStore extends AsyncDisposable {
 }
 
 /** Input of a case. */
-export interface CaseContext {
-  readonly lab: StoreLab;
+export interface CaseContext<L extends StoreLab = StoreLab> {
+  readonly lab: L;
   /** A prefix of the case's own. */
   readonly prefix: string;
   /** Log lines since the case began. */
@@ -66,7 +70,10 @@ export interface CaseContext {
 }
 
 /** A behaviour, named by a sentence that starts with the symbol, and what shows it. */
-export type StoreCase = readonly [name: string, run: (context: CaseContext) => Promise<void>];
+export type StoreCase<L extends StoreLab = StoreLab> = readonly [
+  name: string,
+  run: (context: CaseContext<L>) => Promise<void>,
+];
 
 /** Parses an address of a test. */
 export function ip(text: string): IPv4 {
