@@ -6,7 +6,15 @@ import { ip, net } from "../../mod/store/testing/store_lab.ts";
 import type { Route } from "../../mod/sys/mod.ts";
 import { isOnLink, linkPrefixes } from "../reconciled/direct_peers.ts";
 import { type PeerContext, peerObjects, peerRefusal } from "../reconciled/driver.ts";
-import { makeLease, peerContext, recordingContext } from "../testing/unit_kit.ts";
+import {
+  makeLease,
+  OWN_IP,
+  OWN_SUBNET,
+  peerContext,
+  recordedChanges,
+  recordingContext,
+} from "../testing/unit_kit.ts";
+import { LeaseSet } from "../../mod/subnet/mod.ts";
 import { hostGwBackend } from "./host_gw.ts";
 
 const EXTERNAL = { name: "eth1", index: 2 };
@@ -49,6 +57,19 @@ Deno.test("peerRoute() leads to the peer's subnet by the peer itself", () => {
     table: 254,
     metric: 0,
   });
+});
+
+Deno.test("host-gw routes to peers on its own link, and refuses the others", async () => {
+  const context = await recordingContext({ Type: "host-gw" });
+  const network = await hostGwBackend.prepare(context);
+  const own = lease(OWN_SUBNET, OWN_IP);
+  const near = lease("10.20.65.0/24", "172.28.128.102");
+  const far = lease("10.20.66.0/24", "192.0.2.7");
+  assertEquals(await network.sync(own, new LeaseSet([own, near, far])), 0);
+  assertEquals(recordedChanges(context), [
+    "+ route 10.20.65.0/24 via 172.28.128.102 dev eth1 proto 102",
+  ]);
+  assertEquals([...network.status().refused.keys()], ["10.20.66.0-24"]);
 });
 
 Deno.test("peerRoute() spreads a large network's routes over metrics", () => {

@@ -12,7 +12,14 @@ import { DryRunNetlink } from "../../mod/sys/netlink/dry_run.ts";
 import { RTM_GETLINK } from "../../mod/sys/netlink/objects/link.ts";
 import { Recorder } from "../../mod/sys/netlink/recorder.ts";
 import { NLM_F_DUMP } from "../../mod/sys/netlink/wire/message.ts";
-import { IFF_UP } from "../../mod/sys/linux_constants.ts";
+import {
+  IFF_UP,
+  RT_SCOPE_LINK,
+  RT_TABLE_MAIN,
+  RTPROT_KERNEL,
+} from "../../mod/sys/linux_constants.ts";
+import type { RouteFilter } from "../../mod/sys/netlink/objects/route.ts";
+import type { Route } from "../../mod/sys/mod.ts";
 import type { BackendContext } from "../backend.ts";
 import { describeChange } from "../describe.ts";
 import { HostRoutes } from "../host_routes.ts";
@@ -47,7 +54,7 @@ export function peerContext(changes: Partial<PeerContext> = {}): PeerContext {
     publicIP: parseIPv4(OWN_IP)!,
     host: new HostRoutes(network),
     ...{ device: DEVICE, mac: undefined, external: { name: "eth1", index: EXTERNAL } },
-    link: [Prefix.parse("172.28.128.0/24")!],
+    link: [LINK],
     isDirect: () => false,
     ...changes,
   };
@@ -58,15 +65,31 @@ export interface RecordingContext extends BackendContext {
   readonly netlink: DryRunNetlink;
 }
 
+/** The subnet of `eth1`, whose route the kernel makes with its address. */
+const LINK = Prefix.parse("172.28.128.0/24")!;
+
+/** Adds the route of the external interface's link to what a recording connection knows. */
+class OneLinkNetlink extends DryRunNetlink {
+  connected: Route | undefined;
+
+  override routes(filter: RouteFilter = {}): Route[] {
+    const { connected } = this;
+    const has = connected !== undefined && (filter.oif ?? connected.oif) === connected.oif &&
+      (filter.protocol ?? connected.protocol) === connected.protocol &&
+      (filter.table ?? connected.table) === connected.table;
+    return [...(has ? [connected] : []), ...super.routes(filter)];
+  }
+}
+
 /**
- * Returns the context of a host with one interface, `eth1`, and nothing else in the kernel.
+ * Returns the context of a host with one interface, `eth1`, the route to its link, and nothing else in the kernel.
  *
  * @param backend the config's `Backend`
  */
 export async function recordingContext(
   backend: Readonly<Record<string, JsonValue>>,
 ): Promise<RecordingContext> {
-  const netlink = new DryRunNetlink(
+  const netlink = new OneLinkNetlink(
     new Recorder({
       refuse: ({ type, flags }) =>
         type === RTM_GETLINK && (flags & NLM_F_DUMP) !== NLM_F_DUMP ? Errno.ENODEV : 0,
@@ -74,6 +97,10 @@ export async function recordingContext(
   );
   const { name, index, mtu } = netlink.makeLink({ name: "eth1", flags: IFF_UP, mtu: 1500 });
   const address = parseIPv4(OWN_IP)!;
+  netlink.connected = {
+    ...{ destination: LINK, oif: index, onlink: false, source: address, metric: 0 },
+    ...{ protocol: RTPROT_KERNEL, scope: RT_SCOPE_LINK, table: RT_TABLE_MAIN },
+  };
   return {
     config: await decodeNetworkConfig(JSON.stringify({ Network: NETWORK, Backend: backend })),
     external: { name, index, mtu, address, publicIP: address },
