@@ -16,23 +16,27 @@ type OptionsOf<Driver> = Driver extends StoreDriver<infer Options> ? Options : n
 /** The kind of a store, and how it is reached. Validated by the command line. */
 export type StoreOptions = OptionsOf<typeof DRIVERS[number]>;
 
+/** Drivers by what all have in common. Each takes the options of its own kind, as its callers do. */
+const KINDS: ReadonlyMap<string, StoreDriver<StoreOptions>> = new Map(
+  DRIVERS.map((driver) => [driver.kind, driver as StoreDriver<StoreOptions>]),
+);
+
 /**
  * Parses `-store KIND=ARGUMENT` of a kind without flags of its own.
  *
  * @throws {ConfigError} that completes "invalid value ... for flag -store: ..."
  */
 export function parseStoreArgument(kind: string, argument: string | undefined): StoreOptions {
-  const drivers: readonly StoreDriver<StoreOptions>[] = DRIVERS as never;
-  const found = drivers.find((driver) => driver.kind === kind);
+  const found = KINDS.get(kind);
   if (found?.parse !== undefined) return found.parse(argument);
-  const others = drivers.filter(({ parse }) => parse !== undefined)
+  const others = [...KINDS.values()].filter(({ parse }) => parse !== undefined)
     .map((driver) => `, or ${driver.kind}=...`);
   throw new ConfigError(`expected etcd, embedded or embedded=PATH${others.join("")}`);
 }
 
 /** Returns the driver of a kind. @throws {TypeError} when there is none */
 export function driverOf(kind: string): StoreDriver<KindOptions> {
-  const driver = DRIVERS.find((driver) => driver.kind === kind);
+  const driver = KINDS.get(kind);
   if (driver === undefined) throw new TypeError(`there is no store of kind ${kind}`);
-  return driver as unknown as StoreDriver<KindOptions>;
+  return driver as StoreDriver<KindOptions>;
 }
