@@ -63,6 +63,42 @@ Deno.test("flanneld exits 2 on a bad value in the environment", async () => {
   );
 });
 
+Deno.test("config and lease print with -json one object of what they wrote, and the rest on standard error", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "flanneld" });
+  const store = `embedded store ${directory}/leases.db`;
+  const call = async (...args: string[]) => {
+    const { code, stdout, stderr } = await flanneld([
+      ...args,
+      "-json",
+      `-store=embedded=${directory}/leases.db`,
+    ]);
+    assertEquals([code, stderr.includes("flanneld: ")], [0, false], stderr);
+    return JSON.parse(stdout);
+  };
+  const [version, publicIP] = [1, "192.0.2.7"];
+  try {
+    const config = '{"Network":"10.20.0.0/16"}';
+    const written = await call("config", "set", "-yes", config);
+    assertEquals([written.changed, written.network], [true, "10.20.0.0/16"]);
+    assertEquals((await call("config", "set", "-yes", config)).changed, false);
+    const [subnet, other] = ["10.20.7.0/24", "10.20.8.0/24"];
+    const reserve = (subnet: string) => call("lease", "reserve", subnet, publicIP);
+    assertEquals(await reserve(subnet), { version, store, subnet, publicIP, others: [] });
+    assertEquals((await reserve(other)).others, [subnet]);
+    assertEquals(await call("lease", "unreserve", other), {
+      ...{ version, store, publicIP, subnet: other },
+    });
+    assertEquals(await call("lease", "evict", "-yes", publicIP), {
+      ...{ version, store, publicIP, kept: [subnet] },
+      removed: { leases: [other], record: null },
+    });
+    assertEquals(await call("lease", "release", subnet), { version, store, subnet, publicIP });
+    assertEquals(await call("config", "delete", "-yes"), { version, store, changed: true });
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
 Deno.test("flanneld exits 1 with one line of log when no interface fits", async () => {
   const { code, stdout, stderr } = await flanneld(["-iface=nosuch"], { FLANNELD_IFCAE: "eth1" });
   assertEquals([code, stdout], [1, ""]);

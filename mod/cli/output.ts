@@ -38,6 +38,14 @@ export function printNote(text: string | readonly string[]): void {
   write(Deno.stderr, toText(text, Deno.stderr));
 }
 
+/** Prints what a person reads. */
+export type Say = (text: string | readonly string[]) => void;
+
+/** Returns how a subcommand with `-json` prints what a person reads: on standard error beside a report. */
+export function sayer(isJson: boolean): Say {
+  return isJson ? printNote : (text) => print(text);
+}
+
 /** Prints an error on standard error. The first line begins with the program's name, as that of any Unix command. */
 export function printError(text: string | readonly string[]): void {
   const [first = "", ...rest] = typeof text === "string" ? [text] : text;

@@ -20,14 +20,14 @@ import {
   reserveSubnet,
 } from "../../subnet/reserve.ts";
 import type { AgentLine } from "../flags/agent_line.ts";
-import type { AgentSubcommand } from "./agent_subcommand.ts";
+import type { AgentSubcommand, OwnFlag } from "./agent_subcommand.ts";
 import { requireYes, YES } from "./config/confirm.ts";
 import { inTime } from "./config/store.ts";
 import { UsageError } from "../errors.ts";
 import { EXIT_OK } from "../exit_codes.ts";
 import { quote } from "../flags/flag_syntax.ts";
 import { oneNetwork } from "./one_network.ts";
-import { JSON_HELP, print, printReport } from "../output.ts";
+import { JSON_HELP, print, printReport, type Say, sayer } from "../output.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 import { runVerb, type Verb } from "./verbs.ts";
 import { duration } from "../../text/mod.ts";
@@ -40,12 +40,14 @@ const EXIT_CODES = "0 done; 1 it failed or the rules forbid it; 2 usage error.";
 const BESIDE = "Agents may be running: they follow at once, an agent with -store embedded on the " +
   "same host within a second.";
 
+const JSON_FLAG: OwnFlag = { name: "json", kind: "bool", help: JSON_HELP };
+
 const VERBS: readonly Verb[] = [
   {
     spec: {
       name: "lease list",
       summary: "List the leases of the network: public IP, backend, time left, hostname.",
-      flags: [{ name: "json", kind: "bool", help: JSON_HELP }],
+      flags: [JSON_FLAG],
       exitCodes: "0 listed; 1 the store cannot be read; 2 usage error.",
     },
     run: list,
@@ -54,7 +56,7 @@ const VERBS: readonly Verb[] = [
     spec: {
       name: "lease reserve",
       summary: `Reserve a subnet for the host with a public IP, without an expiry. ${BESIDE}`,
-      flags: [],
+      flags: [JSON_FLAG],
       operands: {
         usage: "SUBNET PUBLIC-IP",
         help: "The subnet has the length that the network's config asks for and lies in its " +
@@ -71,7 +73,7 @@ const VERBS: readonly Verb[] = [
       name: "lease unreserve",
       summary: "End a reservation: the subnet is free in 24 hours, unless its host runs and " +
         `renews it. ${BESIDE}`,
-      flags: [],
+      flags: [JSON_FLAG],
       operands: { usage: "SUBNET", help: "A subnet that is reserved.", count: [1, 1], choices: [] },
       exitCodes: EXIT_CODES,
     },
@@ -82,7 +84,7 @@ const VERBS: readonly Verb[] = [
       name: "lease release",
       summary: "Remove a lease, reserved or not: the subnet is free at once. An agent that holds " +
         `it leases a subnet again. ${BESIDE}`,
-      flags: [],
+      flags: [JSON_FLAG],
       operands: { usage: "SUBNET", help: "A subnet that is leased.", count: [1, 1], choices: [] },
       exitCodes: EXIT_CODES,
     },
@@ -95,7 +97,7 @@ const VERBS: readonly Verb[] = [
         "Remove the leases and the node record of a dead host: the other hosts drop its routes at " +
         "once. evict shows them and asks first, and keeps reservations. An agent that runs " +
         "leases a subnet again.",
-      flags: [YES],
+      flags: [YES, JSON_FLAG],
       operands: {
         usage: "PUBLIC-IP",
         help: "The public IP of the host that is gone.",
@@ -127,39 +129,50 @@ export const spec: AgentSubcommand = {
  */
 export const run: RunSubcommand = (args, signal) => runVerb("lease", VERBS, args, signal);
 
-async function reserve({ agent, operands }: AgentLine, signal: AbortSignal): Promise<number> {
+async function reserve({ agent, own, operands }: AgentLine, signal: AbortSignal): Promise<number> {
   const subnet = subnetOf(operands[0]!);
   const publicIP = addressOf(operands[1]!);
   await using store = await open(oneNetwork(agent.options).store, signal);
   await inTime(signal, (call) => reserveSubnet(store, subnet, publicIP, call));
-  print(`reserved ${subnet} for ${formatIPv4(publicIP)} in ${store.name}`);
+  const host = formatIPv4(publicIP);
+  const { say, report } = outputOf(own, store);
+  say(`reserved ${subnet} for ${host} in ${store.name}`);
   const { leases } = await inTime(signal, (call) => store.snapshot(call));
   const others = leases.filter((lease) =>
     lease.attributes.publicIP === publicIP && !lease.subnet.equals(subnet)
   );
   for (const { subnet: other } of others) {
-    print(
+    say(
       `that host has ${other} too: an agent keeps the subnet that it has; 'flanneld cleanup ` +
         "-release' there gives it back",
     );
   }
+  report({ subnet, publicIP: host, others: others.map((other) => other.subnet) });
   return EXIT_OK;
 }
 
-async function unreserve({ agent, operands }: AgentLine, signal: AbortSignal): Promise<number> {
+async function unreserve(
+  { agent, own, operands }: AgentLine,
+  signal: AbortSignal,
+): Promise<number> {
   const subnet = subnetOf(operands[0]!);
   await using store = await open(oneNetwork(agent.options).store, signal);
   const { attributes } = await inTime(signal, (call) => releaseReservation(store, subnet, call));
   const host = formatIPv4(attributes.publicIP);
-  print(`${subnet} is no longer reserved for ${host}; without it, it is free in 24 hours`);
+  const { say, report } = outputOf(own, store);
+  say(`${subnet} is no longer reserved for ${host}; without it, it is free in 24 hours`);
+  report({ subnet, publicIP: host });
   return EXIT_OK;
 }
 
-async function release({ agent, operands }: AgentLine, signal: AbortSignal): Promise<number> {
+async function release({ agent, own, operands }: AgentLine, signal: AbortSignal): Promise<number> {
   const subnet = subnetOf(operands[0]!);
   await using store = await open(oneNetwork(agent.options).store, signal);
   const { attributes } = await inTime(signal, (call) => releaseLease(store, subnet, call));
-  print(`released ${subnet} of ${formatIPv4(attributes.publicIP)} in ${store.name}`);
+  const host = formatIPv4(attributes.publicIP);
+  const { say, report } = outputOf(own, store);
+  say(`released ${subnet} of ${host} in ${store.name}`);
+  report({ subnet, publicIP: host });
   return EXIT_OK;
 }
 
@@ -169,16 +182,20 @@ async function evict({ agent, own, operands }: AgentLine, signal: AbortSignal): 
   await using store = await open(oneNetwork(agent.options).store, signal);
   const entries = await inTime(signal, (call) => findHostEntries(store, publicIP, call));
   const { leases, reserved, record } = entries;
-  for (const { subnet } of reserved) print(`kept ${subnet}, which is reserved for ${host}`);
+  const { say, report } = outputOf(own, store);
+  for (const { subnet } of reserved) say(`kept ${subnet}, which is reserved for ${host}`);
   const objects = [
     ...leases.map(({ subnet }) => `lease ${subnet}`),
     ...record === undefined ? [] : [`node record of ${host}, host ${record.record.hostname}`],
   ];
-  print(objects.map((object) => `- ${object}`));
+  say(objects.map((object) => `- ${object}`));
   const code = await requireYes(own, `Remove them from ${store.name}?`, signal);
   if (code !== undefined) return code;
   await inTime(signal, (call) => evictHost(store, entries, call));
-  print(`evicted ${host} from ${store.name}`);
+  say(`evicted ${host} from ${store.name}`);
+  const subnets = (some: readonly Lease[]) => some.map(({ subnet }) => subnet);
+  const removed = { leases: subnets(leases), record: record?.record.hostname ?? null };
+  report({ publicIP: host, removed, kept: subnets(reserved) });
   return EXIT_OK;
 }
 
@@ -193,6 +210,20 @@ async function list({ agent, own }: AgentLine, signal: AbortSignal): Promise<num
   if (own.get("json") === true) printReport({ leases: rows });
   else print(table(rows));
   return EXIT_OK;
+}
+
+/** How a verb that writes prints what a person reads, and what `-json` asks for. */
+function outputOf(
+  own: AgentLine["own"],
+  { name }: NetworkStore,
+): { say: Say; report: (members: Readonly<Record<string, unknown>>) => void } {
+  const isJson = own.get("json") === true;
+  return {
+    say: sayer(isJson),
+    report: (members) => {
+      if (isJson) printReport({ store: name, ...members });
+    },
+  };
 }
 
 async function open(

@@ -24,7 +24,15 @@ import { findConfig, type FoundConfig, inTime } from "./store.ts";
 import { readGivenConfig } from "./text.ts";
 import { EXIT_OK } from "../../exit_codes.ts";
 import { oneNetwork } from "../one_network.ts";
-import { JSON_HELP, print, printJsonText, printNote, printReport } from "../../output.ts";
+import {
+  JSON_HELP,
+  print,
+  printJsonText,
+  printNote,
+  printReport,
+  type Say,
+  sayer,
+} from "../../output.ts";
 import type { RunSubcommand } from "../subcommand.ts";
 import { runVerb, type Verb } from "../verbs.ts";
 import { counted } from "../../../text/mod.ts";
@@ -56,7 +64,7 @@ const VERBS: readonly Verb[] = [
         "Write the network config to the store that the agents read. It checks the config as an " +
         "agent does, shows what changes for the hosts that run, and asks. It does not overwrite a " +
         "config that another writer has written meanwhile.",
-      flags: [YES],
+      flags: [YES, JSON_FLAG],
       operands: {
         usage: CONFIG_OPERAND,
         help: "The config is JSON that begins with {, a file, or - for standard input.",
@@ -87,7 +95,7 @@ const VERBS: readonly Verb[] = [
       name: "config delete",
       summary: "Delete the network config from the store. It shows the hosts that run, and asks. " +
         "Leases stay and packets flow, but no host can start without a config.",
-      flags: [YES],
+      flags: [YES, JSON_FLAG],
       exitCodes: WRITING_CODES,
     },
     run: remove,
@@ -163,17 +171,24 @@ async function set(line: AgentLine, signal: AbortSignal): Promise<number> {
   });
   const { store, snapshot } = found;
   const old = oldText(snapshot.config);
-  print(found.note);
+  const isJson = line.own.get("json") === true;
+  const say = sayer(isJson);
+  const report = (changed: boolean) => {
+    if (isJson) printReport({ store: store.name, changed, ...summarize(after) });
+  };
+  say(found.note);
   if (old === text) {
-    print("The config is there already, byte for byte.");
+    say("The config is there already, byte for byte.");
+    report(false);
     return EXIT_OK;
   }
-  print([...configDiff(old, text), ...describe(after)]);
-  print(describeConsequences(await usable(old), after, snapshot));
+  say([...configDiff(old, text), ...describe(after)]);
+  say(describeConsequences(await usable(old, say), after, snapshot));
   const code = await requireYes(line.own, `Write it to ${store.name}?`, signal);
   if (code !== undefined) return code;
   await inTime(signal, (call) => store.putConfig(text, old, call));
-  print(`Written to ${store.name}.`);
+  say(`Written to ${store.name}.`);
+  report(true);
   return EXIT_OK;
 }
 
@@ -181,18 +196,21 @@ async function remove(line: AgentLine, signal: AbortSignal): Promise<number> {
   await using found = await findConfig(oneNetwork(line.agent.options).store, signal);
   const { store, snapshot: { leases, agents } } = found;
   const text = textOf(found);
-  print(found.note);
-  print(configDiff(text, "{}"));
-  print(
+  const isJson = line.own.get("json") === true;
+  const say = sayer(isJson);
+  say(found.note);
+  say(configDiff(text, "{}"));
+  say(
     leases.length === 0
       ? "No host holds a lease."
       : describeDeletion(leases.length, line.agent.options.networks !== undefined),
   );
-  print(listHosts(leases, agents));
+  say(listHosts(leases, agents));
   const code = await requireYes(line.own, `Delete the config in ${store.name}?`, signal);
   if (code !== undefined) return code;
   await inTime(signal, (call) => store.removeConfig(text, call));
-  print(`Deleted from ${store.name}.`);
+  say(`Deleted from ${store.name}.`);
+  if (isJson) printReport({ store: store.name, changed: true });
   return EXIT_OK;
 }
 
@@ -240,13 +258,13 @@ async function check(
   return checked;
 }
 
-async function usable(text: string | undefined): Promise<CheckedConfig | undefined> {
+async function usable(text: string | undefined, say: Say): Promise<CheckedConfig | undefined> {
   if (text === undefined) return undefined;
   try {
     return await checkConfig(text);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    print(`No agent can use the stored config: ${error.message}`);
+    say(`No agent can use the stored config: ${error.message}`);
     return undefined;
   }
 }
