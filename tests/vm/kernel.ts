@@ -2,16 +2,17 @@ import { run } from "../lab/command.ts";
 
 /** A kernel that a Debian suite has. */
 export interface Release {
-  /** The start of its version: `6.1`. */
+  /** The start of its version: `6.1`; or `newest`. */
   readonly version: string;
   readonly suite: string;
 }
 
-/** Debian's long-term kernels. */
+/** Debian's long-term kernels, and its newest. */
 export const RELEASES: readonly Release[] = [
   { version: "5.10", suite: "bullseye" },
   { version: "6.1", suite: "bookworm" },
   { version: "6.12", suite: "trixie" },
+  { version: "newest", suite: "sid" },
 ];
 
 /** A kernel on disk, unpacked and not installed. */
@@ -63,7 +64,15 @@ export async function fetchKernel({ version, suite }: Release, directory: string
   const depends = await run(["apt-cache", ...options, "depends", "linux-image-amd64"]);
   const name = /Depends: (linux-image-\d\S*)/.exec(depends)?.[1];
   if (name === undefined) throw new Error(`${mirror} has no kernel for ${suite}: ${depends}`);
-  await run(["apt-get", ...options, "download", "-qq", name], { cwd: work });
+  // Newer packages of the kernel are parts: image and modules.
+  const parts = await run(["apt-cache", ...options, "depends", name]);
+  const names = [
+    name,
+    ...[...parts.matchAll(/Depends: (linux-(?:base|binary|modules)-\d\S+)/g)].map(([, part]) =>
+      part!
+    ),
+  ];
+  await run(["apt-get", ...options, "download", "-qq", ...names], { cwd: work });
   await run(["sh", "-c", UNPACK, "sh", ...LEFT_OUT], { cwd: work });
   const kernel = await kernelIn(`${work}/root`);
   if (kernel === undefined) throw new Error(`${name} has no kernel`);
@@ -78,8 +87,10 @@ export async function fetchKernel({ version, suite }: Release, directory: string
 const UNPACK = `set -e
 for one; do set -- "$@" --exclude="*/kernel/drivers/$one"; shift; done
 mkdir root
-dpkg-deb --fsys-tarfile ./*.deb |
-  tar -x -C root --exclude='*/kernel/sound' "$@" --transform='s,^\\./usr/lib/,./lib/,' ./boot --wildcards '*/lib/modules'`;
+for package in ./*.deb; do
+  dpkg-deb --fsys-tarfile "$package" |
+    tar -x -C root --exclude='*/kernel/sound' --exclude='./usr/share' "$@" --transform='s,^\\./usr/lib/,./lib/,'
+done`;
 
 const TARGET_FORMAT = "$(ORIGIN) $(LABEL) $(REPO_URI)";
 
@@ -96,9 +107,13 @@ export function mirrorOf(targets: string): string {
 
 async function kernelIn(root: string): Promise<Kernel | undefined> {
   try {
-    for await (const { name } of Deno.readDir(`${root}/boot`)) {
-      const release = /^vmlinuz-(.+)$/.exec(name)?.[1];
-      if (release !== undefined) return { release, image: `${root}/boot/${name}`, root };
+    for await (const { name: release } of Deno.readDir(`${root}/lib/modules`)) {
+      // Newer packages have the kernel beside its modules.
+      for (
+        const image of [`${root}/boot/vmlinuz-${release}`, `${root}/lib/modules/${release}/vmlinuz`]
+      ) {
+        if (await exists(image)) return { release, image, root };
+      }
     }
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;

@@ -140,6 +140,7 @@ const SYMBOLS = {
   // Namespaces and processes.
   setns: { parameters: ["i32", /* fd */ "i32" /* nstype */], result: "i32" },
   unshare: { parameters: ["i32" /* flags */], result: "i32" },
+  setrlimit: { parameters: ["i32", /* resource */ "buffer" /* rlim */], result: "i32" },
   kill: { parameters: ["i32", /* pid */ "i32" /* sig */], result: "i32" },
   clock_gettime: { parameters: ["i32", /* clockid */ "buffer" /* tp */], result: "i32" },
   mount: {
