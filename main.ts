@@ -8,6 +8,7 @@
 import { EXIT_OK } from "./mod/cli/exit_codes.ts";
 import { printError, printOwnText } from "./mod/cli/output.ts";
 import { type AgentCommand, parseCommandLine } from "./mod/cli/flags/parse.ts";
+import { prepareRuntime } from "./mod/cli/prepare_runtime.ts";
 import { Shutdown } from "./mod/cli/shutdown.ts";
 
 async function run(args: readonly string[]): Promise<number> {
@@ -32,7 +33,7 @@ async function run(args: readonly string[]): Promise<number> {
       const subcommand = await line.subcommand.load();
       const { SUBCOMMANDS } = await import("./mod/cli/commands/subcommands.ts");
       using shutdown = new Shutdown();
-      trustHostCertificates();
+      await prepareRuntime();
       return await subcommand.run(line.args, shutdown.signal, SUBCOMMANDS);
     }
     case "agent":
@@ -42,7 +43,7 @@ async function run(args: readonly string[]): Promise<number> {
 
 async function runAgent({ options, settings, log, warnings }: AgentCommand): Promise<number> {
   using shutdown = new Shutdown();
-  trustHostCertificates();
+  await prepareRuntime();
   const { configureLog, error: logError, flushLog, warning } = await import(
     "./mod/observe/log/log.ts"
   );
@@ -60,15 +61,6 @@ async function runAgent({ options, settings, log, warnings }: AgentCommand): Pro
   } finally {
     flushLog();
   }
-}
-
-/**
- * Trusts the host's certificates where -etcd-cafile is not given, as flannel does; the runtime by default trusts a
- * list of its own. The runtime reads the variable at the first TLS connection.
- */
-function trustHostCertificates(): void {
-  const name = "DENO_TLS_CA_STORE";
-  if (Deno.env.get(name) === undefined) Deno.env.set(name, "system,mozilla");
 }
 
 async function report(error: unknown): Promise<number> {

@@ -16,13 +16,15 @@ usage() {
 		Usage: install.sh [options]
 
 		Installs flanneld from a release: a directory or web address that holds SHA256SUMS and
-		flanneld-VERSION-linux-ARCH.tar.gz. Without --url and --tarball it installs what it was
-		unpacked with.
+		flanneld-VERSION-linux-ARCH.tar.gz; where the host's C library is older than glibc 2.27 or
+		another one, flanneld-VERSION-linux-ARCH-bundled.tar.gz, which brings its own. Without --url
+		and --tarball it installs what it was unpacked with.
 
 		  --url=URL        web address of the release (https://, http:// or file://)
 		  --tarball=FILE   take this tarball instead; SHA256SUMS beside it, or --sha256
 		  --sha256=HEX     checksum of the tarball, instead of the one in SHA256SUMS
 		  --version=V      version to take where the release holds several
+		  --bundled-libc   take the tarball of --url that brings its own C library
 		  --prefix=DIR     where to install (default /usr); the unit is made to fit
 		  --root=DIR       install below DIR, as if it were /
 		  --dry-run        say what would be done, and change nothing
@@ -55,6 +57,43 @@ architecture() {
 	aarch64 | arm64) echo aarch64 ;;
 	*) fail "there is no flanneld for this machine: $machine; there is one for x86_64 and aarch64" ;;
 	esac
+}
+
+# True where the C library is glibc 2.27 or newer, which the executable needs that does not bring its own.
+has_new_glibc() {
+	glibc=
+	if have getconf; then glibc=$(getconf GNU_LIBC_VERSION 2>/dev/null) || :; fi
+	if [ -z "$glibc" ]; then
+		for file in /lib64/libc.so.6 /lib/*-linux-gnu/libc.so.6 /usr/lib/libc.so.6; do
+			[ -x "$file" ] || continue
+			glibc=$("$file" 2>/dev/null | sed -n '1s/.*release version \([0-9.]*[0-9]\).*/\1/p') || :
+			[ -z "$glibc" ] || break
+		done
+	fi
+	glibc=${glibc##* }
+	case $glibc in
+	[0-9]*) ;;
+	*) glibc= ;; # musl's getconf: undefined
+	esac
+	is_at_least "$glibc" 2 27
+}
+
+# is_at_least VERSION MAJOR MINOR
+is_at_least() {
+	major=${1%%.*}
+	minor=${1#*.}
+	minor=${minor%%[!0-9]*}
+	case $major in
+	'' | *[!0-9]*) return 1 ;;
+	esac
+	[ "$major" -gt "$2" ] || { [ "$major" = "$2" ] && [ "${minor:-0}" -ge "$3" ]; }
+}
+
+# True where systemd does not know the newer unit, whose directives are of up to version 235.
+has_old_systemd() {
+	have systemctl || return 1
+	systemd=$(systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
+	[ -n "$systemd" ] && [ "$systemd" -lt 235 ]
 }
 
 sha256_of() {
@@ -122,7 +161,10 @@ make_directory() {
 # Finds the tarball's line in a SHA256SUMS file: sets `name` and `expected`.
 choose() {
 	arch=$(architecture)
-	pattern="flanneld-${version:-*}-linux-$arch.tar.gz"
+	kind=
+	# There is no such tarball for another machine.
+	if [ "$arch" = x86_64 ] && { [ -n "$bundled" ] || ! has_new_glibc; }; then kind=-bundled; fi
+	pattern="flanneld-${version:-*}-linux-$arch$kind.tar.gz"
 	name=
 	while read -r sum file; do
 		file=${file#\*}
@@ -135,7 +177,9 @@ choose() {
 			;;
 		esac
 	done <"$1"
-	[ -n "$name" ] || fail "$2 holds no flanneld${version:+ $version} for $arch"
+	[ -n "$name" ] || fail "$2 holds no flanneld${version:+ $version} for $arch${kind:+ with its own C library}"
+	[ -z "$kind" ] || [ -n "$bundled" ] ||
+		say "the C library of this host is ${glibc:+glibc }${glibc:-not glibc}: taking the build that brings its own"
 }
 
 # Fetches, checks and unpacks; sets `tree`, the directory that holds usr/ and etc/.
@@ -184,6 +228,12 @@ place() {
 		else echo "/etc/systemd/system/${1#usr/lib/systemd/system/}"
 		fi
 		;;
+	usr/lib/flanneld/*) echo "/$1" ;; # the executable names it
+	usr/lib/tmpfiles.d/* | usr/lib/modules-load.d/*)
+		if [ "$prefix" = /usr ]; then echo "/$1"
+		else echo "/etc/${1#usr/lib/}"
+		fi
+		;;
 	usr/lib/firewalld/*)
 		if [ "$prefix" = /usr ]; then echo "/$1"
 		else echo "/etc/firewalld/${1#usr/lib/firewalld/}"
@@ -197,16 +247,45 @@ place() {
 # Lets what names /usr/bin and /usr/libexec name the prefix.
 fit() {
 	[ "$prefix" != /usr ] || return 0
+	unit=$(source_of usr/lib/systemd/system/flanneld.service)
 	fitted=$work/unit
 	sed "s#/usr/bin/flanneld#${prefix%/}/bin/flanneld#; s#/usr/libexec/flannel/#${prefix%/}/libexec/flannel/#" \
-		"$tree/usr/lib/systemd/system/flanneld.service" >"$fitted"
+		"$unit" >"$fitted"
 }
 
 # source_of FILE: prints the source path of a tarball's file.
 source_of() {
 	case $1 in
-	usr/lib/systemd/system/flanneld.service) echo "${fitted:-$tree/$1}" ;;
-	*) echo "$tree/$1" ;;
+	usr/lib/systemd/system/flanneld.service)
+		if [ -n "$fitted" ]; then
+			echo "$fitted"
+			return
+		fi
+		;;
+	esac
+	if [ -n "$old_systemd" ] && [ -f "$tree/systemd-219/$1" ]; then echo "$tree/systemd-219/$1"
+	else echo "$tree/$1"
+	fi
+}
+
+# Makes sure that the executable runs here; sets `found`, its version, and `loader` where it brings its C library.
+check() {
+	status=0
+	if [ -f "$tree/usr/lib/flanneld/ld.so" ]; then
+		# It names the loader's place after the installation, so here its libraries alone are checked.
+		libraries=$tree/usr/lib/flanneld
+		loader=$libraries/ld.so
+		"$loader" --library-path "$libraries" --list "$tree/usr/bin/flanneld" >/dev/null 2>"$work/refused" || status=$?
+		found=$(cat "$libraries/version")
+		hint=
+	else
+		found=$("$tree/usr/bin/flanneld" -version 2>"$work/refused") || status=$?
+		hint=", which needs glibc 2.27 or newer or, on x86_64, the tarball -bundled.tar.gz"
+	fi
+	case $status in
+	0) ;;
+	126) fail "no program may be run in $tree: set TMPDIR to a directory that is not mounted noexec" ;;
+	*) fail "this machine does not run flanneld$hint: $(grep . "$work/refused" | tail -n 1)" ;;
 	esac
 }
 
@@ -217,7 +296,10 @@ install_files() {
 	: >"$work/manifest"
 	: >"$work/moves"
 	changed=0
-	(cd "$tree" && find usr etc -type f | sort) >"$work/files"
+	{
+		(cd "$tree" && find usr etc -type f)
+		[ -z "$old_systemd" ] || (cd "$tree/systemd-219" && find usr -type f)
+	} | sort -u >"$work/files"
 	while IFS= read -r file; do
 		target=$(place "$file")
 		source=$(source_of "$file")
@@ -265,8 +347,18 @@ install_files() {
 		fi
 		printf '%s\n' "$target" >>"$work/done"
 	done <"$work/moves"
+	if [ -n "$loader" ] && [ -z "$root" ] && ! "${prefix%/}/bin/flanneld" -version >/dev/null 2>"$work/refused"; then
+		roll_back
+		fail "this machine does not run flanneld; everything is as it was: $(grep . "$work/refused" | tail -n 1)"
+	fi
 	shut_settings
-	if [ -z "$root" ] && [ -d /run/systemd/system ] && have systemctl; then systemctl daemon-reload; fi
+	if [ -z "$root" ] && [ -d /run/systemd/system ] && have systemctl; then
+		systemctl daemon-reload
+		if [ -n "$old_systemd" ]; then
+			systemd-tmpfiles --create flanneld.conf || say "systemd-tmpfiles failed; the next boot makes /run/flannel"
+			modprobe -q ip_tables || :
+		fi
+	fi
 	say "installed flanneld $found in $root$prefix"
 	if [ -z "$root" ]; then
 		say "next: edit /etc/sysconfig/flanneld, then systemctl enable --now flanneld"
@@ -298,7 +390,7 @@ roll_back() {
 
 mode_of() {
 	case $1 in
-	usr/bin/* | *.sh) echo 755 ;;
+	usr/bin/* | *.sh | usr/lib/flanneld/*.so*) echo 755 ;;
 	etc/sysconfig/*) echo 600 ;;
 	*) echo 644 ;;
 	esac
@@ -327,7 +419,9 @@ uninstall() {
 		return
 	fi
 	if [ -z "$root" ] && [ -d /run/systemd/system ] && have systemctl; then
-		systemctl disable --now flanneld.service || fail "cannot stop flanneld.service"
+		# systemd 219 has no disable --now.
+		systemctl stop flanneld.service || fail "cannot stop flanneld.service"
+		systemctl disable flanneld.service || fail "cannot disable flanneld.service"
 	fi
 	trap '' HUP INT TERM
 	cp "$manifest" "$work/manifest"
@@ -367,6 +461,7 @@ refuse_package() {
 
 main() {
 	url='' tarball='' sha256='' version='' prefix=/usr root='' dry_run='' action=install fitted=''
+	bundled='' old_systemd='' loader=''
 	while [ $# -gt 0 ]; do
 		option=$1
 		shift
@@ -386,6 +481,7 @@ main() {
 		--prefix=*) prefix=$value ;;
 		--root=*) root=${value%/} ;;
 		--dry-run) dry_run=1 ;;
+		--bundled-libc) bundled=1 ;;
 		--uninstall) action=uninstall ;;
 		-h | --help)
 			usage
@@ -406,6 +502,8 @@ main() {
 	*) wrong "--url must begin with https://, http:// or file://, not $url" ;;
 	esac
 	[ -z "$url" ] || [ -z "$tarball" ] || wrong "--url and --tarball exclude each other"
+	[ -z "$bundled" ] || [ -n "$url" ] ||
+		wrong "--bundled-libc chooses a tarball of --url; without that, name the bundled tarball with --tarball"
 	[ -z "$sha256" ] || [ ${#sha256} = 64 ] || wrong "--sha256 must be 64 hex digits, not $sha256"
 	[ -z "$root" ] || [ -d "$root" ] || wrong "--root: there is no directory $root"
 
@@ -420,14 +518,9 @@ main() {
 	fi
 	refuse_package
 	fetch
+	[ ! -d "$tree/systemd-219" ] || ! has_old_systemd || old_systemd=1
 	fit
-	status=0
-	found=$("$tree/usr/bin/flanneld" -version 2>"$work/refused") || status=$?
-	case $status in
-	0) ;;
-	126) fail "no program may be run in $tree: set TMPDIR to a directory that is not mounted noexec" ;;
-	*) fail "this machine does not run flanneld, which needs glibc 2.27 or newer: $(tail -n 1 "$work/refused")" ;;
-	esac
+	check
 	[ -z "$version" ] || [ "$found" = "$version" ] || fail "the tarball holds flanneld $found, not $version"
 	install_files
 }

@@ -55,6 +55,7 @@ TESTS="
   tar:tar
   systemd-analyze:systemd
   rpmbuild:rpm
+  patchelf:patchelf
   minisign:minisign
   gpg:gpg
   gpg-agent:gpg-agent

@@ -17,6 +17,7 @@ import { DuplicatePublicIPError } from "../subnet/identity.ts";
 import { ReservationError } from "../subnet/reserve.ts";
 import { BpfError } from "../sys/bpf/error.ts";
 import { SysError } from "../sys/ffi/errno.ts";
+import { RandomSourceError } from "../sys/random_source.ts";
 import { isRefusal } from "../sys/refusal.ts";
 import { UsageError } from "./errors.ts";
 import { EXIT_FAILURE } from "./exit_codes.ts";
@@ -37,6 +38,7 @@ const REPORTED = [
   ListenError,
   PrivilegeError,
   ProviderError,
+  RandomSourceError,
   ReservationError,
   StoreError,
   SysError,

@@ -2,17 +2,19 @@
  * Writes the executable.
  *
  * Usage: `deno run -A scripts/build/compile.ts [--runtime=auto|download|npm|denort-bin]
- * [--target=x86_64-unknown-linux-gnu|aarch64-unknown-linux-gnu] [--output=FILE] [ENTRY]`
+ * [--target=x86_64-unknown-linux-gnu|aarch64-unknown-linux-gnu] [--output=FILE] [--bundled-libc] [ENTRY]`
  *
  * On an open network the Deno at hand compiles. On a closed one, where it cannot download the
  * executable's base, an older Deno does, for which npm has the base (docs/decisions/0005-two-runtimes.md).
- * `COMPILE_RUNTIME` stands in for `--runtime`.
+ * `COMPILE_RUNTIME` stands in for `--runtime`. `--bundled-libc` writes besides, into the directory `bundled` beside
+ * the executable, the one that brings its own C library.
  *
  * @module
  */
 import { dirname, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { projectRoot } from "../checks/module_graph.ts";
+import { bundleLibc } from "./bundled_libc.ts";
 import { chooseRuntime, downloadedDenort, type Runtime, sha256 } from "./runtime.ts";
 import { stage, type Staged } from "./stage.ts";
 
@@ -200,6 +202,7 @@ if (import.meta.main) {
       runtime: { type: "string", default: Deno.env.get("COMPILE_RUNTIME") ?? "auto" },
       output: { type: "string", default: `${root}/dist/flanneld` },
       target: { type: "string", default: Deno.build.target },
+      "bundled-libc": { type: "boolean", default: false },
     },
   });
   const { target } = values;
@@ -229,6 +232,11 @@ if (import.meta.main) {
     console.log(`runtime   Deno ${runtime.version} (${runtime.source}), denort SHA-256 ${hash}`);
     console.log(`embedded  ${staged.files.length} files, ${staged.packages.length} npm packages`);
     console.log(`wrote     ${output}, ${(size / 1e6).toFixed(1)} MB`);
+    if (values["bundled-libc"]) {
+      const { executable, packages } = await bundleLibc(output, `${dirname(output)}/bundled`);
+      const names = packages.map(({ name, version }) => `${name} ${version}`);
+      console.log(`wrote     ${executable}, with ${names.join(" and ")}`);
+    }
   } catch (error) {
     console.error(`compile: ${error instanceof Error ? error.message : error}`);
     Deno.exit(1);

@@ -1,4 +1,5 @@
 import type { BundledPackage } from "../build/bundle.ts";
+import { type BundledLibc, LIBRARIES } from "../build/bundled_libc.ts";
 
 /** A part of the executable besides the npm packages and the Rust crates. */
 interface RuntimePart {
@@ -70,6 +71,8 @@ export interface EmbeddedParts {
   /** Version of Deno. */
   readonly runtime: string;
   readonly crates: readonly Crate[];
+  /** The C library that comes with the executable. @default none */
+  readonly libc?: Pick<BundledLibc, "packages" | "licenses">;
 }
 
 const RULE = "=".repeat(80);
@@ -80,7 +83,7 @@ const RULE = "=".repeat(80);
  * @param root directory of deno.json
  */
 export async function thirdPartyLicenses(root: string, parts: EmbeddedParts): Promise<string> {
-  const { packages, runtime, crates } = parts;
+  const { packages, runtime, crates, libc } = parts;
   const withText = RUNTIME_PARTS.filter(({ text }) => text !== undefined);
   const withoutText = RUNTIME_PARTS.filter(({ text }) => text === undefined);
   const sections = await Promise.all(withText.map(async ({ name, license, text, home }) =>
@@ -97,6 +100,7 @@ export async function thirdPartyLicenses(root: string, parts: EmbeddedParts): Pr
     const lines = holders.map(({ part }) => `${part.name} ${part.version}: ${part.license}`);
     sections.push(section(lines, text));
   }
+  sections.push(...libc === undefined ? [] : librarySections(libc));
   const textless = packages.filter(({ texts }) => texts.length === 0);
   return `Licenses of the software that the executable of flanneld embeds. The license of
 flanneld itself is in the file LICENSE.
@@ -114,6 +118,20 @@ with their licenses; each is at https://crates.io/crates/NAME/VERSION:
 
 ${crates.map(({ name, version }) => `  ${name} ${version}\n`).join("")}
 ${sections.join("\n")}`;
+}
+
+/** The copyright files of Debian's packages, and the licenses that they name. */
+function librarySections({ packages, licenses }: NonNullable<EmbeddedParts["libc"]>): string[] {
+  return [
+    ...packages.map(({ name, version, source, sourceVersion, license, copyright }) =>
+      section([
+        `The libraries in ${LIBRARIES} of Debian's package ${name} ${version}: ${license}`,
+        `Unchanged; the source is Debian's source package ${source} ${sourceVersion}:`,
+        `https://snapshot.debian.org/package/${source}/${encodeURIComponent(sourceVersion)}/`,
+      ], copyright)
+    ),
+    ...[...licenses].map(([name, text]) => section([`${name}, of the libraries above`], text)),
+  ];
 }
 
 function section(lines: readonly string[], text: string): string {

@@ -45,3 +45,28 @@ Deno.test("thirdPartyLicenses() has the text of each license once, and names the
     assert(at > 0 && text.indexOf(words, at) > at, part);
   }
 });
+
+Deno.test("thirdPartyLicenses() has the copyright files of bundled libraries, where their source is, and the licenses they name", async () => {
+  const text = await thirdPartyLicenses(projectRoot(), {
+    packages: [],
+    runtime: "2.4.2",
+    crates: [],
+    libc: {
+      packages: [{
+        ...{ name: "libc6", version: "2.41-12+deb13u4", license: "LGPL-2.1-or-later" },
+        ...{ source: "glibc", sourceVersion: "2.41-12+deb13u4", copyright: "The GNU C Library" },
+      }],
+      licenses: new Map([["LGPL-2.1", "Lesser General Public License"]]),
+    },
+  });
+  const parts = [
+    "package libc6 2.41-12+deb13u4: LGPL-2.1-or-later\n",
+    "https://snapshot.debian.org/package/glibc/2.41-12%2Bdeb13u4/\n",
+    "\n\nThe GNU C Library\n",
+    "\nLGPL-2.1, of the libraries above\n",
+    "\n\nLesser General Public License\n",
+  ];
+  const positions = parts.map((part) => text.indexOf(part));
+  assertEquals(positions, positions.toSorted((a, b) => a - b));
+  assert(positions[0]! > 0, text.slice(-500));
+});

@@ -13,8 +13,18 @@ import { VERSION } from "../../mod/version.ts";
 import type { Lockfile } from "../checks/lockfile.ts";
 import { projectRoot } from "../checks/module_graph.ts";
 import { packageDeb } from "./package_deb.ts";
-import { cratesOf, thirdPartyLicenses } from "./licenses.ts";
-import { packageFiles, type PackageInfo, runTool } from "./package_files.ts";
+import { cratesOf, type EmbeddedParts, thirdPartyLicenses } from "./licenses.ts";
+import {
+  type PackageFile,
+  packageFiles,
+  type PackageInfo,
+  packageName,
+  replaceFiles,
+  systemd219Files,
+  withBundledLibc,
+} from "./package_files.ts";
+import { bundleLibc } from "../build/bundled_libc.ts";
+import { runTool } from "../build/run_tool.ts";
 import { packageRpm } from "./package_rpm.ts";
 import { packageTar } from "./package_tar.ts";
 import { sha256 } from "../build/runtime.ts";
@@ -39,7 +49,7 @@ export interface ReleaseOptions {
 }
 
 /**
- * Writes a release.
+ * Writes a release: for x86_64 each tarball and rpm twice, the second time with a C library of its own.
  *
  * @returns the names of the files, sorted
  * @throws {Error} when the executable does not run here, or a tool fails or is missing
@@ -47,60 +57,90 @@ export interface ReleaseOptions {
 export async function writeRelease(options: ReleaseOptions): Promise<string[]> {
   const { root, executable, output, info, formats = FORMATS } = options;
   await Deno.mkdir(output, { recursive: true });
-  const { licenses, bom } = await describe(options);
-  const files = await packageFiles(root, executable, info, licenses);
-  const installer = `${root}/scripts/install.sh`;
-  const writers: Record<PackageFormat, () => Promise<string>> = {
-    tar: () => packageTar(files, info, installer, output),
-    rpm: () => packageRpm(files, info, output),
-    deb: () => packageDeb(files, info, output),
-  };
-  const names = await Promise.all(formats.map((format) => writers[format]()));
-  await Deno.copyFile(installer, `${output}/install.sh`);
-  await Deno.chmod(`${output}/install.sh`, 0o755);
-  const bomName = `flanneld-${info.version}-linux-${info.arch}.cdx.json`;
-  await Deno.writeTextFile(`${output}/${bomName}`, bom);
-  names.push("install.sh", bomName);
-  names.sort();
-  // Those of other machines, written before, are of the same release.
-  const all = [...Deno.readDirSync(output)].map(({ name }) => name)
-    .filter((name) => name === "install.sh" || name.includes(info.version)).sort();
-  const sums = await Promise.all(
-    all.map(async (name) => `${await sha256(`${output}/${name}`)}  ${name}\n`),
-  );
-  await Deno.writeTextFile(`${output}/SHA256SUMS`, sums.join(""));
-  return [...names, "SHA256SUMS"];
-}
-
-/** Describes the parts of the executable: the licenses in one text, the bill of materials in JSON. */
-async function describe(
-  { root, executable, info }: ReleaseOptions,
-): Promise<{ readonly licenses: string; readonly bom: string }> {
   const work = await Deno.makeTempDir({ prefix: "flanneld-package-" });
   try {
-    const { packages } = await stage(root, "main.ts", work);
-    const lock = JSON.parse(await Deno.readTextFile(`${root}/deno.lock`)) as Lockfile;
-    const text = new TextDecoder("latin1").decode(await Deno.readFile(executable));
-    // The version is in its user agent, `Deno/2.4.2`.
-    const runtime = /Deno\/(\d+\.\d+\.\d+)/.exec(text)?.[1];
-    if (runtime === undefined) throw new Error(`${executable} holds no Deno`);
-    const crates = cratesOf(text);
-    const bom = makeBom({
-      version: info.version,
-      sha256: await sha256(executable),
-      lock,
-      packages,
-      crates,
-      runtime: { version: runtime },
-      sourceDateEpoch: info.sourceDateEpoch,
-    });
-    return {
-      licenses: await thirdPartyLicenses(root, { packages, runtime, crates }),
-      bom: JSON.stringify(bom, null, 2) + "\n",
-    };
+    const parts = await describe(options, `${work}/staged`);
+    const licenses = await thirdPartyLicenses(root, parts);
+    const files = await packageFiles(root, executable, info, licenses);
+    const builds = [{ files, info, executable, parts }];
+    // The libraries are those of this machine.
+    if (info.arch === "x86_64" && Deno.build.arch === "x86_64") {
+      const bundle = await bundleLibc(executable, `${work}/bundled`);
+      const bundled = { ...info, bundledLibc: true };
+      const all = { ...parts, libc: bundle };
+      builds.push({
+        files: withBundledLibc(files, bundle, bundled, await thirdPartyLicenses(root, all)),
+        ...{ info: bundled, executable: bundle.executable, parts: all },
+      });
+    }
+    const names = (await Promise.all(builds.map((build) => writeBuild(build, options, formats))))
+      .flat();
+    await Deno.copyFile(`${root}/scripts/install.sh`, `${output}/install.sh`);
+    await Deno.chmod(`${output}/install.sh`, 0o755);
+    names.push("install.sh");
+    names.sort();
+    // Those of other machines, written before, are of the same release.
+    const all = [...Deno.readDirSync(output)].map(({ name }) => name)
+      .filter((name) => name === "install.sh" || name.includes(info.version)).sort();
+    const sums = await Promise.all(
+      all.map(async (name) => `${await sha256(`${output}/${name}`)}  ${name}\n`),
+    );
+    await Deno.writeTextFile(`${output}/SHA256SUMS`, sums.join(""));
+    return [...names, "SHA256SUMS"];
   } finally {
     await Deno.remove(work, { recursive: true });
   }
+}
+
+/** One executable, and what is packed with it. */
+interface Build {
+  readonly files: readonly PackageFile[];
+  readonly info: PackageInfo;
+  readonly executable: string;
+  readonly parts: EmbeddedParts;
+}
+
+/** Writes the packages and the bill of materials of a build, and returns their names. */
+async function writeBuild(
+  { files, info, executable, parts }: Build,
+  { root, output }: ReleaseOptions,
+  formats: readonly PackageFormat[],
+): Promise<string[]> {
+  const { bundledLibc = false } = info;
+  const own = bundledLibc ? systemd219Files(root) : [];
+  const writers: Record<PackageFormat, () => Promise<string>> = {
+    tar: () => packageTar(files, own, info, `${root}/scripts/install.sh`, output),
+    rpm: () => packageRpm(replaceFiles(files, own), info, output),
+    deb: () => packageDeb(files, info, output),
+  };
+  // No release of Debian has systemd with a glibc that is too old for the other build.
+  const wanted = formats.filter((format) => !bundledLibc || format !== "deb");
+  const bom = makeBom({
+    version: info.version,
+    sha256: await sha256(executable),
+    lock: JSON.parse(await Deno.readTextFile(`${root}/deno.lock`)) as Lockfile,
+    ...parts,
+    runtime: { version: parts.runtime },
+    libraries: parts.libc?.packages ?? [],
+    sourceDateEpoch: info.sourceDateEpoch,
+  });
+  const name = `${packageName(info)}.cdx.json`;
+  await Deno.writeTextFile(`${output}/${name}`, JSON.stringify(bom, null, 2) + "\n");
+  return [...await Promise.all(wanted.map((format) => writers[format]())), name];
+}
+
+/** Finds out which parts the executable has. */
+async function describe(
+  { root, executable }: ReleaseOptions,
+  work: string,
+): Promise<EmbeddedParts> {
+  await Deno.mkdir(work);
+  const { packages } = await stage(root, "main.ts", work);
+  const text = new TextDecoder("latin1").decode(await Deno.readFile(executable));
+  // The version is in its user agent, `Deno/2.4.2`.
+  const runtime = /Deno\/(\d+\.\d+\.\d+)/.exec(text)?.[1];
+  if (runtime === undefined) throw new Error(`${executable} holds no Deno`);
+  return { packages, runtime, crates: cratesOf(text) };
 }
 
 /**

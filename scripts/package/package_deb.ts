@@ -1,4 +1,5 @@
-import { DOCUMENTS, layOut, type PackageFile, type PackageInfo, runTool } from "./package_files.ts";
+import { DOCUMENTS, layOut, type PackageFile, type PackageInfo } from "./package_files.ts";
+import { runTool } from "../build/run_tool.ts";
 import { AFTER_INSTALL, AFTER_REMOVE, BEFORE_REMOVE } from "./package_scripts.ts";
 
 /** Debian's names of architectures. */

@@ -1,6 +1,9 @@
 import { SUBCOMMANDS } from "../../mod/cli/commands/subcommands.ts";
 import { makeDirectory } from "../../mod/export/atomic_file.ts";
+import { type BundledLibc, LIBRARIES } from "../build/bundled_libc.ts";
+import { basename } from "node:path";
 import { gzipSync } from "node:zlib";
+import { runTool } from "../build/run_tool.ts";
 
 /** A file as a package installs it; it belongs to root. */
 export interface PackageFile {
@@ -21,11 +24,13 @@ export interface PackageInfo {
   readonly arch: "x86_64" | "aarch64";
   /** Seconds since 1970: the time of every file, so that a second build gives the same bytes. */
   readonly sourceDateEpoch: number;
+  /** Of the build that brings its own C library. @default false */
+  readonly bundledLibc?: boolean;
 }
 
-/** `flanneld-0.1.0-linux-x86_64`, the name of the tarball and of the directory in it. */
-export function packageName({ version, arch }: PackageInfo): string {
-  return `flanneld-${version}-linux-${arch}`;
+/** `flanneld-0.1.0-linux-x86_64`, the name of the tarball and of the directory in it; with `-bundled` behind. */
+export function packageName({ version, arch, bundledLibc = false }: PackageInfo): string {
+  return `flanneld-${version}-linux-${arch}${bundledLibc ? "-bundled" : ""}`;
 }
 
 /** Documents that the subcommands print, and where they belong. */
@@ -38,6 +43,9 @@ const PRINTED: readonly (readonly [args: readonly string[], path: string])[] = [
 
 /** Directory of the documents in an installation. */
 export const DOCUMENTS = "/usr/share/doc/flanneld";
+
+/** The licenses of all that the executable embeds. */
+const LICENSES = `${DOCUMENTS}/THIRD-PARTY-LICENSES`;
 
 /** Documents beside the folder `docs`; its pages link to them. */
 const TOP_DOCUMENTS = [
@@ -113,11 +121,7 @@ export async function packageFiles(
     ),
     { ...file("scripts/ufw/flanneld", "/etc/ufw/applications.d/flanneld"), isConfig: true },
     ...await documentFiles(root),
-    {
-      path: `${DOCUMENTS}/THIRD-PARTY-LICENSES`,
-      mode: 0o644,
-      content: new TextEncoder().encode(licenses),
-    },
+    { path: LICENSES, mode: 0o644, content: new TextEncoder().encode(licenses) },
   ];
   const names = SUBCOMMANDS.map(({ name }) => name);
   for (const [args, path] of PRINTED) {
@@ -126,6 +130,62 @@ export async function packageFiles(
     files.push({ path, mode: 0o644, content: path.endsWith(".gz") ? gzip(text) : text });
   }
   return files.sort((a, b) => a.path < b.path ? -1 : 1);
+}
+
+/** Files of {@linkcode systemd219Files}, in the sources and in an installation. */
+const SYSTEMD_219 = [
+  ["flanneld.service", "/usr/lib/systemd/system/flanneld.service"],
+  ["modules-load.conf", "/usr/lib/modules-load.d/flanneld.conf"],
+  ["tmpfiles.conf", "/usr/lib/tmpfiles.d/flanneld.conf"],
+] as const;
+
+/**
+ * Lists the files that a systemd older than 235 needs, that of CentOS 7 (219) among them: a unit of directives that it
+ * knows, and what takes the place of the newer ones.
+ *
+ * @param root directory of deno.json
+ */
+export function systemd219Files(root: string): PackageFile[] {
+  return SYSTEMD_219.map(([name, path]) => ({
+    path,
+    mode: 0o644,
+    content: `${root}/scripts/systemd/systemd-219/${name}`,
+  }));
+}
+
+/**
+ * Returns the files of an installation that brings its own C library.
+ *
+ * @param files of {@linkcode packageFiles}
+ * @param licenses text of {@linkcode thirdPartyLicenses}, the libraries' included
+ */
+export function withBundledLibc(
+  files: readonly PackageFile[],
+  { executable, libraries }: Pick<BundledLibc, "executable" | "libraries">,
+  { version }: PackageInfo,
+  licenses: string,
+): PackageFile[] {
+  const encode = (text: string) => new TextEncoder().encode(text);
+  return replaceFiles(files, [
+    { path: "/usr/bin/flanneld", mode: 0o755, content: executable },
+    { path: LICENSES, mode: 0o644, content: encode(licenses) },
+    ...libraries.map((content) => ({
+      path: `${LIBRARIES}/${basename(content)}`,
+      mode: 0o755,
+      content,
+    })),
+    // For install.sh: the executable cannot be asked before the libraries are in their place.
+    { path: `${LIBRARIES}/version`, mode: 0o644, content: encode(`${version}\n`) },
+  ]);
+}
+
+/** Returns files with others added, which take the place of those with the same path. */
+export function replaceFiles(
+  files: readonly PackageFile[],
+  others: readonly PackageFile[],
+): PackageFile[] {
+  const byPath = new Map([...files, ...others].map((file) => [file.path, file]));
+  return [...byPath.values()].sort((a, b) => a.path < b.path ? -1 : 1);
 }
 
 /** Puts files below a directory, whatever the umask is. */
@@ -137,33 +197,6 @@ export async function layOut(files: readonly PackageFile[], root: string): Promi
     else await Deno.writeFile(target, content);
     await Deno.chmod(target, mode);
   }
-}
-
-/**
- * Runs a tool to its end.
- *
- * @throws {Error} with its output, when it fails or is not installed
- */
-export async function runTool(
-  command: readonly [string, ...string[]],
-  options: { readonly cwd?: string; readonly env?: Readonly<Record<string, string>> } = {},
-): Promise<string> {
-  const [name, ...args] = command;
-  let output: Deno.CommandOutput;
-  try {
-    output = await new Deno.Command(name, { args, ...options }).output();
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) {
-      throw new Error(`${name} is not installed; scripts/setup.sh installs it`);
-    }
-    throw error;
-  }
-  const decoder = new TextDecoder();
-  if (!output.success) {
-    const text = decoder.decode(output.stderr).trim() || decoder.decode(output.stdout).trim();
-    throw new Error(`${name} failed with ${output.code}:\n${text}`);
-  }
-  return decoder.decode(output.stdout);
 }
 
 /** RFC 1952 without a time and a name, as node:zlib writes it. */

@@ -1,6 +1,13 @@
 import { dirname } from "node:path";
-import { DOCUMENTS, layOut, type PackageFile, type PackageInfo, runTool } from "./package_files.ts";
-import { AFTER_INSTALL, AFTER_REMOVE, BEFORE_REMOVE } from "./package_scripts.ts";
+import { DOCUMENTS, layOut, type PackageFile, type PackageInfo } from "./package_files.ts";
+import { LIBRARIES } from "../build/bundled_libc.ts";
+import { runTool } from "../build/run_tool.ts";
+import {
+  AFTER_INSTALL,
+  AFTER_INSTALL_SYSTEMD_219,
+  AFTER_REMOVE,
+  BEFORE_REMOVE,
+} from "./package_scripts.ts";
 
 /**
  * Writes the RPM package.
@@ -23,7 +30,7 @@ export async function packageRpm(
       ...["--define", `_tmppath ${work}`, "--define", "_rpmfilename %{NAME}.rpm"],
       `${work}/flanneld.spec`,
     ], { env: { SOURCE_DATE_EPOCH: String(info.sourceDateEpoch) } });
-    const name = `flanneld-${info.version}-1.${info.arch}.rpm`;
+    const name = `flanneld-${info.version}-${releaseOf(info)}.${info.arch}.rpm`;
     await Deno.copyFile(`${work}/out/flanneld.rpm`, `${directory}/${name}`);
     return name;
   } finally {
@@ -31,11 +38,21 @@ export async function packageRpm(
   }
 }
 
+/** Not of the package for CentOS 7, whose rpm 4.11 refuses a condition among dependencies. */
+const REQUIRES = `Requires: glibc >= 2.27
+Recommends: (nftables or iptables)`;
+
 /** Files of the documents that `rpm --query --licensefiles` lists. */
 const LICENSE_FILE = /^\/usr\/share\/doc\/flanneld\/(?:LICENSE|NOTICE|THIRD-PARTY-LICENSES)$/;
 
+/** The package with its own C library is for CentOS 7 and its relatives. */
+function releaseOf({ bundledLibc = false }: PackageInfo): string {
+  return bundledLibc ? "1.el7" : "1";
+}
+
 /** rpm-spec(5) */
-function spec(files: readonly PackageFile[], { version }: PackageInfo, tree: string): string {
+function spec(files: readonly PackageFile[], info: PackageInfo, tree: string): string {
+  const { version, bundledLibc = false } = info;
   // A tilde sorts before everything: 0.2.0~rc.1 is older than 0.2.0.
   const rpmVersion = version.replace("-", "~");
   const list = files.map(({ path, mode, isConfig }) => {
@@ -49,7 +66,9 @@ function spec(files: readonly PackageFile[], { version }: PackageInfo, tree: str
     return `%attr(0${mode.toString(8)}, root, root) ${kind}${path}`;
   });
   const directories = [...new Set(files.map(({ path }) => dirname(path)))]
-    .filter((path) => `${path}/`.startsWith(`${DOCUMENTS}/`)).sort().map((path) => `%dir ${path}`);
+    .filter((path) => `${path}/`.startsWith(`${DOCUMENTS}/`) || path === LIBRARIES).sort().map((
+      path,
+    ) => `%dir ${path}`);
   return `# Built from finished files: nothing is compiled here, and nothing may be stripped, since the
 # executable's program lies behind its ELF image.
 %global debug_package %{nil}
@@ -65,13 +84,12 @@ function spec(files: readonly PackageFile[], { version }: PackageInfo, tree: str
 
 Name: flanneld
 Version: ${rpmVersion}
-Release: 1
+Release: ${releaseOf(info)}
 Summary: Overlay network agent, in place of CoreOS flannel
 License: Apache-2.0
 AutoReqProv: no
-Requires: glibc >= 2.27
 Requires: /bin/sh
-Recommends: (nftables or iptables)
+${bundledLibc ? "" : REQUIRES}
 Obsoletes: flannel
 
 %description
@@ -84,7 +102,7 @@ cp -a ${tree}/. %{buildroot}/
 %post
 upgrade=0
 [ "$1" -lt 2 ] || upgrade=1
-${AFTER_INSTALL}
+${AFTER_INSTALL}${bundledLibc ? AFTER_INSTALL_SYSTEMD_219 : ""}
 %preun
 [ "$1" = 0 ] || exit 0
 ${BEFORE_REMOVE}

@@ -18,9 +18,20 @@ if [ -d /run/systemd/system ]; then
 fi
 `;
 
-/** Before the last version goes. */
+/**
+ * Where the unit is that of systemd 219: makes its directories and loads the module of iptables, which from the next
+ * boot on systemd does. Comes after {@linkcode AFTER_INSTALL}, which restarts an agent that has both already.
+ */
+export const AFTER_INSTALL_SYSTEMD_219 = `if [ -d /run/systemd/system ]; then
+  systemd-tmpfiles --create flanneld.conf || :
+  modprobe -q ip_tables || :
+fi
+`;
+
+/** Before the last version goes. Not \`disable --now\`, which systemd 219 does not have. */
 export const BEFORE_REMOVE = `if [ -d /run/systemd/system ]; then
-  systemctl --no-reload disable --now flanneld.service || :
+  systemctl --no-reload disable flanneld.service || :
+  systemctl stop flanneld.service || :
 fi
 `;
 

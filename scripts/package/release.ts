@@ -14,7 +14,8 @@ import { cacheDirectory, commitOf, compile, SOURCES } from "../build/compile.ts"
 import { chooseRuntime, type RuntimeOptions } from "../build/runtime.ts";
 import { projectRoot } from "../checks/module_graph.ts";
 import { commitTime, writeRelease } from "./package.ts";
-import { type PackageInfo, runTool } from "./package_files.ts";
+import type { PackageInfo } from "./package_files.ts";
+import { runTool } from "../build/run_tool.ts";
 
 /** Signatures of SHA256SUMS; removed before a build, because they are of the former one. */
 const SIGNATURES = { minisign: "SHA256SUMS.minisig", gpg: "SHA256SUMS.asc" } as const;

@@ -1,6 +1,7 @@
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import type { BundledPackage } from "../build/bundle.ts";
+import type { LibraryPackage } from "../build/bundled_libc.ts";
 import { type Lockfile, packageName } from "../checks/lockfile.ts";
 import type { Crate } from "./licenses.ts";
 
@@ -50,6 +51,8 @@ export interface BomSubject {
   readonly crates: readonly Crate[];
   /** The runtime that is in it. */
   readonly runtime: { readonly version: string; readonly sha256?: string };
+  /** Debian's packages that come with the executable. */
+  readonly libraries: readonly Pick<LibraryPackage, "name" | "version" | "license">[];
   /** Seconds since 1970. */
   readonly sourceDateEpoch: number;
 }
@@ -87,6 +90,7 @@ export function makeBom(subject: BomSubject): Bom {
   const shipped = new Map(ids.map((id) => [id, npmPurl(id)]));
   const libraries = ids.map((id) => ({ ...library(id, lock), ...licenses(licenseOf.get(id)!) }));
   const crates = subject.crates.map(crate);
+  const debian = subject.libraries.map(debianPackage);
   const needs = ids.map((id) => {
     const dependsOn = (lock.npm![id]!.dependencies ?? []).flatMap((name) => {
       const found = shipped.get(name) ??
@@ -107,12 +111,15 @@ export function makeBom(subject: BomSubject): Bom {
       timestamp: new Date(subject.sourceDateEpoch * 1000).toISOString().replace(".000", ""),
       component: application,
     },
-    components: [deno, ...libraries, ...crates],
+    components: [deno, ...libraries, ...crates, ...debian],
     dependencies: [
       { ref: application["bom-ref"], dependsOn: [deno["bom-ref"], ...roots].sort() },
-      { ref: deno["bom-ref"], dependsOn: crates.map((crate) => crate["bom-ref"]) },
+      {
+        ref: deno["bom-ref"],
+        dependsOn: [...crates, ...debian].map((part) => part["bom-ref"]),
+      },
       ...needs,
-      ...crates.map((crate) => ({ ref: crate["bom-ref"], dependsOn: [] })),
+      ...[...crates, ...debian].map((part) => ({ ref: part["bom-ref"], dependsOn: [] })),
     ],
   };
   return { ...bom, serialNumber: `urn:uuid:${uuidOf(JSON.stringify(bom))}` };
@@ -135,6 +142,12 @@ function crate({ name, version }: Crate): BomComponent {
   // Package URL: the plus of build metadata is encoded.
   const purl = `pkg:cargo/${name}@${version.replace("+", "%2B")}`;
   return { type: "library", "bom-ref": purl, name, version, purl };
+}
+
+function debianPackage(part: BomSubject["libraries"][number]): BomComponent {
+  const { name, version, license } = part;
+  const purl = `pkg:deb/debian/${name}@${encodeURIComponent(version)}?arch=amd64`;
+  return { type: "library", "bom-ref": purl, name, version, purl, ...licenses(license) };
 }
 
 function library(id: string, lock: Lockfile): BomComponent {

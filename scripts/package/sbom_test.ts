@@ -14,6 +14,11 @@ const SUBJECT: BomSubject = {
     { name: "@grpc/grpc-js", version: "1.12.6", license: "Apache-2.0" },
   ],
   crates: [{ name: "url", version: "2.5.4" }, { name: "ash", version: "0.38.0+1.3.281" }],
+  libraries: [{
+    name: "libc6",
+    version: "2.41-12+deb13u4",
+    license: "LGPL-2.1-or-later",
+  }],
   runtime: { version: "2.4.2", sha256: "cd".repeat(32) },
   sourceDateEpoch: 1_700_000_000,
 };
@@ -53,10 +58,10 @@ function assertSchema(bom: Bom): void {
     }
     assert(["application", "library", "platform"].includes(component.type));
     assert(component.name.length > 0 && !component.name.startsWith("@"));
-    assertMatch(component.version, /^\d+\.\d+\.\d+/);
+    assertMatch(component.version, /^\d+\.\d+/);
     assertMatch(
       component.purl!,
-      /^pkg:(npm|generic|github|cargo)\/(%40[\w.-]+\/)?[\w.\/-]+@v?([\w.-]|%2B)+$/,
+      /^pkg:(npm|generic|github|cargo|deb)\/(%40[\w.-]+\/)?[\w.\/-]+@v?([\w.-]|%2B)+(\?arch=\w+)?$/,
     );
     assert(!refs.has(component["bom-ref"]), component["bom-ref"]);
     refs.add(component["bom-ref"]);
@@ -97,6 +102,9 @@ Deno.test("makeBom() gives each package the registry's checksum, its license, an
   const etcd3 = bom.dependencies.find(({ ref }) => ref === "pkg:npm/etcd3@1.1.2")!;
   assertEquals(etcd3.dependsOn, ["pkg:npm/%40grpc/grpc-js@1.12.6"]);
   assertEquals(grpc.licenses, [{ license: { id: "Apache-2.0" } }]);
+  const libc = bom.components.find(({ name }) => name === "libc6")!;
+  assertEquals(libc.purl, "pkg:deb/debian/libc6@2.41-12%2Bdeb13u4?arch=amd64");
+  assertEquals(libc.licenses, [{ license: { id: "LGPL-2.1-or-later" } }]);
   assertEquals(bom.metadata.component.licenses, [{ license: { id: "Apache-2.0" } }]);
   assertEquals(bom.dependencies[0]!.dependsOn, [
     "pkg:github/denoland/deno@v2.4.2",

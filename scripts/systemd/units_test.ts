@@ -50,6 +50,46 @@ Deno.test("flanneld.service is started as the guide's unit is", async () => {
   assertEquals(Install, { WantedBy: ["multi-user.target docker.service"] });
 });
 
+/** Directives that systemd 219 has (its man pages): all that flanneld.service has of them, and MemoryLimit. */
+const OF_SYSTEMD_219: Readonly<Record<string, readonly string[]>> = {
+  Unit: ["Description", "Documentation", "After", "Wants", "Before"],
+  Service: [
+    ...["Type", "EnvironmentFile", "ExecStart", "ExecStartPost", "TimeoutStartSec", "WatchdogSec"],
+    ...["Restart", "RestartSec", "RestartPreventExitStatus", "CapabilityBoundingSet"],
+    ...["NoNewPrivileges", "LimitMEMLOCK", "LimitNOFILE", "MemoryLimit", "ProtectSystem"],
+    ...["ProtectHome", "PrivateTmp", "DevicePolicy", "DeviceAllow", "RestrictAddressFamilies"],
+    ...["SystemCallArchitectures", "SystemCallFilter", "SystemCallErrorNumber", "UMask"],
+  ],
+  Install: ["WantedBy"],
+};
+
+/** Directives of both units whose values systemd 219 does not know. */
+const OTHER_VALUES = [
+  ...["After", "Wants", "CapabilityBoundingSet", "ProtectSystem", "SystemCallFilter"],
+];
+
+Deno.test("systemd-219/flanneld.service has directives that systemd 219 knows, with the values of flanneld.service", async () => {
+  const unit = await readUnit("flanneld.service");
+  const old = await readUnit("systemd-219/flanneld.service");
+  for (const [section, keys] of Object.entries(old)) {
+    assertEquals(Object.keys(keys).filter((key) => !OF_SYSTEMD_219[section]!.includes(key)), []);
+    for (const [key, values] of Object.entries(keys)) {
+      if (OTHER_VALUES.includes(key)) continue;
+      assertEquals(values, unit[section]![key === "MemoryLimit" ? "MemoryMax" : key], key);
+    }
+  }
+  // Nothing is left out by accident: every other directive is of a later systemd.
+  for (const [section, keys] of Object.entries(unit)) {
+    for (const key of Object.keys(keys)) {
+      if (OF_SYSTEMD_219[section]!.includes(key)) assert(key in old[section]!, key);
+    }
+  }
+  // A value of 219, an allow list that names a group of system calls, would let none pass.
+  const filter = old.Service!.SystemCallFilter!;
+  for (const line of filter) assert(/^~[a-z0-9_ ]+$/.test(line), line);
+  assertEquals(old.Service!.ProtectSystem, ["full"]);
+});
+
 Deno.test("flanneld.service lets a server of -listen have as many connections as it takes", async () => {
   const { Service } = await readUnit("flanneld.service");
   assert(Number(Service!.LimitNOFILE) > DEFAULT_LIMITS.connections, String(Service!.LimitNOFILE));

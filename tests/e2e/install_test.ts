@@ -14,6 +14,8 @@ const INSTALL = `${ROOT}/scripts/install.sh`;
 const INFO = { version: VERSION, arch: "x86_64", sourceDateEpoch: 1_700_000_000 } as const;
 const TARBALL = `flanneld-${VERSION}-linux-x86_64.tar.gz`;
 
+const BUNDLED_TARBALL = TARBALL.replace(".tar.gz", "-bundled.tar.gz");
+
 /** The shells that a host may have for /bin/sh. */
 const SHELLS = [["dash"], ["busybox", "sh"], ["bash", "--posix"]] as const;
 
@@ -428,6 +430,79 @@ Deno.test("install.sh lets the unit fit another prefix", async () => {
   assert((await Deno.stat(`${root}/opt/flannel/bin/flanneld`)).isFile);
 });
 
+/** Writes a release whose tarballs hold everything but the executable and the libraries, which are short scripts. */
+async function smallRelease(): Promise<string> {
+  const dir = await Deno.makeTempDir({ dir: work });
+  const script = `#!/bin/sh\necho ${VERSION}\n`;
+  const sums: string[] = [];
+  for (const name of [TARBALL, BUNDLED_TARBALL]) {
+    const tree = `${dir}/${name.replace(".tar.gz", "")}`;
+    const skipped = ["usr/bin/flanneld", "usr/share", "*.so*"].map((path) => `--exclude=${path}`);
+    await run(["tar", "-xzf", `${RELEASE}/${name}`, "-C", dir, ...skipped]);
+    await Deno.mkdir(`${tree}/usr/bin`, { recursive: true });
+    const scripts = ["usr/bin/flanneld"];
+    if (name === BUNDLED_TARBALL) {
+      scripts.push("usr/lib/flanneld/ld.so", "usr/lib/flanneld/libc.so.6");
+    }
+    for (const path of scripts) {
+      await Deno.writeTextFile(`${tree}/${path}`, script, { mode: 0o755 });
+    }
+    await run(["tar", "-czf", `${dir}/${name}`, "-C", dir, name.replace(".tar.gz", "")]);
+    sums.push(`${await sha256(`${dir}/${name}`)}  ${name}\n`);
+  }
+  await Deno.writeTextFile(`${dir}/SHA256SUMS`, sums.join(""));
+  return dir;
+}
+
+Deno.test("install.sh takes the tarball that the host's C library runs, and the unit that its systemd knows", async (t) => {
+  const cases = [
+    { glibc: "glibc 2.17", systemd: 219, bundled: true },
+    { glibc: "glibc 2.26", systemd: 234, bundled: true },
+    { glibc: "glibc 2.27", systemd: 237, bundled: false },
+    { glibc: "glibc 3.0", systemd: 257, bundled: false },
+    { glibc: "undefined", systemd: 257, bundled: true }, // musl's getconf
+    { glibc: "glibc 2.41", systemd: 257, bundled: true, args: ["--bundled-libc"] },
+  ];
+  const small = await smallRelease();
+  for (const { glibc, systemd, bundled, args = [] } of cases) {
+    await t.step(`${glibc}, systemd ${systemd} ${args}`, async () => {
+      await using place = await scratch();
+      const { root, temporary } = place;
+      const bin = await Deno.makeTempDir({ dir: work });
+      const print = (name: string, line: string) =>
+        Deno.writeTextFile(`${bin}/${name}`, `#!/bin/sh\necho ${line}\n`, { mode: 0o755 });
+      await print("getconf", glibc);
+      await print("systemctl", `systemd ${systemd}`);
+      const { code, output } = await run(
+        ["dash", INSTALL, `--root=${root}`, `--url=file://${small}`, "--prefix=/opt/x", ...args],
+        { TMPDIR: temporary, PATH: `${bin}:/usr/bin:/bin` },
+      );
+      assertEquals(code, 0, output);
+      const files = await filesOf(root);
+      assertEquals(files.includes("/usr/lib/flanneld/libc.so.6"), bundled);
+      const isForced = args.length > 0;
+      assertEquals(output.includes("taking the build that brings its own"), bundled && !isForced);
+      const unit = await Deno.readTextFile(`${root}/etc/systemd/system/flanneld.service`);
+      const isOld = bundled && systemd < 235;
+      assertEquals(unit.includes("ProtectSystem=full"), isOld);
+      assertMatch(unit, /^ExecStart=\/opt\/x\/bin\/flanneld /m);
+      assertEquals(files.includes("/etc/tmpfiles.d/flanneld.conf"), isOld);
+      assertEquals(files.includes("/etc/modules-load.d/flanneld.conf"), isOld);
+      const removed = await run([
+        "dash",
+        INSTALL,
+        `--root=${root}`,
+        "--prefix=/opt/x",
+        "--uninstall",
+      ], {
+        TMPDIR: temporary,
+      });
+      assertEquals(removed.code, 0, removed.output);
+      assertEquals(await filesOf(root), []);
+    });
+  }
+});
+
 Deno.test("install.sh reports a usage error in one line", async () => {
   const cases = [
     [["--nosuch"], "unknown option: --nosuch"],
@@ -438,6 +513,7 @@ Deno.test("install.sh reports a usage error in one line", async () => {
     [["--sha256=abc", "--tarball=y"], "--sha256 must be 64 hex digits, not abc"],
     [["--root=/nosuch"], "--root: there is no directory /nosuch"],
     [["--version"], "--version needs a value"],
+    [["--bundled-libc", "--tarball=x"], "--bundled-libc chooses a tarball of --url"],
     [[], "nothing to install: give --url or --tarball"],
   ] as const;
   for (const [args, expected] of cases) {
@@ -448,10 +524,10 @@ Deno.test("install.sh reports a usage error in one line", async () => {
 });
 
 /**
- * A root with nothing but a shell and the C library: no Deno, no Node, no etcd, no iptables.
+ * A root with nothing but a shell and, where it is to have one, the C library: no Deno, no Node, no etcd, no iptables.
  */
-async function bareRoot(dir: string): Promise<void> {
-  const { output } = await run(["ldd", FLANNELD]);
+async function bareRoot(dir: string, hasLibc: boolean): Promise<void> {
+  const output = hasLibc ? (await run(["ldd", FLANNELD])).output : "";
   for (const library of output.match(/(?<=[\t ])\/\S+/g) ?? []) {
     await Deno.mkdir(`${dir}${library}`.replace(/\/[^/]*$/, ""), { recursive: true });
     await Deno.copyFile(library, `${dir}${library}`);
@@ -463,13 +539,17 @@ async function bareRoot(dir: string): Promise<void> {
   for (const applet of (await run(["busybox", "--list"])).output.trim().split("\n")) {
     if (applet !== "busybox") await Deno.symlink("busybox", `${dir}/bin/${applet}`);
   }
-  await run(["mknod", "-m", "666", `${dir}/dev/null`, "c", "1", "3"]);
+  for (const [name, minor] of [["null", "3"], ["random", "8"], ["urandom", "9"]] as const) {
+    await run(["mknod", "-m", "666", `${dir}/dev/${name}`, "c", "1", minor]);
+  }
   await Deno.writeTextFile(`${dir}/etc/machine-id`, "0123456789abcdef0123456789abcdef\n");
   await Deno.writeTextFile(`${dir}/var/lib/dpkg/status`, "");
 }
 
 interface Manager {
   readonly name: string;
+  /** Installs what brings its own C library, into a root without one. @default false */
+  readonly bundledLibc?: boolean;
   readonly install: (root: string) => readonly string[];
   /** @default install */
   readonly upgrade?: (root: string) => readonly string[];
@@ -482,6 +562,7 @@ interface Manager {
 
 const DEB = `${RELEASE}/flanneld_${VERSION}_amd64.deb`;
 const RPM = `${RELEASE}/flanneld-${VERSION}-1.x86_64.rpm`;
+const RPM_EL7 = `${RELEASE}/flanneld-${VERSION}-1.el7.x86_64.rpm`;
 
 const MANAGERS: readonly Manager[] = [
   {
@@ -494,14 +575,24 @@ const MANAGERS: readonly Manager[] = [
     left: ["/etc/sysconfig/flanneld"],
   },
   {
-    name: "the rpm",
+    name: "the tarball that a root without a C library takes, by its own shell",
+    bundledLibc: true,
+    install: (root) => [
+      ...["chroot", root, "/bin/sh", "/release/install.sh", "--url=file:///release"],
+    ],
+    remove: (root) => ["chroot", root, "/bin/sh", "/release/install.sh", "--uninstall"],
+    left: ["/etc/sysconfig/flanneld"],
+  },
+  ...[RPM, RPM_EL7].map((rpm): Manager => ({
+    name: rpm === RPM ? "the rpm" : "the rpm for CentOS 7",
+    bundledLibc: rpm === RPM_EL7,
     // The C library is there, but not by way of a package.
-    install: (root) => ["rpm", "--root", root, "--nodeps", "--install", RPM],
-    upgrade: (root) => ["rpm", "--root", root, "--nodeps", "--reinstall", RPM],
+    install: (root) => ["rpm", "--root", root, "--nodeps", "--install", rpm],
+    upgrade: (root) => ["rpm", "--root", root, "--nodeps", "--reinstall", rpm],
     verify: (root) => ["rpm", "--root", root, "--nodeps", "--verify", "flanneld"],
     remove: (root) => ["rpm", "--root", root, "--erase", "flanneld"],
     left: ["/etc/sysconfig/flanneld.rpmsave"],
-  },
+  })),
   {
     name: "the deb",
     install: (root) => ["dpkg", `--root=${root}`, "--force-depends", "--install", DEB],
@@ -516,13 +607,16 @@ Deno.test("each package is installed in a bare root, runs an agent there, and is
   const [one, two] = lab.hosts as [typeof lab.hosts[0] & object, typeof lab.hosts[0] & object];
   await using etcd = await LabEtcd.start(one);
   await etcd.set("v3", `${PREFIX}/config`, CONFIG);
-  for (const { name, install, upgrade = install, verify, remove, left } of MANAGERS) {
+  for (
+    const { name, bundledLibc = false, install, upgrade = install, verify, remove, left }
+      of MANAGERS
+  ) {
     await t.step(name, async () => {
       await using place = await scratch();
       const { root } = place;
-      await bareRoot(root);
+      await bareRoot(root, !bundledLibc);
       await Deno.mkdir(`${root}/release`);
-      for (const file of [TARBALL, "install.sh", "SHA256SUMS"]) {
+      for (const file of [TARBALL, BUNDLED_TARBALL, "install.sh", "SHA256SUMS"]) {
         await Deno.copyFile(`${RELEASE}/${file}`, `${root}/release/${file}`);
       }
       // The executable reads itself by way of /proc, which is mounted for the test alone.
@@ -536,6 +630,7 @@ Deno.test("each package is installed in a bare root, runs an agent there, and is
       assertEquals(installed.code, 0, installed.output);
       const files = await filesOf(root);
       for (const file of FILES) assert(files.includes(file), `${file}\n${installed.output}`);
+      assertEquals(files.includes("/usr/lib/flanneld/ld.so"), bundledLibc);
       if (verify !== undefined) assertEquals(await run(verify(root)), { code: 0, output: "" });
       const settings = `${root}/etc/sysconfig/flanneld`;
       const modeOf = async () => (await Deno.stat(settings)).mode! & 0o7777;
@@ -589,6 +684,25 @@ Deno.test("each package is installed in a bare root, runs an agent there, and is
       assertEquals(remaining, left);
     });
   }
+});
+
+Deno.test("the rpm for CentOS 7 needs nothing that its rpm 4.11 or its C library lacks", async () => {
+  const { output } = await run(["rpm", "--query", "--package", "--requires", RPM_EL7]);
+  const needs = new Set(output.trim().split("\n").map((line) => line.split(" ")[0]!));
+  assertEquals([...needs].sort(), [
+    "/bin/sh",
+    "rpmlib(CompressedFileNames)",
+    "rpmlib(FileDigests)",
+    "rpmlib(PayloadFilesHavePrefix)",
+  ]);
+  const unit = await run([
+    ...["sh", "-c", 'rpm2cpio "$1" | cpio --quiet --extract --to-stdout ".$2"', "sh", RPM_EL7],
+    "/usr/lib/systemd/system/flanneld.service",
+  ]);
+  assertEquals(
+    unit.output,
+    await Deno.readTextFile(`${ROOT}/scripts/systemd/systemd-219/flanneld.service`),
+  );
 });
 
 Deno.test("rpm and deb name the license, in the fields and files where their tools look for it", async () => {

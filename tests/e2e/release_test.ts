@@ -71,7 +71,10 @@ Deno.test("deno task release in two clones of a commit gives the same bytes, sig
       "SHA256SUMS",
       "SHA256SUMS.asc",
       "SHA256SUMS.minisig",
+      `flanneld-${VERSION}-1.el7.x86_64.rpm`,
       `flanneld-${VERSION}-1.x86_64.rpm`,
+      `flanneld-${VERSION}-linux-x86_64-bundled.cdx.json`,
+      `flanneld-${VERSION}-linux-x86_64-bundled.tar.gz`,
       `flanneld-${VERSION}-linux-x86_64.cdx.json`,
       `flanneld-${VERSION}-linux-x86_64.tar.gz`,
       `flanneld_${VERSION}_amd64.deb`,
@@ -88,7 +91,13 @@ Deno.test("deno task release in two clones of a commit gives the same bytes, sig
     assertEquals((await run(["minisign", "-V", "-p", publicKey, "-m", sums])).code, 1);
     assertEquals((await run(["gpg", "--verify", `${sums}.asc`, sums])).code, 1);
 
-    await succeed(["tar", "-xzf", `${directory}/${names[5]}`, "--directory", work]);
+    await succeed([
+      "tar",
+      "-xzf",
+      `${directory}/flanneld-${VERSION}-linux-x86_64.tar.gz`,
+      "--directory",
+      work,
+    ]);
     const executable = `${work}/flanneld-${VERSION}-linux-x86_64/usr/bin/flanneld`;
     const { commit } = JSON.parse(await succeed([executable, "version", "-json"]));
     assertEquals(commit, (await succeed(["git", "-C", second, "rev-parse", "HEAD"])).trim());

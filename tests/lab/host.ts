@@ -1,3 +1,4 @@
+import { BUNDLED_LIBRARIES } from "./executable.ts";
 import { LabProcess } from "./process.ts";
 
 /** How long a single command in a host may take, in milliseconds. */
@@ -38,7 +39,7 @@ export class LabCommandError extends Error {
  * outlives a lab, and nothing has a name that the next one could clash with.
  *
  * `/etc` and `/var/lib` are the machine's, with the host's own changes on top; `/run` and the BPF file
- * system start empty.
+ * system start empty. `/usr/lib` has the libraries of an executable that brings its own.
  */
 const INIT = `
 set -e
@@ -51,6 +52,7 @@ for tree in etc var/lib; do
   mount -t overlay -o "lowerdir=/$tree,upperdir=$1/$tree,workdir=$1/work/$tree" overlay "/$tree"
 done
 mount -t bpf bpf /sys/fs/bpf
+[ -z "$4" ] || mount -t overlay -o "lowerdir=$4:/usr/lib" overlay /usr/lib
 hostname "$2"
 echo "$2" > /etc/hostname
 echo "$3" > /etc/machine-id
@@ -98,7 +100,7 @@ export class LabHost implements AsyncDisposable {
     const process = new Deno.Command("unshare", {
       args: [
         ..."--net --mount --uts --pid --fork --kill-child --".split(" "),
-        ...["sh", "-c", INIT, "init", `${dir}/root`, name, machineId],
+        ...["sh", "-c", INIT, "init", `${dir}/root`, name, machineId, BUNDLED_LIBRARIES ?? ""],
       ],
       stdin: "piped",
       stdout: "piped",

@@ -1,3 +1,4 @@
+import { FLANNELD } from "./executable.ts";
 import type { LabHost } from "./host.ts";
 import type { LabProcess } from "./process.ts";
 
@@ -9,12 +10,11 @@ const UNIT = `${ROOT}scripts/systemd/flanneld.service`;
 
 /** Paths of files in an installation, and their paths in the repository. */
 const INSTALLED: Readonly<Record<string, string>> = {
-  "/usr/bin/flanneld": Deno.env.get("FLANNELD") ?? `${ROOT}dist/flanneld`,
+  "/usr/bin/flanneld": FLANNELD,
   "/usr/libexec/flannel/mk-docker-opts.sh": `${ROOT}scripts/mk-docker-opts.sh`,
 };
 
-/** The executable the lab runs. */
-export const FLANNELD: string = INSTALLED["/usr/bin/flanneld"]!;
+export { FLANNELD };
 
 /** Options of {@linkcode LabUnit.start}. */
 export interface UnitOptions {

@@ -211,6 +211,7 @@ export const Errno = {
   ENODEV: 19,
   EINVAL: 22,
   EROFS: 30,
+  ENOSYS: 38,
   EBADFD: 77,
   ENOTSOCK: 88,
   EMSGSIZE: 90,
