@@ -34,8 +34,8 @@ const step = (text: string) =>
 
 const api = chosenApi(Deno.args);
 
-step("Three hosts, each with its own network. eth1 is their shared Ethernet; eth0 has the same");
-say("       address everywhere, as Vagrant's does: the guide's trap.");
+step("Three hosts, each with its own network. They share the Ethernet of eth1. eth0 has the same");
+say("       address on each host, as Vagrant's has, so the agents need -iface=eth1.");
 await using lab = await Lab.start({ hosts: 3 });
 for (const host of lab.hosts) say(`         ${host.name}   eth1 ${host.address}   eth0 10.0.2.15`);
 
@@ -63,7 +63,7 @@ for (const host of lab.hosts) {
 }
 
 if (api !== undefined && etcd !== undefined) {
-  step("What etcd holds now, and how host100 reaches the others:");
+  step("Leases in etcd, and host100's routes to the others:");
   for (const key of await leaseKeys(etcd, api)) {
     say(`         ${key.padEnd(16)} ${await etcd.get(api, `${PREFIX}/subnets/${key}`)}`);
   }
@@ -90,7 +90,7 @@ for (const host of lab.hosts) {
   say(`         ${host.name.padEnd(9)}${answers.map((n) => `${n}/5`.padEnd(15)).join("")}`);
 }
 
-step(lost === 0 ? "Every ping was answered. Taking everything down." : `${lost} pings were lost.`);
+step(lost === 0 ? "Every ping was answered. Removing the hosts." : `${lost} pings were lost.`);
 if (lost > 0) Deno.exitCode = 1;
 
 /** Writes a host's /etc/sysconfig/flanneld. @returns its FLANNEL_OPTIONS */
