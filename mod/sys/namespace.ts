@@ -37,6 +37,20 @@ export function inNetworkNamespace<T>(path: string | undefined, body: () => T): 
   }
 }
 
+/**
+ * Runs `body` with a descriptor of a network namespace, which it must not keep. `body` is synchronous.
+ *
+ * @throws {SysError} ENOENT when there is no such file
+ */
+export function withNamespaceDescriptor<T>(path: string, body: (fd: number) => T): T {
+  const fd = unwrap("open", libc().open(cString(path), O_RDONLY_CLOEXEC, 0), path);
+  try {
+    return body(fd);
+  } finally {
+    closeDescriptor(fd);
+  }
+}
+
 function openOrClose(path: string, other: number): number {
   try {
     return unwrap("open", libc().open(cString(path), O_RDONLY_CLOEXEC, 0), path);

@@ -3,6 +3,7 @@
  *
  * @module
  */
+export { BRIDGE, type BridgeAttributes } from "./objects/bridge.ts";
 export type { BatchFailure, BatchResult } from "./batch.ts";
 export { type InterfaceFilter, Netlink } from "./connection.ts";
 export type { Destination } from "./objects/destination.ts";
@@ -13,6 +14,7 @@ export { type IpSetHeader, IpSets } from "./netfilter/ip_set.ts";
 export { type LinkChange } from "./objects/link.ts";
 export { formatMac, parseMac, randomMac } from "./wire/mac.ts";
 export { LinkKind, type LinkKindCodec, type NewLink } from "./objects/link_kind.ts";
+export { VETH, type VethAttributes } from "./objects/veth.ts";
 export { VXLAN, type VxlanAttributes } from "./objects/vxlan.ts";
 export { NetlinkFormatError } from "./wire/message.ts";
 export { monitor, type MonitorGroup, type MonitorOptions } from "./monitor.ts";

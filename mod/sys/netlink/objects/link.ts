@@ -26,6 +26,9 @@ const IFLA_EXT_MASK = 29;
 const IFLA_ALT_IFNAME = 53;
 const IFLA_INFO_KIND = 1;
 const IFLA_INFO_DATA = 2;
+const IFLA_INFO_SLAVE_KIND = 4;
+const IFLA_INFO_SLAVE_DATA = 5;
+const IFLA_BRPORT_MODE = 4;
 
 /** linux/rtnetlink.h: leave the statistics out, 200 of a link message's 1,400 bytes. */
 const RTEXT_FILTER_SKIP_STATS = 1 << 3;
@@ -41,6 +44,8 @@ export interface LinkChange {
   readonly mac?: string | undefined;
   /** Index of the bridge that it becomes a port of. */
   readonly master?: number | undefined;
+  /** Of a bridge's port: the bridge returns packets by the port that they came from. */
+  readonly hairpin?: boolean | undefined;
 }
 
 /** Asks for all links (`which` undefined), or for one by index or by name. */
@@ -65,13 +70,14 @@ export function writeNewLink<T extends object>(
   writer: MessageWriter,
   flags: number,
   sequence: number,
-  { name, mtu, mac, kind, attributes }: NewLink<T>,
+  { name, mtu, mac, master, kind, attributes }: NewLink<T>,
 ): void {
   writer.begin(RTM_NEWLINK, flags, sequence);
   writeLinkHeader(writer, 0, 0, 0);
   // In the order of iproute2, so that the two can be compared.
   writer.attributeU32(IFLA_MTU, mtu);
   if (mac !== undefined) writer.attributeMac(IFLA_ADDRESS, mac);
+  if (master !== undefined) writer.attributeU32(IFLA_MASTER, master);
   writer.attributeString(IFLA_IFNAME, name);
   const info = writer.beginNested(IFLA_LINKINFO);
   writer.attributeString(IFLA_INFO_KIND, kind.name, 0);
@@ -94,7 +100,17 @@ export function writeLinkChange(
   if (change.mtu !== undefined) writer.attributeU32(IFLA_MTU, change.mtu);
   if (change.mac !== undefined) writer.attributeMac(IFLA_ADDRESS, change.mac);
   if (change.master !== undefined) writer.attributeU32(IFLA_MASTER, change.master);
+  if (change.hairpin !== undefined) writeHairpin(writer, change.hairpin);
   writer.end();
+}
+
+function writeHairpin(writer: MessageWriter, hairpin: boolean): void {
+  const info = writer.beginNested(IFLA_LINKINFO);
+  writer.attributeString(IFLA_INFO_SLAVE_KIND, "bridge", 0);
+  const data = writer.beginNested(IFLA_INFO_SLAVE_DATA);
+  writer.attributeU8(IFLA_BRPORT_MODE, hairpin ? 1 : 0);
+  writer.endNested(data);
+  writer.endNested(info);
 }
 
 /** Deletes a link. */

@@ -21,6 +21,8 @@ export interface NewLink<T extends object = object> {
   readonly mtu: number;
   /** Absent for kinds without Ethernet addresses. */
   readonly mac?: Mac | undefined;
+  /** Index of the bridge that it becomes a port of. */
+  readonly master?: number | undefined;
   readonly kind: LinkKind<T>;
   readonly attributes: Partial<T>;
 }
