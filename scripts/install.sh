@@ -323,6 +323,7 @@ install_files() {
 	done <"$work/files"
 	manifest=${prefix%/}/libexec/flannel/installed
 	if [ -n "$dry_run" ]; then
+		link_plugin
 		shut_settings
 		[ "$changed" != 0 ] || say "would change nothing: flanneld $found is installed in $prefix"
 		return
@@ -331,6 +332,7 @@ install_files() {
 		put_beside "$work/manifest" "$manifest" 644
 	fi
 	if [ ! -s "$work/moves" ]; then
+		link_plugin
 		shut_settings
 		say "flanneld $found is installed in $prefix already"
 		return
@@ -351,6 +353,7 @@ install_files() {
 		roll_back
 		fail "this machine does not run flanneld; everything is as it was: $(grep . "$work/refused" | tail -n 1)"
 	fi
+	link_plugin
 	shut_settings
 	if [ -z "$root" ] && [ -d /run/systemd/system ] && have systemctl; then
 		systemctl daemon-reload
@@ -364,6 +367,31 @@ install_files() {
 		say "next: edit /etc/sysconfig/flanneld, then systemctl enable --now flanneld"
 		say "on a host where it runs already: systemctl restart flanneld (no packet is lost)"
 	fi
+}
+
+# The CNI plugin: a link, unless there is a plugin of that name.
+link_plugin() {
+	plugin=$root/opt/cni/bin/flannel
+	[ ! -e "$plugin" ] && [ ! -L "$plugin" ] || return 0
+	if [ -n "$dry_run" ]; then
+		say "would make $plugin, a link to ${prefix%/}/bin/flanneld"
+		return
+	fi
+	if ! make_directory "${plugin%/*}" || ! ln -s "${prefix%/}/bin/flanneld" "$plugin"; then
+		say "cannot make $plugin; flanneld cni install makes it later"
+	fi
+}
+
+unlink_plugin() {
+	plugin=$root/opt/cni/bin/flannel
+	[ "$(readlink "$plugin")" = "${prefix%/}/bin/flanneld" ] || return 0
+	if [ -n "$dry_run" ]; then
+		say "would remove $plugin"
+		return
+	fi
+	rm -f "$plugin"
+	say "removed $plugin"
+	rmdir "$root/opt/cni/bin" "$root/opt/cni" 2>/dev/null || :
 }
 
 # Settings that an older version, or flannel, installed readable by everybody get mode 0600, because they
@@ -416,6 +444,7 @@ uninstall() {
 		while read -r _ target; do
 			[ ! -f "$root$target" ] || say "would remove $root$target"
 		done <"$manifest"
+		unlink_plugin
 		return
 	fi
 	if [ -z "$root" ] && [ -d /run/systemd/system ] && have systemctl; then
@@ -439,6 +468,7 @@ uninstall() {
 		say "removed $root$target"
 	done <"$work/manifest"
 	rm -f "$manifest"
+	unlink_plugin
 	# flanneld's own directories, and empty directories of others.
 	while read -r _ target; do
 		dir=$(dirname "$target")

@@ -138,6 +138,8 @@ for pair in $NEEDED; do
   have "${pair%%:*}" || missing+=("${pair#*:}")
 done
 have_static_busybox || missing+=(busybox-static)
+# Its plugins are no commands of the PATH.
+[ "$what" != all ] || [ -x /usr/lib/cni/host-local ] || missing+=(containernetworking-plugins)
 [ "$what" != all ] || have_moto || missing+=(python3-moto python3-flask python3-flask-cors)
 
 want_docker_testing=

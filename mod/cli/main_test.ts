@@ -1,4 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
+import { basename } from "node:path/posix";
 import { makeCertificates } from "../../tests/lab/certificates.ts";
 import { VERSION } from "../version.ts";
 import { helpText } from "./help/help.ts";
@@ -180,9 +181,10 @@ Deno.test("flanneld docker-opts -h prints its options on standard output", async
   assertEquals(/flags of the agent|agent's flags|-sysconfig/.test(stdout), false);
 });
 
-Deno.test("flanneld -version loads nothing of the agent", async () => {
+/** The modules that a module loads before it runs. */
+async function loadedBy(entry: string): Promise<readonly string[]> {
   const { stdout } = await new Deno.Command(Deno.execPath(), {
-    args: ["info", "--json", "--no-npm", MAIN],
+    args: ["info", "--json", "--no-npm", entry],
   }).output();
   const { modules } = JSON.parse(new TextDecoder().decode(stdout)) as {
     modules: {
@@ -191,16 +193,31 @@ Deno.test("flanneld -version loads nothing of the agent", async () => {
     }[];
   };
   const bySpecifier = new Map(modules.map((module) => [module.specifier, module]));
-  const loaded = new Set([`file://${MAIN}`]);
+  const loaded = new Set([`file://${entry}`]);
   for (const specifier of loaded) {
     for (const { isDynamic, code } of bySpecifier.get(specifier)?.dependencies ?? []) {
       if (!isDynamic && code !== undefined) loaded.add(code.specifier);
     }
   }
+  return [...loaded];
+}
+
+Deno.test("flanneld as a CNI plugin loads nothing of the command line", async () => {
+  const light = /\/mod\/(cni|ip)\/|\/mod\/(export\/dotenv|lease\/go_json)\.ts$/;
+  const plugin = new URL("../cni/plugin.ts", import.meta.url).pathname;
+  assertEquals((await loadedBy(plugin)).filter((specifier) => !light.test(specifier)), []);
+  assertEquals((await loadedBy(MAIN)).map((specifier) => basename(specifier)), [
+    "main.ts",
+    "plugin_call.ts",
+  ]);
+});
+
+Deno.test("flanneld -version loads nothing of the agent", async () => {
+  const loaded = await loadedBy(new URL("./main.ts", import.meta.url).pathname);
   // The options of the stores, which the flags become; no store.
   const light = /\/main\.ts$|\/mod\/(cli|ip)\/|\/mod\/config\/(errors|nearest)\.ts$/;
   const stores = /\/mod\/store\/(network_name|options|registry|\w+\/driver|etcd\/endpoints)\.ts$/;
-  const outside = [...loaded].filter((specifier) =>
+  const outside = loaded.filter((specifier) =>
     !light.test(specifier) && !stores.test(specifier) &&
     !specifier.endsWith("/mod/observe/log/printable.ts")
   );

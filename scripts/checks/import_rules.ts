@@ -35,6 +35,7 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
   ["mod/probe", ["mod/async", "mod/ip", "mod/sys"]],
   ["mod/host", ["mod/async", "mod/ip", "mod/observe", "mod/sys"]],
   ["mod/export", ["mod/ip", "mod/observe", "mod/sys"]],
+  ["mod/cni", ["mod/ip", "mod/export", "mod/lease", "mod/sys"]],
   ["mod/firewall", ["mod/ip", "mod/observe", "mod/sys", "mod/host"]],
   ["mod/subnet", ["mod/async", "mod/ip", "mod/observe", "mod/lease", "mod/config", "mod/store"]],
   [
@@ -71,17 +72,18 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
         "mod/server",
         "mod/probe",
         "mod/async",
+        "mod/cni",
         "mod/http",
         "mod/text",
       ],
     ],
   ],
-  ["main.ts", ["mod/version.ts", "mod/observe", "mod/agent", "mod/cli"]],
+  ["main.ts", ["mod/cni", "mod/cli"]],
 ]);
 
 /** Sentences for docs/architecture.md, of folders and files without a mod.ts that has one. */
 export const FOLDERS: ReadonlyMap<string, string> = new Map([
-  ["main.ts", "The entry: command line, command, exit code"],
+  ["main.ts", "The entry: the command line, or the CNI plugin"],
   ["mod/version.ts", "The version"],
   ["mod/async", "Sleeping and waiting that a signal ends, reading that a limit ends, rate limits"],
   ["mod/http", "HTTP/1.1: a server with limits of time, memory and connections, and a client"],

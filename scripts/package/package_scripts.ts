@@ -9,9 +9,13 @@
 /**
  * With `$upgrade` 1 or 0. A restart loses no packet. The script changes the mode of settings that an older
  * version, or flannel, installed readable by everybody to 0600; any other mode is the operator's choice.
+ * The CNI plugin is no file of the package, so that the package installs beside another plugin of that name.
  */
 export const AFTER_INSTALL =
-  `[ -z "$(find /etc/sysconfig/flanneld -perm 644 2>/dev/null)" ] || chmod 600 /etc/sysconfig/flanneld || :
+  `if [ ! -e /opt/cni/bin/flannel ] && [ ! -L /opt/cni/bin/flannel ]; then
+  { mkdir -p /opt/cni/bin && ln -s /usr/bin/flanneld /opt/cni/bin/flannel; } || :
+fi
+[ -z "$(find /etc/sysconfig/flanneld -perm 644 2>/dev/null)" ] || chmod 600 /etc/sysconfig/flanneld || :
 if [ -d /run/systemd/system ]; then
   systemctl daemon-reload || :
   [ "$upgrade" = 0 ] || systemctl try-restart flanneld.service || :
@@ -29,7 +33,11 @@ fi
 `;
 
 /** Before the last version goes. Not \`disable --now\`, which systemd 219 does not have. */
-export const BEFORE_REMOVE = `if [ -d /run/systemd/system ]; then
+export const BEFORE_REMOVE = `if [ "$(readlink /opt/cni/bin/flannel)" = /usr/bin/flanneld ]; then
+  rm -f /opt/cni/bin/flannel
+  rmdir /opt/cni/bin /opt/cni 2>/dev/null || :
+fi
+if [ -d /run/systemd/system ]; then
   systemctl --no-reload disable flanneld.service || :
   systemctl stop flanneld.service || :
 fi

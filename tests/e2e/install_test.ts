@@ -125,6 +125,8 @@ for (const shell of SHELLS) {
       `${VERSION}\n`,
     );
 
+    assertEquals(await Deno.readLink(`${root}/opt/cni/bin/flannel`), "/usr/bin/flanneld");
+
     // As an older version has installed it.
     await Deno.chmod(`${root}/etc/sysconfig/flanneld`, 0o644);
     const shut = await install(`--url=${url}`);
@@ -155,6 +157,7 @@ for (const shell of SHELLS) {
     assertEquals(removed.code, 0, removed.output);
     assertStringIncludes(removed.output, "which was edited");
     assertEquals(await filesOf(root), ["/etc/sysconfig/flanneld"]);
+    assertEquals([...Deno.readDirSync(`${root}/opt`)], []);
     const nothing = await install("--uninstall");
     assertEquals(nothing.code, 1);
     assertMatch(nothing.output, /has installed nothing in .*\/usr/);

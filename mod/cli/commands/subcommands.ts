@@ -17,6 +17,11 @@ export const SUBCOMMANDS: readonly Subcommand[] = [
     load: () => import("./cleanup.ts"),
   },
   {
+    name: "cni",
+    summary: "install the CNI plugin, or remove it",
+    load: () => import("./cni.ts"),
+  },
+  {
     name: "completions",
     summary: "print the completion script of bash, zsh or fish",
     load: () => import("../completions/completions.ts"),

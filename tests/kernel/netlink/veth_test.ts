@@ -1,13 +1,7 @@
 // Bridges and veth pairs, created by netlink and read by iproute2.
 
 import { assertEquals } from "@std/assert";
-import {
-  BRIDGE,
-  libc,
-  Netlink,
-  VETH,
-  withNamespaceDescriptor,
-} from "../../../mod/sys/mod.ts";
+import { BRIDGE, libc, Netlink, VETH, withNamespaceDescriptor } from "../../../mod/sys/mod.ts";
 import { NetworkNamespace } from "../../lab/netns.ts";
 
 libc();
