@@ -1,15 +1,17 @@
 /**
- * Runs tests on a kernel of Debian's in a VM: `deno task test:vm [VERSION] [TEST...]`.
+ * Runs tests on kernels of Debian's in a VM: `deno task test:vm [VERSION|all] [TEST...]`.
  *
  * VERSION is 5.10, 6.1, 6.12 (the default) or newest. TEST is an argument of `deno test`; the default is the tests of
- * netlink events and of ipip. Needs root. The kernel stays in .cache/vm.
+ * netlink events and of ipip. With `all` each kernel runs each of the TESTs in a VM of its own, by default all that
+ * docs/support.md reports on, and the last lines are a table of them. Needs root; the labs need dist/flanneld.
+ * The kernels stay in .cache/vm.
  *
  * @module
  */
 import { projectRoot } from "../../scripts/checks/module_graph.ts";
 import { run } from "../lab/command.ts";
 import { runInVm } from "./boot.ts";
-import { fetchKernel, RELEASES } from "./kernel.ts";
+import { fetchKernel, type Release, RELEASES } from "./kernel.ts";
 
 /** Tests of netlink events, which differ between kernels, and of backends whose modules a kernel may lack. */
 const TESTS = [
@@ -19,36 +21,93 @@ const TESTS = [
   "tests/kernel/netlink/netlink_test.ts",
 ];
 
-/** Milliseconds; the default tests take one minute. */
-const LIMIT = 900_000;
+/** Rows of the table that `all` prints. */
+const AREAS = [
+  "tests/kernel/vxlan/",
+  "tests/kernel/host_gw_test.ts",
+  "tests/vm/cases/ipip.ts",
+  "tests/kernel/udp/udp_test.ts",
+  "tests/kernel/udp/udp_decapsulate_test.ts",
+  "tests/kernel/udp/udp_kernel_test.ts",
+  "tests/kernel/netlink/netlink_test.ts",
+  "tests/kernel/netlink/bpf_test.ts",
+  "tests/kernel/firewall/firewall_test.ts",
+  "tests/kernel/firewall/nftables_test.ts",
+  "tests/vm/cases/loss.ts",
+  "tests/e2e/guide_test.ts",
+  "tests/e2e/repair_test.ts",
+  "tests/e2e/udp/udp_kernel_test.ts",
+];
 
+/** Of one VM, in milliseconds; the default tests take one minute. */
+const LIMIT = 1_800_000;
+
+/** Begin of the line that `deno test` ends with. */
+const RESULT = /^(?:ok|FAILED) \| (\d+) passed.*?\| (\d+) failed/;
+
+const root = projectRoot();
 const [version = "6.12", ...tests] = Deno.args;
+if (version === "all") {
+  Deno.exit(await runAll(tests.length > 0 ? tests : AREAS));
+}
 const release = RELEASES.find((one) => one.version === version);
 if (release === undefined) {
   const known = RELEASES.map((one) => one.version).join(", ");
-  console.error(`test:vm: unknown kernel "${version}": expected one of ${known}`);
+  console.error(`test:vm: unknown kernel "${version}": expected all, or one of ${known}`);
   Deno.exit(2);
 }
-const root = projectRoot();
-const kernel = await fetchKernel(release, `${root}/.cache/vm`);
-console.log(`Linux ${kernel.release}`);
-const words = tests.length > 0 ? tests : TESTS;
-// The VM has no network.
-await run([Deno.execPath(), "cache", ...words.filter((word) => word.endsWith(".ts"))], {
-  cwd: root,
-});
-const environment = ["NO_COLOR"].flatMap((name) => {
-  const value = Deno.env.get(name);
-  return value === undefined ? [] : [`export ${name}=${quote(value)}`];
-});
-const command = [
-  ...environment,
-  `cd ${quote(root)} && exec ${
-    quote(Deno.execPath())
-  } test -A --no-check --unstable-net --cached-only ${words.map(quote).join(" ")}`,
-].join("\n");
-const signal = AbortSignal.timeout(LIMIT);
-Deno.exit(await runInVm({ kernel, command, signal, onLine: (line) => console.log(line) }));
+Deno.exit((await test(release, tests.length > 0 ? tests : TESTS)).code);
+
+/** Runs every area on every kernel, and prints a table of passed and failed tests. */
+async function runAll(areas: readonly string[]): Promise<number> {
+  const rows = [["", ...RELEASES.map((one) => one.version)]];
+  let worst = 0;
+  for (const area of areas) {
+    const row = [area];
+    for (const release of RELEASES) {
+      try {
+        const { code, result } = await test(release, [area]);
+        worst ||= code;
+        row.push(result ?? `exit ${code}`);
+      } catch (error) {
+        worst = 1;
+        console.error((error as Error).message);
+        row.push("no result");
+      }
+    }
+    rows.push(row);
+  }
+  for (const row of rows) console.log(`| ${row.join(" | ")} |`);
+  return worst;
+}
+
+/** Runs tests on a kernel. @returns the exit code of `deno test`, and its result: `9`, or `7, 2 failed` */
+async function test(
+  release: Release,
+  words: readonly string[],
+): Promise<{ code: number; result: string | undefined }> {
+  const kernel = await fetchKernel(release, `${root}/.cache/vm`);
+  console.log(`Linux ${kernel.release}`);
+  // The VM has no network.
+  await run([Deno.execPath(), "test", "--no-run", "--no-check", ...words], { cwd: root });
+  // Without colors, for the result.
+  const command = [
+    "export NO_COLOR=1",
+    `cd ${quote(root)} && exec ${
+      quote(Deno.execPath())
+    } test -A --no-check --unstable-net --cached-only ${words.map(quote).join(" ")}`,
+  ].join("\n");
+  let result: string | undefined;
+  const code = await runInVm({
+    ...{ kernel, command, signal: AbortSignal.timeout(LIMIT) },
+    onLine: (line) => {
+      console.log(line);
+      const [, passed, failed] = RESULT.exec(line) ?? [];
+      if (passed !== undefined) result = failed === "0" ? passed : `${passed}, ${failed} failed`;
+    },
+  });
+  return { code, result };
+}
 
 function quote(word: string): string {
   return `'${word.replaceAll("'", `'\\''`)}'`;
