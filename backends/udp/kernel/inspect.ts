@@ -1,7 +1,7 @@
 import { type IPv4, Prefix } from "../../../mod/ip/mod.ts";
 import { BpfMap, openPin, pathExists } from "../../../mod/sys/bpf/mod.ts";
 import { SysError } from "../../../mod/sys/mod.ts";
-import { type KernelRoute, MAPS, readRouteValue, routeKey } from "./programs/layout.ts";
+import { MAPS, readRouteValue, routeKey } from "./programs/layout.ts";
 import { pinDirectory } from "./pins.ts";
 
 /**
@@ -13,7 +13,7 @@ import { pinDirectory } from "./pins.ts";
 export function kernelRouteTo(
   device: string,
   address: IPv4,
-): Pick<KernelRoute, "publicIP" | "carried"> | undefined {
+): ReturnType<typeof readRouteValue> | undefined {
   const fd = openPin(routesPin(device));
   if (fd === undefined) return undefined;
   using map = new BpfMap(fd, MAPS.routes);

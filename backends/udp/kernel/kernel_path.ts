@@ -292,8 +292,10 @@ export class KernelPath implements Disposable {
       }
       const value = routes.lookup(key);
       if (value === undefined) continue;
-      const { publicIP, carried } = readRouteValue(value);
-      if (publicIP === route.publicIP && carried === route.carried) current.add(subnet.key);
+      const { publicIP, carried, accepted } = readRouteValue(value);
+      const isSame = publicIP === route.publicIP && carried === route.carried &&
+        accepted === (route.accepted ?? route.carried);
+      if (isSame) current.add(subnet.key);
     }
     // Before the additions: the map may be full.
     for (const key of stale) routes.delete(key);

@@ -31,6 +31,9 @@ export const KERNEL_FEATURE = "udp-kernel";
 /** Consecutive failures of sync() that end the kernel path; the agent calls it ten seconds after each. */
 const MAX_FAILURES = 5;
 
+/** Reason for user space: the peer's kernel may not decapsulate. */
+const NOT_ADVERTISED = `the peer does not advertise ${KERNEL_FEATURE}`;
+
 /** Reason for user space: packets that eBPF programs send and receive bypass the kernel's IPsec. */
 const IPSEC = "an IPsec policy covers the peer";
 
@@ -313,19 +316,21 @@ export class UdpKernel {
     const reason = this.#reason(peer.publicIP, underlay);
     if (reason === undefined) this.#reasons.delete(peer.subnet.key);
     else this.#reasons.set(peer.subnet.key, reason);
-    return { ...peer, carried: reason === undefined };
+    const carried = reason === undefined;
+    return { ...peer, carried, accepted: carried || reason === NOT_ADVERTISED };
   }
 
   /** Reason why a peer's packets go through user space; `undefined` if the kernel carries them. */
   #reason(publicIP: IPv4, underlay: UnderlayRoutes): string | undefined {
     const { external, featuresOf } = this.#context;
-    if (!this.#completesOffloads && featuresOf?.(publicIP).includes(KERNEL_FEATURE) !== true) {
-      return `the peer does not advertise ${KERNEL_FEATURE}`;
-    }
+    // First the reasons for which this host does not accept what the peer's kernel sends either.
     if (underlay.interfaceTo(publicIP) !== external.index) {
       return `no route to it by ${external.name}`;
     }
-    return this.#isCovered(publicIP) ? IPSEC : undefined;
+    if (this.#isCovered(publicIP)) return IPSEC;
+    const isReader = this.#completesOffloads ||
+      featuresOf?.(publicIP).includes(KERNEL_FEATURE) === true;
+    return isReader ? undefined : NOT_ADVERTISED;
   }
 
   /** Returns whether IPsec would transform or block datagrams to or from a peer. Cost: O(policies). */

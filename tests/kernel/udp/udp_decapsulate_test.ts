@@ -74,10 +74,17 @@ Deno.test("decapsulation() passes packets that user space filters", () => {
       frame({ destination: NON_PEER }),
       frame({ innerSource: "192.0.2.1" }),
       frame({ innerSource: "10.40.3.9", source: USER_PEER }),
+      frame({ innerSource: "10.40.4.9", source: USER_PEER, checksum: true }),
       frame({ size: 0, checksum: true }),
       ...[gsoBatch, fragment, options],
     ]
   ) assertEquals(check(program, bytes), PASS);
+});
+
+Deno.test("decapsulation() accepts what a kernel has sent, of a peer that user space sends to", () => {
+  using program = new Decapsulation(SETTINGS);
+  const bytes = frame({ innerSource: "10.40.4.9", source: USER_PEER });
+  assertEquals(check(program, bytes), REDIRECT);
 });
 
 Deno.test("decapsulation() with strictSource drops sources outside, with acceptAny leaves all to user space", () => {
@@ -101,6 +108,8 @@ Deno.test("decapsulation() accepts no frame that is not valid, of 60,000 random 
     const sources = [
       "10.40.2.9",
       "10.40.2.9",
+      "10.40.4.9",
+      "10.40.2.9",
       "10.40.2.200",
       "10.40.3.9",
       "10.40.1.1",
@@ -109,7 +118,7 @@ Deno.test("decapsulation() accepts no frame that is not valid, of 60,000 random 
     for (let i = 0; i < 20_000; i++) {
       let bytes = frame({
         source: addresses[random(5)]!,
-        innerSource: sources[random(6)]!,
+        innerSource: sources[random(sources.length)]!,
         innerDestination: ["10.40.1.7", "10.40.1.7", "10.40.2.7"][random(3)]!,
         ttl: [64, 64, 2, 1, 0][random(5)]!,
         protocol: [6, 17, 253][random(3)]!,

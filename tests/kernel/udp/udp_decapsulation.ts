@@ -9,6 +9,7 @@ import {
 import { decapsulation } from "../../../backends/udp/kernel/programs/decapsulate.ts";
 import {
   groValue,
+  type KernelRoute,
   MAPS,
   PACKETS_KEY,
   type PathSettings,
@@ -34,9 +35,10 @@ export const SETTINGS: PathSettings = {
   ...{ own: Prefix.parse("10.40.1.0/24")!, network: Prefix.parse("10.40.0.0/16")! },
   ...{ acceptAny: false, strictSource: false },
 };
-export const ROUTES = [
+export const ROUTES: readonly KernelRoute[] = [
   { subnet: Prefix.parse("10.40.2.0/24")!, publicIP: PEER, carried: true },
   { subnet: Prefix.parse("10.40.3.0/24")!, publicIP: USER_PEER, carried: false },
+  { subnet: Prefix.parse("10.40.4.0/24")!, publicIP: USER_PEER, carried: false, accepted: true },
   // A lease inside another one.
   { subnet: Prefix.parse("10.40.2.128/25")!, publicIP: USER_PEER, carried: true },
 ];
@@ -148,8 +150,9 @@ function expected(
     return strictSource || SETTINGS.network.contains(source) ? drop : PASS;
   }
   if (route.publicIP !== sender) return drop;
-  if (!route.carried || bytes[inner + 8]! <= 1) return PASS;
   const summed = view.getUint16(udp + 6) !== 0;
+  if (!route.carried && !(route.accepted && !summed)) return PASS;
+  if (bytes[inner + 8]! <= 1) return PASS;
   // The kernel requires an IPv4 header's length after removing 36 bytes behind the Ethernet header.
   return summed && bytes.length - 14 - 36 < 20 ? PASS : REDIRECT;
 }

@@ -103,6 +103,19 @@ for (const peer of ["user", "one-packet"] as Mode[]) {
   });
 }
 
+Deno.test("KernelPath accepts what a peer's kernel sends before it sends to that peer itself", async () => {
+  await using lab = await UdpLab.make();
+  const [left, right] = lab.hosts;
+  // As a host that has not heard yet of its peer's kernel path.
+  const a = await lab.startAs(0, "kernel", { carried: [] });
+  await lab.startAs(1, "kernel");
+  await transfer(left, right, there, 4);
+  await transfer(right, left, here, 4);
+  assertStringIncludes(await ping(right, here, 5), "5 packets received");
+  const { counters, kernel } = await a.report();
+  assert(counters.sentBytes > 4e6 && kernel!.traffic[0]!.receivedBytes > 4e6);
+});
+
 Deno.test("KernelPath accepts datagrams with partial checksums from a peer in user space", async () => {
   await using lab = await UdpLab.make();
   // Host 0 completes offloads, host 1 does not.

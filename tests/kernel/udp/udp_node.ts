@@ -176,6 +176,7 @@ class NodeKernelPath implements Disposable {
       subnet: Prefix.parse(subnet)!,
       publicIP: parseIPv4(publicIP)!,
       carried: this.#carried?.has(publicIP) ?? true,
+      accepted: true,
     };
   }
 }

@@ -28,6 +28,7 @@ import {
   type PathSettings,
   raw16,
   raw32,
+  RoutePath,
   Traffic,
 } from "./layout.ts";
 import { FRAGMENT, outerHeader } from "./outer_header.ts";
@@ -107,6 +108,8 @@ const EXCESS = 8;
  * Assembles the program at the external interface's ingress: it decapsulates datagrams of peers that the kernel
  * carries, and redirects the packets to flannel0 as received.
  *
+ * Only a kernel sends datagrams without a checksum, so of a holder whose packets are only accepted it takes those.
+ *
  * It accepts a datagram that is addressed to this host, is no fragment, and contains exactly one IPv4 packet, from
  * the host whose lease holds the inner source, to this host's lease. It drops and counts unknown senders, inner
  * destinations outside this host's lease and spoofed sources. All other datagrams pass unaltered to the socket:
@@ -176,7 +179,10 @@ export function decapsulation(settings: PathSettings): AssembledProgram {
     .include(lookup("routes", Stack.Route))
     .jumpIf(R0, "==", 0, "unlisted")
     .load(R1, R0, 0, 4).jumpIf32(R1, "!=", R8, judge("dropReceiveSpoofed"))
-    .load(R1, R0, 4, 4).jumpIf(R1, "==", 0, "pass")
+    .load(R1, R0, 4, 4).jumpIf(R1, "==", RoutePath.User, "pass")
+    .jumpIf(R1, "==", RoutePath.Kernel, "accepted")
+    .load(R1, R10, Stack.UdpChecksum, 2).jumpIf(R1, "!=", 0, "pass")
+    .label("accepted")
     .load(R1, R10, Stack.InnerTtl, 1).jumpIf(R1, "<=", 1, "pass")
     .load(R1, R10, Stack.UdpChecksum, 2).jumpIf(R1, "!=", 0, "summed")
     .include(redirectThroughGro(settings))

@@ -20,7 +20,7 @@ import {
   R9,
   SkBuff,
 } from "../../../../mod/sys/bpf/mod.ts";
-import { OVERHEAD, type PathSettings, raw16, raw32, Traffic } from "./layout.ts";
+import { OVERHEAD, type PathSettings, raw16, raw32, RoutePath, Traffic } from "./layout.ts";
 import { DONT_FRAGMENT, FRAGMENT, outerHeader } from "./outer_header.ts";
 import {
   add,
@@ -126,7 +126,7 @@ export function encapsulation(settings: PathSettings, abilities: Abilities): Ass
   a.label("route")
     .include(lookup("routes", Stack.Route))
     .jumpIf(R0, "==", 0, "pass")
-    .load(R1, R0, 4, 4).jumpIf(R1, "==", 0, "pass")
+    .load(R1, R0, 4, 4).jumpIf(R1, "!=", RoutePath.Kernel, "pass")
     .load(R8, R0, 0, 4)
     .store(R10, Stack.Outer + FRAGMENT, 0, 2);
   if (abilities.pathMtu) a.include(fitsPath(settings));

@@ -76,7 +76,15 @@ export interface KernelRoute {
   readonly publicIP: IPv4;
   /** The kernel carries packets to and from the subnet; otherwise user space does. */
   readonly carried: boolean;
+  /**
+   * The kernel decapsulates what the holder's kernel has sent, although user space carries packets to it: the holder
+   * may know of this host's kernel path before this host knows of the holder's. @default carried
+   */
+  readonly accepted?: boolean;
 }
+
+/** Second number of {@linkcode routeValue}. */
+export const RoutePath = { User: 0, Kernel: 1, AcceptedOnly: 2 } as const;
 
 /** `struct bpf_lpm_trie_key`: u32 prefix length, then the address. */
 export function routeKey({ address, length }: Prefix): Uint8Array {
@@ -93,18 +101,24 @@ export function readRouteKey(key: Uint8Array): Prefix {
   return new Prefix(view.getUint32(4, false), view.getUint32(0, true));
 }
 
-/** The public IP, then 1 if the kernel carries the subnet's packets and 0 if user space does. */
-export function routeValue({ publicIP, carried }: KernelRoute): Uint8Array {
+/** The public IP, then a {@linkcode RoutePath}. */
+export function routeValue({ publicIP, carried, accepted }: KernelRoute): Uint8Array {
   const bytes = new Uint8Array(8);
   const view = new DataView(bytes.buffer);
   view.setUint32(0, publicIP, false);
-  view.setUint32(4, carried ? 1 : 0, true);
+  const path = carried ? RoutePath.Kernel : accepted ? RoutePath.AcceptedOnly : RoutePath.User;
+  view.setUint32(4, path, true);
   return bytes;
 }
 
 /** Reads {@linkcode routeValue}. */
-export function readRouteValue(value: DataView): Pick<KernelRoute, "publicIP" | "carried"> {
-  return { publicIP: value.getUint32(0, false), carried: value.getUint32(4, true) !== 0 };
+export function readRouteValue(value: DataView): Required<Omit<KernelRoute, "subnet">> {
+  const path = value.getUint32(4, true);
+  return {
+    publicIP: value.getUint32(0, false),
+    carried: path === RoutePath.Kernel,
+    accepted: path !== RoutePath.User,
+  };
 }
 
 /** A peer's key: its public IP. */

@@ -18,13 +18,23 @@ const address = fc.integer({ min: 0, max: 0xffffffff });
 
 Deno.test("routeKey(), routeValue() and peerKey() are decoded to the same values", () => {
   const length = fc.integer({ min: 0, max: 32 });
-  fc.assert(fc.property(address, length, address, fc.boolean(), (ip, length, publicIP, carried) => {
-    const subnet = new Prefix(ip, length);
-    assertEquals(readRouteKey(routeKey(subnet)).key, subnet.key);
-    const value = routeValue({ subnet, publicIP, carried });
-    assertEquals(readRouteValue(new DataView(value.buffer)), { publicIP, carried });
-    assertEquals(readPeerKey(peerKey(publicIP)), publicIP);
-  }));
+  fc.assert(
+    fc.property(
+      address,
+      length,
+      address,
+      fc.boolean(),
+      fc.boolean(),
+      (ip, length, publicIP, carried, other) => {
+        const subnet = new Prefix(ip, length);
+        assertEquals(readRouteKey(routeKey(subnet)).key, subnet.key);
+        const accepted = carried || other;
+        const value = routeValue({ subnet, publicIP, carried, accepted });
+        assertEquals(readRouteValue(new DataView(value.buffer)), { publicIP, carried, accepted });
+        assertEquals(readPeerKey(peerKey(publicIP)), publicIP);
+      },
+    ),
+  );
 });
 
 Deno.test("routeKey() encodes a length, then the address in network order, as the kernel's trie requires", () => {
