@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { browse } from "../../lab/browser.ts";
+import { browse } from "../../lab/browser/browser.ts";
 import { Lab } from "../../lab/lab.ts";
 import { LabEtcd } from "../../lab/etcd/lab_etcd.ts";
 import { LabUnit } from "../../lab/unit.ts";

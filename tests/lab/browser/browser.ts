@@ -1,4 +1,4 @@
-import type { LabHost } from "./host.ts";
+import type { LabHost } from "../host.ts";
 
 /** Steps of {@linkcode browse}, in order. */
 export type BrowserStep =
