@@ -15,7 +15,7 @@ import { type Place, transfer } from "../../kernel/udp/udp_exchange.ts";
 import { DEVICE_ADDRESSES, MODES, UdpLab } from "../../kernel/udp/udp_lab.ts";
 import { run } from "../../lab/command.ts";
 
-/** What each host sends suffers this; a quarter of the packets overtake others. */
+/** Of each host, for what it sends; a quarter of the packets overtake others. */
 const NETEM = "tc qdisc add dev eth1 root netem loss 5% delay 20ms reorder 25% gap 5".split(" ");
 
 const SUBNETS = ["10.20.1.0/24", "10.20.2.0/24"] as const;
