@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs flanneld: the executable, its unit, Docker's drop-in, mk-docker-opts.sh, its ports by name for
-# firewalld and ufw, the man page and completions. Runs under any POSIX shell:
+# firewalld and ufw, what keeps NetworkManager and systemd-networkd away from its devices, the man page and
+# completions. Runs under any POSIX shell:
 #
 #   curl -fsSL URL/install.sh | sh -s -- --url=URL
 #
@@ -234,6 +235,16 @@ place() {
 		else echo "/etc/${1#usr/lib/}"
 		fi
 		;;
+	usr/lib/systemd/network/*)
+		if [ "$prefix" = /usr ]; then echo "/$1"
+		else echo "/etc/systemd/network/${1#usr/lib/systemd/network/}"
+		fi
+		;;
+	usr/lib/NetworkManager/*)
+		if [ "$prefix" = /usr ]; then echo "/$1"
+		else echo "/etc/NetworkManager/${1#usr/lib/NetworkManager/}"
+		fi
+		;;
 	usr/lib/firewalld/*)
 		if [ "$prefix" = /usr ]; then echo "/$1"
 		else echo "/etc/firewalld/${1#usr/lib/firewalld/}"
@@ -361,6 +372,7 @@ install_files() {
 			systemd-tmpfiles --create flanneld.conf || say "systemd-tmpfiles failed; the next boot makes /run/flannel"
 			modprobe -q ip_tables || :
 		fi
+		reload_managers
 	fi
 	say "installed flanneld $found in $root$prefix"
 	if [ -z "$root" ]; then
@@ -392,6 +404,14 @@ unlink_plugin() {
 	rm -f "$plugin"
 	say "removed $plugin"
 	rmdir "$root/opt/cni/bin" "$root/opt/cni" 2>/dev/null || :
+}
+
+# Lets NetworkManager and systemd-networkd read the files for them, before flanneld makes a device.
+reload_managers() {
+	! systemctl -q is-active NetworkManager.service || nmcli general reload conf ||
+		say "NetworkManager did not reload; run: systemctl restart NetworkManager"
+	! systemctl -q is-active systemd-networkd.service || networkctl reload ||
+		say "systemd-networkd did not reload; run: systemctl restart systemd-networkd"
 }
 
 # Settings that an older version, or flannel, installed readable by everybody get mode 0600, because they

@@ -69,6 +69,7 @@ TESTS="
   cpio:cpio
   firewalld:firewalld
   ufw:ufw
+  NetworkManager:network-manager
   faketime:faketime
   promtool:promtool
 "
@@ -167,9 +168,9 @@ if [ ${#missing[@]} -gt 0 ]; then
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
   apt-get install -y -qq --no-install-recommends "${missing[@]}"
-  # The labs start them in namespaces; this machine's own firewall stays as it is at the next boot, too.
-  for unit in firewalld ufw; do
-    [[ " ${missing[*]} " != *" $unit "* ]] || systemctl --no-reload disable "$unit.service" || true
+  # The labs start them in namespaces; this machine's own firewall and network stay as they are at the next boot, too.
+  for pair in firewalld:firewalld ufw:ufw network-manager:NetworkManager; do
+    [[ " ${missing[*]} " != *" ${pair%%:*} "* ]] || systemctl --no-reload disable "${pair#*:}.service" || true
   done
 fi
 

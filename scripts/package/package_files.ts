@@ -119,6 +119,11 @@ export async function packageFiles(
     ...["flannel-vxlan.xml", "flannel-udp.xml"].map((name) =>
       file(`scripts/firewalld/${name}`, `/usr/lib/firewalld/services/${name}`)
     ),
+    file(
+      "scripts/network-manager/90-flanneld.conf",
+      "/usr/lib/NetworkManager/conf.d/90-flanneld.conf",
+    ),
+    file("scripts/networkd/00-flanneld.network", "/usr/lib/systemd/network/00-flanneld.network"),
     { ...file("scripts/ufw/flanneld", "/etc/ufw/applications.d/flanneld"), isConfig: true },
     ...await documentFiles(root),
     { path: LICENSES, mode: 0o644, content: new TextEncoder().encode(licenses) },

@@ -10,6 +10,7 @@
  * With `$upgrade` 1 or 0. A restart loses no packet. The script changes the mode of settings that an older
  * version, or flannel, installed readable by everybody to 0600; any other mode is the operator's choice.
  * The CNI plugin is no file of the package, so that the package installs beside another plugin of that name.
+ * NetworkManager and systemd-networkd read the packages' files for them, before flanneld makes a device.
  */
 export const AFTER_INSTALL =
   `if [ ! -e /opt/cni/bin/flannel ] && [ ! -L /opt/cni/bin/flannel ]; then
@@ -18,6 +19,8 @@ fi
 [ -z "$(find /etc/sysconfig/flanneld -perm 644 2>/dev/null)" ] || chmod 600 /etc/sysconfig/flanneld || :
 if [ -d /run/systemd/system ]; then
   systemctl daemon-reload || :
+  ! systemctl -q is-active NetworkManager.service || nmcli general reload conf || :
+  ! systemctl -q is-active systemd-networkd.service || networkctl reload || :
   [ "$upgrade" = 0 ] || systemctl try-restart flanneld.service || :
 fi
 `;

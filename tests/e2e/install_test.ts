@@ -24,8 +24,10 @@ const FILES = [
   "/etc/sysconfig/flanneld",
   "/etc/ufw/applications.d/flanneld",
   "/usr/bin/flanneld",
+  "/usr/lib/NetworkManager/conf.d/90-flanneld.conf",
   "/usr/lib/firewalld/services/flannel-udp.xml",
   "/usr/lib/firewalld/services/flannel-vxlan.xml",
+  "/usr/lib/systemd/network/00-flanneld.network",
   "/usr/lib/systemd/system/docker.service.d/flannel.conf",
   "/usr/lib/systemd/system/flanneld.service",
   "/usr/libexec/flannel/mk-docker-opts.sh",
@@ -431,6 +433,14 @@ Deno.test("install.sh lets the unit fit another prefix", async () => {
   assertMatch(unit, /^ExecStart=\/opt\/flannel\/bin\/flanneld \$FLANNEL_OPTIONS$/m);
   assertMatch(unit, /^ExecStartPost=\/opt\/flannel\/libexec\/flannel\/mk-docker-opts\.sh /m);
   assert((await Deno.stat(`${root}/opt/flannel/bin/flanneld`)).isFile);
+  // Directories that other programs read.
+  for (
+    const path of [
+      "NetworkManager/conf.d/90-flanneld.conf",
+      "systemd/network/00-flanneld.network",
+      "firewalld/services/flannel-vxlan.xml",
+    ]
+  ) assert((await Deno.stat(`${root}/etc/${path}`)).isFile, path);
 });
 
 /** Writes a release whose tarballs hold everything but the executable and the libraries, which are short scripts. */
@@ -549,6 +559,20 @@ async function bareRoot(dir: string, hasLibc: boolean): Promise<void> {
   await Deno.writeTextFile(`${dir}/var/lib/dpkg/status`, "");
 }
 
+/**
+ * Lets a root look as if systemd, NetworkManager and systemd-networkd ran there.
+ *
+ * @returns the calls of their commands
+ */
+async function standInForSystemd(root: string): Promise<() => Promise<string[]>> {
+  await Deno.mkdir(`${root}/run/systemd/system`, { recursive: true });
+  for (const name of ["systemctl", "nmcli", "networkctl"]) {
+    const script = `#!/bin/sh\necho "${name} $*" >> /tmp/calls\n`;
+    await Deno.writeTextFile(`${root}/bin/${name}`, script, { mode: 0o755 });
+  }
+  return async () => (await Deno.readTextFile(`${root}/tmp/calls`)).trim().split("\n");
+}
+
 interface Manager {
   readonly name: string;
   /** Installs what brings its own C library, into a root without one. @default false */
@@ -629,8 +653,14 @@ Deno.test("each package is installed in a bare root, runs an agent there, and is
           'mount -t proc proc "$0/proc" && exec "$@"',
           ...[root, ...command],
         ]);
+      const calls = await standInForSystemd(root);
       const installed = await inRoot(install(root));
       assertEquals(installed.code, 0, installed.output);
+      for (const call of ["nmcli general reload conf", "networkctl reload"]) {
+        assert((await calls()).includes(call), `${call}\n${installed.output}`);
+      }
+      // The rest is as in a container, where systemd does not run.
+      await Deno.remove(`${root}/run/systemd`, { recursive: true });
       const files = await filesOf(root);
       for (const file of FILES) assert(files.includes(file), `${file}\n${installed.output}`);
       assertEquals(files.includes("/usr/lib/flanneld/ld.so"), bundledLibc);

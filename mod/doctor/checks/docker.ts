@@ -1,6 +1,7 @@
 import { formatIPv4 } from "../../ip/mod.ts";
 import { type Check, type Finding, ok, problem, Unavailable } from "../check.ts";
 import type { HostFacts } from "../host_facts.ts";
+import { describeManagedLink, managedLinks, unmanageCommands } from "../link_managers.ts";
 
 const BRIDGE = "docker0";
 const DAEMON_CONFIG = "/etc/docker/daemon.json";
@@ -25,7 +26,21 @@ export const dockerAddressCheck: Check = {
     );
     const inside = addresses.some(({ address }) => lease.subnet.contains(address));
     if (inside) return ok(`${BRIDGE} has ${texts.join(", ")}, in ${lease.subnet}`);
-    return problem(`${BRIDGE} has ${texts.join(", ") || "no address"}, not in ${lease.subnet}`, {
+    const summary = `${BRIDGE} has ${texts.join(", ") || "no address"}, not in ${lease.subnet}`;
+    // Docker gives its bridge an address at its start alone.
+    const managed = addresses.length === 0 ? await managedLinks([link]) : [];
+    if (managed.length > 0) {
+      return problem(summary, {
+        evidence: managed.map((link) =>
+          `${describeManagedLink(link)}: it removes addresses of others`
+        ),
+        fix: [
+          ...managed.flatMap(({ manager }) => unmanageCommands(manager, BRIDGE, BRIDGE)),
+          "systemctl restart docker   # restores the address",
+        ],
+      });
+    }
+    return problem(summary, {
       evidence: ["Docker was started before flanneld, or without its options"],
       fix: FIX,
     });

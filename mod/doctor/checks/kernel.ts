@@ -2,6 +2,13 @@ import { describeRoute } from "../../../backends/describe.ts";
 import { RTPROT_FLANNEL } from "../../../backends/reconcile.ts";
 import { atMost, type Check, ok, problem, warning } from "../check.ts";
 import type { HostFacts } from "../host_facts.ts";
+import {
+  describeManagedLink,
+  FLANNELD_DEVICES,
+  keepRoutesCommands,
+  managedLinks,
+  unmanageCommands,
+} from "../link_managers.ts";
 import { RT_TABLE_MAIN } from "../../sys/linux_constants.ts";
 import { counted } from "../../text/mod.ts";
 
@@ -13,6 +20,7 @@ export const kernelCheck: Check = {
     await host.requireAgent();
     const { kernel } = await host.plan();
     const { device } = await host.tunnel();
+    const managed = await managedDevices(host);
     if (kernel.length === 0) {
       const stale = await staleRoutes(host);
       if (stale.length > 0) {
@@ -25,6 +33,12 @@ export const kernelCheck: Check = {
           },
         );
       }
+      if (managed.evidence.length > 0) {
+        return warning(
+          "another program manages flanneld's device, and may remove its addresses",
+          managed,
+        );
+      }
       const refused = (await host.peers()).filter(({ refused }) => refused !== undefined).length;
       const carried = (await host.peers()).length - refused;
       return ok(
@@ -33,14 +47,45 @@ export const kernelCheck: Check = {
       );
     }
     return problem(`${counted(kernel.length, "object")} missing or wrong`, {
-      evidence: atMost(kernel.map(({ sign, text }) => `${sign} ${text}`)),
+      evidence: [
+        ...atMost(kernel.map(({ sign, text }) => `${sign} ${text}`)),
+        ...managed.evidence,
+      ],
       fix: [
         "an agent that runs puts them back at once: is it running? journalctl -u flanneld -n 50",
-        "what keeps altering them is another program: NetworkManager, systemd-networkd, a script",
+        ...(managed.fix.length > 0
+          ? managed.fix
+          : ["if they change again, another program or script removes them"]),
       ],
     });
   },
 };
+
+/**
+ * Finds programs that manage flanneld's devices. Without a device, those that manage the interface to the other hosts
+ * and remove routes of other programs.
+ */
+async function managedDevices(host: HostFacts): Promise<{ evidence: string[]; fix: string[] }> {
+  const { device } = await host.tunnel();
+  if (device === undefined) {
+    // The interface is the program's own; a host whose routes are complete has no fault.
+    if ((await host.plan()).kernel.length === 0) return { evidence: [], fix: [] };
+    const found = (await managedLinks([host.external()]))
+      .filter(({ manager }) => manager === "systemd-networkd");
+    return {
+      evidence: found.map((link) => `${describeManagedLink(link)}: it removes routes at its start`),
+      fix: found.length > 0 ? keepRoutesCommands() : [],
+    };
+  }
+  const prefix = FLANNELD_DEVICES.replace("*", "");
+  const links = host.netlink.links().filter(({ name }) => name.startsWith(prefix));
+  const found = await managedLinks(links);
+  return {
+    evidence: found.map(describeManagedLink),
+    fix: [...new Set(found.map(({ manager }) => manager))]
+      .flatMap((manager) => unmanageCommands(manager, FLANNELD_DEVICES, "flanneld")),
+  };
+}
 
 /**
  * Finds routes of a network that no agent serves now. No agent removes them, because subnet.env does not name the

@@ -1,5 +1,5 @@
-import type { LabHost } from "./host.ts";
-import type { LabProcess } from "./process.ts";
+import type { LabHost } from "../host.ts";
+import type { LabProcess } from "../process.ts";
 
 /** Socket of the system bus of dbus-daemon(1). */
 const BUS_SOCKET = "/run/dbus/system_bus_socket";

@@ -1,4 +1,4 @@
-import type { LabHost } from "./host.ts";
+import type { LabHost } from "../host.ts";
 
 /** A real ufw in a lab host, as packaged: it drops incoming and forwarded packets. */
 export class LabUfw implements AsyncDisposable {
