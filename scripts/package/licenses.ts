@@ -72,7 +72,7 @@ export interface EmbeddedParts {
   readonly runtime: string;
   readonly crates: readonly Crate[];
   /** The C library that comes with the executable. @default none */
-  readonly libc?: Pick<BundledLibc, "packages" | "licenses">;
+  readonly libc?: Pick<BundledLibc, "packages" | "licenses" | "libraries">;
 }
 
 const RULE = "=".repeat(80);

@@ -56,6 +56,7 @@ Deno.test("thirdPartyLicenses() has the copyright files of bundled libraries, wh
         ...{ name: "libc6", version: "2.41-12+deb13u4", license: "LGPL-2.1-or-later" },
         ...{ source: "glibc", sourceVersion: "2.41-12+deb13u4", copyright: "The GNU C Library" },
       }],
+      libraries: [],
       licenses: new Map([["LGPL-2.1", "Lesser General Public License"]]),
     },
   });

@@ -1,8 +1,8 @@
 /**
- * Writes a release: tarball, rpm, deb, install.sh, the bill of materials, and SHA256SUMS over all.
+ * Writes a release: tarball, rpm, deb, with `--oci` a container image, install.sh, the bill of materials, and SHA256SUMS over all.
  *
  * Usage: `deno run -A scripts/package/package.ts [--executable=FILE] [--arch=x86_64|aarch64]
- * [--output=DIR] [--formats=tar,rpm,deb]`
+ * [--output=DIR] [--formats=tar,rpm,deb] [--oci]`
  *
  * `SOURCE_DATE_EPOCH` is the time of everything in it; without it, that of the last commit.
  *
@@ -28,10 +28,15 @@ import { runTool } from "../build/run_tool.ts";
 import { packageRpm } from "./package_rpm.ts";
 import { packageTar } from "./package_tar.ts";
 import { sha256 } from "../build/runtime.ts";
-import { makeBom } from "./sbom.ts";
+import { type FirewallTools, firewallTools } from "./firewall_tools.ts";
+import { type ImageContent, imageName, packageOci } from "./package_oci.ts";
+import { type BomSubject, makeBom } from "./sbom.ts";
 import { stage } from "../build/stage.ts";
 
-const FORMATS = ["tar", "rpm", "deb"] as const;
+export const FORMATS = ["tar", "rpm", "deb", "oci"] as const;
+
+/** All but the container image. */
+const PACKAGES = ["tar", "rpm", "deb"] as const;
 
 /** A kind of package. */
 export type PackageFormat = typeof FORMATS[number];
@@ -44,7 +49,7 @@ export interface ReleaseOptions {
   /** Made when it is missing. */
   readonly output: string;
   readonly info: PackageInfo;
-  /** @default all */
+  /** @default all but the container image */
   readonly formats?: readonly PackageFormat[];
 }
 
@@ -55,7 +60,7 @@ export interface ReleaseOptions {
  * @throws {Error} when the executable does not run here, or a tool fails or is missing
  */
 export async function writeRelease(options: ReleaseOptions): Promise<string[]> {
-  const { root, executable, output, info, formats = FORMATS } = options;
+  const { root, executable, output, info, formats = PACKAGES } = options;
   await Deno.mkdir(output, { recursive: true });
   const work = await Deno.makeTempDir({ prefix: "flanneld-package-" });
   try {
@@ -112,21 +117,40 @@ async function writeBuild(
     tar: () => packageTar(files, own, info, `${root}/scripts/install.sh`, output),
     rpm: () => packageRpm(replaceFiles(files, own), info, output),
     deb: () => packageDeb(files, info, output),
+    oci: () => packageOci(imageContent(files, tools), info, output),
   };
-  // No release of Debian has systemd with a glibc that is too old for the other build.
-  const wanted = formats.filter((format) => !bundledLibc || format !== "deb");
-  const bom = makeBom({
+  // No release of Debian has systemd with a glibc that is too old for the other build; the image has nothing but that.
+  const wanted = formats.filter((format) => format !== (bundledLibc ? "deb" : "oci"));
+  const tools = wanted.includes("oci")
+    ? await firewallTools(parts.libc!.libraries)
+    : { files: [], links: [], packages: [] };
+  const libraries: BomSubject["libraries"] = parts.libc?.packages ?? [];
+  const subject = {
     version: info.version,
     sha256: await sha256(executable),
     lock: JSON.parse(await Deno.readTextFile(`${root}/deno.lock`)) as Lockfile,
     ...parts,
     runtime: { version: parts.runtime },
-    libraries: parts.libc?.packages ?? [],
     sourceDateEpoch: info.sourceDateEpoch,
-  });
-  const name = `${packageName(info)}.cdx.json`;
-  await Deno.writeTextFile(`${output}/${name}`, JSON.stringify(bom, null, 2) + "\n");
-  return [...await Promise.all(wanted.map((format) => writers[format]())), name];
+  };
+  const boms = [{ name: packageName(info), libraries }];
+  if (wanted.includes("oci")) {
+    boms.push({ name: imageName(info), libraries: [...libraries, ...tools.packages] });
+  }
+  for (const { name, libraries } of boms) {
+    const bom = makeBom({ ...subject, libraries });
+    await Deno.writeTextFile(`${output}/${name}.cdx.json`, JSON.stringify(bom, null, 2) + "\n");
+  }
+  const names = await Promise.all(wanted.map((format) => writers[format]()));
+  return [...names, ...boms.map(({ name }) => `${name}.cdx.json`)];
+}
+
+/** Files of an installation that a container needs: no unit, no completions, of the documents the licenses. */
+const OF_IMAGE = /^\/usr\/(bin|lib\/flanneld)\/|\/(LICENSE|NOTICE|THIRD-PARTY-LICENSES)$/;
+
+function imageContent(files: readonly PackageFile[], tools: FirewallTools): ImageContent {
+  const own = files.filter(({ path }) => OF_IMAGE.test(path));
+  return { files: [...own, ...tools.files], links: tools.links };
 }
 
 /** Finds out which parts the executable has. */
@@ -163,10 +187,12 @@ if (import.meta.main) {
       executable: { type: "string", default: `${root}/dist/flanneld` },
       arch: { type: "string", default: Deno.build.arch },
       output: { type: "string", default: `${root}/dist/packages` },
-      formats: { type: "string", default: FORMATS.join() },
+      formats: { type: "string", default: PACKAGES.join() },
+      oci: { type: "boolean", default: false },
     },
   });
   const formats = values.formats.split(",") as PackageFormat[];
+  if (values.oci && !formats.includes("oci")) formats.push("oci");
   const wrong = formats.find((format) => !FORMATS.includes(format));
   const { arch } = values;
   if (wrong !== undefined || (arch !== "x86_64" && arch !== "aarch64")) {

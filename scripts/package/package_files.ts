@@ -204,6 +204,18 @@ export async function layOut(files: readonly PackageFile[], root: string): Promi
   }
 }
 
+/** Returns a command of tar whose output depends on names and contents alone. */
+export function reproducibleTar(
+  { sourceDateEpoch }: PackageInfo,
+  args: readonly string[],
+): readonly [string, ...string[]] {
+  return [
+    ...["tar", "--create", "--sort=name", "--format=ustar", "--owner=0", "--group=0"] as const,
+    ...["--numeric-owner", `--mtime=@${sourceDateEpoch}`],
+    ...args,
+  ];
+}
+
 /** RFC 1952 without a time and a name, as node:zlib writes it. */
 function gzip(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   return new Uint8Array(gzipSync(bytes, { level: 9 }));

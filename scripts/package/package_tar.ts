@@ -1,4 +1,10 @@
-import { layOut, type PackageFile, type PackageInfo, packageName } from "./package_files.ts";
+import {
+  layOut,
+  type PackageFile,
+  type PackageInfo,
+  packageName,
+  reproducibleTar,
+} from "./package_files.ts";
 import { runTool } from "../build/run_tool.ts";
 
 /**
@@ -25,12 +31,9 @@ export async function packageTar(
       { path: "/install.sh", mode: 0o755, content: installer },
     ], `${work}/${name}`);
     const output = `${directory}/${name}.tar.gz`;
-    await runTool([
-      "tar",
-      ...["--create", "--sort=name", "--format=ustar", "--owner=0", "--group=0"],
-      ...["--numeric-owner", `--mtime=@${info.sourceDateEpoch}`],
+    await runTool(reproducibleTar(info, [
       ...["--use-compress-program=gzip --no-name", `--file=${output}`, `--directory=${work}`, name],
-    ]);
+    ]));
     return `${name}.tar.gz`;
   } finally {
     await Deno.remove(work, { recursive: true });

@@ -76,6 +76,8 @@ Deno.test("deno task release in two clones of a commit gives the same bytes, sig
       `flanneld-${VERSION}-linux-x86_64-bundled.cdx.json`,
       `flanneld-${VERSION}-linux-x86_64-bundled.tar.gz`,
       `flanneld-${VERSION}-linux-x86_64.cdx.json`,
+      `flanneld-${VERSION}-linux-x86_64.oci.cdx.json`,
+      `flanneld-${VERSION}-linux-x86_64.oci.tar`,
       `flanneld-${VERSION}-linux-x86_64.tar.gz`,
       `flanneld_${VERSION}_amd64.deb`,
       "install.sh",

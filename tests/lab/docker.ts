@@ -96,6 +96,11 @@ export class LabDocker implements AsyncDisposable {
     return this.#host.run(["docker", ...args], { env: this.#env });
   }
 
+  /** Starts the docker client, which goes on in the background. */
+  spawn(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<LabProcess> {
+    return this.#host.spawn(["docker", ...args], { env: { ...this.#env, ...env } });
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stop();
   }
