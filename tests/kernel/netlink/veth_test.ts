@@ -30,4 +30,7 @@ Deno.test("Netlink.createLink() makes a port of a bridge whose other end is in a
   netlink.setLink(veth.index, { hairpin: false });
   const [plain] = JSON.parse(await host.ip("-j", "-d", "link", "show", "veth1"));
   assertEquals(plain.linkinfo.info_slave_data.hairpin, false);
+  netlink.setLink(bridge.index, { alias: "network 5" });
+  const [described] = JSON.parse(await host.ip("-j", "link", "show", "cni0"));
+  assertEquals([described.ifalias, netlink.link("cni0")?.alias], ["network 5", "network 5"]);
 });

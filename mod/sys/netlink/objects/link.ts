@@ -22,6 +22,7 @@ const IFLA_MTU = 4;
 const IFLA_LINK = 5;
 const IFLA_MASTER = 10;
 const IFLA_LINKINFO = 18;
+const IFLA_IFALIAS = 20;
 const IFLA_EXT_MASK = 29;
 const IFLA_ALT_IFNAME = 53;
 const IFLA_INFO_KIND = 1;
@@ -46,6 +47,8 @@ export interface LinkChange {
   readonly master?: number | undefined;
   /** Of a bridge's port: the bridge returns packets by the port that they came from. */
   readonly hairpin?: boolean | undefined;
+  /** Description of up to 255 bytes, which `ip link` shows. */
+  readonly alias?: string | undefined;
 }
 
 /** Asks for all links (`which` undefined), or for one by index or by name. */
@@ -101,6 +104,7 @@ export function writeLinkChange(
   if (change.mac !== undefined) writer.attributeMac(IFLA_ADDRESS, change.mac);
   if (change.master !== undefined) writer.attributeU32(IFLA_MASTER, change.master);
   if (change.hairpin !== undefined) writeHairpin(writer, change.hairpin);
+  if (change.alias !== undefined) writer.attributeString(IFLA_IFALIAS, change.alias, 0);
   writer.end();
 }
 
@@ -171,6 +175,9 @@ export function readLink(message: MessageCursor): Link {
         break;
       case IFLA_MASTER:
         link.master = attributes.u32();
+        break;
+      case IFLA_IFALIAS:
+        link.alias = attributes.string();
         break;
       case IFLA_LINKINFO:
         readLinkInfo(attributes.nested(), link);

@@ -19,6 +19,8 @@ export interface Link {
   readonly master?: number;
   /** IFLA_LINK of a veth: index of its other end, in whatever network namespace that is. */
   readonly peer?: number;
+  /** IFLA_IFALIAS: a description; absent on links without. */
+  readonly alias?: string;
   /** IFLA_INFO_DATA, which the {@linkcode LinkKind} of `kind` decodes; absent on links without. */
   readonly data?: Uint8Array;
 }
