@@ -16,13 +16,13 @@ export interface AcceptReport {
  *
  * @throws an error of accept(2) that another attempt would not avoid
  */
-export async function* acceptConnections(
-  listener: Deno.TcpListener,
+export async function* acceptConnections<T extends Deno.TcpConn | Deno.UnixConn>(
+  listener: { accept(): Promise<T> },
   closing: AbortSignal,
   report: AcceptReport,
-): AsyncGenerator<Deno.TcpConn, void> {
+): AsyncGenerator<T, void> {
   while (!closing.aborted) {
-    let connection: Deno.TcpConn;
+    let connection: T;
     try {
       connection = await listener.accept();
     } catch (error) {

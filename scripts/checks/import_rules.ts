@@ -36,6 +36,7 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
   ["mod/host", ["mod/async", "mod/ip", "mod/observe", "mod/sys"]],
   ["mod/export", ["mod/ip", "mod/observe", "mod/sys"]],
   ["mod/cni", ["mod/ip", "mod/export", "mod/lease", "mod/sys"]],
+  ["mod/docker", ["mod/async", "mod/http", "mod/ip", "mod/observe", "mod/sys"]],
   ["mod/firewall", ["mod/ip", "mod/observe", "mod/sys", "mod/host"]],
   ["mod/subnet", ["mod/async", "mod/ip", "mod/observe", "mod/lease", "mod/config", "mod/store"]],
   [
@@ -50,7 +51,7 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
     [
       ...["mod/async", "mod/ip", "mod/observe", "mod/sys", "mod/lease", "mod/config", "mod/store"],
       ...["mod/host", "mod/export", "mod/firewall", "mod/subnet", "mod/version.ts", "backends"],
-      ...["mod/http", "mod/server", "mod/probe", "mod/page", "mod/text"],
+      ...["mod/http", "mod/server", "mod/probe", "mod/page", "mod/text", "mod/docker"],
     ],
   ],
   [
@@ -58,7 +59,7 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
     [
       ...["mod/async", "mod/ip", "mod/observe", "mod/sys", "mod/lease", "mod/config", "mod/store"],
       ...["mod/host", "mod/export", "mod/firewall", "mod/subnet", "mod/version.ts", "backends"],
-      ...["mod/probe", "mod/agent", "mod/text"],
+      ...["mod/probe", "mod/agent", "mod/text", "mod/docker"],
     ],
   ],
   [

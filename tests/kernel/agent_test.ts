@@ -53,6 +53,7 @@ async function withAgent(
     firewall: "auto",
     ...{ ipMasq: false, forwardRules: false, iptablesResync: 3600, masqRandomFullyDisable: false },
     dockerRules: false,
+    dockerPlugin: false,
     ...{ udp: {}, vxlan: {} },
     healthz: { ip: "127.0.0.1", port: 0 },
     status: { watchBound: 120, metricsPeers: 0 },

@@ -3,6 +3,7 @@ import type { StaleState } from "../../../backends/backend.ts";
 import { loadBackend } from "../../../backends/registry.ts";
 import { findStaleState } from "../../../backends/stale_state.ts";
 import { ConfigError, decodeNetworkConfig, type NetworkConfig } from "../../config/mod.ts";
+import { DockerLinks } from "../../docker/kernel.ts";
 import { findExportedFiles, type PreviousSubnet, readSubnetEnv } from "../../export/mod.ts";
 import { chainTag, openFirewallCleaner } from "../../firewall/mod.ts";
 import {
@@ -31,6 +32,7 @@ import { openPresent } from "./open_present.ts";
 import { handOver, type HandOverRequest } from "./hand_over.ts";
 import type { CleanupOptions, Removal } from "./removal.ts";
 import { findFeatures } from "../lease/withdrawal.ts";
+import { counted } from "../../text/mod.ts";
 import { isTimeout } from "../../async/timeout.ts";
 
 /** Limit for the store, in milliseconds: a clean-up must also work when the cluster is gone. */
@@ -99,6 +101,7 @@ export async function cleanUp(agent: AgentOptions, options: CleanupOptions): Pro
       removals.push(...await handOver(request, options));
     } else {
       removals.push(...objects.map(({ what, remove }) => ({ what: [what], remove })));
+      removals.push(...dockerBridges(netlink, networks, options));
       removals.push(...await firewallRules(agent, former, signal));
       removals.push(...await files(agent.subnetFile, options));
     }
@@ -278,6 +281,25 @@ async function deviceOf(config: NetworkConfig, netlink: Netlink): Promise<string
 function ofOther(holder: string): string {
   return `the kernel objects of ${holder}, which runs: to remove them as well, stop it and run this ` +
     "again with its -subnet-file or -subnet-dir";
+}
+
+/** Returns the steps that remove bridges of Docker's networks. One with containers stays, as Docker's own do. */
+function dockerBridges(
+  netlink: Netlink,
+  networks: readonly Prefix[],
+  { onKept }: CleanupOptions,
+): Removal[] {
+  return new DockerLinks(netlink).bridgesIn(networks).flatMap(({ link, containers }) => {
+    const what = `device ${link.name} (${link.alias})`;
+    if (containers === 0) {
+      return [{
+        what: [what],
+        remove: () => void netlink.deleteLink(link.index),
+      }];
+    }
+    onKept(`${what}: ${counted(containers, "container")} on it; stop them and run this again`);
+    return [];
+  });
 }
 
 async function firewallRules(

@@ -46,6 +46,8 @@ export interface AgentOptions {
   readonly forwardRules: boolean;
   /** Accept packets from peers in Docker's own chains, where Docker has any. */
   readonly dockerRules: boolean;
+  /** Serve Docker's network plugin. */
+  readonly dockerPlugin: boolean;
   /** Seconds between checks of the firewall rules. */
   readonly iptablesResync: number;
   /** Do not ask for `--random-fully`. */

@@ -6,6 +6,7 @@ import { isLocal } from "../../store/options.ts";
 import { trimMemory } from "../../sys/mod.ts";
 import { VERSION } from "../../version.ts";
 import { answerContainers } from "../host/container_answers.ts";
+import { serveDocker } from "../host/docker_networks.ts";
 import { requireHookProgram } from "../host/hook_program.ts";
 import { type PublishedOptions, publishOptions } from "../host/published_options.ts";
 import type { AgentOptions } from "./options.ts";
@@ -74,6 +75,7 @@ export async function runAgent(
       resources.use(await publishOptions(options, published));
       const pages = { ...status.pages, "/options": () => jsonResponse(published) };
       await serveSocket(options.status, pages, ended.signal);
+      if (options.dockerPlugin) await serveDocker(() => views, ended.signal);
     };
     const feed = () => feedWatchdog({ isWell: status.isWell, signal });
     const parts: Promise<unknown>[] = [];

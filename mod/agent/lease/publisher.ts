@@ -26,6 +26,7 @@ export type PublisherOptions = Pick<
   | "ipMasq"
   | "forwardRules"
   | "dockerRules"
+  | "dockerPlugin"
   | "iptablesResync"
   | "masqRandomFullyDisable"
 >;
@@ -168,18 +169,20 @@ export class Publisher implements Disposable {
     const { network, subnet, mtu } = now;
     await writeSubnetEnv(this.#options.subnetFile, now);
     this.#published = now;
+    // Docker's own bridge keeps its range and MTU; the plugin's bridges take the present ones.
+    const restart = this.#options.dockerPlugin
+      ? "restart the containers of Docker's flannel networks, which"
+      : "restart Docker, whose containers";
     const isMoved = before.subnet !== undefined && !before.subnet.equals(subnet);
     if (isMoved) {
       warning(
-        `Subnet changed from ${before.subnet} to ${subnet}: restart Docker, whose ` +
-          `containers are still on the old one`,
+        `Subnet changed from ${before.subnet} to ${subnet}: ${restart} are still on the old one`,
         { subnet, previous: before.subnet },
       );
     }
     if (before.mtu !== undefined && before.mtu !== mtu) {
       warning(
-        `MTU changed from ${before.mtu} to ${mtu}: restart Docker, whose containers still send ` +
-          `packets of the old size`,
+        `MTU changed from ${before.mtu} to ${mtu}: ${restart} still send packets of the old size`,
         { mtu, previous: before.mtu },
       );
     }

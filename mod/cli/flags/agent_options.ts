@@ -38,6 +38,7 @@ export function agentOptions(settings: Settings): AgentOptions {
     ipMasq: settings.bool("ip-masq"),
     forwardRules: settings.bool("iptables-forward-rules"),
     dockerRules: settings.text("docker-rules") === "auto",
+    dockerPlugin: settings.bool("docker-plugin"),
     iptablesResync: settings.int("iptables-resync"),
     masqRandomFullyDisable: settings.bool("ip-masq-fully-random-disable"),
     udp: udpOptions(settings),
@@ -56,11 +57,17 @@ export function agentOptions(settings: Settings): AgentOptions {
 
 /** Options without effect, or with an effect that is probably not intended: one line each, for the log. */
 export function idleOptions(
-  { store: etcd, networks, subnetFile, vxlan, forwardRules }: AgentOptions,
+  { store: etcd, networks, subnetFile, vxlan, forwardRules, ipMasq, dockerPlugin }: AgentOptions,
 ): string[] {
   const lines: string[] = [];
   if (vxlan.strictSource && !forwardRules) {
     lines.push("flag -vxlan-strict-source has no effect with -iptables-forward-rules=false");
+  }
+  if (dockerPlugin && !ipMasq) {
+    lines.push(
+      "flag -docker-plugin without -ip-masq: containers of flannel networks reach no address " +
+        "outside the network",
+    );
   }
   // A warning, not an error: flannel 0.7.1 takes both without a message.
   if (networks !== undefined && subnetFile !== flagNamed("subnet-file")!.default) {

@@ -290,3 +290,11 @@ Deno.test("agentOptions() serves one network unless several are asked for", () =
       "/run/flannel/networks",
   );
 });
+
+Deno.test("idleOptions() reports Docker's networks without masquerading", () => {
+  assertEquals(idleOptions(optionsOf("-docker-plugin")), [
+    "flag -docker-plugin without -ip-masq: containers of flannel networks reach no address " +
+    "outside the network",
+  ]);
+  assertEquals(idleOptions(optionsOf("-docker-plugin", "-ip-masq")), []);
+});

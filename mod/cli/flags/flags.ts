@@ -250,6 +250,14 @@ export const FLAGS = [
       "program and arguments to run, without a shell, after that file has got another subnet: " +
       "to restart Docker",
   },
+  {
+    name: "docker-plugin",
+    kind: "bool",
+    default: false,
+    group: "lease and files",
+    help: "serve Docker's networks, as docker network create -d flannel --ipam-driver flannel " +
+      "makes them; dockerd then takes no --bip",
+  },
 
   {
     name: "networks",

@@ -1,3 +1,4 @@
+import { SOCKET } from "../../docker/protocol/reply.ts";
 import { formatIPv4 } from "../../ip/mod.ts";
 import { type Check, type Finding, ok, problem, Unavailable } from "../check.ts";
 import type { HostFacts } from "../host_facts.ts";
@@ -26,6 +27,7 @@ export const dockerAddressCheck: Check = {
     );
     const inside = addresses.some(({ address }) => lease.subnet.contains(address));
     if (inside) return ok(`${BRIDGE} has ${texts.join(", ")}, in ${lease.subnet}`);
+    if (await hasPlugin()) return ok(`Docker's flannel networks have ${lease.subnet}`);
     const summary = `${BRIDGE} has ${texts.join(", ") || "no address"}, not in ${lease.subnet}`;
     // Docker gives its bridge an address at its start alone.
     const managed = addresses.length === 0 ? await managedLinks([link]) : [];
@@ -57,6 +59,9 @@ export const dockerMtuCheck: Check = {
     if (link === undefined) {
       throw new Unavailable(`there is no ${BRIDGE}: Docker does not run here`);
     }
+    if (await hasPlugin()) {
+      return ok(`${mtu ?? "that of the backend"} on Docker's flannel networks`);
+    }
     if (mtu === undefined) throw new Unavailable("the MTU of this backend is not known here");
     const found = await mtuOfDaemon() ?? await mtuOfFile();
     // A bridge without containers has 1500 in older Docker, whatever containers get.
@@ -69,6 +74,11 @@ export const dockerMtuCheck: Check = {
     });
   },
 };
+
+/** Returns whether the agent runs with `-docker-plugin`: docker0 is not of the network then. */
+async function hasPlugin(): Promise<boolean> {
+  return await Deno.stat(SOCKET).then(({ isSocket }) => isSocket === true, () => false);
+}
 
 async function ownLease(host: HostFacts) {
   const lease = await host.ownLease();
