@@ -116,7 +116,7 @@ export async function packageFiles(
       ...file("scripts/systemd/flanneld.sysconfig", "/etc/sysconfig/flanneld", 0o600),
       isConfig: true,
     },
-    ...["flannel-vxlan.xml", "flannel-udp.xml"].map((name) =>
+    ...["flannel-ipip.xml", "flannel-udp.xml", "flannel-vxlan.xml"].map((name) =>
       file(`scripts/firewalld/${name}`, `/usr/lib/firewalld/services/${name}`)
     ),
     file(

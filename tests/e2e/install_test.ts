@@ -25,6 +25,7 @@ const FILES = [
   "/etc/ufw/applications.d/flanneld",
   "/usr/bin/flanneld",
   "/usr/lib/NetworkManager/conf.d/90-flanneld.conf",
+  "/usr/lib/firewalld/services/flannel-ipip.xml",
   "/usr/lib/firewalld/services/flannel-udp.xml",
   "/usr/lib/firewalld/services/flannel-vxlan.xml",
   "/usr/lib/systemd/network/00-flanneld.network",

@@ -232,6 +232,13 @@ Deno.test("the packages' service of firewalld opens vxlan's port, and doctor a b
     /ports: 8285\/udp/,
   );
   const allowed = await site.host.exec(["sh", "-c", "firewall-cmd --list-all-zones"]);
+  // A firewalld that cannot express the service refuses it.
+  await site.host.exec(["firewall-cmd", "--add-service=flannel-ipip"]);
+  assertMatch(
+    await site.host.exec(["nft", "list", "chain", "inet", "firewalld", "filter_IN_public_allow"]),
+    /l4proto (4|ipencap|ipip|ip).* accept/,
+  );
+  await site.host.exec(["firewall-cmd", "--remove-service=flannel-ipip"]);
   assertEquals(allowed.includes("flannel"), false, "the files alone open nothing");
   await site.run(
     'firewall-cmd --permanent --add-rich-rule=\'rule family="ipv4" source ' +
