@@ -1,5 +1,6 @@
 import type { JsonValue } from "../lease/lease.ts";
 import { parseGoJson } from "../lease/go_json.ts";
+import { type BuiltinOptions, readBuiltin } from "./builtin/options.ts";
 import { isName } from "./call.ts";
 import { CniError, Code } from "./errors.ts";
 import { isObject, type JsonObject, reasonOf } from "./json.ts";
@@ -32,6 +33,10 @@ export interface PluginConfig {
   readonly prevResult?: JsonObject;
   /** Attachments that GC keeps. */
   readonly validAttachments: readonly Attachment[];
+  /** Present when the plugin does without a delegate. */
+  readonly builtin?: BuiltinOptions;
+  /** The result's `dns`, without a delegate. */
+  readonly dns: JsonObject;
 }
 
 /**
@@ -76,6 +81,13 @@ export function readConfig(input: JsonObject, command: Command): PluginConfig {
       member === "ipam" ? "write ipam beside delegate" : "the plugin passes the network's name on",
     );
   }
+  const builtin = object(input, "builtin");
+  if (builtin !== undefined && delegate !== undefined) {
+    throw invalid("builtin and delegate exclude each other", "remove one of them");
+  }
+  if (builtin !== undefined && input.ipam !== undefined) {
+    throw invalid("builtin and ipam exclude each other", "builtin leases the addresses itself");
+  }
   const runtimeConfig = object(input, "runtimeConfig");
   const prevResult = object(input, "prevResult");
   if (command === "CHECK" && prevResult === undefined) {
@@ -91,6 +103,8 @@ export function readConfig(input: JsonObject, command: Command): PluginConfig {
     ...runtimeConfig === undefined ? {} : { runtimeConfig },
     ...prevResult === undefined ? {} : { prevResult },
     validAttachments: command === "GC" ? attachments(input) : [],
+    ...builtin === undefined ? {} : { builtin: readBuiltin(builtin) },
+    dns: object(input, "dns") ?? {},
   };
 }
 

@@ -1,3 +1,4 @@
+import { LEASE_DIRECTORY } from "./builtin/options.ts";
 import { type PluginCall, readCall } from "./call.ts";
 import { parseInput, type PluginConfig, readConfig } from "./config.ts";
 import {
@@ -50,18 +51,45 @@ async function perform(call: PluginCall, input: JsonObject): Promise<string> {
   }
   const config = readConfig(input, call.command);
   if (call.command === "ADD") checkNamespace(call.netns);
+  const { builtin } = config;
   switch (call.command) {
     case "ADD":
-      return await addByDelegate(call, config);
+      return builtin === undefined
+        ? await addByDelegate(call, config)
+        : await (await loadBuiltin()).addBuiltin(call, config, builtin);
     case "DEL":
-      await deleteByDelegate(call, config);
+      await remove(call, config);
       return "";
     case "CHECK":
-      await checkByDelegate(call, config);
+      if (builtin === undefined) await checkByDelegate(call, config);
+      else (await loadBuiltin()).checkBuiltin(call, config, builtin);
       return "";
     case "GC":
-      await collectByDelegate(call, config);
+      if (builtin === undefined) await collectByDelegate(call, config);
+      else await (await loadBuiltin()).collectBuiltin(config, builtin);
       return "";
+  }
+}
+
+/** Loads what reaches the kernel, which delegates do without. */
+async function loadBuiltin() {
+  return await import("./builtin/builtin.ts");
+}
+
+/** Deletes by the mode that added: the operator may have changed the configuration meanwhile. */
+async function remove(call: PluginCall, config: PluginConfig): Promise<void> {
+  const wasDelegated = await deleteByDelegate(call, config);
+  const { builtin, name } = config;
+  const leaseDir = builtin?.leaseDir ?? LEASE_DIRECTORY;
+  if (builtin === undefined && (wasDelegated || !hasLeases(leaseDir, name))) return;
+  await (await loadBuiltin()).deleteBuiltin(call, name, leaseDir);
+}
+
+function hasLeases(leaseDir: string, name: string): boolean {
+  try {
+    return Deno.statSync(`${leaseDir}/${name}.json`).isFile;
+  } catch {
+    return false;
   }
 }
 
@@ -76,7 +104,9 @@ async function status(call: PluginCall, input: JsonObject): Promise<void> {
 }
 
 async function statusOf(call: PluginCall, config: PluginConfig): Promise<void> {
-  await statusOfDelegate(call, config);
+  const { builtin } = config;
+  if (builtin === undefined) await statusOfDelegate(call, config);
+  else (await loadBuiltin()).statusBuiltin(config, builtin);
 }
 
 /**

@@ -15,7 +15,9 @@ export function findPlugin(type: string, path: readonly string[]): string {
   throw new CniError(
     Code.DELEGATE_FAILED,
     `no plugin ${JSON.stringify(type)} in CNI_PATH`,
-    path.length === 0 ? "CNI_PATH is empty" : `searched ${path.join(", ")}; install it there`,
+    path.length === 0
+      ? "CNI_PATH is empty"
+      : `searched ${path.join(", ")}; install it there, or use "builtin" in place of a delegate`,
   );
 }
 

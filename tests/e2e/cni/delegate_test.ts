@@ -1,7 +1,7 @@
 // The plugin `flannel` with the delegates of Debian's containernetworking-plugins, bridge and host-local.
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { CniLab } from "../../lab/cni.ts";
+import { CniLab } from "./cni_lab.ts";
 
 Deno.test("ADD and DEL connect and disconnect a container, with the files of upstream's plugin", async () => {
   await using lab = await CniLab.create();

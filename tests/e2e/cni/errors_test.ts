@@ -1,7 +1,7 @@
 // Errors of the plugin `flannel`: one JSON object on standard output, exit code 1, nothing left behind.
 
 import { assertEquals, assertMatch } from "@std/assert";
-import { CniLab, type LabCall } from "../../lab/cni.ts";
+import { CniLab, type LabCall } from "./cni_lab.ts";
 
 Deno.test("a bad call ends with one CNI error object, and leaves nothing behind", async () => {
   await using lab = await CniLab.create();

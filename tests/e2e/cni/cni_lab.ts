@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { NetworkNamespace } from "./netns.ts";
+import { NetworkNamespace } from "../../lab/netns.ts";
 
-const ROOT = new URL("../../", import.meta.url).pathname;
+const ROOT = new URL("../../../", import.meta.url).pathname;
 const EXECUTABLE = Deno.env.get("FLANNELD") ?? `${ROOT}dist/flanneld`;
 
 /** Where Debian's containernetworking-plugins has its plugins. */
@@ -41,13 +41,13 @@ export class CniLab implements AsyncDisposable {
     this.host = host;
   }
 
-  /** @param plugins directory of the delegates */
-  static async create(plugins = PLUGINS): Promise<CniLab> {
+  /** @param plugins directory of the delegates; none when it is left out of the options */
+  static async create({ plugins }: { plugins?: string } = { plugins: PLUGINS }): Promise<CniLab> {
     const directory = await Deno.makeTempDir({ prefix: "flanneld-cni-" });
     const lab = new CniLab(directory, await NetworkNamespace.create());
     await Deno.mkdir(lab.bin);
     await Deno.symlink(EXECUTABLE, `${lab.bin}/flannel`);
-    for (const { name } of Deno.readDirSync(plugins)) {
+    for (const { name } of plugins === undefined ? [] : Deno.readDirSync(plugins)) {
       await Deno.symlink(`${plugins}/${name}`, `${lab.bin}/${name}`);
     }
     await lab.lease();
@@ -100,6 +100,27 @@ export class CniLab implements AsyncDisposable {
       delegate: { isDefaultGateway: true, bridge: "cni0" },
       ...more,
     };
+  }
+
+  get leaseDir(): string {
+    return `${this.directory}/leases`;
+  }
+
+  /** A configuration without a delegate. */
+  builtin(more: NetConf = {}, conf: NetConf = {}): NetConf {
+    const { ipam: _, delegate: __, ...rest } = this.config();
+    const builtin = { leaseDir: this.leaseDir, ...more };
+    return { ...rest, cniVersion: "1.1.0", builtin, ...conf };
+  }
+
+  /** Addresses that the plugin itself has leased. */
+  builtinLeases(): string[] {
+    try {
+      const { leases } = JSON.parse(Deno.readTextFileSync(`${this.leaseDir}/cbr0.json`));
+      return leases.map(({ address }: { address: string }) => address);
+    } catch {
+      return [];
+    }
   }
 
   /** Calls the plugin; `kill` it for a call that must not end. */

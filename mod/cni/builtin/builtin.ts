@@ -1,0 +1,163 @@
+import type { Prefix } from "../../ip/mod.ts";
+import { SysError } from "../../sys/ffi/errno.ts";
+import type { PluginCall } from "../call.ts";
+import type { Attachment, PluginConfig } from "../config.ts";
+import { CniError, Code } from "../errors.ts";
+import { readSubnetFile } from "../subnet_file.ts";
+import {
+  type AddressLease,
+  findLease,
+  gatewayOf,
+  leaseAddress,
+  staleLeases,
+  withoutLease,
+} from "./address_leases.ts";
+import { attach, type AttachmentSpec, checkAttachment, detach, isAttached } from "./attachment.ts";
+import { LeaseFile, readLeases } from "./lease_file.ts";
+import { hostEndOf } from "./names.ts";
+import { type BuiltinOptions, LEASE_DIRECTORY } from "./options.ts";
+import { encodeResult, routesOf } from "./result.ts";
+
+/** The parts of a network on this host that its containers share. */
+interface HostNetwork {
+  readonly options: BuiltinOptions;
+  readonly subnet: Prefix;
+  readonly networks: readonly Prefix[];
+  readonly mtu: number;
+}
+
+/**
+ * Connects a container. The lease is written before the kernel is changed, so that whatever a killed call leaves has a
+ * lease that DEL and GC find.
+ *
+ * @returns the result
+ * @throws {CniError}
+ */
+export async function addBuiltin(
+  call: PluginCall,
+  config: PluginConfig,
+  options: BuiltinOptions,
+): Promise<string> {
+  const network = readNetwork(config, options);
+  using file = await LeaseFile.open(options.leaseDir, config.name);
+  const earlier = findLease(file.leases, call);
+  if (earlier !== undefined) {
+    if (isAttached(earlier.hostEnd)) {
+      throw new CniError(
+        Code.INVALID_ENVIRONMENT,
+        `container ${call.containerID} has ${call.ifname} already`,
+        "delete it first",
+      );
+    }
+    file.save(withoutLease(file.leases, earlier));
+  }
+  const { containerID, ifname, netns } = call;
+  const hostEnd = hostEndOf(config.name, call);
+  const leased = leaseAddress(file.leases, network.subnet, { containerID, ifname, hostEnd });
+  if (leased === undefined) throw noAddress(network.subnet);
+  file.save(leased.leases);
+  const { lease } = leased;
+  const spec = specOf(network, lease, netns);
+  try {
+    const macs = attach(spec);
+    const { bridge } = options;
+    return encodeResult({
+      bridge: { name: bridge, mac: macs.bridge },
+      hostEnd: { name: hostEnd, mac: macs.hostEnd },
+      container: { name: ifname, mac: macs.container, sandbox: netns },
+      ...{ address: lease.address, gateway: spec.bridge.gateway, mtu: network.mtu },
+      ...{ prefixLength: network.subnet.length, networks: network.networks, dns: config.dns },
+      isDefaultGateway: options.isDefaultGateway,
+    }, config.cniVersion);
+  } catch (error) {
+    file.save(withoutLease(leased.leases, lease));
+    throw error instanceof SysError ? new CniError(Code.KERNEL_REFUSED, error.message) : error;
+  }
+}
+
+/**
+ * Disconnects a container. Needs no subnet file, no result and no namespace, and succeeds when it is disconnected.
+ *
+ * @throws {CniError}
+ */
+export async function deleteBuiltin(
+  attachment: Attachment,
+  name: string,
+  leaseDir = LEASE_DIRECTORY,
+): Promise<void> {
+  using file = await LeaseFile.open(leaseDir, name);
+  const lease = findLease(file.leases, attachment);
+  detach(lease?.hostEnd ?? hostEndOf(name, attachment));
+  if (lease !== undefined) file.save(withoutLease(file.leases, lease));
+}
+
+/** Compares a container's network with the result of ADD. @throws {CniError} */
+export function checkBuiltin(
+  call: PluginCall,
+  config: PluginConfig,
+  options: BuiltinOptions,
+): void {
+  const lease = findLease(readLeases(options.leaseDir, config.name), call);
+  if (lease === undefined) {
+    throw new CniError(
+      Code.DAMAGED,
+      `container ${call.containerID} has no lease for ${call.ifname}`,
+      "restart the container",
+    );
+  }
+  const spec = specOf(readNetwork(config, options), lease, call.netns);
+  checkAttachment(spec, config.prevResult ?? {});
+}
+
+/** Disconnects all containers but those that are listed as valid. @throws {CniError} */
+export async function collectBuiltin(
+  { name, validAttachments }: PluginConfig,
+  { leaseDir }: BuiltinOptions,
+): Promise<void> {
+  using file = await LeaseFile.open(leaseDir, name);
+  for (const lease of staleLeases(file.leases, validAttachments)) {
+    detach(lease.hostEnd);
+    file.save(withoutLease(file.leases, lease));
+  }
+}
+
+/** Returns normally when a container can be connected. @throws {CniError} */
+export function statusBuiltin(config: PluginConfig, options: BuiltinOptions): void {
+  const { subnet } = readNetwork(config, options);
+  const probe = { containerID: "", ifname: "", hostEnd: "" };
+  const leased = leaseAddress(readLeases(options.leaseDir, config.name), subnet, probe);
+  if (leased === undefined) throw noAddress(subnet);
+}
+
+function readNetwork({ subnetFile }: PluginConfig, options: BuiltinOptions): HostNetwork {
+  const { ipv4: subnet, ipv4Networks, mtu } = readSubnetFile(subnetFile);
+  if (subnet === undefined) {
+    throw new CniError(
+      Code.INVALID_CONFIG,
+      `${subnetFile} has no IPv4 subnet, which builtin needs`,
+      "use a delegate",
+    );
+  }
+  // A network that is the subnet itself is connected.
+  const networks = ipv4Networks.filter((network) => !network.equals(subnet));
+  return { options, subnet, networks, mtu: options.mtu ?? mtu };
+}
+
+function specOf(network: HostNetwork, lease: AddressLease, netns: string): AttachmentSpec {
+  const { options, subnet, networks, mtu } = network;
+  const { bridge: name, isDefaultGateway, hairpinMode } = options;
+  const gateway = gatewayOf(subnet);
+  return {
+    ...{ lease, netns, hairpinMode },
+    bridge: { name, gateway, prefixLength: subnet.length, mtu, networks },
+    routes: routesOf({ networks, isDefaultGateway }),
+  };
+}
+
+function noAddress(subnet: Prefix): CniError {
+  return new CniError(
+    Code.NO_ADDRESS,
+    `no free address in ${subnet}`,
+    "stop containers, or have the runtime collect its garbage",
+  );
+}
