@@ -310,7 +310,11 @@ install_files() {
 	{
 		(cd "$tree" && find usr etc -type f)
 		[ -z "$old_systemd" ] || (cd "$tree/systemd-219" && find usr -type f)
-	} | sort -u >"$work/files"
+	} | sort -u >"$work/all"
+	# networkd before 233 would take the key of that file for none, and manage the devices that it names.
+	if [ -n "$old_systemd" ]; then grep -v '^usr/lib/systemd/network/' "$work/all" >"$work/files"
+	else cp "$work/all" "$work/files"
+	fi
 	while IFS= read -r file; do
 		target=$(place "$file")
 		source=$(source_of "$file")

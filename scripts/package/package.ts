@@ -19,9 +19,9 @@ import {
   packageFiles,
   type PackageInfo,
   packageName,
-  replaceFiles,
   systemd219Files,
   withBundledLibc,
+  withSystemd219,
 } from "./package_files.ts";
 import { bundleLibc } from "../build/bundled_libc.ts";
 import { runTool } from "../build/run_tool.ts";
@@ -113,9 +113,10 @@ async function writeBuild(
 ): Promise<string[]> {
   const { bundledLibc = false } = info;
   const own = bundledLibc ? systemd219Files(root) : [];
+  const ofRpm = bundledLibc ? withSystemd219(root, files) : files;
   const writers: Record<PackageFormat, () => Promise<string>> = {
     tar: () => packageTar(files, own, info, `${root}/scripts/install.sh`, output),
-    rpm: () => packageRpm(replaceFiles(files, own), info, output),
+    rpm: () => packageRpm(ofRpm, info, output),
     deb: () => packageDeb(files, info, output),
     oci: () => packageOci(imageContent(files, tools), info, output),
   };

@@ -184,8 +184,19 @@ export function withBundledLibc(
   ]);
 }
 
+/**
+ * Returns the files of an installation for a systemd older than 235. That for systemd-networkd is not among them: it
+ * would match flanneld's devices with a key that networkd knows from 233 on, and so have them managed.
+ *
+ * @param root directory of deno.json
+ */
+export function withSystemd219(root: string, files: readonly PackageFile[]): PackageFile[] {
+  const known = files.filter(({ path }) => !path.startsWith("/usr/lib/systemd/network/"));
+  return replaceFiles(known, systemd219Files(root));
+}
+
 /** Returns files with others added, which take the place of those with the same path. */
-export function replaceFiles(
+function replaceFiles(
   files: readonly PackageFile[],
   others: readonly PackageFile[],
 ): PackageFile[] {

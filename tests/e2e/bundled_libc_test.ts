@@ -44,6 +44,8 @@ async function makeBareRoot(): Promise<void> {
     }).output();
     assert(success, name);
   }
+  // A name that the bundled C library resolves, without a file for the order of its sources.
+  await Deno.writeTextFile(`${root}/etc/hosts`, "172.28.128.100 etcd.lab\n");
   await Deno.writeTextFile(`${root}/etc/machine-id`, "0123456789abcdef0123456789abcdef\n");
   await Deno.writeTextFile(`${root}/bin/hook`, HOOK, { mode: 0o755 });
 }
@@ -80,7 +82,11 @@ Deno.test("the build with its own C library leases, and brings vxlan and udp up,
   stack.use(await LabUnit.start(one));
   const agent = stack.use(
     await startInRoot(two, [
-      ...["-iface=eth1", `-etcd-endpoints=${etcd.endpoint}`, `-etcd-prefix=${PREFIX}`],
+      ...[
+        "-iface=eth1",
+        `-etcd-endpoints=http://etcd.lab:${new URL(etcd.endpoint).port}`,
+        `-etcd-prefix=${PREFIX}`,
+      ],
       "-on-subnet-change=/bin/hook",
     ]),
   );
