@@ -8,18 +8,22 @@
  */
 import { FLAGS } from "../../mod/cli/flags/flags.ts";
 import { SUBCOMMANDS } from "../../mod/cli/commands/subcommands.ts";
+import { blockProblems } from "./doc_blocks.ts";
 import { type DocFacts, docProblems } from "./doc_rules.ts";
 import { ARCHITECTURE, architectureSection, importsByLayer, readFolders } from "./architecture.ts";
 import { replaceSection } from "./generated.ts";
 import { listSources, projectRoot, readModuleGraph } from "./module_graph.ts";
 import { exitCodesSection, flagsSection } from "./reference/command_line.ts";
-import { configKeyProblems } from "./reference/config_keys.ts";
+import { configKeyProblems, configKeys } from "./reference/config_keys.ts";
 import { metricsSection, readMetrics } from "./reference/metrics.ts";
 import { statusSchema } from "./reference/status_schema.ts";
 import { hasWordRules, wordProblems } from "./word_rules.ts";
 
 /** Directories with documents. */
 const ROOTS = [".", "docs", "docs/decisions", "docs/reference"];
+
+/** Documents of which each block of shell is run by a test or marked. */
+const HAS_RUN_BLOCKS = /^README\.md$|^docs\//;
 
 /** The index, which links every page of docs/ but the decisions. */
 const INDEX = "docs/README.md";
@@ -43,6 +47,7 @@ async function readFacts(root: string): Promise<DocFacts> {
   return {
     flags,
     subcommands: new Set(SUBCOMMANDS.map(({ name }) => name)),
+    configKeys: await configKeys(),
     metrics: new Set((await readMetrics()).map(({ name }) => name)),
     tasks: new Set(Object.keys(tasks)),
     installerOptions: new Set(installer.match(/(?<=\s)--[a-z0-9-]+/g)),
@@ -129,8 +134,15 @@ if (import.meta.main) {
   for (const problem of await configKeyProblems(await facts.read(CONFIG_KEYS))) {
     problems.push(`${CONFIG_KEYS}: ${problem}`);
   }
+  const tests: string[] = [];
+  for (const path of await listSources(root, ["tests"])) {
+    if (path.endsWith("_test.ts")) tests.push(await facts.read(path));
+  }
   for (const path of paths.sort()) {
-    problems.push(...await docProblems(path, await facts.read(path), facts));
+    const text = await facts.read(path);
+    problems.push(...await docProblems(path, text, facts));
+    if (!HAS_RUN_BLOCKS.test(path)) continue;
+    problems.push(...blockProblems(path, text, tests).map((problem) => `${path}: ${problem}`));
   }
   for (const [path, text] of await readTree(root)) problems.push(...wordProblems(path, text));
   for (const line of problems) console.error(line);

@@ -5,6 +5,8 @@ export interface DocFacts {
   /** Names of the agent's flags and of the subcommands', without a dash. */
   readonly flags: ReadonlySet<string>;
   readonly subcommands: ReadonlySet<string>;
+  /** Keys of the network's config and of its backends. */
+  readonly configKeys: ReadonlySet<string>;
   /** Names of metrics. */
   readonly metrics: ReadonlySet<string>;
   /** Of deno.json. */
@@ -25,6 +27,9 @@ const FENCE = /^ *```.*?^ *```$/gms;
 /** Ours are written with one dash; single letters and capitals are other tools'. */
 const FLAG = /^-([a-z][a-z0-9_-]+)/;
 
+/** A key of the config in a code span: `"VNI": 7` or `Backend.VNI`. */
+const CONFIG_KEY = /^(?:"([A-Z]\w*)"(?::|$)|Backend\.([A-Z]\w*))/;
+
 /** A test file in a code span, then the beginnings of its tests' names in quotes. */
 const TEST_REFERENCE = /`([\w./-]+_(?:test|cases)\.ts)`:?((?:\s*"[^"]+"[,;]?)+)/g;
 
@@ -41,7 +46,7 @@ const WORDS_AFTER = new Set(["flags"]);
 
 /**
  * Finds references that lead nowhere: files and headings that links lead to, paths in code spans,
- * subcommands, flags, variables, metrics, tasks and tests; in a table of claims, claims that the document does not make and claims without a test.
+ * subcommands, flags, variables, keys of the config, metrics, tasks and tests; in a table of claims, claims that the document does not make and claims without a test.
  *
  * @param path relative to the project's root
  * @returns one line each
@@ -137,8 +142,9 @@ function brokenCommands(text: string, facts: DocFacts): string[] {
   return problems;
 }
 
-/** Finds variables without a flag, and metrics that do not exist. */
-function unknownNames(path: string, text: string, { flags, metrics }: DocFacts): string[] {
+/** Finds variables without a flag, and keys and metrics that do not exist. */
+function unknownNames(path: string, text: string, facts: DocFacts): string[] {
+  const { flags, configKeys, metrics } = facts;
   const problems: string[] = [];
   for (const [variable, name] of text.matchAll(/\bFLANNELD_([A-Z0-9_]*[A-Z0-9])\b/g)) {
     const flag = name!.toLowerCase();
@@ -147,6 +153,12 @@ function unknownNames(path: string, text: string, { flags, metrics }: DocFacts):
   }
   // Entries of the changelog quote former names.
   if (path === "CHANGELOG.md") return problems;
+  for (const span of spans(text)) {
+    const [, member, path] = CONFIG_KEY.exec(span) ?? [];
+    const key = member ?? path;
+    if (key === undefined || configKeys.has(key)) continue;
+    problems.push(`\`${span}\`: the config has no key ${key}`);
+  }
   for (const [, metric] of text.matchAll(/`(flanneld_[a-z_]*[a-z])[`{]/g)) {
     if (!metrics.has(metric!)) problems.push(`${metric}: there is no such metric`);
   }

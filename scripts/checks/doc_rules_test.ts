@@ -11,6 +11,7 @@ const FILES: Record<string, string> = {
 const FACTS: DocFacts = {
   flags: new Set(["iface", "etcd-prefix", "yes"]),
   subcommands: new Set(["plan", "config"]),
+  configKeys: new Set(["Type", "VNI"]),
   metrics: new Set(["flanneld_ready"]),
   tasks: new Set(["ok", "test:kernel"]),
   installerOptions: new Set(["--prefix"]),
@@ -21,7 +22,7 @@ const FACTS: DocFacts = {
 
 Deno.test("docProblems() finds nothing where all is there", async () => {
   const text = "[b](b.md#when-it-fails-x) [x](https://nosuch) `mod/ip/mod.ts` `mod/<name>/x.ts`\n" +
-    "`flanneld_ready` `FLANNELD_ETCD_PREFIX` `FLANNELD_*` `-iface=eth1` `--prefix` `-A` `flanneld plan` `flanneld config set -yes` `deno task ok`\n" +
+    '`flanneld_ready` `"VNI": 7` `"Type"` `Backend.VNI` `"7"` `FLANNELD_ETCD_PREFIX` `FLANNELD_*` `-iface=eth1` `--prefix` `-A` `flanneld plan` `flanneld config set -yes` `deno task ok`\n' +
     "```sh\nflanneld config set -yes '{\"a\": -nosuch}' || true\nip -d link # flanneld nosuch\n```\n";
   assertEquals(await docProblems("docs/a.md", text, FACTS), []);
 });
@@ -41,6 +42,8 @@ Deno.test("docProblems() names each thing that is not there", async () => {
     ],
     ["FLANNELD_IFCAE=eth1", "FLANNELD_IFCAE: there is no such flag"],
     ["`flanneld_reday`", "flanneld_reday: there is no such metric"],
+    ['`"Vni": 7`', '`"Vni": 7`: the config has no key Vni'],
+    ["`Backend.Vni`", "`Backend.Vni`: the config has no key Vni"],
     ["`deno task nosuch`", "deno task nosuch: there is no such task"],
   ];
   for (const [text, problem] of cases) {

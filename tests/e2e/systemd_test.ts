@@ -1,33 +1,16 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Lab, type UnderlayHost } from "../lab/lab.ts";
 import { LabEtcd } from "../lab/etcd/lab_etcd.ts";
-import { LabSystemd } from "../lab/systemd.ts";
+import { installAgent, LabSystemd, UNIT } from "../lab/systemd.ts";
 import { FLANNELD } from "../lab/unit.ts";
 import { eventually, isFullMesh, PREFIX, standInForDevice, subnetEnv, subnetOf } from "./guide.ts";
 import { writeSysconfig } from "./guide.ts";
-
-const ROOT = new URL("../../", import.meta.url).pathname;
-const UNIT = `${ROOT}scripts/systemd/flanneld.service`;
 
 /** Highest score of the unit: 0 is best, 10 is an unbounded root service (9.6). */
 const EXPOSURE = "2.8";
 
 /** capability(7), include/uapi/linux/capability.h: NET_ADMIN, NET_RAW, PERFMON, BPF. */
 const CAPABILITIES = 1n << 12n | 1n << 13n | 1n << 38n | 1n << 39n;
-
-/** Puts the agent where its package does, on a host that systemd runs. */
-async function install(systemd: LabSystemd): Promise<void> {
-  const files = [
-    [FLANNELD, "/usr/bin/flanneld"],
-    [`${ROOT}scripts/mk-docker-opts.sh`, "/usr/libexec/flannel/mk-docker-opts.sh"],
-    [UNIT, "/etc/systemd/system/flanneld.service"],
-  ] as const;
-  for (const [from, to] of files) {
-    await systemd.exec(["mkdir", "-p", to.replace(/\/[^/]*$/, "")]);
-    await Deno.copyFile(from, systemd.path(to));
-  }
-  await systemd.exec(["systemctl", "daemon-reload"]);
-}
 
 async function processStatus(systemd: LabSystemd): Promise<Record<string, string>> {
   const pid = await systemd.property("flanneld", "MainPID");
@@ -72,7 +55,7 @@ Deno.test("flanneld.service does all its work within its own limits, under a rea
   const systemds: LabSystemd[] = [];
   for (const host of lab.hosts) {
     const systemd = stack.use(await LabSystemd.start(host));
-    await install(systemd);
+    await installAgent(systemd);
     systemds.push(systemd);
   }
   const [first, second] = systemds as [LabSystemd, LabSystemd];

@@ -29,10 +29,12 @@ const CONFIG = "[req]\ndistinguished_name=name\n[name]\n";
  * Makes a CA, a server's and a client's certificate, valid for a day.
  *
  * @param addresses IP addresses of the server besides 127.0.0.1
+ * @param names of the server besides localhost
  */
 export async function makeCertificates(
   directory: string,
   addresses: readonly string[] = [],
+  names: readonly string[] = [],
 ): Promise<Certificates> {
   const path = (name: string) => `${directory}/${name}`;
   await Deno.writeTextFile(path("openssl.cnf"), CONFIG);
@@ -57,7 +59,10 @@ export async function makeCertificates(
   const server = await make("server", [
     ...leaf,
     "extendedKeyUsage=serverAuth,clientAuth",
-    `subjectAltName=${["127.0.0.1", ...addresses].map((ip) => `IP:${ip}`)},DNS:localhost`,
+    `subjectAltName=${[
+      ...["127.0.0.1", ...addresses].map((ip) => `IP:${ip}`),
+      ...["localhost", ...names].map((name) => `DNS:${name}`),
+    ]}`,
   ], "ca");
   const client = await make("client", [...leaf, "extendedKeyUsage=clientAuth"], "ca");
   return { directory, ca: ca.cert, otherCa: otherCa.cert, server, client };

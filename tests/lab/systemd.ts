@@ -1,5 +1,11 @@
 import type { CommandResult, LabHost } from "./host.ts";
 import type { LabProcess } from "./process.ts";
+import { FLANNELD } from "./unit.ts";
+
+const SCRIPTS = new URL("../../scripts/", import.meta.url).pathname;
+
+/** The unit under test. */
+export const UNIT = `${SCRIPTS}systemd/flanneld.service`;
 
 /** Prefix of the control groups; the id of the process that owns one comes next. */
 const GROUP_PREFIX = "flanneld-lab-";
@@ -27,7 +33,7 @@ mount --make-rprivate /
 mount -t proc proc /proc
 umount -R /sys/fs/cgroup 2>/dev/null || true
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-for tree in usr/bin usr/libexec usr/lib/systemd usr/share; do
+for tree in usr/bin usr/libexec usr/lib/systemd usr/lib/firewalld usr/share; do
   mkdir -p "$1/$tree" "$1/work/$tree"
   mount -t overlay -o "lowerdir=/$tree,upperdir=$1/$tree,workdir=$1/work/$tree" overlay "/$tree"
 done
@@ -141,6 +147,20 @@ export class LabSystemd implements AsyncDisposable {
     // Its processes end with it, but not at the same instant.
     for (const mount of cgroupMounts()) await removeGroup(`${mount}/${this.#group}`);
   }
+}
+
+/** Puts the agent where its package does, on a host that systemd runs. */
+export async function installAgent(systemd: LabSystemd): Promise<void> {
+  const files = [
+    [FLANNELD, "/usr/bin/flanneld"],
+    [`${SCRIPTS}mk-docker-opts.sh`, "/usr/libexec/flannel/mk-docker-opts.sh"],
+    [UNIT, "/etc/systemd/system/flanneld.service"],
+  ] as const;
+  for (const [from, to] of files) {
+    await systemd.exec(["mkdir", "-p", to.replace(/\/[^/]*$/, "")]);
+    await Deno.copyFile(from, systemd.path(to));
+  }
+  await systemd.exec(["systemctl", "daemon-reload"]);
 }
 
 function childOf(pid: number): number | undefined {

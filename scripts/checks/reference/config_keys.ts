@@ -57,6 +57,12 @@ export async function configKeyProblems(document: string): Promise<string[]> {
   return problems;
 }
 
+/** Returns the keys of the network's config and of every backend that the code reads. */
+export async function configKeys(): Promise<Set<string>> {
+  const reads = [readNetwork(""), ...BACKEND_TYPES.map((type) => readBackend(type, ""))];
+  return new Set(["Type", ...(await Promise.all(reads)).flatMap(({ keys }) => keys)]);
+}
+
 async function rowProblems(
   read: (members: string) => Promise<Decoded>,
   key: string,

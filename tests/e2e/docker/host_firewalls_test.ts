@@ -7,6 +7,7 @@ import type { UnderlayHost } from "../../lab/lab.ts";
 import { LabUfw } from "../../lab/host_tools/ufw.ts";
 import { FLANNELD, type LabUnit } from "../../lab/unit.ts";
 import { BACKENDS, eventually, type GuideBackend, standInForDevice, subnetOf } from "../guide.ts";
+import { blocks } from "../pages.ts";
 
 interface HostTool {
   readonly name: "firewalld" | "ufw";
@@ -52,7 +53,7 @@ class Site implements AsyncDisposable {
 
   /** Runs a command on every host. */
   async run(command: string): Promise<void> {
-    await this.#each((host) => host.exec(["sh", "-c", command]));
+    await this.#each((host) => host.exec(["sh", "-ec", command]));
   }
 
   async startFirewalls(): Promise<void> {
@@ -260,7 +261,8 @@ Deno.test("the packages' application of ufw opens vxlan's port, and doctor a ufw
   assertMatch(await site.host.exec(["ufw", "app", "info", "flannel-udp"]), /8285\/udp/);
   const allowed = await site.host.exec(["ufw", "status", "verbose"]);
   assertEquals(/flannel|8472/.test(allowed), false, "the files alone open nothing");
-  await site.run("ufw allow from 172.28.128.0/24 to any app flannel-vxlan");
+  const [, app] = await blocks("docs/firewalls.md", "ufw", 3);
+  await site.run(app!);
   await site.addBridges();
   assertEquals(await site.reachesBridged(), false);
   // ufw forwards ICMP echo requests anyway: probes pass, but connections do not.
@@ -282,4 +284,33 @@ Deno.test("firewalld with the newest Docker needs only vxlan's port, also over a
   await Promise.all(site.firewalls.map((firewall) => firewall.reload()));
   await eventually("containers", async () => await site.pingsAcross() === 2, 10_000);
   assertMatch(await doctor(site.host), /^0 problems, 0 warnings, 0 not checked$/m);
+});
+
+Deno.test("firewalls.md: its commands of firewalld open the tunnel's port and Docker's bridge", async () => {
+  await using site = await Site.start(TOOLS[0]!, VXLAN);
+  await site.startFirewalls();
+  await site.startAgents();
+  const [port, policy, zone, hosts] = await blocks("docs/firewalls.md", "firewalld", 4);
+  await site.run(port!);
+  // The zone is missing, since no Docker has made it.
+  await site.run(zone!);
+  await site.run(policy!);
+  await site.startDocker();
+  await site.assertOpen();
+  await site.run(hosts!);
+  await site.assertOpen();
+});
+
+Deno.test("firewalls.md: its commands of ufw open the tunnel's port and forwarding", async () => {
+  await using site = await Site.start(TOOLS[1]!, VXLAN);
+  await site.run("ufw default reject routed");
+  await site.startFirewalls();
+  await site.startAgents();
+  const [port, , route] = await blocks("docs/firewalls.md", "ufw", 3);
+  await site.run(port!);
+  await site.addBridges();
+  assertEquals(await site.reachesBridged(), false);
+  await site.run(route!);
+  assertEquals(await site.reachesBridged(), true);
+  await site.assertOpen();
 });
