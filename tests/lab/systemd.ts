@@ -170,7 +170,10 @@ function childOf(pid: number): number | undefined {
       if (Deno.readTextFileSync(`/proc/${child}/comm`).trim() === "systemd") return Number(child);
     }
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    // A process may end between open(2) and read(2).
+    const isGone = error instanceof Deno.errors.NotFound ||
+      (error as { code?: string }).code === "ESRCH";
+    if (!isGone) throw error;
   }
   return undefined;
 }
