@@ -7,6 +7,8 @@ import type { PoolId, PoolRequest } from "./protocol/ipam.ts";
 export interface LeasedNetwork {
   /** As `-networks` names it; empty without. */
   readonly name: string;
+  /** The network of all hosts. */
+  readonly network: Prefix;
   /** This host's lease. */
   readonly subnet: Prefix;
   /** Of containers, in bytes. */

@@ -7,8 +7,18 @@ import { choosePool, freeAddress, presentPool, requireFree } from "./leases.ts";
 const prefix = (text: string) => Prefix.parse(text)!;
 const ip = (text: string) => parseIPv4(text)!;
 
-const BLUE = { name: "blue", subnet: prefix("10.20.5.0/24"), mtu: 1450 };
-const GREEN = { name: "green", subnet: prefix("10.30.7.0/24"), mtu: 1472 };
+const BLUE = {
+  name: "blue",
+  network: prefix("10.20.0.0/16"),
+  subnet: prefix("10.20.5.0/24"),
+  mtu: 1450,
+};
+const GREEN = {
+  name: "green",
+  network: prefix("10.30.0.0/16"),
+  subnet: prefix("10.30.7.0/24"),
+  mtu: 1472,
+};
 
 Deno.test("choosePool() takes the whole lease, the part of --subnet, or the lease of the named network", () => {
   const choose = (...[request, leases = [BLUE]]: [object, (typeof BLUE)[]?]) => {

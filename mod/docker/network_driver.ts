@@ -13,6 +13,9 @@ import {
   requireNoPorts,
 } from "./protocol/network.ts";
 
+/** libnetwork's type of routes with a gateway. */
+const NEXT_HOP = 0;
+
 /** Connects containers to the bridge of their Docker network. */
 export class NetworkDriver {
   readonly #leases: HostLeases;
@@ -89,9 +92,15 @@ export class NetworkDriver {
         } has no interface on this host; start the container again`,
       );
     }
+    const gateway = formatIPv4(gatewayOf(address.pool));
+    const lease = this.#leases.present.find(({ subnet }) => subnet.containsPrefix(address.pool));
     return {
       InterfaceName: { SrcName: endNames(endpointId).container, DstPrefix: "eth" },
-      Gateway: formatIPv4(gatewayOf(address.pool)),
+      Gateway: gateway,
+      // The default route may be another network's, where the container has several.
+      StaticRoutes: lease === undefined
+        ? []
+        : [{ Destination: String(lease.network), RouteType: NEXT_HOP, NextHop: gateway }],
     };
   }
 }

@@ -5,6 +5,7 @@ import type { HttpLimits } from "../http/limits.ts";
 import { serveHttp } from "../http/server.ts";
 import { info, warning } from "../observe/mod.ts";
 import { removeStaleSocket, SocketError } from "../observe/serve/unix_server.ts";
+import { counted } from "../text/mod.ts";
 import { Netlink } from "../sys/mod.ts";
 import { DockerLinks } from "./kernel.ts";
 import { HostLeases, type LeasedNetwork } from "./leases.ts";
@@ -47,7 +48,9 @@ export async function serveDockerPlugin(options: DockerPluginOptions): Promise<v
   const netlink = Netlink.open();
   const links = new DockerLinks(netlink);
   const stale = links.removeStaleEndpoints();
-  if (stale > 0) info(`Removed ${stale} interfaces of containers that Docker has removed`);
+  if (stale > 0) {
+    info(`Removed ${counted(stale, "interface")} of containers that Docker has removed`);
+  }
   const leases = new HostLeases(options.leases, patience, signal);
   const plugin = new DockerPlugin(leases, links);
   followLeases(leases, links, signal);

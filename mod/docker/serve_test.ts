@@ -76,7 +76,7 @@ Deno.test("serveDockerPlugin() lets a call wait for the first lease", async () =
     assertEquals(await call(socket, ["IpamDriver.RequestPool", '{"Options":{}}']), [
       [200, { PoolID: "lease:", Pool: "203.0.113.0/24", Data: {} }],
     ]);
-  }, () => calls++ < 1 ? [] : [{ name: "", subnet, mtu: 1450 }]);
+  }, () => calls++ < 1 ? [] : [{ name: "", network: subnet, subnet, mtu: 1450 }]);
 });
 
 Deno.test("serveDockerPlugin() replaces the socket of a dead process, and no other", async () => {

@@ -36,7 +36,7 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
   ["mod/host", ["mod/async", "mod/ip", "mod/observe", "mod/sys"]],
   ["mod/export", ["mod/ip", "mod/observe", "mod/sys"]],
   ["mod/cni", ["mod/ip", "mod/export", "mod/lease", "mod/sys"]],
-  ["mod/docker", ["mod/async", "mod/http", "mod/ip", "mod/observe", "mod/sys"]],
+  ["mod/docker", ["mod/async", "mod/http", "mod/ip", "mod/observe", "mod/sys", "mod/text"]],
   ["mod/firewall", ["mod/ip", "mod/observe", "mod/sys", "mod/host"]],
   ["mod/subnet", ["mod/async", "mod/ip", "mod/observe", "mod/lease", "mod/config", "mod/store"]],
   [

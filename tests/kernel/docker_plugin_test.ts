@@ -30,7 +30,10 @@ class PluginLab implements AsyncDisposable {
 
   /** Another agent's plugin, which knows nothing. */
   restart(): void {
-    const leases = () => [{ name: "", subnet: Prefix.parse(this.subnet)!, mtu: 1450 }];
+    const leases = () => {
+      const subnet = Prefix.parse(this.subnet)!;
+      return [{ name: "", network: new Prefix(subnet.address, 16), subnet, mtu: 1450 }];
+    };
     const { signal } = new AbortController();
     this.#plugin = new DockerPlugin(new HostLeases(leases, 0, signal), this.links);
   }
@@ -100,6 +103,7 @@ Deno.test("DockerPlugin connects containers to the bridge of their network, and 
   assertEquals(join, {
     InterfaceName: { SrcName: "flc111111111111", DstPrefix: "eth" },
     Gateway: "10.20.5.1",
+    StaticRoutes: [{ Destination: "10.20.0.0/16", RouteType: 0, NextHop: "10.20.5.1" }],
   });
   const [end] = JSON.parse(await lab.namespace.ip("-j", "link", "show", "flc111111111111"));
   assertEquals([end.address, end.mtu], ["02:42:0a:14:05:02", 1450]);

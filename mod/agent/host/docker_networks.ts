@@ -30,7 +30,10 @@ export async function serveDocker(
 export function leasedNetworks(views: readonly View[]): LeasedNetwork[] {
   return views.flatMap(({ name, isReady, lease, active }) =>
     isReady && lease !== undefined && active !== undefined
-      ? [{ name, subnet: lease.subnet, mtu: active.network.mtu }]
+      ? [{
+        ...{ name, network: active.config.network },
+        ...{ subnet: lease.subnet, mtu: active.network.mtu },
+      }]
       : []
   );
 }

@@ -63,6 +63,18 @@ for (const version of VERSIONS) {
     await reach(far.container, [a.address, b.address]);
     assertMatch(await a.container.exec(["ip", "link", "show", "eth0"]), / mtu 1450 /);
 
+    // A container on docker0, too, which publishes a port and has the default route.
+    const web = await docker.run("web", ["--publish", "8080:80"]);
+    await docker.docker(["network", "connect", "net", "web"]);
+    await web.serve(80);
+    const url = `http://${here.address}:8080/`;
+    assertEquals(await there.exec(["busybox", "wget", "-qO-", "-T", "5", url]), "hello\n");
+    const inNet = "{{.NetworkSettings.Networks.net.IPAddress}}";
+    const webAddress = (await docker.docker(["inspect", "--format", inNet, "web"])).trim();
+    await reach(web, ["one", far.address]);
+    await reach(far.container, [webAddress]);
+    await web.remove();
+
     // Packets pass while no agent runs, and the next one knows all addresses.
     const endings = [() => agent!.stop(), () => agent!.kill()];
     for (const [i, end] of endings.entries()) {
