@@ -123,7 +123,7 @@ export class CniLab implements AsyncDisposable {
     }
   }
 
-  /** Calls the plugin; `kill` it for a call that must not end. */
+  /** Starts a call of the plugin. */
   spawn({ command, id = "c1", container, ifname = "eth0", config, input }: LabCall) {
     const child = new Deno.Command("ip", {
       args: ["netns", "exec", this.host.name, `${this.bin}/flannel`],
@@ -146,6 +146,25 @@ export class CniLab implements AsyncDisposable {
       await writer.close().catch(() => {});
     };
     return { child, written: write() };
+  }
+
+  /** Calls the plugin, and kills it a while after a condition holds; it may have ended by then. */
+  async kill(call: LabCall, condition: () => boolean, delayMs: number): Promise<void> {
+    const { child, written } = this.spawn(call);
+    const output = child.output();
+    await written;
+    const end = Date.now() + 30_000;
+    while (!condition()) {
+      if (Date.now() > end) throw new Error(`${call.command} did not come so far`);
+      await new Promise((done) => setTimeout(done));
+    }
+    if (delayMs > 0) await new Promise((done) => setTimeout(done, delayMs));
+    try {
+      child.kill("SIGKILL");
+    } catch {
+      // It has ended.
+    }
+    await output;
   }
 
   /** Calls the plugin. */
