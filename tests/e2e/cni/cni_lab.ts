@@ -1,8 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { NetworkNamespace } from "../../lab/netns.ts";
-
-const ROOT = new URL("../../../", import.meta.url).pathname;
-const EXECUTABLE = Deno.env.get("FLANNELD") ?? `${ROOT}dist/flanneld`;
+import { FLANNELD } from "../../lab/unit.ts";
 
 /** Where Debian's containernetworking-plugins has its plugins. */
 const PLUGINS = "/usr/lib/cni";
@@ -46,7 +44,7 @@ export class CniLab implements AsyncDisposable {
     const directory = await Deno.makeTempDir({ prefix: "flanneld-cni-" });
     const lab = new CniLab(directory, await NetworkNamespace.create());
     await Deno.mkdir(lab.bin);
-    await Deno.symlink(EXECUTABLE, `${lab.bin}/flannel`);
+    await Deno.symlink(FLANNELD, `${lab.bin}/flannel`);
     for (const { name } of plugins === undefined ? [] : Deno.readDirSync(plugins)) {
       await Deno.symlink(`${plugins}/${name}`, `${lab.bin}/${name}`);
     }
