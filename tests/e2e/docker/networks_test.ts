@@ -1,11 +1,12 @@
 // Docker's networks by the agent's plugin (-docker-plugin), on real dockerds: docs/docker-networks.md.
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type DockerVersion, type LabContainer, LabDocker } from "../../lab/docker.ts";
+import { type DockerVersion, LabContainer, LabDocker } from "../../lab/docker.ts";
 import { GuideCluster } from "../../lab/guide_cluster.ts";
 import type { UnderlayHost } from "../../lab/lab.ts";
 import { FLANNELD } from "../../lab/unit.ts";
 import { eventually, subnetOf } from "../guide.ts";
+import { blocks } from "../pages.ts";
 
 const OPTIONS = "-iface=eth1 -ip-masq -docker-plugin";
 const DRIVER = "--driver flannel --ipam-driver flannel".split(" ");
@@ -64,8 +65,10 @@ for (const version of VERSIONS) {
     assertMatch(await a.container.exec(["ip", "link", "show", "eth0"]), / mtu 1450 /);
 
     // A container on docker0, too, which publishes a port and has the default route.
-    const web = await docker.run("web", ["--publish", "8080:80"]);
-    await docker.docker(["network", "connect", "net", "web"]);
+    const [publish] = await blocks("docs/docker-networks.md", "Publish ports", 1);
+    const image = "--stop-signal KILL busybox:lab tail -f /dev/null";
+    await here.exec(["sh", "-c", publish!.replace("NAME", "net").replace("nginx", image)]);
+    const web = new LabContainer(docker, "web");
     await web.serve(80);
     const url = `http://${here.address}:8080/`;
     assertEquals(await there.exec(["busybox", "wget", "-qO-", "-T", "5", url]), "hello\n");
