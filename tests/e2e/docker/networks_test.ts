@@ -5,7 +5,7 @@ import { type DockerVersion, LabContainer, LabDocker } from "../../lab/docker.ts
 import { GuideCluster } from "../../lab/guide_cluster.ts";
 import type { UnderlayHost } from "../../lab/lab.ts";
 import { FLANNELD } from "../../lab/unit.ts";
-import { eventually, subnetOf } from "../guide.ts";
+import { eventually, PREFIX, subnetOf } from "../guide.ts";
 import { blocks } from "../pages.ts";
 
 const OPTIONS = "-iface=eth1 -ip-masq -docker-plugin";
@@ -225,4 +225,30 @@ Deno.test("flanneld -docker-plugin refuses what cannot be by one line, and serve
   await eventually("no interface is left", async () => {
     return (await devices(host)).filter((name) => !name.startsWith("fl-")).length === 0;
   }, TIMEOUT_MS);
+});
+
+Deno.test("flanneld -docker-plugin serves a Docker network of each of several networks", async () => {
+  const options = `${OPTIONS} -networks=blue,green`;
+  await using cluster = await GuideCluster.start({ options, config: null });
+  await using stack = new AsyncDisposableStack();
+  const { host, etcd } = cluster;
+  const ranges = { blue: "10.20.0.0/16", green: "10.30.0.0/16" };
+  for (const [i, [name, range]] of Object.entries(ranges).entries()) {
+    const config = `{"Network": "${range}", "Backend": {"Type": "vxlan", "VNI": ${i + 1}}}`;
+    await etcd.set("v2", `${PREFIX}/${name}/config`, config);
+  }
+  // The unit's mk-docker-opts.sh is for one network.
+  const agent = await cluster.startAgent(host, { wait: false });
+  await agent.ready();
+  const docker = stack.use(await startDocker(host, "installed"));
+  assertMatch(
+    (await docker.tryDocker(["network", "create", ...DRIVER, "net"])).stderr,
+    /remote: this host has leases of several networks: choose with --ipam-opt network=NAME among /,
+  );
+  for (const [name, range] of Object.entries(ranges)) {
+    await docker.docker(["network", "create", ...DRIVER, "--ipam-opt", `network=${name}`, name]);
+    const container = await docker.run(`in-${name}`, ["--network", name]);
+    assertEquals((await container.address()).split(".")[1], range.split(".")[1]);
+    await container.remove();
+  }
 });
