@@ -82,6 +82,8 @@ Deno.test("install.md and migrate-from-flannel.md: install, roll back and hand o
       await startAgent(systemd);
       subnets.push(await subnetOf(host));
       assertEquals(await version(systemd), NEWER);
+      const plugin = await systemd.exec(["readlink", "/opt/cni/bin/flannel"]);
+      assertEquals(plugin.trim(), "/usr/bin/flanneld");
     }
     await works();
   });
