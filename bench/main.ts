@@ -8,6 +8,7 @@
 import { machine } from "./machine.ts";
 
 const BENCHES: Readonly<Record<string, () => Promise<{ run(): Promise<void> }>>> = {
+  cni: () => import("./cni/mod.ts"),
   fleet: () => import("./fleet/mod.ts"),
   repair: () => import("./repair/mod.ts"),
   scale: () => import("./scale/mod.ts"),

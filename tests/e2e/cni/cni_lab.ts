@@ -26,6 +26,8 @@ export interface LabCall {
   readonly config?: NetConf;
   /** In place of the configuration. */
   readonly input?: string;
+  /** In place of `flannel`. */
+  readonly plugin?: string;
 }
 
 /** A host with the plugin and a subnet file, which a test plays the container runtime of. */
@@ -122,9 +124,10 @@ export class CniLab implements AsyncDisposable {
   }
 
   /** Starts a call of the plugin. */
-  spawn({ command, id = "c1", container, ifname = "eth0", config, input }: LabCall) {
+  spawn({ command, id = "c1", container, ifname = "eth0", ...call }: LabCall) {
+    const { config, input, plugin = "flannel" } = call;
     const child = new Deno.Command("ip", {
-      args: ["netns", "exec", this.host.name, `${this.bin}/flannel`],
+      args: ["netns", "exec", this.host.name, `${this.bin}/${plugin}`],
       env: {
         CNI_COMMAND: command,
         CNI_CONTAINERID: id,
