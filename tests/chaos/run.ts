@@ -34,6 +34,18 @@ const GIVE_UP_MS = 240_000;
 /** How long `flanneld plan` may still find something then: firewall tools are slow on a busy machine. */
 const PLAN_MS = 20_000;
 
+/** Show a host's state; the run's own pings go on meanwhile. */
+const STATE: readonly (readonly string[])[] = [
+  [FLANNELD, "status", "-json", "-peers=all"],
+  [FLANNELD, "doctor"],
+  ["ip", "-s", "-d", "link"],
+  ["ip", "neighbour"],
+  ["ip", "route", "show", "table", "all"],
+  ["iptables-save", "-c"],
+  ["timeout", "2", "tcpdump", "--immediate-mode", "-nn", "-i", "any", "-c", "100"],
+  ["cat", "/proc/net/nf_conntrack"],
+];
+
 /** The network that agents lease from, in leases below those that faults write. */
 const NETWORK = "10.20.0.0/16";
 const LEASED = {
@@ -420,10 +432,17 @@ class ChaosRun implements AsyncDisposable {
     if (count === 0) this.#options.log(`${this.#time()} BROKEN ${text}`);
   }
 
+  /** Keeps each host's log, and its state, which shows what is wrong where the cluster did not recover. */
   async #keepLogs(): Promise<string> {
     const directory = await Deno.makeTempDir({ prefix: `chaos-${this.#options.store}-` });
-    for (const { name, agent } of this.#cluster.hosts) {
+    for (const { name, agent, lab } of this.#cluster.hosts) {
       await Deno.writeTextFile(`${directory}/${name}.log`, agent.log);
+      const state: string[] = [];
+      for (const command of STATE) {
+        const { stdout, stderr } = await lab.run(command);
+        state.push(`$ ${command.join(" ")}`, stdout, stderr);
+      }
+      await Deno.writeTextFile(`${directory}/${name}.state`, state.join("\n"));
     }
     return directory;
   }
