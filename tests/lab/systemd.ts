@@ -33,7 +33,7 @@ mount --make-rprivate /
 mount -t proc proc /proc
 umount -R /sys/fs/cgroup 2>/dev/null || true
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-for tree in opt usr/bin usr/libexec usr/lib/systemd usr/lib/firewalld usr/share; do
+for tree in opt usr/bin usr/lib usr/libexec usr/share; do
   mkdir -p "$1/$tree" "$1/work/$tree"
   mount -t overlay -o "lowerdir=/$tree,upperdir=$1/$tree,workdir=$1/work/$tree" overlay "/$tree"
 done

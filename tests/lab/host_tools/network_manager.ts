@@ -6,7 +6,7 @@ const START_TIMEOUT_MS = 30_000;
 
 /**
  * A real NetworkManager in a lab host that has a message bus, as Debian packages it. It sees a read-only /sys of the
- * host's own, so it does not wait for udevd, which a lab host does not have.
+ * host's own, so it does not wait for udevd, which a lab host does not have; and none of the files that packages give it.
  */
 export class LabNetworkManager implements AsyncDisposable {
   readonly #process: LabProcess;
@@ -19,7 +19,8 @@ export class LabNetworkManager implements AsyncDisposable {
   static async start(host: LabHost): Promise<LabNetworkManager> {
     const process = await host.spawn([
       ...["unshare", "--mount", "sh", "-c"],
-      "mount -t sysfs -o ro sysfs /sys && exec NetworkManager --no-daemon",
+      "mount -t sysfs -o ro sysfs /sys && mount -t tmpfs tmpfs /usr/lib/NetworkManager/conf.d && " +
+      "exec NetworkManager --no-daemon",
     ]);
     const deadline = Date.now() + START_TIMEOUT_MS;
     for (;;) {
