@@ -72,6 +72,7 @@ TESTS="
   NetworkManager:network-manager
   faketime:faketime
   promtool:promtool
+  sqlite3:sqlite3
 "
 [ "$what" = run ] || NEEDED+=$ETCD
 [ "$what" != all ] || NEEDED+=$TESTS

@@ -11,6 +11,8 @@ export interface VmOptions {
   readonly kernel: Kernel;
   /** For `sh`, run as root with the machine's files, which it can change for itself alone. */
   readonly command: string;
+  /** Stays readable where the VM has a /tmp or /run of its own over it. */
+  readonly directory: string;
   /** Ends the VM. */
   readonly signal: AbortSignal;
   /** Called with each line of the command's output. */
@@ -27,11 +29,11 @@ export interface VmOptions {
  * @throws {Error} when the VM ends before the command does; with the kernel's last words
  */
 export async function runInVm(options: VmOptions): Promise<number> {
-  const { kernel, command, signal, onLine, memory = 3072 } = options;
+  const { kernel, signal, onLine, memory = 3072 } = options;
   const directory = await Deno.makeTempDir({ prefix: "flanneld-vm-" });
   try {
     const console = `${directory}/console`;
-    const initrd = await packInitrd(kernel, command, directory);
+    const initrd = await packInitrd(options, directory);
     const child = new Deno.Command("qemu-system-x86_64", {
       args: [
         ...["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", String(memory)],
@@ -70,8 +72,7 @@ function shared(path: string, tag: string): string {
 
 /** Packs busybox, the first process, the modules in the order in which they load, and the command. */
 async function packInitrd(
-  { release, root }: Kernel,
-  command: string,
+  { kernel: { release, root }, command, directory: shown }: VmOptions,
   directory: string,
 ): Promise<string> {
   const files = `${directory}/initrd.d`;
@@ -87,6 +88,7 @@ async function packInitrd(
   }
   await Deno.writeTextFile(`${files}/modules/order`, [...order].join("\n"));
   await Deno.writeTextFile(`${files}/command`, command);
+  await Deno.writeTextFile(`${files}/directory`, shown);
   await Deno.copyFile("/usr/bin/busybox", `${files}/bin/busybox`);
   await Deno.copyFile(INIT, `${files}/init`);
   await Deno.chmod(`${files}/init`, 0o755);

@@ -28,6 +28,11 @@ for one in proc sys dev; do $b mount --move /$one /new/$one; done
 $b mkdir -p /new/dev/pts /new/dev/shm
 $b mount -t devpts devpts /new/dev/pts
 for one in dev/shm run tmp; do $b mount -t tmpfs tmpfs /new/$one; done
+directory=$($b cat /directory)
+if ! [ -d "/new$directory" ]; then
+  $b mkdir -p "/new$directory"
+  $b mount --bind "/lower$directory" "/new$directory"
+fi
 $b mount -t cgroup2 cgroup2 /new/sys/fs/cgroup
 $b mount -t bpf bpf /new/sys/fs/bpf
 $b ip link set lo up

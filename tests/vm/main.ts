@@ -99,7 +99,7 @@ async function test(
   ].join("\n");
   let result: string | undefined;
   const code = await runInVm({
-    ...{ kernel, command, signal: AbortSignal.timeout(LIMIT) },
+    ...{ kernel, command, directory: root, signal: AbortSignal.timeout(LIMIT) },
     onLine: (line) => {
       console.log(line);
       const [, passed, failed] = RESULT.exec(line) ?? [];
