@@ -1,11 +1,9 @@
-import type { IPv4 } from "../ip/mod.ts";
+import { gatewayOf, type IPv4, parseIPv4 } from "../ip/mod.ts";
 import { DockerPluginError } from "./errors.ts";
 import type { DockerLinks } from "./kernel.ts";
-import { choosePool, freeAddress, type HostLeases, presentPool, requireFree } from "./leases.ts";
+import { choosePool, type HostLeases, nextAddress, presentPool, requireFree } from "./leases.ts";
 import { formatNetworkAddress, type JsonObject, text } from "./protocol/fields.ts";
 import { formatPoolId, readAddressRequest, readPoolRequest } from "./protocol/ipam.ts";
-import { gatewayOf } from "./protocol/network.ts";
-import { parseIPv4 } from "../ip/mod.ts";
 import type { Calls } from "./calls.ts";
 
 /** Milliseconds between an address and the endpoint that has it; dockerd takes a few. */
@@ -69,7 +67,7 @@ export class IpamDriver {
     }
     const inUse = this.#links.addressesInUse();
     const isTaken = (one: IPv4) => inUse.has(one) || this.#reserved.has(one);
-    const { address = freeAddress(pool, this.#last.get(pool.key), isTaken) } = request;
+    const { address = nextAddress(pool, this.#last.get(pool.key), isTaken) } = request;
     if (request.address === undefined) this.#last.set(pool.key, address);
     else requireFree(pool, address, isTaken);
     this.#reserved.set(address, now);

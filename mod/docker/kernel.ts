@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { formatIPv4, type IPv4, Prefix } from "../ip/mod.ts";
+import { formatIPv4, gatewayOf, type IPv4, Prefix } from "../ip/mod.ts";
 import { BRIDGE, type Link, type Netlink, VETH } from "../sys/mod.ts";
 import { IFA_F_PERMANENT, RT_SCOPE_UNIVERSE } from "../sys/linux_constants.ts";
 import { DockerPluginError } from "./errors.ts";
@@ -15,7 +15,7 @@ import {
   type NetworkAddress,
   parseNetworkAddress,
 } from "./protocol/fields.ts";
-import { gatewayOf, type NewEndpoint } from "./protocol/network.ts";
+import type { NewEndpoint } from "./protocol/network.ts";
 
 /** Digits of an id that fit into a device's name of 15 bytes. */
 const DIGITS = 12;

@@ -1,5 +1,5 @@
 import { sleep } from "../async/sleep.ts";
-import { formatIPv4, type IPv4, type Prefix } from "../ip/mod.ts";
+import { formatIPv4, freeAddress, type IPv4, type Prefix } from "../ip/mod.ts";
 import { DockerPluginError } from "./errors.ts";
 import type { PoolId, PoolRequest } from "./protocol/ipam.ts";
 
@@ -119,26 +119,18 @@ function requireLease(leases: readonly LeasedNetwork[]): void {
 }
 
 /**
- * Chooses the address of a container: the first free one behind the address that was given last, so that an
- * address rests before another container has it.
+ * Chooses the address of a container, see {@linkcode freeAddress}.
  *
- * @param last address that was given last
- * @param isTaken returns whether a container has an address
  * @throws {DockerPluginError} when none is free
  */
-export function freeAddress(
+export function nextAddress(
   pool: Prefix,
   last: IPv4 | undefined,
   isTaken: (address: IPv4) => boolean,
 ): IPv4 {
-  const [first, end] = [pool.address + 2, pool.last - 1];
-  const count = end - first + 1;
-  const start = last === undefined || last < first || last >= end ? first : last + 1;
-  for (let i = 0; i < count; i++) {
-    const address = first + (start - first + i) % count;
-    if (!isTaken(address)) return address;
-  }
-  throw new DockerPluginError(`all ${Math.max(0, count)} addresses of ${pool} are in use`);
+  const address = freeAddress(pool, last, isTaken);
+  if (address !== undefined) return address;
+  throw new DockerPluginError(`all ${Math.max(0, pool.size - 3)} addresses of ${pool} are in use`);
 }
 
 /**

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { parseIPv4, Prefix } from "../ip/mod.ts";
 import { DockerPluginError } from "./errors.ts";
-import { choosePool, freeAddress, presentPool, requireFree } from "./leases.ts";
+import { choosePool, nextAddress, presentPool, requireFree } from "./leases.ts";
 
 const prefix = (text: string) => Prefix.parse(text)!;
 const ip = (text: string) => parseIPv4(text)!;
@@ -70,12 +70,12 @@ Deno.test("presentPool() follows the lease of a network, and no other", () => {
   assertThrows(() => presentPool(moved, { network: "red" }), DockerPluginError);
 });
 
-Deno.test("freeAddress() hands out every container's address once, and the one that was freed last at the end", () => {
+Deno.test("nextAddress() hands out every container's address once, and the one that was freed last at the end", () => {
   fc.assert(fc.property(fc.integer({ min: 24, max: 30 }), (length) => {
     const pool = new Prefix(ip("10.20.5.0"), length);
     const taken = new Set<number>();
     let last: number | undefined;
-    const next = () => last = freeAddress(pool, last, (one) => taken.has(one));
+    const next = () => last = nextAddress(pool, last, (one) => taken.has(one));
     for (let i = 0; i < pool.size - 3; i++) {
       const address = next();
       requireFree(pool, address, (one) => taken.has(one));
@@ -89,14 +89,14 @@ Deno.test("freeAddress() hands out every container's address once, and the one t
   }));
 });
 
-Deno.test("freeAddress() gives a free address of the pool whatever was given last", () => {
+Deno.test("nextAddress() gives a free address of the pool whatever was given last", () => {
   const pool = prefix("10.20.5.16/28");
   const anyAddress = fc.option(fc.integer({ min: 0, max: 2 ** 32 - 1 }), { nil: undefined });
   const near = fc.integer({ min: pool.address - 2, max: pool.last + 2 });
   fc.assert(fc.property(fc.oneof(anyAddress, near), fc.uniqueArray(near), (last, used) => {
     const isTaken = (one: number) => used.includes(one);
     try {
-      const address = freeAddress(pool, last, isTaken);
+      const address = nextAddress(pool, last, isTaken);
       assert(!isTaken(address) && address > pool.address + 1 && address < pool.last);
     } catch (error) {
       if (!(error instanceof DockerPluginError)) throw error;

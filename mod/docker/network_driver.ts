@@ -1,4 +1,4 @@
-import { formatIPv4 } from "../ip/mod.ts";
+import { formatIPv4, gatewayOf } from "../ip/mod.ts";
 import { info } from "../observe/mod.ts";
 import type { Calls } from "./calls.ts";
 import { DockerPluginError } from "./errors.ts";
@@ -6,7 +6,6 @@ import { bridgeName, type DockerLinks, endNames, macOf } from "./kernel.ts";
 import { type HostLeases, leaseOf } from "./leases.ts";
 import { id, type JsonObject } from "./protocol/fields.ts";
 import {
-  gatewayOf,
   readEndpoint,
   readNewEndpoint,
   readNewNetwork,

@@ -3,5 +3,6 @@
  *
  * @module
  */
+export * from "./container_addresses.ts";
 export * from "./ipv4.ts";
 export * from "./prefix.ts";

@@ -1,4 +1,4 @@
-import { formatIPv4, type IPv4, parseIPv4, type Prefix } from "../../ip/mod.ts";
+import { formatIPv4, freeAddress, type IPv4, parseIPv4, type Prefix } from "../../ip/mod.ts";
 import type { Attachment } from "../config.ts";
 import { CniError, Code } from "../errors.ts";
 import { isObject, type JsonObject } from "../json.ts";
@@ -28,33 +28,21 @@ export function findLease(
   return leases.find((lease) => lease.containerID === containerID && lease.ifname === ifname);
 }
 
-/** Returns the address of the bridge, the first of the subnet, as in FLANNEL_SUBNET. */
-export function gatewayOf(subnet: Prefix): IPv4 {
-  return subnet.address + 1;
-}
-
 /**
- * Leases the next free address. An address that was returned is leased again as late as possible, since peers may still
- * know its last holder.
+ * Leases the next free address, see {@linkcode freeAddress}.
  *
- * @returns `undefined` when the subnet has none: all but its first, last and the gateway's are leased
+ * @returns `undefined` when the subnet has none
  */
 export function leaseAddress(
   { leases, last }: AddressLeases,
   subnet: Prefix,
   attachment: Attachment & Pick<AddressLease, "hostEnd">,
 ): { readonly leases: AddressLeases; readonly lease: AddressLease } | undefined {
-  const first = gatewayOf(subnet) + 1;
-  const count = subnet.last - first;
   const taken = new Set(leases.map(({ address }) => address));
-  const begin = last === undefined || last < first || last >= subnet.last ? 0 : last + 1 - first;
-  for (let step = 0; step < count; step++) {
-    const address = first + (begin + step) % count;
-    if (taken.has(address)) continue;
-    const lease = { ...attachment, address };
-    return { leases: { leases: [...leases, lease], last: address }, lease };
-  }
-  return undefined;
+  const address = freeAddress(subnet, last, (one) => taken.has(one));
+  if (address === undefined) return undefined;
+  const lease = { ...attachment, address };
+  return { leases: { leases: [...leases, lease], last: address }, lease };
 }
 
 /** Returns the leases without one. */

@@ -1,13 +1,12 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { parseIPv4, Prefix } from "../../ip/mod.ts";
+import { gatewayOf, parseIPv4, Prefix } from "../../ip/mod.ts";
 import { CniError } from "../errors.ts";
 import {
   type AddressLeases,
   decodeLeases,
   encodeLeases,
   findLease,
-  gatewayOf,
   leaseAddress,
   NO_LEASES,
   staleLeases,

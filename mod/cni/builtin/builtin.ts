@@ -1,4 +1,4 @@
-import type { Prefix } from "../../ip/mod.ts";
+import { gatewayOf, type Prefix } from "../../ip/mod.ts";
 import { SysError } from "../../sys/ffi/errno.ts";
 import type { PluginCall } from "../call.ts";
 import type { Attachment, PluginConfig } from "../config.ts";
@@ -7,7 +7,6 @@ import { readSubnetFile } from "../subnet_file.ts";
 import {
   type AddressLease,
   findLease,
-  gatewayOf,
   leaseAddress,
   staleLeases,
   withoutLease,

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { formatIPv4, type Prefix } from "../../ip/mod.ts";
+import { formatIPv4, gatewayOf, type Prefix } from "../../ip/mod.ts";
 import { DockerPluginError } from "../errors.ts";
 import {
   id,
@@ -69,11 +69,6 @@ function requireGateway({ address }: NetworkAddress, pool: Prefix): void {
     `the gateway of ${pool} is ${formatIPv4(gatewayOf(pool))}, not ${formatIPv4(address)}: ` +
       "leave --gateway out",
   );
-}
-
-/** Returns the address of the host in a pool: the first. */
-export function gatewayOf({ address }: Prefix): number {
-  return address + 1;
 }
 
 /** @throws {DockerPluginError} for what the plugin does not offer */

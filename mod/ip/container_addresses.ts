@@ -1,0 +1,30 @@
+import type { IPv4 } from "./ipv4.ts";
+import type { Prefix } from "./prefix.ts";
+
+/** Returns the address of a subnet's bridge: the first behind that of the subnet, as in FLANNEL_SUBNET. */
+export function gatewayOf(subnet: Prefix): IPv4 {
+  return subnet.address + 1;
+}
+
+/**
+ * Chooses the address of a container: the first free one behind the address that was given last. An address that was
+ * returned rests as long as possible, since peers may still know its last holder.
+ *
+ * @param last address that was given last; one of another subnet counts as none
+ * @param isTaken returns whether a container has an address
+ * @returns `undefined` when all addresses but the subnet's first, last and the gateway's are taken
+ */
+export function freeAddress(
+  subnet: Prefix,
+  last: IPv4 | undefined,
+  isTaken: (address: IPv4) => boolean,
+): IPv4 | undefined {
+  const first = gatewayOf(subnet) + 1;
+  const count = subnet.last - first;
+  const begin = last === undefined || last < first || last >= subnet.last ? 0 : last + 1 - first;
+  for (let step = 0; step < count; step++) {
+    const address = first + (begin + step) % count;
+    if (!isTaken(address)) return address;
+  }
+  return undefined;
+}
