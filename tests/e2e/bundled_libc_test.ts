@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { basename } from "@std/path";
 import { bundleLibc, LIBRARIES } from "../../scripts/build/bundled_libc.ts";
 import { Lab, type UnderlayHost } from "../lab/lab.ts";
 import { LabEtcd } from "../lab/etcd/lab_etcd.ts";
@@ -141,25 +142,17 @@ Deno.test("the build with its own C library runs under the unit for systemd 219,
   await writeSysconfig(host, etcd, {
     options: "-iface=eth1 -ip-masq -firewall=iptables -on-subnet-change=/usr/bin/hook",
   });
-  await host.exec([
-    "mount",
-    "-t",
-    "overlay",
-    "-o",
-    `lowerdir=${root}/usr/lib:/usr/lib`,
-    "overlay",
-    "/usr/lib",
-  ]);
   const systemd = stack.use(await LabSystemd.start(host));
-  await systemd.exec(["mkdir", "-p", "/usr/libexec/flannel", "/etc/tmpfiles.d"]);
+  await systemd.exec(["mkdir", "-p", LIBRARIES, "/usr/libexec/flannel", "/etc/tmpfiles.d"]);
   for (
     const [from, to] of [
+      ...libraries.map((path) => [path, `${LIBRARIES}/${basename(path)}`] as const),
       [executable, "/usr/bin/flanneld"],
       [`${root}/bin/hook`, "/usr/bin/hook"],
       [`${ROOT}scripts/mk-docker-opts.sh`, "/usr/libexec/flannel/mk-docker-opts.sh"],
       [`${SYSTEMD_219}/flanneld.service`, "/etc/systemd/system/flanneld.service"],
       [`${SYSTEMD_219}/tmpfiles.conf`, "/etc/tmpfiles.d/flanneld.conf"],
-    ] as const
+    ] as [string, string][]
   ) {
     await Deno.copyFile(from, systemd.path(to));
   }
