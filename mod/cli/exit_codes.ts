@@ -20,3 +20,14 @@ export const EXIT_OK = 0;
 export const EXIT_FAILURE = 1;
 /** Usage error: the command line or the environment cannot be used. */
 export const EXIT_USAGE = 2;
+
+/** The meanings of a subcommand's exit codes. Every subcommand has {@linkcode EXIT_USAGE} besides. */
+export type ExitCodes = Readonly<Partial<Record<0 | 1 | 3, string>>>;
+
+/** Lists exit codes in a line: `Exit codes: 0 printed; 2 usage error.` */
+export function exitCodesText(codes: ExitCodes): string {
+  const meanings: Readonly<Record<string, string>> = { ...codes, [EXIT_USAGE]: "usage error" };
+  // An object's integer keys are in ascending order.
+  const list = Object.entries(meanings).map(([code, meaning]) => `${code} ${meaning}`);
+  return `Exit codes: ${list.join("; ")}.`;
+}

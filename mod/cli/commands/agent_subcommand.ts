@@ -7,6 +7,7 @@
 
 import { type AgentCommand, parseAgentFlags, unexpected } from "../flags/agent_flags.ts";
 import { agentOfHost, type HostPaths, SYSCONFIG } from "../published/agent_of_host.ts";
+import { type ExitCodes, exitCodesText } from "../exit_codes.ts";
 import type { Environment } from "../flags/environment.ts";
 import { UsageError } from "../errors.ts";
 import type { FlagKind, FlagValue, GivenFlag } from "../flags/flag_syntax.ts";
@@ -42,8 +43,8 @@ export interface AgentSubcommand {
   readonly flags: readonly OwnFlag[];
   /** @default no operands */
   readonly operands?: Operands;
-  /** Its exit codes, in a sentence. */
-  readonly exitCodes: string;
+  /** None of one with verbs, which have their own. */
+  readonly exitCodes: ExitCodes;
   /** Chosen by the word after the name. @default no such word */
   readonly verbs?: readonly AgentSubcommand[];
   /** False for one that takes none of the agent's flags. @default true */
@@ -195,7 +196,7 @@ function helpText(subcommand: AgentSubcommand, own: readonly OwnFlag[]): string 
     : "";
   const list = flags.length === 0 ? "" : `${flags.join("")}\n`;
   return `${usage}\n\n${fill(summary, "")}${words}\n${list}${agent}` +
-    fill(`Exit codes: ${exitCodes}`, "");
+    fill(exitCodesText(exitCodes), "");
 }
 
 function flagWords({ name, kind, placeholder = "file" }: OwnFlag): string {

@@ -8,7 +8,7 @@ const SUBCOMMAND: AgentSubcommand = {
   name: "tidy",
   summary: "Tidies up.",
   flags: [{ name: "dry-run", kind: "bool", help: "only print" }],
-  exitCodes: "0 always.",
+  exitCodes: { 0: "always" },
 };
 
 /** Reads a command line that asks for no help text. */

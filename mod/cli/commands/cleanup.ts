@@ -45,8 +45,10 @@ export const spec: AgentSubcommand = {
     },
     { name: "json", kind: "bool", help: JSON_HELP },
   ],
-  exitCodes: "0 everything is removed, or there was nothing; 1 an agent runs, or something could " +
-    "not be removed or released; 2 usage error.",
+  exitCodes: {
+    0: "everything is removed, or there was nothing",
+    1: "an agent runs, or something could not be removed or released",
+  },
   isAboutLastRun: true,
 };
 

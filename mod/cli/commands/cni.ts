@@ -36,8 +36,10 @@ export const spec: AgentSubcommand = {
     count: [1, 1],
     choices: ["install", "uninstall"],
   },
-  exitCodes: "0 the link is there, or gone; 1 another plugin of that name is there, or the link " +
-    "cannot be made or removed; 2 usage error.",
+  exitCodes: {
+    0: "the link is there, or gone",
+    1: "another plugin of that name is there, or the link cannot be made or removed",
+  },
   agentFlags: false,
 };
 

@@ -52,9 +52,10 @@ export const spec: AgentSubcommand = {
     },
     { name: "m", kind: "bool", help: "leave out --ip-masq" },
   ],
-  exitCodes:
-    "0 written, also without an env file; 1 the file cannot be written, or a route sends " +
-    "the subnet to another host; 2 usage error.",
+  exitCodes: {
+    0: "written, also without an env file",
+    1: "the file cannot be written, or a route sends the subnet to another host",
+  },
   agentFlags: false,
 };
 

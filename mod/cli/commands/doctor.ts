@@ -29,8 +29,10 @@ export const spec: AgentSubcommand = {
     "direction, and names the rule that drops it. It makes no lasting change, and the agent may be running. Some " +
     "checks need root.",
   flags: [{ name: "json", kind: "bool", help: "print one JSON object for scripts" }],
-  exitCodes: "0 no problem, though there may be warnings; 1 a problem, or no check could run; " +
-    "2 usage error.",
+  exitCodes: {
+    0: "no problem, though there may be warnings",
+    1: "a problem, or no check could run",
+  },
 };
 
 /**

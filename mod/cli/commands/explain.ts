@@ -51,9 +51,11 @@ export const spec: AgentSubcommand = {
     help: "ADDRESS is the IPv4 address of a container or of any other host.",
     count: [1, 1],
   },
-  exitCodes:
-    "0 this host sends the packets; 1 a step of the path is missing or wrong, no host holds the " +
-    "address, or the path cannot be found out; 2 usage error.",
+  exitCodes: {
+    0: "this host sends the packets",
+    1: "a step of the path is missing or wrong, no host holds the address, or the path cannot be " +
+      "found out",
+  },
 };
 
 /**

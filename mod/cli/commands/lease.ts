@@ -24,7 +24,7 @@ import type { AgentSubcommand, OwnFlag } from "./agent_subcommand.ts";
 import { requireYes, YES } from "./config/confirm.ts";
 import { inTime } from "./config/store.ts";
 import { UsageError } from "../errors.ts";
-import { EXIT_OK } from "../exit_codes.ts";
+import { EXIT_OK, type ExitCodes } from "../exit_codes.ts";
 import { quote } from "../flags/flag_syntax.ts";
 import { oneNetwork } from "./one_network.ts";
 import { JSON_HELP, print, printReport, type Say, sayer } from "../output.ts";
@@ -35,7 +35,7 @@ import { duration } from "../../text/mod.ts";
 /** Calls for lifetimes at once: etcd v3 takes one call for each lease. */
 const AT_ONCE = 16;
 
-const EXIT_CODES = "0 done; 1 it failed or the rules forbid it; 2 usage error.";
+const EXIT_CODES: ExitCodes = { 0: "done", 1: "it failed, or the rules forbid it" };
 
 const BESIDE = "Agents may be running: they follow at once, an agent with -store embedded on the " +
   "same host within a second.";
@@ -48,7 +48,7 @@ const VERBS: readonly Verb[] = [
       name: "lease list",
       summary: "List the leases of the network: public IP, backend, time left, hostname.",
       flags: [JSON_FLAG],
-      exitCodes: "0 listed; 1 the store cannot be read; 2 usage error.",
+      exitCodes: { 0: "listed", 1: "the store cannot be read" },
     },
     run: list,
   },
@@ -104,8 +104,11 @@ const VERBS: readonly Verb[] = [
         count: [1, 1],
         choices: [],
       },
-      exitCodes: "0 done; 1 it failed, or the host has nothing in the store; 2 usage error; " +
-        "3 not confirmed.",
+      exitCodes: {
+        0: "done",
+        1: "it failed, or the host has nothing in the store",
+        3: "not confirmed",
+      },
     },
     run: evict,
   },
@@ -116,7 +119,7 @@ export const spec: AgentSubcommand = {
   name: "lease",
   summary: "List, reserve and end the leases of the network.",
   flags: [],
-  exitCodes: "see each.",
+  exitCodes: {},
   verbs: VERBS.map(({ spec }) => spec),
 };
 

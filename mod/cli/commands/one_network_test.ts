@@ -5,7 +5,7 @@ import { BARE_HOST, etcdOf } from "../testing/options_lab.ts";
 import { oneNetwork } from "./one_network.ts";
 
 async function parse(...args: string[]) {
-  const spec = { name: "tidy", summary: "Tidies up.", flags: [], exitCodes: "0 always." };
+  const spec = { name: "tidy", summary: "Tidies up.", flags: [], exitCodes: { 0: "always" } };
   const line = await parseAgentSubcommand(spec, args, {}, BARE_HOST);
   if ("help" in line) throw new Error(line.help);
   return line.agent.options;

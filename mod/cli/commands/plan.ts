@@ -14,7 +14,7 @@ import { JSON_HELP, type Paint, print, printError, printReport, type Tint } from
 import { reportError } from "../report_error.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 
-/** Something would change, with `-detailed-exitcode`. Terraform has 2 there, which is a usage error of flanneld. */
+/** Something would change, with -detailed-exitcode. Terraform has 2 there, which is a usage error of flanneld. */
 const EXIT_CHANGES = 3;
 
 /** Command line of the subcommand. */
@@ -32,9 +32,11 @@ export const spec: AgentSubcommand = {
     },
     { name: "json", kind: "bool", help: JSON_HELP },
   ],
-  exitCodes:
-    "0 planned, whether or not something would change; 1 the plan failed; 2 usage error; " +
-    "3 something would change, with -detailed-exitcode.",
+  exitCodes: {
+    0: "planned, whether or not something would change",
+    1: "the plan failed",
+    3: "something would change, with -detailed-exitcode",
+  },
 };
 
 /**

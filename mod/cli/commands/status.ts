@@ -33,8 +33,10 @@ export const spec: AgentSubcommand = {
       help: "peers to list, or all (default 1000)",
     },
   ],
-  exitCodes: "0 the agent is ready and has no warning; 1 it is not ready, is unhealthy, has a " +
-    "warning, or does not run; 2 usage error; -watch ends with 0.",
+  exitCodes: {
+    0: "the agent is ready and has no warning, or -watch was stopped",
+    1: "the agent is not ready, is unhealthy, has a warning, or does not run",
+  },
 };
 
 /** Interval of `-watch`. */

@@ -16,7 +16,7 @@ export const spec: AgentSubcommand = {
   summary: "Print the name, version and commit of the program, the version of the Deno that it " +
     "embeds, and the target that it was compiled for. flanneld -version prints the version alone.",
   flags: [{ name: "json", kind: "bool", help: JSON_HELP }],
-  exitCodes: "0 printed; 2 usage error.",
+  exitCodes: { 0: "printed" },
   agentFlags: false,
 };
 

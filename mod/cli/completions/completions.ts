@@ -35,7 +35,7 @@ export const spec: AgentSubcommand = {
     count: [1, 1],
     choices: Object.keys(SHELLS),
   },
-  exitCodes: "0 printed; 2 usage error.",
+  exitCodes: { 0: "printed" },
   agentFlags: false,
 };
 

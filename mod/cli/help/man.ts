@@ -15,7 +15,7 @@ export const spec: AgentSubcommand = {
   name: "man",
   summary: "Print the manual page in roff: flanneld man | man -l -",
   flags: [],
-  exitCodes: "0 printed; 2 usage error.",
+  exitCodes: { 0: "printed" },
   agentFlags: false,
 };
 

@@ -7,6 +7,7 @@ import {
   type FlagGroup,
 } from "../flags/flag_definition.ts";
 import { FLAGS } from "../flags/flags.ts";
+import { exitCodesText } from "../exit_codes.ts";
 import type { Subcommand } from "../commands/subcommand.ts";
 
 /** Files of the agent, with their purpose. */
@@ -18,7 +19,7 @@ export const FILES: readonly (readonly [path: string, text: string])[] = [
 ];
 
 /** Exit codes of the program. */
-export const EXIT_CODES: readonly (readonly [code: string, text: string])[] = [
+const EXIT_CODES: readonly (readonly [code: string, text: string])[] = [
   ["0", "stopped by SIGTERM or SIGINT; a subcommand did its work"],
   ["1", "a failure; the last line names it"],
   ["2", "usage error: a command line or an environment that cannot be used"],
@@ -138,7 +139,7 @@ function subcommand(spec: AgentSubcommand): string {
     `.PP\n${
       text(
         (agentFlags ? "Uses the options of this host's agent, and takes its flags. " : "") +
-          `Exit codes: ${exitCodes}`,
+          exitCodesText(exitCodes),
       )
     }\n`;
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { ExitCodes } from "../../../mod/cli/exit_codes.ts";
 import { SUBCOMMANDS } from "../../../mod/cli/commands/subcommands.ts";
 import {
   environmentName,
@@ -10,7 +11,6 @@ import {
   type FlagDefinition,
 } from "../../../mod/cli/flags/flag_definition.ts";
 import { FLAGS } from "../../../mod/cli/flags/flags.ts";
-import { EXIT_CODES } from "../../../mod/cli/help/man_page.ts";
 import { markdownTable } from "../generated.ts";
 
 /** Writes a table of flags for each heading of the help text. */
@@ -37,15 +37,16 @@ function valuesOf({ kind, choices, range, unit, placeholder = "", repeatable }: 
   return repeatable ? `${of}, several times` : of;
 }
 
-/** Writes the table of the program's exit codes, and the one of its subcommands. */
+/** Writes the table of exit codes: the agent's, and those of each subcommand. */
 export async function exitCodesSection(): Promise<string> {
   const specs = await Promise.all(SUBCOMMANDS.map(async ({ load }) => (await load()).spec));
   const rows = specs.flatMap((spec) => spec.verbs ?? [spec]).map(({ name, exitCodes }) => [
     `\`flanneld ${name}\``,
-    exitCodes,
+    ...[0, 1, 3].map((code) => exitCodes[code as keyof ExitCodes] ?? ""),
   ]);
-  return `${markdownTable([["code", "meaning"], ...EXIT_CODES.map(([code, text]) => [code, text])])}
-## Subcommands
-
-${markdownTable([["command", "exit codes"], ...rows])}`;
+  const agent = ["the agent, `flanneld`", ...AGENT_CODES, ""];
+  return markdownTable([["command", "0", "1", "3"], agent, ...rows]);
 }
+
+/** Meanings of the agent's codes 0 and 1. */
+const AGENT_CODES = ["SIGTERM or SIGINT stopped it", "a [failure](#code-1-of-the-agent)"];

@@ -22,7 +22,7 @@ import { requireYes, YES } from "./confirm.ts";
 import { misspeltKey } from "./hint.ts";
 import { findConfig, type FoundConfig, inTime } from "./store.ts";
 import { readGivenConfig } from "./text.ts";
-import { EXIT_OK } from "../../exit_codes.ts";
+import { EXIT_OK, type ExitCodes } from "../../exit_codes.ts";
 import { oneNetwork } from "../one_network.ts";
 import {
   JSON_HELP,
@@ -39,9 +39,11 @@ import { counted } from "../../../text/mod.ts";
 
 const JSON_FLAG: OwnFlag = { name: "json", kind: "bool", help: JSON_HELP };
 const CONFIG_OPERAND = "JSON|FILE|-";
-const WRITING_CODES =
-  "0 done, or there was nothing to do; 1 it failed, or another writer was faster; " +
-  "2 usage error; 3 not confirmed.";
+const WRITING_CODES: ExitCodes = {
+  0: "done, or there was nothing to do",
+  1: "it failed, or another writer was faster",
+  3: "not confirmed",
+};
 
 const VERBS: readonly Verb[] = [
   {
@@ -53,7 +55,7 @@ const VERBS: readonly Verb[] = [
         { name: "show-secrets", kind: "bool", help: "print the secrets as well" },
         JSON_FLAG,
       ],
-      exitCodes: "0 printed; 1 there is no config, or it cannot be read; 2 usage error.",
+      exitCodes: { 0: "printed", 1: "there is no config, or it cannot be read" },
     },
     run: get,
   },
@@ -86,7 +88,7 @@ const VERBS: readonly Verb[] = [
         help: "The config is JSON that begins with {, a file, or - for standard input.",
         count: [0, 1],
       },
-      exitCodes: "0 agents can use it; 1 they cannot, or there is no config; 2 usage error.",
+      exitCodes: { 0: "agents can use it", 1: "they cannot, or there is no config" },
     },
     run: validate,
   },
@@ -107,7 +109,7 @@ export const spec: AgentSubcommand = {
   name: "config",
   summary: "Show the network config in the store, and change it.",
   flags: [],
-  exitCodes: "see each.",
+  exitCodes: {},
   verbs: VERBS.map(({ spec }) => spec),
 };
 
