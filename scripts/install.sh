@@ -381,7 +381,7 @@ install_files() {
 	say "installed flanneld $found in $root$prefix"
 	if [ -z "$root" ]; then
 		say "next: edit /etc/sysconfig/flanneld, then systemctl enable --now flanneld"
-		say "on a host where it runs already: systemctl restart flanneld (no packet is lost)"
+		say "on a host where it runs already: systemctl restart flanneld (packets flow meanwhile, except udp in user space)"
 	fi
 }
 

@@ -7,8 +7,9 @@
  */
 
 /**
- * With `$upgrade` 1 or 0. A restart loses no packet. The script changes the mode of settings that an older
- * version, or flannel, installed readable by everybody to 0600; any other mode is the operator's choice.
+ * With `$upgrade` 1 or 0. A restart loses no packet, except of udp in user space. The script changes the mode of
+ * settings that an older version, or flannel, installed readable by everybody to 0600; any other mode is the
+ * operator's choice.
  * The CNI plugin is no file of the package, so that the package installs beside another plugin of that name.
  * NetworkManager and systemd-networkd read the packages' files for them, before flanneld makes a device.
  */

@@ -7,9 +7,11 @@ import { installAgent, type LabSystemd } from "../lab/systemd.ts";
 import { VERSION } from "../../mod/version.ts";
 import { otherBuild } from "../chaos/other_build.ts";
 import { CONFIG, eventually, isFullMesh, PREFIX, subnetEnv, subnetOf } from "./guide.ts";
-import { blocks, readPage, startSystemds, writeLabRelease } from "./pages.ts";
+import { blocks, startSystemds, writeLabRelease } from "./pages.ts";
 
 const NEWER = VERSION.replace(/\d$/, (digit) => String((Number(digit) + 1) % 10));
+
+const MK_DOCKER_OPTS = new URL("../../scripts/mk-docker-opts.sh", import.meta.url).pathname;
 
 /** Runs a block as a login of root would. */
 async function run(systemd: LabSystemd, block: string, dir = "/"): Promise<string> {
@@ -142,15 +144,24 @@ Deno.test("install.md and migrate-from-flannel.md: install, roll back and hand o
   });
 
   await t.step("migrate-from-flannel.md: hand over, and remove the rules", async () => {
-    const [handOver, rules] = await blocks("docs/migrate-from-flannel.md", "Back", 2) as [
-      string,
-      string,
-    ];
-    const page = await readPage("docs/migrate-from-flannel.md");
-    await run(first, /`(cp \/usr\/bin\/flanneld [^`]*)`/.exec(page)![1]!);
-    await run(first, handOver);
+    const [settings, unit, replace, rules] = await blocks(
+      "docs/migrate-from-flannel.md",
+      "Back",
+      4,
+    ) as [string, string, string, string];
+    // flannel's tarball, with another build in place of flannel.
+    const unpacked = `${lab.dir}/flannel`;
+    await Deno.mkdir(unpacked);
+    await Deno.copyFile(executable, `${unpacked}/flanneld`);
+    await Deno.copyFile(MK_DOCKER_OPTS, `${unpacked}/mk-docker-opts.sh`);
+    for (const block of [settings, unit, replace]) await run(first, block, unpacked);
+    assertEquals(
+      await first.property("flanneld", "FragmentPath"),
+      "/etc/systemd/system/flanneld.service",
+    );
+    assertEquals(await version(first), NEWER);
     await works();
-    await run(first, "systemctl stop flanneld && /root/flanneld-deno cleanup -keep-device");
+    await run(first, "systemctl stop flanneld && flanneld cleanup -keep-device");
     assertMatch(await one.exec(["iptables", "-S"]), /FLANNEL-FWD/);
     await run(first, rules);
     assert(!(await one.exec(["iptables", "-S"])).includes("FLANNEL-FWD"));
