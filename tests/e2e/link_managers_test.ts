@@ -8,6 +8,7 @@ import { LabNetworkd } from "../lab/host_tools/networkd.ts";
 import type { LabProcess } from "../lab/process.ts";
 import { FLANNELD } from "../lab/unit.ts";
 import { BACKENDS, eventually, overlayAddress, subnetOf } from "./guide.ts";
+import { blocks } from "./pages.ts";
 
 const SCRIPTS = new URL("../../scripts", import.meta.url).pathname;
 
@@ -26,11 +27,19 @@ async function doctor(host: UnderlayHost, id: string): Promise<Finding> {
   return (JSON.parse(stdout) as { checks: Finding[] }).checks.find((check) => check.id === id)!;
 }
 
-/** Runs commands of a fix but those to systemd, which does not run in the lab. */
-async function runFix(host: UnderlayHost, { fix }: Finding, count: number): Promise<void> {
-  const commands = fix.filter((line) => /^(printf|mkdir|nmcli|networkctl) /.test(line));
-  assertEquals(commands.length, count, fix.join("\n"));
-  for (const command of commands) await host.exec(["sh", "-ec", command]);
+/** Runs a block of the page but its commands to systemd, which does not run in the lab. */
+async function runBlock(host: UnderlayHost, block: string): Promise<string> {
+  return await host.exec(["sh", "-ec", block.replaceAll(/^systemctl .*$/gm, "")]);
+}
+
+/** Asserts that a block of the page has commands of a fix; the others only show the result. */
+function assertPrinted(block: string, { fix }: Finding): void {
+  const bare = (line: string) => line.replace(/ +#.*$/, "");
+  const others = block.trim().split("\n").filter((line) => !fix.map(bare).includes(bare(line)));
+  assert(
+    others.every((line) => /^(nmcli device status|networkctl list)\b/.test(line)),
+    `${others}`,
+  );
 }
 
 /** Asserts that no repair was necessary since the mark, and that the device has its address. */
@@ -62,7 +71,12 @@ Deno.test("flanneld doctor names NetworkManager, whose file of the packages keep
     "NetworkManager manages flannel.1",
   ]]);
 
-  await runFix(host, finding, 2);
+  const [flannel, docker] = await blocks("docs/host-tools.md", "NetworkManager", 2) as [
+    string,
+    string,
+  ];
+  assertPrinted(flannel, finding);
+  assertMatch(await runBlock(host, flannel), /^flannel\.1 /m);
   await eventually("it is unmanaged", async () => /unmanaged/.test(await state()));
   assertEquals((await doctor(host, "kernel")).verdict, "ok");
 
@@ -84,6 +98,21 @@ Deno.test("flanneld doctor names NetworkManager, whose file of the packages keep
   assert((await host.run(["nmcli", "device", "reapply", "flannel.1"])).code !== 0);
   assert((await host.run(["nmcli", "device", "disconnect", "flannel.1"])).code !== 0);
   await assertUntouched(host, agent, mark);
+
+  const gateway = `${(await subnetOf(host)).replace(".0/", ".1/")}`;
+  await host.exec([
+    ...["sh", "-ec"],
+    `ip link add docker0 type bridge && ip link set docker0 up && ip addr add ${gateway} dev docker0`,
+  ]);
+  const dockerState = async () =>
+    (await host.exec(["nmcli", "-g", "GENERAL.STATE", "device", "show", "docker0"])).trim();
+  await eventually("NetworkManager has docker0", async () => /extern/.test(await dockerState()));
+  await runBlock(host, docker);
+  await eventually("docker0 is unmanaged", async () => /unmanaged/.test(await dockerState()));
+  mark = agent.mark();
+  await host.exec(["nmcli", "networking", "off"]);
+  await assertUntouched(host, agent, mark);
+  assertMatch(await host.exec(["ip", "addr", "show", "docker0"]), new RegExp(gateway));
 });
 
 Deno.test("flanneld doctor names systemd-networkd, whose file of the packages keeps it off flannel.1", async () => {
@@ -119,8 +148,14 @@ Deno.test("flanneld doctor names systemd-networkd, whose file of the packages ke
   assertEquals(docker.evidence, [
     `systemd-networkd manages docker0, ${by}: it removes addresses of others`,
   ]);
-  await runFix(host, kernel, 2);
-  await runFix(host, docker, 2);
+  const [flannelFile, dockerFile] = await blocks("docs/host-tools.md", "systemd-networkd", 3);
+  assertPrinted(flannelFile!, kernel);
+  await runBlock(host, flannelFile!);
+  await eventually("flannel.1 is unmanaged", async () => {
+    return /^ +\d+ flannel\.1 .* unmanaged$/m.test(await host.exec(["networkctl", "list"]));
+  });
+  assertPrinted(dockerFile!, docker);
+  await runBlock(host, dockerFile!);
   await startDocker();
 
   for (const what of ["doctor's files", "the packages' file"]) {
@@ -168,7 +203,9 @@ Deno.test("flanneld doctor names systemd-networkd where it removes routes of hos
     finding.evidence.at(-1)!,
     /^systemd-networkd manages eth1, by .*10-eth1\.network: it removes routes at its start$/,
   );
-  await runFix(host, finding, 2);
+  const [, , routesFile] = await blocks("docs/host-tools.md", "systemd-networkd", 3);
+  assertPrinted(routesFile!, finding);
+  await runBlock(host, routesFile!);
   await eventually("the agent's route", async () => await routes() !== "");
 
   agent.signal("SIGSTOP");

@@ -107,7 +107,7 @@ Deno.test("install.md and migrate-from-flannel.md: install, roll back and hand o
     // In place of Docker's own unit; the package's drop-in reads the options.
     await one.writeTextFile(
       "/etc/systemd/system/docker.service",
-      "[Service]\nType=oneshot\nRemainAfterExit=yes\nEnvironmentFile=-/run/flannel/docker\n" +
+      "[Service]\nType=oneshot\nRemainAfterExit=yes\n" +
         "ExecStart=/bin/sh -c 'echo $DOCKER_NETWORK_OPTIONS > /run/docker-started'\n",
     );
     await first.exec(["systemctl", "daemon-reload"]);
@@ -123,6 +123,12 @@ Deno.test("install.md and migrate-from-flannel.md: install, roll back and hand o
       );
       assertMatch(await started(), new RegExp(`--bip=${FLANNEL_SUBNET} `));
     }
+  });
+
+  await t.step("docker-networks.md: Docker does without the options", async () => {
+    const [, mask] = await blocks("docs/docker-networks.md", "Set up", 3);
+    await run(first, `${mask}systemctl restart docker`);
+    assertEquals((await one.readTextFile("/run/docker-started")).trim(), "");
   });
 
   await t.step("migrate-from-flannel.md: the steps on each host", async () => {

@@ -1,10 +1,12 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { VERSION } from "../../../mod/version.ts";
 import { writeRelease } from "../../../scripts/package/package.ts";
-import { LabDocker } from "../../lab/docker.ts";
+import { LabContainer, LabDocker } from "../../lab/docker.ts";
 import { LabEtcd } from "../../lab/etcd/lab_etcd.ts";
 import { Lab, type UnderlayHost } from "../../lab/lab.ts";
-import { CONFIG, eventually, PREFIX, subnetOf } from "../guide.ts";
+import { LabSystemd } from "../../lab/systemd.ts";
+import { CONFIG, eventually, PREFIX } from "../guide.ts";
+import { blocks } from "../pages.ts";
 
 const ROOT = new URL("../../../", import.meta.url).pathname;
 const IMAGE = `flanneld:${VERSION}`;
@@ -13,12 +15,11 @@ const read = (name: string) => Deno.readTextFile(`${ROOT}docs/container/${name}`
 
 const work = await Deno.makeTempDir({ prefix: "flanneld-image-test-" });
 globalThis.addEventListener("unload", () => Deno.removeSync(work, { recursive: true }));
-const names = await writeRelease({
+await writeRelease({
   ...{ root: ROOT.replace(/\/$/, ""), executable: `${ROOT}dist/flanneld`, output: work },
   info: { version: VERSION, arch: "x86_64", sourceDateEpoch: 1_700_000_000 },
   formats: ["oci"],
 });
-const ARCHIVE = `${work}/${names.find((name) => name.endsWith(".oci.tar"))}`;
 
 /** Arguments of the unit's `docker run`. */
 async function unitArguments(): Promise<string[]> {
@@ -26,37 +27,46 @@ async function unitArguments(): Promise<string[]> {
   return /^ExecStart=\/usr\/bin\/docker (.*)$/m.exec(text)![1]!.split(/\s+/);
 }
 
-Deno.test("the image connects containers of two hosts, loaded by two versions of Docker and started as its unit does", async () => {
+Deno.test("the image connects containers of two hosts, loaded by two versions of Docker and started by its unit", async () => {
   await using lab = await Lab.start({ hosts: 2 });
   await using stack = new AsyncDisposableStack();
   const etcd = stack.use(await LabEtcd.start(lab.hosts[0]!));
   await etcd.set("v3", `${PREFIX}/config`, CONFIG);
-  const args = await unitArguments();
+  const [load, enable, lock, network] = await blocks("docs/container.md", "Run it", 4) as [
+    string,
+    string,
+    string,
+    string,
+  ];
+  const unit = await read("flanneld-container.service");
   const start = async (host: UnderlayHost, version: "installed" | "testing") => {
     const docker = stack.use(await LabDocker.start(host, { version }));
-    assertMatch(await docker.docker(["load", "--input", ARCHIVE]), new RegExp(IMAGE));
-    await host.exec([
-      "sh",
-      "-c",
-      "mkdir -p /run/flannel /var/lib/flannel && touch /run/xtables.lock",
-    ]);
-    const agent = await docker.spawn(args, {
-      FLANNEL_ETCD_ENDPOINTS: etcd.endpoint,
-      FLANNEL_ETCD_PREFIX: PREFIX,
-      FLANNEL_OPTIONS: "-iface=eth1 -ip-masq",
-    });
-    stack.use(agent);
-    await agent.waitFor("Wrote subnet file to /run/flannel/subnet.env");
+    const run = (block: string) => host.exec(["sh", "-ec", `cd ${work}\n${block}`]);
+    assertMatch(await run(load), new RegExp(IMAGE));
+    await host.writeTextFile(
+      "/etc/sysconfig/flanneld",
+      `FLANNEL_ETCD_ENDPOINTS=${etcd.endpoint}\nFLANNEL_ETCD_PREFIX=${PREFIX}\n` +
+        'FLANNEL_OPTIONS="-iface=eth1 -ip-masq"\n',
+    );
+    await host.writeTextFile("/etc/systemd/system/flanneld-container.service", unit);
+    // dockerd runs already.
+    await host.writeTextFile(
+      "/etc/systemd/system/docker.service",
+      "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n",
+    );
+    const systemd = stack.use(await LabSystemd.start(host));
+    await systemd.exec(["sh", "-ec", lock]);
+    assert((await Deno.stat(systemd.path("/run/xtables.lock"))).isFile);
+    await systemd.exec(["sh", "-ec", enable]);
+    const log = () => systemd.journal("flanneld-container");
+    await eventually("a lease", async () => /^.* Wrote subnet file to /m.test(await log()));
     const { code, stderr } = await docker.tryDocker([
       ...["run", "--rm", "--entrypoint", "/bin/sh", IMAGE, "-c", "true"],
     ]);
     assert(code !== 0 && /no such file/.test(stderr), stderr);
-    await docker.docker([
-      ...["network", "create", "--subnet", await subnetOf(host)],
-      ...["--opt", "com.docker.network.driver.mtu=1450"],
-      ...["--opt", "com.docker.network.bridge.enable_ip_masquerade=false", "flannel"],
-    ]);
-    return { docker, agent, container: await docker.run("shell", ["--network", "flannel"]) };
+    const container = "--detach --name shell --stop-signal KILL busybox:lab tail -f /dev/null";
+    await run(network.replace("flannel ...", `flannel ${container}`));
+    return { docker, log, container: new LabContainer(docker, "shell") };
   };
   const [one, two] = lab.hosts as [UnderlayHost, UnderlayHost];
   const first = await start(one, "installed");
@@ -64,15 +74,15 @@ Deno.test("the image connects containers of two hosts, loaded by two versions of
 
   assertEquals(await first.container.ping(await second.container.address(), { count: 3 }), 3);
   assertEquals(await second.container.ping(await first.container.address(), { count: 3 }), 3);
-  for (const [host, { docker, agent }] of [[one, first], [two, second]] as const) {
+  for (const [host, { docker, log }] of [[one, first], [two, second]] as const) {
     // The image's own iptables makes the rules of the host.
     assertMatch(
       await host.exec(["iptables", "-t", "nat", "-S"]),
       /-A FLANNEL-POSTRTG .*MASQUERADE/,
     );
     const status = await docker.tryDocker(["exec", "flanneld", "flanneld", "status"]);
-    assertEquals(status.code, 0, status.stdout + status.stderr + agent.output);
-    assertEquals(agent.output.match(/^[WEF]\d{4} .*/gm), null);
+    assertEquals(status.code, 0, status.stdout + status.stderr + await log());
+    assertEquals((await log()).match(/^[WEF]\d{4} .*/gm), null);
   }
 
   // With CAP_BPF and /sys/fs/bpf udp is in the kernel.

@@ -8,7 +8,12 @@ import { FLANNELD } from "../../lab/unit.ts";
 import { eventually, PREFIX, subnetOf } from "../guide.ts";
 import { blocks } from "../pages.ts";
 
-const OPTIONS = "-iface=eth1 -ip-masq -docker-plugin";
+const [SETTINGS, , CREATE] = await blocks("docs/docker-networks.md", "Set up", 3) as [
+  string,
+  string,
+  string,
+];
+const OPTIONS = `-iface=eth1 ${/^FLANNEL_OPTIONS="(.*)"$/m.exec(SETTINGS)![1]}`;
 const DRIVER = "--driver flannel --ipam-driver flannel".split(" ");
 const TIMEOUT_MS = 20_000;
 
@@ -45,7 +50,8 @@ for (const version of VERSIONS) {
     let [agent] = await cluster.startAgents();
     const docker = stack.use(await startDocker(here, version, ["--live-restore"]));
     const other = stack.use(await startDocker(there, version));
-    for (const one of [docker, other]) await one.docker(["network", "create", ...DRIVER, "net"]);
+    const create = CREATE.replace("NAME", "net").trim().split(" ").slice(1);
+    for (const one of [docker, other]) await one.docker(create);
     const run = async (one: LabDocker, name: string) => {
       const container = await one.run(name, ["--network", "net"]);
       return { container, address: await container.address() };
