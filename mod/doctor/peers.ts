@@ -21,6 +21,10 @@ export function hostNameOf({ lease, agent }: Pick<PeerLease, "lease" | "agent">)
   return agent === undefined ? address : `${agent.record.hostname} (${address})`;
 }
 
+/** The command against the lease of a host that is gone. */
+export const EVICT =
+  "flanneld lease evict PUBLIC-IP   # for a host that is gone, which keeps its lease for a day";
+
 /**
  * Returns addresses in a peer's subnet that its kernel owns: the base on the backend's device, the next one on Docker's
  * bridge.

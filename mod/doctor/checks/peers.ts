@@ -2,7 +2,7 @@ import type { Tunnel } from "../../../backends/backend.ts";
 import { carrierOf } from "../../../backends/steps.ts";
 import { atMost, type Check, type Finding, ok, problem, warning } from "../check.ts";
 import type { HostFacts } from "../host_facts.ts";
-import { nameOf } from "../peers.ts";
+import { EVICT, nameOf } from "../peers.ts";
 import { type PeerReach, reachPeers } from "../reach.ts";
 
 /** Checks whether packets reach every peer and come back. */
@@ -109,7 +109,7 @@ function silentFinding(silent: readonly PeerReach[], of: number, device: string)
   const evidence = atMost(silent.map(({ peer }) => nameOf(peer)));
   const fix = [
     `ping -I ${device} <its address>   # from here; and from another host`,
-    "a host that is gone keeps its lease for a day; remove it: etcdctl rm, or etcdctl del",
+    EVICT,
   ];
   if (silent.length === of) {
     return problem(`no other host answers, not even at its public address`, { evidence, fix });

@@ -49,13 +49,11 @@ function fixes(store: EtcdStoreOptions, configs: readonly FoundConfig[]): string
       `FLANNEL_ETCD_PREFIX="${prefix}" in /etc/sysconfig/flanneld, then systemctl restart flanneld`
     );
   }
-  const key = `${store.prefix}/config`;
-  const value = `'{"Network": "10.20.0.0/16", "Backend": {"Type": "vxlan"}}'`;
   const endpoints = store.endpoints.map((url) => URL.parse(url)?.origin ?? url).join(",");
   return [
-    store.api === "v2"
-      ? `ETCDCTL_API=2 etcdctl --endpoints ${endpoints} set ${key} ${value}`
-      : `ETCDCTL_API=3 etcdctl --endpoints ${endpoints} put ${key} ${value}`,
+    `flanneld config set -etcd-endpoints=${endpoints} -etcd-prefix=${store.prefix} ` +
+    `-etcd-api=${store.api === "v2" ? "v2" : "v3"} ` +
+    `'{"Network": "10.20.0.0/16", "Backend": {"Type": "vxlan"}}'`,
   ];
 }
 

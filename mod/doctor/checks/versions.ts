@@ -1,6 +1,6 @@
 import { VERSION } from "../../version.ts";
 import { atMost, type Check, ok, problem } from "../check.ts";
-import { nameOf } from "../peers.ts";
+import { EVICT, nameOf } from "../peers.ts";
 import { counted } from "../../text/mod.ts";
 
 /** Checks that all hosts have one backend. Hosts of different backends do not reach each other. */
@@ -35,7 +35,7 @@ export const versionsCheck: Check = {
         ),
         fix: [
           "flannel takes a new backend only when it is restarted: systemctl restart flanneld there",
-          "a host that is gone keeps its lease for a day; remove it: etcdctl rm, or etcdctl del",
+          EVICT,
         ],
       },
     );
