@@ -41,6 +41,7 @@ ETCD="
 TESTS="
   dockerd:docker.io
   docker:docker-cli
+  podman:podman
   ethtool:ethtool
   nft:nftables
   ipset:ipset

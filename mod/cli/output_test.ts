@@ -96,6 +96,11 @@ Deno.test("print() is the only way to the terminal: nobody beside output.ts writ
     }
   }
   // The plugin's standard output is JSON for a container runtime.
-  const expected = ["mod/cli/output.ts", "mod/cni/plugin.ts", "mod/observe/log/log.ts"];
+  const expected = [
+    "mod/cli/output.ts",
+    "mod/cni/netavark/plugin.ts",
+    "mod/cni/plugin.ts",
+    "mod/observe/log/log.ts",
+  ];
   assertEquals(writers.sort(), expected);
 });

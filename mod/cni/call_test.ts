@@ -2,7 +2,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { isInterfaceName, isName, readCall } from "./call.ts";
 import { CniError } from "./errors.ts";
-import { isPluginCall } from "./plugin_call.ts";
+import { pluginCalled } from "./plugin_call.ts";
 
 const ADD = {
   CNI_COMMAND: "ADD",
@@ -42,11 +42,14 @@ Deno.test("isInterfaceName() is the kernel's rule", () => {
   }
 });
 
-Deno.test("isPluginCall() compares the base name of the program", () => {
-  for (const line of ["flannel", "/opt/cni/bin/flannel\0", "./flannel\0-x\0"]) {
-    assertEquals(isPluginCall(line), true, line);
+Deno.test("pluginCalled() compares the base name of the program, and the first argument", () => {
+  for (const line of ["flannel", "/opt/cni/bin/flannel\0", "./flannel\0-x\0info\0"]) {
+    assertEquals(pluginCalled(line), "cni", line);
   }
-  for (const line of ["", "flanneld\0", "/opt/flannel/flanneld\0", "deno\0flannel\0"]) {
-    assertEquals(isPluginCall(line), false, line);
+  for (const line of ["flannel\0info\0", "/usr/lib/netavark/flannel\0setup\0/run/netns/c1\0"]) {
+    assertEquals(pluginCalled(line), "netavark", line);
+  }
+  for (const line of ["", "flanneld\0info\0", "/opt/flannel/flanneld\0", "deno\0flannel\0"]) {
+    assertEquals(pluginCalled(line), undefined, line);
   }
 });

@@ -7,7 +7,7 @@ import { isObject, type JsonObject, reasonOf } from "./json.ts";
 import { type CniVersion, type Command, readVersion } from "./version.ts";
 
 /** Default of `subnetFile`; flanneld writes it. */
-const SUBNET_FILE = "/run/flannel/subnet.env";
+export const SUBNET_FILE = "/run/flannel/subnet.env";
 /** Default of `dataDir`, upstream flannel's. */
 const DATA_DIRECTORY = "/var/lib/cni/flannel";
 

@@ -63,3 +63,12 @@ export function encodeError(error: CniError, cniVersion: string): string {
     ...details === undefined ? {} : { details },
   });
 }
+
+/** Returns the error to report for any error of a call. */
+export async function toCniError(error: unknown): Promise<CniError> {
+  if (error instanceof CniError) return error;
+  const { SysError } = await import("../sys/ffi/errno.ts");
+  if (error instanceof SysError) return new CniError(Code.KERNEL_REFUSED, error.message);
+  const message = error instanceof Error ? error.message : String(error);
+  return new CniError(Code.DEFECT, `a defect of flanneld, please report it: ${message}`);
+}

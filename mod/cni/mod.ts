@@ -1,6 +1,6 @@
 /**
- * The CNI plugin `flannel`: connects containers to the host's subnet, by delegates or by itself.
+ * The plugin `flannel` of CNI and of Podman: connects containers to the host's subnet, by delegates or by itself.
  *
  * @module
  */
-export { isPluginCall } from "./plugin_call.ts";
+export { pluginCalled } from "./plugin_call.ts";

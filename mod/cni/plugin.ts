@@ -8,8 +8,10 @@ import {
   deleteByDelegate,
   statusOfDelegate,
 } from "./delegate/delegate.ts";
-import { CniError, Code, encodeError } from "./errors.ts";
+import { CniError, Code, encodeError, toCniError } from "./errors.ts";
 import type { JsonObject } from "./json.ts";
+import { checkNamespace } from "./namespace.ts";
+import { readStandardInput, write } from "./standard_streams.ts";
 import { encodeVersions, LATEST_VERSION, SUPPORTED_VERSIONS } from "./version.ts";
 
 /**
@@ -36,8 +38,7 @@ export async function runPlugin(): Promise<number> {
     if (result !== "") write(Deno.stdout, `${result.trimEnd()}\n`);
     return 0;
   } catch (error) {
-    const reported = error instanceof CniError ? error : await translate(error);
-    write(Deno.stdout, `${encodeError(reported, versionOf(input))}\n`);
+    write(Deno.stdout, `${encodeError(await toCniError(error), versionOf(input))}\n`);
     return 1;
   }
 }
@@ -109,66 +110,6 @@ async function statusOf(call: PluginCall, config: PluginConfig): Promise<void> {
   else (await loadBuiltin()).statusBuiltin(config, builtin);
 }
 
-/**
- * Checks the container's network namespace before anything is made for it.
- *
- * @throws {CniError} 3 when there is none; 8 when it is the host's
- */
-function checkNamespace(netns: string): void {
-  let found: Deno.FileInfo;
-  try {
-    found = Deno.statSync(netns);
-  } catch (error) {
-    throw new CniError(
-      Code.UNKNOWN_CONTAINER,
-      `no network namespace ${JSON.stringify(netns)}`,
-      undefined,
-      { cause: error },
-    );
-  }
-  const own = Deno.statSync("/proc/self/ns/net");
-  if (found.ino === own.ino && found.dev === own.dev) {
-    throw new CniError(Code.INVALID_NAMESPACE, `${netns} is the host's network namespace`);
-  }
-}
-
-async function translate(error: unknown): Promise<CniError> {
-  const { SysError } = await import("../sys/ffi/errno.ts");
-  if (error instanceof SysError) return new CniError(Code.KERNEL_REFUSED, error.message);
-  const message = error instanceof Error ? error.message : String(error);
-  return new CniError(Code.DEFECT, `a defect of flanneld, please report it: ${message}`);
-}
-
 function versionOf(input: JsonObject | undefined): string {
   return SUPPORTED_VERSIONS.find((version) => version === input?.cniVersion) ?? LATEST_VERSION;
-}
-
-/** A configuration has some kilobytes; a stream without an end must not fill the memory. */
-const MAX_INPUT_BYTES = 4 * 1024 * 1024;
-
-function readStandardInput(): string {
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  for (;;) {
-    const chunk = new Uint8Array(64 * 1024);
-    const count = Deno.stdin.readSync(chunk);
-    if (count === null) break;
-    length += count;
-    if (length > MAX_INPUT_BYTES) {
-      throw new CniError(Code.DECODING_FAILURE, `standard input exceeds ${MAX_INPUT_BYTES} bytes`);
-    }
-    chunks.push(chunk.subarray(0, count));
-  }
-  const bytes = new Uint8Array(length);
-  let at = 0;
-  for (const chunk of chunks) {
-    bytes.set(chunk, at);
-    at += chunk.length;
-  }
-  return new TextDecoder().decode(bytes);
-}
-
-function write(stream: { writeSync(bytes: Uint8Array): number }, text: string): void {
-  const bytes = new TextEncoder().encode(text);
-  for (let at = 0; at < bytes.length;) at += stream.writeSync(bytes.subarray(at));
 }

@@ -1,12 +1,20 @@
-/** Name of the CNI plugin; a network configuration selects it with `"type": "flannel"`. */
+/**
+ * Name of the plugin: a CNI configuration selects it with `"type": "flannel"`, a Podman network with
+ * `--driver flannel`.
+ */
 export const PLUGIN_NAME = "flannel";
 
+/** Commands of netavark, the first argument; a CNI runtime gives none. */
+const NETAVARK_COMMANDS = ["create", "setup", "teardown", "info"];
+
 /**
- * Returns whether a container runtime runs the program as the plugin, by a link of that name.
+ * Returns which plugin a container runtime runs the program as, by a link of that name.
  *
  * @param commandLine content of /proc/self/cmdline: NUL-terminated words
+ * @returns `undefined` when the program runs as itself
  */
-export function isPluginCall(commandLine: string): boolean {
-  const [program = ""] = commandLine.split("\0", 1);
-  return program.slice(program.lastIndexOf("/") + 1) === PLUGIN_NAME;
+export function pluginCalled(commandLine: string): "cni" | "netavark" | undefined {
+  const [program = "", command = ""] = commandLine.split("\0", 2);
+  if (program.slice(program.lastIndexOf("/") + 1) !== PLUGIN_NAME) return undefined;
+  return NETAVARK_COMMANDS.includes(command) ? "netavark" : "cni";
 }

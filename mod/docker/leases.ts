@@ -1,5 +1,5 @@
 import { sleep } from "../async/sleep.ts";
-import { formatIPv4, freeAddress, type IPv4, type Prefix } from "../ip/mod.ts";
+import { containerRange, formatIPv4, freeAddress, type IPv4, type Prefix } from "../ip/mod.ts";
 import { DockerPluginError } from "./errors.ts";
 import type { PoolId, PoolRequest } from "./protocol/ipam.ts";
 
@@ -143,11 +143,11 @@ export function requireFree(
   address: IPv4,
   isTaken: (address: IPv4) => boolean,
 ): void {
-  const [first, end] = [pool.address + 2, pool.last - 1];
-  if (address < first || address > end) {
+  const { first, last } = containerRange(pool);
+  if (address < first || address > last) {
     throw new DockerPluginError(
       `${formatIPv4(address)} is no container's address of ${pool}: expected ` +
-        `${formatIPv4(first)} to ${formatIPv4(end)}`,
+        `${formatIPv4(first)} to ${formatIPv4(last)}`,
     );
   }
   if (isTaken(address)) throw new DockerPluginError(`${formatIPv4(address)} is in use`);

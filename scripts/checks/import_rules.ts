@@ -35,7 +35,7 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
   ["mod/probe", ["mod/async", "mod/ip", "mod/sys"]],
   ["mod/host", ["mod/async", "mod/ip", "mod/observe", "mod/sys"]],
   ["mod/export", ["mod/ip", "mod/observe", "mod/sys"]],
-  ["mod/cni", ["mod/ip", "mod/export", "mod/lease", "mod/sys"]],
+  ["mod/cni", ["mod/ip", "mod/export", "mod/lease", "mod/sys", "mod/version.ts"]],
   ["mod/docker", ["mod/async", "mod/http", "mod/ip", "mod/observe", "mod/sys", "mod/text"]],
   ["mod/firewall", ["mod/ip", "mod/observe", "mod/sys", "mod/host"]],
   ["mod/subnet", ["mod/async", "mod/ip", "mod/observe", "mod/lease", "mod/config", "mod/store"]],
@@ -84,7 +84,7 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
 
 /** Sentences for docs/architecture.md, of folders and files without a mod.ts that has one. */
 export const FOLDERS: ReadonlyMap<string, string> = new Map([
-  ["main.ts", "The entry: the command line, or the CNI plugin"],
+  ["main.ts", "The entry: the command line, or a plugin of CNI or netavark"],
   ["mod/version.ts", "The version"],
   ["mod/async", "Sleeping and waiting that a signal ends, reading that a limit ends, rate limits"],
   ["mod/http", "HTTP/1.1: a server with limits of time, memory and connections, and a client"],

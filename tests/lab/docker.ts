@@ -1,11 +1,9 @@
+import { makeBusyboxRoot } from "./busybox_root.ts";
 import type { CommandResult, LabHost } from "./host.ts";
 import type { LabProcess } from "./process.ts";
 
 /** Name of the image that containers are made from. */
 const IMAGE = "busybox:lab";
-
-/** Path of Debian's busybox-static, which needs no library. */
-const BUSYBOX = "/usr/bin/busybox";
 
 /** Directory in which scripts/setup.sh unpacks the Docker of Debian's testing suite. */
 const TESTING_ROOT = "/var/cache/flanneld/docker-testing";
@@ -121,12 +119,7 @@ export class LabDocker implements AsyncDisposable {
   }
 
   async #importImage(): Promise<void> {
-    const root = `${this.#host.dir}/image`;
-    await Deno.mkdir(`${root}/bin`, { recursive: true });
-    await Deno.copyFile(BUSYBOX, `${root}/bin/busybox`);
-    for (const applet of (await this.#host.exec([BUSYBOX, "--list"])).trim().split("\n")) {
-      if (applet !== "busybox") await Deno.symlink("busybox", `${root}/bin/${applet}`);
-    }
+    const root = await makeBusyboxRoot(this.#host);
     await this.#host.exec(["sh", "-c", `tar -C ${root} -c . | docker import - ${IMAGE}`], {
       env: this.#env,
     });

@@ -1,5 +1,5 @@
 /**
- * `flanneld cni install|uninstall`: makes the link by which a container runtime runs the program as its CNI plugin.
+ * `flanneld cni install|uninstall`: makes the link by which a container runtime runs the program as its plugin.
  *
  * @module
  */
@@ -23,7 +23,8 @@ export const spec: AgentSubcommand = {
   flags: [
     {
       ...{ name: "dir", kind: "string", placeholder: "directory" },
-      help: `directory of the runtime's plugins (default ${DIRECTORY})`,
+      help: `directory of the runtime's plugins (default ${DIRECTORY}); for Podman ` +
+        "/usr/libexec/netavark",
     },
     {
       ...{ name: "force", kind: "bool" },

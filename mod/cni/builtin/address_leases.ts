@@ -1,4 +1,11 @@
-import { formatIPv4, freeAddress, type IPv4, parseIPv4, type Prefix } from "../../ip/mod.ts";
+import {
+  containerRange,
+  formatIPv4,
+  freeAddress,
+  type IPv4,
+  parseIPv4,
+  type Prefix,
+} from "../../ip/mod.ts";
 import type { Attachment } from "../config.ts";
 import { CniError, Code } from "../errors.ts";
 import { isObject, type JsonObject } from "../json.ts";
@@ -29,20 +36,36 @@ export function findLease(
 }
 
 /**
- * Leases the next free address, see {@linkcode freeAddress}.
+ * Leases an address.
  *
+ * @param chosen by the operator, the next free one otherwise, see {@linkcode freeAddress}
  * @returns `undefined` when the subnet has none
+ * @throws {CniError} 7 or 101 when a container cannot have the chosen address
  */
 export function leaseAddress(
   { leases, last }: AddressLeases,
   subnet: Prefix,
   attachment: Attachment & Pick<AddressLease, "hostEnd">,
+  chosen?: IPv4,
 ): { readonly leases: AddressLeases; readonly lease: AddressLease } | undefined {
   const taken = new Set(leases.map(({ address }) => address));
-  const address = freeAddress(subnet, last, (one) => taken.has(one));
+  if (chosen !== undefined) requireFree(subnet, chosen, taken);
+  const address = chosen ?? freeAddress(subnet, last, (one) => taken.has(one));
   if (address === undefined) return undefined;
   const lease = { ...attachment, address };
   return { leases: { leases: [...leases, lease], last: address }, lease };
+}
+
+function requireFree(subnet: Prefix, address: IPv4, taken: ReadonlySet<IPv4>): void {
+  const { first, last } = containerRange(subnet);
+  if (address < first || address > last) {
+    throw new CniError(
+      Code.INVALID_CONFIG,
+      `${formatIPv4(address)} is no container's address of this host's lease ${subnet}`,
+      `expected ${formatIPv4(first)} to ${formatIPv4(last)}`,
+    );
+  }
+  if (taken.has(address)) throw new CniError(Code.NO_ADDRESS, `${formatIPv4(address)} is in use`);
 }
 
 /** Returns the leases without one. */

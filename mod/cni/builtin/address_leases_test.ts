@@ -55,6 +55,19 @@ Deno.test("leaseAddress() leases each host address once, and refuses only when n
   }));
 });
 
+Deno.test("leaseAddress() leases a chosen address that is a container's and free, and no other", () => {
+  const subnet = Prefix.parse("10.20.93.0/24")!;
+  const lease = (leases: AddressLeases, chosen: string) =>
+    leaseAddress(leases, subnet, attachment(1), ip(chosen));
+  const { leases } = lease(NO_LEASES, "10.20.93.254")!;
+  assertEquals(leases.leases.map(({ address }) => address), [ip("10.20.93.254")]);
+  assertThrows(() => lease(leases, "10.20.93.254"), CniError, "10.20.93.254 is in use");
+  for (const other of ["10.20.93.0", "10.20.93.1", "10.20.93.255", "10.20.94.2"]) {
+    const message = `${other} is no container's address of this host's lease 10.20.93.0/24`;
+    assertThrows(() => lease(NO_LEASES, other), CniError, message);
+  }
+});
+
 Deno.test("leaseAddress() leases a returned address again only after all others", () => {
   const subnet = Prefix.parse("10.20.93.0/29")!;
   let leases: AddressLeases = NO_LEASES;

@@ -22,6 +22,8 @@ export interface AttachmentSpec {
   readonly netns: string;
   readonly bridge: BridgeSpec;
   readonly hairpinMode: boolean;
+  /** Hardware address of the container's interface. @default that of its address */
+  readonly mac?: string | undefined;
   /** Destinations of the container's routes by the bridge. */
   readonly routes: readonly Prefix[];
 }
@@ -53,7 +55,7 @@ export function attach(spec: AttachmentSpec): Macs {
   removeHostEnd(host, lease.hostEnd);
   const { bridge, isNew } = ensureBridge(host, spec.bridge);
   try {
-    const mac = macOf(lease.address);
+    const mac = spec.mac ?? macOf(lease.address);
     const { mtu } = spec.bridge;
     const veth = withNamespaceDescriptor(netns, (peerNamespace) =>
       host.createLink({

@@ -32,7 +32,7 @@ export function ensureBridge(
     throw new CniError(
       Code.INVALID_CONFIG,
       `${spec.name} is not a bridge`,
-      "set builtin.bridge to another name",
+      "remove the device, or set builtin.bridge to another name in a CNI configuration",
     );
   }
   // A bridge without an address of its own takes that of a port, and changes it with its ports.

@@ -1,4 +1,4 @@
-import { gatewayOf, type Prefix } from "../../ip/mod.ts";
+import { gatewayOf, type IPv4, type Prefix } from "../../ip/mod.ts";
 import { SysError } from "../../sys/ffi/errno.ts";
 import type { PluginCall } from "../call.ts";
 import type { Attachment, PluginConfig } from "../config.ts";
@@ -15,59 +15,75 @@ import { attach, type AttachmentSpec, checkAttachment, detach, isAttached } from
 import { LeaseFile, readLeases } from "./lease_file.ts";
 import { hostEndOf } from "./names.ts";
 import { type BuiltinOptions, LEASE_DIRECTORY } from "./options.ts";
-import { encodeResult, routesOf } from "./result.ts";
+import { type Attached, encodeResult, routesOf } from "./result.ts";
 
 /** The parts of a network on this host that its containers share. */
-interface HostNetwork {
+export interface HostNetwork {
   readonly options: BuiltinOptions;
   readonly subnet: Prefix;
   readonly networks: readonly Prefix[];
   readonly mtu: number;
 }
 
-/**
- * Connects a container. The lease is written before the kernel is changed, so that whatever a killed call leaves has a
- * lease that DEL and GC find.
- *
- * @returns the result
- * @throws {CniError}
- */
+/** A container to connect. */
+export interface AttachRequest extends Attachment {
+  /** Path of its network namespace. */
+  readonly netns: string;
+  /** Addresses that the operator chose. */
+  readonly address?: IPv4;
+  readonly mac?: string;
+}
+
+/** Connects a container for ADD. @returns the result @throws {CniError} */
 export async function addBuiltin(
   call: PluginCall,
   config: PluginConfig,
   options: BuiltinOptions,
 ): Promise<string> {
-  const network = readNetwork(config, options);
-  using file = await LeaseFile.open(options.leaseDir, config.name);
-  const earlier = findLease(file.leases, call);
+  return encodeResult(await attachContainer(call, config, options), config.dns, config.cniVersion);
+}
+
+/**
+ * Connects a container. The lease is written before the kernel is changed, so that whatever a killed call leaves has a
+ * lease that DEL and GC find.
+ *
+ * @throws {CniError}
+ */
+export async function attachContainer(
+  { containerID, ifname, netns, address, mac }: AttachRequest,
+  { name, subnetFile }: Pick<PluginConfig, "name" | "subnetFile">,
+  options: BuiltinOptions,
+): Promise<Attached> {
+  const network = readNetwork(subnetFile, options);
+  using file = await LeaseFile.open(options.leaseDir, name);
+  const attachment = { containerID, ifname };
+  const earlier = findLease(file.leases, attachment);
   if (earlier !== undefined) {
     if (isAttached(earlier.hostEnd)) {
       throw new CniError(
         Code.INVALID_ENVIRONMENT,
-        `container ${call.containerID} has ${call.ifname} already`,
+        `container ${containerID} has ${ifname} already`,
         "delete it first",
       );
     }
     file.save(withoutLease(file.leases, earlier));
   }
-  const { containerID, ifname, netns } = call;
-  const hostEnd = hostEndOf(config.name, call);
-  const leased = leaseAddress(file.leases, network.subnet, { containerID, ifname, hostEnd });
+  const hostEnd = hostEndOf(name, attachment);
+  const leased = leaseAddress(file.leases, network.subnet, { ...attachment, hostEnd }, address);
   if (leased === undefined) throw noAddress(network.subnet);
   file.save(leased.leases);
   const { lease } = leased;
   const spec = specOf(network, lease, netns);
   try {
-    const macs = attach(spec);
-    const { bridge } = options;
-    return encodeResult({
+    const macs = attach({ ...spec, mac });
+    const { bridge, isDefaultGateway } = options;
+    return {
       bridge: { name: bridge, mac: macs.bridge },
       hostEnd: { name: hostEnd, mac: macs.hostEnd },
       container: { name: ifname, mac: macs.container, sandbox: netns },
       ...{ address: lease.address, gateway: spec.bridge.gateway, mtu: network.mtu },
-      ...{ prefixLength: network.subnet.length, networks: network.networks, dns: config.dns },
-      isDefaultGateway: options.isDefaultGateway,
-    }, config.cniVersion);
+      ...{ prefixLength: network.subnet.length, networks: network.networks, isDefaultGateway },
+    };
   } catch (error) {
     file.save(withoutLease(leased.leases, lease));
     throw error instanceof SysError ? new CniError(Code.KERNEL_REFUSED, error.message) : error;
@@ -104,7 +120,7 @@ export function checkBuiltin(
       "restart the container",
     );
   }
-  const spec = specOf(readNetwork(config, options), lease, call.netns);
+  const spec = specOf(readNetwork(config.subnetFile, options), lease, call.netns);
   checkAttachment(spec, config.prevResult ?? {});
 }
 
@@ -122,19 +138,20 @@ export async function collectBuiltin(
 
 /** Returns normally when a container can be connected. @throws {CniError} */
 export function statusBuiltin(config: PluginConfig, options: BuiltinOptions): void {
-  const { subnet } = readNetwork(config, options);
+  const { subnet } = readNetwork(config.subnetFile, options);
   const probe = { containerID: "", ifname: "", hostEnd: "" };
   const leased = leaseAddress(readLeases(options.leaseDir, config.name), subnet, probe);
   if (leased === undefined) throw noAddress(subnet);
 }
 
-function readNetwork({ subnetFile }: PluginConfig, options: BuiltinOptions): HostNetwork {
+/** Reads the host's part of a network. @throws {CniError} 7 or 11 when there is none */
+export function readNetwork(subnetFile: string, options: BuiltinOptions): HostNetwork {
   const { ipv4: subnet, ipv4Networks, mtu } = readSubnetFile(subnetFile);
   if (subnet === undefined) {
     throw new CniError(
       Code.INVALID_CONFIG,
-      `${subnetFile} has no IPv4 subnet, which builtin needs`,
-      "use a delegate",
+      `${subnetFile} has no IPv4 subnet`,
+      "a CNI configuration with a delegate does without",
     );
   }
   // A network that is the subnet itself is connected.

@@ -20,7 +20,13 @@ export interface BuiltinOptions {
 }
 
 /** MTU that IPv4 needs at least (RFC 791), and that veth takes at most. */
-const MTU_RANGE = [68, 65535] as const;
+export const MTU_RANGE = [68, 65535] as const;
+
+/** Returns whether an interface can have the MTU. */
+export function isMtu(value: unknown): value is number {
+  const [least, most] = MTU_RANGE;
+  return Number.isInteger(value) && least <= (value as number) && (value as number) <= most;
+}
 
 /**
  * Checks the member `builtin`.
@@ -42,11 +48,8 @@ export function readBuiltin(input: JsonObject): BuiltinOptions {
   if (typeof bridge !== "string" || !isInterfaceName(bridge)) {
     throw invalid("bridge", bridge, "the name of an interface, 1 to 15 bytes");
   }
-  const [least, most] = MTU_RANGE;
-  if (
-    mtu !== undefined && !(Number.isInteger(mtu) && mtu as number >= least && mtu as number <= most)
-  ) {
-    throw invalid("mtu", mtu, `a whole number from ${least} to ${most}`);
+  if (mtu !== undefined && !isMtu(mtu)) {
+    throw invalid("mtu", mtu, `a whole number from ${MTU_RANGE.join(" to ")}`);
   }
   if (typeof hairpinMode !== "boolean") throw invalid("hairpinMode", hairpinMode, "true or false");
   if (typeof isDefaultGateway !== "boolean") {
@@ -57,7 +60,7 @@ export function readBuiltin(input: JsonObject): BuiltinOptions {
   }
   return {
     ...{ bridge, hairpinMode, isDefaultGateway, leaseDir },
-    ...mtu === undefined ? {} : { mtu: mtu as number },
+    ...mtu === undefined ? {} : { mtu },
   };
 }
 

@@ -15,12 +15,15 @@ export interface Attached {
   readonly gateway: IPv4;
   readonly networks: readonly Prefix[];
   readonly isDefaultGateway: boolean;
-  readonly dns: JsonObject;
 }
 
 /** Encodes the result of ADD; interfaces are in the order of the bridge plugin's. */
-export function encodeResult(attached: Attached, cniVersion: CniVersion): string {
-  const { bridge, hostEnd, container, address, prefixLength, gateway, dns } = attached;
+export function encodeResult(
+  attached: Attached,
+  dns: JsonObject,
+  cniVersion: CniVersion,
+): string {
+  const { bridge, hostEnd, container, address, prefixLength, gateway } = attached;
   const mtu = isAtLeast(cniVersion, "1.1.0") ? { mtu: attached.mtu } : {};
   return JSON.stringify({
     cniVersion,

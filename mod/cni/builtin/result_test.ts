@@ -18,18 +18,18 @@ const ATTACHED: Attached = {
   gateway: parseIPv4("10.20.93.1")!,
   networks: [Prefix.parse("10.20.0.0/16")!],
   isDefaultGateway: false,
-  dns: { nameservers: ["10.20.0.10"] },
 };
+const DNS = { nameservers: ["10.20.0.10"] };
 
 Deno.test("encodeResult() encodes a result of each version", () => {
   const ips = { address: "10.20.93.2/24", gateway: "10.20.93.1", interface: 2 };
   const interfaces = [ATTACHED.bridge, ATTACHED.hostEnd, ATTACHED.container];
   const result = {
     ...{ interfaces, ips: [ips], routes: [{ dst: "10.20.0.0/16", gw: "10.20.93.1" }] },
-    dns: { nameservers: ["10.20.0.10"] },
+    dns: DNS,
   };
-  const encode = (version: Parameters<typeof encodeResult>[1]) =>
-    JSON.parse(encodeResult(ATTACHED, version));
+  const encode = (version: Parameters<typeof encodeResult>[2]) =>
+    JSON.parse(encodeResult(ATTACHED, DNS, version));
   assertEquals(encode("1.0.0"), { cniVersion: "1.0.0", ...result });
   assertEquals(encode("0.3.1"), {
     ...{ cniVersion: "0.3.1", ...result, ips: [{ version: "4", ...ips }] },

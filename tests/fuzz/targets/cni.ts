@@ -1,4 +1,4 @@
-/** The CNI plugin's input: network configurations of a runtime, subnet files of any flannel, and its own leases. */
+/** Input of the CNI and netavark plugins: networks and containers of a runtime, subnet files, and their own leases. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import {
@@ -11,6 +11,8 @@ import { parseInput, readConfig } from "../../../mod/cni/config.ts";
 import { delegateConfig } from "../../../mod/cni/delegate/delegate_config.ts";
 import { CniError } from "../../../mod/cni/errors.ts";
 import { encodeSorted } from "../../../mod/cni/json.ts";
+import { readContainer } from "../../../mod/cni/netavark/container.ts";
+import { createNetwork } from "../../../mod/cni/netavark/network.ts";
 import { parseSubnetFile } from "../../../mod/cni/subnet_file.ts";
 import { COMMANDS } from "../../../mod/cni/version.ts";
 import { Prefix } from "../../../mod/ip/mod.ts";
@@ -90,5 +92,26 @@ export const cniLeases: FuzzTarget<string> = {
     if (leased === undefined || findLease(leases, own) !== undefined) return;
     assertEquals(findLease(leased.leases, own), leased.lease);
     assert(leases.leases.every(({ address }) => address !== leased.lease.address));
+  },
+};
+
+const NETAVARK = [
+  '{"name":"net","id":"2f259bab","driver":"flannel","options":{"mtu":"1400","no_default_route":"true","subnetFile":"/run/x"},"ipv6_enabled":false,"dns_enabled":true}',
+  '{"container_id":"c1","port_mappings":[{"host_port":8080,"container_port":80,"protocol":"tcp"}],"network":{"options":{}},"network_options":{"interface_name":"eth0","static_ips":["10.20.93.5"],"static_mac":"02:00:00:00:00:01"}}',
+];
+
+export const netavark: FuzzTarget<string> = {
+  name: "netavark",
+  seeds: NETAVARK,
+  inputs: jsonNear(NETAVARK, ["options", "network", "network_options", "subnets", "static_ips"]),
+  start: () => (text) => {
+    const input = refusing([CniError], () => parseInput(text));
+    if (input === undefined) return;
+    const created = refusing([CniError], () => createNetwork(input, SUBNET.ipv4!));
+    if (created !== undefined) assertEquals(created.id, input.id);
+    const container = refusing([CniError], () => readContainer(input));
+    if (container === undefined) return;
+    const { containerID, ifname } = container.request;
+    assert(!containerID.includes("/") && !ifname.includes("/"));
   },
 };
