@@ -6,6 +6,7 @@ import { CniError, Code } from "../errors.ts";
 import { readSubnetFile } from "../subnet_file.ts";
 import {
   type AddressLease,
+  type AddressLeases,
   findLease,
   leaseAddress,
   staleLeases,
@@ -69,8 +70,7 @@ export async function attachContainer(
     file.save(withoutLease(file.leases, earlier));
   }
   const hostEnd = hostEndOf(name, attachment);
-  const leased = leaseAddress(file.leases, network.subnet, { ...attachment, hostEnd }, address);
-  if (leased === undefined) throw noAddress(network.subnet);
+  const leased = leaseFree(file.leases, network.subnet, { ...attachment, hostEnd }, address);
   file.save(leased.leases);
   const { lease } = leased;
   const spec = specOf(network, lease, netns);
@@ -140,8 +140,7 @@ export async function collectBuiltin(
 export function statusBuiltin(config: PluginConfig, options: BuiltinOptions): void {
   const { subnet } = readNetwork(config.subnetFile, options);
   const probe = { containerID: "", ifname: "", hostEnd: "" };
-  const leased = leaseAddress(readLeases(options.leaseDir, config.name), subnet, probe);
-  if (leased === undefined) throw noAddress(subnet);
+  leaseFree(readLeases(options.leaseDir, config.name), subnet, probe);
 }
 
 /** Reads the host's part of a network. @throws {CniError} 7 or 11 when there is none */
@@ -170,10 +169,22 @@ function specOf(network: HostNetwork, lease: AddressLease, netns: string): Attac
   };
 }
 
-function noAddress(subnet: Prefix): CniError {
-  return new CniError(
-    Code.NO_ADDRESS,
-    `no free address in ${subnet}`,
-    "stop containers, or have the runtime collect its garbage",
-  );
+/**
+ * Leases an address, see {@linkcode leaseAddress}. Where none is free, ends the leases of containers whose namespaces
+ * went without DEL.
+ *
+ * @throws {CniError} 101 when none is free
+ */
+function leaseFree(
+  all: AddressLeases,
+  subnet: Prefix,
+  attachment: Omit<AddressLease, "address">,
+  chosen?: IPv4,
+): NonNullable<ReturnType<typeof leaseAddress>> {
+  const lease = (leases: readonly AddressLease[]) =>
+    leaseAddress({ ...all, leases }, subnet, attachment, chosen);
+  const leased = lease(all.leases) ??
+    lease(all.leases.filter(({ hostEnd }) => isAttached(hostEnd)));
+  if (leased !== undefined) return leased;
+  throw new CniError(Code.NO_ADDRESS, `no free address in ${subnet}`, "stop containers");
 }

@@ -183,6 +183,29 @@ Deno.test("ADD that fails leaves nothing behind", async () => {
   assertEquals([full.output.code, await lab.links(), lab.builtinLeases()], [101, [], []]);
 });
 
+Deno.test("ADD in a full subnet takes the address of a container whose namespace went without DEL", async () => {
+  await using lab = await CniLab.create({});
+  const config = lab.builtin();
+  await lab.lease("10.20.93.1/29");
+  const containers: NetworkNamespace[] = [];
+  const add = async (id: string) => {
+    const container = await lab.container();
+    containers.push(container);
+    return await lab.call({ command: "ADD", id, container, config });
+  };
+  for (let i = 0; i < 5; i++) assertEquals((await add(`c${i}`)).code, 0);
+  const status = () => lab.call({ command: "STATUS", config });
+  const full = await add("late");
+  assertEquals([full.output.code, full.output.msg], [101, "no free address in 10.20.93.0/29"]);
+  assertEquals((await status()).output.code, 50);
+  await lab.remove(containers[2]!);
+  assertEquals((await status()).code, 0);
+  const { output } = await add("late");
+  assertEquals(output.ips[0].address, "10.20.93.4/29");
+  await lab.succeed({ command: "DEL", id: "c2", config });
+  assertEquals(lab.builtinLeases().length, 5);
+});
+
 Deno.test("a second ADD leaves the first one's network, and a new lease of the host gives the bridge its address", async () => {
   await using lab = await CniLab.create({});
   const container = await lab.container();
