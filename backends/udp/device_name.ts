@@ -45,11 +45,15 @@ export function chooseDevice(
     if (!isFree(name)) continue;
     const link = links.get(name);
     if (link === undefined) return name;
-    const isHeld = (link.flags & IFF_LOWER_UP) !== 0;
-    if (link.kind !== "tun" || isHeld) continue;
+    if (link.kind !== "tun" || isHeld(link)) continue;
     const isAlone = number === 0 && !(context.besideOthers ?? false);
     if (isAlone || carried(netlink, link).length === 0) return name;
   }
+}
+
+/** Returns whether a process holds a TUN device. */
+export function isHeld(link: Link | undefined): boolean {
+  return link !== undefined && (link.flags & IFF_LOWER_UP) !== 0;
 }
 
 /** Reserves a device name among the networks of this process. */

@@ -19,7 +19,7 @@ import { diff, type KernelObjects } from "../reconcile.ts";
 import { damage } from "../reconciled/drift.ts";
 import { PeerIndex } from "../reconciled/peer_index.ts";
 import { UdpDataPath } from "./user/data_path.ts";
-import { chooseDevice, leaveDevice, takeDevice, udpDeviceNumber } from "./device_name.ts";
+import { chooseDevice, isHeld, leaveDevice, takeDevice, udpDeviceNumber } from "./device_name.ts";
 import { type DeviceObjects, deviceObjects } from "./desired.ts";
 import { UdpDryRun } from "./dry_run.ts";
 import { inspectUdp } from "./inspection.ts";
@@ -35,6 +35,10 @@ const MAX_TRIED = 16;
 
 /** Milliseconds between checks of the kernel path. */
 const INSPECTION_MS = 2_000;
+
+/** Time for child processes to release a closed device, and between checks, in milliseconds. */
+const RELEASE_MS = 5_000;
+const RELEASE_POLL_MS = 10;
 
 /** The udp backend: one IPv4 packet in one UDP datagram, carried in user space or by eBPF programs. */
 export const udpBackend: Backend = {
@@ -281,18 +285,39 @@ class UdpNetwork implements Network {
   }
 
   async remove(): Promise<void> {
+    const { netlink } = this.#context;
+    // A network of this backend that follows has closed this one, so the kernel, not a descriptor, names the objects.
     this.#kernel.remove();
-    await this.#path?.close({ remove: true });
-    this.#path = undefined;
+    await this.#closePath();
     leaveDevice(this.#name);
+    const link = netlink.link(this.#name);
+    if (link !== undefined && link.index === this.#device?.index) netlink.deleteLink(link.index);
     info(`Removed device ${this.#name}`);
   }
 
   async close(): Promise<void> {
     this.#kernel.close();
-    await this.#path?.close();
-    this.#path = undefined;
+    if (await this.#closePath()) await this.#released();
     leaveDevice(this.#name);
+  }
+
+  /** Closes the user-space path; returns false when there is none. */
+  async #closePath(): Promise<boolean> {
+    const path = this.#path;
+    this.#path = undefined;
+    await path?.close();
+    return path !== undefined;
+  }
+
+  /**
+   * Waits until no process holds the device, so that the next network of this process finds device and port free. A
+   * child process has this process's descriptors from fork to execve(2), which takes a busy machine long.
+   */
+  async #released(): Promise<void> {
+    const end = performance.now() + RELEASE_MS;
+    while (isHeld(this.#context.netlink.link(this.#name)) && performance.now() < end) {
+      await new Promise((resolve) => setTimeout(resolve, RELEASE_POLL_MS));
+    }
   }
 
   /**

@@ -245,14 +245,19 @@ export class UdpKernel {
   }
 
   /**
-   * Removes the kernel path and closes it.
+   * Removes the kernel path and closes it. Removes as well what {@linkcode UdpKernel.close} has left in the kernel, or
+   * an earlier agent whose objects this one has not adopted.
    *
    * @throws {SysError} when the kernel refuses to remove an object; the path is closed all the same
    */
   remove(): void {
     this.#isCarrying = false;
     try {
-      this.#path?.remove();
+      runAll([
+        // By its own descriptors, because its pins may be gone.
+        () => this.#path?.remove(),
+        () => this.#staleState().remove(),
+      ]);
     } finally {
       this.close();
     }
@@ -406,12 +411,7 @@ export class UdpKernel {
     if (this.#mode === "auto") warning(`udp stays in user space: ${reason.message}`);
     this.#refused = true;
     try {
-      runAll([
-        // By its own descriptors, because its pins may be gone.
-        () => this.remove(),
-        // Objects of an earlier agent, which this one has not adopted.
-        () => this.#staleState().remove(),
-      ]);
+      this.remove();
     } catch (second) {
       if (!isRefusalOfPath(second)) throw second;
       warning(`udp kernel path not removed: ${second.message}; remove it with flanneld cleanup`);

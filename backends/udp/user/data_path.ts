@@ -212,20 +212,16 @@ export class UdpDataPath implements AsyncDisposable {
     return { peers: this.traffic(), counters: this.counters() };
   }
 
-  /**
-   * Ends the workers and closes socket and device.
-   *
-   * @param options `remove` deletes the device with its routes; by default it stays
-   */
-  close(options: { readonly remove?: boolean } = {}): Promise<void> {
-    return this.#closed ??= this.#close(options);
+  /** Ends the workers and closes socket and device. The device stays, with its routes. */
+  close(): Promise<void> {
+    return this.#closed ??= this.#close();
   }
 
-  async #close(options: { readonly remove?: boolean }): Promise<void> {
+  async #close(): Promise<void> {
     this.#table.stop();
     await Promise.all(this.#workers.map((worker) => worker.end()));
     for (const { fd } of this.#sockets) closeDescriptor(fd);
-    closeTun(this.#tun, options);
+    closeTun(this.#tun);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

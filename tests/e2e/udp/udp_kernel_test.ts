@@ -4,6 +4,7 @@ import { Lab, type UnderlayHost } from "../../lab/lab.ts";
 import { LabEtcd } from "../../lab/etcd/lab_etcd.ts";
 import { lostReplies } from "../../lab/lost_replies.ts";
 import { FLANNELD, LabUnit } from "../../lab/unit.ts";
+import { closeDescriptor } from "../../../mod/sys/mod.ts";
 import {
   BACKENDS,
   eventually,
@@ -361,3 +362,51 @@ Deno.test("no datagram leaves in clear text to a peer that an IPsec policy cover
   await eventually("packets by the kernel again", () => isByKernel(hosts));
   await capture.waitFor(/UDP, length 84/);
 });
+
+for (const [holds, device] of [["for a moment", "flannel0"], ["for good", "flannel1"]] as const) {
+  Deno.test(`udp changes the network although another process holds its device ${holds}`, async () => {
+    await using cluster = await start([AUTO, AUTO]);
+    const { hosts, etcd, units } = cluster;
+    const [, there] = hosts;
+    using held = new DisposableStack();
+    held.use(holdTun(units[1].process.pid));
+    const changed = units[1].process.waitFor(/tunnel on flannel\d/, {
+      from: units[1].process.mark(),
+    });
+    await etcd.set("v3", `${PREFIX}/config`, CONFIG.replace("10.20.", "10.30."));
+    await units[1].process.waitFor("Network config changed");
+    if (holds === "for a moment") {
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+      held.dispose();
+    }
+    await changed;
+    await eventually("a full mesh", () => isFullMesh(hosts));
+    const links = await there.exec(["ip", "-br", "link"]);
+    assertEquals(links.match(/^flannel\S+/gm), [device, `${device}-gro`]);
+    // The pins of the programs that take datagrams from eth1.
+    const pins = "ls /sys/fs/bpf/flanneld | grep _$(stat -Lc %i /proc/self/ns/net)";
+    assertMatch(await there.exec(["sh", "-c", pins]), new RegExp(`^${device}_\\d+\n$`));
+  });
+}
+
+/**
+ * Takes a copy of a process's descriptor of its TUN device, as each child process has one from fork to execve(2).
+ *
+ * @returns the copy, which closes it
+ */
+function holdTun(pid: number): Disposable {
+  const library = Deno.dlopen("libc.so.6", {
+    syscall: { parameters: ["i64", "i64", "i64", "i64"], result: "i64" },
+  });
+  // Of asm-generic/unistd.h: pidfd_open(2) and pidfd_getfd(2).
+  const [PIDFD_OPEN, PIDFD_GETFD] = [434n, 438n];
+  const { syscall } = library.symbols;
+  const fds = [...Deno.readDirSync(`/proc/${pid}/fd`)].map(({ name }) => name);
+  const tun = fds.find((name) => Deno.readLinkSync(`/proc/${pid}/fd/${name}`) === "/dev/net/tun")!;
+  const process = syscall(PIDFD_OPEN, BigInt(pid), 0n, 0n);
+  const copy = Number(syscall(PIDFD_GETFD, process, BigInt(tun), 0n));
+  assert(copy >= 0);
+  closeDescriptor(Number(process));
+  library.close();
+  return { [Symbol.dispose]: () => closeDescriptor(copy) };
+}

@@ -83,9 +83,8 @@ export function openTun(options: TunOptions): Tun {
   }
 }
 
-/** Closes the queues. The device stays, unless `remove`. */
-export function closeTun(tun: Tun, options: { readonly remove?: boolean } = {}): void {
-  if (options.remove) libc().ioctl_int(tun.descriptors[0]!, TUNSETPERSIST, 0);
+/** Closes the queues. The device stays. */
+export function closeTun(tun: Tun): void {
   tun.descriptors.forEach(closeDescriptor);
 }
 
