@@ -71,14 +71,14 @@ export class RouteReconciler {
    */
   reconcile(wanted: Wanted, signal: AbortSignal): Promise<Outcome> {
     return this.#alone(signal, async (limit) => {
-      const survey = await this.#survey(limit, signal);
+      const survey = await this.#survey(limit);
       if ("failed" in survey) return survey.failed;
       const obstacles = obstaclesOf(survey, wanted.own);
       for (const text of obstacles) this.#obstacles.warn(text, text);
       this.#obstacles.retain((text) => obstacles.includes(text));
       const failures: Failure[] = [];
       for (const change of diffRoutes(survey, wanted)) {
-        const error = await this.#carryOut(change, survey, limit, signal);
+        const error = await this.#carryOut(change, survey, limit);
         if (error !== undefined) failures.push({ change, error });
       }
       const failed = new Set(failures.map(({ change }) => keyOf(change)));
@@ -96,7 +96,7 @@ export class RouteReconciler {
    */
   look(wanted: Wanted, signal: AbortSignal): Promise<Look> {
     return this.#alone(signal, async (limit) => {
-      const survey = await this.#retry(() => this.#provider.survey(limit), limit, signal);
+      const survey = await this.#retry(() => this.#provider.survey(limit), limit);
       const lines = diffRoutes(survey, wanted)
         .flatMap((change) => describeProviderChange(change, survey.self));
       return { survey, lines, obstacles: obstaclesOf(survey, wanted.own) };
@@ -109,20 +109,20 @@ export class RouteReconciler {
     signal: AbortSignal,
   ): Promise<Outcome> {
     return await this.#alone(signal, async (limit) => {
-      const survey = await this.#survey(limit, signal);
+      const survey = await this.#survey(limit);
       if ("failed" in survey) return survey.failed;
       const errors: ProviderError[] = [];
       for (const change of ownRoutes(survey, wanted)) {
-        const error = await this.#carryOut(change, survey, limit, signal);
+        const error = await this.#carryOut(change, survey, limit);
         if (error !== undefined) errors.push(error);
       }
       return outcomeOf(errors);
     });
   }
 
-  async #survey(limit: AbortSignal, signal: AbortSignal): Promise<Survey | { failed: Outcome }> {
+  async #survey(limit: AbortSignal): Promise<Survey | { failed: Outcome }> {
     try {
-      const survey = await this.#retry(() => this.#provider.survey(limit), limit, signal);
+      const survey = await this.#retry(() => this.#provider.survey(limit), limit);
       if (this.#failure !== undefined) info("The provider's route tables can be read again");
       this.#failure = undefined;
       return survey;
@@ -141,12 +141,11 @@ export class RouteReconciler {
     change: ProviderChange,
     survey: Survey,
     limit: AbortSignal,
-    signal: AbortSignal,
   ): Promise<ProviderError | undefined> {
     const words = describeProviderChange(change, survey.self)
       .map(({ sign, text }: DiffLine) => `${sign} ${text}`).join(", ");
     try {
-      await this.#retry(() => execute(this.#provider, change, limit), limit, signal);
+      await this.#retry(() => execute(this.#provider, change, limit), limit);
       info(`Changed at the provider: ${words}`);
       return undefined;
     } catch (error) {
@@ -160,22 +159,9 @@ export class RouteReconciler {
     }
   }
 
-  async #retry<T>(
-    call: () => Promise<T>,
-    limit: AbortSignal,
-    signal: AbortSignal,
-  ): Promise<T> {
-    try {
-      return await retry(call, { signal: limit, random: this.#random });
-    } catch (error) {
-      signal.throwIfAborted();
-      if (error instanceof ProviderError || !limit.aborted) throw error;
-      throw new ProviderError(
-        "unavailable",
-        `the provider has not answered within ${this.#limit / 1000} s`,
-        { cause: error },
-      );
-    }
+  /** Repeats a call of the provider; see {@linkcode retry}. */
+  #retry<T>(call: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    return retry(call, { signal, random: this.#random });
   }
 
   /** Records the state of this host's route in each table. */

@@ -10,7 +10,7 @@ const MAX_DELAY_MS = 8_000;
 
 /** Options of {@linkcode retry}. */
 export interface RetryOptions {
-  /** Ends the waiting. When its reason is a `TimeoutError`, the last failure is thrown in its place. */
+  /** Also of the calls. When its reason is a `TimeoutError`, the last failure is thrown in its place. */
   readonly signal: AbortSignal;
   /** Uniform in [0, 1). @default Math.random */
   readonly random?: () => number;
@@ -29,13 +29,17 @@ export async function retry<T>(
   call: () => Promise<T>,
   { signal, random = Math.random }: RetryOptions,
 ): Promise<T> {
+  let failure = new ProviderError("unavailable", "no answer from the provider in time");
   for (let bound = FIRST;; bound = Math.min(bound * 2, MAX_DELAY_MS)) {
     try {
       return await call();
     } catch (error) {
+      // The time may be over during a call as well as between two.
+      if (signal.aborted && error === signal.reason) throw isTimeout(error) ? failure : error;
       if (!(error instanceof ProviderError) || !error.isPassing) throw error;
+      failure = error;
       await sleep(random() * bound, signal);
-      if (signal.aborted) throw isTimeout(signal.reason) ? error : signal.reason;
+      if (signal.aborted) throw isTimeout(signal.reason) ? failure : signal.reason;
     }
   }
 }

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { abortable } from "../../mod/async/abortable.ts";
 import { ProviderError, type ProviderErrorKind } from "./errors.ts";
 import { retry } from "./retry.ts";
 
@@ -36,6 +37,19 @@ Deno.test("retry() throws the last failure when the time is over, and the reason
     "failure",
   );
   assert(performance.now() - start < 1000);
+  // Of calls that end with the signal.
+  for (const failures of [0, 1]) {
+    const signal = AbortSignal.timeout(50);
+    const fail = failing(failures, "unavailable");
+    const call = async () => {
+      if (await fail() > failures) await abortable(new Promise<never>(() => {}), signal);
+    };
+    await assertRejects(
+      () => retry(call, { signal, random: () => 0 }),
+      ProviderError,
+      failures === 0 ? "no answer from the provider in time" : "failure 1",
+    );
+  }
   const ending = new AbortController();
   setTimeout(() => ending.abort(new Error("the end")), 20);
   await assertRejects(
