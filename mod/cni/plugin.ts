@@ -1,3 +1,4 @@
+import { VERSION } from "../version.ts";
 import { LEASE_DIRECTORY } from "./builtin/options.ts";
 import { type PluginCall, readCall } from "./call.ts";
 import { parseInput, type PluginConfig, readConfig } from "./config.ts";
@@ -23,10 +24,11 @@ import { encodeVersions, LATEST_VERSION, SUPPORTED_VERSIONS } from "./version.ts
 export async function runPlugin(): Promise<number> {
   const lookup = (name: string) => Deno.env.get(name);
   if (!lookup("CNI_COMMAND")) {
-    // A person runs it.
+    // A person runs it, or Nomad, which reads the version. The reference plugins write this form.
     write(
       Deno.stderr,
-      `CNI plugin flannel of flanneld; versions ${SUPPORTED_VERSIONS.join(", ")}\n`,
+      `CNI flannel plugin v${VERSION} of flanneld\n` +
+        `CNI protocol versions supported: ${SUPPORTED_VERSIONS.join(", ")}\n`,
     );
     return 0;
   }

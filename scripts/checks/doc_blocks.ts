@@ -28,7 +28,7 @@ const READER = /\bblocks\(\s*"([^"]+)",\s*"([^"]+)",\s*(\d+),?\s*\)/g;
 const PAGE_READER = /\bhostBlocks\("([^"]+)"\)/g;
 
 /** Languages of fenced blocks; of these only `sh` has commands. */
-const LANGUAGES = new Set(["sh", "text", "json", "yaml", "ini", "mermaid"]);
+const LANGUAGES = new Set(["sh", "text", "json", "yaml", "ini", "hcl", "mermaid"]);
 
 interface Fence {
   readonly language: string;

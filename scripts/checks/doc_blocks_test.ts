@@ -75,7 +75,7 @@ Deno.test("blockProblems() refuses a block whose language may hide commands", ()
   for (const language of ["", "bash", "console"]) {
     const page = `\`\`\`${language}\nfirst\n\`\`\`\n`;
     assertEquals(blockProblems("docs/a.md", page, []), [
-      `line 1: a block of "${language}"; write one of sh, text, json, yaml, ini, mermaid`,
+      `line 1: a block of "${language}"; write one of sh, text, json, yaml, ini, hcl, mermaid`,
     ]);
   }
 });

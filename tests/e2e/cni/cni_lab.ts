@@ -28,6 +28,8 @@ export interface LabCall {
   readonly input?: string;
   /** In place of `flannel`. */
   readonly plugin?: string;
+  /** CNI_ARGS. */
+  readonly args?: string;
 }
 
 /** A host with the plugin and a subnet file, which a test plays the container runtime of. */
@@ -114,9 +116,9 @@ export class CniLab implements AsyncDisposable {
   }
 
   /** Addresses that the plugin itself has leased. */
-  builtinLeases(): string[] {
+  builtinLeases(network = "cbr0"): string[] {
     try {
-      const { leases } = JSON.parse(Deno.readTextFileSync(`${this.leaseDir}/cbr0.json`));
+      const { leases } = JSON.parse(Deno.readTextFileSync(`${this.leaseDir}/${network}.json`));
       return leases.map(({ address }: { address: string }) => address);
     } catch {
       return [];
@@ -125,7 +127,7 @@ export class CniLab implements AsyncDisposable {
 
   /** Starts a call of the plugin. */
   spawn({ command, id = "c1", container, ifname = "eth0", ...call }: LabCall) {
-    const { config, input, plugin = "flannel" } = call;
+    const { config, input, plugin = "flannel", args = "" } = call;
     const child = new Deno.Command("ip", {
       args: ["netns", "exec", this.host.name, `${this.bin}/${plugin}`],
       env: {
@@ -134,6 +136,7 @@ export class CniLab implements AsyncDisposable {
         CNI_NETNS: container?.path ?? "",
         CNI_IFNAME: ifname,
         CNI_PATH: this.bin,
+        CNI_ARGS: args,
       },
       stdin: "piped",
       stdout: "piped",
