@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { CHARACTER } from "../../mod/text/testing/character.ts";
 import { AwsEnvironment } from "./environment.ts";
 import { parseIni, readSharedProfile } from "./shared_files.ts";
 
@@ -29,7 +30,7 @@ nonsense
 });
 
 Deno.test("parseIni() never fails", () => {
-  fc.assert(fc.property(fc.string({ unit: "binary" }), (text) => void parseIni(text)));
+  fc.assert(fc.property(fc.string({ unit: CHARACTER }), (text) => void parseIni(text)));
 });
 
 Deno.test("readSharedProfile() joins both files, and the credentials file wins", async () => {

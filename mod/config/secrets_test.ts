@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { CHARACTER } from "../text/testing/character.ts";
 import { hideSecrets, hideUrlPasswords, isSecretKey } from "./secrets.ts";
 
 Deno.test("isSecretKey() knows the keys that backends keep secrets under", () => {
@@ -44,7 +45,7 @@ Deno.test("hideSecrets() never shows a secret, wherever it is", () => {
       { maxDepth: 5 },
       leaf,
       fc.array(tie("node"), { maxLength: 3 }),
-      fc.dictionary(fc.string({ unit: "binary" }), tie("node"), { maxKeys: 3 }),
+      fc.dictionary(fc.string({ unit: CHARACTER }), tie("node"), { maxKeys: 3 }),
     ),
   })).node;
   fc.assert(fc.property(nested, fc.constantFrom(0, 2), fc.nat(20), (value, indent, cut) => {
@@ -64,7 +65,10 @@ Deno.test("hideUrlPasswords() takes time in proportion to the text", () => {
     return performance.now() - start;
   };
   time(1 << 14);
-  const [short, long] = [1 << 14, 1 << 18].map((length) => Math.min(time(length), time(length)));
+  // The fastest of many, since other programs take turns on the processors.
+  const [short, long] = [1 << 14, 1 << 18].map((length) =>
+    Math.min(...Array.from({ length: 10 }, () => time(length)))
+  );
   // 16 times the text; the square would be 256 times the time.
   assert(long! < 64 * Math.max(short!, 1), `${short} ${long}`);
 });

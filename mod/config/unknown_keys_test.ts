@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { CHARACTER } from "../text/testing/character.ts";
 import { decodeNetworkConfig } from "./decode.ts";
 import { unknownKeys } from "./unknown_keys.ts";
 
@@ -51,7 +52,7 @@ Deno.test("unknownKeys() names the right object of a misplaced key", async () =>
 });
 
 Deno.test("unknownKeys() returns one line for any key", async () => {
-  await fc.assert(fc.asyncProperty(fc.string({ unit: "binary" }), async (key) => {
+  await fc.assert(fc.asyncProperty(fc.string({ unit: CHARACTER }), async (key) => {
     const lines = await unknown(`{${NETWORK}, ${JSON.stringify(key + "_")}: 1}`);
     assertEquals(lines.length, 1);
     assertEquals(lines[0]!.includes("\n"), false);

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { CHARACTER } from "../text/testing/character.ts";
 import { parseIPv4 } from "../ip/mod.ts";
 import type { JsonValue, LeaseAttributes } from "./lease.ts";
 import { decodeLeaseValue, encodeLeaseValue, LeaseValueError, sameAttributes } from "./value.ts";
@@ -57,7 +58,7 @@ const VALUES: readonly (readonly [v07: string, v020: string, LeaseAttributes])[]
 const attributes: fc.Arbitrary<LeaseAttributes> = fc.record({
   publicIP: fc.nat(0xffffffff),
   backendType: fc.string({ minLength: 1 }),
-  backendData: fc.jsonValue({ noUnicodeString: false }).filter((data) => data !== null)
+  backendData: fc.jsonValue({ stringUnit: CHARACTER }).filter((data) => data !== null)
     .map((data) => JSON.parse(JSON.stringify(data)) as JsonValue),
 }, { requiredKeys: ["publicIP"] });
 

@@ -4,6 +4,7 @@
  * @module
  */
 import fc from "fast-check";
+import { CHARACTER } from "../../mod/text/testing/character.ts";
 
 /** Numbers at which lengths, counts and offsets turn wrong. */
 const EDGES = [0, 1, 2, 3, 4, 7, 8, 15, 16, 19, 20, 21, 27, 28, 63, 64, 127, 128, 255] as const;
@@ -143,7 +144,7 @@ export function textNear(
 ): fc.Arbitrary<string> {
   const token = fc.oneof(
     fc.constantFrom(...tokens, ...TOKENS),
-    fc.string({ unit: "binary", maxLength: 8 }),
+    fc.string({ unit: CHARACTER, maxLength: 8 }),
     fc.integer().map(String),
   );
   const raw = fc.array(token, { maxLength: 20 }).map((words) => words.join(""));
@@ -193,7 +194,7 @@ const odd: fc.Arbitrary<Json> = fc.oneof(
     ...[null, true, false, 0, -1, 1.5, 1e20, 2 ** 53, "", "0", "null", [], {}, [null], [[]]],
     ...["10.20.0.0/16", "192.0.2.1", "a".repeat(300), "\u0000", "\ud800", { "": null }],
   ),
-  fc.jsonValue({ maxDepth: 2, noUnicodeString: false }).map((value) => value as Json),
+  fc.jsonValue({ maxDepth: 2, stringUnit: CHARACTER }).map((value) => value as Json),
 );
 
 /** JSON near the seeds, as values that are valid but wrong, and as texts that are not JSON. */

@@ -1,5 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { CHARACTER } from "../../text/testing/character.ts";
 import {
   type FlagKind,
   FlagSyntaxError,
@@ -135,7 +136,7 @@ Deno.test("parseValue() reads Go's integer literals", () => {
 
 Deno.test("parseFlags() reads back whatever was written as one word", () => {
   const flag = fc.oneof(
-    fc.tuple(fc.constantFrom("iface", "etcd-endpoints"), fc.string({ unit: "binary" })),
+    fc.tuple(fc.constantFrom("iface", "etcd-endpoints"), fc.string({ unit: CHARACTER })),
     fc.tuple(fc.constantFrom("margin", "v"), fc.maxSafeInteger()),
     fc.tuple(fc.constant("ip-masq"), fc.boolean()),
   );
@@ -149,7 +150,7 @@ Deno.test("parseFlags() reads back whatever was written as one word", () => {
 
 Deno.test("parseFlags() throws nothing but FlagSyntaxError, and loses no word", () => {
   const word = fc.oneof(
-    fc.string({ unit: "binary" }),
+    fc.string({ unit: CHARACTER }),
     fc.stringMatching(/^-{0,3}(iface|ip-masq|margin|v|x)?=?[0-9a-z_.-]{0,4}$/),
   );
   fc.assert(
@@ -180,6 +181,6 @@ Deno.test("quote() writes what Go's %q writes", () => {
 
 Deno.test("quote() always fits on one line", () => {
   fc.assert(
-    fc.property(fc.string({ unit: "binary" }), (text) => !/\p{C}|(?! )\p{Z}/u.test(quote(text))),
+    fc.property(fc.string({ unit: CHARACTER }), (text) => !/\p{C}|(?! )\p{Z}/u.test(quote(text))),
   );
 });

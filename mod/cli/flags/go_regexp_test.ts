@@ -1,5 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { CHARACTER } from "../../text/testing/character.ts";
 import { compileGoRegExp } from "./go_regexp.ts";
 
 Deno.test("compileGoRegExp() finds what Go's regexp finds", () => {
@@ -75,7 +76,7 @@ Deno.test("compileGoRegExp() finds any text that \\Q quotes or that escapes writ
 
 Deno.test("compileGoRegExp() throws nothing but SyntaxError", () => {
   fc.assert(
-    fc.property(fc.oneof(fc.string(), fc.string({ unit: "binary" })), (expression) => {
+    fc.property(fc.oneof(fc.string(), fc.string({ unit: CHARACTER })), (expression) => {
       try {
         compileGoRegExp(expression).test("eth0");
       } catch (error) {

@@ -1,5 +1,6 @@
 import { assertEquals, assertObjectMatch, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { CHARACTER } from "../../text/testing/character.ts";
 import type { AgentOptions } from "../../agent/core/options.ts";
 import { parseIPv4, Prefix } from "../../ip/mod.ts";
 import type { Environment } from "./environment.ts";
@@ -344,7 +345,7 @@ Deno.test("parseCommandLine() accepts glog's flags and lists those without effec
 Deno.test("parseCommandLine() throws nothing but UsageError, of one line", () => {
   const names = FLAGS.map(({ name }) => name);
   const text = fc.oneof(
-    fc.string({ unit: "binary" }),
+    fc.string({ unit: CHARACTER }),
     fc.constantFrom("1", "true", "http://a:1", "10.0.0.1", "/x"),
   );
   const word = fc.oneof(

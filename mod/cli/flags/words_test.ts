@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { CHARACTER } from "../../text/testing/character.ts";
 import { splitWords } from "./words.ts";
 
 Deno.test("splitWords() cuts as systemd does", () => {
@@ -30,7 +31,7 @@ Deno.test("splitWords() cuts as systemd does", () => {
 });
 
 Deno.test("splitWords() reads back words that are quoted", () => {
-  fc.assert(fc.property(fc.array(fc.string({ unit: "binary" })), (words) => {
+  fc.assert(fc.property(fc.array(fc.string({ unit: CHARACTER })), (words) => {
     const text = words.map((word) => `"${word.replaceAll(/["\\]/g, "\\$&")}"`).join("  ");
     assertEquals(splitWords(text), words);
   }));

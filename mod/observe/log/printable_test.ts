@@ -1,12 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { CHARACTER } from "../../text/testing/character.ts";
 import { printable, printableJson } from "./printable.ts";
 
 /** Any text, with many of the characters that matter. */
 const hostile = fc.array(fc.oneof(
   fc.integer({ min: 0, max: 0x9f }).map((code) => String.fromCharCode(code)),
   fc.constantFrom("\u202e", "\u2066", "\u200e", "\u061c", "\u2028", "\u2029", "\ud800"),
-  fc.string({ unit: "binary" }),
+  fc.string({ unit: CHARACTER }),
 )).map((parts) => parts.join(""));
 
 Deno.test("printable() escapes what a terminal obeys, what reorders a line, and what ends one", () => {

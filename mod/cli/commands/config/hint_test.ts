@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { CHARACTER } from "../../../text/testing/character.ts";
 import { misspeltKey } from "./hint.ts";
 
 Deno.test("misspeltKey() names the key that was meant, however it is spelt", () => {
@@ -21,7 +22,7 @@ Deno.test("misspeltKey() names the key that was meant, however it is spelt", () 
 });
 
 Deno.test("misspeltKey() answers in one line, whatever it reads", () => {
-  const key = fc.oneof(fc.string(), fc.string({ unit: "binary" }).map((end) => `Network${end}`));
+  const key = fc.oneof(fc.string(), fc.string({ unit: CHARACTER }).map((end) => `Network${end}`));
   const config = fc.dictionary(key, fc.jsonValue()).map((value) => JSON.stringify(value));
   fc.assert(fc.property(fc.oneof(config, fc.string()), (text) => {
     const line = misspeltKey(text);

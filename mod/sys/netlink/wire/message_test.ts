@@ -1,5 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { CHARACTER } from "../../../text/testing/character.ts";
 import {
   AttributeCursor,
   HEADER_LENGTH,
@@ -21,7 +22,7 @@ const attribute: fc.Arbitrary<Attribute> = fc.record({
   type: fc.integer({ min: 1, max: 0x3fff }),
   kind: fc.constantFrom("u8", "u32", "port", "ipv4", "string", "flag"),
   value: u32,
-  text: fc.string({ maxLength: 20, unit: "binary" }).map((text) => text.replaceAll("\0", "")),
+  text: fc.string({ maxLength: 20, unit: CHARACTER }).map((text) => text.replaceAll("\0", "")),
 });
 const message = fc.record({
   type: fc.integer({ min: 0, max: 0xffff }),
