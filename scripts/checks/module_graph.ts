@@ -116,7 +116,8 @@ export async function listFiles(root: string, roots: readonly string[]): Promise
   return found.sort();
 }
 
-function fileUrl(path: string): string {
+/** The URL of an absolute path. */
+export function fileUrl(path: string): string {
   const url = new URL("file:///");
   url.pathname = path;
   return url.href;
