@@ -92,7 +92,7 @@ export interface FirewallOptions {
   readonly peers?: PeerSources;
   /**
    * An agent runs for the network: `auto` then keeps the tool of the agent's start, even if another one was
-   * installed since.
+   * installed since, or another program has begun to use it.
    *
    * @default false
    */

@@ -68,7 +68,7 @@ export async function findTools(commands: HostCommands, request: ToolsRequest): 
   const nftables = await optional(Nftables.find(commands), mode === "nftables");
   if (mode === "nftables" && nftables === undefined) throw notFound("nft", "nftables", commands);
   const iptables = await optional(
-    chooseIptables(commands, networks),
+    chooseIptables(commands, networks, spec.tag),
     mode === "iptables" || nftables === undefined,
   );
   if (mode === "iptables" && iptables === undefined) {
@@ -108,7 +108,7 @@ async function prefersNftables(
   if (preferNftables || iptables === undefined) return true;
   const tables = await nftables.tables();
   if (isRunning && tables.includes(ownTable(spec.tag))) return true;
-  if (iptables.foreignWeight > 0) return false;
+  if (isRunning && iptables.hasOwnRules || iptables.foreignWeight > 0) return false;
   return tables.some((name) => !isOwnTable(name) && !IPTABLES_TABLE.test(name));
 }
 

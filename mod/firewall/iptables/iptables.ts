@@ -1,6 +1,6 @@
 import { type HostCommands, LOCK_SECONDS } from "../command.ts";
 import { FirewallError } from "../errors.ts";
-import { foreignWeight } from "../plan.ts";
+import { foreignWeight, hasOwnRules } from "../plan.ts";
 import { parseSave, type SavedRules } from "./save_format.ts";
 import type { PreviousNetwork } from "../firewall_spec.ts";
 
@@ -72,6 +72,8 @@ export interface IptablesChoice {
   readonly other?: Iptables;
   /** How much others rely on the set of `use`; 0 when nobody does. */
   readonly foreignWeight: number;
+  /** One of the sets has rules of flanneld. */
+  readonly hasOwnRules: boolean;
 }
 
 /**
@@ -81,19 +83,22 @@ export interface IptablesChoice {
  *
  * Cost: one process for each of up to three programs, and one iptables-save per set.
  *
+ * @param tag of the network's chains
  * @returns `undefined` when the host has no iptables
  * @throws {FirewallError} when every iptables of the host fails
  */
 export async function chooseIptables(
   commands: HostCommands,
   networks: readonly PreviousNetwork[],
+  tag?: string,
 ): Promise<IptablesChoice | undefined> {
   const { found, failures } = await findIptables(commands);
-  const readable: { iptables: Iptables; weight: number }[] = [];
+  const readable: { iptables: Iptables; weight: number; isOwn: boolean }[] = [];
   for (const iptables of found.values()) {
     try {
-      const weight = foreignWeight(await iptables.save(), networks);
-      readable.push({ iptables, weight });
+      const saved = await iptables.save();
+      const weight = foreignWeight(saved, networks);
+      readable.push({ iptables, weight, isOwn: hasOwnRules(saved, networks, tag) });
     } catch (error) {
       if (!(error instanceof FirewallError)) throw error;
       failures.push(error);
@@ -107,6 +112,7 @@ export async function chooseIptables(
     use: use.iptables,
     ...(other === undefined ? {} : { other: other.iptables }),
     foreignWeight: use.weight,
+    hasOwnRules: readable.some(({ isOwn }) => isOwn),
   };
 }
 

@@ -344,6 +344,13 @@ Deno.test("openFirewall() by itself takes what the host uses", async () => {
   assertEquals(await tool(bare, { isRunning: true }), "nftables");
   assertEquals(await tool(bare, { isRunning: true, ...IPTABLES }), "iptables");
 
+  // Nor does the tool of a program that comes later, as netavark does with Podman's first container.
+  await using later = await Namespace.make();
+  await (await open(later, {}, undefined, IPTABLES)).ensure();
+  await nft(later, FOREIGN);
+  assertEquals(await tool(later), "nftables");
+  assertEquals(await tool(later, { isRunning: true }), "iptables");
+
   await setUpDocker(site, "nft");
   assert(/^iptables/.test((await tool(site))!));
   await using old = await Namespace.make();
