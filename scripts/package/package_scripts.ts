@@ -11,10 +11,12 @@
  * settings that an older version, or flannel, installed readable by everybody to 0600; any other mode is the
  * operator's choice.
  * The CNI plugin is no file of the package, so that the package installs beside another plugin of that name.
+ * Docker no longer requires the unit, as CentOS's flannel makes it: the removal of that package stops the unit.
  * NetworkManager and systemd-networkd read the packages' files for them, before flanneld makes a device.
  */
 export const AFTER_INSTALL =
-  `if [ ! -e /opt/cni/bin/flannel ] && [ ! -L /opt/cni/bin/flannel ]; then
+  `[ "$upgrade" = 1 ] || rm -f /etc/systemd/system/docker.service.requires/flanneld.service || :
+if [ ! -e /opt/cni/bin/flannel ] && [ ! -L /opt/cni/bin/flannel ]; then
   { mkdir -p /opt/cni/bin && ln -s /usr/bin/flanneld /opt/cni/bin/flannel; } || :
 fi
 [ -z "$(find /etc/sysconfig/flanneld -perm 644 2>/dev/null)" ] || chmod 600 /etc/sysconfig/flanneld || :

@@ -1,4 +1,11 @@
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+import { dirname } from "@std/path";
 import { compile } from "../../scripts/build/compile.ts";
 import { chooseRuntime, sha256 } from "../../scripts/build/runtime.ts";
 import { writeRelease } from "../../scripts/package/package.ts";
@@ -668,6 +675,9 @@ Deno.test("each package is installed in a bare root, runs an agent there, and is
           ...[root, ...command],
         ]);
       const calls = await standInForSystemd(root);
+      const required = `${root}/etc/systemd/system/docker.service.requires/flanneld.service`;
+      await Deno.mkdir(dirname(required), { recursive: true });
+      await Deno.symlink("/usr/lib/systemd/system/flanneld.service", required);
       const installed = await inRoot(install(root));
       assertEquals(installed.code, 0, installed.output);
       for (const call of ["nmcli general reload conf", "networkctl reload"]) {
@@ -681,7 +691,12 @@ Deno.test("each package is installed in a bare root, runs an agent there, and is
         assertEquals(files.includes(file), !isLeftOut, `${file}\n${installed.output}`);
       }
       assertEquals(files.includes("/usr/lib/flanneld/ld.so"), bundledLibc);
-      if (verify !== undefined) assertEquals(await run(verify(root)), { code: 0, output: "" });
+      if (verify !== undefined) {
+        assertEquals(await run(verify(root)), { code: 0, output: "" });
+        await assertRejects(() => Deno.lstat(required), Deno.errors.NotFound);
+      } else {
+        await Deno.remove(required);
+      }
       const settings = `${root}/etc/sysconfig/flanneld`;
       const modeOf = async () => (await Deno.stat(settings)).mode! & 0o7777;
       assertEquals(await modeOf(), 0o600);

@@ -3,10 +3,19 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { makeCertificates } from "../lab/certificates.ts";
 import { Lab, type UnderlayHost } from "../lab/lab.ts";
 import { LabEtcd } from "../lab/etcd/lab_etcd.ts";
+import { lostReplies } from "../lab/lost_replies.ts";
 import { installAgent, type LabSystemd } from "../lab/systemd.ts";
 import { VERSION } from "../../mod/version.ts";
 import { otherBuild } from "../chaos/other_build.ts";
-import { CONFIG, eventually, isFullMesh, PREFIX, subnetEnv, subnetOf } from "./guide.ts";
+import {
+  CONFIG,
+  eventually,
+  isFullMesh,
+  overlayAddress,
+  PREFIX,
+  subnetEnv,
+  subnetOf,
+} from "./guide.ts";
 import { blocks, startSystemds, writeLabRelease } from "./pages.ts";
 
 const NEWER = VERSION.replace(/\d$/, (digit) => String((Number(digit) + 1) % 10));
@@ -134,10 +143,19 @@ Deno.test("install.md and migrate-from-flannel.md: install, roll back and hand o
   await t.step("migrate-from-flannel.md: the steps on each host", async () => {
     const steps = await blocks("docs/migrate-from-flannel.md", "On each host", 4);
     const [stop, install, start, flush] = steps as [string, string, string, string];
+    // As CentOS's package of flannel has it.
+    await two.writeTextFile(
+      "/etc/systemd/system/docker.service",
+      "[Service]\nExecStart=/bin/sleep infinity\n",
+    );
+    await run(second, "systemctl add-requires docker.service flanneld.service");
+    await run(second, "systemctl daemon-reload && systemctl start docker");
     await run(second, stop);
     assertEquals(await second.property("flanneld", "ActiveState"), "inactive");
+    assertEquals(await second.property("docker", "ActiveState"), "active");
     await run(second, install, former);
     await run(second, start);
+    assertEquals(await second.property("flanneld", "UnitFileState"), "enabled");
     await works();
     const route = ["10.20.200.0/24", "via", one.address, "dev", "eth1"];
     await two.exec(["ip", "route", "add", ...route]);
@@ -160,7 +178,14 @@ Deno.test("install.md and migrate-from-flannel.md: install, roll back and hand o
     await Deno.mkdir(unpacked);
     await Deno.copyFile(executable, `${unpacked}/flanneld`);
     await Deno.copyFile(MK_DOCKER_OPTS, `${unpacked}/mk-docker-opts.sh`);
-    for (const block of [settings, unit, replace]) await run(first, block, unpacked);
+    for (const block of [settings, unit]) await run(first, block, unpacked);
+    const start = performance.now();
+    const lost = await lostReplies(two, await overlayAddress(one), async () => {
+      await run(first, replace, unpacked);
+      const seconds = (performance.now() - start) / 1000;
+      console.log(`flanneld replaced within ${seconds.toFixed(1)} s`);
+    });
+    assertEquals(lost, 0);
     assertEquals(
       await first.property("flanneld", "FragmentPath"),
       "/etc/systemd/system/flanneld.service",
