@@ -177,7 +177,8 @@ for (const tool of TOOLS) {
       await using site = await Site.start(tool, backend);
       await site.startFirewalls();
       await site.startAgents();
-      const warnings = site.units[0]!.process.output.match(/^W\d{4} .*/gm) ?? [];
+      const warnings = (site.units[0]!.process.output.match(/^W\d{4} .*/gm) ?? [])
+        .filter((line) => line.includes(name));
       if (hasClosedPort) {
         assertEquals(warnings.length, 1, warnings.join("\n"));
         assertMatch(
