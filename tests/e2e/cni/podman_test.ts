@@ -5,7 +5,7 @@ import { GuideCluster } from "../../lab/guide_cluster.ts";
 import type { UnderlayHost } from "../../lab/lab.ts";
 import { LabPodman } from "../../lab/podman.ts";
 import { FLANNELD } from "../../lab/unit.ts";
-import { eventually, subnetOf } from "../guide.ts";
+import { eventually, PREFIX, subnetOf } from "../guide.ts";
 import { blocks } from "../pages.ts";
 
 const OPTIONS = "-iface=eth1 -ip-masq";
@@ -146,6 +146,34 @@ Deno.test("a Podman network of flannel's follows the lease, and needs no agent t
 function withoutIndex(link: string): string {
   return link.replace(/^\d+: eth0@if\d+/, "");
 }
+
+Deno.test("Podman networks of several networks of the agent serve one container", async () => {
+  const options = `${OPTIONS} -networks=blue,green`;
+  await using cluster = await GuideCluster.start({ options, config: null });
+  await using stack = new AsyncDisposableStack();
+  const { host, etcd } = cluster;
+  for (const [i, [name, range]] of [["blue", "10.20"], ["green", "10.30"]].entries()) {
+    const config = `{"Network": "${range}.0.0/16", "Backend": {"Type": "vxlan", "VNI": ${i + 1}}}`;
+    await etcd.set("v2", `${PREFIX}/${name}/config`, config);
+  }
+  const agent = await cluster.startAgent(host, { wait: false });
+  await agent.ready();
+  const podman = stack.use(await LabPodman.start(host));
+  await podman.sh("flanneld cni install -dir /usr/libexec/netavark");
+  const create = "network create -d flannel -o subnetFile=/run/flannel/networks";
+  await podman.podman(`${create}/blue.env blue`);
+  await podman.podman(`${create}/green.env -o no_default_route=true green`);
+  for (const name of ["blue", "green"]) await podman.run(name, `--network ${name}`);
+  await podman.run("both", "--network blue --network green");
+  assertMatch(await podman.podman("exec both ip route"), /^default via 10\.20\..*\.1 dev /m);
+  for (const name of ["blue", "green"]) {
+    const [address] = await podman.addresses(name);
+    assertMatch(address!, name === "blue" ? /^10\.20\./ : /^10\.30\./);
+    assertEquals(await podman.ping("both", address!.replace("/24", "")), 2, name);
+  }
+  await podman.podman("rm --force --time 0 both");
+  assertEquals([(await leased(host)).length, await ports(host)], [2, 2]);
+});
 
 /** Commands that the plugin refuses, and the end of the line that Podman prints. */
 const REFUSED: readonly (readonly [string, RegExp])[] = [
