@@ -11,6 +11,9 @@ const OPEN_FLAGS = 0o2 | 0o100 | 0o400000 | O_CLOEXEC;
 /** asm-generic/fcntl.h: LOCK_EX | LOCK_NB. */
 const LOCK_NOW = 2 | 4;
 
+/** asm-generic/fcntl.h. */
+const LOCK_UN = 8;
+
 /** Mode of a lock file. Any process that can open the file, even only for reading, can hold flock(2) on it. */
 const MODE = 0o600;
 
@@ -56,6 +59,9 @@ export class FileLock implements Disposable {
   /** Releases the lock. Calling it again does nothing. */
   [Symbol.dispose](): void {
     if (this.#fd === undefined) return;
+    // Closing is not enough: a child that another thread has forked holds a copy of the descriptor
+    // until it calls execve.
+    unwrap("flock", libc().flock(this.#fd, LOCK_UN), this.path);
     closeDescriptor(this.#fd);
     this.#fd = undefined;
   }

@@ -64,12 +64,36 @@ Deno.test("FileLock.tryAcquire() gets what a killed process held", () =>
 Deno.test("FileLock.tryAcquire() is not inherited by a command that outlives us", () =>
   withDirectory(async (directory) => {
     const path = `${directory}/lock`;
-    const lock = FileLock.tryAcquire(path)!;
+    using lock = FileLock.tryAcquire(path);
+    assert(lock !== undefined);
     const child = new Deno.Command("sleep", { args: ["60"] }).spawn();
-    lock[Symbol.dispose]();
-    assert(await isFree(path));
-    child.kill("SIGKILL");
-    await child.status;
+    try {
+      const descriptors = `/proc/${child.pid}/fd`;
+      for await (const { name } of Deno.readDir(descriptors)) {
+        assert(await Deno.readLink(`${descriptors}/${name}`) !== path);
+      }
+    } finally {
+      child.kill("SIGKILL");
+      await child.status;
+    }
+  }));
+
+Deno.test("FileLock is free once it is disposed, while another thread starts programs", () =>
+  withDirectory(async (directory) => {
+    const program = `postMessage(0); for (;;) await new Deno.Command("true").output();`;
+    const worker = new Worker(`data:text/javascript,${encodeURIComponent(program)}`, {
+      type: "module",
+    });
+    try {
+      await new Promise((resolve) => worker.onmessage = resolve);
+      const end = performance.now() + 200;
+      while (performance.now() < end) {
+        using lock = FileLock.tryAcquire(`${directory}/lock`);
+        assert(lock !== undefined);
+      }
+    } finally {
+      worker.terminate();
+    }
   }));
 
 Deno.test("FileLock.tryAcquire() takes the file that is there now, not the one it was", () =>
