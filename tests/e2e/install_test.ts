@@ -6,8 +6,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { dirname } from "@std/path";
-import { compile } from "../../scripts/build/compile.ts";
-import { chooseRuntime, sha256 } from "../../scripts/build/runtime.ts";
+import { sha256 } from "../../scripts/build/runtime.ts";
 import { writeRelease } from "../../scripts/package/package.ts";
 import { VERSION } from "../../mod/version.ts";
 import { makeCertificates } from "../lab/certificates.ts";
@@ -783,24 +782,4 @@ Deno.test("rpm and deb name the license, in the fields and files where their too
     ...["sh", DEB, `${doc}/copyright`],
   ]);
   assertMatch(output, /^Files: \*\n(.+\n)*License: Apache-2\.0$/m);
-});
-
-Deno.test("a second compilation of the same sources gives the same bytes", async () => {
-  const runtime = await chooseRuntime({ cache: `${ROOT}/.cache` });
-  const sums: string[] = [];
-  for (const name of ["first", "second"]) {
-    const output = `${work}/${name}`;
-    await compile({ root: ROOT, entry: "mod/cli/help/help.ts", output, runtime });
-    sums.push(await sha256(output));
-  }
-  assertEquals(sums[0], sums[1]);
-});
-
-Deno.test("a second build of the same release gives the same bytes", async () => {
-  const again = `${work}/again`;
-  await writeRelease({ root: ROOT, executable: FLANNELD, output: again, info: INFO });
-  assertEquals(
-    await Deno.readTextFile(`${again}/SHA256SUMS`),
-    await Deno.readTextFile(`${RELEASE}/SHA256SUMS`),
-  );
 });
