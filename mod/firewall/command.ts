@@ -87,12 +87,25 @@ export class HostCommands {
     const [output] = ended;
     if (!output.success) {
       const reason = oneLine(new TextDecoder().decode(output.stderr)) || "it gave no reason";
-      throw new FirewallError(`${name} failed with status ${output.code}: ${reason}`, {
+      const advice = adviceFor(reason);
+      throw new FirewallError(`${name} failed with status ${output.code}: ${reason}${advice}`, {
         status: output.code,
       });
     }
     return new TextDecoder().decode(output.stdout);
   }
+}
+
+/** Kernel modules, and what nft and iptables 1.8 print without them: for nf_tables on both, for iptables-legacy. */
+const MODULES: readonly (readonly [module: string, symptom: RegExp])[] = [
+  ["nf_tables", /initialize (?:nft|Netlink socket): Protocol not supported/],
+  ["ip_tables", /unable to initialize table|Table does not exist \(do you need to insmod/],
+];
+
+/** Returns, in parentheses, the command that loads the missing module, or shows that the kernel has none. */
+function adviceFor(reason: string): string {
+  const module = MODULES.find(([, symptom]) => symptom.test(reason))?.[0];
+  return module === undefined ? "" : ` (the module ${module} is not loaded: modprobe ${module})`;
 }
 
 /** Writes all of `text`. Ignores a child that ends without reading it: its exit status shows the reason. */

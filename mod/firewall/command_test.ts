@@ -56,6 +56,23 @@ Deno.test("HostCommands.run() reports status and standard error in one line", as
   assertEquals(error.status, 3);
 });
 
+Deno.test("HostCommands.run() names the module that is not loaded", async () => {
+  const sh = await path("sh");
+  const cases = [
+    // iptables-nft 1.8.11, nft 1.1.3, iptables-legacy-restore 1.8.11, iptables-legacy 1.8.11.
+    ["iptables: Failed to initialize nft: Protocol not supported", "nf_tables"],
+    ["mnl.c:64: Unable to initialize Netlink socket: Protocol not supported", "nf_tables"],
+    ["iptables-restore: unable to initialize table 'nat'", "ip_tables"],
+    ["Table does not exist (do you need to insmod?)", "ip_tables"],
+  ];
+  for (const [text, module] of cases) {
+    const run = host.run(sh, ["-c", `echo "${text}" >&2; exit 1`]);
+    const { message } = await assertRejects(() => run, FirewallError);
+    const advice = ` (the module ${module} is not loaded: modprobe ${module})`;
+    assertEquals(message, `sh failed with status 1: ${text}${advice}`);
+  }
+});
+
 Deno.test("HostCommands.run() survives a command that does not read its input", async () => {
   const error = await assertRejects(
     async () => await host.run(await path("false"), [], "x".repeat(1 << 20)),

@@ -21,11 +21,10 @@ export interface AttachedTun {
  * @param name `flannel0`; a `%d` lets the kernel number it
  * @param flags IFF_* of linux/if_tun.h
  * @throws {SysError} EBUSY when another process holds it; EINVAL when an interface of that name is
- * no such device; EPERM without CAP_NET_ADMIN; ENOENT without the tun module
+ * no such device; EPERM without CAP_NET_ADMIN; ENODEV without the module tun; ENOENT without /dev/net/tun
  */
 export function attachTunDevice(name: string, flags: number): AttachedTun {
-  const path = "/dev/net/tun";
-  const fd = unwrap("open", libc().open(cString(path), OPEN_FLAGS, 0), path);
+  const fd = openControlDevice();
   try {
     const request = new Uint8Array(new ArrayBuffer(IFREQ_LENGTH));
     request.set(new TextEncoder().encode(name).subarray(0, IFNAMSIZ - 1));
@@ -35,6 +34,24 @@ export function attachTunDevice(name: string, flags: number): AttachedTun {
   } catch (error) {
     closeDescriptor(fd);
     throw error;
+  }
+}
+
+/** Opens the device that makes others: the kernel loads the module for whoever opens it. */
+function openControlDevice(): number {
+  const path = "/dev/net/tun";
+  try {
+    return unwrap("open", libc().open(cString(path), OPEN_FLAGS, 0), path);
+  } catch (cause) {
+    const isMissing = cause instanceof SysError &&
+      (cause.errno === Errno.ENOENT || cause.errno === Errno.ENODEV);
+    if (!isMissing) throw cause;
+    throw new SysError(cause.syscall, cause.errno, {
+      ...{ cause, subject: path },
+      detail: cause.errno === Errno.ENODEV
+        ? "the kernel has no module tun: install it"
+        : "modprobe tun creates it; a container must be given it",
+    });
   }
 }
 
