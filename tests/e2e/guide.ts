@@ -39,7 +39,7 @@ export const BACKENDS: readonly GuideBackend[] = [
 /** Writes the guide's /etc/sysconfig/flanneld. */
 export async function writeSysconfig(
   host: UnderlayHost,
-  etcd: LabEtcd,
+  etcd: Pick<LabEtcd, "endpoint">,
   { prefix = PREFIX, options = "-iface=eth1" }: { prefix?: string; options?: string } = {},
 ): Promise<void> {
   await host.writeTextFile(

@@ -1,7 +1,7 @@
 #!/bin/busybox sh
-# The first process of a test's VM: loads what 9p needs, puts a layer of memory over the host's root
-# file system, which it cannot write to, and runs /command there. Output goes to the second serial line,
-# its last line is the exit code.
+# The first process of a test's VM: loads what 9p needs, puts a layer of memory, or the disk, over the
+# host's root file system, which it cannot write to, and runs /command there; with /systemd as a unit of
+# the systemd that it boots. Output goes to the second serial line, its last line is the exit code.
 set -e
 b=/bin/busybox
 $b mkdir -p /proc /sys /dev /lower /upper /new
@@ -19,8 +19,12 @@ $b rm /module.ko
 
 share=trans=virtio,version=9p2000.L,msize=262144,cache=loose,ro
 $b mount -t 9p -o $share root /lower
-$b mount -t tmpfs -o size=75% tmpfs /upper
-$b mkdir /upper/files /upper/work
+if [ -e /dev/vda ]; then
+  $b mount -t ext4 /dev/vda /upper
+else
+  $b mount -t tmpfs -o size=75% tmpfs /upper
+fi
+$b mkdir -p /upper/files /upper/work
 $b mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work overlay /new
 $b mkdir -p /new/lib/modules
 $b mount -t 9p -o $share modules /new/lib/modules
@@ -43,14 +47,25 @@ $b mkdir -p /new/dev/net
 $b cp /command /new/run/command
 # For the shell over there:
 # shellcheck disable=SC2016
-exec $b switch_root /new /bin/sh -c '
+$b echo '
   stty -F /dev/ttyS1 raw
   exec >/dev/ttyS1 2>&1 </dev/null
   export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
   # Through a pipe: a program that sees a terminal writes its lines twice.
   { sh /run/command; echo $? >/run/code; } | cat
   echo "vm: exit code $(cat /run/code)"
+  # As an operator does, so that services end in their order.
+  [ ! -e /run/systemd/system ] || exec systemctl poweroff
   sync
   echo o >/proc/sysrq-trigger
   sleep 60
-'
+' >/new/run/start
+[ -e /systemd ] || exec $b switch_root /new /bin/sh /run/start
+
+units=/new/run/systemd/system
+$b mkdir -p $units/multi-user.target.wants
+$b printf '%s\n' '[Unit]' 'After=multi-user.target' '[Service]' 'ExecStart=/bin/sh /run/start' >$units/vm.service
+$b ln -s ../vm.service $units/multi-user.target.wants/vm.service
+# It would hide the test's directory.
+$b ln -s /dev/null $units/tmp.mount
+exec $b switch_root /new /lib/systemd/systemd --unit=multi-user.target

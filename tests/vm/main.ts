@@ -2,7 +2,8 @@
  * Runs tests on kernels of Debian's in a VM: `deno task test:vm [VERSION|all] [TEST...]`.
  *
  * VERSION is 5.10, 6.1, 6.12 (the default) or newest. TEST is an argument of `deno test`; the default is the tests of
- * netlink events and of ipip. With `all` each kernel runs each of the TESTs in a VM of its own, by default all that
+ * netlink events, of ipip and of modules. Files of tests/vm/boots run in a VM that has the package and boots systemd,
+ * one file a boot. With `all` each kernel runs each of the TESTs in a VM of its own, by default all that
  * docs/support.md reports on, and the last lines are a table of them. Needs root; the labs need dist/flanneld.
  * The kernels stay in .cache/vm.
  *
@@ -12,35 +13,44 @@ import { projectRoot } from "../../scripts/checks/module_graph.ts";
 import { run } from "../lab/command.ts";
 import { runInVm } from "./boot.ts";
 import { fetchKernel, type Release, RELEASES } from "./kernel.ts";
+import { reboot } from "./reboot.ts";
 
-/** Tests of netlink events, which differ between kernels, and of backends whose modules a kernel may lack. */
-const TESTS = [
-  "--filter=/^(vxlan|monitor|ipip)/",
-  "tests/vm/cases/ipip.ts",
-  "tests/kernel/vxlan/vxlan_repair_test.ts",
-  "tests/kernel/netlink/netlink_test.ts",
+/** Modules, in a VM that has loaded none; netlink events, which differ between kernels; ipip, which a kernel may lack. */
+const TESTS: readonly (readonly string[])[] = [
+  ["tests/vm/cases/modules.ts"],
+  [
+    "--filter=/^(vxlan|monitor|ipip)/",
+    "tests/vm/cases/ipip.ts",
+    "tests/kernel/vxlan/vxlan_repair_test.ts",
+    "tests/kernel/netlink/netlink_test.ts",
+  ],
 ];
 
-/** Rows of the table that `all` prints. */
-const AREAS = [
-  "tests/kernel/vxlan/",
-  "tests/kernel/host_gw_test.ts",
-  "tests/vm/cases/ipip.ts",
-  "tests/kernel/udp/udp_test.ts",
-  "tests/kernel/udp/udp_decapsulate_test.ts",
-  "tests/kernel/udp/udp_kernel_test.ts",
-  "tests/kernel/netlink/netlink_test.ts",
-  "tests/kernel/netlink/bpf_test.ts",
-  "tests/kernel/firewall/firewall_test.ts",
-  "tests/kernel/firewall/nftables_test.ts",
-  "tests/vm/cases/loss.ts",
-  "tests/e2e/guide_test.ts",
-  "tests/e2e/repair_test.ts",
-  "tests/e2e/udp/udp_kernel_test.ts",
+/** Tests of a VM that boots systemd: one file a boot, on one disk. */
+const BOOTS = "tests/vm/boots/";
+
+/** Rows of the table that `all` prints: arguments of `deno test`, the last one its name. */
+const AREAS: readonly (readonly string[])[] = [
+  ["tests/kernel/vxlan/"],
+  ["tests/kernel/host_gw_test.ts"],
+  ["tests/vm/cases/ipip.ts"],
+  ["tests/kernel/udp/udp_test.ts"],
+  ["tests/kernel/udp/udp_decapsulate_test.ts"],
+  ["tests/kernel/udp/udp_kernel_test.ts"],
+  ["tests/kernel/netlink/netlink_test.ts"],
+  ["tests/kernel/netlink/bpf_test.ts"],
+  ["tests/kernel/firewall/firewall_test.ts"],
+  ["tests/kernel/firewall/nftables_test.ts"],
+  ["tests/vm/cases/modules.ts"],
+  ["tests/vm/cases/loss.ts"],
+  ["--filter=/on etcd v3, Docker: installed/", "tests/e2e/guide_test.ts"],
+  ["tests/e2e/repair_test.ts"],
+  ["tests/e2e/udp/udp_kernel_test.ts"],
+  [`${BOOTS}started.ts`, `${BOOTS}restarted.ts`],
 ];
 
-/** Of one VM, in milliseconds; the default tests take one minute. */
-const LIMIT = 1_800_000;
+/** Of one VM, in milliseconds; the default tests take two minutes. */
+const LIMIT = 7_200_000;
 
 /** Begin of the line that `deno test` ends with. */
 const RESULT = /^(?:ok|FAILED) \| (\d+) passed.*?\| (\d+) failed/;
@@ -48,7 +58,7 @@ const RESULT = /^(?:ok|FAILED) \| (\d+) passed.*?\| (\d+) failed/;
 const root = projectRoot();
 const [version = "6.12", ...tests] = Deno.args;
 if (version === "all") {
-  Deno.exit(await runAll(tests.length > 0 ? tests : AREAS));
+  Deno.exit(await runAll(tests.length > 0 ? tests.map(areaOf) : AREAS));
 }
 const release = RELEASES.find((one) => one.version === version);
 if (release === undefined) {
@@ -56,17 +66,27 @@ if (release === undefined) {
   console.error(`test:vm: unknown kernel "${version}": expected all, or one of ${known}`);
   Deno.exit(2);
 }
-Deno.exit((await test(release, tests.length > 0 ? tests : TESTS)).code);
+let exit = 0;
+for (const words of tests.length > 0 ? [tests] : TESTS) {
+  const { code } = await test(release, words);
+  exit ||= code;
+}
+Deno.exit(exit);
+
+/** Returns a row's arguments, or the test alone. */
+function areaOf(test: string): readonly string[] {
+  return AREAS.find((area) => area.at(-1) === test) ?? [test];
+}
 
 /** Runs every area on every kernel, and prints a table of passed and failed tests. */
-async function runAll(areas: readonly string[]): Promise<number> {
+async function runAll(areas: typeof AREAS): Promise<number> {
   const rows = [["", ...RELEASES.map((one) => one.version)]];
   let worst = 0;
   for (const area of areas) {
-    const row = [area];
+    const row = [area.at(-1)!];
     for (const release of RELEASES) {
       try {
-        const { code, result } = await test(release, [area]);
+        const { code, result } = await test(release, area);
         worst ||= code;
         row.push(result ?? `exit ${code}`);
       } catch (error) {
@@ -90,23 +110,32 @@ async function test(
   console.log(`Linux ${kernel.release}`);
   // The VM has no network.
   await run([Deno.execPath(), "test", "--no-run", "--no-check", ...words], { cwd: root });
-  // Without colors, for the result.
-  const command = [
+  let passed = 0;
+  let failed = 0;
+  const vm = {
+    ...{ kernel, directory: root, signal: AbortSignal.timeout(LIMIT) },
+    onLine: (line: string) => {
+      console.log(line);
+      const result = RESULT.exec(line);
+      passed += Number(result?.[1] ?? 0);
+      failed += Number(result?.[2] ?? 0);
+    },
+  };
+  const code = words[0]!.startsWith(BOOTS)
+    ? await reboot(root, { ...vm, commands: words.map((word) => commandOf([word])) })
+    : await runInVm({ ...vm, command: commandOf(words) });
+  if (passed + failed === 0) return { code, result: undefined };
+  return { code, result: failed === 0 ? `${passed}` : `${passed}, ${failed} failed` };
+}
+
+/** Returns the VM's command, without colors for the result. */
+function commandOf(words: readonly string[]): string {
+  return [
     "export NO_COLOR=1",
     `cd ${quote(root)} && exec ${
       quote(Deno.execPath())
     } test -A --no-check --unstable-net --cached-only ${words.map(quote).join(" ")}`,
   ].join("\n");
-  let result: string | undefined;
-  const code = await runInVm({
-    ...{ kernel, command, directory: root, signal: AbortSignal.timeout(LIMIT) },
-    onLine: (line) => {
-      console.log(line);
-      const [, passed, failed] = RESULT.exec(line) ?? [];
-      if (passed !== undefined) result = failed === "0" ? passed : `${passed}, ${failed} failed`;
-    },
-  });
-  return { code, result };
 }
 
 function quote(word: string): string {
