@@ -96,7 +96,10 @@ Deno.test("udp goes through the kernel between agents that do alike, and loses n
   await using cluster = await start([AUTO, AUTO]);
   const { hosts, units, restart } = cluster;
   const [here, there] = hosts;
-  assertMatch(units[0].process.output, /the kernel carries packets of flannel0 \(eBPF by TCX\)/);
+  assertMatch(
+    units[0].process.output,
+    /the kernel carries packets of flannel0 \(eBPF by (TCX|clsact)\)/,
+  );
   await eventually("the kernel's path", () => isByKernel(hosts));
   const subnet = await subnetOf(there);
   const target = await overlayAddress(there);
