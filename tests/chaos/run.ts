@@ -34,16 +34,16 @@ const GIVE_UP_MS = 240_000;
 /** How long `flanneld plan` may still find something then: firewall tools are slow on a busy machine. */
 const PLAN_MS = 20_000;
 
-/** Show a host's state; the run's own pings go on meanwhile. */
+/** Show a host's state, what changes soonest first; the run's own pings go on meanwhile. */
 const STATE: readonly (readonly string[])[] = [
+  ["ip", "-s", "neighbour"],
+  ["timeout", "2", "tcpdump", "--immediate-mode", "-nne", "-i", "any", "-c", "400"],
+  ["ip", "-s", "-d", "link"],
+  ["ip", "route", "show", "table", "all"],
+  ["cat", "/proc/net/nf_conntrack"],
+  ["iptables-save", "-c"],
   [FLANNELD, "status", "-json", "-peers=all"],
   [FLANNELD, "doctor"],
-  ["ip", "-s", "-d", "link"],
-  ["ip", "neighbour"],
-  ["ip", "route", "show", "table", "all"],
-  ["iptables-save", "-c"],
-  ["timeout", "2", "tcpdump", "--immediate-mode", "-nn", "-i", "any", "-c", "100"],
-  ["cat", "/proc/net/nf_conntrack"],
 ];
 
 /** The network that agents lease from, in leases below those that faults write. */
@@ -133,6 +133,10 @@ class ChaosRun implements AsyncDisposable {
   readonly #monitors: LabProcess[];
   readonly #read: number[];
   readonly #began = performance.now();
+  /** Of {@linkcode ChaosRun.#logs}. */
+  #directory: Promise<string> | undefined;
+  /** The hosts' state at the first broken invariant, which may heal before the run ends. */
+  #firstState: Promise<void> | undefined;
   readonly #looking: Promise<void>;
   #isOver = false;
   #round = 0;
@@ -430,21 +434,35 @@ class ChaosRun implements AsyncDisposable {
     const count = this.#broken.get(text) ?? 0;
     this.#broken.set(text, count + 1);
     if (count === 0) this.#options.log(`${this.#time()} BROKEN ${text}`);
+    this.#firstState ??= this.#keepStates("first.state");
   }
 
   /** Keeps each host's log, and its state, which shows what is wrong where the cluster did not recover. */
   async #keepLogs(): Promise<string> {
-    const directory = await Deno.makeTempDir({ prefix: `chaos-${this.#options.store}-` });
-    for (const { name, agent, lab } of this.#cluster.hosts) {
-      await Deno.writeTextFile(`${directory}/${name}.log`, agent.log);
+    await this.#firstState;
+    for (const { name, agent } of this.#cluster.hosts) {
+      await Deno.writeTextFile(`${await this.#logs()}/${name}.log`, agent.log);
+    }
+    await this.#keepStates("state");
+    return await this.#logs();
+  }
+
+  /** Keeps each host's present state as a file, all hosts' at a time. */
+  async #keepStates(suffix: string): Promise<void> {
+    const directory = await this.#logs();
+    await Promise.all(this.#cluster.hosts.map(async ({ name, lab }) => {
       const state: string[] = [];
       for (const command of STATE) {
         const { stdout, stderr } = await lab.run(command);
         state.push(`$ ${command.join(" ")}`, stdout, stderr);
       }
-      await Deno.writeTextFile(`${directory}/${name}.state`, state.join("\n"));
-    }
-    return directory;
+      await Deno.writeTextFile(`${directory}/${name}.${suffix}`, state.join("\n"));
+    }));
+  }
+
+  /** Directory of a failed run's files. */
+  #logs(): Promise<string> {
+    return this.#directory ??= Deno.makeTempDir({ prefix: `chaos-${this.#options.store}-` });
   }
 
   #time(): string {
