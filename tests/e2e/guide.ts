@@ -83,7 +83,7 @@ export async function overlayAddress(host: UnderlayHost): Promise<string> {
 export async function eventually(
   what: string,
   condition: () => Promise<boolean>,
-  timeout = 30_000,
+  timeout = 60_000,
 ): Promise<void> {
   const until = Date.now() + timeout;
   while (!await condition()) {

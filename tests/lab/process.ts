@@ -1,5 +1,5 @@
 /** How long {@linkcode LabProcess.waitFor} waits by default, in milliseconds. */
-const TIMEOUT_MS = 20_000;
+const TIMEOUT_MS = 60_000;
 
 /** How long a process may take to end after SIGTERM before it gets SIGKILL, in milliseconds. */
 const GRACE = 10_000;

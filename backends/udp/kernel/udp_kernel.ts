@@ -2,6 +2,7 @@ import { formatIPv4, type IPv4, type Prefix } from "../../../mod/ip/mod.ts";
 import { info, verbose, warning } from "../../../mod/observe/mod.ts";
 import { BpfError } from "../../../mod/sys/bpf/mod.ts";
 import {
+  Errno,
   type IpsecPolicy,
   isProtected,
   readIpsecPolicies,
@@ -239,6 +240,8 @@ export class UdpKernel {
       }
       return this.#path?.damage();
     } catch (error) {
+      // The external interface is gone, which the agent waits out.
+      if (error instanceof SysError && error.errno === Errno.ENODEV) return undefined;
       // A timer calls this method, and an error there would end the agent. sync() reports the same error.
       return `programs in the kernel: ${(error as Error).message}`;
     }

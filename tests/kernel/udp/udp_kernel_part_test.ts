@@ -162,6 +162,10 @@ Deno.test("UdpKernel follows the underlay's checksum offload, to all peers and b
   part.sync();
   assertEquals(part.paths, [reason, reason]);
   assertEquals(damage(), undefined);
+
+  // The agent waits for an interface that is gone, and then brings the network up again.
+  await namespace.ip("link", "del", "eth1");
+  assertEquals(damage(), undefined);
 });
 
 /** getrlimit(2): RLIMIT_NOFILE. */
