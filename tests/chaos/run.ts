@@ -1,6 +1,7 @@
 import { delay, type LabProcess } from "../lab/process.ts";
 import { FLANNELD } from "../lab/unit.ts";
 import { Prefix } from "../../mod/ip/mod.ts";
+import type { NetworkReport } from "../../mod/agent/status/status.ts";
 import { configureLog } from "../../mod/observe/log/log.ts";
 import { leaseFacts } from "./chaos_store.ts";
 import { ChaosCluster, type ChaosHost } from "./cluster.ts";
@@ -255,11 +256,14 @@ class ChaosRun implements AsyncDisposable {
     for (;;) {
       const problems = await this.#differences();
       if (problems.length === 0) problems.push(...await this.#formerConfigs());
+      const isEqual = problems.length === 0;
+      // News of features may wait for TCP's timer after a cut; packets flow meanwhile, as long as both agents run.
+      if (isEqual) problems.push(...await this.#userPaths());
       const took = this.#pings.rounds - rounds;
       // The start is not the product's: the machine may be busy with the start of other labs.
       if (this.#round > 0) this.#slowestRecovery = Math.max(this.#slowestRecovery, took);
       if (problems.length === 0) break;
-      if (took > RECOVERY_ROUNDS && !isLate && this.#round > 0) {
+      if (took > RECOVERY_ROUNDS && !isEqual && !isLate && this.#round > 0) {
         isLate = true;
         const invariant = "kernel equal to store within 10 s";
         this.#note({ invariant, detail: problems.slice(0, 5).join("; ") });
@@ -316,14 +320,30 @@ class ChaosRun implements AsyncDisposable {
 
   /** Agents that have not come to the present config yet: their subnets may change, and equal the store's all the same. */
   async #formerConfigs(): Promise<string[]> {
-    const { config, hosts } = this.#cluster;
-    const problems = await Promise.all(hosts.map(async ({ name, lab }) => {
-      const { code, stdout } = await lab.run([FLANNELD, "status", "-json"]);
-      if (code !== 0) return `${name}: status exits with ${code}`;
-      const [network] = (JSON.parse(stdout) as { networks: { config?: string }[] }).networks;
-      return network?.config === config ? undefined : `${name} has the config ${network?.config}`;
+    const wanted = this.#cluster.config;
+    return await this.#ofEachStatus(({ config }) =>
+      config === wanted ? [] : [`has the config ${config}`]
+    );
+  }
+
+  /** Peers to whom packets need a running agent here, though the kernel could carry them. */
+  async #userPaths(): Promise<string[]> {
+    return await this.#ofEachStatus(({ peers: { list } }) =>
+      list.filter(({ path }) => path?.startsWith("user")).map(({ subnet, path }) =>
+        `sends to ${subnet} by ${path}`
+      )
+    );
+  }
+
+  /** Returns what is found in the status of each agent, with the host's name. */
+  async #ofEachStatus(find: (network: NetworkReport) => string[]) {
+    const found = await Promise.all(this.#cluster.hosts.map(async ({ name, lab }) => {
+      const { code, stdout } = await lab.run([FLANNELD, "status", "-json", "-peers=all"]);
+      if (code !== 0) return [`${name}: status exits with ${code}`];
+      return (JSON.parse(stdout) as { networks: NetworkReport[] }).networks.flatMap(find)
+        .map((what) => `${name} ${what}`);
     }));
-    return problems.filter((problem) => problem !== undefined);
+    return found.flat();
   }
 
   /** Gives docker0 its address after a change of the subnet, and pings it there. */
