@@ -109,7 +109,8 @@ export class BackendHost implements Disposable {
           `address ${ifname} ${local}/${prefixlen} ${scope}`
         )
       ),
-      ...routes.map((route) => `route ${JSON.stringify(route)}`),
+      // The kernel sets and clears this flag up to a second after a process has closed or opened a TUN device.
+      ...routes.map((route) => `route ${JSON.stringify(route)}`.replace('"linkdown"', "")),
       ...neighbours.map((neighbour) => `neighbour ${JSON.stringify(neighbour)}`),
       ...fdb.map((entry) => `fdb ${JSON.stringify(entry)}`),
     ].sort();
