@@ -99,6 +99,8 @@ export class HostCommands {
 /** Kernel modules, and what nft and iptables 1.8 print without them: for nf_tables on both, for iptables-legacy. */
 const MODULES: readonly (readonly [module: string, symptom: RegExp])[] = [
   ["nf_tables", /initialize (?:nft|Netlink socket): Protocol not supported/],
+  // Where the kernel has nfnetlink built in, as Debian's 7.2.
+  ["nf_tables", /(?:cache initialization failed|generation id): Invalid argument/],
   ["ip_tables", /unable to initialize table|Table does not exist \(do you need to insmod/],
 ];
 

@@ -62,6 +62,7 @@ Deno.test("HostCommands.run() names the module that is not loaded", async () => 
     // iptables-nft 1.8.11, nft 1.1.3, iptables-legacy-restore 1.8.11, iptables-legacy 1.8.11.
     ["iptables: Failed to initialize nft: Protocol not supported", "nf_tables"],
     ["mnl.c:64: Unable to initialize Netlink socket: Protocol not supported", "nf_tables"],
+    ["netlink: Error: cache initialization failed: Invalid argument", "nf_tables"],
     ["iptables-restore: unable to initialize table 'nat'", "ip_tables"],
     ["Table does not exist (do you need to insmod?)", "ip_tables"],
   ];

@@ -17,8 +17,7 @@ interface Case {
   readonly advice: string;
 }
 
-/** The firewall's come first: agents of all backends load them. */
-const CASES: readonly Case[] = [
+const FIREWALLS: readonly Case[] = [
   {
     ...{ backend: "host-gw", firewall: "nftables", module: "nf_tables" },
     advice: "(the module nf_tables is not loaded: modprobe nf_tables)",
@@ -28,6 +27,9 @@ const CASES: readonly Case[] = [
     // iptables-legacy remains.
     advice: "(the module ip_tables is not loaded: modprobe ip_tables)",
   },
+];
+
+const BACKENDS: readonly Case[] = [
   ...["vxlan", "ipip"].map((name) => ({
     ...{ backend: name, firewall: "auto", module: name },
     advice: `(the kernel has no module ${name}: install it, or choose another Backend.Type)`,
@@ -42,7 +44,7 @@ async function isLoaded(module: string): Promise<boolean> {
   return new RegExp(`^${module} `, "m").test(await Deno.readTextFile("/proc/modules"));
 }
 
-function start(host: UnderlayHost, { backend, firewall }: Case): Promise<LabProcess> {
+function start(host: UnderlayHost, backend: string, firewall: string): Promise<LabProcess> {
   return host.spawn([
     ...[FLANNELD, "-iface=eth1", `-store=embedded=${host.dir}/leases.db`, "-ip-masq"],
     ...["-network=10.20.0.0/16", `-backend=${backend}`, `-firewall=${firewall}`],
@@ -50,28 +52,29 @@ function start(host: UnderlayHost, { backend, firewall }: Case): Promise<LabProc
   ]);
 }
 
-for (const one of CASES) {
-  const { backend, firewall, module, advice } = one;
-  Deno.test(`${backend}, -firewall=${firewall}: the agent ends in a line that names what is missing for ${module}`, async () => {
-    await using lab = await Lab.start({ hosts: 1 });
-    await run(["mount", "-t", "tmpfs", "tmpfs", "/lib/modules"]);
-    try {
-      await using agent = await start(lab.hosts[0]!, one);
-      assertEquals((await agent.status).code, 1, agent.output);
-      assertStringIncludes(agent.output.trim().split("\n").at(-1)!, advice);
-    } finally {
-      await run(["umount", "/lib/modules"]);
-    }
-  });
-}
+// The firewall's come first: agents of all backends load them.
+for (const cases of [FIREWALLS, BACKENDS]) {
+  for (const { backend, firewall, module, advice } of cases) {
+    Deno.test(`${backend}, -firewall=${firewall}: the agent ends in a line that names what is missing for ${module}`, async () => {
+      await using lab = await Lab.start({ hosts: 1 });
+      await run(["mount", "-t", "tmpfs", "tmpfs", "/lib/modules"]);
+      try {
+        await using agent = await start(lab.hosts[0]!, backend, firewall);
+        assertEquals((await agent.status).code, 1, agent.output);
+        assertStringIncludes(agent.output.trim().split("\n").at(-1)!, advice);
+      } finally {
+        await run(["umount", "/lib/modules"]);
+      }
+    });
+  }
 
-for (const one of CASES) {
-  const { backend, firewall, module } = one;
-  Deno.test(`${backend}, -firewall=${firewall}: the kernel loads ${module} for the agent`, async () => {
-    await using lab = await Lab.start({ hosts: 1 });
-    assert(!await isLoaded(module));
-    await using agent = await start(lab.hosts[0]!, one);
-    await agent.waitFor(/Firewall rules in place/);
-    assert(await isLoaded(module));
-  });
+  for (const { backend, firewall, module } of cases) {
+    Deno.test(`${backend}, -firewall=${firewall}: the kernel loads ${module} for the agent`, async () => {
+      await using lab = await Lab.start({ hosts: 1 });
+      assert(!await isLoaded(module));
+      await using agent = await start(lab.hosts[0]!, backend, firewall);
+      await agent.waitFor(/Firewall rules in place/);
+      assert(await isLoaded(module));
+    });
+  }
 }
