@@ -26,10 +26,11 @@ const IPV4_HEADER = 20;
 const EXPERIMENTAL_PROTOCOL = 253;
 
 /**
- * Time that probes may take. Usually they have passed when the call that sends them returns; receive packet
- * steering and threaded softirqs delay them.
+ * Time that probes may take, during which the agent waits. Usually they have passed when the call that sends them
+ * returns; receive packet steering, threaded softirqs and a busy machine delay them. Beside a load of 20 some took
+ * more than 50 ms.
  */
-const TIMEOUT_MS = 50;
+const TIMEOUT_MS = 200;
 
 /** Result of probes; `unknown` when the kernel refuses to send any. */
 export type ProbeResult = "passed" | "lost" | "unknown";
