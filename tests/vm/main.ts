@@ -9,6 +9,7 @@
  *
  * @module
  */
+import { Shutdown } from "../../mod/cli/shutdown.ts";
 import { projectRoot } from "../../scripts/checks/module_graph.ts";
 import { run } from "../lab/command.ts";
 import { runInVm } from "./boot.ts";
@@ -56,6 +57,7 @@ const LIMIT = 7_200_000;
 const RESULT = /^(?:ok|FAILED) \| (\d+) passed.*?\| (\d+) failed/;
 
 const root = projectRoot();
+const shutdown = new Shutdown();
 const [version = "6.12", ...tests] = Deno.args;
 if (version === "all") {
   Deno.exit(await runAll(tests.length > 0 ? tests.map(areaOf) : AREAS));
@@ -90,6 +92,7 @@ async function runAll(areas: typeof AREAS): Promise<number> {
         worst ||= code;
         row.push(result ?? `exit ${code}`);
       } catch (error) {
+        if (shutdown.signal.aborted) throw error;
         worst = 1;
         console.error((error as Error).message);
         row.push("no result");
@@ -113,7 +116,8 @@ async function test(
   let passed = 0;
   let failed = 0;
   const vm = {
-    ...{ kernel, directory: root, signal: AbortSignal.timeout(LIMIT) },
+    ...{ kernel, directory: root },
+    signal: AbortSignal.any([shutdown.signal, AbortSignal.timeout(LIMIT)]),
     onLine: (line: string) => {
       console.log(line);
       const result = RESULT.exec(line);
