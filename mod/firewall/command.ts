@@ -87,10 +87,12 @@ export class HostCommands {
     const [output] = ended;
     if (!output.success) {
       const reason = oneLine(new TextDecoder().decode(output.stderr)) || "it gave no reason";
-      const advice = adviceFor(reason);
-      throw new FirewallError(`${name} failed with status ${output.code}: ${reason}${advice}`, {
-        status: output.code,
-      });
+      const module = MODULES.find(([, symptom]) => symptom.test(reason))?.[0];
+      const advice = module && ` (the module ${module} is not loaded: modprobe ${module})`;
+      throw new FirewallError(
+        `${name} failed with status ${output.code}: ${reason}${advice ?? ""}`,
+        { status: output.code, ...(module && { missingModule: module }) },
+      );
     }
     return new TextDecoder().decode(output.stdout);
   }
@@ -103,12 +105,6 @@ const MODULES: readonly (readonly [module: string, symptom: RegExp])[] = [
   ["nf_tables", /(?:cache initialization failed|generation id): Invalid argument/],
   ["ip_tables", /unable to initialize table|Table does not exist \(do you need to insmod/],
 ];
-
-/** Returns, in parentheses, the command that loads the missing module, or shows that the kernel has none. */
-function adviceFor(reason: string): string {
-  const module = MODULES.find(([, symptom]) => symptom.test(reason))?.[0];
-  return module === undefined ? "" : ` (the module ${module} is not loaded: modprobe ${module})`;
-}
 
 /** Writes all of `text`. Ignores a child that ends without reading it: its exit status shows the reason. */
 async function feed(stdin: WritableStream<Uint8Array>, text: string): Promise<void> {

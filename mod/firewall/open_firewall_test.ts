@@ -99,3 +99,35 @@ Deno.test("openFirewall() reports an iptables that does not work", () =>
       "iptables failed with status 2: broken",
     );
   }));
+
+Deno.test("openFirewall() leaves nft out where the kernel has no nf_tables, and an error names both modules", () =>
+  withEmptyDirectory(async (directory) => {
+    // As nft 1.1.3 and iptables 1.8.11 on Linux 7.2 without modules.
+    const programs = {
+      nft: '[ "$1" = --version ] && echo v1.1.3 || ' +
+        '{ echo "netlink: Error: cache initialization failed: Invalid argument" >&2; exit 1; }',
+      iptables: 'echo "iptables v1.8.11 (nf_tables)"',
+      "iptables-save":
+        'echo "iptables-save: Failed to initialize nft: Protocol not supported" >&2; exit 1',
+      "iptables-restore": "",
+      "iptables-legacy": 'echo "iptables v1.8.11 (legacy)"',
+      "iptables-legacy-save": "",
+      "iptables-legacy-restore":
+        "echo \"iptables-restore: unable to initialize table 'nat'\" >&2; exit 2",
+    };
+    for (const [name, text] of Object.entries(programs)) {
+      await Deno.writeTextFile(`${directory}/${name}`, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+    }
+    for (const mode of ["auto", "iptables"] as const) {
+      const firewall = await openFirewall(SPEC, undefined, { mode, searchPath: [directory] });
+      assertEquals(firewall.description, "iptables-legacy 1.8.11 (legacy)");
+      const { message } = await assertRejects(() => firewall.ensure(), FirewallError);
+      assertEquals(
+        message,
+        "iptables-legacy-restore failed with status 2: iptables-restore: unable to initialize " +
+          "table 'nat' (the module ip_tables is not loaded: modprobe ip_tables); iptables-save " +
+          "failed with status 1: iptables-save: Failed to initialize nft: Protocol not supported " +
+          "(the module nf_tables is not loaded: modprobe nf_tables)",
+      );
+    }
+  }));

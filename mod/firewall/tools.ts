@@ -65,15 +65,18 @@ export interface ToolsRequest {
  */
 export async function findTools(commands: HostCommands, request: ToolsRequest): Promise<Tools> {
   const { mode, spec, networks, peers, peerSet, netns } = request;
-  const nftables = await optional(Nftables.find(commands), mode === "nftables");
-  if (mode === "nftables" && nftables === undefined) throw notFound("nft", "nftables", commands);
+  const installed = await optional(Nftables.find(commands), mode === "nftables");
+  if (mode === "nftables" && installed === undefined) throw notFound("nft", "nftables", commands);
   const iptables = await optional(
     chooseIptables(commands, networks, spec.tag),
-    mode === "iptables" || nftables === undefined,
+    mode === "iptables" || installed === undefined,
   );
   if (mode === "iptables" && iptables === undefined) {
     throw notFound("iptables", "iptables", commands);
   }
+  // iptables-legacy works without nf_tables.
+  const isMissing = mode !== "nftables" && iptables !== undefined && await lacksModule(installed);
+  const nftables = isMissing ? undefined : installed;
 
   const assignments: Assignment[] = [];
   const useNftables = nftables !== undefined &&
@@ -98,6 +101,17 @@ export async function findTools(commands: HostCommands, request: ToolsRequest): 
     iptables: tools,
     complete: iptables !== undefined,
   };
+}
+
+/** Returns whether nft fails because the kernel has no nf_tables. */
+async function lacksModule(nftables: Nftables | undefined): Promise<boolean> {
+  try {
+    await nftables?.tables();
+  } catch (error) {
+    if (!(error instanceof FirewallError)) throw error;
+    return error.missingModule !== undefined;
+  }
+  return false;
 }
 
 async function prefersNftables(

@@ -19,6 +19,9 @@ const RELEASE_1_6_2: IptablesVersion = [1, 6, 2];
 
 /** One iptables of the host: a program to read the rules and one to change them. */
 export class Iptables {
+  /** Failure of the other set for want of a kernel module, which restore() names when it fails for the same reason. */
+  otherFailure?: FirewallError;
+
   constructor(
     private readonly commands: HostCommands,
     /** `iptables`, `iptables-nft` or `iptables-legacy`. */
@@ -54,6 +57,9 @@ export class Iptables {
       await this.commands.run(this.restorePath, ["--noflush", ...wait], text);
     } catch (error) {
       if (!(error instanceof FirewallError)) throw error;
+      if (error.missingModule !== undefined && this.otherFailure !== undefined) {
+        throw new FirewallError(`${error.message}; ${this.otherFailure.message}`, { cause: error });
+      }
       const number = /line:? (\d+)/.exec(error.message)?.[1];
       const line = number === undefined ? undefined : text.split("\n")[Number(number) - 1];
       if (line === undefined) throw error;
@@ -108,6 +114,8 @@ export async function chooseIptables(
   // Stable: of equals the first stays the first.
   const [use, other] = readable.sort((a, b) => b.weight - a.weight);
   if (use === undefined) return undefined;
+  const otherFailure = failures.find(({ missingModule }) => missingModule !== undefined);
+  if (otherFailure !== undefined) use.iptables.otherFailure = otherFailure;
   return {
     use: use.iptables,
     ...(other === undefined ? {} : { other: other.iptables }),
