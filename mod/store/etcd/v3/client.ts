@@ -229,7 +229,7 @@ export class EtcdV3Client implements EtcdV3Caller {
 
   #failed(endpoint: Endpoint, error: unknown): StoreError {
     const failure = this.#toStoreError(endpoint, error);
-    if (failure instanceof StoreUnavailableError && !isOfEtcd(error)) endpoint.reset(failure);
+    if (failure instanceof StoreUnavailableError && !isOfEtcd(error)) endpoint.drop(error, failure);
     return failure;
   }
 }

@@ -120,6 +120,8 @@ export class Endpoint implements AsyncDisposable {
   /** Of each call that is under way: ends it. */
   readonly #calls = new Set<(reason: Error) => void>();
   readonly #closing = new Set<Promise<void>>();
+  /** Reasons for which connections were dropped, with which their calls have failed. */
+  readonly #reasons = new WeakSet<Error>();
   readonly #guard: Disposable;
   #connection: Promise<Connection> | undefined;
   /** Calls made over the connection. */
@@ -235,6 +237,7 @@ export class Endpoint implements AsyncDisposable {
    * @param reason what the calls that are under way fail with
    */
   reset(reason: Error): void {
+    this.#reasons.add(reason);
     const connection = this.#connection;
     this.#connection = undefined;
     this.#made = 0;
@@ -244,6 +247,16 @@ export class Endpoint implements AsyncDisposable {
     const closing = connection.then(close, () => {});
     this.#closing.add(closing);
     closing.finally(() => this.#closing.delete(closing));
+  }
+
+  /**
+   * Drops the connection over which a call failed, unless it is dropped already: the present one is another then.
+   *
+   * @param error what the call failed with
+   * @param reason as of {@linkcode Endpoint.reset}
+   */
+  drop(error: unknown, reason: Error): void {
+    if (!(error instanceof Error && this.#reasons.has(error))) this.reset(reason);
   }
 
   /** Ends every call and closes the connection, so that the process can exit. */
@@ -259,7 +272,9 @@ export class Endpoint implements AsyncDisposable {
     if (this.#closed) throw closed();
     signal?.throwIfAborted();
     if (this.#connection === undefined) {
-      const connection = this.#connect();
+      const connection: Promise<Connection> = this.#connect((reason) => {
+        if (this.#connection === connection) this.reset(reason);
+      });
       this.#connection = connection;
       connection.catch(() => {
         if (this.#connection === connection) this.#connection = undefined;
@@ -272,14 +287,14 @@ export class Endpoint implements AsyncDisposable {
     return connection;
   }
 
-  async #connect(): Promise<Connection> {
+  async #connect(onBreak: (reason: Error) => void): Promise<Connection> {
     const tunnel = await Tunnel.open({
       // A URL keeps an IPv6 address in brackets.
       hostname: this.#hostname.replace(/^\[(.*)\]$/, "$1"),
       port: this.#port,
       tls: this.#tls,
       timeout: CONNECT_TIMEOUT,
-      onBreak: (reason) => this.reset(reason),
+      onBreak,
     });
     const channel = new Channel(`unix:${tunnel.path}`, credentials.createInsecure(), {
       ...CHANNEL_OPTIONS,
