@@ -23,12 +23,12 @@ others() {
 run ok
 run compile
 
-# Both wait more than they compute, so four labs run at a time on two processors. The output of the
+# Both wait more than they compute, so three labs run at a time on two processors. The output of the
 # other tests follows that of the labs.
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 others >"$log" 2>&1 &
-DENO_JOBS=$(($(nproc) + 2)) run e2e
+DENO_JOBS=$(($(nproc) + 1)) run e2e
 wait $! || failed+=("test:store, test:kernel, test:fuzz or test:vm")
 cat "$log"
 
