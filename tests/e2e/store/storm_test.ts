@@ -39,7 +39,7 @@ for (
       const subnets = await Promise.all(lab.hosts.map(subnetOf));
       assertEquals(new Set(subnets).size, HOSTS, `round ${round}: ${subnets}`);
       for (const host of lab.hosts) await standInForDevice(host, backend);
-      await eventually(`a full mesh in round ${round}`, () => isFullMesh(lab.hosts), 5_000);
+      await eventually(`a full mesh in round ${round}`, () => isFullMesh(lab.hosts));
 
       await Promise.all(units.map((unit) => unit.stop()));
       await etcd.removeAll(api, PREFIX);
