@@ -6,7 +6,10 @@ import { config, subnetCases } from "./subnet_lab.ts";
 import { LeaseKeeper } from "../../mod/agent/lease/keeper.ts";
 import { FakeTime } from "../../mod/agent/testing/time_lab.ts";
 
-const NETWORK = await config({ Network: "10.20.0.0/16", Backend: { Type: "vxlan" } });
+/** Agents pick no subnet below 10.20.9.0/24, so that tests can write leases there. */
+const NETWORK = await config({
+  ...{ Network: "10.20.0.0/16", SubnetMin: "10.20.9.0", Backend: { Type: "vxlan" } },
+});
 const IP = ip("192.0.2.1");
 const OWN = vxlan("192.0.2.1");
 const HOUR = 3600;
