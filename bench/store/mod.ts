@@ -1,5 +1,5 @@
 /**
- * Costs of each store for an agent: to acquire a lease, to renew it, and to notify a thousand watchers of
+ * Costs of each store for an agent: to acquire a lease, to renew it, and to notify five hundred watchers of
  * a change. Each store as agents use it, with its real server on this machine, and every write on the
  * disk before it is acknowledged; ratios to etcd v2.
  *
@@ -20,8 +20,8 @@ import { EtcdServer } from "../../tests/lab/etcd/etcd.ts";
 /** Hosts that acquire, one after the other, and then renew. */
 const HOSTS = 200;
 
-/** Watchers of one change, all in this process, over as many stores as an operator has hosts: ten. */
-const WATCHERS = 1_000;
+/** Watchers of one change, over as many stores as an operator has hosts: ten. A server holds 640 polls of an address. */
+const WATCHERS = 500;
 const STORES = 10;
 
 /** Number of watched changes; the result is their median. */
