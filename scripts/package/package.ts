@@ -169,15 +169,16 @@ async function describe(
 }
 
 /**
- * Returns the time of a release in seconds since 1970: `SOURCE_DATE_EPOCH`, or that of the last commit.
+ * Returns what a release of a checkout has: this version, and the time that `SOURCE_DATE_EPOCH` gives, or that of the
+ * last commit.
  *
  * @throws {Error} when the variable is no number, or there is no commit
  */
-export async function commitTime(root: string): Promise<number> {
+export async function releaseInfo(root: string, arch: PackageInfo["arch"]): Promise<PackageInfo> {
   const given = Deno.env.get("SOURCE_DATE_EPOCH");
   const text = given ?? await runTool(["git", "-C", root, "log", "-1", "--format=%ct"]);
   if (!/^\d+\s*$/.test(text)) throw new Error(`SOURCE_DATE_EPOCH must be seconds, not ${text}`);
-  return Number(text);
+  return { version: VERSION, arch, sourceDateEpoch: Number(text), gzipLevel: 6 };
 }
 
 if (import.meta.main) {
@@ -205,7 +206,7 @@ if (import.meta.main) {
     Deno.exit(2);
   }
   try {
-    const info = { version: VERSION, arch, sourceDateEpoch: await commitTime(root) } as const;
+    const info = await releaseInfo(root, arch);
     const names = await writeRelease({ ...values, root, info, formats });
     for (const name of names) console.log(`wrote     ${values.output}/${name}`);
   } catch (error) {

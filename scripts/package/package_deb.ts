@@ -44,7 +44,8 @@ export async function packageDeb(
     ], work);
     await Deno.chmod(work, 0o755);
     await runTool([
-      ...["dpkg-deb", "--root-owner-group", "-Zgzip", "-z6", "--build"] as const,
+      ...["dpkg-deb", "--root-owner-group", "-Zgzip"] as const,
+      ...[`-z${info.gzipLevel}`, "--build"],
       ...[work, `${directory}/${name}`],
     ], { env: { SOURCE_DATE_EPOCH: String(info.sourceDateEpoch) } });
     return name;

@@ -26,6 +26,8 @@ export interface PackageInfo {
   readonly sourceDateEpoch: number;
   /** Of the build that brings its own C library. @default false */
   readonly bundledLibc?: boolean;
+  /** 1 to 9, of gzip(1). */
+  readonly gzipLevel: number;
 }
 
 /** `flanneld-0.1.0-linux-x86_64`, the name of the tarball and of the directory in it; with `-bundled` behind. */

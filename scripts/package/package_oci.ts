@@ -41,7 +41,7 @@ export async function packageOci(
     const layer = `${work}/layer.tar`;
     await runTool(reproducibleTar(info, [`--file=${layer}`, `--directory=${work}/root`, "."]));
     const diffId = `sha256:${await sha256(layer)}`;
-    await runTool(["gzip", "--no-name", layer]);
+    await runTool(["gzip", "--no-name", `-${info.gzipLevel}`, layer]);
 
     const image = new ImageLayout(`${work}/image`);
     const compressed = await image.addFile(`${layer}.gz`, `${LAYER}+gzip`);

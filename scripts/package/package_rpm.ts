@@ -75,7 +75,7 @@ function spec(files: readonly PackageFile[], info: PackageInfo, tree: string): s
 %global __os_install_post %{nil}
 %global __brp_mangle_shebangs %{nil}
 %global _build_id_links none
-%global _binary_payload w6.gzdio
+%global _binary_payload w${info.gzipLevel}.gzdio
 %global _buildhost flanneld
 %global use_source_date_epoch_as_buildtime 1
 %global clamp_mtime_to_source_date_epoch 1

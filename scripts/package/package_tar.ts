@@ -32,7 +32,8 @@ export async function packageTar(
     ], `${work}/${name}`);
     const output = `${directory}/${name}.tar.gz`;
     await runTool(reproducibleTar(info, [
-      ...["--use-compress-program=gzip --no-name", `--file=${output}`, `--directory=${work}`, name],
+      `--use-compress-program=gzip --no-name -${info.gzipLevel}`,
+      ...[`--file=${output}`, `--directory=${work}`, name],
     ]));
     return `${name}.tar.gz`;
   } finally {

@@ -13,7 +13,7 @@ import { VERSION } from "../../mod/version.ts";
 import { cacheDirectory, commitOf, compile, SOURCES } from "../build/compile.ts";
 import { chooseRuntime, type RuntimeOptions } from "../build/runtime.ts";
 import { projectRoot } from "../checks/module_graph.ts";
-import { commitTime, FORMATS, writeRelease } from "./package.ts";
+import { FORMATS, releaseInfo, writeRelease } from "./package.ts";
 import type { PackageInfo } from "./package_files.ts";
 import { runTool } from "../build/run_tool.ts";
 
@@ -56,7 +56,7 @@ async function release({ root, output, arch, source, ...keys }: Options): Promis
         if (!(error instanceof Deno.errors.NotFound)) throw error;
       });
     }
-    const info = { version: VERSION, arch, sourceDateEpoch: await commitTime(root) };
+    const info = await releaseInfo(root, arch);
     const names = await writeRelease({ root, executable, output, info, formats: FORMATS });
     return [...names, ...await sign(output, keys)].map((name) => `${output}/${name}`);
   } finally {

@@ -7,17 +7,16 @@ import {
 } from "@std/assert";
 import { dirname } from "@std/path";
 import { sha256 } from "../../scripts/build/runtime.ts";
-import { writeRelease } from "../../scripts/package/package.ts";
 import { VERSION } from "../../mod/version.ts";
 import { makeCertificates } from "../lab/certificates.ts";
+import { FLANNELD } from "../lab/executable.ts";
 import { Lab } from "../lab/lab.ts";
 import { LabEtcd } from "../lab/etcd/lab_etcd.ts";
-import { FLANNELD } from "../lab/unit.ts";
+import { writeLabRelease } from "../lab/release.ts";
 import { CONFIG, PREFIX } from "./guide.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname.replace(/\/$/, "");
 const INSTALL = `${ROOT}/scripts/install.sh`;
-const INFO = { version: VERSION, arch: "x86_64", sourceDateEpoch: 1_700_000_000 } as const;
 const TARBALL = `flanneld-${VERSION}-linux-x86_64.tar.gz`;
 
 const BUNDLED_TARBALL = TARBALL.replace(".tar.gz", "-bundled.tar.gz");
@@ -46,7 +45,7 @@ const FILES = [
 const work = await Deno.makeTempDir({ prefix: "flanneld-install-test-" });
 globalThis.addEventListener("unload", () => Deno.removeSync(work, { recursive: true }));
 const RELEASE = `${work}/release`;
-await writeRelease({ root: ROOT, executable: FLANNELD, output: RELEASE, info: INFO });
+await writeLabRelease(RELEASE);
 
 interface Result {
   readonly code: number;

@@ -1,11 +1,9 @@
 /** The commands of the documents, for tests that run them. `deno task docs` finds who reads which. */
 import { shellBlocks } from "../../scripts/checks/doc_blocks.ts";
-import { type PackageFormat, writeRelease } from "../../scripts/package/package.ts";
-import { VERSION } from "../../mod/version.ts";
 import { LabEtcd } from "../lab/etcd/lab_etcd.ts";
 import { Lab } from "../lab/lab.ts";
+import { writeLabRelease } from "../lab/release.ts";
 import { LabSystemd } from "../lab/systemd.ts";
-import { FLANNELD } from "../lab/unit.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname.replace(/\/$/, "");
 
@@ -55,31 +53,12 @@ export async function hostBlocks(path: string): Promise<HostBlock[]> {
   });
 }
 
-/** Writes a release to a directory that the lab's hosts see. */
-export async function writeLabRelease(
-  lab: Lab,
-  { version = VERSION, executable = FLANNELD, formats = ["tar"] }: {
-    readonly version?: string;
-    readonly executable?: string;
-    readonly formats?: readonly PackageFormat[];
-  } = {},
-): Promise<string> {
-  const output = `${lab.dir}/release-${version}`;
-  await writeRelease({
-    root: ROOT,
-    executable,
-    output,
-    info: { version, arch: "x86_64", sourceDateEpoch: 1_700_000_000 },
-    formats,
-  });
-  return output;
-}
-
 /** Starts hosts under systemd, with etcd on the first one and a release that they all see. */
 export async function startHosts(stack: AsyncDisposableStack) {
   const lab = stack.use(await Lab.start({ hosts: 3 }));
   stack.use(await LabEtcd.start(lab.hosts[0]!));
-  const release = await writeLabRelease(lab);
+  const release = `${lab.dir}/release`;
+  await writeLabRelease(release, { formats: ["tar"] });
   return { lab, release, systemds: await startSystemds(stack, lab) };
 }
 

@@ -4,6 +4,7 @@ import { makeCertificates } from "../lab/certificates.ts";
 import { Lab, type UnderlayHost } from "../lab/lab.ts";
 import { LabEtcd } from "../lab/etcd/lab_etcd.ts";
 import { lostReplies } from "../lab/lost_replies.ts";
+import { writeLabRelease } from "../lab/release.ts";
 import { installAgent, type LabSystemd } from "../lab/systemd.ts";
 import { VERSION } from "../../mod/version.ts";
 import { otherBuild } from "../chaos/other_build.ts";
@@ -16,7 +17,7 @@ import {
   subnetEnv,
   subnetOf,
 } from "./guide.ts";
-import { blocks, startSystemds, writeLabRelease } from "./pages.ts";
+import { blocks, startSystemds } from "./pages.ts";
 
 const NEWER = VERSION.replace(/\d$/, (digit) => String((Number(digit) + 1) % 10));
 
@@ -64,9 +65,11 @@ Deno.test("install.md and migrate-from-flannel.md: install, roll back and hand o
   const [one, two] = lab.hosts as [UnderlayHost, UnderlayHost];
   const etcd = stack.use(await LabEtcd.start(one));
   await etcd.set("v3", `${PREFIX}/config`, CONFIG);
-  const former = await writeLabRelease(lab, { formats: ["tar", "deb"] });
+  const former = `${lab.dir}/release`;
+  await writeLabRelease(former, { formats: ["tar", "deb"] });
   const executable = await otherBuild();
-  const newer = await writeLabRelease(lab, { version: NEWER, executable, formats: ["deb"] });
+  const newer = `${lab.dir}/newer`;
+  await writeLabRelease(newer, { version: NEWER, executable, formats: ["deb"] });
   const [first, second] = [...(await startSystemds(stack, lab)).values()] as [
     LabSystemd,
     LabSystemd,

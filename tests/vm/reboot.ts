@@ -1,7 +1,5 @@
-import { VERSION } from "../../mod/version.ts";
-import { writeRelease } from "../../scripts/package/package.ts";
 import { run } from "../lab/command.ts";
-import { FLANNELD } from "../lab/executable.ts";
+import { writeLabRelease } from "../lab/release.ts";
 import { runInVm, type VmOptions } from "./boot.ts";
 
 const INSTALL = new URL("./boots/install.sh", import.meta.url).pathname;
@@ -25,8 +23,7 @@ export async function reboot(
     await run(["apt-get", "-o", "APT::Sandbox::User=root", "download", "-qq", "udev"], {
       cwd: directory,
     });
-    const info = { version: VERSION, arch: "x86_64", sourceDateEpoch: 1_700_000_000 } as const;
-    await writeRelease({ root, executable: FLANNELD, output: directory, info, formats: ["deb"] });
+    await writeLabRelease(directory, { formats: ["deb"] });
     const install = `UDEV=$(echo ${directory}/udev_*.deb) DEB=$(echo ${directory}/flanneld*.deb) ` +
       `sh ${INSTALL}`;
     let code = await runInVm({ ...options, command: install, disk });

@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { VERSION } from "../../../mod/version.ts";
-import { writeRelease } from "../../../scripts/package/package.ts";
 import { LabContainer, LabDocker } from "../../lab/docker.ts";
 import { LabEtcd } from "../../lab/etcd/lab_etcd.ts";
 import { Lab, type UnderlayHost } from "../../lab/lab.ts";
+import { writeLabRelease } from "../../lab/release.ts";
 import { LabSystemd } from "../../lab/systemd.ts";
 import { CONFIG, eventually, PREFIX } from "../guide.ts";
 import { blocks } from "../pages.ts";
@@ -15,11 +15,7 @@ const read = (name: string) => Deno.readTextFile(`${ROOT}docs/container/${name}`
 
 const work = await Deno.makeTempDir({ prefix: "flanneld-image-test-" });
 globalThis.addEventListener("unload", () => Deno.removeSync(work, { recursive: true }));
-await writeRelease({
-  ...{ root: ROOT.replace(/\/$/, ""), executable: `${ROOT}dist/flanneld`, output: work },
-  info: { version: VERSION, arch: "x86_64", sourceDateEpoch: 1_700_000_000 },
-  formats: ["oci"],
-});
+await writeLabRelease(work, { formats: ["oci"] });
 
 /** Arguments of the unit's `docker run`. */
 async function unitArguments(): Promise<string[]> {
