@@ -11,13 +11,15 @@ import { parseDotenv } from "../../export/dotenv.ts";
 import { ExportError } from "../../export/errors.ts";
 import { findStaleRoute } from "../../export/stale_route.ts";
 import { type AgentSubcommand, parseSubcommand } from "./agent_subcommand.ts";
-import type { Environment } from "../flags/environment.ts";
+import { type Environment, givenSettings } from "../flags/environment.ts";
 import { UsageError } from "../errors.ts";
 import { EXIT_OK } from "../exit_codes.ts";
-import { printOwnText } from "../output.ts";
+import { printNote, printOwnText } from "../output.ts";
+import { findAgent, type HostPaths } from "../published/agent_of_host.ts";
+import { placeOf } from "../published/published_flags.ts";
 import type { RunSubcommand } from "./subcommand.ts";
 
-/** Values of the flags that were not given: those of the script. */
+/** Values of the flags that were not given: those of the script. An agent with another subnet file replaces `f`. */
 const DEFAULTS = {
   f: "/run/flannel/subnet.env",
   d: "/run/docker_opts.env",
@@ -32,8 +34,9 @@ export const spec: AgentSubcommand = {
     {
       name: "f",
       kind: "string",
-      help: `env file that flanneld writes (default ${DEFAULTS.f}); without the file, the ` +
-        "variables of the environment are used",
+      help: "env file that flanneld writes (default: the -subnet-file of this host's agent, " +
+        `running or stopped; without an agent ${DEFAULTS.f}); without the file, the variables of ` +
+        "the environment are used",
     },
     {
       name: "d",
@@ -68,10 +71,11 @@ export const spec: AgentSubcommand = {
  */
 export const run: RunSubcommand = async (args) => await dockerOpts(args, Deno.env.toObject());
 
-/** {@linkcode run} with the caller's environment. Exported for its test. */
+/** {@linkcode run} with the caller's environment and agents. Exported for its test. */
 export async function dockerOpts(
   args: readonly string[],
   environment: Environment,
+  paths: HostPaths = {},
 ): Promise<number> {
   const line = parseSubcommand(spec, splitLetters(args));
   if ("help" in line) {
@@ -85,7 +89,8 @@ export async function dockerOpts(
     throw new UsageError(`Invalid variable name after -k: ${key}`);
   }
 
-  const variables = await readVariables(text("f"), environment);
+  const file = line.own.has("f") ? text("f") : await subnetFileOfAgent(environment, paths);
+  const variables = await readVariables(file, environment);
   const options = dockerOptions(variables, {
     individual: has("i") || !has("c"),
     combined: has("c") || !has("i"),
@@ -117,6 +122,15 @@ function splitLetters(args: readonly string[]): string[] {
     if (valued !== undefined && rest === "" && at + 1 < args.length) words.push(args[++at]!);
   }
   return words;
+}
+
+/** The script's file also where the agent has one for each of several networks. */
+async function subnetFileOfAgent(environment: Environment, paths: HostPaths): Promise<string> {
+  const name = "FLANNELD_SUBNET_FILE";
+  const { agent, note } = await findAgent(givenSettings([], { [name]: environment[name] }), paths);
+  if (note !== undefined) printNote(note.replaceAll("-subnet-file=", "-f "));
+  const place = agent && placeOf(agent);
+  return place?.flag === "subnet-file" ? place.path : DEFAULTS.f;
 }
 
 async function readVariables(path: string, environment: Environment): Promise<Map<string, string>> {

@@ -1,8 +1,11 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { DOCKER_OPTIONS_CASES } from "../../export/docker_opts_cases.ts";
+import { publishOptions } from "../../agent/host/published_options.ts";
 import { ExportError } from "../../export/errors.ts";
 import { dockerOpts } from "./docker_opts.ts";
 import { UsageError } from "../errors.ts";
+import { agentCommand, parseAgentFlags } from "../flags/agent_flags.ts";
+import { publishedBy } from "../published/agent_of_host.ts";
 
 const UNTOUCHED = "as it was\n";
 
@@ -60,6 +63,30 @@ Deno.test("dockerOpts() does without an env file, and makes the directory of wha
     const out = `${directory}/new/docker`;
     assertEquals(await dockerOpts(["-f", `${directory}/none.env`, "-d", out], {}), 0);
     assertEquals(await Deno.readTextFile(out), 'DOCKER_OPTS=""\n');
+  }));
+
+Deno.test("dockerOpts() reads the file of this host's agent, running or stopped, unless -f is given", () =>
+  inDirectory(async (directory) => {
+    const paths = { options: `${directory}/options`, socketOf: () => `${directory}/none.sock` };
+    const [env, other] = [`${directory}/agent.env`, `${directory}/other.env`];
+    await Deno.writeTextFile(env, "FLANNEL_MTU=1450\n");
+    await Deno.writeTextFile(other, "FLANNEL_MTU=1472\n");
+    const written = async (args: string[], environment = {}) => {
+      await dockerOpts(["-c", "-d", `${directory}/out`, ...args], environment, paths);
+      return await Deno.readTextFile(`${directory}/out`);
+    };
+    const start = async (...args: string[]) => {
+      const { options, settings } = agentCommand(parseAgentFlags(args).flags, {});
+      return await publishOptions(options, await publishedBy(settings), paths.options);
+    };
+    const agent = await start(`-subnet-file=${env}`);
+    assertEquals(await written([]), 'DOCKER_OPTS=" --mtu=1450"\n');
+    agent[Symbol.dispose]();
+    assertEquals(await written([]), 'DOCKER_OPTS=" --mtu=1450"\n');
+    assertEquals(await written(["-f", other]), 'DOCKER_OPTS=" --mtu=1472"\n');
+    using _other = await start(`-subnet-file=${other}`);
+    const ofFirst = { FLANNELD_SUBNET_FILE: env };
+    assertEquals(await written([], ofFirst), 'DOCKER_OPTS=" --mtu=1450"\n');
   }));
 
 Deno.test("dockerOpts() names a file it cannot read or write", () =>

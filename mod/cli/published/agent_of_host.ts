@@ -112,7 +112,11 @@ export async function publishedBy(settings: Settings, path = SYSCONFIG): Promise
   return publishedOptions({ ...effective, isFromSysconfig });
 }
 
-async function findAgent(
+/**
+ * Finds the agent of this host, running or stopped, that a command line is about. Asks the one behind the status
+ * socket where none has left a file.
+ */
+export async function findAgent(
   given: SettingsByName,
   { options = OPTIONS_DIRECTORY, socketOf = defaultSocketPath }: HostPaths,
 ): Promise<AgentChoice> {

@@ -128,8 +128,8 @@ export function chooseAgent(
     };
 }
 
-/** The flag and path that identify an agent on its host. */
-function placeOf({ published: { flags } }: PublishedAgent) {
+/** Returns the flag and path that identify an agent on its host. */
+export function placeOf({ published: { flags } }: PublishedAgent) {
   const isOne = flags["networks"] === "" && flags["watch-networks"] === false;
   const flag = isOne ? "subnet-file" : "subnet-dir";
   const path = withoutSlash(String(flags[flag]));
