@@ -15,7 +15,7 @@ const TOKEN_TTL = 21_600;
 /** Options of {@linkcode InstanceMetadata}. */
 export interface MetadataOptions {
   /** Milliseconds that one answer may take. @default 1000 */
-  readonly patience?: number;
+  readonly timeoutMs?: number;
 }
 
 /**
@@ -25,12 +25,12 @@ export interface MetadataOptions {
  */
 export class InstanceMetadata {
   readonly #env: AwsEnvironment;
-  readonly #patience: number;
+  readonly #timeoutMs: number;
   #token: { readonly value: string; readonly expires: number } | undefined;
 
-  constructor(env: AwsEnvironment, { patience = TIMEOUT_MS }: MetadataOptions = {}) {
+  constructor(env: AwsEnvironment, { timeoutMs = TIMEOUT_MS }: MetadataOptions = {}) {
     this.#env = env;
-    this.#patience = patience;
+    this.#timeoutMs = timeoutMs;
   }
 
   /** True when AWS_EC2_METADATA_DISABLED forbids its use. */
@@ -81,7 +81,7 @@ export class InstanceMetadata {
       if (allowsV1) return undefined;
       throw new ProviderError(
         "unavailable",
-        `${this.endpoint} has not given a session token (IMDSv2) within ${this.#patience} ms. In a ` +
+        `${this.endpoint} has not given a session token (IMDSv2) within ${this.#timeoutMs} ms. In a ` +
           "container, or behind anything that routes, the instance's hop limit must be 2 or more: " +
           "aws ec2 modify-instance-metadata-options --http-put-response-hop-limit 2",
         { cause: error },
@@ -141,14 +141,14 @@ export class InstanceMetadata {
         `AWS_EC2_METADATA_SERVICE_ENDPOINT must be an http:// address, not ${this.endpoint}`,
       );
     }
-    const limit = AbortSignal.any([signal, AbortSignal.timeout(this.#patience)]);
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(this.#timeoutMs)]);
     try {
       return await requestHttp(url, { method, headers, signal: limit });
     } catch (error) {
       signal.throwIfAborted();
       if (method === "PUT" && isTimeout(error)) throw new TokenTimeout();
       const reason = isTimeout(error)
-        ? `no answer within ${this.#patience} ms`
+        ? `no answer within ${this.#timeoutMs} ms`
         : (error as Error).message;
       throw new ProviderError(
         "unavailable",

@@ -252,7 +252,7 @@ class UdpNetwork implements Network {
       get paths() {
         return paths();
       },
-      traffic: () => combineTraffic([this.#path?.figures(), this.#kernel.figures()]),
+      traffic: () => combineTraffic([this.#path?.pathTraffic(), this.#kernel.pathTraffic()]),
       ...(this.#stopped === undefined ? {} : { stopped: this.#stopped }),
       refused: this.#refusals.reasons,
     };

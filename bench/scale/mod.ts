@@ -18,7 +18,7 @@ const LEASES = [3, 5_000, 60_000];
 const PUTS = 20;
 
 /** Measurements of one start. Times in milliseconds from exec. */
-interface Figures {
+interface Measured {
   readonly leaseMs: number;
   readonly readyMs: number;
   readonly objects: number;
@@ -54,7 +54,7 @@ export async function run(): Promise<void> {
   }
 }
 
-async function measure(api: EtcdApi, leases: number): Promise<Figures> {
+async function measure(api: EtcdApi, leases: number): Promise<Measured> {
   await using lab = await Lab.start({ hosts: 1 });
   const host = lab.hosts[0]!;
   await using etcd = await LabEtcd.start(host);

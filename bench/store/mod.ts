@@ -30,7 +30,7 @@ const CHANGES = 9;
 const CONFIG = '{"Network":"10.20.0.0/16"}';
 
 /** Milliseconds. */
-interface Figures {
+interface Measured {
   readonly acquire: number;
   readonly renew: number;
   readonly fanOut: number;
@@ -63,7 +63,7 @@ const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
 /** Prints the table. */
 export async function run(): Promise<void> {
   configureLog({ quiet: true });
-  const rows: [string, Figures][] = [];
+  const rows: [string, Measured][] = [];
   for (const [name, start] of Object.entries(BENCHES)) {
     await using bench = await start();
     rows.push([name, await measure(bench)]);
@@ -74,9 +74,9 @@ export async function run(): Promise<void> {
       "renew".padEnd(18)
     } ${WATCHERS} watchers notified`,
   );
-  for (const [name, figures] of rows) {
-    const cell = (key: keyof Figures) =>
-      `${figures[key].toFixed(2).padStart(8)} ms ${(figures[key] / base[key]).toFixed(2)}x`
+  for (const [name, measured] of rows) {
+    const cell = (key: keyof Measured) =>
+      `${measured[key].toFixed(2).padStart(8)} ms ${(measured[key] / base[key]).toFixed(2)}x`
         .padEnd(18);
     console.log(`${name.padEnd(18)} ${cell("acquire")} ${cell("renew")} ${cell("fanOut")}`);
   }
@@ -91,7 +91,7 @@ async function etcd(api: "v2" | "v3"): Promise<Bench> {
   };
 }
 
-async function measure(bench: Bench): Promise<Figures> {
+async function measure(bench: Bench): Promise<Measured> {
   await using stores = new AsyncDisposableStack();
   const store = stores.use(await bench.open());
   await store.putConfig(CONFIG, undefined);

@@ -5,7 +5,7 @@ import type { Path, PathSetup } from "./paths.ts";
 import { setTxOffload } from "./wire.ts";
 
 /** Measured values of one path. */
-export interface Figures {
+export interface Measured {
   /** Gbit/s received by one stream, and by eight. */
   readonly tcp1: number;
   readonly tcp8: number;
@@ -46,7 +46,7 @@ export async function layOut(setup: PathSetup, stack: AsyncDisposableStack): Pro
 }
 
 /** Measurements of a {@linkcode Track}, in order. */
-export const MEASUREMENTS: readonly ((track: Track) => Promise<Partial<Figures>>)[] = [
+export const MEASUREMENTS: readonly ((track: Track) => Promise<Partial<Measured>>)[] = [
   async ({ lab: { hosts: [left, right] }, path }) => {
     const before = await processorSeconds(path);
     const one = await tcp(left, right, path.address, 1);

@@ -5,10 +5,10 @@
  *
  * @module
  */
-import { type Figures, layOut, MEASUREMENTS, type Track } from "./measure.ts";
+import { layOut, type Measured, MEASUREMENTS, type Track } from "./measure.ts";
 import { PATHS } from "./paths.ts";
 
-const ROWS: [keyof Figures, string, number][] = [
+const ROWS: [keyof Measured, string, number][] = [
   ["tcp1", "TCP, 1 stream, Gbit/s", 2],
   ["tcp8", "TCP, 8 streams, Gbit/s", 2],
   ["containers", "TCP, container to container", 2],
@@ -32,26 +32,26 @@ export async function run(): Promise<void> {
   const names = Object.keys(PATHS);
   const tracks: Track[] = [];
   for (const name of names) tracks.push(await layOut(PATHS[name]!, stack));
-  const rounds: Partial<Figures>[][] = names.map(() => []);
+  const rounds: Partial<Measured>[][] = names.map(() => []);
   for (const measurement of MEASUREMENTS) {
     for (let round = 0; round < ROUNDS; round++) {
       for (const [i, track] of tracks.entries()) rounds[i]!.push(await measurement(track));
     }
   }
-  const figures = rounds.map(medians);
+  const measured = rounds.map(medians);
   const width = 18;
   console.log(["".padEnd(28), ...names.map((name) => name.padStart(width))].join(" "));
   for (const [key, label, digits] of ROWS) {
-    const cells = figures.map((figure) => {
-      const value = figure[key];
-      const base = figures[0]![key];
+    const cells = measured.map((one) => {
+      const value = one[key];
+      const base = measured[0]![key];
       const ratio = base > 0 ? ` (${(value / base).toFixed(2)})` : "";
       return (value > 0 ? value.toFixed(digits) + ratio : "-").padStart(width);
     });
     console.log([label.padEnd(28), ...cells].join(" "));
   }
   const [fastd, user, plain] = ["fastd null", "user space", "user, no offload"].map((name) =>
-    figures[names.indexOf(name)]!
+    measured[names.indexOf(name)]!
   );
   const times = (a: number, b: number) => (a / b).toFixed(1);
   console.log(
@@ -62,10 +62,10 @@ export async function run(): Promise<void> {
 }
 
 /** The median of each measurement. */
-function medians(rounds: readonly Partial<Figures>[]): Figures {
-  const median = (key: keyof Figures) => {
+function medians(rounds: readonly Partial<Measured>[]): Measured {
+  const median = (key: keyof Measured) => {
     const values = rounds.map((round) => round[key]).filter((value) => value !== undefined);
     return values.sort((a, b) => a - b)[values.length >> 1]!;
   };
-  return Object.fromEntries(ROWS.map(([key]) => [key, median(key)])) as unknown as Figures;
+  return Object.fromEntries(ROWS.map(([key]) => [key, median(key)])) as unknown as Measured;
 }

@@ -21,13 +21,13 @@ const POLL_MS = 50;
 /** This host's present leases. */
 export class HostLeases {
   readonly #read: () => readonly LeasedNetwork[];
-  readonly #patience: number;
+  readonly #timeoutMs: number;
   readonly #signal: AbortSignal;
 
-  /** @param patience milliseconds that {@linkcode HostLeases.wanted} waits for a lease */
-  constructor(read: () => readonly LeasedNetwork[], patience: number, signal: AbortSignal) {
+  /** @param timeoutMs milliseconds that {@linkcode HostLeases.wanted} waits for a lease */
+  constructor(read: () => readonly LeasedNetwork[], timeoutMs: number, signal: AbortSignal) {
     this.#read = read;
-    this.#patience = patience;
+    this.#timeoutMs = timeoutMs;
     this.#signal = signal;
   }
 
@@ -40,7 +40,7 @@ export class HostLeases {
   async wanted(): Promise<readonly LeasedNetwork[]> {
     for (const start = performance.now();; await sleep(POLL_MS, this.#signal)) {
       const leases = this.#read();
-      const isLate = performance.now() - start >= this.#patience;
+      const isLate = performance.now() - start >= this.#timeoutMs;
       if (leases.length > 0 || isLate || this.#signal.aborted) return leases;
     }
   }

@@ -21,7 +21,7 @@ export interface DockerPluginOptions {
   /** @default {@linkcode SOCKET} */
   readonly socket?: string;
   /** Milliseconds that a call waits for a lease, for instance after a boot. @default 5_000 */
-  readonly patience?: number;
+  readonly timeoutMs?: number;
 }
 
 /** dockerd sends all its calls over one connection or two. */
@@ -43,7 +43,7 @@ const CHECK_MS = 2_000;
  * @throws {SysError} when netlink cannot be opened
  */
 export async function serveDockerPlugin(options: DockerPluginOptions): Promise<void> {
-  const { signal, socket = SOCKET, patience = 5_000 } = options;
+  const { signal, socket = SOCKET, timeoutMs = 5_000 } = options;
   const listener = await listen(socket);
   const netlink = Netlink.open();
   const links = new DockerLinks(netlink);
@@ -51,7 +51,7 @@ export async function serveDockerPlugin(options: DockerPluginOptions): Promise<v
   if (stale > 0) {
     info(`Removed ${counted(stale, "interface")} of containers that Docker has removed`);
   }
-  const leases = new HostLeases(options.leases, patience, signal);
+  const leases = new HostLeases(options.leases, timeoutMs, signal);
   const plugin = new DockerPlugin(leases, links);
   followLeases(leases, links, signal);
   const serve = async () => {

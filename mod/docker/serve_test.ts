@@ -30,7 +30,7 @@ async function serving(
   const socket = `${directory}/plugins/flannel.sock`;
   const stop = new AbortController();
   try {
-    await serveDockerPlugin({ leases, signal: stop.signal, socket, patience: 100 });
+    await serveDockerPlugin({ leases, signal: stop.signal, socket, timeoutMs: 100 });
     await test(socket, stop);
   } finally {
     stop.abort();

@@ -148,7 +148,7 @@ Deno.test("serveLeases() has no flannel 0.7.1 change the lease of a host with a 
     const lease = (publicIP: string, subnet: string) =>
       `{"Subnet":"${subnet}","Attrs":{"PublicIP":"${publicIP}"}}`;
     assertEquals((await ask("POST", "/v1/_/leases", `{"PublicIP":"${AWAY}"}`)).status, 200);
-    await store.putAgent(ip(AWAY), record("host1"), 600, undefined);
+    await store.putNodeRecord(ip(AWAY), record("host1"), 600, undefined);
     // The server hears of the record by its watch.
     let answer;
     for (const until = Date.now() + 10_000; Date.now() < until;) {

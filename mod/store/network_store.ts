@@ -143,7 +143,7 @@ export class NetworkStore implements AsyncDisposable {
    * @param expected the revision that it must still have; `undefined` when it must not exist
    * @throws {ConflictError} when it has another revision, or exists
    */
-  async putAgent(
+  async putNodeRecord(
     publicIP: IPv4,
     record: NodeRecord,
     ttl: number,
@@ -162,7 +162,7 @@ export class NetworkStore implements AsyncDisposable {
    *
    * @throws {ConflictError} when it was changed since
    */
-  async removeAgent(
+  async removeNodeRecord(
     { publicIP, revision }: StoredNodeRecord,
     options?: CallOptions,
   ): Promise<void> {

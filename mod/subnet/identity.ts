@@ -94,12 +94,14 @@ async function takeOver(
   { grace = GRACE, signal }: ClaimOptions,
 ): Promise<StoredNodeRecord | undefined> {
   const call = { signal };
-  if (held === undefined) return await store.putAgent(publicIP, own, LEASE_TTL, undefined, call);
+  if (held === undefined) {
+    return await store.putNodeRecord(publicIP, own, LEASE_TTL, undefined, call);
+  }
   const { record } = held;
   if (record.claims === undefined) {
     if (record.instance === own.instance) return held;
     if (sameBoot(record, own)) {
-      return await store.putAgent(publicIP, own, LEASE_TTL, held.revision, call);
+      return await store.putNodeRecord(publicIP, own, LEASE_TTL, held.revision, call);
     }
   } else if (record.instance !== own.instance && sameBoot(record.claims, own)) {
     // Restarted while a newcomer was asking for the one that we were.
@@ -115,7 +117,7 @@ async function takeOver(
         `${grace / 1000} s whether it is alive`,
     );
     const claim = { ...own, claims: { machineId, hostname, bootId, instance } };
-    claimed = await store.putAgent(publicIP, claim, LEASE_TTL, held.revision, call);
+    claimed = await store.putNodeRecord(publicIP, claim, LEASE_TTL, held.revision, call);
   }
   const settled = await outlastGrace(store, claimed, grace, signal);
   if (settled === undefined) return undefined;
@@ -123,7 +125,7 @@ async function takeOver(
     `Host ${claimed.record.claims!.hostname} did not answer; taking over public IP ` +
       formatIPv4(publicIP),
   );
-  return await store.putAgent(publicIP, own, LEASE_TTL, settled.revision, call);
+  return await store.putNodeRecord(publicIP, own, LEASE_TTL, settled.revision, call);
 }
 
 /** Waits out the grace. Returns our claim as it stands then, or `undefined` to start over. */
@@ -194,7 +196,7 @@ async function refuse(
   signal: AbortSignal,
 ): Promise<StoredNodeRecord> {
   const { instance: refuses, hostname } = record;
-  const refused = await store.putAgent(publicIP, { ...own, refuses }, LEASE_TTL, revision, {
+  const refused = await store.putNodeRecord(publicIP, { ...own, refuses }, LEASE_TTL, revision, {
     signal,
   });
   warning(

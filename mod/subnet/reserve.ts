@@ -170,5 +170,5 @@ export async function evictHost(
   options: CallOptions = {},
 ): Promise<void> {
   for (const lease of leases) await store.removeLease(lease, options);
-  if (record !== undefined) await store.removeAgent(record, options);
+  if (record !== undefined) await store.removeNodeRecord(record, options);
 }

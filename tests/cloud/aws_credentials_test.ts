@@ -14,7 +14,7 @@ const instance = () => new Imds({ instanceId: "i-1", region: "eu-north-1", role:
 
 function chain(env: Record<string, string>, now?: () => number) {
   const environment = new AwsEnvironment({ HOME: "/nonexistent", ...env });
-  const metadata = new InstanceMetadata(environment, { patience: 300 });
+  const metadata = new InstanceMetadata(environment, { timeoutMs: 300 });
   return new CredentialChain(environment, metadata, now);
 }
 
@@ -154,7 +154,7 @@ Deno.test("InstanceMetadata speaks version 2, and 1 only when asked to", async (
   await using imds = instance();
   const base = { AWS_EC2_METADATA_SERVICE_ENDPOINT: imds.endpoint };
   const open = (env: Record<string, string> = {}) =>
-    new InstanceMetadata(new AwsEnvironment({ ...base, ...env }), { patience: 300 });
+    new InstanceMetadata(new AwsEnvironment({ ...base, ...env }), { timeoutMs: 300 });
   const v1 = { AWS_EC2_METADATA_V1_DISABLED: "false" };
   assertEquals(await open().get("instance-id", signal), "i-1");
   assertEquals(await open().get("nothing", signal), undefined);

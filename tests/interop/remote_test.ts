@@ -265,7 +265,7 @@ Deno.test("a flannel 0.7.1 as server is understood, and asked for no more than i
   await store.updateLease(assigned, assigned.attributes, 86_400);
   await store.removeLease(assigned);
   // The server has no records: keep the node record here, so that the agent finds it.
-  const kept = await store.putAgent(ip("172.28.128.101"), record("host1"), 600, undefined);
+  const kept = await store.putNodeRecord(ip("172.28.128.101"), record("host1"), 600, undefined);
   assertEquals(await store.agent(ip("172.28.128.101")), kept);
 
   const writes = server.requests.filter((request) => !request.startsWith("GET"));

@@ -99,7 +99,7 @@ Deno.test("Agent leaves no watch behind when it ends by an error, for another is
       // A second agent of this host takes the record.
       const held = (await store.agent(publicIP))!;
       const other = { ...held.record, instance: crypto.randomUUID() };
-      await store.putAgent(publicIP, other, 600, held.revision);
+      await store.putNodeRecord(publicIP, other, 600, held.revision);
       await assertRejects(() => running, DuplicatePublicIPError);
     }
     // Waits in other threads have yet to end.
@@ -158,7 +158,7 @@ Deno.test("Agent goes to the newest of the configs that came while a bring-up to
     // Another agent takes the record, which ends this one.
     const { agents: [held] } = await store.snapshot();
     const other = { ...held!.record, instance: crypto.randomUUID() };
-    await store.putAgent(held!.publicIP, other, 600, held!.revision);
+    await store.putNodeRecord(held!.publicIP, other, 600, held!.revision);
     await assertRejects(() => running, DuplicatePublicIPError);
   }, slow);
 });

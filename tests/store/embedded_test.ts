@@ -29,7 +29,7 @@ Deno.test("openEmbedded() keeps entries from one owner to the next", () =>
       await using store = await openEmbedded({ kind: "embedded", path, seed }, owner);
       assertEquals(store.name, `embedded store ${path}`);
       await store.createLease(net("10.20.1.0/24"), vxlan("192.0.2.1"), 600);
-      await store.putAgent(ip("192.0.2.1"), record("host1"), 600, undefined);
+      await store.putNodeRecord(ip("192.0.2.1"), record("host1"), 600, undefined);
     }
     await using store = await openEmbedded({ kind: "embedded", path }, owner);
     const { config, leases, agents } = await store.snapshot();

@@ -45,8 +45,8 @@ Deno.test("EtcdV3Kv leaves no etcd lease behind", async (t) => {
     await store.removeLease((await store.lease(SUBNET))!);
     await store.removeLease(await store.createLease(SUBNET, vxlan("192.0.2.1"), 600));
     assertEquals(await keys(), []);
-    const first = await store.putAgent(ip("192.0.2.1"), record("host1"), 600, undefined);
-    await store.putAgent(ip("192.0.2.1"), record("host1"), 600, first.revision);
+    const first = await store.putNodeRecord(ip("192.0.2.1"), record("host1"), 600, undefined);
+    await store.putNodeRecord(ip("192.0.2.1"), record("host1"), 600, first.revision);
     assertEquals(await keys(), [[`${PREFIX}/agents/192.0.2.1`]]);
   });
 

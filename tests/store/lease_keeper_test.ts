@@ -275,7 +275,7 @@ subnetCases("LeaseKeeper", [
     const { machineId, hostname, bootId, instance } = fixture.own;
     const claims = { machineId, hostname, bootId, instance };
     const { revision } = (await store.agent(IP))!;
-    await store.putAgent(IP, { ...record("host102", "new"), claims }, LEASE_TTL, revision);
+    await store.putNodeRecord(IP, { ...record("host102", "new"), claims }, LEASE_TTL, revision);
     assertEquals(await fixture.keeper.renew(), true);
     assertEquals((await store.agent(IP))?.record.instance, instance);
     assertMatch(log.at(-1)!, /^W Host host102 wants to use our public IP 192\.0\.2\.1; refused/);
@@ -285,7 +285,7 @@ subnetCases("LeaseKeeper", [
     using fixture = new Fixture(store);
     await fixture.start();
     const { record, revision } = (await store.agent(IP))!;
-    await store.putAgent(IP, record, 1, revision);
+    await store.putNodeRecord(IP, record, 1, revision);
     while (await store.agent(IP) !== undefined) {
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
@@ -386,7 +386,7 @@ subnetCases("LeaseKeeper", [
     const claims = { machineId, hostname, bootId, instance };
     const { revision } = (await store.agent(IP))!;
     const claim = { ...record("host102", "new"), claims };
-    const claimed = await store.putAgent(IP, claim, LEASE_TTL, revision);
+    const claimed = await store.putNodeRecord(IP, claim, LEASE_TTL, revision);
     await fixture.keeper.guard(claimed);
     const stands = (await store.agent(IP))!;
     assertEquals([stands.record.instance, stands.record.refuses], [instance, "new"]);
@@ -421,7 +421,7 @@ subnetCases("LeaseKeeper", [
     let away = false;
     const failing = new Proxy(store, {
       get(target, key) {
-        if (key === "putAgent" && away) {
+        if (key === "putNodeRecord" && away) {
           return () => Promise.reject(new StoreUnavailableError("no endpoint answers"));
         }
         const member = Reflect.get(target, key);
@@ -494,7 +494,7 @@ subnetCases("LeaseKeeper", [
     using fixture = new Fixture(store);
     await fixture.start();
     const { revision } = (await store.agent(IP))!;
-    const other = await store.putAgent(IP, record("host102", "new"), LEASE_TTL, revision);
+    const other = await store.putNodeRecord(IP, record("host102", "new"), LEASE_TTL, revision);
     await fixture.keeper.identify(ip("192.0.2.9"));
     assertEquals((await store.agent(IP))?.revision, other.revision);
     assertMatch(

@@ -223,7 +223,7 @@ subnetCases("claimIdentity() and guardIdentity()", [
       const own = agent("host102");
       // The claim of an earlier call, from before the store went away.
       const { version: _, started: __, ...claims } = dead.record;
-      await store.putAgent(IP, { ...own, claims }, LEASE_TTL, dead.revision);
+      await store.putNodeRecord(IP, { ...own, claims }, LEASE_TTL, dead.revision);
       const ms = await timed(() => claim(store, own, SHORT));
       assert(ms >= SHORT, `${ms} ms`);
       assertEquals((await store.agent(IP))?.record, own);
@@ -232,7 +232,7 @@ subnetCases("claimIdentity() and guardIdentity()", [
       const newcomer = agent("host103");
       const { version: ___, started: ____, ...claimed } = own;
       const { revision } = (await store.agent(IP))!;
-      await store.putAgent(IP, { ...newcomer, claims: claimed }, LEASE_TTL, revision);
+      await store.putNodeRecord(IP, { ...newcomer, claims: claimed }, LEASE_TTL, revision);
       const attempt = claim(await another(), newcomer);
       attempt.catch(() => {});
       await new Promise((resolve) => setTimeout(resolve, 100));
@@ -260,13 +260,13 @@ subnetCases("claimIdentity() and guardIdentity()", [
 
   ["claimIdentity() starts over when the record vanishes", async ({ store, another }) => {
     const dead = agent("host101");
-    await store.putAgent(IP, dead, 1, undefined);
+    await store.putNodeRecord(IP, dead, 1, undefined);
     const heir = agent("host102");
     // Ours runs out too: written by hand with a short life in place of the claim.
     const attempt = claim(await another(), heir, 5_000);
     let stands = await store.agent(IP);
     while (stands?.record.claims === undefined) stands = await store.agent(IP);
-    await store.putAgent(IP, stands.record, 1, stands.revision);
+    await store.putNodeRecord(IP, stands.record, 1, stands.revision);
     assertEquals((await attempt).record, heir);
   }],
 

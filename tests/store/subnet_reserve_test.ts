@@ -108,8 +108,8 @@ subnetCases("evictHost()", [
     const [own, foreign] = [net("10.20.6.0/24"), net("10.20.7.0/24")];
     await store.createLease(own, vxlan("192.0.2.5"), 600);
     await store.createLease(foreign, vxlan("192.0.2.66"), 600);
-    await store.putAgent(HOST, RECORD, 600, undefined);
-    await store.putAgent(ip("192.0.2.66"), RECORD, 600, undefined);
+    await store.putNodeRecord(HOST, RECORD, 600, undefined);
+    await store.putNodeRecord(ip("192.0.2.66"), RECORD, 600, undefined);
 
     const entries = await findHostEntries(store, HOST);
     assertEquals(entries.leases.map(({ subnet }) => `${subnet}`), [`${own}`]);

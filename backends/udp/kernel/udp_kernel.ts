@@ -224,7 +224,7 @@ export class UdpKernel {
   }
 
   /** Traffic that the kernel has carried; `undefined` without a kernel path. */
-  figures(): PathTraffic | undefined {
+  pathTraffic(): PathTraffic | undefined {
     return this.#path && { peers: this.#path.traffic(), counters: this.#path.drops() };
   }
 

@@ -208,7 +208,7 @@ export class UdpDataPath implements AsyncDisposable {
   }
 
   /** Traffic by peer and all counters. */
-  figures(): PathTraffic {
+  pathTraffic(): PathTraffic {
     return { peers: this.traffic(), counters: this.counters() };
   }
 

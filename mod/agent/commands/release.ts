@@ -73,7 +73,7 @@ export async function findRelease(
   if (agent !== undefined) {
     removals.push({
       what: [`node record of ${address} in ${store.name}`],
-      remove: () => store.removeAgent(agent, options).catch(explain),
+      remove: () => store.removeNodeRecord(agent, options).catch(explain),
     });
   }
   return { removals, kept };

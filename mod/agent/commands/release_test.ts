@@ -38,7 +38,7 @@ function storeOf(
       removed.push(`lease ${subnet}`);
       return Promise.resolve();
     },
-    removeAgent: () => {
+    removeNodeRecord: () => {
       removed.push("record");
       return Promise.resolve();
     },

@@ -132,7 +132,7 @@ export class LeaseKeeper implements Disposable {
   async #leave(left: StoredNodeRecord): Promise<void> {
     const { store, signal } = this.#options;
     try {
-      await store.removeAgent(left, { signal });
+      await store.removeNodeRecord(left, { signal });
     } catch (cause) {
       signal.throwIfAborted();
       if (!(cause instanceof StoreError)) throw cause;
@@ -294,7 +294,7 @@ export class LeaseKeeper implements Disposable {
     await this.guard(await store.agent(publicIP, { signal }));
     const expected = this.#identity?.revision;
     try {
-      this.#identity = await store.putAgent(publicIP, this.#record, LEASE_TTL, expected, {
+      this.#identity = await store.putNodeRecord(publicIP, this.#record, LEASE_TTL, expected, {
         signal,
       });
     } catch (cause) {

@@ -24,7 +24,8 @@ export async function findFeatures(
       what: [
         `${features.join(", ")} from the node record of ${formatIPv4(publicIP)} in ${store.name}`,
       ],
-      remove: async () => void await store.putAgent(publicIP, bare, LEASE_TTL, revision, options),
+      remove: async () =>
+        void await store.putNodeRecord(publicIP, bare, LEASE_TTL, revision, options),
     }];
   });
 }

@@ -10,10 +10,10 @@ Deno.test("findFeatures() removes the features from a host's own record, and not
   const bare = record("here");
   const features = ["udp-kernel"];
   const put = (address: string, hostname: string) =>
-    store.putAgent(ip(address), { ...record(hostname), features }, LEASE_TTL, undefined);
+    store.putNodeRecord(ip(address), { ...record(hostname), features }, LEASE_TTL, undefined);
   await put("192.0.2.1", "here");
   const other = await put("192.0.2.2", "there");
-  await store.putAgent(ip("192.0.2.3"), bare, LEASE_TTL, undefined);
+  await store.putNodeRecord(ip("192.0.2.3"), bare, LEASE_TTL, undefined);
 
   const removals = await findFeatures(store, bare, {});
   assertEquals(removals.map(({ what }) => what), [[

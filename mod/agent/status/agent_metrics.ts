@@ -101,18 +101,18 @@ export class AgentMetrics {
     isFailure: (error: unknown) => boolean,
     call: () => Promise<T>,
   ): Promise<T> {
-    let figures = this.#calls.get(name);
-    if (figures === undefined) {
-      this.#calls.set(name, figures = { durations: new Histogram(CALL_BOUNDS), errors: 0 });
+    let calls = this.#calls.get(name);
+    if (calls === undefined) {
+      this.#calls.set(name, calls = { durations: new Histogram(CALL_BOUNDS), errors: 0 });
     }
     const started = this.#now();
     try {
       return await call();
     } catch (error) {
-      if (isFailure(error)) figures.errors++;
+      if (isFailure(error)) calls.errors++;
       throw error;
     } finally {
-      figures.durations.observe((this.#now() - started) / 1000);
+      calls.durations.observe((this.#now() - started) / 1000);
     }
   }
 

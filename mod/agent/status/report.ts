@@ -107,14 +107,14 @@ function warningReport({ since, message }: AgentView["warnings"][number]): Warni
 
 function storeReport({ store, metrics }: AgentView): StoreReport {
   const { watch, lastChange, calls } = metrics;
-  const figures = [...calls.values()];
+  const all = [...calls.values()];
   return {
     name: store.name,
     watching: watch !== undefined && watch.error === undefined,
     lastChange: lastChange === undefined ? null : date(lastChange),
     since: fromNow(watch?.since ?? 0),
-    calls: figures.reduce((sum, { durations }) => sum + durations.count, 0),
-    errors: figures.reduce((sum, { errors }) => sum + errors, 0),
+    calls: all.reduce((sum, { durations }) => sum + durations.count, 0),
+    errors: all.reduce((sum, { errors }) => sum + errors, 0),
   };
 }
 

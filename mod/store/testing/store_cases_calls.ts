@@ -7,14 +7,17 @@ const SUBNET = net("10.20.93.0/24");
 
 /** Cases of single calls. */
 export const callCases: readonly StoreCase[] = [
-  ["snapshot() takes a missing directory for an empty one and says why there is no config", async (
-    { lab, prefix },
-  ) => {
-    await using store = await lab.open(prefix);
-    const { config, leases, agents } = await store.snapshot();
-    assertEquals([leases, agents], [[], []]);
-    assert("missing" in config && config.missing.length > 0);
-  }],
+  [
+    "snapshot() takes a missing directory for an empty one and returns why there is no config",
+    async (
+      { lab, prefix },
+    ) => {
+      await using store = await lab.open(prefix);
+      const { config, leases, agents } = await store.snapshot();
+      assertEquals([leases, agents], [[], []]);
+      assert("missing" in config && config.missing.length > 0);
+    },
+  ],
 
   ["snapshot() reads config, leases and agents at once", async ({ lab, prefix }) => {
     await using store = await lab.open(prefix);
@@ -22,7 +25,7 @@ export const callCases: readonly StoreCase[] = [
     await lab.put(`${prefix}/config`, text);
     const one = await store.createLease(SUBNET, vxlan("192.0.2.1"), 600);
     const two = await store.createLease(net("10.20.2.0/24"), { publicIP: ip("192.0.2.2") }, 600);
-    const agent = await store.putAgent(ip("192.0.2.1"), record("host1"), 600, undefined);
+    const agent = await store.putNodeRecord(ip("192.0.2.1"), record("host1"), 600, undefined);
     const { config, leases, agents } = await store.snapshot();
     assertEquals(config, { text });
     assertEquals(
@@ -169,45 +172,45 @@ export const callCases: readonly StoreCase[] = [
     await store.removeLease(now);
   }],
 
-  ["putAgent() writes over the expected revision only", async ({ lab, prefix }) => {
+  ["putNodeRecord() writes over the expected revision only", async ({ lab, prefix }) => {
     await using store = await lab.open(prefix);
     const address = ip("192.0.2.1");
     assertEquals(await store.agent(address), undefined);
     await assertRejects(
-      () => store.putAgent(address, record("host1"), 600, "1"),
+      () => store.putNodeRecord(address, record("host1"), 600, "1"),
       ConflictError,
     );
-    const first = await store.putAgent(address, record("host1", "a"), 600, undefined);
+    const first = await store.putNodeRecord(address, record("host1", "a"), 600, undefined);
     await assertRejects(
-      () => store.putAgent(address, record("host2"), 600, undefined),
+      () => store.putNodeRecord(address, record("host2"), 600, undefined),
       ConflictError,
     );
     const { machineId, hostname, bootId, instance } = record("host1", "a");
     const claims = { machineId, hostname, bootId, instance };
     const claim = { ...record("host2", "b"), claims };
-    const second = await store.putAgent(address, claim, 600, first.revision);
+    const second = await store.putNodeRecord(address, claim, 600, first.revision);
     assertEquals(await store.agent(address), second);
     assertEquals(second.record, claim);
     await assertRejects(
-      () => store.putAgent(address, record("host1", "a"), 600, first.revision),
+      () => store.putNodeRecord(address, record("host1", "a"), 600, first.revision),
       ConflictError,
     );
     assertEquals((await store.agent(address))?.record.instance, "b");
   }],
 
   [
-    "removeAgent() removes a record that is still the one read, and no other",
+    "removeNodeRecord() removes a record that is still the one read, and no other",
     async ({ lab, prefix }) => {
       await using store = await lab.open(prefix);
       const address = ip("192.0.2.1");
-      const first = await store.putAgent(address, record("host1"), 600, undefined);
-      const second = await store.putAgent(address, record("host1"), 600, first.revision);
-      await assertRejects(() => store.removeAgent(first), ConflictError);
+      const first = await store.putNodeRecord(address, record("host1"), 600, undefined);
+      const second = await store.putNodeRecord(address, record("host1"), 600, first.revision);
+      await assertRejects(() => store.removeNodeRecord(first), ConflictError);
       assertEquals(await store.agent(address), second);
-      await store.removeAgent(second);
+      await store.removeNodeRecord(second);
       assertEquals(await store.agent(address), undefined);
       // Gone already.
-      await store.removeAgent(second);
+      await store.removeNodeRecord(second);
     },
   ],
 

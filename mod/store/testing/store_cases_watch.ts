@@ -66,7 +66,7 @@ export const watchCases: readonly StoreCase[] = [
     await using store = await lab.open(prefix);
     await using follower = await StoreFollower.start(store);
     await store.createLease(net("10.20.1.0/24"), vxlan("192.0.2.1"), 1);
-    await store.putAgent(ip("192.0.2.1"), record("host1"), 1, undefined);
+    await store.putNodeRecord(ip("192.0.2.1"), record("host1"), 1, undefined);
     await follower.until(({ leases, agents }) => leases.size === 1 && agents.size === 1);
     assertEquals(follower.agents.get("192.0.2.1")?.record, record("host1"));
     await follower.until(({ leases, agents }) => leases.size === 0 && agents.size === 0);
@@ -234,7 +234,7 @@ export const watchCases: readonly StoreCase[] = [
         await new Promise((resolve) => setTimeout(resolve, 40));
       }
       await Promise.all(writing);
-      await writers[0]!.putAgent(ip("192.0.2.99"), record("last"), 600, undefined);
+      await writers[0]!.putNodeRecord(ip("192.0.2.99"), record("last"), 600, undefined);
       const state = (leases: Iterable<Lease>) =>
         [...leases].map(({ subnet, attributes, revision }) =>
           JSON.stringify({ subnet, attributes, revision })

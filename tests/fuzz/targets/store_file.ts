@@ -38,7 +38,7 @@ async function writeStore(directory: string): Promise<Map<string, Uint8Array>> {
   for (const lease of LEASES.slice(40)) {
     await store.createLease(net(lease), vxlan("192.0.2.8"), 86_400);
   }
-  await store.putAgent?.(0xc0000207, record("host1"), 60, undefined);
+  await store.putNodeRecord?.(0xc0000207, record("host1"), 60, undefined);
   const copies = new Map<string, Uint8Array>();
   for (const name of ["leases.db", "leases.db-wal"]) {
     copies.set(name, await Deno.readFile(`${directory}/${name}`));
