@@ -28,7 +28,7 @@ usage() {
 		  --bundled-libc   take the tarball of --url that brings its own C library
 		  --prefix=DIR     where to install (default /usr); the unit is made to fit
 		  --root=DIR       install below DIR, as if it were /
-		  --dry-run        say what would be done, and change nothing
+		  --dry-run        print what would be done, and change nothing
 		  --uninstall      remove all installed files; /etc/sysconfig/flanneld stays if it was edited
 		  -h, --help       print this
 

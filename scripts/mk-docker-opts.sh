@@ -49,7 +49,7 @@ mk_quote() {
 	esac
 }
 
-# Prints the names of all variables that begin with DOCKER_OPT_, sorted. What `set` lists can hold
+# Prints the names of all variables that begin with DOCKER_OPT_, sorted. The list of `set` can hold
 # lines that only look like one (a value of several lines; in bash, function bodies): a name counts
 # when its variable is set.
 mk_names() {

@@ -60,7 +60,7 @@ async function readIfThere(path: string | undefined): Promise<string> {
 
 /**
  * Reads the INI dialect of the AWS command line: sections, `key = value`, comment lines with `#` or `;`, a
- * comment after a value behind white space. What is indented belongs to a key of its own kind
+ * comment after a value behind white space. An indented line belongs to a key of its own kind
  * (`s3 =`) that nothing here reads. Lines that are none of this are left out.
  */
 export function parseIni(text: string): Map<string, Profile> {

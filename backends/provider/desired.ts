@@ -23,10 +23,10 @@ export type ProviderChange =
   };
 
 /**
- * Compares what a provider has with what there shall be: one route to our subnet in each table. What
- * goes besides are routes inside the networks that lead to something that is gone, and those that
- * lead here for a lease that this host no longer holds (identified by the length of a lease: routes that an operator
- * routes here by hand is longer or shorter).
+ * Compares what a provider has with what there shall be: one route to our subnet in each table. Removes
+ * besides routes inside the networks that lead to something that is gone, and routes that lead here for a lease that
+ * this host no longer holds (identified by the length of a lease: a prefix that an operator routes here by hand is
+ * longer or shorter).
  *
  * Removals come first, since tables have limits.
  */

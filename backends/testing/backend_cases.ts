@@ -211,7 +211,7 @@ const CARRIER: readonly Case[] = [
     assertEquals(await host.changesDuring(() => here.network.sync(here.own, leases)), []);
   }],
 
-  ["sync() programs no lease that could do harm, and says why once", async (context) => {
+  ["sync() programs no lease that could do harm, and logs why once", async (context) => {
     const { subject, host, prepare, log } = context;
     const { network, own } = await prepare(OWN);
     await host.namespace.ip(..."address add 198.51.100.9/32 dev lo".split(" "));

@@ -55,7 +55,7 @@ function pathStep(
   }
   if (route?.carried) return { object, text: "in the kernel, by eBPF" };
   if (udp?.datapath === "user") {
-    return { object, text: "in user space, as -udp-datapath=user says" };
+    return { object, text: "in user space, as set by -udp-datapath=user" };
   }
   if (route === undefined) return { object, text: "in user space: there is no kernel path" };
   return {

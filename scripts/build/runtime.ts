@@ -197,7 +197,7 @@ async function run(command: string, args: readonly string[], cwd: string): Promi
 
 /**
  * Length of a 64-bit little-endian ELF image whose last part is the section header table (elf(5)):
- * `e_shoff` + `e_shentsize` * `e_shnum`. What `deno compile` appends lies behind it.
+ * `e_shoff` + `e_shentsize` * `e_shnum`. `deno compile` appends its data behind it.
  *
  * @throws {Error} when the file is no such image
  */

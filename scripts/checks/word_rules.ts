@@ -44,12 +44,15 @@ const WORDS: readonly WordRule[] = [
   { pattern: /\blegacy form\b/i, instead: "iptables-legacy" },
   { pattern: /\b(?:rooms of|of|up) the house\b/i, instead: "layers, modules" },
   { pattern: /\bthe gate\b/i, instead: "checks" },
+  { pattern: /\bfigures?\b/i, instead: "benchmarks, measurements" },
 ];
+
+const SAY: WordRule = { pattern: /\b(?:says?|said|saying)\b/i, instead: "report, log, return" };
 
 /** Words that are common in code or data, and rejected in comments and documents only. */
 const PROSE_WORDS: readonly WordRule[] = [
-  { pattern: /\b(?:says?|said|saying)\b/i, instead: "report, log, return" },
-  { pattern: /\bfigures?\b/i, instead: "benchmarks, measurements" },
+  SAY,
+  { pattern: /\bforeign\b/i, instead: "not managed by flanneld; untrusted, of another program" },
   { pattern: /\bsuspicion\b|\bdoubts?\b/i, instead: "name the reason" },
 ];
 
@@ -72,6 +75,7 @@ const IDENTIFIERS: readonly WordRule[] = [
     pattern: /\bInquiry\b|\bExamination\b|\b(?:class|new) Known\b/,
     instead: "PeerProbe, HostFacts, StoreView",
   },
+  { pattern: /\b(?:put|remove)Agent\b/, instead: "putNodeRecord, removeNodeRecord" },
   {
     pattern: /\bsuspicion\(|\bdoubt\(/,
     instead: "foreignLeaseReason(), recheckEndpoint()",
@@ -85,10 +89,18 @@ const IDENTIFIERS: readonly WordRule[] = [
     instead: "NativeSession, UnsupportedServerError",
   },
   {
-    pattern: /\bWish\b|\beveryStep\b|\b(?:class|new) Pace\b|\bPATIENCE\w*|\bLONGEST\w*/,
+    pattern:
+      /\bWish\b|\beveryStep\b|\b(?:class|new) Pace\b|\bPATIENCE\w*|\bpatience\b|\bLONGEST\w*/,
     instead: "InterfaceSelector, runAll, TokenBucket, TIMEOUT_MS, MAX_BYTES",
   },
 ];
+
+/** Sources whose strings an operator reads: messages and help. */
+const MESSAGES = /^(?:mod|backends)\/.*(?<!_test)\.ts$/;
+
+/** A sentence or list item that begins with "What" or "Who", up to its end. */
+const SENTENCE =
+  /(?:^|\n\s*\n|[.:;!?]\)?\s|\n\s*(?:[-*]|\d+\.)\s)\s*(What|Who|Whoever)\b[^.?]*\??/g;
 
 /** Source files with `//` and `/* *\/` comments. */
 const C_COMMENTS = /\.(?:ts|js|css)$/;
@@ -107,7 +119,8 @@ export function hasWordRules(path: string): boolean {
 }
 
 /**
- * Finds words that the project does not use, and comments that begin with "What" or "Who".
+ * Finds words that the project does not use, and sentences of comments and documents that begin with "What" or
+ * "Who".
  *
  * @param path relative to the project's root
  * @returns one line each: `mod/x.ts:12: "anew": again`
@@ -119,23 +132,22 @@ export function wordProblems(path: string, text: string): string[] {
   const isDocument = path.endsWith(".md");
   // Entries of the changelog quote former names of what they change.
   const lines = (path === "CHANGELOG.md" ? text.replaceAll(/`[^`]*`/g, blank) : text).split("\n");
-  const comments = isDocument ? lines : commentsOf(path, text).split("\n");
+  const [comments, strings] = isDocument ? [lines, []] : partsOf(path, text);
   lines.forEach((line, at) => {
     const rules = [
       ...findAll(line, [...WORDS, ...IDENTIFIERS]),
       ...findAll(comments[at]!, PROSE_WORDS),
+      ...findAll(MESSAGES.test(path) ? strings[at]! : "", [SAY]),
     ];
     for (const [word, instead] of rules) report(at + 1, word, instead);
   });
-  if (!isDocument) {
-    for (const [at, line] of comments.entries()) {
-      const [, opening, word] = /^\s*(\/\*\*?|\*|\/\/|#)\s*(What|Who|Whoever)\b/.exec(line) ?? [];
-      if (word === undefined || line.endsWith("?")) continue;
-      const before = comments[at - 1]?.trim() ?? "";
-      const isFirst = opening!.startsWith("/*") ||
-        (opening === "*" ? /^\/\*\*?$/.test(before) : !before.startsWith(opening!));
-      if (isFirst) report(at + 1, word, "begin with a verb or a noun phrase");
-    }
+  const prose = isDocument
+    ? lines.join("\n")
+    : comments.join("\n").replaceAll(/^\s*(?:\/\*\*?|\*\/|\*|\/\/|#)/gm, blank);
+  for (const { 0: sentence, 1: word, index } of prose.matchAll(SENTENCE)) {
+    if (sentence.endsWith("?")) continue;
+    const line = prose.slice(0, index + sentence.indexOf(word!)).split("\n").length;
+    report(line, word!, "begin with a verb or a noun phrase");
   }
   return problems;
 }
@@ -147,19 +159,22 @@ function* findAll(line: string, rules: readonly WordRule[]): Generator<[string, 
   }
 }
 
-/** Blanks everything but comments; lines stay. */
-function commentsOf(path: string, text: string): string {
+/** Returns the lines of a file with all but comments blanked, and with all but strings. */
+function partsOf(path: string, text: string): [comments: string[], strings: string[]] {
   if (!C_COMMENTS.test(path)) {
-    return text.split("\n").map((line) => /^\s*#/.test(line) ? line : "").join("\n");
+    const lines = text.split("\n");
+    return [lines.map((line) => /^\s*#/.test(line) ? line : ""), lines.map(() => "")];
   }
-  let result = "";
+  let [comments, strings] = ["", ""];
   let end = 0;
   for (const { 0: token, index } of text.matchAll(TOKEN)) {
-    result += blank(text.slice(end, index));
-    result += token.startsWith("//") || token.startsWith("/*") ? token : blank(token);
+    const between = blank(text.slice(end, index));
+    comments += between + (/^\/[/*]/.test(token) ? token : blank(token));
+    strings += between + (/^["'`]/.test(token) ? token : blank(token));
     end = index + token.length;
   }
-  return result + blank(text.slice(end));
+  const rest = blank(text.slice(end));
+  return [(comments + rest).split("\n"), (strings + rest).split("\n")];
 }
 
 function blank(text: string): string {

@@ -19,7 +19,8 @@ Deno.test("wordProblems() finds words in identifiers, messages, names of tests a
   assertEquals(found("scripts/x.sh", "# Exit codes: 2 wrong command line\n"), 1);
 });
 
-Deno.test("wordProblems() rejects some words in comments and documents only", () => {
+Deno.test("wordProblems() rejects some words in comments, documents and messages only", () => {
+  assertEquals(wordProblems("mod/x.ts", 'problem("the config says udp"); say();\n').length, 1);
   assertEquals(wordProblems("mod/x.ts", 'const says = "hello"; // prints it\n'), []);
   assertEquals(wordProblems("mod/x.ts", "const a = /says/; // prints it\n"), []);
   assertEquals(wordProblems("mod/x.ts", "/** The log says why. */\n").length, 1);
@@ -31,7 +32,7 @@ Deno.test("wordProblems() accepts the field's own words", () => {
   assertEquals(wordProblems("mod/x.ts", text), []);
 });
 
-Deno.test('wordProblems() rejects comments that begin with "What" or "Who", but for questions', () => {
+Deno.test('wordProblems() rejects sentences that begin with "What" or "Who", but for questions', () => {
   const rejected = [
     "/** What it does. */\n",
     "/**\n * What it does.\n */\n",
@@ -41,6 +42,18 @@ Deno.test('wordProblems() rejects comments that begin with "What" or "Who", but 
   for (const text of rejected) {
     const path = text.startsWith("#") ? "scripts/x.sh" : "mod/x.ts";
     assertEquals(wordProblems(path, text).length, 1, text);
+  }
+  assertEquals(
+    wordProblems("mod/x.ts", "/**\n * Serves it.\n * What it takes\n * is loaded.\n */\n"),
+    [
+      'mod/x.ts:3: "What": begin with a verb or a noun phrase',
+    ],
+  );
+  for (const text of ["Denies it. What limits\nit is a unit.\n", "# A\n\nWhat it had.\n"]) {
+    assertEquals(wordProblems("docs/x.md", text).length, 1, text);
+  }
+  for (const text of ["# What it runs on\n", "**What if etcd is down?** It waits.\n"]) {
+    assertEquals(wordProblems("docs/x.md", text), [], text);
   }
   const accepted = ["// What is it?\n", "/**\n * Shows\n * What is shown.\n */\n", '"// What"\n'];
   for (const text of accepted) assertEquals(wordProblems("mod/x.ts", text), [], text);

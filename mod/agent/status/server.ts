@@ -3,7 +3,7 @@ import type { Pages } from "../../observe/serve/pages.ts";
 import type { AgentOptions, StatusOptions } from "../core/options.ts";
 
 /**
- * Serves the pages over TCP, where that is asked for. What it takes is loaded only then.
+ * Serves the pages over TCP, where that is asked for. Loads the modules for it only then.
  *
  * @throws {HealthError} when the address cannot be listened on
  */

@@ -14,7 +14,7 @@ _flanneld_place() {
 ${places.map(place).join("")}  esac
 }
 
-# What the value of a flag can be: words, or a kind in capital letters.
+# The values of a flag: words, or a kind in capital letters.
 _flanneld_values() {
   case $1:$2 in
 ${places.flatMap(({ path, flags }) => flags.map((flag) => values(`'${path}':`, flag))).join("")}${

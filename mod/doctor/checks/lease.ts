@@ -27,13 +27,13 @@ export const leaseCheck: Check = {
     const { network } = await host.config();
     const env = await host.subnetEnv();
     if (env.subnet === undefined) {
-      return problem(`${subnetFile} is missing or says no subnet`, {
+      return problem(`${subnetFile} is missing or names no subnet`, {
         evidence: [`the lease is ${lease.subnet}`],
         fix: start,
       });
     }
     if (!env.subnet.equals(lease.subnet) || env.network?.equals(network) !== true) {
-      return problem(`${subnetFile} does not say what the store does`, {
+      return problem(`${subnetFile} differs from the store`, {
         evidence: [
           `the file: subnet ${env.subnet} of network ${env.network ?? "none"}`,
           `the store: subnet ${lease.subnet} of network ${network}`,

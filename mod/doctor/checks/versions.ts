@@ -26,7 +26,7 @@ export const versionsCheck: Check = {
       return ok(`${counted(peers.length, "other host")}, all ${type}`, evidence);
     }
     return problem(
-      `the config says ${type}; of another backend: ${counted(others.length, "host")}`,
+      `the config's backend is ${type}; with another backend: ${counted(others.length, "host")}`,
       {
         evidence: atMost(
           others.map((peer) =>

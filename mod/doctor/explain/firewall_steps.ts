@@ -84,6 +84,6 @@ async function forwardStep(
     object,
     text: forward
       ? "accepted in FORWARD by our rules"
-      : "left to the host's rules, as -iptables-forward-rules=false says",
+      : "left to the host's rules, as set by -iptables-forward-rules=false",
   };
 }

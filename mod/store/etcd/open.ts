@@ -30,7 +30,7 @@ export async function openEtcd(
   const { prefix } = options;
   const kv = await open(detected.api, options);
   const name = `${kv.name}, ${names ? "below" : "prefix"} ${prefix}`;
-  const note = "note" in detected ? detected.note : `Using ${name}, as -etcd-api says`;
+  const note = "note" in detected ? detected.note : `Using ${name}, as set by -etcd-api`;
   return { kv, prefix, name, note, options: { ...options, api: detected.api } };
 }
 

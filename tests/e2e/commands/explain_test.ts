@@ -98,7 +98,7 @@ const OF_BACKEND: Readonly<Record<string, readonly Question[]>> = {
         /^lease .*, udp$/,
         /^route 10\.20\.0\.0\/16 dev flannel0 proto 102$/,
         /^device flannel0 mtu 1472 up$/,
-        /^path in (user space, as -udp-datapath=user says|the kernel, by eBPF)$/,
+        /^path in (user space, as set by -udp-datapath=user|the kernel, by eBPF)$/,
         /^encapsulation udp, .*, UDP port 8285; 1472 bytes fit$/,
         /^underlay 172\.28\.128\.101 dev eth1/,
       ],

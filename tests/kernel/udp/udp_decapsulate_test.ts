@@ -39,7 +39,7 @@ Deno.test("decapsulation() accepts a peer's packets, with and without checksum a
   assertEquals(program.received(USER_PEER), 1);
 });
 
-Deno.test("decapsulation() drops and counts unknown senders, foreign destinations, spoofed sources", () => {
+Deno.test("decapsulation() drops and counts unknown senders, other hosts' destinations, spoofed sources", () => {
   using program = new Decapsulation(SETTINGS);
   const cases: [Fields, typeof REASONS[number]][] = [
     [{ source: NON_PEER }, "dropReceiveUnknownSender"],

@@ -126,7 +126,7 @@ for (const path of PATHS) {
     assertEquals(carried(report, path, "receivedPackets"), 1);
   });
 
-  Deno.test(`${path} drops spoofed, foreign, truncated and replayed datagrams by reason`, async () => {
+  Deno.test(`${path} drops spoofed, misaddressed, truncated and replayed datagrams by reason`, async () => {
     await using lab = await UdpLab.make();
     const node = await start(lab, 0, path, {
       peers: { [LEASES[1]]: ADDRESSES[1], "10.40.3.0/24": "172.28.128.103" },

@@ -132,7 +132,7 @@ function compare(host: BackendHost, { routes, neighbours, fdb }: Wanted): void {
     ["10.20.1.0/32"],
   );
   const names = new Map([[device.index, "flannel.1"], [host.external.index, "eth1"]]);
-  // A foreign route by another device may stay until a peer needs its place.
+  // Another program's route by another device may stay until a peer needs its place.
   const actual = netlink.routes({ table: 254 }).filter(({ destination, protocol, oif }) =>
     protocol === 102 || oif === device.index || routes[`${destination}`] !== undefined
   );
