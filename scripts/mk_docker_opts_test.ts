@@ -1,5 +1,8 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { DOCKER_OPTIONS_CASES, type DockerOptionsCase } from "../mod/export/docker_opts_cases.ts";
+import {
+  DOCKER_OPTIONS_CASES,
+  type DockerOptionsCase,
+} from "../mod/export/testing/docker_opts_cases.ts";
 
 const SCRIPT = new URL("mk-docker-opts.sh", import.meta.url).pathname;
 const SHELLS = [["dash"], ["bash"], ["bash", "--posix"], ["busybox", "sh"]];

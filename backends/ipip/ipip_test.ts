@@ -5,7 +5,7 @@ import { decodeLeaseValue, encodeLeaseValue } from "../../mod/lease/mod.ts";
 import { LeaseSet } from "../../mod/subnet/mod.ts";
 import { Errno, Netlink, SysError } from "../../mod/sys/mod.ts";
 import { RTM_GETLINK } from "../../mod/sys/netlink/objects/link.ts";
-import { Recorder } from "../../mod/sys/netlink/recorder.ts";
+import { Recorder } from "../../mod/sys/netlink/testing/recorder.ts";
 import { leaseAttributes } from "../lease_attributes.ts";
 import { peerObjects } from "../reconciled/driver.ts";
 import {

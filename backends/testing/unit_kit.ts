@@ -10,7 +10,7 @@ import type { JsonValue, Lease, LeaseAttributes } from "../../mod/lease/mod.ts";
 import { Errno } from "../../mod/sys/mod.ts";
 import { DryRunNetlink } from "../../mod/sys/netlink/dry_run.ts";
 import { RTM_GETLINK } from "../../mod/sys/netlink/objects/link.ts";
-import { Recorder } from "../../mod/sys/netlink/recorder.ts";
+import { Recorder } from "../../mod/sys/netlink/testing/recorder.ts";
 import { NLM_F_DUMP } from "../../mod/sys/netlink/wire/message.ts";
 import {
   IFF_UP,

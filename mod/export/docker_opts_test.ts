@@ -4,7 +4,7 @@ import { dockerOptions } from "./docker_opts.ts";
 import { parseDotenv } from "./dotenv.ts";
 import { ExportError } from "./errors.ts";
 
-// The outputs themselves are in docker_opts_cases.ts, which mod/cli/commands/docker_opts_test.ts runs.
+// The outputs themselves are in testing/docker_opts_cases.ts, which mod/cli/commands/docker_opts_test.ts runs.
 
 Deno.test("dockerOptions() writes what a reader of environment files reads back", () => {
   const name = fc.stringMatching(/^DOCKER_OPT_[A-Z]{1,3}$/);

@@ -1,5 +1,5 @@
 /**
- * Everything that reaches the kernel through the C library.
+ * The C library's functions, for all layers, and what they share on top of them: netlink, eBPF, TLS, locks.
  *
  * @module
  */

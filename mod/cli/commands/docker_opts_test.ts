@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { DOCKER_OPTIONS_CASES } from "../../export/docker_opts_cases.ts";
+import { DOCKER_OPTIONS_CASES } from "../../export/testing/docker_opts_cases.ts";
 import { publishOptions } from "../../agent/host/published_options.ts";
 import { ExportError } from "../../export/errors.ts";
 import { dockerOpts } from "./docker_opts.ts";

@@ -5,7 +5,7 @@ import { Batch, Sequence } from "./batch.ts";
 import { Netlink } from "./connection.ts";
 import { NLM_F_ACK } from "./wire/message.ts";
 import { MessageWriter } from "./wire/message_writer.ts";
-import { type RecordedMessage, Recorder } from "./recorder.ts";
+import { type RecordedMessage, Recorder } from "./testing/recorder.ts";
 import type { Operation } from "./wire/types.ts";
 import { NUD_PERMANENT } from "../linux_constants.ts";
 

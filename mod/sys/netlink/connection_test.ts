@@ -7,7 +7,7 @@ import { RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, writeLinkChange } from "./object
 import { VXLAN } from "./objects/vxlan.ts";
 import { NLM_F_DUMP_INTR, NLMSG_DONE } from "./wire/message.ts";
 import { MessageWriter } from "./wire/message_writer.ts";
-import { type RecordedMessage, Recorder } from "./recorder.ts";
+import { type RecordedMessage, Recorder } from "./testing/recorder.ts";
 
 const address = {
   index: 3,

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { parseIPv4, Prefix } from "../../ip/mod.ts";
 import { Errno } from "../ffi/errno.ts";
 import { DryRunNetlink } from "./dry_run.ts";
-import { Recorder } from "./recorder.ts";
+import { Recorder } from "./testing/recorder.ts";
 import type { NewLink } from "./objects/link_kind.ts";
 import { VXLAN as KIND, type VxlanAttributes } from "./objects/vxlan.ts";
 import type { InterfaceAddress, Route } from "./wire/types.ts";

@@ -1,4 +1,4 @@
-import { Errno, SysError } from "../ffi/errno.ts";
+import { Errno, SysError } from "../../ffi/errno.ts";
 import {
   HEADER_LENGTH,
   MessageCursor,
@@ -6,10 +6,10 @@ import {
   NLM_F_DUMP,
   NLMSG_DONE,
   NLMSG_ERROR,
-} from "./wire/message.ts";
-import { MessageWriter } from "./wire/message_writer.ts";
-import type { Visit } from "./wire/receive_vector.ts";
-import type { Expected, Transport } from "./wire/transport.ts";
+} from "../wire/message.ts";
+import { MessageWriter } from "../wire/message_writer.ts";
+import type { Visit } from "../wire/receive_vector.ts";
+import type { Expected, Transport } from "../wire/transport.ts";
 
 /** A message that was to be sent. */
 export interface RecordedMessage {
@@ -57,7 +57,7 @@ export interface RecorderOptions {
  *
  * @example
  * ```ts
- * import { Netlink } from "./connection.ts";
+ * import { Netlink } from "../connection.ts";
  * import { Recorder } from "./recorder.ts";
  * const recorder = new Recorder();
  * using netlink = new Netlink(recorder);
