@@ -2,8 +2,8 @@ import { assertEquals } from "@std/assert";
 import { ip, net } from "../mod/store/testing/store_lab.ts";
 import type { InterfaceAddress, KernelEvent, Link, Operation, Route } from "../mod/sys/mod.ts";
 import { HostRoutes, type HostTables } from "./host_routes.ts";
-import { RTPROT_BOOT, RTPROT_FLANNEL } from "./reconcile.ts";
-import { RT_TABLE_MAIN, RTPROT_KERNEL } from "../mod/sys/linux_constants.ts";
+import { RTPROT_FLANNEL } from "./reconcile.ts";
+import { RT_TABLE_MAIN, RTPROT_BOOT, RTPROT_KERNEL } from "../mod/sys/linux_constants.ts";
 
 const [ETH0, DOCKER, FLANNEL, ETH2] = [2, 3, 4, 5] as const;
 

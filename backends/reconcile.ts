@@ -18,9 +18,6 @@ import type {
  */
 export const RTPROT_FLANNEL = 102;
 
-/** RTPROT_BOOT of linux/rtnetlink.h: the routes of flannel, and those of `ip route add`. */
-export const RTPROT_BOOT = 3;
-
 /** NUD_REACHABLE of linux/neighbour.h: confirmed, ages from now on. */
 export const NUD_REACHABLE = 0x02;
 

@@ -18,8 +18,13 @@ import {
   type Operation,
   type Route,
 } from "../../mod/sys/mod.ts";
-import { NUD_REACHABLE, RTPROT_BOOT, RTPROT_FLANNEL } from "../reconcile.ts";
-import { NUD_PERMANENT, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN } from "../../mod/sys/linux_constants.ts";
+import { NUD_REACHABLE, RTPROT_FLANNEL } from "../reconcile.ts";
+import {
+  NUD_PERMANENT,
+  RT_SCOPE_UNIVERSE,
+  RT_TABLE_MAIN,
+  RTPROT_BOOT,
+} from "../../mod/sys/linux_constants.ts";
 
 /** How long misses are answered after the peers' routes are gone, in milliseconds. */
 const ANSWER_MS = 3_000;

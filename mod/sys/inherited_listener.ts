@@ -1,6 +1,6 @@
 import { SysError } from "./ffi/errno.ts";
 import { closeDescriptor, libc, unwrap } from "./ffi/libc.ts";
-import { AF_INET, O_CLOEXEC, O_NONBLOCK } from "./linux_constants.ts";
+import { AF_INET, AF_INET6, O_CLOEXEC, O_NONBLOCK } from "./linux_constants.ts";
 
 /** The first descriptor that systemd passes, of sd_listen_fds(3). */
 const SD_LISTEN_FDS_START = 3;
@@ -9,8 +9,6 @@ const F_GETFL = 3;
 const F_SETFL = 4;
 /** Of epoll_ctl(2), linux/eventpoll.h. */
 const EPOLL_CTL_ADD = 1;
-/** linux/socket.h. */
-const AF_INET6 = 10;
 /** Bytes of a `struct sockaddr_storage`. */
 const SOCKADDR_STORAGE = 128;
 

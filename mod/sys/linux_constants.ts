@@ -11,6 +11,7 @@ export const O_CLOEXEC = 0o2000000;
 
 // linux/socket.h and linux/net.h, of which glibc's bits/socket.h has the values.
 export const AF_INET = 2;
+export const AF_INET6 = 10;
 export const SOCK_DGRAM = 2;
 export const SOCK_RAW = 3;
 export const SOCK_NONBLOCK = O_NONBLOCK;
@@ -61,6 +62,8 @@ export const IFA_F_PERMANENT = 0x80;
 export const RT_TABLE_MAIN = 254;
 /** Routes that come and go with an address. */
 export const RTPROT_KERNEL = 2;
+/** Routes of `ip route add`, of flannel and of other programs that name no protocol. */
+export const RTPROT_BOOT = 3;
 export const RT_SCOPE_UNIVERSE = 0;
 /** The destination is reached without a gateway. */
 export const RT_SCOPE_LINK = 253;

@@ -1,6 +1,6 @@
 import { describeRoute, type NameOf } from "../../../backends/describe.ts";
 import type { StaleState } from "../../../backends/backend.ts";
-import { RTPROT_BOOT } from "../../../backends/reconcile.ts";
+import { RTPROT_BOOT } from "../../sys/linux_constants.ts";
 import { type HandedOverPeer, VxlanHandOver } from "../../../backends/vxlan/hand_over.ts";
 import { vtepMac } from "../../../backends/vxlan/vtep_mac.ts";
 import type { PreviousSubnet } from "../../export/mod.ts";

@@ -1,5 +1,10 @@
 import { formatIPv4, type Prefix } from "../../ip/mod.ts";
-import { IFF_UP, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN } from "../../sys/linux_constants.ts";
+import {
+  IFF_UP,
+  RT_SCOPE_UNIVERSE,
+  RT_TABLE_MAIN,
+  RTPROT_BOOT,
+} from "../../sys/linux_constants.ts";
 import { withNamespaceDescriptor } from "../../sys/namespace.ts";
 import { Netlink } from "../../sys/netlink/connection.ts";
 import { VETH } from "../../sys/netlink/objects/veth.ts";
@@ -12,8 +17,6 @@ import { macOf } from "./names.ts";
 
 /** Index of the loopback device in every namespace (linux/net_namespace.h). */
 const LOOPBACK_INDEX = 1;
-/** linux/rtnetlink.h: the protocol of routes that iproute2 and other plugins add. */
-const RTPROT_BOOT = 3;
 
 /** An attachment, as it should be. */
 export interface AttachmentSpec {

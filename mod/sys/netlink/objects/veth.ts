@@ -1,16 +1,12 @@
 import type { Mac } from "../wire/types.ts";
+import { IFINFOMSG_LENGTH, IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU } from "./link.ts";
 import { LinkKind } from "./link_kind.ts";
 
 /** linux/veth.h: holds a struct ifinfomsg and IFLA_* attributes of the other end. */
 const VETH_INFO_PEER = 1;
 
 /** linux/if_link.h */
-const IFLA_ADDRESS = 1;
-const IFLA_IFNAME = 3;
-const IFLA_MTU = 4;
 const IFLA_NET_NS_FD = 28;
-/** struct ifinfomsg */
-const IFINFOMSG_LENGTH = 16;
 
 /** The other end of a veth to be created; the kernel reports none of it. */
 export interface VethAttributes {
