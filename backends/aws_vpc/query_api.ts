@@ -3,18 +3,13 @@
  *
  * @module
  */
-import { readText } from "../../mod/async/read_text.ts";
 import { ProviderError, type ProviderErrorKind } from "../provider/errors.ts";
-import { fetchReason } from "../provider/fetch_reason.ts";
-import { isTimeout } from "../../mod/async/timeout.ts";
+import { fetchAnswer } from "../provider/fetch_answer.ts";
 import { parseXml, type XmlElement, XmlError } from "./xml.ts";
 import { truncate } from "../../mod/text/mod.ts";
 
 /** How long one answer may take, in milliseconds. */
 const TIMEOUT_MS = 10_000;
-
-/** The longest answer that is read, in bytes; 1000 routes have some 300,000. */
-const MAX_BYTES = 16 << 20;
 
 /** A call's parameters by name, as they stand in the form. */
 export type QueryParameters = Readonly<Record<string, string>>;
@@ -61,22 +56,10 @@ export class QueryError extends ProviderError {
 export async function sendQuery(
   { url, headers, body, what, who, signal }: QueryRequest,
 ): Promise<XmlElement> {
-  let response: Response;
-  let text: string;
-  try {
-    const limit = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]);
-    // A redirect would carry the signature to somebody else.
-    response = await fetch(url, {
-      ...{ method: "POST", headers, body, redirect: "error", signal: limit },
-    });
-    text = await readText(response, MAX_BYTES);
-  } catch (error) {
-    signal.throwIfAborted();
-    const reason = isTimeout(error)
-      ? `no answer within ${TIMEOUT_MS / 1000} s`
-      : fetchReason(error);
-    throw new ProviderError("unavailable", `${what}: ${url.host}: ${reason}`, { cause: error });
-  }
+  const { response, text } = await fetchAnswer(url, {
+    ...{ method: "POST", headers, body, signal },
+    ...{ timeoutMs: TIMEOUT_MS, what: `${what}: ${url.host}` },
+  });
   if (!response.ok) throw failureOf(response.status, text, what, who);
   try {
     return parseXml(text);

@@ -1,8 +1,6 @@
 import { sleep } from "../../mod/async/sleep.ts";
-import { readText } from "../../mod/async/read_text.ts";
 import { ProviderError } from "../provider/errors.ts";
-import { fetchReason } from "../provider/fetch_reason.ts";
-import { isTimeout } from "../../mod/async/timeout.ts";
+import { fetchAnswer } from "../provider/fetch_answer.ts";
 import { decodeFailure, failureOf } from "./failure.ts";
 import type { GceMetadata } from "./metadata.ts";
 
@@ -11,9 +9,6 @@ const ENDPOINT = "https://compute.googleapis.com/compute/v1/";
 
 /** How long one answer may take, in milliseconds. */
 const TIMEOUT_MS = 15_000;
-
-/** The longest answer that is read, in bytes; a page of 500 routes has some 500,000. */
-const MAX_BYTES = 2 ** 24;
 
 /** Milliseconds until an operation is polled again, first and last delay. */
 const POLL = { first: 100, last: 1_000 };
@@ -143,27 +138,12 @@ export class Compute {
     const { method, path, body, signal } = call;
     for (let attempt = 1;; attempt++) {
       const token = await this.#options.metadata.accessToken(signal);
-      let response: Response;
-      let text: string;
-      try {
-        response = await fetch(`${this.#endpoint}projects/${this.#options.project}/${path}`, {
-          method,
-          headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
-          // A redirect would carry the token to somebody else.
-          redirect: "error",
-          signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
-          ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-        });
-        text = await readText(response, MAX_BYTES);
-      } catch (error) {
-        signal.throwIfAborted();
-        const reason = isTimeout(error)
-          ? `no answer within ${TIMEOUT_MS / 1000} s`
-          : fetchReason(error);
-        throw new ProviderError("unavailable", `${this.#words(call).what}: ${reason}`, {
-          cause: error,
-        });
-      }
+      const url = `${this.#endpoint}projects/${this.#options.project}/${path}`;
+      const { response, text } = await fetchAnswer(url, {
+        ...{ method, signal, timeoutMs: TIMEOUT_MS, what: this.#words(call).what },
+        headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      });
       if (response.ok) return this.#decode(text, call);
       if (response.status === 401) {
         this.#options.metadata.forgetToken();
