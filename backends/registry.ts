@@ -1,5 +1,5 @@
 import { ConfigError } from "../mod/config/mod.ts";
-import { shorten } from "../mod/observe/mod.ts";
+import { truncate } from "../mod/text/mod.ts";
 import type { Backend } from "./backend.ts";
 
 /** A new backend is a folder and one line here. Imported when chosen, so that none costs another. */
@@ -30,7 +30,9 @@ export async function loadBackend(type: string): Promise<Backend> {
   const load = Object.hasOwn(BACKENDS, type) ? BACKENDS[type] : undefined;
   if (load === undefined) {
     throw new ConfigError(
-      `unknown backend type: ${type === "" ? '""' : shorten(type)} (Backend.Type must be one of ` +
+      `unknown backend type: ${
+        type === "" ? '""' : truncate(type, 200)
+      } (Backend.Type must be one of ` +
         `${Object.keys(BACKENDS).join(", ")})`,
     );
   }

@@ -5,6 +5,7 @@ import type { InstanceMetadata } from "./metadata.ts";
 import { readSharedProfile, type SharedProfile } from "./shared_files.ts";
 import { assumeRoleWithWebIdentity } from "./web_identity.ts";
 import type { AwsCredentials } from "./sigv4.ts";
+import { truncate } from "../../mod/text/mod.ts";
 
 /** Credentials, and where they are from. */
 export interface FoundCredentials {
@@ -205,7 +206,7 @@ function parseInstanceCredentials(text: string, role: string): AwsCredentials {
     throw new ProviderError(
       "denied",
       `the instance gets no credentials of role ${role}: ${
-        String(Code).slice(0, 100)
+        truncate(String(Code), 100)
       } (a role that ` +
         "was deleted, or does not trust ec2.amazonaws.com)",
     );
@@ -243,7 +244,7 @@ export async function findRegion(
   if (!/^[a-z0-9-]{1,40}$/.test(region)) {
     throw new ProviderError(
       "unsuitable",
-      `AWS_REGION must be a region such as eu-west-1, not ${JSON.stringify(region.slice(0, 60))}`,
+      `AWS_REGION must be a region such as eu-west-1, not ${JSON.stringify(truncate(region, 60))}`,
     );
   }
   return region;

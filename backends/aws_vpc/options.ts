@@ -1,4 +1,5 @@
 import { ConfigError, type GoObject } from "../../mod/config/mod.ts";
+import { truncate } from "../../mod/text/mod.ts";
 
 /** As EC2 names a route table. */
 const ROUTE_TABLE_ID = /^rtb-[0-9a-f]{8,17}$/;
@@ -20,7 +21,7 @@ export function awsVpcOptions(options: GoObject): AwsVpcOptions {
     if (!ROUTE_TABLE_ID.test(id)) {
       throw new ConfigError(
         `${options.path("RouteTableID")} must be the id of a route table such as ` +
-          `rtb-0a1b2c3d4e5f60718, or a list of such, not ${JSON.stringify(id.slice(0, 60))}`,
+          `rtb-0a1b2c3d4e5f60718, or a list of such, not ${JSON.stringify(truncate(id, 60))}`,
       );
     }
   }

@@ -9,6 +9,7 @@ import { formatIPv4, type IPv4, parseIPv4 } from "../ip/mod.ts";
 import { hostnameOf } from "./host_names.ts";
 import type { HttpRequest } from "../http/request_reader.ts";
 import { HttpError } from "../http/head.ts";
+import { truncate } from "../text/mod.ts";
 
 /** The client that makes a request. */
 export interface Caller {
@@ -78,7 +79,7 @@ export class AccessPolicy {
       throw new HttpError(
         421,
         `${
-          authority.slice(0, 255)
+          truncate(authority, 255)
         } is not a name of this server: use its address, its host name, or a ` +
           "token",
       );

@@ -15,6 +15,7 @@ import type { HttpRequest } from "../http/request_reader.ts";
 import { HttpError } from "../http/head.ts";
 import type { ServedNetwork, ServedNetworks } from "./networks.ts";
 import * as kv from "./store_routes.ts";
+import { truncate } from "../text/mod.ts";
 
 /** Body of an answer: JSON, or nothing. */
 type Body = string | undefined;
@@ -219,7 +220,7 @@ class Router {
 
 /** Method and target for the log. */
 function shownLine({ method, target }: HttpRequest): string {
-  return `${method} ${target.slice(0, 200)}`;
+  return `${method} ${truncate(target, 200)}`;
 }
 
 /** There is no such entry. */

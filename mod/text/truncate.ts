@@ -1,5 +1,6 @@
 /**
- * Shortens a text of other origin for a message.
+ * Shortens a text of other origin for a message. The log shortens whole values by itself (`mod/observe/log/shorten.ts`),
+ * in bytes and with their size.
  *
  * @param most characters of the result, of which the last three are dots when some were left out
  */

@@ -28,7 +28,7 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
     "mod/server",
     [
       ...["mod/async", "mod/ip", "mod/lease", "mod/config", "mod/observe", "mod/store"],
-      ...["mod/http", "mod/subnet"],
+      ...["mod/http", "mod/subnet", "mod/text"],
     ],
   ],
   ["mod/page", []],
@@ -37,7 +37,7 @@ export const LAYERS: ReadonlyMap<string, readonly string[]> = layers([
   ["mod/export", ["mod/ip", "mod/observe", "mod/sys"]],
   ["mod/cni", ["mod/ip", "mod/export", "mod/lease", "mod/sys", "mod/version.ts"]],
   ["mod/docker", ["mod/async", "mod/http", "mod/ip", "mod/observe", "mod/sys", "mod/text"]],
-  ["mod/firewall", ["mod/ip", "mod/observe", "mod/sys", "mod/host"]],
+  ["mod/firewall", ["mod/ip", "mod/observe", "mod/sys", "mod/host", "mod/text"]],
   ["mod/subnet", ["mod/async", "mod/ip", "mod/observe", "mod/lease", "mod/config", "mod/store"]],
   [
     "backends",

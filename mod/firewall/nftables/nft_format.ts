@@ -5,6 +5,7 @@
  */
 import { FirewallError } from "../errors.ts";
 import type { AddressMatch, PacketRule, Verdict } from "../policy.ts";
+import { truncate } from "../../text/mod.ts";
 
 /** A base chain: where it hooks into a packet's way, and what it does at its end. */
 export interface NftHook {
@@ -183,10 +184,10 @@ export function objectsOf(text: string): [string, Json][] {
     // Nothing at all is what old releases write when there is nothing to list.
     list = text.trim() === "" ? [] : JSON.parse(text).nftables;
   } catch (cause) {
-    throw new FirewallError(`nft -j answered ${JSON.stringify(text.slice(0, 80))}`, { cause });
+    throw new FirewallError(`nft -j answered ${JSON.stringify(truncate(text, 80))}`, { cause });
   }
   if (!Array.isArray(list)) {
-    throw new FirewallError(`nft -j answered ${JSON.stringify(text.slice(0, 80))}`);
+    throw new FirewallError(`nft -j answered ${JSON.stringify(truncate(text, 80))}`);
   }
   return list.flatMap((member) => Object.entries(objectOf(member)))
     .filter(([kind]) => kind !== "metainfo")

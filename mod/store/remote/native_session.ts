@@ -23,6 +23,7 @@ import {
   requireVersion,
   type WireListing,
 } from "./wire.ts";
+import { truncate } from "../../text/mod.ts";
 
 /** Milliseconds to wait for the answer to a poll beyond the server's limit. */
 const POLL_SLACK_MS = 10_000;
@@ -125,7 +126,7 @@ export class NativeSession implements RemoteSession {
       path: this.#base + request.path,
     });
     if (status === 200 || (status === 404 && text === GONE)) return text;
-    const words = text.trim().slice(0, 500);
+    const words = truncate(text.trim(), 500);
     switch (status) {
       case 404:
         throw new UnsupportedServerError(`the server of -remote answers ${status}: ${words}`);

@@ -4,6 +4,7 @@ import { StoreError } from "../../errors.ts";
 import type { HttpEndpoint } from "../endpoints.ts";
 import { type EtcdHttp, unanswered } from "../http.ts";
 import { isAuthDisabled, toStoreError } from "./errors.ts";
+import { truncate } from "../../../text/mod.ts";
 
 /** Paths of the gateway, newest first: etcd 3.4 and later, 3.3, 3.2 and earlier. */
 const ROOTS = ["/v3", "/v3beta", "/v3alpha"] as const;
@@ -160,7 +161,7 @@ export class EtcdV3Gateway {
     }
     const what = `${url}${path} answers with HTTP status ${response.status}`;
     if (response.status === 404) throw new GatewayAbsentError(what);
-    throw new GatewayUnusableError(`${what}: ${text.trim().slice(0, 200)}`);
+    throw new GatewayUnusableError(`${what}: ${truncate(text.trim(), 200)}`);
   }
 }
 

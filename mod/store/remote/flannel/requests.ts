@@ -6,6 +6,7 @@
 import { StoreError, StoreUnavailableError } from "../../errors.ts";
 import type { RemoteAnswer, RemoteHttp, RemoteRequest } from "../http.ts";
 import { MIN_HELD_MS } from "../poll.ts";
+import { truncate } from "../../../text/mod.ts";
 
 /**
  * Longest poll of the client, in milliseconds, since flannel's server holds polls for ever: less than the
@@ -32,7 +33,7 @@ export async function askFlannel(
   const answer = await http.request(request);
   const { server, status, text } = answer;
   if (status === 200) return answer;
-  const words = text.trim().slice(0, 500);
+  const words = truncate(text.trim(), 500);
   if (status === 500 && /^100: |not found/i.test(words)) throw new NotFoundError(words);
   // flannel's server has this path, and its own answers for what is not in the store.
   if (status === 404) {
