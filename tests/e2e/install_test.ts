@@ -8,6 +8,7 @@ import {
 import { dirname } from "@std/path";
 import { sha256 } from "../../scripts/build/runtime.ts";
 import { VERSION } from "../../mod/version.ts";
+import { makeBusyboxRoot } from "../lab/busybox_root.ts";
 import { makeCertificates } from "../lab/certificates.ts";
 import { FLANNELD } from "../lab/executable.ts";
 import { Lab } from "../lab/lab.ts";
@@ -552,12 +553,9 @@ async function bareRoot(dir: string, hasLibc: boolean): Promise<void> {
     await Deno.mkdir(`${dir}${library}`.replace(/\/[^/]*$/, ""), { recursive: true });
     await Deno.copyFile(library, `${dir}${library}`);
   }
-  for (const name of ["bin", "proc", "tmp", "run", "etc", "dev", "var/lib/dpkg/info"]) {
+  await makeBusyboxRoot(dir);
+  for (const name of ["proc", "tmp", "run", "etc", "dev", "var/lib/dpkg/info"]) {
     await Deno.mkdir(`${dir}/${name}`, { recursive: true });
-  }
-  await Deno.copyFile("/usr/bin/busybox", `${dir}/bin/busybox`);
-  for (const applet of (await run(["busybox", "--list"])).output.trim().split("\n")) {
-    if (applet !== "busybox") await Deno.symlink("busybox", `${dir}/bin/${applet}`);
   }
   for (const [name, minor] of [["null", "3"], ["random", "8"], ["urandom", "9"]] as const) {
     await run(["mknod", "-m", "666", `${dir}/dev/${name}`, "c", "1", minor]);

@@ -119,7 +119,8 @@ export class LabDocker implements AsyncDisposable {
   }
 
   async #importImage(): Promise<void> {
-    const root = await makeBusyboxRoot(this.#host);
+    const root = `${this.#host.dir}/image`;
+    await makeBusyboxRoot(root);
     await this.#host.exec(["sh", "-c", `tar -C ${root} -c . | docker import - ${IMAGE}`], {
       env: this.#env,
     });

@@ -71,9 +71,9 @@ export class GuideCluster implements AsyncDisposable {
   }
 
   /** Starts the unit on every host, one after the other. */
-  async startAgents(): Promise<LabUnit[]> {
+  async startAgents(options: UnitOptions = {}): Promise<LabUnit[]> {
     const units: LabUnit[] = [];
-    for (const host of this.hosts) units.push(await this.startAgent(host));
+    for (const host of this.hosts) units.push(await this.startAgent(host, options));
     return units;
   }
 

@@ -46,7 +46,8 @@ export class LabPodman implements AsyncDisposable {
       `mkdir ${upper} ${work}\nmount -t overlay overlay ` +
         `-o lowerdir=/usr/libexec,upperdir=${upper},workdir=${work} /usr/libexec`,
     );
-    const root = await makeBusyboxRoot(host);
+    const root = `${host.dir}/image`;
+    await makeBusyboxRoot(root);
     await podman.sh(`tar -C ${root} -c . | podman import - ${IMAGE}`);
     return podman;
   }

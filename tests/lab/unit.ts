@@ -22,6 +22,8 @@ export interface UnitOptions {
   readonly wait?: boolean;
   /** Milliseconds to READY=1. @default 30000 */
   readonly timeout?: number;
+  /** Words before each command, which lead into a root with an installation. @default the host's own root */
+  readonly enter?: readonly string[];
 }
 
 /**
@@ -51,9 +53,9 @@ export class LabUnit implements AsyncDisposable {
   static async start(host: LabHost, options: UnitOptions = {}): Promise<LabUnit> {
     const unit = parseUnit(await Deno.readTextFile(UNIT));
     const env = await readEnvironment(host, unit.get("EnvironmentFile") ?? []);
-    const path = `${host.dir}/notify-${crypto.randomUUID().slice(0, 8)}`;
-    const socket = Deno.listenDatagram({ transport: "unixpacket", path });
-    const process = await host.spawn(commandOf(unit, "ExecStart", env), {
+    const path = `/run/notify-${crypto.randomUUID().slice(0, 8)}`;
+    const socket = Deno.listenDatagram({ transport: "unixpacket", path: host.path(path) });
+    const process = await host.spawn(commandOf(unit, "ExecStart", env, options.enter), {
       env: { ...env, NOTIFY_SOCKET: path },
     });
     const started = new LabUnit(host, process, socket);
@@ -61,7 +63,7 @@ export class LabUnit implements AsyncDisposable {
     try {
       if (options.wait ?? true) {
         await started.ready(options.timeout);
-        await host.exec(commandOf(unit, "ExecStartPost", env), { env });
+        await host.exec(commandOf(unit, "ExecStartPost", env, options.enter), { env });
       }
       return started;
     } catch (error) {
@@ -160,12 +162,14 @@ function commandOf(
   unit: Map<string, string[]>,
   key: string,
   env: Readonly<Record<string, string>>,
+  enter?: readonly string[],
 ): string[] {
   const line = unit.get(key)?.[0];
   if (line === undefined) throw new Error(`${UNIT} has no ${key}`);
-  return line.split(/\s+/).flatMap((word) => {
+  const words = line.split(/\s+/).flatMap((word) => {
     const variable = /^\$(\w+)$/.exec(word)?.[1];
     if (variable !== undefined) return (env[variable] ?? "").split(/\s+/).filter((w) => w !== "");
-    return [INSTALLED[word] ?? word];
+    return [enter === undefined ? INSTALLED[word] ?? word : word];
   });
+  return [...enter ?? [], ...words];
 }

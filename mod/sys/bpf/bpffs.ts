@@ -86,7 +86,8 @@ export function openPin(path: string): number | undefined {
     const fd = tryBpf("BPF_OBJ_GET", attributes);
     if (fd !== -1) return fd;
     const error = errno();
-    if (error === Errno.ENOENT) return undefined;
+    // ENOSYS: a kernel without bpf(2) has no pins.
+    if (error === Errno.ENOENT || error === Errno.ENOSYS) return undefined;
     throw new SysError("BPF_OBJ_GET", error, { subject: path });
   });
 }
