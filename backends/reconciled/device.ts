@@ -72,11 +72,11 @@ function createDevice(netlink: Netlink, spec: DeviceSpec): Link {
     return netlink.createLink(spec);
   } catch (cause) {
     if (!(cause instanceof SysError) || cause.errno !== Errno.EOPNOTSUPP) throw cause;
-    const { name } = spec.kind;
+    const { name, module } = spec.kind;
     throw new SysError(cause.syscall, cause.errno, {
       cause,
       subject: `${spec.name} type ${name}`,
-      detail: `the kernel has no module ${name}: install it, or choose another Backend.Type`,
+      detail: `the kernel has no module ${module}: install it, or choose another Backend.Type`,
     });
   }
 }

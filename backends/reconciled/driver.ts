@@ -27,6 +27,7 @@ export interface PeerContext extends PeerRules {
 
 /** The kernel objects of one peer. */
 export interface PeerObjects {
+  /** Absent where the device is without Ethernet: a neighbour has a MAC. */
   readonly neighbour?: Neighbour;
   readonly fdb?: FdbEntry;
   readonly route: Route;

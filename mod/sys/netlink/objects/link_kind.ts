@@ -6,6 +6,8 @@ import type { Link, Mac } from "../wire/types.ts";
 export interface LinkKindCodec<T extends object> {
   /** IFLA_INFO_KIND: `vxlan`. */
   readonly name: string;
+  /** Kernel module that provides the kind: `ip_gre` of gretap. @default `name` */
+  readonly module?: string;
   /** Writes the attributes of a link to be created, in the order of iproute2. */
   encode(writer: MessageWriter, attributes: Partial<T>): void;
   /** Reads the attributes inside IFLA_INFO_DATA. */
@@ -33,11 +35,14 @@ export interface NewLink<T extends object = object> {
 export class LinkKind<T extends object> {
   static readonly #defined = new Map<string, LinkKind<object>>();
   readonly name: string;
+  /** Kernel module that provides the kind. */
+  readonly module: string;
   readonly #codec: LinkKindCodec<T>;
 
   /** Defines a kind, for {@linkcode LinkKind.describe} too. */
   constructor(codec: LinkKindCodec<T>) {
     this.name = codec.name;
+    this.module = codec.module ?? codec.name;
     this.#codec = codec;
     LinkKind.#defined.set(this.name, this as unknown as LinkKind<object>);
   }
