@@ -11,13 +11,14 @@ export interface DriverOpenOptions extends CallOptions {
   /** Opens the directory of all networks instead of one network, to list their names. */
   readonly names: boolean;
   /**
-   * The store is only read. An embedded store can then be opened beside the agent that writes it; for
-   * the others it makes no difference.
+   * The store is only read: a file that is missing is not created. For a store behind a server (etcd,
+   * remote) it makes no difference.
    */
   readonly readOnly: boolean;
   /**
-   * The caller is the one process that owns an embedded store: entries expire in it, and it writes the
-   * seed. For the others it makes no difference.
+   * The caller is this host's agent or server, not a command. In a store without a server (embedded) this
+   * process expires the entries and writes the seed. etcd and remote expire entries in their servers, and
+   * ignore it.
    */
   readonly owner: boolean;
 }
@@ -48,7 +49,10 @@ export interface Waiting {
  */
 export interface StoreDriver<Options extends KindOptions> {
   readonly kind: Options["kind"];
-  /** The entries are in a file of this host, which one process owns. */
+  /**
+   * The entries are on this host alone. A host with `-listen` then leases a subnet for itself, too, and a
+   * command that writes refuses a store that is missing instead of creating it.
+   */
   readonly isLocal: boolean;
   /**
    * Parses ARGUMENT of `-store KIND=ARGUMENT`; absent for kinds with flags of their own, which

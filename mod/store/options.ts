@@ -30,7 +30,7 @@ export function describeStore(options: StoreOptions): string {
   return driverOf(options.kind).describe(options);
 }
 
-/** True for a store in a file of this host, which one process owns. */
+/** Returns whether the entries are on this host alone, {@linkcode StoreDriver.isLocal}. */
 export function isLocal(options: StoreOptions): boolean {
   return driverOf(options.kind).isLocal;
 }
