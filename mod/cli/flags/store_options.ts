@@ -42,7 +42,7 @@ export function storeOptions(settings: Settings): StoreOptions {
     throw settings.invalid(
       name,
       value,
-      "it goes with -store embedded; etcd holds a config that 'flanneld config set' writes",
+      "it goes with -store embedded; 'flanneld config set' writes the config of other stores",
     );
   }
   if (text === "etcd") return remote ?? { kind: "etcd", ...etcdOptions(settings) };

@@ -60,7 +60,11 @@ Deno.test("storeOptions() describes the right value", () => {
   }
 });
 
-Deno.test("storeOptions() refuses a config for etcd, which would come to nothing", () => {
-  assertStringIncludes(refused("-network=10.20.0.0/16"), "it goes with -store embedded");
-  assertStringIncludes(refused("-backend=vxlan"), "it goes with -store embedded");
+Deno.test("storeOptions() refuses a config for other stores than embedded", () => {
+  const advice =
+    "it goes with -store embedded; 'flanneld config set' writes the config of other stores";
+  for (const store of ["-store=etcd", "-remote=172.28.128.100:8888"]) {
+    assertStringIncludes(refused(store, "-network=10.20.0.0/16"), advice);
+    assertStringIncludes(refused(store, "-backend=vxlan"), advice);
+  }
 });

@@ -20,10 +20,10 @@ export const prefixCheck: Check = {
 };
 
 async function missing({ options, signal }: HostFacts, words: string): Promise<Finding> {
-  const { store } = options;
+  const { store, networkName } = options;
   if (store.kind !== "etcd") {
     const where = store.kind === "remote" ? "   # on the server's host, with its flags" : "";
-    const named = store.network === undefined ? "" : `-networks=${store.network} `;
+    const named = networkName === undefined ? "" : `-networks=${networkName} `;
     const fix = [`flanneld config set ${named}'{"Network": "10.20.0.0/16"}'${where}`];
     return problem(`there is no network config: ${words}`, { fix });
   }
