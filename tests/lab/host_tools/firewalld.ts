@@ -7,6 +7,15 @@ const BUS_SOCKET = "/run/dbus/system_bus_socket";
 /** Milliseconds that firewalld may take to start. */
 const START_TIMEOUT = 60_000;
 
+/** Asks the bus whether firewalld serves there. */
+const NAME_HAS_OWNER = [
+  ...["dbus-send", "--system", "--print-reply", "--dest=org.freedesktop.DBus"],
+  ...["/org/freedesktop/DBus", "org.freedesktop.DBus.NameHasOwner"],
+  "string:org.fedoraproject.FirewallD1",
+];
+
+const STATE = ["firewall-cmd", "--state"];
+
 /** A system's message bus in a lab host. A host has one from its boot on, whatever starts later. */
 export async function startMessageBus(host: LabHost): Promise<LabProcess> {
   await host.exec(["mkdir", "-p", BUS_SOCKET.replace(/\/[^/]*$/, "")]);
@@ -31,14 +40,21 @@ export class LabFirewalld implements AsyncDisposable {
   static async start(host: LabHost): Promise<LabFirewalld> {
     const process = await host.spawn(["firewalld", "--nofork", "--nopid"]);
     const deadline = Date.now() + START_TIMEOUT;
-    for (;;) {
-      const { stdout, stderr } = await host.run(["firewall-cmd", "--state"]);
-      if (stdout.trim() === "running") return new LabFirewalld(host, process);
-      if (!process.running || Date.now() > deadline) {
-        await process.stop();
-        throw new Error(`firewalld does not run: ${stdout}${stderr}\n${process.output}`);
+    // firewall-cmd is Python and takes 0.3 s of processor time, so it is asked last.
+    for (
+      const [command, answer] of [[NAME_HAS_OWNER, "boolean true"], [STATE, "running"]] as const
+    ) {
+      for (;;) {
+        const { stdout, stderr } = await host.run(command);
+        if (stdout.trim().endsWith(answer)) break;
+        if (!process.running || Date.now() > deadline) {
+          await process.stop();
+          throw new Error(`firewalld does not run: ${stdout}${stderr}\n${process.output}`);
+        }
+        await new Promise((resolve) => setTimeout(resolve, 50));
       }
     }
+    return new LabFirewalld(host, process);
   }
 
   /** `firewall-cmd --reload`. */
