@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertMatch, assertNotMatch } from "@std/assert";
 import { GuideCluster } from "../lab/guide_cluster.ts";
 import type { UnderlayHost } from "../lab/lab.ts";
-import type { EtcdApi } from "../lab/etcd/lab_etcd.ts";
 import { CONFIG, eventually, leaseKeys, overlayAddress, PREFIX, subnetOf } from "./guide.ts";
 
 /** The recipe's new config, and the other way round. */
@@ -70,9 +69,14 @@ async function giveAddresses(hosts: readonly UnderlayHost[]): Promise<void> {
     await host.exec(["ip", "addr", "replace", `${await overlayAddress(host)}/32`, "dev", "lo"]);
   }
 }
-const APIS: readonly EtcdApi[] = ["v2", "v3"];
 
-for (const { api, change } of APIS.flatMap((api) => CHANGES.map((change) => ({ api, change })))) {
+/** The first change on both APIs, the others in turn: what a backend removes does not depend on the store. */
+const CASES = [
+  { api: "v3", change: CHANGES[0]! },
+  ...CHANGES.map((change, i) => ({ api: i % 2 === 0 ? "v2" : "v3", change }) as const),
+] as const;
+
+for (const { api, change } of CASES) {
   const { name, from, to, device, gone } = change;
   Deno.test(`flanneld follows the guide's CIDR change, ${name}, on etcd ${api}`, async () => {
     await using cluster = await GuideCluster.start({ hosts: 3, api, config: from });
