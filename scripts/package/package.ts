@@ -2,7 +2,7 @@
  * Writes a release: tarball, rpm, deb, with `--oci` a container image, install.sh, the bill of materials, and SHA256SUMS over all.
  *
  * Usage: `deno run -A scripts/package/package.ts [--executable=FILE] [--arch=x86_64|aarch64]
- * [--output=DIR] [--formats=tar,rpm,deb] [--oci]`
+ * [--output=DIR] [--formats=tar,rpm,deb] [--oci] [--gzip-level=1..9]`
  *
  * `SOURCE_DATE_EPOCH` is the time of everything in it; without it, that of the last commit.
  *
@@ -37,6 +37,9 @@ export const FORMATS = ["tar", "rpm", "deb", "oci"] as const;
 
 /** All but the container image. */
 const PACKAGES = ["tar", "rpm", "deb"] as const;
+
+/** gzip's own default. */
+export const GZIP_LEVEL = "6";
 
 /** A kind of package. */
 export type PackageFormat = typeof FORMATS[number];
@@ -172,13 +175,19 @@ async function describe(
  * Returns what a release of a checkout has: this version, and the time that `SOURCE_DATE_EPOCH` gives, or that of the
  * last commit.
  *
- * @throws {Error} when the variable is no number, or there is no commit
+ * @param gzipLevel 1 to 9
+ * @throws {Error} when the level or the variable is no number, or there is no commit
  */
-export async function releaseInfo(root: string, arch: PackageInfo["arch"]): Promise<PackageInfo> {
+export async function releaseInfo(
+  root: string,
+  arch: PackageInfo["arch"],
+  gzipLevel: string,
+): Promise<PackageInfo> {
+  if (!/^[1-9]$/.test(gzipLevel)) throw new Error(`--gzip-level must be 1 to 9, not ${gzipLevel}`);
   const given = Deno.env.get("SOURCE_DATE_EPOCH");
   const text = given ?? await runTool(["git", "-C", root, "log", "-1", "--format=%ct"]);
   if (!/^\d+\s*$/.test(text)) throw new Error(`SOURCE_DATE_EPOCH must be seconds, not ${text}`);
-  return { version: VERSION, arch, sourceDateEpoch: Number(text), gzipLevel: 6 };
+  return { version: VERSION, arch, sourceDateEpoch: Number(text), gzipLevel: Number(gzipLevel) };
 }
 
 if (import.meta.main) {
@@ -191,6 +200,7 @@ if (import.meta.main) {
       output: { type: "string", default: `${root}/dist/packages` },
       formats: { type: "string", default: PACKAGES.join() },
       oci: { type: "boolean", default: false },
+      "gzip-level": { type: "string", default: GZIP_LEVEL },
     },
   });
   const formats = values.formats.split(",") as PackageFormat[];
@@ -206,7 +216,7 @@ if (import.meta.main) {
     Deno.exit(2);
   }
   try {
-    const info = await releaseInfo(root, arch);
+    const info = await releaseInfo(root, arch, values["gzip-level"]);
     const names = await writeRelease({ ...values, root, info, formats });
     for (const name of names) console.log(`wrote     ${values.output}/${name}`);
   } catch (error) {

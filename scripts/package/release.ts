@@ -3,7 +3,7 @@
  * commit, with one version of Deno, give the same bytes.
  *
  * Usage: `deno run -A scripts/package/release.ts [--minisign-key=FILE] [--gpg-key=ID] [--arch=x86_64|aarch64]
- * [--runtime=auto|download|npm|denort-bin] [--output=DIR]`
+ * [--runtime=auto|download|npm|denort-bin] [--output=DIR] [--gzip-level=1..9]`
  *
  * @module
  */
@@ -13,7 +13,7 @@ import { VERSION } from "../../mod/version.ts";
 import { cacheDirectory, commitOf, compile, SOURCES } from "../build/compile.ts";
 import { chooseRuntime, type RuntimeOptions } from "../build/runtime.ts";
 import { projectRoot } from "../checks/module_graph.ts";
-import { FORMATS, releaseInfo, writeRelease } from "./package.ts";
+import { FORMATS, GZIP_LEVEL, releaseInfo, writeRelease } from "./package.ts";
 import type { PackageInfo } from "./package_files.ts";
 import { runTool } from "../build/run_tool.ts";
 
@@ -28,6 +28,7 @@ interface Options {
   readonly output: string;
   readonly arch: PackageInfo["arch"];
   readonly source: NonNullable<RuntimeOptions["source"]>;
+  readonly gzipLevel: string;
   /** Path of minisign's secret key. */
   readonly minisignKey?: string | undefined;
   /** Identifier of a secret key in gpg's keyring. */
@@ -40,8 +41,11 @@ interface Options {
  * @returns paths of the files
  * @throws {Error} when the checkout is not clean, or a step fails
  */
-async function release({ root, output, arch, source, ...keys }: Options): Promise<string[]> {
+async function release(
+  { root, output, arch, source, gzipLevel, ...keys }: Options,
+): Promise<string[]> {
   await checkClean(root);
+  const info = await releaseInfo(root, arch, gzipLevel);
   const work = await Deno.makeTempDir({ prefix: "flanneld-release-" });
   try {
     const target = `${arch}-unknown-linux-gnu`;
@@ -56,7 +60,6 @@ async function release({ root, output, arch, source, ...keys }: Options): Promis
         if (!(error instanceof Deno.errors.NotFound)) throw error;
       });
     }
-    const info = await releaseInfo(root, arch);
     const names = await writeRelease({ root, executable, output, info, formats: FORMATS });
     return [...names, ...await sign(output, keys)].map((name) => `${output}/${name}`);
   } finally {
@@ -126,6 +129,7 @@ if (import.meta.main) {
       arch: { type: "string", default: Deno.build.arch },
       runtime: { type: "string", default: Deno.env.get("COMPILE_RUNTIME") ?? "auto" },
       output: { type: "string", default: `${root}/dist/release` },
+      "gzip-level": { type: "string", default: GZIP_LEVEL },
     },
   });
   const { arch } = values;
@@ -141,6 +145,7 @@ if (import.meta.main) {
   try {
     const files = await release({
       ...{ root, output: resolve(values.output), arch, source },
+      gzipLevel: values["gzip-level"],
       minisignKey: values["minisign-key"],
       gpgKey: values["gpg-key"],
     });
