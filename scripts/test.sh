@@ -14,23 +14,27 @@ run() {
   printf '\n=== deno task %s\n' "$1"
   deno task "$1" || { failed+=("$1") && false; }
 }
-others() {
+lane() {
   local failures=0
-  for task in test:store test:kernel test:fuzz test:vm; do run "$task" || failures=1; done
+  for task in "$@"; do run "$task" || failures=1; done
   return "$failures"
 }
 
 run ok
 run compile
 
-# Both wait more than they compute, so three labs run at a time on two processors. The output of the
-# other tests follows that of the labs.
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-others >"$log" 2>&1 &
-DENO_JOBS=$(($(nproc) + 1)) run e2e
-wait $! || failed+=("test:store, test:kernel, test:fuzz or test:vm")
-cat "$log"
+# Labs wait more than they compute, so five run at a time on two processors. The output of the other
+# lanes follows that of the labs.
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+lane test:kernel >"$logs/1" 2>&1 &
+kernel=$!
+lane test:store test:fuzz test:vm >"$logs/2" 2>&1 &
+rest=$!
+DENO_JOBS=$(($(nproc) * 2 + 1)) run e2e
+wait "$kernel" || failed+=(test:kernel)
+wait "$rest" || failed+=("test:store, test:fuzz or test:vm")
+cat "$logs"/*
 
 if [ ${#failed[@]} -gt 0 ]; then
   printf '\ntest.sh: failed: %s\n' "${failed[*]}" >&2
