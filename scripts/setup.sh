@@ -41,6 +41,7 @@ ETCD="
 TESTS="
   dockerd:docker.io
   docker:docker-cli
+  docker-compose:docker-compose
   podman:podman
   ethtool:ethtool
   nft:nftables

@@ -1,6 +1,7 @@
 import { makeBusyboxRoot } from "./busybox_root.ts";
 import type { CommandResult, LabHost } from "./host.ts";
 import type { LabProcess } from "./process.ts";
+import type { LabSystemd } from "./systemd.ts";
 
 /** Name of the image that containers are made from. */
 const IMAGE = "busybox:lab";
@@ -23,6 +24,8 @@ export interface DockerOptions {
   readonly version?: DockerVersion;
   /** Further arguments of dockerd. @default none */
   readonly args?: readonly string[];
+  /** Run dockerd there, as the unit `docker`. @default none: dockerd is a process of the lab */
+  readonly systemd?: LabSystemd;
 }
 
 /**
@@ -33,11 +36,13 @@ export class LabDocker implements AsyncDisposable {
   readonly #host: LabHost;
   readonly #args: readonly string[];
   readonly #env: Readonly<Record<string, string>>;
+  readonly #systemd: LabSystemd | undefined;
   #process: LabProcess | undefined;
 
-  private constructor(host: LabHost, { version = "installed", args = [] }: DockerOptions) {
+  private constructor(host: LabHost, { version = "installed", args = [], systemd }: DockerOptions) {
     this.#host = host;
     this.#args = args;
+    this.#systemd = systemd;
     this.#env = { PATH: PATHS[version] };
   }
 
@@ -62,6 +67,10 @@ export class LabDocker implements AsyncDisposable {
 
   /** `systemctl restart docker`: containers stop without `--live-restore`, `/run/flannel/docker` is read again. */
   async restart(): Promise<void> {
+    if (this.#systemd !== undefined) {
+      await this.#systemd.exec(["systemctl", "restart", "docker"]);
+      return;
+    }
     await this.#stop();
     await this.#start();
   }
@@ -104,16 +113,34 @@ export class LabDocker implements AsyncDisposable {
   }
 
   async #start(): Promise<void> {
-    const data = `${this.#host.dir}/docker`;
+    if (this.#systemd !== undefined) return await this.#startUnit(this.#systemd);
     const script = "set -a; [ ! -r /run/flannel/docker ] || . /run/flannel/docker; set +a; " +
-      `exec dockerd --data-root=${data} --userland-proxy=false ${this.#args.join(" ")} ` +
-      "$DOCKER_NETWORK_OPTIONS";
+      `exec ${this.#commandLine()} $DOCKER_NETWORK_OPTIONS`;
     this.#process = await this.#host.spawn(["sh", "-c", script], { env: this.#env });
     await this.#process.waitFor("API listen on");
   }
 
+  #commandLine(): string {
+    return `dockerd --data-root=${this.#host.dir}/docker --userland-proxy=false ` +
+      this.#args.join(" ");
+  }
+
+  /** Docker's own unit, without the socket and the containerd that start apart. */
+  async #startUnit(systemd: LabSystemd): Promise<void> {
+    await this.#host.writeTextFile(
+      "/etc/systemd/system/docker.service",
+      "[Service]\nType=notify\n" +
+        `Environment=PATH=${this.#env.PATH}\n` +
+        `ExecStart=/usr/bin/env ${this.#commandLine()}\n` +
+        "Restart=always\nRestartSec=2\nDelegate=yes\nKillMode=process\n",
+    );
+    await systemd.exec(["systemctl", "daemon-reload"]);
+    await systemd.exec(["systemctl", "start", "docker"]);
+  }
+
   /** Containers are killed by dockerd as it ends, so that their cgroups go too. */
   async #stop(): Promise<void> {
+    await this.#systemd?.exec(["systemctl", "stop", "docker"]);
     await this.#process?.stop();
     this.#process = undefined;
   }
