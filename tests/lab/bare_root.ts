@@ -23,10 +23,16 @@ const OF_HOST = ["proc", "sys", "run", "etc/machine-id"];
 const HOST_PROGRAMS = ["iptables", "iptables-save", "iptables-restore", "nft"];
 const RUN_ON_HOST = '#!/bin/sh\nexec nsenter -t 1 -m -- "${0##*/}" "$@"\n';
 
-/** Mounts {@linkcode OF_HOST} for one process alone, so that nothing is left mounted when it ends. */
-const ENTER = `for name in ${
-  OF_HOST.join(" ")
-}; do mount --rbind "/$name" "$0/$name"; done; exec "$@"`;
+/** Mounts the host's part, and the directory of the notify socket, for one process alone: nothing is left mounted. */
+const ENTER = `
+for name in ${OF_HOST.join(" ")}; do mount --rbind "/$name" "$0/$name"; done
+if [ -n "$NOTIFY_SOCKET" ]; then
+  dir=$(dirname "$NOTIFY_SOCKET")
+  mkdir -p "$0$dir"
+  mount --bind "$dir" "$0$dir"
+fi
+exec "$@"
+`;
 
 /** A root without a C library but the one that the agent brings, as all hosts of a lab can share it. */
 export class BareRoot {

@@ -53,8 +53,9 @@ export class LabUnit implements AsyncDisposable {
   static async start(host: LabHost, options: UnitOptions = {}): Promise<LabUnit> {
     const unit = parseUnit(await Deno.readTextFile(UNIT));
     const env = await readEnvironment(host, unit.get("EnvironmentFile") ?? []);
-    const path = `/run/notify-${crypto.randomUUID().slice(0, 8)}`;
-    const socket = Deno.listenDatagram({ transport: "unixpacket", path: host.path(path) });
+    // Not in /run, which tests make read-only.
+    const path = `${host.dir}/notify-${crypto.randomUUID().slice(0, 8)}`;
+    const socket = Deno.listenDatagram({ transport: "unixpacket", path });
     const process = await host.spawn(commandOf(unit, "ExecStart", env, options.enter), {
       env: { ...env, NOTIFY_SOCKET: path },
     });
