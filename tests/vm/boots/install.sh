@@ -28,6 +28,13 @@ ConfigureWithoutCarrier=yes
 [Link]
 RequiredForOnline=no-carrier
 END
+# An administrator's file that fits flannel.1 as well.
+cat >/etc/systemd/network/50-tunnels.network <<END
+[Match]
+Kind=vxlan tun ipip
+[Network]
+DHCP=yes
+END
 cat >/etc/default/etcd <<END
 ETCD_LISTEN_CLIENT_URLS=http://0.0.0.0:2379
 ETCD_ADVERTISE_CLIENT_URLS=http://172.28.128.100:2379

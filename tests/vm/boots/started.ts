@@ -18,6 +18,13 @@ Deno.test("flanneld.service starts at boot, and the kernel loads vxlan and nf_ta
   for (const name of ["vxlan", "nf_tables"]) assert(modules.includes(name), modules.join(" "));
 });
 
+Deno.test("the package's file keeps systemd-networkd off flannel.1", async () => {
+  const { AdministrativeState } = JSON.parse(
+    await run(["networkctl", "--json=short", "status", "flannel.1"]),
+  );
+  assertEquals(AdministrativeState, "unmanaged");
+});
+
 Deno.test("a container reaches another host, and that host the container", async () => {
   await using stack = new AsyncDisposableStack();
   const peer = await startPeer(stack);

@@ -13,7 +13,9 @@ import { captureLog } from "../../../mod/observe/testing/log_lab.ts";
 import { LeaseSet } from "../../../mod/subnet/mod.ts";
 import { type Place, transfer } from "../../kernel/udp/udp_exchange.ts";
 import { DEVICE_ADDRESSES, MODES, UdpLab } from "../../kernel/udp/udp_lab.ts";
+import { BACKENDS, eventually, PREFIX } from "../../e2e/guide.ts";
 import { run } from "../../lab/command.ts";
+import { GuideCluster } from "../../lab/guide_cluster.ts";
 
 /** Of each host, for what it sends; a quarter of the packets overtake others. */
 const NETEM = "tc qdisc add dev eth1 root netem loss 5% delay 20ms reorder 25% gap 5".split(" ");
@@ -52,6 +54,32 @@ for (const backend of [vxlanBackend, hostGwBackend, ipipBackend] as Backend[]) {
     await transfer(here, there, "10.20.2.1", 1);
     assertMatch(await here.run("tc", "-s", "qdisc", "show", "dev", "eth1"), /dropped [1-9]/);
     for (const { network } of nodes) await network.remove();
+  });
+}
+
+for (const { type, config } of BACKENDS.filter(({ type }) => type !== "host-gw")) {
+  Deno.test(`${type}: agents and etcd keep the mesh over 5 % loss, reordering and 20 ms each way`, async () => {
+    await using cluster = await GuideCluster.start({ hosts: 3, api: "v3", config });
+    for (const host of cluster.hosts) await host.exec(NETEM);
+    await cluster.startAgents();
+    await cluster.untilFullMesh();
+    // Another host's lease, which comes and goes.
+    const { hosts, host, etcd } = cluster;
+    const subnets = `${PREFIX}/subnets`;
+    const { BackendData, ...value } = (await cluster.leaseValue(host))!;
+    const lease = {
+      ...{ ...value, PublicIP: "172.28.128.199" },
+      ...BackendData === undefined ? {} : { BackendData: { VtepMAC: "02:00:00:00:00:63" } },
+    };
+    await etcd.set("v3", `${subnets}/10.20.199.0-24`, JSON.stringify(lease));
+    const hasRoute = async () => {
+      const routes = hosts.map((host) => host.exec(["ip", "route", "show", "10.20.199.0/24"]));
+      return (await Promise.all(routes)).map((route) => route !== "");
+    };
+    await eventually("its routes", async () => !(await hasRoute()).includes(false));
+    await etcd.removeAll("v3", `${subnets}/10.20.199.0-24`);
+    await eventually("no routes", async () => !(await hasRoute()).includes(true));
+    await cluster.untilFullMesh();
   });
 }
 
