@@ -4,8 +4,8 @@
  * VERSION is 5.10, 6.1, 6.12 (the default) or newest. TEST is an argument of `deno test`; the default is the tests of
  * netlink events, of ipip and of modules. Files of tests/vm/boots run in a VM that has the package and boots systemd,
  * one file a boot. With `all` each kernel runs each of the TESTs in a VM of its own, by default all that
- * docs/support.md reports on, and the last lines are a table of them. Needs root; the labs need dist/flanneld.
- * The kernels stay in .cache/vm.
+ * docs/support.md reports on. The last lines are a table of kernels and tests. Needs root; the labs need
+ * dist/flanneld. The kernels stay in .cache/vm.
  *
  * @module
  */
@@ -53,6 +53,9 @@ const AREAS: readonly (readonly string[])[] = [
 /** Of one VM, in milliseconds; the default tests take two minutes. */
 const LIMIT = 7_200_000;
 
+/** Exit code of a shell's command that SIGINT, 2, has ended. */
+const INTERRUPTED = 130;
+
 /** Exit code of a shell's command that SIGSEGV, 11, has ended: 128 and its number. */
 const CRASH = 139;
 
@@ -62,40 +65,34 @@ const RESULT = /^(?:ok|FAILED) \| (\d+) passed.*?\| (\d+) failed/;
 const root = projectRoot();
 const shutdown = new Shutdown();
 const [version = "6.12", ...tests] = Deno.args;
-if (version === "all") {
-  Deno.exit(await runAll(tests.length > 0 ? tests.map(areaOf) : AREAS));
-}
-const release = RELEASES.find((one) => one.version === version);
-if (release === undefined) {
+const isAll = version === "all";
+const releases = RELEASES.filter((one) => isAll || one.version === version);
+if (releases.length === 0) {
   const known = RELEASES.map((one) => one.version).join(", ");
   console.error(`test:vm: unknown kernel "${version}": expected all, or one of ${known}`);
   Deno.exit(2);
 }
-let exit = 0;
-for (const words of tests.length > 0 ? [tests] : TESTS) {
-  const { code } = await test(release, words);
-  exit ||= code;
-}
-Deno.exit(exit);
+const areas = tests.length === 0 ? isAll ? AREAS : TESTS : isAll ? tests.map(areaOf) : [tests];
+Deno.exit(await runAreas(areas, releases));
 
 /** Returns a row's arguments, or the test alone. */
 function areaOf(test: string): readonly string[] {
   return AREAS.find((area) => area.at(-1) === test) ?? [test];
 }
 
-/** Runs every area on every kernel, and prints a table of passed and failed tests. */
-async function runAll(areas: typeof AREAS): Promise<number> {
-  const rows = [["", ...RELEASES.map((one) => one.version)]];
+/** Runs every area on every kernel, and prints a table of passed and failed tests. @returns the exit code */
+async function runAreas(areas: typeof AREAS, releases: typeof RELEASES): Promise<number> {
+  const rows = [["", ...releases.map((one) => one.version)]];
   let worst = 0;
   for (const area of areas) {
-    const row = [area.at(-1)!];
-    for (const release of RELEASES) {
+    const row = [area.filter((word) => !word.startsWith("--")).join(" ")];
+    for (const release of releases) {
       try {
         const { code, result } = await test(release, area);
         worst ||= code;
         row.push(result ?? `exit ${code}`);
       } catch (error) {
-        if (shutdown.signal.aborted) throw error;
+        if (shutdown.signal.aborted) return INTERRUPTED;
         worst = 1;
         console.error((error as Error).message);
         row.push("no result");
