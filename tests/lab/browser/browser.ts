@@ -27,12 +27,12 @@ const DRIVER = new URL("./browser_driver.ts", import.meta.url).pathname;
 /**
  * Runs a Chromium without a window in a host, takes the steps and ends it.
  *
- * @throws {LabCommandError} when it does not start, or a step is not done within 20 s
+ * @throws {LabCommandError} when it does not start, or a step is not done within a minute
  */
 export async function browse(host: LabHost, steps: readonly BrowserStep[]): Promise<Browsed> {
   const output = await host.exec(
     [Deno.execPath(), "run", "-A", "--no-check", "--no-lock", DRIVER],
-    { stdin: JSON.stringify(steps), timeout: 120_000 },
+    { stdin: JSON.stringify(steps), timeout: 300_000 },
   );
   return JSON.parse(output);
 }

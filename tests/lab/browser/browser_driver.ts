@@ -7,7 +7,7 @@
 import type { Browsed, BrowserStep } from "./browser.ts";
 
 /** Milliseconds for a step. */
-const TIMEOUT_MS = 20_000;
+const TIMEOUT_MS = 60_000;
 
 const FLAGS = [
   ...["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"],
