@@ -7,19 +7,16 @@ const listeners = new Set<(error: Error) => void>();
  * it, and the process would end. Nothing else reports that such a stream is dead. All other rejections
  * are left alone.
  *
- * @param listener called with each; the rejection then counts as handled
+ * @param listener called with each until it is disposed of; from the first call on all of them count as handled
  */
 export function onHttp2Rejection(listener: (error: Error) => void): Disposable {
   // A copy of its own, should one listener be passed twice.
   const entry = (error: Error) => listener(error);
-  if (listeners.size === 0) globalThis.addEventListener("unhandledrejection", handle);
+  // Never removed: the runtime reports a rejection later than it occurs, and the reads of a connection that was
+  // just closed would end the process. Adding it again does nothing.
+  globalThis.addEventListener("unhandledrejection", handle);
   listeners.add(entry);
-  return {
-    [Symbol.dispose]() {
-      listeners.delete(entry);
-      if (listeners.size === 0) globalThis.removeEventListener("unhandledrejection", handle);
-    },
-  };
+  return { [Symbol.dispose]: () => void listeners.delete(entry) };
 }
 
 function handle(event: PromiseRejectionEvent): void {
