@@ -5,7 +5,7 @@ import { isTimeout } from "../../mod/async/timeout.ts";
 /** The metadata server's link-local address. */
 const HOST = "169.254.169.254";
 
-/** How long one answer may take, in milliseconds: the server is on the host itself. */
+/** Limit of one answer, in milliseconds: the server is on the host itself. */
 const TIMEOUT_MS = 2_000;
 
 /** Tokens are renewed so long before they run out, in milliseconds. */
@@ -29,17 +29,21 @@ export interface GceMetadataOptions {
   readonly host?: string;
   /** Milliseconds since the epoch. @default Date.now */
   readonly now?: () => number;
+  /** Milliseconds that one answer may take. @default 2_000 */
+  readonly timeoutMs?: number;
 }
 
 /** Compute Engine's metadata server. */
 export class GceMetadata {
   readonly #host: string;
   readonly #now: () => number;
+  readonly #timeoutMs: number;
   #token: { readonly value: string; readonly expires: number } | undefined;
 
-  constructor({ host, now = Date.now }: GceMetadataOptions = {}) {
+  constructor({ host, now = Date.now, timeoutMs = TIMEOUT_MS }: GceMetadataOptions = {}) {
     this.#host = host ?? (Deno.env.get("GCE_METADATA_HOST")?.trim() || HOST);
     this.#now = now;
+    this.#timeoutMs = timeoutMs;
   }
 
   /**
@@ -128,12 +132,12 @@ export class GceMetadata {
     try {
       response = await requestHttp(url, {
         headers: { "Metadata-Flavor": "Google" },
-        signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
+        signal: AbortSignal.any([signal, AbortSignal.timeout(this.#timeoutMs)]),
       });
     } catch (error) {
       signal.throwIfAborted();
       const reason = isTimeout(error)
-        ? `no answer within ${TIMEOUT_MS / 1000} s`
+        ? `no answer within ${this.#timeoutMs / 1000} s`
         : (error as Error).message;
       throw new ProviderError(
         "unavailable",

@@ -9,7 +9,10 @@ Deno.test("GceMetadata.accessToken() says in a line that the answer is no token"
   let text = "";
   const server = serve(() => new Response(text));
   try {
-    const metadata = new GceMetadata({ host: `127.0.0.1:${server.addr.port}` });
+    const metadata = new GceMetadata({
+      host: `127.0.0.1:${server.addr.port}`,
+      timeoutMs: 60_000,
+    });
     const refusal = async (answer: string) => {
       text = answer;
       return (await assertRejects(() => metadata.accessToken(signal), ProviderError)).message;

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { abortable } from "../../mod/async/abortable.ts";
 import { ProviderError, type ProviderErrorKind } from "./errors.ts";
 import { retry } from "./retry.ts";
@@ -29,14 +29,13 @@ Deno.test("retry() repeats what passes, and nothing else", async () => {
 });
 
 Deno.test("retry() throws the last failure when the time is over, and the reason of who gave up", async () => {
-  const start = performance.now();
   const signal = AbortSignal.timeout(100);
   await assertRejects(
     () => retry(failing(Infinity, "throttled"), { signal, random: () => 0.999 }),
     ProviderError,
-    "failure",
+    // The time is over within the first wait of 250 ms.
+    "failure 1",
   );
-  assert(performance.now() - start < 1000);
   // Of calls that end with the signal.
   for (const failures of [0, 1]) {
     const signal = AbortSignal.timeout(50);

@@ -1,6 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { basename } from "node:path/posix";
 import { makeCertificates } from "../../tests/lab/certificates.ts";
+import { removePublishedOptions } from "../agent/host/published_options.ts";
 import { VERSION } from "../version.ts";
 import { helpText } from "./help/help.ts";
 
@@ -13,6 +14,20 @@ async function flanneld(args: readonly string[], environment: Record<string, str
   }).output();
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
   return { code, stdout: text(stdout), stderr: text(stderr) };
+}
+
+/** Gives an agent a directory for its subnet file, and removes what it leaves there and under /run/flannel. */
+async function withDirectory(
+  body: (directory: string, subnetFile: string) => Promise<void>,
+): Promise<void> {
+  const directory = await Deno.makeTempDir({ prefix: "flanneld" });
+  const subnetFile = `${directory}/subnet.env`;
+  try {
+    await body(directory, subnetFile);
+  } finally {
+    await removePublishedOptions({ subnetFile });
+    await Deno.remove(directory, { recursive: true });
+  }
 }
 
 Deno.test("flanneld -version prints the version on standard output", async () => {
@@ -100,18 +115,19 @@ Deno.test("config and lease print with -json one object of what they wrote, and 
   }
 });
 
-Deno.test("flanneld exits 1 with one line of log when no interface fits", async () => {
-  const { code, stdout, stderr } = await flanneld(["-iface=nosuch"], { FLANNELD_IFCAE: "eth1" });
-  assertEquals([code, stdout], [1, ""]);
-  const lines = stderr.trimEnd().split("\n");
-  assertMatch(lines[0]!, /^W.*\bFLANNELD_IFCAE belongs to no flag.* FLANNELD_IFACE\?$/);
-  assertMatch(lines.at(-1)!, /^E\d{4} .* main\.ts:\d+\] .*\bnosuch\b/);
-  assertEquals(stderr.includes("    at "), false);
-});
+Deno.test("flanneld exits 1 with one line of log when no interface fits", () =>
+  withDirectory(async (_, subnetFile) => {
+    const args = ["-iface=nosuch", `-subnet-file=${subnetFile}`];
+    const { code, stdout, stderr } = await flanneld(args, { FLANNELD_IFCAE: "eth1" });
+    assertEquals([code, stdout], [1, ""]);
+    const lines = stderr.trimEnd().split("\n");
+    assertMatch(lines[0]!, /^W.*\bFLANNELD_IFCAE belongs to no flag.* FLANNELD_IFACE\?$/);
+    assertMatch(lines.at(-1)!, /^E\d{4} .* main\.ts:\d+\] .*\bnosuch\b/);
+    assertEquals(stderr.includes("    at "), false);
+  }));
 
-Deno.test("flanneld trusts the host's certificates, and exits 0 at SIGTERM", async () => {
-  const directory = await Deno.makeTempDir({ prefix: "flanneld" });
-  try {
+Deno.test("flanneld trusts the host's certificates, and exits 0 at SIGTERM", () =>
+  withDirectory(async (directory, subnetFile) => {
     const { ca, server: { cert, key } } = await makeCertificates(directory);
     const asked = Promise.withResolvers<"asked">();
     await using server = Deno.serve({
@@ -127,6 +143,7 @@ Deno.test("flanneld trusts the host's certificates, and exits 0 at SIGTERM", asy
     await using child = new Deno.Command(Deno.execPath(), {
       args: [
         ...["run", "-A", "--no-check", MAIN, "-iface=127.0.0.1"],
+        `-subnet-file=${subnetFile}`,
         `-etcd-endpoints=https://127.0.0.1:${server.addr.port}`,
       ],
       // Where OpenSSL and the runtime look for the host's certificates.
@@ -134,17 +151,14 @@ Deno.test("flanneld trusts the host's certificates, and exits 0 at SIGTERM", asy
       stderr: "piped",
     }).spawn();
     const output = new Response(child.stderr).text();
-    const late = setTimeout(() => child.kill("SIGKILL"), 20_000);
+    const late = setTimeout(() => child.kill("SIGKILL"), 120_000);
     const first = await Promise.race([asked.promise, child.status]);
     clearTimeout(late);
     if (first !== "asked") throw new Error(await output);
     child.kill("SIGTERM");
     assertEquals(await child.status, { success: true, code: 0, signal: null });
     assertMatch(await output, /\] Exiting\.\.\./);
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
-});
+  }));
 
 Deno.test("flanneld docker-opts writes the file, and fails in one line", async () => {
   const directory = await Deno.makeTempDir({ prefix: "flanneld" });

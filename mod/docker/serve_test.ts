@@ -24,13 +24,16 @@ async function call(socket: string, ...calls: [path: string, body: string][]): P
 
 async function serving(
   test: (socket: string, stop: AbortController) => Promise<void>,
-  leases: DockerPluginOptions["leases"] = () => [],
+  options: Partial<DockerPluginOptions> = {},
 ): Promise<void> {
   const directory = await Deno.makeTempDir({ prefix: "docker-" });
   const socket = `${directory}/plugins/flannel.sock`;
   const stop = new AbortController();
   try {
-    await serveDockerPlugin({ leases, signal: stop.signal, socket, timeoutMs: 100 });
+    await serveDockerPlugin({
+      ...{ leases: () => [], signal: stop.signal, socket, timeoutMs: 100 },
+      ...options,
+    });
     await test(socket, stop);
   } finally {
     stop.abort();
@@ -76,7 +79,10 @@ Deno.test("serveDockerPlugin() lets a call wait for the first lease", async () =
     assertEquals(await call(socket, ["IpamDriver.RequestPool", '{"Options":{}}']), [
       [200, { PoolID: "lease:", Pool: "203.0.113.0/24", Data: {} }],
     ]);
-  }, () => calls++ < 1 ? [] : [{ name: "", network: subnet, subnet, mtu: 1450 }]);
+  }, {
+    leases: () => calls++ < 1 ? [] : [{ name: "", network: subnet, subnet, mtu: 1450 }],
+    timeoutMs: 60_000,
+  });
 });
 
 Deno.test("serveDockerPlugin() replaces the socket of a dead process, and no other", async () => {

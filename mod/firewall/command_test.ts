@@ -1,8 +1,11 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { FakeTime } from "../agent/testing/time_lab.ts";
 import { HostCommands } from "./command.ts";
 import { FirewallError } from "./errors.ts";
 
 const host = new HostCommands({});
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function path(name: string): Promise<string> {
   const found = await host.find(name);
@@ -101,20 +104,21 @@ Deno.test("HostCommands.run() ends a command that takes too long", async () => {
 
 Deno.test("HostCommands.run() does not wait for what a command has started that takes too long", async () => {
   const file = await Deno.makeTempFile();
+  using time = new FakeTime({ by: /child_limit\.ts/ });
   const commands = new HostCommands({ timeLimit: 300 });
   // As a script in the place of iptables does, whose own child waits for a lock.
   const script = `sleep 600 & echo $! > ${file}; wait`;
   try {
-    const error = await assertRejects(
-      async () => await commands.run(await path("sh"), ["-c", script], "input"),
-      FirewallError,
-    );
-    assertEquals(error.message, "sh had not ended after 0.3 seconds");
+    const running = commands.run(await path("sh"), ["-c", script], "input");
+    const ended = assertRejects(() => running, FirewallError);
+    while (await Deno.readTextFile(file) === "") await pause(10);
+    time.tick(300);
+    assertEquals((await ended).message, "sh had not ended after 0.3 seconds");
   } finally {
     Deno.kill(Number(await Deno.readTextFile(file)), "SIGKILL");
     await Deno.remove(file);
     // Its pipes are closed with it.
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await pause(100);
   }
 });
 

@@ -241,10 +241,13 @@ Deno.test("PeerLookup never mixes two peers while the table changes under it", a
     const started = Promise.withResolvers<void>();
     worker.onmessage = ({ data }) => data === "started" ? started.resolve() : answer.resolve(data);
     worker.onerror = (event) => answer.reject(event);
-    worker.postMessage(table.shared);
+    const progress = new Int32Array(new SharedArrayBuffer(4));
+    worker.postMessage({ table: table.shared, progress });
     await started.promise;
     const until = performance.now() + 500;
-    for (let round = 0; performance.now() < until; round++) {
+    // On a busy host the worker may not run in that time.
+    const isEnough = () => performance.now() >= until && Atomics.load(progress, 0) > 10_000;
+    for (let round = 0; !isEnough(); round++) {
       for (let i = 0; i < 8; i++) {
         const subnet = prefix(`10.40.${i}.0/24`);
         if ((round + i) % 3 === 0) table.remove(subnet);
@@ -255,7 +258,7 @@ Deno.test("PeerLookup never mixes two peers while the table changes under it", a
     }
     table.stop();
     const { lookups, found, mixed } = await answer.promise;
-    assert(lookups > 10_000 && found > 1000, `${lookups} lookups, ${found} found`);
+    assert(lookups > found && found > 10_000, `${lookups} lookups, ${found} found`);
     assertEquals(mixed, 0);
   } finally {
     worker.terminate();

@@ -71,7 +71,7 @@ Deno.test("SubnetHook ends a command that takes too long", async () => {
   const started = performance.now();
   test.hook.run({});
   await test.hook.idle;
-  assert(performance.now() - started < 5_000);
+  assert(performance.now() - started < 30_000);
   assert(test.log.at(-1)!.endsWith("was ended: it took more than 0.2 s"), test.log.at(-1));
 });
 

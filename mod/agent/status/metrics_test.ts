@@ -72,7 +72,7 @@ Deno.test("metricsPage() has a series for each peer that somebody counts for", a
       "flanneld_peers_without_series 0",
     ]
   ) assert(text.includes(`\n${line}\n`), `${line} is not in\n${text}`);
-  assertMatch(text, /^flanneld_lease_expiry_seconds 8639\d/m);
+  assertMatch(text, /^flanneld_lease_expiry_seconds 86[34]\d\d/m);
   assert(!text.includes('subnet="10.20.3.0/24"'));
 });
 

@@ -2,6 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { formatIPv4, type IPv4 } from "../../ip/mod.ts";
 import type { EchoOutcome } from "../../probe/mod.ts";
 import { type Snapshot, StoreError } from "../../store/mod.ts";
+import { FakeTime } from "../testing/time_lab.ts";
 import { PeerProbe, type PeerProbeOptions } from "./peer_probe.ts";
 import { labLease, labView } from "../testing/status_view_lab.ts";
 
@@ -34,7 +35,9 @@ function probe(
   return { it, sent, abort, state };
 }
 
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+const { setTimeout: plan } = globalThis;
+/** Waits in real time, whatever the clock of the test. */
+const pause = (ms: number) => new Promise((resolve) => plan(resolve, ms));
 
 Deno.test("PeerProbe sends ICMP echo requests while somebody polls, and then forgets", async () => {
   const { it, sent, state } = probe(
@@ -63,10 +66,12 @@ Deno.test("PeerProbe sends ICMP echo requests while somebody polls, and then for
 Deno.test("PeerProbe sends at most 20 ICMP echo requests per second, to the longest-waiting peer first", async () => {
   const peers = Array.from({ length: 50 }, (_, i) => labLease(i + 2));
   const { it, sent, abort } = probe([[peers]], () => ({ type: "timeout" }), { interval: 0 });
+  using time = new FakeTime();
   it.request();
-  await pause(100);
-  assertEquals(sent.length, 20);
-  await pause(1000);
+  await pause(50);
+  assertEquals([sent.length, time.planned], [20, [1000]]);
+  time.tick(1000);
+  await pause(50);
   assertEquals(sent.length, 40);
   assertEquals(new Set(sent).size, 40);
   abort.abort();

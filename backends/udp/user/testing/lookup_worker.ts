@@ -2,12 +2,12 @@
 import { PeerLookup, type SharedPeerTable } from "../peer_lookup.ts";
 
 const scope = self as unknown as {
-  onmessage: (event: MessageEvent<SharedPeerTable>) => void;
+  onmessage: (event: MessageEvent<{ table: SharedPeerTable; progress: Int32Array }>) => void;
   postMessage(message: unknown): void;
 };
 
-scope.onmessage = ({ data }) => {
-  const lookup = new PeerLookup(data);
+scope.onmessage = ({ data: { table, progress } }) => {
+  const lookup = new PeerLookup(table);
   scope.postMessage("started");
   let lookups = 0, found = 0, mixed = 0;
   while (!lookup.stopped) {
@@ -20,6 +20,7 @@ scope.onmessage = ({ data }) => {
         if ((publicIP & 0xff) !== i || publicIP < 0x64000000) mixed++;
       }
     }
+    Atomics.store(progress, 0, found);
   }
   scope.postMessage({ lookups, found, mixed });
 };

@@ -24,7 +24,7 @@ async function readText(connection: Deno.Conn): Promise<string> {
 Deno.test("Tunnel carries bytes both ways, and leaves no file", async () => {
   using server = Deno.listen({ hostname, port: 0 });
   const { onBreak } = breakage();
-  const tunnel = await Tunnel.open({ hostname, port: server.addr.port, timeout: 1_000, onBreak });
+  const tunnel = await Tunnel.open({ hostname, port: server.addr.port, timeout: 60_000, onBreak });
   const far = await server.accept();
   const { mode } = await Deno.stat(dirname(tunnel.path));
   assertEquals(mode! & 0o777, 0o700);
@@ -44,7 +44,7 @@ Deno.test("Tunnel carries bytes both ways, and leaves no file", async () => {
 Deno.test("Tunnel leaves no file when nobody has connected to it", async () => {
   using server = Deno.listen({ hostname, port: 0 });
   const { onBreak } = breakage();
-  const tunnel = await Tunnel.open({ hostname, port: server.addr.port, timeout: 1_000, onBreak });
+  const tunnel = await Tunnel.open({ hostname, port: server.addr.port, timeout: 60_000, onBreak });
   const far = await server.accept();
   await tunnel[Symbol.asyncDispose]();
   await tunnel[Symbol.asyncDispose]();
@@ -61,7 +61,7 @@ Deno.test("Tunnel closes gRPC's side when it is closed while gRPC connects", asy
   using earlier = Deno.listen({ transport: "unix", path: `${directory}/earlier` });
   const accepting = earlier.accept();
   const { onBreak } = breakage();
-  const tunnel = await Tunnel.open({ hostname, port: server.addr.port, timeout: 1_000, onBreak });
+  const tunnel = await Tunnel.open({ hostname, port: server.addr.port, timeout: 60_000, onBreak });
   const far = await server.accept();
   const connecting = [`${directory}/earlier`, tunnel.path].map((path) =>
     Deno.connect({ transport: "unix", path })
@@ -82,7 +82,7 @@ Deno.test("Tunnel reports a break before it closes gRPC's side", async () => {
   await using tunnel = await Tunnel.open({
     hostname,
     port: server.addr.port,
-    timeout: 1_000,
+    timeout: 60_000,
     onBreak,
   });
   const near = await Deno.connect({ transport: "unix", path: tunnel.path });
@@ -103,7 +103,7 @@ Deno.test("Tunnel reports a break before it closes gRPC's side", async () => {
 Deno.test("Tunnel.open() rejects when nobody listens", async () => {
   const { onBreak } = breakage();
   await assertRejects(
-    () => Tunnel.open({ hostname, port: freePort(), timeout: 1_000, onBreak }),
+    () => Tunnel.open({ hostname, port: freePort(), timeout: 60_000, onBreak }),
     Deno.errors.ConnectionRefused,
   );
 });
@@ -143,7 +143,7 @@ Deno.test("Tunnel.open() rejects a TLS server without HTTP/2", async () => {
     const { port } = server.addr;
     const tls = { ca: await Deno.readTextFile(ca) };
     await assertRejects(
-      () => Tunnel.open({ hostname, port, tls, timeout: 2_000, onBreak }),
+      () => Tunnel.open({ hostname, port, tls, timeout: 60_000, onBreak }),
       Error,
       "does not speak HTTP/2",
     );
