@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { type IPv4, parseIPv4, Prefix } from "../../../mod/ip/mod.ts";
+import { fastest } from "../../../mod/sys/testing/fastest.ts";
 import { PeerLookup } from "./peer_lookup.ts";
 import { PeerTable } from "./peer_table.ts";
 
@@ -197,8 +198,8 @@ Deno.test("set() and remove() take a lease of millions of subnets in the time of
   table.set(prefix("64.0.1.0/26"), 3);
   const short = prefix("64.0.0.0/3");
   const words = new Uint32Array(new SharedArrayBuffer(4 * 2 ** 23));
-  const fill = fastest(() => words.fill(7));
-  const change = fastest(() => {
+  const fill = fastest(5, () => words.fill(7));
+  const change = fastest(5, () => {
     table.set(short, 1);
     table.remove(short);
   });
@@ -208,15 +209,6 @@ Deno.test("set() and remove() take a lease of millions of subnets in the time of
   const route = (text: string) => lookup.route(ip(text));
   assertEquals(["64.0.0.1", "64.0.1.1", "80.1.0.1", "95.255.255.255"].map(route), [1, 3, 2, 1]);
 });
-
-/** Measures the fastest of five runs in milliseconds, because other load only makes runs slower. */
-function fastest(body: () => void): number {
-  return Math.min(...Array.from({ length: 5 }, () => {
-    const start = performance.now();
-    body();
-    return performance.now() - start;
-  }));
-}
 
 Deno.test("PeerTable holds 65,536 leases and reuses indices", () => {
   const { table, lookup } = tableOf("10.0.0.0/8", 24);
