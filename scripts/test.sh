@@ -23,7 +23,7 @@ lane() {
 run ok
 run compile
 
-# Labs wait more than they compute, so five run at a time on two processors. The output of the other
+# Labs wait more than they compute, so two run at a time on each processor. The output of the other
 # lanes follows that of the labs.
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
@@ -31,7 +31,7 @@ lane test:kernel >"$logs/1" 2>&1 &
 kernel=$!
 lane test:store test:fuzz test:vm >"$logs/2" 2>&1 &
 rest=$!
-DENO_JOBS=$(($(nproc) * 2 + 1)) run e2e
+DENO_JOBS=$(($(nproc) * 2)) run e2e
 wait "$kernel" || failed+=(test:kernel)
 wait "$rest" || failed+=("test:store, test:fuzz or test:vm")
 cat "$logs"/*
