@@ -23,7 +23,10 @@ if (import.meta.main) {
   const failed = (await tests.status).success ? [] : ["test"];
   for (const { name, ended } of checks) {
     const { success, stdout, stderr } = await ended;
-    for (const text of [stderr, stdout]) Deno.stdout.writeSync(text);
+    for (const bytes of [stderr, stdout]) {
+      // Deno.stdout.writeSync() may write a part.
+      if (bytes.length > 0) console.log(new TextDecoder().decode(bytes).trimEnd());
+    }
     if (!success) failed.push(name);
   }
   if (failed.length > 0) console.error(`failed: ${failed.join(", ")}`);
