@@ -353,26 +353,42 @@ Deno.test("plan and doctor report no change while the agent waits to refuse sour
   await using scene = await Scene.start({ "": UDP });
   const { here, there } = scene;
   await scene.agent(here);
-  const without = await scene.agent(there, [...scene.flags, `-subnet-file=${SUBNET_FILE}`]);
-  await eventually("a plan that is empty", async () => await isPlanEmpty(here));
-  await without.stop();
-  const refused = async () => {
+  const flags = [...scene.flags, `-subnet-file=${SUBNET_FILE}`];
+  const sources = async () => {
     const { networks } = JSON.parse((await here.run([FLANNELD, "status", "-json"])).stdout);
     return networks[0].backend.outsideSources;
   };
-  assertEquals((await refused()).refused, false);
-  await scene.agent(there, [...scene.flags, "-ip-masq", `-subnet-file=${SUBNET_FILE}`]);
-  await eventually(
-    "a change that is due",
-    async () => (await refused()).reason.endsWith("about to change"),
-  );
-  const plan = await run(here, "plan", "-detailed-exitcode");
-  const { checks } = await doctor(here);
-  const after = await refused();
-  assertEquals(after.refused, false, "the commands took longer than the agent waits");
+  /** Runs both commands while the agent waits; `undefined` when that took longer than its 5 s. */
+  const whileItWaits = async () => {
+    const without = await scene.agent(there, flags);
+    await eventually("accepted sources", async () => {
+      const { reason, refused } = await sources();
+      return !refused && !reason.endsWith("about to change");
+    });
+    await eventually("a plan that is empty", async () => await isPlanEmpty(here));
+    await without.stop();
+    const masquerading = await scene.agent(there, [...flags, "-ip-masq"]);
+    const isDue = async () => {
+      const { reason, refused } = await sources();
+      return refused || reason.endsWith("about to change");
+    };
+    await eventually("a change that is due", isDue);
+    const [plan, { checks }] = await Promise.all([
+      run(here, "plan", "-detailed-exitcode"),
+      doctor(here),
+    ]);
+    if (!(await sources()).refused) return { plan, checks };
+    await masquerading.stop();
+    return undefined;
+  };
+  let seen = await whileItWaits();
+  // A busy machine needs several attempts.
+  for (let attempt = 1; seen === undefined && attempt < 5; attempt++) seen = await whileItWaits();
+  if (seen === undefined) throw new Error("the commands took longer than the agent waits");
+  const { plan, checks } = seen;
   assertEquals([plan.code, plan.stderr], [0, ""], plan.stdout);
   assertMatch(plan.stdout, /outside the network: accepted \(.*; about to change\)$/m);
   assertEquals(checks.find(({ id }) => id === "kernel")?.verdict, "ok");
-  await eventually("sources that are refused", async () => (await refused()).refused, 10_000);
+  await eventually("sources that are refused", async () => (await sources()).refused);
   assertMatch(await silently(here, "plan"), /outside the network: refused /);
 });
