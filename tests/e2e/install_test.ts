@@ -667,7 +667,8 @@ Deno.test("each package is installed in a bare root, runs an agent there, and is
       const inRoot = (command: readonly string[]) =>
         run([
           ...["unshare", "--mount", "sh", "-c"],
-          'mount -t proc proc "$0/proc" && exec "$@"',
+          // The root has no directory of the tester's.
+          'unset TMPDIR; mount -t proc proc "$0/proc" && exec "$@"',
           ...[root, ...command],
         ]);
       const calls = await standInForSystemd(root);
