@@ -13,7 +13,7 @@ import { captureLog } from "../../../mod/observe/testing/log_lab.ts";
 import { LeaseSet } from "../../../mod/subnet/mod.ts";
 import { type Place, transfer } from "../../kernel/udp/udp_exchange.ts";
 import { DEVICE_ADDRESSES, MODES, UdpLab } from "../../kernel/udp/udp_lab.ts";
-import { BACKENDS, eventually, PREFIX } from "../../e2e/guide.ts";
+import { BACKENDS, PREFIX } from "../../e2e/guide.ts";
 import { run } from "../../lab/command.ts";
 import { GuideCluster } from "../../lab/guide_cluster.ts";
 
@@ -61,24 +61,19 @@ for (const { type, config } of BACKENDS.filter(({ type }) => type !== "host-gw")
   Deno.test(`${type}: agents and etcd keep the mesh over 5 % loss, reordering and 20 ms each way`, async () => {
     await using cluster = await GuideCluster.start({ hosts: 3, api: "v3", config });
     for (const host of cluster.hosts) await host.exec(NETEM);
-    await cluster.startAgents();
+    const units = await cluster.startAgents();
     await cluster.untilFullMesh();
     // Another host's lease, which comes and goes.
-    const { hosts, host, etcd } = cluster;
-    const subnets = `${PREFIX}/subnets`;
-    const { BackendData, ...value } = (await cluster.leaseValue(host))!;
+    const { BackendData, ...value } = (await cluster.leaseValue(cluster.host))!;
     const lease = {
       ...{ ...value, PublicIP: "172.28.128.199" },
       ...BackendData === undefined ? {} : { BackendData: { VtepMAC: "02:00:00:00:00:63" } },
     };
-    await etcd.set("v3", `${subnets}/10.20.199.0-24`, JSON.stringify(lease));
-    const hasRoute = async () => {
-      const routes = hosts.map((host) => host.exec(["ip", "route", "show", "10.20.199.0/24"]));
-      return (await Promise.all(routes)).map((route) => route !== "");
-    };
-    await eventually("its routes", async () => !(await hasRoute()).includes(false));
-    await etcd.removeAll("v3", `${subnets}/10.20.199.0-24`);
-    await eventually("no routes", async () => !(await hasRoute()).includes(true));
+    const key = `${PREFIX}/subnets/10.20.199.0-24`;
+    await cluster.etcd.set("v3", key, JSON.stringify(lease));
+    for (const { process } of units) await process.waitFor(/Subnet added: 10\.20\.199\.0\/24/);
+    await cluster.etcd.ctl("v3", ["del", key]);
+    for (const { process } of units) await process.waitFor(/Subnet removed: 10\.20\.199\.0\/24/);
     await cluster.untilFullMesh();
   });
 }
