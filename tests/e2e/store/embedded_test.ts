@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Lab, type UnderlayHost } from "../../lab/lab.ts";
 import { FLANNELD, LabUnit } from "../../lab/unit.ts";
 import { eventually, isFullMesh, overlayAddress, subnetOf } from "../guide.ts";
@@ -45,6 +45,8 @@ Deno.test("flanneld needs no etcd: a file on one host, clients on the others", a
   await using stack = new AsyncDisposableStack();
   const [first, second] = lab.hosts as [UnderlayHost, UnderlayHost];
   await configure(lab);
+  // One file system: on an overlay of two, stat(2) has another device than /proc/locks, which has the holder.
+  await first.exec(["sh", "-ec", "cd /var/lib; mkdir -p flannel; mount -t tmpfs tmpfs flannel"]);
   const units: LabUnit[] = [];
   for (const host of lab.hosts) units.push(stack.use(await LabUnit.start(host)));
   const subnets = await Promise.all(lab.hosts.map(subnetOf));
@@ -171,11 +173,7 @@ Deno.test("flanneld needs no etcd: a file on one host, clients on the others", a
         ...["-store=embedded", "-iface=eth1", "-subnet-file=/run/other/subnet.env"],
       );
       assertEquals(code, 1);
-      // Where /var/lib is an overlay of two file systems, /proc/locks has another device than stat(2).
-      assertMatch(
-        stderr,
-        /\/var\/lib\/flannel\/leases\.db is in use by (flanneld \(pid \d+\)|another process)/,
-      );
+      assertStringIncludes(stderr, "/var/lib/flannel/leases.db is in use by flanneld (pid ");
     },
   );
 
