@@ -1,5 +1,6 @@
 import { info, verbose, warning } from "../mod/observe/mod.ts";
-import type { Netlink, Operation } from "../mod/sys/mod.ts";
+import { Errno, type Netlink, type Operation } from "../mod/sys/mod.ts";
+import { counted } from "../mod/text/mod.ts";
 import { describeAddress, describeRoute } from "./describe.ts";
 
 /** Number of a batch's refusals that are logged: the first ones show the cause. */
@@ -24,8 +25,12 @@ export function execute(netlink: Netlink, operations: readonly Operation[], why:
   if (why === "sync") {
     logRemovals(netlink, operations, new Set(failures.map(({ operation }) => operation)));
   }
-  for (const { error } of failures.slice(0, SHOWN)) warning(error.message);
-  if (failures.length > SHOWN) warning(`... and ${failures.length - SHOWN} more such errors`);
+  // An interface that is gone is reported by its own event, and what was on it comes back with it.
+  const refused = failures.filter(({ error }) => error.errno !== Errno.ENODEV);
+  const gone = failures.length - refused.length;
+  if (gone > 0) info(`${why}: the interface of ${counted(gone, "kernel object")} is gone`);
+  for (const { error } of refused.slice(0, SHOWN)) warning(error.message);
+  if (refused.length > SHOWN) warning(`... and ${refused.length - SHOWN} more such errors`);
   return failures.length;
 }
 

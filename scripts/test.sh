@@ -26,6 +26,7 @@ run compile
 # Labs wait more than they compute, so two run at a time on each processor. The output of the other
 # lanes follows that of the labs.
 logs=$(mktemp -d)
+export NO_COLOR=1 # the logs are searched
 # dockerd and etcd of a lab wait for the disk, and a lab's disk may be memory.
 mkdir "$logs/tmp"
 mount -t tmpfs -o mode=1777 tmpfs "$logs/tmp" && export TMPDIR=$logs/tmp
@@ -34,12 +35,15 @@ lane test:kernel >"$logs/1" 2>&1 &
 kernel=$!
 lane test:store test:fuzz test:vm >"$logs/2" 2>&1 &
 rest=$!
-DENO_JOBS=$(($(nproc) * 2)) run e2e
+DENO_JOBS=$(($(nproc) * 2)) lane e2e 2>&1 | tee "$logs/0" || failed+=(e2e)
 wait "$kernel" || failed+=(test:kernel)
 wait "$rest" || failed+=("test:store, test:fuzz or test:vm")
 cat "$logs"/1 "$logs"/2
 
 if [ ${#failed[@]} -gt 0 ]; then
+  # The errors of all lanes once more, then the names of the tests: a log may be cut but for its end.
+  sed -n '/^ ERRORS *$/,/^ FAILURES *$/p' "$logs"/[012]
+  sed -n '/^ FAILURES *$/,/^FAILED |/{/^FAILED |/!p}' "$logs"/[012]
   printf '\ntest.sh: failed: %s\n' "${failed[*]}" >&2
   exit 1
 fi

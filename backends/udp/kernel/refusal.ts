@@ -1,5 +1,5 @@
 import { BpfError } from "../../../mod/sys/bpf/mod.ts";
-import { SysError } from "../../../mod/sys/mod.ts";
+import { Errno, SysError } from "../../../mod/sys/mod.ts";
 import { UnsuitableError } from "./errors.ts";
 
 /** Error of a step of the kernel path. */
@@ -22,4 +22,10 @@ export function isFinal(refusal: Refusal): boolean {
   if (refusal instanceof BpfError) return !TRANSIENT.includes(refusal.cause.code);
   // mount fails with ENODEV in a kernel without the BPF file system; other calls when an interface is gone.
   return FINAL.includes(refusal.code) || refusal.syscall === "mount";
+}
+
+/** Returns whether an interface was gone, which the agent waits out. */
+export function isInterfaceGone(error: unknown): boolean {
+  const cause = error instanceof BpfError ? error.cause : error;
+  return cause instanceof SysError && cause.errno === Errno.ENODEV && cause.syscall !== "mount";
 }

@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { BpfError } from "../../../mod/sys/bpf/mod.ts";
 import { Errno, SysError } from "../../../mod/sys/mod.ts";
 import { UnsuitableError } from "./errors.ts";
-import { isFinal, isRefusalOfPath } from "./refusal.ts";
+import { isFinal, isInterfaceGone, isRefusalOfPath } from "./refusal.ts";
 
 Deno.test("isFinal() distinguishes permanent errors from transient ones", () => {
   const of = (call: string, errno: number) => isFinal(new SysError(call, errno));
@@ -24,4 +24,14 @@ Deno.test("isFinal() distinguishes permanent errors from transient ones", () => 
 Deno.test("isRefusalOfPath() is false for a defect", () => {
   assertEquals(isRefusalOfPath(new TypeError("undefined")), false);
   assertEquals(isRefusalOfPath(new SysError("mount", Errno.EPERM)), true);
+});
+
+Deno.test("isInterfaceGone() finds ENODEV, but not a file system that the kernel lacks", () => {
+  const of = (call: string, errno: number) => new SysError(call, errno);
+  assertEquals(isInterfaceGone(of("ioctl SIOCETHTOOL", Errno.ENODEV)), true);
+  const attach = new BpfError("decap", of("BPF_LINK_CREATE", Errno.ENODEV), "");
+  assertEquals(isInterfaceGone(attach), true);
+  assertEquals(isInterfaceGone(of("mount", Errno.ENODEV)), false);
+  assertEquals(isInterfaceGone(of("BPF_LINK_CREATE", Errno.ENOENT)), false);
+  assertEquals(isInterfaceGone(new UnsuitableError("no Ethernet")), false);
 });

@@ -2,7 +2,6 @@ import { formatIPv4, type IPv4, type Prefix } from "../../../mod/ip/mod.ts";
 import { info, verbose, warning } from "../../../mod/observe/mod.ts";
 import { BpfError } from "../../../mod/sys/bpf/mod.ts";
 import {
-  Errno,
   type IpsecPolicy,
   isProtected,
   readIpsecPolicies,
@@ -17,7 +16,7 @@ import type { KernelRoute, PathSettings } from "./programs/layout.ts";
 import { StaleKernelPath } from "./stale_state.ts";
 import { pinDirectory } from "./pins.ts";
 import { pathSettings } from "./programs/settings.ts";
-import { isFinal, isRefusalOfPath, type Refusal } from "./refusal.ts";
+import { isFinal, isInterfaceGone, isRefusalOfPath, type Refusal } from "./refusal.ts";
 
 import { completesOffloads, readUnderlay, requireEthernet } from "./underlay.ts";
 import { UnderlayRoutes } from "./underlay_routes.ts";
@@ -240,8 +239,7 @@ export class UdpKernel {
       }
       return this.#path?.damage();
     } catch (error) {
-      // The external interface is gone, which the agent waits out.
-      if (error instanceof SysError && error.errno === Errno.ENODEV) return undefined;
+      if (isInterfaceGone(error)) return undefined;
       // A timer calls this method, and an error there would end the agent. sync() reports the same error.
       return `programs in the kernel: ${(error as Error).message}`;
     }
@@ -394,7 +392,9 @@ export class UdpKernel {
       if (!isFinal(error) && this.#mode === "auto") {
         if (extent === "all") this.#failures++;
         if (this.#failures < MAX_FAILURES) {
-          this.#logFailure(`udp kernel path: ${error.message}; trying again`);
+          const text = `udp kernel path: ${error.message}; trying again`;
+          if (isInterfaceGone(error)) verbose(1, text);
+          else this.#logFailure(text);
           return 1;
         }
       }

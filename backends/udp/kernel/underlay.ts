@@ -58,9 +58,16 @@ function ifSupported<T>(command: () => T): T | undefined {
   }
 }
 
-/** @throws {UnsuitableError} when the external interface is no Ethernet interface, as the programs require */
+/**
+ * @throws {UnsuitableError} when the external interface is no Ethernet interface, as the programs require
+ * @throws {SysError} ENODEV when there is none
+ */
 export function requireEthernet({ netlink, external }: BackendContext): void {
-  if (netlink.linkByIndex(external.index)?.mac === undefined) {
+  const link = netlink.linkByIndex(external.index);
+  if (link === undefined) {
+    throw new SysError("RTM_GETLINK", Errno.ENODEV, { subject: external.name });
+  }
+  if (link.mac === undefined) {
     throw new UnsuitableError(`${external.name} is not an Ethernet interface`);
   }
 }

@@ -344,12 +344,22 @@ export class Agent implements AsyncDisposable {
       } catch (error) {
         if (!(error instanceof InterfaceError)) throw error;
         this.#overlay.invalidate();
-        this.#warn(`${error.message}; waiting for it`);
+        this.#warn(waitingFor(error));
         return false;
       }
     }
     await this.#overlay.repair(this.#external);
     return true;
+  }
+
+  /** Returns what is wrong with the external interface: a step that it was taken from fails in many ways. */
+  #missingInterface(): string | undefined {
+    try {
+      this.#watch.poll();
+      return undefined;
+    } catch (error) {
+      return error instanceof InterfaceError ? waitingFor(error) : undefined;
+    }
   }
 
   #missing(reason: string): string {
@@ -390,7 +400,7 @@ export class Agent implements AsyncDisposable {
         (this.#overlay.active !== undefined && !(error instanceof DuplicatePublicIPError) &&
           error instanceof Error);
       if (!isTransient) throw error;
-      this.#warn(error.message);
+      this.#warn(this.#missingInterface() ?? error.message);
       this.#retry.set(RETRY);
     }
   }
@@ -399,4 +409,8 @@ export class Agent implements AsyncDisposable {
     this.#state.report(message);
     notifySystemd(`STATUS=${message}`);
   }
+}
+
+function waitingFor({ message }: InterfaceError): string {
+  return `${message}; waiting for it`;
 }

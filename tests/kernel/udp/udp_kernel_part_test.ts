@@ -168,6 +168,15 @@ Deno.test("UdpKernel follows the underlay's checksum offload, to all peers and b
   assertEquals(damage(), undefined);
 });
 
+Deno.test("UdpKernel waits for an external interface that is gone, without a warning", async () => {
+  await using lab = await BackendLab.make();
+  using part = await Part.make(lab.host);
+  await lab.host.namespace.ip("link", "del", "eth1");
+  using log = captureLog();
+  assertEquals(part.sync(), 1);
+  assertEquals(log.lines, []);
+});
+
 /** getrlimit(2): RLIMIT_NOFILE. */
 const RLIMIT_NOFILE = 7;
 
