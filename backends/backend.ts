@@ -94,7 +94,7 @@ export interface Backend {
   readonly changesKernel: boolean;
   /** False for one that leaves packets to something else. @default true */
   readonly carriesPackets?: boolean;
-  /** The page that explains its failures: `docs/aws.md`. */
+  /** The page that explains its failures: `docs/backends/aws.md`. */
   readonly document?: string;
   /**
    * Reads the backend's options and makes its device ready. No lease is needed yet, since a lease

@@ -14,7 +14,7 @@ import { QueryError } from "./query_api.ts";
 /** Amazon's VPC: its router carries the packets, by a route to our network interface. */
 export const awsVpcBackend: Backend = providerBackend({
   type: "aws-vpc",
-  document: "docs/aws.md",
+  document: "docs/backends/aws.md",
   readOptions: awsVpcOptions,
   async open({ config, external }, signal) {
     const { routeTableIds } = awsVpcOptions(config.backend.options);

@@ -162,7 +162,7 @@ export class CredentialChain {
     if (!role || !text) {
       throw new ProviderError(
         "denied",
-        `${none}the instance has no IAM role; give it an instance profile (docs/aws.md has the role)`,
+        `${none}the instance has no IAM role; give it an instance profile (docs/backends/aws.md has the role)`,
       );
     }
     return {

@@ -16,7 +16,7 @@ const INSTANCE_GONE = "NEXT_HOP_INSTANCE_NOT_FOUND";
 /** Google's network: its router carries the packets, by a route to our instance. */
 export const gceBackend: Backend = providerBackend({
   type: "gce",
-  document: "docs/gce.md",
+  document: "docs/backends/gce.md",
   async open({ external }, signal) {
     const metadata = new GceMetadata();
     const machine = await metadata.machine(formatIPv4(external.address), signal);

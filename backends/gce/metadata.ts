@@ -98,7 +98,7 @@ export class GceMetadata {
     if (text === undefined) {
       throw new ProviderError(
         "denied",
-        "the instance has no service account; give it one with the role of docs/gce.md",
+        "the instance has no service account; give it one with the role of docs/backends/gce.md",
       );
     }
     let answer: { access_token?: unknown; expires_in?: unknown } | null;

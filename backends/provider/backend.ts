@@ -21,7 +21,7 @@ const OPEN_LIMIT = 10_000;
 export interface ProviderBackendParts {
   /** Value of `Backend.Type`. */
   readonly type: string;
-  /** The page that explains the provider's refusals: `docs/aws.md`. */
+  /** The page that explains the provider's refusals: `docs/backends/aws.md`. */
   readonly document: string;
   /**
    * Reads the options that are the provider's own, and does nothing else.

@@ -12,15 +12,12 @@ import { blockProblems } from "./doc_blocks.ts";
 import { type DocFacts, docProblems } from "./doc_rules.ts";
 import { ARCHITECTURE, architectureSection, importsByLayer, readFolders } from "./architecture.ts";
 import { replaceSection } from "./generated.ts";
-import { listSources, projectRoot, readModuleGraph } from "./module_graph.ts";
+import { listFiles, listSources, projectRoot, readModuleGraph } from "./module_graph.ts";
 import { exitCodesSection, flagsSection } from "./reference/command_line.ts";
 import { configKeyProblems, configKeys } from "./reference/config_keys.ts";
 import { metricsSection, readMetrics } from "./reference/metrics.ts";
 import { statusSchema } from "./reference/status_schema.ts";
 import { hasWordRules, wordProblems } from "./word_rules.ts";
-
-/** Directories with documents. */
-const ROOTS = [".", "docs", "docs/decisions", "docs/reference"];
 
 /** Documents of which each block of shell is run by a test or marked. */
 const HAS_RUN_BLOCKS = /^README\.md$|^docs\//;
@@ -109,12 +106,8 @@ async function generateArchitecture(root: string): Promise<string> {
 if (import.meta.main) {
   const root = projectRoot();
   const facts = await readFacts(root);
-  const paths: string[] = [];
-  for (const dir of ROOTS) {
-    for await (const { name, isFile } of Deno.readDir(`${root}/${dir}`)) {
-      if (isFile && name.endsWith(".md")) paths.push(dir === "." ? name : `${dir}/${name}`);
-    }
-  }
+  const top = Deno.readDirSync(root).filter(({ isFile }) => isFile).map(({ name }) => name);
+  const paths = (await listFiles(root, [...top, "docs"])).filter((path) => path.endsWith(".md"));
   const problems: string[] = [];
   for (const [path, generate] of Object.entries(GENERATED)) {
     const before = await facts.read(path);
@@ -138,7 +131,7 @@ if (import.meta.main) {
   for (const path of await listSources(root, ["tests"])) {
     if (path.endsWith("_test.ts")) tests.push(await facts.read(path));
   }
-  for (const path of paths.sort()) {
+  for (const path of paths) {
     const text = await facts.read(path);
     problems.push(...await docProblems(path, text, facts));
     if (!HAS_RUN_BLOCKS.test(path)) continue;

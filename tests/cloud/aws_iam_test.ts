@@ -11,9 +11,9 @@ import { type Moto, REGION } from "./moto.ts";
 const signal = new AbortController().signal;
 const SUBNET = Prefix.parse("10.20.1.0/24")!;
 
-/** The policy that docs/aws.md gives. */
+/** The policy that docs/backends/aws.md gives. */
 async function documentedPolicy(): Promise<{ Statement: { Action: string | string[] }[] }> {
-  const text = await Deno.readTextFile(new URL("../../docs/aws.md", import.meta.url));
+  const text = await Deno.readTextFile(new URL("../../docs/backends/aws.md", import.meta.url));
   return JSON.parse(/```json\n([^]*?)```/.exec(text)![1]!);
 }
 
@@ -43,7 +43,7 @@ function open(moto: Moto, key: Record<string, string>): Ec2 {
   });
 }
 
-Deno.test("Ec2 signs what an EC2 that checks takes, and needs no action but those of docs/aws.md", async () => {
+Deno.test("Ec2 signs what an EC2 that checks takes, and needs no action but those of docs/backends/aws.md", async () => {
   await using lab = await AwsLab.start();
   const { moto, table } = lab;
   const host = await lab.addMachine("host100", "172.28.128.100");

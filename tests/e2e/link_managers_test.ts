@@ -71,7 +71,7 @@ Deno.test("flanneld doctor names NetworkManager, whose file of the packages keep
     "NetworkManager manages flannel.1",
   ]]);
 
-  const [flannel, docker] = await blocks("docs/host-tools.md", "NetworkManager", 2) as [
+  const [flannel, docker] = await blocks("docs/operate/host-tools.md", "NetworkManager", 2) as [
     string,
     string,
   ];
@@ -148,7 +148,11 @@ Deno.test("flanneld doctor names systemd-networkd, whose file of the packages ke
   assertEquals(docker.evidence, [
     `systemd-networkd manages docker0, ${by}: it removes addresses of others`,
   ]);
-  const [flannelFile, dockerFile] = await blocks("docs/host-tools.md", "systemd-networkd", 3);
+  const [flannelFile, dockerFile] = await blocks(
+    "docs/operate/host-tools.md",
+    "systemd-networkd",
+    3,
+  );
   assertPrinted(flannelFile!, kernel);
   await runBlock(host, flannelFile!);
   await eventually("flannel.1 is unmanaged", async () => {
@@ -203,7 +207,7 @@ Deno.test("flanneld doctor names systemd-networkd where it removes routes of hos
     finding.evidence.at(-1)!,
     /^systemd-networkd manages eth1, by .*10-eth1\.network: it removes routes at its start$/,
   );
-  const [, , routesFile] = await blocks("docs/host-tools.md", "systemd-networkd", 3);
+  const [, , routesFile] = await blocks("docs/operate/host-tools.md", "systemd-networkd", 3);
   assertPrinted(routesFile!, finding);
   await runBlock(host, routesFile!);
   await eventually("the agent's route", async () => await routes() !== "");

@@ -138,7 +138,7 @@ Deno.test("install.md and migrate-from-flannel.md: install, roll back and hand o
   });
 
   await t.step("docker-networks.md: Docker does without the options", async () => {
-    const [, mask] = await blocks("docs/docker-networks.md", "Set up", 3);
+    const [, mask] = await blocks("docs/containers/docker-networks.md", "Set up", 3);
     await run(first, `${mask}systemctl restart docker`);
     assertEquals((await one.readTextFile("/run/docker-started")).trim(), "");
   });
@@ -236,7 +236,7 @@ Deno.test("backup.md: a snapshot of etcd comes back under running agents, and th
   await run(first, `systemctl start etcd; flanneld config set -etcd-api=v3 -yes '${CONFIG}'`);
   for (const systemd of [first, second]) await startAgent(systemd);
 
-  const [save, restore] = await blocks("docs/backup.md", "etcd v3", 2) as [string, string];
+  const [save, restore] = await blocks("docs/operate/backup.md", "etcd v3", 2) as [string, string];
   await run(first, save);
   // Changes after the snapshot: a host, a reservation, and revisions beyond those that come next.
   await startAgent(third);
@@ -284,7 +284,7 @@ Deno.test("backup.md: the file of leases comes back as it was saved", async () =
   const [former, later] = await freeSubnets(first);
   await run(first, `flanneld lease reserve ${former} 172.28.128.105`);
   const [save, restore] = await blocks(
-    "docs/backup.md",
+    "docs/operate/backup.md",
     "A file of leases (`-store=embedded`)",
     2,
   ) as [string, string];

@@ -46,9 +46,9 @@ Deno.test("the pages about etcd, changes and backup: their commands do what they
 
   await t.step("aws.md, gce.md, ipip.md: their configs are taken", async () => {
     const pages = {
-      "aws-vpc": await blocks("docs/aws.md", "AWS VPC", 1),
-      gce: await blocks("docs/gce.md", "Google Compute Engine", 1),
-      ipip: await blocks("docs/ipip.md", "ipip: IPv4 in IPv4", 1),
+      "aws-vpc": await blocks("docs/backends/aws.md", "AWS VPC", 1),
+      gce: await blocks("docs/backends/gce.md", "Google Compute Engine", 1),
+      ipip: await blocks("docs/backends/ipip.md", "ipip: IPv4 in IPv4", 1),
     };
     for (const [type, [set]] of Object.entries(pages)) {
       await run(first, set!.replace("config set ", "config set -yes "));
@@ -88,17 +88,19 @@ Deno.test("the pages about etcd, changes and backup: their commands do what they
   });
 
   await t.step("rules.md: both commands read the counters", async () => {
-    const [iptables, nft] = await blocks("docs/rules.md", "Tunnel ports and sources", 2);
+    const [iptables, nft] = await blocks("docs/operate/rules.md", "Tunnel ports and sources", 2);
     assertMatch(await run(first, iptables!), /DROP .*flannel\.1/);
     assertMatch(await run(second, nft!), /flannel\.1.* drop/);
   });
 
   await t.step("backup.md: the config comes back as it was", async () => {
-    const [save] = await blocks("docs/backup.md", "The config and the reservations", 1) as [string];
+    const [save] = await blocks("docs/operate/backup.md", "The config and the reservations", 1) as [
+      string,
+    ];
     await run(first, save);
     const before = await run(first, "cat config.json");
     await run(first, "flanneld config delete -yes");
-    const page = await readPage("docs/backup.md");
+    const page = await readPage("docs/operate/backup.md");
     await run(first, /`(flanneld config set [^`]*config\.json)`/.exec(page)![1]!);
     assertEquals(await run(first, "flanneld config get -show-secrets"), before);
     assertMatch(await run(first, "cat leases.json"), /"reserved": true/);

@@ -19,7 +19,7 @@ export const spec: AgentSubcommand = {
   name: "cni",
   summary: "Install the CNI plugin flannel, or remove it: a link to this program, which acts as " +
     "the plugin when a container runtime runs it by that name. The network configuration in " +
-    "/etc/cni/net.d is the operator's; docs/cni.md has examples.",
+    "/etc/cni/net.d is the operator's; docs/containers/cni.md has examples.",
   flags: [
     {
       ...{ name: "dir", kind: "string", placeholder: "directory" },

@@ -26,7 +26,7 @@ export interface TableOptions {
 /** Width of the names on the left. */
 const LABEL = 10;
 
-/** Reasons of dropped packets in words; docs/monitoring.md has the same list. */
+/** Reasons of dropped packets in words; docs/operate/monitoring.md has the same list. */
 const DROPS: Readonly<Record<string, string>> = {
   sendDevice: "by the device on sending",
   sendDeviceError: "device errors on sending",

@@ -1,7 +1,7 @@
 /**
  * Values that go with a message; JSON lines carry them as members under these names.
  *
- * This is the dictionary of them, and docs/monitoring.md has it for operators: a field that is not
+ * This is the dictionary of them, and docs/operate/monitoring.md has it for operators: a field that is not
  * here does not compile, one that is not there fails a test. Names are shared by all messages, so that a
  * search for one subnet finds all lines about it.
  */

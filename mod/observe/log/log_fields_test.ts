@@ -9,14 +9,14 @@ async function declared(): Promise<string[]> {
   return [...source.matchAll(/^ {2}readonly (\w+)\?:/gm)].map(([, name]) => name!);
 }
 
-/** First column of the table in docs/monitoring.md that begins with `| field`. */
+/** First column of the table in docs/operate/monitoring.md that begins with `| field`. */
 async function documented(): Promise<string[]> {
-  const text = await Deno.readTextFile(new URL("docs/monitoring.md", root));
+  const text = await Deno.readTextFile(new URL("docs/operate/monitoring.md", root));
   const [, rows] = /^\| field .*\n\| -.*\n((?:\|.*\n)+)/m.exec(text)!;
   return [...rows!.matchAll(/^\| `(\w+)`/gm)].map(([, name]) => name!);
 }
 
-Deno.test("LogFields is the dictionary of docs/monitoring.md", async () => {
+Deno.test("LogFields is the dictionary of docs/operate/monitoring.md", async () => {
   const fields = await declared();
   assert(fields.length > 10);
   assertEquals(fields, fields.toSorted());

@@ -46,9 +46,9 @@ Deno.test("the pages about CNI and containerd connect containers, in both forms"
   const directory = await Deno.makeTempDir({ prefix: "flanneld-containerd-" });
   try {
     await using host = await NetworkNamespace.create();
-    const [install, builtin, delegate] = await blocks("docs/cni.md", "Set it up", 3);
-    const [start] = await blocks("docs/containerd.md", "Containers of containerd", 1);
-    const [byHand] = await blocks("docs/cni.md", "Call it by hand", 1);
+    const [install, builtin, delegate] = await blocks("docs/containers/cni.md", "Set it up", 3);
+    const [start] = await blocks("docs/containers/containerd.md", "Containers of containerd", 1);
+    const [byHand] = await blocks("docs/containers/cni.md", "Call it by hand", 1);
     for (const name of ["bin", "tmpfs"]) await Deno.mkdir(`${directory}/${name}`);
     await Deno.symlink(FLANNELD, `${directory}/bin/flanneld`);
     await Deno.writeTextFile(`${directory}/subnet.env`, SUBNET_ENV);

@@ -1,4 +1,4 @@
-// docs/nomad.md, without Nomad: its configuration, run as Nomad 2.0 runs plugins (client/allocrunner/networking_cni.go).
+// docs/containers/nomad.md, without Nomad: its configuration, run as Nomad 2.0 runs plugins (client/allocrunner/networking_cni.go).
 
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { dirname } from "node:path";
@@ -20,7 +20,7 @@ const PORTS = ["tcp", "udp"].map((protocol) => ({ hostPort: 25000, containerPort
 
 /** Runs the blocks where /opt is empty. @returns the configuration that they write */
 async function readConfigList(): Promise<{ name: string; cniVersion: string; plugins: NetConf[] }> {
-  const [install, write] = await blocks("docs/nomad.md", "Set it up", 2);
+  const [install, write] = await blocks("docs/containers/nomad.md", "Set it up", 2);
   const show = "test -x /opt/cni/bin/flannel\ncat /opt/cni/config/flannel.conflist";
   const { code, stdout, stderr } = await new Deno.Command("unshare", {
     args: ["--mount", "sh", "-ec", `mount -t tmpfs tmpfs /opt\n{ ${install}} >&2\n${write}${show}`],
@@ -30,7 +30,7 @@ async function readConfigList(): Promise<{ name: string; cniVersion: string; plu
   return JSON.parse(new TextDecoder().decode(stdout));
 }
 
-Deno.test("docs/nomad.md: the configuration connects an allocation and publishes its port", async () => {
+Deno.test("docs/containers/nomad.md: the configuration connects an allocation and publishes its port", async () => {
   const { name, cniVersion, plugins } = await readConfigList();
   await using lab = await CniLab.create();
   let container = await lab.container();

@@ -1,4 +1,4 @@
-// Podman's networks of the driver flannel, by Debian's Podman and netavark: docs/podman.md.
+// Podman's networks of the driver flannel, by Debian's Podman and netavark: docs/containers/podman.md.
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { GuideCluster } from "../../lab/guide_cluster.ts";
@@ -23,7 +23,7 @@ async function ports(host: UnderlayHost): Promise<number> {
   return JSON.parse(await host.exec(["ip", "-j", "link", "show", "master", "cni0"])).length;
 }
 
-Deno.test("docs/podman.md: containers on two hosts reach each other, publish ports, and leave nothing", async () => {
+Deno.test("docs/containers/podman.md: containers on two hosts reach each other, publish ports, and leave nothing", async () => {
   await using cluster = await GuideCluster.start({ hosts: 2, options: OPTIONS });
   await using stack = new AsyncDisposableStack();
   const [here, there] = cluster.hosts as [UnderlayHost, UnderlayHost];
@@ -32,7 +32,7 @@ Deno.test("docs/podman.md: containers on two hosts reach each other, publish por
     stack.use(await LabPodman.start(here)),
     stack.use(await LabPodman.start(there)),
   ];
-  const [install, create, start, ask] = await blocks("docs/podman.md", "Set it up", 4);
+  const [install, create, start, ask] = await blocks("docs/containers/podman.md", "Set it up", 4);
   for (const one of [podman, other]) {
     assertMatch(
       await one.sh(install!),
@@ -57,7 +57,7 @@ Deno.test("docs/podman.md: containers on two hosts reach each other, publish por
   assertEquals(await other.ping("far", address), 2);
   assertMatch(await other.podman("exec far ip link show eth0"), / mtu 1450 /);
 
-  const [publish] = await blocks("docs/podman.md", "Publish ports", 1);
+  const [publish] = await blocks("docs/containers/podman.md", "Publish ports", 1);
   await podman.sh(publish!);
   const shop = await podman.podman("exec shop hostname");
   const url = `http://${here.address}:8080/hostname`;
@@ -83,7 +83,7 @@ Deno.test("docs/podman.md: containers on two hosts reach each other, publish por
   assertEquals(await other.ping("far", inner), 2);
   assertEquals(await there.exec(["busybox", "wget", "-qO-", "-T", "5", url]), shop);
 
-  const [remove] = await blocks("docs/podman.md", "Remove it", 1);
+  const [remove] = await blocks("docs/containers/podman.md", "Remove it", 1);
   await podman.sh(remove!);
   assertEquals(await leased(here), []);
   assertEquals((await here.run(["ip", "link", "show", "cni0"])).code, 1);

@@ -264,7 +264,7 @@ Deno.test("the packages' application of ufw opens vxlan's port, and doctor a ufw
   assertMatch(await site.host.exec(["ufw", "app", "info", "flannel-udp"]), /8285\/udp/);
   const allowed = await site.host.exec(["ufw", "status", "verbose"]);
   assertEquals(/flannel|8472/.test(allowed), false, "the files alone open nothing");
-  const [, app] = await blocks("docs/firewalls.md", "ufw", 3);
+  const [, app] = await blocks("docs/operate/firewalls.md", "ufw", 3);
   await site.run(app!);
   await site.addBridges();
   assertEquals(await site.reachesBridged(), false);
@@ -293,7 +293,7 @@ Deno.test("firewalls.md: its commands of firewalld open the tunnel's port and Do
   await using site = await Site.start(TOOLS[0]!, VXLAN);
   await site.startFirewall();
   await site.startAgents();
-  const [port, policy, zone, hosts] = await blocks("docs/firewalls.md", "firewalld", 4);
+  const [port, policy, zone, hosts] = await blocks("docs/operate/firewalls.md", "firewalld", 4);
   await site.run(port!);
   // The zone is missing, since no Docker has made it.
   await site.run(zone!);
@@ -309,7 +309,7 @@ Deno.test("firewalls.md: its commands of ufw open the tunnel's port and forwardi
   await site.run("ufw default reject routed");
   await site.startFirewall();
   await site.startAgents();
-  const [port, , route] = await blocks("docs/firewalls.md", "ufw", 3);
+  const [port, , route] = await blocks("docs/operate/firewalls.md", "ufw", 3);
   await site.run(port!);
   await site.addBridges();
   assertEquals(await site.reachesBridged(), false);

@@ -15,7 +15,7 @@ const IMAGE = `flanneld:${VERSION}`;
 const work = await Deno.makeTempDir({ prefix: "flanneld-image-test-" });
 globalThis.addEventListener("unload", () => Deno.removeSync(work, { recursive: true }));
 await writeLabRelease(work, { formats: ["oci"] });
-await Deno.copyFile(`${ROOT}docs/container/compose.yaml`, `${work}/compose.yaml`);
+await Deno.copyFile(`${ROOT}docs/containers/compose.yaml`, `${work}/compose.yaml`);
 
 /** Writes the image of another version beside this one's. @returns the version */
 async function writeOtherImage(): Promise<string> {
@@ -102,19 +102,23 @@ Deno.test("container.md leads two hosts with two versions of Docker to one netwo
   await using stack = new AsyncDisposableStack();
   const etcd = stack.use(await LabEtcd.start(lab.hosts[0]!));
   await etcd.set("v3", `${PREFIX}/config`, CONFIG);
-  const [load, enable, compose, network] = await blocks("docs/container.md", "Run it", 4) as [
+  const [load, enable, compose, network] = await blocks(
+    "docs/containers/container.md",
+    "Run it",
+    4,
+  ) as [
     string,
     string,
     string,
     string,
   ];
   const [upgrade, rollBack, remove, removeCompose] = await blocks(
-    "docs/container.md",
+    "docs/containers/container.md",
     "Upgrade, roll back, remove",
     4,
   ) as [string, string, string, string];
   const other = await writeOtherImage();
-  const unit = await Deno.readTextFile(`${ROOT}docs/container/flanneld-container.service`);
+  const unit = await Deno.readTextFile(`${ROOT}docs/containers/flanneld-container.service`);
   const start = async (host: UnderlayHost, options: DockerOptions) => {
     const started = await ContainerHost.boot(host, stack, options);
     assertMatch(await started.run(load), new RegExp(IMAGE));

@@ -1,4 +1,4 @@
-// Docker's networks by the agent's plugin (-docker-plugin), on real dockerds: docs/docker-networks.md.
+// Docker's networks by the agent's plugin (-docker-plugin), on real dockerds: docs/containers/docker-networks.md.
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type DockerVersion, LabContainer, LabDocker } from "../../lab/docker.ts";
@@ -8,7 +8,7 @@ import { FLANNELD } from "../../lab/unit.ts";
 import { eventually, PREFIX, subnetOf } from "../guide.ts";
 import { blocks } from "../pages.ts";
 
-const [SETTINGS, , CREATE] = await blocks("docs/docker-networks.md", "Set up", 3) as [
+const [SETTINGS, , CREATE] = await blocks("docs/containers/docker-networks.md", "Set up", 3) as [
   string,
   string,
   string,
@@ -71,7 +71,7 @@ for (const version of VERSIONS) {
     assertMatch(await a.container.exec(["ip", "link", "show", "eth0"]), / mtu 1450 /);
 
     // A container on docker0, too, which publishes a port and has the default route.
-    const [publish] = await blocks("docs/docker-networks.md", "Publish ports", 1);
+    const [publish] = await blocks("docs/containers/docker-networks.md", "Publish ports", 1);
     const image = "--stop-signal KILL busybox:lab tail -f /dev/null";
     await here.exec(["sh", "-c", publish!.replace("NAME", "net").replace("nginx", image)]);
     const web = new LabContainer(docker, "web");
