@@ -21,11 +21,15 @@ import { type NetworkStore, type Snapshot, StoreError } from "../store/mod.ts";
 import { openStore } from "../store/open.ts";
 import { Netlink } from "../sys/mod.ts";
 import { Unavailable } from "./unavailable.ts";
+import { sleep } from "../async/sleep.ts";
 import { isTimeout } from "../async/timeout.ts";
 import type { PeerLease } from "./peers.ts";
 
 /** Limit for the store, in milliseconds. */
 const STORE_LIMIT = 10_000;
+
+/** Within this time an agent has applied a change of the store, firewall included, also on a busy host; in ms. */
+const SETTLE = 2_000;
 
 /** Outcome of the search for the store. */
 export type StoreSearch =
@@ -241,7 +245,7 @@ export class HostFacts implements AsyncDisposable {
     this.external();
     const { changes, obstacles, tools, toolCommands, provider }: AgentPlan = await this.remember(
       "plan",
-      () => planAgent(this.options, this.signal),
+      () => this.#lastingPlan(),
     );
     const firewall = changes.filter(({ text }) => text.startsWith("firewall "));
     const others = /^(firewall|lease|node record|file) /;
@@ -276,6 +280,14 @@ export class HostFacts implements AsyncDisposable {
   /** Closes store and sockets. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#opened.disposeAsync();
+  }
+
+  /** Plans again where a running agent would change something: it may be about to, after a change of the store. */
+  async #lastingPlan(): Promise<AgentPlan> {
+    const plan = await planAgent(this.options, this.signal);
+    if (plan.changes.length === 0 || !await isAgentRunning(this.options.subnetFile)) return plan;
+    await sleep(SETTLE, this.signal);
+    return await planAgent(this.options, this.signal);
   }
 
   #storeLimit(): AbortSignal {

@@ -92,6 +92,7 @@ async function isPlanEmpty(host: UnderlayHost, ...flags: string[]): Promise<bool
 
 async function doctor(host: UnderlayHost, ...flags: string[]) {
   const { stdout, stderr } = await run(host, "doctor", "-json", ...flags);
+  assert(stdout !== "", `doctor printed no JSON: ${stderr}`);
   const { checks } = JSON.parse(stdout) as { checks: DoctorCheck[] };
   return { stderr, wrong: checks.filter(({ verdict }) => verdict === "problem"), checks };
 }
