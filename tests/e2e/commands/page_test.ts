@@ -28,7 +28,7 @@ Deno.test("flanneld draws the cluster on a page that follows it live, on a desk 
   const shots = ["/tmp/desk.png", "/tmp/dark.png", "/tmp/phone.png"] as const;
   // Something to see on two of the links.
   for (const subnet of subnets.slice(0, 2)) {
-    const flow = ["busybox", "ping", "-q", "-s", "1400", "-i", "0.01", "-c", "3000"];
+    const flow = ["busybox", "ping", "-q", "-s", "1400", "-i", "0.01", "-c", "60000"];
     stack.use(await first!.spawn([...flow, subnet.replace("/24", "")]));
   }
 
