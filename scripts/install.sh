@@ -1,12 +1,12 @@
 #!/bin/sh
-# Installs flanneld: the executable, its unit, Docker's drop-in, mk-docker-opts.sh, its ports by name for
-# firewalld and ufw, what keeps NetworkManager and systemd-networkd away from its devices, the man page and
+# Installs flanneld: the executable, its unit, Docker's drop-in, mk-docker-opts.sh, the services for firewalld
+# and ufw, the files that keep NetworkManager and systemd-networkd away from its devices, the man page and
 # completions. Runs under any POSIX shell:
 #
 #   curl -fsSL URL/install.sh | sh -s -- --url=URL
 #
-# Installs everything or nothing. All code is in functions, called in the last line: of a
-# script that was truncated by the download, nothing runs.
+# Installs everything or nothing. All code is in functions that the last line calls, so a truncated
+# download runs nothing.
 
 set -eu
 LC_ALL=C
@@ -17,9 +17,9 @@ usage() {
 		Usage: install.sh [options]
 
 		Installs flanneld from a release: a directory or web address that holds SHA256SUMS and
-		flanneld-VERSION-linux-ARCH.tar.gz; where the host's C library is older than glibc 2.27 or
-		another one, flanneld-VERSION-linux-ARCH-bundled.tar.gz, which brings its own. Without --url
-		and --tarball it installs what it was unpacked with.
+		flanneld-VERSION-linux-ARCH.tar.gz; where the host's C library is not glibc or older than
+		2.27, flanneld-VERSION-linux-ARCH-bundled.tar.gz, which brings its own. Without --url and
+		--tarball it installs the unpacked tarball that it is part of.
 
 		  --url=URL        web address of the release (https://, http:// or file://)
 		  --tarball=FILE   take this tarball instead; SHA256SUMS beside it, or --sha256
@@ -36,31 +36,31 @@ usage() {
 	EOT
 }
 
-say() { printf '%s\n' "install.sh: $*"; }
+report() { printf '%s\n' "install.sh: $*"; }
 
 fail() {
 	printf '%s\n' "install.sh: $*" >&2
 	exit 1
 }
 
-wrong() {
+usage_error() {
 	printf '%s\n' "install.sh: $*" "Try install.sh --help" >&2
 	exit 2
 }
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# The machine, as the tarballs' names have it.
+# Prints the machine as in the names of the tarballs.
 architecture() {
 	machine=$(uname -m)
 	case $machine in
 	x86_64 | amd64) echo x86_64 ;;
 	aarch64 | arm64) echo aarch64 ;;
-	*) fail "there is no flanneld for this machine: $machine; there is one for x86_64 and aarch64" ;;
+	*) fail "no build for this machine: $machine; there are builds for x86_64 and aarch64" ;;
 	esac
 }
 
-# True where the C library is glibc 2.27 or newer, which the executable needs that does not bring its own.
+# True where the C library is glibc 2.27 or newer, which the executable needs unless it brings its own.
 has_new_glibc() {
 	glibc=
 	if have getconf; then glibc=$(getconf GNU_LIBC_VERSION 2>/dev/null) || :; fi
@@ -90,19 +90,29 @@ is_at_least() {
 	[ "$major" -gt "$2" ] || { [ "$major" = "$2" ] && [ "${minor:-0}" -ge "$3" ]; }
 }
 
-# True where systemd does not know the newer unit, whose directives are of up to version 235.
+# True where systemd is older than 235, which the directives of the usual unit need.
 has_old_systemd() {
 	have systemctl || return 1
 	systemd=$(systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
 	[ -n "$systemd" ] && [ "$systemd" -lt 235 ]
 }
 
+# sha256_of FILE...: prints the SHA-256 of each file, one a line.
 sha256_of() {
-	if have sha256sum; then sum=$(sha256sum <"$1")
-	elif have openssl; then sum=$(openssl dgst -sha256 -r <"$1")
-	else fail "neither sha256sum nor openssl is there to check what was downloaded"
-	fi
-	printf '%s\n' "${sum%% *}"
+	if have sha256sum; then sha256sum "$@" >"$work/sums"
+	elif have openssl; then openssl dgst -sha256 -r "$@" >"$work/sums"
+	else fail "neither sha256sum nor openssl is there to compute checksums"
+	fi || fail "cannot compute the SHA-256 of $1${2:+ and other files}"
+	# sha256sum puts a backslash before the checksum where it escapes the file's name.
+	while read -r sum _; do printf '%s\n' "${sum#\\}"; done <"$work/sums"
+}
+
+# with_lines COMMAND...: runs the command once with the lines of standard input as further arguments, or not at
+# all where there are none.
+with_lines() {
+	count=$#
+	while IFS= read -r line; do set -- "$@" "$line"; done
+	[ $# = "$count" ] || "$@"
 }
 
 # download URL FILE
@@ -134,33 +144,42 @@ download() {
 	fi
 }
 
-# Removes what was put beside its place but not yet in it, and the directories made for that.
-clean() {
+# Removes temporary files and, after a failure, the directories made for the installation.
+clean_up() {
 	status=$?
 	trap '' HUP INT TERM
 	if [ -n "${work-}" ]; then
-		if [ -f "$work/pending" ]; then
-			while IFS= read -r file; do rm -f "$file"; done <"$work/pending"
-		fi
-		if [ "$status" != 0 ] && [ -f "$work/made" ]; then
-			sort -r "$work/made" | while IFS= read -r dir; do rmdir "$dir" 2>/dev/null || :; done
-		fi
+		remove_pending
+		if [ "$status" != 0 ] && [ -f "$work/made" ]; then remove_empty <"$work/made"; fi
 		rm -rf "$work"
 	fi
 	exit "$status"
 }
 
-# make_directory DIR: as mkdir -p, and remembers what was not there.
-make_directory() {
-	[ ! -d "$1" ] || return 0
-	make_directory "$(dirname "$1")" || return 1
-	mkdir "$1" || return 1
-	printf '%s\n' "$1" >>"$work/made"
-	chmod 755 "$1"
+# Removes the temporary files in the directories of the installation: new and former files beside their places.
+remove_pending() {
+	[ ! -f "$work/pending" ] || with_lines rm -f <"$work/pending" || :
+}
+
+# Removes the directories that standard input lists, as far as they are empty.
+remove_empty() {
+	# Children before their parents.
+	sort -ru | with_lines rmdir 2>/dev/null || :
+}
+
+# Reads targets and prints their directories below the root, with all parents.
+directories_of() {
+	while IFS= read -r target; do
+		dir=${target%/*}
+		while [ -n "$dir" ]; do
+			printf '%s\n' "$root$dir"
+			dir=${dir%/*}
+		done
+	done
 }
 
 # Finds the tarball's line in a SHA256SUMS file: sets `name` and `expected`.
-choose() {
+choose_tarball() {
 	arch=$(architecture)
 	kind=
 	# There is no such tarball for another machine.
@@ -180,107 +199,85 @@ choose() {
 	done <"$1"
 	[ -n "$name" ] || fail "$2 holds no flanneld${version:+ $version} for $arch${kind:+ with its own C library}"
 	[ -z "$kind" ] || [ -n "$bundled" ] ||
-		say "the C library of this host is ${glibc:+glibc }${glibc:-not glibc}: taking the build that brings its own"
+		report "the C library of this host is ${glibc:+glibc }${glibc:-not glibc}: taking the build that brings its own"
 }
 
 # Fetches, checks and unpacks; sets `tree`, the directory that holds usr/ and etc/.
-fetch() {
+unpack() {
 	if [ -z "$url$tarball" ]; then
-		tree=$(cd "$(dirname "$0")" && pwd)
+		case $0 in
+		*/*) tree=$(cd "${0%/*}/" && pwd) ;;
+		*) tree=$PWD ;;
+		esac
 		[ -f "$tree/usr/bin/flanneld" ] ||
-			wrong "nothing to install: give --url or --tarball, or run the install.sh of an unpacked tarball"
+			usage_error "nothing to install: give --url or --tarball, or run the install.sh of an unpacked tarball"
 		return
 	fi
 	expected=$sha256
 	if [ -n "$tarball" ]; then
 		[ -f "$tarball" ] || fail "$tarball is not there"
 		# Checks and unpacks a copy, because another user may be able to write to the tarball.
-		archive=$work/$(basename "$tarball")
+		name=${tarball##*/}
+		archive=$work/$name
 		cp "$tarball" "$archive" || fail "cannot read $tarball"
 		if [ -z "$expected" ]; then
 			sums=$(dirname "$tarball")/SHA256SUMS
 			[ -f "$sums" ] || fail "no checksum for $tarball: give --sha256, or put SHA256SUMS beside it"
-			expected=$(sed -n "s/^\([0-9a-f]\{64\}\) [ *]$(basename "$tarball" | sed 's/\./\\./g')\$/\1/p" "$sums")
-			[ -n "$expected" ] || fail "$sums does not name $(basename "$tarball")"
+			expected=$(sed -n "s/^\([0-9a-f]\{64\}\) [ *]$(printf '%s\n' "$name" | sed 's/\./\\./g')\$/\1/p" "$sums")
+			[ -n "$expected" ] || fail "$sums does not name $name"
 		fi
 	else
 		url=${url%/}
 		download "$url/SHA256SUMS" "$work/SHA256SUMS"
-		choose "$work/SHA256SUMS" "$url/SHA256SUMS"
+		choose_tarball "$work/SHA256SUMS" "$url/SHA256SUMS"
 		[ -z "$sha256" ] || expected=$sha256
 		archive=$work/$name
-		say "downloading $url/$name"
+		report "downloading $url/$name"
 		download "$url/$name" "$archive"
 	fi
 	actual=$(sha256_of "$archive")
 	[ "$actual" = "$expected" ] ||
-		fail "$(basename "$archive") is not what it should be: its SHA-256 is $actual, not $expected"
+		fail "$name is not what it should be: its SHA-256 is $actual, not $expected"
 	mkdir "$work/unpacked"
-	tar -xzf "$archive" -C "$work/unpacked" || fail "cannot unpack $(basename "$archive")"
+	tar -xzf "$archive" -C "$work/unpacked" || fail "cannot unpack $name"
 	tree=$(echo "$work"/unpacked/*)
-	[ -f "$tree/usr/bin/flanneld" ] || fail "$(basename "$archive") holds no usr/bin/flanneld"
+	[ -f "$tree/usr/bin/flanneld" ] || fail "$name holds no usr/bin/flanneld"
 }
 
-# Prints the path of a tarball's file below the root.
-place() {
+# locate FILE: sets `source`, `target` below the root and `mode` of a tarball's file.
+locate() {
+	source=$tree/$1
+	if [ -n "$fitted" ] && [ "$1" = usr/lib/systemd/system/flanneld.service ]; then source=$fitted
+	elif [ -n "$old_systemd" ] && [ -f "$tree/systemd-219/$1" ]; then source=$tree/systemd-219/$1
+	fi
+	target=/$1
+	if [ "$prefix" != /usr ]; then
+		case $1 in
+		usr/lib/flanneld/*) ;; # the executable names it
+		usr/lib/systemd/* | usr/lib/tmpfiles.d/* | usr/lib/modules-load.d/* | usr/lib/NetworkManager/* | usr/lib/firewalld/*)
+			target=/etc/${1#usr/lib/}
+			;;
+		usr/*) target=${prefix%/}/${1#usr/} ;;
+		esac
+	fi
 	case $1 in
-	usr/lib/systemd/system/*)
-		if [ "$prefix" = /usr ]; then echo "/$1"
-		else echo "/etc/systemd/system/${1#usr/lib/systemd/system/}"
-		fi
-		;;
-	usr/lib/flanneld/*) echo "/$1" ;; # the executable names it
-	usr/lib/tmpfiles.d/* | usr/lib/modules-load.d/*)
-		if [ "$prefix" = /usr ]; then echo "/$1"
-		else echo "/etc/${1#usr/lib/}"
-		fi
-		;;
-	usr/lib/systemd/network/*)
-		if [ "$prefix" = /usr ]; then echo "/$1"
-		else echo "/etc/systemd/network/${1#usr/lib/systemd/network/}"
-		fi
-		;;
-	usr/lib/NetworkManager/*)
-		if [ "$prefix" = /usr ]; then echo "/$1"
-		else echo "/etc/NetworkManager/${1#usr/lib/NetworkManager/}"
-		fi
-		;;
-	usr/lib/firewalld/*)
-		if [ "$prefix" = /usr ]; then echo "/$1"
-		else echo "/etc/firewalld/${1#usr/lib/firewalld/}"
-		fi
-		;;
-	usr/*) echo "${prefix%/}/${1#usr/}" ;;
-	*) echo "/$1" ;;
+	usr/bin/* | *.sh | usr/lib/flanneld/*.so*) mode=755 ;;
+	etc/sysconfig/*) mode=600 ;;
+	*) mode=644 ;;
 	esac
 }
 
-# Lets what names /usr/bin and /usr/libexec name the prefix.
-fit() {
+# Replaces /usr/bin and /usr/libexec in the unit by the prefix; sets `fitted`, the unit's path.
+fit_unit() {
 	[ "$prefix" != /usr ] || return 0
-	unit=$(source_of usr/lib/systemd/system/flanneld.service)
+	locate usr/lib/systemd/system/flanneld.service
 	fitted=$work/unit
 	sed "s#/usr/bin/flanneld#${prefix%/}/bin/flanneld#; s#/usr/libexec/flannel/#${prefix%/}/libexec/flannel/#" \
-		"$unit" >"$fitted"
-}
-
-# source_of FILE: prints the source path of a tarball's file.
-source_of() {
-	case $1 in
-	usr/lib/systemd/system/flanneld.service)
-		if [ -n "$fitted" ]; then
-			echo "$fitted"
-			return
-		fi
-		;;
-	esac
-	if [ -n "$old_systemd" ] && [ -f "$tree/systemd-219/$1" ]; then echo "$tree/systemd-219/$1"
-	else echo "$tree/$1"
-	fi
+		"$source" >"$fitted"
 }
 
 # Makes sure that the executable runs here; sets `found`, its version, and `loader` where it brings its C library.
-check() {
+check_executable() {
 	status=0
 	if [ -f "$tree/usr/lib/flanneld/ld.so" ]; then
 		# It names the loader's place after the installation, so here its libraries alone are checked.
@@ -300,89 +297,151 @@ check() {
 	esac
 }
 
-# Puts all files beside their places, and then, when all are there, into them.
+# Copies all files beside their places, and then renames them, so that an upgrade that fails has replaced nothing.
 install_files() {
 	: >"$work/pending"
 	: >"$work/made"
 	: >"$work/manifest"
 	: >"$work/moves"
+	: >"$work/sources"
 	changed=0
 	{
 		(cd "$tree" && find usr etc -type f)
 		[ -z "$old_systemd" ] || (cd "$tree/systemd-219" && find usr -type f)
 	} | sort -u >"$work/all"
-	# networkd before 233 would take the key of that file for none, and manage the devices that it names.
+	# networkd before 233 does not know the key in that file, and would manage the devices that it names.
 	if [ -n "$old_systemd" ]; then grep -v '^usr/lib/systemd/network/' "$work/all" >"$work/files"
 	else cp "$work/all" "$work/files"
 	fi
+	targets=$newline
 	while IFS= read -r file; do
-		target=$(place "$file")
-		source=$(source_of "$file")
-		printf '%s  %s\n' "$(sha256_of "$source")" "$target" >>"$work/manifest"
+		locate "$file"
+		printf '%s\n' "$source" >>"$work/sources"
+		targets=$targets$target$newline
+	done <"$work/files"
+	with_lines sha256_of <"$work/sources" >"$work/checksums"
+	while IFS= read -r file; do
+		read -r sum <&3 || fail "cannot compute the SHA-256 of $file"
+		locate "$file"
+		printf '%s  %s\n' "$sum" "$target" >>"$work/manifest"
 		if [ -f "$root$target" ]; then
 			! cmp -s "$source" "$root$target" || continue
 			case $file in
 			etc/*)
-				say "kept $root$target, which is yours"
+				report "kept $root$target, which is yours"
 				continue
 				;;
 			esac
 		fi
 		[ ! -e "$root$target" ] || [ -f "$root$target" ] || fail "$root$target is in the way: it is no file"
 		changed=$((changed + 1))
-		if [ -n "$dry_run" ]; then
-			say "would write $root$target"
-			continue
+		if [ -n "$dry_run" ]; then report "would write $root$target"
+		else printf '%s\n' "$mode $target $source" >>"$work/moves"
 		fi
-		put_beside "$source" "$target" "$(mode_of "$file")"
-	done <"$work/files"
+	done <"$work/files" 3<"$work/checksums"
 	manifest=${prefix%/}/libexec/flannel/installed
+	: >"$work/removed"
+	[ ! -f "$root$manifest" ] || list_removed
 	if [ -n "$dry_run" ]; then
 		link_plugin
-		shut_settings
-		[ "$changed" != 0 ] || say "would change nothing: flanneld $found is installed in $prefix"
+		restrict_settings
+		[ "$changed" != 0 ] || report "would change nothing: flanneld $found is installed in $prefix"
 		return
 	fi
 	if [ ! -f "$root$manifest" ] || ! cmp -s "$work/manifest" "$root$manifest"; then
-		put_beside "$work/manifest" "$manifest" 644
+		printf '%s\n' "644 $manifest $work/manifest" >>"$work/moves"
 	fi
 	if [ ! -s "$work/moves" ]; then
 		link_plugin
-		shut_settings
-		say "flanneld $found is installed in $prefix already"
+		restrict_settings
+		report "flanneld $found is installed in $prefix already"
 		return
 	fi
+	copy_files
 	# From here on only renames follow, which must not be interrupted.
 	trap '' HUP INT TERM
+	move_files
+	if [ -n "$loader" ] && [ -z "$root" ] && ! "${prefix%/}/bin/flanneld" -version >/dev/null 2>"$work/refused"; then
+		roll_back
+		fail "this machine does not run flanneld; everything is as it was: $(grep . "$work/refused" | tail -n 1)"
+	fi
+	remove_pending
+	directories_of <"$work/removed" | remove_empty
+	while IFS= read -r target; do report "removed $root$target, which this version lacks"; done <"$work/removed"
+	link_plugin
+	restrict_settings
+	if [ -z "$root" ] && [ -d /run/systemd/system ] && have systemctl; then
+		systemctl daemon-reload
+		if [ -n "$old_systemd" ]; then
+			systemd-tmpfiles --create flanneld.conf || report "systemd-tmpfiles failed; the next boot makes /run/flannel"
+			modprobe -q ip_tables || :
+		fi
+		reload_managers
+	fi
+	report "installed flanneld $found in $root$prefix"
+	if [ -z "$root" ]; then
+		report "next: edit /etc/sysconfig/flanneld, then systemctl enable --now flanneld"
+		report "on a host where it runs already: systemctl restart flanneld (packets flow meanwhile, except udp in user space)"
+	fi
+}
+
+# Lists the unchanged files of the installed version that are not in `targets`: those that the upgrade removes.
+list_removed() {
+	while read -r sum target; do
+		case $targets in
+		*"$newline$target$newline"*) continue ;;
+		esac
+		[ -f "$root$target" ] || continue
+		if [ "$(sha256_of "$root$target")" != "$sum" ]; then
+			report "kept $root$target, which was edited and which this version lacks"
+			continue
+		fi
+		changed=$((changed + 1))
+		if [ -n "$dry_run" ]; then report "would remove $root$target, which this version lacks"
+		else printf '%s\n' "$target" >>"$work/removed"
+		fi
+	done <"$root$manifest"
+}
+
+# Makes the missing directories and copies the files of `moves` beside their places.
+copy_files() {
+	while read -r _ target _; do printf '%s\n' "$target"; done <"$work/moves" | directories_of | sort -u >"$work/directories"
+	while IFS= read -r dir; do
+		[ -d "$dir" ] || printf '%s\n' "$dir" >>"$work/made"
+	done <"$work/directories"
+	with_lines mkdir <"$work/made" 2>"$work/refused" || fail "$(sed -n 1p "$work/refused"); run as root"
+	while read -r mode target source; do
+		locate_temporary "$target"
+		printf '%s\n' "$new" "$old" >>"$work/pending"
+		printf '%s\n' "$new" >>"$work/mode-$mode"
+		cp "$source" "$new" || fail "cannot write $root$target; everything is as it was"
+	done <"$work/moves"
+	for mode in 600 644 755; do
+		[ ! -f "$work/mode-$mode" ] || with_lines chmod "$mode" <"$work/mode-$mode" ||
+			fail "cannot change the mode of the new files; everything is as it was"
+	done
+}
+
+# Renames the new files into their places and the removed ones out of them.
+move_files() {
 	: >"$work/done"
-	while IFS= read -r target; do
-		beside=$(beside_of "$target")
-		printf '%s\n' "$beside.old" >>"$work/pending"
-		if ! keep_old "$target" "$beside" || ! mv -f "$beside" "$root$target"; then
+	while read -r _ target _; do
+		locate_temporary "$target"
+		if ! keep_old || ! mv -f "$new" "$root$target"; then
 			roll_back
 			fail "cannot write $root$target; everything is as it was"
 		fi
 		printf '%s\n' "$target" >>"$work/done"
 	done <"$work/moves"
-	if [ -n "$loader" ] && [ -z "$root" ] && ! "${prefix%/}/bin/flanneld" -version >/dev/null 2>"$work/refused"; then
-		roll_back
-		fail "this machine does not run flanneld; everything is as it was: $(grep . "$work/refused" | tail -n 1)"
-	fi
-	link_plugin
-	shut_settings
-	if [ -z "$root" ] && [ -d /run/systemd/system ] && have systemctl; then
-		systemctl daemon-reload
-		if [ -n "$old_systemd" ]; then
-			systemd-tmpfiles --create flanneld.conf || say "systemd-tmpfiles failed; the next boot makes /run/flannel"
-			modprobe -q ip_tables || :
+	while IFS= read -r target; do
+		locate_temporary "$target"
+		printf '%s\n' "$old" >>"$work/pending"
+		if ! mv -f "$root$target" "$old"; then
+			roll_back
+			fail "cannot remove $root$target; everything is as it was"
 		fi
-		reload_managers
-	fi
-	say "installed flanneld $found in $root$prefix"
-	if [ -z "$root" ]; then
-		say "next: edit /etc/sysconfig/flanneld, then systemctl enable --now flanneld"
-		say "on a host where it runs already: systemctl restart flanneld (packets flow meanwhile, except udp in user space)"
-	fi
+		printf '%s\n' "$target" >>"$work/done"
+	done <"$work/removed"
 }
 
 # The CNI plugin: a link, unless there is a plugin of that name.
@@ -390,11 +449,11 @@ link_plugin() {
 	plugin=$root/opt/cni/bin/flannel
 	[ ! -e "$plugin" ] && [ ! -L "$plugin" ] || return 0
 	if [ -n "$dry_run" ]; then
-		say "would make $plugin, a link to ${prefix%/}/bin/flanneld"
+		report "would make $plugin, a link to ${prefix%/}/bin/flanneld"
 		return
 	fi
-	if ! make_directory "${plugin%/*}" || ! ln -s "${prefix%/}/bin/flanneld" "$plugin"; then
-		say "cannot make $plugin; flanneld cni install makes it later"
+	if ! mkdir -p "${plugin%/*}" || ! ln -s "${prefix%/}/bin/flanneld" "$plugin"; then
+		report "cannot make $plugin; flanneld cni install makes it later"
 	fi
 }
 
@@ -402,63 +461,50 @@ unlink_plugin() {
 	plugin=$root/opt/cni/bin/flannel
 	[ "$(readlink "$plugin")" = "${prefix%/}/bin/flanneld" ] || return 0
 	if [ -n "$dry_run" ]; then
-		say "would remove $plugin"
+		report "would remove $plugin"
 		return
 	fi
 	rm -f "$plugin"
-	say "removed $plugin"
+	report "removed $plugin"
 	rmdir "$root/opt/cni/bin" "$root/opt/cni" 2>/dev/null || :
 }
 
 # Lets NetworkManager and systemd-networkd read the files for them, before flanneld makes a device.
 reload_managers() {
 	! systemctl -q is-active NetworkManager.service || nmcli general reload conf ||
-		say "NetworkManager did not reload; run: systemctl restart NetworkManager"
+		report "NetworkManager did not reload; run: systemctl restart NetworkManager"
 	! systemctl -q is-active systemd-networkd.service || networkctl reload ||
-		say "systemd-networkd did not reload; run: systemctl restart systemd-networkd"
+		report "systemd-networkd did not reload; run: systemctl restart systemd-networkd"
 }
 
 # Settings that an older version, or flannel, installed readable by everybody get mode 0600, because they
 # hold the store's password. Any other mode is the operator's choice.
-shut_settings() {
+restrict_settings() {
 	settings=$root/etc/sysconfig/flanneld
 	[ -n "$(find "$settings" -perm 644 2>/dev/null)" ] || return 0
 	if [ -n "$dry_run" ]; then
-		say "would make $settings readable by its owner alone"
+		report "would make $settings readable by its owner alone"
 		return
 	fi
 	chmod 600 "$settings" || fail "cannot change the mode of $settings; all else is installed"
-	say "$settings is readable by its owner alone now, for it may hold a password"
+	report "$settings is readable by its owner alone now, for it may hold a password"
 }
 
-keep_old() { [ ! -f "$root$1" ] || ln -f "$root$1" "$2.old"; }
+# locate_temporary TARGET: sets `new` and `old`, the temporary paths of the new and the former file.
+locate_temporary() {
+	new=$root${1%/*}/.${1##*/}.install-$$
+	old=$new.old
+}
 
+# A second link, so that the place is never empty.
+keep_old() { [ ! -f "$root$target" ] || ln -f "$root$target" "$old"; }
+
+# Restores the files that move_files has replaced or removed.
 roll_back() {
-	while IFS= read -r written; do
-		old=$(beside_of "$written").old
-		if [ -f "$old" ]; then mv -f "$old" "$root$written"; else rm -f "$root$written"; fi
+	while IFS= read -r replaced; do
+		locate_temporary "$replaced"
+		if [ -f "$old" ]; then mv -f "$old" "$root$replaced"; else rm -f "$root$replaced"; fi
 	done <"$work/done"
-}
-
-mode_of() {
-	case $1 in
-	usr/bin/* | *.sh | usr/lib/flanneld/*.so*) echo 755 ;;
-	etc/sysconfig/*) echo 600 ;;
-	*) echo 644 ;;
-	esac
-}
-
-beside_of() { echo "$root$(dirname "$1")/.$(basename "$1").install-$$"; }
-
-# put_beside SOURCE TARGET MODE
-put_beside() {
-	beside=$(beside_of "$2")
-	make_directory "$root$(dirname "$2")" || fail "cannot make $root$(dirname "$2"); run as root"
-	printf '%s\n' "$beside" >>"$work/pending"
-	if ! cp "$1" "$beside" || ! chmod "$3" "$beside"; then
-		fail "cannot write $root$2; everything is as it was"
-	fi
-	printf '%s\n' "$2" >>"$work/moves"
 }
 
 uninstall() {
@@ -466,7 +512,7 @@ uninstall() {
 	[ -f "$manifest" ] || fail "install.sh has installed nothing in $root$prefix"
 	if [ -n "$dry_run" ]; then
 		while read -r _ target; do
-			[ ! -f "$root$target" ] || say "would remove $root$target"
+			[ ! -f "$root$target" ] || report "would remove $root$target"
 		done <"$manifest"
 		unlink_plugin
 		return
@@ -477,29 +523,29 @@ uninstall() {
 		systemctl disable flanneld.service || fail "cannot disable flanneld.service"
 	fi
 	trap '' HUP INT TERM
-	cp "$manifest" "$work/manifest"
+	: >"$work/targets"
+	: >"$work/removed"
 	while read -r sum target; do
+		printf '%s\n' "$target" >>"$work/targets"
 		[ -f "$root$target" ] || continue
 		case $target in
 		/etc/sysconfig/* | /etc/ufw/*)
 			if [ "$(sha256_of "$root$target")" != "$sum" ]; then
-				say "kept $root$target, which was edited"
+				report "kept $root$target, which was edited"
 				continue
 			fi
 			;;
 		esac
-		rm -f "$root$target"
-		say "removed $root$target"
-	done <"$work/manifest"
+		printf '%s\n' "$root$target" >>"$work/removed"
+	done <"$manifest"
+	with_lines rm -f <"$work/removed"
+	while IFS= read -r file; do report "removed $file"; done <"$work/removed"
 	rm -f "$manifest"
 	unlink_plugin
 	# flanneld's own directories, and empty directories of others.
-	while read -r _ target; do
-		dir=$(dirname "$target")
-		while [ "$dir" != / ] && rmdir "$root$dir" 2>/dev/null; do dir=$(dirname "$dir"); done
-	done <"$work/manifest"
+	directories_of <"$work/targets" | remove_empty
 	if [ -z "$root" ] && [ -d /run/systemd/system ] && have systemctl; then systemctl daemon-reload; fi
-	say "what the agent left in the kernel stays, as at every stop; flanneld cleanup would have removed it"
+	report "what the agent left in the kernel stays, as at every stop; flanneld cleanup would have removed it"
 }
 
 # A package manager's files are its own.
@@ -516,12 +562,14 @@ refuse_package() {
 main() {
 	url='' tarball='' sha256='' version='' prefix=/usr root='' dry_run='' action=install fitted=''
 	bundled='' old_systemd='' loader=''
+	newline='
+'
 	while [ $# -gt 0 ]; do
 		option=$1
 		shift
 		case $option in
 		--url | --tarball | --sha256 | --version | --prefix | --root)
-			[ $# -gt 0 ] || wrong "$option needs a value"
+			[ $# -gt 0 ] || usage_error "$option needs a value"
 			option=$option=$1
 			shift
 			;;
@@ -541,28 +589,29 @@ main() {
 			usage
 			return
 			;;
-		*) wrong "unknown option: $option" ;;
+		*) usage_error "unknown option: $option" ;;
 		esac
 	done
 	case $prefix in
 	/*) prefix=$(printf '%s' "$prefix" | sed 's#//*#/#g; s#\(.\)/$#\1#') ;;
-	*) wrong "--prefix must begin with /, not $prefix" ;;
+	*) usage_error "--prefix must begin with /, not $prefix" ;;
 	esac
 	case $prefix in
-	*[!A-Za-z0-9/._-]*) wrong "--prefix must be of letters, digits and /._-, which systemd takes as they are: $prefix" ;;
+	*[!A-Za-z0-9/._-]*) usage_error "--prefix must be of letters, digits and /._-, which systemd takes as they are: $prefix" ;;
 	esac
 	case $url in
 	'' | https://* | http://* | file://*) ;;
-	*) wrong "--url must begin with https://, http:// or file://, not $url" ;;
+	*) usage_error "--url must begin with https://, http:// or file://, not $url" ;;
 	esac
-	[ -z "$url" ] || [ -z "$tarball" ] || wrong "--url and --tarball exclude each other"
+	[ -z "$url" ] || [ -z "$tarball" ] || usage_error "--url and --tarball exclude each other"
 	[ -z "$bundled" ] || [ -n "$url" ] ||
-		wrong "--bundled-libc chooses a tarball of --url; without that, name the bundled tarball with --tarball"
-	[ -z "$sha256" ] || [ ${#sha256} = 64 ] || wrong "--sha256 must be 64 hex digits, not $sha256"
-	[ -z "$root" ] || [ -d "$root" ] || wrong "--root: there is no directory $root"
+		usage_error "--bundled-libc chooses a tarball of --url; without that, name the bundled tarball with --tarball"
+	[ -z "$sha256" ] || [ ${#sha256} = 64 ] || usage_error "--sha256 must be 64 hex digits, not $sha256"
+	[ -z "$root" ] || [ -d "$root" ] || usage_error "--root: there is no directory $root"
 
+	umask 022
 	work=$(mktemp -d "${TMPDIR:-/tmp}/flanneld-install.XXXXXX")
-	trap clean EXIT
+	trap clean_up EXIT
 	trap 'exit 129' HUP
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
@@ -571,10 +620,10 @@ main() {
 		return
 	fi
 	refuse_package
-	fetch
+	unpack
 	[ ! -d "$tree/systemd-219" ] || ! has_old_systemd || old_systemd=1
-	fit
-	check
+	fit_unit
+	check_executable
 	[ -z "$version" ] || [ "$found" = "$version" ] || fail "the tarball holds flanneld $found, not $version"
 	install_files
 }

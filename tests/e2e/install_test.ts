@@ -315,7 +315,7 @@ Deno.test("install.sh unpacks the tarball that it has checked, though somebody r
   await Deno.mkdir(`${dir}/bin`);
   await Deno.writeTextFile(
     `${dir}/bin/sha256sum`,
-    `#!/bin/sh\n/usr/bin/sha256sum\ncp ${dir}/evil.tar.gz ${dir}/${TARBALL}\n`,
+    `#!/bin/sh\n/usr/bin/sha256sum "$@"\ncp ${dir}/evil.tar.gz ${dir}/${TARBALL}\n`,
     { mode: 0o755 },
   );
   const { code, output } = await run(
@@ -450,8 +450,12 @@ Deno.test("install.sh lets the unit fit another prefix", async () => {
   ) assert((await Deno.stat(`${root}/etc/${path}`)).isFile, path);
 });
 
-/** Writes a release whose tarballs hold everything but the executable and the libraries, which are short scripts. */
-async function smallRelease(): Promise<string> {
+/**
+ * Writes a release whose tarballs hold everything but the executable and the libraries, which are short scripts.
+ *
+ * @param extra paths of further files
+ */
+async function smallRelease(extra: readonly string[] = []): Promise<string> {
   const dir = await Deno.makeTempDir({ dir: work });
   const script = `#!/bin/sh\necho ${VERSION}\n`;
   const sums: string[] = [];
@@ -466,6 +470,10 @@ async function smallRelease(): Promise<string> {
     }
     for (const path of scripts) {
       await Deno.writeTextFile(`${tree}/${path}`, script, { mode: 0o755 });
+    }
+    for (const path of extra) {
+      await Deno.mkdir(dirname(`${tree}/${path}`), { recursive: true });
+      await Deno.writeTextFile(`${tree}/${path}`, `${path}\n`);
     }
     await run(["tar", "-czf", `${dir}/${name}`, "-C", dir, name.replace(".tar.gz", "")]);
     sums.push(`${await sha256(`${dir}/${name}`)}  ${name}\n`);
@@ -520,6 +528,90 @@ Deno.test("install.sh takes the tarball that the host's C library runs, and the 
       });
       assertEquals(removed.code, 0, removed.output);
       assertEquals(await filesOf(root), []);
+    });
+  }
+});
+
+/** Makes a directory of busybox's applets without sha256sum, and with openssl. */
+async function opensslBin(): Promise<string> {
+  const bin = await Deno.makeTempDir({ dir: work });
+  for (const applet of (await run(["busybox", "--list"])).output.trim().split("\n")) {
+    if (applet !== "sha256sum") await Deno.symlink("/usr/bin/busybox", `${bin}/${applet}`);
+  }
+  await Deno.symlink("/usr/bin/openssl", `${bin}/openssl`);
+  return bin;
+}
+
+Deno.test("install.sh removes on an upgrade the files that the new version lacks, unless they were edited", async (t) => {
+  const docs = "usr/share/doc/flanneld/docs";
+  const former = await smallRelease([
+    ...["a", "b", "c"].map((name) => `${docs}/old/${name}.md`),
+    ...[`${docs}/gone/deep/d.md`, "etc/flannel/e.conf", "etc/flannel/f.conf"],
+  ]);
+  const next = await smallRelease([`${docs}/new/a.md`]);
+  const bin = await opensslBin();
+  const hosts = [
+    ...SHELLS.map((shell) => ({ shell, PATH: "/usr/bin:/bin" })),
+    { shell: [`${bin}/sh`], PATH: bin },
+  ];
+  for (const { shell, PATH } of hosts) {
+    await t.step(shell.join(" ").replace(bin, "openssl with busybox's"), async () => {
+      await using place = await scratch();
+      const { root, temporary: TMPDIR } = place;
+      const install = (...args: string[]) =>
+        run([...shell, INSTALL, `--root=${root}`, ...args], { TMPDIR, PATH });
+      const upgrade = (...args: string[]) => install(`--tarball=${next}/${TARBALL}`, ...args);
+      const first = await install(`--tarball=${former}/${TARBALL}`);
+      assertEquals(first.code, 0, first.output);
+      const edited = [`/${docs}/old/b.md`, "/etc/flannel/f.conf"];
+      for (const path of edited) await Deno.writeTextFile(root + path, "edited\n");
+      const before = await filesOf(root);
+      const removed = [
+        ...["/etc/flannel/e.conf", `/${docs}/gone/deep/d.md`],
+        ...[`/${docs}/old/a.md`, `/${docs}/old/c.md`],
+      ];
+
+      const dry = await upgrade("--dry-run");
+      assertEquals(dry.code, 0, dry.output);
+      for (const path of removed) {
+        assertStringIncludes(dry.output, `would remove ${root}${path}, which this version lacks\n`);
+      }
+      assertEquals(await filesOf(root), before);
+
+      // The last one: the others have been removed by then.
+      const last = `${root}/${docs}/old/c.md`;
+      await run(["chattr", "+i", last]);
+      try {
+        const { code, output } = await upgrade();
+        assertEquals(code, 1, output);
+        assertStringIncludes(output, `cannot remove ${last}; everything is as it was`);
+        assertEquals(await filesOf(root), before);
+        for (const path of removed) {
+          assertEquals(await Deno.readTextFile(root + path), `${path.slice(1)}\n`);
+        }
+      } finally {
+        await run(["chattr", "-i", last]);
+      }
+
+      const { code, output } = await upgrade();
+      assertEquals(code, 0, output);
+      for (const path of removed) {
+        assertStringIncludes(output, `removed ${root}${path}, which this version lacks\n`);
+      }
+      for (const path of edited) {
+        assertStringIncludes(output, `kept ${root}${path}, which was edited`);
+        assertEquals(await Deno.readTextFile(root + path), "edited\n");
+      }
+      assertEquals(
+        await filesOf(root),
+        [...before.filter((path) => !removed.includes(path)), `/${docs}/new/a.md`].sort(),
+      );
+      await assertRejects(() => Deno.stat(`${root}/${docs}/gone`), Deno.errors.NotFound);
+      const again = await upgrade();
+      assertStringIncludes(again.output, "is installed in /usr already");
+      const end = await install("--uninstall");
+      assertEquals(end.code, 0, end.output);
+      assertEquals(await filesOf(root), [...edited].sort());
     });
   }
 });
