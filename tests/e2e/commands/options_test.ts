@@ -91,8 +91,8 @@ async function isPlanEmpty(host: UnderlayHost, ...flags: string[]): Promise<bool
 }
 
 async function doctor(host: UnderlayHost, ...flags: string[]) {
-  const { stdout, stderr } = await run(host, "doctor", "-json", ...flags);
-  assert(stdout !== "", `doctor printed no JSON: ${stderr}`);
+  const { code, stdout, stderr } = await run(host, "doctor", "-json", ...flags);
+  assert(stdout !== "", `doctor printed no JSON, and ended with ${code}: ${stderr}`);
   const { checks } = JSON.parse(stdout) as { checks: DoctorCheck[] };
   return { stderr, wrong: checks.filter(({ verdict }) => verdict === "problem"), checks };
 }
