@@ -42,7 +42,7 @@ cat "$logs"/1 "$logs"/2
 
 if [ ${#failed[@]} -gt 0 ]; then
   # The errors of all lanes once more, then the names of the tests: a log may be cut but for its end.
-  sed -n '/^ ERRORS *$/,/^ FAILURES *$/p' "$logs"/[012]
+  sed -n '/^ ERRORS *$/,/^ FAILURES *$/{/^ FAILURES *$/!p}' "$logs"/[012]
   sed -n '/^ FAILURES *$/,/^FAILED |/{/^FAILED |/!p}' "$logs"/[012]
   printf '\ntest.sh: failed: %s\n' "${failed[*]}" >&2
   exit 1
