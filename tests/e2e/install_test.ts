@@ -80,6 +80,23 @@ async function scratch(): Promise<{ root: string; temporary: string } & AsyncDis
   };
 }
 
+/**
+ * Makes a directory of programs: busybox's applets, but for `others`.
+ *
+ * @param others paths by name; `undefined` for none
+ */
+async function busyboxBin(
+  others: Readonly<Record<string, string | undefined>> = {},
+): Promise<string> {
+  const bin = await Deno.makeTempDir({ dir: work });
+  const names = (await run(["busybox", "--list"])).output.trim().split("\n");
+  const applets = Object.fromEntries(names.map((name) => [name, "/usr/bin/busybox"]));
+  for (const [name, path] of Object.entries({ ...applets, ...others })) {
+    if (path !== undefined) await Deno.symlink(path, `${bin}/${name}`);
+  }
+  return bin;
+}
+
 /** Every file and directory below a root, with data that shows whether it was changed. */
 async function snapshot(root: string): Promise<string> {
   return (await run(["find", root, "-printf", "%P %y %m %s %i %T@\n"])).output
@@ -281,11 +298,7 @@ Deno.test("install.sh does not leave https, wherever a server redirects to", asy
     await t.step(`with ${name}`, async () => {
       await using place = await scratch();
       const { root, temporary } = place;
-      const bin = await Deno.makeTempDir({ dir: work });
-      for (const applet of (await run(["busybox", "--list"])).output.trim().split("\n")) {
-        const isOther = applet === "wget" && program !== undefined;
-        await Deno.symlink(isOther ? program : "/usr/bin/busybox", `${bin}/${applet}`);
-      }
+      const bin = await busyboxBin(program === undefined ? {} : { wget: program });
       moved.to = url;
       const env = { TMPDIR: temporary, PATH: bin };
       const refused = await install(root, `${secureUrl}/moved`, env);
@@ -390,16 +403,11 @@ Deno.test("install.sh downloads with wget where there is no curl", async () => {
   const { server, url } = serve(() => undefined);
   await using _server = { [Symbol.asyncDispose]: () => server.shutdown() };
   // busybox has a wget, and all else that the script needs.
-  const bin = `${temporary}/bin`;
-  await Deno.mkdir(bin);
-  for (const applet of (await run(["busybox", "--list"])).output.trim().split("\n")) {
-    await Deno.symlink("/usr/bin/busybox", `${bin}/${applet}`);
-  }
+  const bin = await busyboxBin();
   const { code, output } = await run(
     [`${bin}/sh`, INSTALL, `--root=${root}`, `--url=${url}`],
     { TMPDIR: temporary, PATH: bin },
   );
-  await Deno.remove(bin, { recursive: true });
   assertEquals(code, 0, output);
   assertEquals((await run([`${root}/usr/bin/flanneld`, "-version"])).output, `${VERSION}\n`);
 });
@@ -532,16 +540,6 @@ Deno.test("install.sh takes the tarball that the host's C library runs, and the 
   }
 });
 
-/** Makes a directory of busybox's applets without sha256sum, and with openssl. */
-async function opensslBin(): Promise<string> {
-  const bin = await Deno.makeTempDir({ dir: work });
-  for (const applet of (await run(["busybox", "--list"])).output.trim().split("\n")) {
-    if (applet !== "sha256sum") await Deno.symlink("/usr/bin/busybox", `${bin}/${applet}`);
-  }
-  await Deno.symlink("/usr/bin/openssl", `${bin}/openssl`);
-  return bin;
-}
-
 Deno.test("install.sh removes on an upgrade the files that the new version lacks, unless they were edited", async (t) => {
   const docs = "usr/share/doc/flanneld/docs";
   const former = await smallRelease([
@@ -549,7 +547,7 @@ Deno.test("install.sh removes on an upgrade the files that the new version lacks
     ...[`${docs}/gone/deep/d.md`, "etc/flannel/e.conf", "etc/flannel/f.conf"],
   ]);
   const next = await smallRelease([`${docs}/new/a.md`]);
-  const bin = await opensslBin();
+  const bin = await busyboxBin({ sha256sum: undefined, openssl: "/usr/bin/openssl" });
   const hosts = [
     ...SHELLS.map((shell) => ({ shell, PATH: "/usr/bin:/bin" })),
     { shell: [`${bin}/sh`], PATH: bin },
