@@ -346,8 +346,12 @@ export interface Network {
    */
   run(signal: AbortSignal, repair: (what: string) => void): Promise<void>;
 
-  /** Removes all objects of the network from the kernel: another backend or device carries it now. */
-  remove(): Promise<void>;
+  /**
+   * Removes all objects of the network: another backend or device carries it now.
+   *
+   * @param successor what carries it; of route tables that both serve the routes are the successor's
+   */
+  remove(successor?: NetworkStatus): Promise<void>;
 
   /** Ends what runs in this process; what is in the kernel stays. Calling it again does nothing. */
   close(): Promise<void>;

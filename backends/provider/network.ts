@@ -118,10 +118,11 @@ export class ProviderNetwork implements Network {
     }
   }
 
-  async remove(): Promise<void> {
+  async remove(successor?: NetworkStatus): Promise<void> {
     const { passing, lasting } = await this.#reconciler.remove(
       this.#wanted(),
       this.#context.signal ?? new AbortController().signal,
+      new Set(successor?.routeTables?.keys()),
     );
     if (passing + lasting > 0) {
       warning("The route to this host stays at the provider; remove it there");

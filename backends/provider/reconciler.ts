@@ -103,16 +103,18 @@ export class RouteReconciler {
     });
   }
 
-  /** Removes this host's routes. Gone already is fine. */
+  /** Removes this host's routes, but for those in the tables `keep`. Gone already is fine. */
   async remove(
     wanted: Pick<Wanted, "networks" | "subnetLen">,
     signal: AbortSignal,
+    keep: ReadonlySet<string> = new Set(),
   ): Promise<Outcome> {
     return await this.#alone(signal, async (limit) => {
       const survey = await this.#survey(limit);
       if ("failed" in survey) return survey.failed;
       const errors: ProviderError[] = [];
       for (const change of ownRoutes(survey, wanted)) {
+        if (keep.has(change.table.id)) continue;
         const error = await this.#carryOut(change, survey, limit);
         if (error !== undefined) errors.push(error);
       }

@@ -134,7 +134,7 @@ Deno.test("RouteReconciler looks one at a time, and ends when its signal does", 
   assertEquals((await reconciler.look(WANTED, signal)).lines, []);
 });
 
-Deno.test("RouteReconciler.remove() removes routes to this host, and no others", async () => {
+Deno.test("RouteReconciler.remove() removes routes to this host, and no others, in all tables but the kept", async () => {
   using _log = captureLog();
   const kept = [
     stale("10.20.5.0/24", "gone"),
@@ -143,6 +143,8 @@ Deno.test("RouteReconciler.remove() removes routes to this host, and no others",
     stale("10.20.7.7/32", "own"),
   ];
   const provider = new MemoryProvider({ a: [...kept, stale("10.20.1.0/24", "own")] });
-  await new RouteReconciler(provider).remove(WANTED, signal);
-  assertEquals(provider.tables.get("a"), kept);
+  const passedOn = [stale("10.20.1.0/24", "own")];
+  provider.tables.set("b", passedOn);
+  await new RouteReconciler(provider).remove(WANTED, signal, new Set(["b"]));
+  assertEquals([...provider.tables], [["a", kept], ["b", passedOn]]);
 });

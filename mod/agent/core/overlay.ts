@@ -256,7 +256,7 @@ export class Overlay implements AsyncDisposable {
     if (former !== undefined && !isOneDevice(former, active)) {
       // Both backends may have made the same routes: after the removal add them again.
       this.invalidate();
-      await former.network.remove();
+      await former.network.remove(active.network.status());
       await this.#sync();
     }
     this.#noteServed(active.config.network);
