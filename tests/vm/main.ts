@@ -16,8 +16,11 @@ import { runInVm } from "./boot.ts";
 import { fetchKernel, type Release, RELEASES } from "./kernel.ts";
 import { reboot } from "./reboot.ts";
 
-/** Modules, in a VM that has loaded none; netlink events, which differ between kernels; ipip, which a kernel may lack. */
-const TESTS: readonly (readonly string[])[] = [
+/**
+ * Calls of `deno test` in one VM: modules, while none is loaded; then netlink events, which differ between kernels, and
+ * ipip, which a kernel may lack.
+ */
+const TESTS: Area = [
   ["tests/vm/cases/modules.ts"],
   [
     "--filter=/^(vxlan|monitor|ipip)/",
@@ -27,27 +30,30 @@ const TESTS: readonly (readonly string[])[] = [
   ],
 ];
 
+/** Calls of `deno test` in one VM, or one for each boot of it, each with its arguments. */
+type Area = readonly (readonly string[])[];
+
 /** Tests of a VM that boots systemd: one file a boot, on one disk. */
 const BOOTS = "tests/vm/boots/";
 
-/** Rows of the table that `all` prints: arguments of `deno test`, the last one its name. */
-const AREAS: readonly (readonly string[])[] = [
-  ["tests/kernel/vxlan/"],
-  ["tests/kernel/host_gw_test.ts"],
-  ["tests/vm/cases/ipip.ts"],
-  ["tests/kernel/udp/udp_test.ts"],
-  ["tests/kernel/udp/udp_decapsulate_test.ts"],
-  ["tests/kernel/udp/udp_kernel_test.ts"],
-  ["tests/kernel/netlink/netlink_test.ts"],
-  ["tests/kernel/netlink/bpf_test.ts"],
-  ["tests/kernel/firewall/firewall_test.ts"],
-  ["tests/kernel/firewall/nftables_test.ts"],
-  ["tests/vm/cases/modules.ts"],
-  ["tests/vm/cases/loss.ts"],
-  ["--filter=/on etcd v3, Docker: installed/", "tests/e2e/guide_test.ts"],
-  ["tests/e2e/repair_test.ts"],
-  ["tests/e2e/udp/udp_kernel_test.ts"],
-  [`${BOOTS}started.ts`, `${BOOTS}restarted.ts`],
+/** Rows of the table that `all` prints: each with its calls of `deno test`. */
+const AREAS: readonly Area[] = [
+  [["tests/kernel/vxlan/"]],
+  [["tests/kernel/host_gw_test.ts"]],
+  [["tests/vm/cases/ipip.ts"]],
+  [["tests/kernel/udp/udp_test.ts"]],
+  [["tests/kernel/udp/udp_decapsulate_test.ts"]],
+  [["tests/kernel/udp/udp_kernel_test.ts"]],
+  [["tests/kernel/netlink/netlink_test.ts"]],
+  [["tests/kernel/netlink/bpf_test.ts"]],
+  [["tests/kernel/firewall/firewall_test.ts"]],
+  [["tests/kernel/firewall/nftables_test.ts"]],
+  [["tests/vm/cases/modules.ts"]],
+  [["tests/vm/cases/loss.ts"]],
+  [["--filter=/on etcd v3, Docker: installed/", "tests/e2e/guide_test.ts"]],
+  [["tests/e2e/repair_test.ts"]],
+  [["tests/e2e/udp/udp_kernel_test.ts"]],
+  [[`${BOOTS}started.ts`], [`${BOOTS}restarted.ts`]],
 ];
 
 /** Of one VM, in milliseconds; the default tests take two minutes. */
@@ -72,20 +78,34 @@ if (releases.length === 0) {
   console.error(`test:vm: unknown kernel "${version}": expected all, or one of ${known}`);
   Deno.exit(2);
 }
-const areas = tests.length === 0 ? isAll ? AREAS : TESTS : isAll ? tests.map(areaOf) : [tests];
+const areas = tests.length > 0
+  ? isAll ? tests.map(areaOf) : [callsOf(tests)]
+  : isAll
+  ? AREAS
+  : [TESTS];
 Deno.exit(await runAreas(areas, releases));
 
-/** Returns a row's arguments, or the test alone. */
-function areaOf(test: string): readonly string[] {
-  return AREAS.find((area) => area.at(-1) === test) ?? [test];
+/** Returns the row of that name, or the test alone. */
+function areaOf(test: string): Area {
+  return AREAS.find((area) => nameOf(area) === test) ?? [[test]];
+}
+
+/** Calls of `deno test` with these arguments: one, or one for each boot. */
+function callsOf(words: readonly string[]): Area {
+  return words[0]!.startsWith(BOOTS) ? words.map((word) => [word]) : [words];
+}
+
+/** The tests' paths. */
+function nameOf(area: Area): string {
+  return area.flat().filter((word) => !word.startsWith("--")).join(" ");
 }
 
 /** Runs every area on every kernel, and prints a table of passed and failed tests. @returns the exit code */
-async function runAreas(areas: typeof AREAS, releases: typeof RELEASES): Promise<number> {
+async function runAreas(areas: readonly Area[], releases: typeof RELEASES): Promise<number> {
   const rows = [["", ...releases.map((one) => one.version)]];
   let worst = 0;
   for (const area of areas) {
-    const row = [area.filter((word) => !word.startsWith("--")).join(" ")];
+    const row = [nameOf(area)];
     for (const release of releases) {
       try {
         const { code, result } = await test(release, area);
@@ -107,12 +127,12 @@ async function runAreas(areas: typeof AREAS, releases: typeof RELEASES): Promise
 /** Runs tests on a kernel. @returns the exit code of `deno test`, and its result: `9`, or `7, 2 failed` */
 async function test(
   release: Release,
-  words: readonly string[],
+  area: Area,
 ): Promise<{ code: number; result: string | undefined }> {
   const kernel = await fetchKernel(release, `${root}/.cache/vm`);
   console.log(`Linux ${kernel.release}`);
   // The VM has no network.
-  await run([Deno.execPath(), "test", "--no-run", "--no-check", ...words], { cwd: root });
+  await run([Deno.execPath(), "test", "--no-run", "--no-check", ...area.flat()], { cwd: root });
   let passed = 0;
   let failed = 0;
   const vm = {
@@ -125,9 +145,10 @@ async function test(
       failed += Number(result?.[2] ?? 0);
     },
   };
-  const code = words[0]!.startsWith(BOOTS)
-    ? await reboot(root, { ...vm, commands: words.map((word) => commandOf([word])) })
-    : await runInVm({ ...vm, command: commandOf(words) });
+  const commands = area.map(commandOf);
+  const code = area[0]![0]!.startsWith(BOOTS)
+    ? await reboot(root, { ...vm, commands })
+    : await runInVm({ ...vm, command: inTurn(commands) });
   if (passed + failed === 0) return { code, result: undefined };
   // Deno 2.9.6 crashed in the VM at its own exit, with all tests passed and their result printed.
   const isCrashAtExit = code === CRASH && failed === 0;
@@ -141,10 +162,15 @@ async function test(
 function commandOf(words: readonly string[]): string {
   return [
     "export NO_COLOR=1",
-    `cd ${quote(root)} && exec ${
+    `cd ${quote(root)} && ${
       quote(Deno.execPath())
     } test -A --no-check --unstable-net --cached-only ${words.map(quote).join(" ")}`,
   ].join("\n");
+}
+
+/** Returns a command that runs all, and fails with the code of the last that failed. */
+function inTurn(commands: readonly string[]): string {
+  return [...commands.map((command) => `(${command}) || code=$?`), "exit ${code-0}"].join("\n");
 }
 
 function quote(word: string): string {
