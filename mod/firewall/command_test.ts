@@ -7,8 +7,8 @@ const host = new HostCommands({});
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
-async function path(name: string): Promise<string> {
-  const found = await host.find(name);
+function path(name: string): string {
+  const found = host.find(name);
   if (found === undefined) throw new Error(`${name} is not installed`);
   return found;
 }
@@ -21,9 +21,9 @@ Deno.test("HostCommands.find() takes the first directory that has an executable"
     await Deno.mkdir(`${empty}/folder`);
     await Deno.writeTextFile(`${full}/tool`, "", { mode: 0o755 });
     const commands = new HostCommands({ searchPath: ["/nonexistent", empty, full] });
-    assertEquals(await commands.find("tool"), `${full}/tool`);
-    assertEquals(await commands.find("folder"), undefined);
-    assertEquals(await commands.find("other"), undefined);
+    assertEquals(commands.find("tool"), `${full}/tool`);
+    assertEquals(commands.find("folder"), undefined);
+    assertEquals(commands.find("other"), undefined);
   } finally {
     await Deno.remove(empty, { recursive: true });
     await Deno.remove(full, { recursive: true });
@@ -38,19 +38,19 @@ Deno.test("HostCommands searches the system directories, whatever PATH contains"
 
 Deno.test("HostCommands.run() passes arguments and input on untouched", async () => {
   const words = ["two words", '"quoted"', "$HOME", "; false"];
-  assertEquals(await host.run(await path("printf"), ["%s\n", ...words]), words.join("\n") + "\n");
+  assertEquals(await host.run(path("printf"), ["%s\n", ...words]), words.join("\n") + "\n");
   // More than a pipe holds, so that reading and writing have to go on at the same time.
   const text = "0123456789abcde\n".repeat(20_000);
-  assertEquals(await host.run(await path("cat"), [], text), text);
+  assertEquals(await host.run(path("cat"), [], text), text);
 });
 
 Deno.test("HostCommands.run() puts the prefix before the command", async () => {
-  const commands = new HostCommands({ commandPrefix: [await path("env"), "ANSWER=42"] });
-  assertEquals((await commands.run(await path("printenv"), ["ANSWER"])).trim(), "42");
+  const commands = new HostCommands({ commandPrefix: [path("env"), "ANSWER=42"] });
+  assertEquals((await commands.run(path("printenv"), ["ANSWER"])).trim(), "42");
 });
 
 Deno.test("HostCommands.run() reports status and standard error in one line", async () => {
-  const sh = await path("sh");
+  const sh = path("sh");
   const error = await assertRejects(
     () => host.run(sh, ["-c", "echo one >&2; echo; echo ' two' >&2; exit 3"]),
     FirewallError,
@@ -60,7 +60,7 @@ Deno.test("HostCommands.run() reports status and standard error in one line", as
 });
 
 Deno.test("HostCommands.run() names the module that is not loaded", async () => {
-  const sh = await path("sh");
+  const sh = path("sh");
   const cases = [
     // iptables-nft 1.8.11, nft 1.1.3, iptables-legacy-restore 1.8.11, iptables-legacy 1.8.11.
     ["iptables: Failed to initialize nft: Protocol not supported", "nf_tables"],
@@ -79,7 +79,7 @@ Deno.test("HostCommands.run() names the module that is not loaded", async () => 
 
 Deno.test("HostCommands.run() survives a command that does not read its input", async () => {
   const error = await assertRejects(
-    async () => await host.run(await path("false"), [], "x".repeat(1 << 20)),
+    async () => await host.run(path("false"), [], "x".repeat(1 << 20)),
     FirewallError,
   );
   assertEquals(error.message, "false failed with status 1: it gave no reason");
@@ -95,7 +95,7 @@ Deno.test("HostCommands.run() ends a command that takes too long", async () => {
   const commands = new HostCommands({ timeLimit: 100 });
   const started = performance.now();
   const error = await assertRejects(
-    async () => await commands.run(await path("sleep"), ["30"]),
+    async () => await commands.run(path("sleep"), ["30"]),
     FirewallError,
   );
   assertEquals(error.message, "sleep had not ended after 0.1 seconds");
@@ -109,7 +109,7 @@ Deno.test("HostCommands.run() does not wait for what a command has started that 
   // As a script in the place of iptables does, whose own child waits for a lock.
   const script = `sleep 600 & echo $! > ${file}; wait`;
   try {
-    const running = commands.run(await path("sh"), ["-c", script], "input");
+    const running = commands.run(path("sh"), ["-c", script], "input");
     const ended = assertRejects(() => running, FirewallError);
     while (await Deno.readTextFile(file) === "") await pause(10);
     time.tick(300);
@@ -126,9 +126,9 @@ Deno.test("HostCommands.run() ends the command when the signal aborts", async ()
   const controller = new AbortController();
   const commands = new HostCommands({ signal: controller.signal });
   const started = performance.now();
-  const running = commands.run(await path("sleep"), ["30"]);
+  const running = commands.run(path("sleep"), ["30"]);
   setTimeout(() => controller.abort(new DOMException("stop", "AbortError")), 50);
   await assertRejects(() => running, DOMException, "stop");
   assert(performance.now() - started < 10_000);
-  await assertRejects(async () => await commands.run(await path("true"), []), DOMException, "stop");
+  await assertRejects(async () => await commands.run(path("true"), []), DOMException, "stop");
 });

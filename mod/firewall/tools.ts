@@ -74,14 +74,14 @@ export async function findTools(commands: HostCommands, request: ToolsRequest): 
   if (mode === "iptables" && iptables === undefined) {
     throw notFound("iptables", "iptables", commands);
   }
+  const tables = mode !== "nftables" && iptables !== undefined ? installed?.tables() : undefined;
   // iptables-legacy works without nf_tables.
-  const isMissing = mode !== "nftables" && iptables !== undefined && await lacksModule(installed);
-  const nftables = isMissing ? undefined : installed;
+  const nftables = await lacksModule(tables) ? undefined : installed;
 
   const assignments: Assignment[] = [];
   const useNftables = nftables !== undefined &&
     (mode === "nftables" ||
-      (mode === "auto" && await prefersNftables(request, iptables, nftables)));
+      (mode === "auto" && await prefersNftables(request, iptables, tables)));
   const nft = nftables && new NftablesRuleset(nftables, spec);
   if (nft && useNftables) assignments.push({ ruleset: nft, role: "all" });
   const tools = [iptables?.use, iptables?.other].filter((tool) => tool !== undefined);
@@ -104,9 +104,9 @@ export async function findTools(commands: HostCommands, request: ToolsRequest): 
 }
 
 /** Returns whether nft fails because the kernel has no nf_tables. */
-async function lacksModule(nftables: Nftables | undefined): Promise<boolean> {
+async function lacksModule(tables: Promise<readonly string[]> | undefined): Promise<boolean> {
   try {
-    await nftables?.tables();
+    await tables;
   } catch (error) {
     if (!(error instanceof FirewallError)) throw error;
     return error.missingModule !== undefined;
@@ -117,10 +117,10 @@ async function lacksModule(nftables: Nftables | undefined): Promise<boolean> {
 async function prefersNftables(
   { preferNftables, isRunning, spec }: ToolsRequest,
   iptables: IptablesChoice | undefined,
-  nftables: Nftables,
+  reading: Promise<readonly string[]> | undefined,
 ): Promise<boolean> {
   if (preferNftables || iptables === undefined) return true;
-  const tables = await nftables.tables();
+  const tables = await reading ?? [];
   if (isRunning && tables.includes(ownTable(spec.tag))) return true;
   if (isRunning && iptables.hasOwnRules || iptables.foreignWeight > 0) return false;
   return tables.some((name) => !isOwnTable(name) && !IPTABLES_TABLE.test(name));

@@ -87,7 +87,7 @@ export interface IptablesChoice {
  * pass both, and either may drop them. Selects the set with more rules of other programs; with equal sets that of
  * plain `iptables`, which Docker calls.
  *
- * Cost: one process for each of up to three programs, and one iptables-save per set.
+ * Cost: one process for each of two programs, and one iptables-save per set.
  *
  * @param tag of the network's chains
  * @returns `undefined` when the host has no iptables
@@ -135,6 +135,8 @@ export async function findIptables(
   const found = new Map<IptablesMode, Iptables>();
   const failures: FirewallError[] = [];
   for (const name of ["iptables", "iptables-nft", "iptables-legacy"]) {
+    // The names of the last two end in the set that they change.
+    if ([...found.keys()].some((mode) => name.endsWith(mode))) continue;
     try {
       const iptables = await probeIptables(commands, name);
       if (iptables !== undefined && !found.has(iptables.mode)) found.set(iptables.mode, iptables);
@@ -148,11 +150,9 @@ export async function findIptables(
 
 /** The iptables of that name, or `undefined` when the host has not all of its programs. */
 async function probeIptables(commands: HostCommands, name: string): Promise<Iptables | undefined> {
-  const [program, save, restore] = await Promise.all([
-    commands.find(name),
-    commands.find(`${name}-save`),
-    commands.find(`${name}-restore`),
-  ]);
+  const program = commands.find(name);
+  const save = commands.find(`${name}-save`);
+  const restore = commands.find(`${name}-restore`);
   if (program === undefined || save === undefined || restore === undefined) return undefined;
   const { mode, version } = parseVersion(await commands.run(program, ["--version"]));
   return new Iptables(commands, name, mode, version, save, restore);

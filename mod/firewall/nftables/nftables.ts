@@ -33,7 +33,7 @@ export class Nftables {
    * @throws {FirewallError} when it has, and it does not work
    */
   static async find(commands: HostCommands): Promise<Nftables | undefined> {
-    const path = await commands.find("nft");
+    const path = commands.find("nft");
     if (path === undefined) return undefined;
     const answer = await commands.run(path, ["--version"]);
     const version = /v(\d+(?:\.\d+)*)/.exec(answer)?.[1];
