@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # All tests, on a bare Debian machine, as root: installs what is missing, then the checks (format, lint,
-# types, imports, unit tests) and the executable; then, side by side, the labs on the executable, and the
-# stores on a real etcd, the tests on real kernel objects, 30 s of fuzzing, and some tests on another kernel
-# in a VM. Goes on after a failure, so that one run shows all of them.
+# types, imports, unit tests) and the executable; then, side by side, the labs on the executable, the tests
+# on real kernel objects, and a third lane: flannel beside the executable, the stores on a real etcd, 30 s of
+# fuzzing, and some tests on another kernel in a VM. Goes on after a failure, so that one run shows all of them.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -33,11 +33,11 @@ mount -t tmpfs -o mode=1777 tmpfs "$logs/tmp" && export TMPDIR=$logs/tmp
 trap 'umount --lazy "$logs/tmp"; rm -rf --one-file-system "$logs"' EXIT
 lane test:kernel >"$logs/1" 2>&1 &
 kernel=$!
-lane test:store test:fuzz test:vm >"$logs/2" 2>&1 &
+lane test:interop test:store test:fuzz test:vm >"$logs/2" 2>&1 &
 rest=$!
 DENO_JOBS=$(($(nproc) * 2)) lane e2e 2>&1 | tee "$logs/0" || failed+=(e2e)
 wait "$kernel" || failed+=(test:kernel)
-wait "$rest" || failed+=("test:store, test:fuzz or test:vm")
+wait "$rest" || failed+=("test:interop, test:store, test:fuzz or test:vm")
 cat "$logs"/1 "$logs"/2
 
 if [ ${#failed[@]} -gt 0 ]; then

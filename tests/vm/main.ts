@@ -52,7 +52,7 @@ const AREAS: readonly Area[] = [
   [["tests/vm/cases/loss.ts"]],
   [["--filter=/on etcd v3, Docker: installed/", "tests/e2e/guide_test.ts"]],
   [["tests/e2e/repair_test.ts"]],
-  [["tests/e2e/udp/udp_kernel_test.ts"]],
+  [["tests/e2e/backends/udp_kernel_test.ts"]],
   [[`${BOOTS}started.ts`], [`${BOOTS}restarted.ts`]],
 ];
 

@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { AwsLab } from "../cloud/aws_lab.ts";
-import { CloudCluster } from "../cloud/cluster.ts";
-import { FLANNELD } from "../lab/unit.ts";
-import type { UnderlayHost } from "../lab/lab.ts";
-import { eventually, PREFIX, subnetEnv, subnetOf } from "./guide.ts";
+import { AwsLab } from "../../cloud/aws_lab.ts";
+import { CloudCluster } from "../../cloud/cluster.ts";
+import { FLANNELD } from "../../lab/unit.ts";
+import type { UnderlayHost } from "../../lab/lab.ts";
+import { eventually, PREFIX, subnetEnv, subnetOf } from "../guide.ts";
 
 const CONFIG = { Network: "10.20.0.0/16", Backend: { Type: "aws-vpc", RepairPeriod: 1 } };
 

@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { CloudCluster } from "../cloud/cluster.ts";
-import { GceLab } from "../cloud/gce_lab.ts";
-import { FLANNELD } from "../lab/unit.ts";
-import type { UnderlayHost } from "../lab/lab.ts";
-import { PREFIX, subnetEnv, subnetOf } from "./guide.ts";
+import { CloudCluster } from "../../cloud/cluster.ts";
+import { GceLab } from "../../cloud/gce_lab.ts";
+import { FLANNELD } from "../../lab/unit.ts";
+import type { UnderlayHost } from "../../lab/lab.ts";
+import { PREFIX, subnetEnv, subnetOf } from "../guide.ts";
 
 const CONFIG = { Network: "10.20.0.0/16", Backend: { Type: "gce", RepairPeriod: 1 } };
 
