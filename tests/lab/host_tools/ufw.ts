@@ -8,8 +8,13 @@ export class LabUfw implements AsyncDisposable {
     this.#host = host;
   }
 
-  /** `ufw enable`. */
-  static async start(host: LabHost): Promise<LabUfw> {
+  /**
+   * `ufw enable`.
+   *
+   * @param port a TCP port that is open to everybody
+   */
+  static async start(host: LabHost, port: number): Promise<LabUfw> {
+    await host.exec(["ufw", "allow", `${port}/tcp`]);
     await host.exec(["ufw", "--force", "enable"]);
     return new LabUfw(host);
   }
@@ -17,11 +22,6 @@ export class LabUfw implements AsyncDisposable {
   /** `ufw reload`. */
   async reload(): Promise<void> {
     await this.#host.exec(["ufw", "reload"]);
-  }
-
-  /** Opens a TCP port to everybody. */
-  async openPort(port: number): Promise<void> {
-    await this.#host.exec(["ufw", "allow", `${port}/tcp`]);
   }
 
   /** Its rules end with the host. */
