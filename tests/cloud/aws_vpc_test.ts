@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { LeaseSet } from "../../mod/subnet/mod.ts";
 import { AwsLab } from "./aws_lab.ts";
-import { type BotoAnswer, REGION } from "./moto.ts";
+import { type BotoAnswer, Moto, REGION } from "./moto.ts";
 import {
   type CloudCase,
   type CloudSubject,
@@ -10,9 +10,12 @@ import {
   providerCases,
 } from "./provider_cases.ts";
 
+/** Of all tests here; ends with this process, at the end of its input. */
+const moto = await Moto.start();
+
 const AWS: CloudSubject = {
   type: "aws-vpc",
-  start: () => AwsLab.start(),
+  start: () => AwsLab.start({ moto }),
   denied: /ec2:CreateRoute on route table rtb-\w+ is not allowed to role flannel of the instance/,
   calls: {
     first: ["ModifyNetworkInterfaceAttribute", "CreateRoute"],

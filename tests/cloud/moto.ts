@@ -75,6 +75,12 @@ export class Moto implements AsyncDisposable {
     return result;
   }
 
+  /** Removes all resources but those that every account has. */
+  async reset(): Promise<void> {
+    const response = await fetch(`${this.endpoint}/moto-api/reset`, { method: "POST" });
+    await response.body?.cancel();
+  }
+
   /**
    * Begins to check signatures and policies, as AWS does; every access key must be one of IAM's from
    * here on.
