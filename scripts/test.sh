@@ -20,17 +20,21 @@ lane() {
   return "$failures"
 }
 
-run ok
-run compile
-
-# Labs wait more than they compute, so two run at a time on each processor. The output of the other
-# lanes follows that of the labs.
 logs=$(mktemp -d)
 export NO_COLOR=1 # the logs are searched
-# dockerd and etcd of a lab wait for the disk, and a lab's disk may be memory.
+# dockerd, etcd and the stores' tests wait for the disk, and a test's disk may be memory.
 mkdir "$logs/tmp"
 mount -t tmpfs -o mode=1777 tmpfs "$logs/tmp" && export TMPDIR=$logs/tmp
 trap 'umount --lazy "$logs/tmp"; rm -rf --one-file-system "$logs"' EXIT
+
+run compile >"$logs/3" 2>&1 &
+compile=$!
+run ok
+wait "$compile" || failed+=(compile)
+cat "$logs/3"
+
+# Labs wait more than they compute, so two run at a time on each processor. The output of the other
+# lanes follows that of the labs.
 lane test:kernel >"$logs/1" 2>&1 &
 kernel=$!
 lane test:interop test:store test:fuzz test:vm >"$logs/2" 2>&1 &
