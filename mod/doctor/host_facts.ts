@@ -284,9 +284,11 @@ export class HostFacts implements AsyncDisposable {
 
   /** Plans again where a running agent would change something: it may be about to, after a change of the store. */
   async #lastingPlan(): Promise<AgentPlan> {
+    const start = performance.now();
     const plan = await planAgent(this.options, this.signal);
     if (plan.changes.length === 0 || !await isAgentRunning(this.options.subnetFile)) return plan;
-    await sleep(SETTLE, this.signal);
+    // The plan began with the store; an agent that does not answer delays it by 2 s.
+    await sleep(start + SETTLE - performance.now(), this.signal);
     return await planAgent(this.options, this.signal);
   }
 

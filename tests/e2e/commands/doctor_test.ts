@@ -91,7 +91,7 @@ const WITHOUT_CONFIG = Object.fromEntries(
 
 interface Sabotage {
   readonly what: string;
-  /** Run on the first host (`OWN` is its subnet, `OWN1` its first address) while its agent stands still, and undone afterwards. */
+  /** Run on the first host (`OWN` is its subnet, `OWN1` its first address), and undone afterwards. */
   readonly here?: readonly [sabotage: string, undo: string];
   /** Run on the other host. */
   readonly there?: readonly [sabotage: string, undo: string];
@@ -102,8 +102,12 @@ interface Sabotage {
   /** Keys of the store and their values meanwhile. */
   readonly keys?: Readonly<Record<string, string>>;
   readonly flags?: readonly string[];
-  /** State of the first host's agent meanwhile. @default stopped by a signal, so that it repairs nothing */
-  readonly agent?: "awake" | "stopped";
+  /**
+   * The first host's agent has ended, or a signal stops it where it would repair or follow the sabotage.
+   *
+   * @default it runs
+   */
+  readonly agent?: "ended" | "stopped";
   /** Seconds by which etcd's clock is ahead of this machine's. */
   readonly skew?: number;
   /** Verdicts other than ok. */
@@ -145,12 +149,14 @@ const SABOTAGES: readonly Sabotage[] = [
   },
   {
     what: "a key with a slip of the keyboard",
+    agent: "stopped",
     keys: { config: CONFIG.replace("{", '{"SubnetLenn": 24, ') },
     expected: { config: "warning" },
     says: /SubnetLenn .*did you mean SubnetLen\?/,
   },
   {
     what: "a config that cannot be used",
+    agent: "stopped",
     keys: { config: CONFIG.replace("{", '{"SubnetLen": 31, ') },
     expected: { config: "problem", ...WITHOUT_CONFIG, "public-ip": "ok" },
     says: /SubnetLen must be less than \/31: SubnetLen is 31/,
@@ -178,6 +184,7 @@ const SABOTAGES: readonly Sabotage[] = [
   },
   {
     what: "a public IP that another host holds",
+    agent: "stopped",
     keys: {
       "agents/172.28.128.100": JSON.stringify({
         ...{ machineId: "f".repeat(32), hostname: "twin", bootId: "b", instance: "i" },
@@ -189,6 +196,7 @@ const SABOTAGES: readonly Sabotage[] = [
   },
   {
     what: "subnet.env of another subnet",
+    agent: "stopped",
     here: [
       "sed -i.kept 's/^FLANNEL_SUBNET=.*/FLANNEL_SUBNET=10.20.99.1\\/24/' /run/flannel/subnet.env",
       "mv /run/flannel/subnet.env.kept /run/flannel/subnet.env",
@@ -198,7 +206,7 @@ const SABOTAGES: readonly Sabotage[] = [
   },
   {
     what: "an agent that was stopped",
-    agent: "stopped",
+    agent: "ended",
     expected: { agent: "problem" },
     says: /no flanneld runs with \/run\/flannel\/subnet\.env[^]*systemctl enable --now flanneld/,
   },
@@ -232,6 +240,7 @@ const SABOTAGES: readonly Sabotage[] = [
   },
   {
     what: "a network of the host's own in the range",
+    agent: "stopped",
     here: ["ip address add 10.20.200.1/24 dev eth0", "ip address del 10.20.200.1/24 dev eth0"],
     expected: { conflict: "problem" },
     says: /eth0 has 10\.20\.200\.1\/24/,
@@ -276,6 +285,7 @@ const SABOTAGES: readonly Sabotage[] = [
   },
   {
     what: "a removed rule of flanneld",
+    agent: "stopped",
     here: ["iptables-save > /run/rules; iptables -F FLANNEL-FWD", "iptables-restore < /run/rules"],
     expected: { firewall: "problem" },
     says: /\+ firewall iptables .*-A FLANNEL-FWD -s 10\.20\.0\.0\/16/,
@@ -317,6 +327,7 @@ const SABOTAGES: readonly Sabotage[] = [
   },
   {
     what: "a route that nobody needs",
+    agent: "stopped",
     here: ["ip route add 10.20.30.0/24 dev eth1 proto 102", "ip route del 10.20.30.0/24"],
     expected: { kernel: "problem" },
     says: /- route 10\.20\.30\.0\/24 dev eth1 proto 102/,
@@ -330,6 +341,7 @@ const SABOTAGES: readonly Sabotage[] = [
   },
   {
     what: "a missing FDB entry",
+    agent: "stopped",
     here: [
       "bridge fdb show dev flannel.1 > /run/fdb; bridge fdb del $(cut -d' ' -f1 /run/fdb) dev flannel.1 dst 172.28.128.101",
       "bridge fdb append $(cut -d' ' -f1 /run/fdb) dev flannel.1 dst 172.28.128.101",
@@ -407,7 +419,6 @@ const SABOTAGES: readonly Sabotage[] = [
       "subnets/10.20.51.0-24":
         '{"PublicIP":"172.28.128.151","BackendType":"vxlan","BackendData":{"VtepMAC":"0a:00:00:00:00:01"}}',
     },
-    agent: "awake",
     expected: { peers: "warning" },
     says: /1 of 2 hosts do not answer[^]*172\.28\.128\.151/,
   },
@@ -451,7 +462,12 @@ Deno.test("flanneld doctor finds nothing wrong with a healthy host, then each of
     }
   });
 
-  for (const { what, flags = [], expected, says, ...sabotage } of SABOTAGES) {
+  const untilWell = (what: string) =>
+    eventually(
+      `well again after ${what}`,
+      async () => Object.keys(notOk((await patient.doctor()).checks)).length === 0,
+    );
+  const attempt = async ({ what, flags = [], expected, says, ...sabotage }: Sabotage) => {
     await t.step(what, async () => {
       await using undo = new AsyncDisposableStack();
       const step = async (
@@ -461,14 +477,11 @@ Deno.test("flanneld doctor finds nothing wrong with a healthy host, then each of
       ) => {
         if (commands !== undefined) await host.exec(["sh", "-ec", fill(commands[at]!)]);
       };
-      if (sabotage.agent === "stopped") {
+      if (sabotage.agent === "ended") {
         await patient.agent.stop();
         undo.defer(async () => {
           patient.agent = await LabUnit.start(here);
         });
-      } else if (sabotage.agent !== "awake") {
-        patient.agent.process.signal("SIGSTOP");
-        undo.defer(() => patient.agent.process.signal("SIGCONT"));
       }
       if (sabotage.peerStops) {
         patient.peer.process.signal("SIGSTOP");
@@ -503,30 +516,27 @@ Deno.test("flanneld doctor finds nothing wrong with a healthy host, then each of
           else await etcd.set("v2", path, before);
         });
       }
-      const look = async () => {
-        const { code, checks } = await patient.doctor(...flags, ...more);
-        return { code, checks, verdicts: notOk(checks) };
-      };
-      let seen = await look();
-      // An agent that is awake needs a moment to follow.
-      for (let i = 0; i < 20 && sabotage.agent === "awake" && "kernel" in seen.verdicts; i++) {
-        seen = await look();
-      }
+      const { code, checks } = await patient.doctor(...flags, ...more);
       const wanted = Object.fromEntries(
         Object.entries(expected).filter(([, verdict]) => verdict !== "ok"),
       );
-      assertEquals(seen.verdicts, wanted, JSON.stringify(seen.checks, undefined, 1));
-      assertEquals(seen.code, Object.values(expected).includes("problem") ? 1 : 0);
+      assertEquals(notOk(checks), wanted, JSON.stringify(checks, undefined, 1));
+      assertEquals(code, Object.values(expected).includes("problem") ? 1 : 0);
       const [first] = Object.keys(expected);
-      const report = seen.checks.find(({ id }) => id === first)!;
+      const report = checks.find(({ id }) => id === first)!;
       const all = [report.summary, ...report.evidence, ...report.fix].join("\n");
       assertMatch(all, new RegExp(fill(says.source)));
     });
-    await eventually(
-      `well again after ${what}`,
-      async () => Object.keys(notOk((await patient.doctor()).checks)).length === 0,
-    );
-  }
+    // The next step finds what is left behind, unless an agent has to repair it first.
+    if (sabotage.agent === "ended" || sabotage.peerStops) await untilWell(what);
+  };
+
+  const running = SABOTAGES.filter(({ agent }) => agent !== "stopped");
+  for (const sabotage of running) await attempt(sabotage);
+  patient.agent.process.signal("SIGSTOP");
+  for (const sabotage of SABOTAGES) if (!running.includes(sabotage)) await attempt(sabotage);
+  patient.agent.process.signal("SIGCONT");
+  await untilWell("all sabotages");
 });
 
 function notOk(checks: readonly Report[]): Record<string, string> {

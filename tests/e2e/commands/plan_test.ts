@@ -14,9 +14,12 @@ import {
 } from "../guide.ts";
 import { stateOf } from "../host_state.ts";
 
-/** Damage to one object, and the lines about it: `S` is this host's subnet, `P` the peer's. */
+/**
+ * Damage to objects of which none depends on another of the same round, and all lines about it in their order: `S` is
+ * this host's subnet, `P` the peer's.
+ */
 interface Damage {
-  readonly command: string;
+  readonly commands: readonly string[];
   readonly lines: readonly string[];
 }
 
@@ -27,39 +30,34 @@ interface Case {
   readonly options: string;
   /** Lines of a plan on a bare host, besides lease, firewall and file. */
   readonly fresh: readonly RegExp[];
-  readonly damages: readonly Damage[];
+  /** The first also damages the firewall and subnet.env. */
+  readonly damages: readonly [Damage, ...Damage[]];
 }
 
-const FILES: readonly Damage[] = [
-  {
-    command: "sed -i s/FLANNEL_MTU=.*/FLANNEL_MTU=9000/ /run/flannel/subnet.env",
-    lines: [
-      "- file /run/flannel/subnet.env FLANNEL_MTU=9000",
-      "+ file /run/flannel/subnet.env FLANNEL_MTU=M",
-    ],
-  },
-];
-
-const IPTABLES: readonly Damage[] = [
-  {
-    command:
+/** Damage to the rules by the option's tool, and to subnet.env. */
+const RULES: Readonly<Record<"iptables" | "nftables", Damage>> = {
+  iptables: {
+    commands: [
       "iptables -D FLANNEL-FWD -d 10.20.0.0/16 -m comment --comment 'flanneld forward' -j ACCEPT",
+      "iptables -t nat -I FLANNEL-POSTRTG -s 10.20.9.0/24 -j ACCEPT",
+    ],
     lines: [
+      "- firewall iptables -t nat -A FLANNEL-POSTRTG -s 10.20.9.0/24 -j ACCEPT",
       '+ firewall iptables -t filter -A FLANNEL-FWD -d 10.20.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT',
     ],
   },
-  {
-    command: "iptables -t nat -I FLANNEL-POSTRTG -s 10.20.9.0/24 -j ACCEPT",
-    lines: ["- firewall iptables -t nat -A FLANNEL-POSTRTG -s 10.20.9.0/24 -j ACCEPT"],
-  },
-];
-
-const NFTABLES: readonly Damage[] = [
-  {
-    command: "nft add rule ip flannel-ipv4 forward ip saddr 10.20.9.0/24 accept",
+  nftables: {
+    commands: ["nft add rule ip flannel-ipv4 forward ip saddr 10.20.9.0/24 accept"],
     lines: ["- firewall nft ip flannel-ipv4 forward ip saddr 10.20.9.0/24 accept"],
   },
-];
+};
+const FILE: Damage = {
+  commands: ["sed -i s/FLANNEL_MTU=.*/FLANNEL_MTU=9000/ /run/flannel/subnet.env"],
+  lines: [
+    "- file /run/flannel/subnet.env FLANNEL_MTU=9000",
+    "+ file /run/flannel/subnet.env FLANNEL_MTU=M",
+  ],
+};
 
 const CASES: readonly Case[] = [
   {
@@ -78,7 +76,7 @@ const CASES: readonly Case[] = [
     damages: [
       {
         // With the last address the kernel takes what depends on it.
-        command: "ip address del S/32 dev flannel.1",
+        commands: ["ip address del S/32 dev flannel.1"],
         lines: [
           "+ address S/32 dev flannel.1",
           "+ neighbour P lladdr MAC dev flannel.1",
@@ -86,51 +84,37 @@ const CASES: readonly Case[] = [
         ],
       },
       {
-        command: "ip address add 10.20.0.7/32 dev flannel.1",
-        lines: ["- address 10.20.0.7/32 dev flannel.1"],
-      },
-      {
-        command: "ip route del P/24",
-        lines: ["+ route P/24 via P dev flannel.1 proto 102 onlink"],
-      },
-      {
-        command: "ip route replace P/24 dev eth1 proto 102",
-        lines: [
-          "- route P/24 dev eth1 proto 102",
-          "+ route P/24 via P dev flannel.1 proto 102 onlink",
+        commands: [
+          "ip address add 10.20.0.7/32 dev flannel.1",
+          "ip route del P/24",
+          "ip neighbour replace P lladdr 02:00:00:00:00:01 dev flannel.1 nud permanent",
+          "bridge fdb del MAC dev flannel.1 dst 172.28.128.101",
         ],
-      },
-      {
-        command: "ip route add 10.20.0.0/24 dev eth1 proto 102",
-        lines: ["- route 10.20.0.0/24 dev eth1 proto 102"],
-      },
-      {
-        command: "ip neighbour replace P lladdr 02:00:00:00:00:01 dev flannel.1 nud permanent",
         lines: [
           "- neighbour P lladdr 02:00:00:00:00:01 dev flannel.1",
           "+ neighbour P lladdr MAC dev flannel.1",
+          "+ fdb MAC dst 172.28.128.101 dev flannel.1",
+          "+ route P/24 via P dev flannel.1 proto 102 onlink",
+          "- address 10.20.0.7/32 dev flannel.1",
         ],
       },
       {
-        command: "bridge fdb del MAC dev flannel.1 dst 172.28.128.101",
-        lines: ["+ fdb MAC dst 172.28.128.101 dev flannel.1"],
-      },
-      {
-        command: "ip link set flannel.1 mtu 1400",
+        commands: [
+          "ip route replace P/24 dev eth1 proto 102",
+          "ip route add 10.20.0.0/24 dev eth1 proto 102",
+          "ip link set flannel.1 mtu 1400",
+          "ethtool -K flannel.1 tx-checksum-ip-generic on",
+        ],
         lines: [
           "- device flannel.1 address OWN mtu 1400 up",
           "+ device flannel.1 address OWN mtu 1450 up",
-        ],
-      },
-      {
-        command: "ethtool -K flannel.1 tx-checksum-ip-generic on",
-        lines: [
           "- tx-checksum-ip-generic on dev flannel.1",
           "+ tx-checksum-ip-generic off dev flannel.1",
+          "- route P/24 dev eth1 proto 102",
+          "+ route P/24 via P dev flannel.1 proto 102 onlink",
+          "- route 10.20.0.0/24 dev eth1 proto 102",
         ],
       },
-      ...IPTABLES,
-      ...FILES,
     ],
   },
   {
@@ -149,26 +133,24 @@ const CASES: readonly Case[] = [
     ],
     damages: [
       {
-        command: "ip address del S/32 dev flannel0",
-        lines: ["+ address S/32 dev flannel0", "+ route 10.20.0.0/16 dev flannel0 proto 102"],
-      },
-      {
-        command: "ip route del 10.20.0.0/16 dev flannel0",
-        lines: ["+ route 10.20.0.0/16 dev flannel0 proto 102"],
-      },
-      {
-        command: "ip link set flannel0 mtu 1400",
-        lines: ["- device flannel0 mtu 1400 up", "+ device flannel0 mtu 1472 up"],
-      },
-      {
-        command: "ip link del flannel0-gro",
+        commands: [
+          "ip address del S/32 dev flannel0",
+          "ip link set flannel0 mtu 1400",
+          "ip link del flannel0-gro",
+        ],
         lines: [
+          "- device flannel0 mtu 1400 up",
+          "+ device flannel0 mtu 1472 up",
           "+ device flannel0-gro type vxlan id 8285 dstport 28285 nolearning mtu 1279 up",
+          "+ address S/32 dev flannel0",
+          "+ route 10.20.0.0/16 dev flannel0 proto 102",
           "+ eBPF program gro_arrival dev flannel0-gro ingress",
         ],
       },
-      ...NFTABLES,
-      ...FILES,
+      {
+        commands: ["ip route del 10.20.0.0/16 dev flannel0"],
+        lines: ["+ route 10.20.0.0/16 dev flannel0 proto 102"],
+      },
     ],
   },
   {
@@ -179,14 +161,12 @@ const CASES: readonly Case[] = [
     fresh: [/^\+ route 10\.20\.\d+\.0\/24 via 172\.28\.128\.101 dev eth1 proto 102$/m],
     damages: [
       {
-        command: "ip route replace P/24 via 172.28.128.77 dev eth1 proto 102",
+        commands: ["ip route replace P/24 via 172.28.128.77 dev eth1 proto 102"],
         lines: [
           "- route P/24 via 172.28.128.77 dev eth1 proto 102",
           "+ route P/24 via 172.28.128.101 dev eth1 proto 102",
         ],
       },
-      ...IPTABLES,
-      ...FILES,
     ],
   },
   {
@@ -195,7 +175,7 @@ const CASES: readonly Case[] = [
     api: "v3",
     options: "-iface=eth1 -ip-masq -firewall=nftables",
     fresh: [],
-    damages: [...NFTABLES, ...FILES],
+    damages: [{ commands: [], lines: [] }],
   },
 ];
 
@@ -250,12 +230,16 @@ for (const { type, config, api, options, fresh, damages } of CASES) {
     const words = await wordsOf(cluster, here, there);
     const fill = (text: string) =>
       text.replace(/\b(S|P|MAC|OWN|M)\b/g, (word) => words[word] ?? word);
-    for (const { command, lines } of damages) {
-      await here.exec(["sh", "-c", fill(command)]);
+    const rules = RULES[options.includes("iptables") ? "iptables" : "nftables"];
+    for (const [i, damage] of damages.entries()) {
+      const all = i === 0 ? [damage, rules, FILE] : [damage];
+      const command = fill(all.flatMap(({ commands }) => commands).join("; "));
+      const lines = all.flatMap((one) => one.lines).map(fill);
+      await here.exec(["sh", "-ec", command]);
       const left = [await stateOf(here), await storeOf(etcd, api)];
       const { code, stdout, stderr } = await plan(here);
       assertEquals([code, stderr], [3, ""], command);
-      assertEquals(changesOf(stdout), lines.map(fill), command);
+      assertEquals(changesOf(stdout), lines, command);
       const json = await here.run([FLANNELD, "plan", "-json"]);
       const { version, networks: [only, ...others] } = JSON.parse(json.stdout);
       assertEquals([json.code, version, only.error, others], [0, 1, null, []], command);
@@ -263,7 +247,7 @@ for (const { type, config, api, options, fresh, damages } of CASES) {
         only.changes.map(({ action, object }: { action: string; object: string }) =>
           `${action === "add" ? "+" : "-"} ${object}`
         ),
-        lines.map(fill).filter((line) => !line.startsWith("!")),
+        lines,
         command,
       );
       assertEquals([await stateOf(here), await storeOf(etcd, api)], left, command);
