@@ -17,11 +17,9 @@ import {
 const HOSTS = 10;
 const ROUNDS = 3;
 
-const APIS: readonly EtcdApi[] = ["v2", "v3"];
-
-for (
-  const { api, backend } of APIS.flatMap((api) => BACKENDS.map((backend) => ({ api, backend })))
-) {
+for (const [i, backend] of BACKENDS.entries()) {
+  // The APIs in turn: which leases a host learns depends on the store, what it makes of them on the backend.
+  const api: EtcdApi = i % 2 === 0 ? "v2" : "v3";
   const { type, config, device } = backend;
   // A gap between snapshot and watch loses a peer here: newer flannel does in most such starts.
   Deno.test(`ten agents started at one instant, three times, are a full mesh by ${type}, on etcd ${api}`, async () => {
