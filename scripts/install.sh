@@ -304,6 +304,7 @@ install_files() {
 	: >"$work/manifest"
 	: >"$work/moves"
 	: >"$work/sources"
+	: >"$work/present"
 	changed=0
 	{
 		(cd "$tree" && find usr etc -type f)
@@ -317,15 +318,18 @@ install_files() {
 	while IFS= read -r file; do
 		locate "$file"
 		printf '%s\n' "$source" >>"$work/sources"
+		[ ! -f "$root$target" ] || printf '%s\n' "$root$target" >>"$work/present"
 		targets=$targets$target$newline
 	done <"$work/files"
 	with_lines sha256_of <"$work/sources" >"$work/checksums"
+	with_lines sha256_of <"$work/present" >"$work/present-checksums"
 	while IFS= read -r file; do
 		read -r sum <&3 || fail "cannot compute the SHA-256 of $file"
 		locate "$file"
 		printf '%s  %s\n' "$sum" "$target" >>"$work/manifest"
 		if [ -f "$root$target" ]; then
-			! cmp -s "$source" "$root$target" || continue
+			read -r present <&4 || fail "cannot compute the SHA-256 of $root$target"
+			[ "$present" != "$sum" ] || continue
 			case $file in
 			etc/*)
 				report "kept $root$target, which is yours"
@@ -338,7 +342,7 @@ install_files() {
 		if [ -n "$dry_run" ]; then report "would write $root$target"
 		else printf '%s\n' "$mode $target $source" >>"$work/moves"
 		fi
-	done <"$work/files" 3<"$work/checksums"
+	done <"$work/files" 3<"$work/checksums" 4<"$work/present-checksums"
 	manifest=${prefix%/}/libexec/flannel/installed
 	: >"$work/removed"
 	[ ! -f "$root$manifest" ] || list_removed

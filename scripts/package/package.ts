@@ -2,7 +2,7 @@
  * Writes a release: tarball, rpm, deb, with `--oci` a container image, install.sh, the bill of materials, and SHA256SUMS over all.
  *
  * Usage: `deno run -A scripts/package/package.ts [--executable=FILE] [--arch=x86_64|aarch64]
- * [--output=DIR] [--formats=tar,rpm,deb] [--oci] [--gzip-level=1..9]`
+ * [--output=DIR] [--formats=tar,rpm,deb] [--oci] [--gzip-level=0..9]`
  *
  * `SOURCE_DATE_EPOCH` is the time of everything in it; without it, that of the last commit.
  *
@@ -38,7 +38,7 @@ export const FORMATS = ["tar", "rpm", "deb", "oci"] as const;
 /** All but the container image. */
 const PACKAGES = ["tar", "rpm", "deb"] as const;
 
-/** gzip's own default. */
+/** zlib's own default. */
 export const GZIP_LEVEL = "6";
 
 /** A kind of package. */
@@ -54,16 +54,18 @@ export interface ReleaseOptions {
   readonly info: PackageInfo;
   /** @default all but the container image */
   readonly formats?: readonly PackageFormat[];
+  /** Whether the formats but the deb come with a C library, too. @default true */
+  readonly bundledLibc?: boolean;
 }
 
 /**
- * Writes a release: for x86_64 each tarball and rpm twice, the second time with a C library of its own.
+ * Writes a release: for x86_64 each tarball and rpm twice by default, the second time with a C library of its own.
  *
  * @returns the names of the files, sorted
  * @throws {Error} when the executable does not run here, or a tool fails or is missing
  */
 export async function writeRelease(options: ReleaseOptions): Promise<string[]> {
-  const { root, executable, output, info, formats = PACKAGES } = options;
+  const { root, executable, output, info, formats = PACKAGES, bundledLibc = true } = options;
   await Deno.mkdir(output, { recursive: true });
   const work = await Deno.makeTempDir({ prefix: "flanneld-package-" });
   try {
@@ -71,8 +73,9 @@ export async function writeRelease(options: ReleaseOptions): Promise<string[]> {
     const licenses = await thirdPartyLicenses(root, parts);
     const files = await packageFiles(root, executable, info, licenses);
     const builds = [{ files, info, executable, parts }];
+    const isBundled = bundledLibc && formats.some((format) => format !== "deb");
     // The libraries are those of this machine.
-    if (info.arch === "x86_64" && Deno.build.arch === "x86_64") {
+    if (isBundled && info.arch === "x86_64" && Deno.build.arch === "x86_64") {
       const bundle = await bundleLibc(executable, `${work}/bundled`);
       const bundled = { ...info, bundledLibc: true };
       const all = { ...parts, libc: bundle };
@@ -175,7 +178,7 @@ async function describe(
  * Returns what a release of a checkout has: this version, and the time that `SOURCE_DATE_EPOCH` gives, or that of the
  * last commit.
  *
- * @param gzipLevel 1 to 9
+ * @param gzipLevel 0 to 9
  * @throws {Error} when the level or the variable is no number, or there is no commit
  */
 export async function releaseInfo(
@@ -183,7 +186,7 @@ export async function releaseInfo(
   arch: PackageInfo["arch"],
   gzipLevel: string,
 ): Promise<PackageInfo> {
-  if (!/^[1-9]$/.test(gzipLevel)) throw new Error(`--gzip-level must be 1 to 9, not ${gzipLevel}`);
+  if (!/^\d$/.test(gzipLevel)) throw new Error(`--gzip-level must be 0 to 9, not ${gzipLevel}`);
   const given = Deno.env.get("SOURCE_DATE_EPOCH");
   const text = given ?? await runTool(["git", "-C", root, "log", "-1", "--format=%ct"]);
   if (!/^\d+\s*$/.test(text)) throw new Error(`SOURCE_DATE_EPOCH must be seconds, not ${text}`);

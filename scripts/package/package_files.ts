@@ -2,7 +2,9 @@ import { SUBCOMMANDS } from "../../mod/cli/commands/subcommands.ts";
 import { makeDirectory } from "../../mod/export/atomic_file.ts";
 import { type BundledLibc, LIBRARIES } from "../build/bundled_libc.ts";
 import { basename } from "node:path";
-import { gzipSync } from "node:zlib";
+import { createReadStream, createWriteStream } from "node:fs";
+import { pipeline } from "node:stream/promises";
+import { createGzip, gzipSync } from "node:zlib";
 import { runTool } from "../build/run_tool.ts";
 
 /** A file as a package installs it; it belongs to root. */
@@ -26,7 +28,7 @@ export interface PackageInfo {
   readonly sourceDateEpoch: number;
   /** Of the build that brings its own C library. @default false */
   readonly bundledLibc?: boolean;
-  /** 1 to 9, of gzip(1). */
+  /** 0, which stores, to 9. */
   readonly gzipLevel: number;
 }
 
@@ -227,6 +229,18 @@ export function reproducibleTar(
     ...["--numeric-owner", `--mtime=@${sourceDateEpoch}`],
     ...args,
   ];
+}
+
+/** Bytes that {@linkcode gzipFile} reads at once. */
+const GZIP_CHUNK_BYTES = 1 << 20;
+
+/** Compresses a file into another. Deno's zlib takes a third of the time of gzip(1). */
+export async function gzipFile(path: string, output: string, level: number): Promise<void> {
+  await pipeline(
+    createReadStream(path, { highWaterMark: GZIP_CHUNK_BYTES }),
+    createGzip({ level, chunkSize: GZIP_CHUNK_BYTES }),
+    createWriteStream(output),
+  );
 }
 
 /** RFC 1952 without a time and a name, as node:zlib writes it. */

@@ -2,7 +2,13 @@ import { makeDirectory } from "../../mod/export/atomic_file.ts";
 import { sha256 } from "../build/runtime.ts";
 import { runTool } from "../build/run_tool.ts";
 import type { Link } from "./firewall_tools.ts";
-import { layOut, type PackageFile, type PackageInfo, reproducibleTar } from "./package_files.ts";
+import {
+  gzipFile,
+  layOut,
+  type PackageFile,
+  type PackageInfo,
+  reproducibleTar,
+} from "./package_files.ts";
 
 /** Input of {@linkcode packageOci}. */
 export interface ImageContent {
@@ -41,7 +47,7 @@ export async function packageOci(
     const layer = `${work}/layer.tar`;
     await runTool(reproducibleTar(info, [`--file=${layer}`, `--directory=${work}/root`, "."]));
     const diffId = `sha256:${await sha256(layer)}`;
-    await runTool(["gzip", "--no-name", `-${info.gzipLevel}`, layer]);
+    await gzipFile(layer, `${layer}.gz`, info.gzipLevel);
 
     const image = new ImageLayout(`${work}/image`);
     const compressed = await image.addFile(`${layer}.gz`, `${LAYER}+gzip`);

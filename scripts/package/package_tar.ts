@@ -1,4 +1,5 @@
 import {
+  gzipFile,
   layOut,
   type PackageFile,
   type PackageInfo,
@@ -30,11 +31,9 @@ export async function packageTar(
       ...systemd219.map((file) => ({ ...file, path: `/systemd-219${file.path}` })),
       { path: "/install.sh", mode: 0o755, content: installer },
     ], `${work}/${name}`);
-    const output = `${directory}/${name}.tar.gz`;
-    await runTool(reproducibleTar(info, [
-      `--use-compress-program=gzip --no-name -${info.gzipLevel}`,
-      ...[`--file=${output}`, `--directory=${work}`, name],
-    ]));
+    const tar = `${work}/${name}.tar`;
+    await runTool(reproducibleTar(info, [`--file=${tar}`, `--directory=${work}`, name]));
+    await gzipFile(tar, `${directory}/${name}.tar.gz`, info.gzipLevel);
     return `${name}.tar.gz`;
   } finally {
     await Deno.remove(work, { recursive: true });

@@ -3,7 +3,7 @@
  * commit, with one version of Deno, give the same bytes.
  *
  * Usage: `deno run -A scripts/package/release.ts [--minisign-key=FILE] [--gpg-key=ID] [--arch=x86_64|aarch64]
- * [--runtime=auto|download|npm|denort-bin] [--output=DIR] [--gzip-level=1..9]`
+ * [--runtime=auto|download|npm|denort-bin] [--output=DIR] [--gzip-level=0..9]`
  *
  * @module
  */

@@ -48,6 +48,9 @@ globalThis.addEventListener("unload", () => Deno.removeSync(work, { recursive: t
 const RELEASE = `${work}/release`;
 await writeLabRelease(RELEASE);
 
+/** Takes the executable's place where a test does not need it. */
+const STUB = `#!/bin/sh\necho ${VERSION}\n`;
+
 interface Result {
   readonly code: number;
   readonly output: string;
@@ -64,6 +67,43 @@ async function run(command: readonly string[], env: Record<string, string> = {})
   const decoder = new TextDecoder();
   return { code, output: decoder.decode(stdout) + decoder.decode(stderr) };
 }
+
+/**
+ * Writes a release as the real one, but for the executable and the libraries, which are short scripts.
+ *
+ * @param options `extra`: paths of further files; `hasDocs`: whether it has the documents
+ */
+async function smallRelease(
+  { extra = [], hasDocs = false }: { extra?: readonly string[]; hasDocs?: boolean } = {},
+): Promise<string> {
+  const dir = await Deno.makeTempDir({ dir: work });
+  const sums: string[] = [];
+  for (const name of [TARBALL, BUNDLED_TARBALL]) {
+    const tree = `${dir}/${name.replace(".tar.gz", "")}`;
+    const skipped = ["usr/bin/flanneld", "*.so*", ...hasDocs ? [] : ["usr/share"]];
+    await run([
+      ...["tar", "-xzf", `${RELEASE}/${name}`, "-C", dir],
+      ...skipped.map((path) => `--exclude=${path}`),
+    ]);
+    await Deno.mkdir(`${tree}/usr/bin`, { recursive: true });
+    const scripts = ["usr/bin/flanneld"];
+    if (name === BUNDLED_TARBALL) {
+      scripts.push("usr/lib/flanneld/ld.so", "usr/lib/flanneld/libc.so.6");
+    }
+    for (const path of scripts) await Deno.writeTextFile(`${tree}/${path}`, STUB, { mode: 0o755 });
+    for (const path of extra) {
+      await Deno.mkdir(dirname(`${tree}/${path}`), { recursive: true });
+      await Deno.writeTextFile(`${tree}/${path}`, `${path}\n`);
+    }
+    await run(["tar", "-czf", `${dir}/${name}`, "-C", dir, name.replace(".tar.gz", "")]);
+    sums.push(`${await sha256(`${dir}/${name}`)}  ${name}\n`);
+  }
+  await Deno.writeTextFile(`${dir}/SHA256SUMS`, sums.join(""));
+  return dir;
+}
+
+/** Small release that the tests of install.sh install; the real one is for the tests of packages, below. */
+const SMALL = await smallRelease({ hasDocs: true });
 
 /** An empty root, and a directory for temporary files that has to be empty at the end. */
 async function scratch(): Promise<{ root: string; temporary: string } & AsyncDisposable> {
@@ -108,13 +148,13 @@ async function filesOf(root: string): Promise<string[]> {
   return output.split("\n").filter((line) => line !== "").sort();
 }
 
-/** Serves the release, but for what `answer` answers itself. */
+/** Serves the small release, but for what `answer` answers itself. */
 function serve(answer: (path: string) => Response | undefined) {
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
     const { pathname } = new URL(request.url);
     const own = answer(pathname);
     if (own !== undefined) return own;
-    const file = await Deno.open(`${RELEASE}${pathname}`).catch(() => undefined);
+    const file = await Deno.open(`${SMALL}${pathname}`).catch(() => undefined);
     if (file === undefined) return new Response(null, { status: 404 });
     return new Response(file.readable);
   });
@@ -193,8 +233,8 @@ for (const shell of SHELLS) {
 Deno.test("install.sh changes nothing when the download is cut off, altered, missing or refused", async () => {
   await using place = await scratch();
   const { root, temporary } = place;
-  const bytes = await Deno.readFile(`${RELEASE}/${TARBALL}`);
-  const sums = await Deno.readTextFile(`${RELEASE}/SHA256SUMS`);
+  const bytes = await Deno.readFile(`${SMALL}/${TARBALL}`);
+  const sums = await Deno.readTextFile(`${SMALL}/SHA256SUMS`);
   const cases: readonly [string, (path: string) => Response | undefined, RegExp][] = [
     [
       "cut off",
@@ -264,7 +304,7 @@ Deno.test("install.sh does not leave https, wherever a server redirects to", asy
     if (pathname.startsWith("/moved/")) {
       return Response.redirect(moved.to + pathname.slice("/moved".length), 302);
     }
-    return Deno.readFile(`${RELEASE}${pathname}`).then(
+    return Deno.readFile(`${SMALL}${pathname}`).then(
       (bytes) => new Response(bytes),
       () => new Response(null, { status: 404 }),
     );
@@ -318,11 +358,13 @@ Deno.test("install.sh unpacks the tarball that it has checked, though somebody r
   const { root, temporary } = place;
   const dir = await Deno.makeTempDir({ dir: work });
   for (const file of [TARBALL, "SHA256SUMS"]) {
-    await Deno.copyFile(`${RELEASE}/${file}`, `${dir}/${file}`);
+    await Deno.copyFile(`${SMALL}/${file}`, `${dir}/${file}`);
   }
   const evil = `${dir}/evil/${TARBALL.replace(".tar.gz", "")}/usr/bin`;
   await Deno.mkdir(evil, { recursive: true });
-  await Deno.writeTextFile(`${evil}/flanneld`, `#!/bin/sh\necho ${VERSION}\n`, { mode: 0o755 });
+  await Deno.writeTextFile(`${evil}/flanneld`, `#!/bin/sh\n: evil\necho ${VERSION}\n`, {
+    mode: 0o755,
+  });
   await run(["tar", "-czf", `${dir}/evil.tar.gz`, "-C", `${dir}/evil`, "."]);
   // The moment after the check.
   await Deno.mkdir(`${dir}/bin`);
@@ -337,7 +379,7 @@ Deno.test("install.sh unpacks the tarball that it has checked, though somebody r
   );
   assertEquals(code, 0, output);
   assertEquals(await sha256(`${dir}/${TARBALL}`), await sha256(`${dir}/evil.tar.gz`));
-  assertEquals(await sha256(`${root}/usr/bin/flanneld`), await sha256(FLANNELD));
+  assertEquals(await Deno.readTextFile(`${root}/usr/bin/flanneld`), STUB);
 });
 
 Deno.test("install.sh leaves nothing behind when it is ended in the middle of a download", async () => {
@@ -390,7 +432,7 @@ Deno.test("install.sh advises when temporary files cannot be executed", async ()
   const { code, output } = await run([
     ...["unshare", "--mount", "sh", "-c"],
     'mount -t tmpfs -o noexec tmpfs "$TMPDIR" && dash "$2" --root="$1" --tarball="$3"',
-    ...["sh", root, INSTALL, `${RELEASE}/${TARBALL}`],
+    ...["sh", root, INSTALL, `${SMALL}/${TARBALL}`],
   ], { TMPDIR: temporary });
   assertEquals(code, 1, output);
   assertMatch(output, /set TMPDIR to a directory that is not mounted noexec\n$/);
@@ -416,7 +458,7 @@ Deno.test("install.sh takes back what it has written when one file cannot be rep
   await using place = await scratch();
   const { root, temporary } = place;
   const install = () =>
-    run(["dash", INSTALL, `--root=${root}`, `--tarball=${RELEASE}/${TARBALL}`], {
+    run(["dash", INSTALL, `--root=${root}`, `--tarball=${SMALL}/${TARBALL}`], {
       TMPDIR: temporary,
     });
   await install();
@@ -441,7 +483,7 @@ Deno.test("install.sh lets the unit fit another prefix", async () => {
   const { root, temporary } = place;
   const { code, output } = await run([
     ...["dash", INSTALL, `--root=${root}`, "--prefix=/opt/flannel"],
-    `--tarball=${RELEASE}/${TARBALL}`,
+    `--tarball=${SMALL}/${TARBALL}`,
   ], { TMPDIR: temporary });
   assertEquals(code, 0, output);
   const unit = await Deno.readTextFile(`${root}/etc/systemd/system/flanneld.service`);
@@ -457,38 +499,6 @@ Deno.test("install.sh lets the unit fit another prefix", async () => {
     ]
   ) assert((await Deno.stat(`${root}/etc/${path}`)).isFile, path);
 });
-
-/**
- * Writes a release whose tarballs hold everything but the executable and the libraries, which are short scripts.
- *
- * @param extra paths of further files
- */
-async function smallRelease(extra: readonly string[] = []): Promise<string> {
-  const dir = await Deno.makeTempDir({ dir: work });
-  const script = `#!/bin/sh\necho ${VERSION}\n`;
-  const sums: string[] = [];
-  for (const name of [TARBALL, BUNDLED_TARBALL]) {
-    const tree = `${dir}/${name.replace(".tar.gz", "")}`;
-    const skipped = ["usr/bin/flanneld", "usr/share", "*.so*"].map((path) => `--exclude=${path}`);
-    await run(["tar", "-xzf", `${RELEASE}/${name}`, "-C", dir, ...skipped]);
-    await Deno.mkdir(`${tree}/usr/bin`, { recursive: true });
-    const scripts = ["usr/bin/flanneld"];
-    if (name === BUNDLED_TARBALL) {
-      scripts.push("usr/lib/flanneld/ld.so", "usr/lib/flanneld/libc.so.6");
-    }
-    for (const path of scripts) {
-      await Deno.writeTextFile(`${tree}/${path}`, script, { mode: 0o755 });
-    }
-    for (const path of extra) {
-      await Deno.mkdir(dirname(`${tree}/${path}`), { recursive: true });
-      await Deno.writeTextFile(`${tree}/${path}`, `${path}\n`);
-    }
-    await run(["tar", "-czf", `${dir}/${name}`, "-C", dir, name.replace(".tar.gz", "")]);
-    sums.push(`${await sha256(`${dir}/${name}`)}  ${name}\n`);
-  }
-  await Deno.writeTextFile(`${dir}/SHA256SUMS`, sums.join(""));
-  return dir;
-}
 
 Deno.test("install.sh takes the tarball that the host's C library runs, and the unit that its systemd knows", async (t) => {
   const cases = [
@@ -542,11 +552,13 @@ Deno.test("install.sh takes the tarball that the host's C library runs, and the 
 
 Deno.test("install.sh removes on an upgrade the files that the new version lacks, unless they were edited", async (t) => {
   const docs = "usr/share/doc/flanneld/docs";
-  const former = await smallRelease([
-    ...["a", "b", "c"].map((name) => `${docs}/old/${name}.md`),
-    ...[`${docs}/gone/deep/d.md`, "etc/flannel/e.conf", "etc/flannel/f.conf"],
-  ]);
-  const next = await smallRelease([`${docs}/new/a.md`]);
+  const former = await smallRelease({
+    extra: [
+      ...["a", "b", "c"].map((name) => `${docs}/old/${name}.md`),
+      ...[`${docs}/gone/deep/d.md`, "etc/flannel/e.conf", "etc/flannel/f.conf"],
+    ],
+  });
+  const next = await smallRelease({ extra: [`${docs}/new/a.md`] });
   const bin = await busyboxBin({ sha256sum: undefined, openssl: "/usr/bin/openssl" });
   const hosts = [
     ...SHELLS.map((shell) => ({ shell, PATH: "/usr/bin:/bin" })),
@@ -688,6 +700,14 @@ const DEB = `${RELEASE}/flanneld_${VERSION}_amd64.deb`;
 const RPM = `${RELEASE}/flanneld-${VERSION}-1.x86_64.rpm`;
 const RPM_EL7 = `${RELEASE}/flanneld-${VERSION}-1.el7.x86_64.rpm`;
 
+/** Returns a command that runs the install.sh of a tarball, which it unpacks the first time. */
+function unpackedInstall(root: string, tarball: string): readonly string[] {
+  const tree = `/release/${tarball.replace(".tar.gz", "")}`;
+  const script =
+    `[ -d ${tree} ] || tar -xzf ${tree}.tar.gz -C /release; exec sh ${tree}/install.sh`;
+  return ["chroot", root, "/bin/sh", "-c", script];
+}
+
 const MANAGERS: readonly Manager[] = [
   {
     name: "the tarball, by the root's own shell",
@@ -695,6 +715,7 @@ const MANAGERS: readonly Manager[] = [
       ...["chroot", root, "/bin/sh", "/release/install.sh"],
       `--tarball=/release/${TARBALL}`,
     ],
+    upgrade: (root) => unpackedInstall(root, TARBALL),
     remove: (root) => ["chroot", root, "/bin/sh", "/release/install.sh", "--uninstall"],
     left: ["/etc/sysconfig/flanneld"],
   },
@@ -704,6 +725,7 @@ const MANAGERS: readonly Manager[] = [
     install: (root) => [
       ...["chroot", root, "/bin/sh", "/release/install.sh", "--url=file:///release"],
     ],
+    upgrade: (root) => unpackedInstall(root, BUNDLED_TARBALL),
     remove: (root) => ["chroot", root, "/bin/sh", "/release/install.sh", "--uninstall"],
     left: ["/etc/sysconfig/flanneld"],
   },
@@ -751,7 +773,7 @@ Deno.test("each package is installed in a bare root, runs an agent there, and is
       await bareRoot(root, !bundledLibc);
       await Deno.mkdir(`${root}/release`);
       for (const file of [TARBALL, BUNDLED_TARBALL, "install.sh", "SHA256SUMS"]) {
-        await Deno.copyFile(`${RELEASE}/${file}`, `${root}/release/${file}`);
+        await Deno.link(`${RELEASE}/${file}`, `${root}/release/${file}`);
       }
       // The executable reads itself by way of /proc, which is mounted for the test alone.
       const inRoot = (command: readonly string[]) =>

@@ -57,9 +57,19 @@ export async function hostBlocks(path: string): Promise<HostBlock[]> {
 export async function startHosts(stack: AsyncDisposableStack) {
   const lab = stack.use(await Lab.start({ hosts: 3 }));
   stack.use(await LabEtcd.start(lab.hosts[0]!));
-  const release = `${lab.dir}/release`;
-  await writeLabRelease(release, { formats: ["tar"] });
-  return { lab, release, systemds: await startSystemds(stack, lab) };
+  return { lab, release: await guideRelease(), systemds: await startSystemds(stack, lab) };
+}
+
+let written: Promise<string> | undefined;
+
+/** Returns the directory of a release that the tests of a file share. */
+function guideRelease(): Promise<string> {
+  return written ??= (async () => {
+    const directory = await Deno.makeTempDir({ prefix: "flanneld-guide-release-" });
+    globalThis.addEventListener("unload", () => Deno.removeSync(directory, { recursive: true }));
+    await writeLabRelease(directory, { formats: ["tar"], bundledLibc: false });
+    return directory;
+  })();
 }
 
 /** Boots systemd on each host of a lab. */

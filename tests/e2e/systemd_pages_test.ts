@@ -66,7 +66,7 @@ Deno.test("install.md and migrate-from-flannel.md: install, roll back and hand o
   const etcd = stack.use(await LabEtcd.start(one));
   await etcd.set("v3", `${PREFIX}/config`, CONFIG);
   const former = `${lab.dir}/release`;
-  await writeLabRelease(former, { formats: ["tar", "deb"] });
+  await writeLabRelease(former, { formats: ["tar", "deb"], bundledLibc: false });
   const executable = await otherBuild();
   const newer = `${lab.dir}/newer`;
   await writeLabRelease(newer, { version: NEWER, executable, formats: ["deb"] });
