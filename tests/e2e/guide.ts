@@ -79,16 +79,16 @@ export async function overlayAddress(host: UnderlayHost): Promise<string> {
   return (await subnetOf(host)).split("/")[0]!;
 }
 
-/** Waits until a condition holds. */
+/** Waits until a condition holds; looks less often the longer it takes, since a look may be a hundred pings. */
 export async function eventually(
   what: string,
   condition: () => Promise<boolean>,
   timeout = 60_000,
 ): Promise<void> {
   const until = Date.now() + timeout;
-  while (!await condition()) {
+  for (let pause = 50; !await condition(); pause = Math.min(pause * 1.5, 500)) {
     if (Date.now() > until) throw new Error(`not within ${timeout} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }
 
