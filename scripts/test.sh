@@ -21,6 +21,7 @@ lane() {
 }
 
 logs=$(mktemp -d)
+chmod 755 "$logs" # some tests look as another user
 export NO_COLOR=1 # the logs are searched
 # dockerd, etcd and the stores' tests wait for the disk, and a test's disk may be memory.
 mkdir "$logs/tmp"
