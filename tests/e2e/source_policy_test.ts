@@ -22,7 +22,7 @@ import {
   writeSysconfig,
 } from "./guide.ts";
 
-const PACKETS = new URL("./udp/udp_packets.ts", import.meta.url).pathname;
+const PACKETS = new URL("./backends/udp_packets.ts", import.meta.url).pathname;
 const ENV = { DENO_DIR: Deno.env.get("DENO_DIR") ?? `${Deno.env.get("HOME")}/.cache/deno` };
 const RECEIVER_PORT = 9009;
 
