@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { GuideCluster } from "../lab/guide_cluster.ts";
-import type { UnderlayHost } from "../lab/lab.ts";
-import type { EtcdApi } from "../lab/etcd/lab_etcd.ts";
-import type { LabUnit } from "../lab/unit.ts";
+import { GuideCluster } from "../../lab/guide_cluster.ts";
+import type { UnderlayHost } from "../../lab/lab.ts";
+import type { EtcdApi } from "../../lab/etcd/lab_etcd.ts";
+import type { LabUnit } from "../../lab/unit.ts";
 import {
   BACKENDS,
   eventually,
@@ -11,7 +11,7 @@ import {
   standInForDevice,
   subnetEnv,
   subnetOf,
-} from "./guide.ts";
+} from "../guide.ts";
 
 /** A change of a host's eth1, and its agent's log line. */
 interface Fixture {
