@@ -13,7 +13,6 @@ export type HttpHandler = (request: HttpRequest, signal: AbortSignal) => Promise
 export interface ServerState {
   readonly handler: HttpHandler;
   readonly limits: HttpLimits;
-  readonly signal: AbortSignal;
   /** Bytes of answers that are on their way. */
   readonly answers: AddressQuota;
 }
@@ -29,43 +28,42 @@ export class HttpConnection {
   readonly #connection: Connection;
   readonly #server: ServerState;
   readonly #limits: HttpLimits;
-  readonly #signal: AbortSignal;
   readonly #requests: RequestReader;
+  /** Of the request that is answered now; fires when its client has gone. */
+  #gone: AbortController | undefined;
   #isClosed = false;
 
   constructor(connection: Connection, server: ServerState) {
     this.#connection = connection;
     this.#server = server;
     this.#limits = server.limits;
-    this.#signal = server.signal;
     this.#requests = new RequestReader(connection, server.limits);
   }
 
   /** Serves requests until either side closes the connection. Never rejects. */
   async serve(): Promise<void> {
-    const close = () => this.#close();
-    this.#signal.addEventListener("abort", close);
     try {
       if (!await this.#handshake()) return;
       while (!this.#isClosed && await this.#serveOne());
     } catch {
       // The connection broke or timed out, so there is no client to answer.
     } finally {
-      this.#signal.removeEventListener("abort", close);
-      this.#close();
+      this.close();
     }
   }
 
-  #close(): void {
+  /** Closes the connection, and gives up the request that is answered. */
+  close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#gone?.abort();
     closeQuietly(this.#connection);
   }
 
   /** Makes a handshake within the time that a request has to arrive, from the connection's begin on. */
   async #handshake(): Promise<boolean> {
     if (this.#connection.handshake === undefined) return true;
-    using _ = new Countdown(this.#limits.arrival, () => this.#close());
+    using _ = new Countdown(this.#limits.arrival, () => this.close());
     return await this.#connection.handshake();
   }
 
@@ -104,9 +102,8 @@ export class HttpConnection {
 
   /** Runs the handler; `undefined` when the client went away meanwhile. */
   async #handle(request: HttpRequest): Promise<HttpReply | undefined> {
-    const gone = new AbortController();
+    const gone = this.#gone = new AbortController();
     const leave = () => gone.abort();
-    this.#signal.addEventListener("abort", leave);
     let isAnswered = false;
     const watch = async () => {
       // Reads on to notice a client that closes. The next request may come early, and waits. When it fills the
@@ -121,7 +118,7 @@ export class HttpConnection {
       return gone.signal.aborted ? undefined : reply;
     } finally {
       isAnswered = true;
-      this.#signal.removeEventListener("abort", leave);
+      this.#gone = undefined;
     }
   }
 }
