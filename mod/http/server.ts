@@ -34,6 +34,11 @@ export async function serveHttp(
   try {
     if (signal.aborted) return source.close();
     for await (const connection of source) {
+      // Accepted before the signal, and yielded after it.
+      if (signal.aborted) {
+        closeQuietly(connection);
+        continue;
+      }
       const address = connection.remoteAddr.hostname;
       let serving: Promise<void>;
       if (open.size >= limits.connections) {

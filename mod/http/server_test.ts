@@ -214,3 +214,30 @@ Deno.test("serveHttp() keeps little room for a connection on which nothing comes
     for (const connection of open) connection.close();
   }, limits);
 });
+
+Deno.test("serveHttp() ends with its signal: requests that wait, and a connection that comes too late", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const connect = () => Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
+  const stop = new AbortController();
+  const source = {
+    async *[Symbol.asyncIterator]() {
+      yield await listener.accept();
+      const late = await listener.accept();
+      stop.abort();
+      yield late;
+    },
+    close: () => listener.close(),
+  };
+  const handler: HttpHandler = (_request, signal) =>
+    new Promise((resolve) => {
+      signal.addEventListener("abort", () => resolve({ status: 200, body: "" }));
+    });
+  const done = serveHttp(source, handler, LIMITS, stop.signal);
+  using waiting = await connect();
+  await waiting.write(text.encode("GET / HTTP/1.1\r\n\r\n"));
+  using late = await connect();
+  const started = performance.now();
+  await done;
+  assert(performance.now() - started < LIMITS.idle, "nobody closed the late connection");
+  assertEquals([await readSome(waiting), await readSome(late)], ["", ""]);
+});
