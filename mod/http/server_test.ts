@@ -35,6 +35,12 @@ async function readSome(connection: Deno.TcpConn): Promise<string> {
   return new TextDecoder().decode(buffer.subarray(0, count ?? 0));
 }
 
+/** Answers when the client has gone, or the server ends. */
+const untilGone: HttpHandler = (_request, signal) =>
+  new Promise((resolve) => {
+    signal.addEventListener("abort", () => resolve({ status: 200, body: "" }));
+  });
+
 /** Bytes that a client sends after its request, before it closes without waiting for the answer. */
 const TAILS: readonly (readonly [string, string])[] = [
   ["nothing", ""],
@@ -196,11 +202,9 @@ Deno.test("serveHttp() keeps little room for a connection on which nothing comes
   const count = 60;
   const limits = { head: 65_536 };
   let waiting = 0;
-  await serving((_request, signal) => {
+  await serving((request, signal) => {
     waiting++;
-    return new Promise((resolve) => {
-      signal.addEventListener("abort", () => resolve({ status: 200, body: "" }));
-    });
+    return untilGone(request, signal);
   }, async (connect) => {
     const before = Deno.memoryUsage().external;
     const open = await Promise.all(Array.from({ length: count }, connect));
@@ -228,11 +232,7 @@ Deno.test("serveHttp() ends with its signal: requests that wait, and a connectio
     },
     close: () => listener.close(),
   };
-  const handler: HttpHandler = (_request, signal) =>
-    new Promise((resolve) => {
-      signal.addEventListener("abort", () => resolve({ status: 200, body: "" }));
-    });
-  const done = serveHttp(source, handler, LIMITS, stop.signal);
+  const done = serveHttp(source, untilGone, LIMITS, stop.signal);
   using waiting = await connect();
   await waiting.write(text.encode("GET / HTTP/1.1\r\n\r\n"));
   using late = await connect();

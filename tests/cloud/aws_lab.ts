@@ -50,8 +50,8 @@ export class AwsLab implements CloudLab {
   }
 
   static async start(options: AwsLabOptions = {}): Promise<AwsLab> {
-    const { cidrs: [vpc, subnet] = ["172.28.0.0/16", "172.28.128.0/24"], ...rest } = options;
-    const { moto: shared, ...place } = rest;
+    const { cidrs = ["172.28.0.0/16", "172.28.128.0/24"], moto: shared, ...place } = options;
+    const [vpc, subnet] = cidrs;
     await using stack = new AsyncDisposableStack();
     await shared?.reset();
     const moto = shared ?? stack.use(await Moto.start());

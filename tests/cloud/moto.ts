@@ -76,21 +76,16 @@ export class Moto implements AsyncDisposable {
   }
 
   /** Removes all resources but those that every account has. */
-  async reset(): Promise<void> {
-    const response = await fetch(`${this.endpoint}/moto-api/reset`, { method: "POST" });
-    await response.body?.cancel();
+  reset(): Promise<void> {
+    return this.#post("reset");
   }
 
   /**
    * Begins to check signatures and policies, as AWS does; every access key must be one of IAM's from
    * here on.
    */
-  async enforce(): Promise<void> {
-    const response = await fetch(`${this.endpoint}/moto-api/reset-auth`, {
-      method: "POST",
-      body: "0",
-    });
-    await response.body?.cancel();
+  enforce(): Promise<void> {
+    return this.#post("reset-auth", "0");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -99,5 +94,11 @@ export class Moto implements AsyncDisposable {
     await this.#process.status;
     clearTimeout(timer);
     await this.#lines.return?.();
+  }
+
+  async #post(path: string, body?: string): Promise<void> {
+    const init = { method: "POST", ...(body === undefined ? {} : { body }) };
+    const response = await fetch(`${this.endpoint}/moto-api/${path}`, init);
+    await response.body?.cancel();
   }
 }
