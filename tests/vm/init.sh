@@ -40,7 +40,9 @@ fi
 $b mount -t cgroup2 cgroup2 /new/sys/fs/cgroup
 $b mount -t bpf bpf /new/sys/fs/bpf
 $b ip link set lo up
-# udev would make it: opening it loads the module.
+# udev would make these. Before an execveat(2) of a file without a path, as runc does, tomoyo of 5.10 looks up
+# its /dev/fd; the device loads its module when it is opened.
+[ -e /new/dev/fd ] || $b ln -s /proc/self/fd /new/dev/fd
 $b mkdir -p /new/dev/net
 [ -e /new/dev/net/tun ] || $b mknod /new/dev/net/tun c 10 200
 
