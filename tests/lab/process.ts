@@ -14,7 +14,7 @@ interface Waiter {
 export interface WaitOptions {
   /** Start offset of the search in the output; see {@linkcode LabProcess.mark}. @default 0 */
   readonly from?: number;
-  /** Milliseconds. @default 20000 */
+  /** Milliseconds. @default 60000 */
   readonly timeout?: number;
 }
 

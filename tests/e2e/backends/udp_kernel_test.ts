@@ -75,21 +75,29 @@ async function statusOf(host: UnderlayHost): Promise<string> {
   return (await host.run([FLANNELD, "status", "-json", "-peers=all"])).stdout;
 }
 
-/** Sends random bytes by TCP and compares checksums, while `action` runs. */
-async function transferDuring(
+/** Sends random bytes by TCP and compares checksums: 32 MB, or, with an action, for as long as it takes. */
+async function transfer(
   [from, to]: readonly [UnderlayHost, UnderlayHost],
-  megabytes: number,
-  action: () => Promise<void>,
+  action?: () => Promise<void>,
 ): Promise<void> {
   const command = [Deno.execPath(), "run", "-A", "--no-check", "--no-lock", TRANSFER];
   const target = [await overlayAddress(to), "5001"];
   const env = { DENO_DIR: Deno.env.get("DENO_DIR") ?? `${Deno.env.get("HOME")}/.cache/deno` };
   const receiver = await to.spawn([...command, "receive", ...target], { env });
   await receiver.waitFor(/listening/);
-  const sending = from.exec([...command, "send", ...target, String(megabytes)], { env });
-  await Promise.all([action(), sending]);
-  await receiver.status;
-  assertEquals(receiver.output.trim().split("\n").at(-1), (await sending).trim());
+  const amount = action === undefined ? ["32"] : [];
+  const sender = await from.spawn([...command, "send", ...target, ...amount], { env });
+  if (action !== undefined) {
+    await sender.waitFor(/sending/);
+    await action();
+    sender.signal("SIGTERM");
+  }
+  const [sent, received] = await Promise.all([sender, receiver].map(async (process) => {
+    await process.status;
+    return process.output.trim().split("\n").at(-1);
+  }));
+  assertMatch(sent!, /^[0-9a-f]{64}$/);
+  assertEquals(received, sent);
 }
 
 Deno.test("udp goes through the kernel between agents that do alike, and loses no packet when they are killed", async () => {
@@ -116,14 +124,14 @@ Deno.test("udp goes through the kernel between agents that do alike, and loses n
   // With both agents gone the kernels go on alone.
   for (const unit of units) await unit.kill();
   assertEquals(await here.ping(target, { count: 3 }), 3);
-  await transferDuring(hosts, 32, () => Promise.resolve());
+  await transfer(hosts);
 });
 
 Deno.test("udp moves bytes unharmed while agents are killed and started again", async () => {
   await using cluster = await start([AUTO, AUTO]);
   const { hosts, restart } = cluster;
   await eventually("the kernel's path", () => isByKernel(hosts));
-  await transferDuring(hosts, 1500, async () => {
+  await transfer(hosts, async () => {
     await restart(0, "kill", AUTO);
     await restart(1, "kill", AUTO);
   });
@@ -136,15 +144,15 @@ Deno.test("udp switches to the kernel and back, live and under load, as a peer's
   const [here, there] = hosts;
   // Whose kernel does not unwrap gets finished packets, from user space.
   assert(!await isByKernel(hosts));
-  await transferDuring(hosts, 32, () => Promise.resolve());
-  await transferDuring([there, here], 32, () => Promise.resolve());
+  await transfer(hosts);
+  await transfer([there, here]);
 
-  await transferDuring(hosts, 300, () => restart(1, "stop", AUTO));
+  await transfer(hosts, () => restart(1, "stop", AUTO));
   await eventually("the kernel's path", () => isByKernel(hosts));
-  await transferDuring([there, here], 300, () => restart(0, "stop", USER));
+  await transfer([there, here], () => restart(0, "stop", USER));
   await eventually("user space again", async () => !await isByKernel(hosts));
   await eventually("a full mesh", () => isFullMesh(hosts));
-  await transferDuring(hosts, 32, () => Promise.resolve());
+  await transfer(hosts);
   // Unused programs do not stay in the kernel.
   const pins = await here.run(["find", "/sys/fs/bpf/flanneld", "-type", "f"]);
   assertEquals(pins.stdout, "");
@@ -255,7 +263,7 @@ Deno.test("udp switches to user space, with address and route, when nothing can 
   await units[0].process.waitFor(/udp stays in user space: .*EROFS/);
   await eventually("a full mesh", () => isFullMesh(hosts));
   await eventually("user space", async () => !await isByKernel(hosts));
-  await transferDuring([hosts[1], here], 32, () => Promise.resolve());
+  await transfer([hosts[1], here]);
   assertNotMatch(units[0].process.output, /Error|defect/);
 });
 

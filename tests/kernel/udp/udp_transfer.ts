@@ -1,7 +1,7 @@
 /**
  * Transfers bytes by TCP, for tests of the udp data paths: `receive ADDRESS PORT` prints "listening", accepts one
  * connection and prints the SHA-256 of the received bytes; `send ADDRESS PORT MEGABYTES` sends random bytes and prints
- * their SHA-256.
+ * their SHA-256. Without MEGABYTES it prints "sending" first, and sends until SIGTERM.
  *
  * @module
  */
@@ -19,7 +19,12 @@ if (mode === "receive") {
 } else {
   const connection = await Deno.connect(address);
   const writer = connection.writable.getWriter();
-  for (let i = 0; i < Number(megabytes) * 16; i++) {
+  let blocks = Number(megabytes ?? Infinity) * 16;
+  if (megabytes === undefined) {
+    Deno.addSignalListener("SIGTERM", () => blocks = 0);
+    console.log("sending");
+  }
+  for (let i = 0; i < blocks; i++) {
     const chunk = crypto.getRandomValues(new Uint8Array(1 << 16));
     hash.update(chunk);
     await writer.write(chunk);
