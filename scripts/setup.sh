@@ -68,6 +68,7 @@ TESTS="
   chromium:chromium
   qemu-system-x86_64:qemu-system-x86
   depmod:kmod
+  wg:wireguard-tools
   cpio:cpio
   firewalld:firewalld
   ufw:ufw
