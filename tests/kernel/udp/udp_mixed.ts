@@ -7,7 +7,7 @@
  */
 import { createHash } from "node:crypto";
 import { ipv4ToBytes, parseIPv4 } from "../../../mod/ip/mod.ts";
-import { Arena, libc, unwrap } from "../../../mod/sys/mod.ts";
+import { Arena, Errno, errno, libc, unwrap } from "../../../mod/sys/mod.ts";
 import {
   AF_INET,
   IP_MTU_DISCOVER,
@@ -102,6 +102,15 @@ function receive(address: string, count: number): void {
   bag.print();
 }
 
+/**
+ * Before Linux 6.11 udp_send_skb() answers UDP_SEGMENT with EIO where the device has no checksum offload, as in
+ * one-packet mode; programs then send single datagrams.
+ */
+const LACKS_SEGMENTS = (() => {
+  const [major = 0, minor = 0] = Deno.osRelease().split(".").map(Number);
+  return major < 6 || (major === 6 && minor < 11);
+})();
+
 async function send(address: string, count: number, seed: number): Promise<void> {
   const to = socketAddress(address);
   const random = randomFrom(seed);
@@ -144,10 +153,19 @@ async function send(address: string, count: number, seed: number): Promise<void>
     const payload = new Uint8Array(new ArrayBuffer(size));
     for (let i = 0; i < size; i += 65536) crypto.getRandomValues(payload.subarray(i, i + 65536));
     if (segment > 0) option(fd, SOL_UDP, UDP_SEGMENT, segment);
-    unwrap(`sendto ${kind} ${size}`, libc().sendto(fd, payload, size, 0, to, 16));
+    const datagrams: Uint8Array<ArrayBuffer>[] = [];
     for (let at = 0; at === 0 || at < size; at += segment || size || 1) {
-      bag.add(tos, payload.subarray(at, segment > 0 ? at + segment : size));
+      datagrams.push(payload.subarray(at, segment > 0 ? at + segment : size));
     }
+    const sendOne = (bytes: Uint8Array<ArrayBuffer>) =>
+      libc().sendto(fd, bytes, bytes.length, 0, to, 16);
+    let sent = sendOne(payload);
+    if (sent === -1 && segment > 0 && LACKS_SEGMENTS && errno() === Errno.EIO) {
+      option(fd, SOL_UDP, UDP_SEGMENT, 0);
+      for (const one of datagrams) sent = unwrap("sendto", sendOne(one));
+    }
+    unwrap(`sendto ${kind} ${size}`, sent);
+    for (const one of datagrams) bag.add(tos, one);
     inFlight += size + 1000;
     if (inFlight > 100_000) {
       inFlight = 0;
