@@ -125,7 +125,8 @@ export class ExpiryQueue implements Disposable {
     if (delay === Infinity) return;
     this.#timer = setTimeout(() => {
       if (!this.#options.attempt(() => this.check())) this.#arm(RETRY);
-      else if (this.#earliest > this.#now()) this.#arm(this.#earliest - this.#now());
+      // A timer may be a little early: what was not due for check() may be due by now.
+      else this.#arm(this.#earliest - this.#now());
     }, Math.min(Math.max(delay, 0), MAX_TIMEOUT_MS));
     // The timer must not keep the process alive.
     Deno.unrefTimer(this.#timer);
