@@ -5,6 +5,7 @@ import { RuleNames } from "../../../mod/doctor/trace/rule_names.ts";
 import { PacketTracer } from "../../../mod/doctor/trace/tracer.ts";
 import { parseIPv4 } from "../../../mod/ip/mod.ts";
 import { libc, Netlink } from "../../../mod/sys/mod.ts";
+import { isOlderKernel } from "../older_kernel.ts";
 import { CASES, type TraceCase } from "./trace_cases.ts";
 import { ADDRESS, TraceLab } from "./trace_lab.ts";
 
@@ -115,8 +116,7 @@ for (const signal of ["SIGKILL", "SIGTERM"] as const) {
     await child.status;
     await lines.return?.();
     // Before Linux 5.12 the next run does it.
-    const [major = 0, minor = 0] = Deno.osRelease().split(".").map(Number);
-    if (major < 5 || (major === 5 && minor < 12)) {
+    if (isOlderKernel(5, 12)) {
       await using _next = new PacketTracer({
         netns: lab.netns,
         signal: AbortSignal.timeout(60_000),

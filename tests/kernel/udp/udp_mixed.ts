@@ -18,6 +18,7 @@ import {
   SOL_SOCKET,
 } from "../../../mod/sys/linux_constants.ts";
 import { SOL_UDP, UDP_SEGMENT } from "../../../backends/udp/user/socket/socket.ts";
+import { isOlderKernel } from "../older_kernel.ts";
 import { randomFrom } from "../../lab/random.ts";
 
 const PORT = 5002;
@@ -106,10 +107,7 @@ function receive(address: string, count: number): void {
  * Before Linux 6.11 udp_send_skb() answers UDP_SEGMENT with EIO where the device has no checksum offload, as in
  * one-packet mode; programs then send single datagrams.
  */
-const LACKS_SEGMENTS = (() => {
-  const [major = 0, minor = 0] = Deno.osRelease().split(".").map(Number);
-  return major < 6 || (major === 6 && minor < 11);
-})();
+const LACKS_SEGMENTS = isOlderKernel(6, 11);
 
 async function send(address: string, count: number, seed: number): Promise<void> {
   const to = socketAddress(address);
