@@ -134,8 +134,8 @@ Deno.test("udp moves bytes unharmed while agents are killed and started again", 
   await transfer(hosts, async () => {
     await restart(0, "kill", AUTO);
     await restart(1, "kill", AUTO);
+    await eventually("the kernel's path", () => isByKernel(hosts));
   });
-  await eventually("the kernel's path", () => isByKernel(hosts));
 });
 
 Deno.test("udp switches to the kernel and back, live and under load, as a peer's agent changes", async () => {
@@ -147,8 +147,10 @@ Deno.test("udp switches to the kernel and back, live and under load, as a peer's
   await transfer(hosts);
   await transfer([there, here]);
 
-  await transfer(hosts, () => restart(1, "stop", AUTO));
-  await eventually("the kernel's path", () => isByKernel(hosts));
+  await transfer(hosts, async () => {
+    await restart(1, "stop", AUTO);
+    await eventually("the kernel's path", () => isByKernel(hosts));
+  });
   await transfer([there, here], () => restart(0, "stop", USER));
   await eventually("user space again", async () => !await isByKernel(hosts));
   await eventually("a full mesh", () => isFullMesh(hosts));
