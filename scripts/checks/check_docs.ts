@@ -1,6 +1,6 @@
 /**
- * One of the checks of `deno task ok`: fails on documents that name what is not there, on generated parts that
- * are not those of the code, and on words that the project does not use (`word_rules.ts`).
+ * One of the checks of `deno task ok`: fails on documents that name what is not there, and on generated parts that
+ * are not those of the code.
  *
  * Usage: `deno run -A scripts/checks/check_docs.ts [--write]`; `--write` brings the generated parts up to date.
  *
@@ -17,7 +17,6 @@ import { exitCodesSection, flagsSection } from "./reference/command_line.ts";
 import { configKeyProblems, configKeys } from "./reference/config_keys.ts";
 import { metricsSection, readMetrics } from "./reference/metrics.ts";
 import { statusSchema } from "./reference/status_schema.ts";
-import { hasWordRules, wordProblems } from "./word_rules.ts";
 
 /** Documents of which each block of shell is run by a test or marked. */
 const HAS_RUN_BLOCKS = /^README\.md$|^docs\//;
@@ -59,25 +58,6 @@ async function readFacts(root: string): Promise<DocFacts> {
     },
     read: (path) => Deno.readTextFile(`${root}/${path}`),
   };
-}
-
-/** Reads the text of each file that git tracks. */
-async function readTree(root: string): Promise<[path: string, text: string][]> {
-  const { success, stdout } = await new Deno.Command("git", {
-    args: ["-C", root, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-  }).output();
-  if (!success) throw new Error("git ls-files failed: is this a git checkout?");
-  const paths = new TextDecoder().decode(stdout).split("\0").filter((path) => path !== "");
-  const files: [string, string][] = [];
-  for (const path of paths.filter(hasWordRules)) {
-    try {
-      files.push([path, await Deno.readTextFile(`${root}/${path}`)]);
-    } catch (error) {
-      // Removed, but not from the index.
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    }
-  }
-  return files;
 }
 
 /** Generated documents, and what generates each from the present text. */
@@ -137,8 +117,7 @@ if (import.meta.main) {
     if (!HAS_RUN_BLOCKS.test(path)) continue;
     problems.push(...blockProblems(path, text, tests).map((problem) => `${path}: ${problem}`));
   }
-  for (const [path, text] of await readTree(root)) problems.push(...wordProblems(path, text));
   for (const line of problems) console.error(line);
   if (problems.length > 0) Deno.exit(1);
-  console.log(`${paths.length} documents: links, paths, commands, flags and words are right`);
+  console.log(`${paths.length} documents: links, paths, commands and flags are right`);
 }

@@ -2,7 +2,7 @@ import type { FuzzTarget } from "./target.ts";
 import { bpfArrival, bpfDecapsulate, bpfEncapsulate } from "./targets/bpf_programs.ts";
 import { cloudMetadata, gceApi } from "./targets/clouds.ts";
 import { cniConfig, cniLeases, cniSubnetFile, netavark } from "./targets/cni.ts";
-import { commandLine, goRegExp } from "./targets/command_line.ts";
+import { commandLine } from "./targets/command_line.ts";
 import { jsonSyntax, networkConfig } from "./targets/config.ts";
 import { httpServer } from "./targets/http_server.ts";
 import { leaseValue, nodeRecord, storeEntry } from "./targets/lease_values.ts";
@@ -35,7 +35,7 @@ export const TARGETS = [
   ...[httpHead, httpServer, tlsRecords, wireMessage, storeMessage, expiration],
   ...[etcdV2, etcdLeaves, etcdV3, etcdGateway, etcdGrpc, remoteServer],
   ...[awsXml, awsIni, gceFailure, gceApi, cloudMetadata, httpResponse],
-  ...[savedRules, nftJson, subnetEnv, commandLine, goRegExp, legacyTrace, printableText],
+  ...[savedRules, nftJson, subnetEnv, commandLine, legacyTrace, printableText],
   ...[cniConfig, cniSubnetFile, cniLeases, netavark],
   ...[storeFile, linearTime],
 ] as unknown as readonly FuzzTarget<unknown>[];

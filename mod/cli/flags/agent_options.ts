@@ -10,7 +10,6 @@ import type { FirewallMode } from "../../firewall/firewall.ts";
 import { type IPv4, isClassE, isGlobalUnicast, isLinkLocal, parseIPv4 } from "../../ip/ipv4.ts";
 import { Prefix } from "../../ip/prefix.ts";
 import { type FlagName, flagNamed } from "./flags.ts";
-import { compileGoRegExp } from "./go_regexp.ts";
 import type { Settings } from "./settings.ts";
 import { isNetworkName } from "../../store/network_name.ts";
 import { listenOptions } from "./remote_options.ts";
@@ -159,10 +158,17 @@ function interfaceOptions(settings: Settings): InterfaceOptions {
     }),
     regexes: settings.list("iface-regex").map((text) => {
       try {
-        return compileGoRegExp(text);
+        // By this flag JavaScript refuses what Go reads in another way, such as \A and [[:alpha:]].
+        return new RegExp(text, "u");
       } catch (cause) {
-        if (!(cause instanceof SyntaxError)) throw cause;
-        throw settings.invalid("iface-regex", text, `not a regular expression: ${cause.message}`);
+        const { message } = cause as SyntaxError;
+        throw settings.invalid(
+          "iface-regex",
+          text,
+          // V8 repeats the expression before the reason.
+          `not a regular expression: ${message.replace(/^.*: /s, "").toLowerCase()}; ` +
+            "expected JavaScript's syntax, for example ^eth[0-9]+$ or (?i:eth)1",
+        );
       }
     }),
     ...present("canReach", hostAddress(settings, "iface-can-reach")),

@@ -162,11 +162,33 @@ Deno.test("agentOptions() leaves out empty interfaces and expressions", () => {
   });
 });
 
-Deno.test("agentOptions() names an expression that is none", () => {
+Deno.test("agentOptions() compiles expressions of JavaScript's syntax", () => {
+  const { regexes } = optionsOf("-iface-regex=^eth[0-9]+$", "-iface-regex=(?i:ETH)1").interface;
   assertEquals(
-    refused("-iface-regex=eth("),
-    'invalid value "eth(" for flag -iface-regex: not a regular expression: unterminated group',
+    regexes.map((regex) => ["eth1", "veth1", "eth"].filter((name) => regex.test(name))),
+    [
+      ["eth1"],
+      ["eth1", "veth1"],
+    ],
   );
+});
+
+Deno.test("agentOptions() refuses an expression that is none, and what Go alone knows", () => {
+  const reasons = {
+    "eth(": "unterminated group",
+    "(?i)eth": "invalid group",
+    "(?P<name>eth)": "invalid group",
+    "\\Aeth\\z": "invalid escape",
+    "\\Qeth.1\\E": "invalid escape",
+    "[[:alpha:]]+": "lone quantifier brackets",
+  };
+  for (const [text, reason] of Object.entries(reasons)) {
+    assertEquals(
+      refused(`-iface-regex=${text}`),
+      `invalid value ${JSON.stringify(text)} for flag -iface-regex: not a regular expression: ` +
+        `${reason}; expected JavaScript's syntax, for example ^eth[0-9]+$ or (?i:eth)1`,
+    );
+  }
 });
 
 Deno.test("agentOptions() reads the health endpoint's address", () => {

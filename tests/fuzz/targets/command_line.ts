@@ -1,7 +1,6 @@
 import fc from "fast-check";
 import { UsageError } from "../../../mod/cli/errors.ts";
 import { FLAGS } from "../../../mod/cli/flags/flags.ts";
-import { compileGoRegExp } from "../../../mod/cli/flags/go_regexp.ts";
 import { parseCommandLine } from "../../../mod/cli/flags/parse.ts";
 import { textNear } from "../mutate.ts";
 import { type FuzzTarget, refusing } from "../target.ts";
@@ -47,31 +46,5 @@ export const commandLine: FuzzTarget<Line> = {
   }),
   start: () => ({ words, variables }) => {
     refusing([UsageError], () => void parseCommandLine(words, variables));
-  },
-};
-
-const EXPRESSIONS = [
-  "^eth[0-9]+$",
-  "(?i)\\Aen(p|s)\\d+\\z",
-  "(?P<x>a)|\\Q.*\\E",
-  "[[:alpha:]]{2,3}?",
-];
-
-export const goRegExp: FuzzTarget<string> = {
-  name: "go_regexp",
-  seeds: EXPRESSIONS,
-  inputs: textNear(EXPRESSIONS, [
-    "(?",
-    "[[:",
-    ":]]",
-    "\\Q",
-    "\\E",
-    "{1,",
-    "\\p{Greek}",
-    "(?<!",
-    "\\1",
-  ]),
-  start: () => (text) => {
-    refusing([SyntaxError], () => void compileGoRegExp(text));
   },
 };
