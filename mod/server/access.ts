@@ -1,6 +1,7 @@
 /**
- * Write permissions of `-listen`. A client with a certificate of `-remote-cafile` or with the token of
- * `-remote-token-file` may write everything; any other client only its own lease and node record.
+ * Access to `-listen`. With a token or a CA for client certificates, the server answers only clients that have
+ * credentials, and these may do everything. Without both (`-listen-allow-unauthenticated`) every client may read,
+ * and write the lease and the node record of its address.
  *
  * @module
  */
@@ -17,17 +18,15 @@ export interface Caller {
   readonly address: string;
   /** The same as a number; `undefined` for IPv6. */
   readonly ipv4: IPv4 | undefined;
-  /** True with a client certificate or the token. */
+  /** True with a client certificate or the token; always, where the server asks for either. */
   readonly isTrusted: boolean;
   /** For the log: `certificate SUBJECT`, `token` or `no credentials`. */
   readonly identity: string;
-  /** For messages: the credentials that this client needs to write everything. */
-  readonly needed: string;
 }
 
 /** Options of {@linkcode AccessPolicy}. */
 export interface AccessOptions {
-  /** The token; when absent, the server ignores tokens of clients. */
+  /** The token that each request without a client certificate needs; when absent, tokens are ignored. */
   readonly token?: string | undefined;
   /** Names of this host besides `localhost`, in lower case. */
   readonly hostNames?: ReadonlySet<string> | undefined;
@@ -43,17 +42,22 @@ export class AccessPolicy {
     this.#hostNames = new Set(["localhost", ...hostNames]);
   }
 
-  /** @throws {HttpError} when the client sends a wrong token */
+  /** @throws {HttpError} when the client needs the token and does not send it */
   identify({ headers, peer }: Pick<HttpRequest, "headers" | "peer">): Caller {
     const address = peer.address.replace(/^::ffff:/i, "");
-    const needed = this.#tokenHash === undefined ? NO_TOKEN : CREDENTIALS;
-    const from = { address, ipv4: parseIPv4(address), needed };
+    const from = { address, ipv4: parseIPv4(address) };
     const shown = headers.get("authorization");
     if (peer.subject !== undefined) {
       return { ...from, isTrusted: true, identity: `certificate ${peer.subject}` };
     }
-    if (shown === undefined || this.#tokenHash === undefined) {
+    if (this.#tokenHash === undefined) {
       return { ...from, isTrusted: false, identity: "no credentials" };
+    }
+    if (shown === undefined) {
+      throw new HttpError(
+        401,
+        "this server needs a token: give -remote-token-file with the content of the server's",
+      );
     }
     // Hashes have equal length, so that the time of the comparison reveals nothing about the token.
     const isRight = timingSafeEqual(sha256(bearerToken(shown)), this.#tokenHash);
@@ -80,8 +84,7 @@ export class AccessPolicy {
         421,
         `${
           truncate(authority, 255)
-        } is not a name of this server: use its address, its host name, or a ` +
-          "token",
+        } is not a name of this server: use its address or its host name`,
       );
     }
     const [type = ""] = (headers.get("content-type") ?? "").split(";");
@@ -98,26 +101,25 @@ export class AccessPolicy {
 }
 
 /** @throws {HttpError} unless the client has a certificate or the token */
-export function requireTrust({ isTrusted, needed }: Caller, what: string): void {
-  if (!isTrusted) throw new HttpError(403, `${what} needs ${needed}`);
+export function requireTrust({ isTrusted }: Caller, what: string): void {
+  if (!isTrusted) throw new HttpError(403, `${what} ${NEEDS_CREDENTIALS}`);
 }
 
 /** @throws {HttpError} unless the client is trusted or comes from `publicIP` */
 export function requireOwn(
-  { isTrusted, ipv4, address, needed }: Caller,
+  { isTrusted, ipv4, address }: Caller,
   what: string,
   publicIP: IPv4,
 ): void {
   if (isTrusted || ipv4 === publicIP) return;
   throw new HttpError(
     403,
-    `${what} of ${formatIPv4(publicIP)} from ${address} needs ${needed}`,
+    `${what} of ${formatIPv4(publicIP)} from ${address} ${NEEDS_CREDENTIALS}`,
   );
 }
 
-/** Credentials that make a client trusted. */
-const CREDENTIALS = "the token of -remote-token-file or a client certificate";
-const NO_TOKEN = "credentials, and this server has neither -remote-token-file nor -remote-cafile";
+const NEEDS_CREDENTIALS =
+  "needs credentials, and this server has none: it runs with -listen-allow-unauthenticated";
 
 /** Returns the token after `Bearer` (RFC 6750, 2.1); empty for another scheme. */
 function bearerToken(authorization: string): string {

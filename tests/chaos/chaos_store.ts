@@ -123,7 +123,9 @@ export class ChaosStore implements AsyncDisposable {
       return `-etcd-endpoints=${endpoints} -etcd-prefix=${this.prefix} -etcd-api=${this.kind}`;
     }
     const server = `${this.address}:${LISTEN_PORT}`;
-    return index === 0 ? `-store=embedded=${this.#path} -listen=${server}` : `-remote=${server}`;
+    return index === 0
+      ? `-store=embedded=${this.#path} -listen=${server} -listen-allow-unauthenticated`
+      : `-remote=${server}`;
   }
 
   /** Reads everything. @throws {Error} when the store does not answer at once */

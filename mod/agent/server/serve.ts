@@ -48,7 +48,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   return { done: serveLeases({ connections, networks, token, hostNames, signal }) };
 }
 
-/** Describes the server: its address, networks, admitted clients, and clients that may write everything. */
+/** Describes the server: its address, networks and admitted clients. */
 function describeServer(listen: ListenOptions, store: StoreOptions): string {
   const { address, certFile, caFile, tokenFile } = listen;
   const place = "hostname" in address
@@ -61,12 +61,12 @@ function describeServer(listen: ListenOptions, store: StoreOptions): string {
     : caFile === undefined
     ? "with TLS"
     : "with TLS, for clients with a certificate only";
-  const writers = caFile !== undefined
+  const admitted = caFile !== undefined
     ? ""
     : tokenFile === undefined
-    ? "; without -remote-token-file a client writes its own lease and node record only"
-    : "; a client without the token writes its own lease and node record only";
-  return `Listening on ${place} ${guard}; serving ${describeStore(store)}${writers}`;
+    ? "; every client is served, for -listen-allow-unauthenticated is given"
+    : ", for clients with the token only";
+  return `Listening on ${place} ${guard}${admitted}; serving ${describeStore(store)}`;
 }
 
 /** Returns a source that opens a network's store at a request, again after a failed attempt. */

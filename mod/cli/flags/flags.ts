@@ -127,6 +127,15 @@ export const FLAGS = [
       "or fd://N; takes a lease for this host only with -store embedded",
   },
   {
+    name: "listen-allow-unauthenticated",
+    kind: "bool",
+    default: false,
+    group: "client and server",
+    help:
+      "serve every client that reaches the port: it reads the config and all leases, and writes the " +
+      "lease of its address; -listen needs this, -remote-token-file or -remote-cafile",
+  },
+  {
     name: "remote",
     kind: "string",
     default: "",
@@ -170,7 +179,7 @@ export const FLAGS = [
     placeholder: "file",
     help:
       "file of mode 0600 with a token that server and clients share; with -listen, a client without " +
-      "the token or a certificate writes only its own lease",
+      "it is not served",
   },
 
   {

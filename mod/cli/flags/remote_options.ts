@@ -10,6 +10,9 @@ import { UsageError } from "../errors.ts";
 import type { Settings } from "./settings.ts";
 import { present } from "./values.ts";
 
+/** The flag of a server that asks for no credentials. */
+const OPEN = "listen-allow-unauthenticated";
+
 /** The first descriptor that systemd passes, SD_LISTEN_FDS_START of sd_listen_fds(3). */
 const FIRST_DESCRIPTOR = 3;
 
@@ -81,7 +84,31 @@ export function listenOptions(settings: Settings): ListenOptions | undefined {
       : ["remote-certfile", "remote-keyfile"] as const;
     throw settings.invalid(given, settings.text(given), `give -${other} too`);
   }
-  return { address: listenAddress(settings, text), ...tls };
+  const address = listenAddress(settings, text);
+  const guard = tls.tokenFile !== undefined
+    ? "remote-token-file"
+    : tls.caFile !== undefined
+    ? "remote-cafile"
+    : undefined;
+  const isOpen = settings.bool(OPEN);
+  // A subcommand has the running agent's address, and credentials of the file for its next start.
+  if (settings.given("listen")?.origin.kind === "agent") return { address, ...tls };
+  if (guard === undefined && !isOpen) {
+    throw settings.invalid(
+      "listen",
+      text,
+      `without credentials any client could read the store and take subnets: give -remote-token-file, or ` +
+        `-remote-cafile for client certificates, or -${OPEN} to serve every client`,
+    );
+  }
+  if (guard !== undefined && isOpen) {
+    throw settings.invalid(
+      OPEN,
+      "true",
+      `-${guard} is given, which refuses such clients: give one of both`,
+    );
+  }
+  return { address, ...tls };
 }
 
 function listenAddress(settings: Settings, text: string): ListenOptions["address"] {

@@ -29,7 +29,8 @@ Deno.test("listenOptions() reads flannel's forms of an address", () => {
     ["fd://5", { descriptor: 5 }],
   ] as const;
   for (const [text, address] of cases) {
-    assertEquals<unknown>(options([`-listen=${text}`]).listen, { address });
+    const args = [`-listen=${text}`, "-listen-allow-unauthenticated"];
+    assertEquals<unknown>(options(args).listen, { address });
   }
   const { listen } = options(["-listen=:8888", "-remote-token-file=/token"]);
   assertEquals(listen?.tokenFile, "/token");
@@ -73,6 +74,23 @@ Deno.test("client/server mode names values that cannot be used, and right ones",
       'invalid value "/c" for flag -remote-certfile: it needs its key: give -remote-keyfile too',
       2,
     ],
+    [
+      ["-listen=:1"],
+      'invalid value ":1" for flag -listen: without credentials any client could read the store and take subnets: give -remote-token-file, or -remote-cafile for client certificates, or -listen-allow-unauthenticated to serve every client',
+      2,
+    ],
+    ...[
+      ["-remote-token-file=/t"],
+      ["-remote-cafile=/c", "-remote-certfile=/s", "-remote-keyfile=/k"],
+    ].map((credentials) =>
+      [
+        ["-listen=:1", "-listen-allow-unauthenticated", ...credentials],
+        `invalid value "true" for flag -listen-allow-unauthenticated: ${
+          credentials[0]!.split("=")[0]
+        } is given, which refuses such clients: give one of both`,
+        2,
+      ] as const
+    ),
     [
       ["-listen=:1", "-remote-keyfile=/k"],
       'invalid value "/k" for flag -remote-keyfile: give -remote-certfile too',

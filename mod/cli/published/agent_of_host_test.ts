@@ -172,12 +172,16 @@ Deno.test("agentOfHost() takes the store that is given, with none of the agent's
   assertEquals(await kinds("-store=embedded"), "embedded");
   assertEquals(await kinds("-etcd-endpoints=http://a:1"), "etcd");
   remote[Symbol.dispose]();
-  await host.startAgent([...PLACE, "-store=embedded", "-network=10.20.0.0/16", "-listen=:8888"]);
+  const own = ["-store=embedded", "-network=10.20.0.0/16", "-listen=:8888"];
+  await host.startAgent([...PLACE, ...own, "-listen-allow-unauthenticated"]);
   assertEquals(await kinds(), "embedded");
   assertEquals(await kinds("-remote=b:2"), "remote");
   assertEquals(await kinds("-etcd-endpoints=http://a:1"), "etcd");
   const { options } = await host.command(["-udp-accept-any"]);
   assertEquals(options.udp.acceptAny, true);
+  // The next start asks for a token.
+  await host.writeSysconfig("FLANNELD_REMOTE_TOKEN_FILE=/token\n");
+  assertEquals(await kinds(), "embedded");
 });
 
 Deno.test("agentOfHost() takes the sysconfig file for the next start, unless a command is about the last run", async () => {

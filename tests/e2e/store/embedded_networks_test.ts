@@ -57,13 +57,12 @@ Deno.test("flanneld carries two networks of one file to a host that is served th
   const [here, there] = lab.hosts as [UnderlayHost, UnderlayHost];
   const server = `${here.address}:8888`;
   const common = ["-iface=eth1", "-watch-networks", "-udp-datapath=kernel"];
-  // The agents do without; an operator's commands by -remote take it.
   const token = "-remote-token-file=/etc/flannel/remote-token";
   for (const host of lab.hosts) {
     await host.writeTextFile("/etc/flannel/remote-token", "0123456789abcdef", 0o600);
   }
   const own = [...common, STORE];
-  const remote = [...common, `-remote=${server}`];
+  const remote = [...common, `-remote=${server}`, token];
   const start = async (host: UnderlayHost, ...flags: string[]): Promise<LabProcess> =>
     stack.use(await host.spawn([FLANNELD, ...flags]));
   const both: readonly Network[] = ["blue", "green"];
@@ -98,6 +97,7 @@ Deno.test("flanneld carries two networks of one file to a host that is served th
       "lease",
       "list",
       `-remote=${server}`,
+      token,
       "-networks=blue",
     ]);
     assertEquals(list.trim().split("\n").length, 3);
@@ -129,7 +129,7 @@ Deno.test("flanneld carries two networks of one file to a host that is served th
 
   await t.step("one whose config is deleted goes on both, with its device", async () => {
     const line = [FLANNELD, "config", "delete", "-yes", `-remote=${server}`, "-networks=green"];
-    assertEquals((await there.run(line)).code, 1);
+    assertEquals((await there.run([...line, "-remote-token-file="])).code, 1);
     assertMatch(
       await there.exec([...line, token]),
       /^Hosts with a lease \(2\): those with -watch-networks remove the network's device, [^]* packets stop/m,

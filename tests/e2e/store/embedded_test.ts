@@ -6,14 +6,15 @@ import { eventually, isFullMesh, overlayAddress, subnetOf } from "../guide.ts";
 const NETWORK = "-network=10.20.0.0/16 -subnet-len=24 -backend=vxlan";
 const PORT = 8889;
 const TOKEN_FILE = "/etc/flannel/remote-token";
+const OPEN = "-listen-allow-unauthenticated";
 
 /** The first host keeps the leases in a file and serves them; the others are its clients. */
-async function configure(lab: Lab, more = NETWORK, access = ""): Promise<void> {
+async function configure(lab: Lab, more = NETWORK, token = ""): Promise<void> {
   const [first] = lab.hosts as [UnderlayHost];
   for (const host of lab.hosts) {
     const options = host === first
-      ? `-iface=eth1 -store=embedded ${more} -listen=${first.address}:${PORT} ${access}`
-      : `-iface=eth1 -remote=${first.address}:${PORT} ${access}`;
+      ? `-iface=eth1 -store=embedded ${more} -listen=${first.address}:${PORT} ${token || OPEN}`
+      : `-iface=eth1 -remote=${first.address}:${PORT} ${token}`;
     await host.writeTextFile("/etc/sysconfig/flanneld", `FLANNEL_OPTIONS="${options}"\n`);
   }
 }
@@ -131,7 +132,7 @@ Deno.test("flanneld needs no etcd: a file on one host, clients on the others", a
     await eventually("a full mesh", () => isFullMesh(lab.hosts));
   });
 
-  await t.step("a client writes for other hosts with the server's token only", async () => {
+  await t.step("a client without the server's token is not served", async () => {
     const reserve = (...args: string[]) =>
       run(second, "lease", "reserve", "10.20.199.0/24", "172.28.128.199", ...args);
     const refused = await reserve();
@@ -139,10 +140,22 @@ Deno.test("flanneld needs no etcd: a file on one host, clients on the others", a
     assertStringIncludes(refused.stderr, "172.28.128.199 from 172.28.128.101 needs credentials");
     assertEquals(refused.stderr.trimEnd().split("\n").length, 1, refused.stderr);
     const token = crypto.randomUUID();
-    for (const host of [first, second]) await host.writeTextFile(TOKEN_FILE, token, 0o600);
+    for (const host of lab.hosts) await host.writeTextFile(TOKEN_FILE, token, 0o600);
     await units[0]!.stop();
     await configure(lab, NETWORK, `-remote-token-file=${TOKEN_FILE}`);
     units[0] = stack.use(await LabUnit.start(first));
+    // The agents run without the token still.
+    await units[0].process.waitFor(
+      /^W.*Refused GET \/v1\/_\/store\S* from \S+: this server needs/m,
+    );
+    const without = await run(second, "lease", "list", "-remote-token-file=");
+    assertEquals(without.code, 1, without.stdout);
+    assertStringIncludes(without.stderr, "this server needs a token: give -remote-token-file");
+    for (const [index, host] of lab.hosts.entries()) {
+      if (host === first) continue;
+      await units[index]!.stop();
+      units[index] = stack.use(await LabUnit.start(host));
+    }
     const granted = await reserve();
     assertEquals(granted.code, 0, granted.stderr);
     await units[0].process.waitFor(

@@ -105,6 +105,7 @@ Deno.test("flanneld -listen=fd:// serves on the sockets that systemd has opened,
       ...["systemd-socket-activate", ...sockets],
       ...[FLANNELD, `-etcd-endpoints=${etcd.endpoint}`, `-etcd-prefix=${PREFIX}`],
       `-listen=${listen}`,
+      "-listen-allow-unauthenticated",
     ]);
     await process.waitFor(/Listening on/);
     assert(!process.output.includes("running as server"), "it is started by the first client");
