@@ -14,7 +14,7 @@ export interface Step {
   /**
    * `lease`, `route`, `device`, `neighbour`, `fdb`, `encapsulation`, `path`, `underlay`,
    * `forwarding`, `firewall`, `masquerade`; and the outcome of probes: `outbound`, `inbound`, `tunnel`, or
-   * `trace` when none could be sent.
+   * `trace` when none could be sent; at last `answer`, of the address itself.
    */
   readonly object: string;
   /** As it is. */
@@ -85,7 +85,7 @@ export function encapsulationStep(
   return {
     object: "encapsulation",
     text: `${type}, from ${formatIPv4(address)} to ${formatIPv4(publicIP)}, ` +
-      `${carrierOf(tunnel)}; ${mtu} bytes fit`,
+      `${carrierOf(tunnel)}, MTU ${mtu}`,
   };
 }
 

@@ -34,12 +34,17 @@ export interface PeerReach {
  * @throws {SysError} EPERM without the privilege to send ICMP echo requests
  */
 export async function reachPeers(host: HostFacts): Promise<readonly PeerReach[]> {
-  return await host.remember("reach", () => reach(host));
+  return await host.remember("reach", async () => {
+    await host.requireCarrier();
+    return await reach(host, (await host.peers()).filter(({ refused }) => refused === undefined));
+  });
 }
 
-async function reach(host: HostFacts): Promise<readonly PeerReach[]> {
-  await host.requireCarrier();
-  const peers = (await host.peers()).filter(({ refused }) => refused === undefined);
+/** As {@linkcode reachPeers}, for some of the peers. */
+export async function reach(
+  host: HostFacts,
+  peers: readonly PeerLease[],
+): Promise<readonly PeerReach[]> {
   if (peers.length === 0) return [];
   const prober = await host.prober();
   const options = { timeout: TIMEOUT, signal: host.signal };
@@ -71,6 +76,22 @@ async function reach(host: HostFacts): Promise<readonly PeerReach[]> {
       port: answer,
     };
   });
+}
+
+/** Returns why packets of the tunnel do not get to a host that is up. @param carrier `UDP port 8472` */
+export function whatIsWrong({ port: answer, failure }: PeerReach, carrier: string): string {
+  switch (answer?.type) {
+    case "closed":
+      return `nobody listens on ${carrier} there`;
+    case "rejected":
+      return `${carrier} is refused (${answer.words})`;
+    case "not-sent":
+      return `this host does not send to ${carrier} there (${answer.error.message})`;
+    case "unreachable":
+      return answer.words;
+  }
+  if (failure?.type === "not-sent") return `this host does not send (${failure.error.message})`;
+  return `it answers at its public address; ${carrier} is dropped on the way, there or back`;
 }
 
 interface AddressEcho {

@@ -13,6 +13,7 @@ import type { LabProcess } from "../lab/process.ts";
 import { sendDatagrams } from "../lab/send_datagram.ts";
 import { FLANNELD, LabUnit } from "../lab/unit.ts";
 import {
+  addContainer,
   BACKENDS,
   eventually,
   isFullMesh,
@@ -89,26 +90,6 @@ async function untilRefused(
     return isDone && now.refused === refused;
   }, 30_000);
   return reason;
-}
-
-/** Gives a host a container, as Docker on the host's subnet does. @returns its address */
-async function addContainer(host: UnderlayHost): Promise<string> {
-  const base = (await overlayAddress(host)).replace(/0$/, "");
-  const lines = [
-    "link add docker0 type bridge",
-    `addr add ${base}1/24 dev docker0`,
-    "link set docker0 up",
-    "netns add container",
-    "link add veth0 type veth peer name eth0 netns container",
-    "link set veth0 master docker0 up",
-    "-n container link set lo up",
-    `-n container addr add ${base}2/24 dev eth0`,
-    "-n container link set eth0 up",
-    `-n container route add default via ${base}1`,
-  ];
-  for (const line of lines) await host.exec(["ip", ...line.split(" ")]);
-  await host.exec(["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
-  return `${base}2`;
 }
 
 const inContainer = (

@@ -32,7 +32,7 @@ export const spec: AgentSubcommand = {
   name: "explain",
   summary: "Show the path of a packet from this host to an address, step by step: holder of the " +
     "subnet, route, device, neighbour, FDB entry, encapsulation, route to the other host, forwarding, " +
-    "firewall and masquerade; and each step that is missing or wrong. As root, it sends a probe through " +
+    "firewall and masquerade; each step that is missing or wrong; and whether the address answers. As root, it sends a probe through " +
     "the host's rules in each direction, and names the rule that drops it and the least change that " +
     "lets it through. It makes no lasting change.",
   flags: [
@@ -52,9 +52,9 @@ export const spec: AgentSubcommand = {
     count: [1, 1],
   },
   exitCodes: {
-    0: "this host sends the packets",
-    1: "a step of the path is missing or wrong, no host holds the address, or the path cannot be " +
-      "found out",
+    0: "the address answers",
+    1: "no answer, a refusal, a step of the path that is missing or wrong, no host that holds the " +
+      "address, or the path cannot be found out",
   },
 };
 

@@ -3,7 +3,7 @@ import { carrierOf } from "../../../backends/steps.ts";
 import { atMost, type Check, type Finding, ok, problem, warning } from "../check.ts";
 import type { HostFacts } from "../host_facts.ts";
 import { EVICT, nameOf } from "../peers.ts";
-import { type PeerReach, reachPeers } from "../reach.ts";
+import { type PeerReach, reachPeers, whatIsWrong } from "../reach.ts";
 
 /** Checks whether packets reach every peer and come back. */
 export const peersCheck: Check = {
@@ -87,21 +87,6 @@ function openingsFor({ protocol, port }: Tunnel): string[] {
     `firewall-cmd --permanent ${permanent} && firewall-cmd --reload   # on both hosts`,
     `iptables -I INPUT ${match} -j ACCEPT   # without firewalld, on both hosts`,
   ];
-}
-
-function whatIsWrong({ port: answer, failure }: PeerReach, carrier: string): string {
-  switch (answer?.type) {
-    case "closed":
-      return `nobody listens on ${carrier} there`;
-    case "rejected":
-      return `${carrier} is refused (${answer.words})`;
-    case "not-sent":
-      return `this host does not send to ${carrier} there (${answer.error.message})`;
-    case "unreachable":
-      return answer.words;
-  }
-  if (failure?.type === "not-sent") return `this host does not send (${failure.error.message})`;
-  return `it answers at its public address; ${carrier} is dropped on the way, there or back`;
 }
 
 /** Returns the finding for hosts that do not answer at any address. */

@@ -12,6 +12,7 @@ import {
   investigateOwn,
   investigatePeer,
 } from "../trace/investigation.ts";
+import { answerStep } from "./answer_step.ts";
 import type { Explanation } from "./explanation.ts";
 import { firewallSteps } from "./firewall_steps.ts";
 import { traceSteps } from "./trace_steps.ts";
@@ -40,7 +41,9 @@ export async function explainAddress(
     }`;
     const isReached = (await host.ownLease())?.subnet.contains(address) === true;
     const traced = isReached ? await investigateOwn(host, address, kind) : undefined;
-    return conclude(address, "own", traced === undefined ? [] : traceSteps(traced), where);
+    const steps = traced === undefined ? [] : traceSteps(traced);
+    steps.push(await answerStep(host, address, kind));
+    return conclude(address, "own", steps, where);
   }
   if (!network.contains(address)) return await outside(host, address, kind);
   const own = await host.ownLease();
@@ -86,6 +89,7 @@ async function toPeer(
   ];
   const traced = await investigatePeer(host, peer, address, kind);
   steps.push(...await firewallSteps(host, address, traced));
+  steps.push(await answerStep(host, address, kind, peer));
   const where = `${formatIPv4(address)} is in the subnet of ${nameOf(peer)}`;
   return conclude(address, "peer", steps, where);
 }
@@ -110,6 +114,8 @@ async function ownSubnet(
     },
   ];
   if (isConnected) {
+    // First, so that the kernel has asked for the neighbour.
+    const answer = await answerStep(host, address, kind);
     const neighbour = host.netlink.neighbours({ index: route.oif })
       .find((one) => one.address === address);
     const name = nameOfInterface(host.netlink, route.oif);
@@ -119,7 +125,7 @@ async function ownSubnet(
         ? `none on ${name}: no container has answered for it yet`
         : `${text} lladdr ${neighbour.mac} dev ${name}`,
     });
-    steps.push(...traceSteps(await investigateLocal(host, address, kind)));
+    steps.push(...traceSteps(await investigateLocal(host, address, kind)), answer);
   }
   return conclude(address, "own-subnet", steps, `${text} is a container's address on this host`);
 }
@@ -134,6 +140,7 @@ async function outside(
   const steps = [
     routeStep(host.netlink, address),
     ...await firewallSteps(host, address, traced),
+    await answerStep(host, address, kind),
   ];
   const where = `${formatIPv4(address)} is outside of ${network}: the host's own routes decide`;
   return conclude(address, "outside", steps, where);
@@ -179,9 +186,10 @@ function conclude(
   steps: readonly Step[],
   where: string,
 ): Explanation {
-  const wrong = steps.find(({ wrong }) => wrong !== undefined)?.wrong;
+  const fault = steps.find(({ wrong }) => wrong !== undefined);
+  const lost = fault?.object === "answer" ? "" : "packets do not get there: ";
   return {
     ...{ address: formatIPv4(address), kind, steps },
-    verdict: wrong === undefined ? where : `${where}; packets do not get there: ${wrong}`,
+    verdict: fault === undefined ? where : `${where}; ${lost}${fault.wrong}`,
   };
 }

@@ -25,7 +25,7 @@ export interface Explanation {
   readonly steps: readonly Step[];
 }
 
-/** Returns whether packets are carried: a host holds the address, and no step is wrong. */
+/** Returns whether packets get there and back: a host holds the address, and no step is wrong. */
 export function isComplete({ kind, steps }: Explanation): boolean {
   return kind !== "refused" && kind !== "unassigned" &&
     steps.every(({ wrong }) => wrong === undefined);

@@ -28,7 +28,9 @@ function stepOf({ flow, result, stop, notes }: Verdict): Step {
       : flow.exit === undefined
       ? "leaves this host"
       : `leaves by ${flow.exit}`;
-    const answer = result.reply?.type === "passed" ? ", and is answered" : "";
+    // A reply by TCP may be a reset.
+    const isEcho = flow.request.packet.protocol === "icmp";
+    const answer = isEcho && result.reply?.type === "passed" ? ", and is answered" : "";
     return { object, text: `${flow.text}: ${end}${answer}${more}` };
   }
   const { text, fix, isDeduced } = stop;

@@ -2,7 +2,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { Lab, type UnderlayHost } from "../../lab/lab.ts";
 import { LabEtcd } from "../../lab/etcd/lab_etcd.ts";
 import { FLANNELD, LabUnit } from "../../lab/unit.ts";
-import { BACKENDS, eventually, PREFIX, subnetOf, writeSysconfig } from "../guide.ts";
+import { addContainer, BACKENDS, eventually, PREFIX, subnetOf, writeSysconfig } from "../guide.ts";
 
 /** A question, and the expected answer: kind, exit code, and objects in order. */
 interface Question {
@@ -20,13 +20,14 @@ const COMMON: readonly Question[] = [
     address: "S.1",
     ...{ kind: "own", code: 0 },
     says: [/^S\.1 is an address of this host, on docker0$/],
-    reaches: /^inbound from P\.2 to S\.1, ICMP echo: gets to this host/,
+    reaches:
+      /^inbound from P\.2 to S\.1, ICMP echo: gets to this host, and is answered[^]*^answer to S\.1, ICMP echo: 0\.\d\d ms$/,
   },
   {
     address: "S.2",
-    ...{ kind: "own-subnet", code: 0 },
+    ...{ kind: "own-subnet", code: 1 },
     says: [
-      /^S\.2 is a container's address on this host$/,
+      /^S\.2 is a container's address on this host; no answer/,
       /^lease S\.0\/24, this host's own$/,
       /^route S\.0\/24 dev docker0/,
       /^neighbour none on docker0/,
@@ -34,9 +35,9 @@ const COMMON: readonly Question[] = [
   },
   {
     address: "8.8.8.8",
-    ...{ kind: "outside", code: 0 },
+    ...{ kind: "outside", code: 1 },
     says: [
-      /^8\.8\.8\.8 is outside of 10\.20\.0\.0\/16/,
+      /^8\.8\.8\.8 is outside of 10\.20\.0\.0\/16.*; no answer within 2 s$/,
       /^route 0\.0\.0\.0\/0 via 10\.0\.2\.2 dev eth0/,
       /^forwarding on, for /,
       /^firewall accepted/,
@@ -74,12 +75,13 @@ const OF_BACKEND: Readonly<Record<string, readonly Question[]>> = {
         /^device flannel\.1 mtu 1450 up$/,
         /^neighbour P\.0 lladdr [0-9a-f:]{17} dev flannel\.1$/,
         /^fdb [0-9a-f:]{17} dst 172\.28\.128\.101 dev flannel\.1$/,
-        /^encapsulation vxlan, from 172\.28\.128\.100 to 172\.28\.128\.101, UDP port 8472; 1450 bytes fit$/,
+        /^encapsulation vxlan, from 172\.28\.128\.100 to 172\.28\.128\.101, UDP port 8472, MTU 1450$/,
         /^underlay 172\.28\.128\.101 dev eth1 src 172\.28\.128\.100 mtu 1500$/,
         /^forwarding on, for flannel\.1, docker0, eth1 too$/,
         /^firewall accepted in FORWARD by our rules$/,
         /^masquerade the source stays the container's$/,
       ],
+      reaches: /^answer to P\.2, ICMP echo: \d+\.\d\d ms$/,
     },
     {
       address: "10.20.77.7",
@@ -99,7 +101,7 @@ const OF_BACKEND: Readonly<Record<string, readonly Question[]>> = {
         /^route 10\.20\.0\.0\/16 dev flannel0 proto 102$/,
         /^device flannel0 mtu 1472 up$/,
         /^path in (user space, as set by -udp-datapath=user|the kernel, by eBPF)$/,
-        /^encapsulation udp, .*, UDP port 8285; 1472 bytes fit$/,
+        /^encapsulation udp, .*, UDP port 8285, MTU 1472$/,
         /^underlay 172\.28\.128\.101 dev eth1/,
       ],
     },
@@ -124,6 +126,50 @@ const OF_BACKEND: Readonly<Record<string, readonly Question[]>> = {
     },
   ],
 };
+
+/** Sabotage between the hosts, the question meanwhile, and its answer. */
+const UNANSWERED: readonly {
+  readonly there?: readonly [sabotage: string, undo: string];
+  /** Run on the host that all cables end in. */
+  readonly hub?: readonly [sabotage: string, undo: string];
+  readonly asked?: readonly string[];
+  readonly says: RegExp;
+}[] = [
+  {
+    there: ["iptables -I INPUT -p udp --dport 8472 -j DROP", "iptables -D INPUT 1"],
+    says:
+      /no answer: it answers at its public address; UDP port 8472 is dropped on the way, there or back\n +> flanneld doctor {3}# here and on 172\.28\.128\.101$/,
+  },
+  {
+    there: ["iptables -I INPUT -p udp --dport 8472 -j DROP", "iptables -D INPUT 1"],
+    asked: ["P.2", "-proto=udp", "-port=53"],
+    says: /answer +to P\.2, UDP port 53: none\n +! no answer: it answers at its public address/,
+  },
+  {
+    there: ["sysctl -qw net.ipv4.ip_forward=0", "sysctl -qw net.ipv4.ip_forward=1"],
+    says:
+      /no answer, but its host host101 \S+ answers: no such container, net\.ipv4\.ip_forward=0, or a firewall rule there\n +> flanneld explain P\.2 {3}# on 172\.28\.128\.101$/,
+  },
+  { asked: ["P.9"], says: /! no answer, but its host host101 .* no such container/ },
+  {
+    asked: ["P.2", "-port=81"],
+    says: /answer +to P\.2, TCP port 81: refused\n +! refused: no process listens on the port/,
+  },
+  { asked: ["P.2", "-proto=udp", "-port=53"], says: /! refused: no process listens on the port$/ },
+  {
+    asked: ["S.1", "-port=81"],
+    says: /TCP port 81: gets to this host[;\n][^]*! refused: no process/,
+  },
+  {
+    hub: ["ip link set host101-eth1 mtu 1400", "ip link set host101-eth1 mtu 1500"],
+    says:
+      /! no answer to packets of more than 1354 bytes; the network's MTU is 1450\n +> flanneld doctor {3}# check path-mtu$/,
+  },
+  {
+    hub: ["ip link set host101-eth1 down", "ip link set host101-eth1 up"],
+    says: /! no answer, and none from its host at 172\.28\.128\.101 either: it is down, or cut off/,
+  },
+];
 
 /** Damage to objects of steps, and the steps' texts then; `VTEP` is the MAC of the peer's device. */
 const DAMAGES: Readonly<
@@ -210,6 +256,7 @@ for (const { type, config } of BACKENDS) {
         "sysctl -qw net.ipv4.ip_forward=1; ip link add docker0 mtu 1400 type bridge; ip address add S.1/24 dev docker0; ip link set docker0 up; ip neighbour add 10.0.2.2 lladdr 02:00:00:00:02:02 dev eth0 nud permanent",
       ),
     ]);
+    assertEquals(await addContainer(there), fill("P.2"));
     await eventually("the peer", async () => (await explain(here, fill("P.2"))).code === 0);
     // The agent refuses sources outside the network some seconds after all peers masquerade.
     await eventually("the peers' features in force", async () => {
@@ -232,6 +279,11 @@ for (const { type, config } of BACKENDS) {
     }
 
     if (type === "vxlan") {
+      stack.use(
+        await there.spawn([
+          ..."ip netns exec container busybox nc -ll -p 80 -e /bin/true".split(" "),
+        ]),
+      );
       // A rule for one port is met by a probe of that port alone.
       await here.exec(["iptables", "-I", "FORWARD", "-p", "tcp", "--dport", "443", "-j", "REJECT"]);
       for (const [port, code] of [["443", 1], ["80", 0]] as const) {
@@ -247,6 +299,19 @@ for (const { type, config } of BACKENDS) {
         }
       }
       await here.exec(["iptables", "-D", "FORWARD", "1"]);
+
+      for (const { there: sabotage, hub, asked = ["P.2"], says } of UNANSWERED) {
+        const run = async (at: 0 | 1) => {
+          if (sabotage !== undefined) await there.exec(["sh", "-ec", sabotage[at]]);
+          if (hub !== undefined) await lab.switch.exec(["sh", "-ec", hub[at]]);
+        };
+        await run(0);
+        const { code, stdout } = await here.run([FLANNELD, "explain", ...asked.map(fill)]);
+        await run(1);
+        assertEquals(code, 1, stdout);
+        assertMatch(stdout, new RegExp(fill(says.source), "m"));
+      }
+      await eventually("the peer", async () => (await explain(here, fill("P.2"))).code === 0);
 
       // When no probe can be traced, explain reads the rules, and the answer states that.
       for (
@@ -287,7 +352,10 @@ for (const { type, config } of BACKENDS) {
     }
     if (type !== "vxlan") return;
     // The way out of the network needs the rules too, which the agent puts back when it sees it.
-    await eventually("the repair", async () => (await explain(here, "8.8.8.8")).code === 0);
+    await eventually("the repair", async () => {
+      const { steps } = (await explain(here, "8.8.8.8")).answer;
+      return steps.every(({ object, wrong }) => wrong === undefined || object === "answer");
+    });
     for (
       const [parameter, says] of [
         ["net.ipv4.ip_forward", /^forwarding off ! net\.ipv4\.ip_forward is 0/],
@@ -319,7 +387,7 @@ for (const { type, config } of BACKENDS) {
     assertEquals(planned.stderr.includes("leased to another host"), false, planned.stderr);
 
     const text = await here.run([FLANNELD, "explain", "-iface=eth1", "8.8.8.8"]);
-    assertEquals([text.code, text.stderr], [0, ""]);
+    assertEquals([text.code, text.stderr], [1, ""]);
     assertMatch(
       text.stdout,
       /^8\.8\.8\.8 is outside of .*\n {2}route +0\.0\.0\.0\/0 via 10\.0\.2\.2/,
