@@ -34,8 +34,7 @@ export interface Reading<S> {
 /**
  * One watch of a store, for any number of clients that poll.
  *
- * Cursors are the feed's own: `EPOCH.NUMBER`, fit for a URL as they are, since flannel 0.7.1 does not
- * escape them. A new feed has another epoch, and knows no cursor of an earlier one.
+ * Cursors are the feed's own: `EPOCH.NUMBER`. A new feed has another epoch, and knows no cursor of an earlier one.
  */
 export class Feed<C, S extends { readonly cursor: string }, E> implements Disposable {
   readonly #source: FeedSource<C, S>;
@@ -87,17 +86,14 @@ export class Feed<C, S extends { readonly cursor: string }, E> implements Dispos
   /**
    * Waits for what happens after a cursor.
    *
-   * @param select returns true for the entries to wait for
    * @param signal ends the waiting, without an error
    * @throws {StoreError} when the source cannot be followed
    */
-  async poll(cursor: string, select: (entry: E) => boolean, signal: AbortSignal): Promise<
-    Polled<E>
-  > {
+  async poll(cursor: string, signal: AbortSignal): Promise<Polled<E>> {
     let at = this.#numberOf(cursor);
     for (;;) {
       if (at === undefined || at < this.#first || this.#watching === undefined) return "lost";
-      const entries = this.#entries.slice(at - this.#first).filter(select);
+      const entries = this.#entries.slice(at - this.#first);
       if (entries.length > 0 || signal.aborted) return { entries, cursor: this.cursor };
       if (this.#broken !== undefined) throw this.#broken;
       at = this.#first + this.#entries.length;

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { askAsFlannel } from "../../tests/interop/remote_raw.ts";
+import { askRaw } from "./testing/raw_http.ts";
 import { makeEmbeddedLab } from "../store/testing/embedded_lab.ts";
 import { net, vxlan } from "../store/testing/store_lab.ts";
 import { libc } from "../sys/mod.ts";
@@ -20,12 +20,12 @@ Deno.test("serveLeases() lets one address hold so many polls, and others again w
     signal: stop.signal,
     pollsPerAddress: 2,
   });
-  const ask = (target: string) => askAsFlannel(listener.addr.port, "GET", target);
+  const ask = (target: string) => askRaw(listener.addr.port, "GET", target);
   const cursorOf = (body: string) => /"cursor":"(.*?)"/.exec(body)![1]!;
   const poll = async () => {
-    const cursor = cursorOf((await ask("/v1/_/leases")).body);
+    const cursor = cursorOf((await ask("/v1/_/store")).body);
     for (;;) {
-      const answer = await ask(`/v1/_/leases?next=${cursor}`);
+      const answer = await ask(`/v1/_/store?next=${cursor}`);
       // The probe below may have taken its place for a moment.
       if (answer.status !== 503) return answer;
       await new Promise((resolve) => setTimeout(resolve, 20));
@@ -36,7 +36,7 @@ Deno.test("serveLeases() lets one address hold so many polls, and others again w
     let refused;
     // Both have to have come before it.
     for (const until = Date.now() + 60_000; refused?.status !== 503 && Date.now() < until;) {
-      const brief = ask("/v1/_/leases?next=33");
+      const brief = ask("/v1/_/store?next=33");
       refused = await brief;
     }
     assertEquals([refused?.status, refused?.body], [
@@ -45,7 +45,7 @@ Deno.test("serveLeases() lets one address hold so many polls, and others again w
     ]);
     await store.createLease(net("10.73.77.0/24"), vxlan("192.0.2.77"), 600);
     for (const one of held) assertEquals((await one).status, 200);
-    assertEquals((await ask("/v1/_/leases?next=33")).status, 200);
+    assertEquals((await ask("/v1/_/store?next=33")).status, 200);
   } finally {
     stop.abort();
     await done;

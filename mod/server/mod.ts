@@ -1,5 +1,5 @@
 /**
- * The server of `-listen`: flannel 0.7.1's client/server protocol, and flanneld's own, over any store.
+ * The server of `-listen`, over any store.
  *
  * @module
  */

@@ -3,23 +3,21 @@ import type { KvChange, Listing } from "../store/kv/kv.ts";
 import { type NetworkStore, StoreError, StoreUnavailableError } from "../store/mod.ts";
 import { isNetworkName, UNNAMED_NETWORK } from "../store/network_name.ts";
 import type { NameChange, NamesSnapshot, NetworkNames } from "../store/network_names.ts";
-import type { WireNetworkEvent } from "../store/remote/flannel/protocol.ts";
 import { Feed, type FeedSource, type FeedState } from "./feed.ts";
-import { type NetworkEntry, NetworkState } from "./network_state.ts";
+import { NetworkState } from "./network_state.ts";
 
 /** Largest number of networks served at a time: each costs a watch of the store. */
 const MOST_NETWORKS = 256;
 
 /** One network, as it is served. */
 export interface ServedNetwork {
-  readonly name: string;
   readonly store: NetworkStore;
   readonly state: NetworkState;
-  readonly feed: Feed<KvChange, Listing, NetworkEntry>;
+  readonly feed: Feed<KvChange, Listing, KvChange>;
 }
 
 /** The networks' names, as they are served. */
-export type NamesFeed = Feed<NameChange, NamesSnapshot, WireNetworkEvent>;
+export type NamesFeed = Feed<NameChange, NamesSnapshot, NameChange>;
 
 /** The names with their source, where there is one. */
 interface OpenedNames {
@@ -96,7 +94,7 @@ export class ServedNetworks implements AsyncDisposable {
       snapshot: (options) => kv.list(range, options),
       watch: (cursor, options) => kv.watch(range, cursor, options),
     }, state);
-    return { name, store, state, feed };
+    return { store, state, feed };
   }
 
   async #openNames(): Promise<OpenedNames> {
@@ -137,10 +135,10 @@ export async function configOf({ feed, state }: ServedNetwork): Promise<NetworkC
 }
 
 /** The known names. */
-class NamesState implements FeedState<NameChange, NamesSnapshot, WireNetworkEvent> {
+class NamesState implements FeedState<NameChange, NamesSnapshot, NameChange> {
   readonly #names = new Set<string>();
 
-  replace({ names }: NamesSnapshot): WireNetworkEvent[] {
+  replace({ names }: NamesSnapshot): NameChange[] {
     const gone = [...this.#names].filter((name) => !names.includes(name));
     return [
       ...gone.map((network) => this.apply({ type: "removed", network })),
@@ -148,7 +146,7 @@ class NamesState implements FeedState<NameChange, NamesSnapshot, WireNetworkEven
     ].filter((event) => event !== undefined);
   }
 
-  apply({ type, network }: NameChange): WireNetworkEvent | undefined {
+  apply({ type, network }: NameChange): NameChange | undefined {
     if (type === "removed") return this.#names.delete(network) ? { type, network } : undefined;
     // A config that is written again may be that of a network that was set up again.
     this.#names.add(network);

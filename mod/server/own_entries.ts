@@ -58,17 +58,6 @@ export function requireOwnRecord(
   requireUsualTtl(put.ttl);
 }
 
-/**
- * Refuses a change of another host's lease by flannel 0.7.1's protocol. That protocol lets a client name any
- * public IP, as a client behind NAT must. But a host with a node record runs this software, which leases below
- * `/store`, so the request comes from another host.
- *
- * @throws {HttpError}
- */
-export function requireNoRecord({ state }: ServedNetwork, publicIP: number, caller: Caller): void {
-  if (state.hasAgent(publicIP)) requireOwn(caller, "the lease", publicIP);
-}
-
 /** Refuses a blind write: between the check of an entry and the write, another host may create it. */
 function requireRevision(expect: WirePut["expect"], caller: Caller): void {
   if (expect === "any") requireTrust(caller, "a write over any revision");

@@ -5,10 +5,10 @@ import type { HttpLimits } from "../http/limits.ts";
 import { type NetworkSource, ServedNetworks } from "./networks.ts";
 import { makeHandler } from "./router.ts";
 
-/** Polls held at a time. Each of 5,000 agents holds one, a flannel two. */
+/** Polls held at a time. Each of 5,000 agents holds one, with `-watch-networks` more. */
 const POLLS = 12_000;
 
-/** Polls held at a time by one address: a flannel 0.7.1 with 256 networks holds 513. */
+/** Polls held at a time by one address: an agent with 256 networks holds 257, and hosts behind one NAT more. */
 export const POLLS_PER_ADDRESS = 640;
 
 /** Limits of the server of `-listen`. */
@@ -43,19 +43,17 @@ export interface ServerOptions extends AccessOptions {
   readonly polls?: number;
   /** Polls of one address that are held at a time. @default 640 */
   readonly pollsPerAddress?: number;
-  /** Serve only what flannel 0.7.1 serves. @default false */
-  readonly plain?: boolean;
 }
 
 /**
- * Serves networks to clients with `-remote`, of flannel 0.7.1 and of flanneld, until the signal aborts.
+ * Serves networks to clients with `-remote` until the signal aborts.
  *
  * @throws what the source of connections throws
  */
 export async function serveLeases(options: ServerOptions): Promise<void> {
-  const { connections, signal, limits = {}, polls = POLLS, plain = false } = options;
+  const { connections, signal, limits = {}, polls = POLLS } = options;
   const { token, hostNames, pollsPerAddress = POLLS_PER_ADDRESS } = options;
   await using networks = new ServedNetworks(options.networks);
-  const handler = makeHandler(networks, { polls, pollsPerAddress, plain, token, hostNames });
+  const handler = makeHandler(networks, { polls, pollsPerAddress, token, hostNames });
   await serveHttp(connections, handler, { ...DEFAULT_LIMITS, ...limits }, signal);
 }

@@ -16,17 +16,20 @@ import {
 import { Deadline } from "../store/deadline.ts";
 import type { Entries } from "../store/entries.ts";
 import type { KvChange, KvEntry } from "../store/kv/kv.ts";
+import type { NameChange } from "../store/network_names.ts";
 import {
   decodePut,
   encodeEntry,
   encodeListing,
   encodePoll,
   HELD_POLL_MS,
+  type PollAnswer,
   type WireListing,
 } from "../store/remote/wire.ts";
 import { WireError } from "../store/remote/wire_error.ts";
 import { type Caller, requireTrust } from "./access.ts";
-import type { ServedNetwork } from "./networks.ts";
+import type { Feed } from "./feed.ts";
+import type { NamesFeed, ServedNetwork } from "./networks.ts";
 import { requireOwnDeletion, requireOwnLease, requireOwnRecord } from "./own_entries.ts";
 
 /** A key that clients may use. */
@@ -49,6 +52,23 @@ export function parseServedKey({ store }: ServedNetwork, relative: string): Serv
   }
 }
 
+/** `GET /v1/networks` */
+export async function getNames(feed: NamesFeed): Promise<string> {
+  return encodeListing(await namesListing(feed));
+}
+
+/** `GET /v1/networks?next=C` */
+export async function pollNames(
+  feed: NamesFeed,
+  cursor: string,
+  signal: AbortSignal,
+): Promise<string> {
+  return encodePoll(
+    await poll(feed, cursor, signal, nameChange) ??
+      { reason: LOST, listing: await namesListing(feed) },
+  );
+}
+
 /** `GET store` */
 export async function getStore(network: ServedNetwork): Promise<string> {
   return encodeListing(await readListing(network));
@@ -60,23 +80,17 @@ export async function pollStore(
   cursor: string,
   signal: AbortSignal,
 ): Promise<string> {
-  // Shortened at random, so that clients that came together do not return together for ever.
-  using held = new Deadline(HELD_POLL_MS * (0.9 + Math.random() / 10), () => undefined, signal);
-  const polled = await network.feed.poll(cursor, () => true, held.signal);
-  signal.throwIfAborted();
-  if (polled === "lost") {
-    return encodePoll({
-      reason: "the server does not know what has happened since",
-      listing: await readListing(network),
-    });
-  }
   const { entries } = network.store;
-  const changes = polled.entries.map(({ change }): KvChange =>
-    change.type === "put"
-      ? { type: "put", entry: relativeTo(entries, change.entry) }
-      : relativeTo(entries, change)
+  const changes = await poll(
+    network.feed,
+    cursor,
+    signal,
+    (change: KvChange): KvChange =>
+      change.type === "put"
+        ? { type: "put", entry: relativeTo(entries, change.entry) }
+        : relativeTo(entries, change),
   );
-  return encodePoll({ changes, cursor: polled.cursor });
+  return encodePoll(changes ?? { reason: LOST, listing: await readListing(network) });
 }
 
 /** `GET store/KEY[?ttl=1]`; `undefined` when there is no entry, or it cannot be read. */
@@ -133,6 +147,41 @@ export async function deleteEntry(
   if (revision === null) requireTrust(caller, "a deletion of any revision");
   const expect = revision === null ? "any" : { revision };
   await network.store.kv.delete(served.key, { expect });
+}
+
+const LOST = "the server does not know what has happened since";
+
+/** Waits for changes; `undefined` when the history is lost. */
+async function poll<C, S extends { readonly cursor: string }, E>(
+  feed: Feed<C, S, E>,
+  cursor: string,
+  signal: AbortSignal,
+  onWire: (entry: E) => KvChange,
+): Promise<PollAnswer | undefined> {
+  // Shortened at random, so that clients that came together do not return together for ever.
+  using held = new Deadline(HELD_POLL_MS * (0.9 + Math.random() / 10), () => undefined, signal);
+  const polled = await feed.poll(cursor, held.signal);
+  signal.throwIfAborted();
+  return polled === "lost"
+    ? undefined
+    : { changes: polled.entries.map(onWire), cursor: polled.cursor };
+}
+
+async function namesListing(feed: NamesFeed): Promise<WireListing> {
+  const { snapshot, cursor } = await feed.read();
+  const entries = snapshot.names.map((network) => nameEntry(network));
+  return { entries, cursor, missing: "", leaseForm: "v0.7" };
+}
+
+function nameChange({ type, network }: NameChange): KvChange {
+  const entry = nameEntry(network);
+  return type === "added"
+    ? { type: "put", entry }
+    : { type: "delete", key: entry.key, missing: "" };
+}
+
+function nameEntry(network: string): KvEntry {
+  return { key: `${network}/config`, value: "", revision: "" };
 }
 
 async function readListing({ feed, store, state }: ServedNetwork): Promise<WireListing> {

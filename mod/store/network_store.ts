@@ -105,24 +105,6 @@ export class NetworkStore implements AsyncDisposable {
   }
 
   /**
-   * Leases a subnet that the server chooses, for 24 hours: the subnet that has the public IP, if there is
-   * one, and if not a free one. Present where the server alone chooses (flannel 0.7.1's client/server
-   * protocol); there {@linkcode createLease} makes reservations only.
-   */
-  get assignLease():
-    | ((attributes: LeaseAttributes, options?: CallOptions) => Promise<Lease>)
-    | undefined {
-    if (this.kv.assign === undefined) return undefined;
-    return async (attributes, options) => {
-      const value = encodeLeaseValue(attributes, this.leaseForm);
-      const entry = await this.kv.assign!(this.entries.leasesDirectory, value, options);
-      const found = this.entries.put(entry);
-      if (found?.type === "lease") return found.lease;
-      throw new StoreError(`the ${this.name} has assigned ${entry.key}, which is no lease`);
-    };
-  }
-
-  /**
    * Removes a lease, provided that it is still the lease that was read; does nothing when it is gone.
    *
    * @throws {ConflictError} when it was changed since

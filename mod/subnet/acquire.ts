@@ -58,7 +58,7 @@ export interface AcquireOptions {
  * reads the store again and picks again, among sixteen times as many.
  *
  * @throws {OutOfSubnetsError} when no subnet is free that this host can use
- * @throws {AcquireError} when ten attempts in a row lost a race, or the subnet that a server or a
+ * @throws {AcquireError} when ten attempts in a row lost a race, or the subnet that a
  * reservation gives us cannot be used on this host
  * @throws {StoreError} as the store does
  */
@@ -70,18 +70,6 @@ export async function acquireLease(
 ): Promise<Lease> {
   const { unusable = [] } = options;
   const call = options.signal ? { signal: options.signal } : {};
-  // A server that chooses by itself knows better than we what is free.
-  if (store.assignLease !== undefined) {
-    const lease = await store.assignLease(attributes, call);
-    const reason = unusableReason(lease.subnet, unusable);
-    if (reason !== undefined) {
-      throw new AcquireError(
-        `the server has assigned ${lease.subnet}, which this host cannot use: it ${reason}`,
-      );
-    }
-    info(`Lease acquired: ${lease.subnet}`, { subnet: lease.subnet });
-    return lease;
-  }
   // Subnets that another was quicker to create, or whose lease cannot be read and is in no listing.
   const contested: Prefix[] = [];
   let { held } = options;

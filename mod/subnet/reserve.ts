@@ -18,7 +18,7 @@ export interface Misfit {
 }
 
 /** Returns why a subnet cannot be reserved in a network; `undefined` when it can. */
-export function findMisfit(
+function findMisfit(
   { network, subnetLen }: NetworkConfig,
   subnet: Prefix,
 ): Misfit | undefined {

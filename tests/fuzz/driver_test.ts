@@ -53,10 +53,10 @@ Deno.test("FuzzSession.run() ends a target that does not come back, and names it
     hangMs: 1_000,
     module: new URL("silent_worker.ts", import.meta.url),
   });
-  const { executions, finding } = await session.run("expiration", 7, 60_000);
+  const { executions, finding } = await session.run("lease_value", 7, 60_000);
   assertEquals(executions, 1);
   assertStringIncludes(finding!.message, "does not come back");
-  const { seeds } = TARGETS.find(({ name }) => name === "expiration")!;
+  const { seeds } = TARGETS.find(({ name }) => name === "lease_value")!;
   assertEquals(finding!.literal, literal(seeds[0]));
 });
 

@@ -9,7 +9,7 @@ import { leaseValue, nodeRecord, storeEntry } from "./targets/lease_values.ts";
 import { linearTime } from "./targets/linear_time.ts";
 import { netlinkExchange, netlinkMessage } from "./targets/netlink.ts";
 import { httpResponse, probePacket } from "./targets/probe_messages.ts";
-import { expiration, storeMessage, wireMessage } from "./targets/remote_messages.ts";
+import { storeMessage } from "./targets/remote_messages.ts";
 import { storeFile } from "./targets/store_file.ts";
 import { etcdGateway, etcdGrpc, etcdV2, etcdV3, remoteServer } from "./targets/store_peers.ts";
 import {
@@ -32,7 +32,7 @@ export const TARGETS = [
   ...[udpReceive, udpSend, bpfEncapsulate, bpfDecapsulate, bpfArrival],
   ...[netlinkMessage, netlinkExchange, probePacket],
   ...[leaseValue, nodeRecord, storeEntry, networkConfig, jsonSyntax],
-  ...[httpHead, httpServer, tlsRecords, wireMessage, storeMessage, expiration],
+  ...[httpHead, httpServer, tlsRecords, storeMessage],
   ...[etcdV2, etcdLeaves, etcdV3, etcdGateway, etcdGrpc, remoteServer],
   ...[awsXml, awsIni, gceFailure, gceApi, cloudMetadata, httpResponse],
   ...[savedRules, nftJson, subnetEnv, commandLine, legacyTrace, printableText],

@@ -14,7 +14,6 @@ import { toStoreError } from "../../mod/store/etcd/v3/errors.ts";
 import { describeFetchError } from "../../mod/store/fetch_error.ts";
 import { isNetworkName } from "../../mod/store/network_name.ts";
 import { decodeListing, decodePoll } from "../../mod/store/remote/wire.ts";
-import { decodeLeaseWatch, parseExpiration } from "../../mod/store/remote/flannel/protocol.ts";
 
 /** One character of each class that a pattern or a reader here distinguishes, and a few words. */
 export const UNITS = [
@@ -63,10 +62,8 @@ export const READERS: readonly (readonly [string, (text: string) => unknown])[] 
         ...{ version: text, started: text },
       })),
   ],
-  ["an expiry", parseExpiration],
   ["a server's listing", (text) => decodeListing(text)],
   ["a server's poll", (text) => decodePoll(`{"changes":[${text}`)],
-  ["a flannel server's poll", (text) => decodeLeaseWatch(`{"snapshot":[${text}`, () => {})],
   ["a config", (text) => decodeNetworkConfig(text)],
   [
     "a config's key",

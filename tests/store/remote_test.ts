@@ -10,14 +10,17 @@ import { storeCases } from "../../mod/store/testing/store_cases.ts";
 
 storeCases("remote", () => makeRemoteLab(makeEmbeddedLab()), { access: "none" });
 
-Deno.test("openRemote() says of an etcd that there is no flanneld, and not that it is an old one", async () => {
+Deno.test("openRemote() reports of an etcd that there is no flanneld", async () => {
   const lines: string[] = [];
   configureLog({ write: (line) => lines.push(line) });
   await using etcd = await EtcdServer.start({ v2: false });
   const place = new URL(etcd.endpoint).host;
   await using store = await openRemote({ kind: "remote", servers: [place] });
   const error = await assertRejects(() => store.snapshot(), StoreError);
-  assertStringIncludes(error.message, `there is no flanneld -listen at ${place}`);
+  assertStringIncludes(
+    error.message,
+    `there is no flanneld -listen of this version at ${place}: it answers 404`,
+  );
   assertEquals(lines, []);
 });
 

@@ -29,7 +29,7 @@ export function openEmbedded(path: string, access: FileAccess = {}): Kv {
 /** Keys and values of an `EmbeddedFile`. A refusal is a rejection, as in every store. */
 class EmbeddedKv implements Kv {
   readonly name: string;
-  /** The form of flannel 0.7.1, the only version that `-listen` serves leases to. */
+  /** Only flanneld reads them. */
   readonly leaseForm = "v0.7";
   readonly #use: FileUse;
   readonly #watch: EmbeddedWatch;

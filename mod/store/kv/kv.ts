@@ -142,14 +142,6 @@ export interface Kv extends AsyncDisposable {
   watch(range: KeyRange, cursor: Cursor, options: WatchOptions): AsyncIterable<KvWatchItem>;
 
   /**
-   * Writes an entry below a directory under a key that the server chooses, for 24 hours. Present
-   * where the server leaves clients no choice (flannel 0.7.1's client/server protocol).
-   */
-  readonly assign?:
-    | ((directory: string, value: string, options?: CallOptions) => Promise<KvEntry>)
-    | undefined;
-
-  /**
    * Drops the open connections, for when the address is gone that they were made from: calls over them fail
    * as though the server had closed them, and watches go on over new ones.
    */

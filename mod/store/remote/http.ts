@@ -9,7 +9,7 @@ import { readTlsFiles, type TlsFiles } from "../etcd/tls_files.ts";
 
 /** Milliseconds until a server that was not heard from lately must have answered. */
 const LOOK_TIMEOUT = 5_000;
-/** Milliseconds that an answer may take, as flannel's client gives a connection. */
+/** Milliseconds that an answer may take. */
 const CALL_TIMEOUT = 30_000;
 
 /** Bytes of an answer; 60,000 leases, each with its node record, have some 40 MB. */
@@ -36,7 +36,7 @@ export async function readRemoteCredentials(
 
 /** One request to a server. */
 export interface RemoteRequest {
-  readonly method: "GET" | "POST" | "PUT" | "DELETE";
+  readonly method: "GET" | "PUT" | "DELETE";
   /** Below the server, with a leading slash, escaped. */
   readonly path: string;
   readonly body?: string;
@@ -51,8 +51,6 @@ export interface RemoteAnswer {
   readonly server: string;
   readonly status: number;
   readonly text: string;
-  /** Milliseconds since the epoch by the server's clock, if the answer has a Date. */
-  readonly date: number | undefined;
 }
 
 /**
@@ -190,8 +188,6 @@ export class RemoteHttp implements Disposable {
       },
       ...(body === undefined ? {} : { body }),
     });
-    const text = await readText(response, MAX_BYTES);
-    const date = Date.parse(response.headers.get("date") ?? "");
-    return { server, status: response.status, text, date: Number.isNaN(date) ? undefined : date };
+    return { server, status: response.status, text: await readText(response, MAX_BYTES) };
   }
 }

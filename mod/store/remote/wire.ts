@@ -8,7 +8,8 @@
  *     PUT    store/KEY          writes an entry
  *     DELETE store/KEY?revision=R
  *
- * Keys are relative to the network: `config`, `subnets/10.20.1.0-24`, `agents/192.0.2.1`.
+ * Keys are relative to the network: `config`, `subnets/10.20.1.0-24`, `agents/192.0.2.1`. `GET /v1/networks[?next=C]`
+ * lists and polls the names of all networks, as entries `NAME/config` without a value.
  *
  * @module
  */
@@ -20,9 +21,12 @@ import { WireError } from "./wire_error.ts";
 export const HELD_POLL_MS = 45_000;
 
 /** Version of the messages. */
-const VERSION = 2;
+const VERSION = 3;
 
-/** Answer to `GET store/version`; a flannel 0.7.1 answers 404. */
+/** Path of the names of all networks. */
+export const NAMES_PATH = "/v1/networks";
+
+/** Answer to `GET store/version`. */
 export const VERSION_BODY = `{"version":${VERSION}}\n`;
 
 /** Text of the 404 for a missing entry; another text is that of a missing path. */

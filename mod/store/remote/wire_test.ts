@@ -89,5 +89,5 @@ Deno.test("decodePut() refuses a lifetime that is none", () => {
 
 Deno.test("requireVersion() refuses another version than that of VERSION_BODY", () => {
   requireVersion(VERSION_BODY);
-  assertThrows(() => requireVersion('{"version":1}\n'), WireError, "version is 1, not 2");
+  assertThrows(() => requireVersion('{"version":1}\n'), WireError, "version is 1, not 3");
 });

@@ -6,21 +6,12 @@ import { openRemote } from "./open_lab.ts";
 import type { NetworkStore } from "../network_store.ts";
 import type { ServedLab, StoreLab } from "./store_lab.ts";
 
-/** Options of {@linkcode makeRemoteLab}. */
-export interface RemoteLabOptions {
-  /** Serve only what flannel 0.7.1 serves. @default false */
-  readonly plain?: boolean;
-}
-
 /** A flanneld server over the store of another lab, and its faults. */
-export async function makeRemoteLab(
-  backing: StoreLab,
-  { plain = false }: RemoteLabOptions = {},
-): Promise<ServedLab> {
+export async function makeRemoteLab(backing: StoreLab): Promise<ServedLab> {
   // The cases write for many hosts, which takes a token.
   const tokenFile = await Deno.makeTempFile({ prefix: "token-" });
   await Deno.writeTextFile(tokenFile, TOKEN);
-  const server = new LabServer(backing, plain);
+  const server = new LabServer(backing);
   await server.start();
   // The proxy before it freezes, since the server shares this process.
   const proxy = new TcpProxy(`http://127.0.0.1:${server.port}`);
@@ -63,13 +54,11 @@ function networkOf(prefix: string): string {
 
 class LabServer {
   readonly #backing: StoreLab;
-  readonly #plain: boolean;
   #running: { readonly stop: AbortController; readonly done: Promise<void> } | undefined;
   port = 0;
 
-  constructor(backing: StoreLab, plain: boolean) {
+  constructor(backing: StoreLab) {
     this.#backing = backing;
-    this.#plain = plain;
   }
 
   async start(): Promise<void> {
@@ -80,7 +69,6 @@ class LabServer {
     const done = serveLeases({
       connections: listener as ConnectionSource,
       networks: { open: (network) => this.#backing.open(network.replaceAll("~", "/")) },
-      plain: this.#plain,
       token: TOKEN,
       signal: stop.signal,
     });

@@ -14,7 +14,7 @@ import { type PlainConnection, type SecureConnection, TlsConnection } from "./tl
 /** Of openssl/ssl.h: SSL_FILETYPE_PEM, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT. */
 const FILETYPE_PEM = 1;
 const VERIFY_PEER_AND_FAIL = 0x01 | 0x02;
-/** SSL_CTRL_SET_MIN_PROTO_VERSION and TLS1_2_VERSION: flannel 0.7.1, of 2017, speaks no later one. */
+/** SSL_CTRL_SET_MIN_PROTO_VERSION and TLS1_2_VERSION: earlier ones are deprecated (RFC 8996). */
 const SET_MIN_PROTO_VERSION = 123;
 const TLS1_2 = 0x0303;
 /** SSL_OP_NO_RENEGOTIATION: a client could request handshakes, which cost the server most, without end. */

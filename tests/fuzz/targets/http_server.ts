@@ -8,7 +8,6 @@ import { bytesNear } from "../mutate.ts";
 import { sendBytes } from "../peer.ts";
 import type { FuzzTarget } from "../target.ts";
 import { LEASE_VALUES, NODE_RECORDS } from "./lease_values.ts";
-import { WIRE_MESSAGES } from "./remote_messages.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);
 
@@ -26,16 +25,7 @@ const CONFIG = '{"Network":"10.73.0.0/16"}';
 const put = (value: string) => encodePut({ value, ttl: 60, expect: "absent" });
 
 const SEEDS: readonly Uint8Array[] = [
-  request("GET", "/v1/_/config"),
-  request("GET", "/v1/_/leases"),
-  request("GET", "/v1/_/leases?next=1"),
-  request("GET", "/v1/_/leases/10.73.4.0-24?next=1"),
-  request("GET", "/v1/?next=1"),
-  request("GET", "/v1/_/reservations"),
-  request("POST", "/v1/_/leases", LEASE_VALUES[2]),
-  request("PUT", "/v1/_/leases/10.73.4.0-24", WIRE_MESSAGES[0]),
-  request("DELETE", "/v1/_/leases/10.73.4.0-24"),
-  request("POST", "/v1/_/reservations", WIRE_MESSAGES[5]),
+  request("GET", "/v1/networks?next=1"),
   request("GET", "/v1/_/store"),
   request("GET", "/v1/_/store/version"),
   request("GET", "/v1/_/store?next=1"),
@@ -81,7 +71,7 @@ export const httpServer: FuzzTarget<Uint8Array> = {
     });
     const { port } = listener.addr;
     const good = encode(
-      "GET /v1/_/config HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
+      "GET /v1/_/store HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
     );
     return async (bytes) => {
       lines.length = 0;

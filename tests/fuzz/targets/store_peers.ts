@@ -21,7 +21,7 @@ import { BytePeer, httpAnswer } from "../peer.ts";
 import { type FuzzTarget, refusingAsync } from "../target.ts";
 import { CONFIGS } from "./config.ts";
 import { LEASE_VALUES, NODE_RECORDS } from "./lease_values.ts";
-import { STORE_MESSAGES, WIRE_MESSAGES } from "./remote_messages.ts";
+import { STORE_MESSAGES } from "./remote_messages.ts";
 
 const PREFIX = "/coreos.com/network";
 const SUBNET = net("10.20.93.0/24");
@@ -337,27 +337,17 @@ export const etcdGrpc: FuzzTarget<GrpcAnswer> = {
   },
 };
 
-/** A flannel 0.7.1 has no `store`; a flanneld of this project has. */
-interface RemoteInput extends Answer {
-  readonly isOurs: boolean;
-}
+const REMOTE = [...STORE_MESSAGES, ...CONFIGS, VERSION_BODY];
 
-const REMOTE = [...WIRE_MESSAGES, ...STORE_MESSAGES, ...CONFIGS, VERSION_BODY];
-
-export const remoteServer: FuzzTarget<RemoteInput> = {
+export const remoteServer: FuzzTarget<Answer> = {
   name: "remote_server",
-  seeds: REMOTE.flatMap((body) => [true, false].map((isOurs) => ({ status: 200, body, isOurs }))),
-  inputs: fc.tuple(answers(REMOTE, ["cursor", "snapshot", "changes", "events"]), fc.boolean())
-    .map(([answer, isOurs]) => ({ ...answer, isOurs })),
+  seeds: REMOTE.map((body) => ({ status: 200, body })),
+  inputs: answers(REMOTE, ["cursor", "listing", "changes", "entries"]),
   start: async (stack) => {
     const peer = await silently(stack);
     return async (input) => {
-      peer.answer = (head) => {
-        if (!/^GET \S*\/store\/version /.test(head)) return bytesOf(input);
-        return input.isOurs
-          ? httpAnswer(200, VERSION_BODY)
-          : httpAnswer(404, "404 page not found\n");
-      };
+      peer.answer = (head) =>
+        /^GET \S*\/store\/version /.test(head) ? httpAnswer(200, VERSION_BODY) : bytesOf(input);
       const servers = [`127.0.0.1:${peer.port}`];
       await using store = await openRemote({ kind: "remote", servers });
       await useStore(store);
