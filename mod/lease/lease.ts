@@ -23,6 +23,8 @@ export interface LeaseAttributes {
   readonly backendType?: string;
   /** Data for the backend's peers (vxlan: `{"VtepMAC": "..."}`), unchanged. */
   readonly backendData?: JsonValue;
+  /** Written by a client of `-listen` that needed no credentials: peers do not accept more packets for it. */
+  readonly isUnauthenticated?: true;
 }
 
 /** One host's subnet of the network. */

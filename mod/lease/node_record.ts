@@ -34,6 +34,8 @@ export interface NodeRecord extends AgentIdentity {
   readonly claims?: AgentIdentity;
   /** `instance` of the claim that the holder refuses. Present in the holder's answer. */
   readonly refuses?: string;
+  /** Written by a client of `-listen` that needed no credentials. */
+  readonly isUnauthenticated?: true;
 }
 
 /** A node record in the store. */
@@ -64,7 +66,10 @@ export function decodeNodeRecord(text: string): NodeRecord | undefined {
     return undefined;
   }
   if (typeof value !== "object" || value === null) return undefined;
-  const { version, started, features, claims, refuses } = value as Record<string, unknown>;
+  const { version, started, features, claims, refuses, isUnauthenticated } = value as Record<
+    string,
+    unknown
+  >;
   const identity = decodeIdentity(value);
   if (identity === undefined || typeof version !== "string" || typeof started !== "string") {
     return undefined;
@@ -77,6 +82,7 @@ export function decodeNodeRecord(text: string): NodeRecord | undefined {
     ...(isTextArray(features) && features.length > 0 ? { features } : {}),
     ...(claimed === undefined ? {} : { claims: claimed }),
     ...(typeof refuses === "string" ? { refuses } : {}),
+    ...(isUnauthenticated === true ? { isUnauthenticated } : {}),
   };
 }
 

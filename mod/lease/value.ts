@@ -11,13 +11,15 @@ const MAX_LENGTH = 8192;
 
 /**
  * Encodes a lease value byte for byte like flannel of the given form: keys in the order PublicIP, PublicIPv6,
- * BackendType, BackendData, the last two omitted when absent, no spaces, and Go's escapes.
+ * BackendType, BackendData, the last two omitted when absent, no spaces, and Go's escapes. flannel ignores the
+ * further key Unauthenticated.
  */
 export function encodeLeaseValue(attributes: LeaseAttributes, form: LeaseForm): string {
   const value: Record<string, JsonValue> = { PublicIP: formatIPv4(attributes.publicIP) };
   if (form === "v0.20") value.PublicIPv6 = null;
   if (attributes.backendType !== undefined) value.BackendType = attributes.backendType;
   if (attributes.backendData !== undefined) value.BackendData = attributes.backendData;
+  if (attributes.isUnauthenticated) value.Unauthenticated = true;
   return encodeGoJson(value);
 }
 
@@ -43,6 +45,7 @@ export function decodeLeaseValue(text: string): LeaseAttributes {
     throw new LeaseValueError("is not a JSON object");
   }
   let publicIP: unknown, backendType: unknown, backendData: JsonValue | undefined;
+  let isUnauthenticated = false;
   for (const [key, member] of Object.entries(value)) {
     switch (key.toLowerCase()) {
       case "publicip":
@@ -53,6 +56,9 @@ export function decodeLeaseValue(text: string): LeaseAttributes {
         break;
       case "backenddata":
         backendData = member ?? undefined;
+        break;
+      case "unauthenticated":
+        isUnauthenticated = true;
         break;
     }
   }
@@ -67,6 +73,7 @@ export function decodeLeaseValue(text: string): LeaseAttributes {
     publicIP: address,
     ...(backendType ? { backendType } : {}),
     ...(backendData !== undefined ? { backendData } : {}),
+    ...(isUnauthenticated ? { isUnauthenticated } : {}),
   };
 }
 
@@ -81,7 +88,7 @@ function quote(value: unknown): string {
   return truncate(text, 80);
 }
 
-/** Returns whether two values are equal, regardless of form and order of keys. */
+/** Returns whether a host has published the same in two values, regardless of form, order of keys and writer. */
 export function sameAttributes(a: LeaseAttributes, b: LeaseAttributes): boolean {
   return a.publicIP === b.publicIP && a.backendType === b.backendType &&
     sameJson(a.backendData, b.backendData);

@@ -1,6 +1,14 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { askRaw } from "./testing/raw_http.ts";
-import { encodeLeaseValue, encodeNodeRecord, LEASE_TTL, PERMANENT } from "../lease/mod.ts";
+import type { Prefix } from "../ip/mod.ts";
+import {
+  encodeLeaseValue,
+  encodeNodeRecord,
+  type Lease,
+  LEASE_TTL,
+  PERMANENT,
+  sameAttributes,
+} from "../lease/mod.ts";
 import { decodeNetworkConfig } from "../config/mod.ts";
 import { captureLog } from "../observe/testing/log_lab.ts";
 import { makeEmbeddedLab } from "../store/testing/embedded_lab.ts";
@@ -8,7 +16,7 @@ import type { Expect } from "../store/kv/kv.ts";
 import { encodePut } from "../store/remote/wire.ts";
 import { AccessError, type NetworkStore } from "../store/mod.ts";
 import { openRemote } from "../store/testing/open_lab.ts";
-import { net, record, vxlan } from "../store/testing/store_lab.ts";
+import { ip, net, record, vxlan } from "../store/testing/store_lab.ts";
 import { acquireLease } from "../subnet/mod.ts";
 import { libc } from "../sys/mod.ts";
 import { serveLeases, type ServerOptions } from "./server.ts";
@@ -24,7 +32,10 @@ const AWAY = "192.0.2.7";
 
 /** Serves an embedded store on a port of loopback while `step` runs. */
 async function serving(
-  options: Pick<ServerOptions, "token" | "hostNames">,
+  { onLeaseRead, ...options }: Pick<ServerOptions, "token" | "hostNames"> & {
+    /** Runs between the server's reading of a lease and its next step. */
+    readonly onLeaseRead?: (subnet: Prefix, store: NetworkStore) => Promise<void>;
+  },
   step: (
     ask: (
       method: string,
@@ -43,7 +54,18 @@ async function serving(
   const listener = Deno.listen({ hostname: HERE, port: 0 });
   const done = serveLeases({
     connections: listener,
-    networks: { open: (network) => lab.open(`/${network}`) },
+    networks: {
+      open: async (network) => {
+        const served = await lab.open(`/${network}`);
+        const read = served.lease.bind(served);
+        served.lease = async (subnet, call) => {
+          const held = await read(subnet, call);
+          await onLeaseRead?.(subnet, store);
+          return held;
+        };
+        return served;
+      },
+    },
     signal: stop.signal,
     limits: { arrival: 60_000 },
     ...options,
@@ -145,6 +167,72 @@ Deno.test("serveLeases() has no client without credentials change or remove anot
     const { revision } = (await store.lease(own.subnet))!;
     assertEquals((await ask("DELETE", `${ownPath}?revision=${revision}`)).status, 200);
   });
+});
+
+Deno.test("serveLeases() has no client without credentials change a lease that was written since the check", async () => {
+  const subnet = net("10.73.9.0/24");
+  const path = "/v1/_/store/subnets/10.73.9.0-24";
+  let other: Lease | undefined;
+  const onLeaseRead = async (_subnet: Prefix, store: NetworkStore) => {
+    other ??= await store.createLease(subnet, vxlan(AWAY), 600);
+  };
+  await serving({ onLeaseRead }, async (ask, store) => {
+    // The next revisions of a store can be guessed: one of these is the other host's.
+    for (let ahead = 1; ahead < 6; ahead++) {
+      for (const method of ["DELETE", "PUT"]) {
+        const own = await store.createLease(net("10.73.8.0/24"), vxlan(HERE), 600);
+        const revision = String(Number(own.revision) + ahead);
+        await store.removeLease(own);
+        const answer = method === "DELETE"
+          ? await ask(method, `${path}?revision=${revision}`)
+          : await ask(method, path, put(HERE, LEASE_TTL, { revision }));
+        assertEquals(answer.status, method === "DELETE" ? 200 : 409, answer.body);
+        assertEquals((await store.lease(subnet))?.revision, other!.revision, `${method} ${ahead}`);
+        await store.removeLease(other!);
+        other = undefined;
+      }
+    }
+  });
+});
+
+Deno.test("serveLeases() has no client without credentials write for a host that wrote its node record with them", async () => {
+  await serving({}, async (ask, store) => {
+    // As an agent does that shares this server's store: on etcd, or with a token before.
+    const held = await store.putNodeRecord(ip(HERE), record("host1"), 600, undefined);
+    const lease = await store.createLease(net("10.73.9.0/24"), vxlan(HERE), 600);
+    const key = `/v1/_/store/agents/${HERE}`;
+    const leaseKey = "/v1/_/store/subnets/10.73.9.0-24";
+    const { revision } = held;
+    for (
+      const [method, target, body] of [
+        ["PUT", key, node(LEASE_TTL, { revision })],
+        ["DELETE", `${key}?revision=${revision}`],
+        ["PUT", leaseKey, put(HERE, LEASE_TTL, { revision: lease.revision })],
+        ["DELETE", `${leaseKey}?revision=${lease.revision}`],
+        ["PUT", "/v1/_/store/subnets/10.73.4.0-24", put(HERE)],
+      ] as const
+    ) {
+      const { status, body: text } = await ask(method, target, body);
+      assertEquals(status, 403, `${method} ${target}`);
+      assertStringIncludes(text, `of ${HERE}, whose host host1 has them, needs credentials`);
+    }
+  });
+});
+
+Deno.test("serveLeases() marks what a client without credentials writes, and nothing else", async () => {
+  for (const token of [undefined, TOKEN]) {
+    await serving({ token }, async (ask, store) => {
+      const headers = token === undefined ? {} : WITH_TOKEN;
+      await ask("PUT", "/v1/_/store/subnets/10.73.4.0-24", put(HERE), headers);
+      await ask("PUT", `/v1/_/store/agents/${HERE}`, node(), headers);
+      const { leases: [lease], agents: [agent] } = await store.snapshot();
+      const isMarked = token === undefined ? true : undefined;
+      assertEquals(lease!.attributes.isUnauthenticated, isMarked);
+      assertEquals(agent!.record.isUnauthenticated, isMarked);
+      // Its writer finds it as it was written.
+      assert(sameAttributes(lease!.attributes, vxlan(HERE)));
+    });
+  }
 });
 
 Deno.test("acquireLease() without credentials takes another subnet when its host's address has changed", async () => {

@@ -122,12 +122,12 @@ export async function putEntry(
     case "lease": {
       const attributes = attributesOf(value);
       await requireOwnLease(network, served.subnet, { ...put, attributes }, caller);
-      value = encodeLeaseValue(attributes, store.leaseForm);
+      value = encodeLeaseValue({ ...attributes, ...markOf(caller) }, store.leaseForm);
       break;
     }
     case "agent":
-      requireOwnRecord(served.publicIP, put, caller);
-      value = encodeNodeRecord(recordOf(value));
+      await requireOwnRecord(network, served.publicIP, put, caller);
+      value = encodeNodeRecord({ ...recordOf(value), ...markOf(caller) });
   }
   const { expect, ttl } = put;
   const written = await store.kv.put(served.key, value, { expect, ttl });
@@ -141,11 +141,11 @@ export async function deleteEntry(
   revision: string | null,
   caller: Caller,
 ): Promise<void> {
-  if (served.type === "config") requireTrust(caller, "the network config");
-  else if (served.type === "agent") requireOwnRecord(served.publicIP, undefined, caller);
-  else await requireOwnDeletion(network, served.subnet, caller);
-  if (revision === null) requireTrust(caller, "a deletion of any revision");
   const expect = revision === null ? "any" : { revision };
+  if (served.type === "config") requireTrust(caller, "the network config");
+  else if (served.type === "agent") {
+    await requireOwnRecord(network, served.publicIP, { expect }, caller);
+  } else if (!await requireOwnDeletion(network, served.subnet, expect, caller)) return;
   await network.store.kv.delete(served.key, { expect });
 }
 
@@ -200,6 +200,11 @@ async function readListing({ feed, store, state }: ServedNetwork): Promise<WireL
 
 function relativeTo<T extends Pick<KvEntry, "key">>({ prefix }: Entries, entry: T): T {
   return { ...entry, key: entry.key.slice(prefix.length + 1) };
+}
+
+/** Marks an entry of a client without credentials: other agents trust it less. */
+function markOf({ isTrusted }: Caller): { isUnauthenticated?: true } {
+  return isTrusted ? {} : { isUnauthenticated: true };
 }
 
 function attributesOf(value: string): LeaseAttributes {

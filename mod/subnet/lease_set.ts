@@ -86,7 +86,10 @@ function compare(
     if (was === undefined) {
       if (is !== undefined) added.push(is);
     } else if (is === undefined) removed.push(was);
-    else if (!sameAttributes(was.attributes, is.attributes)) {
+    else if (
+      !sameAttributes(was.attributes, is.attributes) ||
+      was.attributes.isUnauthenticated !== is.attributes.isUnauthenticated
+    ) {
       changed.push({ before: was, after: is });
     }
   }

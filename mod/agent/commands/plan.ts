@@ -44,6 +44,7 @@ import { leaseElsewhere } from "../lease/elsewhere.ts";
 import type { AgentOptions } from "../core/options.ts";
 import { overlayPath, peersBeside } from "../core/overlay_path.ts";
 import { PeerFeatures } from "../core/peer_features.ts";
+import { sourcePeers } from "../firewall/source_control.ts";
 import { NO_GUARD, SourcePolicy, type SourceVerdict } from "../firewall/source_policy.ts";
 import { requireUsableNetwork } from "../core/usable_network.ts";
 import { askStatus, StatusError } from "../status/ask.ts";
@@ -118,7 +119,7 @@ export async function planAgent(options: AgentOptions, signal: AbortSignal): Pro
     const own = { subnet: lease.subnet, attributes, revision: "planned", ttl: LEASE_TTL };
     leases.apply([{ put: own }]);
     const peers = peersOf(leases.values(), config, own);
-    policy.replace(peers.map(({ publicIP }) => publicIP));
+    policy.replace(sourcePeers(leases.values(), config, own));
     const verdict = await presentSources(options, network.sourceCheck, signal) ??
       policy.verdict(network.sourceCheck);
     policy.isStrict = verdict.isStrict;

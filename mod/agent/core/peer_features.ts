@@ -1,5 +1,6 @@
 import type { IPv4 } from "../../ip/mod.ts";
 import type { StoredNodeRecord } from "../../lease/mod.ts";
+import { MASQUERADE_FEATURE } from "../firewall/source_policy.ts";
 
 const NONE: readonly string[] = [];
 
@@ -16,7 +17,10 @@ export class PeerFeatures {
   /** Applies a record that was written. */
   put({ publicIP, record }: StoredNodeRecord): void {
     // A claimant is not the holder yet.
-    this.#set(publicIP, record.claims === undefined ? record.features ?? NONE : NONE);
+    const features = record.claims === undefined ? record.features ?? NONE : NONE;
+    // Without credentials nobody can make this host accept more sources.
+    const isMarked = record.isUnauthenticated && !features.includes(MASQUERADE_FEATURE);
+    this.#set(publicIP, isMarked ? [...features, MASQUERADE_FEATURE] : features);
   }
 
   /** Applies the removal of a record. */

@@ -39,3 +39,11 @@ Deno.test("PeerFeatures gives a claimant nothing: it may not be the holder", () 
   features.remove(1);
   assertEquals(features.of(1), []);
 });
+
+Deno.test("PeerFeatures lets a record that was written without credentials relax nothing", () => {
+  const features = new PeerFeatures();
+  features.put(stored(1, ["x"], { isUnauthenticated: true }));
+  features.put(stored(2, undefined, { isUnauthenticated: true, claims: identity }));
+  assertEquals(features.of(1), ["x", "masquerade"]);
+  assertEquals(features.of(2), ["masquerade"]);
+});

@@ -14,6 +14,12 @@ import { Timer } from "../core/timer.ts";
  */
 const STRICT_DELAY = 5_000;
 
+/** Returns the public IPs of peers that may send more sources, one per lease: those that wrote it with credentials. */
+export function sourcePeers(leases: Iterable<Lease>, config: NetworkConfig, own: Lease): IPv4[] {
+  const authenticated = [...leases].filter(({ attributes }) => !attributes.isUnauthenticated);
+  return peersOf(authenticated, config, own).map(({ publicIP }) => publicIP);
+}
+
 /** The network whose sources are decided. */
 export interface SourceScope {
   readonly check: SourceCheck | undefined;
@@ -109,7 +115,7 @@ export class SourceControl implements Disposable {
   #peers(leases: Iterable<Lease>): IPv4[] {
     if (this.#scope === undefined) return [];
     const { config, own } = this.#scope;
-    return peersOf(leases, config, own).map(({ publicIP }) => publicIP);
+    return sourcePeers(leases, config, own);
   }
 
   [Symbol.dispose](): void {

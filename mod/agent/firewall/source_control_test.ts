@@ -76,3 +76,14 @@ Deno.test("SourceControl.verdict() is not strict when the firewall has no rules 
     reason: "no firewall rules of flanneld check them",
   });
 });
+
+Deno.test("SourceControl lets a lease that was written without credentials relax nothing", () => {
+  const { control } = begin(new Set([A.attributes.publicIP]));
+  using _control = control;
+  const marked = { ...B, attributes: { ...B.attributes, isUnauthenticated: true as const } };
+  control.apply({ ...NONE, added: [marked] });
+  assertEquals([control.decide("delayed"), control.isStrict], [false, true]);
+  // Its host writes it again, with credentials.
+  control.apply({ ...NONE, changed: [{ before: marked, after: B }] });
+  assertEquals([control.decide("delayed"), control.isStrict], [true, false]);
+});

@@ -24,6 +24,7 @@ export const NO_GUARD: SourceVerdict = {
 /**
  * Decides whether packets from peers may have sources outside the network: no, once every host with a lease
  * advertises {@linkcode MASQUERADE_FEATURE}. A single host of upstream flannel, which has no node record, makes it yes.
+ * Peers that wrote their lease without credentials are not asked.
  *
  * Cost: O(changes), and O(1) for the verdict.
  */
@@ -66,7 +67,9 @@ export class SourcePolicy {
     const [first] = this.#open;
     const peers = this.#leases.size;
     if (first === undefined) {
-      const reason = peers === 0 ? "no peer yet" : `all of ${counted(peers, "peer")} masquerade`;
+      const reason = peers === 0
+        ? "no peer with credentials of the store"
+        : `all of ${counted(peers, "peer")} masquerade`;
       return { isStrict: true, reason };
     }
     const more = this.#open.size - 1;

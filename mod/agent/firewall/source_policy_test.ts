@@ -17,7 +17,10 @@ function policyOf(masquerading: Set<number>): SourcePolicy {
 Deno.test("SourcePolicy.verdict() is strict while every peer advertises masquerading, and names a peer that does not", () => {
   const masquerading = new Set([A]);
   const policy = policyOf(masquerading);
-  assertEquals(policy.verdict(CHECK), { isStrict: true, reason: "no peer yet" });
+  assertEquals(policy.verdict(CHECK), {
+    isStrict: true,
+    reason: "no peer with credentials of the store",
+  });
   policy.replace([A]);
   assertEquals(policy.verdict(CHECK), { isStrict: true, reason: "all of 1 peer masquerade" });
   // Upstream flannel has no node record.
