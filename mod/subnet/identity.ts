@@ -20,6 +20,8 @@ const POLL = 200;
 export interface ClaimOptions {
   /** Milliseconds a holder has to object. @default 6000 */
   readonly grace?: number;
+  /** Take the record back from another agent of this boot, too. @default false */
+  readonly contest?: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -180,8 +182,8 @@ export async function guardIdentity(
     if (stands?.record.claims !== undefined) {
       return await refuse(store, stands, own, options.signal);
     }
-    if (stands !== undefined && sameBoot(stands.record, own)) {
-      // To take it back would be answered in kind, as fast as the store can.
+    if (stands !== undefined && sameBoot(stands.record, own) && !options.contest) {
+      // To take it back at once would be answered in kind, as fast as the store can.
       throw new DuplicatePublicIPError(publicIP, stands.record.hostname, true);
     }
     return await takeOver(store, publicIP, stands, own, options);

@@ -1,9 +1,10 @@
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { type Lease, LEASE_TTL, type NodeRecord, PERMANENT } from "../../mod/lease/mod.ts";
 import { type NetworkStore, StoreUnavailableError } from "../../mod/store/mod.ts";
 import { ip, net, record, vxlan } from "../../mod/store/testing/store_lab.ts";
 import { config, subnetCases } from "./subnet_lab.ts";
 import { LeaseKeeper } from "../../mod/agent/lease/keeper.ts";
+import { DuplicatePublicIPError } from "../../mod/subnet/mod.ts";
 import { FakeTime } from "../../mod/agent/testing/time_lab.ts";
 
 /** Agents pick no subnet below 10.20.9.0/24, so that tests can write leases there. */
@@ -13,6 +14,8 @@ const NETWORK = await config({
 const IP = ip("192.0.2.1");
 const OWN = vxlan("192.0.2.1");
 const HOUR = 3600;
+/** Milliseconds. */
+const DISPUTE_RETRY = 2_000;
 
 /** A keeper whose timers stand still, with what it was made of. */
 class Fixture implements Disposable {
@@ -34,6 +37,7 @@ class Fixture implements Disposable {
       store,
       record: own,
       renewMargin: HOUR,
+      disputeRetry: DISPUTE_RETRY,
       keepsFeature,
       onDue: () => this.due++,
       signal: new AbortController().signal,
@@ -393,6 +397,30 @@ subnetCases("LeaseKeeper", [
     // The next renewal of the record starts from there.
     assertEquals(await fixture.keeper.renew(), true);
     assertEquals((await store.agent(IP))?.record.instance, instance);
+  }],
+
+  ["LeaseKeeper.guard() asks for a public IP that was taken, but not at once", async (
+    { store },
+  ) => {
+    using fixture = new Fixture(store);
+    const { keeper, own } = fixture;
+    await fixture.start();
+    /** Writes the record of another agent of this boot, as anybody can who has read it. */
+    const displace = async () => {
+      const { revision } = (await store.agent(IP))!;
+      return await store.putNodeRecord(IP, { ...own, instance: "other" }, LEASE_TTL, revision);
+    };
+    const taken = await displace();
+    for (let i = 0; i < 2; i++) {
+      await assertRejects(() => keeper.guard(taken), DuplicatePublicIPError);
+      assertThrows(() => keeper.requireIdentity(), DuplicatePublicIPError);
+    }
+    assertEquals((await store.agent(IP))?.record.instance, "other");
+    await new Promise((resolve) => setTimeout(resolve, DISPUTE_RETRY));
+    keeper.requireIdentity();
+    await keeper.guard(taken);
+    assertEquals((await store.agent(IP))?.record.instance, own.instance);
+    await assertRejects(async () => keeper.guard(await displace()), DuplicatePublicIPError);
   }],
 
   ["LeaseKeeper.renew() tries again in a minute when the store is away", async (

@@ -16,7 +16,7 @@ import type { Netlink } from "../../sys/mod.ts";
 import type { HostRegistry } from "../host/host_registry.ts";
 import { Inbox } from "./inbox.ts";
 import { StoreView } from "./store_view.ts";
-import { LeaseKeeper } from "../lease/keeper.ts";
+import { DISPUTE_RETRY, LeaseKeeper } from "../lease/keeper.ts";
 import { checkOwnEntries } from "../lease/own_entries.ts";
 import type { AgentOptions } from "./options.ts";
 import { Overlay } from "./overlay.ts";
@@ -181,7 +181,7 @@ export class Agent implements AsyncDisposable {
    * Runs until the signal aborts.
    *
    * @throws the signal's reason
-   * @throws {DuplicatePublicIPError} when another live host has our public IP
+   * @throws {DuplicatePublicIPError} when another live host has our public IP at the start
    * @throws {SysError | FirewallError | ClashError | PrivilegeError} when the host refuses what the first start needs
    */
   async run(): Promise<never> {
@@ -284,6 +284,9 @@ export class Agent implements AsyncDisposable {
   #reconcile(): Promise<void> {
     return this.#attempt(async () => {
       if (!await this.#repair()) return;
+      if (this.#keeper.identity?.publicIP === this.#external.publicIP) {
+        this.#keeper.requireIdentity();
+      }
       const { active } = this.#overlay;
       const { config } = this.#known;
       const isMoved = active !== undefined && active.external !== this.#external;
@@ -397,11 +400,11 @@ export class Agent implements AsyncDisposable {
       }
       const isTransient = error instanceof StoreError || error instanceof AcquireError ||
         // Before the first network is up, exit: the operator is watching and systemd restarts the agent.
-        (this.#overlay.active !== undefined && !(error instanceof DuplicatePublicIPError) &&
-          error instanceof Error);
+        (this.#overlay.active !== undefined && error instanceof Error);
       if (!isTransient) throw error;
       this.#warn(this.#missingInterface() ?? error.message);
-      this.#retry.set(RETRY);
+      // Who writes to the store could end this host's agent for good.
+      this.#retry.set(error instanceof DuplicatePublicIPError ? DISPUTE_RETRY : RETRY);
     }
   }
 

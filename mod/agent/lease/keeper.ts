@@ -16,11 +16,18 @@ import {
   acquireLease,
   type AcquireOptions,
   claimIdentity,
+  DuplicatePublicIPError,
   guardIdentity,
   RENEWAL_RETRY,
   renewalDelay,
 } from "../../subnet/mod.ts";
 import { Timer } from "../core/timer.ts";
+
+/**
+ * Milliseconds until a host that was displaced from its public IP asks for it again. Each time takes as long as the
+ * other has to object, 6 s, in which the agent does nothing else.
+ */
+export const DISPUTE_RETRY = 30_000;
 
 /** Options of {@linkcode LeaseKeeper}. */
 export interface LeaseKeeperOptions {
@@ -36,6 +43,8 @@ export interface LeaseKeeperOptions {
    * @default every feature applies
    */
   readonly keepsFeature?: (feature: string) => boolean;
+  /** Milliseconds between two attempts to have the public IP again. @default DISPUTE_RETRY */
+  readonly disputeRetry?: number;
   /** Called when a renewal is due; the owner then calls {@linkcode LeaseKeeper.renew}. */
   readonly onDue: () => void;
   readonly signal: AbortSignal;
@@ -61,6 +70,8 @@ export class LeaseKeeper implements Disposable {
   #record: NodeRecord;
   #identity: StoredNodeRecord | undefined;
   #former: NodeRecord | undefined;
+  /** Present while another agent has this host's public IP. */
+  #dispute: { readonly error: DuplicatePublicIPError; readonly until: number } | undefined;
   #lease: Lease | undefined;
   #term: LeaseTerm | undefined;
   /** The last lease held, until the next one. */
@@ -109,6 +120,7 @@ export class LeaseKeeper implements Disposable {
       this.#record = withFeatures(this.#record, (found.record.features ?? []).filter(keepsFeature));
     }
     this.#identity = await claimIdentity(store, publicIP, this.#record, { signal });
+    this.#dispute = undefined;
     if (left !== undefined) await this.#leave(left);
   }
 
@@ -145,15 +157,36 @@ export class LeaseKeeper implements Disposable {
   }
 
   /**
-   * Reacts to a change of the record under this host's public IP.
+   * Reacts to a change of the record under this host's public IP. After an error it does so again at the end of
+   * {@linkcode DISPUTE_RETRY}, and until then fails likewise.
    *
    * @throws {DuplicatePublicIPError} when another live host has become the holder
    */
   async guard(seen: StoredNodeRecord | undefined): Promise<void> {
     if (this.#identity === undefined) return;
-    const { store, signal } = this.#options;
+    this.requireIdentity();
+    const { store, signal, disputeRetry = DISPUTE_RETRY } = this.#options;
     const { publicIP } = this.#identity;
-    this.#identity = await guardIdentity(store, seen, publicIP, this.#record, { signal });
+    const contest = this.#dispute !== undefined;
+    try {
+      this.#identity = await guardIdentity(store, seen, publicIP, this.#record, {
+        contest,
+        signal,
+      });
+      this.#dispute = undefined;
+    } catch (cause) {
+      if (cause instanceof DuplicatePublicIPError) {
+        this.#dispute = { error: cause, until: performance.now() + disputeRetry };
+      }
+      throw cause;
+    }
+  }
+
+  /** @throws {DuplicatePublicIPError} while another agent has this host's public IP, hence its lease */
+  requireIdentity(): void {
+    if (this.#dispute !== undefined && performance.now() < this.#dispute.until) {
+      throw this.#dispute.error;
+    }
   }
 
   /**
