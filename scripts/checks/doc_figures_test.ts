@@ -23,7 +23,6 @@ const PHRASES = [
 ];
 
 Deno.test("SECURITY.md has the limits of the code", async () => {
-  const text = (await Deno.readTextFile(`${projectRoot()}/SECURITY.md`)).replace(/\s+/g, " ");
-  const prose = text.split("## Claims and their tests")[0]!;
+  const prose = (await Deno.readTextFile(`${projectRoot()}/SECURITY.md`)).replace(/\s+/g, " ");
   for (const phrase of PHRASES) assert(prose.includes(phrase), phrase);
 });

@@ -30,23 +30,12 @@ const FLAG = /^-([a-z][a-z0-9_-]+)/;
 /** A key of the config in a code span: `"VNI": 7` or `Backend.VNI`. */
 const CONFIG_KEY = /^(?:"([A-Z]\w*)"(?::|$)|Backend\.([A-Z]\w*))/;
 
-/** A test file in a code span, then the beginnings of its tests' names in quotes. */
-const TEST_REFERENCE = /`([\w./-]+_(?:test|cases)\.ts)`:?((?:\s*"[^"]+"[,;]?)+)/g;
-
-/** The name of a test, of a step of one, or of a case that a table runs as one (backend_cases.ts). */
-const TEST_NAME =
-  /(?:\bDeno\.test\(|\bstep\(|\btest\()\s*(["`])((?:\\.|(?!\1)[^\\])*)\1|\[\s*"((?:\\.|[^"\\])*)",\s*async\b/g;
-
-/** The heading of SECURITY.md's table of claims, and the columns of a row. */
-const CLAIMS_HEADING = "## Claims and their tests";
-const CLAIM_ROW = /^\| (?!-)(?!claim )(.*?) +\| (.*?) +\|$/gm;
-
 /** Subcommands that `flanneld` is followed by in a sentence or a listing, not a command. */
 const WORDS_AFTER = new Set(["flags"]);
 
 /**
  * Finds references that lead nowhere: files and headings that links lead to, paths in code spans,
- * subcommands, flags, variables, keys of the config, metrics, tasks and tests; in a table of claims, claims that the document does not make and claims without a test.
+ * subcommands, flags, variables, keys of the config, metrics and tasks.
  *
  * @param path relative to the project's root
  * @returns one line each
@@ -61,8 +50,6 @@ export async function docProblems(
     ...await brokenSpans(text, facts),
     ...brokenCommands(text, facts),
     ...unknownNames(path, text, facts),
-    ...await missingTests(text, facts),
-    ...claimProblems(text),
   ].map((problem) => `${path}: ${problem}`);
 }
 
@@ -161,46 +148,6 @@ function unknownNames(path: string, text: string, facts: DocFacts): string[] {
   }
   for (const [, metric] of text.matchAll(/`(flanneld_[a-z_]*[a-z])[`{]/g)) {
     if (!metrics.has(metric!)) problems.push(`${metric}: there is no such metric`);
-  }
-  return problems;
-}
-
-async function missingTests(text: string, facts: DocFacts): Promise<string[]> {
-  const problems: string[] = [];
-  for (const [, path, quotes] of text.matchAll(TEST_REFERENCE)) {
-    // A missing file is reported as a path that is not there.
-    if (!await facts.exists(path!)) continue;
-    const names = testNames(await facts.read(path!));
-    for (const [, begin] of quotes!.replace(/\s+/g, " ").matchAll(/"([^"]+)"/g)) {
-      if (names.some((name) => name.startsWith(begin!))) continue;
-      problems.push(`\`${path}\` has no test whose name begins with "${begin}"`);
-    }
-  }
-  return problems;
-}
-
-/** Names of the tests in a source file; `...` stands for each value that a template inserts. */
-export function testNames(source: string): string[] {
-  return [...source.matchAll(TEST_NAME)].map(([, quote, name, row]) =>
-    quote === "`" ? name!.replace(/\$\{[^}]*\}/g, "...") : name ?? row!
-  );
-}
-
-/** Compares a table of claims with the prose before it. */
-function claimProblems(text: string): string[] {
-  const [prose, table] = text.split(`\n${CLAIMS_HEADING}\n`);
-  if (table === undefined) return [];
-  const plain = (part: string) => part.replace(/[\s|]+/g, " ");
-  const [section] = table.split(/^## /m);
-  const problems: string[] = [];
-  for (const [, claim, tests] of section!.matchAll(CLAIM_ROW)) {
-    if (!plain(prose!).includes(plain(claim!))) {
-      problems.push(`the claim "${claim}" is in the table of claims, and not in the text`);
-    }
-    const rest = tests!.replace(TEST_REFERENCE, "");
-    if (rest === tests || /[^;,\s]/.test(rest)) {
-      problems.push(`the claim "${claim}" needs tests, as in: \`a_test.ts\` "name"; not: ${tests}`);
-    }
   }
   return problems;
 }

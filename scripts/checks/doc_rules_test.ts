@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { anchorOf, type DocFacts, docProblems, testNames } from "./doc_rules.ts";
+import { anchorOf, type DocFacts, docProblems } from "./doc_rules.ts";
 
 const FILES: Record<string, string> = {
   "docs/b.md": "# Title\n\n## When it fails: `x`\n",
@@ -48,65 +48,6 @@ Deno.test("docProblems() names each thing that is not there", async () => {
   ];
   for (const [text, problem] of cases) {
     assertEquals(await docProblems("docs/a.md", `${text}\n`, FACTS), [`docs/a.md: ${problem}`]);
-  }
-});
-
-const SOURCE = `
-Deno.test("parse() reads all", () => {});
-Deno.test(\`by \${path} it "drops" spoofed\`, async (t) => {
-  await t.step("a step of it", () => {});
-});
-const CASES = [
-  ["a case that backends share", async () => {}],
-  ["no name of a test", "text"],
-];
-test(
-  "one with a helper",
-`;
-
-Deno.test("testNames() finds tests, steps and cases, with dots for inserted values", () => {
-  assertEquals(testNames(SOURCE), [
-    "parse() reads all",
-    'by ... it "drops" spoofed',
-    "a step of it",
-    "a case that backends share",
-    "one with a helper",
-  ]);
-});
-
-const WITH_TESTS: DocFacts = {
-  ...FACTS,
-  exists: (path) => Promise.resolve(path === "tests/a_test.ts"),
-  read: () => Promise.resolve(SOURCE),
-};
-
-Deno.test("docProblems() reports a test that the named file does not have", async () => {
-  const text =
-    '`tests/a_test.ts` "parse() reads", "by ... it", `tests/a_test.ts`: "no name of a"\n';
-  assertEquals(await docProblems("docs/a.md", text, WITH_TESTS), [
-    'docs/a.md: `tests/a_test.ts` has no test whose name begins with "no name of a"',
-  ]);
-  assertEquals(await docProblems("docs/a.md", '`tests/b_test.ts` "x"\n', WITH_TESTS), [
-    "docs/a.md: `tests/b_test.ts` is not there",
-  ]);
-});
-
-Deno.test("docProblems() holds a table of claims against the prose and the tests", async () => {
-  const prose = "It reads\n`all`, and\n| drops | nothing |\n\n";
-  const check = (...rows: string[]) => {
-    const head = "## Claims and their tests\n\n| claim | tests |\n| ----- | ----- |\n";
-    return docProblems("a.md", prose + head + rows.join("\n") + "\n\n## More\n", WITH_TESTS);
-  };
-  const tests = '`tests/a_test.ts` "parse() reads all"; `tests/a_test.ts` "a step"';
-  assertEquals(
-    await check(`| It reads \`all\` | ${tests} |`, `| drops nothing   | ${tests}  |`),
-    [],
-  );
-  assertEquals(await check(`| It reads most | ${tests} |`), [
-    'a.md: the claim "It reads most" is in the table of claims, and not in the text',
-  ]);
-  for (const none of ["by design", "`tests/a_test.ts`", `${tests} and more`, ""]) {
-    assertEquals((await check(`| drops | ${none} |`)).length, 1, none);
   }
 });
 
