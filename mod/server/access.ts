@@ -11,6 +11,7 @@ import { hostnameOf } from "./host_names.ts";
 import type { HttpRequest } from "../http/request_reader.ts";
 import { HttpError } from "../http/head.ts";
 import { truncate } from "../text/mod.ts";
+import { WrongTokenLimit } from "./wrong_tokens.ts";
 
 /** The client that makes a request. */
 export interface Caller {
@@ -36,13 +37,18 @@ export interface AccessOptions {
 export class AccessPolicy {
   readonly #tokenHash: Uint8Array | undefined;
   readonly #hostNames: ReadonlySet<string>;
+  readonly #wrongTokens = new WrongTokenLimit();
 
   constructor({ token, hostNames = new Set<string>() }: AccessOptions) {
     this.#tokenHash = token === undefined ? undefined : sha256(token);
     this.#hostNames = new Set(["localhost", ...hostNames]);
   }
 
-  /** @throws {HttpError} when the client needs the token and does not send it */
+  /**
+   * Accepts the right token at any time: containers behind NAT share their host's address, and must not lock it out.
+   *
+   * @throws {HttpError} when the client needs the token and does not send it
+   */
   identify({ headers, peer }: Pick<HttpRequest, "headers" | "peer">): Caller {
     const address = peer.address.replace(/^::ffff:/i, "");
     const from = { address, ipv4: parseIPv4(address) };
@@ -62,6 +68,13 @@ export class AccessPolicy {
     // Hashes have equal length, so that the time of the comparison reveals nothing about the token.
     const isRight = timingSafeEqual(sha256(bearerToken(shown)), this.#tokenHash);
     if (isRight) return { ...from, isTrusted: true, identity: "token" };
+    if (!this.#wrongTokens.count(address)) {
+      throw new HttpError(
+        429,
+        `too many wrong tokens from ${address}: -remote-token-file needs the server's content; ` +
+          "one more is answered each second",
+      );
+    }
     throw new HttpError(
       401,
       "the token is not this server's: -remote-token-file needs the same content on both",

@@ -290,6 +290,23 @@ Deno.test("serveLeases() refuses a wrong token, and never logs one", async () =>
   assert(!text.includes(TOKEN) && !text.includes(wrong), text);
 });
 
+Deno.test("serveLeases() answers 429 after a burst of wrong tokens, and 200 to the right one", async () => {
+  using log = captureLog();
+  await serving({ token: TOKEN }, async (ask) => {
+    const status = async (token: string, n: number) =>
+      (await ask("GET", `/v1/_/store?n=${n}`, undefined, { Authorization: `Bearer ${token}` }))
+        .status;
+    const seen = new Set<number>();
+    for (let i = 0; i < 1_000 && !seen.has(429); i++) seen.add(await status("f".repeat(32), i));
+    assertEquals([...seen], [401, 429]);
+    assertEquals(await status(TOKEN, 0), 200);
+  });
+  assertStringIncludes(
+    log.lines.join("\n"),
+    "Refused requests from 127.0.0.1: too many wrong tokens from 127.0.0.1",
+  );
+});
+
 Deno.test("serveLeases() refuses what a web page can have a browser send", async () => {
   await serving({ hostNames: new Set(["host100"]) }, async (ask) => {
     const record = node();

@@ -55,7 +55,9 @@ class Router {
       this.#access.admit(request, caller);
     } catch (error) {
       if (!(error instanceof HttpError)) throw error;
-      warning(`Refused ${shownLine(request)} from ${request.peer.address}: ${error.message}`);
+      // Without the target, which a client may choose, the log suppresses repeated lines.
+      const refused = error.status === 429 ? "requests" : shownLine(request);
+      warning(`Refused ${refused} from ${request.peer.address}: ${error.message}`);
       return { status: error.status, body: `${error.message}\n` };
     }
     const parts = request.path.split("/");

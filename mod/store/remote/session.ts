@@ -130,6 +130,7 @@ export class RemoteSession {
       }
       case 401:
       case 403:
+      case 429:
         throw new AccessError(`the server of -remote refuses this: ${words}`);
       case 409:
         throw new ConflictError(words);
