@@ -14,6 +14,8 @@ export interface HealthOptions {
   /** TCP port; 0 for any free one. */
   readonly port: number;
   readonly pages: Pages;
+  /** Names of this host in lower case: most pages are served under these and under addresses only. */
+  readonly hostNames: ReadonlySet<string>;
   /** Ends the server. */
   readonly signal: AbortSignal;
 }
@@ -45,8 +47,7 @@ export class HealthError extends Error {
  * @returns the port
  * @throws {HealthError} when the address cannot be listened on
  */
-export function serveHealth({ ip, port, pages, signal }: HealthOptions): number {
-  const localOnly = ip === "::1" || ip.startsWith("127.");
+export function serveHealth({ ip, port, pages, hostNames, signal }: HealthOptions): number {
   let listener: Deno.TcpListener;
   try {
     listener = Deno.listen({ hostname: ip, port });
@@ -60,7 +61,7 @@ export function serveHealth({ ip, port, pages, signal }: HealthOptions): number 
   const bound = listener.addr.port;
   const place = `${ip.includes(":") ? `[${ip}]` : ip}:${bound}`;
   const source = connectionsOf(listener, place, signal);
-  const handler = (request: HttpRequest) => reply(pages, request, { place, localOnly });
+  const handler = (request: HttpRequest) => reply(pages, request, { place, hostNames });
   serveHttp(source, handler, HEALTH_LIMITS, signal).catch((error: Error) => {
     warning(`Cannot serve health on ${place} any more: ${error.message}`);
   });
@@ -86,13 +87,13 @@ function connectionsOf(
 async function reply(
   pages: Pages,
   { method, authority, path, query }: HttpRequest,
-  { place, localOnly }: { readonly place: string; readonly localOnly: boolean },
+  { place, hostNames }: Pick<HealthOptions, "hostNames"> & { readonly place: string },
 ): Promise<HttpReply> {
   const search = query.size === 0 ? "" : `?${query}`;
   const url = `http://${authority ?? place}${path}${search}`;
   // The HTTP server omits the body of an answer to HEAD.
   const request = { method: method === "HEAD" ? "GET" : method, url };
-  const response = await answer(pages, request, { localOnly });
+  const response = await answer(pages, request, { hostNames });
   const headers = new Headers(response.headers);
   const contentType = headers.get("content-type") ?? "text/plain; charset=utf-8";
   headers.delete("content-type");

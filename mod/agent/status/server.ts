@@ -14,7 +14,8 @@ export async function serveTcp(
 ): Promise<void> {
   if (port === 0) return;
   const { serveHealth } = await import("../../observe/health.ts");
-  serveHealth({ ip, port, pages, signal });
+  const { ownHostNames } = await import("../../server/host_names.ts");
+  serveHealth({ ip, port, pages, hostNames: await ownHostNames(), signal });
 }
 
 /** Serves the pages over the unix socket. One that cannot be had is no reason to leave a host without network. */

@@ -7,7 +7,7 @@ const SERVER = `
   import { serveHealth } from ${JSON.stringify(import.meta.resolve("../health.ts"))};
   import { serveUnix } from ${JSON.stringify(import.meta.resolve("./unix_server.ts"))};
   import { textResponse } from ${JSON.stringify(import.meta.resolve("./pages.ts"))};
-  const options = { pages: { "/": () => textResponse("here") }, signal: new AbortController().signal };
+  const options = { hostNames: new Set(["localhost"]), pages: { "/": () => textResponse("here") }, signal: new AbortController().signal };
   await serveUnix({ ...options, path: Deno.args[0] });
   await Deno.writeTextFile(Deno.args[0] + ".port", String(serveHealth({ ...options, ip: "127.0.0.1", port: 0 })));
   console.log("serving");

@@ -14,11 +14,15 @@ export type Pages = Readonly<Record<string, Page>>;
 /** Options of {@linkcode answer}. */
 export interface AnswerOptions {
   /**
-   * Refuse requests for a name that is not `localhost`: a page of another site, whose name resolves to
-   * loopback, must not read this one through a browser on this host. @default false
+   * Names of this host in lower case; requests for any other name are refused, except for {@linkcode OPEN_PATHS}. A
+   * page of another site whose name resolves to this host must not read pages through an operator's browser (DNS
+   * rebinding). When absent, every name is accepted.
    */
-  readonly localOnly?: boolean;
+  readonly hostNames?: ReadonlySet<string> | undefined;
 }
+
+/** Paths that load balancers ask for under any name; they reveal only whether the agent is well. */
+const OPEN_PATHS: ReadonlySet<string> = new Set(["/healthz", "/readyz"]);
 
 /** Headers of every answer: it must not be cached, and its type must not be guessed. */
 const HEADERS = { "cache-control": "no-store", "x-content-type-options": "nosniff" };
@@ -40,15 +44,23 @@ export function jsonResponse(value: unknown): Response {
 export async function answer(
   pages: Pages,
   request: Pick<Request, "method" | "url">,
-  { localOnly = false }: AnswerOptions = {},
+  { hostNames }: AnswerOptions = {},
 ): Promise<Response> {
   const url = URL.parse(request.url);
   let response: Response;
   if (url === null) {
     // As the Host field has it, and the runtime passes it on.
     response = textResponse("the request names no host", { status: 400 });
-  } else if (localOnly && !isLocalName(url.hostname)) {
-    response = textResponse(`this is not ${url.hostname}: ask for localhost`, { status: 421 });
+  } else if (
+    hostNames !== undefined && !OPEN_PATHS.has(url.pathname) && !isOwnName(url.hostname, hostNames)
+  ) {
+    response = textResponse(
+      `${
+        url.hostname.slice(0, 255)
+      } is not a name of this host: use an IP address, localhost, the ` +
+        "host name, or a name that /etc/hosts has for an address of this host",
+      { status: 421 },
+    );
   } else if (request.method !== "GET" && request.method !== "HEAD") {
     response = textResponse("only GET and HEAD", { status: 405, headers: { allow: "GET, HEAD" } });
   } else if (!Object.hasOwn(pages, url.pathname)) {
@@ -69,8 +81,8 @@ export async function answer(
   return request.method === "HEAD" ? new Response(null, response) : response;
 }
 
-/** True for an address, and for the name that every host gives itself. */
-function isLocalName(hostname: string): boolean {
+/** Returns true for an address, which DNS cannot point elsewhere, and for a name of this host. */
+function isOwnName(hostname: string, hostNames: ReadonlySet<string>): boolean {
   // URL writes every form of an IPv4 address with dots, and IPv6 in brackets.
-  return /^(localhost|\d+(\.\d+){3}|\[.*\])$/.test(hostname);
+  return /^(\d+(\.\d+){3}|\[.*\])$/.test(hostname) || hostNames.has(hostname.replace(/\.$/, ""));
 }
