@@ -106,24 +106,28 @@ have_docker_testing() {
     [ -x "$DOCKER_ROOT/usr/bin/containerd" ] && [ -x "$DOCKER_ROOT/usr/sbin/runc" ]
 }
 
-# The mirror that this machine takes Debian from.
+# Prints the mirror that this machine takes Debian from.
 debian_mirror() {
   local mirror
   # shellcheck disable=SC2016 # apt-get's own variables
-  mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Label: Debian' 2>/dev/null |
-    head -n 1)
-  echo "${mirror:-http://deb.debian.org/debian}"
+  mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Label: Debian' | sed -n 1p)
+  if [ -z "$mirror" ]; then
+    echo "setup.sh: apt names no mirror of Debian: add one to /etc/apt/sources.list, run apt-get update" >&2
+    return 1
+  fi
+  echo "$mirror"
 }
 
 # Unpacks the packages into DOCKER_ROOT: apt works on lists and a cache of its own, so that neither the
 # machine's packages nor its sources change.
 fetch_docker_testing() {
   local work=$DOCKER_ROOT.new keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-  local options package
+  local mirror options package
+  mirror=$(debian_mirror)
   [ -e "$keyring" ] || keyring=${keyring%.gpg}.pgp
   rm -rf "$work"
   mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/root"
-  echo "deb [signed-by=$keyring] $(debian_mirror) $DOCKER_SUITE main" >"$work/sources.list"
+  echo "deb [signed-by=$keyring] $mirror $DOCKER_SUITE main" >"$work/sources.list"
   options=(
     -qq -o "Dir::Etc::sourcelist=$work/sources.list" -o Dir::Etc::sourceparts=/dev/null
     -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache"

@@ -6,7 +6,7 @@
  */
 export async function run(
   [program, ...args]: readonly string[],
-  options: Pick<Deno.CommandOptions, "cwd"> = {},
+  options: Pick<Deno.CommandOptions, "cwd" | "env"> = {},
 ): Promise<string> {
   const { success, stdout, stderr } = await new Deno.Command(program!, { args, ...options })
     .output();

@@ -25,9 +25,6 @@ export interface Kernel {
   readonly root: string;
 }
 
-/** Mirror of Debian's packages when apt does not name one. */
-const MIRROR = "http://deb.debian.org/debian";
-
 const KEYRING = "/usr/share/keyrings/debian-archive-keyring";
 
 /** Drivers that no test needs and that are most of the package. */
@@ -48,7 +45,7 @@ export async function fetchKernel({ version, suite }: Release, directory: string
   await Deno.remove(work, { recursive: true }).catch(() => {});
   await Deno.mkdir(`${work}/lists/partial`, { recursive: true });
   await Deno.mkdir(`${work}/cache/archives/partial`, { recursive: true });
-  const mirror = mirrorOf(await run(["apt-get", "indextargets", "--format", TARGET_FORMAT]));
+  const mirror = await debianMirror();
   const keyring = await exists(`${KEYRING}.pgp`) ? `${KEYRING}.pgp` : `${KEYRING}.gpg`;
   const sources = `${work}/sources.list`;
   await Deno.writeTextFile(sources, `deb [signed-by=${keyring}] ${mirror} ${suite} main\n`);
@@ -92,17 +89,19 @@ for package in ./*.deb; do
     tar -x -C root --exclude='*/kernel/sound' --exclude='./usr/share' "$@" --transform='s,^\\./usr/lib/,./lib/,'
 done`;
 
-const TARGET_FORMAT = "$(ORIGIN) $(LABEL) $(REPO_URI)";
-
 /**
- * Returns the mirror of Debian that apt uses.
+ * Returns the mirror that apt takes Debian from.
  *
- * @param targets a line each: origin, label, address of a repository
- * @returns Debian's own where apt names none
+ * @param env of apt-get
+ * @throws {Error} when apt names none
  */
-export function mirrorOf(targets: string): string {
-  const uris = targets.split("\n").map((line) => /^Debian Debian (\S+?)\/?$/.exec(line)?.[1]);
-  return uris.find((uri) => uri !== undefined) ?? MIRROR;
+export async function debianMirror(env: Record<string, string> = {}): Promise<string> {
+  const targets = ["--format", "$(SITE)", "Created-By: Packages", "Label: Debian"];
+  const [mirror] = (await run(["apt-get", "indextargets", ...targets], { env })).split("\n");
+  if (mirror) return mirror;
+  throw new Error(
+    "apt names no mirror of Debian: add one to /etc/apt/sources.list, run apt-get update",
+  );
 }
 
 async function kernelIn(root: string): Promise<Kernel | undefined> {
