@@ -3,6 +3,7 @@ import type { KvChange, Listing } from "../store/kv/kv.ts";
 import { type NetworkStore, StoreError, StoreUnavailableError } from "../store/mod.ts";
 import { isNetworkName, UNNAMED_NETWORK } from "../store/network_name.ts";
 import type { NameChange, NamesSnapshot, NetworkNames } from "../store/network_names.ts";
+import { HttpError } from "../http/head.ts";
 import { Feed, type FeedSource, type FeedState } from "./feed.ts";
 import { NetworkState } from "./network_state.ts";
 
@@ -23,6 +24,7 @@ export type NamesFeed = Feed<NameChange, NamesSnapshot, NameChange>;
 interface OpenedNames {
   readonly names: NetworkNames | undefined;
   readonly feed: NamesFeed;
+  readonly state: NamesState;
 }
 
 /** Source of the networks. */
@@ -46,12 +48,18 @@ export class ServedNetworks implements AsyncDisposable {
   }
 
   /**
+   * @param isTrusted false for a client without credentials: for it no store is opened of a network without a config,
+   * since each costs a connection
    * @returns `undefined` for a name that no network has
+   * @throws {HttpError} when the network has no config, for a client without credentials
    * @throws {StoreError} when its store cannot be opened, or there are too many networks
    */
-  async get(name: string): Promise<ServedNetwork | undefined> {
+  async get(name: string, isTrusted = true): Promise<ServedNetwork | undefined> {
     if (!isNetworkName(name)) return undefined;
     this.#closing.signal.throwIfAborted();
+    if (!isTrusted && name !== UNNAMED_NETWORK && !this.#networks.has(name)) {
+      await this.#requireConfig(name);
+    }
     // Another may have opened it while room was made.
     while (!this.#networks.has(name) && this.#networks.size >= MOST_NETWORKS) {
       await (this.#makingRoom ??= this.#makeRoom().finally(() => this.#makingRoom = undefined));
@@ -68,9 +76,7 @@ export class ServedNetworks implements AsyncDisposable {
 
   /** The names of all networks but the unnamed. */
   async names(): Promise<NamesFeed> {
-    this.#names ??= this.#openNames();
-    this.#names.catch(() => this.#names = undefined);
-    return (await this.#names).feed;
+    return (await this.#openedNames()).feed;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -97,9 +103,25 @@ export class ServedNetworks implements AsyncDisposable {
     return { store, state, feed };
   }
 
+  async #openedNames(): Promise<OpenedNames> {
+    this.#names ??= this.#openNames();
+    this.#names.catch(() => this.#names = undefined);
+    return await this.#names;
+  }
+
   async #openNames(): Promise<OpenedNames> {
     const names = await this.#source.names?.(this.#closing.signal);
-    return { names, feed: new Feed(names ?? NO_NAMES, new NamesState()) };
+    const state = new NamesState();
+    return { names, feed: new Feed(names ?? NO_NAMES, state), state };
+  }
+
+  async #requireConfig(name: string): Promise<void> {
+    const { names, feed, state } = await this.#openedNames();
+    if (names === undefined) return;
+    await feed.ready();
+    if (!state.has(name)) {
+      throw new HttpError(503, `network ${name} has no config in the store of this server`);
+    }
   }
 
   /** Gives up a network without a config: anybody can ask for any name. */
@@ -137,6 +159,10 @@ export async function configOf({ feed, state }: ServedNetwork): Promise<NetworkC
 /** The known names. */
 class NamesState implements FeedState<NameChange, NamesSnapshot, NameChange> {
   readonly #names = new Set<string>();
+
+  has(name: string): boolean {
+    return this.#names.has(name);
+  }
 
   replace({ names }: NamesSnapshot): NameChange[] {
     const gone = [...this.#names].filter((name) => !names.includes(name));

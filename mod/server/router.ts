@@ -126,7 +126,7 @@ class Router {
     if (store !== "store") return undefined;
     const path = parts.join("/");
     if (path === "version") return VERSION_BODY;
-    const network = await this.#networks.get(name);
+    const network = await this.#networks.get(name, caller.isTrusted);
     if (network === undefined) throw new HttpError(400, "bad network name");
     if (path === "") {
       if (method !== "GET") return undefined;
