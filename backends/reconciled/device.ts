@@ -60,11 +60,29 @@ export function ensureDevice(netlink: Netlink, spec: DeviceSpec): Link {
     const mac = link.mac === undefined ? "" : `, VTEP MAC ${link.mac}`;
     info(`Created device ${spec.name}${mac}`, { device: spec.name });
   }
+  disableIPv6(netlink, link);
   if (link.mtu !== spec.mtu || (link.flags & IFF_UP) === 0) {
     netlink.setLink(link.index, { mtu: spec.mtu, up: true });
   }
   setTxChecksum(netlink, spec);
   return { ...link, mtu: spec.mtu, flags: link.flags | IFF_UP };
+}
+
+/**
+ * Turns IPv6 off on a device of flanneld, before it is up. IPv4 leases are all that peers may send: a router
+ * advertisement inside the tunnel would give this host a default route.
+ */
+export function disableIPv6(netlink: Netlink, link: Pick<Link, "index" | "name">): void {
+  try {
+    netlink.disableIPv6(link);
+  } catch (error) {
+    if (!(error instanceof SysError)) throw error;
+    const { name } = link;
+    warning(
+      `IPv6 of ${name} stays on, so that peers can send this host router advertisements: ${error.message}; ` +
+        `run sysctl -w net/ipv6/conf/${name}/disable_ipv6=1 on the host`,
+    );
+  }
 }
 
 function createDevice(netlink: Netlink, spec: DeviceSpec): Link {

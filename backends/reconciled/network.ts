@@ -167,7 +167,7 @@ export class ReconciledNetwork implements Network {
 
   async run(signal: AbortSignal, repair: (what: string) => void): Promise<void> {
     const { external, config, netlink } = this.#context;
-    const groups: MonitorGroup[] = ["link", "address", "route"];
+    const groups: MonitorGroup[] = ["link", "address", "route", "ipv6-address"];
     if (this.#isEthernet) groups.push("neighbour");
     const externalDrift = new ExternalDrift(external);
     for await (const events of monitor(groups, { signal })) {
@@ -186,9 +186,7 @@ export class ReconciledNetwork implements Network {
         if (moved !== undefined) this.#direct.clear();
         const changed = this.#host.observe(event, peers, config.subnetLen, own);
         report ??= moved ?? changed ??
-          (isOwn
-            ? undefined
-            : damage(event, state, netlink, (event) => this.#offloadDamage(event)));
+          (isOwn ? undefined : damage(event, state, netlink, (event) => this.#deviceDamage(event)));
       }
       if (report !== undefined) repair(report);
     }
@@ -260,6 +258,16 @@ export class ReconciledNetwork implements Network {
       peers: this.#peers,
       device: device && { link: device, address: deviceAddress(own, device.index) },
     };
+  }
+
+  #deviceDamage(event: KernelEvent): string | undefined {
+    if (event.type === "ipv6-address") {
+      const device = this.#device;
+      return event.index === device?.index && this.#context.netlink.acceptsIPv6(device)
+        ? `IPv6 of ${device.name} turned on`
+        : undefined;
+    }
+    return this.#offloadDamage(event);
   }
 
   /** The kernel reports that features have changed, but not which. */

@@ -16,6 +16,7 @@ import { HostRoutes, readHostTables } from "../host_routes.ts";
 import { readManaged } from "../managed.ts";
 import { refusal, Refusals } from "../peers.ts";
 import { diff, type KernelObjects } from "../reconcile.ts";
+import { disableIPv6 } from "../reconciled/device.ts";
 import { damage } from "../reconciled/drift.ts";
 import { PeerIndex } from "../reconciled/peer_index.ts";
 import { UdpDataPath } from "./user/data_path.ts";
@@ -164,6 +165,7 @@ class UdpNetwork implements Network {
         detail: "deleted right after its creation",
       });
     }
+    disableIPv6(netlink, link);
     netlink.setLink(link.index, { mtu: this.mtu, up: true });
     this.#device = { ...link, mtu: this.mtu };
     this.#kernel.open(link.index, this.#path);

@@ -100,6 +100,7 @@ export class DockerLinks {
     if (bridge.kind !== "bridge") {
       throw new DockerPluginError(`device ${name} exists and is no bridge: remove it`);
     }
+    this.#netlink.disableIPv6(bridge);
     this.#netlink.setLink(bridge.index, { up: true, mtu, alias: NETWORK_ALIAS + networkId });
     const object = {
       ...{ index: bridge.index, address: gatewayOf(pool), prefixLength: pool.length },

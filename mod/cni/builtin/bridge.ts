@@ -40,6 +40,7 @@ export function ensureBridge(
   const { name, mtu } = spec;
   const bridge = found ?? netlink.createLink({ name, mtu, mac, kind: BRIDGE, attributes: {} });
   try {
+    netlink.disableIPv6(bridge);
     if ((bridge.flags & IFF_UP) === 0) netlink.setLink(bridge.index, { up: true });
     setGateway(netlink, bridge.index, spec);
   } catch (error) {

@@ -1,6 +1,7 @@
 import type { IPv4 } from "../../ip/mod.ts";
 import { Errno, SysError } from "../ffi/errno.ts";
 import { setTransmitChecksumOffload, transmitChecksumOffload } from "../ethtool.ts";
+import { isIPv6Off, turnIPv6Off } from "../ipv6.ts";
 import { readAddress, RTM_NEWADDR, writeAddressQuery } from "./objects/address.ts";
 import { Batch, type BatchResult, Sequence } from "./batch.ts";
 import {
@@ -46,6 +47,7 @@ import {
   type AttachedFilter,
   type BpfFilter,
   type FilterPlace,
+  IPV6_DROP,
   readFilter,
   RTM_DELQDISC,
   RTM_NEWQDISC,
@@ -54,6 +56,7 @@ import {
   writeFilter,
   writeFilterDeletion,
   writeFilterQuery,
+  writeIPv6Drop,
 } from "./objects/traffic_control.ts";
 import type { Transport } from "./wire/transport.ts";
 import type {
@@ -417,6 +420,33 @@ export class Netlink implements Disposable {
    */
   setTransmitChecksumOffload(name: string, on: boolean): void {
     setTransmitChecksumOffload(name, on, { netns: this.#netns });
+  }
+
+  /**
+   * Turns IPv6 off on a link: the kernel drops all IPv6 packets that the link receives, router advertisements
+   * among them, and gives it no link-local address. Where `/proc/sys` is read-only, as in a container, a
+   * classifier drops the packets.
+   *
+   * @throws {SysError} when the kernel has IPv6 and refuses both
+   */
+  disableIPv6({ index, name }: Pick<Link, "index" | "name">): void {
+    if (turnIPv6Off(name, this.#netns) || this.#hasIPv6Drop(index)) return;
+    const subject = `interface ${index}`;
+    this.makeClsact(index);
+    this.#exchange.request(
+      { name: "RTM_NEWTFILTER", subject },
+      NLM_F_CREATE | NLM_F_REPLACE,
+      (writer, flags, sequence) => writeIPv6Drop(writer, flags, sequence, index),
+    );
+  }
+
+  /** Returns whether a link accepts IPv6 packets, see {@linkcode Netlink.disableIPv6}. */
+  acceptsIPv6({ index, name }: Pick<Link, "index" | "name">): boolean {
+    return !isIPv6Off(name, this.#netns) && !this.#hasIPv6Drop(index);
+  }
+
+  #hasIPv6Drop(index: number): boolean {
+    return this.filters(index, "ingress").some(({ name }) => name === IPV6_DROP);
   }
 
   /**

@@ -126,6 +126,9 @@ export class DryRunNetlink extends Netlink {
     else this.#links.set(index, { before: is, after });
   }
 
+  /** Not recorded: a part of making the link. */
+  override disableIPv6(): void {}
+
   override transmitChecksumOffload(name: string): boolean {
     const planned = this.#checksums.get(this.link(name)?.index);
     // The kernel makes devices with it.

@@ -1,4 +1,4 @@
-import { readAddress, RTM_DELADDR, RTM_NEWADDR } from "./objects/address.ts";
+import { readAddress, readIPv6AddressIndex, RTM_DELADDR, RTM_NEWADDR } from "./objects/address.ts";
 import { readLink, RTM_DELLINK, RTM_NEWLINK } from "./objects/link.ts";
 import type { MessageCursor } from "./wire/message.ts";
 import {
@@ -19,7 +19,7 @@ const AF_UNSPEC = 0;
 /**
  * Reads a multicast message.
  *
- * @returns `undefined` for events that the project does not use: IPv6, bridge ports, multicast routes, repeated
+ * @returns `undefined` for events that the project does not use: IPv6 but for new addresses, bridge ports, multicast routes, repeated
  * FDB requests
  */
 export function readKernelEvent(message: MessageCursor): KernelEvent | undefined {
@@ -40,6 +40,10 @@ function readChange(message: MessageCursor): KernelEvent | undefined {
     }
     case RTM_NEWADDR:
     case RTM_DELADDR: {
+      const index = readIPv6AddressIndex(message);
+      if (index !== undefined) {
+        return message.type === RTM_NEWADDR ? { type: "ipv6-address", index } : undefined;
+      }
       const address = readAddress(message);
       if (address === undefined) return undefined;
       return { type: message.type === RTM_NEWADDR ? "address" : "address-removed", address };

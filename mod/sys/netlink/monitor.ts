@@ -5,9 +5,9 @@ import { Subscription } from "./subscription.ts";
 import type { KernelEvent } from "./wire/types.ts";
 
 /** RTNLGRP_* of linux/rtnetlink.h. `neighbour` reports FDB entries of vxlan devices, too. */
-const GROUPS = { link: 1, neighbour: 3, address: 5, route: 7 };
+const GROUPS = { link: 1, neighbour: 3, address: 5, route: 7, "ipv6-address": 9 };
 
-/** A table to listen to; addresses and routes are IPv4's. */
+/** A table to listen to; addresses and routes are IPv4's, but for `ipv6-address`. */
 export type MonitorGroup = keyof typeof GROUPS;
 
 /** How to listen. */

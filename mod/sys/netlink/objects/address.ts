@@ -6,7 +6,7 @@
 import { AttributeCursor, type MessageCursor } from "../wire/message.ts";
 import type { MessageWriter } from "../wire/message_writer.ts";
 import type { InterfaceAddress } from "../wire/types.ts";
-import { AF_INET } from "../../linux_constants.ts";
+import { AF_INET, AF_INET6 } from "../../linux_constants.ts";
 
 export const RTM_NEWADDR = 20;
 export const RTM_DELADDR = 21;
@@ -92,4 +92,12 @@ export function readAddress(message: MessageCursor, index = 0): InterfaceAddress
     scope: view.getUint8(start + 3),
     flags,
   };
+}
+
+/** Reads the interface's index of an IPv6 address; `undefined` for another family. */
+export function readIPv6AddressIndex(message: MessageCursor): number | undefined {
+  const start = message.fixedPart(IFADDRMSG_LENGTH);
+  return message.view.getUint8(start) === AF_INET6
+    ? message.view.getUint32(start + 4, true)
+    : undefined;
 }

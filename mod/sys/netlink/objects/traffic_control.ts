@@ -23,17 +23,31 @@ const PARENTS = { ingress: 0xfffffff2, egress: 0xfffffff3 };
 
 /** ETH_P_ALL of linux/if_ether.h, in network order. */
 const ALL_PROTOCOLS = 0x0300;
+/** ETH_P_IPV6 of linux/if_ether.h, in network order. */
+const IPV6_PROTOCOL = 0xdd86;
 /** One filter for each of our priorities. */
 const HANDLE = 1;
 
 const TCA_KIND = 1;
 const TCA_OPTIONS = 2;
+const TCA_BPF_OPS_LEN = 4;
+const TCA_BPF_OPS = 5;
 const TCA_BPF_FD = 6;
 const TCA_BPF_NAME = 7;
 const TCA_BPF_FLAGS = 8;
 const TCA_BPF_ID = 11;
 /** The program's result is the verdict. */
 const TCA_BPF_FLAG_ACT_DIRECT = 1;
+
+/** Name of the filter that drops received IPv6 frames. */
+export const IPV6_DROP = "flanneld-no-ipv6";
+/** Behind the filters of the udp backend, which begin at 1. */
+const IPV6_DROP_PRIORITY = 49_152;
+/**
+ * One struct sock_filter of linux/filter.h: u16 code BPF_RET | BPF_K (0x06), u8 jt, u8 jf, u32 k TC_ACT_SHOT (2,
+ * linux/pkt_cls.h). A classic program needs neither bpf(2) nor CAP_BPF.
+ */
+const DROP_PROGRAM = Uint8Array.of(0x06, 0, 0, 0, 2, 0, 0, 0);
 
 /** Where a filter is. */
 export interface FilterPlace {
@@ -55,6 +69,7 @@ export interface BpfFilter extends FilterPlace {
 /** A BPF classifier as the kernel reports it. */
 export interface AttachedFilter extends FilterPlace {
   readonly name: string;
+  /** 0 for a classic program. */
   readonly programId: number;
 }
 
@@ -85,6 +100,25 @@ export function writeFilter(
   const options = writer.beginNested(TCA_OPTIONS);
   writer.attributeU32(TCA_BPF_FD, filter.fd);
   writer.attributeString(TCA_BPF_NAME, filter.name);
+  writer.attributeU32(TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT);
+  writer.endNested(options);
+  writer.end();
+}
+
+/** Attaches the filter that drops received IPv6 frames, or replaces it. */
+export function writeIPv6Drop(
+  writer: MessageWriter,
+  flags: number,
+  sequence: number,
+  index: number,
+): void {
+  writer.begin(RTM_NEWTFILTER, flags, sequence);
+  writeHeader(writer, index, HANDLE, PARENTS.ingress, (IPV6_DROP_PRIORITY << 16) | IPV6_PROTOCOL);
+  writer.attributeString(TCA_KIND, "bpf");
+  const options = writer.beginNested(TCA_OPTIONS);
+  writer.attributeBytes(TCA_BPF_OPS_LEN, Uint8Array.of(DROP_PROGRAM.length / 8, 0));
+  writer.attributeBytes(TCA_BPF_OPS, DROP_PROGRAM);
+  writer.attributeString(TCA_BPF_NAME, IPV6_DROP);
   writer.attributeU32(TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT);
   writer.endNested(options);
   writer.end();
@@ -127,19 +161,26 @@ export function readFilter(
   let kind = "";
   let name = "";
   let programId = 0;
+  let isClassic = false;
   while (attributes.next()) {
     if (attributes.type === TCA_KIND) kind = attributes.string();
     else if (attributes.type === TCA_OPTIONS) {
       const options = attributes.nested();
       while (options.next()) {
         if (options.type === TCA_BPF_NAME) name = options.string();
+        else if (options.type === TCA_BPF_OPS) isClassic = true;
         else if (options.type === TCA_BPF_ID) programId = options.u32();
       }
     }
   }
   // The dump has each priority once more, as the chain that its filters are in.
-  if (kind !== "bpf" || programId === 0) return undefined;
+  if (kind !== "bpf") return undefined;
   const priority = view.getUint32(start + 16, true) >>> 16;
+  if (programId === 0) {
+    // The kernel reports no name of a classic program.
+    if (!isClassic || priority !== IPV6_DROP_PRIORITY) return undefined;
+    name = IPV6_DROP;
+  }
   return { index: view.getInt32(start + 4, true), direction, priority, name, programId };
 }
 

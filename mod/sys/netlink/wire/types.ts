@@ -126,6 +126,8 @@ export type KernelEvent = KernelChange & {
 type KernelChange =
   | { readonly type: "link" | "link-removed"; readonly link: Link }
   | { readonly type: "address" | "address-removed"; readonly address: InterfaceAddress }
+  /** An interface got an IPv6 address, as each does when IPv6 is turned on. */
+  | { readonly type: "ipv6-address"; readonly index: number }
   /** Of routes that lead nowhere too (blackhole, unreachable, prohibit), with interface 0. */
   | { readonly type: "route" | "route-removed"; readonly route: Route }
   | { readonly type: "neighbour"; readonly neighbour: Neighbour }
