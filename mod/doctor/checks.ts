@@ -23,11 +23,13 @@ import { publicIpCheck } from "./checks/public_ip.ts";
 import { routeTablesCheck } from "./checks/route_tables.ts";
 import { rpFilterCheck } from "./checks/rp_filter.ts";
 import { storeCheck } from "./checks/store.ts";
+import { tokenCheck } from "./checks/token.ts";
 import { versionsCheck } from "./checks/versions.ts";
 
 /** Each check depends on earlier checks alone. */
 export const CHECKS: readonly Check[] = [
   storeCheck,
+  tokenCheck,
   prefixCheck,
   configCheck,
   interfaceCheck,

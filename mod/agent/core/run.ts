@@ -1,8 +1,9 @@
 import { makeDirectory } from "../../export/atomic_file.ts";
 import { ExportError } from "../../export/errors.ts";
-import { feedWatchdog, info, notifySystemd } from "../../observe/mod.ts";
+import { feedWatchdog, info, notifySystemd, warning } from "../../observe/mod.ts";
 import { jsonResponse } from "../../observe/serve/pages.ts";
 import { isLocal } from "../../store/options.ts";
+import { clearTextServers, clearTextWarning } from "../../store/remote/clear_text.ts";
 import { trimMemory } from "../../sys/mod.ts";
 import { VERSION } from "../../version.ts";
 import { answerContainers } from "../host/container_answers.ts";
@@ -39,6 +40,10 @@ export async function runAgent(
 ): Promise<number> {
   info(`flanneld ${VERSION} starting`, { version: VERSION });
   const { onSubnetChange } = options;
+  if (options.store.kind === "remote") {
+    const servers = clearTextServers(options.store);
+    if (servers.length > 0) warning(clearTextWarning(`-remote ${servers.join()}`));
+  }
   if (onSubnetChange !== undefined) requireHookProgram(onSubnetChange[0]);
   const stopping = () => {
     info("Exiting...");

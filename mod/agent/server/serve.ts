@@ -1,10 +1,11 @@
-import { info, notifySystemd } from "../../observe/mod.ts";
+import { info, notifySystemd, warning } from "../../observe/mod.ts";
 import type { ConnectionSource } from "../../http/connection.ts";
 import type { NetworkSource } from "../../server/mod.ts";
 import { ownHostNames, serveLeases } from "../../server/mod.ts";
 import { StoreError } from "../../store/mod.ts";
 import { UNNAMED_NETWORK } from "../../store/network_name.ts";
 import { openNetworkNames, openStore } from "../../store/open.ts";
+import { clearTextWarning, isLoopbackName } from "../../store/remote/clear_text.ts";
 import { readRemoteToken } from "../../store/remote/token.ts";
 import { describeStore, type StoreOptions, withNetwork } from "../../store/options.ts";
 import type { ListenOptions } from "../core/options.ts";
@@ -43,6 +44,10 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const connections: ConnectionSource = await openListener(listen);
   info("running as server");
   info(describeServer(listen, store));
+  const isLocal = "hostname" in address && isLoopbackName(address.hostname);
+  if (tokenFile !== undefined && certFile === undefined && !isLocal) {
+    warning(clearTextWarning("-listen"));
+  }
   if (notify) notifySystemd("READY=1", "STATUS=Serving leases to other hosts");
   const networks = networksOf(store);
   return { done: serveLeases({ connections, networks, token, hostNames, signal }) };

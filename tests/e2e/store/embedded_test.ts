@@ -155,6 +155,7 @@ Deno.test("flanneld needs no etcd: a file on one host, clients on the others", a
       if (host === first) continue;
       await units[index]!.stop();
       units[index] = stack.use(await LabUnit.start(host));
+      await units[index]!.process.waitFor(/^W.*-remote 172\S+: without TLS everybody on the path/m);
     }
     const granted = await reserve();
     assertEquals(granted.code, 0, granted.stderr);
