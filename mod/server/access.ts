@@ -27,20 +27,23 @@ export interface Caller {
 
 /** Options of {@linkcode AccessPolicy}. */
 export interface AccessOptions {
-  /** The token that each request without a client certificate needs; when absent, tokens are ignored. */
-  readonly token?: string | undefined;
+  /**
+   * The token that each request without a client certificate needs, or returns it as it is at present; when absent,
+   * tokens are ignored.
+   */
+  readonly token?: string | (() => Promise<string>) | undefined;
   /** Names of this host besides `localhost`, in lower case. */
   readonly hostNames?: ReadonlySet<string> | undefined;
 }
 
 /** Identifies clients, and refuses requests that a web page may have caused. */
 export class AccessPolicy {
-  readonly #tokenHash: Uint8Array | undefined;
+  readonly #token: AccessOptions["token"];
   readonly #hostNames: ReadonlySet<string>;
   readonly #wrongTokens = new WrongTokenLimit();
 
   constructor({ token, hostNames = new Set<string>() }: AccessOptions) {
-    this.#tokenHash = token === undefined ? undefined : sha256(token);
+    this.#token = token;
     this.#hostNames = new Set(["localhost", ...hostNames]);
   }
 
@@ -49,14 +52,15 @@ export class AccessPolicy {
    *
    * @throws {HttpError} when the client needs the token and does not send it
    */
-  identify({ headers, peer }: Pick<HttpRequest, "headers" | "peer">): Caller {
+  async identify({ headers, peer }: Pick<HttpRequest, "headers" | "peer">): Promise<Caller> {
     const address = peer.address.replace(/^::ffff:/i, "");
     const from = { address, ipv4: parseIPv4(address) };
     const shown = headers.get("authorization");
     if (peer.subject !== undefined) {
       return { ...from, isTrusted: true, identity: `certificate ${peer.subject}` };
     }
-    if (this.#tokenHash === undefined) {
+    const token = typeof this.#token === "function" ? await this.#token() : this.#token;
+    if (token === undefined) {
       return { ...from, isTrusted: false, identity: "no credentials" };
     }
     if (shown === undefined) {
@@ -66,7 +70,7 @@ export class AccessPolicy {
       );
     }
     // Hashes have equal length, so that the time of the comparison reveals nothing about the token.
-    const isRight = timingSafeEqual(sha256(bearerToken(shown)), this.#tokenHash);
+    const isRight = timingSafeEqual(sha256(bearerToken(shown)), sha256(token));
     if (isRight) return { ...from, isTrusted: true, identity: "token" };
     if (!this.#wrongTokens.count(address)) {
       throw new HttpError(

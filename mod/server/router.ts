@@ -51,7 +51,7 @@ class Router {
   async handle(request: HttpRequest, signal: AbortSignal): Promise<HttpReply> {
     let caller: Caller;
     try {
-      caller = this.#access.identify(request);
+      caller = await this.#access.identify(request);
       this.#access.admit(request, caller);
     } catch (error) {
       if (!(error instanceof HttpError)) throw error;

@@ -6,6 +6,7 @@ import { StoreError } from "../../store/mod.ts";
 import { UNNAMED_NETWORK } from "../../store/network_name.ts";
 import { openNetworkNames, openStore } from "../../store/open.ts";
 import { clearTextWarning, isLoopbackName } from "../../store/remote/clear_text.ts";
+import { ReloadedFiles } from "../../store/remote/reloaded_files.ts";
 import { readRemoteToken } from "../../store/remote/token.ts";
 import { describeStore, type StoreOptions, withNetwork } from "../../store/options.ts";
 import type { ListenOptions } from "../core/options.ts";
@@ -36,7 +37,9 @@ export interface RunningServer {
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const { store, listen, signal, notify = true } = options;
   const { address, certFile, tokenFile } = listen;
-  const token = tokenFile === undefined ? undefined : await readRemoteToken(tokenFile);
+  const token = tokenFile === undefined
+    ? undefined
+    : await ReloadedFiles.open([tokenFile], () => readRemoteToken(tokenFile));
   const hostNames = await ownHostNames([
     ...("hostname" in address ? [address.hostname] : []),
     ...(certFile === undefined ? [] : await certifiedNames(certFile)),
@@ -50,7 +53,15 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   }
   if (notify) notifySystemd("READY=1", "STATUS=Serving leases to other hosts");
   const networks = networksOf(store);
-  return { done: serveLeases({ connections, networks, token, hostNames, signal }) };
+  return {
+    done: serveLeases({
+      connections,
+      networks,
+      token: token && (() => token.current()),
+      hostNames,
+      signal,
+    }),
+  };
 }
 
 /** Describes the server: its address, networks and admitted clients. */

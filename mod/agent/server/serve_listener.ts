@@ -2,6 +2,8 @@ import { warning } from "../../observe/mod.ts";
 import { acceptConnections } from "../../http/accept.ts";
 import type { ConnectionSource } from "../../http/connection.ts";
 import { readTlsFiles } from "../../store/etcd/tls_files.ts";
+import { ReloadedFiles } from "../../store/remote/reloaded_files.ts";
+import type { TlsServer } from "../../sys/tls/tls_server.ts";
 import type { ListenOptions } from "../core/options.ts";
 import { WarningLog } from "../core/warning_log.ts";
 
@@ -18,12 +20,7 @@ export class ListenError extends Error {
  * @throws {ConfigError} when a TLS file cannot be used
  */
 export async function openListener(options: ListenOptions): Promise<ConnectionSource> {
-  // Files first: their mistakes are reported by flag and path.
-  await readTlsFiles(options, "-remote");
-  const { certFile, keyFile, caFile } = options;
-  const wrap = certFile === undefined || keyFile === undefined
-    ? undefined
-    : await tlsWrapper(certFile, keyFile, caFile);
+  const tls = await openTls(options);
   const listener = await listen(options.address);
   const closing = new AbortController();
   const state = new WarningLog();
@@ -39,7 +36,9 @@ export async function openListener(options: ListenOptions): Promise<ConnectionSo
     },
     async *[Symbol.asyncIterator]() {
       for await (const connection of acceptConnections(listener, closing.signal, report)) {
-        yield wrap?.(connection, ({ message }) => logRefused(connection, message)) ?? connection;
+        const server = await tls?.current();
+        yield server?.wrap(connection, ({ message }) => logRefused(connection, message)) ??
+          connection;
       }
     },
   };
@@ -95,18 +94,32 @@ export async function certifiedNames(certFile: string): Promise<string[]> {
   return [...names.matchAll(/DNS:([\w.-]{1,255})/g)].map(([, name]) => name!);
 }
 
-/** Returns a function that wraps connections in TLS. */
-async function tlsWrapper(cert: string, key: string, ca: string | undefined) {
+/** Returns the server's side of TLS, which follows changes of its files; `undefined` without a certificate. */
+async function openTls(
+  options: ListenOptions,
+): Promise<ReloadedFiles<TlsServer> | undefined> {
+  const { certFile: cert, keyFile: key, caFile: ca } = options;
+  // Their mistakes are reported by flag and path.
+  const check = () => readTlsFiles(options, "-remote");
+  if (cert === undefined || key === undefined) {
+    await check();
+    return undefined;
+  }
   // Loads OpenSSL only when it is needed.
   const { TlsServer } = await import("../../sys/tls/tls_server.ts");
-  try {
-    const server = new TlsServer({ cert, key, ...(ca === undefined ? {} : { ca }) });
-    return server.wrap.bind(server);
-  } catch (cause) {
-    throw new ListenError(
-      `cannot serve with TLS (-remote-certfile, -remote-keyfile, -remote-cafile): ` +
-        (cause as Error).message,
-      { cause },
-    );
-  }
+  const files = { cert, key, ...(ca === undefined ? {} : { ca }) };
+  let server: TlsServer | undefined;
+  return await ReloadedFiles.open([cert, key, ca], async () => {
+    await check();
+    try {
+      server?.reload(files);
+      return server ??= new TlsServer(files);
+    } catch (cause) {
+      throw new ListenError(
+        `cannot serve with TLS (-remote-certfile, -remote-keyfile, -remote-cafile): ` +
+          (cause as Error).message,
+        { cause },
+      );
+    }
+  });
 }

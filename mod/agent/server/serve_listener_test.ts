@@ -61,6 +61,77 @@ Deno.test("openListener() logs whom it refuses and why, without a port or a secr
   }
 });
 
+Deno.test("openListener() uses another certificate and CA when their files change, and keeps connections", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "listener-" });
+  try {
+    const [former, latter] = [`${directory}/former`, `${directory}/latter`];
+    for (const path of [former, latter]) await Deno.mkdir(path);
+    const files = await makeCertificates(former);
+    const others = await makeCertificates(latter);
+    const address = { hostname: "127.0.0.1", port: freePort() };
+    using log = captureLog();
+    const source = await openListener({
+      ...{ address, caFile: files.ca },
+      ...{ certFile: files.server.cert, keyFile: files.server.key },
+    });
+    const serving = (async () => {
+      const connections: Promise<void>[] = [];
+      for await (const connection of source) {
+        const buffer = new Uint8Array(10);
+        connections.push(
+          (async () => {
+            while (await connection.read(buffer) !== null) await connection.write(buffer);
+          })().catch(() => {}).finally(() => connection.close()),
+        );
+      }
+      await Promise.all(connections);
+    })();
+    const connect = async ({ ca, client }: typeof files) => {
+      const [caText, cert, key] = await Promise.all(
+        [ca, client.cert, client.key].map((path) => Deno.readTextFile(path)),
+      );
+      return await Deno.connectTls({ ...address, caCerts: [caText!], cert: cert!, key: key! });
+    };
+    const echo = async (connection: Deno.Conn) => {
+      await connection.write(new Uint8Array(10));
+      return await connection.read(new Uint8Array(10));
+    };
+    const clientFiles = { ...files, ca: `${directory}/ca.pem` };
+    await Deno.copyFile(files.ca, clientFiles.ca);
+    using standing = await connect(clientFiles);
+    assertEquals(await echo(standing), 10);
+
+    // The certificate without its key is not used.
+    await Deno.rename(others.server.cert, files.server.cert);
+    while (!log.lines.some((line) => line.includes("is not the private key of"))) {
+      using connection = await connect(clientFiles);
+      assertEquals(await echo(connection), 10);
+      await pause(50);
+    }
+    await Deno.rename(others.server.key, files.server.key);
+    await Deno.copyFile(others.ca, files.ca);
+    const again = async () => {
+      try {
+        using connection = await connect(others);
+        return await echo(connection) === 10;
+      } catch {
+        return false;
+      }
+    };
+    while (!await again()) await pause(50);
+    await assertRejects(async () => {
+      using connection = await connect(clientFiles);
+      await echo(connection);
+    });
+    assertEquals(await echo(standing), 10);
+    standing.close();
+    source.close();
+    await serving;
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
 /** A program that listens with openListener() on the port of its argument, and returns all bytes. */
 const ECHO_SERVER = `
   import { openListener } from ${JSON.stringify(import.meta.resolve("./serve_listener.ts"))};

@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { captureLog } from "../../observe/testing/log_lab.ts";
 import { libc } from "../../sys/mod.ts";
+import { askRaw } from "../../server/testing/raw_http.ts";
 import { startServer } from "./serve.ts";
 
 // The library stays loaded, which is no leak of the first test that needs it.
@@ -33,3 +34,41 @@ Deno.test("startServer() warns of a token without TLS, unless it listens on loop
     await Deno.remove(directory, { recursive: true });
   }
 });
+
+Deno.test("startServer() asks for the token that its file holds at present", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "serve-" });
+  const tokenFile = `${directory}/token`;
+  const write = async (token: string) => {
+    await Deno.writeTextFile(`${tokenFile}.new`, token, { mode: 0o600 });
+    await Deno.rename(`${tokenFile}.new`, tokenFile);
+  };
+  const [former, latter] = ["former-token-of-16", "latter-token-of-16"];
+  const stop = new AbortController();
+  try {
+    await write(former);
+    const { port } = freeAddress();
+    const { done } = await startServer({
+      store: { kind: "embedded", path: `${directory}/leases.db` },
+      listen: { address: { hostname: "127.0.0.1", port }, tokenFile },
+      signal: stop.signal,
+      notify: false,
+    });
+    const status = async (token: string) =>
+      (await askRaw(port, "GET", "/v1/_/store/version", undefined, {
+        Authorization: `Bearer ${token}`,
+      })).status;
+    assertEquals(await status(former), 200);
+    await write(latter);
+    while (await status(former) === 200) await new Promise((r) => setTimeout(r, 50));
+    assertEquals([await status(former), await status(latter)], [401, 200]);
+    stop.abort();
+    await done;
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+function freeAddress(): Deno.NetAddr {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr;
+}

@@ -4,6 +4,7 @@ import { StoreError, StoreUnavailableError } from "../errors.ts";
 import { unanswered } from "../etcd/http.ts";
 import { describeFetchError } from "../fetch_error.ts";
 import type { RemoteStoreOptions } from "./options.ts";
+import { ReloadedFiles } from "./reloaded_files.ts";
 import { readRemoteToken } from "./token.ts";
 import { readTlsFiles, type TlsFiles } from "../etcd/tls_files.ts";
 
@@ -22,16 +23,18 @@ export interface RemoteCredentials {
 }
 
 /**
- * Reads the files that `-remote-cafile`, `-remote-certfile`, `-remote-keyfile` and `-remote-token-file` name.
+ * Reads the files, again after each change, that `-remote-cafile`, `-remote-certfile`, `-remote-keyfile` and `-remote-token-file` name.
  *
  * @throws {ConfigError} when one cannot be used
  */
-export async function readRemoteCredentials(
+export function readRemoteCredentials(
   options: Pick<RemoteStoreOptions, "caFile" | "certFile" | "keyFile" | "tokenFile">,
-): Promise<RemoteCredentials> {
-  const { tokenFile } = options;
-  const tls = await readTlsFiles(options, "-remote");
-  return tokenFile === undefined ? { tls } : { tls, token: await readRemoteToken(tokenFile) };
+): Promise<ReloadedFiles<RemoteCredentials>> {
+  const { caFile, certFile, keyFile, tokenFile } = options;
+  return ReloadedFiles.open([caFile, certFile, keyFile, tokenFile], async () => {
+    const tls = await readTlsFiles(options, "-remote");
+    return tokenFile === undefined ? { tls } : { tls, token: await readRemoteToken(tokenFile) };
+  });
 }
 
 /** One request to a server. */
@@ -59,9 +62,9 @@ export interface RemoteAnswer {
 export class RemoteHttp implements Disposable {
   /** `https://host:port` each. */
   readonly servers: readonly string[];
-  readonly #options: Deno.CreateHttpClientOptions;
   readonly #caFile: string | undefined;
-  readonly #authorization: Readonly<Record<string, string>>;
+  readonly #files: ReloadedFiles<RemoteCredentials>;
+  #credentials: RemoteCredentials;
   readonly #closing = new AbortController();
   #dropping = new AbortController();
   #http: Deno.HttpClient;
@@ -73,24 +76,17 @@ export class RemoteHttp implements Disposable {
 
   constructor(
     options: RemoteStoreOptions,
-    { tls, token }: RemoteCredentials,
+    files: ReloadedFiles<RemoteCredentials>,
     lookPath: string,
   ) {
+    this.#files = files;
+    this.#credentials = files.value;
+    const { tls } = this.#credentials;
     const isTls = tls.ca !== undefined || tls.client !== undefined;
     this.servers = options.servers.map((server) => `http${isTls ? "s" : ""}://${server}`);
     this.#caFile = options.caFile;
     this.#lookPath = lookPath;
-    this.#authorization = token === undefined ? {} : { authorization: `Bearer ${token}` };
-    this.#options = {
-      // A request that is given up is to take its connection along.
-      http2: false,
-      poolMaxIdlePerHost: 2,
-      // Shorter than the server's, so that no request meets a connection that is being closed.
-      poolIdleTimeout: 5_000,
-      ...(tls.ca === undefined ? {} : { caCerts: [tls.ca] }),
-      ...(tls.client ?? {}),
-    };
-    this.#http = Deno.createHttpClient(this.#options);
+    this.#http = createClient(tls);
   }
 
   /** Fires when the client is closed. */
@@ -102,7 +98,7 @@ export class RemoteHttp implements Disposable {
   reconnect(): void {
     if (this.closed.aborted) return;
     this.#http.close();
-    this.#http = Deno.createHttpClient(this.#options);
+    this.#http = createClient(this.#credentials.tls);
     this.#heard = false;
     this.#dropping.abort(new Error("the connection was given up"));
     this.#dropping = new AbortController();
@@ -154,6 +150,15 @@ export class RemoteHttp implements Disposable {
     this.#http.close();
   }
 
+  /** Takes credentials over whose files have changed. Requests under way keep theirs. */
+  async #useFiles(): Promise<void> {
+    const credentials = await this.#files.current();
+    if (credentials === this.#credentials || this.closed.aborted) return;
+    this.#credentials = credentials;
+    this.#http.close();
+    this.#http = createClient(credentials.tls);
+  }
+
   #describe(error: unknown, url: string): string {
     const hasAnswered = this.#answered.has(url);
     return describeFetchError(error, { url, hasAnswered, caFile: this.#caFile, flags: "-remote" });
@@ -177,17 +182,31 @@ export class RemoteHttp implements Disposable {
       this.closed,
       this.#dropping.signal,
     );
+    await this.#useFiles();
+    const { token } = this.#credentials;
     const response = await fetch(server + path, {
       client: this.#http,
       method,
       redirect: "manual",
       signal: deadline.signal,
       headers: {
-        ...this.#authorization,
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
         ...(body === undefined ? {} : { "content-type": "application/json" }),
       },
       ...(body === undefined ? {} : { body }),
     });
     return { server, status: response.status, text: await readText(response, MAX_BYTES) };
   }
+}
+
+function createClient({ ca, client }: TlsFiles): Deno.HttpClient {
+  return Deno.createHttpClient({
+    // A request that is given up is to take its connection along.
+    http2: false,
+    poolMaxIdlePerHost: 2,
+    // Shorter than the server's, so that no request meets a connection that is being closed.
+    poolIdleTimeout: 5_000,
+    ...(ca === undefined ? {} : { caCerts: [ca] }),
+    ...(client ?? {}),
+  });
 }

@@ -20,6 +20,7 @@ import { WatchLink } from "../watch_link.ts";
 import { readRemoteCredentials, type RemoteCredentials, RemoteHttp } from "./http.ts";
 import type { RemoteStoreOptions } from "./options.ts";
 import { BACKOFF, churning, MIN_HELD_MS } from "./poll.ts";
+import type { ReloadedFiles } from "./reloaded_files.ts";
 import { RemoteSession } from "./session.ts";
 import { NAMES_PATH } from "./wire.ts";
 
@@ -42,7 +43,10 @@ class RemoteKv implements Kv {
   #isChecked = false;
   #isLogged = false;
 
-  constructor(options: RemoteStoreOptions, credentials: RemoteCredentials) {
+  constructor(
+    options: RemoteStoreOptions,
+    credentials: ReloadedFiles<RemoteCredentials>,
+  ) {
     const { network = UNNAMED_NETWORK } = options;
     this.name = `flanneld server at ${options.servers.join()}`;
     const base = `/v1/${network}/store`;

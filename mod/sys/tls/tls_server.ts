@@ -42,12 +42,27 @@ export class TlsServer implements Disposable {
   #context: Deno.PointerObject | undefined;
 
   /** @throws {TlsError} naming the file that cannot be used */
-  constructor({ cert, key, ca }: TlsServerFiles) {
+  constructor(files: TlsServerFiles) {
+    this.#context = this.#makeContext(files);
+  }
+
+  /**
+   * Uses other files for the handshakes from now on. Established connections stay.
+   *
+   * @throws {TlsError} naming the file that cannot be used; the former ones then stay in use
+   */
+  reload(files: TlsServerFiles): void {
+    const context = this.#makeContext(files);
+    // Each connection has a reference of its own to the former context.
+    this[Symbol.dispose]();
+    this.#context = context;
+  }
+
+  #makeContext({ cert, key, ca }: TlsServerFiles): Deno.PointerObject {
     const ssl = this.#ssl;
     ssl.ERR_clear_error();
     const context = ssl.SSL_CTX_new(ssl.TLS_server_method());
     if (context === null) throw new TlsError(`SSL_CTX_new: ${this.#lastError()}`);
-    this.#context = context;
     ssl.SSL_CTX_ctrl(context, SET_MIN_PROTO_VERSION, BigInt(TLS1_2), null);
     ssl.SSL_CTX_set_options(context, OP_NO_RENEGOTIATION);
     ssl.SSL_CTX_ctrl(context, CTRL_MODE, MODE_RELEASE_BUFFERS, null);
@@ -65,10 +80,11 @@ export class TlsServer implements Disposable {
     // Sessions are resumed within this server only; OpenSSL asks for a name where it verifies.
     const name = cString("flanneld");
     ssl.SSL_CTX_set_session_id_context(context, name, name.length);
-    if (ca === undefined) return;
+    if (ca === undefined) return context;
     check(ssl.SSL_CTX_load_verify_locations(context, cString(ca), null), ca);
     ssl.SSL_CTX_set_client_CA_list(context, ssl.SSL_load_client_CA_file(cString(ca)));
     ssl.SSL_CTX_set_verify(context, VERIFY_PEER_AND_FAIL, null);
+    return context;
   }
 
   /**
