@@ -18,8 +18,8 @@ const OTHERS = 0o077;
 /**
  * Reads the token that `-remote-token-file` names. Messages never quote the content of the file.
  *
- * @throws {ConfigError} naming flag and path when the file cannot be read, is open to other users, or holds
- * something else
+ * @throws {ConfigError} naming flag and path when the file cannot be read, is open to other users or
+ * belongs to one, or holds something else
  */
 export async function readRemoteToken(path: string): Promise<string> {
   const fail = (reason: string, cause?: unknown): never => {
@@ -40,6 +40,10 @@ export async function readRemoteToken(path: string): Promise<string> {
   const mode = (info.mode ?? 0) & 0o777;
   if ((mode & OTHERS) !== 0) {
     fail(`mode ${mode.toString(8).padStart(4, "0")} opens the token to other users; chmod 600 it`);
+  }
+  const { uid } = info;
+  if (uid !== null && uid !== 0 && uid !== Deno.uid()) {
+    fail(`belongs to user ${uid}, who can replace the token; chown it to root`);
   }
   const token = new TextDecoder().decode(bytes).trim();
   if (!TOKEN.test(token)) {

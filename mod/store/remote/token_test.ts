@@ -43,3 +43,22 @@ Deno.test("readRemoteToken() refuses in one line what others can read, and what 
   await assertRejects(() => readRemoteToken("/none/token"), ConfigError, "no such file");
   await assertRejects(() => readRemoteToken("/dev/zero"), ConfigError, "is not a regular file");
 });
+
+Deno.test("readRemoteToken() refuses a file of another user, and takes one of root or of its own", async () => {
+  const path = await Deno.makeTempFile({ prefix: "token-" });
+  try {
+    await Deno.writeTextFile(path, TOKEN);
+    await Deno.chmod(path, 0o600);
+    assertEquals(await readRemoteToken(path), TOKEN);
+    // Only root may give files away; another user's own files are the case above.
+    if (Deno.uid() !== 0) return;
+    await Deno.chown(path, 65534, 65534);
+    const { message } = await assertRejects(() => readRemoteToken(path), ConfigError);
+    assertEquals(
+      message,
+      `-remote-token-file ${path}: belongs to user 65534, who can replace the token; chown it to root`,
+    );
+  } finally {
+    await Deno.remove(path);
+  }
+});
